@@ -1,0 +1,47 @@
+# Two commands set everything up on a machine that has only Python 3.11+ and pip:
+#   make demo   train a small model with SFT, GRPO and DRPO, and compare them
+#   make test   run the tests
+# Without a GPU, `TORCH_INDEX=https://download.pytorch.org/whl/cpu make demo` installs PyTorch's small CPU build.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test lint types golden study clean
+demo: .venv/installed
+	$(BIN)/postlude demo
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/lint-imports
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/installed-dev
+	$(BIN)/pyright
+
+FILE ?= tests/golden/golden.json
+golden: .venv/installed-dev
+	$(BIN)/python -m tests.golden.run $(FILE)
+
+study: .venv/installed
+	$(BIN)/python -m bench.demo_seeds
+
+.venv/torch: constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	touch $@
+
+.venv/installed: .venv/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist src/*.egg-info

@@ -1,0 +1,293 @@
+"""The packed batch: every token once, a group's prompt stored once for all its completions.
+
+A token belongs to a group and to a sequence (-1: a prompt token, shared by the whole group). Query q attends
+key k when both are in the same group, position[k] <= position[q], and k is a shared prompt token or in q's own
+sequence. This one rule gives packing, padding-free training and prefix sharing.
+
+Alignment rule: a per-token field sits at the token it describes. `old_logprobs[t]` is log p(tokens[t] | before),
+computed from the hidden state in row `predictor[t]`.
+
+Sizes: T tokens, S sequences (completions), G groups, M pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from postlude.data import Group
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokens of several groups in one row, with everything known about them. Never holds a gradient."""
+
+    # [T] each
+    tokens: Tensor
+    position: Tensor
+    group: Tensor
+    sequence: Tensor
+    predictor: Tensor
+    """Row whose hidden state predicts this token; -1 for prompt tokens and for a first token without context."""
+    mask: Tensor
+    """True on tokens that are trained: sampled by the policy, in a scored completion."""
+    # [S] each
+    sequence_group: Tensor
+    reward: Tensor
+    """NaN where the completion could not be scored."""
+    correct: Tensor
+    """1 correct, 0 wrong, -1 not known."""
+    truncated: Tensor
+    mismatched: Tensor
+    """True for the extra sequences of KTO's reference point: they carry no weight."""
+    # scalars
+    groups: int
+    temperature: float = 1.0
+    margin: Tensor | None = None
+    """[G] margin in reward units that the preferred completion must win by."""
+    # [T], known later or not at all
+    step_reward: Tensor | None = None
+    """Reward of the step that ends at this token, NaN elsewhere."""
+    rollout_logprobs: Tensor | None = None
+    old_logprobs: Tensor | None = None
+    ref_logprobs: Tensor | None = None
+    old_values: Tensor | None = None
+    advantages: Tensor | None = None
+    returns: Tensor | None = None
+    policy_weight: Tensor | None = None
+    kl_weight: Tensor | None = None
+    entropy_weight: Tensor | None = None
+    value_weight: Tensor | None = None
+    # contrast objectives
+    pairs: Tensor | None = None
+    """[M, 2] indices of (preferred, other) sequences."""
+    pair_weight: Tensor | None = None
+    """[M]"""
+    sequence_weight: Tensor | None = None
+    """[S]"""
+    offset: float = 0.0
+    """KTO's reference point z0 in nats."""
+    report: dict[str, float] = field(default_factory=dict)
+    """Figures about the whole batch, for the event stream."""
+
+    @property
+    def sequences(self) -> int:
+        """S, sequences without tokens included."""
+        return self.sequence_group.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.reward.dtype
+
+    @property
+    def scored(self) -> Tensor:
+        """[S] bool: the completion has a reward."""
+        return ~torch.isnan(self.reward)
+
+    @property
+    def lengths(self) -> Tensor:
+        """[S] number of trained tokens n_i, as float."""
+        return self.sum_by_sequence(torch.ones_like(self.mask, dtype=self.dtype))
+
+    def sum_by_sequence(self, x: Tensor) -> Tensor:
+        """[T] -> [S]: sum over the trained tokens of each sequence; masked entries may be NaN or infinite."""
+        x = torch.where(self.mask, x, x.new_zeros(()))
+        return x.new_zeros(self.sequences).index_add(0, self.sequence.clamp(min=0), x)
+
+    def mean_by_sequence(self, x: Tensor) -> Tensor:
+        """[T] -> [S]: mean over the trained tokens; 0 for a sequence without any."""
+        return self.sum_by_sequence(x) / self.lengths.clamp(min=1).to(x.dtype)
+
+    def by_group(self, x: Tensor) -> Tensor:
+        """[S] -> [G]: sum over the sequences of each group."""
+        return x.new_zeros(self.groups).index_add(0, self.sequence_group, x)
+
+    def to_tokens(self, x: Tensor) -> Tensor:
+        """[S] -> [T]: each trained token gets its sequence's number, every other token 0."""
+        return torch.where(self.mask, x[self.sequence.clamp(min=0)], x.new_zeros(()))
+
+    def group_to_tokens(self, x: Tensor) -> Tensor:
+        """[G] -> [T]: each trained token gets its group's number, every other token 0."""
+        return torch.where(self.mask, x[self.group], x.new_zeros(()))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
+        return replace(self, **moved)
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+_SEQUENCE_FIELDS = ("sequence_group", "reward", "correct", "truncated", "mismatched", "sequence_weight")
+_OTHER_FIELDS = ("groups", "temperature", "margin", "pairs", "pair_weight", "offset", "report")
+_NOT_PER_TOKEN = {*_SEQUENCE_FIELDS, *_OTHER_FIELDS}
+_TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TOKEN)
+
+
+def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
+    """Lay groups out as one row of tokens, each prompt once.
+
+    A completion without a reward keeps its place but is not trained (its mask is False). `temperature` is the
+    one the completions were sampled at; log-probs are computed from logits divided by it.
+    """
+    tokens: list[int] = []
+    position: list[int] = []
+    group: list[int] = []
+    sequence: list[int] = []
+    predictor: list[int] = []
+    mask: list[bool] = []
+    rollout: list[float] = []
+    step_reward: list[float] = []
+    sequence_group: list[int] = []
+    nan = float("nan")
+    for g, item in enumerate(groups):
+        prompt = item.prompt.tokens
+        last_prompt = len(tokens) + len(prompt) - 1 if prompt else -1
+        tokens += prompt
+        position += range(len(prompt))
+        for column, filler in ((group, g), (sequence, -1), (predictor, -1), (mask, False)):
+            column += [filler] * len(prompt)
+        rollout += [nan] * len(prompt)
+        step_reward += [nan] * len(prompt)
+        for completion in item.completions:
+            n, start = len(completion.tokens), len(tokens)
+            trained = completion.reward is not None
+            tokens += completion.tokens
+            position += range(len(prompt), len(prompt) + n)
+            group += [g] * n
+            sequence += [len(sequence_group)] * n
+            predictor += ([last_prompt, *range(start, start + n - 1)])[:n]
+            mask += [a and trained and p >= 0 for a, p in zip(completion.actions, predictor[start:], strict=True)]
+            rollout += completion.logprobs or [nan] * n
+            ends = dict(completion.steps)
+            step_reward += [ends.get(t, nan) for t in range(n)]
+            sequence_group.append(g)
+    completions = [c for item in groups for c in item.completions]
+    margins = [float(item.prompt.columns.get("margin") or 0.0) for item in groups]
+
+    def number(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=dtype)
+
+    return Batch(
+        tokens=torch.tensor(tokens, dtype=torch.long),
+        position=torch.tensor(position, dtype=torch.long),
+        group=torch.tensor(group, dtype=torch.long),
+        sequence=torch.tensor(sequence, dtype=torch.long),
+        predictor=torch.tensor(predictor, dtype=torch.long),
+        mask=torch.tensor(mask, dtype=torch.bool),
+        sequence_group=torch.tensor(sequence_group, dtype=torch.long),
+        reward=number([nan if c.reward is None else c.reward for c in completions]),
+        correct=torch.tensor([-1 if c.correct is None else int(c.correct) for c in completions]),
+        truncated=torch.tensor([c.truncated for c in completions], dtype=torch.bool),
+        mismatched=torch.zeros(len(completions), dtype=torch.bool),
+        groups=len(groups),
+        temperature=temperature,
+        margin=number(margins) if any(margins) else None,
+        step_reward=number(step_reward) if any(c.steps for c in completions) else None,
+        rollout_logprobs=number(rollout) if any(c.logprobs is not None for c in completions) else None,
+    )
+
+
+def select(batch: Batch, sequences: Tensor) -> Batch:
+    """The part of a batch that holds these sequences (sorted indices [K]) and their groups' prompts.
+
+    Groups are renumbered; weights and advantages come along unchanged, so parts add up to the whole.
+    """
+    chosen = torch.zeros(batch.sequences, dtype=torch.bool, device=batch.tokens.device)
+    chosen[sequences] = True
+    kept_groups = torch.unique(batch.sequence_group[sequences])
+    group_kept = torch.zeros(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+    group_kept[kept_groups] = True
+    shared = batch.sequence < 0
+    kept = torch.where(shared, group_kept[batch.group], chosen[batch.sequence.clamp(min=0)])
+
+    new: dict[str, Any] = {}
+    for name in _TOKEN_FIELDS:
+        value = getattr(batch, name)
+        new[name] = None if value is None else value[kept]
+    for name in _SEQUENCE_FIELDS:
+        value = getattr(batch, name)
+        new[name] = None if value is None else value[sequences]
+    row = torch.cumsum(kept, 0) - 1
+    new["predictor"] = torch.where(new["predictor"] >= 0, row[new["predictor"].clamp(min=0)], new["predictor"])
+    new["sequence"] = _renumber(new["sequence"], chosen)
+    new["group"] = _renumber(new["group"], group_kept)
+    new["sequence_group"] = _renumber(new["sequence_group"], group_kept)
+    if batch.margin is not None:
+        new["margin"] = batch.margin[kept_groups]
+    if batch.pairs is not None and batch.pair_weight is not None:
+        inside = chosen[batch.pairs].all(dim=1)
+        new["pairs"] = _renumber(batch.pairs[inside], chosen)
+        new["pair_weight"] = batch.pair_weight[inside]
+    return replace(batch, groups=len(kept_groups), report={}, **new)
+
+
+def _renumber(index: Tensor, kept: Tensor) -> Tensor:
+    new = torch.cumsum(kept, 0) - 1
+    return torch.where(index >= 0, new[index.clamp(min=0)], index)
+
+
+def split(batch: Batch, token_budget: int, keeps_groups: bool) -> Iterator[Batch]:
+    """Cut an update into micro-batches of at most `token_budget` tokens (a single larger piece stays whole).
+
+    Completions of one group stay together as far as the budget allows, so that they share their prompt;
+    with `keeps_groups` a group is never cut.
+    """
+    if batch.tokens.shape[0] <= token_budget:
+        yield batch
+        return
+    for part in _parts(batch, token_budget, keeps_groups):
+        yield select(batch, torch.tensor(part, device=batch.tokens.device))
+
+
+def _parts(batch: Batch, token_budget: int, keeps_groups: bool) -> Iterator[list[int]]:
+    shared = batch.sequence < 0
+    prompt_size = torch.bincount(batch.group[shared], minlength=batch.groups).tolist()
+    size = torch.bincount(batch.sequence[~shared], minlength=batch.sequences).tolist()
+    part: list[int] = []
+    used, last_group = 0, -1
+    for unit in _units(batch, keeps_groups):
+        g = int(batch.sequence_group[unit[0]])
+        own = sum(size[s] for s in unit)
+        cost = own + (prompt_size[g] if g != last_group or not part else 0)
+        if part and used + cost > token_budget:
+            yield part
+            part, used, cost = [], 0, own + prompt_size[g]
+        part += unit
+        used, last_group = used + cost, g
+    if part:
+        yield part
+
+
+def _units(batch: Batch, keeps_groups: bool) -> list[list[int]]:
+    """Sequences in group order, singly or as whole groups."""
+    order = torch.argsort(batch.sequence_group, stable=True).tolist()
+    if not keeps_groups:
+        return [[s] for s in order]
+    units: dict[int, list[int]] = {}
+    for s in order:
+        units.setdefault(int(batch.sequence_group[s]), []).append(s)
+    return list(units.values())
+
+
+def minibatches(batch: Batch, updates: int, keeps_groups: bool, generator: torch.Generator | None) -> list[Batch]:
+    """Cut a drawn batch into `updates` parts of (nearly) equal numbers of groups or sequences, shuffled.
+
+    Fewer parts come back when there are fewer groups or sequences than `updates`.
+    """
+    if updates == 1:
+        return [batch]
+    units = _units(batch, keeps_groups)
+    order = torch.randperm(len(units), generator=generator).tolist()
+    parts = [order[i::updates] for i in range(updates)]
+    return [
+        select(batch, torch.tensor(sorted(s for i in part for s in units[i]), device=batch.tokens.device))
+        for part in parts
+        if part
+    ]

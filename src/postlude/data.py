@@ -1,0 +1,123 @@
+"""The one example type: a prompt with one or more completions, each with a reward. Needs no torch.
+
+SFT is a group of one with reward 1; a preference pair is a group of two with rewards 1 and 0; a ranked list,
+thumbs up or down and a GRPO group are the same thing with other numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Message = Mapping[str, Any]
+"""One chat message: at least `role` and `content`."""
+
+Stop = Literal["eos", "string", "length", "data"]
+"""Why a completion ended: the model said so, a stop string, the length limit, or it came from a file."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the policy is asked.
+
+    `messages` is plain text or a list of chat messages; `tokens` are its ids as the chat template renders
+    them (filled once, by `models.chat`); `columns` holds every other column of the row, for rewards.
+    """
+
+    id: str
+    messages: str | Sequence[Message]
+    answer: Any = None
+    columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The prompt as one string, for people to read; never for tokenisation."""
+        if isinstance(self.messages, str):
+            return self.messages
+        return "\n".join(f"{m['role']}: {m['content']}" for m in self.messages)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer, token by token as it was sampled or tokenised once; never re-tokenised text.
+
+    `action[t]` is True where the policy itself sampled token t (False: a tool or environment token);
+    `logprobs[t]` is the sampler's log-prob of token t in nats, at the sampling temperature and after top-p
+    and top-k; `reward` is None when nothing could score it; `correct` comes from the reward marked `outcome`,
+    before shaping; `steps` are (index of the step's last token, reward) pairs of process supervision.
+    """
+
+    tokens: tuple[int, ...]
+    text: str = ""
+    action: tuple[bool, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    stop: Stop = "data"
+    reward: float | None = None
+    scores: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
+    correct: bool | None = None
+    steps: tuple[tuple[int, float], ...] = ()
+    policy_version: int = 0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the length limit cut it."""
+        return self.stop == "length"
+
+    @property
+    def actions(self) -> tuple[bool, ...]:
+        """`action`, or all True where none was given."""
+        return self.action or (True,) * len(self.tokens)
+
+    @property
+    def length(self) -> int:
+        """How many tokens the policy sampled."""
+        return sum(self.actions)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt with its completions: the unit of drawing, filtering and group statistics."""
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+
+    @property
+    def scored(self) -> list[Completion]:
+        """The completions that have a reward."""
+        return [c for c in self.completions if c.reward is not None]
+
+    @property
+    def solve_rate(self) -> float | None:
+        """Share of correct completions among those whose correctness is known; None if none is."""
+        known = [c.correct for c in self.completions if c.correct is not None]
+        return sum(known) / len(known) if known else None
+
+
+def row_id(row: Mapping[str, Any]) -> str:
+    """A short stable name of a row: the hash of its canonical JSON, the same on every machine."""
+    canonical = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def group_to_json(group: Group) -> dict[str, Any]:
+    """A group as plain JSON values; `group_from_json` reads it back."""
+    return asdict(group)
+
+
+def group_from_json(value: Mapping[str, Any]) -> Group:
+    """The inverse of `group_to_json`."""
+    prompt = dict(value["prompt"])
+    prompt["tokens"] = tuple(prompt["tokens"])
+    return Group(Prompt(**prompt), tuple(_completion(c) for c in value["completions"]))
+
+
+def _completion(value: Mapping[str, Any]) -> Completion:
+    row = dict(value)
+    row["tokens"], row["action"] = tuple(row["tokens"]), tuple(row["action"])
+    row["logprobs"] = None if row["logprobs"] is None else tuple(row["logprobs"])
+    row["steps"] = tuple((int(end), float(reward)) for end, reward in row["steps"])
+    return Completion(**row)

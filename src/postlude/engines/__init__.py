@@ -1,0 +1,1 @@
+"""Engines: what samples and what trains. `protocol` is the contract, `local` runs on one machine."""

@@ -1,0 +1,1 @@
+"""Unmodified Hugging Face models on one machine: packed training, shared-prompt decoding, CPU and CUDA."""

@@ -1,0 +1,49 @@
+"""Every error a user can meet, one class for each person who can fix it.
+
+A message says what is wrong, where, what was seen and what to do. The command line prints it without a
+traceback and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PostludeError(Exception):
+    """Root of all errors that postlude raises on purpose."""
+
+    exit_code = 2
+
+
+class ConfigError(PostludeError):
+    """The recipe or the command line is wrong. Collects every problem found."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(PostludeError):
+    """A data file is wrong. Collects every problem found, each as `file line N: field: reason`."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class RewardError(PostludeError):
+    """A reward function raised, or returned something that is not a finite number or None."""
+
+
+class EngineError(PostludeError):
+    """A model cannot be loaded, run or saved as asked."""
+
+
+class TrainingError(PostludeError):
+    """A run cannot go on: non-finite numbers, nothing to learn from, a state that does not fit."""
+
+
+class RunLocked(PostludeError):
+    """Another process is writing to the same run folder."""
+
+    exit_code = 75

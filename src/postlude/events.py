@@ -1,0 +1,60 @@
+"""Figures of a step, and the event stream of a run. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, SupportsFloat
+
+
+@dataclass
+class Stats:
+    """Figures that add up over micro-batches, updates and ranks; `summary` turns them into means."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
+    updates: int = 0
+
+    @classmethod
+    def of(cls, loss: Any) -> Stats:
+        """From an objective's `Loss`."""
+        return cls(_floats(loss.sums), _floats(loss.largest))
+
+    def __iadd__(self, other: Stats) -> Stats:
+        for name, value in other.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        for name, value in other.largest.items():
+            self.largest[name] = max(self.largest.get(name, value), value)
+        self.updates += other.updates
+        return self
+
+    def summary(self) -> dict[str, float]:
+        """Token figures per trained token, pair figures per pair, losses and gradient norms per update."""
+        tokens = self.sums.get("token/trained", 0.0)
+        pairs = self.sums.get("pair/count", 0.0)
+        result: dict[str, float] = {}
+        for name, value in self.sums.items():
+            kind, _, rest = name.partition("/")
+            if kind == "token" and tokens:
+                result[rest] = value / tokens
+            elif kind == "pair" and pairs:
+                result[rest] = value / pairs
+            elif kind in ("loss", "update"):
+                result[name if kind == "loss" else rest] = value / max(self.updates, 1)
+            elif kind not in ("token", "pair"):
+                result[name] = value
+        _effective_sample_size(result)
+        result.pop("trained", None)
+        result.pop("count", None)
+        return {**result, **self.largest, "trained_tokens": tokens}
+
+
+def _effective_sample_size(result: dict[str, float]) -> None:
+    """(sum w)^2 / (N sum w^2) of the untruncated token weights, from their means."""
+    w, w2 = result.pop("mismatch/w", None), result.pop("mismatch/w2", None)
+    if w is not None and w2:
+        result["mismatch/ess"] = w * w / w2
+
+
+def _floats(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}

@@ -1,0 +1,33 @@
+"""Arithmetic of LoRA for RL ("LoRA Without Regret", Thinking Machines, 2025; LoRA, 2106.09685)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ALPHA = 32
+"""W' = W + alpha/rank B A with alpha 32 at every rank."""
+
+LR_FACTOR = 10.0
+"""LoRA's best learning rate over that of full fine-tuning, at every rank (fitted: 9.8)."""
+
+_WIDTH_POWER = {"llama": 0.781, "qwen": 0.0775}
+
+
+def scale(rank: int, alpha: int = ALPHA) -> float:
+    """The factor alpha/rank."""
+    return alpha / rank
+
+
+def lr_from_full(lr: float, factor: float = LR_FACTOR) -> float:
+    """The rate for LoRA where `lr` suits full fine-tuning."""
+    return lr * factor
+
+
+def lr_from_width(width: int, family: Literal["llama", "qwen"]) -> float:
+    """5e-5 * 10 * (2000/width)^p: the fitted rate for a hidden size."""
+    return 5e-5 * LR_FACTOR * (2000 / width) ** _WIDTH_POWER[family]
+
+
+def parameters(inputs: int, outputs: int, rank: int) -> int:
+    """Trainable parameters of one adapted linear layer."""
+    return rank * (inputs + outputs)

@@ -1,0 +1,52 @@
+"""What an engine gives an objective, and what the objective gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Want = Literal["policy", "reference", "values", "scores", "entropy"]
+"""What a forward pass can be asked for."""
+
+CLAMP = 20.0
+"""Bound on a log-ratio before exp, in nats (verl and OpenRLHF use the same): e^20 = 4.9e8."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Per-token results of a forward pass, [T] each, at the token they describe; None where not asked for."""
+
+    logprobs: Tensor | None = None
+    entropy: Tensor | None = None
+    values: Tensor | None = None
+    scores: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss to minimise and figures about it.
+
+    `total` carries the gradient. `sums` add up over micro-batches and ranks; `largest` are combined by maximum.
+    """
+
+    total: Tensor
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    largest: dict[str, Tensor] = field(default_factory=dict)
+
+
+def log_ratio(new: Tensor, old: Tensor, keep: Tensor) -> Tensor:
+    """new - old in nats where `keep`, 0 elsewhere; a -inf log-prob stays out of the graph of other tokens."""
+    return torch.where(keep, new - old, new.new_zeros(()))
+
+
+def exp_clamped(x: Tensor) -> Tensor:
+    """exp of x clamped to [-20, 20]; the gradient outside is 0 (specification 0.5)."""
+    return x.clamp(-CLAMP, CLAMP).exp()
+
+
+def weighted_sum(weight: Tensor, value: Tensor) -> Tensor:
+    """Sum of weight * value where the weight is not 0, so that infinities under weight 0 do no harm."""
+    return (weight * torch.where(weight != 0, value, value.new_zeros(()))).sum()

@@ -1,0 +1,40 @@
+"""How the outputs of reward models become one score: ensembles, pair models, step scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def ensemble_score(
+    scores: Sequence[float], how: Literal["mean", "worst", "uncertainty"] = "mean", lam: float = 0.5
+) -> float:
+    """One score from the members' (on one scale): mean, minimum, or mean - lam variance (2310.02743).
+
+    The variance is the population's.
+    """
+    mean = sum(scores) / len(scores)
+    if how == "mean":
+        return mean
+    if how == "worst":
+        return min(scores)
+    return mean - lam * sum((s - mean) ** 2 for s in scores) / len(scores)
+
+
+def pair_preference(logit_ab: float, logit_ba: float) -> float:
+    """P(a preferred) of a model that reads both answers, averaged over both orders."""
+    return 0.5 * (_sigmoid(logit_ab) + 1 - _sigmoid(logit_ba))
+
+
+def solution_score(step_logits: Sequence[float], how: Literal["product", "min", "last"] = "product") -> float:
+    """A solution's score from its step logits: product (2305.20050), minimum (2312.08935) or last probability."""
+    if how == "last":
+        return _sigmoid(step_logits[-1])
+    if how == "min":
+        return min(map(_sigmoid, step_logits))
+    return math.exp(sum(-math.log1p(math.exp(-z)) if z > -30 else z for z in step_logits))

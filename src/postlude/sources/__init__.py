@@ -1,0 +1,1 @@
+"""Where groups come from: files, and policies answering prompts under a reward."""

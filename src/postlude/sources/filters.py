@@ -1,0 +1,95 @@
+"""Selection: which groups, and which completions of a group, are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from postlude.data import Group
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Dynamic sampling (DAPO, 2503.14476 section 3.2): keep a prompt only if some answers are right, some wrong.
+
+    Judged by correctness, before shaping; where that is unknown, by rewards that differ by more than
+    `tolerance`. The batch is refilled for at most `max_rounds` draws (0: no bound); what is left over after a
+    full batch is carried to the next step unless `carry` is off.
+    """
+
+    tolerance: float = 1e-6
+    max_rounds: int = 10
+    carry: bool = True
+    kind: Literal["mixed"] = "mixed"
+
+    def __post_init__(self) -> None:
+        if self.max_rounds < 0:
+            raise ValueError(f"max_rounds must not be negative, got {self.max_rounds}")
+
+    def __call__(self, group: Group) -> Group | None:
+        rate = group.solve_rate
+        if rate is not None:
+            return group if 0 < rate < 1 else None
+        rewards = [c.reward for c in group.completions if c.reward is not None]
+        return group if rewards and max(rewards) - min(rewards) > self.tolerance else None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Rejection sampling (RFT, 2308.01825): keep accepted completions, without repeats, at most `per_prompt`.
+
+    Accepted: correct, or with a positive reward where correctness is unknown. Repeats are equal texts up to
+    white space. The shortest are not preferred: the order of sampling decides.
+    """
+
+    per_prompt: int = 4
+    unique: bool = True
+    kind: Literal["accepted"] = "accepted"
+
+    def __post_init__(self) -> None:
+        if self.per_prompt < 1:
+            raise ValueError(f"per_prompt must be at least 1, got {self.per_prompt}")
+
+    def __call__(self, group: Group) -> Group | None:
+        kept, seen = [], set[str]()
+        for completion in group.completions:
+            good = completion.correct if completion.correct is not None else (completion.reward or 0) > 0
+            text = " ".join(completion.text.split())
+            if not good or not completion.tokens or (self.unique and text in seen):
+                continue
+            seen.add(text)
+            kept.append(completion)
+        return replace(group, completions=tuple(kept[: self.per_prompt])) if kept else None
+
+
+Filter = Mixed | Accepted
+
+
+@dataclass(frozen=True)
+class Refill:
+    """What a refilled draw gave, with counts that add up: drawn = batch + surplus + rejected - carried in."""
+
+    batch: list[Group]
+    surplus: list[Group]
+    rounds: int
+    drawn: list[Group] = field(default_factory=list[Group])
+    gave_up: bool = False
+
+
+async def refill(
+    draw: Callable[[], Awaitable[Sequence[Group]]], keep: Mixed, need: int, carried: Sequence[Group] = ()
+) -> Refill:
+    """Draw until `need` groups pass `keep` or the bound on rounds is reached; the first `need` make the batch."""
+    kept = list(carried)
+    drawn: list[Group] = []
+    rounds = 0
+    while len(kept) < need and (keep.max_rounds == 0 or rounds < keep.max_rounds):
+        fresh = await draw()
+        if not fresh:
+            break
+        rounds += 1
+        drawn += fresh
+        kept += [group for group in map(keep, fresh) if group is not None]
+    surplus = kept[need:] if keep.carry else []
+    return Refill(kept[:need], surplus, rounds, drawn, gave_up=len(kept) < need)
