@@ -50,6 +50,8 @@ class Batch:
     margin: Tensor | None = None
     """[G] margin in reward units that the preferred completion must win by."""
     # [T], known later or not at all
+    rows: Tensor | None = None
+    """Row of each token in the batch this part was cut from."""
     step_reward: Tensor | None = None
     """Reward of the step that ends at this token, NaN elsewhere."""
     rollout_logprobs: Tensor | None = None

@@ -1,0 +1,364 @@
+"""Attention over packed rows for unmodified Hugging Face models, as a registered attention function.
+
+A model whose attention implementation is `postlude` calls `attention` for every layer; which rows belong together
+is said by the layout that is active (`with attending(layout): model(...)`), never by a mask argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from postlude.batch import Batch
+from postlude.errors import EngineError
+
+NAME = "postlude"
+_HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "is_causal"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a layer asks of its attention beyond q, k and v."""
+
+    scale: float
+    window: int | None = None
+    """Sliding window in positions: a query sees keys less than this far back."""
+    softcap: float | None = None
+    """Scores become cap tanh(score/cap) (Gemma 2)."""
+    sinks: Tensor | None = None
+    """[H] logits of a key that takes part in the softmax and has no value (gpt-oss)."""
+
+
+class Layout(Protocol):
+    """Knows which rows attend to which."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        """[T, H, D] from query [T, H, D], key and value [T, Hkv, D]."""
+        ...
+
+
+_active: list[Layout] = []
+
+
+@contextmanager
+def attending(layout: Layout) -> Iterator[None]:
+    """Make `layout` the one in force; hold it through the backward pass, where checkpointed layers run again."""
+    _active.append(layout)
+    try:
+        yield
+    finally:
+        _active.pop()
+
+
+def attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """The function transformers calls. Refuses every argument it does not know rather than ignore it."""
+    unknown = sorted(k for k, v in others.items() if v is not None and v is not False and k not in _HARMLESS)
+    if unknown or attention_mask is not None or dropout:
+        seen = unknown or ["attention_mask" if attention_mask is not None else "dropout"]
+        raise EngineError(f"packed attention does not know how to honour {', '.join(seen)} of {type(module).__name__}")
+    if not _active:
+        raise EngineError("packed attention was called outside of a layout")
+    scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
+    options = Options(scale, sliding_window, softcap, s_aux)
+    layer: Any = module.layer_idx
+    out = _active[-1].attend(layer, *(x[0].transpose(0, 1) for x in (query, key, value)), options)
+    return out.unsqueeze(0), None
+
+
+def _no_mask(*args: Any, **kwargs: Any) -> None:
+    return None
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, _no_mask)
+
+
+# ------------------------------------------------------------------------------------------------------- spans
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where prompts and sequences lie in a packed row: each is contiguous and in order."""
+
+    prompt_start: Tensor
+    prompt_length: Tensor
+    start: Tensor
+    length: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> Spans:
+        shared = batch.sequence < 0
+        rows = torch.arange(batch.tokens.shape[0], device=batch.tokens.device)
+        prompt_length = torch.bincount(batch.group[shared], minlength=batch.groups)
+        length = torch.bincount(batch.sequence[~shared], minlength=batch.sequences)
+        far = rows.shape[0]
+        start_p = rows.new_full((batch.groups,), far).scatter_reduce(0, batch.group[shared], rows[shared], "amin")
+        start_s = rows.new_full((batch.sequences,), far).scatter_reduce(
+            0, batch.sequence[~shared], rows[~shared], "amin"
+        )
+        return cls(start_p, prompt_length, start_s, length)
+
+
+def ranges(start: Tensor, length: Tensor) -> Tensor:
+    """[N, L] rows start..start+length-1, -1 beyond each length."""
+    longest = int(length.max()) if length.numel() else 0
+    offset = torch.arange(longest, device=start.device)
+    return torch.where(offset < length[:, None], start[:, None] + offset, -1)
+
+
+# ----------------------------------------------------------------------------------------------- packed layout
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Queries that attend in one call: rows [N, Q] and keys [N, K] of the packed row, -1 padded."""
+
+    queries: Tensor
+    keys: Tensor
+    allowed: Tensor | None
+    """[N, 1, Q, K] bool; None for plain causal attention with queries == keys."""
+    distance: Tensor
+    """[N, 1, Q, K] position of the query minus that of the key."""
+
+
+class Packed:
+    """Prompts attend to themselves; every sequence attends to its group's prompt and to itself.
+
+    Sequences are gathered into a few blocks of similar length, so padding exists inside attention only.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        spans = Spans.of(batch)
+        self._rows = batch.tokens.shape[0]
+        self._blocks: list[_Block] = []
+        prompts = (spans.prompt_length > 0).nonzero().squeeze(1)
+        for part in _similar(spans.prompt_length[prompts], 2.0):
+            g = prompts[part]
+            rows = ranges(spans.prompt_start[g], spans.prompt_length[g])
+            self._blocks.append(_block(batch.position, rows, rows, plain=True))
+        sequences = (spans.length > 0).nonzero().squeeze(1)
+        owner = batch.sequence_group[sequences]
+        for part in _similar(spans.length[sequences], 1.5, spans.prompt_length[owner]):
+            s, g = sequences[part], owner[part]
+            own = ranges(spans.start[s], spans.length[s])
+            prompt = ranges(spans.prompt_start[g], spans.prompt_length[g])
+            self._blocks.append(_block(batch.position, own, torch.cat([prompt, own], 1), plain=not prompt.numel()))
+        order = torch.cat([b.queries[b.queries >= 0] for b in self._blocks]) if self._blocks else spans.start[:0]
+        self._inverse = torch.empty_like(order).scatter(0, order, torch.arange(order.shape[0], device=order.device))
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        pieces = [_attend_block(block, query, key, value, options) for block in self._blocks]
+        return torch.cat(pieces).index_select(0, self._inverse)
+
+
+def _similar(length: Tensor, waste: float, other: Tensor | None = None) -> list[Tensor]:
+    """Indices cut into parts, longest first, in which no length is below 1/waste of the longest."""
+    total = length if other is None else length + other
+    order = torch.argsort(total, descending=True, stable=True).tolist()
+    parts: list[list[int]] = []
+    top = 0
+    for i in order:
+        n = int(total[i])
+        if not parts or (n * waste < top and len(parts[-1]) >= 4):
+            parts.append([])
+            top = n
+        parts[-1].append(i)
+    return [torch.tensor(part, device=length.device) for part in parts]
+
+
+def _block(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> _Block:
+    distance = (position[queries.clamp(min=0)][:, :, None] - position[keys.clamp(min=0)][:, None, :]).unsqueeze(1)
+    if plain:
+        return _Block(queries, keys, None, distance)
+    own = keys.shape[1] - queries.shape[1]
+    column = torch.arange(keys.shape[1], device=keys.device)
+    in_prompt = (column < own)[None, None, None, :]
+    allowed = (in_prompt | (distance >= 0)) & (keys >= 0)[:, None, None, :]
+    # a padded query attends to something, so that no softmax is over nothing
+    allowed = allowed | (queries < 0)[:, None, :, None]
+    return _Block(queries, keys, allowed, distance)
+
+
+def _attend_block(block: _Block, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    """[rows, H, D] for the block's real queries, in order."""
+    q = query[block.queries.clamp(min=0)].transpose(1, 2)
+    keys = block.keys.clamp(min=0)
+    repeat = query.shape[1] // key.shape[1]
+    k, v = (x[keys].transpose(1, 2) for x in (key, value))
+    if repeat > 1:
+        k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
+    mask = block.allowed
+    if options.window is not None and int(block.distance.max()) >= options.window:
+        near = block.distance < options.window
+        mask = near & (block.distance >= 0 if mask is None else mask) | (block.queries < 0)[:, None, :, None]
+    if options.softcap is None and options.sinks is None:
+        out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=options.scale)
+    else:
+        mask = block.distance >= 0 if mask is None else mask
+        out = _explicit(q, k, v, mask, options)
+    return out.transpose(1, 2)[block.queries >= 0]
+
+
+def _explicit(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, options: Options) -> Tensor:
+    """Attention with a soft cap or sinks, which the fused kernels do not offer."""
+    scores = cap((q @ k.transpose(-1, -2)).float() * options.scale, options.softcap)
+    scores = scores.masked_fill(~allowed, -float("inf"))
+    return (softmax_with_sinks(scores, options.sinks).to(v.dtype)) @ v
+
+
+def cap(scores: Tensor, softcap: float | None) -> Tensor:
+    """cap tanh(scores/cap), or the scores where there is no cap."""
+    return scores if softcap is None else softcap * torch.tanh(scores / softcap)
+
+
+def softmax_with_sinks(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """Softmax over the last axis of [N, H, Q, K], with one more logit per head where there are sinks [H]."""
+    if sinks is None:
+        return torch.softmax(scores, -1)
+    extra = sinks.float().reshape(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
+    return torch.softmax(torch.cat([scores, extra], -1), -1)[..., :-1]
+
+
+# ----------------------------------------------------------------------------------------------- decode layouts
+
+
+class PromptCache(Packed):
+    """Packed attention over prompts that also keeps every layer's keys and values, [G, Hkv, P, D]."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch)
+        spans = Spans.of(batch)
+        self.table = ranges(spans.prompt_start, spans.prompt_length)
+        self.length = spans.prompt_length
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        rows = self.table.clamp(min=0)
+        self.keys[layer] = key[rows].transpose(1, 2).contiguous()
+        self.values[layer] = value[rows].transpose(1, 2).contiguous()
+        return super().attend(layer, query, key, value, options)
+
+
+class Decode:
+    """One new token per sequence: the prompt's part is one dense product per group, the own part a preallocated cache.
+
+    All sequences advance in step: token number `time` of each. Finished ones leave through `keep`.
+    """
+
+    def __init__(self, prompts: PromptCache, owner: Tensor, longest: int) -> None:
+        self._prompts, self._longest = prompts, longest
+        self._keys: dict[int, Tensor] = {}
+        self._values: dict[int, Tensor] = {}
+        self.time = 0
+        self._adopt(owner)
+
+    def _adopt(self, owner: Tensor) -> None:
+        """`owner` [S]: the group of each sequence, ascending. Builds the table that views queries by group."""
+        self.owner = owner
+        groups, count = torch.unique_consecutive(owner, return_counts=True)
+        self._groups = groups
+        start = torch.cumsum(count, 0) - count
+        table = ranges(start, count)
+        self._table = table.clamp(min=0)
+        within = torch.arange(owner.shape[0], device=owner.device) - start.repeat_interleave(count)
+        self._back = torch.arange(groups.shape[0], device=owner.device).repeat_interleave(count) * table.shape[1] + within
+        length = self._prompts.length[owner]
+        widest = int(self._prompts.length[groups].max()) if groups.numel() else 0
+        self._widest = widest
+        column = torch.arange(widest, device=owner.device)
+        self._padding = None if bool((length == widest).all()) else column[None, :] >= length[:, None]
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these sequences (ascending) go on."""
+        for cache in (self._keys, self._values):
+            for layer, x in cache.items():
+                cache[layer] = x.index_select(0, rows)
+        self._adopt(self.owner[rows])
+
+    @property
+    def position(self) -> Tensor:
+        """[S] position of the token being decoded."""
+        return self._prompts.length[self.owner] + self.time
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        own_k, own_v = self._store(self._keys, layer, key), self._store(self._values, layer, value)
+        s, h, d = query.shape
+        q = query.reshape(s, key.shape[1], h // key.shape[1], d)
+        own = (q @ own_k.transpose(-1, -2)).float() * options.scale
+        shared = self._prompt_scores(layer, q).float() * options.scale
+        scores = cap(torch.cat([shared, own], -1), options.softcap)
+        blocked = self._blocked(options.window, own.shape[-1])
+        if blocked is not None:
+            scores = scores.masked_fill(blocked[:, None, None, :], -float("inf"))
+        weights = softmax_with_sinks(scores.reshape(s, h, 1, -1), options.sinks).to(value.dtype)
+        weights = weights.reshape(s, key.shape[1], -1, scores.shape[-1])
+        out = weights[..., self._widest :] @ own_v + self._prompt_values(layer, weights[..., : self._widest])
+        return out.reshape(s, h, d)
+
+    def _store(self, cache: dict[int, Tensor], layer: int, new: Tensor) -> Tensor:
+        """Write this step's [S, Hkv, D] and return the [S, Hkv, time + 1, D] seen so far."""
+        old = cache.get(layer)
+        if old is None or self.time >= old.shape[2]:
+            room = min(self._longest, max(32, 2 * self.time))
+            grown = new.new_empty(new.shape[0], new.shape[1], max(room, self.time + 1), new.shape[2])
+            if old is not None:
+                grown[:, :, : self.time] = old[:, :, : self.time]
+            cache[layer] = old = grown
+        old[:, :, self.time] = new
+        return old[:, :, : self.time + 1]
+
+    def _by_group(self, x: Tensor) -> Tensor:
+        """[S, Hkv, R, D] -> [G, Hkv, n R, D], sequences of a group side by side."""
+        g, n = self._table.shape
+        rows = x[self._table.reshape(-1)].reshape(g, n, *x.shape[1:])
+        return rows.transpose(1, 2).reshape(g, x.shape[1], n * x.shape[2], x.shape[3])
+
+    def _by_sequence(self, x: Tensor, like: Tensor) -> Tensor:
+        """The inverse of `_by_group`, for a last axis of any size."""
+        g, n = self._table.shape
+        rows = x.reshape(g, like.shape[1], n, like.shape[2], x.shape[-1]).transpose(1, 2)
+        return rows.reshape(g * n, like.shape[1], like.shape[2], x.shape[-1])[self._back]
+
+    def _prompt_scores(self, layer: int, q: Tensor) -> Tensor:
+        keys = self._prompts.keys[layer][self._groups, :, : self._widest]
+        return self._by_sequence(self._by_group(q) @ keys.transpose(-1, -2), q)
+
+    def _prompt_values(self, layer: int, weights: Tensor) -> Tensor:
+        values = self._prompts.values[layer][self._groups, :, : self._widest]
+        return self._by_sequence(self._by_group(weights) @ values, weights)
+
+    def _blocked(self, window: int | None, own: int) -> Tensor | None:
+        """[S, P + own] bool of keys out of reach: prompt padding, and beyond the sliding window."""
+        if window is None and self._padding is None:
+            return None
+        s = self.owner.shape[0]
+        device = self.owner.device
+        blocked = torch.zeros(s, self._widest + own, dtype=torch.bool, device=device)
+        if self._padding is not None:
+            blocked[:, : self._widest] = self._padding
+        if window is not None:
+            prompt = torch.arange(self._widest, device=device).expand(s, -1)
+            mine = self._prompts.length[self.owner][:, None] + torch.arange(own, device=device)
+            blocked |= self.position[:, None] - torch.cat([prompt, mine], 1) >= window
+        return blocked

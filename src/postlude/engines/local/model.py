@@ -1,0 +1,249 @@
+"""One Hugging Face model, run two ways: packed rows (fast), or plain padded rows (any architecture).
+
+A self-check at load compares the two on a probe and decides; where they differ the plain path is used and said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from postlude.batch import Batch, pack
+from postlude.data import Completion, Group, Prompt
+from postlude.engines.local.attention import NAME, Packed, Spans, attending, ranges
+from postlude.engines.local.head import head_outputs
+from postlude.errors import EngineError
+from postlude.objectives import Outputs
+
+LOGIT_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9, torch.bfloat16: 0.25, torch.float16: 0.05}
+"""Largest difference of log-probs between the packed and the padded path that the self-check lets pass."""
+
+
+@dataclass
+class LocalModel:
+    """A causal language model (with or without a PEFT adapter) and the way it is run."""
+
+    net: nn.Module
+    """What is trained: the Hugging Face model, or the PEFT model around it."""
+    packed: bool = True
+    reason: str = ""
+    """Why the packed path is not used; empty where it is."""
+
+    @property
+    def hf(self) -> Any:
+        """The Hugging Face model itself, adapters injected."""
+        return self.net.get_base_model() if hasattr(self.net, "get_base_model") else self.net  # type: ignore[operator]
+
+    @property
+    def config(self) -> Any:
+        return self.hf.config.get_text_config()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hf.get_input_embeddings().weight.dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the output layer."""
+        return self.hf.get_output_embeddings().weight.shape[0]
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Final logits [N, V] of hidden states [N, D]: output layer, scale and soft cap."""
+        config = self.config
+        logits = self.hf.get_output_embeddings()(hidden)
+        if "logit_scale" in config.__dict__ and config.logit_scale is not None:  # Cohere
+            logits = logits * config.logit_scale
+        if "logits_scaling" in config.__dict__ and config.logits_scaling is not None:  # Granite
+            logits = logits / config.logits_scaling
+        cap = config.__dict__.get("final_logit_softcapping")  # Gemma 2
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def hidden(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """[T, D] last hidden states of a packed row; a layout must be active."""
+        out = self.hf.base_model(
+            input_ids=tokens.unsqueeze(0), position_ids=position.unsqueeze(0), attention_mask=None, use_cache=False
+        )
+        return out.last_hidden_state[0]
+
+    @contextmanager
+    def running(self, batch: Batch) -> Iterator[Callable[[bool], Outputs]]:
+        """Yields `outputs(entropy_gradient)`; keep the context open through the backward pass."""
+        if self.packed:
+            with attending(Packed(batch)):
+                yield lambda entropy_gradient=False: self._packed_outputs(batch, entropy_gradient)
+        else:
+            yield lambda entropy_gradient=False: self._padded_outputs(batch, entropy_gradient)
+
+    def _packed_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
+        rows = batch.mask.nonzero().squeeze(1)
+        hidden = self.hidden(batch.tokens, batch.position)[batch.predictor[rows]]
+        return self._finish(batch, rows, hidden, self.head, entropy_gradient)
+
+    def _padded_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
+        """Each sequence as a row of its own, prompt repeated, padded on the right."""
+        table = sequence_table(batch)
+        row, column = _place(table, batch)
+        ids = batch.tokens[table.clamp(min=0)]
+        logits = self.hf(input_ids=ids, attention_mask=(table >= 0).long(), use_cache=False).logits
+        rows = batch.mask.nonzero().squeeze(1)
+        chosen = logits[row[rows], column[rows] - 1]
+        return self._finish(batch, rows, chosen, lambda x: x, entropy_gradient)
+
+    def _finish(
+        self, batch: Batch, rows: Tensor, source: Tensor, head: Callable[[Tensor], Tensor], entropy_gradient: bool
+    ) -> Outputs:
+        logp, entropy = head_outputs(
+            head, source, batch.tokens[rows], batch.temperature, entropy_gradient, self.vocabulary
+        )
+        empty = logp.new_zeros(batch.tokens.shape[0])
+        return Outputs(empty.index_copy(0, rows, logp), empty.index_copy(0, rows, entropy))
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Run the model with its own attention instead of the packed one."""
+        if not self.packed:
+            yield
+            return
+        self.hf.set_attn_implementation(self._own_attention())
+        try:
+            yield
+        finally:
+            self.hf.set_attn_implementation(NAME)
+
+    def _own_attention(self) -> str:
+        return "sdpa" if getattr(type(self.hf), "_supports_sdpa", False) else "eager"
+
+    def without_adapter(self) -> Any:
+        """Context in which the adapter is off; refuses a model that has none."""
+        if not hasattr(self.net, "disable_adapter"):
+            raise EngineError("this model has no adapter to switch off")
+        return self.net.disable_adapter()  # type: ignore[operator]
+
+    def choose_path(self, allow_packed: bool = True) -> None:
+        """Decide between packed and padded by a probe; `reason` says why it is the padded one."""
+        self.packed, self.reason = False, ""
+        if not allow_packed:
+            self.reason = "switched off"
+            return
+        self.reason = _unsupported(self.hf, self.config) or self._probe()
+        self.packed = not self.reason
+        self.hf.set_attn_implementation(NAME if self.packed else self._own_attention())
+
+    @torch.no_grad()
+    def _probe(self) -> str:
+        """Empty where packed and padded agree on a probe longer than the (shrunk) sliding window."""
+        batch = probe_batch(self.config.vocab_size).to(self.device)
+        with _small_window(self.hf, self.config):
+            self.hf.set_attn_implementation(self._own_attention())
+            padded = self._padded_outputs(batch, False).logprobs
+            self.hf.set_attn_implementation(NAME)
+            calls = _Counting(Packed(batch))
+            try:
+                with attending(calls):
+                    packed = self._packed_outputs(batch, False).logprobs
+            except EngineError as error:
+                return str(error)
+        assert padded is not None and packed is not None
+        if calls.layers != set(range(self.config.num_hidden_layers)):
+            return f"{type(self.hf).__name__} does not use the registered attention in every layer"
+        worst = float((packed - padded)[batch.mask].abs().max())
+        limit = LOGIT_TOLERANCE.get(self.dtype, 1e-4)
+        return "" if worst <= limit else f"packed and padded log-probs differ by {worst:.1e} (limit {limit:.0e})"
+
+
+class _Counting:
+    """A layout that notes which layers called it."""
+
+    def __init__(self, inner: Packed) -> None:
+        self.inner, self.layers = inner, set[int]()
+
+    def attend(self, layer: int, *args: Any) -> Tensor:
+        self.layers.add(layer)
+        return self.inner.attend(layer, *args)
+
+
+def _unsupported(hf: Any, config: Any) -> str:
+    """Why an architecture cannot run packed, from its config alone; empty where nothing speaks against it."""
+    kinds = set(config.__dict__.get("layer_types") or ()) - {"full_attention", "sliding_attention"}
+    if kinds:
+        return f"layers of kind {', '.join(sorted(kinds))}"
+    if not hf._can_set_attn_implementation():
+        return f"{type(hf).__name__} does not take a registered attention function"
+    return ""
+
+
+@contextmanager
+def _small_window(hf: Any, config: Any, size: int = 8) -> Iterator[None]:
+    """Shrink sliding windows to `size`, so that a short probe reaches beyond them."""
+    window = config.__dict__.get("sliding_window")
+    modules = [m for m in hf.modules() if m.__dict__.get("sliding_window") is not None]
+    if window is None or not modules:
+        yield
+        return
+    before = [m.sliding_window for m in modules]
+    config.sliding_window = size
+    for module in modules:
+        module.sliding_window = size
+    try:
+        yield
+    finally:
+        config.sliding_window = window
+        for module, value in zip(modules, before, strict=True):
+            module.sliding_window = value
+
+
+def probe_batch(vocabulary: int) -> Batch:
+    """Two groups with ragged completions of pseudo-random tokens."""
+    ids = [(7919 * i + 13) % max(vocabulary - 1, 1) for i in range(120)]
+    cuts = ((0, 14, (12, 5)), (40, 3, (17, 1, 9)))
+    groups = []
+    for start, prompt, lengths in cuts:
+        tokens = ids[start:]
+        completions = tuple(
+            Completion(tuple(tokens[prompt + 3 * k : prompt + 3 * k + n]), reward=1.0) for k, n in enumerate(lengths)
+        )
+        groups.append(Group(Prompt(str(start), "", tokens=tuple(tokens[:prompt])), completions))
+    return pack(groups)
+
+
+def sequence_table(batch: Batch) -> Tensor:
+    """[S, L] rows of each sequence: its group's prompt, then its own tokens, -1 padded on the right."""
+    spans = Spans.of(batch)
+    prompt_length = spans.prompt_length[batch.sequence_group]
+    total = prompt_length + spans.length
+    table = ranges(torch.zeros_like(total), total)
+    own = table - prompt_length[:, None] + spans.start[:, None]
+    prompt = table + spans.prompt_start[batch.sequence_group][:, None]
+    return torch.where(table < 0, -1, torch.where(table < prompt_length[:, None], prompt, own))
+
+
+def _place(table: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """[T] row and column of each completion token in the padded table (prompt tokens: of their last copy)."""
+    s, length = table.shape
+    valid = table >= 0
+    row = torch.zeros_like(batch.tokens)
+    column = torch.zeros_like(batch.tokens)
+    row[table[valid]] = torch.arange(s, device=table.device)[:, None].expand(s, length)[valid]
+    column[table[valid]] = torch.arange(length, device=table.device)[None, :].expand(s, length)[valid]
+    return row, column
+
+
+def without_dropout(net: nn.Module) -> None:
+    """Set every dropout to 0: with it, step-0 ratios are not 1. Modules stay in train mode."""
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout", "activation_dropout"):
+            if isinstance(module.__dict__.get(name), float):
+                setattr(module, name, 0.0)
+
+

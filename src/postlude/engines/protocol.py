@@ -1,0 +1,99 @@
+"""The two contracts of an engine. The loop, the sources and the rewards know these and nothing concrete."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from postlude.batch import Batch
+from postlude.data import Completion
+from postlude.events import Stats
+from postlude.objectives import Objective, Outputs, Want
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    """Sample from the smallest set of tokens with this much probability; 1 is off, and right for training."""
+    top_k: int = 0
+    """Sample from this many most likely tokens; 0 is off."""
+    max_tokens: int = 256
+    """The longest completion, in tokens."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion; they stay part of it."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature must not be negative, got {self.temperature:g}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p:g}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must not be negative (0 is off), got {self.top_k}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to sample: the prompt's ids, and a seed that fixes its randomness."""
+
+    prompt: tuple[int, ...]
+    seed: int
+
+
+class Sampler(Protocol):
+    """Prompts to completions, with log-probs and the policy version. Never trains."""
+
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> AsyncIterator[tuple[int, Completion]]:
+        """(index of the request, completion), in the order they finish; batches are composed deterministically."""
+        ...
+
+
+class Trainer(Protocol):
+    """Owns weights and optimiser; knows no algorithm."""
+
+    def forward(self, batch: Batch, want: Want) -> Outputs:
+        """Without gradient: `policy` or `reference` log-probs [T]."""
+        ...
+
+    def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
+        """Add the gradient of coef * loss to what is accumulated."""
+        ...
+
+    def step(self, lr: float) -> Stats:
+        """One optimiser step with what is accumulated, then forget it. A non-finite gradient is skipped and counted."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """A Hugging Face folder, with the optimiser's state beside it in `trainer/`."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """The inverse of `save`."""
+        ...
+
+
+class Engine(Protocol):
+    """A sampler and a trainer that share a policy."""
+
+    sampler: Sampler
+    trainer: Trainer
+    token_budget: int
+    """Tokens per micro-batch."""
+    version: int
+    """How many times the policy was published."""
+
+    def sync(self) -> None:
+        """Let the sampler see the trainer's weights."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Facts for the manifest: parameters, paths taken, device."""
+        ...
