@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,8 +46,20 @@ class Request:
     seed: int
 
 
+@dataclass
+class Progress:
+    """What a sampler has done so far in one call."""
+
+    tokens: int = 0
+    finished: int = 0
+    total: int = 0
+
+
 class Sampler(Protocol):
     """Prompts to completions, with log-probs and the policy version. Never trains."""
+
+    on_progress: Callable[[Progress], None] | None
+    """Called now and then while sampling, for people to watch."""
 
     def sample(
         self, requests: Sequence[Request], sampling: Sampling

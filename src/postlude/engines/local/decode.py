@@ -15,7 +15,7 @@ from postlude.data import Completion, Group, Prompt, Stop
 from postlude.engines.local.attention import Decode, PromptCache, attending
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
-from postlude.engines.protocol import Request, Sampling
+from postlude.engines.protocol import Progress, Request, Sampling
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
@@ -28,15 +28,6 @@ class _Trace:
     tokens: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
     stop: Stop | None = None
-
-
-@dataclass
-class Progress:
-    """What a sampler has done so far in one call, for the live view."""
-
-    tokens: int = 0
-    finished: int = 0
-    total: int = 0
 
 
 class LocalSampler:

@@ -184,8 +184,18 @@ class LocalTrainer:
         save_file(tensors, state / "optimizer.safetensors")
         (state / "optimizer.json").write_text(json.dumps({"steps": steps, "skipped": self._skipped}))
 
+    @torch.no_grad()
+    def load_weights(self, folder: str) -> None:
+        """Put a checkpoint's full weights into the model (an adapter is loaded with the model itself)."""
+        if self._has_adapter:
+            return
+        from transformers import AutoModelForCausalLM
+
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=self.model.dtype)
+        self.model.net.load_state_dict(loaded.state_dict())
+
     def load(self, folder: Path) -> None:
-        """Optimiser state and fp32 master; the weights themselves were loaded with the model."""
+        """Optimiser state and fp32 master; the weights themselves come with `load_weights`."""
         state = folder / "trainer"
         if not (state / "optimizer.safetensors").exists():
             raise EngineError(f"{folder} has no trainer/optimizer.safetensors: it is a model, not a checkpoint")

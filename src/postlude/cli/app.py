@@ -1,0 +1,44 @@
+"""The verbs, gathered, and how errors look."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+from rich.console import Console
+
+from postlude.cli import config, demo, eval, methods, sample, train
+from postlude.errors import PostludeError
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+app = typer.Typer(
+    name="postlude",
+    help="Post-train language models with reinforcement learning. Start with: postlude demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.command("eval")(eval.evaluate)
+app.command("methods")(methods.methods)
+app.add_typer(config.app, name="config", help="Look at a recipe before it runs.")
+app.command("demo")(demo.demo)
+
+
+def console_error(error: PostludeError) -> None:
+    """Each problem on a line of its own, to standard error."""
+    console = Console(stderr=True)
+    problems = str(error).split("\n")
+    head = "error" if len(problems) == 1 else f"{len(problems)} problems"
+    console.print(f"[bold red]{head}[/bold red]", highlight=False)
+    for line in problems:
+        console.print("  " + _visible(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def _visible(text: str) -> str:
+    """Control characters of data and models, escaped: they must not drive the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,60 @@
+"""postlude config show, postlude config check"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True)
+
+Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML), or the folder of a run.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's.")]
+
+
+@app.command("show")
+def show(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Print every setting that would be in force, and where it comes from."""
+    from rich.table import Table
+
+    from postlude.cli.train import document_of
+    from postlude.config import flat
+    from postlude.recipe import resolve
+
+    document: Any = document_of(recipe, overrides or [])
+    resolved = resolve(document)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("key", "value", "from"):
+        table.add_column(column, overflow="fold")
+    for path, value in flat(asdict(resolved)):
+        origin = document.where(path)
+        table.add_row(path, _text(value), origin or "default", style="" if origin and not origin.startswith("method") else "dim")
+    console = Console()
+    console.print(table)
+    console.print(f"\n{resolved.sizes}", highlight=False)
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, float) else json.dumps(value, default=str)
+
+
+@app.command("check")
+def check(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 when something is wrong."""
+    from postlude.cli.train import document_of
+    from postlude.recipe import prepare, resolve
+
+    document: Any = document_of(recipe, overrides or [])
+    prepared = prepare(resolve(document))
+    console = Console()
+    console.print(f"[green]ok[/green]  {prepared.recipe.sizes}", highlight=False)
+    for name, count in prepared.counts.items():
+        console.print(f"    {name}: {count}", highlight=False, markup=False)
+    tokens = [len(p.tokens) for p in prepared.prompts] or [
+        len(g.prompt.tokens) + len(g.completions[0].tokens) for g in prepared.items
+    ]
+    console.print(f"    tokens per row: {min(tokens)} to {max(tokens)}", highlight=False)

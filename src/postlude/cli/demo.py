@@ -1,0 +1,5 @@
+"""postlude demo"""
+
+
+def demo() -> None:
+    """Train a small model with SFT, GRPO and DRPO."""

@@ -1,0 +1,87 @@
+"""postlude methods"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from postlude.errors import ConfigError
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show one method whole, with every default.")] = None,
+) -> None:
+    """List the methods: what each does, what it needs, where it comes from."""
+    from difflib import get_close_matches
+
+    from postlude.algorithms import ALGORITHMS
+
+    console = Console()
+    if name is None:
+        _list(console)
+        return
+    if name not in ALGORITHMS:
+        close = get_close_matches(name, ALGORITHMS, 1)
+        raise ConfigError(f"there is no method {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+    _one(console, name)
+
+
+def needs_of(name: str) -> str:
+    """What a method needs, in words."""
+    from postlude.algorithms import ALGORITHMS
+
+    entry = ALGORITHMS[name]
+    words = {"file": ["written answers"], "rollout": ["prompts", "a reward"], "preference": ["compared answers"]}[entry.source]
+    labels = {
+        "group": "groups of 2 or more",
+        "reference": "the starting weights",
+        "values": "a critic",
+        "correct": "right or wrong",
+        "steps": "step rewards",
+        "scores": "a scalar head",
+        "rollout": "the sampler's log-probs",
+    }
+    return ", ".join([*words, *(labels[n] for n in sorted(entry.needs) if n in labels)])
+
+
+def _list(console: Console) -> None:
+    from postlude.algorithms import ALGORITHMS
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("method", "what it does", "needs", "source"):
+        table.add_column(column, overflow="fold")
+    for entry in ALGORITHMS.values():
+        style = "" if entry.trains else "dim"
+        table.add_row(entry.name, entry.summary, needs_of(entry.name), entry.cite, style=style)
+    console.print(table)
+    console.print("\nDim: the objective is there and checked; training it comes in a later version.")
+    console.print("One method with every default: postlude methods NAME")
+
+
+def _one(console: Console, name: str) -> None:
+    from dataclasses import asdict
+
+    from postlude.algorithms import ALGORITHMS
+    from postlude.config import flat
+
+    entry = ALGORITHMS[name]
+    console.print(f"[bold]{entry.name}[/bold]  {entry.summary}", highlight=False)
+    console.print(f"needs    {needs_of(name)}", highlight=False)
+    console.print(f"source   {entry.cite}", highlight=False)
+    console.print("defaults (any of them can be a key of a recipe)", highlight=False)
+    values = {
+        "group_size": entry.group_size,
+        "updates": entry.updates,
+        "epochs": entry.epochs,
+        "schedule.lr": entry.lr,
+        "keep": asdict(entry.keep) if entry.keep else None,
+        "shaping": [asdict(s) for s in entry.shaping],
+        "objective": asdict(entry.objective),
+    }
+    for path, value in flat(values):
+        shown = value if isinstance(value, float) and value == float("inf") else None
+        console.print(f"  {path} = {shown or json.dumps(value, default=str)}", highlight=False, markup=False)

@@ -1,0 +1,56 @@
+"""Opening a model to sample from: shared by `sample` and `eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postlude.data import Prompt
+from postlude.engines.protocol import Sampler, Sampling
+from postlude.errors import ConfigError, DataError
+from postlude.models.chat import Renderer
+from postlude.models.load import Facts
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A loaded model with its tokenizer."""
+
+    path: str
+    facts: Facts
+    renderer: Renderer
+    sampler: Sampler
+
+    def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
+        """Prompts that leave no room for an answer are an error."""
+        context = self.facts.context
+        if context is None:
+            return
+        long = [p for p in prompts if len(p.tokens) + sampling.max_tokens > context]
+        if long:
+            raise DataError(
+                f"{len(long)} of {len(prompts)} prompts do not fit: {len(long[0].tokens)} tokens + --max-tokens "
+                f"{sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
+            )
+
+
+def sampling_of(temperature: float, top_p: float, top_k: int, max_tokens: int, stop: tuple[str, ...]) -> Sampling:
+    """Sampling settings from the command line; a wrong one is a ConfigError."""
+    try:
+        return Sampling(temperature, top_p, top_k, max_tokens, stop)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
+
+
+def open_sampler(path: str, sampling: Sampling) -> Opened:
+    """Load the model of a folder, hub id or run for sampling."""
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.trainer import Optimizer
+    from postlude.models.load import ModelSpec, inspect
+    from postlude.run import latest_model
+
+    model = latest_model(path)
+    spec = ModelSpec(model)
+    facts = inspect(spec, sampling.stop)
+    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    return Opened(model, facts, Renderer(facts.tokenizer, facts.stop_ids), engine.sampler)

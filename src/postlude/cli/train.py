@@ -1,0 +1,55 @@
+"""postlude train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def document_of(recipe: Path, overrides: list[str]) -> object:
+    """The document of a recipe file or run folder, with the command line's overrides applied."""
+    from postlude import config
+
+    path = recipe / "config.yaml" if recipe.is_dir() else recipe
+    document = config.read(path)
+    config.override(document, overrides)
+    if recipe.is_dir():
+        document.values.setdefault("output", str(recipe))
+        document.values["output"] = document.values["output"] or str(recipe)
+    return document
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML), or the folder of a run to continue.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in its output folder.")] = False,
+) -> None:
+    """Train a model as a recipe says.
+
+    Every key of the recipe can be set here too, for example:
+
+        postlude train recipes/grpo.yaml model=my-model data=prompts.jsonl reward=my_rewards.py:score
+        postlude train recipes/grpo.yaml group_size=16 objective.surrogate.high=0.28 schedule.lr=2e-6
+        postlude train runs/grpo-1 --resume
+
+    Everything is checked before the model loads. The run folder holds the checkpoints (Hugging Face folders), every
+    sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C finishes the
+    step, saves and ends.
+    """
+    from postlude.launch import launch
+    from postlude.watch.live import LiveView
+
+    document = document_of(recipe, overrides or [])
+    console = Console()
+    with LiveView(console) as view:
+        run = launch(document, resume, [view])  # type: ignore[arg-type]
+    newest = run.checkpoints[-1] if run.checkpoints else None
+    if newest:
+        console.print(f"\nmodel   {newest}", highlight=False, soft_wrap=True)
+        console.print(f"answers {run.folder / 'rollouts'}", highlight=False, soft_wrap=True)
+        console.print(f"try     postlude sample {run.folder} --prompt '...'", highlight=False, soft_wrap=True)

@@ -1,0 +1,285 @@
+"""Recipes as text: reading YAML with line numbers, overriding keys, and turning every mistake into a sentence.
+
+The schema is the dataclasses themselves (`recipe.Recipe` and the factors of the objectives), validated by pydantic.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from postlude.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-6 is a number (YAML 1.1 reads text) and a key may stand only once."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?|\.inf|\.nan)$"),
+    list("-+0123456789."),
+)
+
+
+@dataclass
+class Document:
+    """Nested values of a recipe, and where each came from (dotted path -> `recipe.yaml line 3`, `command line`)."""
+
+    values: dict[str, Any]
+    origin: dict[str, str] = field(default_factory=dict[str, str])
+
+    def where(self, path: str) -> str:
+        """Where a dotted path was set, or its nearest parent; empty where nothing was."""
+        while path:
+            if path in self.origin:
+                return self.origin[path]
+            path = path.rpartition(".")[0]
+        return ""
+
+
+def read(path: Path) -> Document:
+    """A recipe file. Raises ConfigError with the line of a mistake in the YAML itself."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe {str(path)!r} does not exist.{_nearby(path)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read recipe {str(path)!r}: {error}") from error
+    try:
+        root = yaml.compose(text, _Loader)
+        values = yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ConfigError(f"{path.name} line {line}: not YAML: {error.problem}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path.name}: a recipe is a mapping of keys to values, found {type(values).__name__}.")
+    document = Document(values)
+    problems: list[str] = []
+    _note_lines(root, "", path.name, document, problems)
+    if problems:
+        raise ConfigError(problems)
+    return document
+
+
+def _nearby(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path()
+    names = [p.name for p in folder.glob("*.yaml")]
+    close = get_close_matches(path.name, names, 1)
+    return f" Did you mean {str(folder / close[0])!r}?" if close else ""
+
+
+def _note_lines(node: Any, prefix: str, file: str, document: Document, problems: list[str]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            path = f"{prefix}.{name}" if prefix else name
+            if name in seen:
+                problems.append(f"{file} line {key.start_mark.line + 1}: {path} is given twice.")
+            seen.add(name)
+            document.origin[path] = f"{file} line {key.start_mark.line + 1}"
+            _note_lines(value, path, file, document, problems)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            path = f"{prefix}.{i}"
+            document.origin[path] = f"{file} line {value.start_mark.line + 1}"
+            _note_lines(value, path, file, document, problems)
+
+
+def override(document: Document, assignments: Iterable[str]) -> None:
+    """Apply `key.sub=value` from the command line; values are YAML."""
+    problems = []
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key.strip()):
+            problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
+            continue
+        try:
+            parsed = yaml.load(value, _Loader)
+        except yaml.YAMLError:
+            parsed = value
+        _set(document, key.strip(), parsed)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _set(document: Document, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    place: Any = document.values
+    shorthand = {"model": "path", "data": "path", "method": "name"}
+    for i, name in enumerate(parents):
+        inner = place.get(name) if isinstance(place, dict) else None
+        if isinstance(inner, str) and i == 0 and name in shorthand:
+            inner = {shorthand[name]: inner}
+        if not isinstance(inner, dict):
+            inner = {}
+        place[name] = inner
+        place = inner
+    place[last] = value
+    for stale in [p for p in document.origin if p.startswith(path + ".")]:
+        del document.origin[stale]
+    document.origin[path] = "command line"
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `change` on top, mapping by mapping; another `kind` replaces a factor as a whole."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        same_kind = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        result[key] = merge(old, value) if same_kind else value  # type: ignore[arg-type]
+    return result
+
+
+# ----------------------------------------------------------------------------------------------------- validation
+
+
+def validate(schema: Any, values: Any, document: Document, prefix: str = "") -> tuple[Any, list[str]]:
+    """(value, problems): the parsed value, or None where something is wrong. Lists everything at once."""
+    try:
+        return TypeAdapter(schema).validate_json(json.dumps(values), strict=True), []
+    except ValidationError as error:
+        problems = [_sentence(e, schema, document, prefix) for e in error.errors()]
+        return None, list(dict.fromkeys(problems))
+
+
+def without_bad_keys(schema: Any, values: dict[str, Any]) -> Any:
+    """The value with wrong keys left at their defaults, for the rules across fields; None if that does not parse."""
+    try:
+        return TypeAdapter(schema).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        trimmed = json.loads(json.dumps(values))
+        for problem in error.errors():
+            _drop(trimmed, problem["loc"])
+    try:
+        return TypeAdapter(schema).validate_json(json.dumps(trimmed), strict=True)
+    except ValidationError:
+        return None
+
+
+def _drop(values: Any, loc: Sequence[Any]) -> None:
+    for i, key in enumerate(loc):
+        if not isinstance(values, dict) or key not in values:
+            continue
+        if i == len(loc) - 1 or not isinstance(values[key], dict):
+            del values[key]
+            return
+        values = values[key]
+
+
+def _sentence(error: Any, schema: Any, document: Document, prefix: str) -> str:
+    """One pydantic error as: where, key, what was seen, what is allowed."""
+    real = _real_path(error["loc"], schema)
+    path = ".".join(filter(None, [prefix, *map(str, real)]))
+    where = document.where(path)
+    start = f"{where}: " if where else ""
+    kind, seen = error["type"], error.get("input")
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _names(schema, real[:-1])
+        close = get_close_matches(str(real[-1]), known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else f". Known: {', '.join(sorted(known))}."
+        return f"{start}unknown key {path!r}{hint}"
+    if kind in ("missing", "missing_argument"):
+        return f"{start}{path!r} is missing."
+    shown = json.dumps(seen, default=str)[:60]
+    if kind == "value_error":
+        return f"{start}{path}: {str(error['msg']).removeprefix('Value error, ')}."
+    if kind == "union_tag_invalid":
+        allowed = error["ctx"]["expected_tags"].replace("'", "")
+        tag = error["ctx"]["tag"]
+        close = get_close_matches(tag, allowed.split(", "), 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{start}{path}.kind is {tag!r}; allowed: {allowed}.{hint}"
+    if kind == "literal_error":
+        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        close = get_close_matches(str(seen), allowed.split(", "), 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{start}{path} is {shown}; allowed: {allowed}.{hint}"
+    wanted = _WANTED.get(kind, str(error["msg"]).lower())
+    return f"{start}{path} must be {wanted}, found {shown}."
+
+
+_WANTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+
+
+def _real_path(loc: Sequence[Any], schema: Any) -> list[Any]:
+    """The location without the names pydantic adds for union members."""
+    result: list[Any] = []
+    for part in loc:
+        options = _members(_type_at(schema, result))
+        tags = {t.__name__ for t in options if isinstance(t, type)} | {_tag(t) for t in options}
+        names = {f.name for t in options if is_dataclass(t) for f in fields(t)}
+        if isinstance(part, str) and part not in names and (part in tags or "[" in part):
+            continue
+        result.append(part)
+    return result
+
+
+def _tag(kind: Any) -> str | None:
+    if not is_dataclass(kind):
+        return None
+    found = [f.default for f in fields(kind) if f.name == "kind"]
+    return str(found[0]) if found else None
+
+
+def _members(hint: Any) -> list[Any]:
+    """The alternatives of a (possibly annotated) union; the type itself where it is none."""
+    if get_origin(hint) is Annotated:
+        return _members(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [m for arg in get_args(hint) for m in _members(arg)]
+    return [hint]
+
+
+def _type_at(schema: Any, path: Sequence[Any]) -> Any:
+    for name in path:
+        if isinstance(name, int):
+            args = [a for m in _members(schema) for a in get_args(m)]
+            schema = args[0] if args else Any
+            continue
+        found: list[Any] = []
+        for option in _members(schema):
+            if is_dataclass(option):
+                hints = get_type_hints(option, include_extras=True)
+                found += [hints[name]] if name in hints else []
+        schema = Union[tuple(found)] if found else Any  # noqa: UP007
+    return schema
+
+
+def _names(schema: Any, path: Sequence[Any]) -> list[str]:
+    return [f.name for option in _members(_type_at(schema, path)) if is_dataclass(option) for f in fields(option)]
+
+
+def flat(values: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """(dotted path, value) of every leaf."""
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
+        for i, value in enumerate(values):
+            yield from flat(value, f"{prefix}.{i}")
+    else:
+        yield prefix, values

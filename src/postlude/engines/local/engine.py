@@ -1,0 +1,74 @@
+"""The local engine: one model that samples and trains, on CPU or one GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from postlude.engines.local.decode import LocalSampler
+from postlude.engines.local.model import LocalModel, without_dropout
+from postlude.engines.local.trainer import LocalTrainer, Optimizer
+from postlude.models.load import Facts, ModelSpec, load
+
+SMALL = 5_000_000
+"""Parameters under which one CPU thread is faster than several."""
+
+
+@dataclass
+class LocalEngine:
+    """A `LocalSampler` and a `LocalTrainer` over the same weights: publishing them costs nothing."""
+
+    model: LocalModel
+    sampler: LocalSampler
+    trainer: LocalTrainer
+    token_budget: int
+    version: int = 0
+
+    @classmethod
+    def start(
+        cls,
+        spec: ModelSpec,
+        facts: Facts,
+        optimizer: Optimizer,
+        token_budget: int,
+        keep_reference: bool,
+        dropout: bool = False,
+        threads: int | None = None,
+        checkpoint: str | None = None,
+    ) -> LocalEngine:
+        """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
+
+        The reference is always taken from the model the recipe names, never from a checkpoint.
+        """
+        import torch
+
+        net = load(spec, adapter_from=checkpoint if spec.lora else None)
+        count = sum(p.numel() for p in net.parameters())
+        if threads or count < SMALL:
+            torch.set_num_threads(threads or 1)
+        if not dropout:
+            without_dropout(net)
+        model = LocalModel(net)
+        model.choose_path(spec.packed)
+        trainer = LocalTrainer(model, optimizer, token_budget, keep_reference)
+        if checkpoint:
+            trainer.load_weights(checkpoint)
+        return cls(model, LocalSampler(model, facts.tokenizer, facts.stop_ids), trainer, token_budget)
+
+    def sync(self) -> None:
+        """The sampler reads the trained weights in place; only the version moves on."""
+        self.version += 1
+        self.sampler.version = self.version
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the manifest and the first lines of a run."""
+        trainable, total = self.trainer.parameters()
+        return {
+            "architecture": type(self.model.hf).__name__,
+            "parameters": total,
+            "trainable": trainable,
+            "device": str(self.model.device),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "path": "packed" if self.model.packed else "padded",
+            "path_reason": self.model.reason,
+        }

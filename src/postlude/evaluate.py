@@ -1,0 +1,83 @@
+"""Measuring a policy on held-out prompts: accuracy, pass@k, reward, length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from postlude.data import Group, Prompt
+from postlude.engines.protocol import Sampler, Sampling
+from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.sources.rollout import answer
+
+EVAL_SEED = 20_251
+"""Held-out answers are sampled with seeds of their own, the same at every evaluation."""
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Unbiased chance that one of k of n samples is right (Codex, 2107.03374): 1 - C(n-c, k)/C(n, k)."""
+    if n - correct < k:
+        return 1.0
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share."""
+    if n == 0:
+        return 0.0, 1.0
+    p = correct / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures and the answers behind them."""
+
+    figures: dict[str, float]
+    groups: list[Group]
+
+
+async def measure(
+    sampler: Sampler, rewards: Rewards, prompts: Sequence[Prompt], sampling: Sampling, count: int, prefix: str
+) -> Report:
+    """Sample `count` answers to each prompt and score them; figures are named `prefix/...`."""
+    groups = await answer(sampler, prompts, count, sampling, EVAL_SEED, prefix)
+    groups = (await rewards.score(groups)).groups
+    return Report({f"{prefix}/{k}": v for k, v in figures(groups, count).items()}, groups)
+
+
+def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
+    """Accuracy with its interval, pass@k, mean reward of each function, length, truncation."""
+    completions = [c for g in groups for c in g.completions]
+    rewards = [c.reward for c in completions if c.reward is not None]
+    lengths = [c.length for c in completions]
+    result: dict[str, float] = {
+        "length": sum(lengths) / len(lengths),
+        "truncated_frac": sum(c.truncated for c in completions) / len(completions),
+        "answers": float(len(completions)),
+        "unscored": float(len(completions) - len(rewards)),
+    }
+    if rewards:
+        result["reward"] = sum(rewards) / len(rewards)
+    result |= RewardFigures.of(groups).by_name
+    known = [c.correct for c in completions if c.correct is not None]
+    if known:
+        low, high = wilson(sum(known), len(known))
+        result |= {"accuracy": sum(known) / len(known), "accuracy_low": low, "accuracy_high": high}
+    judged = [g for g in groups if all(c.correct is not None for c in g.completions)]
+    for k in (k for k in (1, 2, 4, 8, 16, 32, 64) if 1 < k <= count and judged):
+        rates = [pass_at_k(count, sum(bool(c.correct) for c in g.completions), k) for g in judged]
+        result[f"pass@{k}"] = sum(rates) / len(rates)
+    return result
+
+
+async def greedy_and_sampled(
+    sampler: Sampler, rewards: Rewards, prompts: Sequence[Prompt], sampling: Sampling, samples: int
+) -> Report:
+    """The two measurements a run takes: the most likely answer, and answers at the training temperature."""
+    greedy = await measure(sampler, rewards, prompts, replace(sampling, temperature=0.0), 1, "greedy")
+    drawn = await measure(sampler, rewards, prompts, sampling, samples, "sampled")
+    return Report({**greedy.figures, **drawn.figures}, [*greedy.groups, *drawn.groups])

@@ -1,0 +1,135 @@
+"""From a document to a finished run: the function behind `postlude train`, for Python users too."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from postlude.config import Document
+from postlude.engines.protocol import Engine
+from postlude.evaluate import Report, greedy_and_sampled
+from postlude.recipe import Prepared, build_engine, build_streams, prepare, resolve
+from postlude.run import Listener, Run
+from postlude.train import Plan, train
+
+
+def launch(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
+    """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once."""
+    recipe = resolve(document)
+    prepared = prepare(recipe)
+    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.method)
+    run = Run.open(folder, resume)
+    run.listeners += listeners
+    restored = run.restore() if resume else None
+    if resume and run.step >= recipe.steps:
+        run.tell({"kind": "finished", "step": run.step, "steps": recipe.steps})
+        return run
+    run.tell({"kind": "phase", "phase": "load", "step": run.step})
+    engine = build_engine(prepared, str(restored[0]) if restored else None)
+    streams = build_streams(prepared, engine, lambda p: run.tell({"kind": "phase", "phase": p, "step": run.step}))
+    if restored:
+        engine.trainer.load(restored[0])
+        engine.version = run.step
+        for stream in streams:
+            stream.source.restore(restored[1]["streams"][stream.name])
+    _start(run, prepared, engine, document.values, resumed=restored is not None)
+    _watch_sampler(run, engine)
+    with _interruptible(run):
+        asyncio.run(train(run, engine, streams, _plan(prepared, engine, run)))
+    return run
+
+
+def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, Any], resumed: bool) -> None:
+    recipe = prepared.recipe
+    if not resumed:
+        run.write_config(_plain(asdict(recipe)), prepared.rejected)
+        data = {"data": recipe.data.path, "eval": recipe.data.eval}
+        run.write_manifest(recipe.seed, data, engine.describe())
+        run.emit(
+            "start",
+            method=recipe.method,
+            steps=recipe.steps,
+            sizes=recipe.sizes,
+            counts=prepared.counts,
+            engine=dict(engine.describe()),
+        )
+    else:
+        run.tell({"kind": "resume", "step": run.step})
+    run.tell(
+        {
+            "kind": "open",
+            "step": run.step,
+            "steps": recipe.steps,
+            "method": recipe.method,
+            "folder": str(run.folder),
+            "sizes": recipe.sizes,
+            "counts": prepared.counts,
+            "engine": engine.describe(),
+            "source": recipe.algorithm.source,
+            "lr": recipe.schedule.lr,
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _plan(prepared: Prepared, engine: Engine, run: Run) -> Plan:
+    recipe = prepared.recipe
+    wanted = recipe.evaluate
+    chosen = prepared.held_out[: wanted.prompts]
+
+    async def evaluate() -> Report:
+        report = await greedy_and_sampled(engine.sampler, prepared.rewards, chosen, recipe.sampling, wanted.samples)
+        run.write_answers(report.groups)
+        return report
+
+    return Plan(
+        steps=recipe.steps,
+        seed=recipe.seed,
+        rate=lambda step: recipe.schedule.rate(step, recipe.steps),
+        evaluate=evaluate if chosen and recipe.reward else None,
+        evaluate_every=wanted.every,
+        stop_at=wanted.stop_at,
+        checkpoint_every=recipe.checkpoint_every,
+        keep_checkpoints=recipe.keep_checkpoints,
+    )
+
+
+def _watch_sampler(run: Run, engine: Engine) -> None:
+    """Pass the sampler's progress on to the listeners."""
+
+    def report(progress: Any) -> None:
+        run.tell({"kind": "progress", "step": run.step, **asdict(progress)})
+
+    engine.sampler.on_progress = report
+
+
+@contextmanager
+def _interruptible(run: Run) -> Iterator[None]:
+    """First Ctrl-C: finish the step, save, end. Second: stop at once."""
+
+    def ask(signum: int, frame: Any) -> None:
+        if run.stop:
+            raise KeyboardInterrupt
+        run.stop = True
+        run.tell({"kind": "interrupt", "step": run.step})
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,208 @@
+"""Opening Hugging Face models: first what can be known without weights, then the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from postlude.errors import ConfigError, EngineError
+from postlude.models import lora as lora_arithmetic
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
+
+    rank: int = 16
+    alpha: int = lora_arithmetic.ALPHA
+    targets: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1:
+            raise ValueError(f"rank and alpha must be at least 1, got {self.rank} and {self.alpha}")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model, and how it is held."""
+
+    path: str
+    """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    lora: Lora | None = None
+    """Train an adapter instead of all weights."""
+    reference: Literal["start", "none"] = "start"
+    """Keep the starting weights where the method compares with them; `none` saves the memory."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    packed: bool = True
+    """Use the packed path where the self-check passes; false forces plain padded rows."""
+    chat_template: str | None = None
+    """A Jinja file used instead of the tokenizer's own template."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a model before its weights are read."""
+
+    config: Any
+    tokenizer: Any
+    stop_ids: frozenset[int]
+    context: int | None
+    """Longest sequence in tokens, None where the config does not say."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and advice off the terminal while loading."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def problems_of_path(path: str) -> list[str]:
+    """What is wrong with a model path, without importing anything heavy."""
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1 or path.endswith("/"):
+            return [f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME."]
+        return []
+    if folder.is_file():
+        return [f"model: {path!r} is a file. Give the folder that holds config.json and the weights."]
+    problems = []
+    if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
+        problems.append(f"model: {path!r} has no config.json, so it is not a Hugging Face model folder.")
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
+    if not any((folder / name).exists() for name in names):
+        problems.append(
+            f"model: {path!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it there with "
+            "tokenizer.save_pretrained(FOLDER)."
+        )
+    return problems
+
+
+def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
+    """Config and tokenizer of a model; every problem found in them at once, without loading weights."""
+    problems = problems_of_path(spec.path)
+    if problems:
+        raise ConfigError(problems)
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        with quiet():
+            config: Any = AutoConfig.from_pretrained(_base_path(spec.path), trust_remote_code=False)
+            tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"model: cannot read config and tokenizer of {spec.path!r}: {first}") from error
+    if spec.chat_template:
+        template = Path(spec.chat_template)
+        if template.exists():
+            tokenizer.chat_template = template.read_text()
+        else:
+            problems.append(f"model.chat_template: {spec.chat_template!r} does not exist.")
+    if config.is_encoder_decoder:
+        problems.append(
+            f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
+            "models only. Take a decoder-only model such as Llama, Qwen or Gemma."
+        )
+    stop_ids = _stop_ids(spec.path, config, tokenizer)
+    if not stop_ids and not stop:
+        problems.append(
+            f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
+            "tokenizer.eos_token and save it, or give sampling.stop."
+        )
+    if problems:
+        raise ConfigError(problems)
+    context = config.get_text_config().__dict__.get("max_position_embeddings")
+    return Facts(config, tokenizer, stop_ids, context)
+
+
+def _base_path(path: str) -> str:
+    """The model under an adapter folder, or the folder itself."""
+    import json
+
+    adapter = Path(path).expanduser() / "adapter_config.json"
+    if adapter.exists() and not (adapter.parent / "config.json").exists():
+        return json.loads(adapter.read_text())["base_model_name_or_path"]
+    return path
+
+
+def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
+    """Every id that ends a completion: the tokenizer's, and those of the generation settings."""
+    from transformers import GenerationConfig
+
+    ids: set[int] = set()
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    try:
+        with quiet():
+            more = GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:
+        more = config.get_text_config().__dict__.get("eos_token_id")
+    if tokenizer.eos_token_id is not None and more is not None:
+        ids |= {more} if isinstance(more, int) else set(more)
+    return frozenset(ids)
+
+
+def load(spec: ModelSpec, adapter_from: str | None = None) -> Any:
+    """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
+
+    `adapter_from`: a checkpoint folder whose adapter is continued instead. A model folder that holds an adapter
+    gets it merged in float32 first, so that a reference taken from the start includes it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
+    dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
+    try:
+        with quiet():
+            net: Any = AutoModelForCausalLM.from_pretrained(
+                _base_path(spec.path), dtype=torch.float32, trust_remote_code=False
+            )
+            if (Path(spec.path).expanduser() / "adapter_config.json").exists():
+                net = _merged(net, spec.path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
+    net = net.to(dtype)
+    if spec.lora:
+        net = _with_adapter(net, spec.lora, adapter_from)
+    if spec.gradient_checkpointing:
+        net.gradient_checkpointing_enable({"use_reentrant": False})
+        if spec.lora:
+            net.enable_input_require_grads()
+    return net.to(device).train()
+
+
+def _merged(net: Any, path: str) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(net, path).merge_and_unload()
+
+
+def _with_adapter(net: Any, spec: Lora, adapter_from: str | None) -> Any:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if adapter_from:
+        return PeftModel.from_pretrained(net, adapter_from, is_trainable=True)
+    targets = spec.targets if isinstance(spec.targets, str) else list(spec.targets)
+    config = LoraConfig(
+        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    return get_peft_model(net, config)

@@ -1,0 +1,513 @@
+"""A run as data: the schema of a recipe, its rules, and the one place where concrete things are built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from postlude import config
+from postlude.algorithms import ALGORITHMS, Algorithm
+from postlude.config import Document
+from postlude.data import Group, Prompt
+from postlude.engines.local.trainer import Optimizer
+from postlude.engines.protocol import Engine, Sampling
+from postlude.errors import ConfigError, DataError
+from postlude.models.chat import Renderer
+from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
+from postlude.objectives import ContrastObjective, TokenObjective
+from postlude.objectives.advantages import DecoupledReward, DecoupledValue
+from postlude.rewards.compose import Rewards, RewardSpec
+from postlude.rewards.length import Overlong, Shaping
+from postlude.sources import file as rows
+from postlude.sources.file import Cursor, FileSource
+from postlude.sources.filters import Filter, Mixed
+from postlude.sources.rollout import RolloutSource
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where prompts (or written answers) come from."""
+
+    path: str
+    """A JSONL or JSON file, a folder saved by `datasets`, or hf:OWNER/NAME."""
+    eval: str | None = None
+    """Held-out prompts of the same kind; none are shared with `path`."""
+    split: str = "train"
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    """`skip` goes on without bad rows; they are counted and listed in rejected.txt."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the run."""
+
+    lr: float | None = None
+    """Peak rate. Default: the method's (grpo 1e-6, sft 2e-5), ten times that under LoRA."""
+    warmup: int = 0
+    """Steps of linear rise."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    final: float = 0.1
+    """The rate at the last step, as a share of the peak."""
+
+    def __post_init__(self) -> None:
+        if self.lr is not None and self.lr <= 0:
+            raise ValueError(f"lr must be positive, got {self.lr:g}")
+        if self.warmup < 0 or not 0 <= self.final <= 1:
+            raise ValueError(f"need warmup >= 0 and 0 <= final <= 1, got {self.warmup} and {self.final:g}")
+
+    def rate(self, step: int, steps: int) -> float:
+        """The rate of optimiser steps within step `step` of `steps`."""
+        import math
+
+        assert self.lr is not None
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        if self.decay == "constant":
+            return self.lr
+        share = (step - self.warmup) / max(steps - self.warmup - 1, 1)
+        fall = share if self.decay == "linear" else 0.5 * (1 - math.cos(math.pi * min(share, 1.0)))
+        return self.lr * (1 - (1 - self.final) * min(fall, 1.0))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measuring on held-out prompts while training."""
+
+    every: int = 10
+    """Steps between evaluations; 0 is only before and after."""
+    prompts: int = 128
+    """The first so many held-out prompts."""
+    samples: int = 1
+    """Sampled answers per prompt, at the training temperature, beside the greedy one."""
+    stop_at: float | None = None
+    """End the run once sampled held-out accuracy reaches this."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.prompts < 1 or self.samples < 1:
+            raise ValueError("need every >= 0, prompts >= 1 and samples >= 1")
+        if self.stop_at is not None and not 0 < self.stop_at <= 1:
+            raise ValueError(f"stop_at must lie in (0, 1], got {self.stop_at:g}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. Batches are two sizes, prompts per step and completions per prompt; the rest is derived."""
+
+    method: str
+    """A name of `postlude methods`."""
+    model: ModelSpec
+    data: DataSpec
+    reward: tuple[RewardSpec, ...] = ()
+    output: str | None = None
+    """The run folder. Default: runs/METHOD-N."""
+    seed: int = 0
+    steps: int = 100
+    """Draws of a batch; each is `epochs` x `updates` optimiser steps."""
+    prompts_per_step: int = 16
+    group_size: int = 8
+    """Completions per prompt."""
+    updates: int = 1
+    """Optimiser steps a drawn batch is cut into."""
+    epochs: int = 1
+    """How often a drawn batch is gone through."""
+    sampling: Sampling = Sampling()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    evaluate: Evaluation = Evaluation()
+    token_budget: int = 16384
+    """Tokens per micro-batch: lower it when memory runs out; results do not change."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0 is only at the end (and on Ctrl-C)."""
+    keep_checkpoints: int = 2
+    threads: int | None = None
+    """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
+    objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
+        default_factory=lambda: ALGORITHMS["grpo"].objective
+    )
+    """The method's objective; any part can be set, e.g. objective.surrogate.high=0.28."""
+    keep: Annotated[Filter, Field(discriminator="kind")] | None = None
+    """Selection of groups: `mixed` is dynamic sampling, `accepted` rejection sampling."""
+    shaping: tuple[Annotated[Shaping, Field(discriminator="kind")], ...] = ()
+    """Changes to rewards after scoring."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "prompts_per_step", "group_size", "updates", "epochs", "token_budget", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.checkpoint_every < 0 or self.seed < 0:
+            raise ValueError("checkpoint_every and seed must not be negative")
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return ALGORITHMS[self.method]
+
+    @property
+    def sizes(self) -> str:
+        """The batch in one line."""
+        if self.algorithm.source == "file":
+            return f"{self.prompts_per_step} rows per step -> {self.epochs * self.updates} update(s) x {self.steps} steps"
+        answers = self.prompts_per_step * self.group_size
+        return (
+            f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} per step -> "
+            f"{self.epochs * self.updates} update(s) x {self.steps} steps"
+        )
+
+
+def _forbid(*kinds: type) -> None:
+    """Unknown keys are errors (plain dataclasses ignore them)."""
+    for kind in kinds:
+        kind.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+
+
+def _schema_classes(root: Any, seen: set[type]) -> None:
+    """Every dataclass reachable from the schema."""
+    from typing import get_args, get_type_hints
+
+    for option in config._members(root):
+        if is_dataclass(option) and isinstance(option, type) and option not in seen:
+            seen.add(option)
+            for hint in get_type_hints(option, include_extras=True).values():
+                _schema_classes(hint, seen)
+        else:
+            for inner in get_args(option):
+                _schema_classes(inner, seen)
+
+
+_all: set[type] = set()
+_schema_classes(Recipe, _all)
+_forbid(*_all)
+
+
+# ----------------------------------------------------------------------------------------------------- resolving
+
+
+def resolve(document: Document) -> Recipe:
+    """A checked recipe from a document, with the method's own defaults under the user's values.
+
+    Everything wrong is raised at once, also across fields; nothing is loaded or downloaded.
+    """
+    values = _long_form(document.values)
+    problems: list[str] = []
+    entry = _entry(values, document, problems)
+    merged = config.merge(_defaults(entry), values)
+    for path, _ in config.flat(_defaults(entry)):
+        document.origin.setdefault(path, f"method {entry.name}")
+    recipe, found = config.validate(Recipe, merged, document)
+    problems += found
+    partial = recipe if recipe is not None else config.without_bad_keys(Recipe, merged)
+    if partial is not None:
+        partial = _derived(partial, entry)
+        problems += _rules(partial, entry, document)
+    if problems or recipe is None:
+        raise ConfigError(problems)
+    document.values = merged
+    return partial
+
+
+def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -> Algorithm:
+    name = values.get("method")
+    if isinstance(name, str) and name in ALGORITHMS:
+        return ALGORITHMS[name]
+    where = document.where("method")
+    start = f"{where}: " if where else ""
+    if name is None:
+        problems.append("'method' is missing. Name one of `postlude methods`, for example method: grpo.")
+    else:
+        close = get_close_matches(str(name), ALGORITHMS, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else " See `postlude methods`."
+        problems.append(f"{start}there is no method {name!r}.{hint}")
+    return ALGORITHMS["grpo"]
+
+
+def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Short forms written out: `model: path`, `data: path`, `reward: name` or a list of them."""
+    result = dict(values)
+    for key in ("model", "data"):
+        if isinstance(result.get(key), str):
+            result[key] = {"path": result[key]}
+    reward = result.get("reward")
+    if isinstance(reward, str | dict):
+        reward = [reward]
+    if isinstance(reward, list):
+        result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
+    return result
+
+
+def _defaults(entry: Algorithm) -> dict[str, Any]:
+    """What a method's entry sets in a recipe."""
+    return {
+        "method": entry.name,
+        "group_size": entry.group_size,
+        "updates": entry.updates,
+        "epochs": entry.epochs,
+        "objective": asdict(entry.objective),
+        "keep": asdict(entry.keep) if entry.keep else None,
+        "shaping": [asdict(s) for s in entry.shaping],
+    }
+
+
+def _derived(recipe: Recipe, entry: Algorithm) -> Recipe:
+    """Fill what follows from other settings: the rate, and lengths that equal the generation limit."""
+    lr = recipe.schedule.lr
+    if lr is None:
+        lr = entry.lr * (10 if recipe.model.lora else 1)
+    limit = recipe.sampling.max_tokens
+    objective = recipe.objective
+    if isinstance(objective, TokenObjective):
+        factor, aggregate = objective.advantage, objective.aggregate
+        if isinstance(factor, DecoupledReward | DecoupledValue) and factor.cap is None:
+            factor = replace(factor, cap=limit)
+        if aggregate.mode == "seq_mean_token_sum_norm" and aggregate.length is None:
+            aggregate = replace(aggregate, length=limit)
+        objective = replace(objective, advantage=factor, aggregate=aggregate)
+    shaping = tuple(
+        replace(s, limit=limit) if isinstance(s, Overlong) and s.limit is None else s for s in recipe.shaping
+    )
+    schedule = replace(recipe.schedule, lr=lr)
+    return replace(recipe, schedule=schedule, objective=objective, shaping=shaping)
+
+
+def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
+    """Rules across fields."""
+
+    def at(path: str) -> str:
+        where = document.where(path)
+        return f"{where}: " if where and not where.startswith("method") else ""
+
+    needs = recipe.objective.needs
+    problems = []
+    if not entry.trains:
+        why = {
+            "preference": "its data are compared answers, which this version cannot read yet",
+            "file": "",
+            "rollout": f"it needs {', '.join(sorted(needs & {'values', 'steps'})) or 'a second stream'}, not built yet",
+        }[entry.source]
+        problems.append(f"{at('method')}method {entry.name} cannot be trained in this version: {why}.")
+    if "group" in needs and recipe.group_size < 2:
+        problems.append(
+            f"{at('group_size')}group_size is {recipe.group_size}, but {entry.name} compares the answers of a group; "
+            "use at least 2 (8 is usual), or a method without groups (reinforce, reinforce_pp)."
+        )
+    if "reference" in needs and recipe.model.reference == "none":
+        problems.append(
+            f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; remove "
+            "the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
+        )
+    if isinstance(recipe.keep, Mixed) and recipe.group_size < 2:
+        problems.append(f"{at('group_size')}dynamic sampling needs groups of at least 2, got {recipe.group_size}.")
+    if entry.source == "rollout" and not recipe.reward:
+        problems.append("'reward' is missing: give a built-in (exact, regex, ...) or my_rewards.py:fn.")
+    if entry.source == "file" and recipe.reward and not recipe.data.eval:
+        problems.append(
+            f"{at('reward')}{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
+            "data.eval is not set."
+        )
+    if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
+        problems.append(
+            f"{at('evaluate.stop_at')}evaluate.stop_at needs held-out prompts (data.eval), a reward, and evaluate.every > 0."
+        )
+    if entry.source == "rollout" and recipe.sampling.temperature == 0:
+        problems.append(
+            f"{at('sampling.temperature')}sampling.temperature is 0: every answer of a group would be the same; use 1."
+        )
+    outcomes = sum(bool(r.outcome) for r in recipe.reward)
+    if outcomes > 1:
+        problems.append(f"{at('reward')}{outcomes} rewards are marked outcome; mark one.")
+    names = [r.label for r in recipe.reward]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        problems.append(f"{at('reward')}two rewards are called {name!r}; give one of them a `name`.")
+    problems += [at("model.path") + p for p in problems_of_path(recipe.model.path)]
+    for key, path in (("data.path", recipe.data.path), ("data.eval", recipe.data.eval)):
+        if path and not path.startswith("hf:") and not Path(path).expanduser().exists():
+            problems.append(f"{at(key)}{key}: {path!r} does not exist.{rows._nearby(Path(path))}")
+    return problems
+
+
+# ----------------------------------------------------------------------------------------------------- preparing
+
+
+@dataclass
+class Prepared:
+    """Everything a run needs except the weights, already checked."""
+
+    recipe: Recipe
+    facts: Facts
+    renderer: Renderer
+    rewards: Rewards
+    prompts: list[Prompt] = field(default_factory=list[Prompt])
+    items: list[Group] = field(default_factory=list[Group])
+    held_out: list[Prompt] = field(default_factory=list[Prompt])
+    rejected: list[str] = field(default_factory=list[str])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read data, rewards, tokenizer and model config; raise everything wrong with them at once."""
+    problems: list[str] = []
+
+    def attempt(step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except (ConfigError, DataError) as error:
+            problems.extend(error.problems)
+            return None
+
+    rewards = attempt(lambda: Rewards.of(recipe.reward))
+    facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
+    table = attempt(lambda: rows.read(recipe.data.path, recipe.data.split))
+    held_table = attempt(lambda: rows.read(recipe.data.eval, recipe.data.split)) if recipe.data.eval else None
+    renderer = Renderer(facts.tokenizer, facts.stop_ids) if facts else None
+    prepared = Prepared(recipe, facts, renderer, rewards)  # type: ignore[arg-type]
+    if table is not None:
+        attempt(lambda: _read_train(prepared, table))
+    if held_table is not None:
+        prepared.held_out = attempt(lambda: _read_prompts(prepared, held_table)) or []
+    if rewards is not None:
+        for found in (prepared.prompts, prepared.held_out):
+            if found:
+                columns = set.union(*({*p.columns} for p in found))
+                problems += [p for p in rewards.missing_columns(columns) if p not in problems]
+    problems += _shared(prepared)
+    if problems:
+        raise ConfigError(problems)
+    return prepared
+
+
+def _read_train(prepared: Prepared, table: rows.Table) -> None:
+    recipe = prepared.recipe
+    if recipe.algorithm.source == "rollout":
+        prepared.prompts = _read_prompts(prepared, table)
+        return
+    if prepared.renderer is None:
+        rows.detect(table)
+        return
+    prepared.items = rows.groups(table, prepared.renderer, prepared.facts.context)
+    _settle(prepared, table)
+
+
+def _read_prompts(prepared: Prepared, table: rows.Table) -> list[Prompt]:
+    found = rows.prompts(table)
+    if prepared.renderer is not None:
+        where = {p.id: row.where for p, row in zip(found, table.rows, strict=True)}
+        _need_template(prepared, found, table.path)
+        found = [prepared.renderer.with_tokens(p) for p in found]
+        found = [p for p in found if _fits(p, where[p.id], prepared, table)]
+    _settle(prepared, table, len(found))
+    return found
+
+
+def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
+    chat = any(not isinstance(p.messages, str) for p in found)
+    if chat and not prepared.facts.tokenizer.chat_template:
+        raise DataError(
+            f"{path}: prompts are chat messages, but the tokenizer of {prepared.recipe.model.path!r} has no chat template. "
+            "Use plain text prompts, or give model.chat_template (a Jinja file)."
+        )
+
+
+def _fits(prompt: Prompt, where: str, prepared: Prepared, table: rows.Table) -> bool:
+    context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
+    if not prompt.tokens:
+        table.reject(where, "the prompt has no token")
+        return False
+    if context is None or len(prompt.tokens) + answer <= context:
+        return True
+    table.reject(
+        where,
+        f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of {context}; "
+        "shorten the prompt or lower sampling.max_tokens",
+    )
+    return False
+
+
+def _settle(prepared: Prepared, table: rows.Table, used: int | None = None) -> None:
+    """Refuse or count bad rows: rows used + rejected = rows read."""
+    used = len(table.rows) if used is None else used
+    if used == 0 and not table.problems:
+        raise DataError(f"{table.path}: 0 rows.")
+    table.require_clean(prepared.recipe.data.on_bad_row)
+    if used == 0:
+        raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
+    prepared.rejected += table.problems
+    prepared.counts |= {f"{table.path} read": table.read, f"{table.path} used": used, f"{table.path} rejected": table.read - used}
+
+
+def _shared(prepared: Prepared) -> list[str]:
+    """Held-out prompts that are also trained on."""
+    trained = {p.text for p in prepared.prompts} | {g.prompt.text for g in prepared.items}
+    both = [p for p in prepared.held_out if p.text in trained]
+    if not both:
+        return []
+    return [
+        f"data.eval: {len(both)} of {len(prepared.held_out)} held-out prompts are also in data.path, so they would "
+        f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files."
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------ building
+
+
+@dataclass
+class Stream:
+    """A source with the objective it is trained under."""
+
+    name: str
+    source: FileSource | RolloutSource
+    objective: TokenObjective | ContrastObjective
+    updates: int
+    epochs: int
+    temperature: float
+    coef: float = 1.0
+
+    @property
+    def passes(self) -> int:
+        """Optimiser steps per draw."""
+        return self.updates * self.epochs
+
+
+def build_engine(prepared: Prepared, weights: str | None = None, reference: bool | None = None) -> Engine:
+    """The local engine with the recipe's model. `weights`: a checkpoint to continue from."""
+    from postlude.engines.local.engine import LocalEngine
+
+    recipe = prepared.recipe
+    needed = "reference" in recipe.objective.needs if reference is None else reference
+    return LocalEngine.start(
+        recipe.model,
+        prepared.facts,
+        recipe.optimizer,
+        recipe.token_budget,
+        keep_reference=needed,
+        dropout=recipe.algorithm.source == "file",
+        threads=recipe.threads,
+        checkpoint=weights,
+    )
+
+
+def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:
+    """The streams of a recipe: one source with its objective."""
+    recipe = prepared.recipe
+    size = recipe.prompts_per_step
+    source: FileSource | RolloutSource
+    if recipe.algorithm.source == "file":
+        source = FileSource(prepared.items, size, Cursor(len(prepared.items), recipe.seed))
+    else:
+        source = RolloutSource(
+            prepared.prompts,
+            engine.sampler,
+            prepared.rewards,
+            recipe.sampling,
+            size,
+            recipe.group_size,
+            Cursor(len(prepared.prompts), recipe.seed),
+            recipe.seed,
+            recipe.keep,
+            recipe.shaping,
+            on_phase,
+        )
+    temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
+    return [Stream(recipe.method, source, recipe.objective, recipe.updates, recipe.epochs, temperature)]

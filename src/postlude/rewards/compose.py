@@ -1,0 +1,290 @@
+"""Several reward functions become one reward: weights, abstention, checks, and what each gave by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from postlude.data import Completion, Group
+from postlude.errors import ConfigError, RewardError
+from postlude.rewards.text import BUILT_IN, RewardFunction
+
+RESERVED = {
+    "prompts",
+    "completions",
+    "completion_ids",
+    "trainer_state",
+    "log_extra",
+    "log_metric",
+}
+"""Arguments postlude supplies (TRL's names); they are never looked up as columns."""
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """One reward of a recipe."""
+
+    use: str
+    """A built-in name, `my_rewards.py:fn`, or `package.module:name`."""
+    weight: float = 1.0
+    outcome: bool | None = None
+    """Whether it says if an answer is correct (1 right, 0 wrong). Default: the first reward does."""
+    name: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Arguments of a built-in."""
+
+    @property
+    def label(self) -> str:
+        return self.name or self.use.rpartition(":")[2]
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward function with its weight, ready to be called."""
+
+    spec: RewardSpec
+    function: RewardFunction
+    outcome: bool
+
+    @property
+    def parameters(self) -> tuple[set[str], set[str], bool]:
+        """(required, all, takes anything) names of the function's parameters."""
+        found = inspect.signature(self.function).parameters.values()
+        named = {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        required = {p.name for p in found if p.name in named and p.default is p.empty}
+        return required, named, any(p.kind is p.VAR_KEYWORD for p in found)
+
+
+def resolve(spec: RewardSpec) -> RewardFunction:
+    """The function a spec names. Raises ConfigError with what to do."""
+    if ":" not in spec.use:
+        if spec.use not in BUILT_IN:
+            known = ", ".join(BUILT_IN)
+            raise ConfigError(
+                f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn."
+            )
+        try:
+            return BUILT_IN[spec.use](**spec.args)
+        except TypeError as error:
+            raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}") from error
+    if spec.args:
+        raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
+    return load_object(spec.use, "reward")
+
+
+def load_object(path: str, what: str) -> Any:
+    """The object of `file.py:name` or `package.module:name`."""
+    where, _, name = path.rpartition(":")
+    try:
+        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{what}: file {where!r} does not exist.") from error
+    except ImportError as error:
+        raise ConfigError(f"{what}: cannot import {where!r}: {error}") from error
+    except Exception as error:  # the user's file can raise anything while it is imported
+        raise ConfigError(f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}") from error
+    if name not in vars(module):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise ConfigError(f"{what}: {where!r} has no {name!r}; it has {', '.join(public) or 'no functions'}.")
+    return vars(module)[name]
+
+
+def _module_of_file(path: Path) -> Any:
+    path = path.expanduser().resolve()
+    if not path.exists():
+        raise FileNotFoundError(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass
+class Scores:
+    """What one reward function gave for a list of completions, and what it logged."""
+
+    values: list[float | None]
+    metrics: dict[str, list[float]]
+    extra: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scored groups, with what the functions logged: means of their metrics, and extra columns per completion."""
+
+    groups: list[Group]
+    metrics: dict[str, float]
+    extra: dict[str, list[Any]]
+
+
+@dataclass
+class Rewards:
+    """All rewards of a run."""
+
+    members: list[Reward]
+
+    @classmethod
+    def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
+        """Resolve every spec; collects all problems."""
+        problems: list[str] = []
+        members: list[Reward] = []
+        marked = any(s.outcome for s in specs)
+        for i, spec in enumerate(specs):
+            outcome = spec.outcome if spec.outcome is not None else (i == 0 and not marked)
+            try:
+                members.append(Reward(spec, resolve(spec), bool(outcome)))
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return cls(members)
+
+    def missing_columns(self, columns: set[str]) -> list[str]:
+        """A problem for each reward whose required arguments the data do not have."""
+        problems = []
+        for reward in self.members:
+            required, _, _ = reward.parameters
+            missing = sorted(required - RESERVED - columns)
+            if missing:
+                problems.append(
+                    f"reward {reward.spec.label} needs column{'s' * (len(missing) > 1)} "
+                    f"{', '.join(map(repr, missing))}, which the data lack. They have: {', '.join(sorted(columns))}."
+                )
+        return problems
+
+    async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0) -> Scored:
+        """The groups with reward, scores and correctness filled in.
+
+        A completion is unscorable (reward None) when every reward abstained on it; otherwise its reward is the
+        weighted sum of those that did not.
+        """
+        flat = [(g, c) for g in groups for c in g.completions]
+        if not flat:
+            return Scored(list(groups), {}, {})
+        given = await asyncio.gather(*(self._call(r, flat, step, steps) for r in self.members))
+        scored = [self._scored(c, i, given) for i, (_, c) in enumerate(flat)]
+        result, start = [], 0
+        for group in groups:
+            n = len(group.completions)
+            result.append(replace(group, completions=tuple(scored[start : start + n])))
+            start += n
+        logged = {f"{r.spec.label}/{k}": sum(v) / len(v) for r, s in zip(self.members, given, strict=True) for k, v in s.metrics.items()}
+        return Scored(result, logged, {k: v for s in given for k, v in s.extra.items()})
+
+    def _scored(self, completion: Completion, i: int, given: Sequence[Scores]) -> Completion:
+        scores: dict[str, float | None] = {}
+        total: float | None = None
+        correct: bool | None = None
+        for reward, column in zip(self.members, given, strict=True):
+            value = column.values[i]
+            scores[reward.spec.label] = value
+            if value is None:
+                continue
+            total = (total or 0.0) + reward.spec.weight * value
+            if reward.outcome and correct is None:
+                correct = True if value >= 1 else (False if value <= 0 else None)
+        return replace(completion, reward=total, scores=scores, correct=correct)
+
+    async def _call(self, reward: Reward, flat: Sequence[tuple[Group, Completion]], step: int, steps: int) -> Scores:
+        result = Scores([], {}, {})
+        arguments = _arguments(reward, flat, result, SimpleNamespace(global_step=step, max_steps=steps))
+        try:
+            given = reward.function(**arguments)
+            if inspect.isawaitable(given):
+                given = await given
+        except RewardError:
+            raise
+        except Exception as error:  # anything a user's function raises becomes one clear error
+            raise RewardError(_raised(reward, error)) from error
+        result.values = _checked(reward, given, flat)
+        return result
+
+
+def _arguments(
+    reward: Reward, flat: Sequence[tuple[Group, Completion]], result: Scores, state: SimpleNamespace
+) -> dict[str, Any]:
+    _, named, anything = reward.parameters
+
+    def as_given(group: Group, completion: Completion) -> Any:
+        if isinstance(group.prompt.messages, str):
+            return completion.text
+        return [{"role": "assistant", "content": completion.text}]
+
+    available: dict[str, Callable[[], Any]] = {
+        "prompts": lambda: [g.prompt.messages for g, _ in flat],
+        "completions": lambda: [as_given(g, c) for g, c in flat],
+        "completion_ids": lambda: [list(c.tokens) for _, c in flat],
+        "trainer_state": lambda: state,
+        "log_extra": lambda: lambda column, values: result.extra.__setitem__(column, list(values)),
+        "log_metric": lambda: lambda name, value: result.metrics.setdefault(name, []).append(float(value)),
+    }
+    columns = {name for g, _ in flat for name in g.prompt.columns} - RESERVED
+    for name in columns:
+        available[name] = lambda name=name: [g.prompt.columns.get(name) for g, _ in flat]
+    return {name: make() for name, make in available.items() if anything or name in named}
+
+
+def _raised(reward: Reward, error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    where = f" at {Path(last.filename).name} line {last.lineno}" if last else ""
+    return (
+        f"reward {reward.spec.label} raised {type(error).__name__}{where}: {error}. Return None for an answer it "
+        "cannot score; nothing of this step was trained."
+    )
+
+
+def _checked(reward: Reward, given: Any, flat: Sequence[tuple[Group, Completion]]) -> list[float | None]:
+    label = reward.spec.label
+    if not isinstance(given, Sequence) and not hasattr(given, "tolist"):
+        raise RewardError(f"reward {label} returned {type(given).__name__}; it must return a list of float or None.")
+    values = list(given.tolist() if hasattr(given, "tolist") else given)
+    if len(values) != len(flat):
+        raise RewardError(f"reward {label} returned {len(values)} values for {len(flat)} completions.")
+    result: list[float | None] = []
+    for value, (group, completion) in zip(values, flat, strict=True):
+        if value is None:
+            result.append(None)
+            continue
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise RewardError(
+                f"reward {label} returned {value!r} for prompt {group.prompt.id} ({group.prompt.text[:60]!r}), answer "
+                f"{completion.text[:60]!r}. Return a finite number, or None where it cannot score."
+            )
+        result.append(number)
+    return result
+
+
+@dataclass(frozen=True)
+class RewardFigures:
+    """Means of each reward by itself over a list of groups."""
+
+    by_name: dict[str, float]
+    abstained: int
+
+    @classmethod
+    def of(cls, groups: Sequence[Group]) -> RewardFigures:
+        columns: dict[str, list[float]] = {}
+        completions = [c for g in groups for c in g.completions]
+        for completion in completions:
+            for name, value in completion.scores.items():
+                if value is not None:
+                    columns.setdefault(name, []).append(value)
+        means = {f"reward/{name}": sum(v) / len(v) for name, v in columns.items()}
+        return cls(means, sum(c.reward is None for c in completions))

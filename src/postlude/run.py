@@ -1,0 +1,238 @@
+"""A run is a folder of plain files. Everything that is written there is written here.
+
+    config.yaml        the resolved recipe            manifest.json     versions, hashes, seed, machine facts
+    events.jsonl       one line per event             timings.jsonl     wall-clock values, kept apart
+    rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
+    eval.jsonl         held-out answers               rejected.txt      rows that were skipped, where any were
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from postlude import __version__
+from postlude.data import Group, group_to_json
+from postlude.errors import ConfigError, RunLocked, TrainingError
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Run:
+    """An open run folder: writes events, rollouts and checkpoints, and knows where it stands."""
+
+    folder: Path
+    step: int = 0
+    """Steps finished."""
+    seconds: float = 0.0
+    """Time spent in earlier parts of a resumed run."""
+    listeners: list[Listener] = field(default_factory=list[Listener])
+    stop: bool = False
+    """Set by Ctrl-C: finish the step, save, end."""
+    _started: float = field(default_factory=time.monotonic)
+
+    # ------------------------------------------------------------------------------------------- opening
+
+    @classmethod
+    def open(cls, folder: Path, resume: bool) -> Run:
+        """Create the folder, or take it up again; refuses one that another process writes to."""
+        used = (folder / "events.jsonl").exists()
+        if resume and not used:
+            raise ConfigError(f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.")
+        if used and not resume:
+            raise ConfigError(
+                f"output: {str(folder)!r} already holds a run. Continue it with --resume, or choose another output."
+            )
+        try:
+            (folder / "rollouts").mkdir(parents=True, exist_ok=True)
+            (folder / "checkpoints").mkdir(exist_ok=True)
+            lock = (folder / "lock").open("a")
+        except OSError as error:
+            raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+        run = cls(folder)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunLocked(f"{str(folder)!r} is being written to by another process (see {folder / 'lock'}).") from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        run._lock = lock  # type: ignore[attr-defined]  # held until the process ends
+        return run
+
+    @staticmethod
+    def fresh_folder(method: str, root: Path = Path("runs")) -> Path:
+        """runs/METHOD-N with the first free N."""
+        n = 1
+        while (root / f"{method}-{n}").exists():
+            n += 1
+        return root / f"{method}-{n}"
+
+    # ------------------------------------------------------------------------------------------- writing
+
+    @property
+    def elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Append an event and tell the listeners. No wall-clock values here: a resumed run repeats it exactly."""
+        event = {"kind": kind, "step": self.step, **fields}
+        with (self.folder / "events.jsonl").open("a") as out:
+            out.write(json.dumps(event, allow_nan=False) + "\n")
+        self.tell(event)
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Tell the listeners only: progress inside a step, for people."""
+        for listener in self.listeners:
+            listener(event)
+
+    def timing(self, **seconds: float) -> None:
+        """Append wall-clock seconds of this step."""
+        row = {"step": self.step, **{k: round(v, 4) for k, v in seconds.items()}}
+        with (self.folder / "timings.jsonl").open("a") as out:
+            out.write(json.dumps(row) + "\n")
+
+    def write_rollouts(self, groups: Sequence[Group], trained: Sequence[Group], extra: Mapping[str, Sequence[Any]]) -> None:
+        """Every completion that was sampled in this step, and whether it was trained on."""
+        chosen = {id(c) for g in trained for c in g.completions}
+        index = 0
+        with (self.folder / "rollouts" / f"step-{self.step:06d}.jsonl").open("w") as out:
+            for group in [*groups, *(g for g in trained if not any(g is h for h in groups))]:
+                for completion in group.completions:
+                    row = _rollout_row(group, completion, id(completion) in chosen)
+                    row |= {k: v[index] for k, v in extra.items() if index < len(v)}
+                    out.write(json.dumps(row, default=str) + "\n")
+                    index += 1
+
+    def write_answers(self, groups: Sequence[Group]) -> None:
+        """Held-out answers of one evaluation, appended to eval.jsonl."""
+        with (self.folder / "eval.jsonl").open("a") as out:
+            for group in groups:
+                for completion in group.completions:
+                    row = _rollout_row(group, completion, trained=False)
+                    for name in ("trained", "tokens", "logprobs"):
+                        del row[name]
+                    out.write(json.dumps({"step": self.step, **row}, default=str) + "\n")
+
+    def write_config(self, resolved: Mapping[str, Any], rejected: Sequence[str]) -> None:
+        """The resolved recipe, and the rows that were skipped."""
+        text = "# The resolved recipe: `postlude train` of this file repeats the run.\n"
+        (self.folder / "config.yaml").write_text(text + yaml.safe_dump(dict(resolved), sort_keys=False))
+        if rejected:
+            (self.folder / "rejected.txt").write_text("".join(line + "\n" for line in rejected))
+
+    def write_manifest(self, seed: int, data: Mapping[str, str | None], engine: Mapping[str, Any]) -> None:
+        """What this run was made of: versions, hashes of config and data, seed, engine."""
+        import torch
+        import transformers
+
+        config = (self.folder / "config.yaml").read_bytes()
+        manifest = {
+            "postlude": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "platform": platform.platform(),
+            "seed": seed,
+            "config_sha256": hashlib.sha256(config).hexdigest(),
+            "data_sha256": {name: _file_hash(path) for name, path in data.items() if path},
+            "engine": dict(engine),
+        }
+        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+    # --------------------------------------------------------------------------------------- checkpoints
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        found = sorted((self.folder / "checkpoints").glob("step-*"))
+        return [p for p in found if (p / "trainer" / "state.json").exists()]
+
+    def checkpoint(self, save: Callable[[Path], None], state: Mapping[str, Any], keep: int) -> Path:
+        """Save under a temporary name, rename, then delete all but the newest `keep`."""
+        final = self.folder / "checkpoints" / f"step-{self.step:06d}"
+        if final.exists() and final in self.checkpoints:
+            return final
+        temporary = final.with_name("." + final.name)
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            save(temporary)
+            whole = {**state, "step": self.step, "seconds": self.elapsed, "event_bytes": self._event_bytes()}
+            (temporary / "trainer" / "state.json").write_text(json.dumps(whole, allow_nan=False))
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+        except OSError as error:
+            raise TrainingError(f"cannot save a checkpoint to {final}: {error.strerror or error}") from error
+        for old in self.checkpoints[:-keep]:
+            shutil.rmtree(old)
+        return final
+
+    def _event_bytes(self) -> int:
+        return (self.folder / "events.jsonl").stat().st_size
+
+    def restore(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest complete checkpoint and its state; rewinds events to it. None where there is none."""
+        if not self.checkpoints:
+            self._rewind(0)
+            return None
+        newest = self.checkpoints[-1]
+        state = json.loads((newest / "trainer" / "state.json").read_text())
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self._rewind(int(state["event_bytes"]))
+        for path in (self.folder / "rollouts").glob("step-*.jsonl"):
+            if int(path.stem.split("-")[1]) >= self.step:
+                path.unlink()
+        return newest, state
+
+    def _rewind(self, size: int) -> None:
+        path = self.folder / "events.jsonl"
+        if path.exists():
+            with path.open("r+b") as out:
+                out.truncate(size)
+
+
+def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]:
+    value = group_to_json(Group(group.prompt, (completion,)))
+    row = value["completions"][0]
+    return {
+        "prompt_id": group.prompt.id,
+        "prompt": value["prompt"]["messages"],
+        "answer": group.prompt.answer,
+        "completion": row.pop("text"),
+        "reward": row.pop("reward"),
+        "scores": row.pop("scores"),
+        "correct": row.pop("correct"),
+        "trained": trained,
+        "stop": row.pop("stop"),
+        "policy_version": row.pop("policy_version"),
+        "tokens": row.pop("tokens"),
+        "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],
+    }
+
+
+def _file_hash(path: str) -> str | None:
+    file = Path(path).expanduser()
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+def latest_model(path: str) -> str:
+    """A run folder's newest checkpoint; any other path is returned as it is."""
+    folder = Path(path).expanduser()
+    if (folder / "events.jsonl").exists() and (folder / "checkpoints").is_dir():
+        found = Run(folder).checkpoints
+        if not found:
+            raise ConfigError(f"{path!r} is a run without a finished checkpoint.")
+        return str(found[-1])
+    return path

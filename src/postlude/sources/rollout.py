@@ -1,0 +1,172 @@
+"""The policy answering prompts under a reward, as a source of groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from postlude.data import Completion, Group, Prompt, group_from_json, group_to_json
+from postlude.engines.protocol import Request, Sampler, Sampling
+from postlude.rewards.compose import RewardFigures, Rewards, Scored
+from postlude.rewards.length import HistoryLength, Shaping
+from postlude.sources.file import Cursor, Drawn
+from postlude.sources.filters import Accepted, Filter, Mixed, refill
+
+
+def completion_seed(run_seed: int, *parts: object) -> int:
+    """A 64-bit seed from the run's seed and what names the completion (step, prompt, index)."""
+    text = ":".join(map(str, (run_seed, *parts)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+async def answer(
+    sampler: Sampler, prompts: Sequence[Prompt], count: int, sampling: Sampling, seed: int, tag: object
+) -> list[Group]:
+    """`count` completions of each prompt, in the order of the prompts."""
+    requests = [
+        Request(p.tokens, completion_seed(seed, tag, place, p.id, i))
+        for place, p in enumerate(prompts)
+        for i in range(count)
+    ]
+    found: dict[int, Completion] = {}
+    async for index, completion in sampler.sample(requests, sampling):
+        found[index] = completion
+    return [
+        Group(p, tuple(found[place * count + i] for i in range(count))) for place, p in enumerate(prompts)
+    ]
+
+
+@dataclass
+class RolloutSource:
+    """Draws prompts, samples a group for each, scores, shapes and selects.
+
+    State: the cursor over the prompts, groups left over by dynamic sampling, the history of a shaping factor.
+    """
+
+    prompts: list[Prompt]
+    sampler: Sampler
+    rewards: Rewards
+    sampling: Sampling
+    size: int
+    """Prompts per step."""
+    group_size: int
+    cursor: Cursor
+    seed: int
+    keep: Filter | None = None
+    shaping: tuple[Shaping, ...] = ()
+    on_phase: Callable[[str], None] = lambda phase: None
+    carried: list[Group] = field(default_factory=list[Group])
+    history: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    async def draw(self, step: int, steps: int) -> Drawn:
+        """The groups of one step; also everything that was sampled for it."""
+        extra: dict[str, list[Any]] = {}
+        logged: list[dict[str, float]] = []
+        rounds = 0
+
+        async def fresh() -> Sequence[Group]:
+            nonlocal rounds
+            rounds += 1
+            chosen = [self.prompts[i] for i in self.cursor.take(self.size)]
+            self.on_phase("sample")
+            groups = await answer(
+                self.sampler, chosen, self.group_size, self.sampling, self.seed, f"{step}.{rounds}"
+            )
+            self.on_phase("score")
+            scored: Scored = await self.rewards.score(groups, step, steps)
+            logged.append(scored.metrics)
+            for name, values in scored.extra.items():
+                extra.setdefault(name, []).extend(values)
+            return [self._shape(g) for g in scored.groups]
+
+        drawn = await self._select(fresh, step)
+        drawn.extra = extra
+        metrics = {name for row in logged for name in row}
+        for name in metrics:
+            values = [row[name] for row in logged if name in row]
+            drawn.report[name] = sum(values) / len(values)
+        for shaping in self.shaping:
+            if isinstance(shaping, HistoryLength):
+                for group in drawn.groups:
+                    self.history = shaping.remember(group, self.history)
+        return drawn
+
+    def _shape(self, group: Group) -> Group:
+        for shaping in self.shaping:
+            group = shaping(group, self.history)
+        return group
+
+    async def _select(self, fresh: Callable[[], Any], step: int) -> Drawn:
+        if isinstance(self.keep, Mixed):
+            result = await refill(fresh, self.keep, self.size, self.carried)
+            stale = len(self.carried)
+            self.carried = result.surplus
+            report = _figures(result.drawn) | {
+                "gen_rounds": float(result.rounds),
+                "kept_frac": (len(result.batch) + len(result.surplus) - stale) / max(len(result.drawn), 1),
+                "stale_groups": float(min(stale, len(result.batch))),
+            }
+            notes = []
+            if result.gave_up:
+                rates = [g.solve_rate for g in result.drawn if g.solve_rate is not None]
+                solved = f", mean solve rate {sum(rates) / len(rates):.2f}" if rates else ""
+                notes.append(
+                    f"dynamic sampling gave up after {result.rounds} draws with {len(result.batch)} of {self.size} mixed "
+                    f"groups{solved}"
+                )
+            return Drawn(result.batch, result.drawn, report, notes)
+        groups = list(await fresh())
+        report = _figures(groups)
+        if isinstance(self.keep, Accepted):
+            kept = [g for g in map(self.keep, groups) if g is not None]
+            good = sum(len(g.completions) for g in kept)
+            report["acceptance_rate"] = good / max(sum(len(g.completions) for g in groups), 1)
+            report["solved_prompts_frac"] = len(kept) / max(len(groups), 1)
+            notes = [] if kept else ["no answer was accepted: nothing to train on in this step"]
+            return Drawn(kept, groups, report, notes)
+        return Drawn(groups, groups, report)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "drawn": self.cursor.drawn,
+            "carried": [group_to_json(g) for g in self.carried],
+            "history": self.history,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.cursor.drawn = int(state["drawn"])
+        self.carried = [group_from_json(g) for g in state["carried"]]
+        self.history = dict(state["history"])
+
+
+def _figures(groups: Sequence[Group]) -> dict[str, float]:
+    """What was sampled, before selection."""
+    completions = [c for g in groups for c in g.completions]
+    if not completions:
+        return {}
+    lengths = [c.length for c in completions]
+    figures = RewardFigures.of(groups)
+    known = [c.correct for c in completions if c.correct is not None]
+    report = {
+        **figures.by_name,
+        "completion_length/mean": sum(lengths) / len(lengths),
+        "completion_length/min": float(min(lengths)),
+        "completion_length/max": float(max(lengths)),
+        "truncated_frac": sum(c.truncated for c in completions) / len(completions),
+        "samples": float(len(completions)),
+        "tokens": float(sum(lengths)),
+        "unscored": float(figures.abstained),
+    }
+    if known:
+        report["sampled_accuracy"] = sum(known) / len(known)
+        right = [c.length for c in completions if c.correct]
+        wrong = [c.length for c in completions if c.correct is False]
+        if right:
+            report["completion_length/correct"] = sum(right) / len(right)
+        if wrong:
+            report["completion_length/wrong"] = sum(wrong) / len(wrong)
+    return report
+
+

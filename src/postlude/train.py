@@ -1,0 +1,161 @@
+"""The loop. Every method of the library is this loop; only the streams differ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from postlude.batch import Batch, minibatches, pack, split
+from postlude.engines.protocol import Engine
+from postlude.evaluate import Report
+from postlude.events import Stats
+from postlude.objectives import Objective, Outputs
+from postlude.recipe import Stream
+from postlude.run import Run
+from postlude.sources.file import Drawn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loop needs to know beyond its streams."""
+
+    steps: int
+    seed: int
+    rate: Callable[[int], float]
+    evaluate: Callable[[], Report] | None = None
+    """Measures the policy on held-out prompts; async callables are awaited by the loop."""
+    evaluate_every: int = 0
+    stop_at: float | None = None
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 2
+
+
+async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
+    """Draw, update, publish, until the steps are done, the goal is reached or Ctrl-C asks to stop."""
+    if run.step == 0:
+        await _measure(run, plan)
+    while run.step < plan.steps and not run.stop:
+        clock = Clock()
+        drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
+        clock.lap("draw")
+        stats = Stats()
+        batches = [_prepare(engine, s, d) for s, d in zip(streams, drawn, strict=True) if d.groups]
+        for update, fresh in _updates(streams, batches, plan.seed + run.step):
+            for stream, part in update:
+                run.tell({"kind": "phase", "phase": "train", "step": run.step})
+                live = _live(engine, part, stream.objective, fresh)
+                weighed = stream.objective.weigh(part, live)
+                stats.largest |= {k: v for k, v in weighed.report.items() if k not in part.report}
+                for micro in split(weighed, engine.token_budget, stream.objective.keeps_groups):
+                    stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
+            stats += engine.trainer.step(plan.rate(run.step))
+        engine.sync()
+        clock.lap("train")
+        _report(run, streams, drawn, batches, stats, clock)
+        if await _after(run, engine, streams, plan):
+            break
+    run.checkpoint(engine.trainer.save, _state(streams), plan.keep_checkpoints)
+    run.emit("end", reason="interrupted" if run.stop else "done")
+
+
+def _prepare(engine: Engine, stream: Stream, drawn: Drawn) -> Batch:
+    """Pack a draw and look up what the objective needs of it: often nothing."""
+    batch = pack(drawn.groups, temperature=stream.temperature)
+    needs, objective = stream.objective.needs, stream.objective
+    uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
+    if "old" in needs or (uses_ratio and stream.passes > 1):
+        batch = replace(batch, old_logprobs=engine.trainer.forward(batch, "policy").logprobs)
+    if "reference" in needs:
+        batch = replace(batch, ref_logprobs=engine.trainer.forward(batch, "reference").logprobs)
+    return objective.advantages(batch)
+
+
+def _updates(
+    streams: list[Stream], batches: list[Batch], seed: int
+) -> Iterator[tuple[list[tuple[Stream, Batch]], bool]]:
+    """(parts that share an optimiser step, whether the weights are still those of the draw)."""
+    if not batches:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    lead = streams[0]
+    fresh = True
+    for _ in range(lead.epochs):
+        cut = [
+            minibatches(b, lead.updates, s.objective.keeps_groups, generator)
+            for s, b in zip(streams, batches, strict=True)
+        ]
+        for parts in zip(*cut, strict=True):
+            yield list(zip(streams, parts, strict=True)), fresh
+            fresh = False
+
+
+def _live(engine: Engine, part: Batch, objective: Objective, fresh: bool) -> Outputs | None:
+    """The current policy's outputs for the few objectives that weigh with them; before the first update, the old."""
+    if not objective.live:
+        return None
+    if fresh and part.old_logprobs is not None:
+        return Outputs(logprobs=part.old_logprobs)
+    return engine.trainer.forward(part, "policy")
+
+
+class Clock:
+    """Seconds of the parts of a step."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def _report(
+    run: Run, streams: list[Stream], drawn: list[Drawn], batches: list[Batch], stats: Stats, clock: Clock
+) -> None:
+    figures: dict[str, float] = {}
+    for d in drawn:
+        for note in d.notes:
+            run.emit("note", text=note)
+        if d.sampled:
+            run.write_rollouts(d.sampled, d.groups, d.extra)
+        figures |= d.report
+    for batch in batches:
+        figures |= batch.report
+    figures |= stats.summary()
+    run.step += 1
+    run.emit("step", **{k: float(v) for k, v in figures.items()})
+    run.timing(**clock.laps, total=run.elapsed)
+
+
+async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> bool:
+    """Evaluate and save when due; True when the goal is reached."""
+    due = plan.evaluate_every and run.step % plan.evaluate_every == 0
+    last = run.step >= plan.steps or run.stop
+    reached = await _measure(run, plan) if due or last else False
+    if plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
+        run.checkpoint(engine.trainer.save, _state(streams), plan.keep_checkpoints)
+    return reached
+
+
+async def _measure(run: Run, plan: Plan) -> bool:
+    if plan.evaluate is None:
+        return False
+    run.tell({"kind": "phase", "phase": "evaluate", "step": run.step})
+    report = plan.evaluate()
+    if hasattr(report, "__await__"):
+        report = await report  # type: ignore[misc]
+    run.emit("eval", **report.figures)
+    accuracy = report.figures.get("sampled/accuracy")
+    if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:
+        run.emit("note", text=f"held-out accuracy {accuracy:.2f} reached evaluate.stop_at {plan.stop_at:g}")
+        return True
+    return False
+
+
+def _state(streams: list[Stream]) -> dict[str, object]:
+    return {"streams": {s.name: s.source.state() for s in streams}}

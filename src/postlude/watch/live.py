@@ -1,0 +1,182 @@
+"""The terminal view of a run. It only reads events; without a terminal it prints a line per step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+ROWS = {
+    "rollout": (
+        ("reward", "reward/mean", "mean of the step, after shaping"),
+        ("accuracy", "sampled_accuracy", "share of sampled answers that are right"),
+        ("held-out greedy", "greedy/accuracy", "most likely answer"),
+        ("held-out sampled", "sampled/accuracy", "at the training temperature"),
+        ("length", "completion_length/mean", "tokens"),
+        ("cut off", "truncated_frac", "share that hit the length limit"),
+        ("entropy", "entropy", "nats per token; near 0 means no exploration left"),
+        ("KL to old", "kl_old/k3", "nats per token moved since sampling"),
+        ("KL to start", "kl_ref/k3", "nats per token from the reference"),
+        ("useless groups", "frac_zero_std_groups", "all answers equally good: no signal"),
+        ("gradient", "grad_norm", "norm before clipping"),
+    ),
+    "file": (
+        ("loss", "loss/policy", "nats per token"),
+        ("entropy", "entropy", "nats per token"),
+        ("held-out greedy", "greedy/accuracy", "most likely answer"),
+        ("held-out sampled", "sampled/accuracy", "at temperature 1"),
+        ("held-out length", "sampled/length", "tokens"),
+        ("gradient", "grad_norm", "norm before clipping"),
+    ),
+}
+"""Source -> (label, event field, what it means). Policy-gradient losses are not shown: their value means nothing."""
+
+PHASES = {"load": "loading", "sample": "sampling", "score": "scoring", "train": "training", "evaluate": "evaluating"}
+
+
+def sparkline(values: list[float], width: int = 24) -> str:
+    """The last `width` values as bars between their own minimum and maximum."""
+    values = values[-width:]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    return "".join(_BARS[min(int((v - low) / span * len(_BARS)), len(_BARS) - 1)] for v in values)
+
+
+def shown(value: float) -> str:
+    """A number in at most seven characters."""
+    if value == 0 or 0.01 <= abs(value) < 10_000:
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{value:.1e}"
+
+
+def duration(seconds: float) -> str:
+    """12s, 3m05s, 2h10m."""
+    seconds = int(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+
+
+class LiveView:
+    """A listener that draws the run; use as a context manager."""
+
+    def __init__(self, console: Console, title: str = "") -> None:
+        self.console, self.title = console, title
+        self.history: dict[str, list[float]] = {}
+        self.facts: Mapping[str, Any] = {}
+        self.phase, self.progress, self.note = "load", "", ""
+        self.step, self.first = 0, 0
+        self._began = time.monotonic()
+        self._steps_began = self._began
+        self._live = Live(self, console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
+
+    def __enter__(self) -> LiveView:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.refresh()
+            self._live.stop()
+
+    # -------------------------------------------------------------------------------------------- listening
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        kind = event["kind"]
+        if kind == "open":
+            self.facts = event
+            self.step = self.first = event["step"]
+            self._steps_began = time.monotonic()
+            self._say(self._headline())
+        elif kind == "phase":
+            self.phase, self.progress = event["phase"], ""
+        elif kind == "progress":
+            self.progress = f"{event['finished']}/{event['total']} answers, {event['tokens']} tokens"
+        elif kind in ("step", "eval"):
+            for name, value in event.items():
+                if isinstance(value, float):
+                    self.history.setdefault(name, []).append(value)
+            self.step = max(self.step, event["step"])
+            self._say(self._line(event))
+        elif kind == "note":
+            self.note = str(event["text"])
+            self._say(f"  note: {self.note}")
+        elif kind == "interrupt":
+            self.note = "Ctrl-C: finishing this step, then saving. Press it again to stop at once."
+            self._say(self.note)
+        elif kind == "finished":
+            self._say(f"already finished: {event['step']} of {event['steps']} steps.")
+        elif kind == "end":
+            self.phase = "done" if event["reason"] == "done" else "stopped"
+
+    def _say(self, text: str) -> None:
+        """One plain line, where there is no terminal to draw on."""
+        if self._live is None:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _headline(self) -> str:
+        engine = self.facts["engine"]
+        size = engine["parameters"]
+        count = f"{size / 1e9:.2f} B" if size >= 1e9 else f"{size / 1e6:.2f} M"
+        trained = "" if engine["trainable"] == size else f" ({engine['trainable'] / 1e6:.2f} M trained)"
+        why = f" ({engine['path_reason']})" if engine["path_reason"] else ""
+        return (
+            f"{self.facts['method']}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
+            f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
+        )
+
+    def _line(self, event: Mapping[str, Any]) -> str:
+        rows = ROWS["file" if self.facts.get("source") == "file" else "rollout"]
+        parts = [f"{label} {shown(event[name])}" for label, name, _ in rows if name in event]
+        return f"{event['kind']} {event['step']}/{self.facts.get('steps', '?')}  " + "  ".join(parts)
+
+    # ---------------------------------------------------------------------------------------------- drawing
+
+    def __rich__(self) -> RenderableType:
+        if not self.facts:
+            return Text(f"{self.title} {PHASES.get(self.phase, self.phase)} ...", style="dim")
+        steps = int(self.facts["steps"])
+        parts: list[RenderableType] = [Text(self._headline(), style="dim"), Text("")]
+        bar = Table.grid(padding=(0, 1))
+        where = PHASES.get(self.phase, self.phase) + (f": {self.progress}" if self.progress else "")
+        bar.add_row(
+            Text(f"step {self.step}/{steps}", style="bold"),
+            ProgressBar(total=steps, completed=self.step, width=28),
+            Text(self._left(steps)),
+            Text(where, style="cyan"),
+        )
+        parts += [bar, Text("")]
+        table = Table.grid(padding=(0, 2))
+        for label, name, meaning in ROWS["file" if self.facts["source"] == "file" else "rollout"]:
+            values = self.history.get(name)
+            if values:
+                style = "bold green" if label.startswith("held-out") else "bold"
+                table.add_row(
+                    label, Text(shown(values[-1]), style=style), Text(sparkline(values), style="blue"), Text(meaning, style="dim")
+                )
+        parts.append(table)
+        if self.note:
+            parts += [Text(""), Text(self.note, style="yellow")]
+        title = self.title or f"postlude {self.facts['method']}"
+        return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
+
+    def _left(self, steps: int) -> str:
+        done = self.step - self.first
+        spent = time.monotonic() - self._steps_began
+        if self.phase in ("done", "stopped"):
+            return f"{self.phase} in {duration(time.monotonic() - self._began)}"
+        return f"{duration(spent / done * (steps - self.step))} left" if done else f"{duration(spent)} so far"
