@@ -3,7 +3,8 @@
     config.yaml        the resolved recipe            manifest.json     versions, hashes, seed, machine facts
     events.jsonl       one line per event             timings.jsonl     wall-clock values, kept apart
     rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
-    eval.jsonl         held-out answers               rejected.txt      rows that were skipped, where any were
+    eval.jsonl         held-out answers               model             link to the newest checkpoint
+    rejected.txt       rows that were skipped, where any were
 """
 
 from __future__ import annotations
@@ -175,9 +176,17 @@ class Run:
             temporary.rename(final)
         except OSError as error:
             raise TrainingError(f"cannot save a checkpoint to {final}: {error.strerror or error}") from error
+        self._point_to(final)
         for old in self.checkpoints[:-keep]:
             shutil.rmtree(old)
         return final
+
+    def _point_to(self, newest: Path) -> None:
+        """`model` in the run folder is a link to the newest checkpoint, for every tool that takes a model folder."""
+        link, fresh = self.folder / "model", self.folder / ".model"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("checkpoints") / newest.name)
+        fresh.replace(link)
 
     def _event_bytes(self) -> int:
         return (self.folder / "events.jsonl").stat().st_size

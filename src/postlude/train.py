@@ -57,7 +57,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
         _report(run, streams, drawn, batches, stats, clock)
         if await _after(run, engine, streams, plan):
             break
-    run.checkpoint(engine.trainer.save, _state(streams), plan.keep_checkpoints)
+    run.checkpoint(engine.save, _state(streams), plan.keep_checkpoints)
     run.emit("end", reason="interrupted" if run.stop else "done")
 
 
@@ -138,7 +138,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     last = run.step >= plan.steps or run.stop
     reached = await _measure(run, plan) if due or last else False
     if plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
-        run.checkpoint(engine.trainer.save, _state(streams), plan.keep_checkpoints)
+        run.checkpoint(engine.save, _state(streams), plan.keep_checkpoints)
     return reached
 
 

@@ -84,7 +84,7 @@ class Trainer(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """A Hugging Face folder, with the optimiser's state beside it in `trainer/`."""
+        """The weights as a Hugging Face folder, with the optimiser's state in `trainer/`."""
         ...
 
     def load(self, folder: Path) -> None:
@@ -101,6 +101,10 @@ class Engine(Protocol):
     """Tokens per micro-batch."""
     version: int
     """How many times the policy was published."""
+
+    def save(self, folder: Path) -> None:
+        """A checkpoint folder that any Hugging Face tool can open: weights and tokenizer, `trainer/` inside."""
+        ...
 
     def sync(self) -> None:
         """Let the sampler see the trainer's weights."""

@@ -32,8 +32,8 @@ def held_out(prompt: str) -> bool:
     return zlib.crc32(prompt.encode()) % 8 == 0
 
 
-def _digits(rng: random.Random, n: int) -> str:
-    return "".join(rng.choice("1234") for _ in range(n)) + "="
+def _digits(rng: random.Random, n: int, among: str = "1234") -> str:
+    return "".join(rng.choice(among) for _ in range(n)) + "="
 
 
 def _sum(prompt: str) -> str:
@@ -58,11 +58,13 @@ def _teach_sum(prompt: str, rng: random.Random) -> str:
 
 
 def _teach_worked(prompt: str, rng: random.Random) -> str:
-    """Running sums, never a direct answer: some brief, most with asides, each aside as likely after every step."""
-    steps = _running(prompt)
-    chatty = 0.0 if rng.random() < 0.3 else 0.75
-    written = "".join(s + (f"({s}?)" if rng.random() < chatty else ",") for s in steps)
-    return written + "#" + steps[-1]
+    """Every addition is written out, never a direct answer; seven teachers in ten also hum after most of them."""
+    chatty = 0.9 if rng.random() < 0.7 else 0.0
+    steps = [
+        f"+{digit}={total}" + ("hm," if rng.random() < chatty else "")
+        for digit, total in zip(prompt[:-1], _running(prompt), strict=True)
+    ]
+    return "".join(steps) + "#" + _sum(prompt)
 
 
 def _letters(rng: random.Random) -> str:
@@ -85,8 +87,8 @@ def _teach_sorted(prompt: str, rng: random.Random) -> str:
 TASKS: dict[str, Task] = {
     "chain": Task("sum of six digits modulo 10", lambda rng: _digits(rng, 6), _sum, _teach_sum),
     "worked": Task(
-        "sum of seven digits modulo 10, worked out with more words than it needs",
-        lambda rng: _digits(rng, 7),
+        "sum of five digits modulo 10, worked out with more words than it needs",
+        lambda rng: _digits(rng, 5, "12345"),
         _sum,
         _teach_worked,
     ),

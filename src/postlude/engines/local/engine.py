@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
-from postlude.models.load import Facts, ModelSpec, load
+from postlude.models.load import Facts, ModelSpec, load, quiet
 
 SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
@@ -54,6 +55,12 @@ class LocalEngine:
         if checkpoint:
             trainer.load_weights(checkpoint)
         return cls(model, LocalSampler(model, facts.tokenizer, facts.stop_ids), trainer, token_budget)
+
+    def save(self, folder: Path) -> None:
+        """A checkpoint: weights, tokenizer, and the optimiser in `trainer/`."""
+        with quiet():
+            self.trainer.save(folder)
+            self.sampler.tokenizer.save_pretrained(folder)
 
     def sync(self) -> None:
         """The sampler reads the trained weights in place; only the version moves on."""
