@@ -36,7 +36,7 @@ data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
 reward: {{use: exact, args: {{after: "#"}}}}
 output: {folder}/grpo
 seed: {seed}
-steps: 70
+steps: 90
 prompts_per_step: 16
 group_size: 8
 sampling: {{max_tokens: 48}}
@@ -52,7 +52,7 @@ data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
 reward: {{use: exact, args: {{after: "#"}}}}
 output: {folder}/drpo
 seed: {seed}
-steps: 70
+steps: 90
 prompts_per_step: 16
 group_size: 8
 updates: 2

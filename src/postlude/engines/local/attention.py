@@ -135,8 +135,10 @@ class _Block:
 
     queries: Tensor
     keys: Tensor
-    allowed: Tensor | None
-    """[N, 1, Q, K] bool; None for plain causal attention with queries == keys."""
+    allowed: Tensor
+    """[N, 1, Q, K] bool."""
+    plain: bool
+    """Queries are the keys: plain causal attention, which needs no mask."""
     distance: Tensor
     """[N, 1, Q, K] position of the query minus that of the key."""
 
@@ -188,15 +190,9 @@ def _similar(length: Tensor, waste: float, other: Tensor | None = None) -> list[
 
 def _block(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> _Block:
     distance = (position[queries.clamp(min=0)][:, :, None] - position[keys.clamp(min=0)][:, None, :]).unsqueeze(1)
-    if plain:
-        return _Block(queries, keys, None, distance)
-    own = keys.shape[1] - queries.shape[1]
-    column = torch.arange(keys.shape[1], device=keys.device)
-    in_prompt = (column < own)[None, None, None, :]
-    allowed = (in_prompt | (distance >= 0)) & (keys >= 0)[:, None, None, :]
+    allowed = (distance >= 0) & (keys >= 0)[:, None, None, :]
     # a padded query attends to something, so that no softmax is over nothing
-    allowed = allowed | (queries < 0)[:, None, :, None]
-    return _Block(queries, keys, allowed, distance)
+    return _Block(queries, keys, allowed | (queries < 0)[:, None, :, None], plain, distance)
 
 
 def _attend_block(block: _Block, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
@@ -207,14 +203,13 @@ def _attend_block(block: _Block, query: Tensor, key: Tensor, value: Tensor, opti
     k, v = (x[keys].transpose(1, 2) for x in (key, value))
     if repeat > 1:
         k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
-    mask = block.allowed
+    mask, plain = block.allowed, block.plain
     if options.window is not None and int(block.distance.max()) >= options.window:
-        near = block.distance < options.window
-        mask = near & (block.distance >= 0 if mask is None else mask) | (block.queries < 0)[:, None, :, None]
+        plain = False
+        mask = mask & ((block.distance < options.window) | (block.queries < 0)[:, None, :, None])
     if options.softcap is None and options.sinks is None:
-        out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=options.scale)
+        out = F.scaled_dot_product_attention(q, k, v, None if plain else mask, is_causal=plain, scale=options.scale)
     else:
-        mask = block.distance >= 0 if mask is None else mask
         out = _explicit(q, k, v, mask, options)
     return out.transpose(1, 2)[block.queries >= 0]
 
