@@ -20,6 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 from postlude.errors import ConfigError
 
 
+MAX_PASSES = 10
+"""How often wrong keys are set aside to find what else is wrong."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-6 is a number (YAML 1.1 reads text) and a key may stand only once."""
 
@@ -37,6 +41,14 @@ class Document:
 
     values: dict[str, Any]
     origin: dict[str, str] = field(default_factory=dict[str, str])
+    given: set[str] = field(default_factory=set[str])
+    """Dotted paths of the leaves that the user gave, short forms written out."""
+
+    def source(self, path: str) -> str:
+        """Where the value in force came from: a line, the command line, the method, or `default`."""
+        if path in self.given:
+            return self.where(path)
+        return self.origin.get(path, "default")
 
     def where(self, path: str) -> str:
         """Where a dotted path was set, or its nearest parent; empty where nothing was."""
@@ -146,50 +158,46 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------- validation
 
 
-def validate(schema: Any, values: Any, document: Document, prefix: str = "") -> tuple[Any, list[str]]:
-    """(value, problems): the parsed value, or None where something is wrong. Lists everything at once."""
-    try:
-        return TypeAdapter(schema).validate_json(json.dumps(values), strict=True), []
-    except ValidationError as error:
-        problems = [_sentence(e, schema, document, prefix) for e in error.errors()]
-        return None, list(dict.fromkeys(problems))
+def validate(schema: Any, values: Any, document: Document) -> tuple[Any, list[str]]:
+    """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
 
-
-def without_bad_keys(schema: Any, values: dict[str, Any]) -> Any:
-    """The value with wrong keys left at their defaults, for the rules across fields; None if that does not parse."""
-    try:
-        return TypeAdapter(schema).validate_json(json.dumps(values), strict=True)
-    except ValidationError as error:
-        trimmed = json.loads(json.dumps(values))
-        for problem in error.errors():
-            _drop(trimmed, problem["loc"])
-    try:
-        return TypeAdapter(schema).validate_json(json.dumps(trimmed), strict=True)
-    except ValidationError:
-        return None
+    The value is for the rules that look across fields; it is None where not even that parses.
+    """
+    adapter, trimmed = TypeAdapter(schema), json.loads(json.dumps(values))
+    problems: list[str] = []
+    for _ in range(MAX_PASSES):
+        try:
+            return adapter.validate_json(json.dumps(trimmed), strict=True), problems
+        except ValidationError as error:
+            problems += [_sentence(e, schema, document) for e in error.errors()]
+            for found in error.errors():
+                _drop(trimmed, found["loc"])
+    return None, problems
 
 
 def _drop(values: Any, loc: Sequence[Any]) -> None:
-    for i, key in enumerate(loc):
-        if not isinstance(values, dict) or key not in values:
-            continue
-        if i == len(loc) - 1 or not isinstance(values[key], dict):
-            del values[key]
-            return
-        values = values[key]
+    """Delete the deepest key of `loc` that exists (names of union members in between do not)."""
+    last: tuple[dict[str, Any], Any] | None = None
+    for key in loc:
+        if isinstance(values, dict) and key in values:
+            last = values, key
+            values = values[key]
+    if last:
+        del last[0][last[1]]
 
 
-def _sentence(error: Any, schema: Any, document: Document, prefix: str) -> str:
+def _sentence(error: Any, schema: Any, document: Document) -> str:
     """One pydantic error as: where, key, what was seen, what is allowed."""
     real = _real_path(error["loc"], schema)
-    path = ".".join(filter(None, [prefix, *map(str, real)]))
+    path = ".".join(map(str, real))
     where = document.where(path)
     start = f"{where}: " if where else ""
     kind, seen = error["type"], error.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _names(schema, real[:-1])
         close = get_close_matches(str(real[-1]), known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else f". Known: {', '.join(sorted(known))}."
+        parent = path.rpartition(".")[0]
+        hint = f"; did you mean {(parent + '.' if parent else '') + close[0]!r}?" if close else f". Known: {', '.join(sorted(known))}."
         return f"{start}unknown key {path!r}{hint}"
     if kind in ("missing", "missing_argument"):
         return f"{start}{path!r} is missing."

@@ -13,15 +13,15 @@ from typing import Any
 from postlude.config import Document
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report, greedy_and_sampled
-from postlude.recipe import Prepared, build_engine, build_streams, prepare, resolve
+from postlude.recipe import Prepared, build_engine, build_streams, check
 from postlude.run import Listener, Run
 from postlude.train import Plan, train
 
 
 def launch(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
     """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once."""
-    recipe = resolve(document)
-    prepared = prepare(recipe)
+    prepared = check(document)
+    recipe = prepared.recipe
     folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.method)
     run = Run.open(folder, resume)
     run.listeners += listeners

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from difflib import get_close_matches
@@ -187,26 +188,58 @@ _forbid(*_all)
 
 
 def resolve(document: Document) -> Recipe:
-    """A checked recipe from a document, with the method's own defaults under the user's values.
+    """A recipe from a document, with the method's own defaults under the user's values; rules across fields hold."""
+    recipe, problems = _resolve(document)
+    if problems or recipe is None:
+        raise ConfigError(_in_order(problems))
+    return recipe
 
-    Everything wrong is raised at once, also across fields; nothing is loaded or downloaded.
+
+def check(document: Document) -> Prepared:
+    """Recipe, data, rewards, tokenizer and model config: everything wrong with any of them is raised at once.
+
+    No weights are read. A hub id is only looked up when nothing else is wrong.
     """
+    recipe, problems = _resolve(document)
+    if recipe is None:
+        raise ConfigError(_in_order(problems))
+    prepared = Prepared(recipe)
+    local = Path(recipe.model.path).expanduser().exists()
+    problems += prepare(prepared, look_up=local or not problems)
+    if problems:
+        raise ConfigError(_in_order(problems))
+    return prepared
+
+
+def _resolve(document: Document) -> tuple[Recipe | None, list[str]]:
     values = _long_form(document.values)
+    document.given = {path for path, _ in config.flat(values)}
     problems: list[str] = []
     entry = _entry(values, document, problems)
-    merged = config.merge(_defaults(entry), values)
+    for key, what in (("model", "a model folder or hub id"), ("data", "a file of prompts or written answers")):
+        if key not in values:
+            problems.append(f"'{key}' is missing: give {what}, in the recipe or as {key}=... on the command line.")
+            values[key] = {"path": ""}
+    merged = config.merge(_defaults(entry), values) | {"method": entry.name}
     for path, _ in config.flat(_defaults(entry)):
-        document.origin.setdefault(path, f"method {entry.name}")
+        if path not in document.given:
+            document.origin.setdefault(path, f"method {entry.name}")
     recipe, found = config.validate(Recipe, merged, document)
     problems += found
-    partial = recipe if recipe is not None else config.without_bad_keys(Recipe, merged)
-    if partial is not None:
-        partial = _derived(partial, entry)
-        problems += _rules(partial, entry, document)
-    if problems or recipe is None:
-        raise ConfigError(problems)
-    document.values = merged
-    return partial
+    if recipe is not None:
+        recipe = _derived(recipe, entry)
+        problems += _rules(recipe, entry, document)
+    return recipe, problems
+
+
+def _in_order(problems: list[str]) -> list[str]:
+    return sorted(dict.fromkeys(problems), key=_line_number)
+
+
+def _line_number(problem: str) -> int:
+    """For sorting: problems with a line in the order of lines, the others after them."""
+    found = re.match(r"\S+ line (\d+):", problem)
+    return int(found.group(1)) if found else 1_000_000
 
 
 def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -> Algorithm:
@@ -321,10 +354,6 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     names = [r.label for r in recipe.reward]
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.append(f"{at('reward')}two rewards are called {name!r}; give one of them a `name`.")
-    problems += [at("model.path") + p for p in problems_of_path(recipe.model.path)]
-    for key, path in (("data.path", recipe.data.path), ("data.eval", recipe.data.eval)):
-        if path and not path.startswith("hf:") and not Path(path).expanduser().exists():
-            problems.append(f"{at(key)}{key}: {path!r} does not exist.{rows._nearby(Path(path))}")
     return problems
 
 
@@ -336,9 +365,9 @@ class Prepared:
     """Everything a run needs except the weights, already checked."""
 
     recipe: Recipe
-    facts: Facts
-    renderer: Renderer
-    rewards: Rewards
+    facts: Facts = None  # type: ignore[assignment]  # the three are set by `prepare`, or it reports why not
+    renderer: Renderer = None  # type: ignore[assignment]
+    rewards: Rewards = None  # type: ignore[assignment]
     prompts: list[Prompt] = field(default_factory=list[Prompt])
     items: list[Group] = field(default_factory=list[Group])
     held_out: list[Prompt] = field(default_factory=list[Prompt])
@@ -346,8 +375,9 @@ class Prepared:
     counts: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def prepare(recipe: Recipe) -> Prepared:
-    """Read data, rewards, tokenizer and model config; raise everything wrong with them at once."""
+def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
+    """Fill `prepared` from its recipe: rewards, tokenizer and config, data. Returns every problem found."""
+    recipe = prepared.recipe
     problems: list[str] = []
 
     def attempt(step: Callable[[], Any]) -> Any:
@@ -357,25 +387,23 @@ def prepare(recipe: Recipe) -> Prepared:
             problems.extend(error.problems)
             return None
 
-    rewards = attempt(lambda: Rewards.of(recipe.reward))
-    facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
-    table = attempt(lambda: rows.read(recipe.data.path, recipe.data.split))
-    held_table = attempt(lambda: rows.read(recipe.data.eval, recipe.data.split)) if recipe.data.eval else None
-    renderer = Renderer(facts.tokenizer, facts.stop_ids) if facts else None
-    prepared = Prepared(recipe, facts, renderer, rewards)  # type: ignore[arg-type]
-    if table is not None:
-        attempt(lambda: _read_train(prepared, table))
-    if held_table is not None:
-        prepared.held_out = attempt(lambda: _read_prompts(prepared, held_table)) or []
-    if rewards is not None:
+    prepared.rewards = attempt(lambda: Rewards.of(recipe.reward))
+    if look_up and recipe.model.path:
+        prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
+    elif recipe.model.path:
+        problems += problems_of_path(recipe.model.path)
+    if prepared.facts:
+        prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
+    if recipe.data.path:
+        attempt(lambda: _read_train(prepared, rows.read(recipe.data.path, recipe.data.split)))
+    if recipe.data.eval:
+        held_out = attempt(lambda: _read_prompts(prepared, rows.read(recipe.data.eval or "", recipe.data.split)))
+        prepared.held_out = held_out or []
+    if prepared.rewards is not None:
         for found in (prepared.prompts, prepared.held_out):
             if found:
-                columns = set.union(*({*p.columns} for p in found))
-                problems += [p for p in rewards.missing_columns(columns) if p not in problems]
-    problems += _shared(prepared)
-    if problems:
-        raise ConfigError(problems)
-    return prepared
+                problems += prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
+    return problems + _shared(prepared)
 
 
 def _read_train(prepared: Prepared, table: rows.Table) -> None:

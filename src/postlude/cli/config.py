@@ -31,8 +31,8 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     for column in ("key", "value", "from"):
         table.add_column(column, overflow="fold")
     for path, value in flat(asdict(resolved)):
-        origin = document.where(path)
-        table.add_row(path, _text(value), origin or "default", style="" if origin and not origin.startswith("method") else "dim")
+        origin = document.source(path)
+        table.add_row(path, _text(value), origin, style="dim" if origin == "default" else "")
     console = Console()
     console.print(table)
     console.print(f"\n{resolved.sizes}", highlight=False)
@@ -46,10 +46,10 @@ def _text(value: Any) -> str:
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 when something is wrong."""
     from postlude.cli.train import document_of
-    from postlude.recipe import prepare, resolve
+    from postlude.recipe import check as check_document
 
     document: Any = document_of(recipe, overrides or [])
-    prepared = prepare(resolve(document))
+    prepared = check_document(document)
     console = Console()
     console.print(f"[green]ok[/green]  {prepared.recipe.sizes}", highlight=False)
     for name, count in prepared.counts.items():

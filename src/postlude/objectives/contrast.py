@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from postlude.batch import Batch
@@ -204,7 +205,7 @@ class ContrastObjective:
     """
 
     score: ScoreKind
-    link: Link
+    link: Annotated[Link, Field(discriminator="kind")]
     nll: float = 0.0
     link_coef: float = 1.0
     kind: Literal["contrast"] = "contrast"

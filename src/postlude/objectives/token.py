@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from postlude.batch import Batch
@@ -26,8 +27,8 @@ class TokenObjective:
     completions cut by the length limit out of the loss (their reward still counts in their group).
     """
 
-    advantage: Advantage
-    surrogate: Surrogate = LogProb()
+    advantage: Annotated[Advantage, Field(discriminator="kind")]
+    surrogate: Annotated[Surrogate, Field(discriminator="kind")] = LogProb()
     ratio: Ratio = "none"
     aggregate: Aggregate = Aggregate("token_mean")
     behaviour: Literal["old", "rollout"] = "old"
