@@ -165,13 +165,18 @@ def validate(schema: Any, values: Any, document: Document) -> tuple[Any, list[st
     """
     adapter, trimmed = TypeAdapter(schema), json.loads(json.dumps(values))
     problems: list[str] = []
+    known: list[tuple[Any, ...]] = []
     for _ in range(MAX_PASSES):
         try:
             return adapter.validate_json(json.dumps(trimmed), strict=True), problems
         except ValidationError as error:
-            problems += [_sentence(e, schema, document) for e in error.errors()]
             for found in error.errors():
-                _drop(trimmed, found["loc"])
+                loc = found["loc"]
+                # a complaint about what holds a part set aside before is a consequence, not a mistake
+                if not any(earlier[: len(loc)] == loc for earlier in known):
+                    problems.append(_sentence(found, schema, document))
+                _drop(trimmed, loc)
+            known += [found["loc"] for found in error.errors()]
     return None, problems
 
 

@@ -97,7 +97,7 @@ def _nearby(place: Path) -> str:
     if not place.parent.is_dir():
         return f" The folder {str(place.parent)!r} does not exist either."
     names = [p.name for p in place.parent.iterdir() if p.is_file()]
-    close = get_close_matches(place.name, names, 1)
+    close = get_close_matches(place.name, names, 1, 0.75)
     return f" Did you mean {str(place.parent / close[0])!r}?" if close else ""
 
 

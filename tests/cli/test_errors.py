@@ -1,0 +1,215 @@
+"""Bad input: every mistake at once, with what, where, what was seen and what to do; exit code 2; no traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postlude import config
+from postlude.errors import ConfigError, PostludeError, RewardError, RunLocked
+from postlude.launch import launch
+from postlude.recipe import check, resolve
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"{i}=", "answer": str(i)} for i in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return tmp_path
+
+
+def recipe(place: Path, model: Path, text: str = "", **values: Any) -> config.Document:
+    base = f"method: grpo\nmodel: {model}\ndata: prompts.jsonl\nreward: exact\nsteps: 1\nsampling: {{max_tokens: 4}}\n"
+    (place / "r.yaml").write_text(base + text)
+    document = config.read(place / "r.yaml")
+    config.override(document, [f"{k}={v}" for k, v in values.items()])
+    return document
+
+
+def problems(document: config.Document) -> str:
+    with pytest.raises(ConfigError) as error:
+        check(document)
+    assert error.value.exit_code == 2
+    return str(error.value)
+
+
+def test_a_good_recipe_passes(place: Path, model_folder: Path) -> None:
+    assert len(check(recipe(place, model_folder)).prompts) == 8
+
+
+def test_everything_wrong_is_listed_at_once(place: Path) -> None:
+    text = (
+        "group_size: 1\nstepz: 3\nobjective:\n  surrogate: {low: -0.1}\n  kl: {estimator: k9}\n"
+        "schedule: {lr: fast}\n"
+    )
+    document = recipe(place, Path("nowhere/at/all"), text, reward="nosuch", data="missing.jsonl")
+    found = problems(document).split("\n")
+    assert len(found) == 8
+    for part in (
+        "r.yaml line 7: group_size is 1",
+        "r.yaml line 8: unknown key 'stepz'; did you mean 'steps'?",
+        "r.yaml line 10: objective.surrogate: low must lie in [0, 1], got -0.1.",
+        'r.yaml line 11: objective.kl.estimator is "k9"; allowed: k1, k2',
+        'r.yaml line 12: schedule.lr must be a number, found "fast".',
+        "'nowhere/at/all' does not exist",
+        "reward: 'nosuch' is neither a built-in",
+        "data: 'missing.jsonl' does not exist",
+    ):
+        assert any(part in line for line in found), part
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"method": "grop"}, "Did you mean 'grpo'?"),
+        ({"method": "dpo"}, "cannot be trained in this version"),
+        ({"method": "ppo"}, "cannot be trained in this version"),
+        ({"steps": "2.5"}, "steps must be a whole number, found 2.5"),
+        ({"steps": "0"}, "steps must be at least 1"),
+        ({"group_size": "'8'"}, 'group_size must be a whole number, found "8"'),
+        ({"model.packed": "3"}, "model.packed must be true or false"),
+        ({"sampling.temperature": "0"}, "every answer of a group would be the same"),
+        ({"sampling.max_tokens": "5000"}, "exceed the model's context of 1024"),
+        ({"model.reference": "none"}, "compares with the starting weights"),
+        ({"evaluate.stop_at": "0.5"}, "needs held-out prompts"),
+        ({"objective.surrogate.kind": "clipp"}, "objective.surrogate.kind is 'clipp'; allowed:"),
+        ({"objective.ratio": "none"}, "surrogate clip needs a ratio"),
+        ({"sampling.top_pp": "1"}, "did you mean 'sampling.top_p'?"),
+        ({"reward": "my.py:fn"}, "file 'my.py' does not exist"),
+        ({"keep.kind": "mixed", "group_size": "1"}, "dynamic sampling needs groups"),
+    ],
+)
+def test_one_mistake(place: Path, model_folder: Path, change: dict[str, str], said: str) -> None:
+    assert said in problems(recipe(place, model_folder, **change))
+
+
+def test_yaml_mistakes_name_the_line(place: Path) -> None:
+    (place / "r.yaml").write_text("method: grpo\nmodel: [\n")
+    with pytest.raises(ConfigError, match=r"r.yaml line 3: not YAML"):
+        config.read(place / "r.yaml")
+    (place / "r.yaml").write_text("steps: 1\nsteps: 2\n")
+    with pytest.raises(ConfigError, match="line 2: steps is given twice"):
+        config.read(place / "r.yaml")
+
+
+def test_scientific_notation_is_a_number(place: Path, model_folder: Path) -> None:
+    assert resolve(recipe(place, model_folder, "schedule: {lr: 1e-6}\n")).schedule.lr == 1e-6
+    assert resolve(recipe(place, model_folder, **{"schedule.lr": "3e-4"})).schedule.lr == 3e-4
+
+
+def test_lora_gets_ten_times_the_rate(place: Path, model_folder: Path) -> None:
+    assert resolve(recipe(place, model_folder)).schedule.lr == 1e-6
+    assert resolve(recipe(place, model_folder, **{"model.lora.rank": 4})).schedule.lr == pytest.approx(1e-5)
+
+
+# -------------------------------------------------------------------------------------------------------- models
+
+
+def test_a_folder_without_a_tokenizer(place: Path, model_folder: Path) -> None:
+    bare = place / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text((model_folder / "config.json").read_text())
+    assert "has no tokenizer" in problems(recipe(place, bare))
+
+
+def test_a_tokenizer_without_eos(place: Path, model_folder: Path, tokenizer: Any) -> None:
+    import shutil
+
+    folder = place / "no-eos"
+    shutil.copytree(model_folder, folder)
+    for name in ("tokenizer_config.json", "generation_config.json"):
+        values = json.loads((folder / name).read_text())
+        values.pop("eos_token", None)
+        values.pop("eos_token_id", None)
+        (folder / name).write_text(json.dumps(values))
+    assert "no end-of-sequence token" in problems(recipe(place, folder))
+    assert check(recipe(place, folder, **{"sampling.stop": "['#']"})).prompts
+
+
+def test_an_encoder_decoder_is_refused_by_name(place: Path, model_folder: Path, tokenizer: Any) -> None:
+    from transformers import T5Config
+
+    folder = place / "t5"
+    T5Config(vocab_size=60, d_model=16, num_layers=1, num_heads=2, d_ff=16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    assert "encoder-decoder model (t5)" in problems(recipe(place, folder))
+
+
+# ------------------------------------------------------------------------------------------------------- rewards
+
+
+def reward_file(place: Path, body: str) -> str:
+    (place / "my.py").write_text(body)
+    return "my.py:fn"
+
+
+def test_columns_a_reward_needs_are_checked_before_the_model_loads(place: Path, model_folder: Path) -> None:
+    use = reward_file(place, "def fn(completions, gold, level=1):\n    return [0.0] * len(completions)\n")
+    found = problems(recipe(place, model_folder, reward=use))
+    assert "reward fn needs column 'gold', which the data lack. They have: answer." in found
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return [1 / 0 for _ in completions]", "raised ZeroDivisionError at my.py line 2"),
+        ("return [float('nan')] * len(completions)", "returned nan for prompt"),
+        ("return [0.0]", "returned 1 values for 128 completions"),
+        ("return 3.0", "returned float; it must return a list"),
+        ("return ['good'] * len(completions)", "returned 'good' for prompt"),
+    ],
+)
+def test_a_reward_that_misbehaves_stops_the_run(place: Path, model_folder: Path, body: str, said: str) -> None:
+    use = reward_file(place, f"def fn(completions, **columns):\n    {body}\n")
+    with pytest.raises(RewardError, match=".") as error:
+        launch(recipe(place, model_folder, reward=use, output="run"))
+    assert said in str(error.value)
+
+
+def test_a_reward_file_that_does_not_import(place: Path, model_folder: Path) -> None:
+    use = reward_file(place, "import nosuchmodule\n")
+    assert "cannot import" in problems(recipe(place, model_folder, reward=use))
+    use = reward_file(place, "def other(): pass\n")
+    assert "has no 'fn'; it has other" in problems(recipe(place, model_folder, reward=use))
+
+
+# --------------------------------------------------------------------------------------------------- run folders
+
+
+def test_a_used_output_is_not_overwritten(place: Path, model_folder: Path) -> None:
+    launch(recipe(place, model_folder, output="run"))
+    with pytest.raises(ConfigError, match="already holds a run"):
+        launch(recipe(place, model_folder, output="run"))
+    with pytest.raises(ConfigError, match="holds no run"):
+        launch(recipe(place, model_folder, output="other"), resume=True)
+
+
+def test_two_processes_cannot_write_to_one_run(place: Path, model_folder: Path) -> None:
+    import subprocess
+    import sys
+
+    run = launch(recipe(place, model_folder, output="run"))
+    code = f"from postlude.run import Run; from pathlib import Path; Run.open(Path({str(run.folder.resolve())!r}), True)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "RunLocked" in found.stderr
+    assert RunLocked.exit_code == 75
+
+
+def test_the_command_line_prints_no_traceback(place: Path) -> None:
+    import subprocess
+    import sys
+
+    (place / "r.yaml").write_text("method: grop\n")
+    code = "from postlude.cli import main; main()"
+    found = subprocess.run([sys.executable, "-c", code, "train", "r.yaml"], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "Did you mean 'grpo'?" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_every_error_names_an_exit_code() -> None:
+    assert PostludeError.exit_code == 2
