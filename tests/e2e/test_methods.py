@@ -1,0 +1,222 @@
+"""Whole runs on a tiny task, judged by what the model then writes, not by its loss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from postlude.config import Document
+from postlude.launch import launch
+from postlude.models.tiny import save_tiny_model
+from postlude.run import Run
+
+LETTERS = "abcdefgh"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Answer a letter with its successor; teachers are wrong half of the time, and like to add dots."""
+    import random
+
+    rng = random.Random(0)
+    folder = tmp_path_factory.mktemp("world")
+    rows, held = [], []
+    for a in LETTERS:
+        for b in LETTERS:
+            right = LETTERS[(LETTERS.index(a) + 1) % 8]
+            for _ in range(6):
+                said = right if rng.random() < 0.5 else rng.choice(LETTERS)
+                dots = "." * (4 if rng.random() < 0.5 else 1)
+                row = {"prompt": f"{b}{a}>", "completion": f"{dots}#{said}", "answer": right}
+                rows.append(row)
+            held.append({"prompt": f"{b}{a}>", "answer": right})
+    evaluation = [row for i, row in enumerate(held) if (i + i // 8) % 4 == 0]
+    kept = {row["prompt"] for row in evaluation}
+    train = [row for row in rows if row["prompt"] not in kept]
+    unique = list({r["prompt"]: {k: r[k] for k in ("prompt", "answer")} for r in train}.values())
+    for name, content in (("sft", train), ("prompts", unique), ("eval", evaluation)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in content))
+    save_tiny_model(folder / "model", layers=2, width=128, heads=4)
+    run(folder, "sft", "model", steps=120, prompts_per_step=48, schedule={"lr": 1e-3, "warmup": 20})
+    return folder
+
+
+def run(folder: Path, method: str, start: str, resume: bool = False, **values: Any) -> Run:
+    """Train with sensible tiny settings; `values` go on top."""
+    data = "sft" if method == "sft" else "prompts"
+    base = {
+        "method": method,
+        "model": {"path": str(folder / start)},
+        "data": {"path": str(folder / f"{data}.jsonl"), "eval": str(folder / "eval.jsonl")},
+        "reward": [{"use": "exact", "args": {"after": "#"}}],
+        "output": str(folder / values.pop("output", method)),
+        "steps": 25,
+        "prompts_per_step": 12,
+        "sampling": {"max_tokens": 10},
+        "schedule": {"lr": 1e-3},
+        "evaluate": {"every": 0, "prompts": 16, "samples": 4},
+    }
+    return launch(Document({**base, **values}), resume)
+
+
+def figures(run_: Run, kind: str = "eval") -> list[dict[str, float]]:
+    lines = (run_.folder / "events.jsonl").read_text().splitlines()
+    return [e for e in map(json.loads, lines) if e["kind"] == kind]
+
+
+def test_sft_learns_to_write_like_its_teachers(world: Path) -> None:
+    events = [json.loads(line) for line in (world / "sft" / "events.jsonl").read_text().splitlines()]
+    first, last = (e for e in events if e["kind"] == "eval")
+    assert first["sampled/accuracy"] < 0.1
+    assert 0.3 < last["sampled/accuracy"] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("grpo", {"objective": {"kl": None}}),
+        ("grpo", {"updates": 2, "epochs": 2, "output": "grpo-epochs"}),
+        ("dapo", {}),
+        ("drpo", {"updates": 2}),
+        ("rft", {"schedule": {"lr": 1e-3}}),
+        ("rft_online", {}),
+        ("reinforce", {"group_size": 8}),
+        ("reinforce_pp", {"group_size": 8}),
+        ("reinforce_pp_baseline", {}),
+        ("rloo", {"schedule": {"lr": 3e-4}}),
+        ("dr_grpo", {}),
+        ("gspo", {}),
+        ("cispo", {}),
+        ("dppo", {}),
+        ("hapo", {}),
+    ],
+)
+def test_method_raises_held_out_accuracy(world: Path, method: str, settings: dict[str, Any]) -> None:
+    done = run(world, method, "sft/model", **settings)
+    first, last = figures(done)
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
+    assert last["sampled/accuracy"] > 0.65
+    assert last["greedy/accuracy"] >= 0.7  # of 16 prompts
+
+
+def test_drpo_answers_get_shorter_while_they_get_better(world: Path) -> None:
+    first, last = figures(run(world, "drpo", "sft/model", output="drpo-short", steps=40, updates=2))
+    assert first["sampled/length"] > 5  # half of the teachers write four dots, half write one
+    assert last["sampled/length"] < 4.9
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
+
+
+def test_lora_trains_an_adapter_against_the_disabled_one(world: Path) -> None:
+    settings = {"model": {"path": str(world / "sft/model"), "lora": {"rank": 4}}, "schedule": {"lr": 5e-3}}
+    done = run(world, "grpo", "sft/model", output="lora", **settings)
+    first, last = figures(done)
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(world / "sft/model")
+    adapted = PeftModel.from_pretrained(base, done.folder / "model")
+    ids = AutoTokenizer.from_pretrained(done.folder / "model")("ab>", return_tensors="pt").input_ids
+    assert adapted(input_ids=ids).logits.shape[:2] == (1, 3)
+    steps = figures(done, "step")
+    assert abs(steps[0]["kl_ref/k3"]) < 1e-6
+    assert steps[-1]["kl_ref/k3"] > 1e-4
+
+
+def test_checkpoints_open_in_plain_transformers(world: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = world / "sft" / "model"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer("ca>", return_tensors="pt").input_ids
+    text = tokenizer.decode(model.generate(ids, max_new_tokens=10, do_sample=False)[0], skip_special_tokens=True)
+    assert text.startswith("ca>.") and "#" in text
+    assert "postlude" not in (folder / "config.json").read_text()
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model" / "model.safetensors")
+
+
+@pytest.mark.parametrize("method", ["sft", "grpo", "dapo", "hapo"])
+def test_a_resumed_run_ends_like_one_that_never_stopped(world: Path, method: str) -> None:
+    model = "model" if method == "sft" else "sft/model"
+    whole = run(world, method, model, output=f"{method}-whole", steps=6)
+    part = run(world, method, model, output=f"{method}-parts", steps=6, checkpoint_every=3)
+    # as if it had been killed after step 3
+    import shutil
+
+    shutil.rmtree(part.checkpoints[-1])
+    part._lock.close()  # type: ignore[attr-defined]
+    again = run(world, method, model, resume=True, output=f"{method}-parts", steps=6, checkpoint_every=3)
+    assert again.step == 6
+    for key, value in weights(whole.folder).items():
+        assert torch.equal(value, weights(again.folder)[key]), key
+    assert figures(whole, "step") == figures(again, "step")
+
+
+def test_ctrl_c_saves_and_resume_goes_on(world: Path) -> None:
+    import os
+    import signal
+
+    class Presser:
+        def __call__(self, event: Any) -> None:
+            if event["kind"] == "step" and event["step"] == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    from postlude.config import Document
+
+    values = {
+        "method": "grpo",
+        "model": {"path": str(world / "sft/model")},
+        "data": {"path": str(world / "prompts.jsonl")},
+        "reward": [{"use": "exact", "args": {"after": "#"}}],
+        "output": str(world / "interrupted"),
+        "steps": 4,
+        "prompts_per_step": 4,
+        "sampling": {"max_tokens": 8},
+    }
+    stopped = launch(Document(dict(values)), listeners=[Presser()])
+    assert stopped.stop and stopped.step < 4
+    assert stopped.checkpoints
+    assert figures(stopped, "end")[0]["reason"] == "interrupted"
+    stopped._lock.close()  # type: ignore[attr-defined]
+    assert launch(Document(dict(values)), resume=True).step == 4
+
+
+def test_rollouts_hold_every_trained_completion_with_its_rewards(world: Path) -> None:
+    done = run(world, "dapo", "sft/model", output="dapo-rows", steps=2)
+    rows = [json.loads(x) for p in sorted((done.folder / "rollouts").iterdir()) for x in p.read_text().splitlines()]
+    steps = figures(done, "step")
+    assert sum(r["trained"] for r in rows) == 2 * 12 * 8
+    assert len(rows) >= sum(s["samples"] for s in steps)
+    assert all(len(r["tokens"]) == len(r["logprobs"]) and "exact" in r["scores"] for r in rows)
+
+
+def test_dynamic_sampling_gives_up_with_a_note(world: Path) -> None:
+    settings = {"keep": {"max_rounds": 2}, "reward": [{"use": "regex", "args": {"pattern": "."}}]}
+    done = run(world, "dapo", "sft/model", output="dapo-easy", steps=2, **settings)
+    notes = figures(done, "note")
+    assert notes and "gave up after 2 draws" in notes[0]["text"]
+    assert figures(done, "end")
+
+
+def test_nothing_accepted_is_a_note_and_no_update(world: Path) -> None:
+    settings = {"reward": [{"use": "regex", "args": {"pattern": "never"}}]}
+    done = run(world, "rft", "sft/model", output="rft-none", steps=1, **settings)
+    assert "no answer was accepted" in figures(done, "note")[0]["text"]
+    for key, value in weights(world / "sft").items():
+        assert torch.equal(value, weights(done.folder)[key])
+
+
+def test_bf16_runs_end_to_end(world: Path) -> None:
+    settings = {"model": {"path": str(world / "sft/model"), "dtype": "bfloat16"}, "steps": 15}
+    first, last = figures(run(world, "grpo", "sft/model", output="bf16", **settings))
+    assert last["sampled/accuracy"] > first["sampled/accuracy"]
