@@ -48,7 +48,15 @@ def _build(name: str) -> Any:
         return t.GraniteForCausalLM(t.GraniteConfig(**COMMON, num_key_value_heads=2, logits_scaling=3.0))
     if name == "gpt2":
         return t.GPT2LMHeadModel(
-            t.GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, eos_token_id=1, bos_token_id=1)
+            t.GPT2Config(
+                vocab_size=VOCABULARY,
+                n_embd=32,
+                n_layer=2,
+                n_head=4,
+                n_positions=256,
+                eos_token_id=1,
+                bos_token_id=1,
+            )
         )
     if name == "gpt_neo":
         return t.GPTNeoForCausalLM(

@@ -231,9 +231,7 @@ _ENTRIES = (
         "disco",
         "Discriminative constrained optimisation: DRPO without the length preference.",
         "arXiv 2505.12366",
-        TokenObjective(
-            DecoupledReward(float("inf")), aggregate=Aggregate("group_mean_seq_sum"), hinge=KLHinge()
-        ),
+        TokenObjective(DecoupledReward(float("inf")), aggregate=Aggregate("group_mean_seq_sum"), hinge=KLHinge()),
         updates=4,
     ),
     Algorithm(

@@ -19,7 +19,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from postlude.errors import ConfigError
 
-
 MAX_PASSES = 10
 """How often wrong keys are set aside to find what else is wrong."""
 
@@ -150,7 +149,9 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
-        same_kind = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        same_kind = (
+            isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        )
         result[key] = merge(old, value) if same_kind else value  # type: ignore[arg-type]
     return result
 
@@ -202,7 +203,11 @@ def _sentence(error: Any, schema: Any, document: Document) -> str:
         known = _names(schema, real[:-1])
         close = get_close_matches(str(real[-1]), known, 1)
         parent = path.rpartition(".")[0]
-        hint = f"; did you mean {(parent + '.' if parent else '') + close[0]!r}?" if close else f". Known: {', '.join(sorted(known))}."
+        hint = (
+            f"; did you mean {(parent + '.' if parent else '') + close[0]!r}?"
+            if close
+            else f". Known: {', '.join(sorted(known))}."
+        )
         return f"{start}unknown key {path!r}{hint}"
     if kind in ("missing", "missing_argument"):
         return f"{start}{path!r} is missing."

@@ -137,7 +137,15 @@ class Recipe:
     """Changes to rewards after scoring."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "prompts_per_step", "group_size", "updates", "epochs", "token_budget", "keep_checkpoints"):
+        for name in (
+            "steps",
+            "prompts_per_step",
+            "group_size",
+            "updates",
+            "epochs",
+            "token_budget",
+            "keep_checkpoints",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.checkpoint_every < 0 or self.seed < 0:
@@ -151,7 +159,9 @@ class Recipe:
     def sizes(self) -> str:
         """The batch in one line."""
         if self.algorithm.source == "file":
-            return f"{self.prompts_per_step} rows per step -> {self.epochs * self.updates} update(s) x {self.steps} steps"
+            return (
+                f"{self.prompts_per_step} rows per step -> {self.epochs * self.updates} update(s) x {self.steps} steps"
+            )
         answers = self.prompts_per_step * self.group_size
         return (
             f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} per step -> "
@@ -216,7 +226,10 @@ def _resolve(document: Document) -> tuple[Recipe | None, list[str]]:
     document.given = {path for path, _ in config.flat(values)}
     problems: list[str] = []
     entry = _entry(values, document, problems)
-    for key, what in (("model", "a model folder or hub id"), ("data", "a file of prompts or written answers")):
+    for key, what in (
+        ("model", "a model folder or hub id"),
+        ("data", "a file of prompts or written answers"),
+    ):
         if key not in values:
             problems.append(f"'{key}' is missing: give {what}, in the recipe or as {key}=... on the command line.")
             values[key] = {"path": ""}
@@ -328,8 +341,8 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
         )
     if "reference" in needs and recipe.model.reference == "none":
         problems.append(
-            f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; remove "
-            "the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
+            f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; "
+            "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
         )
     if isinstance(recipe.keep, Mixed) and recipe.group_size < 2:
         problems.append(f"{at('group_size')}dynamic sampling needs groups of at least 2, got {recipe.group_size}.")
@@ -342,7 +355,8 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
         )
     if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
         problems.append(
-            f"{at('evaluate.stop_at')}evaluate.stop_at needs held-out prompts (data.eval), a reward, and evaluate.every > 0."
+            f"{at('evaluate.stop_at')}evaluate.stop_at needs held-out prompts (data.eval), a reward, and "
+            "evaluate.every > 0."
         )
     if entry.source == "rollout" and recipe.sampling.temperature == 0:
         problems.append(
@@ -433,8 +447,8 @@ def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
     chat = any(not isinstance(p.messages, str) for p in found)
     if chat and not prepared.facts.tokenizer.chat_template:
         raise DataError(
-            f"{path}: prompts are chat messages, but the tokenizer of {prepared.recipe.model.path!r} has no chat template. "
-            "Use plain text prompts, or give model.chat_template (a Jinja file)."
+            f"{path}: prompts are chat messages, but the tokenizer of {prepared.recipe.model.path!r} has no chat "
+            "template. Use plain text prompts, or give model.chat_template (a Jinja file)."
         )
 
 
@@ -447,8 +461,8 @@ def _fits(prompt: Prompt, where: str, prepared: Prepared, table: rows.Table) -> 
         return True
     table.reject(
         where,
-        f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of {context}; "
-        "shorten the prompt or lower sampling.max_tokens",
+        f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of "
+        f"{context}; shorten the prompt or lower sampling.max_tokens",
     )
     return False
 
@@ -462,7 +476,11 @@ def _settle(prepared: Prepared, table: rows.Table, used: int | None = None) -> N
     if used == 0:
         raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
     prepared.rejected += table.problems
-    prepared.counts |= {f"{table.path} read": table.read, f"{table.path} used": used, f"{table.path} rejected": table.read - used}
+    prepared.counts |= {
+        f"{table.path} read": table.read,
+        f"{table.path} used": used,
+        f"{table.path} rejected": table.read - used,
+    }
 
 
 def _shared(prepared: Prepared) -> list[str]:

@@ -1,10 +1,10 @@
 """A run is a folder of plain files. Everything that is written there is written here.
 
-    config.yaml        the resolved recipe            manifest.json     versions, hashes, seed, machine facts
-    events.jsonl       one line per event             timings.jsonl     wall-clock values, kept apart
-    rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
-    eval.jsonl         held-out answers               model             link to the newest checkpoint
-    rejected.txt       rows that were skipped, where any were
+config.yaml        the resolved recipe            manifest.json     versions, hashes, seed, machine facts
+events.jsonl       one line per event             timings.jsonl     wall-clock values, kept apart
+rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
+eval.jsonl         held-out answers               model             link to the newest checkpoint
+rejected.txt       rows that were skipped, where any were
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Run:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunLocked(f"{str(folder)!r} is being written to by another process (see {folder / 'lock'}).") from error
+            raise RunLocked(
+                f"{str(folder)!r} is being written to by another process (see {folder / 'lock'})."
+            ) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
@@ -105,7 +107,9 @@ class Run:
         with (self.folder / "timings.jsonl").open("a") as out:
             out.write(json.dumps(row) + "\n")
 
-    def write_rollouts(self, groups: Sequence[Group], trained: Sequence[Group], extra: Mapping[str, Sequence[Any]]) -> None:
+    def write_rollouts(
+        self, groups: Sequence[Group], trained: Sequence[Group], extra: Mapping[str, Sequence[Any]]
+    ) -> None:
         """Every completion that was sampled in this step, and whether it was trained on."""
         chosen = {id(c) for g in trained for c in g.completions}
         index = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,8 +25,8 @@ class Plan:
     steps: int
     seed: int
     rate: Callable[[int], float]
-    evaluate: Callable[[], Report] | None = None
-    """Measures the policy on held-out prompts; async callables are awaited by the loop."""
+    evaluate: Callable[[], Awaitable[Report]] | None = None
+    """Measures the policy on held-out prompts."""
     evaluate_every: int = 0
     stop_at: float | None = None
     checkpoint_every: int = 0
@@ -146,9 +146,7 @@ async def _measure(run: Run, plan: Plan) -> bool:
     if plan.evaluate is None:
         return False
     run.tell({"kind": "phase", "phase": "evaluate", "step": run.step})
-    report = plan.evaluate()
-    if hasattr(report, "__await__"):
-        report = await report  # type: ignore[misc]
+    report = await plan.evaluate()
     run.emit("eval", **report.figures)
     accuracy = report.figures.get("sampled/accuracy")
     if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:

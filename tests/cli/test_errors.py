@@ -43,8 +43,7 @@ def test_a_good_recipe_passes(place: Path, model_folder: Path) -> None:
 
 def test_everything_wrong_is_listed_at_once(place: Path) -> None:
     text = (
-        "group_size: 1\nstepz: 3\nobjective:\n  surrogate: {low: -0.1}\n  kl: {estimator: k9}\n"
-        "schedule: {lr: fast}\n"
+        "group_size: 1\nstepz: 3\nobjective:\n  surrogate: {low: -0.1}\n  kl: {estimator: k9}\nschedule: {lr: fast}\n"
     )
     document = recipe(place, Path("nowhere/at/all"), text, reward="nosuch", data="missing.jsonl")
     found = problems(document).split("\n")
@@ -165,7 +164,7 @@ def test_columns_a_reward_needs_are_checked_before_the_model_loads(place: Path, 
 )
 def test_a_reward_that_misbehaves_stops_the_run(place: Path, model_folder: Path, body: str, said: str) -> None:
     use = reward_file(place, f"def fn(completions, **columns):\n    {body}\n")
-    with pytest.raises(RewardError, match=".") as error:
+    with pytest.raises(RewardError) as error:
         launch(recipe(place, model_folder, reward=use, output="run"))
     assert said in str(error.value)
 
@@ -193,7 +192,9 @@ def test_two_processes_cannot_write_to_one_run(place: Path, model_folder: Path) 
     import sys
 
     run = launch(recipe(place, model_folder, output="run"))
-    code = f"from postlude.run import Run; from pathlib import Path; Run.open(Path({str(run.folder.resolve())!r}), True)"
+    code = (
+        f"from postlude.run import Run; from pathlib import Path; Run.open(Path({str(run.folder.resolve())!r}), True)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "RunLocked" in found.stderr
     assert RunLocked.exit_code == 75

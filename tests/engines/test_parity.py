@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import PACKED, VOCABULARY, build
 
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import split
@@ -16,7 +17,6 @@ from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.engines.protocol import Request, Sampling
-from tests.conftest import PACKED, VOCABULARY, build
 
 
 def local(name: str, packed: bool = True) -> LocalModel:
@@ -192,7 +192,10 @@ def test_sampled_log_probs_are_the_trainers(tokenizer: Any) -> None:
     from dataclasses import replace
 
     groups = [
-        Group(Prompt(str(g), "", tokens=wanted[4 * g].prompt), tuple(replace(c, reward=1.0) for c in found[4 * g : 4 * g + 4]))
+        Group(
+            Prompt(str(g), "", tokens=wanted[4 * g].prompt),
+            tuple(replace(c, reward=1.0) for c in found[4 * g : 4 * g + 4]),
+        )
         for g in range(3)
     ]
     batch = pack(groups, temperature=0.7)

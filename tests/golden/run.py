@@ -28,9 +28,9 @@ from postlude.models import lora
 from postlude.objectives import ContrastObjective, Objective, Outputs, TokenObjective
 from postlude.objectives import advantages as adv
 from postlude.objectives import divergence as div
-from postlude.objectives.contrast import KTO, Hinge, Logistic, Squared
+from postlude.objectives.contrast import KTO, Logistic
 from postlude.objectives.divergence import KL, KLHinge
-from postlude.objectives.surrogates import Cispo, Clip, Linear, ProbabilityMask
+from postlude.objectives.surrogates import Cispo, Clip, ProbabilityMask
 from postlude.objectives.value import ValueLoss
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask
 from postlude.rewards import labels, length
@@ -135,7 +135,9 @@ class Case:
             full = replace(batch, mask=batch.sequence >= 0, old_logprobs=self.column("old_logp"))
             return replace(batch, advantages=factor(full))
         case, _, field = given.partition(".")
-        values = self.data["cases"][case]["aux"][field] if field else self.data["cases"]["group_advantages"]["aux"][case]
+        values = (
+            self.data["cases"][case]["aux"][field] if field else self.data["cases"]["group_advantages"]["aux"][case]
+        )
         return replace(batch, advantages=self._spread_aux(batch, values))
 
     def _spread_aux(self, batch: Batch, values: Any) -> Tensor:
@@ -402,7 +404,9 @@ def ppo_ptx(case: Case) -> Check:
     batch = base.advantages(base.pack())
     policy, _, _ = objective_loss(first, batch, Outputs(logprobs=base.spread(logp)), prepared=True)
     text = case.p["pretrain_logp"]
-    rows = [Group(Prompt(str(i), "t", tokens=(0,)), (Completion((1,) * len(r), reward=1.0),)) for i, r in enumerate(text)]
+    rows = [
+        Group(Prompt(str(i), "t", tokens=(0,)), (Completion((1,) * len(r), reward=1.0),)) for i, r in enumerate(text)
+    ]
     packed = pack(rows, dtype=DOUBLE)
     leaf = torch.tensor(flat(text), dtype=DOUBLE, requires_grad=True)
     spread = torch.zeros_like(packed.tokens, dtype=DOUBLE).masked_scatter(packed.mask, leaf)
@@ -522,7 +526,9 @@ def score_batch(scores: Ragged, rewards: list[list[float | None]]) -> tuple[Batc
     return batch, leaf, spread
 
 
-def score_case(case: Case, objective: Objective, scores: Ragged, rewards: Any, expected: list[float], **extra: Any) -> Check:
+def score_case(
+    case: Case, objective: Objective, scores: Ragged, rewards: Any, expected: list[float], **extra: Any
+) -> Check:
     batch, leaf, spread = score_batch(scores, rewards)
     loss, _, stats = objective_loss(objective, replace(batch, **extra), Outputs(scores=spread))
     loss.backward()
@@ -571,7 +577,9 @@ def rm_steps(case: Case) -> Check:
     groups = []
     for k, labels_ in enumerate(p["label"]):
         steps = tuple((t, float(y)) for t, y in enumerate(labels_) if y is not None)
-        groups.append(Group(Prompt(str(k), "p", tokens=(0,)), (Completion((1,) * len(labels_), reward=1.0, steps=steps),)))
+        groups.append(
+            Group(Prompt(str(k), "p", tokens=(0,)), (Completion((1,) * len(labels_), reward=1.0, steps=steps),))
+        )
     batch = pack(groups, dtype=DOUBLE)
     leaf = torch.tensor(flat(p["logit"]), dtype=DOUBLE, requires_grad=True)
     spread = torch.zeros(batch.tokens.shape[0], dtype=DOUBLE).masked_scatter(batch.sequence >= 0, leaf)
@@ -603,7 +611,12 @@ def gae(case: Case) -> Check:
         return x[here].tolist()
 
     if "advantage_action_tokens_only" in case.aux:
-        yield "advantage", tokens(factor.unwhitened(batch)), flat(case.aux["advantage_action_tokens_only"]), AUX
+        yield (
+            "advantage",
+            tokens(factor.unwhitened(batch)),
+            flat(case.aux["advantage_action_tokens_only"]),
+            AUX,
+        )
         yield "returns", tokens(factor.returns(batch)), flat(case.aux["returns_action_tokens_only"]), AUX
         return
     yield "token_reward", tokens(adv.token_rewards(batch, p["kl_coef"])), flat(case.aux["token_reward"]), AUX
@@ -662,7 +675,12 @@ def entropy_case(case: Case) -> Check:
     entropy.sum().backward()
     yield loss_check(case.case["loss"], float(entropy.sum().detach()))
     expected = case.case["grad"]
-    yield "grad", logits.grad.flatten().tolist(), flat(expected) if isinstance(expected[0], list) else expected, GRAD_ABS
+    yield (
+        "grad",
+        logits.grad.flatten().tolist(),
+        flat(expected) if isinstance(expected[0], list) else expected,
+        GRAD_ABS,
+    )
 
 
 def kl_expected_gradients(case: Case) -> Check:
@@ -907,7 +925,14 @@ RUN: dict[str, Callable[[Case], Check]] = {
     "dapo_overlong_penalty": overlong_penalty,
     "dapo_dynamic_sampling": dynamic_sampling,
     **dict.fromkeys(
-        ("drpo_kl1", "drpo_kl3", "drpo_no_penalty", "drpo_one_group_all_correct", "disco_logl", "disco_lratio"),
+        (
+            "drpo_kl1",
+            "drpo_kl3",
+            "drpo_no_penalty",
+            "drpo_one_group_all_correct",
+            "disco_logl",
+            "disco_lratio",
+        ),
         drpo,
     ),
     "drpo_value_form": drpo_value_form,

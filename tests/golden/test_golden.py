@@ -53,7 +53,11 @@ def test_empty_completion(mode: str) -> None:
     logp = torch.zeros(3, dtype=torch.float64)
     logp[1:] = torch.tensor(case["logp"][0])
     objective = replace(ALGORITHMS["grpo"].objective, aggregate=Aggregate(mode), kl=None, correction=None)
-    batch = replace(batch, old_logprobs=logp, advantages=batch.to_tokens(torch.tensor(case["advantage"], dtype=torch.float64)))
+    batch = replace(
+        batch,
+        old_logprobs=logp,
+        advantages=batch.to_tokens(torch.tensor(case["advantage"], dtype=torch.float64)),
+    )
     loss = objective.loss(objective.weigh(batch), Outputs(logprobs=logp))
     assert float(loss.total) == pytest.approx(case[mode], abs=1e-12)
 

@@ -76,7 +76,12 @@ def world(groups: list[Group], name: str, seed: int = 0) -> tuple[Batch, dict[st
     def random(scale: float, shift: float = 0.0) -> torch.Tensor:
         return torch.randn(batch.tokens.shape[0], generator=generator, dtype=DOUBLE) * scale + shift
 
-    live = {"logprobs": random(0.5, -1.5), "entropy": random(0.1, 1.0), "values": random(0.5), "scores": random(1.0)}
+    live = {
+        "logprobs": random(0.5, -1.5),
+        "entropy": random(0.1, 1.0),
+        "values": random(0.5),
+        "scores": random(1.0),
+    }
     batch = replace(
         batch,
         old_logprobs=live["logprobs"] + random(0.2),
@@ -180,9 +185,7 @@ def test_copies_as_new_groups_leave_mean_losses_unchanged(name: str, groups: lis
 
 
 POLICY = [
-    n
-    for n in METHODS
-    if isinstance(ALGORITHMS[n].objective, TokenObjective) and not ALGORITHMS[n].objective.live
+    n for n in METHODS if isinstance(ALGORITHMS[n].objective, TokenObjective) and not ALGORITHMS[n].objective.live
 ]
 
 
@@ -222,7 +225,8 @@ def test_minibatches_hold_every_sequence_once_and_keep_groups_where_asked(groups
 
 def test_selecting_renumbers_predictors_and_keeps_prompts() -> None:
     groups = [
-        Group(Prompt(str(g), "p", tokens=(9, 8)), tuple(Completion((g, i), reward=1.0) for i in range(3))) for g in range(2)
+        Group(Prompt(str(g), "p", tokens=(9, 8)), tuple(Completion((g, i), reward=1.0) for i in range(3)))
+        for g in range(2)
     ]
     batch = pack(groups)
     part = select(batch, torch.tensor([1, 5]))

@@ -17,5 +17,8 @@ def main() -> None:
         console_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("\nstopped; what was saved in the run folder is still there (continue with --resume).", file=sys.stderr)
+        print(
+            "\nstopped; what was saved in the run folder is still there (continue with --resume).",
+            file=sys.stderr,
+        )
         sys.exit(130)

@@ -12,8 +12,10 @@ from rich.console import Console
 
 app = typer.Typer(no_args_is_help=True)
 
-Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML), or the folder of a run.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's.")]
+Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML), a method, or the folder of a run.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's.")
+]
 
 
 @app.command("show")
@@ -25,7 +27,7 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     from postlude.config import flat
     from postlude.recipe import resolve
 
-    document: Any = document_of(recipe, overrides or [])
+    document = document_of(recipe, overrides or [])
     resolved = resolve(document)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("key", "value", "from"):
@@ -44,11 +46,11 @@ def _text(value: Any) -> str:
 
 @app.command("check")
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 when something is wrong."""
+    """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 if it is is wrong."""
     from postlude.cli.train import document_of
     from postlude.recipe import check as check_document
 
-    document: Any = document_of(recipe, overrides or [])
+    document = document_of(recipe, overrides or [])
     prepared = check_document(document)
     console = Console()
     console.print(f"[green]ok[/green]  {prepared.recipe.sizes}", highlight=False)

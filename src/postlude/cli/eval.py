@@ -15,8 +15,14 @@ from rich.table import Table
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model folder, hub id, or run folder (its newest checkpoint).")],
     data: Annotated[str, typer.Option(help="Held-out prompts: JSONL, a saved data set, or hf:OWNER/NAME.")],
-    reward: Annotated[list[str], typer.Option(help="A built-in or my_rewards.py:fn; can be given several times. The first says right or wrong.")],
-    reward_args: Annotated[str | None, typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}'.")] = None,
+    reward: Annotated[
+        list[str],
+        typer.Option(help="A built-in or my_rewards.py:fn; can be given several times. The first says right or wrong."),
+    ],
+    reward_args: Annotated[
+        str | None,
+        typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}'."),
+    ] = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Answers per prompt, for pass@k.")] = 1,
     max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 1.0,
@@ -28,7 +34,7 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out prompts: accuracy with its interval, pass@k, reward, length. Saved as JSON.
 
-        postlude eval runs/grpo-1 --data eval.jsonl --reward my_rewards.py:score -n 8
+    postlude eval runs/grpo-1 --data eval.jsonl --reward my_rewards.py:score -n 8
     """
     import yaml
 
@@ -64,7 +70,13 @@ def evaluate(
         "temperature": temperature,
         "figures": figures,
         "answers": [
-            {"prompt": g.prompt.messages, "completion": c.text, "reward": c.reward, "correct": c.correct, "scores": dict(c.scores)}
+            {
+                "prompt": g.prompt.messages,
+                "completion": c.text,
+                "reward": c.reward,
+                "correct": c.correct,
+                "scores": dict(c.scores),
+            }
             for g in report.groups
             for c in g.completions
         ],
@@ -79,7 +91,9 @@ def _print(figures: dict[str, float], prompts: int, count: int, target: Path) ->
     for name, value in figures.items():
         if name in ("accuracy_low", "accuracy_high"):
             continue
-        interval = f"  (95 % {figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f})" if name == "accuracy" else ""
+        interval = (
+            f"  (95 % {figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f})" if name == "accuracy" else ""
+        )
         table.add_row(name, f"{value:.3f}{interval}")
     console = Console()
     console.print(f"{prompts} prompts x {count} answers", highlight=False)

@@ -35,7 +35,11 @@ def needs_of(name: str) -> str:
     from postlude.algorithms import ALGORITHMS
 
     entry = ALGORITHMS[name]
-    words = {"file": ["written answers"], "rollout": ["prompts", "a reward"], "preference": ["compared answers"]}[entry.source]
+    words = {
+        "file": ["written answers"],
+        "rollout": ["prompts", "a reward"],
+        "preference": ["compared answers"],
+    }[entry.source]
     labels = {
         "group": "groups of 2 or more",
         "reference": "the starting weights",

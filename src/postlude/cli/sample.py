@@ -16,23 +16,30 @@ Model = Annotated[str, typer.Argument(help="A model folder, hub id, or run folde
 
 def sample(
     model: Model,
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; can be given several times.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="A prompt; can be given several times.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="A file of prompts instead (JSONL).")] = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Answers per prompt.")] = 1,
     max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Sample from this much probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 is all.")] = 0,
-    stop: Annotated[list[str] | None, typer.Option(help="A string that ends the answer; can be given several times.")] = None,
-    chat: Annotated[bool | None, typer.Option(help="Send --prompt as a user message (default: where there is a template).")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="A string that ends the answer; can be given several times.")
+    ] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option(help="Send --prompt as a user message (default: where there is a template)."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same answers.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Only the first so many prompts of --data.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per answer.")] = False,
 ) -> None:
     """Let a model answer prompts.
 
-        postlude sample runs/grpo-1 --prompt '123412=' -n 4
-        postlude sample my-model --data prompts.jsonl --limit 5 --temperature 0 --json
+    postlude sample runs/grpo-1 --prompt '123412=' -n 4
+    postlude sample my-model --data prompts.jsonl --limit 5 --temperature 0 --json
     """
     from postlude.cli.opening import open_sampler, sampling_of
     from postlude.sources import file as rows
@@ -59,11 +66,20 @@ def sample(
     for group in groups:
         for completion in group.completions:
             if as_json:
-                row = {"prompt": group.prompt.messages, "completion": completion.text, "stop": completion.stop, "tokens": completion.length}
+                row = {
+                    "prompt": group.prompt.messages,
+                    "completion": completion.text,
+                    "stop": completion.stop,
+                    "tokens": completion.length,
+                }
                 print(json.dumps(row))
             else:
                 console.print(f"[dim]{_safe(group.prompt.text)}[/dim]", end="", highlight=False, soft_wrap=True)
-                console.print(f"[bold]{_safe(completion.text)}[/bold]  [dim]{completion.stop}, {completion.length} tokens[/dim]", highlight=False, soft_wrap=True)
+                console.print(
+                    f"[bold]{_safe(completion.text)}[/bold]  [dim]{completion.stop}, {completion.length} tokens[/dim]",
+                    highlight=False,
+                    soft_wrap=True,
+                )
 
 
 def _safe(text: str) -> str:
@@ -71,5 +87,3 @@ def _safe(text: str) -> str:
     from rich.markup import escape
 
     return escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
-
-

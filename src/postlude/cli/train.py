@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from postlude.config import Document
 
-def document_of(recipe: Path, overrides: list[str]) -> object:
-    """The document of a recipe file or run folder, with the command line's overrides applied."""
+
+def document_of(recipe: Path, overrides: list[str]) -> Document:
+    """The document of a recipe file, run folder or method name, with the command line's overrides applied."""
     from postlude import config
+    from postlude.algorithms import ALGORITHMS
 
-    path = recipe / "config.yaml" if recipe.is_dir() else recipe
-    document = config.read(path)
+    if str(recipe) in ALGORITHMS and not recipe.exists():
+        document = config.Document({"method": str(recipe)}, {"method": "command line"})
+    else:
+        document = config.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
     config.override(document, overrides)
     if recipe.is_dir():
         document.values.setdefault("output", str(recipe))
@@ -23,9 +29,12 @@ def document_of(recipe: Path, overrides: list[str]) -> object:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML), or the folder of a run to continue.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe (YAML), a method (for example grpo), or the folder of a run to continue.")
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in its output folder.")] = False,
 ) -> None:
@@ -33,8 +42,8 @@ def train(
 
     Every key of the recipe can be set here too, for example:
 
-        postlude train recipes/grpo.yaml model=my-model data=prompts.jsonl reward=my_rewards.py:score
-        postlude train recipes/grpo.yaml group_size=16 objective.surrogate.high=0.28 schedule.lr=2e-6
+        postlude train grpo model=my-model data=prompts.jsonl reward=my_rewards.py:score
+        postlude train recipe.yaml group_size=16 objective.surrogate.high=0.28 schedule.lr=2e-6
         postlude train runs/grpo-1 --resume
 
     Everything is checked before the model loads. The run folder holds the checkpoints (Hugging Face folders), every
@@ -47,9 +56,9 @@ def train(
     document = document_of(recipe, overrides or [])
     console = Console()
     with LiveView(console) as view:
-        run = launch(document, resume, [view])  # type: ignore[arg-type]
-    newest = run.checkpoints[-1] if run.checkpoints else None
-    if newest:
-        console.print(f"\nmodel   {newest}", highlight=False, soft_wrap=True)
-        console.print(f"answers {run.folder / 'rollouts'}", highlight=False, soft_wrap=True)
-        console.print(f"try     postlude sample {run.folder} --prompt '...'", highlight=False, soft_wrap=True)
+        run = launch(document, resume, [view])
+    lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
+    if any((run.folder / "rollouts").iterdir()):
+        lines.append(f"answers {run.folder / 'rollouts'}")
+    for line in [*lines, f"try     postlude sample {run.folder} --prompt '...'"]:
+        console.print(line, highlight=False, soft_wrap=True)

@@ -61,9 +61,7 @@ class Sampler(Protocol):
     on_progress: Callable[[Progress], None] | None
     """Called now and then while sampling, for people to watch."""
 
-    def sample(
-        self, requests: Sequence[Request], sampling: Sampling
-    ) -> AsyncIterator[tuple[int, Completion]]:
+    def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
         """(index of the request, completion), in the order they finish; batches are composed deterministically."""
         ...
 
@@ -95,8 +93,11 @@ class Trainer(Protocol):
 class Engine(Protocol):
     """A sampler and a trainer that share a policy."""
 
-    sampler: Sampler
-    trainer: Trainer
+    @property
+    def sampler(self) -> Sampler: ...
+    @property
+    def trainer(self) -> Trainer: ...
+
     token_budget: int
     """Tokens per micro-batch."""
     version: int

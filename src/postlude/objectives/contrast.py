@@ -375,4 +375,3 @@ def _steps_loss(micro: Batch, outputs: Outputs) -> Loss:
     loss = -label * F.logsigmoid(outputs.scores) - (1 - label) * F.logsigmoid(-outputs.scores)
     total = weighted_sum(micro.policy_weight, loss)
     return Loss(total, {"loss/steps": total.detach()})
-

@@ -206,7 +206,13 @@ class TokenObjective:
 
     @torch.no_grad()
     def _figures(
-        self, micro: Batch, parts: dict[str, Tensor], outputs: Outputs, terms: Terms, old: Tensor, keep: Tensor
+        self,
+        micro: Batch,
+        parts: dict[str, Tensor],
+        outputs: Outputs,
+        terms: Terms,
+        old: Tensor,
+        keep: Tensor,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Sums over trained tokens; names after `token/` are divided by their number when a step is reported."""
         logp, ratio, a = terms.logprobs.detach(), terms.ratio.detach(), terms.advantages
@@ -285,7 +291,10 @@ def _drpo_report(factor: DecoupledReward, batch: Batch, live: Tensor) -> dict[st
     s, w = factor.scores(batch, live), factor.length_weights(batch, right)
     mixed = batch.by_group(right.to(batch.dtype)) > 0
     entropy = -torch.where(right, w * w.clamp(min=1e-30).log(), 0).sum() / mixed.sum().clamp(min=1)
-    report = {"drpo/mixed_group_frac": float(mixed.to(batch.dtype).mean()), "drpo/weight_entropy": float(entropy)}
+    report = {
+        "drpo/mixed_group_frac": float(mixed.to(batch.dtype).mean()),
+        "drpo/weight_entropy": float(entropy),
+    }
     if bool(right.any()):
         report |= {"drpo/pos_score": float(s[right].mean()), "drpo/neg_score": float(s[wrong].mean())}
     return report

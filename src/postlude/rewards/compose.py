@@ -180,7 +180,11 @@ class Rewards:
             n = len(group.completions)
             result.append(replace(group, completions=tuple(scored[start : start + n])))
             start += n
-        logged = {f"{r.spec.label}/{k}": sum(v) / len(v) for r, s in zip(self.members, given, strict=True) for k, v in s.metrics.items()}
+        logged = {
+            f"{r.spec.label}/{k}": sum(v) / len(v)
+            for r, s in zip(self.members, given, strict=True)
+            for k, v in s.metrics.items()
+        }
         return Scored(result, logged, {k: v for s in given for k, v in s.extra.items()})
 
     def _scored(self, completion: Completion, i: int, given: Sequence[Scores]) -> Completion:
@@ -248,9 +252,9 @@ def _raised(reward: Reward, error: Exception) -> str:
 
 def _checked(reward: Reward, given: Any, flat: Sequence[tuple[Group, Completion]]) -> list[float | None]:
     label = reward.spec.label
-    if not isinstance(given, Sequence) and not hasattr(given, "tolist"):
+    values = given.tolist() if hasattr(given, "tolist") else given  # arrays and tensors
+    if not isinstance(values, Sequence) or isinstance(values, str):
         raise RewardError(f"reward {label} returned {type(given).__name__}; it must return a list of float or None.")
-    values = list(given.tolist() if hasattr(given, "tolist") else given)
     if len(values) != len(flat):
         raise RewardError(f"reward {label} returned {len(values)} values for {len(flat)} completions.")
     result: list[float | None] = []

@@ -19,7 +19,7 @@ def text_of(completion: Any) -> str:
 def _tail(text: str, after: str | None) -> str | None:
     if after is None:
         return text
-    head, found, tail = text.rpartition(after)
+    _, found, tail = text.rpartition(after)
     return tail if found else None
 
 

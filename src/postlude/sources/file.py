@@ -177,7 +177,7 @@ def _from_datasets(path: str, split: str) -> Table:
 
 def detect(table: Table) -> Format:
     """The format all rows share; a file that mixes formats is an error that counts them."""
-    found = Counter(_format_of(row.values) for row in table.rows)
+    found: Counter[Format | None] = Counter(_format_of(row.values) for row in table.rows)
     if not found:
         raise DataError(table.problems or [f"{table.path}: 0 rows."])
     if len(found) > 1:
@@ -186,15 +186,20 @@ def detect(table: Table) -> Format:
         raise DataError(f"{table.path}: mixed formats: {counts} (first odd one: {first.where}).")
     only = next(iter(found))
     if only is None:
-        seen = ", ".join(sorted(table.columns))
-        close = get_close_matches(seen, ["prompt", "messages", "text"], 1) or ["prompt"]
-        typo = [c for c in table.columns if get_close_matches(c, ["prompt", "completion", "messages", "text"], 1)]
-        hint = f' Is {typo[0]!r} meant to be "{get_close_matches(typo[0], ["prompt", "completion", "messages", "text"], 1)[0]}"?' if typo else ""
         raise DataError(
-            f'{table.path}: rows need "prompt" (and "completion" for SFT), "messages" or "text"; found columns {seen}.'
-            + (hint if close else "")
+            f'{table.path}: rows need "prompt" (and "completion" for SFT), "messages" or "text"; found columns '
+            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}"
         )
     return only
+
+
+def _typo(columns: set[str]) -> str:
+    """A hint where a column looks like one that is needed."""
+    for column in sorted(columns):
+        close = get_close_matches(column, ["prompt", "completion", "messages", "text"], 1)
+        if close:
+            return f' Is {column!r} meant to be "{close[0]}"?'
+    return ""
 
 
 def _format_of(row: Mapping[str, Any]) -> Format | None:
@@ -273,7 +278,9 @@ def _prompt_problem(row: Row, messages: Any) -> str | None:
 def too_long(found: Sequence[Prompt], limit: int) -> list[str]:
     """A line for each prompt (at most 20) of more than `limit` tokens."""
     long = [p for p in found if len(p.tokens) > limit]
-    lines = [f"prompt {p.id} has {len(p.tokens)} tokens, room is for {limit}: {p.text[:60]!r}" for p in long[:MAX_SHOWN]]
+    lines = [
+        f"prompt {p.id} has {len(p.tokens)} tokens, room is for {limit}: {p.text[:60]!r}" for p in long[:MAX_SHOWN]
+    ]
     return [*lines, f"... {len(long)} prompts in all"] if len(long) > MAX_SHOWN else lines
 
 

@@ -33,9 +33,7 @@ async def answer(
     found: dict[int, Completion] = {}
     async for index, completion in sampler.sample(requests, sampling):
         found[index] = completion
-    return [
-        Group(p, tuple(found[place * count + i] for i in range(count))) for place, p in enumerate(prompts)
-    ]
+    return [Group(p, tuple(found[place * count + i] for i in range(count))) for place, p in enumerate(prompts)]
 
 
 @dataclass
@@ -71,9 +69,7 @@ class RolloutSource:
             rounds += 1
             chosen = [self.prompts[i] for i in self.cursor.take(self.size)]
             self.on_phase("sample")
-            groups = await answer(
-                self.sampler, chosen, self.group_size, self.sampling, self.seed, f"{step}.{rounds}"
-            )
+            groups = await answer(self.sampler, chosen, self.group_size, self.sampling, self.seed, f"{step}.{rounds}")
             self.on_phase("score")
             scored: Scored = await self.rewards.score(groups, step, steps)
             logged.append(scored.metrics)
@@ -113,8 +109,8 @@ class RolloutSource:
                 rates = [g.solve_rate for g in result.drawn if g.solve_rate is not None]
                 solved = f", mean solve rate {sum(rates) / len(rates):.2f}" if rates else ""
                 notes.append(
-                    f"dynamic sampling gave up after {result.rounds} draws with {len(result.batch)} of {self.size} mixed "
-                    f"groups{solved}"
+                    f"dynamic sampling gave up after {result.rounds} draws with {len(result.batch)} of {self.size} "
+                    f"mixed groups{solved}"
                 )
             return Drawn(result.batch, result.drawn, report, notes)
         groups = list(await fresh())
@@ -168,5 +164,3 @@ def _figures(groups: Sequence[Group]) -> dict[str, float]:
         if wrong:
             report["completion_length/wrong"] = sum(wrong) / len(wrong)
     return report
-
-

@@ -40,7 +40,13 @@ ROWS = {
 }
 """Source -> (label, event field, what it means). Policy-gradient losses are not shown: their value means nothing."""
 
-PHASES = {"load": "loading", "sample": "sampling", "score": "scoring", "train": "training", "evaluate": "evaluating"}
+PHASES = {
+    "load": "loading",
+    "sample": "sampling",
+    "score": "scoring",
+    "train": "training",
+    "evaluate": "evaluating",
+}
 
 
 def sparkline(values: list[float], width: int = 24) -> str:
@@ -166,7 +172,10 @@ class LiveView:
             if values:
                 style = "bold green" if label.startswith("held-out") else "bold"
                 table.add_row(
-                    label, Text(shown(values[-1]), style=style), Text(sparkline(values), style="blue"), Text(meaning, style="dim")
+                    label,
+                    Text(shown(values[-1]), style=style),
+                    Text(sparkline(values), style="blue"),
+                    Text(meaning, style="dim"),
                 )
         parts.append(table)
         if self.note:

@@ -21,7 +21,14 @@ from postlude.batch import Batch
 from postlude.errors import EngineError
 
 NAME = "postlude"
-_HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "is_causal"}
+_HARMLESS = {
+    "position_ids",
+    "use_cache",
+    "cache_position",
+    "output_attentions",
+    "output_hidden_states",
+    "is_causal",
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ def attention(
     scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
     options = Options(scale, sliding_window, softcap, s_aux)
     layer: Any = module.layer_idx
-    out = _active[-1].attend(layer, *(x[0].transpose(0, 1) for x in (query, key, value)), options)
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    out = _active[-1].attend(layer, q, k, v, options)
     return out.unsqueeze(0), None
 
 
@@ -277,7 +285,9 @@ class Decode:
         table = ranges(start, count)
         self._table = table.clamp(min=0)
         within = torch.arange(owner.shape[0], device=owner.device) - start.repeat_interleave(count)
-        self._back = torch.arange(groups.shape[0], device=owner.device).repeat_interleave(count) * table.shape[1] + within
+        self._back = (
+            torch.arange(groups.shape[0], device=owner.device).repeat_interleave(count) * table.shape[1] + within
+        )
         length = self._prompts.length[owner]
         widest = int(self._prompts.length[groups].max()) if groups.numel() else 0
         self._widest = widest

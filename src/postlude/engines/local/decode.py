@@ -47,9 +47,7 @@ class LocalSampler:
         self.on_progress = on_progress
         self.fast = model.packed
 
-    async def sample(
-        self, requests: Sequence[Request], sampling: Sampling
-    ) -> AsyncIterator[tuple[int, Completion]]:
+    async def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
         """Completions as they finish. Equal neighbouring prompts are computed once."""
         progress = Progress(total=len(requests))
         run = self._decode if self.fast else self._generate
@@ -184,8 +182,7 @@ class LocalSampler:
                 logits_processor=[drawer],
                 stopping_criteria=[drawer.finished],
             )
-        for i, trace in zip(part, drawer.traces, strict=True):
-            yield i, trace
+        yield from zip(part, drawer.traces, strict=True)
 
 
 class _Drawer:

@@ -58,9 +58,7 @@ def head_outputs(
     if n <= size:
         return chunk(hidden, targets)
     pieces = [
-        checkpoint(chunk, rows, goal, use_reentrant=False)
-        if torch.is_grad_enabled()
-        else chunk(rows, goal)
+        checkpoint(chunk, rows, goal, use_reentrant=False) if torch.is_grad_enabled() else chunk(rows, goal)
         for rows, goal in zip(hidden.split(size), targets.split(size), strict=True)
     ]
     logprobs, entropies = zip(*pieces, strict=True)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt
-from postlude.engines.local.attention import NAME, Packed, Spans, attending, ranges
+from postlude.engines.local.attention import NAME, Options, Packed, Spans, attending, ranges
 from postlude.engines.local.head import head_outputs
 from postlude.errors import EngineError
 from postlude.objectives import Outputs
@@ -70,7 +70,10 @@ class LocalModel:
     def hidden(self, tokens: Tensor, position: Tensor) -> Tensor:
         """[T, D] last hidden states of a packed row; a layout must be active."""
         out = self.hf.base_model(
-            input_ids=tokens.unsqueeze(0), position_ids=position.unsqueeze(0), attention_mask=None, use_cache=False
+            input_ids=tokens.unsqueeze(0),
+            position_ids=position.unsqueeze(0),
+            attention_mask=None,
+            use_cache=False,
         )
         return out.last_hidden_state[0]
 
@@ -99,7 +102,12 @@ class LocalModel:
         return self._finish(batch, rows, chosen, lambda x: x, entropy_gradient)
 
     def _finish(
-        self, batch: Batch, rows: Tensor, source: Tensor, head: Callable[[Tensor], Tensor], entropy_gradient: bool
+        self,
+        batch: Batch,
+        rows: Tensor,
+        source: Tensor,
+        head: Callable[[Tensor], Tensor],
+        entropy_gradient: bool,
     ) -> Outputs:
         logp, entropy = head_outputs(
             head, source, batch.tokens[rows], batch.temperature, entropy_gradient, self.vocabulary
@@ -166,9 +174,9 @@ class _Counting:
     def __init__(self, inner: Packed) -> None:
         self.inner, self.layers = inner, set[int]()
 
-    def attend(self, layer: int, *args: Any) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         self.layers.add(layer)
-        return self.inner.attend(layer, *args)
+        return self.inner.attend(layer, query, key, value, options)
 
 
 def _unsupported(hf: Any, config: Any) -> str:
@@ -245,5 +253,3 @@ def without_dropout(net: nn.Module) -> None:
         for name in ("attention_dropout", "dropout", "activation_dropout"):
             if isinstance(module.__dict__.get(name), float):
                 setattr(module, name, 0.0)
-
-

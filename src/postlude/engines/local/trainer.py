@@ -92,9 +92,7 @@ class LocalTrainer:
     @torch.no_grad()
     def forward(self, batch: Batch, want: Want) -> Outputs:
         """[T] log-probs and entropy under the policy or the reference, without gradient."""
-        model, context = (
-            self._reference_model() if want == "reference" else (self.model, nullcontext())
-        )
+        model, context = self._reference_model() if want == "reference" else (self.model, nullcontext())
         if want not in ("policy", "reference"):
             raise EngineError(f"the local trainer cannot compute {want}")
         logprobs = torch.zeros(batch.tokens.shape[0], device=model.device)
@@ -146,12 +144,20 @@ class LocalTrainer:
         self._copy_master()
         for p in self._params:
             p.grad = None
-        sums = {"update/grad_norm": norm if finite else 0.0, "update/lr": lr, "skipped_updates": float(not finite)}
+        sums = {
+            "update/grad_norm": norm if finite else 0.0,
+            "update/lr": lr,
+            "skipped_updates": float(not finite),
+        }
         return Stats(sums, updates=1)
 
     def _skip(self, norm: float) -> None:
         self._skipped += 1
-        bad = [n for (n, _), p in zip(self._named, self._owned, strict=True) if p.grad is not None and not torch.isfinite(p.grad).all()]
+        bad = [
+            n
+            for (n, _), p in zip(self._named, self._owned, strict=True)
+            if p.grad is not None and not torch.isfinite(p.grad).all()
+        ]
         if self._skipped >= MAX_SKIPPED:
             raise TrainingError(
                 f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norm {norm}; first in "
@@ -229,4 +235,3 @@ def _not_finite(micro: Batch, loss: float) -> str:
         f"the loss is {loss} on a micro-batch of {micro.sequences} completions (rewards {rewards}, ...). The weights "
         "were not changed. Common causes: a learning rate that is too high, or float16 overflow; try float32 or bf16."
     )
-
