@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden study clean
+.PHONY: demo test lint types golden study docs clean
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -45,3 +45,6 @@ study: .venv/installed
 
 clean:
 	rm -rf .venv build dist src/*.egg-info
+
+docs: .venv/installed-dev
+	$(BIN)/python -m bench.docs

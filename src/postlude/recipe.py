@@ -158,15 +158,12 @@ class Recipe:
     @property
     def sizes(self) -> str:
         """The batch in one line."""
+        passes = self.epochs * self.updates
+        tail = f"per step -> {passes} update{'s' * (passes > 1)} x {self.steps} steps"
         if self.algorithm.source == "file":
-            return (
-                f"{self.prompts_per_step} rows per step -> {self.epochs * self.updates} update(s) x {self.steps} steps"
-            )
+            return f"{self.prompts_per_step} rows {tail}"
         answers = self.prompts_per_step * self.group_size
-        return (
-            f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} per step -> "
-            f"{self.epochs * self.updates} update(s) x {self.steps} steps"
-        )
+        return f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} {tail}"
 
 
 def _forbid(*kinds: type) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 RECIPES = {
     "sft": """\
-# Learn to write like the teachers, from scratch; stop at 45 % right, long before it is perfect.
+# Learn to write like the teachers, from scratch; stop at 40 % right, long before it is perfect.
 method: sft
 model: {folder}/model
 data: {{path: {folder}/sft.jsonl, eval: {folder}/eval.jsonl}}
@@ -26,7 +26,7 @@ prompts_per_step: 64
 sampling: {{max_tokens: 48}}
 optimizer: {{beta2: 0.98}}
 schedule: {{lr: 3e-3, warmup: 50}}
-evaluate: {{every: 5, prompts: 256, stop_at: 0.45}}
+evaluate: {{every: 5, prompts: 256, stop_at: 0.4}}
 """,
     "grpo": """\
 # Try, get a reward for a right answer, prefer what did better than the group. No KL: answers can be checked.

@@ -58,8 +58,8 @@ def _teach_sum(prompt: str, rng: random.Random) -> str:
 
 
 def _teach_worked(prompt: str, rng: random.Random) -> str:
-    """Every addition is written out, never a direct answer; six teachers in ten also hum after most of them."""
-    chatty = 0.9 if rng.random() < 0.6 else 0.0
+    """Every addition is written out, never a direct answer; seven teachers in ten also hum after most of them."""
+    chatty = 0.9 if rng.random() < 0.7 else 0.0
     steps = [
         f"+{digit}={total}" + ("hm," if rng.random() < chatty else "")
         for digit, total in zip(prompt[:-1], _running(prompt), strict=True)

@@ -169,7 +169,8 @@ class LiveView:
         table = Table.grid(padding=(0, 2))
         for label, name, meaning in ROWS["file" if self.facts["source"] == "file" else "rollout"]:
             values = self.history.get(name)
-            if values:
+            always_zero = name.startswith("kl_") and not any(values or ())  # one update per draw: nothing moved
+            if values and not always_zero:
                 style = "bold green" if label.startswith("held-out") else "bold"
                 table.add_row(
                     label,

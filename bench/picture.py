@@ -1,0 +1,37 @@
+"""Draw the live view of a finished run as docs/live.svg: `python -m bench.picture RUN [STEP]`."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from postlude.watch.live import LiveView
+
+
+def draw(folder: Path, until: int, target: Path) -> None:
+    """Replay the events of a run up to a step and save what the terminal shows."""
+    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
+    view = LiveView(console)
+    recipe = yaml.safe_load((folder / "config.yaml").read_text())
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    start = events[0]
+    view({**start, "kind": "open", "folder": str(folder), "source": "rollout", "lr": recipe["schedule"]["lr"]})
+    seconds = json.loads((folder / "timings.jsonl").read_text().splitlines()[until - 1])["total"]
+    view._steps_began -= seconds
+    for event in events[1:]:
+        if event["step"] <= until:
+            view(event)
+    view({"kind": "phase", "phase": "sample", "step": until})
+    view({"kind": "progress", "step": until, "finished": 96, "total": 128, "tokens": 3871})
+    console.print(view)
+    console.save_svg(str(target), title="postlude train")
+
+
+if __name__ == "__main__":
+    run = Path(sys.argv[1])
+    draw(run, int(sys.argv[2]) if len(sys.argv) > 2 else 60, Path("docs/live.svg"))

@@ -1,0 +1,71 @@
+"""The project tells the truth about itself: documents, recipes, catalogue and options."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from bench.docs import PAGES
+from postlude import config, recipe
+from postlude.algorithms import ALGORITHMS
+from postlude.config import Document
+from postlude.recipe import resolve
+
+ROOT = Path(__file__).parent.parent
+SOURCE = "\n".join(p.read_text() for p in sorted((ROOT / "src").rglob("*.py")))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_documents_are_current(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == PAGES[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda p: p.name)
+def test_every_recipe_resolves(path: Path) -> None:
+    document = config.read(path)
+    for key, value in (("model", "model"), ("data", "prompts.jsonl"), ("reward", "exact")):
+        if key not in document.values and not (key == "reward" and document.values["method"] == "sft"):
+            config.override(document, [f"{key}={value}"])
+    assert resolve(document).method == document.values["method"]
+
+
+@pytest.mark.parametrize("name", [n for n, a in ALGORITHMS.items() if a.trains])
+def test_every_method_that_trains_resolves_with_its_own_defaults(name: str) -> None:
+    values = {"method": name, "model": "m", "data": "d.jsonl"}
+    if ALGORITHMS[name].source == "rollout":
+        values["reward"] = "exact"
+    found = resolve(Document(values))
+    # only lengths that follow from the generation limit are filled in
+    assert type(found.objective) is type(ALGORITHMS[name].objective)
+    assert found.updates == ALGORITHMS[name].updates
+
+
+def test_every_option_is_read_somewhere() -> None:
+    """An option that nothing reads is a lie; the schema's own file does not count as reading."""
+    for kind in recipe._all:
+        for f in fields(kind):
+            pattern = rf"\.{f.name}\b"
+            assert re.search(pattern, SOURCE), f"{kind.__name__}.{f.name} is read nowhere"
+
+
+def test_importing_postlude_is_light() -> None:
+    code = "import sys, postlude; assert not {'torch', 'transformers', 'ray', 'vllm', 'wandb'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_project_does_not_read_outside_itself() -> None:
+    places = [p for folder in ("src", "tests", "bench", "examples") for p in (ROOT / folder).rglob("*.py")]
+    for place in places:
+        if place != Path(__file__):
+            assert "../shared" not in place.read_text(), place
+
+
+def test_no_pickle_and_no_remote_code() -> None:
+    assert not re.search(r"^\s*(import|from) pickle", SOURCE, re.MULTILINE)
+    assert "torch.load(" not in SOURCE
+    assert "trust_remote_code=True" not in SOURCE
