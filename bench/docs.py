@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -23,7 +24,15 @@ def methods() -> str:
     for entry in ALGORITHMS.values():
         lines.append(f"| [{entry.name}](#{entry.name}) | {entry.summary} | {'yes' if entry.trains else 'not yet'} |")
     for entry in ALGORITHMS.values():
-        lines += ["", f"## {entry.name}", "", entry.summary, "", f"Needs {needs_of(entry.name)}. Source: {entry.cite}.", ""]
+        lines += [
+            "",
+            f"## {entry.name}",
+            "",
+            entry.summary,
+            "",
+            f"Needs {needs_of(entry.name)}. Source: {entry.cite}.",
+            "",
+        ]
         lines += ["```yaml", *_defaults(entry), "```"]
     return "\n".join(lines) + "\n"
 
@@ -82,7 +91,7 @@ def _notes(kind: Any) -> dict[str, str]:
     """The text under each field of a dataclass."""
     body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
     notes = {}
-    for node, following in zip(body, body[1:], strict=False):
+    for node, following in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(following, ast.Expr):
             text = getattr(following.value, "value", None)
             if isinstance(text, str):

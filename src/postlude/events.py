@@ -29,9 +29,10 @@ class Stats:
         return self
 
     def summary(self) -> dict[str, float]:
-        """Token figures per trained token, pair figures per pair, losses and gradient norms per update."""
+        """Token figures per trained token, pair and sequence figures per one, losses and gradient norms per update."""
         tokens = self.sums.get("token/trained", 0.0)
         pairs = self.sums.get("pair/count", 0.0)
+        sequences = self.sums.get("sequence/count", 0.0)
         result: dict[str, float] = {}
         for name, value in self.sums.items():
             kind, _, rest = name.partition("/")
@@ -39,9 +40,11 @@ class Stats:
                 result[rest] = value / tokens
             elif kind == "pair" and pairs:
                 result[rest] = value / pairs
+            elif kind == "sequence" and sequences:
+                result[rest] = value / sequences
             elif kind in ("loss", "update"):
                 result[name if kind == "loss" else rest] = value / max(self.updates, 1)
-            elif kind not in ("token", "pair"):
+            elif kind not in ("token", "pair", "sequence"):
                 result[name] = value
         _effective_sample_size(result)
         result.pop("trained", None)

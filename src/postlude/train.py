@@ -48,7 +48,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
                 run.tell({"kind": "phase", "phase": "train", "step": run.step})
                 live = _live(engine, part, stream.objective, fresh)
                 weighed = stream.objective.weigh(part, live)
-                stats.largest |= {k: v for k, v in weighed.report.items() if k not in part.report}
+                stats += Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
                 for micro in split(weighed, engine.token_budget, stream.objective.keeps_groups):
                     stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
             stats += engine.trainer.step(plan.rate(run.step))

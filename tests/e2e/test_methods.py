@@ -220,3 +220,22 @@ def test_bf16_runs_end_to_end(world: Path) -> None:
     settings = {"model": {"path": str(world / "sft/model"), "dtype": "bfloat16"}, "steps": 15}
     first, last = figures(run(world, "grpo", "sft/model", output="bf16", **settings))
     assert last["sampled/accuracy"] > first["sampled/accuracy"]
+
+
+@pytest.mark.parametrize("name", ["gpt_neo", "gpt2", "llama", "gemma3"])
+def test_any_architecture_trains_from_a_folder(world: Path, tokenizer: Any, name: str) -> None:
+    """One that the packed path does not know takes the padded one and `generate`, and says so."""
+    from tests.conftest import build
+
+    folder = world / name
+    build(name).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    done = run(world, "sft", name, output=f"{name}-sft", steps=30, schedule={"lr": 3e-3})
+    losses = [s["loss/policy"] for s in figures(done, "step")]
+    assert losses[-1] < 0.7 * losses[0]
+    online = run(world, "grpo", f"{name}-sft/model", output=f"{name}-grpo", steps=2, updates=2)
+    for step in figures(online, "step"):
+        assert abs(step["mismatch/k1"]) < 1e-5
+    engine = json.loads((online.folder / "manifest.json").read_text())["engine"]
+    assert engine["path"] == ("padded" if name == "gpt_neo" else "packed")
+    assert bool(engine["path_reason"]) == (name == "gpt_neo")

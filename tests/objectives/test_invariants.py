@@ -209,6 +209,45 @@ def test_at_the_old_policy_the_gradient_is_minus_advantage_times_weight(name: st
         torch.testing.assert_close(leaf.grad, expected, atol=1e-12, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", METHODS)
+@FAST
+@given(groups=worlds(), pick=st.integers(0, 1000))
+def test_minus_infinity_on_a_trained_token_stays_local(name: str, groups: list[Group], pick: int) -> None:
+    """Its own gradient is 0 and no other number becomes NaN (specification 0.6)."""
+    batch, live = world(groups, name)
+    rows = batch.mask.nonzero().squeeze(1)
+    if not rows.numel():
+        return
+    row = int(rows[pick % rows.numel()])
+    live["logprobs"][row] = -float("inf")
+    loss, grads = gradient(name, prepared(name, batch, live), live)
+    assert torch.isfinite(torch.tensor(loss))
+    for grad in grads.values():
+        assert torch.isfinite(grad).all()
+    if objective_of(name).ratio not in ("sequence_mean", "sequence_sum") if name in POLICY else True:
+        assert grads["logprobs"][row] == 0
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if isinstance(ALGORITHMS[n].objective, TokenObjective)])
+@FAST
+@given(groups=worlds(), pick=st.integers(0, 1000), value=st.sampled_from([float("nan"), -float("inf")]))
+def test_a_corrupt_old_log_prob_masks_its_token_and_is_counted(
+    name: str, groups: list[Group], pick: int, value: float
+) -> None:
+    batch, live = world(groups, name)
+    rows = batch.mask.nonzero().squeeze(1)
+    if not rows.numel():
+        return
+    row = int(rows[pick % rows.numel()])
+    batch.old_logprobs[row] = value
+    batch.rollout_logprobs[row] = float("nan")
+    weighed = prepared(name, batch, live)
+    assert weighed.report["corrupt_tokens"] == 1
+    loss, grads = gradient(name, weighed, live)
+    assert torch.isfinite(torch.tensor(loss))
+    assert all(torch.isfinite(g).all() and g[row] == 0 for g in grads.values())
+
+
 @FAST
 @given(groups=worlds(), updates=st.integers(2, 5))
 def test_minibatches_hold_every_sequence_once_and_keep_groups_where_asked(groups: list[Group], updates: int) -> None:

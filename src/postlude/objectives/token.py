@@ -103,6 +103,9 @@ class TokenObjective:
 
     def weigh(self, update: Batch, live: Outputs | None = None) -> Batch:
         """Set the [T] weights of one optimiser step, with denominators over the whole update."""
+        if self.live:
+            assert live is not None and live.logprobs is not None, "weigh needs the live log-probs"
+            update = _without_infinite(update, live.logprobs)
         weight = self.aggregate(update)
         new = replace(
             update,
@@ -111,9 +114,8 @@ class TokenObjective:
             kl_weight=weight * self.kl.coef if self.kl else None,
             value_weight=self.value.aggregate(update) * self.value.coef if self.value else None,
         )
-        if not self.live:
+        if live is None or live.logprobs is None or not self.live:
             return new
-        assert live is not None and live.logprobs is not None, "weigh needs the live log-probs"
         return self._weigh_live(new, live.logprobs.detach())
 
     def _weigh_live(self, update: Batch, live: Tensor) -> Batch:
@@ -234,6 +236,8 @@ class TokenObjective:
         if micro.ref_logprobs is not None:
             reference = torch.where(keep, micro.ref_logprobs, 0)
             per_token |= {"kl_ref/k1": logp - reference, "kl_ref/k3": k3(logp, reference)}
+            sums["sequence/kl_ref/sequence"] = torch.where(keep, logp - reference, 0).sum()
+            sums["sequence/count"] = (micro.lengths > 0).sum()
         if micro.rollout_logprobs is not None:
             d = mismatch(micro, torch.where(keep, old, 0)).clamp(-CLAMP, CLAMP)
             weight = d.exp()
@@ -245,6 +249,15 @@ class TokenObjective:
         if micro.rollout_logprobs is not None and logp.numel():
             largest["mismatch/max"] = mismatch(micro, torch.where(keep, old, 0)).abs().max()
         return sums, largest
+
+
+def _without_infinite(update: Batch, live: Tensor) -> Batch:
+    """Losses in log pi itself leave out tokens of log-prob -inf, and count them (specification 0.6)."""
+    infinite = update.mask & (live == -float("inf"))
+    count = int(infinite.sum())
+    if not count:
+        return update
+    return replace(update, mask=update.mask & ~infinite, report={**update.report, "masked_infinite_live": float(count)})
 
 
 def _kept(weight: Tensor | None, keep: Tensor) -> Tensor:
