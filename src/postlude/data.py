@@ -103,19 +103,13 @@ def row_id(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def group_to_json(group: Group) -> dict[str, Any]:
-    """A group as plain JSON values; `group_from_json` reads it back."""
-    return asdict(group)
+def completion_to_json(completion: Completion) -> dict[str, Any]:
+    """A completion as plain JSON values; `completion_from_json` reads it back."""
+    return asdict(completion)
 
 
-def group_from_json(value: Mapping[str, Any]) -> Group:
-    """The inverse of `group_to_json`."""
-    prompt = dict(value["prompt"])
-    prompt["tokens"] = tuple(prompt["tokens"])
-    return Group(Prompt(**prompt), tuple(_completion(c) for c in value["completions"]))
-
-
-def _completion(value: Mapping[str, Any]) -> Completion:
+def completion_from_json(value: Mapping[str, Any]) -> Completion:
+    """The inverse of `completion_to_json`."""
     row = dict(value)
     row["tokens"], row["action"] = tuple(row["tokens"]), tuple(row["action"])
     row["logprobs"] = None if row["logprobs"] is None else tuple(row["logprobs"])

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from postlude import __version__
-from postlude.data import Group, group_to_json
+from postlude.data import Group, completion_to_json
 from postlude.errors import ConfigError, RunLocked, TrainingError
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -217,11 +217,10 @@ class Run:
 
 
 def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]:
-    value = group_to_json(Group(group.prompt, (completion,)))
-    row = value["completions"][0]
+    row = completion_to_json(completion)
     return {
         "prompt_id": group.prompt.id,
-        "prompt": value["prompt"]["messages"],
+        "prompt": group.prompt.messages,
         "answer": group.prompt.answer,
         "completion": row.pop("text"),
         "reward": row.pop("reward"),

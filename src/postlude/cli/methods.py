@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from postlude.errors import ConfigError
 
@@ -55,14 +56,16 @@ def needs_of(name: str) -> str:
 def _list(console: Console) -> None:
     from postlude.algorithms import ALGORITHMS
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("method", "what it does", "needs", "source"):
-        table.add_column(column, overflow="fold")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for entry in ALGORITHMS.values():
-        style = "" if entry.trains else "dim"
-        table.add_row(entry.name, entry.summary, needs_of(entry.name), entry.cite, style=style)
+        name = Text(entry.name, style="bold" if entry.trains else "dim")
+        about = Text(entry.summary, style="" if entry.trains else "dim")
+        about.append(f"\nneeds {needs_of(entry.name)}; {entry.cite}", style="dim")
+        table.add_row(name, about)
     console.print(table)
-    console.print("\nDim: the objective is there and checked; training it comes in a later version.")
+    console.print("\nDim names: the objective is there and checked; training it comes in a later version.")
     console.print("One method with every default: postlude methods NAME")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from postlude.data import Completion, Message, Prompt
 from postlude.errors import DataError
 
@@ -43,6 +45,8 @@ class Renderer:
     def conversation(self, messages: Sequence[Message]) -> tuple[Prompt, Completion]:
         """A whole conversation: everything before the first assistant turn is the prompt."""
         first = next(i for i, m in enumerate(messages) if m["role"] == "assistant")
+        if first == 0:
+            raise DataError('"messages" starts with the assistant: there is nothing it answers')
         prompt = Prompt("", list(messages[:first]), tokens=self.prompt(list(messages[:first])))
         return prompt, self._turns([*messages[:first]], [*messages[first:]])
 
@@ -60,22 +64,30 @@ class Renderer:
 
     def _with_bos(self, text: str) -> tuple[int, ...]:
         """Ids with the tokenizer's own beginning, without an end-of-sequence token it may add."""
-        ids = tuple(self.tokenizer(text).input_ids)
-        bare = self._plain(text)
-        while len(ids) > len(bare) and ids[-1] in self.stop_ids:
-            ids = ids[:-1]
+        ids, bare = tuple(self.tokenizer(text).input_ids), self._plain(text)
+        for start in range(len(ids) - len(bare) + 1):
+            if ids[start : start + len(bare)] == bare:
+                ids = ids[: start + len(bare)]
+                break
         bos = self.tokenizer.bos_token_id
         if bos is not None and ids[:2] == (bos, bos):
             raise DataError(f"the prompt starts with two BOS tokens: {text[:60]!r} already holds one; remove it")
         return ids
 
     def _template(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> tuple[int, ...]:
-        rendered = self.tokenizer.apply_chat_template(
-            [dict(m) for m in messages],
-            add_generation_prompt=add_generation_prompt,
-            tokenize=True,
-            return_dict=False,
-        )
+        if not self.tokenizer.chat_template:
+            raise DataError(
+                "the row is chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
+            )
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                [dict(m) for m in messages],
+                add_generation_prompt=add_generation_prompt,
+                tokenize=True,
+                return_dict=False,
+            )
+        except (TemplateError, ValueError, TypeError) as error:
+            raise DataError(f"the chat template refuses the messages: {error}") from error
         return tuple(rendered)
 
     def _finished(self, ids: tuple[int, ...], text: str) -> Completion:
@@ -86,6 +98,8 @@ class Renderer:
 
     def _turns(self, before: list[Message], turns: list[Message]) -> Completion:
         """Completion ids after `before`, action True on the assistant's turns; found by rendering prefixes."""
+        if not any(t["role"] == "assistant" for t in turns):
+            raise DataError("the answer holds no message of the assistant")
         start = self._template(before, add_generation_prompt=True)
         whole = self._template([*before, *turns])
         self._check_prefix(start, whole, before)
@@ -104,6 +118,8 @@ class Renderer:
         tokens, actions = whole[len(start) :], tuple(action[len(start) :])
         while actions and not actions[-1]:
             tokens, actions = tokens[:-1], actions[:-1]
+        if tokens and tokens[-1] not in self.stop_ids and self.tokenizer.eos_token_id is not None:
+            tokens, actions = (*tokens, self.tokenizer.eos_token_id), (*actions, True)  # an answer must end
         text = next(str(t["content"]) for t in reversed(turns) if t["role"] == "assistant")
         return Completion(tokens, text=text, action=actions, reward=1.0)
 

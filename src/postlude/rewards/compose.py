@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -75,11 +76,14 @@ def resolve(spec: RewardSpec) -> RewardFunction:
             )
         try:
             return BUILT_IN[spec.use](**spec.args)
-        except TypeError as error:
+        except (TypeError, re.error) as error:
             raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}") from error
     if spec.args:
         raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
-    return load_object(spec.use, "reward")
+    function = load_object(spec.use, "reward")
+    if not callable(function):
+        raise ConfigError(f"reward: {spec.use!r} is a {type(function).__name__}, not a function.")
+    return function
 
 
 def load_object(path: str, what: str) -> Any:

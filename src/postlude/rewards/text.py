@@ -24,15 +24,21 @@ def _tail(text: str, after: str | None) -> str | None:
 
 
 def exact(after: str | None = None, ignore_case: bool = False, strip: bool = True) -> RewardFunction:
-    """1 where the answer equals the column `answer`, else 0. `after`: compare what follows its last occurrence."""
+    """1 where the answer equals the column `answer`, else 0; None where that is null.
+
+    `after`: compare what follows its last occurrence.
+    """
 
     def clean(text: str) -> str:
         text = text.strip() if strip else text
         return text.casefold() if ignore_case else text
 
-    def exact_match(completions: Sequence[Any], answer: Sequence[Any]) -> list[float]:
+    def exact_match(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
         found = [_tail(text_of(c), after) for c in completions]
-        return [float(f is not None and clean(f) == clean(str(a))) for f, a in zip(found, answer, strict=True)]
+        return [
+            None if a is None else float(f is not None and clean(f) == clean(str(a)))
+            for f, a in zip(found, answer, strict=True)
+        ]
 
     return exact_match
 
@@ -43,10 +49,10 @@ def regex(pattern: str, group: int | str | None = None) -> RewardFunction:
     if group is None:
         return lambda completions: [float(bool(compiled.search(text_of(c)))) for c in completions]
 
-    def group_equals(completions: Sequence[Any], answer: Sequence[Any]) -> list[float]:
+    def group_equals(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
         last = [list(compiled.finditer(text_of(c)))[-1:] for c in completions]
         return [
-            float(bool(m) and str(m[0].group(group)).strip() == str(a).strip())
+            None if a is None else float(bool(m) and str(m[0].group(group)).strip() == str(a).strip())
             for m, a in zip(last, answer, strict=True)
         ]
 

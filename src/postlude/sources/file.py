@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +20,7 @@ MAX_RECORD = 16 << 20
 """Characters of one record; a longer one is an error, not a memory problem."""
 ANSWERS = ("answer", "solution", "ground_truth", "target")
 """Columns taken as `Prompt.answer`, in this order."""
+_BROKEN = object()
 ROLES = {"system", "user", "assistant", "tool", "developer"}
 
 Format = Literal["prompt", "prompt_completion", "messages", "text"]
@@ -112,8 +113,8 @@ def _read_lines(table: Table, text: str) -> None:
         if len(line) > MAX_RECORD:
             table.reject(where, f"{len(line)} characters in one record (limit {MAX_RECORD})")
             continue
-        value = _parse(table, where, line, last=number == len(lines))
-        if value is not None:
+        value = _parse(table, where, line, last=not any(map(str.strip, lines[number:])))
+        if value is not _BROKEN:
             _add(table, where, value)
 
 
@@ -128,6 +129,12 @@ def _parse(table: Table, where: str, text: str, last: bool) -> Any:
     def constant(name: str) -> Any:
         raise ValueError(f"{name} is not JSON; use null or a number")
 
+    def number(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            raise ValueError(f"{digits} is too large for a number")
+        return value
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = [k for k, n in Counter(k for k, _ in items).items() if n > 1]
         if twice:
@@ -135,13 +142,15 @@ def _parse(table: Table, where: str, text: str, last: bool) -> Any:
         return dict(items)
 
     try:
-        return json.loads(text, parse_constant=constant, object_pairs_hook=pairs)
+        return json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
-        hint = " (the file looks cut off)" if last and error.pos >= len(text.rstrip()) - 1 else ""
-        table.reject(where, f"not JSON at column {error.colno}: {error.msg}{hint}")
+        at_end = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg
+        hint = " (the file looks cut off)" if last and at_end else ""
+        line = f"line {error.lineno} " if error.lineno > 1 else ""
+        table.reject(where, f"not JSON at {line}column {error.colno}: {error.msg}{hint}")
     except (ValueError, RecursionError) as error:
         table.reject(where, str(error) or "nested too deeply")
-    return None
+    return _BROKEN
 
 
 def _add(table: Table, where: str, value: Any) -> None:
@@ -210,6 +219,15 @@ def _format_of(row: Mapping[str, Any]) -> Format | None:
     return "text" if "text" in row else None
 
 
+def _surrogate(text: str) -> int | None:
+    """Where a lone surrogate stands; None where there is none."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
 def _problem(value: Any, name: str, roles_end: str | None = None) -> str | None:
     """What is wrong with a text or message field; None where nothing is."""
     if value is None:
@@ -217,10 +235,9 @@ def _problem(value: Any, name: str, roles_end: str | None = None) -> str | None:
     if isinstance(value, str):
         if not value.strip(" \t\r\n\u200b\ufeff"):
             return f'"{name}" is empty'
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            return f'"{name}" holds a lone surrogate at character {error.start}, which no file can store'
+        surrogate = _surrogate(value)
+        if surrogate is not None:
+            return f'"{name}" holds a lone surrogate at character {surrogate}, which no file can store'
         return None
     if not isinstance(value, list):
         return f'"{name}" must be text or a list of messages, found {type(value).__name__} {str(value)[:40]!r}'
@@ -229,10 +246,13 @@ def _problem(value: Any, name: str, roles_end: str | None = None) -> str | None:
     for i, message in enumerate(value):
         if not isinstance(message, dict) or "role" not in message:
             return f'"{name}" message {i + 1} must be an object with "role" and "content"'
-        if message["role"] not in ROLES:
+        if not isinstance(message["role"], str) or message["role"] not in ROLES:
             return f'"{name}" message {i + 1} has role {message["role"]!r}; use one of {", ".join(sorted(ROLES))}'
         if not isinstance(message.get("content"), str):
             return f'"{name}" message {i + 1} has no text in "content"'
+        surrogate = _surrogate(message["content"])
+        if surrogate is not None:
+            return f'"{name}" message {i + 1} holds a lone surrogate at character {surrogate}, which no file can store'
     if roles_end and value[-1]["role"] != roles_end:
         return f'"{name}" ends with a message of the {value[-1]["role"]}; the last must be the {roles_end}\'s'
     return None
@@ -256,8 +276,8 @@ def prompts(table: Table) -> list[Prompt]:
         good.append(row)
         answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
         columns = {k: v for k, v in row.values.items() if k not in ("prompt", "messages")}
-        if answer is not None:
-            columns.setdefault("answer", answer)
+        if columns.get("answer") is None and answer is not None:
+            columns["answer"] = answer
         name = row_id(row.values)
         seen[name] += 1
         unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
@@ -273,15 +293,6 @@ def _prompt_problem(row: Row, messages: Any) -> str | None:
         if messages[-1].get("role") == "assistant":
             return '"prompt" ends with an assistant message; the policy must answer a user\'s'
     return _problem(messages, "prompt")
-
-
-def too_long(found: Sequence[Prompt], limit: int) -> list[str]:
-    """A line for each prompt (at most 20) of more than `limit` tokens."""
-    long = [p for p in found if len(p.tokens) > limit]
-    lines = [
-        f"prompt {p.id} has {len(p.tokens)} tokens, room is for {limit}: {p.text[:60]!r}" for p in long[:MAX_SHOWN]
-    ]
-    return [*lines, f"... {len(long)} prompts in all"] if len(long) > MAX_SHOWN else lines
 
 
 # ------------------------------------------------------------------------------------------------ written answers

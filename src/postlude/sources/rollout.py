@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from postlude.data import Completion, Group, Prompt, group_from_json, group_to_json
+from postlude.data import Completion, Group, Prompt, completion_from_json, completion_to_json
 from postlude.engines.protocol import Request, Sampler, Sampling
+from postlude.errors import TrainingError
 from postlude.rewards.compose import RewardFigures, Rewards, Scored
 from postlude.rewards.length import HistoryLength, Shaping
 from postlude.sources.file import Cursor, Drawn
@@ -127,13 +128,17 @@ class RolloutSource:
     def state(self) -> dict[str, Any]:
         return {
             "drawn": self.cursor.drawn,
-            "carried": [group_to_json(g) for g in self.carried],
+            "carried": [[g.prompt.id, [completion_to_json(c) for c in g.completions]] for g in self.carried],
             "history": self.history,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.cursor.drawn = int(state["drawn"])
-        self.carried = [group_from_json(g) for g in state["carried"]]
+        by_id = {p.id: p for p in self.prompts}
+        lost = [name for name, _ in state["carried"] if name not in by_id]
+        if lost:
+            raise TrainingError(f"the checkpoint holds answers to prompt {lost[0]}, which the data no longer have.")
+        self.carried = [Group(by_id[name], tuple(map(completion_from_json, c))) for name, c in state["carried"]]
         self.history = dict(state["history"])
 
 

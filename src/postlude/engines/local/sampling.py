@@ -33,13 +33,14 @@ def choose(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
     the most likely token is taken, with its log-prob at temperature 1.
     """
     logits = logits.float()
+    logits = logits - logits.max(-1, keepdim=True).values  # log-probs keep their digits
     if sampling.temperature == 0:
         token = logits.argmax(-1)
         return token, _logprob(logits, token)
     logits = logits / sampling.temperature
     if sampling.top_k or sampling.top_p < 1:
         logits = _truncate(logits, sampling.top_k, sampling.top_p)
-    token = _inverse_cdf(torch.exp(logits - logits.max(-1, keepdim=True).values), uniform)
+    token = _inverse_cdf(torch.exp(logits), uniform)
     return token, _logprob(logits, token)
 
 

@@ -1,0 +1,182 @@
+"""The commands, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from postlude import config
+from postlude.cli.app import app
+from postlude.cli.demo import RECIPES, prepare_demo
+from postlude.errors import ConfigError, DataError
+from postlude.recipe import check
+from postlude.watch.live import LiveView, duration, shown, sparkline
+
+runner = CliRunner()
+
+
+def call(*words: str) -> str:
+    found = runner.invoke(app, list(words), catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def test_sample_prints_json_and_repeats_itself(model_folder: Path) -> None:
+    words = ("sample", str(model_folder), "--prompt", "12+", "-n", "3", "--max-tokens", "5", "--json")
+    rows = [json.loads(line) for line in call(*words).splitlines()]
+    assert len(rows) == 3
+    assert all(r["prompt"] == "12+" and r["tokens"] <= 5 for r in rows)
+    assert rows == [json.loads(line) for line in call(*words).splitlines()]
+    other = [json.loads(line) for line in call(*words, "--seed", "1").splitlines()]
+    assert rows != other
+
+
+def test_sample_wants_a_prompt_or_data(model_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="either --prompt"):
+        call("sample", str(model_folder))
+
+
+def test_a_prompt_that_does_not_fit_is_an_error(model_folder: Path) -> None:
+    with pytest.raises(DataError, match="exceed the model's context of 1024"):
+        call("sample", str(model_folder), "--prompt", "1", "--max-tokens", "2000")
+
+
+def test_settings_out_of_range_are_errors(model_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="--temperature must not be negative"):
+        call("sample", str(model_folder), "--prompt", "1", "--temperature", "-1")
+
+
+def test_eval_saves_accuracy_pass_at_k_and_answers(model_folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "held.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"{i}=", "answer": "1"}) + "\n" for i in range(4)))
+    (tmp_path / "mine.py").write_text(
+        "def fn(completions, answer):\n    return [float(len(c) % 2) for c in completions]\n"
+    )
+    out = tmp_path / "eval.json"
+    use = f"{tmp_path}/mine.py:fn"
+    call(
+        "eval",
+        str(model_folder),
+        "--data",
+        str(data),
+        "--reward",
+        use,
+        "-n",
+        "4",
+        "--max-tokens",
+        "6",
+        "--out",
+        str(out),
+    )
+    result = json.loads(out.read_text())
+    assert len(result["answers"]) == 16
+    share = sum(a["correct"] for a in result["answers"]) / 16
+    assert result["figures"]["accuracy"] == pytest.approx(share)
+    assert result["figures"]["pass@4"] >= result["figures"]["pass@2"] >= share - 1e-9
+    assert result["figures"]["accuracy_low"] < share < result["figures"]["accuracy_high"]
+
+
+def test_methods_lists_every_entry_and_shows_one_whole() -> None:
+    from postlude.algorithms import ALGORITHMS
+
+    listed = call("methods")
+    assert all(name in listed for name in ALGORITHMS)
+    one = call("methods", "dapo")
+    assert "objective.surrogate.high = 0.28" in one
+    assert "2503.14476" in one
+    with pytest.raises(ConfigError, match="Did you mean 'dapo'"):
+        call("methods", "dapoo")
+
+
+def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("method: dapo\nmodel: m\ndata: d.jsonl\nreward: exact\n")
+    lines = call("config", "show", str(recipe), "steps=7").splitlines()
+
+    def origin(key: str) -> str:
+        return next(line for line in lines if line.startswith(key + " "))
+
+    assert "r.yaml line 2" in origin("model.path")
+    assert "command line" in origin("steps") and " 7 " in origin("steps")
+    assert "method dapo" in origin("objective.surrogate.high")
+    assert "default" in origin("seed")
+
+
+def test_a_method_can_stand_for_a_recipe(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.jsonl").write_text('{"prompt": "1=", "answer": "1"}\n{"prompt": "2=", "answer": "2"}\n')
+    words = (
+        f"model={model_folder}",
+        "data=p.jsonl",
+        "reward=exact",
+        "steps=1",
+        "sampling.max_tokens=3",
+        "prompts_per_step=2",
+    )
+    said = call("train", "grpo", *words)
+    assert "runs/grpo-1/model" in said
+    assert "step 1/1" in said
+    assert "already finished" in call("train", "runs/grpo-1", "--resume")
+
+
+def test_the_demos_recipes_fit_its_model_and_data(tmp_path: Path) -> None:
+    prepare_demo(tmp_path / "demo", seed=3)
+    document = config.read(tmp_path / "demo" / "sft.yaml")
+    prepared = check(document)
+    assert len(prepared.held_out) == 384
+    for name in RECIPES:
+        other = config.read(tmp_path / "demo" / f"{name}.yaml")
+        config.override(other, [f"model={tmp_path / 'demo' / 'model'}"])
+        check(other)
+
+
+def test_the_written_answers_of_every_task_are_scored_right() -> None:
+    """Teachers may err in `sort` only; their answers end in # and a result."""
+    from postlude.rewards.text import exact
+    from postlude.sources.tasks import TASKS, held_out, rows
+
+    for name, task in TASKS.items():
+        some = [row for row, _ in zip(rows(task, 1, "train"), range(50), strict=False)]
+        right = exact(after="#")([r["completion"] for r in some], answer=[r["answer"] for r in some])
+        assert sum(right) == 50 or (name == "sort" and sum(right) > 20)
+        assert not any(held_out(r["prompt"]) for r in some)
+
+
+def test_numbers_and_times_are_short() -> None:
+    assert [shown(x) for x in (0.0, 0.1234, 12345.0, 1e-6)] == ["0.000", "0.123", "1.2e+04", "1.0e-06"]
+    assert [duration(x) for x in (3, 185, 7800)] == ["3s", "3m05s", "2h10m"]
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert sparkline([]) == ""
+
+
+def test_the_view_draws_at_every_stage() -> None:
+    import io
+
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    view = LiveView(console)
+    engine = {
+        "architecture": "X", "parameters": 5, "trainable": 5, "device": "cpu", "dtype": "float32",
+        "path": "padded", "path_reason": "a reason",
+    }  # fmt: skip
+    start = {"kind": "open", "step": 0, "steps": 3, "method": "grpo", "folder": "f", "sizes": "s", "engine": engine}
+    console.print(view)
+    for event in (
+        {**start, "source": "rollout", "lr": 1e-6, "counts": {}},
+        {"kind": "phase", "phase": "sample", "step": 0},
+        {"kind": "progress", "step": 0, "finished": 1, "total": 4, "tokens": 17},
+        {"kind": "step", "step": 1, "reward/mean": 0.5, "loss/policy": -0.1},
+        {"kind": "eval", "step": 1, "greedy/accuracy": 0.25},
+        {"kind": "note", "step": 1, "text": "[bold]not markup"},
+        {"kind": "interrupt", "step": 1},
+        {"kind": "end", "step": 1, "reason": "interrupted"},
+    ):
+        view(event)
+        console.print(view)
+    drawn = console.file.getvalue()
+    assert "a reason" in drawn and "held-out greedy" in drawn and "[bold]not markup" in drawn
+    assert "-0.1" not in drawn, "the loss of a policy gradient is not shown"
