@@ -6,13 +6,15 @@ import io
 import statistics
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
 
 from postlude.cli.demo import Outcome, prepare_demo, run_demo
 
-SEEDS = (1, 2, 3, 4, 5)
+SEEDS = (51, 52, 53, 54, 55)
 TARGET = Path("docs/demo.md")
 
 HEAD = """\
@@ -55,12 +57,13 @@ def line(name: str, rows: list[dict[str, Outcome]]) -> str:
 
 
 def main(seeds: list[int]) -> None:
-    rows = []
+    rows: list[dict[str, Outcome]] = []
     lines = []
-    for seed in seeds:
-        rows.append(one(seed))
-        lines.append(line(str(seed), rows[-1:]))
-        print(lines[-1], flush=True)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:  # tiny models use one thread each
+        for seed, outcome in zip(seeds, pool.map(one, seeds), strict=True):
+            rows.append(outcome)
+            lines.append(line(str(seed), [outcome]))
+            print(lines[-1], flush=True)
     lines.append(line("**median**", rows))
     print(lines[-1])
     shorter = [1 - r["DRPO"].length / r["GRPO"].length for r in rows]

@@ -13,7 +13,7 @@ from typing import Any
 from postlude.config import Document
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report, greedy_and_sampled
-from postlude.recipe import Prepared, build_engine, build_streams, check
+from postlude.prepare import Prepared, build_engine, build_streams, check
 from postlude.run import Listener, Run
 from postlude.train import Plan, train
 

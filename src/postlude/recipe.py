@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -14,20 +13,15 @@ from pydantic import Field
 from postlude import config
 from postlude.algorithms import ALGORITHMS, Algorithm
 from postlude.config import Document
-from postlude.data import Group, Prompt
 from postlude.engines.local.trainer import Optimizer
-from postlude.engines.protocol import Engine, Sampling
-from postlude.errors import ConfigError, DataError
-from postlude.models.chat import Renderer
-from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
+from postlude.engines.protocol import Sampling
+from postlude.errors import ConfigError
+from postlude.models.load import ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
-from postlude.rewards.compose import Rewards, RewardSpec
+from postlude.rewards.compose import RewardSpec
 from postlude.rewards.length import Overlong, Shaping
-from postlude.sources import file as rows
-from postlude.sources.file import Cursor, FileSource
 from postlude.sources.filters import Filter, Mixed
-from postlude.sources.rollout import RolloutSource
 
 
 @dataclass(frozen=True)
@@ -196,29 +190,14 @@ _forbid(*_all)
 
 def resolve(document: Document) -> Recipe:
     """A recipe from a document, with the method's own defaults under the user's values; rules across fields hold."""
-    recipe, problems = _resolve(document)
+    recipe, problems = resolve_with_problems(document)
     if problems or recipe is None:
-        raise ConfigError(_in_order(problems))
+        raise ConfigError(in_order(problems))
     return recipe
 
 
-def check(document: Document) -> Prepared:
-    """Recipe, data, rewards, tokenizer and model config: everything wrong with any of them is raised at once.
-
-    No weights are read. A hub id is only looked up when nothing else is wrong.
-    """
-    recipe, problems = _resolve(document)
-    if recipe is None:
-        raise ConfigError(_in_order(problems))
-    prepared = Prepared(recipe)
-    local = Path(recipe.model.path).expanduser().exists()
-    problems += prepare(prepared, look_up=local or not problems)
-    if problems:
-        raise ConfigError(_in_order(problems))
-    return prepared
-
-
-def _resolve(document: Document) -> tuple[Recipe | None, list[str]]:
+def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
+    """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
     values = _long_form(document.values)
     document.given = {path for path, _ in config.flat(values)}
     problems: list[str] = []
@@ -242,7 +221,8 @@ def _resolve(document: Document) -> tuple[Recipe | None, list[str]]:
     return recipe, problems
 
 
-def _in_order(problems: list[str]) -> list[str]:
+def in_order(problems: list[str]) -> list[str]:
+    """Each once, in the order of the recipe's lines."""
     return sorted(dict.fromkeys(problems), key=_line_number)
 
 
@@ -366,191 +346,3 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.append(f"{at('reward')}two rewards are called {name!r}; give one of them a `name`.")
     return problems
-
-
-# ----------------------------------------------------------------------------------------------------- preparing
-
-
-@dataclass
-class Prepared:
-    """Everything a run needs except the weights, already checked."""
-
-    recipe: Recipe
-    facts: Facts = None  # type: ignore[assignment]  # the three are set by `prepare`, or it reports why not
-    renderer: Renderer = None  # type: ignore[assignment]
-    rewards: Rewards = None  # type: ignore[assignment]
-    prompts: list[Prompt] = field(default_factory=list[Prompt])
-    items: list[Group] = field(default_factory=list[Group])
-    held_out: list[Prompt] = field(default_factory=list[Prompt])
-    rejected: list[str] = field(default_factory=list[str])
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-
-
-def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
-    """Fill `prepared` from its recipe: rewards, tokenizer and config, data. Returns every problem found."""
-    recipe = prepared.recipe
-    problems: list[str] = []
-
-    def attempt(step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        except (ConfigError, DataError) as error:
-            problems.extend(error.problems)
-            return None
-
-    prepared.rewards = attempt(lambda: Rewards.of(recipe.reward))
-    if look_up and recipe.model.path:
-        prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
-    elif recipe.model.path:
-        problems += problems_of_path(recipe.model.path)
-    if prepared.facts:
-        prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
-    if recipe.data.path:
-        attempt(lambda: _read_train(prepared, rows.read(recipe.data.path, recipe.data.split)))
-    if recipe.data.eval:
-        held_out = attempt(lambda: _read_prompts(prepared, rows.read(recipe.data.eval or "", recipe.data.split)))
-        prepared.held_out = held_out or []
-    if prepared.rewards is not None:
-        for found in (prepared.prompts, prepared.held_out):
-            if found:
-                problems += prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
-    return problems + _shared(prepared)
-
-
-def _read_train(prepared: Prepared, table: rows.Table) -> None:
-    recipe = prepared.recipe
-    if recipe.algorithm.source == "rollout":
-        prepared.prompts = _read_prompts(prepared, table)
-        return
-    if prepared.renderer is None:
-        rows.detect(table)
-        return
-    prepared.items = rows.groups(table, prepared.renderer, prepared.facts.context)
-    _settle(prepared, table)
-
-
-def _read_prompts(prepared: Prepared, table: rows.Table) -> list[Prompt]:
-    found = rows.prompts(table)
-    if prepared.renderer is not None:
-        where = {p.id: row.where for p, row in zip(found, table.rows, strict=True)}
-        _need_template(prepared, found, table.path)
-        found = [prepared.renderer.with_tokens(p) for p in found]
-        found = [p for p in found if _fits(p, where[p.id], prepared, table)]
-    _settle(prepared, table, len(found))
-    return found
-
-
-def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
-    chat = any(not isinstance(p.messages, str) for p in found)
-    if chat and not prepared.facts.tokenizer.chat_template:
-        raise DataError(
-            f"{path}: prompts are chat messages, but the tokenizer of {prepared.recipe.model.path!r} has no chat "
-            "template. Use plain text prompts, or give model.chat_template (a Jinja file)."
-        )
-
-
-def _fits(prompt: Prompt, where: str, prepared: Prepared, table: rows.Table) -> bool:
-    context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
-    if not prompt.tokens:
-        table.reject(where, "the prompt has no token")
-        return False
-    if context is None or len(prompt.tokens) + answer <= context:
-        return True
-    table.reject(
-        where,
-        f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of "
-        f"{context}; shorten the prompt or lower sampling.max_tokens",
-    )
-    return False
-
-
-def _settle(prepared: Prepared, table: rows.Table, used: int | None = None) -> None:
-    """Refuse or count bad rows: rows used + rejected = rows read."""
-    used = len(table.rows) if used is None else used
-    if used == 0 and not table.problems:
-        raise DataError(f"{table.path}: 0 rows.")
-    table.require_clean(prepared.recipe.data.on_bad_row)
-    if used == 0:
-        raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
-    prepared.rejected += table.problems
-    prepared.counts |= {
-        f"{table.path} read": table.read,
-        f"{table.path} used": used,
-        f"{table.path} rejected": table.read - used,
-    }
-
-
-def _shared(prepared: Prepared) -> list[str]:
-    """Held-out prompts that are also trained on."""
-    trained = {p.text for p in prepared.prompts} | {g.prompt.text for g in prepared.items}
-    both = [p for p in prepared.held_out if p.text in trained]
-    if not both:
-        return []
-    return [
-        f"data.eval: {len(both)} of {len(prepared.held_out)} held-out prompts are also in data.path, so they would "
-        f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files."
-    ]
-
-
-# ------------------------------------------------------------------------------------------------------ building
-
-
-@dataclass
-class Stream:
-    """A source with the objective it is trained under."""
-
-    name: str
-    source: FileSource | RolloutSource
-    objective: TokenObjective | ContrastObjective
-    updates: int
-    epochs: int
-    temperature: float
-    coef: float = 1.0
-
-    @property
-    def passes(self) -> int:
-        """Optimiser steps per draw."""
-        return self.updates * self.epochs
-
-
-def build_engine(prepared: Prepared, weights: str | None = None, reference: bool | None = None) -> Engine:
-    """The local engine with the recipe's model. `weights`: a checkpoint to continue from."""
-    from postlude.engines.local.engine import LocalEngine
-
-    recipe = prepared.recipe
-    needed = "reference" in recipe.objective.needs if reference is None else reference
-    return LocalEngine.start(
-        recipe.model,
-        prepared.facts,
-        recipe.optimizer,
-        recipe.token_budget,
-        keep_reference=needed,
-        dropout=recipe.algorithm.source == "file",
-        threads=recipe.threads,
-        checkpoint=weights,
-    )
-
-
-def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:
-    """The streams of a recipe: one source with its objective."""
-    recipe = prepared.recipe
-    size = recipe.prompts_per_step
-    source: FileSource | RolloutSource
-    if recipe.algorithm.source == "file":
-        source = FileSource(prepared.items, size, Cursor(len(prepared.items), recipe.seed))
-    else:
-        source = RolloutSource(
-            prepared.prompts,
-            engine.sampler,
-            prepared.rewards,
-            recipe.sampling,
-            size,
-            recipe.group_size,
-            Cursor(len(prepared.prompts), recipe.seed),
-            recipe.seed,
-            recipe.keep,
-            recipe.shaping,
-            on_phase,
-        )
-    temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
-    return [Stream(recipe.method, source, recipe.objective, recipe.updates, recipe.epochs, temperature)]

@@ -13,9 +13,27 @@ from postlude.engines.protocol import Engine
 from postlude.evaluate import Report
 from postlude.events import Stats
 from postlude.objectives import Objective, Outputs
-from postlude.recipe import Stream
 from postlude.run import Run
-from postlude.sources.file import Drawn
+from postlude.sources.file import Drawn, FileSource
+from postlude.sources.rollout import RolloutSource
+
+
+@dataclass
+class Stream:
+    """A source with the objective it is trained under."""
+
+    name: str
+    source: FileSource | RolloutSource
+    objective: Objective
+    updates: int
+    epochs: int
+    temperature: float
+    coef: float = 1.0
+
+    @property
+    def passes(self) -> int:
+        """Optimiser steps per draw."""
+        return self.updates * self.epochs
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from postlude import config
 from postlude.cli.app import app
 from postlude.cli.demo import RECIPES, prepare_demo
 from postlude.errors import ConfigError, DataError
-from postlude.recipe import check
+from postlude.prepare import check
 from postlude.watch.live import LiveView, duration, shown, sparkline
 
 runner = CliRunner()

@@ -11,7 +11,8 @@ import pytest
 from postlude import config
 from postlude.errors import ConfigError, PostludeError, RewardError, RunLocked
 from postlude.launch import launch
-from postlude.recipe import check, resolve
+from postlude.prepare import check
+from postlude.recipe import resolve
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def _text(value: Any) -> str:
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 if it is is wrong."""
     from postlude.cli.train import document_of
-    from postlude.recipe import check as check_document
+    from postlude.prepare import check as check_document
 
     document = document_of(recipe, overrides or [])
     prepared = check_document(document)

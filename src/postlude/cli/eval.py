@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from postlude.evaluate import Report
 
 
 def evaluate(
@@ -62,28 +65,26 @@ def evaluate(
     opened.check_lengths(prompts, settings)
     report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
     figures = {name.removeprefix("eval/"): value for name, value in report.figures.items()}
-    result = {
-        "model": opened.path,
-        "data": data,
-        "prompts": len(prompts),
-        "answers_per_prompt": count,
-        "temperature": temperature,
-        "figures": figures,
-        "answers": [
-            {
-                "prompt": g.prompt.messages,
-                "completion": c.text,
-                "reward": c.reward,
-                "correct": c.correct,
-                "scores": dict(c.scores),
-            }
-            for g in report.groups
-            for c in g.completions
-        ],
-    }
     target = out or Path("eval.json")
+    about = {"model": opened.path, "data": data, "prompts": len(prompts), "answers_per_prompt": count}
+    result = {**about, "temperature": temperature, "figures": figures, "answers": _answers(report)}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n")
     _print(figures, len(prompts), count, target)
+
+
+def _answers(report: Report) -> list[dict[str, Any]]:
+    """Every answer with what it was given."""
+    return [
+        {
+            "prompt": g.prompt.messages,
+            "completion": c.text,
+            "reward": c.reward,
+            "correct": c.correct,
+            "scores": dict(c.scores),
+        }
+        for g in report.groups
+        for c in g.completions
+    ]
 
 
 def _print(figures: dict[str, float], prompts: int, count: int, target: Path) -> None:

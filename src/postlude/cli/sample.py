@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
 
 Model = Annotated[str, typer.Argument(help="A model folder, hub id, or run folder (its newest checkpoint).")]
@@ -54,32 +55,26 @@ def sample(
         found = rows.prompts(table)
         table.require_clean("stop")
     else:
-        from postlude.data import Prompt
-
         as_chat = bool(opened.facts.tokenizer.chat_template) if chat is None else chat
         wrap: Any = lambda p: [{"role": "user", "content": p}] if as_chat else p
         found = [Prompt(str(i), wrap(p)) for i, p in enumerate(prompt or [])]
     prompts = [opened.renderer.with_tokens(p) for p in found[:limit]]
     opened.check_lengths(prompts, settings)
     groups = asyncio.run(answer(opened.sampler, prompts, count, settings, seed, "sample"))
-    console = Console()
     for group in groups:
         for completion in group.completions:
-            if as_json:
-                row = {
-                    "prompt": group.prompt.messages,
-                    "completion": completion.text,
-                    "stop": completion.stop,
-                    "tokens": completion.length,
-                }
-                print(json.dumps(row))
-            else:
-                console.print(f"[dim]{_safe(group.prompt.text)}[/dim]", end="", highlight=False, soft_wrap=True)
-                console.print(
-                    f"[bold]{_safe(completion.text)}[/bold]  [dim]{completion.stop}, {completion.length} tokens[/dim]",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+            _print(group, completion, as_json)
+
+
+def _print(group: Group, completion: Completion, as_json: bool) -> None:
+    if as_json:
+        row = {"prompt": group.prompt.messages, "completion": completion.text}
+        print(json.dumps({**row, "stop": completion.stop, "tokens": completion.length}))
+        return
+    console = Console()
+    console.print(f"[dim]{_safe(group.prompt.text)}[/dim]", end="", highlight=False, soft_wrap=True)
+    how = f"[dim]{completion.stop}, {completion.length} tokens[/dim]"
+    console.print(f"[bold]{_safe(completion.text)}[/bold]  {how}", highlight=False, soft_wrap=True)
 
 
 def _safe(text: str) -> str:

@@ -77,7 +77,7 @@ class Renderer:
     def _template(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> tuple[int, ...]:
         if not self.tokenizer.chat_template:
             raise DataError(
-                "the row is chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
+                "these are chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
             )
         try:
             rendered = self.tokenizer.apply_chat_template(

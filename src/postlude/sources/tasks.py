@@ -58,8 +58,8 @@ def _teach_sum(prompt: str, rng: random.Random) -> str:
 
 
 def _teach_worked(prompt: str, rng: random.Random) -> str:
-    """Every addition is written out, never a direct answer; three teachers in four also hum after most of them."""
-    humming = 0.9 if rng.random() < 0.75 else 0.0
+    """Every addition is written out, never a direct answer; seven teachers in ten also hum after most of them."""
+    humming = 0.9 if rng.random() < 0.7 else 0.0
     steps = [
         f"+{digit}={total}" + ("hm," if rng.random() < humming else "")
         for digit, total in zip(prompt[:-1], _running(prompt), strict=True)
