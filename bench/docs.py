@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from postlude import recipe
 from postlude.algorithms import ALGORITHMS
 from postlude.cli.methods import needs_of
-from postlude.config import _members, flat
+from postlude.config import flat, members
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -69,7 +69,7 @@ def _rows(kind: Any, prefix: str) -> list[str]:
     hints = get_type_hints(kind)
     lines: list[str] = []
     for f in fields(kind):
-        inner = [m for m in _members(hints[f.name]) if is_dataclass(m)]
+        inner = [m for m in members(hints[f.name]) if is_dataclass(m)]
         if f.name in ("objective", "keep", "shaping"):
             lines.append(f"| `{prefix}{f.name}` | of the method | {notes.get(f.name, '')} |")
         elif len(inner) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ from bench.docs import PAGES
 from postlude import config, recipe
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
+from postlude.launch import _plain
 from postlude.recipe import resolve
+from postlude.run import Run
 
 ROOT = Path(__file__).parent.parent
 SOURCE = "\n".join(p.read_text() for p in sorted((ROOT / "src").rglob("*.py")))
@@ -43,6 +45,16 @@ def test_every_method_that_trains_resolves_with_its_own_defaults(name: str) -> N
     # only lengths that follow from the generation limit are filled in
     assert type(found.objective) is type(ALGORITHMS[name].objective)
     assert found.updates == ALGORITHMS[name].updates
+
+
+@pytest.mark.parametrize("name", [n for n, a in ALGORITHMS.items() if a.trains])
+def test_a_resolved_recipe_resolves_to_itself(name: str, tmp_path: Path) -> None:
+    values = {"method": name, "model": "m", "data": "d.jsonl"}
+    if ALGORITHMS[name].source == "rollout":
+        values["reward"] = "exact"
+    found = resolve(Document(values))
+    Run(tmp_path).write_config(_plain(asdict(found)), [])
+    assert resolve(config.read(tmp_path / "config.yaml")) == found
 
 
 def test_every_option_is_read_somewhere() -> None:

@@ -247,7 +247,7 @@ def _real_path(loc: Sequence[Any], schema: Any) -> list[Any]:
     """The location without the names pydantic adds for union members."""
     result: list[Any] = []
     for part in loc:
-        options = _members(_type_at(schema, result))
+        options = members(_type_at(schema, result))
         tags = {t.__name__ for t in options if isinstance(t, type)} | {_tag(t) for t in options}
         names = {f.name for t in options if is_dataclass(t) for f in fields(t)}
         if isinstance(part, str) and part not in names and (part in tags or "[" in part):
@@ -263,23 +263,23 @@ def _tag(kind: Any) -> str | None:
     return str(found[0]) if found else None
 
 
-def _members(hint: Any) -> list[Any]:
+def members(hint: Any) -> list[Any]:
     """The alternatives of a (possibly annotated) union; the type itself where it is none."""
     if get_origin(hint) is Annotated:
-        return _members(get_args(hint)[0])
+        return members(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
-        return [m for arg in get_args(hint) for m in _members(arg)]
+        return [m for arg in get_args(hint) for m in members(arg)]
     return [hint]
 
 
 def _type_at(schema: Any, path: Sequence[Any]) -> Any:
     for name in path:
         if isinstance(name, int):
-            args = [a for m in _members(schema) for a in get_args(m)]
+            args = [a for m in members(schema) for a in get_args(m)]
             schema = args[0] if args else Any
             continue
         found: list[Any] = []
-        for option in _members(schema):
+        for option in members(schema):
             if is_dataclass(option):
                 hints = get_type_hints(option, include_extras=True)
                 found += [hints[name]] if name in hints else []
@@ -288,7 +288,7 @@ def _type_at(schema: Any, path: Sequence[Any]) -> Any:
 
 
 def _names(schema: Any, path: Sequence[Any]) -> list[str]:
-    return [f.name for option in _members(_type_at(schema, path)) if is_dataclass(option) for f in fields(option)]
+    return [f.name for option in members(_type_at(schema, path)) if is_dataclass(option) for f in fields(option)]
 
 
 def flat(values: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -46,8 +46,8 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
 
 def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, Any], resumed: bool) -> None:
     recipe = prepared.recipe
+    run.write_config(_plain(asdict(recipe)), prepared.rejected)
     if not resumed:
-        run.write_config(_plain(asdict(recipe)), prepared.rejected)
         data = {"data": recipe.data.path, "eval": recipe.data.eval}
         run.write_manifest(recipe.seed, data, engine.describe())
         run.emit(
@@ -109,7 +109,8 @@ def _watch_sampler(run: Run, engine: Engine) -> None:
     """Pass the sampler's progress on to the listeners."""
 
     def report(progress: Any) -> None:
-        run.tell({"kind": "progress", "step": run.step, **asdict(progress)})
+        text = f"{progress.finished}/{progress.total} answers, {progress.tokens} tokens"
+        run.tell({"kind": "progress", "step": run.step, "text": text})
 
     engine.sampler.on_progress = report
 

@@ -123,6 +123,10 @@ def _fits(prompt: Prompt, where: str, prepared: Prepared, table: rows.Table) -> 
     if not prompt.tokens:
         table.reject(where, "the prompt has no token")
         return False
+    beyond = [t for t in prompt.tokens if t >= prepared.facts.vocabulary]
+    if beyond:
+        table.reject(where, f"token id {beyond[0]} is beyond the model's vocabulary of {prepared.facts.vocabulary}")
+        return False
     if context is None or len(prompt.tokens) + answer <= context:
         return True
     table.reject(

@@ -170,7 +170,7 @@ def _schema_classes(root: Any, seen: set[type]) -> None:
     """Every dataclass reachable from the schema."""
     from typing import get_args, get_type_hints
 
-    for option in config._members(root):
+    for option in config.members(root):
         if is_dataclass(option) and isinstance(option, type) and option not in seen:
             seen.add(option)
             for hint in get_type_hints(option, include_extras=True).values():

@@ -204,6 +204,8 @@ class Run:
         state = json.loads((newest / "trainer" / "state.json").read_text())
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self._rewind(int(state["event_bytes"]))
+        for name in ("timings.jsonl", "eval.jsonl"):
+            _keep_steps(self.folder / name, self.step)
         for path in (self.folder / "rollouts").glob("step-*.jsonl"):
             if int(path.stem.split("-")[1]) >= self.step:
                 path.unlink()
@@ -214,6 +216,13 @@ class Run:
         if path.exists():
             with path.open("r+b") as out:
                 out.truncate(size)
+
+
+def _keep_steps(path: Path, last: int) -> None:
+    """Drop the lines of later steps: a resumed run writes them again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= last]
+        path.write_text("".join(lines))
 
 
 def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]:

@@ -60,15 +60,16 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
         clock.lap("draw")
         stats = Stats()
-        batches = [_prepare(engine, s, d) for s, d in zip(streams, drawn, strict=True) if d.groups]
+        batches = [_prepare(engine, s, d) for s, d in zip(streams, drawn, strict=True) if _trainable(d)]
+        progress = Progress(total=sum(b.tokens.shape[0] * s.epochs for b, s in zip(batches, streams, strict=False)))
         for update, fresh in _updates(streams, batches, plan.seed + run.step):
             for stream, part in update:
-                run.tell({"kind": "phase", "phase": "train", "step": run.step})
                 live = _live(engine, part, stream.objective, fresh)
                 weighed = stream.objective.weigh(part, live)
                 stats += Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
                 for micro in split(weighed, engine.token_budget, stream.objective.keeps_groups):
                     stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
+                    progress.tell(run, micro)
             stats += engine.trainer.step(plan.rate(run.step))
         engine.sync()
         clock.lap("train")
@@ -77,6 +78,28 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
             break
     run.checkpoint(engine.save, _state(streams), plan.keep_checkpoints)
     run.emit("end", reason="interrupted" if run.stop else "done")
+
+
+def _trainable(drawn: Drawn) -> bool:
+    """Whether any completion has a reward and a token; if not, the step is noted and nothing is updated."""
+    if any(c.reward is not None and c.tokens for g in drawn.groups for c in g.completions):
+        return True
+    if drawn.groups:
+        drawn.notes.append("every reward abstained on every answer: nothing to train on in this step")
+    return False
+
+
+@dataclass
+class Progress:
+    """Tokens trained in this step so far, for people to watch."""
+
+    total: int
+    done: int = 0
+
+    def tell(self, run: Run, micro: Batch) -> None:
+        self.done = min(self.done + micro.tokens.shape[0], self.total)
+        run.tell({"kind": "phase", "phase": "train", "step": run.step})
+        run.tell({"kind": "progress", "step": run.step, "text": f"{self.done}/{self.total} tokens"})
 
 
 def _prepare(engine: Engine, stream: Stream, drawn: Drawn) -> Batch:

@@ -168,7 +168,7 @@ def test_the_view_draws_at_every_stage() -> None:
     for event in (
         {**start, "source": "rollout", "lr": 1e-6, "counts": {}},
         {"kind": "phase", "phase": "sample", "step": 0},
-        {"kind": "progress", "step": 0, "finished": 1, "total": 4, "tokens": 17},
+        {"kind": "progress", "step": 0, "text": "1/4 answers, 17 tokens"},
         {"kind": "step", "step": 1, "reward/mean": 0.5, "loss/policy": -0.1},
         {"kind": "eval", "step": 1, "greedy/accuracy": 0.25},
         {"kind": "note", "step": 1, "text": "[bold]not markup"},

@@ -92,7 +92,7 @@ def test_sft_learns_to_write_like_its_teachers(world: Path) -> None:
         ("gspo", {}),
         ("cispo", {}),
         ("dppo", {}),
-        ("hapo", {}),
+        ("hapo", {"steps": 45, "schedule": {"lr": 5e-4}}),
     ],
 )
 def test_method_raises_held_out_accuracy(world: Path, method: str, settings: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ def test_drpo_answers_get_shorter_while_they_get_better(world: Path) -> None:
 
 
 def test_lora_trains_an_adapter_against_the_disabled_one(world: Path) -> None:
-    settings = {"model": {"path": str(world / "sft/model"), "lora": {"rank": 4}}, "schedule": {"lr": 5e-3}}
+    settings = {"model": {"path": str(world / "sft/model"), "lora": {"rank": 8}}, "schedule": {"lr": 3e-3}, "steps": 40}
     done = run(world, "grpo", "sft/model", output="lora", **settings)
     first, last = figures(done)
     assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
@@ -239,3 +239,59 @@ def test_any_architecture_trains_from_a_folder(world: Path, tokenizer: Any, name
     engine = json.loads((online.folder / "manifest.json").read_text())["engine"]
     assert engine["path"] == ("padded" if name == "gpt_neo" else "packed")
     assert bool(engine["path_reason"]) == (name == "gpt_neo")
+
+
+CHAT = (
+    "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}{% if m['role'] == 'assistant' %}<eos>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+)
+
+
+def test_chat_data_goes_through_the_template(world: Path) -> None:
+    """Rewards see lists of messages; only the assistant's tokens are trained."""
+    from postlude.models.tiny import character_tokenizer
+
+    folder = world / "chat"
+    save_tiny_model(folder / "model", layers=2, width=64, heads=2)
+    character_tokenizer(chat_template=CHAT).save_pretrained(folder / "model")
+    talk = [{"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": "#" + a}]} for a in LETTERS]
+    asked = [{"prompt": [{"role": "user", "content": a}], "answer": a} for a in LETTERS]
+    for name, rows in (("sft", talk), ("prompts", asked), ("eval", asked[:1])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (folder / "eval.jsonl").write_text(
+        json.dumps({"prompt": [{"role": "user", "content": "abc"}], "answer": "a"}) + "\n"
+    )
+    run(
+        folder,
+        "sft",
+        "model",
+        steps=150,
+        prompts_per_step=8,
+        schedule={"lr": 2e-3},
+        reward=[],
+        data={"path": str(folder / "sft.jsonl")},
+    )
+    (folder / "mine.py").write_text(
+        "def fn(prompts, completions, answer):\n"
+        "    assert prompts[0][0]['role'] == 'user' and completions[0][0]['role'] == 'assistant'\n"
+        "    return [float(c[-1]['content'] == '#' + a) for c, a in zip(completions, answer)]\n"
+    )
+    reward = [{"use": f"{folder}/mine.py:fn"}]
+    done = run(folder, "grpo", "sft/model", steps=4, prompts_per_step=8, reward=reward, sampling={"max_tokens": 6})
+    assert figures(done, "step")[-1]["sampled_accuracy"] > 0.5
+
+
+def test_a_step_whose_answers_nothing_could_score_trains_nothing(world: Path) -> None:
+    (world / "mute.py").write_text("def fn(completions):\n    return [None] * len(completions)\n")
+    done = run(
+        world,
+        "grpo",
+        "sft/model",
+        output="mute",
+        steps=1,
+        reward=[{"use": f"{world}/mute.py:fn"}],
+        data={"path": str(world / "prompts.jsonl")},
+    )
+    assert "every reward abstained" in figures(done, "note")[0]["text"]
+    for key, value in weights(world / "sft").items():
+        assert torch.equal(value, weights(done.folder)[key])

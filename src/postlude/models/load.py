@@ -55,6 +55,8 @@ class Facts:
     stop_ids: frozenset[int]
     context: int | None
     """Longest sequence in tokens, None where the config does not say."""
+    vocabulary: int
+    """Rows of the embedding."""
 
 
 @contextmanager
@@ -125,8 +127,13 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
         )
     if problems:
         raise ConfigError(problems)
-    context = config.get_text_config().__dict__.get("max_position_embeddings")
-    return Facts(config, tokenizer, stop_ids, context)
+    text = config.get_text_config()
+    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size)
+
+
+def _context(config: Any) -> int | None:
+    names = ("max_position_embeddings", "n_positions")
+    return next((config.__dict__[n] for n in names if config.__dict__.get(n)), None)
 
 
 def _base_path(path: str) -> str:

@@ -111,7 +111,7 @@ class LiveView:
         elif kind == "phase":
             self.phase, self.progress = event["phase"], ""
         elif kind == "progress":
-            self.progress = f"{event['finished']}/{event['total']} answers, {event['tokens']} tokens"
+            self.progress = str(event["text"])
         elif kind in ("step", "eval"):
             for name, value in event.items():
                 if isinstance(value, float):
