@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden study docs clean
+.PHONY: demo test lint types golden study docs peers clean
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -26,6 +26,11 @@ types: .venv/installed-dev
 FILE ?= tests/golden/golden.json
 golden: .venv/installed-dev
 	$(BIN)/python -m tests.golden.run $(FILE)
+
+# The objectives against TRL's own loss code, imported from its package.
+peers: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,peers]"
+	$(BIN)/python -m pytest tests/peers
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

@@ -95,7 +95,8 @@ class LocalTrainer:
         model, context = self._reference_model() if want == "reference" else (self.model, nullcontext())
         if want not in ("policy", "reference"):
             raise EngineError(f"the local trainer cannot compute {want}")
-        logprobs = torch.zeros(batch.tokens.shape[0], device=model.device)
+        width = torch.promote_types(model.dtype, torch.float32)
+        logprobs = torch.zeros(batch.tokens.shape[0], dtype=width, device=model.device)
         entropy = torch.zeros_like(logprobs)
         numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
         with context:
