@@ -32,6 +32,8 @@ class Prompt:
     answer: Any = None
     columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tokens: tuple[int, ...] = ()
+    place: str = field(default="", compare=False)
+    """Where it was read: file and line."""
 
     @property
     def text(self) -> str:

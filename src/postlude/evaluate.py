@@ -17,6 +17,8 @@ EVAL_SEED = 20_251
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
     """Unbiased chance that one of k of n samples is right (Codex, 2107.03374): 1 - C(n-c, k)/C(n, k)."""
+    if not 0 < k <= n:
+        raise ValueError(f"need 0 < k <= n, got k {k} and n {n}")
     if n - correct < k:
         return 1.0
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)

@@ -5,7 +5,7 @@ The only place where concrete engines and sources are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,19 @@ def _read_train(prepared: Prepared, table: rows.Table) -> None:
 def _read_prompts(prepared: Prepared, table: rows.Table) -> list[Prompt]:
     found = rows.prompts(table)
     if prepared.renderer is not None:
-        where = {p.id: row.where for p, row in zip(found, table.rows, strict=True)}
         _need_template(prepared, found, table.path)
-        found = [prepared.renderer.with_tokens(p) for p in found]
-        found = [p for p in found if _fits(p, where[p.id], prepared, table)]
+        found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
     _settle(prepared, table, len(found))
     return found
+
+
+def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
+    """The prompts with their ids; one that cannot be rendered is rejected by its row."""
+    for prompt in found:
+        try:
+            yield renderer.with_tokens(prompt)
+        except DataError as error:
+            table.reject(prompt.place, str(error))
 
 
 def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
@@ -118,7 +125,8 @@ def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
         )
 
 
-def _fits(prompt: Prompt, where: str, prepared: Prepared, table: rows.Table) -> bool:
+def _fits(prompt: Prompt, prepared: Prepared, table: rows.Table) -> bool:
+    where = prompt.place
     context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
     if not prompt.tokens:
         table.reject(where, "the prompt has no token")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import PACKED, VOCABULARY, build
 
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import split
@@ -17,6 +16,7 @@ from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.engines.protocol import Request, Sampling
+from tests.conftest import PACKED, VOCABULARY, build
 
 
 def local(name: str, packed: bool = True) -> LocalModel:

@@ -54,14 +54,13 @@ def evaluate(
     specs = [RewardSpec(r, args=arguments if i == 0 else {}) for i, r in enumerate(reward)]
     rewards = Rewards.of(specs)
     table = rows.read(data)
-    found = rows.prompts(table)
-    table.require_clean("stop")
-    found = found[:limit]
-    problems = rewards.missing_columns(set.union(*({*p.columns} for p in found)))
+    problems = rewards.missing_columns(
+        table.columns | {"answer"} if set(rows.ANSWERS) & table.columns else table.columns
+    )
     if problems:
         raise ConfigError(problems)
     opened = open_sampler(model, settings)
-    prompts = [opened.renderer.with_tokens(p) for p in found]
+    prompts = opened.prompts(table, limit)
     opened.check_lengths(prompts, settings)
     report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
     figures = {name.removeprefix("eval/"): value for name, value in report.figures.items()}

@@ -10,6 +10,9 @@ from postlude.engines.protocol import Sampler, Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts
+from postlude.prepare import render
+from postlude.sources import file as rows
+from postlude.sources.file import Table
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,12 @@ class Opened:
     facts: Facts
     renderer: Renderer
     sampler: Sampler
+
+    def prompts(self, table: Table, limit: int | None) -> list[Prompt]:
+        """The first `limit` prompts of a file, rendered; any bad row is an error."""
+        found = list(render(rows.prompts(table), table, self.renderer))
+        table.require_clean("stop")
+        return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
         """Prompts that leave no room for an answer are an error."""

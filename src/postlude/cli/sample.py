@@ -51,14 +51,11 @@ def sample(
     settings = sampling_of(temperature, top_p, top_k, max_tokens, tuple(stop or ()))
     opened = open_sampler(model, settings)
     if data:
-        table = rows.read(data)
-        found = rows.prompts(table)
-        table.require_clean("stop")
+        prompts = opened.prompts(rows.read(data), limit)
     else:
         as_chat = bool(opened.facts.tokenizer.chat_template) if chat is None else chat
         wrap: Any = lambda p: [{"role": "user", "content": p}] if as_chat else p
-        found = [Prompt(str(i), wrap(p)) for i, p in enumerate(prompt or [])]
-    prompts = [opened.renderer.with_tokens(p) for p in found[:limit]]
+        prompts = [opened.renderer.with_tokens(Prompt(str(i), wrap(p))) for i, p in enumerate(prompt or [])]
     opened.check_lengths(prompts, settings)
     groups = asyncio.run(answer(opened.sampler, prompts, count, settings, seed, "sample"))
     for group in groups:

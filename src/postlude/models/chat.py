@@ -65,7 +65,7 @@ class Renderer:
     def _with_bos(self, text: str) -> tuple[int, ...]:
         """Ids with the tokenizer's own beginning, without an end-of-sequence token it may add."""
         ids, bare = tuple(self.tokenizer(text).input_ids), self._plain(text)
-        for start in range(len(ids) - len(bare) + 1):
+        for start in range(len(ids) - len(bare) + 1 if bare else 0):
             if ids[start : start + len(bare)] == bare:
                 ids = ids[: start + len(bare)]
                 break

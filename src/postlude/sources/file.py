@@ -104,6 +104,7 @@ def _nearby(place: Path) -> str:
 
 def _read_lines(table: Table, text: str) -> None:
     lines = text.split("\n")
+    final = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             table.blank += 1
@@ -113,7 +114,7 @@ def _read_lines(table: Table, text: str) -> None:
         if len(line) > MAX_RECORD:
             table.reject(where, f"{len(line)} characters in one record (limit {MAX_RECORD})")
             continue
-        value = _parse(table, where, line, last=not any(map(str.strip, lines[number:])))
+        value = _parse(table, where, line, last=number == final)
         if value is not _BROKEN:
             _add(table, where, value)
 
@@ -173,12 +174,16 @@ def _from_datasets(path: str, split: str) -> Table:
             found = datasets.load_from_disk(name)
             found = found[split] if isinstance(found, datasets.DatasetDict) else found
     except Exception as error:  # the library raises many kinds; all mean that there are no rows
-        raise DataError(f"data: cannot load data set {path!r} (split {split}): {str(error).splitlines()[0]}") from error
+        raise DataError(f"data: cannot load data set {path!r} (split {split}): {_first_line(error)}") from error
     table = Table(path)
-    for number, value in enumerate(found):
+    for number, value in enumerate(found, 1):
         table.read += 1
         _add(table, f"{path} row {number}", dict(value))
     return table
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 # ------------------------------------------------------------------------------------------------------- checks
@@ -281,7 +286,7 @@ def prompts(table: Table) -> list[Prompt]:
         name = row_id(row.values)
         seen[name] += 1
         unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        result.append(Prompt(unique, messages, answer, columns))
+        result.append(Prompt(unique, messages, answer, columns, place=row.where))
     table.rows = good
     return result
 

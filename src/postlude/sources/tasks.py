@@ -58,10 +58,10 @@ def _teach_sum(prompt: str, rng: random.Random) -> str:
 
 
 def _teach_worked(prompt: str, rng: random.Random) -> str:
-    """Every addition is written out, never a direct answer; seven teachers in ten also hum after most of them."""
-    humming = 0.9 if rng.random() < 0.7 else 0.0
+    """Every addition is written out, never a direct answer; seven teachers in ten also hum after each of them."""
+    hum = "hm," if rng.random() < 0.7 else ""
     steps = [
-        f"+{digit}={total}" + ("hm," if rng.random() < humming else "")
+        f"+{digit}={total}{hum}"
         for digit, total in zip(prompt[:-1], _running(prompt), strict=True)
     ]
     return "".join(steps) + "#" + _sum(prompt)

@@ -16,7 +16,7 @@ _BLOCK = 64
 
 
 def uniforms(seeds: np.ndarray, times: int, start: int = 0) -> np.ndarray:
-    """[S, times] numbers in (0, 1) from 64-bit seeds [S]: a counter-based generator (splitmix64)."""
+    """[S, times] numbers in (0, 1] from 64-bit seeds [S]: a counter-based generator (splitmix64)."""
     with np.errstate(over="ignore"):
         counter = np.arange(start + 1, start + times + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = seeds.astype(np.uint64)[:, None] + counter[None, :]

@@ -1,0 +1,256 @@
+"""Rendering: what is trained on is what is sampled after, and only the assistant's tokens are trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tokenizers.processors import TemplateProcessing
+
+from postlude.data import Completion, Message, Prompt
+from postlude.errors import DataError
+from postlude.models.chat import Renderer
+from postlude.models.tiny import character_tokenizer
+
+START, END = "<|im_start|>", "<|im_end|>"
+TURN = "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+TURNS = "{% for m in messages %}" + TURN + "{% endfor %}"
+CHATML = TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+FORGETFUL = (
+    "{% for m in messages %}"
+    "{% if m['role'] == 'assistant' and not loop.last %}{{ '<|im_start|>assistant\n...<|im_end|>\n' }}"
+    "{% else %}" + TURN + "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Shortens every assistant turn but the last, as templates of thinking models do."""
+ENDLESS = (
+    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+"""Nothing ends a turn."""
+
+
+def chat(template: str = CHATML) -> Renderer:
+    tokenizer = character_tokenizer(chat_template=template)
+    tokenizer.add_special_tokens({"additional_special_tokens": [START, END]})
+    return Renderer(tokenizer, frozenset({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END)}))
+
+
+def plain(single: str | None = None) -> Renderer:
+    """A renderer without chat; `single` is how the tokenizer frames a text, with `<bos>` and `<eos>`."""
+    tokenizer = character_tokenizer()
+    if single:
+        tokenizer.add_special_tokens({"bos_token": "<bos>"})
+        special = [("<bos>", tokenizer.bos_token_id), ("<eos>", tokenizer.eos_token_id)]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=special)
+    return Renderer(tokenizer, frozenset({tokenizer.eos_token_id}))
+
+
+def said(renderer: Renderer, ids: Any) -> str:
+    return "".join(renderer.tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+def trained(renderer: Renderer, completion: Completion) -> str:
+    """The completion with `~` for every token that is not trained."""
+    tokens = renderer.tokenizer.convert_ids_to_tokens(list(completion.tokens))
+    return "".join(t if a else "~" for t, a in zip(tokens, completion.actions, strict=True))
+
+
+def turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def framed(role: str, content: str) -> str:
+    return f"{START}{role}\n{content}{END}\n"
+
+
+# ------------------------------------------------------------------------------------------------------ plain
+
+
+def test_a_plain_prompt_is_its_characters() -> None:
+    renderer = plain()
+    assert said(renderer, renderer.prompt("1+2=")) == "1+2="
+
+
+def test_a_plain_answer_ends_in_eos_once() -> None:
+    renderer = plain()
+    prompt = Prompt("p", "1+2=")
+    for text in ("3", "3<eos>"):
+        completion = renderer.completion(prompt, text)
+        assert said(renderer, completion.tokens) == "3<eos>"
+        assert all(completion.actions)
+        assert (completion.text, completion.reward, completion.stop) == (text, 1.0, "data")
+
+
+def test_a_prompt_is_filled_in_with_its_ids() -> None:
+    renderer = plain()
+    prompt = Prompt("p", "1+2=", "3", {"answer": "3"})
+    filled = renderer.with_tokens(prompt)
+    assert filled.tokens == renderer.prompt("1+2=")
+    assert (filled.id, filled.messages, filled.answer, filled.columns) == ("p", "1+2=", "3", {"answer": "3"})
+
+
+def test_a_text_row_without_bos_is_all_trained() -> None:
+    renderer = plain()
+    start, completion = renderer.plain_text("abc")
+    assert start == ()
+    assert trained(renderer, completion) == "abc<eos>"
+
+
+def test_a_text_row_starts_from_bos_alone() -> None:
+    renderer = plain("<bos> $A")
+    start, completion = renderer.plain_text("abc")
+    assert said(renderer, start) == "<bos>"
+    assert trained(renderer, completion) == "abc<eos>"
+
+
+def test_bos_stands_before_the_prompt_and_not_before_the_answer() -> None:
+    renderer = plain("<bos> $A")
+    assert said(renderer, renderer.prompt("ab")) == "<bos>ab"
+    assert said(renderer, renderer.completion(Prompt("p", "ab"), "c").tokens) == "c<eos>"
+
+
+def test_an_eos_that_the_tokenizer_adds_is_not_part_of_the_prompt() -> None:
+    renderer = plain("<bos> $A <eos>")
+    assert said(renderer, renderer.prompt("ab")) == "<bos>ab"
+    start, completion = renderer.plain_text("ab")
+    assert (said(renderer, start), said(renderer, completion.tokens)) == ("<bos>", "ab<eos>")
+    assert said(renderer, renderer.completion(Prompt("p", "ab"), "c").tokens) == "c<eos>"
+
+
+@pytest.mark.parametrize("single", ["<bos> $A", "<bos> $A <eos>"])
+def test_an_eos_written_in_the_prompt_stays(single: str) -> None:
+    renderer = plain(single)
+    assert said(renderer, renderer.prompt("ab<eos>")) == "<bos>ab<eos>"
+
+
+def test_two_bos_tokens_are_an_error() -> None:
+    renderer = plain("<bos> $A")
+    with pytest.raises(DataError, match="two BOS tokens"):
+        renderer.prompt("<bos>ab")
+    with pytest.raises(DataError, match="two BOS tokens"):
+        renderer.plain_text("<bos>ab")
+
+
+# ------------------------------------------------------------------------------------------------------- chat
+
+
+def test_a_chat_prompt_ends_where_the_assistant_begins() -> None:
+    renderer = chat()
+    messages = [turn("system", "be kind"), turn("user", "hi")]
+    expected = framed("system", "be kind") + framed("user", "hi") + f"{START}assistant\n"
+    assert said(renderer, renderer.prompt(messages)) == expected
+
+
+def test_a_chat_answer_is_its_text_and_the_end_of_turn() -> None:
+    renderer = chat()
+    prompt = renderer.with_tokens(Prompt("p", [turn("user", "hi")]))
+    completion = renderer.completion(prompt, [turn("assistant", "yo")])
+    assert trained(renderer, completion) == f"yo{END}"
+    assert (completion.text, completion.reward) == ("yo", 1.0)
+    whole = framed("user", "hi") + framed("assistant", "yo")
+    assert said(renderer, prompt.tokens + completion.tokens) == whole.removesuffix("\n")
+
+
+def test_only_the_assistants_tokens_of_a_conversation_are_trained() -> None:
+    renderer = chat()
+    messages = [turn("user", "hi"), turn("assistant", "yo"), turn("user", "more"), turn("assistant", "no")]
+    prompt, completion = renderer.conversation(messages)
+    between = len("\nSuser\nmoreE\nSassistant\n")  # S and E: one token each
+    assert trained(renderer, completion) == f"yo{END}" + "~" * between + f"no{END}"
+    assert completion.length == len("yo") + len("no") + 2
+    whole = "".join(framed(m["role"], m["content"]) for m in messages)
+    assert said(renderer, prompt.tokens + completion.tokens) == whole.removesuffix("\n")
+    assert prompt.messages == messages[:1]
+    assert completion.text == "no"
+
+
+def test_a_conversation_keeps_what_stands_before_the_first_answer_as_its_prompt() -> None:
+    renderer = chat()
+    messages = [turn("system", "be kind"), turn("user", "hi"), turn("user", "so?"), turn("assistant", "yo")]
+    prompt, completion = renderer.conversation(messages)
+    assert prompt.messages == messages[:3]
+    assert prompt.tokens == renderer.prompt(messages[:3])
+    assert trained(renderer, completion) == f"yo{END}"
+
+
+def test_a_conversation_of_two_turns_equals_prompt_and_answer() -> None:
+    renderer = chat()
+    user, answer = turn("user", "hi"), turn("assistant", "yo")
+    prompt, completion = renderer.conversation([user, answer])
+    assert prompt.tokens == renderer.prompt([user])
+    assert completion == renderer.completion(Prompt("p", [user]), [answer])
+
+
+def test_a_tools_answer_is_not_trained() -> None:
+    renderer = chat()
+    answer = [turn("assistant", "call"), turn("tool", "42"), turn("assistant", "it is 42")]
+    completion = renderer.completion(Prompt("p", [turn("user", "hi")]), answer)
+    assert trained(renderer, completion).replace("~", "") == f"call{END}it is 42{END}"
+    assert f"{START}tool\n42{END}" in said(renderer, completion.tokens)
+
+
+def test_an_answer_that_the_user_ends_stops_at_the_last_assistant_turn() -> None:
+    renderer = chat()
+    answer = [turn("assistant", "yo"), turn("user", "thanks")]
+    completion = renderer.completion(Prompt("p", [turn("user", "hi")]), answer)
+    assert trained(renderer, completion) == f"yo{END}"
+
+
+def test_an_end_of_turn_inside_an_answer_does_not_shorten_it() -> None:
+    renderer = chat()
+    completion = renderer.completion(Prompt("p", [turn("user", "hi")]), [turn("assistant", f"a{END}b")])
+    assert trained(renderer, completion) == f"a{END}b{END}"
+
+
+def test_a_template_that_rewrites_earlier_turns_is_an_error() -> None:
+    renderer = chat(FORGETFUL)
+    one = [turn("user", "hi"), turn("assistant", "yo")]
+    assert trained(renderer, renderer.conversation(one)[1]) == f"yo{END}"
+    with pytest.raises(DataError, match="first 2 messages differently"):
+        renderer.conversation([*one, *one])
+
+
+def test_a_template_whose_answer_does_not_follow_its_generation_prompt_is_an_error() -> None:
+    renderer = chat(CHATML.replace("'<|im_start|>assistant\n' }}{% endif", "'<|im_start|>bot\n' }}{% endif"))
+    with pytest.raises(DataError, match="chat template"):
+        renderer.conversation([turn("user", "hi"), turn("assistant", "yo")])
+
+
+def test_every_answer_of_a_conversation_must_follow_its_generation_prompt() -> None:
+    later = "<|im_start|>{{ 'assistant' if messages | length == 1 else 'bot' }}\n"
+    renderer = chat(TURNS + "{% if add_generation_prompt %}" + later + "{% endif %}")
+    one = [turn("user", "hi"), turn("assistant", "yo")]
+    assert trained(renderer, renderer.conversation(one)[1]) == f"yo{END}"
+    with pytest.raises(DataError, match="first 3 messages differently"):
+        renderer.conversation([*one, *one])
+
+
+def test_an_answer_must_begin_with_the_assistant() -> None:
+    answer = [turn("user", "so?"), turn("assistant", "yo")]
+    with pytest.raises(DataError):
+        chat().completion(Prompt("p", [turn("user", "hi")]), answer)
+
+
+def test_messages_do_not_answer_a_plain_prompt() -> None:
+    with pytest.raises(DataError, match="make both the same"):
+        chat().completion(Prompt("p", "hi"), [turn("assistant", "yo")])
+
+
+def test_an_answer_without_an_assistant_is_an_error() -> None:
+    renderer = chat(TURNS)
+    with pytest.raises(DataError):
+        renderer.completion(Prompt("p", [turn("user", "hi")]), [turn("user", "more")])
+
+
+def test_what_a_template_refuses_is_a_data_error() -> None:
+    renderer = chat("{{ raise_exception('roles must alternate') }}")
+    with pytest.raises(DataError, match="roles must alternate"):
+        renderer.prompt([turn("user", "hi")])
+
+
+def test_an_answer_that_the_template_does_not_end_gets_eos() -> None:
+    renderer = chat(ENDLESS)
+    completion = renderer.conversation([turn("user", "hi"), turn("assistant", "yo")])[1]
+    assert trained(renderer, completion).startswith("yo")
+    assert trained(renderer, completion).endswith("<eos>")
