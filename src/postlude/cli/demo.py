@@ -59,7 +59,6 @@ updates: 2
 sampling: {{max_tokens: 48}}
 schedule: {{lr: 1.5e-4, decay: linear}}
 evaluate: {{every: 10, prompts: 256}}
-objective: {{advantage: {{lam: 0.2}}}}   # a milder pull towards short answers than the paper's 0.1
 """,
 }
 """The three recipes of the demo, as they are written next to its data."""

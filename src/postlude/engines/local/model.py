@@ -128,7 +128,9 @@ class LocalModel:
             self.hf.set_attn_implementation(NAME)
 
     def _own_attention(self) -> str:
-        return "sdpa" if getattr(type(self.hf), "_supports_sdpa", False) else "eager"
+        # PyTorch's fused attention has no soft cap, and some versions of transformers drop it in silence
+        capped = self.config.__dict__.get("attn_logit_softcapping") is not None
+        return "sdpa" if type(self.hf)._supports_sdpa and not capped else "eager"
 
     def without_adapter(self) -> Any:
         """Context in which the adapter is off; refuses a model that has none."""
@@ -139,10 +141,8 @@ class LocalModel:
     def choose_path(self, allow_packed: bool = True) -> None:
         """Decide between packed and padded by a probe; `reason` says why it is the padded one."""
         self.packed, self.reason = False, ""
-        if not allow_packed:
-            self.reason = "switched off"
-            return
-        self.reason = _unsupported(self.hf, self.config) or self._probe()
+        self.reason = _unsupported(self.hf, self.config) if allow_packed else "switched off"
+        self.reason = self.reason or self._probe()
         self.packed = not self.reason
         self.hf.set_attn_implementation(NAME if self.packed else self._own_attention())
 
