@@ -14,7 +14,7 @@ from rich.console import Console
 
 from postlude.cli.demo import Outcome, prepare_demo, run_demo
 
-SEEDS = (51, 52, 53, 54, 55)
+SEEDS = (61, 62, 63, 64, 65)
 TARGET = Path("docs/demo.md")
 
 HEAD = """\

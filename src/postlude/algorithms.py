@@ -298,7 +298,7 @@ _ENTRIES = (
     Algorithm(
         "drpo_value",
         "DRPO with a critic of the prompt, as in the DRPO note (another method than drpo).",
-        "specification 9.1",
+        "docs/specification.md, section 9.1",
         _clip(
             DecoupledValue(),
             TOKEN_MEAN,
