@@ -143,12 +143,20 @@ class _Block:
 
     queries: Tensor
     keys: Tensor
-    allowed: Tensor
-    """[N, 1, Q, K] bool."""
+    query_position: Tensor
+    key_position: Tensor
     plain: bool
     """Queries are the keys: plain causal attention, which needs no mask."""
-    distance: Tensor
-    """[N, 1, Q, K] position of the query minus that of the key."""
+    reach: int
+    """Longest distance between a query and a key it may see."""
+
+    def allowed(self, window: int | None) -> Tensor:
+        """[N, 1, Q, K] bool. A padded query sees everything, so that no softmax is over nothing."""
+        distance = self.query_position[:, :, None] - self.key_position[:, None, :]
+        seen = (distance >= 0) & (self.keys >= 0)[:, None, :]
+        if window is not None:
+            seen &= distance < window
+        return (seen | (self.queries < 0)[:, :, None]).unsqueeze(1)
 
 
 class Packed:
@@ -161,6 +169,7 @@ class Packed:
         spans = Spans.of(batch)
         self._rows = batch.tokens.shape[0]
         self._blocks: list[_Block] = []
+        self._masks: dict[tuple[int, int | None], Tensor] = {}
         prompts = (spans.prompt_length > 0).nonzero().squeeze(1)
         for part in _similar(spans.prompt_length[prompts], 2.0):
             g = prompts[part]
@@ -177,8 +186,32 @@ class Packed:
         self._inverse = torch.empty_like(order).scatter(0, order, torch.arange(order.shape[0], device=order.device))
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        pieces = [_attend_block(block, query, key, value, options) for block in self._blocks]
+        pieces = [self._attend(i, query, key, value, options) for i in range(len(self._blocks))]
         return torch.cat(pieces).index_select(0, self._inverse)
+
+    def _attend(self, i: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        """[rows, H, D] for the real queries of block i, in order."""
+        block = self._blocks[i]
+        q = query[block.queries.clamp(min=0)].transpose(1, 2)
+        keys = block.keys.clamp(min=0)
+        repeat = query.shape[1] // key.shape[1]
+        k, v = (x[keys].transpose(1, 2) for x in (key, value))
+        if repeat > 1:
+            k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
+        window = options.window if options.window is not None and block.reach >= options.window else None
+        if options.softcap is not None or options.sinks is not None:
+            out = _explicit(q, k, v, self._mask(i, window), options)
+        elif block.plain and window is None:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=options.scale)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, self._mask(i, window), scale=options.scale)
+        return out.transpose(1, 2)[block.queries >= 0]
+
+    def _mask(self, i: int, window: int | None) -> Tensor:
+        """The block's mask, made once for all layers that share a window."""
+        if (i, window) not in self._masks:
+            self._masks[i, window] = self._blocks[i].allowed(window)
+        return self._masks[i, window]
 
 
 def _similar(length: Tensor, waste: float, other: Tensor | None = None) -> list[Tensor]:
@@ -197,29 +230,9 @@ def _similar(length: Tensor, waste: float, other: Tensor | None = None) -> list[
 
 
 def _block(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> _Block:
-    distance = (position[queries.clamp(min=0)][:, :, None] - position[keys.clamp(min=0)][:, None, :]).unsqueeze(1)
-    allowed = (distance >= 0) & (keys >= 0)[:, None, None, :]
-    # a padded query attends to something, so that no softmax is over nothing
-    return _Block(queries, keys, allowed | (queries < 0)[:, None, :, None], plain, distance)
-
-
-def _attend_block(block: _Block, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-    """[rows, H, D] for the block's real queries, in order."""
-    q = query[block.queries.clamp(min=0)].transpose(1, 2)
-    keys = block.keys.clamp(min=0)
-    repeat = query.shape[1] // key.shape[1]
-    k, v = (x[keys].transpose(1, 2) for x in (key, value))
-    if repeat > 1:
-        k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
-    mask, plain = block.allowed, block.plain
-    if options.window is not None and int(block.distance.max()) >= options.window:
-        plain = False
-        mask = mask & ((block.distance < options.window) | (block.queries < 0)[:, None, :, None])
-    if options.softcap is None and options.sinks is None:
-        out = F.scaled_dot_product_attention(q, k, v, None if plain else mask, is_causal=plain, scale=options.scale)
-    else:
-        out = _explicit(q, k, v, mask, options)
-    return out.transpose(1, 2)[block.queries >= 0]
+    query_position, key_position = (position[x.clamp(min=0)] for x in (queries, keys))
+    reach = int(query_position.max()) if queries.numel() else 0
+    return _Block(queries, keys, query_position, key_position, plain, reach)
 
 
 def _explicit(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, options: Options) -> Tensor:
