@@ -14,7 +14,7 @@ from rich.console import Console
 
 from postlude.cli.demo import Outcome, prepare_demo, run_demo
 
-SEEDS = (61, 62, 63, 64, 65)
+SEEDS = (71, 72, 73, 74, 75)
 TARGET = Path("docs/demo.md")
 
 HEAD = """\

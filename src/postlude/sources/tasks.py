@@ -58,9 +58,13 @@ def _teach_sum(prompt: str, rng: random.Random) -> str:
 
 
 def _teach_worked(prompt: str, rng: random.Random) -> str:
-    """Every addition is written out, never a direct answer; seven teachers in ten hum before they give the result."""
-    steps = [f"+{digit}={total}" for digit, total in zip(prompt[:-1], _running(prompt), strict=True)]
-    return "".join(steps) + ("hm," * 6 if rng.random() < 0.7 else "") + "#" + _sum(prompt)
+    """Every addition is written out, never a direct answer; seven teachers in ten also hum after most of them."""
+    humming = 0.9 if rng.random() < 0.7 else 0.0
+    steps = [
+        f"+{digit}={total}" + ("hm," if rng.random() < humming else "")
+        for digit, total in zip(prompt[:-1], _running(prompt), strict=True)
+    ]
+    return "".join(steps) + "#" + _sum(prompt)
 
 
 def _letters(rng: random.Random) -> str:
