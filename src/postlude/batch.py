@@ -171,7 +171,7 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
             step_reward += [ends.get(t, nan) for t in range(n)]
             sequence_group.append(g)
     completions = [c for item in groups for c in item.completions]
-    margins = [float(item.prompt.columns.get("margin") or 0.0) for item in groups]
+    margins = [_margin(item.prompt.columns.get("margin")) for item in groups]
 
     def number(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=dtype)
@@ -194,6 +194,11 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
         step_reward=number(step_reward) if any(c.steps for c in completions) else None,
         rollout_logprobs=number(rollout) if any(c.logprobs is not None for c in completions) else None,
     )
+
+
+def _margin(value: Any) -> float:
+    """A column of that name may hold anything where no pair uses it."""
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def select(batch: Batch, sequences: Tensor) -> Batch:
@@ -235,23 +240,28 @@ def _renumber(index: Tensor, kept: Tensor) -> Tensor:
     return torch.where(index >= 0, new[index.clamp(min=0)], index)
 
 
-def split(batch: Batch, token_budget: int, keeps_groups: bool) -> Iterator[Batch]:
+def split(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool = True) -> Iterator[Batch]:
     """Cut an update into micro-batches of at most `token_budget` tokens (a single larger piece stays whole).
+
+    An engine that repeats the prompt for every answer and pads counts without `shares_prompts`.
 
     Completions of one group stay together as far as the budget allows, so that they share their prompt;
     with `keeps_groups` a group is never cut.
     """
-    if batch.tokens.shape[0] <= token_budget:
+    if shares_prompts and batch.tokens.shape[0] <= token_budget:
         yield batch
         return
-    for part in _parts(batch, token_budget, keeps_groups):
+    for part in _parts(batch, token_budget, keeps_groups, shares_prompts):
         yield select(batch, torch.tensor(part, device=batch.tokens.device))
 
 
-def _parts(batch: Batch, token_budget: int, keeps_groups: bool) -> Iterator[list[int]]:
+def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool) -> Iterator[list[int]]:
     shared = batch.sequence < 0
     prompt_size = torch.bincount(batch.group[shared], minlength=batch.groups).tolist()
     size = torch.bincount(batch.sequence[~shared], minlength=batch.sequences).tolist()
+    if not shares_prompts:
+        longest = max((prompt_size[g] + n for g, n in zip(batch.sequence_group.tolist(), size, strict=True)), default=0)
+        size, prompt_size = [longest] * len(size), [0] * len(prompt_size)
     part: list[int] = []
     used, last_group = 0, -1
     for unit in _units(batch, keeps_groups):

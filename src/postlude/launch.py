@@ -25,10 +25,21 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.method)
     run = Run.open(folder, resume)
     run.listeners += listeners
+    try:
+        _run(run, prepared, document, resume)
+    finally:
+        run.close()
+    return run
+
+
+def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None:
+    recipe = prepared.recipe
     restored = run.restore() if resume else None
+    if resume and restored is None:
+        run.tell({"kind": "note", "step": 0, "text": "no checkpoint was written yet: starting from the beginning"})
     if resume and run.step >= recipe.steps:
         run.tell({"kind": "finished", "step": run.step, "steps": recipe.steps})
-        return run
+        return
     run.tell({"kind": "phase", "phase": "load", "step": run.step})
     engine = build_engine(prepared, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda p: run.tell({"kind": "phase", "phase": p, "step": run.step}))
@@ -41,7 +52,6 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     _watch_sampler(run, engine)
     with _interruptible(run):
         asyncio.run(train(run, engine, streams, _plan(prepared, engine, run)))
-    return run
 
 
 def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, Any], resumed: bool) -> None:

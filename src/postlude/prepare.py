@@ -77,7 +77,11 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     if recipe.data.path:
         attempt(lambda: _read_train(prepared, rows.read(recipe.data.path, recipe.data.split)))
     if recipe.data.eval:
-        held_out = attempt(lambda: _read_prompts(prepared, rows.read(recipe.data.eval or "", recipe.data.split)))
+        held_out = attempt(
+            lambda: _read_prompts(
+                prepared, rows.read(recipe.data.eval or "", recipe.data.eval_split or recipe.data.split)
+            )
+        )
         prepared.held_out = held_out or []
     if prepared.rewards is not None:
         for found in (prepared.prompts, prepared.held_out):
@@ -94,7 +98,7 @@ def _read_train(prepared: Prepared, table: rows.Table) -> None:
     if prepared.renderer is None:
         rows.detect(table)
         return
-    prepared.items = rows.groups(table, prepared.renderer, prepared.facts.context)
+    prepared.items = rows.groups(table, prepared.renderer, prepared.facts.context, prepared.facts.vocabulary)
     _settle(prepared, table)
 
 
@@ -175,9 +179,12 @@ def _shared(prepared: Prepared) -> list[str]:
 
 def build_engine(prepared: Prepared, weights: str | None = None, reference: bool | None = None) -> Engine:
     """The local engine with the recipe's model. `weights`: a checkpoint to continue from."""
+    import torch
+
     from postlude.engines.local.engine import LocalEngine
 
     recipe = prepared.recipe
+    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     needed = "reference" in recipe.objective.needs if reference is None else reference
     return LocalEngine.start(
         recipe.model,
@@ -187,6 +194,7 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         keep_reference=needed,
         dropout=recipe.algorithm.source == "file",
         threads=recipe.threads,
+        cache_gib=recipe.cache_gib,
         checkpoint=weights,
     )
 

@@ -33,6 +33,9 @@ class DataSpec:
     eval: str | None = None
     """Held-out prompts of the same kind; none are shared with `path`."""
     split: str = "train"
+    """Of a data set."""
+    eval_split: str | None = None
+    """Of a data set given as `eval`. Default: `split`."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """`skip` goes on without bad rows; they are counted and listed in rejected.txt."""
 
@@ -116,9 +119,11 @@ class Recipe:
     evaluate: Evaluation = Evaluation()
     token_budget: int = 16384
     """Tokens per micro-batch: lower it when memory runs out; results do not change."""
-    checkpoint_every: int = 0
-    """Steps between checkpoints; 0 is only at the end (and on Ctrl-C)."""
+    checkpoint_every: int = 50
+    """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
     keep_checkpoints: int = 2
+    cache_gib: float | None = None
+    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU."""
     threads: int | None = None
     """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
     objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
@@ -142,6 +147,8 @@ class Recipe:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.cache_gib is not None and self.cache_gib <= 0:
+            raise ValueError(f"cache_gib must be positive, got {self.cache_gib:g}")
         if self.checkpoint_every < 0 or self.seed < 0:
             raise ValueError("checkpoint_every and seed must not be negative")
 
@@ -304,6 +311,9 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
 
     needs = recipe.objective.needs
     problems = []
+    missing = sorted(needs & {"values", "steps", "scores", "mismatched"}) if entry.trains else []
+    if missing:
+        problems.append(f"{at('objective')}the objective needs {', '.join(missing)}, which no run can give it yet.")
     if not entry.trains:
         why = {
             "preference": "its data are compared answers, which this version cannot read yet",

@@ -43,6 +43,8 @@ class Run:
     stop: bool = False
     """Set by Ctrl-C: finish the step, save, end."""
     _started: float = field(default_factory=time.monotonic)
+    _lock: Any = None
+    """The open lock file, held until `close` or the end of the process."""
 
     # ------------------------------------------------------------------------------------------- opening
 
@@ -72,7 +74,7 @@ class Run:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        run._lock = lock  # type: ignore[attr-defined]  # held until the process ends
+        run._lock = lock
         return run
 
     @staticmethod
@@ -197,19 +199,22 @@ class Run:
 
     def restore(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest complete checkpoint and its state; rewinds events to it. None where there is none."""
-        if not self.checkpoints:
-            self._rewind(0)
-            return None
-        newest = self.checkpoints[-1]
-        state = json.loads((newest / "trainer" / "state.json").read_text())
+        newest, state = None, {"step": 0, "seconds": 0.0, "event_bytes": 0}
+        if self.checkpoints:
+            newest = self.checkpoints[-1]
+            state = json.loads((newest / "trainer" / "state.json").read_text())
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self._rewind(int(state["event_bytes"]))
         for name in ("timings.jsonl", "eval.jsonl"):
-            _keep_steps(self.folder / name, self.step)
+            _keep_steps(self.folder / name, self.step if newest else -1)
         for path in (self.folder / "rollouts").glob("step-*.jsonl"):
             if int(path.stem.split("-")[1]) >= self.step:
                 path.unlink()
-        return newest, state
+        return (newest, state) if newest else None
+
+    def close(self) -> None:
+        """Let others write to the folder."""
+        self._lock.close()
 
     def _rewind(self, size: int) -> None:
         path = self.folder / "events.jsonl"

@@ -60,20 +60,21 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
         clock.lap("draw")
         stats = Stats()
-        batches = [_prepare(engine, s, d) for s, d in zip(streams, drawn, strict=True) if _trainable(d)]
-        progress = Progress(total=sum(b.tokens.shape[0] * s.epochs for b, s in zip(batches, streams, strict=False)))
-        for update, fresh in _updates(streams, batches, plan.seed + run.step):
+        used = [(s, _prepare(engine, s, d)) for s, d in zip(streams, drawn, strict=True) if _trainable(d)]
+        progress = Progress(total=sum(b.tokens.shape[0] * s.epochs for s, b in used))
+        for update, fresh in _updates(used, plan.seed + run.step):
             for stream, part in update:
                 live = _live(engine, part, stream.objective, fresh)
                 weighed = stream.objective.weigh(part, live)
                 stats += Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
-                for micro in split(weighed, engine.token_budget, stream.objective.keeps_groups):
+                whole = not stream.objective.splits_groups
+                for micro in split(weighed, engine.token_budget, whole, engine.shares_prompts):
                     stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
                     progress.tell(run, micro)
             stats += engine.trainer.step(plan.rate(run.step))
         engine.sync()
         clock.lap("train")
-        _report(run, streams, drawn, batches, stats, clock)
+        _report(run, drawn, [b for _, b in used], stats, clock)
         if await _after(run, engine, streams, plan):
             break
     run.checkpoint(engine.save, _state(streams), plan.keep_checkpoints)
@@ -107,29 +108,26 @@ def _prepare(engine: Engine, stream: Stream, drawn: Drawn) -> Batch:
     batch = pack(drawn.groups, temperature=stream.temperature)
     needs, objective = stream.objective.needs, stream.objective
     uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
-    if "old" in needs or (uses_ratio and stream.passes > 1):
+    corrected = objective.kind == "token" and objective.correction is not None
+    if "old" in needs or ((uses_ratio or corrected) and stream.passes > 1):
         batch = replace(batch, old_logprobs=engine.trainer.forward(batch, "policy").logprobs)
     if "reference" in needs:
         batch = replace(batch, ref_logprobs=engine.trainer.forward(batch, "reference").logprobs)
     return objective.advantages(batch)
 
 
-def _updates(
-    streams: list[Stream], batches: list[Batch], seed: int
-) -> Iterator[tuple[list[tuple[Stream, Batch]], bool]]:
+def _updates(used: list[tuple[Stream, Batch]], seed: int) -> Iterator[tuple[list[tuple[Stream, Batch]], bool]]:
     """(parts that share an optimiser step, whether the weights are still those of the draw)."""
-    if not batches:
+    if not used:
         return
     generator = torch.Generator().manual_seed(seed)
-    lead = streams[0]
+    torch.manual_seed(seed)  # dropout, where a method keeps it
+    lead = used[0][0]
     fresh = True
     for _ in range(lead.epochs):
-        cut = [
-            minibatches(b, lead.updates, s.objective.keeps_groups, generator)
-            for s, b in zip(streams, batches, strict=True)
-        ]
+        cut = [minibatches(b, lead.updates, s.objective.keeps_groups, generator) for s, b in used]
         for parts in zip(*cut, strict=True):
-            yield list(zip(streams, parts, strict=True)), fresh
+            yield [(s, part) for (s, _), part in zip(used, parts, strict=True)], fresh
             fresh = False
 
 
@@ -155,9 +153,7 @@ class Clock:
         self._last = now
 
 
-def _report(
-    run: Run, streams: list[Stream], drawn: list[Drawn], batches: list[Batch], stats: Stats, clock: Clock
-) -> None:
+def _report(run: Run, drawn: list[Drawn], batches: list[Batch], stats: Stats, clock: Clock) -> None:
     figures: dict[str, float] = {}
     for d in drawn:
         for note in d.notes:

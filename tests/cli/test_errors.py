@@ -13,6 +13,7 @@ from postlude.errors import ConfigError, PostludeError, RewardError, RunLocked
 from postlude.launch import launch
 from postlude.prepare import check
 from postlude.recipe import resolve
+from postlude.run import Run
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_two_processes_cannot_write_to_one_run(place: Path, model_folder: Path) 
     import subprocess
     import sys
 
-    run = launch(recipe(place, model_folder, output="run"))
+    run = Run.open(launch(recipe(place, model_folder, output="run")).folder, resume=True)
     code = (
         f"from postlude.run import Run; from pathlib import Path; Run.open(Path({str(run.folder.resolve())!r}), True)"
     )

@@ -217,3 +217,54 @@ def test_a_small_cache_budget_changes_no_answer(tokenizer: Any) -> None:
     whole = answers(LocalSampler(model, tokenizer, frozenset({1})), requests(), sampling)
     cut = answers(LocalSampler(model, tokenizer, frozenset({1}), cache_bytes=30_000), requests(), sampling)
     assert [c.tokens for c in cut] == [c.tokens for c in whole]
+
+
+def test_bf16_keeps_rotary_frequencies_in_float32(tmp_path: Any) -> None:
+    """Rounded frequencies turn positions beyond a few hundred by a radian."""
+    from postlude.models.load import ModelSpec, load
+
+    build("llama").save_pretrained(tmp_path)
+    loaded = load(ModelSpec(str(tmp_path), dtype="bfloat16", device="cpu"))
+    assert loaded.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert {p.dtype for p in loaded.parameters()} == {torch.bfloat16}
+
+
+def test_half_precision_gradients_add_up_in_float32() -> None:
+    model = LocalModel(build("llama").to(torch.bfloat16).train())
+    model.choose_path()
+    trainer = LocalTrainer(model, Optimizer(), 10_000)
+    objective = ALGORITHMS["sft"].objective
+    batch = objective.weigh(objective.advantages(probe_batch(VOCABULARY)))
+    trainer.forward_backward(batch, objective)
+    once = [p.grad.clone() for p in trainer._owned if p.grad is not None]
+    for _ in range(63):
+        trainer.forward_backward(batch, objective)
+    for p, first in zip([p for p in trainer._owned if p.grad is not None], once, strict=True):
+        torch.testing.assert_close(p.grad, 64 * first, rtol=1e-5, atol=1e-7)
+
+
+def test_dropout_is_applied_in_packed_training_only() -> None:
+    net = build("gpt2")
+    net.train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    model = LocalModel(net)
+    model.choose_path()
+    assert model.packed, model.reason
+    batch = probe_batch(VOCABULARY)
+    trainer = LocalTrainer(model, Optimizer(), 10_000)
+    assert torch.equal(trainer.forward(batch, "policy").logprobs, trainer.forward(batch, "policy").logprobs)
+    with torch.no_grad(), model.running(batch) as outputs:
+        assert not torch.equal(outputs(False).logprobs, outputs(False).logprobs)
+
+
+def test_the_fall_back_ignores_a_models_own_generation_settings(tokenizer: Any) -> None:
+    model = local("gpt_neo")
+    sampler = LocalSampler(model, tokenizer, frozenset({1}))
+    plain = answers(sampler, requests(), Sampling(max_tokens=12))
+    model.hf.generation_config.repetition_penalty = 5.0
+    model.net.gradient_checkpointing_enable({"use_reentrant": False})
+    again = answers(sampler, requests(), Sampling(max_tokens=12))
+    assert [c.tokens for c in again] == [c.tokens for c in plain]
+    assert model.hf.generation_config.repetition_penalty == 5.0

@@ -127,7 +127,7 @@ def test_micro_batches_add_up(name: str, groups: list[Group], budget: int) -> No
     loss, grads = gradient(name, weighed, live)
     total, summed = 0.0, {k: torch.zeros_like(v) for k, v in grads.items()}
     numbered = replace(weighed, rows=torch.arange(batch.tokens.shape[0]))
-    for micro in split(numbered, budget, objective_of(name).keeps_groups):
+    for micro in split(numbered, budget, not objective_of(name).splits_groups):
         part, part_grads = gradient(name, micro, {k: v[micro.rows] for k, v in live.items()})
         total += part
         for key, grad in part_grads.items():

@@ -103,6 +103,11 @@ class Engine(Protocol):
     version: int
     """How many times the policy was published."""
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether a group's prompt is computed once, however many answers it has."""
+        ...
+
     def save(self, folder: Path) -> None:
         """A checkpoint folder that any Hugging Face tool can open: weights and tokenizer, `trainer/` inside."""
         ...

@@ -37,7 +37,7 @@ class ModelSpec:
     lora: Lora | None = None
     """Train an adapter instead of all weights."""
     reference: Literal["start", "none"] = "start"
-    """Keep the starting weights where the method compares with them; `none` saves the memory."""
+    """`none` promises that no copy of the starting weights is kept; methods that compare with them then refuse."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     packed: bool = True
@@ -155,7 +155,7 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
         ids.add(tokenizer.eos_token_id)
     try:
         with quiet():
-            more = GenerationConfig.from_pretrained(path).eos_token_id
+            more = GenerationConfig.from_pretrained(_base_path(path)).eos_token_id
     except OSError:
         more = config.get_text_config().__dict__.get("eos_token_id")
     if tokenizer.eos_token_id is not None and more is not None:
@@ -187,7 +187,8 @@ def load(spec: ModelSpec, adapter_from: str | None = None) -> Any:
                 net = _merged(net, spec.path)
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
-    net = net.to(dtype)
+    for p in net.parameters():  # not the buffers: rotary frequencies must stay in float32
+        p.data = p.data.to(dtype)
     if spec.lora:
         net = _with_adapter(net, spec.lora, adapter_from)
     if spec.gradient_checkpointing:

@@ -215,6 +215,11 @@ class ContrastObjective:
         return True
 
     @property
+    def splits_groups(self) -> bool:
+        """A pair needs both of its scores in one micro-batch."""
+        return False
+
+    @property
     def live(self) -> frozenset[str]:
         """KTO's reference point is measured on the current policy."""
         return frozenset({"policy"} if isinstance(self.link, KTO) else ())

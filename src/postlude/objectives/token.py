@@ -47,6 +47,8 @@ class TokenObjective:
             raise ValueError(f'surrogate {self.surrogate.kind} needs a ratio; set ratio to "token"')
         if not uses_ratio and self.ratio != "none":
             raise ValueError(f'surrogate logprob uses no ratio; set ratio to "none", not "{self.ratio}"')
+        if self.kl and self.hinge:
+            raise ValueError("kl and hinge both hold the policy back; set one of them to null")
         if self.entropy < 0:
             raise ValueError(f"entropy must not be negative, got {self.entropy:g}")
 
@@ -59,6 +61,11 @@ class TokenObjective:
     def keeps_groups(self) -> bool:
         """Whether an update must hold whole groups."""
         return self.decoupled is not None
+
+    @property
+    def splits_groups(self) -> bool:
+        """Whether a micro-batch may hold a part of a group: weights are set by then, and the loss is a sum."""
+        return True
 
     @property
     def live(self) -> frozenset[str]:

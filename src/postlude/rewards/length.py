@@ -37,7 +37,7 @@ def rloo_length_rewards(correct: Sequence[bool], lengths: Sequence[int], alpha: 
 
 def alp_rewards(correct: Sequence[bool], lengths: Sequence[int], beta: float, unit: float = 1.0) -> list[float]:
     """1[correct] - beta length/unit max(solve rate, 1/K): easy prompts pay more for length (2506.05256)."""
-    k = len(correct)
+    k = max(len(correct), 1)
     price = beta * max(sum(correct) / k, 1 / k) / unit
     return [float(c) - price * n for c, n in zip(correct, lengths, strict=True)]
 

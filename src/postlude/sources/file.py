@@ -303,7 +303,7 @@ def _prompt_problem(row: Row, messages: Any) -> str | None:
 # ------------------------------------------------------------------------------------------------ written answers
 
 
-def groups(table: Table, renderer: Renderer, max_tokens: int | None) -> list[Group]:
+def groups(table: Table, renderer: Renderer, max_tokens: int | None, vocabulary: int | None = None) -> list[Group]:
     """Every usable row as a group of one written answer; problems go to the table."""
     form = detect(table)
     if form == "prompt":
@@ -315,7 +315,7 @@ def groups(table: Table, renderer: Renderer, max_tokens: int | None) -> list[Gro
         if problem is None:
             try:
                 group = _group(row.values, form, renderer)
-                problem = _too_long_answer(group, max_tokens)
+                problem = _unusable(group, max_tokens, vocabulary)
             except DataError as error:
                 problem = str(error)
         if problem is not None:
@@ -327,11 +327,14 @@ def groups(table: Table, renderer: Renderer, max_tokens: int | None) -> list[Gro
     return result
 
 
-def _too_long_answer(group: Group, max_tokens: int | None) -> str | None:
+def _unusable(group: Group, max_tokens: int | None, vocabulary: int | None) -> str | None:
     """A training row is used whole or not at all; one without a trained token teaches nothing."""
     completion = group.completions[0]
     if not any(completion.actions):
         return "no token of the assistant to train on"
+    highest = max((*group.prompt.tokens, *completion.tokens))
+    if vocabulary is not None and highest >= vocabulary:
+        return f"token id {highest} is beyond the model's vocabulary of {vocabulary}"
     total = len(group.prompt.tokens) + len(completion.tokens)
     if max_tokens is not None and total > max_tokens:
         return f"{total} tokens, the context holds {max_tokens}"

@@ -40,6 +40,7 @@ class Options:
     """Sliding window in positions: a query sees keys less than this far back."""
     softcap: float | None = None
     """Scores become cap tanh(score/cap) (Gemma 2)."""
+    dropout: float = 0.0
     sinks: Tensor | None = None
     """[H] logits of a key that takes part in the softmax and has no value (gpt-oss)."""
 
@@ -80,13 +81,13 @@ def attention(
 ) -> tuple[Tensor, None]:
     """The function transformers calls. Refuses every argument it does not know rather than ignore it."""
     unknown = sorted(k for k, v in others.items() if v is not None and v is not False and k not in _HARMLESS)
-    if unknown or attention_mask is not None or dropout:
-        seen = unknown or ["attention_mask" if attention_mask is not None else "dropout"]
+    if unknown or attention_mask is not None:
+        seen = unknown or ["attention_mask"]
         raise EngineError(f"packed attention does not know how to honour {', '.join(seen)} of {type(module).__name__}")
     if not _active:
         raise EngineError("packed attention was called outside of a layout")
     scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
-    options = Options(scale, sliding_window, softcap, s_aux)
+    options = Options(scale, sliding_window, softcap, dropout, s_aux)
     layer: Any = module.layer_idx
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     out = _active[-1].attend(layer, q, k, v, options)
@@ -202,9 +203,10 @@ class Packed:
         if options.softcap is not None or options.sinks is not None:
             out = _explicit(q, k, v, self._mask(i, window), options)
         elif block.plain and window is None:
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=options.scale)
+            out = F.scaled_dot_product_attention(q, k, v, None, options.dropout, True, scale=options.scale)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, self._mask(i, window), scale=options.scale)
+            mask = self._mask(i, window)
+            out = F.scaled_dot_product_attention(q, k, v, mask, options.dropout, scale=options.scale)
         return out.transpose(1, 2)[block.queries >= 0]
 
     def _mask(self, i: int, window: int | None) -> Tensor:
@@ -239,7 +241,7 @@ def _explicit(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, options: Options
     """Attention with a soft cap or sinks, which the fused kernels do not offer."""
     scores = cap((q @ k.transpose(-1, -2)).float() * options.scale, options.softcap)
     scores = scores.masked_fill(~allowed, -float("inf"))
-    return (softmax_with_sinks(scores, options.sinks).to(v.dtype)) @ v
+    return F.dropout(softmax_with_sinks(scores, options.sinks), options.dropout).to(v.dtype) @ v
 
 
 def cap(scores: Tensor, softcap: float | None) -> Tensor:
@@ -275,6 +277,15 @@ class PromptCache(Packed):
         self.values[layer] = value[rows].transpose(1, 2).contiguous()
         return super().attend(layer, query, key, value, options)
 
+    def keep(self, groups: Tensor) -> None:
+        """Only these prompts (ascending) are still needed."""
+        if groups.shape[0] == self.length.shape[0]:
+            return
+        self.length = self.length[groups]
+        for cache in (self.keys, self.values):
+            for layer, x in cache.items():
+                cache[layer] = x.index_select(0, groups)
+
 
 class Decode:
     """One new token per sequence: the prompt's part is one dense product per group, the own part a preallocated cache.
@@ -291,18 +302,18 @@ class Decode:
 
     def _adopt(self, owner: Tensor) -> None:
         """`owner` [S]: the group of each sequence, ascending. Builds the table that views queries by group."""
+        groups, owner, count = torch.unique_consecutive(owner, return_inverse=True, return_counts=True)
+        self._prompts.keep(groups)
         self.owner = owner
-        groups, count = torch.unique_consecutive(owner, return_counts=True)
-        self._groups = groups
         start = torch.cumsum(count, 0) - count
         table = ranges(start, count)
         self._table = table.clamp(min=0)
         within = torch.arange(owner.shape[0], device=owner.device) - start.repeat_interleave(count)
         self._back = (
-            torch.arange(groups.shape[0], device=owner.device).repeat_interleave(count) * table.shape[1] + within
+            torch.arange(count.shape[0], device=owner.device).repeat_interleave(count) * table.shape[1] + within
         )
         length = self._prompts.length[owner]
-        widest = int(self._prompts.length[groups].max()) if groups.numel() else 0
+        widest = int(self._prompts.length.max()) if count.numel() else 0
         self._widest = widest
         column = torch.arange(widest, device=owner.device)
         self._padding = None if bool((length == widest).all()) else column[None, :] >= length[:, None]
@@ -359,11 +370,11 @@ class Decode:
         return rows.reshape(g * n, like.shape[1], like.shape[2], x.shape[-1])[self._back]
 
     def _prompt_scores(self, layer: int, q: Tensor) -> Tensor:
-        keys = self._prompts.keys[layer][self._groups, :, : self._widest]
+        keys = self._prompts.keys[layer][:, :, : self._widest]
         return self._by_sequence(self._by_group(q) @ keys.transpose(-1, -2), q)
 
     def _prompt_values(self, layer: int, weights: Tensor) -> Tensor:
-        values = self._prompts.values[layer][self._groups, :, : self._widest]
+        values = self._prompts.values[layer][:, :, : self._widest]
         return self._by_sequence(self._by_group(weights) @ values, weights)
 
     def _blocked(self, window: int | None, own: int) -> Tensor | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt, Stop
@@ -52,9 +54,9 @@ class LocalSampler:
         progress = Progress(total=len(requests))
         run = self._decode if self.fast else self._generate
         for part in self._batches(requests, sampling):
-            for index, trace in run(requests, part, sampling, progress):
-                progress.finished += 1
-                yield index, self._completion(trace)
+            with self.model.evaluating():
+                for index, trace in run(requests, part, sampling, progress):
+                    yield index, self._completion(trace)
 
     def _completion(self, trace: _Trace) -> Completion:
         assert trace.stop is not None
@@ -116,6 +118,7 @@ class LocalSampler:
                     trace.stop = self._stopped(trace, sampling)
                     if trace.stop is not None:
                         ended[row] = True
+                        progress.finished += 1
                         yield part[alive[row]], trace
             progress.tokens += int((~ended).sum())
             if self.on_progress and t % 16 == 0:
@@ -170,7 +173,7 @@ class LocalSampler:
         ids = torch.tensor([[filler] * (longest - len(p)) + list(p) for p in prompts], device=device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
         drawer = _Drawer(self, [requests[i].seed for i in part], sampling, progress, filler)
-        with self.model.plain():
+        with self.model.plain(), _own_settings(self.model.hf):
             self.model.hf.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -183,6 +186,17 @@ class LocalSampler:
                 stopping_criteria=[drawer.finished],
             )
         yield from zip(part, drawer.traces, strict=True)
+
+
+@contextmanager
+def _own_settings(hf: Any) -> Iterator[None]:
+    """Set the model's generation settings aside: a repetition penalty would change what is sampled."""
+    before = hf.generation_config
+    hf.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        hf.generation_config = before
 
 
 class _Drawer:

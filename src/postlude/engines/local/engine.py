@@ -15,6 +15,17 @@ SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
 
 
+def _cache_bytes(gib: float | None, device: Any) -> int:
+    """Room for keys and values: what was asked for, else 40 % of a GPU's memory or 2 GiB."""
+    import torch
+
+    if gib is not None:
+        return int(gib * 2**30)
+    if device.type == "cuda":
+        return int(0.4 * torch.cuda.get_device_properties(device).total_memory)
+    return 2 << 30
+
+
 @dataclass
 class LocalEngine:
     """A `LocalSampler` and a `LocalTrainer` over the same weights: publishing them costs nothing."""
@@ -35,6 +46,7 @@ class LocalEngine:
         keep_reference: bool,
         dropout: bool = False,
         threads: int | None = None,
+        cache_gib: float | None = None,
         checkpoint: str | None = None,
     ) -> LocalEngine:
         """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
@@ -54,7 +66,12 @@ class LocalEngine:
         trainer = LocalTrainer(model, optimizer, token_budget, keep_reference)
         if checkpoint:
             trainer.load_weights(checkpoint)
-        return cls(model, LocalSampler(model, facts.tokenizer, facts.stop_ids), trainer, token_budget)
+        sampler = LocalSampler(model, facts.tokenizer, facts.stop_ids, _cache_bytes(cache_gib, model.device))
+        return cls(model, sampler, trainer, token_budget)
+
+    @property
+    def shares_prompts(self) -> bool:
+        return self.model.packed
 
     def save(self, folder: Path) -> None:
         """A checkpoint: weights, tokenizer, and the optimiser in `trainer/`."""

@@ -99,8 +99,8 @@ class LocalTrainer:
         logprobs = torch.zeros(batch.tokens.shape[0], dtype=width, device=model.device)
         entropy = torch.zeros_like(logprobs)
         numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
-        with context:
-            for part in split(numbered, self.token_budget, keeps_groups=False):
+        with context, model.evaluating():
+            for part in split(numbered, self.token_budget, keeps_groups=False, shares_prompts=model.packed):
                 micro = part.to(model.device)
                 with model.running(micro) as outputs:
                     result = outputs(False)
@@ -117,16 +117,24 @@ class LocalTrainer:
             if not torch.isfinite(loss.total):
                 raise TrainingError(_not_finite(micro, float(loss.total)))
             (coef * loss.total).backward()
+        self._collect()
         return Stats.of(loss)
+
+    @torch.no_grad()
+    def _collect(self) -> None:
+        """Add half-precision gradients up in float32, where there is a master copy."""
+        if self._master is None:
+            return
+        for master, p in zip(self._owned, self._params, strict=True):
+            if p.grad is not None:
+                master.grad = p.grad.float() if master.grad is None else master.grad.add_(p.grad)
+                p.grad = None
 
     # ----------------------------------------------------------------------------------------------- step
 
     @torch.no_grad()
     def step(self, lr: float) -> Stats:
         """Clip, update, forget the gradient. A non-finite gradient is skipped; three in a row stop the run."""
-        if self._master is not None:
-            for master, p in zip(self._owned, self._params, strict=True):
-                master.grad = None if p.grad is None else p.grad.float()
         norm = _grad_norm(self._owned)
         finite = math.isfinite(norm)
         if finite:
@@ -215,7 +223,7 @@ class LocalTrainer:
             found = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
             found.pop("master", None)
             if found:
-                self._optimizer.state[p] = {**found, "step": torch.tensor(notes["steps"][name])}
+                self._optimizer.state[p] = {**found, "step": torch.tensor(notes["steps"][name], device=p.device)}
         self._copy_master()
 
     def parameters(self) -> tuple[int, int]:
