@@ -127,9 +127,11 @@ def override(document: Document, assignments: Iterable[str]) -> None:
 
 
 def _set(document: Document, path: str, value: Any) -> None:
+    shorthand = {"model": "path", "data": "path"}
+    if path in shorthand and isinstance(document.values.get(path), dict) and not isinstance(value, dict):
+        path = f"{path}.{shorthand[path]}"  # `data=X` leaves data.eval alone
     *parents, last = path.split(".")
     place: Any = document.values
-    shorthand = {"model": "path", "data": "path", "method": "name"}
     for i, name in enumerate(parents):
         inner = place.get(name) if isinstance(place, dict) else None
         if isinstance(inner, str) and i == 0 and name in shorthand:
@@ -213,7 +215,7 @@ def _sentence(error: Any, schema: Any, document: Document) -> str:
         return f"{start}{path!r} is missing."
     shown = json.dumps(seen, default=str)[:60]
     if kind == "value_error":
-        return f"{start}{path}: {str(error['msg']).removeprefix('Value error, ')}."
+        return f"{start}{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
     if kind == "union_tag_invalid":
         allowed = error["ctx"]["expected_tags"].replace("'", "")
         tag = error["ctx"]["tag"]

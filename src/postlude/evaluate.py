@@ -61,6 +61,7 @@ def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
         "truncated_frac": sum(c.truncated for c in completions) / len(completions),
         "answers": float(len(completions)),
         "unscored": float(len(completions) - len(rewards)),
+        "undecided": float(sum(c.correct is None for c in completions)),
     }
     if rewards:
         result["reward"] = sum(rewards) / len(rewards)

@@ -10,10 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from postlude.config import Document
+import yaml
+
+from postlude.config import Document, flat
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report, greedy_and_sampled
 from postlude.prepare import Prepared, build_engine, build_streams, check
+from postlude.recipe import Recipe
 from postlude.run import Listener, Run
 from postlude.train import Plan, train
 
@@ -56,6 +59,8 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
 
 def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, Any], resumed: bool) -> None:
     recipe = prepared.recipe
+    if resumed:
+        _note_changes(run, recipe)
     run.write_config(_plain(asdict(recipe)), prepared.rejected)
     if not resumed:
         data = {"data": recipe.data.path, "eval": recipe.data.eval}
@@ -84,6 +89,16 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             "lr": recipe.schedule.lr,
         }
     )
+
+
+def _note_changes(run: Run, recipe: Recipe) -> None:
+    """Say which settings differ from those the run was started with."""
+    old = dict(flat(yaml.safe_load((run.folder / "config.yaml").read_text())))
+    new = dict(flat(_plain(asdict(recipe))))
+    changed = [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    changed = [c for c in changed if not c.startswith("output ")]
+    if changed:
+        run.emit("note", text=f"resumed with other settings from step {run.step} on: {'; '.join(changed)}")
 
 
 def _plain(value: Any) -> Any:

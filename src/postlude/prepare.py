@@ -105,6 +105,12 @@ def _read_train(prepared: Prepared, table: rows.Table) -> None:
 def _read_prompts(prepared: Prepared, table: rows.Table) -> list[Prompt]:
     found = rows.prompts(table)
     if prepared.renderer is not None:
+        context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
+        if context is not None and answer >= context:
+            raise DataError(
+                f"sampling.max_tokens is {answer}, so prompt and answer exceed the model's context of {context}. "
+                "Lower it."
+            )
         _need_template(prepared, found, table.path)
         found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
     _settle(prepared, table, len(found))

@@ -147,6 +147,8 @@ class Recipe:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
         if self.cache_gib is not None and self.cache_gib <= 0:
             raise ValueError(f"cache_gib must be positive, got {self.cache_gib:g}")
         if self.checkpoint_every < 0 or self.seed < 0:
@@ -260,6 +262,9 @@ def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("model", "data"):
         if isinstance(result.get(key), str):
             result[key] = {"path": result[key]}
+    sampling = result.get("sampling")
+    if isinstance(sampling, dict) and isinstance(sampling.get("stop"), str):
+        result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
     reward = result.get("reward")
     if isinstance(reward, str | dict):
         reward = [reward]
@@ -339,6 +344,11 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
         problems.append(
             f"{at('reward')}{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
             "data.eval is not set."
+        )
+    if entry.source == "file" and recipe.data.eval and not recipe.reward:
+        problems.append(
+            f"{at('data.eval')}data.eval is not used by {entry.name} without a reward: held-out answers are sampled "
+            "and scored. Give one, or leave data.eval out."
         )
     if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
         problems.append(

@@ -51,7 +51,8 @@ class Run:
     @classmethod
     def open(cls, folder: Path, resume: bool) -> Run:
         """Create the folder, or take it up again; refuses one that another process writes to."""
-        used = (folder / "events.jsonl").exists()
+        # a run that failed before its first step finished does not block its name
+        used = (folder / "timings.jsonl").exists() or any(folder.glob("checkpoints/step-*"))
         if resume and not used:
             raise ConfigError(f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.")
         if used and not resume:
@@ -71,6 +72,8 @@ class Run:
             raise RunLocked(
                 f"{str(folder)!r} is being written to by another process (see {folder / 'lock'})."
             ) from error
+        if not used:
+            (folder / "events.jsonl").unlink(missing_ok=True)
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()

@@ -216,3 +216,28 @@ def test_the_command_line_prints_no_traceback(place: Path) -> None:
 
 def test_every_error_names_an_exit_code() -> None:
     assert PostludeError.exit_code == 2
+
+
+def test_a_short_form_leaves_the_other_keys_of_its_mapping_alone(place: Path, model_folder: Path) -> None:
+    document = recipe(place, model_folder, **{"data.eval": "held.jsonl", "model.lora.rank": 4})
+    config.override(document, ["data=other.jsonl", "model=elsewhere"])
+    found = resolve(document)
+    assert (found.data.path, found.data.eval) == ("other.jsonl", "held.jsonl")
+    assert found.model.path == "elsewhere" and found.model.lora and found.model.lora.rank == 4
+
+
+def test_a_run_that_failed_at_once_does_not_block_its_name(place: Path, model_folder: Path) -> None:
+    use = reward_file(place, "def fn(completions):\n    raise SystemExit(3)\n")
+    with pytest.raises(RewardError, match="raised SystemExit"):
+        launch(recipe(place, model_folder, reward=use, output="again"))
+    assert launch(recipe(place, model_folder, output="again")).step == 1
+
+
+def test_a_mistyped_method_or_missing_run_is_named(place: Path) -> None:
+    from postlude.cli.train import document_of
+
+    with pytest.raises(ConfigError, match="Did you mean the method 'grpo'"):
+        document_of(Path("grpoo"), [])
+    (place / "empty").mkdir()
+    with pytest.raises(ConfigError, match="not of a run"):
+        document_of(Path("empty"), [])

@@ -295,3 +295,20 @@ def test_a_step_whose_answers_nothing_could_score_trains_nothing(world: Path) ->
     assert "every reward abstained" in figures(done, "note")[0]["text"]
     for key, value in weights(world / "sft").items():
         assert torch.equal(value, weights(done.folder)[key])
+
+
+def test_an_adapter_folder_can_be_trained_on_and_is_merged_first(world: Path) -> None:
+    from postlude.errors import ConfigError
+
+    spec = {"path": str(world / "sft/model"), "lora": {"rank": 4}}
+    first = run(world, "grpo", "sft/model", output="adapter", steps=2, model=spec)
+    saved = json.loads((first.folder / "model" / "adapter_config.json").read_text())
+    assert Path(saved["base_model_name_or_path"]).is_absolute()
+    again = run(world, "grpo", "adapter/model", output="on-adapter", steps=2)
+    assert (again.folder / "model" / "model.safetensors").exists()
+    with pytest.raises(ConfigError, match="a new one on top is not supported"):
+        on_top = {"path": str(first.folder / "model"), "lora": {"rank": 4}}
+        run(world, "grpo", "adapter/model", output="no", steps=1, model=on_top)
+    resumed = run(world, "grpo", "sft/model", output="adapter", steps=3, model=spec, resume=True)
+    assert resumed.step == 3
+    assert "resumed with other settings" in figures(resumed, "note")[0]["text"]

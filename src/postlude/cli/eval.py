@@ -26,13 +26,15 @@ def evaluate(
         str | None,
         typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}'."),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", help="Answers per prompt, for pass@k.")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.")] = 256,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt, for pass@k.")] = 1,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest answer in tokens. Default: the run's own, else 256.")
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Sample from this much probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 is all.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="A string that ends the answer.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many prompts.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
 ) -> None:
     """Measure a model on held-out prompts: accuracy with its interval, pass@k, reward, length. Saved as JSON.
@@ -47,12 +49,19 @@ def evaluate(
     from postlude.rewards.compose import Rewards, RewardSpec
     from postlude.sources import file as rows
 
-    settings = sampling_of(temperature, top_p, top_k, max_tokens, tuple(stop or ()))
-    arguments = yaml.safe_load(reward_args) if reward_args else {}
+    settings = sampling_of(model, temperature, top_p, top_k, max_tokens, stop)
+    try:
+        arguments = yaml.safe_load(reward_args) if reward_args else {}
+    except yaml.YAMLError:
+        arguments = None
     if not isinstance(arguments, dict):
         raise ConfigError(f"--reward-args must be a mapping such as '{{after: \"#\"}}', found {reward_args!r}.")
     specs = [RewardSpec(r, args=arguments if i == 0 else {}) for i, r in enumerate(reward)]
     rewards = Rewards.of(specs)
+    own = Path(model).expanduser()
+    target = out or (own / "eval.json" if (own / "config.yaml").exists() else Path(f"eval-{own.name}.json"))
+    if not target.parent.is_dir():
+        raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
     table = rows.read(data)
     problems = rewards.missing_columns(
         table.columns | {"answer"} if set(rows.ANSWERS) & table.columns else table.columns
@@ -64,7 +73,6 @@ def evaluate(
     opened.check_lengths(prompts, settings)
     report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
     figures = {name.removeprefix("eval/"): value for name, value in report.figures.items()}
-    target = out or Path("eval.json")
     about = {"model": opened.path, "data": data, "prompts": len(prompts), "answers_per_prompt": count}
     result = {**about, "temperature": temperature, "figures": figures, "answers": _answers(report)}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from postlude.data import Prompt
 from postlude.engines.protocol import Sampler, Sampling
@@ -32,6 +36,9 @@ class Opened:
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
         """Prompts that leave no room for an answer are an error."""
+        empty = [p for p in prompts if not p.tokens]
+        if empty:
+            raise DataError("a prompt without any token cannot be answered; give some text.")
         context = self.facts.context
         if context is None:
             return
@@ -43,12 +50,21 @@ class Opened:
             )
 
 
-def sampling_of(temperature: float, top_p: float, top_k: int, max_tokens: int, stop: tuple[str, ...]) -> Sampling:
-    """Sampling settings from the command line; a wrong one is a ConfigError."""
+def sampling_of(
+    path: str, temperature: float, top_p: float, top_k: int, max_tokens: int | None, stop: Sequence[str] | None
+) -> Sampling:
+    """Sampling settings from the command line; length and stop strings of a run folder are its own where not given."""
+    own: dict[str, Any] = {}
+    recipe = Path(path).expanduser() / "config.yaml"
+    if recipe.exists():
+        own = yaml.safe_load(recipe.read_text()).get("sampling") or {}
+    length = max_tokens if max_tokens is not None else own.get("max_tokens", 256)
+    ends = tuple(stop) if stop else tuple(own.get("stop") or ())
     try:
-        return Sampling(temperature, top_p, top_k, max_tokens, stop)
+        return Sampling(temperature, top_p, top_k, length, ends)
     except ValueError as error:
-        raise ConfigError(f"--{error}") from error
+        name, _, rest = str(error).partition(" ")
+        raise ConfigError(f"--{name.replace('_', '-')} {rest}") from error
 
 
 def open_sampler(path: str, sampling: Sampling) -> Opened:

@@ -21,8 +21,10 @@ def sample(
         list[str] | None, typer.Option("--prompt", "-p", help="A prompt; can be given several times.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="A file of prompts instead (JSONL).")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", help="Answers per prompt.")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.")] = 256,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt.")] = 1,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest answer in tokens. Default: the run's own, else 256.")
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Sample from this much probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 is all.")] = 0,
@@ -34,7 +36,7 @@ def sample(
         typer.Option(help="Send --prompt as a user message (default: where there is a template)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same answers.")] = 0,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many prompts of --data.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts of --data.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per answer.")] = False,
 ) -> None:
     """Let a model answer prompts.
@@ -48,7 +50,7 @@ def sample(
 
     if bool(prompt) == bool(data):
         raise ConfigError("give either --prompt (once or more) or --data FILE.")
-    settings = sampling_of(temperature, top_p, top_k, max_tokens, tuple(stop or ()))
+    settings = sampling_of(model, temperature, top_p, top_k, max_tokens, stop)
     opened = open_sampler(model, settings)
     if data:
         prompts = opened.prompts(rows.read(data), limit)
@@ -69,7 +71,7 @@ def _print(group: Group, completion: Completion, as_json: bool) -> None:
         print(json.dumps({**row, "stop": completion.stop, "tokens": completion.length}))
         return
     console = Console()
-    console.print(f"[dim]{_safe(group.prompt.text)}[/dim]", end="", highlight=False, soft_wrap=True)
+    console.print(f"[dim]{_safe(group.prompt.text)}[/dim] ", end="", highlight=False, soft_wrap=True)
     how = f"[dim]{completion.stop}, {completion.length} tokens[/dim]"
     console.print(f"[bold]{_safe(completion.text)}[/bold]  {how}", highlight=False, soft_wrap=True)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from postlude.errors import ConfigError
 
 if TYPE_CHECKING:
     from postlude.config import Document
@@ -19,6 +22,12 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
 
     if str(recipe) in ALGORITHMS and not recipe.exists():
         document = config.Document({"method": str(recipe)}, {"method": "command line"})
+    elif not recipe.exists():
+        close = get_close_matches(str(recipe), ALGORITHMS, 1)
+        hint = f" Did you mean the method {close[0]!r}?" if close else " Methods: see `postlude methods`."
+        raise ConfigError(f"there is no recipe, run or method called {str(recipe)!r}.{hint}")
+    elif recipe.is_dir() and not (recipe / "config.yaml").exists():
+        raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.")
     else:
         document = config.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
     config.override(document, overrides)
@@ -60,5 +69,8 @@ def train(
     lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
     if any((run.folder / "rollouts").iterdir()):
         lines.append(f"answers {run.folder / 'rollouts'}")
+    if run.stop:
+        console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
+        raise typer.Exit(130)
     for line in [*lines, f"try     postlude sample {run.folder} --prompt '...'"]:
         console.print(line, highlight=False, soft_wrap=True)

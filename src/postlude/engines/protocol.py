@@ -34,6 +34,8 @@ class Sampling:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p:g}")
         if self.top_k < 0:
             raise ValueError(f"top_k must not be negative (0 is off), got {self.top_k}")
+        if "" in self.stop:
+            raise ValueError("stop must not hold an empty string")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
 

@@ -97,6 +97,12 @@ def problems_of_path(path: str) -> list[str]:
 def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     """Config and tokenizer of a model; every problem found in them at once, without loading weights."""
     problems = problems_of_path(spec.path)
+    adapter = (Path(spec.path).expanduser() / "adapter_config.json").exists()
+    if adapter and spec.lora:
+        problems.append(
+            f"model: {spec.path!r} is a LoRA adapter; a new one on top is not supported. Leave out model.lora: "
+            "the adapter is then merged and all weights are trained; or merge it with peft and save a whole model."
+        )
     if problems:
         raise ConfigError(problems)
     from transformers import AutoConfig, AutoTokenizer
@@ -201,7 +207,7 @@ def load(spec: ModelSpec, adapter_from: str | None = None) -> Any:
 def _merged(net: Any, path: str) -> Any:
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(net, path).merge_and_unload()
+    return PeftModel.from_pretrained(net, path).merge_and_unload().requires_grad_(True)
 
 
 def _with_adapter(net: Any, spec: Lora, adapter_from: str | None) -> Any:
@@ -213,4 +219,8 @@ def _with_adapter(net: Any, spec: Lora, adapter_from: str | None) -> Any:
     config = LoraConfig(
         r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"
     )
-    return get_peft_model(net, config)
+    adapted = get_peft_model(net, config)
+    place = Path(net.name_or_path)
+    if place.exists():  # a relative path would only work from this folder
+        adapted.peft_config["default"].base_model_name_or_path = str(place.resolve())
+    return adapted

@@ -90,7 +90,10 @@ class TokenObjective:
         """Fix everything that stays the same for all updates on a drawn batch."""
         batch = self._masked(batch)
         if self.decoupled:
-            return replace(batch, report=_group_report(batch))
+            right, _ = self.decoupled.classes(batch)
+            mixed = batch.by_group(right.to(batch.dtype)) > 0
+            useless = 1 - float(mixed.to(batch.dtype).mean()) if batch.groups else 0.0
+            return replace(batch, report={**_group_report(batch), "frac_zero_std_groups": useless})
         advantages = self.advantage(batch)  # type: ignore[call-arg]
         returns = self.advantage.returns(batch) if self.value else None  # type: ignore[union-attr]
         report = {**_group_report(batch), **_advantage_report(batch, advantages)}

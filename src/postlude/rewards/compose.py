@@ -214,7 +214,7 @@ class Rewards:
                 given = await given
         except RewardError:
             raise
-        except Exception as error:  # anything a user's function raises becomes one clear error
+        except (Exception, SystemExit) as error:  # anything a user's function raises becomes one clear error
             raise RewardError(_raised(reward, error)) from error
         result.values = _checked(reward, given, flat)
         return result
@@ -244,7 +244,7 @@ def _arguments(
     return {name: make() for name, make in available.items() if anything or name in named}
 
 
-def _raised(reward: Reward, error: Exception) -> str:
+def _raised(reward: Reward, error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1] if frames else None
     where = f" at {Path(last.filename).name} line {last.lineno}" if last else ""
