@@ -89,9 +89,10 @@ def demo(
     """
     console = Console()
     folder = output or _free_folder()
-    prepare_demo(folder, seed)
+    rows = prepare_demo(folder, seed)
     console.print(
-        f"A Qwen3 of 0.6 M parameters, 2,720 worked answers and 384 held-out prompts are in {folder}/",
+        f"A Qwen3 of 0.6 M parameters, {rows['sft.jsonl']} worked answers and {rows['eval.jsonl']} held-out prompts "
+        f"are in {folder}/",
         highlight=False,
     )
     outcomes = run_demo(folder, console)
@@ -101,15 +102,16 @@ def demo(
     _next(console, folder)
 
 
-def prepare_demo(folder: Path, seed: int) -> None:
-    """Write model, data and recipes."""
+def prepare_demo(folder: Path, seed: int) -> dict[str, int]:
+    """Write model, data and recipes; returns the rows of each data file."""
     from postlude.models.tiny import save_tiny_model
     from postlude.sources.tasks import TASKS, write
 
-    write(TASKS["worked"], folder, train=4000, evaluate=384, seed=seed)
+    rows = write(TASKS["worked"], folder, train=4000, evaluate=384, seed=seed)
     save_tiny_model(folder / "model", seed)
     for name, text in RECIPES.items():
         (folder / f"{name}.yaml").write_text(text.format(folder=folder, seed=seed))
+    return rows
 
 
 def run_demo(folder: Path, console: Console) -> list[Outcome]:
