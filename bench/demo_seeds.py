@@ -23,8 +23,8 @@ HEAD = """\
 `make demo` trains the same small model with one seed. This table is made by `make study`, with seeds that were not
 used while the recipes were chosen; every figure is measured on 384 held-out prompts (256 of them) that are
 never trained on. "greedy" takes the most likely token, "sampled" draws at temperature 1; length is the mean number of
-tokens of sampled answers; seconds are wall-clock of each run, two seeds at a time on two cores that had other work as
-well, so they are an upper bound.
+tokens of sampled answers; seconds are wall-clock of each run, two seeds at a time, so they
+are an upper bound on what one takes.
 
 | seed | SFT sampled | greedy | GRPO greedy | sampled | length | DRPO greedy | sampled | length | s SFT / GRPO / DRPO |
 |---|---|---|---|---|---|---|---|---|---|

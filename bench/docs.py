@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from postlude import recipe
 from postlude.algorithms import ALGORITHMS
-from postlude.cli.methods import needs_of
-from postlude.config import flat, members
+from postlude.cli.methods import defaults_of, needs_of
+from postlude.config import members
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -38,15 +38,7 @@ def methods() -> str:
 
 
 def _defaults(entry: Any) -> list[str]:
-    values = {
-        "group_size": entry.group_size,
-        "updates": entry.updates,
-        "schedule.lr": entry.lr,
-        "keep": asdict(entry.keep) if entry.keep else None,
-        "shaping": [asdict(s) for s in entry.shaping],
-        "objective": asdict(entry.objective),
-    }
-    return [f"{path}: {_yaml(value)}" for path, value in flat(values) if value is not None and value != []]
+    return [f"{path}: {_yaml(value)}" for path, value in defaults_of(entry) if value is not None and value != []]
 
 
 def _yaml(value: Any) -> str:

@@ -27,7 +27,6 @@ def draw(folder: Path, until: int, target: Path) -> None:
         if event["step"] <= until:
             view(event)
     view({"kind": "phase", "phase": "sample", "step": until})
-    view({"kind": "progress", "step": until, "text": "96/128 answers, 3871 tokens"})
     console.print(view)
     console.save_svg(str(target), title="postlude train")
 

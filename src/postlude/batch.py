@@ -138,6 +138,36 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
     A completion without a reward keeps its place but is not trained (its mask is False). `temperature` is the
     one the completions were sampled at; log-probs are computed from logits divided by it.
     """
+    row, sequence_group = _lay_out(groups)
+    nan = float("nan")
+    completions = [c for item in groups for c in item.completions]
+    margins = [_margin(item.prompt.columns.get("margin")) for item in groups]
+
+    def number(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=dtype)
+
+    return Batch(
+        tokens=torch.tensor(row["tokens"], dtype=torch.long),
+        position=torch.tensor(row["position"], dtype=torch.long),
+        group=torch.tensor(row["group"], dtype=torch.long),
+        sequence=torch.tensor(row["sequence"], dtype=torch.long),
+        predictor=torch.tensor(row["predictor"], dtype=torch.long),
+        mask=torch.tensor(row["mask"], dtype=torch.bool),
+        sequence_group=torch.tensor(sequence_group, dtype=torch.long),
+        reward=number([nan if c.reward is None else c.reward for c in completions]),
+        correct=torch.tensor([-1 if c.correct is None else int(c.correct) for c in completions]),
+        truncated=torch.tensor([c.truncated for c in completions], dtype=torch.bool),
+        mismatched=torch.zeros(len(completions), dtype=torch.bool),
+        groups=len(groups),
+        temperature=temperature,
+        margin=number(margins) if any(margins) else None,
+        step_reward=number(row["step_reward"]) if any(c.steps for c in completions) else None,
+        rollout_logprobs=number(row["rollout"]) if any(c.logprobs is not None for c in completions) else None,
+    )
+
+
+def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:
+    """The columns of the row by name, [T] each, and [S] the group of each sequence."""
     tokens: list[int] = []
     position: list[int] = []
     group: list[int] = []
@@ -170,30 +200,17 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
             ends = dict(completion.steps)
             step_reward += [ends.get(t, nan) for t in range(n)]
             sequence_group.append(g)
-    completions = [c for item in groups for c in item.completions]
-    margins = [_margin(item.prompt.columns.get("margin")) for item in groups]
-
-    def number(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=dtype)
-
-    return Batch(
-        tokens=torch.tensor(tokens, dtype=torch.long),
-        position=torch.tensor(position, dtype=torch.long),
-        group=torch.tensor(group, dtype=torch.long),
-        sequence=torch.tensor(sequence, dtype=torch.long),
-        predictor=torch.tensor(predictor, dtype=torch.long),
-        mask=torch.tensor(mask, dtype=torch.bool),
-        sequence_group=torch.tensor(sequence_group, dtype=torch.long),
-        reward=number([nan if c.reward is None else c.reward for c in completions]),
-        correct=torch.tensor([-1 if c.correct is None else int(c.correct) for c in completions]),
-        truncated=torch.tensor([c.truncated for c in completions], dtype=torch.bool),
-        mismatched=torch.zeros(len(completions), dtype=torch.bool),
-        groups=len(groups),
-        temperature=temperature,
-        margin=number(margins) if any(margins) else None,
-        step_reward=number(step_reward) if any(c.steps for c in completions) else None,
-        rollout_logprobs=number(rollout) if any(c.logprobs is not None for c in completions) else None,
-    )
+    columns = {
+        "tokens": tokens,
+        "position": position,
+        "group": group,
+        "sequence": sequence,
+        "predictor": predictor,
+        "mask": mask,
+        "rollout": rollout,
+        "step_reward": step_reward,
+    }
+    return columns, sequence_group
 
 
 def _margin(value: Any) -> float:

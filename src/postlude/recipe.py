@@ -1,4 +1,4 @@
-"""A run as data: the schema of a recipe, its rules, and the one place where concrete things are built from it."""
+"""A run as data: the schema of a recipe, the method's defaults under it, and the rules across its fields."""
 
 from __future__ import annotations
 

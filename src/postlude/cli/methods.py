@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.errors import ConfigError
+
+if TYPE_CHECKING:
+    from postlude.algorithms import Algorithm
 
 
 def methods(
@@ -53,6 +56,24 @@ def needs_of(name: str) -> str:
     return ", ".join([*words, *(labels[n] for n in sorted(entry.needs) if n in labels)])
 
 
+def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
+    """(key of a recipe, value) of everything an entry sets."""
+    from dataclasses import asdict
+
+    from postlude.config import flat
+
+    values = {
+        "group_size": entry.group_size,
+        "updates": entry.updates,
+        "epochs": entry.epochs,
+        "schedule.lr": entry.lr,
+        "keep": asdict(entry.keep) if entry.keep else None,
+        "shaping": [asdict(s) for s in entry.shaping],
+        "objective": asdict(entry.objective),
+    }
+    return list(flat(values))
+
+
 def _list(console: Console) -> None:
     from postlude.algorithms import ALGORITHMS
 
@@ -70,25 +91,13 @@ def _list(console: Console) -> None:
 
 
 def _one(console: Console, name: str) -> None:
-    from dataclasses import asdict
-
     from postlude.algorithms import ALGORITHMS
-    from postlude.config import flat
 
     entry = ALGORITHMS[name]
     console.print(f"[bold]{entry.name}[/bold]  {entry.summary}", highlight=False)
     console.print(f"needs    {needs_of(name)}", highlight=False)
     console.print(f"source   {entry.cite}", highlight=False)
     console.print("defaults (any of them can be a key of a recipe)", highlight=False)
-    values = {
-        "group_size": entry.group_size,
-        "updates": entry.updates,
-        "epochs": entry.epochs,
-        "schedule.lr": entry.lr,
-        "keep": asdict(entry.keep) if entry.keep else None,
-        "shaping": [asdict(s) for s in entry.shaping],
-        "objective": asdict(entry.objective),
-    }
-    for path, value in flat(values):
+    for path, value in defaults_of(entry):
         shown = value if isinstance(value, float) and value == float("inf") else None
         console.print(f"  {path} = {shown or json.dumps(value, default=str)}", highlight=False, markup=False)
