@@ -1,0 +1,215 @@
+"""`make bench`: every cell, as a table in docs/performance.md and as JSON beside it; `--quick` a few of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.speed import limits
+from bench.speed.cells import CELLS, Cell
+from bench.speed.frozen import difference
+from bench.speed.material import save_data, save_model, taught_model
+
+PAIRS, WARM_UP = 5, 2
+
+
+class Worker:
+    """A contestant's process."""
+
+    def __init__(self, contestant: str, cell: Cell, folder: Path) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        self.log = (folder / f"{contestant}.log").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.speed.worker", contestant, cell.name, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=environment,
+        )
+        self.contestant = contestant
+
+    def answer(self) -> dict[str, Any]:
+        """The next report."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.contestant} ended:\n{Path(self.log.name).read_text()[-3000:]}")
+        return json.loads(line)
+
+    def step(self) -> dict[str, Any]:
+        """One step and what it cost."""
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+@dataclass
+class Result:
+    """What one cell gave; CPU seconds are per token where answers end by themselves, else per step."""
+
+    cell: Cell
+    ours: float
+    trl: float
+    ratio: float
+    spread: tuple[float, float]
+    shipped: float | None
+    """Ratio to TRL with gradient checkpointing, as it comes."""
+    memory: float
+    """TRL's peak over ours."""
+    peak: float
+    """Ours, in MB."""
+    limit: float | None
+    """CPU seconds the machine's matrix products and memory would need for our step."""
+    check: str
+
+    @property
+    def reached(self) -> str:
+        enough = self.cell.memory is None or self.memory >= self.cell.memory
+        if self.ratio >= self.cell.aim and enough:
+            return "aim"
+        return "must" if self.ratio >= self.cell.must and enough else "**short**"
+
+
+def cost(cell: Cell, row: dict[str, Any]) -> float:
+    """CPU seconds of a step, or of a token."""
+    return row["cpu"] / max(row["tokens"], 1) if cell.natural or cell.kind == "sft" else row["cpu"]
+
+
+def compare(cell: Cell, folder: Path, machine: limits.Machine) -> Result:
+    """Both contestants in alternation; the frozen batch is compared before anything is timed."""
+    names = ["postlude", "trl"] + ([] if cell.packing else ["trl-shipped"])
+    workers = {name: Worker(name, cell, folder) for name in names}
+    try:
+        for worker in workers.values():
+            worker.answer()
+        warm = {name: [worker.step() for _ in range(WARM_UP)] for name, worker in workers.items()}
+        check = difference(cell, folder, warm["trl"][0])
+        pairs = [{name: worker.step() for name, worker in workers.items()} for _ in range(PAIRS)]
+    finally:
+        for worker in workers.values():
+            worker.end()
+    if cell.kind == "grpo" and not cell.natural:
+        counts = {row["tokens"] for pair in pairs for row in pair.values()}
+        assert len(counts) == 1, f"{cell.name}: unequal token counts {counts}"
+    costs = {name: [cost(cell, pair[name]) for pair in pairs] for name in names}
+    ratios = [t / o for t, o in zip(costs["trl"], costs["postlude"], strict=True)]
+    shipped = None
+    if "trl-shipped" in costs:
+        shipped = statistics.median(t / o for t, o in zip(costs["trl-shipped"], costs["postlude"], strict=True))
+    peaks = {name: max(pair[name]["peak"] for pair in pairs) for name in names}
+    tokens = statistics.mean(pair["postlude"]["tokens"] for pair in pairs)
+    ours = statistics.median(costs["postlude"])
+    per_step = ours * (tokens if cell.natural or cell.kind == "sft" else 1)
+    return Result(
+        cell,
+        ours,
+        statistics.median(costs["trl"]),
+        statistics.median(ratios),
+        (min(ratios), max(ratios)),
+        shipped,
+        peaks["trl"] / peaks["postlude"],
+        peaks["postlude"],
+        limits.share(cell, machine, tokens, per_step),
+        check,
+    )
+
+
+def totals(cell: Cell, folder: Path) -> Result:
+    """Cells that count a process from its start: until its first step, or until the goal."""
+    runs = 5 if cell.kind == "cold" else 3
+    found: dict[str, list[dict[str, Any]]] = {"postlude": [], "trl": []}
+    for _ in range(runs):
+        for name, rows in found.items():
+            worker = Worker(name, cell, folder)
+            try:
+                rows.append(worker.answer() if cell.kind == "cold" else _until_goal(worker))
+            finally:
+                worker.end()
+    ratios = [t["total"] / o["total"] for t, o in zip(found["trl"], found["postlude"], strict=True)]
+    ours, theirs = (statistics.median(r["total"] for r in found[n]) for n in ("postlude", "trl"))
+    memory = found["trl"][0]["peak"] / found["postlude"][0]["peak"]
+    steps = "" if cell.kind == "cold" else f"steps {[r['steps'] for rows in found.values() for r in rows]}"
+    peak = found["postlude"][0]["peak"]
+    return Result(
+        cell, ours, theirs, statistics.median(ratios), (min(ratios), max(ratios)), None, memory, peak, None, steps
+    )
+
+
+def _until_goal(worker: Worker, goal: float = 0.9, window: int = 5) -> dict[str, Any]:
+    """Steps until the mean accuracy of the last `window` batches reaches the goal."""
+    worker.answer()
+    seen: list[float] = []
+    while True:
+        row = worker.step()
+        seen.append(row["accuracy"] or 0.0)
+        if len(seen) >= window and statistics.mean(seen[-window:]) >= goal:
+            return {**row, "steps": len(seen)}
+        if len(seen) >= 390:
+            raise SystemExit(f"{worker.contestant} did not reach {goal} in {len(seen)} steps")
+
+
+def line(r: Result) -> str:
+    """A row of the table."""
+    c = r.cell
+    unit = 1e6 / 1e3 if c.natural or c.kind == "sft" else 1.0
+    shown = f"{r.ours * unit:.3f} / {r.trl * unit:.3f}" + (" ms/token" if unit != 1 else " s")
+    memory = f"{r.memory:.2f}" + (f" (must {c.memory:g})" if c.memory else "")
+    cells = [
+        c.name,
+        f"{c.what}; {c.shape.parameters / 1e6:.1f} M, {c.prompts}x{c.group}, {c.prompt}+{c.completion}",
+        f"**{r.ratio:.2f}** ({r.spread[0]:.2f}-{r.spread[1]:.2f})",
+        f"{c.must:.2f} / {c.aim:.2f}",
+        r.reached,
+        f"{r.shipped:.2f}" if r.shipped else "",
+        shown,
+        memory,
+        f"{r.limit:.1f}x" if r.limit else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cells", nargs="*", help="names, e.g. A1 B2")
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md and .json")
+    wanted = parser.parse_args()
+    chosen = [c for c in CELLS if (not wanted.quick or c.quick) and (not wanted.cells or c.name in wanted.cells)]
+    machine = limits.measure()
+    print(machine.text, flush=True)
+    results = []
+    for cell in chosen:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            save_data(folder, cell)
+            if cell.kind == "goal":
+                taught_model(folder)
+            else:
+                save_model(folder, cell.shape, cell.natural)
+            whole = cell.kind in ("cold", "goal")
+            results.append(totals(cell, folder) if whole else compare(cell, folder, machine))
+        print(line(results[-1]), results[-1].check, flush=True)
+    if wanted.write:
+        from bench.speed.page import write_page
+
+        write_page(results, machine)
+    Path("bench/last.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What is compared: the workloads, and the ratio each has to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Qwen3 with random weights."""
+
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int = 58
+
+    @property
+    def linear(self) -> int:
+        """Parameters that take part in a matrix product for every token, the output layer apart."""
+        return 12 * self.width**2 * self.layers
+
+    @property
+    def parameters(self) -> int:
+        return self.linear + self.vocabulary * self.width
+
+
+TINY = Shape(3, 128, 4)
+SMALL = Shape(7, 256, 8)
+MIDDLE = Shape(9, 512, 8)
+WIDE_VOCABULARY = Shape(4, 256, 8, 151_936)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One workload: what is run, and the ratio of CPU seconds (TRL / postlude) it must and should reach."""
+
+    name: str
+    what: str
+    shape: Shape
+    must: float
+    aim: float
+    kind: Literal["grpo", "sft", "cold", "goal"] = "grpo"
+    prompts: int = 4
+    group: int = 8
+    prompt: int = 32
+    completion: int = 64
+    natural: bool = False
+    """Answers end by themselves (about one token in 45), so contestants are compared per token."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    memory: float | None = None
+    """TRL's peak memory over ours that has to be reached."""
+    packing: bool = False
+    """TRL packs its rows."""
+    quick: bool = False
+    """Part of `make bench-quick`."""
+
+    @property
+    def rows(self) -> int:
+        return self.prompts * self.group
+
+
+_A = Cell("A", "short", TINY, 1.6, 3.0)
+_B = Cell("B", "long prompt", TINY, 4.0, 8.0, prompts=2, prompt=256, memory=3.0)
+_SFT = Cell("G", "SFT, ragged rows of 8 to 200 tokens", SMALL, 2.0, 3.0, kind="sft", prompts=16, group=1)
+
+CELLS = (
+    replace(_A, name="A1", quick=True),
+    replace(_A, name="A2", shape=SMALL),
+    replace(_B, name="B1", quick=True),
+    replace(_B, name="B2", prompt=512),
+    replace(_B, name="B3", shape=SMALL, prompt=512, completion=48),
+    Cell("C", "big group", TINY, 2.5, 5.0, prompts=2, group=32, prompt=128),
+    Cell("D", "natural lengths, heavy tail", TINY, 3.0, 8.0, prompts=8, completion=256, natural=True, quick=True),
+    Cell("E", "vocabulary 152k", WIDE_VOCABULARY, 2.0, 3.5, prompts=2, completion=32, memory=1.2),
+    Cell("F", "29 M, bf16", MIDDLE, 1.6, 2.5, prompts=2, completion=48, dtype="bfloat16"),
+    replace(_SFT, name="G1", quick=True),
+    replace(_SFT, name="G2", what="SFT, TRL with packing", must=1.0, aim=3.0, packing=True),
+    Cell("I", "cold start: from import to the first step", TINY, 1 / 0.75, 1 / 0.6, kind="cold", quick=True),
+    Cell("J", "to 0.9 on the embedded task", TINY, 1.8, 3.0, kind="goal", prompts=16, completion=48),
+    Cell("K", "long completion", TINY, 1.3, 2.0, completion=512),
+)

@@ -1,0 +1,54 @@
+"""The two must compute the same thing before they are timed: one frozen batch, loss and gradient norm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.speed.cells import Cell
+from bench.speed.material import even_share
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
+"""Relative, on the gradient norm; bf16 rounds at 0.4 % and TRL computes under autocast."""
+
+
+def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
+    """Our gradient norm and loss on the answers TRL drew in its first step; stops where they do not agree."""
+    if cell.kind == "sft":
+        return ""
+    from dataclasses import replace
+
+    import torch
+
+    from postlude.algorithms import ALGORITHMS
+    from postlude.batch import pack, split
+    from postlude.data import Completion, Group, Prompt
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.trainer import Optimizer
+    from postlude.models.load import ModelSpec, inspect
+    from postlude.objectives.advantages import GroupBaseline
+
+    torch.set_num_threads(1)
+    spec = ModelSpec(str(folder), dtype=cell.dtype)
+    facts = inspect(spec)
+    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    frozen = json.loads((folder / "frozen.json").read_text())
+    groups = []
+    for i in range(0, cell.rows, cell.group):
+        ids = frozen["completion_ids"][i : i + cell.group]
+        rewards = even_share(completion_ids=ids)
+        answers = tuple(Completion(tuple(c), reward=r) for c, r in zip(ids, rewards, strict=True))
+        prompt = frozen["prompts"][i]
+        groups.append(Group(Prompt(str(i), prompt, tokens=tuple(facts.tokenizer(prompt).input_ids)), answers))
+    entry = ALGORITHMS["grpo"].objective
+    objective = replace(entry, kl=None, correction=None, advantage=GroupBaseline("group", eps=1e-4))
+    update = objective.weigh(objective.advantages(pack(groups)), None)
+    loss = 0.0
+    for micro in split(update, 16384, False):
+        loss += engine.trainer.forward_backward(micro, objective).sums["loss/policy"]
+    norm = engine.trainer.step(0.0).sums["update/grad_norm"]
+    apart = abs(norm - theirs["grad_norm"]) / theirs["grad_norm"]
+    assert apart < TOLERANCE[cell.dtype], f"{cell.name}: gradient norms {norm} and {theirs['grad_norm']}"
+    assert abs(loss - theirs["loss"]) < 1e-4, f"{cell.name}: losses {loss} and {theirs['loss']}"
+    return f"frozen batch: gradient norm {norm:.6f} and {theirs['grad_norm']:.6f}, loss {loss:.1e} and {theirs['loss']:.1e}"

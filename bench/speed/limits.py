@@ -1,0 +1,66 @@
+"""What the machine itself can do: matrix products and memory reads on one thread, measured in the same run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from bench.speed.cells import Cell
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Rates on one thread."""
+
+    gemm: dict[str, float]
+    """Floating-point operations per second of a large matrix product, by dtype."""
+    bandwidth: float
+    """Bytes per second read and written by a large copy."""
+
+    @property
+    def text(self) -> str:
+        rates = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in self.gemm.items())
+        return f"one thread: {rates}; copy {self.bandwidth / 1e9:.1f} GB/s"
+
+
+def measure() -> Machine:
+    """Best of several repetitions, in CPU seconds."""
+    import torch
+
+    torch.set_num_threads(1)
+
+    def best(run: Any, times: int = 5) -> float:
+        seconds = []
+        for _ in range(times):
+            start = time.process_time()
+            run()
+            seconds.append(time.process_time() - start)
+        return min(seconds)
+
+    gemm = {}
+    for name in ("float32", "bfloat16"):
+        a, b = (torch.randn(1024, 1024).to(getattr(torch, name)) for _ in range(2))
+        gemm[name] = 2 * 1024**3 / best(lambda a=a, b=b: a @ b)
+    source = torch.empty(1 << 26)
+    target = torch.empty_like(source)
+    return Machine(gemm, 2 * source.nbytes / best(lambda: target.copy_(source)))
+
+
+def share(cell: Cell, machine: Machine, tokens: float, seconds: float) -> float:
+    """How many times longer our step took than its matrix products and weight reads at the machine's rates.
+
+    Counted: the linear layers (2 operations per weight and token forward, 4 backward) and the output layer, for prompts
+    once; weights read once per decoding step. Attention, sampling and the optimiser are not counted.
+    """
+    gemm = machine.gemm[cell.dtype]
+    size = 2 if cell.dtype == "bfloat16" else 4
+    linear, head = cell.shape.linear, cell.shape.vocabulary * cell.shape.width
+    if cell.kind == "sft":
+        rows = tokens + cell.prompts * 48
+        return seconds / (6 * (linear * rows + head * tokens) / gemm)
+    rows = tokens + cell.prompts * cell.prompt
+    train = 6 * (linear * rows + head * tokens) / gemm
+    decode = (2 * linear * rows + 2 * head * tokens) / gemm
+    read = cell.completion * (linear + head) * size / machine.bandwidth
+    return seconds / (train + max(decode, read))
