@@ -12,6 +12,7 @@ import torch
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import split
 from postlude.engines.local import head as head_module
+from postlude.engines.local import decode, direct, kernels
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
@@ -166,8 +167,12 @@ def answers(sampler: LocalSampler, wanted: list[Request], sampling: Sampling) ->
     return [found[i] for i in range(len(wanted))]
 
 
+@pytest.mark.parametrize("shared_beyond", [0, 1000], ids=["prompt per group", "prompt per sequence"])
 @pytest.mark.parametrize("name", PACKED)
-def test_cached_decoding_equals_generate(name: str, tokenizer: Any) -> None:
+def test_cached_decoding_equals_generate(
+    name: str, shared_beyond: int, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "SHARED_BEYOND", shared_beyond)
     model = local(name)
     sampling = Sampling(max_tokens=20, temperature=0.8)
     fast = LocalSampler(model, tokenizer, frozenset({1, 7}))
@@ -211,12 +216,91 @@ def test_an_answer_does_not_depend_on_its_neighbours(tokenizer: Any) -> None:
         assert answers(sampler, [alone], sampling)[0].tokens == together[i].tokens
 
 
-def test_a_small_cache_budget_changes_no_answer(tokenizer: Any) -> None:
-    model = local("qwen3")
-    sampling = Sampling(max_tokens=12)
-    whole = answers(LocalSampler(model, tokenizer, frozenset({1})), requests(), sampling)
-    cut = answers(LocalSampler(model, tokenizer, frozenset({1}), cache_bytes=30_000), requests(), sampling)
-    assert [c.tokens for c in cut] == [c.tokens for c in whole]
+@pytest.mark.parametrize("shared_beyond", [0, 1000], ids=["prompt per group", "prompt per sequence"])
+@pytest.mark.parametrize("name", ["qwen3", "mistral", "gemma2"])
+def test_a_small_cache_budget_changes_no_answer(
+    name: str, shared_beyond: int, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New requests, longer prompts among them, take the place of finished ones in the middle of decoding."""
+    monkeypatch.setattr(decode, "SHARED_BEYOND", shared_beyond)
+    model = local(name)
+    sampling = Sampling(max_tokens=30)
+    wanted = requests(6, 3)
+    whole = answers(LocalSampler(model, tokenizer, frozenset({1, 7, 9, 20})), wanted, sampling)
+    for tokens in (80, 140, 300):
+        sampler = LocalSampler(model, tokenizer, frozenset({1, 7, 9, 20}))
+        sampler.cache_bytes = tokens * sampler._bytes_per_token()
+        cut = answers(sampler, wanted, sampling)
+        assert [c.tokens for c in cut] == [c.tokens for c in whole]
+        for a, b in zip(cut, whole, strict=True):
+            torch.testing.assert_close(torch.tensor(a.logprobs), torch.tensor(b.logprobs), atol=2e-5, rtol=0)
+
+
+def test_requests_enter_while_others_are_decoded(tokenizer: Any) -> None:
+    """The cache is filled up again as soon as a quarter of it is free, not once it is empty."""
+    sampler = LocalSampler(local("qwen3"), tokenizer, frozenset({1, 7, 9, 20}))
+    sampler.cache_bytes = 250 * sampler._bytes_per_token()
+    flow = decode._Flow(sampler, requests(6, 3), Sampling(max_tokens=30))
+    seen: list[tuple[int, int]] = []
+    with torch.inference_mode():
+        while flow.advance():
+            for trace, token in zip(flow.traces, flow.drawn[0], strict=True):
+                trace.tokens.append(token)
+                if trace.stop is None and (token in sampler.stop_ids or len(trace.tokens) == 30):
+                    trace.stop = "eos"
+            ages = [len(t.tokens) for t in flow.traces]
+            seen.append((min(ages), max(ages)))
+    assert any(low < high for low, high in seen)
+
+
+DIRECT = ["llama", "mistral", "qwen2", "qwen3"]
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_direct_serves_the_architectures_it_names(name: str) -> None:
+    assert (local(name).direct is not None) == (name.split("_")[0] in DIRECT)
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["all weights", "lora"])
+@pytest.mark.parametrize("name", DIRECT)
+def test_direct_equals_the_modules_in_log_probs_and_gradients(name: str, adapted: bool) -> None:
+    net = lora(build(name)) if adapted else build(name)
+    without_dropout(net)
+    model = LocalModel(net.train())
+    model.choose_path()
+    assert model.direct is not None
+    logp, grads = gradients(model)
+    model.direct = None
+    expected_logp, expected = gradients(model)
+    torch.testing.assert_close(logp, expected_logp, atol=1e-5, rtol=1e-5)
+    assert grads.keys() == expected.keys()
+    for n, g in expected.items():
+        torch.testing.assert_close(grads[n], g, atol=1e-5 * float(g.abs().max() + 1e-6), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_the_fused_copy_decodes_as_the_model_itself(name: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = local(name)
+    sampler = LocalSampler(model, tokenizer, frozenset({1}))
+    fused = answers(sampler, requests(), Sampling(max_tokens=20))
+    monkeypatch.setattr(direct, "COPIES_BELOW", 0)
+    plain = answers(sampler, requests(), Sampling(max_tokens=20))
+    assert [c.tokens for c in fused] == [c.tokens for c in plain]
+    for a, b in zip(fused, plain, strict=True):
+        torch.testing.assert_close(torch.tensor(a.logprobs), torch.tensor(b.logprobs), atol=2e-5, rtol=0)
+
+
+def test_written_gradients_equal_automatic_ones() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(5, 3, 8, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(8, dtype=torch.float64, requires_grad=True)
+    angle = torch.randn(5, 1, 4, dtype=torch.float64)
+    cos, sin = (torch.cat([f(angle), f(angle)], -1) for f in (torch.cos, torch.sin))
+    assert torch.autograd.gradcheck(lambda x, w: kernels.rms_norm(x, w, 1e-3), (x, weight))
+    assert torch.autograd.gradcheck(lambda x: kernels.rotate(x, cos, sin), (x,))
+    wide = torch.randn(600, 3, 8)
+    parts = torch.cat([kernels.rotated(p, cos[:1].float(), sin[:1].float()) for p in wide.split(100)])
+    torch.testing.assert_close(kernels.rotated(wide, cos[:1].float(), sin[:1].float()), parts)
 
 
 def test_bf16_keeps_rotary_frequencies_in_float32(tmp_path: Any) -> None:

@@ -7,6 +7,7 @@ is said by the layout that is active (`with attending(layout): model(...)`), nev
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,17 +54,31 @@ class Layout(Protocol):
         ...
 
 
-_active: list[Layout] = []
+class _Active(threading.local):
+    """The layouts in force, innermost last; one stack per thread, since a sampler may run beside the trainer."""
+
+    def __init__(self) -> None:
+        self.stack: list[Layout] = []
+
+
+_active = _Active()
 
 
 @contextmanager
 def attending(layout: Layout) -> Iterator[None]:
     """Make `layout` the one in force; hold it through the backward pass, where checkpointed layers run again."""
-    _active.append(layout)
+    _active.stack.append(layout)
     try:
         yield
     finally:
-        _active.pop()
+        _active.stack.pop()
+
+
+def active() -> Layout:
+    """The layout in force."""
+    if not _active.stack:
+        raise EngineError("packed attention was called outside of a layout")
+    return _active.stack[-1]
 
 
 def attention(
@@ -84,13 +99,11 @@ def attention(
     if unknown or attention_mask is not None:
         seen = unknown or ["attention_mask"]
         raise EngineError(f"packed attention does not know how to honour {', '.join(seen)} of {type(module).__name__}")
-    if not _active:
-        raise EngineError("packed attention was called outside of a layout")
     scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
     options = Options(scale, sliding_window, softcap, dropout, s_aux)
     layer: Any = module.layer_idx
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    out = _active[-1].attend(layer, q, k, v, options)
+    out = active().attend(layer, q, k, v, options)
     return out.unsqueeze(0), None
 
 
@@ -255,139 +268,3 @@ def softmax_with_sinks(scores: Tensor, sinks: Tensor | None) -> Tensor:
         return torch.softmax(scores, -1)
     extra = sinks.float().reshape(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
     return torch.softmax(torch.cat([scores, extra], -1), -1)[..., :-1]
-
-
-# ----------------------------------------------------------------------------------------------- decode layouts
-
-
-class PromptCache(Packed):
-    """Packed attention over prompts that also keeps every layer's keys and values, [G, Hkv, P, D]."""
-
-    def __init__(self, batch: Batch) -> None:
-        super().__init__(batch)
-        spans = Spans.of(batch)
-        self.table = ranges(spans.prompt_start, spans.prompt_length)
-        self.length = spans.prompt_length
-        self.keys: dict[int, Tensor] = {}
-        self.values: dict[int, Tensor] = {}
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        rows = self.table.clamp(min=0)
-        self.keys[layer] = key[rows].transpose(1, 2).contiguous()
-        self.values[layer] = value[rows].transpose(1, 2).contiguous()
-        return super().attend(layer, query, key, value, options)
-
-    def keep(self, groups: Tensor) -> None:
-        """Only these prompts (ascending) are still needed."""
-        if groups.shape[0] == self.length.shape[0]:
-            return
-        self.length = self.length[groups]
-        for cache in (self.keys, self.values):
-            for layer, x in cache.items():
-                cache[layer] = x.index_select(0, groups)
-
-
-class Decode:
-    """One new token per sequence: the prompt's part is one dense product per group, the own part a preallocated cache.
-
-    All sequences advance in step: token number `time` of each. Finished ones leave through `keep`.
-    """
-
-    def __init__(self, prompts: PromptCache, owner: Tensor, longest: int) -> None:
-        self._prompts, self._longest = prompts, longest
-        self._keys: dict[int, Tensor] = {}
-        self._values: dict[int, Tensor] = {}
-        self.time = 0
-        self._adopt(owner)
-
-    def _adopt(self, owner: Tensor) -> None:
-        """`owner` [S]: the group of each sequence, ascending. Builds the table that views queries by group."""
-        groups, owner, count = torch.unique_consecutive(owner, return_inverse=True, return_counts=True)
-        self._prompts.keep(groups)
-        self.owner = owner
-        start = torch.cumsum(count, 0) - count
-        table = ranges(start, count)
-        self._table = table.clamp(min=0)
-        within = torch.arange(owner.shape[0], device=owner.device) - start.repeat_interleave(count)
-        self._back = (
-            torch.arange(count.shape[0], device=owner.device).repeat_interleave(count) * table.shape[1] + within
-        )
-        length = self._prompts.length[owner]
-        widest = int(self._prompts.length.max()) if count.numel() else 0
-        self._widest = widest
-        column = torch.arange(widest, device=owner.device)
-        self._padding = None if bool((length == widest).all()) else column[None, :] >= length[:, None]
-
-    def keep(self, rows: Tensor) -> None:
-        """Only these sequences (ascending) go on."""
-        for cache in (self._keys, self._values):
-            for layer, x in cache.items():
-                cache[layer] = x.index_select(0, rows)
-        self._adopt(self.owner[rows])
-
-    @property
-    def position(self) -> Tensor:
-        """[S] position of the token being decoded."""
-        return self._prompts.length[self.owner] + self.time
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        own_k, own_v = self._store(self._keys, layer, key), self._store(self._values, layer, value)
-        s, h, d = query.shape
-        q = query.reshape(s, key.shape[1], h // key.shape[1], d)
-        own = (q @ own_k.transpose(-1, -2)).float() * options.scale
-        shared = self._prompt_scores(layer, q).float() * options.scale
-        scores = cap(torch.cat([shared, own], -1), options.softcap)
-        blocked = self._blocked(options.window, own.shape[-1])
-        if blocked is not None:
-            scores = scores.masked_fill(blocked[:, None, None, :], -float("inf"))
-        weights = softmax_with_sinks(scores.reshape(s, h, 1, -1), options.sinks).to(value.dtype)
-        weights = weights.reshape(s, key.shape[1], -1, scores.shape[-1])
-        out = weights[..., self._widest :] @ own_v + self._prompt_values(layer, weights[..., : self._widest])
-        return out.reshape(s, h, d)
-
-    def _store(self, cache: dict[int, Tensor], layer: int, new: Tensor) -> Tensor:
-        """Write this step's [S, Hkv, D] and return the [S, Hkv, time + 1, D] seen so far."""
-        old = cache.get(layer)
-        if old is None or self.time >= old.shape[2]:
-            room = min(self._longest, max(32, 2 * self.time))
-            grown = new.new_empty(new.shape[0], new.shape[1], max(room, self.time + 1), new.shape[2])
-            if old is not None:
-                grown[:, :, : self.time] = old[:, :, : self.time]
-            cache[layer] = old = grown
-        old[:, :, self.time] = new
-        return old[:, :, : self.time + 1]
-
-    def _by_group(self, x: Tensor) -> Tensor:
-        """[S, Hkv, R, D] -> [G, Hkv, n R, D], sequences of a group side by side."""
-        g, n = self._table.shape
-        rows = x[self._table.reshape(-1)].reshape(g, n, *x.shape[1:])
-        return rows.transpose(1, 2).reshape(g, x.shape[1], n * x.shape[2], x.shape[3])
-
-    def _by_sequence(self, x: Tensor, like: Tensor) -> Tensor:
-        """The inverse of `_by_group`, for a last axis of any size."""
-        g, n = self._table.shape
-        rows = x.reshape(g, like.shape[1], n, like.shape[2], x.shape[-1]).transpose(1, 2)
-        return rows.reshape(g * n, like.shape[1], like.shape[2], x.shape[-1])[self._back]
-
-    def _prompt_scores(self, layer: int, q: Tensor) -> Tensor:
-        keys = self._prompts.keys[layer][:, :, : self._widest]
-        return self._by_sequence(self._by_group(q) @ keys.transpose(-1, -2), q)
-
-    def _prompt_values(self, layer: int, weights: Tensor) -> Tensor:
-        values = self._prompts.values[layer][:, :, : self._widest]
-        return self._by_sequence(self._by_group(weights) @ values, weights)
-
-    def _blocked(self, window: int | None, own: int) -> Tensor | None:
-        """[S, P + own] bool of keys out of reach: prompt padding, and beyond the sliding window."""
-        if window is None and self._padding is None:
-            return None
-        s = self.owner.shape[0]
-        device = self.owner.device
-        blocked = torch.zeros(s, self._widest + own, dtype=torch.bool, device=device)
-        if self._padding is not None:
-            blocked[:, : self._widest] = self._padding
-        if window is not None:
-            prompt = torch.arange(self._widest, device=device).expand(s, -1)
-            mine = self._prompts.length[self.owner][:, None] + torch.arange(own, device=device)
-            blocked |= self.position[:, None] - torch.cat([prompt, mine], 1) >= window
-        return blocked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,19 +16,23 @@ from transformers import GenerationConfig
 
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt, Stop
-from postlude.engines.local.attention import Decode, PromptCache, attending
+from postlude.engines.local.attention import attending
+from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.protocol import Progress, Request, Sampling
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
+_RANDOM = 64
+"""Steps whose random numbers are made at a time."""
 
 
 @dataclass
 class _Trace:
-    """A completion in the making."""
+    """A completion in the making, and the request it answers."""
 
+    request: int
     tokens: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
     stop: Stop | None = None
@@ -53,10 +59,10 @@ class LocalSampler:
         """Completions as they finish. Equal neighbouring prompts are computed once."""
         progress = Progress(total=len(requests))
         run = self._decode if self.fast else self._generate
-        for part in self._batches(requests, sampling):
-            with self.model.evaluating():
-                for index, trace in run(requests, part, sampling, progress):
-                    yield index, self._completion(trace)
+        with self.model.evaluating():
+            for index, trace in run(requests, sampling, progress):
+                yield index, self._completion(trace)
+                await asyncio.sleep(0)  # whoever waits for finished answers, a reward say, gets its turn
 
     def _completion(self, trace: _Trace) -> Completion:
         assert trace.stop is not None
@@ -69,74 +75,47 @@ class LocalSampler:
             policy_version=self.version,
         )
 
-    def _batches(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[int]]:
-        """Consecutive requests whose caches fit the budget together."""
+    # -------------------------------------------------------------------------------------------- fast path
+
+    @torch.inference_mode()
+    def _decode(
+        self, requests: Sequence[Request], sampling: Sampling, progress: Progress
+    ) -> Iterator[tuple[int, _Trace]]:
+        """One token per sequence and step; as sequences end, the next requests take their place in the cache."""
+        flow = _Flow(self, requests, sampling)
+        while flow.advance():
+            for trace, token, logp in zip(flow.traces, *flow.drawn, strict=True):
+                if trace.stop is None:
+                    trace.tokens.append(token)
+                    trace.logprobs.append(logp)
+                    trace.stop = self._stopped(trace, sampling)
+                    progress.tokens += 1
+                    if trace.stop is not None:
+                        progress.finished += 1
+                        yield trace.request, trace
+            if self.on_progress and flow.steps % 16 == 0:
+                self.on_progress(progress)
+
+    def take(self, requests: Sequence[Request], waiting: deque[int], longest: int, held: int) -> list[int]:
+        """The next requests whose caches fit beside `held` cached tokens; at least one where none are held."""
+        room = self.cache_bytes // self._bytes_per_token() - held
+        part: list[int] = []
+        while waiting:
+            shared = part and requests[part[-1]].prompt == requests[waiting[0]].prompt
+            cost = longest + (0 if shared else len(requests[waiting[0]].prompt))
+            if cost > room and (part or held):
+                break
+            part.append(waiting.popleft())
+            room -= cost
+        return part
+
+    def _bytes_per_token(self) -> int:
         config = self.model.config
         heads = config.__dict__.get("num_key_value_heads") or config.num_attention_heads
         width = config.__dict__.get("head_dim") or config.hidden_size // config.num_attention_heads
-        element = torch.finfo(self.model.dtype).bits // 8
-        per_token = 2 * config.num_hidden_layers * heads * width * element
-        part: list[int] = []
-        used = 0
-        for i, request in enumerate(requests):
-            shared = part and requests[part[-1]].prompt == request.prompt
-            cost = per_token * (sampling.max_tokens + (0 if shared else len(request.prompt)))
-            if part and used + cost > self.cache_bytes:
-                yield part
-                part, used = [], 0
-            part.append(i)
-            used += cost
-        if part:
-            yield part
+        return 2 * config.num_hidden_layers * heads * width * torch.finfo(self.model.dtype).bits // 8
 
-    # -------------------------------------------------------------------------------------------- fast path
-
-    @torch.no_grad()
-    def _decode(
-        self, requests: Sequence[Request], part: list[int], sampling: Sampling, progress: Progress
-    ) -> Iterator[tuple[int, _Trace]]:
-        """Prefill each distinct prompt once, then one token per sequence and step."""
-        device = self.model.device
-        prompts, owner = _distinct([requests[i].prompt for i in part])
-        cache, hidden = self._prefill(prompts)
-        group = torch.tensor(owner, device=device)
-        layout = Decode(cache, group, sampling.max_tokens)
-        logits = self.model.head(hidden)[group]
-        random = uniforms(np.array([requests[i].seed for i in part], dtype=np.uint64), sampling.max_tokens)
-        randoms = torch.from_numpy(random).to(device)
-        traces = [_Trace() for _ in part]
-        alive = list(range(len(part)))  # index into `part` of each row of the cache
-        ended = np.zeros(len(part), dtype=bool)
-        rows = torch.arange(len(part), device=device)
-        for t in range(sampling.max_tokens):
-            token, logp = choose(logits, randoms[rows, t], sampling)
-            for row, (k, lp) in enumerate(zip(token.tolist(), logp.tolist(), strict=True)):
-                trace = traces[alive[row]]
-                if trace.stop is None:
-                    trace.tokens.append(k)
-                    trace.logprobs.append(lp)
-                    trace.stop = self._stopped(trace, sampling)
-                    if trace.stop is not None:
-                        ended[row] = True
-                        progress.finished += 1
-                        yield part[alive[row]], trace
-            progress.tokens += int((~ended).sum())
-            if self.on_progress and t % 16 == 0:
-                self.on_progress(progress)
-            if ended.all():
-                return
-            if (~ended).sum() < KEEP_BELOW * len(alive):
-                kept = torch.from_numpy(np.flatnonzero(~ended)).to(device)
-                layout.keep(kept)
-                token, rows = token[kept], rows[kept]
-                alive = [alive[i] for i in kept.tolist()]
-                ended = np.zeros(len(alive), dtype=bool)
-            with attending(layout):
-                hidden = self.model.hidden(token, layout.position)
-            layout.time += 1
-            logits = self.model.head(hidden)
-
-    def _prefill(self, prompts: list[tuple[int, ...]]) -> tuple[PromptCache, Tensor]:
+    def prefill(self, prompts: list[tuple[int, ...]]) -> tuple[PromptCache, Tensor]:
         """Cache of the prompts and [G, D] the hidden state after each."""
         batch = pack([Group(Prompt(str(i), "", tokens=p), ()) for i, p in enumerate(prompts)]).to(self.model.device)
         cache = PromptCache(batch)
@@ -162,17 +141,26 @@ class LocalSampler:
 
     @torch.no_grad()
     def _generate(
-        self, requests: Sequence[Request], part: list[int], sampling: Sampling, progress: Progress
+        self, requests: Sequence[Request], sampling: Sampling, progress: Progress
     ) -> Iterator[tuple[int, _Trace]]:
-        """Hugging Face `generate` on left-padded prompts; a logits processor draws the tokens, so that seeds,
-        log-probs and stops are the same as on the fast path."""
+        """Batches of consecutive requests that fit the cache, through Hugging Face `generate`."""
+        waiting = deque(range(len(requests)))
+        while waiting:
+            part = self.take(requests, waiting, sampling.max_tokens, 0)
+            yield from self._generate_batch([requests[i] for i in part], part, sampling, progress)
+
+    def _generate_batch(
+        self, requests: list[Request], part: list[int], sampling: Sampling, progress: Progress
+    ) -> Iterator[tuple[int, _Trace]]:
+        """Left-padded prompts; a logits processor draws the tokens, so that seeds, log-probs and stops are the same
+        as on the fast path."""
         device = self.model.device
-        prompts = [requests[i].prompt for i in part]
+        prompts = [r.prompt for r in requests]
         longest = max(map(len, prompts))
         filler = self.tokenizer.pad_token_id or 0
         ids = torch.tensor([[filler] * (longest - len(p)) + list(p) for p in prompts], device=device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-        drawer = _Drawer(self, [requests[i].seed for i in part], sampling, progress, filler)
+        drawer = _Drawer(self, requests, part, sampling, progress, filler)
         with self.model.plain(), _own_settings(self.model.hf):
             self.model.hf.generate(
                 input_ids=ids,
@@ -185,7 +173,83 @@ class LocalSampler:
                 logits_processor=[drawer],
                 stopping_criteria=[drawer.finished],
             )
+        progress.finished += len(part)
         yield from zip(part, drawer.traces, strict=True)
+
+
+class _Flow:
+    """The sequences that are being decoded: who is in the cache, what each samples next, who leaves and comes in."""
+
+    def __init__(self, sampler: LocalSampler, requests: Sequence[Request], sampling: Sampling) -> None:
+        self.sampler, self.requests, self.sampling = sampler, requests, sampling
+        self.device = sampler.model.device
+        self.waiting = deque(range(len(requests)))
+        self.traces: list[_Trace] = []
+        self.steps = 0
+        most = max((len(r.prompt) for r in requests), default=0)
+        self._shared = most > SHARED_BEYOND
+        self._longest = sampling.max_tokens + (0 if self._shared else most)
+        sampler.model.reserve(most + sampling.max_tokens)
+        self._layout = Decode(self._shared, self._longest)
+        self._hidden = sampler.model.stepper()
+        self.drawn: tuple[list[int], list[float]] = ([], [])
+        """Token and log-prob of every row in the step just taken."""
+        self._tokens = torch.empty(0, dtype=torch.long, device=self.device)
+
+    def advance(self) -> bool:
+        """Draw the next token of every sequence; False once all have ended."""
+        alive = [row for row, trace in enumerate(self.traces) if trace.stop is None]
+        if not alive and not self.waiting:
+            return False
+        logits: list[Tensor] = []
+        if len(alive) < KEEP_BELOW * len(self.traces) or not alive:
+            self._keep(alive)
+        if alive:
+            with attending(self._layout):
+                hidden = self._hidden(self._tokens, self._layout.position)
+            self._layout.time += 1
+            logits.append(self.sampler.model.head(hidden))
+        admitted = self._admit() if self.waiting and len(self.traces) == len(alive) else []
+        logits += admitted
+        if self.steps % _RANDOM == 0 or admitted:
+            self._refresh()
+        column = self._random[:, self.steps % _RANDOM]
+        self._tokens, logp = choose(torch.cat(logits) if len(logits) > 1 else logits[0], column, self.sampling)
+        self.drawn = self._tokens.tolist(), logp.tolist()
+        self.steps += 1
+        return True
+
+    def _keep(self, alive: list[int]) -> None:
+        rows = torch.tensor(alive, device=self.device, dtype=torch.long)
+        self.traces = [self.traces[i] for i in alive]
+        self._tokens = self._tokens[rows]
+        if alive:
+            self._layout.keep(rows)
+            self._random = self._random[rows]
+        else:
+            self._layout = Decode(self._shared, self._longest)
+
+    def _admit(self) -> list[Tensor]:
+        """Prefill the next requests that fit; the logits of their first tokens."""
+        longest = self.sampling.max_tokens
+        held = len(self.traces) * longest + (self._layout.prompt_tokens if self.traces else 0)
+        part = self.sampler.take(self.requests, self.waiting, longest, held)
+        if not part:
+            return []
+        prompts, owner = _distinct([self.requests[i].prompt for i in part])
+        cache, hidden = self.sampler.prefill(prompts)
+        group = torch.tensor(owner, device=self.device)
+        self._layout.admit(cache, group)
+        self.traces += [_Trace(i) for i in part]
+        return [self.sampler.model.head(hidden)[group]]
+
+    def _refresh(self) -> None:
+        """The next random numbers of every row, placed so that the column is that of the step."""
+        ages = np.array([len(trace.tokens) for trace in self.traces])
+        seeds = np.array([self.requests[trace.request].seed for trace in self.traces], dtype=np.uint64)
+        done = self.steps % _RANDOM
+        fresh = uniforms(seeds, _RANDOM - done, ages)
+        self._random = torch.from_numpy(np.pad(fresh, ((0, 0), (done, 0)))).to(self.device)
 
 
 @contextmanager
@@ -203,11 +267,18 @@ class _Drawer:
     """Draws each token inside `generate` and forces it; also says when every sequence has ended."""
 
     def __init__(
-        self, sampler: LocalSampler, seeds: list[int], sampling: Sampling, progress: Progress, filler: int
+        self,
+        sampler: LocalSampler,
+        requests: list[Request],
+        part: list[int],
+        sampling: Sampling,
+        progress: Progress,
+        filler: int,
     ) -> None:
         self.sampler, self.sampling, self.progress, self.filler = sampler, sampling, progress, filler
-        self.random = torch.from_numpy(uniforms(np.array(seeds, dtype=np.uint64), sampling.max_tokens))
-        self.traces = [_Trace() for _ in seeds]
+        seeds = np.array([r.seed for r in requests], dtype=np.uint64)
+        self.random = torch.from_numpy(uniforms(seeds, sampling.max_tokens))
+        self.traces = [_Trace(i) for i in part]
         self.time = 0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

@@ -93,6 +93,6 @@ class LocalEngine:
             "trainable": trainable,
             "device": str(self.model.device),
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "path": "packed" if self.model.packed else "padded",
+            "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
             "path_reason": self.model.reason,
         }

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.attention import NAME, Options, Packed, Spans, attending, ranges
+from postlude.engines.local.direct import Direct, unserved
 from postlude.engines.local.head import head_outputs
 from postlude.errors import EngineError
 from postlude.objectives import Outputs
@@ -34,6 +35,10 @@ class LocalModel:
     packed: bool = True
     reason: str = ""
     """Why the packed path is not used; empty where it is."""
+    direct: Direct | None = None
+    """The packed path without the modules' overhead, for the architectures it serves."""
+    indirect: str = ""
+    """Why the modules themselves are called; empty where they are not."""
 
     @property
     def hf(self) -> Any:
@@ -70,6 +75,8 @@ class LocalModel:
 
     def hidden(self, tokens: Tensor, position: Tensor) -> Tensor:
         """[T, D] last hidden states of a packed row; a layout must be active."""
+        if self.direct is not None:
+            return self.direct.hidden(tokens, position)
         out = self.hf.base_model(
             input_ids=tokens.unsqueeze(0),
             position_ids=position.unsqueeze(0),
@@ -77,6 +84,21 @@ class LocalModel:
             use_cache=False,
         )
         return out.last_hidden_state[0]
+
+    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """`hidden` for decoding one token per sequence with today's weights."""
+        return self.hidden if self.direct is None else self.direct.for_decoding().hidden
+
+    def reserve(self, positions: int) -> None:
+        """Prepare for sequences of so many tokens."""
+        if self.direct is not None:
+            self.direct.reserve(positions)
+
+    def copy(self, net: nn.Module) -> LocalModel:
+        """Another set of weights of the same architecture, run the same way."""
+        other = LocalModel(net, self.packed, self.reason, indirect=self.indirect)
+        other.direct = None if self.direct is None else Direct(other.hf)
+        return other
 
     @contextmanager
     def running(self, batch: Batch) -> Iterator[Callable[[bool], Outputs]]:
@@ -150,15 +172,20 @@ class LocalModel:
         return self.net.disable_adapter()  # type: ignore[operator]
 
     def choose_path(self, allow_packed: bool = True) -> None:
-        """Decide between packed and padded by a probe; `reason` says why it is the padded one."""
-        self.packed, self.reason = False, ""
+        """Decide by a probe: directly, packed through the modules, or padded; `indirect` and `reason` say why."""
+        self.packed, self.direct = False, None
         self.reason = _unsupported(self.hf, self.config) if allow_packed else "switched off"
-        self.reason = self.reason or self._probe()
+        if not self.reason:
+            self.indirect = unserved(self.hf, self.config) or self._probe(Direct(self.hf))
+            if self.indirect:
+                self.reason = self._probe(None)
+            else:
+                self.direct = Direct(self.hf)
         self.packed = not self.reason
         self.hf.set_attn_implementation(NAME if self.packed else self._own_attention())
 
     @torch.no_grad()
-    def _probe(self) -> str:
+    def _probe(self, direct: Direct | None) -> str:
         """Empty where packed and padded agree on a probe longer than the (shrunk) sliding window."""
         batch = probe_batch(self.config.vocab_size).to(self.device)
         with _small_window(self.hf, self.config), self.evaluating():
@@ -166,11 +193,14 @@ class LocalModel:
             padded = self._padded_outputs(batch, False).logprobs
             self.hf.set_attn_implementation(NAME)
             calls = _Counting(Packed(batch))
+            self.direct = direct
             try:
                 with attending(calls):
                     packed = self._packed_outputs(batch, False).logprobs
             except EngineError as error:
                 return str(error)
+            finally:
+                self.direct = None
         assert padded is not None and packed is not None
         if calls.layers != set(range(self.config.num_hidden_layers)):
             return f"{type(self.hf).__name__} does not use the registered attention in every layer"

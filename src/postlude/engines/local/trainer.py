@@ -78,7 +78,7 @@ class LocalTrainer:
 
     def _frozen_copy(self) -> LocalModel:
         net = deepcopy(self.model.net).requires_grad_(False).eval()
-        return LocalModel(net, self.model.packed, self.model.reason)
+        return self.model.copy(net)
 
     def _reference_model(self) -> tuple[LocalModel, AbstractContextManager[Any]]:
         if self._has_adapter:

@@ -1,0 +1,200 @@
+"""Llama-shaped models as plain functions over their own Hugging Face weights, for training and for decoding.
+
+The modules of transformers spend most of a small step outside of matrix products. `Direct` reads the same parameters
+(adapters included: their modules are called) and does the same arithmetic with a third of the operations. It serves
+Llama, Mistral, Qwen2 and Qwen3; the self-check at load compares it with the modules, which serve everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from postlude.engines.local.attention import Layout, Options, active
+from postlude.engines.local.kernels import rms_norm, rotate, rotated
+
+SERVED = ("llama", "mistral", "qwen2", "qwen3")
+STATIC_ROPE = ("default", "linear", "llama3", "yarn")
+"""Rotary scalings whose angles do not depend on how long the sequence is."""
+COPIES_BELOW = 100_000_000
+"""Parameters up to which decoding keeps its own copy of the weights, fused and transposed."""
+
+Projected = tuple[Tensor, Tensor, Tensor]
+
+
+def unserved(hf: Any, config: Any) -> str:
+    """Why a model cannot be run directly, from its config; empty where nothing speaks against it."""
+    if config.model_type not in SERVED:
+        return f"model type {config.model_type}"
+    if config.hidden_act != "silu":
+        return f"activation {config.hidden_act}"
+    kind = hf.base_model.rotary_emb.__dict__.get("rope_type", "default")
+    return "" if kind in STATIC_ROPE else f"rotary scaling {kind}"
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One decoder layer: four maps, two norms, and what its attention needs."""
+
+    project: Callable[[Tensor, Tensor, Tensor], Projected]
+    """x [T, D], cos, sin -> queries [T, H, d], keys and values [T, Hkv, d], turned by position."""
+    out: Callable[[Tensor], Tensor]
+    gate_up: Callable[[Tensor], tuple[Tensor, Tensor]]
+    down: Callable[[Tensor], Tensor]
+    norms: tuple[Tensor, Tensor]
+    eps: float
+    layer: int
+    options: Options
+
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout) -> Tensor:
+        q, k, v = self.project(rms_norm(x, self.norms[0], self.eps), cos, sin)
+        x = x + self.out(layout.attend(self.layer, q, k, v, self.options).flatten(1))
+        gate, up = self.gate_up(rms_norm(x, self.norms[1], self.eps))
+        return x + self.down(F.silu(gate) * up)
+
+
+class Direct:
+    """The hidden states of one model, computed from its live parameters."""
+
+    def __init__(self, hf: Any) -> None:
+        self._hf, self._body = hf, hf.base_model
+        self._angles: Tensor | None = None
+
+    def hidden(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """[T, D] last hidden states of a packed row; a layout must be active."""
+        x = self._body.embed_tokens(tokens)
+        self.reserve(int(position.max()) + 1 if position.numel() else 1)
+        cos, sin = self.angles(position)
+        layout = active()
+        for module in self._body.layers:
+            block = _live(module)
+            if module.gradient_checkpointing and torch.is_grad_enabled() and module.training:
+                x = checkpoint(block, x, cos, sin, layout, use_reentrant=False)
+            else:
+                x = block(x, cos, sin, layout)
+        norm = self._body.norm
+        return rms_norm(x, norm.weight, norm.variance_epsilon)
+
+    def reserve(self, positions: int) -> None:
+        """Make angles for at least so many positions."""
+        weight = self._body.embed_tokens.weight
+        if self._angles is not None and self._angles.shape[0] >= positions and self._angles.dtype == weight.dtype:
+            return
+        with torch.inference_mode(False), torch.no_grad():
+            rows = torch.arange(max(256, 2 * positions), device=weight.device)
+            cos, sin = self._body.rotary_emb(torch.empty(0, dtype=weight.dtype, device=weight.device), rows[None])
+            self._angles = torch.stack([cos[0], sin[0]], 1).unsqueeze(2).contiguous()
+
+    def angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [T, 1, d] of positions [T] that were reserved."""
+        assert self._angles is not None
+        cos, sin = self._angles[position].unbind(1)
+        return cos, sin
+
+    @torch.no_grad()
+    def for_decoding(self) -> Stepper | Direct:
+        """The way to decode with today's weights: a fused copy of a small model, else the model itself."""
+        plain = all(type(m) is nn.Linear for layer in self._body.layers for m in _linears(layer))
+        count = sum(p.numel() for p in self._body.layers.parameters())
+        return Stepper(self) if plain and count <= COPIES_BELOW else self
+
+
+def _linears(layer: Any) -> list[nn.Module]:
+    a, m = layer.self_attn, layer.mlp
+    return [a.q_proj, a.k_proj, a.v_proj, a.o_proj, m.gate_proj, m.up_proj, m.down_proj]
+
+
+def _options(attention: Any) -> Options:
+    dropout = attention.attention_dropout if attention.training else 0.0
+    return Options(attention.scaling, attention.__dict__.get("sliding_window"), dropout=dropout)
+
+
+def _live(module: Any) -> _Block:
+    """A block that calls the layer's own linear modules, so that gradients and adapters are as they are there."""
+    a, m = module.self_attn, module.mlp
+    q_norm, k_norm = getattr(a, "q_norm", None), getattr(a, "k_norm", None)
+
+    def project(x: Tensor, cos: Tensor, sin: Tensor) -> Projected:
+        q, k, v = (linear(x).unflatten(1, (-1, a.head_dim)) for linear in (a.q_proj, a.k_proj, a.v_proj))
+        if q_norm is not None and k_norm is not None:
+            q = rms_norm(q, q_norm.weight, q_norm.variance_epsilon)
+            k = rms_norm(k, k_norm.weight, k_norm.variance_epsilon)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    norms = module.input_layernorm.weight, module.post_attention_layernorm.weight
+    eps = module.input_layernorm.variance_epsilon
+    return _Block(
+        project, a.o_proj, lambda x: (m.gate_proj(x), m.up_proj(x)), m.down_proj, norms, eps, a.layer_idx, _options(a)
+    )
+
+
+class Stepper:
+    """A copy of a small model's weights for one token per sequence: joined and transposed, so that a step is few products.
+
+    Made anew before every draw; it never sees a gradient.
+    """
+
+    def __init__(self, direct: Direct) -> None:
+        self._direct, self._body = direct, direct._body
+        self._blocks = [_fused(layer) for layer in self._body.layers]
+
+    def hidden(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """[S, D] last hidden states of one token per sequence; a layout must be active."""
+        x = self._body.embed_tokens(tokens)
+        cos, sin = self._direct.angles(position)
+        layout = active()
+        for block in self._blocks:
+            x = block(x, cos, sin, layout)
+        norm = self._body.norm
+        return rms_norm(x, norm.weight, norm.variance_epsilon)
+
+
+def _joined(*modules: Any, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
+    """x -> the outputs of several linear modules side by side, the first one's times `scale`."""
+    first, *rest = (m.weight for m in modules)
+    weight = torch.cat([first * scale, *rest]).t().contiguous()
+    if all(m.bias is None for m in modules):
+        return lambda x: torch.mm(x, weight)
+    first, *rest = (m.bias if m.bias is not None else m.weight.new_zeros(m.out_features) for m in modules)
+    bias = torch.cat([first * scale, *rest])
+    return lambda x: torch.addmm(bias, x, weight)
+
+
+def _fused(module: Any) -> _Block:
+    """A block over joined copies of the layer's weights; queries (times the attention's scale) and keys go together."""
+    a, m = module.self_attn, module.mlp
+    heads, kv = (linear.out_features // a.head_dim for linear in (a.q_proj, a.k_proj))
+    q_norm, k_norm = getattr(a, "q_norm", None), getattr(a, "k_norm", None)
+    normed = q_norm is not None and k_norm is not None
+    folded = a.scaling if a.q_proj.weight.dtype in (torch.float32, torch.float64) else 1.0  # half precision would round
+    both = torch.empty(0)
+    if normed:
+        both = torch.cat([q_norm.weight.expand(heads, -1) * folded, k_norm.weight.expand(kv, -1)])
+    qkv = _joined(a.q_proj, a.k_proj, a.v_proj, scale=1.0 if normed else folded)
+    gate_up = _joined(m.gate_proj, m.up_proj)
+    eps = module.input_layernorm.variance_epsilon
+
+    def project(x: Tensor, cos: Tensor, sin: Tensor) -> Projected:
+        rows = qkv(x).view(x.shape[0], -1, a.head_dim)
+        turned, v = rows.split((heads + kv, kv), 1)
+        if normed:
+            turned = rms_norm(turned, both, eps)
+        q, k = rotated(turned, cos, sin).split((heads, kv), 1)
+        return q, k, v
+
+    return _Block(
+        project,
+        _joined(a.o_proj),
+        lambda x: gate_up(x).chunk(2, 1),  # type: ignore[arg-type,return-value]
+        _joined(m.down_proj),
+        (module.input_layernorm.weight, module.post_attention_layernorm.weight),
+        eps,
+        a.layer_idx,
+        replace(_options(a), scale=a.scaling / folded),
+    )
