@@ -51,4 +51,5 @@ def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
     apart = abs(norm - theirs["grad_norm"]) / theirs["grad_norm"]
     assert apart < TOLERANCE[cell.dtype], f"{cell.name}: gradient norms {norm} and {theirs['grad_norm']}"
     assert abs(loss - theirs["loss"]) < 1e-4, f"{cell.name}: losses {loss} and {theirs['loss']}"
-    return f"frozen batch: gradient norm {norm:.6f} and {theirs['grad_norm']:.6f}, loss {loss:.1e} and {theirs['loss']:.1e}"
+    norms = f"gradient norm {norm:.6f} and {theirs['grad_norm']:.6f}"
+    return f"frozen batch: {norms}, loss {loss:.1e} and {theirs['loss']:.1e}"

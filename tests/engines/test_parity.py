@@ -11,8 +11,8 @@ import torch
 
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import split
-from postlude.engines.local import head as head_module
 from postlude.engines.local import decode, direct, kernels
+from postlude.engines.local import head as head_module
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer

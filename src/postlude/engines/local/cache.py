@@ -1,4 +1,4 @@
-"""The keys and values of decoding: long prompts once per group, everything else in a preallocated cache per sequence."""
+"""The keys and values of decoding: long prompts once per group, everything else in a cache per sequence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from postlude.batch import Batch
 from postlude.engines.local.attention import Options, Packed, Spans, cap, ranges, softmax_with_sinks
 
 SHARED_BEYOND = 64
-"""Prompts longer than this are kept once per group; shorter ones are copied to every sequence, which saves operations."""
+"""Longer prompts are kept once per group; shorter ones are copied to every sequence, which saves operations."""
 
 
 class PromptCache(Packed):

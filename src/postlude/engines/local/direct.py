@@ -112,7 +112,10 @@ def _linears(layer: Any) -> list[nn.Module]:
 
 def _options(attention: Any) -> Options:
     dropout = attention.attention_dropout if attention.training else 0.0
-    return Options(attention.scaling, attention.__dict__.get("sliding_window"), dropout=dropout)
+    holder = (
+        attention if "sliding_window" in attention.__dict__ else attention.config
+    )  # Mistral reads it from the config
+    return Options(attention.scaling, holder.__dict__.get("sliding_window"), dropout=dropout)
 
 
 def _live(module: Any) -> _Block:
@@ -135,7 +138,7 @@ def _live(module: Any) -> _Block:
 
 
 class Stepper:
-    """A copy of a small model's weights for one token per sequence: joined and transposed, so that a step is few products.
+    """A copy of a small model's weights for one token per sequence: joined and transposed, for few and fast products.
 
     Made anew before every draw; it never sees a gradient.
     """
@@ -171,19 +174,18 @@ def _fused(module: Any) -> _Block:
     a, m = module.self_attn, module.mlp
     heads, kv = (linear.out_features // a.head_dim for linear in (a.q_proj, a.k_proj))
     q_norm, k_norm = getattr(a, "q_norm", None), getattr(a, "k_norm", None)
-    normed = q_norm is not None and k_norm is not None
     folded = a.scaling if a.q_proj.weight.dtype in (torch.float32, torch.float64) else 1.0  # half precision would round
-    both = torch.empty(0)
-    if normed:
+    both: Tensor | None = None
+    if q_norm is not None and k_norm is not None:
         both = torch.cat([q_norm.weight.expand(heads, -1) * folded, k_norm.weight.expand(kv, -1)])
-    qkv = _joined(a.q_proj, a.k_proj, a.v_proj, scale=1.0 if normed else folded)
+    qkv = _joined(a.q_proj, a.k_proj, a.v_proj, scale=folded if both is None else 1.0)
     gate_up = _joined(m.gate_proj, m.up_proj)
     eps = module.input_layernorm.variance_epsilon
 
     def project(x: Tensor, cos: Tensor, sin: Tensor) -> Projected:
         rows = qkv(x).view(x.shape[0], -1, a.head_dim)
         turned, v = rows.split((heads + kv, kv), 1)
-        if normed:
+        if both is not None:
             turned = rms_norm(turned, both, eps)
         q, k = rotated(turned, cos, sin).split((heads, kv), 1)
         return q, k, v

@@ -1,4 +1,4 @@
-"""Two operations of a transformer block with their gradients written out: the automatic ones read memory far more often."""
+"""Two operations of a transformer block with written gradients: the automatic ones read memory far more often."""
 
 from __future__ import annotations
 
