@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Message = Mapping[str, Any]
@@ -107,7 +107,7 @@ def row_id(row: Mapping[str, Any]) -> str:
 
 def completion_to_json(completion: Completion) -> dict[str, Any]:
     """A completion as plain JSON values; `completion_from_json` reads it back."""
-    return asdict(completion)
+    return dict(vars(completion))  # all values are plain or tuples: no deep copy is needed
 
 
 def completion_from_json(value: Mapping[str, Any]) -> Completion:

@@ -298,6 +298,7 @@ def test_written_gradients_equal_automatic_ones() -> None:
     cos, sin = (torch.cat([f(angle), f(angle)], -1) for f in (torch.cos, torch.sin))
     assert torch.autograd.gradcheck(lambda x, w: kernels.rms_norm(x, w, 1e-3), (x, weight))
     assert torch.autograd.gradcheck(lambda x: kernels.rotate(x, cos, sin), (x,))
+    assert torch.autograd.gradcheck(kernels.swiglu, (x, x.detach().flip(0).requires_grad_()))
     wide = torch.randn(600, 3, 8)
     parts = torch.cat([kernels.rotated(p, cos[:1].float(), sin[:1].float()) for p in wide.split(100)])
     torch.testing.assert_close(kernels.rotated(wide, cos[:1].float(), sin[:1].float()), parts)

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from postlude.batch import Batch
+from postlude.engines.local.spans import Spans, ranges, similar
 from postlude.errors import EngineError
 
 NAME = "postlude"
@@ -115,39 +116,6 @@ AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, _no_mask)
 
 
-# ------------------------------------------------------------------------------------------------------- spans
-
-
-@dataclass(frozen=True)
-class Spans:
-    """Where prompts and sequences lie in a packed row: each is contiguous and in order."""
-
-    prompt_start: Tensor
-    prompt_length: Tensor
-    start: Tensor
-    length: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch) -> Spans:
-        shared = batch.sequence < 0
-        rows = torch.arange(batch.tokens.shape[0], device=batch.tokens.device)
-        prompt_length = torch.bincount(batch.group[shared], minlength=batch.groups)
-        length = torch.bincount(batch.sequence[~shared], minlength=batch.sequences)
-        far = rows.shape[0]
-        start_p = rows.new_full((batch.groups,), far).scatter_reduce(0, batch.group[shared], rows[shared], "amin")
-        start_s = rows.new_full((batch.sequences,), far).scatter_reduce(
-            0, batch.sequence[~shared], rows[~shared], "amin"
-        )
-        return cls(start_p, prompt_length, start_s, length)
-
-
-def ranges(start: Tensor, length: Tensor) -> Tensor:
-    """[N, L] rows start..start+length-1, -1 beyond each length."""
-    longest = int(length.max()) if length.numel() else 0
-    offset = torch.arange(longest, device=start.device)
-    return torch.where(offset < length[:, None], start[:, None] + offset, -1)
-
-
 # ----------------------------------------------------------------------------------------------- packed layout
 
 
@@ -181,17 +149,16 @@ class Packed:
 
     def __init__(self, batch: Batch) -> None:
         spans = Spans.of(batch)
-        self._rows = batch.tokens.shape[0]
         self._blocks: list[_Block] = []
         self._masks: dict[tuple[int, int | None], Tensor] = {}
         prompts = (spans.prompt_length > 0).nonzero().squeeze(1)
-        for part in _similar(spans.prompt_length[prompts], 2.0):
+        for part in similar(spans.prompt_length[prompts], 2.0):
             g = prompts[part]
             rows = ranges(spans.prompt_start[g], spans.prompt_length[g])
             self._blocks.append(_block(batch.position, rows, rows, plain=True))
         sequences = (spans.length > 0).nonzero().squeeze(1)
         owner = batch.sequence_group[sequences]
-        for part in _similar(spans.length[sequences], 1.5, spans.prompt_length[owner]):
+        for part in similar(spans.length[sequences], 1.5, spans.prompt_length[owner]):
             s, g = sequences[part], owner[part]
             own = ranges(spans.start[s], spans.length[s])
             prompt = ranges(spans.prompt_start[g], spans.prompt_length[g])
@@ -227,21 +194,6 @@ class Packed:
         if (i, window) not in self._masks:
             self._masks[i, window] = self._blocks[i].allowed(window)
         return self._masks[i, window]
-
-
-def _similar(length: Tensor, waste: float, other: Tensor | None = None) -> list[Tensor]:
-    """Indices cut into parts, longest first, in which no length is below 1/waste of the longest."""
-    total = length if other is None else length + other
-    order = torch.argsort(total, descending=True, stable=True).tolist()
-    parts: list[list[int]] = []
-    top = 0
-    for i in order:
-        n = int(total[i])
-        if not parts or (n * waste < top and len(parts[-1]) >= 4):
-            parts.append([])
-            top = n
-        parts[-1].append(i)
-    return [torch.tensor(part, device=length.device) for part in parts]
 
 
 def _block(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> _Block:

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from postlude.batch import Batch
-from postlude.engines.local.attention import Options, Packed, Spans, cap, ranges, softmax_with_sinks
+from postlude.engines.local.attention import Options, Packed, cap, softmax_with_sinks
+from postlude.engines.local.spans import Spans, ranges
 
 SHARED_BEYOND = 64
 """Longer prompts are kept once per group; shorter ones are copied to every sequence, which saves operations."""

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from postlude.engines.local.attention import Layout, Options, active
-from postlude.engines.local.kernels import rms_norm, rotate, rotated
+from postlude.engines.local.kernels import rms_norm, rotate, rotated, swiglu
 
 SERVED = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
@@ -56,7 +55,7 @@ class _Block:
         q, k, v = self.project(rms_norm(x, self.norms[0], self.eps), cos, sin)
         x = x + self.out(layout.attend(self.layer, q, k, v, self.options).flatten(1))
         gate, up = self.gate_up(rms_norm(x, self.norms[1], self.eps))
-        return x + self.down(F.silu(gate) * up)
+        return x + self.down(swiglu(gate, up))
 
 
 class Direct:

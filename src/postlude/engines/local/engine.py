@@ -11,6 +11,7 @@ from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.models.load import Facts, ModelSpec, load, quiet
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for them
 SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
 
@@ -24,6 +25,19 @@ def _cache_bytes(gib: float | None, device: Any) -> int:
     if device.type == "cuda":
         return int(0.4 * torch.cuda.get_device_properties(device).total_memory)
     return 2 << 30
+
+
+def _reuse_freed_memory() -> None:
+    """Let the C library keep freed memory: by default every large tensor is mapped, zeroed and unmapped anew.
+
+    Measured on a step of a 0.6 M model: a tenth of its time. Other C libraries than glibc are left alone.
+    """
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
 @dataclass
@@ -55,6 +69,7 @@ class LocalEngine:
         """
         import torch
 
+        _reuse_freed_memory()
         net = load(spec, adapter_from=checkpoint if spec.lora else None)
         count = sum(p.numel() for p in net.parameters())
         if threads or count < SMALL:

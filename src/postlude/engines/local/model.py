@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt
-from postlude.engines.local.attention import NAME, Options, Packed, Spans, attending, ranges
+from postlude.engines.local.attention import NAME, Options, Packed, attending
 from postlude.engines.local.direct import Direct, unserved
 from postlude.engines.local.head import head_outputs
+from postlude.engines.local.spans import Spans, ranges
 from postlude.errors import EngineError
 from postlude.objectives import Outputs
 
