@@ -18,7 +18,7 @@ from bench.speed.cells import CELLS, Cell
 from bench.speed.frozen import difference
 from bench.speed.material import save_data, save_model, taught_model
 
-PAIRS, WARM_UP = 5, 2
+PAIRS, SHIPPED, WARM_UP = 5, 3, 2
 
 
 class Worker:
@@ -99,19 +99,21 @@ def compare(cell: Cell, folder: Path, machine: limits.Machine) -> Result:
             worker.answer()
         warm = {name: [worker.step() for _ in range(WARM_UP)] for name, worker in workers.items()}
         check = difference(cell, folder, warm["trl"][0])
-        pairs = [{name: worker.step() for name, worker in workers.items()} for _ in range(PAIRS)]
+        pairs = []
+        for i in range(PAIRS):
+            pairs.append({n: w.step() for n, w in workers.items() if n != "trl-shipped" or i < SHIPPED})
     finally:
         for worker in workers.values():
             worker.end()
     if cell.kind == "grpo" and not cell.natural:
         counts = {row["tokens"] for pair in pairs for row in pair.values()}
         assert len(counts) == 1, f"{cell.name}: unequal token counts {counts}"
-    costs = {name: [cost(cell, pair[name]) for pair in pairs] for name in names}
+    costs = {name: [cost(cell, pair[name]) for pair in pairs if name in pair] for name in names}
     ratios = [t / o for t, o in zip(costs["trl"], costs["postlude"], strict=True)]
     shipped = None
     if "trl-shipped" in costs:
-        shipped = statistics.median(t / o for t, o in zip(costs["trl-shipped"], costs["postlude"], strict=True))
-    peaks = {name: max(pair[name]["peak"] for pair in pairs) for name in names}
+        shipped = statistics.median(t / o for t, o in zip(costs["trl-shipped"], costs["postlude"], strict=False))
+    peaks = {name: max(pair[name]["peak"] for pair in pairs) for name in ("postlude", "trl")}
     tokens = statistics.mean(pair["postlude"]["tokens"] for pair in pairs)
     ours = statistics.median(costs["postlude"])
     per_step = ours * (tokens if cell.natural or cell.kind == "sft" else 1)
