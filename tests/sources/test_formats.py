@@ -265,8 +265,9 @@ def test_turns_of_a_named_column_are_read_whoever_wrote_them(tmp_path: Path) -> 
 
 def test_columns_that_are_not_there_are_all_named_with_the_closest(tmp_path: Path) -> None:
     read = table(tmp_path, {"question": "a", "reply": "b"})
+    key = "data.mix.1.columns"
     with pytest.raises(DataError) as error:
-        rows.prompts(read, Reading({"prompt": "qestion", "answer": "zzz"}, key="data.mix.1.columns"))
+        rows.prompts(read, Reading({"prompt": "qestion", "answer": "zzz"}, False, key, key))
     first, second = error.value.problems
     assert "data.mix.1.columns takes prompt from column 'qestion'" in first
     assert "the columns are question, reply. Did you mean 'question'?" in first
@@ -332,6 +333,7 @@ MESSAGES = {
     ),
     "a user's call": ([{"role": "user", "content": None, "tool_calls": [{}]}, ASSISTANT], "message 1 has no text"),
     "no list of calls": ([USER, ASSISTANT | {"tool_calls": "f()"}], 'message 2 has "tool_calls" that are not a list'),
+    "a turn to leave out": ([USER, ASSISTANT | {"weight": 0}, USER, ASSISTANT], "message 2 has weight 0"),
     "no text parts": ([{"role": "user", "content": [{"type": "image_url"}]}, ASSISTANT], "message 1 has no text"),
 }
 """Kind -> (messages, part of the reason)."""

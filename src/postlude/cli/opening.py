@@ -64,7 +64,7 @@ def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
         named = None
     if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
         raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
-    return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns")
+    return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
 
 
 def sampling_of(

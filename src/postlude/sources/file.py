@@ -205,12 +205,18 @@ def _answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
     if kind == "messages":
         problem = _problem(row["messages"], "messages", roles_end="assistant")
         if problem is None and isinstance(row["messages"], str):
-            problem = '"messages" must be a list of messages'
-        return problem
+            return '"messages" must be a list of messages'
+        return problem or _left_out(row["messages"])
     problem = _problem(row["prompt"], "prompt") or _problem(row["completion"], "completion")
     if problem is None and isinstance(row["completion"], str) != isinstance(row["prompt"], str):
         problem = '"prompt" and "completion" must both be text or both be messages'
     return problem
+
+
+def _left_out(messages: list[Any]) -> str | None:
+    """OpenAI's way to leave a turn untrained, which must not be trained instead."""
+    place = next((i for i, m in enumerate(messages, 1) if m["role"] == "assistant" and m.get("weight") == 0), None)
+    return f'"messages" message {place} has weight 0; leaving out single turns is not supported' if place else None
 
 
 def _group(row: Row, kind: Kind, renderer: Renderer) -> Group:

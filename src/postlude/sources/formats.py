@@ -48,6 +48,8 @@ class Reading:
     """Text prompts and answers become a user's and an assistant's message."""
     key: str = "data.columns"
     """Where `columns` stands in the recipe, for messages."""
+    own_key: str = "data.columns"
+    """Where columns of this file alone can be named."""
 
     @property
     def kind(self) -> Kind | None:
@@ -70,9 +72,11 @@ class Form:
     """Columns that are read with it where they are there."""
     convert: Callable[[Values, bool], dict[str, Any]] = lambda row, chat: {}
     """(row, whether chat is wanted) -> canonical columns to put into it."""
+    when: Callable[[Values], bool] = lambda row: True
+    """What else must hold of a row with the columns it needs."""
 
     def fits(self, row: Values) -> bool:
-        return all(name in row for name in self.needs) and (self.name != "verl" or _is_verl(row))
+        return all(name in row for name in self.needs) and self.when(row)
 
     def covers(self, other: Form) -> bool:
         """Whether a row of this form would fit `other` only by the way."""
@@ -121,7 +125,7 @@ FORMS = (
     Form("prompt", "prompt", ("prompt",)),
     Form("messages", "messages", ("messages",)),
     Form("text", "text", ("text",)),
-    Form("verl", "prompt", ("prompt", "reward_model"), convert=_verl),
+    Form("verl", "prompt", ("prompt", "reward_model"), convert=_verl, when=_is_verl),
     Form("Alpaca", "prompt", ("instruction",), ("input", "output", "system", "history"), _alpaca),
     Form("ShareGPT", "messages", ("conversations",), ("system",), _sharegpt),
     Form("OpenRLHF", "prompt", ("input",), ("output",), _same("input")),
@@ -190,6 +194,8 @@ def _rename(table: Table, reading: Reading) -> None:
         if table.rows and column not in there:
             close = get_close_matches(column, there, 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
+            if reading.own_key != reading.key:
+                hint += f" {reading.own_key} can name others for this file."
             problems.append(
                 f"{table.path}: {reading.key} takes {name} from column {column!r}, which is not there; the columns "
                 f"are {', '.join(sorted(there))}.{hint}"
@@ -211,7 +217,7 @@ def _found(row: Row, want: Want, reading: Reading, table: Table) -> Found | None
     forms = candidates(row.values, want, reading.kind)
     if len(forms) > 1:
         names = " and ".join(f"{f.name} ({', '.join(f.needs)})" for f in forms)
-        ways = " or ".join(_way_out(f, row.values) for f in forms)
+        ways = " or ".join(f"{reading.own_key}={_way_out(f, row.values)}" for f in forms)
         raise DataError(
             f"{table.path}: rows fit {'two' if len(forms) == 2 else len(forms)} formats, {names} (first: {row.where}). "
             f"Say which one is meant: {ways}."
@@ -224,19 +230,19 @@ def _found(row: Row, want: Want, reading: Reading, table: Table) -> Found | None
     if len(answers) > 1:
         raise DataError(
             f"{table.path}: the answer may stand in {' or '.join(answers)} (first: {row.where}). Say which one is "
-            f"meant: {' or '.join(f'data.columns={{completion: {name}}}' for name in answers)}."
+            f"meant: {' or '.join(f'{reading.own_key}={{completion: {name}}}' for name in answers)}."
         )
     return Found(forms[0], answers[0] if answers else None)
 
 
 def _way_out(form: Form, row: Values) -> str:
-    """The data.columns that would settle on this form."""
+    """The columns that, once named, settle on this form."""
     if form.kind != "prompt":
-        return f"data.columns={{{form.kind}: {form.needs[0]}}}"
+        return f"{{{form.kind}: {form.needs[0]}}}"
     answers = completions(row)
-    if form.name == "Alpaca" and answers:
-        return f"data.columns={{completion: {answers[0]}}}"
-    return f"data.columns={{prompt: {form.needs[0]}}}"
+    if form.name == "Alpaca" and answers:  # naming the prompt would leave its input out
+        return f"{{completion: {answers[0]}}}"
+    return f"{{prompt: {form.needs[0]}}}"
 
 
 def _only(table: Table, found: list[Found | None]) -> Found:

@@ -67,16 +67,18 @@ class DataSpec:
 
     def reading(self, place: int) -> Reading:
         """How the columns of set number `place` are read."""
-        own = self.sets[place].columns
-        if own is None:
-            return Reading(self.columns, self.chat)
-        return Reading(own, self.chat, f"data.mix.{place}.columns")
+        own = f"data.mix.{place}.columns" if self.mix else "data.columns"
+        columns = self.sets[place].columns
+        if columns is None:
+            return Reading(self.columns, self.chat, own_key=own)
+        return Reading(columns, self.chat, own, own)
 
     def eval_reading(self) -> Reading:
         """How the columns of the held-out prompts are read."""
+        own = "data.eval_columns"
         if self.eval_columns is None:
-            return Reading(self.columns, self.chat, "data.columns (for other names: data.eval_columns)")
-        return Reading(self.eval_columns, self.chat, "data.eval_columns")
+            return Reading(self.columns, self.chat, own_key=own)
+        return Reading(self.eval_columns, self.chat, own, own)
 
     def problems(self, at: Callable[[str], str]) -> list[str]:
         """Rules across the fields. `at`: a key to where it was set."""
