@@ -221,13 +221,16 @@ def test_a_mixture_tells_its_sets_and_the_share_of_each_step(place: Path, model_
     assert set(manifest["data_sha256"]) == {"data/sums", "data/less"}
 
 
-def test_prompts_of_a_mixture_have_ids_of_their_own(place: Path, model_folder: Path) -> None:
-    write("a.jsonl", {"prompt": "1=", "answer": "1"}, {"prompt": "1=", "answer": "1"})
-    write("b.jsonl", {"prompt": "1=", "answer": "1"}, {"prompt": "2=", "answer": "2"})
-    values = {"method": "grpo", "model": str(model_folder), "reward": "exact", "sampling": {"max_tokens": 4}}
-    found = check(Document({**values, "data": ["a.jsonl", "b.jsonl"]}))
-    ids = [p.id for p in found.prompts]
-    assert len(set(ids)) == 4
+@pytest.mark.parametrize("method", ["sft", "grpo"])
+def test_rows_of_a_mixture_have_ids_of_their_own(place: Path, model_folder: Path, method: str) -> None:
+    one, two = ({"prompt": f"{i}=", "completion": str(i), "answer": str(i)} for i in (1, 2))
+    write("a.jsonl", one, one)
+    write("b.jsonl", one, two)
+    values = {"method": method, "model": str(model_folder), "sampling": {"max_tokens": 4}}
+    reward = {} if method == "sft" else {"reward": "exact"}
+    found = check(Document({**values, **reward, "data": ["a.jsonl", "b.jsonl"]}))
+    ids = [p.id for p in found.prompts or [g.prompt for g in found.items]]
+    assert len(ids) == len(set(ids)) == 4
     assert ids[2] == f"{ids[0]}-3"
     assert [(s.name, s.size, s.weight) for s in found.shares] == [("a", 2, 1.0), ("b", 2, 1.0)]
 
