@@ -82,6 +82,21 @@ def test_a_format_is_recognised_and_named(tmp_path: Path, kind: str) -> None:
     assert [{k: r.values[k] for k in row} for r in read.rows] == [row, row], "the columns stay under their own names"
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "a", "reply": "b"}, "question as prompt and reply as completion"),
+        (ALPACA | {"reply": "b"}, "Alpaca (instruction, input, output, reply)"),
+        ({"prompt": "a", "reply": "b"}, "prompt and completion (completion from reply)"),
+    ],
+)
+def test_a_completion_that_was_named_is_told_by_its_column(tmp_path: Path, row: dict[str, str], said: str) -> None:
+    read = table(tmp_path, row)
+    rows.recognise(read, "answers", Reading({"completion": "reply"}))
+    assert read.form == said
+    assert read.rows[0].values["completion"] == "b"
+
+
 def test_alpaca_is_framed_as_it_was_published(tmp_path: Path) -> None:
     found = canonical(tmp_path, ALPACA)
     assert found["completion"] == "3"

@@ -171,8 +171,12 @@ def require_answers(table: Table, reading: Reading | None = None) -> Kind:
     kind = recognise(table, "answers", reading)
     if kind == "prompt" and table.rows and "completion" not in table.columns:
         answers = [name for name in ANSWERS if name in table.columns]
-        hint = f" To train on {answers[0]!r}: data.columns={{completion: {answers[0]}}}." if answers else ""
-        raise DataError(f'{table.path}: rows have "prompt" but no "completion": nothing to fine-tune on.{hint}')
+        key = reading.own_key if reading else "data.columns"
+        hint = f" To train on {answers[0]!r}: {key}={{completion: {answers[0]}}}." if answers else ""
+        raise DataError(
+            f'{table.path}: rows have "prompt" but no "completion": nothing to fine-tune on. They were taken for '
+            f"{table.form}, with columns {', '.join(sorted(table.columns))}; {key} can name the completion.{hint}"
+        )
     return kind
 
 

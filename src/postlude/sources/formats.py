@@ -277,21 +277,22 @@ def _typo(columns: set[str]) -> str:
 def _sentence(table: Table, found: Found, reading: Reading) -> str:
     """What the rows are, for people."""
     form, there = found.form, table.columns
-    named = [f"{name} from {column}" for name, column in reading.columns.items() if name != column]
+    sources = {name: column for name, column in reading.columns.items() if name != column}
+    if found.completion not in (None, "completion"):
+        sources["completion"] = str(found.completion)
+    answer = sources.get("completion", found.completion)
     if form.canonical and form.name != "verl":
-        parts = [form.name] + (["completion"] if found.completion else [])
-        said = " and ".join(parts)
-        if found.completion not in (None, "completion"):
-            named.append(f"completion from {found.completion}")
+        said = form.name + (" and completion" if answer else "")
     elif form.name == form.needs[0]:
-        said = f"{form.name} as prompt" + (f" and {found.completion} as completion" if found.completion else "")
+        said = f"{form.name} as prompt" + (f" and {answer} as completion" if answer else "")
+        sources.pop("completion", None)
     else:
         read = [*form.needs, *(name for name in form.also if name in there)]
-        if found.completion and found.completion not in read:
-            read.append(found.completion)
-        said = f"{form.name} ({', '.join(read)})"
+        said = f"{form.name} ({', '.join([*read, answer] if answer and answer not in read else read)})"
+        sources.pop("completion", None)
+    named = ", ".join(f"{name} from {column}" for name, column in sources.items())
     chat = ", as chat messages" if reading.chat and form.kind == "prompt" else ""
-    return said + (f" ({', '.join(named)})" if named else "") + chat
+    return said + (f" ({named})" if named else "") + chat
 
 
 # ----------------------------------------------------------------------------------------------------- converting
