@@ -7,7 +7,7 @@ import inspect
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from postlude import recipe
 from postlude.algorithms import ALGORITHMS
@@ -66,8 +66,8 @@ def _rows(kind: Any, prefix: str) -> list[str]:
             lines.append(f"| `{prefix}{f.name}` | of the method | {notes.get(f.name, '')} |")
         elif len(inner) == 1:
             lines += _rows(inner[0], f"{prefix}{f.name}.")
-        elif f.name == "reward":
-            lines += _rows(recipe.RewardSpec, "reward[].")
+        elif parts := [a for a in get_args(hints[f.name]) if is_dataclass(a)]:
+            lines += _rows(parts[0], f"{prefix}{f.name}[].")
         else:
             lines.append(f"| `{prefix}{f.name}` | {_default(f)} | {notes.get(f.name, '')} |")
     return lines

@@ -129,18 +129,23 @@ def override(document: Document, assignments: Iterable[str]) -> None:
 def _set(document: Document, path: str, value: Any) -> None:
     shorthand = {"model": "path", "data": "path"}
     if path in shorthand and isinstance(document.values.get(path), dict) and not isinstance(value, dict):
-        path = f"{path}.{shorthand[path]}"  # `data=X` leaves data.eval alone
+        path = f"{path}.{'mix' if isinstance(value, list) else shorthand[path]}"  # `data=X` leaves data.eval alone
     *parents, last = path.split(".")
     place: Any = document.values
     for i, name in enumerate(parents):
         inner = place.get(name) if isinstance(place, dict) else None
         if isinstance(inner, str) and i == 0 and name in shorthand:
             inner = {shorthand[name]: inner}
+        if isinstance(inner, list) and i == 0 and name == "data":
+            inner = {"mix": inner}
         if not isinstance(inner, dict):
             inner = {}
         place[name] = inner
         place = inner
     place[last] = value
+    instead = {"data.path": "mix", "data.mix": "path"}.get(path)
+    if instead and value:  # the command line's data replace the recipe's
+        place.pop(instead, None)
     for stale in [p for p in document.origin if p.startswith(path + ".")]:
         del document.origin[stale]
     document.origin[path] = "command line"
@@ -189,6 +194,8 @@ def _drop(values: Any, loc: Sequence[Any]) -> None:
     for key in loc:
         if isinstance(values, dict) and key in values:
             last = values, key
+            values = values[key]
+        elif isinstance(values, list) and isinstance(key, int) and key < len(values):
             values = values[key]
     if last:
         del last[0][last[1]]

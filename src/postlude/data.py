@@ -40,7 +40,7 @@ class Prompt:
         """The prompt as one string, for people to read; never for tokenisation."""
         if isinstance(self.messages, str):
             return self.messages
-        return "\n".join(f"{m['role']}: {m['content']}" for m in self.messages)
+        return "\n".join(f"{m['role']}: {message_text(m)}" for m in self.messages)
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,13 @@ class Group:
         """Share of correct completions among those whose correctness is known; None if none is."""
         known = [c.correct for c in self.completions if c.correct is not None]
         return sum(known) / len(known) if known else None
+
+
+def message_text(message: Message) -> str:
+    """What a message says, for people to read: its content, or the tools it calls."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    said = [] if content is None else [str(content)]
+    return " ".join([*said, json.dumps(calls, ensure_ascii=False, default=str)] if calls else said)
 
 
 def row_id(row: Mapping[str, Any]) -> str:

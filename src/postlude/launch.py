@@ -63,7 +63,8 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
         _note_changes(run, recipe)
     run.write_config(_plain(asdict(recipe)), prepared.rejected)
     if not resumed:
-        data = {"data": recipe.data.path, "eval": recipe.data.eval}
+        sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
+        data = {**sets, "eval": recipe.data.eval}
         run.write_manifest(recipe.seed, data, engine.describe())
         run.emit(
             "start",
@@ -71,6 +72,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             steps=recipe.steps,
             sizes=recipe.sizes,
             counts=prepared.counts,
+            data=prepared.notes,
             engine=dict(engine.describe()),
         )
     else:
@@ -84,6 +86,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             "folder": str(run.folder),
             "sizes": recipe.sizes,
             "counts": prepared.counts,
+            "data": prepared.notes,
             "engine": engine.describe(),
             "source": recipe.algorithm.source,
             "lr": recipe.schedule.lr,

@@ -5,6 +5,7 @@ The only place where concrete engines and sources are made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,8 @@ from postlude.models.load import Facts, inspect, problems_of_path
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.sources import file as rows
-from postlude.sources.file import Cursor, FileSource
+from postlude.sources.file import Cursor, FileSource, Mixture, Reading
+from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
 from postlude.train import Stream
 
@@ -37,6 +39,10 @@ class Prepared:
     held_out: list[Prompt] = field(default_factory=list[Prompt])
     rejected: list[str] = field(default_factory=list[str])
     counts: dict[str, int] = field(default_factory=dict[str, int])
+    shares: list[Share] = field(default_factory=list[Share])
+    """The sets of a mixture; prompts or items stand in their order."""
+    notes: list[str] = field(default_factory=list[str])
+    """What the rows of each file were recognised as."""
 
 
 def check(document: Document) -> Prepared:
@@ -74,36 +80,45 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         problems += problems_of_path(recipe.model.path)
     if prepared.facts:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
-    if recipe.data.path:
-        attempt(lambda: _read_train(prepared, rows.read(recipe.data.path, recipe.data.split)))
+    seen: Counter[str] = Counter()
+    for place in range(len(recipe.data.sets)):
+        attempt(lambda place=place: _read_set(prepared, place, seen))
     if recipe.data.eval:
-        held_out = attempt(
-            lambda: _read_prompts(
-                prepared, rows.read(recipe.data.eval or "", recipe.data.eval_split or recipe.data.split)
-            )
-        )
-        prepared.held_out = held_out or []
-    if prepared.rewards is not None:
-        for found in (prepared.prompts, prepared.held_out):
-            if found:
-                problems += prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
-    return problems + _shared(prepared)
+        attempt(lambda: _read_held_out(prepared))
+    return problems + _missing_columns(prepared) + _shared(prepared)
 
 
-def _read_train(prepared: Prepared, table: rows.Table) -> None:
+def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
+    """Add one set to the prompts or written answers, with its share of a mixture."""
     recipe = prepared.recipe
+    one = recipe.data.sets[place]
+    reading = recipe.data.reading(place)
+    name = f"{one.label} ({one.path})" if recipe.data.mix else one.path
+    table = rows.read(one.path, one.split or recipe.data.split)
     if recipe.algorithm.source == "rollout":
-        prepared.prompts = _read_prompts(prepared, table)
+        found = _read_prompts(prepared, table, reading, name, seen)
+        prepared.prompts += found
+    elif prepared.renderer is None:
+        rows.require_answers(table, reading)
         return
-    if prepared.renderer is None:
-        rows.detect(table)
-        return
-    prepared.items = rows.groups(table, prepared.renderer, prepared.facts.context, prepared.facts.vocabulary)
-    _settle(prepared, table)
+    else:
+        facts = prepared.facts
+        found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
+        _settle(prepared, table, name)
+        prepared.items += found
+    prepared.shares.append(Share(one.label, len(found), one.weight))
 
 
-def _read_prompts(prepared: Prepared, table: rows.Table) -> list[Prompt]:
-    found = rows.prompts(table)
+def _read_held_out(prepared: Prepared) -> None:
+    data = prepared.recipe.data
+    table = rows.read(data.eval or "", data.eval_split or data.split)
+    prepared.held_out = _read_prompts(prepared, table, data.eval_reading(), table.path)
+
+
+def _read_prompts(
+    prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
+) -> list[Prompt]:
+    found = rows.prompts(table, reading, seen)
     if prepared.renderer is not None:
         context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
         if context is not None and answer >= context:
@@ -113,8 +128,25 @@ def _read_prompts(prepared: Prepared, table: rows.Table) -> list[Prompt]:
             )
         _need_template(prepared, found, table.path)
         found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
-    _settle(prepared, table, len(found))
+    _settle(prepared, table, name, len(found))
     return found
+
+
+def _missing_columns(prepared: Prepared) -> list[str]:
+    """Columns that a reward needs: of each set by itself, since what one set has is no help to another."""
+    if prepared.rewards is None:
+        return []
+    parts, start = [("", prepared.held_out)], 0
+    for share in prepared.shares if prepared.prompts else []:
+        name = f"data.mix, set {share.name!r}: " if prepared.recipe.data.mix else ""
+        parts.append((name, prepared.prompts[start : start + share.size]))
+        start += share.size
+    return [
+        name + problem
+        for name, found in parts
+        if found
+        for problem in prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
+    ]
 
 
 def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
@@ -155,8 +187,8 @@ def _fits(prompt: Prompt, prepared: Prepared, table: rows.Table) -> bool:
     return False
 
 
-def _settle(prepared: Prepared, table: rows.Table, used: int | None = None) -> None:
-    """Refuse or count bad rows: rows used + rejected = rows read."""
+def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None = None) -> None:
+    """Refuse or count bad rows, rows used + rejected = rows read; say what the rows are."""
     used = len(table.rows) if used is None else used
     if used == 0 and not table.problems:
         raise DataError(f"{table.path}: 0 rows.")
@@ -164,11 +196,9 @@ def _settle(prepared: Prepared, table: rows.Table, used: int | None = None) -> N
     if used == 0:
         raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
     prepared.rejected += table.problems
-    prepared.counts |= {
-        f"{table.path} read": table.read,
-        f"{table.path} used": used,
-        f"{table.path} rejected": table.read - used,
-    }
+    prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
+    rejected = f" of {table.read}" if used < table.read else ""
+    prepared.notes += [f"{name}: {used}{rejected} rows, {table.form}", *table.notes]
 
 
 def _shared(prepared: Prepared) -> list[str]:
@@ -178,7 +208,7 @@ def _shared(prepared: Prepared) -> list[str]:
     if not both:
         return []
     return [
-        f"data.eval: {len(both)} of {len(prepared.held_out)} held-out prompts are also in data.path, so they would "
+        f"data.eval: {len(both)} of {len(prepared.held_out)} held-out prompts are also trained on, so they would "
         f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files."
     ]
 
@@ -211,7 +241,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
     size = recipe.prompts_per_step
     source: FileSource | RolloutSource
     if recipe.algorithm.source == "file":
-        source = FileSource(prepared.items, size, Cursor(len(prepared.items), recipe.seed))
+        source = FileSource(prepared.items, size, _order(prepared, len(prepared.items)))
     else:
         source = RolloutSource(
             prepared.prompts,
@@ -220,7 +250,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.sampling,
             size,
             recipe.group_size,
-            Cursor(len(prepared.prompts), recipe.seed),
+            _order(prepared, len(prepared.prompts)),
             recipe.seed,
             recipe.keep,
             recipe.shaping,
@@ -228,3 +258,8 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
         )
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
     return [Stream(recipe.method, source, recipe.objective, recipe.updates, recipe.epochs, temperature)]
+
+
+def _order(prepared: Prepared, size: int) -> Cursor | Mixture:
+    seed = prepared.recipe.seed
+    return Mixture(prepared.shares, seed) if prepared.recipe.data.mix else Cursor(size, seed)

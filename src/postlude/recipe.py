@@ -22,22 +22,7 @@ from postlude.objectives.advantages import DecoupledReward, DecoupledValue
 from postlude.rewards.compose import RewardSpec
 from postlude.rewards.length import Overlong, Shaping
 from postlude.sources.filters import Filter, Mixed
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """Where prompts (or written answers) come from."""
-
-    path: str
-    """A JSONL or JSON file, a folder saved by `datasets`, or hf:OWNER/NAME."""
-    eval: str | None = None
-    """Held-out prompts of the same kind; none are shared with `path`."""
-    split: str = "train"
-    """Of a data set."""
-    eval_split: str | None = None
-    """Of a data set given as `eval`. Default: `split`."""
-    on_bad_row: Literal["stop", "skip"] = "stop"
-    """`skip` goes on without bad rows; they are counted and listed in rejected.txt."""
+from postlude.sources.spec import DataSpec
 
 
 @dataclass(frozen=True)
@@ -257,11 +242,16 @@ def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -
 
 
 def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Short forms written out: `model: path`, `data: path`, `reward: name` or a list of them."""
+    """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them."""
     result = dict(values)
     for key in ("model", "data"):
         if isinstance(result.get(key), str):
             result[key] = {"path": result[key]}
+    if isinstance(result.get("data"), list):
+        result["data"] = {"mix": result["data"]}
+    data = result.get("data")
+    if isinstance(data, dict) and isinstance(data.get("mix"), list):
+        result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
     sampling = result.get("sampling")
     if isinstance(sampling, dict) and isinstance(sampling.get("stop"), str):
         result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
@@ -307,6 +297,11 @@ def _derived(recipe: Recipe, entry: Algorithm) -> Recipe:
     return replace(recipe, schedule=schedule, objective=objective, shaping=shaping)
 
 
+def _names_no_data(values: Mapping[str, Any]) -> bool:
+    data = values.get("data", True)  # where the key itself is missing, that was said
+    return not (data.get("path") or data.get("mix")) if isinstance(data, dict) else not data
+
+
 def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     """Rules across fields."""
 
@@ -315,7 +310,9 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
         return f"{where}: " if where and not where.startswith("method") else ""
 
     needs = recipe.objective.needs
-    problems = []
+    problems = recipe.data.problems(at)
+    if _names_no_data(document.values):
+        problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
     missing = sorted(needs & {"values", "steps", "scores", "mismatched"}) if entry.trains else []
     if missing:
         problems.append(f"{at('objective')}the objective needs {', '.join(missing)}, which no run can give it yet.")

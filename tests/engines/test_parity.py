@@ -134,6 +134,28 @@ def test_forward_in_parts_gives_the_same_log_probs() -> None:
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
+def test_rows_that_are_packed_together_do_not_see_each_other(name: str) -> None:
+    """Positions, attention and the token that predicts the first one: each row is as if it were alone."""
+    from postlude.batch import pack
+    from postlude.data import Completion, Group, Prompt
+
+    def written(start: int, prompt: int, answer: int) -> Group:
+        tokens = tuple(3 + (start + 7 * i) % 50 for i in range(prompt + answer))
+        return Group(Prompt(str(start), "", tokens=tokens[:prompt]), (Completion(tokens[prompt:], reward=1.0),))
+
+    model = local(name)
+    assert model.packed, model.reason
+    trainer = LocalTrainer(model, Optimizer(), 10_000)
+    rows = [written(1, 5, 9), written(2, 12, 3), written(3, 1, 20)]
+    together = pack(rows)
+    logprobs = trainer.forward(together, "policy").logprobs[together.mask]
+    alone = [pack([row]) for row in rows]
+    expected = torch.cat([trainer.forward(b, "policy").logprobs[b.mask] for b in alone])
+    assert logprobs.shape == expected.shape == (32,)
+    torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+
+
 def test_bf16_training_keeps_an_fp32_master() -> None:
     net = build("llama").to(torch.bfloat16)
     model = LocalModel(net.train())

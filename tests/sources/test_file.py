@@ -111,7 +111,7 @@ def test_a_file_that_is_not_utf8_names_the_byte(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not JSONL or JSON"):
-        table(tmp_path, "prompt\na\n", "data.csv")
+        table(tmp_path, "prompt\na\n", "data.xlsx")
 
 
 def test_a_missing_file_names_a_near_one(tmp_path: Path) -> None:

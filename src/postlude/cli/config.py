@@ -46,7 +46,7 @@ def _text(value: Any) -> str:
 
 @app.command("check")
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 if it is is wrong."""
+    """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 if it is wrong."""
     from postlude.cli.train import document_of
     from postlude.prepare import check as check_document
 
@@ -54,6 +54,8 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
     prepared = check_document(document)
     console = Console()
     console.print(f"[green]ok[/green]  {prepared.recipe.sizes}", highlight=False)
+    for line in prepared.notes:
+        console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
     for name, count in prepared.counts.items():
         console.print(f"    {name}: {count}", highlight=False, markup=False)
     tokens = [len(p.tokens) for p in prepared.prompts] or [

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model folder, hub id, or run folder (its newest checkpoint).")],
-    data: Annotated[str, typer.Option(help="Held-out prompts: JSONL, a saved data set, or hf:OWNER/NAME.")],
+    data: Annotated[
+        str, typer.Option(help="Held-out prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")
+    ],
     reward: Annotated[
         list[str],
         typer.Option(help="A built-in or my_rewards.py:fn; can be given several times. The first says right or wrong."),
@@ -35,6 +37,12 @@ def evaluate(
     top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 is all.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="A string that ends the answer.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns of --data as YAML, e.g. '{prompt: question, answer: gold}'.")
+    ] = None,
+    chat: Annotated[
+        bool | None, typer.Option(help="Send text prompts as user messages. Default: as the run did, else not.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
 ) -> None:
     """Measure a model on held-out prompts: accuracy with its interval, pass@k, reward, length. Saved as JSON.
@@ -43,7 +51,7 @@ def evaluate(
     """
     import yaml
 
-    from postlude.cli.opening import open_sampler, sampling_of
+    from postlude.cli.opening import open_sampler, reading_of, sampling_of
     from postlude.errors import ConfigError
     from postlude.evaluate import measure
     from postlude.rewards.compose import Rewards, RewardSpec
@@ -62,14 +70,15 @@ def evaluate(
     target = out or (own / "eval.json" if (own / "config.yaml").exists() else Path(f"eval-{own.name}.json"))
     if not target.parent.is_dir():
         raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
-    table = rows.read(data)
+    table, reading = rows.read(data), reading_of(model, columns, chat)
+    rows.recognise(table, "prompts", reading)
     problems = rewards.missing_columns(
         table.columns | {"answer"} if set(rows.ANSWERS) & table.columns else table.columns
     )
     if problems:
         raise ConfigError(problems)
     opened = open_sampler(model, settings)
-    prompts = opened.prompts(table, limit)
+    prompts = opened.prompts(table, limit, reading)
     opened.check_lengths(prompts, settings)
     report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
     figures = {name.removeprefix("eval/"): value for name, value in report.figures.items()}

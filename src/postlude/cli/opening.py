@@ -16,7 +16,7 @@ from postlude.models.chat import Renderer
 from postlude.models.load import Facts
 from postlude.prepare import render
 from postlude.sources import file as rows
-from postlude.sources.file import Table
+from postlude.sources.file import Reading, Table
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Opened:
     renderer: Renderer
     sampler: Sampler
 
-    def prompts(self, table: Table, limit: int | None) -> list[Prompt]:
+    def prompts(self, table: Table, limit: int | None, reading: Reading | None = None) -> list[Prompt]:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
-        found = list(render(rows.prompts(table), table, self.renderer))
+        found = list(render(rows.prompts(table, reading), table, self.renderer))
         table.require_clean("stop")
         return found[:limit]
 
@@ -50,14 +50,28 @@ class Opened:
             )
 
 
+def _own(path: str, part: str) -> dict[str, Any]:
+    """A part of the recipe of a run folder; empty for any other model."""
+    recipe = Path(path).expanduser() / "config.yaml"
+    return (yaml.safe_load(recipe.read_text()).get(part) or {}) if recipe.exists() else {}
+
+
+def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
+    """How a file of prompts is read; whether text becomes chat is as in the run's own data where not given."""
+    try:
+        named = yaml.safe_load(columns) if columns else {}
+    except yaml.YAMLError:
+        named = None
+    if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
+        raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
+    return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
+
+
 def sampling_of(
     path: str, temperature: float, top_p: float, top_k: int, max_tokens: int | None, stop: Sequence[str] | None
 ) -> Sampling:
     """Sampling settings from the command line; length and stop strings of a run folder are its own where not given."""
-    own: dict[str, Any] = {}
-    recipe = Path(path).expanduser() / "config.yaml"
-    if recipe.exists():
-        own = yaml.safe_load(recipe.read_text()).get("sampling") or {}
+    own = _own(path, "sampling")
     length = max_tokens if max_tokens is not None else own.get("max_tokens", 256)
     ends = tuple(stop) if stop else tuple(own.get("stop") or ())
     try:

@@ -20,7 +20,8 @@ def sample(
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="A prompt; can be given several times.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="A file of prompts instead (JSONL).")] = None,
+    data: Annotated[str | None, typer.Option(help="A file of prompts instead (JSONL, CSV, Parquet).")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns of --data as YAML, e.g. '{prompt: question}'.")] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt.")] = 1,
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest answer in tokens. Default: the run's own, else 256.")
@@ -33,7 +34,9 @@ def sample(
     ] = None,
     chat: Annotated[
         bool | None,
-        typer.Option(help="Send --prompt as a user message (default: where there is a template)."),
+        typer.Option(
+            help="Send text as a user message. Default: --prompt where there is a template, --data as the run did."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same answers.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts of --data.")] = None,
@@ -44,16 +47,17 @@ def sample(
     postlude sample runs/grpo-1 --prompt '123412=' -n 4
     postlude sample my-model --data prompts.jsonl --limit 5 --temperature 0 --json
     """
-    from postlude.cli.opening import open_sampler, sampling_of
+    from postlude.cli.opening import open_sampler, reading_of, sampling_of
     from postlude.sources import file as rows
     from postlude.sources.rollout import answer
 
     if bool(prompt) == bool(data):
         raise ConfigError("give either --prompt (once or more) or --data FILE.")
     settings = sampling_of(model, temperature, top_p, top_k, max_tokens, stop)
+    reading = reading_of(model, columns, chat)
     opened = open_sampler(model, settings)
     if data:
-        prompts = opened.prompts(rows.read(data), limit)
+        prompts = opened.prompts(rows.read(data), limit, reading)
     else:
         as_chat = bool(opened.facts.tokenizer.chat_template) if chat is None else chat
         wrap: Any = lambda p: [{"role": "user", "content": p}] if as_chat else p

@@ -2,226 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, Literal
+from itertools import groupby
+from typing import Any
 
-from postlude.data import Group, Prompt, row_id
+from postlude.data import Completion, Group, Prompt, row_id
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
+from postlude.sources.formats import Reading, recognise
+from postlude.sources.order import Cursor, Mixture
+from postlude.sources.reading import read
+from postlude.sources.table import MAX_SHOWN, Kind, Row, Table
 
-MAX_SHOWN = 20
-MAX_RECORD = 16 << 20
-"""Characters of one record; a longer one is an error, not a memory problem."""
+__all__ = [
+    "ANSWERS", "MAX_SHOWN", "Cursor", "Drawn", "FileSource", "Mixture", "Reading", "Row", "Table",
+    "groups", "prompts", "read", "recognise", "require_answers",
+]  # fmt: skip
+
 ANSWERS = ("answer", "solution", "ground_truth", "target")
 """Columns taken as `Prompt.answer`, in this order."""
-_BROKEN = object()
 ROLES = {"system", "user", "assistant", "tool", "developer"}
-
-Format = Literal["prompt", "prompt_completion", "messages", "text"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row and where it stands."""
-
-    where: str
-    values: Mapping[str, Any]
-
-
-@dataclass
-class Table:
-    """Rows that were read, and every problem found; `read` = rows + rejected."""
-
-    path: str
-    rows: list[Row] = field(default_factory=list[Row])
-    problems: list[str] = field(default_factory=list[str])
-    read: int = 0
-    blank: int = 0
-
-    def reject(self, where: str, reason: str) -> None:
-        self.problems.append(f"{where}: {reason}")
-
-    @property
-    def columns(self) -> set[str]:
-        return {name for row in self.rows for name in row.values}
-
-    def require_clean(self, on_bad_row: Literal["stop", "skip"]) -> None:
-        """Raise with every problem, unless bad rows are to be skipped (and counted)."""
-        if self.read == 0 and not self.problems:
-            raise DataError(f"{self.path}: 0 rows.")
-        if self.problems and on_bad_row == "stop":
-            shown = self.problems[:MAX_SHOWN]
-            more = len(self.problems) - len(shown)
-            tail = [f"... and {more} more rows like these."] if more else []
-            summary = f"{self.path}: {self.read} rows read, {len(self.rows)} good, {self.read - len(self.rows)} bad."
-            advice = "Mend them, or go on without them: data.on_bad_row=skip (they are counted and listed)."
-            raise DataError([*shown, *tail, summary + " " + advice])
-        if not self.rows:
-            raise DataError(f"{self.path}: no usable row is left of {self.read}.")
-
-
-# ------------------------------------------------------------------------------------------------------ reading
-
-
-def read(path: str, split: str = "train") -> Table:
-    """Rows of a JSONL or JSON file, of a folder saved by `datasets`, or of a hub data set `hf:OWNER/NAME`."""
-    if path.startswith("hf:"):
-        return _from_datasets(path, split)
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise DataError(f"data: {path!r} does not exist.{_nearby(place)}")
-    if place.is_dir():
-        return _from_datasets(path, split)
-    if place.suffix.lower() not in (".jsonl", ".json", ".ndjson", ""):
-        raise DataError(f"data: {path!r} is not JSONL or JSON. Convert it to one JSON object per line.")
-    try:
-        text = place.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-    except OSError as error:
-        raise DataError(f"data: cannot read {path!r}: {error.strerror}.") from error
-    table = Table(path)
-    if text.lstrip().startswith("["):
-        _read_array(table, text)
-    else:
-        _read_lines(table, text)
-    return table
-
-
-def _nearby(place: Path) -> str:
-    if not place.parent.is_dir():
-        return f" The folder {str(place.parent)!r} does not exist either."
-    names = [p.name for p in place.parent.iterdir() if p.is_file()]
-    close = get_close_matches(place.name, names, 1, 0.75)
-    return f" Did you mean {str(place.parent / close[0])!r}?" if close else ""
-
-
-def _read_lines(table: Table, text: str) -> None:
-    lines = text.split("\n")
-    final = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            table.blank += 1
-            continue
-        table.read += 1
-        where = f"{table.path} line {number}"
-        if len(line) > MAX_RECORD:
-            table.reject(where, f"{len(line)} characters in one record (limit {MAX_RECORD})")
-            continue
-        value = _parse(table, where, line, last=number == final)
-        if value is not _BROKEN:
-            _add(table, where, value)
-
-
-def _read_array(table: Table, text: str) -> None:
-    value = _parse(table, table.path, text, last=True)
-    for number, item in enumerate(value if isinstance(value, list) else [], 1):
-        table.read += 1
-        _add(table, f"{table.path} item {number}", item)
-
-
-def _parse(table: Table, where: str, text: str, last: bool) -> Any:
-    def constant(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON; use null or a number")
-
-    def number(digits: str) -> float:
-        value = float(digits)
-        if math.isinf(value):
-            raise ValueError(f"{digits} is too large for a number")
-        return value
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        twice = [k for k, n in Counter(k for k, _ in items).items() if n > 1]
-        if twice:
-            raise ValueError(f"key {twice[0]!r} appears twice in one object")
-        return dict(items)
-
-    try:
-        return json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
-    except json.JSONDecodeError as error:
-        at_end = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg
-        hint = " (the file looks cut off)" if last and at_end else ""
-        line = f"line {error.lineno} " if error.lineno > 1 else ""
-        table.reject(where, f"not JSON at {line}column {error.colno}: {error.msg}{hint}")
-    except (ValueError, RecursionError) as error:
-        table.reject(where, str(error) or "nested too deeply")
-    return _BROKEN
-
-
-def _add(table: Table, where: str, value: Any) -> None:
-    if not isinstance(value, dict):
-        table.reject(where, f"a row must be a JSON object, found {type(value).__name__}")
-        return
-    table.rows.append(Row(where, value))
-
-
-def _from_datasets(path: str, split: str) -> Table:
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataError(f"data: {path!r} needs the datasets library: pip install 'postlude[datasets]'.") from error
-    name = path.removeprefix("hf:")
-    try:
-        if path.startswith("hf:"):
-            found: Any = datasets.load_dataset(name, split=split)
-        else:
-            found = datasets.load_from_disk(name)
-            found = found[split] if isinstance(found, datasets.DatasetDict) else found
-    except Exception as error:  # the library raises many kinds; all mean that there are no rows
-        raise DataError(f"data: cannot load data set {path!r} (split {split}): {_first_line(error)}") from error
-    table = Table(path)
-    for number, value in enumerate(found, 1):
-        table.read += 1
-        _add(table, f"{path} row {number}", dict(value))
-    return table
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 # ------------------------------------------------------------------------------------------------------- checks
-
-
-def detect(table: Table) -> Format:
-    """The format all rows share; a file that mixes formats is an error that counts them."""
-    found: Counter[Format | None] = Counter(_format_of(row.values) for row in table.rows)
-    if not found:
-        raise DataError(table.problems or [f"{table.path}: 0 rows."])
-    if len(found) > 1:
-        counts = ", ".join(f"{n} rows look like {name or 'none of the formats'}" for name, n in found.most_common())
-        first = next(r for r in table.rows if _format_of(r.values) != found.most_common(1)[0][0])
-        raise DataError(f"{table.path}: mixed formats: {counts} (first odd one: {first.where}).")
-    only = next(iter(found))
-    if only is None:
-        raise DataError(
-            f'{table.path}: rows need "prompt" (and "completion" for SFT), "messages" or "text"; found columns '
-            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}"
-        )
-    return only
-
-
-def _typo(columns: set[str]) -> str:
-    """A hint where a column looks like one that is needed."""
-    for column in sorted(columns):
-        close = get_close_matches(column, ["prompt", "completion", "messages", "text"], 1)
-        if close:
-            return f' Is {column!r} meant to be "{close[0]}"?'
-    return ""
-
-
-def _format_of(row: Mapping[str, Any]) -> Format | None:
-    if "prompt" in row:
-        return "prompt_completion" if "completion" in row else "prompt"
-    if "messages" in row:
-        return "messages"
-    return "text" if "text" in row else None
 
 
 def _surrogate(text: str) -> int | None:
@@ -249,72 +54,100 @@ def _problem(value: Any, name: str, roles_end: str | None = None) -> str | None:
     if not value:
         return f'"{name}" is an empty list of messages'
     for i, message in enumerate(value):
-        if not isinstance(message, dict) or "role" not in message:
-            return f'"{name}" message {i + 1} must be an object with "role" and "content"'
-        if not isinstance(message["role"], str) or message["role"] not in ROLES:
-            return f'"{name}" message {i + 1} has role {message["role"]!r}; use one of {", ".join(sorted(ROLES))}'
-        if not isinstance(message.get("content"), str):
-            return f'"{name}" message {i + 1} has no text in "content"'
-        surrogate = _surrogate(message["content"])
-        if surrogate is not None:
-            return f'"{name}" message {i + 1} holds a lone surrogate at character {surrogate}, which no file can store'
+        problem = _message_problem(message)
+        if problem:
+            return f'"{name}" message {i + 1} {problem}'
     if roles_end and value[-1]["role"] != roles_end:
         return f'"{name}" ends with a message of the {value[-1]["role"]}; the last must be the {roles_end}\'s'
     return None
 
 
+def _message_problem(message: Any) -> str | None:
+    if not isinstance(message, dict) or "role" not in message:
+        return 'must be an object with "role" and "content"'
+    if not isinstance(message["role"], str) or message["role"] not in ROLES:
+        return f"has role {message['role']!r}; use one of {', '.join(sorted(ROLES))}"
+    calls = message.get("tool_calls")
+    if calls is not None and not (isinstance(calls, list) and all(isinstance(c, dict) for c in calls)):
+        return 'has "tool_calls" that are not a list of objects'
+    content = message.get("content")
+    if content is None and calls and message["role"] == "assistant":
+        return None
+    if not isinstance(content, str):
+        return 'has no text in "content"'
+    surrogate = _surrogate(content)
+    if surrogate is not None:
+        return f"holds a lone surrogate at character {surrogate}, which no file can store"
+    return None
+
+
+def _unique(row: Row, seen: Counter[str]) -> str:
+    """An id for a row that no other has; a repeated row gets a suffix."""
+    name = row_id(row.values)
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+
 # ------------------------------------------------------------------------------------------------------ prompts
 
 
-def prompts(table: Table) -> list[Prompt]:
-    """Every usable row as a prompt; problems go to the table. Ids are unique: repeats get a suffix."""
-    detect(table)
+def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | None = None) -> list[Prompt]:
+    """Every usable row as a prompt; problems go to the table.
+
+    Ids are unique: repeats get a suffix. `seen`: ids in use, shared by the sets of a mixture.
+    """
+    column = "messages" if recognise(table, "prompts", reading) == "messages" else "prompt"
     good: list[Row] = []
     result: list[Prompt] = []
-    seen: Counter[str] = Counter()
+    seen = Counter() if seen is None else seen
     for row in table.rows:
-        messages = row.values.get("prompt", row.values.get("messages"))
-        problem = _prompt_problem(row, messages)
+        messages: Any = row.values.get(column)
+        problem = _prompt_problem(row, column)
         if problem:
             table.reject(row.where, problem)
             continue
         good.append(row)
         answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
-        columns = {k: v for k, v in row.values.items() if k not in ("prompt", "messages")}
+        columns = {k: v for k, v in row.values.items() if k != column}
         if columns.get("answer") is None and answer is not None:
             columns["answer"] = answer
-        name = row_id(row.values)
-        seen[name] += 1
-        unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        result.append(Prompt(unique, messages, answer, columns, place=row.where))
+        result.append(Prompt(_unique(row, seen), messages, answer, columns, place=row.where))
     table.rows = good
     return result
 
 
-def _prompt_problem(row: Row, messages: Any) -> str | None:
-    if messages is None and "prompt" not in row.values:
+def _prompt_problem(row: Row, column: str) -> str | None:
+    if column not in row.values:
         return '"prompt" is missing. Rows for sampling need "prompt" (text or messages)'
+    messages = row.values[column]
     if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
         if messages[-1].get("role") == "assistant":
-            return '"prompt" ends with an assistant message; the policy must answer a user\'s'
-    return _problem(messages, "prompt")
+            return f'"{column}" ends with an assistant message; the policy must answer a user\'s'
+    return _problem(messages, column)
 
 
 # ------------------------------------------------------------------------------------------------ written answers
 
 
-def groups(table: Table, renderer: Renderer, max_tokens: int | None, vocabulary: int | None = None) -> list[Group]:
-    """Every usable row as a group of one written answer; problems go to the table."""
-    form = detect(table)
-    if form == "prompt":
-        raise DataError(f'{table.path}: rows have "prompt" but no "completion": nothing to fine-tune on.')
+def groups(
+    table: Table,
+    renderer: Renderer,
+    max_tokens: int | None,
+    vocabulary: int | None = None,
+    reading: Reading | None = None,
+    seen: Counter[str] | None = None,
+) -> list[Group]:
+    """Every usable row as a group of one written answer; problems go to the table. Ids are unique as in `prompts`."""
+    kind = require_answers(table, reading)
+    seen = Counter() if seen is None else seen
     good: list[Row] = []
     result: list[Group] = []
+    fewer = 0
     for row in table.rows:
-        problem = _answer_problem(row.values, form)
+        problem = _answer_problem(row.values, kind)
         if problem is None:
             try:
-                group = _group(row.values, form, renderer)
+                group = _group(row, kind, renderer)
                 problem = _unusable(group, max_tokens, vocabulary)
             except DataError as error:
                 problem = str(error)
@@ -322,9 +155,38 @@ def groups(table: Table, renderer: Renderer, max_tokens: int | None, vocabulary:
             table.reject(row.where, problem)
             continue
         good.append(row)
-        result.append(group)
+        result.append(replace(group, prompt=replace(group.prompt, id=_unique(row, seen))))
+        fewer += _trains_fewer_turns(row.values, kind, group.completions[0])
     table.rows = good
+    if fewer:
+        table.notes.append(
+            f"{table.path}: in {fewer} of {len(good)} rows not every turn of the assistant is trained: the chat "
+            "template renders earlier turns otherwise than they were written (it drops their thinking, say)"
+        )
     return result
+
+
+def require_answers(table: Table, reading: Reading | None = None) -> Kind:
+    """The kind of rows, which must hold something to imitate."""
+    kind = recognise(table, "answers", reading)
+    if kind == "prompt" and table.rows and "completion" not in table.columns:
+        answers = [name for name in ANSWERS if name in table.columns]
+        key = reading.own_key if reading else "data.columns"
+        hint = f" To train on {answers[0]!r}: {key}={{completion: {answers[0]}}}." if answers else ""
+        raise DataError(
+            f'{table.path}: rows have "prompt" but no "completion": nothing to fine-tune on. They were taken for '
+            f"{table.form}, with columns {', '.join(sorted(table.columns))}; {key} can name the completion.{hint}"
+        )
+    return kind
+
+
+def _trains_fewer_turns(row: Mapping[str, Any], kind: Kind, completion: Completion) -> bool:
+    """Whether the assistant says more turns than stretches of its tokens are trained."""
+    said: Any = row["completion"] if kind == "prompt" else row.get(kind)
+    if not isinstance(said, list):
+        return False
+    roles = [m["role"] for m in said]
+    return sum(trained for trained, _ in groupby(completion.actions)) < roles.count("assistant")
 
 
 def _unusable(group: Group, max_tokens: int | None, vocabulary: int | None) -> str | None:
@@ -341,59 +203,41 @@ def _unusable(group: Group, max_tokens: int | None, vocabulary: int | None) -> s
     return None
 
 
-def _answer_problem(row: Mapping[str, Any], form: Format) -> str | None:
-    if form == "text":
+def _answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
+    if kind == "text":
         return _problem(row["text"], "text")
-    if form == "messages":
+    if kind == "messages":
         problem = _problem(row["messages"], "messages", roles_end="assistant")
         if problem is None and isinstance(row["messages"], str):
-            problem = '"messages" must be a list of messages'
-        return problem
+            return '"messages" must be a list of messages'
+        return problem or _left_out(row["messages"])
     problem = _problem(row["prompt"], "prompt") or _problem(row["completion"], "completion")
     if problem is None and isinstance(row["completion"], str) != isinstance(row["prompt"], str):
         problem = '"prompt" and "completion" must both be text or both be messages'
     return problem
 
 
-def _group(row: Mapping[str, Any], form: Format, renderer: Renderer) -> Group:
-    name = row_id(row)
-    columns = {k: v for k, v in row.items() if k not in ("prompt", "completion", "messages", "text")}
-    if form == "text":
-        start, completion = renderer.plain_text(row["text"])
-        return Group(Prompt(name, "", None, columns, start), (completion,))
-    if form == "messages":
-        prompt, completion = renderer.conversation(row["messages"])
-        return Group(replace(prompt, id=name, columns=columns), (completion,))
-    prompt = Prompt(name, row["prompt"], None, columns, renderer.prompt(row["prompt"]))
-    return Group(prompt, (renderer.completion(prompt, row["completion"]),))
+def _left_out(messages: list[Any]) -> str | None:
+    """OpenAI's way to leave a turn untrained, which must not be trained instead."""
+    place = next((i for i, m in enumerate(messages, 1) if m["role"] == "assistant" and m.get("weight") == 0), None)
+    return f'"messages" message {place} has weight 0; leaving out single turns is not supported' if place else None
 
 
-# ------------------------------------------------------------------------------------------------------- cursor
+def _group(row: Row, kind: Kind, renderer: Renderer) -> Group:
+    values = row.values
+    read = ("prompt", "completion") if kind == "prompt" else (kind,)
+    columns = {k: v for k, v in values.items() if k not in read}
+    if kind == "text":
+        start, completion = renderer.plain_text(values["text"])
+        return Group(Prompt("", "", None, columns, start), (completion,))
+    if kind == "messages":
+        prompt, completion = renderer.conversation(values["messages"], values.get("tools"))
+        return Group(replace(prompt, columns=columns), (completion,))
+    prompt = renderer.with_tokens(Prompt("", values["prompt"], None, columns))
+    return Group(prompt, (renderer.completion(prompt, values["completion"]),))
 
 
-@dataclass
-class Cursor:
-    """Which items come next: a new permutation of all items every epoch, fixed by the seed."""
-
-    size: int
-    seed: int
-    drawn: int = 0
-
-    def take(self, n: int) -> Iterator[int]:
-        """The next n indices, going on into the next epoch when one ends."""
-        import numpy as np
-
-        for _ in range(n):
-            epoch, place = divmod(self.drawn, self.size)
-            if place == 0 or not hasattr(self, "_order") or self._epoch != epoch:
-                self._order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
-                self._epoch = epoch
-            self.drawn += 1
-            yield int(self._order[place])
-
-    @property
-    def epochs(self) -> float:
-        return self.drawn / self.size if self.size else math.nan
+# ------------------------------------------------------------------------------------------------------- source
 
 
 @dataclass
@@ -413,14 +257,16 @@ class FileSource:
 
     items: list[Group]
     size: int
-    cursor: Cursor
+    cursor: Cursor | Mixture
 
     async def draw(self, step: int, steps: int) -> Drawn:
         """The next `size` groups."""
-        return Drawn([self.items[i] for i in self.cursor.take(self.size)], report={"epoch": self.cursor.epochs})
+        before = self.cursor.counts()
+        groups = [self.items[i] for i in self.cursor.take(self.size)]
+        return Drawn(groups, report={"epoch": self.cursor.epochs, **self.cursor.figures(before)})
 
     def state(self) -> dict[str, Any]:
-        return {"drawn": self.cursor.drawn}
+        return self.cursor.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.cursor.drawn = int(state["drawn"])
+        self.cursor.restore(state)

@@ -12,8 +12,9 @@ from postlude.engines.protocol import Request, Sampler, Sampling
 from postlude.errors import TrainingError
 from postlude.rewards.compose import RewardFigures, Rewards, Scored
 from postlude.rewards.length import HistoryLength, Shaping
-from postlude.sources.file import Cursor, Drawn
+from postlude.sources.file import Drawn
 from postlude.sources.filters import Accepted, Filter, Mixed, refill
+from postlude.sources.order import Cursor, Mixture
 
 
 def completion_seed(run_seed: int, *parts: object) -> int:
@@ -51,7 +52,7 @@ class RolloutSource:
     size: int
     """Prompts per step."""
     group_size: int
-    cursor: Cursor
+    cursor: Cursor | Mixture
     seed: int
     keep: Filter | None = None
     shaping: tuple[Shaping, ...] = ()
@@ -64,6 +65,7 @@ class RolloutSource:
         extra: dict[str, list[Any]] = {}
         logged: list[dict[str, float]] = []
         rounds = 0
+        before = self.cursor.counts()
 
         async def fresh() -> Sequence[Group]:
             nonlocal rounds
@@ -80,6 +82,7 @@ class RolloutSource:
 
         drawn = await self._select(fresh, step)
         drawn.extra = extra
+        drawn.report |= self.cursor.figures(before)
         metrics = {name for row in logged for name in row}
         for name in metrics:
             values = [row[name] for row in logged if name in row]
@@ -127,13 +130,13 @@ class RolloutSource:
 
     def state(self) -> dict[str, Any]:
         return {
-            "drawn": self.cursor.drawn,
+            **self.cursor.state(),
             "carried": [[g.prompt.id, [completion_to_json(c) for c in g.completions]] for g in self.carried],
             "history": self.history,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.cursor.drawn = int(state["drawn"])
+        self.cursor.restore(state)
         by_id = {p.id: p for p in self.prompts}
         lost = [name for name, _ in state["carried"] if name not in by_id]
         if lost:

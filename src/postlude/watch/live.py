@@ -143,6 +143,7 @@ class LiveView:
         return (
             f"{self.facts['method']}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
             f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
+            + "".join(f"\n{line}" for line in self.facts.get("data", ()))
         )
 
     def _line(self, event: Mapping[str, Any]) -> str:

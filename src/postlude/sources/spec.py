@@ -1,0 +1,112 @@
+"""The `data` part of a recipe: one set or a mixture, and how their columns are read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from postlude.sources.formats import CANONICAL, PINS, Reading
+
+_ENDING = re.compile(r"(\.(jsonl|json|ndjson|csv|tsv|parquet))?(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """One set of a mixture."""
+
+    path: str
+    """As `data.path`, which several sets, drawn by weight, take the place of."""
+    weight: float = 1.0
+    """Rows are drawn from the sets in proportion to their weights."""
+    name: str | None = None
+    """In figures and counts. Default: the file's name without its ending."""
+    split: str | None = None
+    """Default: `data.split`."""
+    columns: dict[str, str] | None = None
+    """Default: `data.columns`."""
+
+    @property
+    def label(self) -> str:
+        return self.name or _ENDING.sub("", Path(self.path.removeprefix("hf:")).name)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where prompts (or written answers) come from."""
+
+    path: str | None = None
+    """A JSONL, JSON, CSV, TSV (also .gz, .bz2, .xz, .zst) or Parquet file, a folder saved by `datasets`, or
+    hf:OWNER/NAME."""
+    mix: tuple[SetSpec, ...] = ()
+    """Several sets instead of `path`, drawn by weight."""
+    columns: dict[str, str] = field(default_factory=dict[str, str])
+    """Name that is wanted -> column of the file, e.g. {prompt: question, completion: reply, answer: gold}."""
+    chat: bool = False
+    """Text prompts and answers become a user's and an assistant's message, for models with a chat template."""
+    eval: str | None = None
+    """Held-out prompts of the same kind; none are shared with `path`."""
+    split: str = "train"
+    """Of a data set."""
+    eval_split: str | None = None
+    """Of a data set given as `eval`. Default: `split`."""
+    eval_columns: dict[str, str] | None = None
+    """Of `eval`. Default: `columns`."""
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    """`skip` goes on without bad rows; they are counted and listed in rejected.txt."""
+
+    @property
+    def sets(self) -> tuple[SetSpec, ...]:
+        """The sets of the mixture, or the one set there is."""
+        return self.mix or ((SetSpec(self.path),) if self.path else ())
+
+    def reading(self, place: int) -> Reading:
+        """How the columns of set number `place` are read."""
+        own = f"data.mix.{place}.columns" if self.mix else "data.columns"
+        columns = self.sets[place].columns
+        if columns is None:
+            return Reading(self.columns, self.chat, own_key=own)
+        return Reading(columns, self.chat, own, own)
+
+    def eval_reading(self) -> Reading:
+        """How the columns of the held-out prompts are read."""
+        own = "data.eval_columns"
+        if self.eval_columns is None:
+            return Reading(self.columns, self.chat, own_key=own)
+        return Reading(self.eval_columns, self.chat, own, own)
+
+    def problems(self, at: Callable[[str], str]) -> list[str]:
+        """Rules across the fields. `at`: a key to where it was set."""
+        problems = []
+        if self.path and self.mix:
+            problems.append(f"{at('data.mix')}data.path and data.mix are both given; a path can be a set of the mix.")
+        for i, one in enumerate(self.mix):
+            if not (one.weight > 0 and math.isfinite(one.weight)):
+                problems.append(
+                    f"{at(f'data.mix.{i}.weight')}the weight of {one.label!r} must be positive, got {one.weight:g}."
+                )
+            problems += _column_problems(one.columns or {}, f"data.mix.{i}.columns", at)
+        for name, n in Counter(one.label for one in self.mix).items():
+            if n > 1:
+                problems.append(f"{at('data.mix')}{n} sets of data.mix are called {name!r}; give each its own `name`.")
+        problems += _column_problems(self.columns, "data.columns", at)
+        return problems + _column_problems(self.eval_columns or {}, "data.eval_columns", at)
+
+
+def _column_problems(columns: dict[str, str], key: str, at: Callable[[str], str]) -> list[str]:
+    problems = []
+    for name in columns:
+        close = [] if name in CANONICAL else get_close_matches(name, CANONICAL, 1, 0.8)
+        if close:
+            problems.append(f"{at(f'{key}.{name}')}{key}: is {name!r} meant to be {close[0]!r}?")
+    kinds = sorted({PINS[name] for name in columns if name in PINS})
+    if len(kinds) > 1:
+        problems.append(
+            f"{at(key)}{key} names {' and '.join(kinds)}; rows are one of prompt (with completion), messages, text."
+        )
+    return problems

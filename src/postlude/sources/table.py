@@ -1,0 +1,67 @@
+"""Rows that were read, where each stands, and every problem found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from postlude.errors import DataError
+
+Kind = Literal["prompt", "messages", "text"]
+MAX_SHOWN = 20
+MAX_RECORD = 16 << 20
+"""Characters of one record; a longer one is an error, not a memory problem."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row and where it stands."""
+
+    where: str
+    values: Mapping[str, Any]
+
+
+@dataclass
+class Table:
+    """Rows that were read, and every problem found; `read` = rows + rejected."""
+
+    path: str
+    rows: list[Row] = field(default_factory=list[Row])
+    problems: list[str] = field(default_factory=list[str])
+    read: int = 0
+    blank: int = 0
+    kind: Kind | None = None
+    """Of rows, once `formats.recognise` has seen them; then they have canonical columns."""
+    form: str = ""
+    """What they were recognised as, for people."""
+    notes: list[str] = field(default_factory=list[str])
+    """What a user should know about rows that are used."""
+
+    def reject(self, where: str, reason: str) -> None:
+        self.problems.append(f"{where}: {reason}")
+
+    def add(self, where: str, value: Any) -> None:
+        """Take one value as a row, or reject it."""
+        if not isinstance(value, dict):
+            self.reject(where, f"a row must be a JSON object, found {type(value).__name__}")
+            return
+        self.rows.append(Row(where, value))
+
+    @property
+    def columns(self) -> set[str]:
+        return {name for row in self.rows for name in row.values}
+
+    def require_clean(self, on_bad_row: Literal["stop", "skip"]) -> None:
+        """Raise with every problem, unless bad rows are to be skipped (and counted)."""
+        if self.read == 0 and not self.problems:
+            raise DataError(f"{self.path}: 0 rows.")
+        if self.problems and on_bad_row == "stop":
+            shown = self.problems[:MAX_SHOWN]
+            more = len(self.problems) - len(shown)
+            tail = [f"... and {more} more rows like these."] if more else []
+            summary = f"{self.path}: {self.read} rows read, {len(self.rows)} good, {self.read - len(self.rows)} bad."
+            advice = "Mend them, or go on without them: data.on_bad_row=skip (they are counted and listed)."
+            raise DataError([*shown, *tail, summary + " " + advice])
+        if not self.rows:
+            raise DataError(f"{self.path}: no usable row is left of {self.read}.")

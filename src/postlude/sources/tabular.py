@@ -1,0 +1,178 @@
+"""CSV, TSV, Parquet and data sets of the `datasets` library as tables of plain Python values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from postlude.errors import DataError
+from postlude.sources.table import MAX_RECORD, Table
+
+# ------------------------------------------------------------------------------------------------ CSV and TSV
+
+
+def read_separated(table: Table, text: str, delimiter: str) -> None:
+    """Rows of CSV or TSV text under a header line. Cells are text; an empty one is null."""
+    before = csv.field_size_limit(MAX_RECORD)
+    try:
+        _read_cells(table, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _read_cells(table: Table, reader: Any) -> None:
+    header: list[str] | None = None
+    for line, cells in _records(table, reader):
+        where = f"{table.path} line {line}"
+        if header is None:
+            if isinstance(cells, str):
+                raise DataError(f"{where}: the header is not CSV: {cells}.")
+            header = _header(where, cells)
+            continue
+        table.read += 1
+        if isinstance(cells, str):
+            table.reject(where, f"not CSV: {cells}")
+        elif len(cells) != len(header):
+            table.reject(
+                where,
+                f"{len(cells)} cells, but the header names {len(header)} columns (a cell that holds a delimiter, a "
+                "quote or a line break must be quoted)",
+            )
+        else:
+            table.add(where, {name: cell or None for name, cell in zip(header, cells, strict=True)})
+
+
+def _records(table: Table, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
+    """(first line, cells or what is wrong) of each record; blank lines are counted."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            at_end = "unexpected end of data" in str(error)
+            yield line, "a quote is opened here and never closed" if at_end else str(error)
+            continue
+        if cells:
+            yield line, cells
+        else:
+            table.blank += 1
+
+
+def _header(where: str, cells: list[str]) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    twice = [name for name, n in Counter(names).items() if n > 1 and name]
+    problems = []
+    if twice:
+        problems.append(f"{where}: the header names column {twice[0]!r} twice. Rename one.")
+    for place, name in enumerate(names, 1):
+        if not name:
+            problems.append(
+                f"{where}: column {place} of the header has no name. Name it, or leave it out (pandas: index=False)."
+            )
+    other = next((d for d in (";", "\t", "|", ",") if len(names) == 1 and d in names[0]), None)
+    if other:
+        wanted = "commas in a .csv file, tabs in a .tsv file"
+        problems.append(f"{where}: the columns seem to be separated by {other!r}. Use {wanted}.")
+    if problems:
+        raise DataError(problems)
+    return names
+
+
+# ---------------------------------------------------------------------------------------------- Parquet, Arrow
+
+
+def read_parquet(path: str, place: Path) -> Table:
+    """Rows of a Parquet file."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DataError(f"data: {path!r} is Parquet, which needs pyarrow: pip install 'postlude[datasets]'.") from error
+    table = Table(path)
+    try:
+        with parquet.ParquetFile(place) as file:
+            names: list[str] = file.schema_arrow.names
+            twice = [name for name, n in Counter(names).items() if n > 1]
+            if twice:
+                raise DataError(f"{path}: column {twice[0]!r} stands in it twice. Rename one.")
+            for batch in file.iter_batches(batch_size=1024):
+                _add_batch(table, batch)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {first_line(error)}") from error
+    return table
+
+
+def _add_batch(table: Table, batch: Any) -> None:
+    """All rows of a batch; where one of them cannot be decoded, row by row."""
+    try:
+        values = batch.to_pylist(maps_as_pydicts="lossy")
+    except UnicodeDecodeError:
+        values = [_one(batch, i) for i in range(batch.num_rows)]
+    for value in values:
+        table.read += 1
+        where = f"{table.path} row {table.read}"
+        if isinstance(value, str):
+            table.reject(where, value)
+        else:
+            table.add(where, without_nulls(value))
+
+
+def _one(batch: Any, i: int) -> Any:
+    try:
+        return batch.slice(i, 1).to_pylist(maps_as_pydicts="lossy")[0]
+    except UnicodeDecodeError as error:
+        return f"a text is not UTF-8 (byte {error.start})"
+
+
+def read_data_set(path: str, split: str) -> Table:
+    """Rows of a folder written by `save_to_disk`, or of a data set of the hub."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(f"data: {path!r} needs the datasets library: pip install 'postlude[datasets]'.") from error
+    name = path.removeprefix("hf:")
+    try:
+        if path.startswith("hf:"):
+            found: Any = datasets.load_dataset(name, split=split)
+        else:
+            found = datasets.load_from_disk(name)
+            found = found[split] if isinstance(found, datasets.DatasetDict) else found
+    except Exception as error:  # the library raises many kinds; all mean that there are no rows
+        raise DataError(f"data: cannot load data set {path!r} (split {split}): {first_line(error)}") from error
+    table = Table(path)
+    for number, value in enumerate(found.with_format(None), 1):  # a saved format would give arrays
+        table.read += 1
+        table.add(f"{path} row {number}", without_nulls(dict(value)))
+    return table
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with null keys dropped inside messages and tools.
+
+    Arrow gives every object of a column the keys of all of them: a template would see calls that nobody wrote.
+    """
+    return {k: _bare(v) if k == "tools" or _are_messages(v) else v for k, v in row.items()}
+
+
+def _are_messages(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in value)
+    )
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _bare(v) for k, v in value.items() if v is not None}
+    return [_bare(v) for v in value] if isinstance(value, list) else value
