@@ -22,7 +22,9 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Held-out prompts: JSONL, a saved data set, or hf:OWNER/NAME.")],
     reward: Annotated[
         list[str],
-        typer.Option(help="A built-in or my_rewards.py:fn; can be given several times. The first says right or wrong."),
+        typer.Option(
+            help="A built-in, my_rewards.py:fn or verl:my_score.py:fn; repeatable. The first says right or wrong."
+        ),
     ],
     reward_args: Annotated[
         str | None,
