@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from postlude import config
 from postlude.algorithms import ALGORITHMS, Algorithm
 from postlude.config import Document
 from postlude.engines.local.trainer import Optimizer
+from postlude.engines.openai import Served
 from postlude.engines.protocol import Sampling
 from postlude.errors import ConfigError
 from postlude.models.load import ModelSpec
@@ -99,6 +100,8 @@ class Recipe:
     epochs: int = 1
     """How often a drawn batch is gone through."""
     sampling: Sampling = Sampling()
+    sampler: Served | None = None
+    """A server that answers instead; only `postlude sample` and `postlude eval` may use one."""
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
@@ -154,6 +157,15 @@ class Recipe:
         return f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} {tail}"
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """What `postlude sample` and `postlude eval` read of a recipe: a policy that stays as it is."""
+
+    model: ModelSpec
+    sampling: Sampling = Sampling()
+    sampler: Served | None = None
+
+
 def _forbid(*kinds: type) -> None:
     """Unknown keys are errors (plain dataclasses ignore them)."""
     for kind in kinds:
@@ -176,6 +188,7 @@ def _schema_classes(root: Any, seen: set[type]) -> None:
 
 _all: set[type] = set()
 _schema_classes(Recipe, _all)
+_schema_classes(Frozen, _all)
 _forbid(*_all)
 
 
@@ -188,6 +201,16 @@ def resolve(document: Document) -> Recipe:
     if problems or recipe is None:
         raise ConfigError(in_order(problems))
     return recipe
+
+
+def frozen(document: Document) -> Frozen:
+    """The policy of a recipe, for commands that do not train it. The keys of training are not looked at."""
+    values = _long_form(document.values)
+    others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
+    found, problems = config.validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
+    if problems or found is None:
+        raise ConfigError(in_order(problems))
+    return found
 
 
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
@@ -323,6 +346,12 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
             "rollout": f"it needs {', '.join(sorted(needs & {'values', 'steps'})) or 'a second stream'}, not built yet",
         }[entry.source]
         problems.append(f"{at('method')}method {entry.name} cannot be trained in this version: {why}.")
+    if recipe.sampler is not None:
+        problems.append(
+            f"{at('sampler')}sampler is a server, and {entry.name} trains: the weights served at {recipe.sampler.url} "
+            "would not follow the trained ones, so its answers would be those of another policy. Remove it; a server "
+            "is for policies that stay as they are (postlude sample, postlude eval)."
+        )
     if "group" in needs and recipe.group_size < 2:
         problems.append(
             f"{at('group_size')}group_size is {recipe.group_size}, but {entry.name} compares the answers of a group; "

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from postlude.data import Completion, Group, Prompt
+from postlude.rewards.builtin import BUILT_IN
 from postlude.rewards.compose import Rewards, RewardSpec
-from postlude.rewards.text import BUILT_IN, exact, format_, length, overlong, regex, text_of
+from postlude.rewards.text import exact, format_, length, overlong, regex, repetition, text_of
 
 
 def chat(text: str) -> list[dict[str, str]]:
@@ -112,6 +113,24 @@ def test_the_ramp_of_overlong_is_a_fifth_of_the_limit() -> None:
     assert overlong(20)(completion_ids=ids) == [0.0, -0.5, -1.0]
 
 
+@pytest.mark.parametrize(
+    ("ngram", "ids", "expected"),
+    [
+        (2, [], 0.0),
+        (2, [1], 0.0),
+        (2, [1, 1], 0.0),
+        (2, [1, 1, 1], -0.5),
+        (2, [1, 2, 1, 2], -1 / 3),
+        (2, [1, 2, 3, 4], 0.0),
+        (1, [5, 5, 5, 5], -0.75),
+        (4, [1, 2, 3] * 100, -294 / 297),
+        (3, [1, 2, 1, 2], 0.0),
+    ],
+)
+def test_repetition_is_the_share_of_n_grams_that_were_there_before(ngram: int, ids: list[int], expected: float) -> None:
+    assert repetition(ngram)(completion_ids=[ids]) == [pytest.approx(expected)]
+
+
 # -------------------------------------------------------------------------------------------------------- all
 
 CASES: dict[str, tuple[dict[str, Any], list[float]]] = {
@@ -120,16 +139,21 @@ CASES: dict[str, tuple[dict[str, Any], list[float]]] = {
     "format": ({"pattern": r".*#\d"}, [1.0, 1.0]),
     "length": ({"limit": 8}, [-0.25, -0.5]),
     "overlong": ({"limit": 4, "cache": 2}, [0.0, -1.0]),
+    "repetition": ({"ngram": 1}, [0.0, -0.25]),
+    "choice": ({"after": "#"}, [1.0, 0.0]),
+    "json_schema": ({"schema": {"type": "integer"}}, [0.0, 0.0]),
 }
-"""Built-in -> (arguments, scores of `a#7` with 2 tokens and `#7 #8` with 4 where 7 is right)."""
+"""Built-in -> (arguments, scores of `a#7` with 2 tokens and `#7 #8` with 4 where 7 is right); for `choice` 7 is B."""
 
 
 @pytest.mark.parametrize("messages", ["q", [{"role": "user", "content": "q"}]], ids=["plain", "chat"])
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_built_in_scores_a_group_by_its_name(name: str, messages: Any) -> None:
     arguments, expected = CASES[name]
-    completions = (Completion((1, 2), text="a#7"), Completion((1, 2, 3, 4), text="#7 #8"))
-    group = Group(Prompt("p", messages, "7", {"answer": "7"}), completions)
+    right, other = ("B", "C") if name == "choice" else ("7", "8")
+    texts = f"a#{right}", f"#{right} #{other}"
+    completions = (Completion((1, 2), text=texts[0]), Completion((1, 2, 1, 4), text=texts[1]))
+    group = Group(Prompt("p", messages, right, {"answer": right}), completions)
     rewards = Rewards.of([RewardSpec(name, args=arguments)])
     (scored,) = asyncio.run(rewards.score([group])).groups
     assert [c.scores for c in scored.completions] == [{name: value} for value in expected]

@@ -11,31 +11,33 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
+
 if TYPE_CHECKING:
     from postlude.evaluate import Report
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder, hub id, or run folder (its newest checkpoint).")],
+    model: Model,
     data: Annotated[
         str, typer.Option(help="Held-out prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")
     ],
     reward: Annotated[
         list[str],
-        typer.Option(help="A built-in or my_rewards.py:fn; can be given several times. The first says right or wrong."),
+        typer.Option(
+            help="A built-in, my_rewards.py:fn or verl:my_score.py:fn; repeatable. The first says right or wrong."
+        ),
     ],
     reward_args: Annotated[
         str | None,
         typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}'."),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt, for pass@k.")] = 1,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer in tokens. Default: the run's own, else 256.")
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Sample from this much probability.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 is all.")] = 0,
-    stop: Annotated[list[str] | None, typer.Option(help="A string that ends the answer.")] = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    stop: Stop = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="Columns of --data as YAML, e.g. '{prompt: question, answer: gold}'.")
@@ -43,21 +45,26 @@ def evaluate(
     chat: Annotated[
         bool | None, typer.Option(help="Send text prompts as user messages. Default: as the run did, else not.")
     ] = None,
+    url: Url = None,
+    served_model: ServedModel = None,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
 ) -> None:
     """Measure a model on held-out prompts: accuracy with its interval, pass@k, reward, length. Saved as JSON.
 
     postlude eval runs/grpo-1 --data eval.jsonl --reward my_rewards.py:score -n 8
+    postlude eval my-model --url http://localhost:8000/v1 --data eval.jsonl --reward exact
     """
     import yaml
 
-    from postlude.cli.opening import open_sampler, reading_of, sampling_of
+    from postlude.cli.opening import about, is_recipe, open_sampler, policy_of, reading_of
     from postlude.errors import ConfigError
     from postlude.evaluate import measure
     from postlude.rewards.compose import Rewards, RewardSpec
     from postlude.sources import file as rows
 
-    settings = sampling_of(model, temperature, top_p, top_k, max_tokens, stop)
+    flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
+    policy = policy_of(model, flags, url, served_model)
+    settings = policy.sampling
     try:
         arguments = yaml.safe_load(reward_args) if reward_args else {}
     except yaml.YAMLError:
@@ -67,7 +74,8 @@ def evaluate(
     specs = [RewardSpec(r, args=arguments if i == 0 else {}) for i, r in enumerate(reward)]
     rewards = Rewards.of(specs)
     own = Path(model).expanduser()
-    target = out or (own / "eval.json" if (own / "config.yaml").exists() else Path(f"eval-{own.name}.json"))
+    name = own.stem if is_recipe(model) else own.name
+    target = out or (own / "eval.json" if (own / "config.yaml").exists() else Path(f"eval-{name}.json"))
     if not target.parent.is_dir():
         raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
     table, reading = rows.read(data), reading_of(model, columns, chat)
@@ -77,13 +85,13 @@ def evaluate(
     )
     if problems:
         raise ConfigError(problems)
-    opened = open_sampler(model, settings)
+    opened = open_sampler(policy)
     prompts = opened.prompts(table, limit, reading)
     opened.check_lengths(prompts, settings)
     report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
     figures = {name.removeprefix("eval/"): value for name, value in report.figures.items()}
-    about = {"model": opened.path, "data": data, "prompts": len(prompts), "answers_per_prompt": count}
-    result = {**about, "temperature": temperature, "figures": figures, "answers": _answers(report)}
+    head = {**about(opened), "data": data, "prompts": len(prompts), "answers_per_prompt": count}
+    result = {**head, "temperature": settings.temperature, "figures": figures, "answers": _answers(report)}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n")
     _print(figures, len(prompts), count, target)
 

@@ -1,27 +1,38 @@
-"""Opening a model to sample from: shared by `sample` and `eval`."""
+"""Opening a policy to sample from, loaded here or served elsewhere: shared by `sample` and `eval`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from postlude.data import Prompt
+from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
-from postlude.models.load import Facts
+from postlude.models.load import Facts, ModelSpec
 from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What the command line names: a model, how it is sampled, and the server that does it, where there is one."""
+
+    model: ModelSpec
+    sampling: Sampling
+    served: Served | None = None
+
+
+@dataclass(frozen=True)
 class Opened:
-    """A loaded model with its tokenizer."""
+    """A policy ready to answer, with its tokenizer."""
 
     path: str
     facts: Facts
@@ -67,29 +78,78 @@ def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
     return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
 
 
-def sampling_of(
-    path: str, temperature: float, top_p: float, top_k: int, max_tokens: int | None, stop: Sequence[str] | None
-) -> Sampling:
-    """Sampling settings from the command line; length and stop strings of a run folder are its own where not given."""
-    own = _own(path, "sampling")
-    length = max_tokens if max_tokens is not None else own.get("max_tokens", 256)
-    ends = tuple(stop) if stop else tuple(own.get("stop") or ())
+def is_recipe(path: str) -> bool:
+    """Whether MODEL is a recipe file rather than a model."""
+    return path.endswith((".yaml", ".yml"))
+
+
+def policy_of(path: str, given: Mapping[str, Any], url: str | None = None, served_model: str | None = None) -> Policy:
+    """The policy of MODEL and the flags; `given` holds the sampling flags by name, None where one was not used.
+
+    A recipe brings its own model, sampling and server; a run folder its newest checkpoint, length and stop strings.
+    """
+    own = _from_recipe(path) if is_recipe(path) else _from_folder(path)
+    flags = {k: v for k, v in given.items() if v is not None and v != []}
     try:
-        return Sampling(temperature, top_p, top_k, length, ends)
+        sampling = replace(own.sampling, **{k: tuple(v) if k == "stop" else v for k, v in flags.items()})
     except ValueError as error:
         name, _, rest = str(error).partition(" ")
         raise ConfigError(f"--{name.replace('_', '-')} {rest}") from error
+    return replace(own, sampling=sampling, served=_served(own.served, url, served_model))
 
 
-def open_sampler(path: str, sampling: Sampling) -> Opened:
-    """Load the model of a folder, hub id or run for sampling."""
-    from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.local.trainer import Optimizer
-    from postlude.models.load import ModelSpec, inspect
+def _from_recipe(path: str) -> Policy:
+    from postlude import config
+    from postlude.recipe import frozen
+
+    found = frozen(config.read(Path(path).expanduser()))
+    return Policy(found.model, found.sampling, found.sampler)
+
+
+def _from_folder(path: str) -> Policy:
+    own = _own(path, "sampling")
+    length = {"max_tokens": own["max_tokens"]} if own.get("max_tokens") else {}
+    return Policy(ModelSpec(path), Sampling(**length, stop=tuple(own.get("stop") or ())))
+
+
+def _served(own: Served | None, url: str | None, model: str | None) -> Served | None:
+    if url is None and own is None:
+        if model is not None:
+            raise ConfigError("--served-model names a model on a server; give its --url too.")
+        return None
+    changes: dict[str, Any] = {k: v for k, v in (("url", url), ("model", model)) if v is not None}
+    try:
+        return replace(own, **changes) if own else Served(**changes)
+    except ValueError as error:
+        raise ConfigError(f"--url: {error}") from error
+
+
+def open_sampler(policy: Policy) -> Opened:
+    """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
+    from postlude.models.load import inspect
     from postlude.run import latest_model
 
-    model = latest_model(path)
-    spec = ModelSpec(model)
-    facts = inspect(spec, sampling.stop)
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
-    return Opened(model, facts, Renderer(facts.tokenizer, facts.stop_ids), engine.sampler)
+    spec = replace(policy.model, path=latest_model(policy.model.path))
+    facts = inspect(spec, policy.sampling.stop)
+    sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
+
+
+def _remote(served: Served, facts: Facts) -> Sampler:
+    sampler = OpenAISampler(served, facts.tokenizer, facts.stop_ids, facts.vocabulary)
+    asyncio.run(sampler.check())
+    return sampler
+
+
+def _local(spec: ModelSpec, facts: Facts) -> Sampler:
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.trainer import Optimizer
+
+    return LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False).sampler
+
+
+def about(opened: Opened) -> dict[str, Any]:
+    """Which policy answered, for a report."""
+    if not isinstance(opened.sampler, OpenAISampler):
+        return {"model": opened.path}
+    return {"model": opened.path, "served": {"url": opened.sampler.served.url, "model": opened.sampler.model}}

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
-
-Model = Annotated[str, typer.Argument(help="A model folder, hub id, or run folder (its newest checkpoint).")]
 
 
 def sample(
@@ -23,15 +22,11 @@ def sample(
     data: Annotated[str | None, typer.Option(help="A file of prompts instead (JSONL, CSV, Parquet).")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns of --data as YAML, e.g. '{prompt: question}'.")] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt.")] = 1,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer in tokens. Default: the run's own, else 256.")
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Sample from this much probability.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Sample from this many tokens; 0 is all.")] = 0,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="A string that ends the answer; can be given several times.")
-    ] = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    stop: Stop = None,
     chat: Annotated[
         bool | None,
         typer.Option(
@@ -40,22 +35,27 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same answers.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts of --data.")] = None,
+    url: Url = None,
+    served_model: ServedModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per answer.")] = False,
 ) -> None:
     """Let a model answer prompts.
 
     postlude sample runs/grpo-1 --prompt '123412=' -n 4
     postlude sample my-model --data prompts.jsonl --limit 5 --temperature 0 --json
+    postlude sample my-model --url http://localhost:8000/v1 --data prompts.jsonl -n 8 --json
     """
-    from postlude.cli.opening import open_sampler, reading_of, sampling_of
+    from postlude.cli.opening import open_sampler, policy_of, reading_of
     from postlude.sources import file as rows
     from postlude.sources.rollout import answer
 
     if bool(prompt) == bool(data):
         raise ConfigError("give either --prompt (once or more) or --data FILE.")
-    settings = sampling_of(model, temperature, top_p, top_k, max_tokens, stop)
+    flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
+    policy = policy_of(model, flags, url, served_model)
+    settings = policy.sampling
     reading = reading_of(model, columns, chat)
-    opened = open_sampler(model, settings)
+    opened = open_sampler(policy)
     if data:
         prompts = opened.prompts(rows.read(data), limit, reading)
     else:

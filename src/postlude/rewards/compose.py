@@ -18,7 +18,9 @@ from typing import Any
 
 from postlude.data import Completion, Group
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.text import BUILT_IN, RewardFunction
+from postlude.rewards.adapters import FORMS
+from postlude.rewards.builtin import BUILT_IN
+from postlude.rewards.text import RewardFunction
 
 RESERVED = {
     "prompts",
@@ -36,7 +38,7 @@ class RewardSpec:
     """One reward of a recipe."""
 
     use: str
-    """A built-in name, `my_rewards.py:fn`, or `package.module:name`."""
+    """A built-in name, `my_rewards.py:fn` or `package.module:name`; with `verl:` or `openrlhf:` before it, theirs."""
     weight: float = 1.0
     outcome: bool | None = None
     """Whether it says if an answer is correct (1 right, 0 wrong). Default: the first reward does."""
@@ -76,14 +78,21 @@ def resolve(spec: RewardSpec) -> RewardFunction:
             )
         try:
             return BUILT_IN[spec.use](**spec.args)
-        except (TypeError, re.error) as error:
+        except (TypeError, ValueError, re.error) as error:
             raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}") from error
     if spec.args:
         raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
-    function = load_object(spec.use, "reward")
+    form, path = _form(spec.use)
+    function = load_object(path, "reward")
     if not callable(function):
-        raise ConfigError(f"reward: {spec.use!r} is a {type(function).__name__}, not a function.")
-    return function
+        raise ConfigError(f"reward: {path!r} is a {type(function).__name__}, not a function.")
+    return FORMS[form](function) if form else function
+
+
+def _form(use: str) -> tuple[str, str]:
+    """(`verl` or `openrlhf`, the rest) of a path that starts so; the form is empty for one of our own."""
+    form, _, rest = use.partition(":")
+    return (form, rest) if form in FORMS and ":" in rest else ("", use)
 
 
 def load_object(path: str, what: str) -> Any:
@@ -161,10 +170,14 @@ class Rewards:
         for reward in self.members:
             required, _, _ = reward.parameters
             missing = sorted(required - RESERVED - columns)
-            if missing:
+            wanted = [f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"] if missing else []
+            one_of = getattr(reward.function, "one_of", ())
+            if one_of and not columns & set(one_of):
+                wanted.append(f"one of the columns {', '.join(map(repr, one_of))}")
+            if wanted:
                 problems.append(
-                    f"reward {reward.spec.label} needs column{'s' * (len(missing) > 1)} "
-                    f"{', '.join(map(repr, missing))}, which the data lack. They have: {', '.join(sorted(columns))}."
+                    f"reward {reward.spec.label} needs {' and '.join(wanted)}, which the data lack. "
+                    f"They have: {', '.join(sorted(columns))}."
                 )
         return problems
 

@@ -16,7 +16,8 @@ def text_of(completion: Any) -> str:
     return completion if isinstance(completion, str) else str(completion[-1]["content"])
 
 
-def _tail(text: str, after: str | None) -> str | None:
+def tail(text: str, after: str | None) -> str | None:
+    """What follows the last `after`; None where it is not there."""
     if after is None:
         return text
     _, found, tail = text.rpartition(after)
@@ -34,7 +35,7 @@ def exact(after: str | None = None, ignore_case: bool = False, strip: bool = Tru
         return text.casefold() if ignore_case else text
 
     def exact_match(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        found = [_tail(text_of(c), after) for c in completions]
+        found = [tail(text_of(c), after) for c in completions]
         return [
             None if a is None else float(f is not None and clean(f) == clean(str(a)))
             for f, a in zip(found, answer, strict=True)
@@ -76,11 +77,13 @@ def overlong(limit: int, cache: int | None = None) -> RewardFunction:
     return lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids]
 
 
-BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
-    "exact": exact,
-    "regex": regex,
-    "format": format_,
-    "length": length,
-    "overlong": overlong,
-}
-"""Name in a recipe -> factory; the recipe's `args` are its arguments."""
+def repetition(ngram: int = 4) -> RewardFunction:
+    """-(share of n-grams of tokens that were there before): 0 where all differ, near -1 where one is all there is."""
+    if ngram < 1:
+        raise ValueError(f"ngram must be at least 1, got {ngram}")
+
+    def repeated(ids: Sequence[int]) -> float:
+        grams = list(zip(*(ids[i:] for i in range(ngram)), strict=False))
+        return len(set(grams)) / len(grams) - 1 if grams else 0.0
+
+    return lambda completion_ids: [repeated(ids) for ids in completion_ids]

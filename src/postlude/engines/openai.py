@@ -1,0 +1,335 @@
+"""Sampling over HTTP, from a server with OpenAI's completions endpoint: for a policy that stays as it is.
+
+Prompts go out as token ids, and token ids with log-probs must come back: text is never tokenised again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from postlude.data import Completion, Stop
+from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.errors import ConfigError, EngineError
+
+LONGEST_RETRY_AFTER = 120.0
+"""Seconds: the client does not wait longer when a server asks it to."""
+RETRIED = {408, 409, 429}
+"""What the client tries again, beside every status from 500 on."""
+ROUNDING = 1e-3
+"""A log-prob may be this far above 0."""
+NAMED_ID = re.compile(r"token_id:\d{1,9}")
+SEEDS = 1 << 63
+"""Servers take signed 64-bit seeds."""
+
+HOW_TO = (
+    "postlude needs the id and the log-prob of every sampled token and never guesses them from text. It asks for them "
+    "by itself (return_token_ids, logprobs): vLLM returns them from 0.10.2 on, or when started with "
+    "--return-tokens-as-token-ids; SGLang from July 2026 on; llama.cpp in logprobs.content. Update the server, and "
+    "reach it without a proxy that drops these fields."
+)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model behind an OpenAI-compatible server. The key, where one is needed, is read from OPENAI_API_KEY."""
+
+    url: str
+    """A server that answers instead, such as http://localhost:8000/v1; only for `postlude sample` and `eval`."""
+    model: str | None = None
+    """Its name on the server. Default: the only one the server has."""
+    concurrency: int = 32
+    """Requests under way at once."""
+    timeout: float = 120.0
+    """Seconds for one answer; long answers from a busy server need more."""
+    retries: int = 4
+    """Further tries after 429, 5xx and broken connections, with growing pauses or as Retry-After says."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
+        if parts.username or parts.password:
+            raise ValueError("url must not hold a user or password; put the key into OPENAI_API_KEY")
+        if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0:
+            raise ValueError(
+                f"need concurrency >= 1, timeout > 0 and retries >= 0, got {self.concurrency}, {self.timeout:g} and "
+                f"{self.retries}"
+            )
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which a request has failed, whatever the server does."""
+        return (self.retries + 1) * self.timeout + self.retries * LONGEST_RETRY_AFTER
+
+
+class OpenAISampler:
+    """A `Sampler` over an OpenAI-compatible server. Every completion is a request of its own, with its own seed."""
+
+    def __init__(
+        self,
+        served: Served,
+        tokenizer: Any,
+        stop_ids: frozenset[int],
+        vocabulary: int,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.served, self.tokenizer, self.stop_ids, self.vocabulary = served, tokenizer, stop_ids, vocabulary
+        self.version = 0
+        self.on_progress = on_progress
+        self.model: str | None = None
+        """The name on the server, once `check` has seen it there."""
+
+    async def check(self) -> str:
+        """The served model's name; an error where the server has no such model, or is not there."""
+        async with self._client() as client:
+            return await self._check(client)
+
+    async def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
+        """Completions as they finish, at most `concurrency` at a time. The first failure cancels the rest."""
+        progress = Progress(total=len(requests))
+        gate = asyncio.Semaphore(self.served.concurrency)
+        async with self._client() as client:
+            model = self.model or await self._check(client)
+
+            async def one(index: int) -> tuple[int, Completion]:
+                async with gate:
+                    body = self._body(model, requests[index], sampling)
+                    answer = await self._ask("completions", client.completions.with_raw_response.create(**body))
+                return index, self._completion(answer, requests[index], sampling)
+
+            tasks = [asyncio.create_task(one(i)) for i in range(len(requests))]
+            try:
+                for task in asyncio.as_completed(tasks):
+                    index, completion = await task
+                    progress.tokens += completion.length
+                    progress.finished += 1
+                    if self.on_progress:
+                        self.on_progress(progress)
+                    yield index, completion
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------------------ asking
+
+    def _client(self) -> Any:
+        """A fresh client: its connections belong to one event loop."""
+        openai = _library()
+        key = os.environ.get("OPENAI_API_KEY") or "none"  # the client insists on one, local servers do not
+        return openai.AsyncOpenAI(
+            base_url=self.served.url, api_key=key, timeout=self.served.timeout, max_retries=self.served.retries
+        )
+
+    async def _check(self, client: Any) -> str:
+        listed = await self._ask("models", client.models.with_raw_response.list())
+        rows = listed.get("data") if isinstance(listed, dict) else None
+        names = [str(row["id"]) for row in rows or [] if isinstance(row, dict) and "id" in row]
+        wanted = self.served.model or (names[0] if len(names) == 1 else None)
+        if wanted not in names or wanted is None:
+            asked = f"no model {wanted!r} here" if wanted else "which model is meant? Give its name"
+            raise self._error(f"{asked}. Served: {', '.join(names) or 'nothing'}.")
+        self.model = wanted
+        return wanted
+
+    def _body(self, model: str, request: Request, sampling: Sampling) -> dict[str, Any]:
+        """What is asked for. Every setting is said: servers take what is left out from the model's own defaults."""
+        return {
+            "model": model,
+            "prompt": list(request.prompt),
+            "seed": request.seed % SEEDS,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "stop": list(sampling.stop),
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "logprobs": 1,
+            "extra_body": {
+                "top_k": sampling.top_k or -1,
+                "min_p": 0.0,
+                "repetition_penalty": 1.0,
+                "stop_token_ids": sorted(self.stop_ids),
+                "skip_special_tokens": False,  # else a stop string of special tokens is never seen
+                "include_stop_str_in_output": True,
+                "no_stop_trim": True,
+                "return_token_ids": True,
+                "return_tokens_as_token_ids": True,
+            },
+        }
+
+    async def _ask(self, what: str, call: Any) -> Any:
+        """The JSON of an answer; anything else is an EngineError that names the URL and what the server said."""
+        openai = _library()
+        where = f"{self.served.url.rstrip('/')}/{what}"
+        try:
+            async with asyncio.timeout(self.served.longest_wait):
+                raw = await call
+        except openai.APIStatusError as error:
+            raise EngineError(self._refused(where, error)) from error
+        except (openai.APITimeoutError, TimeoutError) as error:
+            raise EngineError(
+                f"{where}: no answer within {self.served.timeout:g} s{self._tries()}. Raise sampler.timeout, or ask "
+                "for less at once: sampler.concurrency, max_tokens."
+            ) from error
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            reason = f"{type(cause).__name__} {cause}".rstrip()
+            raise EngineError(f"{where}: no connection{self._tries()}: {reason}. Is the server running?") from error
+        try:
+            return json.loads(raw.http_response.content)
+        except (ValueError, RecursionError) as error:
+            seen = _short(raw.http_response.text)
+            raise EngineError(f"{where}: not JSON: {seen!r}. Is this an OpenAI-compatible server?") from error
+
+    def _refused(self, where: str, error: Any) -> str:
+        status = error.status_code
+        tries = self._tries() if status in RETRIED or status >= 500 else ""
+        hint = " The URL usually ends in /v1." if status == 404 and where.endswith("/models") else ""
+        hint = " Set OPENAI_API_KEY." if status == 401 else hint
+        said = error.body.get("message") if isinstance(error.body, Mapping) else None
+        text = _short(str(said or error.response.text))
+        key = os.environ.get("OPENAI_API_KEY")
+        text = text.replace(key, "***") if key else text  # some servers repeat the key they refuse
+        return f"{where}: status {status}{tries}: {text.rstrip('.')}.{hint}"
+
+    def _error(self, problem: str) -> EngineError:
+        return EngineError(f"{self.served.url}: {problem}")
+
+    def _tries(self) -> str:
+        return f" in {self.served.retries + 1} tries" if self.served.retries else ""
+
+    # ----------------------------------------------------------------------------------------------- reading
+
+    def _completion(self, answer: Any, request: Request, sampling: Sampling) -> Completion:
+        reply = Reply.read(answer)
+        problem = reply.lacks or self._problem(reply, request, sampling)
+        if problem:
+            raise self._error(problem)
+        stop = self._stop(reply, sampling)
+        visible = reply.tokens[:-1] if stop == "eos" else reply.tokens
+        return Completion(
+            tokens=tuple(reply.tokens),
+            text=self.tokenizer.decode(visible, skip_special_tokens=True),
+            logprobs=tuple(map(float, reply.logprobs)),
+            stop=stop,
+            policy_version=self.version,
+        )
+
+    def _problem(self, reply: Reply, request: Request, sampling: Sampling) -> str | None:
+        """What is wrong with ids and log-probs; None where nothing is."""
+        tokens, logprobs, sent = reply.tokens, reply.logprobs, len(request.prompt)
+        if len(tokens) != len(logprobs):
+            return f"{len(tokens)} token ids but {len(logprobs)} log-probs in one answer."
+        if not tokens:
+            return "an answer without a single token; even an empty one ends with its stop token."
+        if len(tokens) > sampling.max_tokens:
+            return f"{len(tokens)} tokens in an answer, but max_tokens is {sampling.max_tokens}."
+        odd = [t for t in tokens if type(t) is not int or not 0 <= t < self.vocabulary]
+        if odd:
+            return (
+                f"token id {odd[0]!r} is not in the tokenizer's vocabulary of {self.vocabulary}. Is the server's model "
+                "another than the one given here?"
+            )
+        wrong = [x for x in logprobs if not isinstance(x, int | float) or not math.isfinite(x) or x > ROUNDING]
+        if wrong:
+            return f"{wrong[0]!r} is not a log-prob."
+        if reply.prompt is not None and tuple(reply.prompt) != tuple(request.prompt):
+            return f"another prompt was answered: {sent} token ids were sent, {len(reply.prompt)} were used."
+        if reply.counted not in (None, len(tokens)):
+            return f"{len(tokens)} token ids for an answer of {reply.counted} tokens: the server leaves some out."
+        return None
+
+    def _stop(self, reply: Reply, sampling: Sampling) -> Stop:
+        """Why it ended, by the local sampler's rules: the stop id is the last token, a stop string stays in."""
+        *before, last = reply.tokens
+        if self.stop_ids.intersection(before):
+            raise self._error("an answer goes on after its stop token; serve the model without ignore_eos.")
+        if last in self.stop_ids:
+            return "eos"
+        if sampling.stop and reply.finish in ("stop", "length"):
+            text = self.tokenizer.decode(reply.tokens, skip_special_tokens=False)
+            if any(s in text for s in sampling.stop):
+                return "string"
+        if reply.finish == "length":
+            return "length"
+        raise self._error(
+            f"an answer ended with finish_reason {reply.finish!r}, but its last token id {last} is no stop token of "
+            f"the tokenizer ({', '.join(map(str, sorted(self.stop_ids)))}) and no stop string is in it. The server "
+            "must return the stop token too, and stop where this model does: serve it from the folder given here."
+        )
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer as a server gave it, in any of the documented forms."""
+
+    tokens: list[Any]
+    logprobs: list[Any]
+    finish: str | None = None
+    prompt: list[Any] | None = None
+    """The prompt's ids as the server says it used them."""
+    counted: int | None = None
+    """How many tokens the server says it made, where it may leave some out of the list."""
+    lacks: str | None = None
+    """What is missing from the answer, and what to do."""
+
+    @classmethod
+    def read(cls, answer: Any) -> Reply:
+        """From the JSON of an answer."""
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return cls([], [], lacks=f"an answer without choices: {_short(json.dumps(answer))}")
+        details = choice["logprobs"] if isinstance(choice.get("logprobs"), dict) else {}
+        tokens, logprobs = _ids(choice, details), _logprobs(details)
+        if tokens is None or logprobs is None:
+            seen = sorted([k for k, v in choice.items() if v is not None] + [f"logprobs.{k}" for k in details])
+            missing = "token ids" if tokens is None else "log-probs"
+            return cls([], [], lacks=f"an answer without {missing} (it has {', '.join(seen)}). {HOW_TO}")
+        prompt, usage = choice.get("prompt_token_ids"), answer.get("usage")
+        # llama.cpp has no entry for a token that holds only part of a character
+        counted = usage.get("completion_tokens") if isinstance(usage, dict) and "content" in details else None
+        return cls(tokens, logprobs, choice.get("finish_reason"), prompt if isinstance(prompt, list) else None, counted)
+
+
+def _ids(choice: Mapping[str, Any], details: Mapping[str, Any]) -> list[Any] | None:
+    """`token_ids` (vLLM, SGLang), tokens written as `token_id:N` (vLLM), or entries with an `id` (llama.cpp)."""
+    ids, content, names = choice.get("token_ids"), details.get("content"), details.get("tokens")
+    if isinstance(ids, list):
+        return ids
+    if isinstance(names, list) and all(isinstance(n, str) and NAMED_ID.fullmatch(n) for n in names):
+        return [int(n.partition(":")[2]) for n in names]
+    return _entries(content, "id")
+
+
+def _logprobs(details: Mapping[str, Any]) -> list[Any] | None:
+    values = details.get("token_logprobs")
+    return values if isinstance(values, list) else _entries(details.get("content"), "logprob")
+
+
+def _entries(content: Any, key: str) -> list[Any] | None:
+    if isinstance(content, list) and all(isinstance(c, dict) and key in c for c in content):
+        return [c[key] for c in content]
+    return None
+
+
+def _library() -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        raise ConfigError("sampling over HTTP needs the openai client: pip install 'postlude[openai]'.") from error
+    return openai
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else text[:300] + "..."

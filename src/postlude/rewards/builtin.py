@@ -1,0 +1,21 @@
+"""The built-in rewards by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from postlude.rewards.choice import choice
+from postlude.rewards.json_schema import json_schema
+from postlude.rewards.text import RewardFunction, exact, format_, length, overlong, regex, repetition
+
+BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
+    "exact": exact,
+    "regex": regex,
+    "format": format_,
+    "choice": choice,
+    "json_schema": json_schema,
+    "length": length,
+    "overlong": overlong,
+    "repetition": repetition,
+}
+"""Name in a recipe -> factory; the recipe's `args` are its arguments."""

@@ -1,0 +1,77 @@
+"""The letter of a multiple-choice answer, by a rule that never guesses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from postlude.errors import RewardError
+from postlude.rewards.text import RewardFunction, tail, text_of
+
+
+class Letters:
+    """Finds the letters an answer commits to.
+
+    1. Marked letters: in \\boxed{}, or right after "answer", "answer is", "answer:", "correct option is" and the like.
+    2. Where nothing is marked: letters that stand as an option does, `(B)`, `B)`, `B.`, `B:`, or alone on a line.
+
+    Only capitals of the alphabet given count, only as whole words, and not after "not". "A and B" are two letters.
+    """
+
+    def __init__(self, alphabet: str) -> None:
+        # every run of spaces and marks is possessive (*+): long runs must not make matching slow
+        one, end = f"[{alphabet}]", r"(?!['’-]?\w|\+\+|\#)"
+        opening = r"[\s*_$(\[{\"'“‘]*+"
+        joined = r"[\s*_)\]$}]*+(?:,\s*+(?:and\b|or\b)?|/|&|and\b|or\b)" + opening
+        several = f"{one}{end}(?:{joined}{one}{end})*+"
+        name = r"(?:\\(?:text|mathrm|textbf|mathbf)\s*+\{)?+"
+        says = (
+            r"(?i:\b(?:answer|(?:correct|right|best)\s(?:option|choice))\b[*_]*+\s*+(?:(?:is|was)\b)?+)[\s*_]*+[:=]?+"
+        )
+        option = r"(?i:(?:option|choice|letter)\b)?+"
+        self.marked = (
+            re.compile(rf"\\boxed\s*+\{{{opening}{name}{opening}({several})"),
+            re.compile(f"{says}{opening}{option}{opening}{name}{opening}({several})"),
+        )
+        positive = r"(?<!\bnot )(?<!n't )(?<!n’t )"
+        self.standing = re.compile(
+            rf"{positive}\(({one})\)|{positive}(?<![\w'’(.])({one})[).:](?!\w)|^[ \t*_]*+({one})[ \t*_]*+$",
+            re.MULTILINE,
+        )
+        self.one = re.compile(one + end)
+
+    def of(self, text: str) -> set[str]:
+        """Every letter the text commits to: one, several (ambiguous), or none."""
+        spans = [m.group(1) for pattern in self.marked for m in pattern.finditer(text)]
+        if spans:
+            return {letter for span in spans for letter in self.one.findall(span)}
+        return {next(filter(None, m.groups())) for m in self.standing.finditer(text)}
+
+
+def choice(letters: str = "ABCD", after: str | None = None) -> RewardFunction:
+    """1 where the answer commits to exactly one letter and it is that of the column `answer`, else 0; None where that
+    is null. `after`: read only what follows its last occurrence.
+    """
+    if len(set(letters)) != len(letters) or not letters.isalpha() or not letters.isupper() or len(letters) < 2:
+        raise ValueError(f"letters must be two or more different capitals, got {letters!r}")
+    rule = Letters(letters)
+
+    def right_choice(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
+        found = [tail(text_of(c), after) for c in completions]
+        return [
+            None if a is None else float(f is not None and rule.of(f) == {_expected(a, letters)})
+            for f, a in zip(found, answer, strict=True)
+        ]
+
+    return right_choice
+
+
+def _expected(answer: Any, letters: str) -> str:
+    letter = str(answer).strip().strip("().").upper()
+    if len(letter) != 1 or letter not in letters:
+        raise RewardError(
+            f"reward choice: the column answer holds {answer!r}, which is none of the letters {letters}. Write "
+            "the right option's letter there (a number could count from 0 or from 1)."
+        )
+    return letter
