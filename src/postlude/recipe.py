@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from postlude.config import Document
 from postlude.engines.local.trainer import Optimizer
 from postlude.engines.protocol import Sampling
 from postlude.errors import ConfigError
+from postlude.foreign.translate import translate
 from postlude.models.load import ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
@@ -207,10 +208,12 @@ def resolve(document: Document) -> Recipe:
 
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
     """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
+    document.values = _long_form(document.values)
+    problems: list[str] = []
+    entry = _entry(document.values, document, problems)
+    problems += translate(document, Recipe, method_settings(entry.name))
     values = _long_form(document.values)
     document.given = {path for path, _ in config.flat(values)}
-    problems: list[str] = []
-    entry = _entry(values, document, problems)
     for key, what in (
         ("model", "a model folder or hub id"),
         ("data", "a file of prompts or written answers"),
@@ -271,6 +274,12 @@ def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(reward, list):
         result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
     return result
+
+
+def method_settings(name: str) -> dict[str, Any]:
+    """What a method sets, over the plain numbers at the top of a recipe."""
+    sizes = {f.name: f.default for f in fields(Recipe) if isinstance(f.default, int)}
+    return sizes | _defaults(ALGORITHMS[name])
 
 
 def _defaults(entry: Algorithm) -> dict[str, Any]:
