@@ -129,6 +129,7 @@ one answer; postlude calls a function with lists, so wrap it:
 ```python
 from my_scores import compute_score
 
+
 def reward(completions, answer, **columns):
     return [compute_score("my-data", c, a) for c, a in zip(completions, answer)]
 ```

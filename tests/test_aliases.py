@@ -356,6 +356,13 @@ def test_the_command_line_wins_whichever_name_it_uses(tmp_path: Path, text: str,
     assert resolve(given).group_size == 16
 
 
+def test_what_gives_way_in_a_file_does_not_on_the_command_line(tmp_path: Path) -> None:
+    given = recipe_file(tmp_path, "objective: {surrogate: {low: 0.2, high: 0.28}}\n")
+    config.override(given, ["epsilon=0.1"])
+    clip = resolve(given).objective.surrogate  # type: ignore[union-attr]
+    assert (clip.low, clip.high) == (0.1, 0.1)  # type: ignore[union-attr]
+
+
 def test_messages_point_at_the_users_line_and_word(tmp_path: Path) -> None:
     text = "num_generations: many\nactor_rollout_ref:\n  actor: {clip_ratio_c: 0.5}\nactor_rollout_ref.rollout.n: 1\n"
     _, found = resolve_with_problems(recipe_file(tmp_path, text.replace("actor_rollout_ref.rollout.n: 1\n", "")))

@@ -202,14 +202,17 @@ def _missing(result: Imported, processes: int) -> None:
         "reward": "a built-in, or my_rewards.py:fn",
     }
     for key, what in wanted.items():
-        if key not in result.values and not (key == "reward" and entry.source != "rollout"):
+        there = result.values.get(key)
+        lacks = not there or (isinstance(there, dict) and "path" not in there)
+        if lacks and not (key == "reward" and entry.source != "rollout"):
             result.decisions[key] = f"give {key}=..., {what}"
     epochs = next((k for k in result.source.settings if k.endswith(("num_train_epochs", "total_epochs"))), None)
     result.decisions.pop(epochs or "", None)
     if "steps" not in result.values:
         said = f"{epochs} is {result.source.settings[epochs]}: " if epochs else ""
         result.decisions["steps"] = f"{said}steps = epochs x rows / prompts_per_step; {Recipe.steps} unless given"
-    if result.trainer.library == "TRL" and processes == 1:
+    known = {"steps_per_generation", "generation_batch_size"} <= set(result.source.settings)
+    if result.trainer.library == "TRL" and processes == 1 and not known:
         result.decisions["number of processes"] = "taken as 1; with --processes N prompts_per_step is N times as large"
     for i, problem in enumerate(_complaints(result), 1):
         result.decisions[f"recipe, {i}"] = problem.removesuffix(".")

@@ -154,6 +154,7 @@ def test_verls_silent_defaults_are_written_out(tmp_path: Path) -> None:
         ("beta: 0.1\nloss_type: ipo", "ipo_mean"),
         ("beta: 0.1\nlabel_smoothing: 0.1\nprecompute_ref_log_probs: true", "cdpo"),
         ("desirable_weight: 1.0\nbeta: 0.1", "kto"),
+        ("loss_type: kto\nprecompute_ref_log_probs: false", "kto"),
         ("num_ppo_epochs: 4\nvf_coef: 0.1", "ppo"),
         ("algorithm: {adv_estimator: gae}", "ppo"),
         ("algorithm: {adv_estimator: grpo}\nactor_rollout_ref: {rollout: {n: 4}}", "grpo"),
@@ -224,6 +225,8 @@ def test_sizes_count_every_process(tmp_path: Path) -> None:
     text = "num_generations: 8\nscale_rewards: none\nper_device_train_batch_size: 16\n"
     found = from_text(tmp_path, text, processes=4)
     assert found.values["prompts_per_step"] == 8 and "number of processes" not in found.decisions
+    dumped = from_text(tmp_path, text + "steps_per_generation: 2\ngeneration_batch_size: 128\n")
+    assert (dumped.values["prompts_per_step"], dumped.values["updates"]) == (16, 2)
 
 
 def test_a_setting_without_a_counterpart_is_not_dropped(tmp_path: Path) -> None:

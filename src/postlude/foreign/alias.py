@@ -164,7 +164,9 @@ class Trainer:
     constants: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Our keys that follow from the library's code, not from an option of it."""
     marks: tuple[str, ...] = ()
-    """Names that only this trainer has."""
+    """Names that few trainers but this one have."""
+    losses: tuple[str, ...] = ()
+    """Values of its `loss_type`."""
     differs: tuple[str, ...] = ()
     """What stays different, in sentences."""
 

@@ -129,9 +129,10 @@ def _score(trainer: Trainer, source: Source) -> float:
     """How many settings belong to this trainer, with the file's name as a hint."""
     marks = sum(any(fnmatchcase(key, mark) for mark in trainer.marks) for key in source.settings)
     loss = source.settings.get("loss_type")
-    online = loss in ("grpo", "dapo", "bnpo", "dr_grpo", "luspo", "cispo")
-    if loss is not None and trainer.name in ("grpo", "dpo") and online != (trainer.name == "grpo"):
-        marks -= 1
+    loss = loss[0] if isinstance(loss, list) and loss else loss
+    if loss is not None and loss not in trainer.losses:
+        return 0
+    marks += loss is not None
     return marks + 0.5 * (trainer.name in re.split(r"[^a-z]+", source.path.stem.lower()))
 
 

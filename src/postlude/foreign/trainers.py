@@ -91,12 +91,13 @@ TRL = (
         },
         {**_PLAIN, "objective.advantage.eps": 1e-4},
         marks=(
-            "loss_type", "importance_sampling_level", "scale_rewards", "delta", "use_bias_correction_kl",
+            "importance_sampling_level", "scale_rewards", "delta", "use_bias_correction_kl",
             "entropy_coef", "top_entropy_quantile", "off_policy_mask_threshold", "multi_objective_aggregation",
             "vllm_importance_sampling_*", "sapo_*", "vespo_*", "steps_per_generation", "generation_batch_size",
             "num_generations", "max_completion_length", "reward_funcs", "reward_weights", "num_iterations",
             "epsilon", "epsilon_high", "mask_truncated_completions",
         ),
+        losses=("grpo", "dapo", "bnpo", "dr_grpo", "luspo", "cispo", "sapo", "vespo"),
         differs=(
             "with loss_type grpo TRL divides by all completions, postlude by those that are not empty",
             "TRL's warm-up starts at 0, postlude's at one step's worth",
@@ -125,6 +126,7 @@ TRL = (
             "packing", "packing_strategy", "eval_packing", "completion_only_loss", "assistant_only_loss",
             "dataset_text_field", "dataset_kwargs", "max_length", "padding_free",
         ),
+        losses=("nll", "chunked_nll", "dft"),
         differs=(
             "TRL trains every token of `messages` rows unless assistant_only_loss is on; here it is the assistant's",
             "TRL cuts rows at max_length (1024); here a row that does not fit the model is an error",
@@ -138,7 +140,11 @@ TRL = (
         {**_TRAINING, "learning_rate": 1e-6, "loss_type": "sigmoid", "beta": 0.1, "label_smoothing": 0.0},
         marks=(
             "label_smoothing", "precompute_ref_*", "loss_weights", "f_divergence_type", "f_alpha_*", "ld_alpha",
-            "use_weighting", "discopop_tau", "max_length", "padding_free", "loss_type",
+            "use_weighting", "discopop_tau", "max_length", "padding_free",
+        ),
+        losses=(
+            "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+            "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
         ),
     ),
     Trainer(
@@ -148,6 +154,7 @@ TRL = (
         _always("kto"),
         {**_TRAINING, "learning_rate": 1e-6, "beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
         marks=("desirable_weight", "undesirable_weight", "max_length"),
+        losses=("kto", "apo_zero_unpaired"),
     ),
     Trainer(
         "TRL",

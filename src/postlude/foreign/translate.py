@@ -177,7 +177,7 @@ def _set(document: Document, one: Found, path: str, value: Any, weakly: set[str]
         return ""
     if taken and not any(path == w or path.startswith(w + ".") for w in weakly):
         ours, theirs = place.startswith(COMMAND_LINE), one.where.startswith(COMMAND_LINE)
-        if weak or (ours and not theirs):
+        if (ours and not theirs) or (weak and ours == theirs):
             return ""
         if ours == theirs:
             asked = f"{one.where}: {one.name} asks for {path} = {_plain(value)}"

@@ -96,6 +96,9 @@ def _bias_correction(value: Any, view: View) -> Outputs:
 def _batch(_: Any, view: View) -> Outputs:
     """Prompts per draw and updates. TRL counts completions, on every process, and slices a generation batch."""
     rows = view.theirs("per_device_train_batch_size", 8) * view.theirs("processes", 1)
+    parts, whole = view.theirs("steps_per_generation"), view.theirs("generation_batch_size")
+    if parts and whole:  # a dump of a whole configuration has both, and with them the number of processes
+        rows = whole // parts
     accumulated = view.theirs("gradient_accumulation_steps", 1)
     if view.ours("objective.kind") == "contrast" or view.method == "sft":
         return {"prompts_per_step": rows * accumulated, "updates": 1}
