@@ -1,4 +1,4 @@
-"""Write docs/methods.md and docs/recipe.md from the code: `make docs`. A test holds them up to date."""
+"""Write docs/methods.md, recipe.md and coming-from.md from the code: `make docs`. A test holds them up to date."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from postlude import recipe
 from postlude.algorithms import ALGORITHMS
 from postlude.cli.methods import defaults_of, needs_of
 from postlude.config import members
+from postlude.foreign.refused import REFUSED
+from postlude.foreign.translate import ALIASES
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -91,7 +93,65 @@ def _notes(kind: Any) -> dict[str, str]:
     return notes
 
 
-PAGES = {"methods.md": methods, "recipe.md": recipe_keys}
+COMING_FROM = """# Coming from TRL or verl
+
+The names below work in a recipe and on the command line, and are printed with what they became when a run starts:
+
+```sh
+postlude train recipe.yaml num_generations=16 epsilon_high=0.28 max_completion_length=512 learning_rate=1e-6 beta=0.04
+postlude train recipe.yaml actor_rollout_ref.rollout.n=16 clip_ratio_high=0.28
+```
+
+* Our own names win. A recipe that gives our name and another for the same setting, with different values, is an error;
+  the command line wins over the recipe, whichever name it uses.
+* A name that the method has no use for (`gae_lambda` with grpo) is an error, and so is one without a counterpart
+  (`vllm_gpu_memory_utilization`); the message says why.
+* TRL counts completions per process and optimiser steps; postlude counts prompts and draws. The conversions below do
+  the arithmetic with one process.
+
+A whole configuration becomes a recipe with
+
+```sh
+postlude config import grpo.yaml --output recipe.yaml
+postlude config check recipe.yaml model=... data=... reward=...
+```
+
+It reads the YAML of `trl grpo --config`, the JSON of a GRPOConfig (also RLOO, SFT, DPO, KTO, reward models and PPO),
+verl's YAML, or a text or shell script with verl's `key=value` overrides. The recipe has their effective settings:
+defaults of theirs that differ from the method's here are written out too (TRL 1.16: `loss_type` is `dapo`, `beta` 0,
+bf16, linear decay to 0; verl: `clip_ratio_c` 3, weight decay 0.01). Each line tells the name it came from. At the end
+stand the keys that were not translated, each with its reason, and what is left for you to decide (often the reward, the
+data, and the number of steps). Translated and not translated add up to the keys that were read.
+
+TRL's reward functions run unchanged. verl's `compute_score(data_source, solution_str, ground_truth, extra_info)` scores
+one answer; postlude calls a function with lists, so wrap it:
+
+```python
+from my_scores import compute_score
+
+
+def reward(completions, answer, **columns):
+    return [compute_score("my-data", c, a) for c, a in zip(completions, answer)]
+```
+"""
+
+
+def coming_from() -> str:
+    """The names of other libraries, and the settings they are here."""
+    lines = [COMING_FROM, "## Names", "", "Made by `make docs` from `src/postlude/foreign`.", ""]
+    for library, title in (("TRL", "TRL"), ("verl", "verl"), ("common", "Papers and older code")):
+        lines += [f"### {title}", "", "| theirs | here | note |", "|---|---|---|"]
+        for alias in (a for a in ALIASES if a.library == library):
+            names = " or ".join(f"`{n}`" for n in alias.names)
+            note = "; ".join(n for n in (alias.note, "when imported" if alias.only_imported else "") if n)
+            lines.append(f"| {names} | {', '.join(f'`{p}`' for p in alias.ours)} | {note} |")
+        lines.append("")
+    lines += ["## Names without a counterpart", "", "| theirs | why |", "|---|---|"]
+    lines += [f"| {', '.join(f'`{n}`' for n in row.names)} | {row.why} |" for row in REFUSED]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"methods.md": methods, "recipe.md": recipe_keys, "coming-from.md": coming_from}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

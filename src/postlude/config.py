@@ -23,11 +23,11 @@ MAX_PASSES = 10
 """How often wrong keys are set aside to find what else is wrong."""
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML in which 1e-6 is a number (YAML 1.1 reads text) and a key may stand only once."""
 
 
-_Loader.add_implicit_resolver(
+Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?|\.inf|\.nan)$"),
     list("-+0123456789."),
@@ -42,6 +42,8 @@ class Document:
     origin: dict[str, str] = field(default_factory=dict[str, str])
     given: set[str] = field(default_factory=set[str])
     """Dotted paths of the leaves that the user gave, short forms written out."""
+    renamed: list[str] = field(default_factory=list[str])
+    """Settings given under another library's name, each as a line for the user: what it became."""
 
     def source(self, path: str) -> str:
         """Where the value in force came from: a line, the command line, the method, or `default`."""
@@ -67,8 +69,8 @@ def read(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read recipe {str(path)!r}: {error}") from error
     try:
-        root = yaml.compose(text, _Loader)
-        values = yaml.load(text, _Loader)
+        root = yaml.compose(text, Loader)
+        values = yaml.load(text, Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ConfigError(f"{path.name} line {line}: not YAML: {error.problem}") from error
@@ -118,15 +120,16 @@ def override(document: Document, assignments: Iterable[str]) -> None:
             problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
             continue
         try:
-            parsed = yaml.load(value, _Loader)
+            parsed = yaml.load(value, Loader)
         except yaml.YAMLError:
             parsed = value
-        _set(document, key.strip(), parsed)
+        assign(document, key.strip(), parsed, "command line")
     if problems:
         raise ConfigError(problems)
 
 
-def _set(document: Document, path: str, value: Any) -> None:
+def assign(document: Document, path: str, value: Any, origin: str) -> None:
+    """Set one key, mappings above it made where they are missing, and note where it came from."""
     shorthand = {"model": "path", "data": "path"}
     if path in shorthand and isinstance(document.values.get(path), dict) and not isinstance(value, dict):
         path = f"{path}.{'mix' if isinstance(value, list) else shorthand[path]}"  # `data=X` leaves data.eval alone
@@ -148,7 +151,7 @@ def _set(document: Document, path: str, value: Any) -> None:
         place.pop(instead, None)
     for stale in [p for p in document.origin if p.startswith(path + ".")]:
         del document.origin[stale]
-    document.origin[path] = "command line"
+    document.origin[path] = origin
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +260,7 @@ def _real_path(loc: Sequence[Any], schema: Any) -> list[Any]:
     result: list[Any] = []
     for part in loc:
         options = members(_type_at(schema, result))
-        tags = {t.__name__ for t in options if isinstance(t, type)} | {_tag(t) for t in options}
+        tags = {t.__name__ for t in options if isinstance(t, type)} | {tag(t) for t in options}
         names = {f.name for t in options if is_dataclass(t) for f in fields(t)}
         if isinstance(part, str) and part not in names and (part in tags or "[" in part):
             continue
@@ -265,7 +268,8 @@ def _real_path(loc: Sequence[Any], schema: Any) -> list[Any]:
     return result
 
 
-def _tag(kind: Any) -> str | None:
+def tag(kind: Any) -> str | None:
+    """The `kind` of a factor's class; None for classes without one."""
     if not is_dataclass(kind):
         return None
     found = [f.default for f in fields(kind) if f.name == "kind"]

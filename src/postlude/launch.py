@@ -29,6 +29,8 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     run = Run.open(folder, resume)
     run.listeners += listeners
     try:
+        for line in document.renamed:
+            run.tell({"kind": "renamed", "step": 0, "text": line})
         _run(run, prepared, document, resume)
     finally:
         run.close()

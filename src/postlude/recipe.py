@@ -17,6 +17,7 @@ from postlude.engines.local.trainer import Optimizer
 from postlude.engines.openai import Served
 from postlude.engines.protocol import Sampling
 from postlude.errors import ConfigError
+from postlude.foreign.translate import translate
 from postlude.models.load import ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
@@ -215,10 +216,12 @@ def frozen(document: Document) -> Frozen:
 
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
     """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
+    document.values = _long_form(document.values)
+    problems: list[str] = []
+    entry = _entry(document.values, document, problems)
+    problems += translate(document, Recipe, method_settings(entry.name))
     values = _long_form(document.values)
     document.given = {path for path, _ in config.flat(values)}
-    problems: list[str] = []
-    entry = _entry(values, document, problems)
     for key, what in (
         ("model", "a model folder or hub id"),
         ("data", "a file of prompts or written answers"),
@@ -284,6 +287,12 @@ def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(reward, list):
         result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
     return result
+
+
+def method_settings(name: str) -> dict[str, Any]:
+    """What a method sets, over the plain numbers at the top of a recipe."""
+    sizes = {f.name: f.default for f in fields(Recipe) if isinstance(f.default, int)}
+    return sizes | _defaults(ALGORITHMS[name])
 
 
 def _defaults(entry: Algorithm) -> dict[str, Any]:

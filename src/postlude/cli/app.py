@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from postlude import __version__
 from postlude.cli import config, demo, eval, methods, sample, train
 from postlude.errors import PostludeError
 
@@ -25,11 +27,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"postlude {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("methods")(methods.methods)
-app.add_typer(config.app, name="config", help="Look at a recipe before it runs.")
+app.add_typer(
+    config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
+)
 app.command("demo")(demo.demo)
 
 

@@ -1,4 +1,4 @@
-"""postlude config show, postlude config check"""
+"""postlude config show, check and import"""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     console = Console()
     console.print(table)
     console.print(f"\n{resolved.sizes}", highlight=False)
+    _renamed(console, document.renamed)
+
+
+def _renamed(console: Console, lines: list[str]) -> None:
+    """What other libraries' names became, one line each."""
+    for line in lines:
+        console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _text(value: Any) -> str:
@@ -54,6 +61,7 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
     prepared = check_document(document)
     console = Console()
     console.print(f"[green]ok[/green]  {prepared.recipe.sizes}", highlight=False)
+    _renamed(console, document.renamed)
     for line in prepared.notes:
         console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
     for name, count in prepared.counts.items():
@@ -62,3 +70,33 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
         len(g.prompt.tokens) + len(g.completions[0].tokens) for g in prepared.items
     ]
     console.print(f"    tokens per row: {min(tokens)} to {max(tokens)}", highlight=False)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="TRL's YAML or JSON, verl's YAML, or a script with verl's overrides.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the recipe to this file.")] = None,
+    trainer: Annotated[
+        str | None, typer.Option("--trainer", help="Which trainer it is for, where the file does not tell (TRL).")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes TRL ran on (its sizes are each's).")
+    ] = 1,
+) -> None:
+    """Turn a TRL or verl configuration into a recipe with the same effective settings.
+
+    Every key that was read is either translated or listed in the recipe with the reason why not.
+    """
+    from postlude.errors import ConfigError
+    from postlude.importing import import_file
+
+    if output and output.exists():
+        raise ConfigError(f"--output: {str(output)!r} exists already. Give another name, or delete it.")
+    found = import_file(file, trainer, processes)
+    if output:
+        output.write_text(found.text, encoding="utf-8")
+    else:
+        typer.echo(found.text, nl=False)
+    typer.echo(found.summary, err=True)
+    for what, why in found.decisions.items():
+        typer.echo(f"  needs your decision: {what} ({why})", err=True)

@@ -118,6 +118,8 @@ class LiveView:
                     self.history.setdefault(name, []).append(value)
             self.step = max(self.step, event["step"])
             self._say(self._line(event))
+        elif kind == "renamed":
+            self._say(f"  {event['text']}")
         elif kind == "note":
             self.note = str(event["text"])
             self._say(f"  note: {self.note}")

@@ -1,0 +1,401 @@
+"""Other libraries' names: every row lands where it says, conversions keep the meaning, conflicts name both places."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postlude import config
+from postlude.algorithms import ALGORITHMS
+from postlude.config import Document
+from postlude.foreign.alias import Alias, View
+from postlude.foreign.refused import REFUSED
+from postlude.foreign.translate import ALIASES, NAMES
+from postlude.importing import _at
+from postlude.recipe import Recipe, in_order, method_settings, resolve, resolve_with_problems
+
+ACTOR = "actor_rollout_ref.actor"
+
+
+def document(method: str = "grpo", **values: Any) -> Document:
+    base = {"method": method, "model": "m", "data": "d.jsonl", "reward": "exact"}
+    return Document(base | {name.replace("__", "."): value for name, value in values.items()})
+
+
+def resolved(method: str = "grpo", settings: dict[str, Any] | None = None) -> Recipe:
+    return resolve(Document(document(method).values | (settings or {})))
+
+
+def problems(method: str, settings: dict[str, Any]) -> str:
+    return "\n".join(resolve_with_problems(Document(document(method).values | settings))[1])
+
+
+# ------------------------------------------------------------------------------------------------------ the table
+
+BY_PATH: dict[str, tuple[str, Any]] = {
+    "objective.advantage.kind": ("rloo", "grpo"),
+    "objective.advantage.scale": ("grpo", False),
+    "objective.advantage.kl_coef": ("rloo", 0.5),
+    "objective.advantage.gamma": ("ppo", 0.5),
+    "objective.advantage.lam": ("ppo", 0.5),
+    "objective.aggregate.mode": ("grpo", "dapo"),
+    "objective.aggregate.length": ("dr_grpo", 77),
+    "objective.correction.mode": ("grpo", "token_mask"),
+    "objective.entropy": ("grpo", 0.25),
+    "objective.kl.coef": ("grpo", 0.5),
+    "objective.kl.estimator": ("grpo", True),
+    "objective.link.beta": ("dpo", 0.5),
+    "objective.link.center": ("reward_model", 0.5),
+    "objective.link.lam_desirable": ("kto", 1.5),
+    "objective.link.lam_undesirable": ("kto", 1.5),
+    "objective.link.margin": ("simpo", 1.5),
+    "objective.link.smoothing": ("dpo", 0.25),
+    "objective.mask_truncated": ("grpo", True),
+    "objective.off_policy_mask.delta": ("grpo", 0.25),
+    "objective.ratio": ("grpo", "sequence"),
+    "objective.surrogate.dual": ("grpo", 5.0),
+    "objective.surrogate.high": ("grpo", 0.3),
+    "objective.surrogate.kind": ("grpo", "cispo"),
+    "objective.surrogate.low": ("grpo", 0.3),
+    "objective.value.clip": ("ppo", 0.5),
+    "objective.value.coef": ("ppo", 0.25),
+    "checkpoint_every": ("grpo", 20),
+    "data.eval": ("grpo", "held.jsonl"),
+    "data.path": ("grpo", "other.jsonl"),
+    "data.split": ("grpo", "test"),
+    "epochs": ("grpo", 3),
+    "evaluate.every": ("grpo", 30),
+    "group_size": ("grpo", 4),
+    "keep": ("grpo", True),
+    "keep_checkpoints": ("grpo", 5),
+    "model.dtype": ("grpo", "bfloat16"),
+    "model.gradient_checkpointing": ("grpo", True),
+    "model.lora.alpha": ("grpo", 64),
+    "model.lora.rank": ("grpo", 4),
+    "model.lora.targets": ("grpo", ["q_proj"]),
+    "model.path": ("grpo", "other"),
+    "optimizer.beta1": ("grpo", 0.8),
+    "optimizer.beta2": ("grpo", 0.9),
+    "optimizer.eps": ("grpo", 1e-6),
+    "optimizer.max_grad_norm": ("grpo", 0.5),
+    "optimizer.weight_decay": ("grpo", 0.5),
+    "output": ("grpo", "out"),
+    "prompts_per_step": ("grpo", 32),
+    "reward": ("grpo", ["a.b.fn"]),
+    "sampling.max_tokens": ("grpo", 99),
+    "sampling.temperature": ("grpo", 0.5),
+    "sampling.top_k": ("grpo", 5),
+    "sampling.top_p": ("grpo", 0.5),
+    "schedule.decay": ("grpo", "cosine"),
+    "schedule.final": ("grpo", 0.5),
+    "schedule.lr": ("grpo", 0.125),
+    "schedule.warmup": ("grpo", 7),
+    "seed": ("grpo", 5),
+    "shaping": ("grpo", True),
+    "steps": ("grpo", 12),
+    "updates": ("grpo", 4),
+}
+"""A method that has the key, and a value of theirs for it."""
+SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "adv_estimator": ("rloo", {"algorithm.adv_estimator": "grpo"}),
+    "loss_agg_mode": ("grpo", {f"{ACTOR}.loss_agg_mode": "token-mean"}),
+    "use_kl_loss": ("dapo", {f"{ACTOR}.use_kl_loss": True}),
+    "kl_loss_type": ("grpo", {f"{ACTOR}.kl_loss_type": "mse"}),
+    "use_kl_in_reward": ("rloo", {"algorithm.use_kl_in_reward": True}),
+    "max_num_gen_batches": ("grpo", {"algorithm.filter_groups.max_num_gen_batches": 3}),
+    "rollout_is": ("drpo", {"algorithm.rollout_correction.rollout_is": "sequence"}),
+    "rollout_is_threshold": (
+        "grpo",
+        {"algorithm.rollout_correction.rollout_is_threshold": 3.0, "algorithm.rollout_correction.rollout_is": "token"},
+    ),
+    "tis_imp_ratio_cap": ("grpo", {"tis_imp_ratio_cap": 3.0}),
+    "betas": ("grpo", {f"{ACTOR}.optim.betas": [0.8, 0.9]}),
+    "lr_warmup_steps_ratio": ("grpo", {f"{ACTOR}.optim.lr_warmup_steps_ratio": 0.1}),
+    "min_lr_ratio": ("grpo", {f"{ACTOR}.optim.min_lr_ratio": 0.5}),
+    "ppo_mini_batch_size": ("grpo", {f"{ACTOR}.ppo_mini_batch_size": 4}),
+    "vllm_importance_sampling_correction": ("grpo", {"vllm_importance_sampling_correction": False}),
+    "vllm_importance_sampling_clip_max": ("grpo", {"vllm_importance_sampling_clip_max": 5.0}),
+    "vllm_importance_sampling_clip_min": ("grpo", {"vllm_importance_sampling_clip_min": 0.5}),
+    "vllm_importance_sampling_cap": ("grpo", {"vllm_importance_sampling_cap": 5.0}),
+    "bf16": ("grpo", {"bf16": True}),
+    "fp16": ("grpo", {"fp16": False, "bf16": True}),
+    "use_peft": ("grpo", {"use_peft": True}),
+    "reward_weights": ("grpo", {"reward_weights": [0.5], "reward_funcs": "a.b.fn"}),
+    "eval_strategy": ("grpo", {"eval_strategy": "steps", "dataset_name": "o/n"}),
+    "dataset_test_split": ("grpo", {"dataset_test_split": "dev", "eval_strategy": "steps", "dataset_name": "o/n"}),
+    "save_strategy": ("grpo", {"save_strategy": "no"}),
+    "warmup_ratio": ("grpo", {"warmup_ratio": 0.1}),
+    "gradient_accumulation_steps": ("grpo", {"gradient_accumulation_steps": 8}),
+    "steps_per_generation": ("grpo", {"steps_per_generation": 8}),
+    "generation_batch_size": ("grpo", {"generation_batch_size": 64}),
+    "per_device_train_batch_size": ("grpo", {"per_device_train_batch_size": 64}),
+    "num_mini_batches": ("ppo", {"num_mini_batches": 2}),
+    "gae_lambda": ("ppo", {"gae_lambda": 0.5}),
+    "dataset_name": ("grpo", {"dataset_name": "owner/name"}),
+}
+
+
+def sample(alias: Alias) -> tuple[str, dict[str, Any]]:
+    last = alias.name.rpartition(".")[2]
+    if last in SPECIAL:
+        method, settings = SPECIAL[last]
+        return method, {alias.name if k.rpartition(".")[2] == last else k: v for k, v in settings.items()}
+    method, value = BY_PATH[alias.ours[0]]
+    settings = {alias.name: value}
+    if "overlong" in alias.name:
+        prefix = alias.name.rpartition(".")[0]
+        settings = {f"{prefix}.enable": True, alias.name: True if last == "enable" else 64}
+    return method, settings
+
+
+@pytest.mark.parametrize(
+    "alias", [a for a in ALIASES if not a.only_imported and a.name not in a.ours], ids=lambda a: a.name
+)
+def test_every_name_lands_in_a_key_it_names(alias: Alias) -> None:
+    method, settings = sample(alias)
+    values = document(method).values
+    if alias.ours[0] in ("model.path", "data.path") or "dataset_name" in settings:
+        del values[alias.ours[0].partition(".")[0]]
+    if "reward_funcs" in settings:
+        del values["reward"]
+    given = Document(values | settings)
+    found, said = resolve_with_problems(given)
+    said = [p for p in said if "cannot be trained" not in p and "no run can give it" not in p]
+    assert found and not said, said
+    mine = [p for p in given.given if any(p == o or p.startswith(f"{o}.") for o in alias.ours)]
+    assert mine, f"none of {alias.ours} is set: {given.given}"
+    assert any(line.startswith(f"{alias.name} -> ") for line in given.renamed), given.renamed
+    plain = alias.convert is None and alias.values is None
+    if plain:
+        assert _at(asdict(found), mine[0])[1] == settings[alias.name]
+
+
+@pytest.mark.parametrize("alias", ALIASES, ids=lambda a: a.name)
+def test_every_key_of_the_table_is_in_the_schema(alias: Alias) -> None:
+    views = [View(Recipe, method_settings(name), {}, {}) for name in ALGORITHMS]
+    for path in alias.ours:
+        assert any(view.has(path) for view in views), path
+
+
+def test_names_are_told_apart() -> None:
+    names = [name for alias in ALIASES for name in alias.names]
+    assert len(names) == len(set(names))
+    assert not {name for row in REFUSED for name in row.names} & set(NAMES) - {"use_vllm"}
+
+
+# ----------------------------------------------------------------------------------------------------- conversions
+
+
+def test_the_example_of_the_readme() -> None:
+    given = document()
+    words = "num_generations=16 epsilon_high=0.28 max_completion_length=512 learning_rate=1e-6 beta=0.05"
+    config.override(given, words.split())
+    found = resolve(given)
+    assert found.group_size == 16 and found.sampling.max_tokens == 512 and found.schedule.lr == 1e-6
+    assert found.objective.surrogate.high == 0.28 and found.objective.kl.coef == 0.05  # type: ignore[union-attr]
+    assert "num_generations -> group_size (TRL)" in given.renamed
+    assert "beta -> objective.kl.coef (TRL)" in given.renamed
+
+
+def test_beta_goes_where_the_method_has_it() -> None:
+    assert resolved("grpo", {"beta": 0}).objective.kl is None  # type: ignore[union-attr]
+    assert resolved("dapo", {"beta": 0.1}).objective.kl.coef == 0.1  # type: ignore[union-attr]
+    assert resolved("rloo", {"beta": 0.1}).objective.advantage.kl_coef == 0.1  # type: ignore[union-attr]
+    assert resolved("reinforce_pp", {"beta": 0.1}).objective.advantage.kl_coef == 0.1  # type: ignore[union-attr]
+    for method, path in (("dpo", "objective.link.beta"), ("orpo", "objective.link_coef")):
+        found, _ = resolve_with_problems(Document({"method": method, "model": "m", "data": "d", "beta": 0.3}))
+        assert _at(asdict(found), path) == (True, 0.3)  # type: ignore[call-overload]
+    assert "holds the policy back with objective.hinge" in problems("drpo", {"beta": 0.04})
+
+
+@pytest.mark.parametrize(
+    ("loss", "mode"),
+    [
+        ("grpo", "seq_mean_token_mean"),
+        ("dapo", "token_mean"),
+        ("bnpo", "token_mean"),
+        ("dr_grpo", "seq_mean_token_sum_norm"),
+        ("luspo", "seq_mean_token_sum"),
+        ("cispo", "token_mean"),
+    ],
+)
+def test_loss_types_are_aggregations(loss: str, mode: str) -> None:
+    found = resolved("grpo", {"loss_type": loss}).objective
+    assert found.aggregate.mode == mode  # type: ignore[union-attr]
+    assert found.advantage.scale == "group", "TRL's loss_type leaves scale_rewards alone"  # type: ignore[union-attr]
+    assert found.surrogate.kind == ("cispo" if loss == "cispo" else "clip")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("value", "scale"), [("group", "group"), ("batch", "batch"), ("none", "none"), (True, "group"), (False, "none")]
+)
+def test_scale_rewards(value: Any, scale: str) -> None:
+    assert resolved("grpo", {"scale_rewards": value}).objective.advantage.scale == scale  # type: ignore[union-attr]
+
+
+def test_a_clip_of_one_number_is_both_sides_unless_the_upper_is_given() -> None:
+    for settings, bounds in (
+        ({"epsilon": 0.1}, (0.1, 0.1)),
+        ({"epsilon": 0.1, "epsilon_high": 0.3}, (0.1, 0.3)),
+        ({"clip_ratio": 0.1}, (0.1, 0.1)),
+        ({"clip_ratio": 0.1, "clip_ratio_high": 0.3}, (0.1, 0.3)),
+        ({"epsilon": 0.1, "objective": {"surrogate": {"high": 0.4}}}, (0.1, 0.4)),
+    ):
+        clip = resolved("grpo", settings).objective.surrogate  # type: ignore[union-attr]
+        assert (clip.low, clip.high) == bounds, settings  # type: ignore[union-attr]
+
+
+def test_under_cispo_the_upper_clip_is_the_cap() -> None:
+    assert resolved("cispo", {"epsilon_high": 4.0}).objective.surrogate.ratio_max == 4.0  # type: ignore[union-attr]
+    found = resolved("cispo", {"clip_ratio_high": 4.0, "clip_ratio_low": 1.0}).objective.surrogate  # type: ignore[union-attr]
+    assert (found.ratio_min, found.ratio_max) == (0.0, 5.0)  # type: ignore[union-attr]
+    assert "cispo caps the ratio itself" in problems("cispo", {"epsilon": 0.2})
+
+
+def test_dual_clip() -> None:
+    assert resolved("grpo", {"delta": 4.0}).objective.surrogate.dual == 4.0  # type: ignore[union-attr]
+    assert resolved("grpo", {"clip_ratio_c": 10.0}).objective.surrogate.dual == 10.0  # type: ignore[union-attr]
+    assert "no dual clip does that" in problems("grpo", {"delta": 1.1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [
+        ({"per_device_train_batch_size": 16, "num_generations": 8}, (2, 1)),
+        ({"per_device_train_batch_size": 16, "gradient_accumulation_steps": 4, "num_generations": 16}, (4, 1)),
+        ({"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2, "steps_per_generation": 8}, (16, 4)),
+        ({"per_device_train_batch_size": 16, "generation_batch_size": 128}, (16, 8)),
+        ({"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4, "steps_per_generation": 1}, (4, 1)),
+        ({"data.train_batch_size": 64, "ppo_mini_batch_size": 16}, (64, 4)),
+    ],
+)
+def test_batches_are_counted_in_prompts(settings: dict[str, Any], sizes: tuple[int, int]) -> None:
+    found = resolved("grpo", settings)
+    assert (found.prompts_per_step, found.updates) == sizes
+
+
+def test_batches_that_cannot_be_are_errors() -> None:
+    assert "not whole groups of 8" in problems("grpo", {"per_device_train_batch_size": 12})
+    assert "whole number of mini-batches of 5" in problems("grpo", {"ppo_mini_batch_size": 5})
+    assert "not a whole number of updates" in problems(
+        "grpo", {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "steps_per_generation": 3}
+    )
+
+
+def test_optimiser_steps_become_draws() -> None:
+    sizes = {"per_device_train_batch_size": 16, "steps_per_generation": 2, "num_iterations": 2, "num_generations": 8}
+    found = resolved("grpo", {**sizes, "max_steps": 100, "warmup_steps": 8, "save_steps": 40})
+    assert (found.steps, found.schedule.warmup, found.checkpoint_every) == (25, 2, 10)
+    assert resolved("grpo", {"max_steps": 100, "warmup_steps": 0.1}).schedule.warmup == 10
+    assert resolved("grpo", {"trainer.total_training_steps": 30, "ppo_epochs": 3}).steps == 30
+
+
+def test_a_sequence_ratio_is_gspos() -> None:
+    assert resolved("grpo", {"importance_sampling_level": "sequence"}).objective.ratio == "sequence_mean"  # type: ignore[union-attr]
+    assert resolved("grpo", {"loss_mode": "gspo"}).objective.ratio == "sequence_token"  # type: ignore[union-attr]
+
+
+def test_reward_functions_of_trl_keep_their_weights() -> None:
+    found = resolve(
+        Document(
+            {"method": "grpo", "model": "m", "data": "d", "reward_weights": [1, 0.5],
+             "reward_funcs": ["accuracy_reward", "my.mod.fn"]}
+        )
+    )  # fmt: skip
+    assert [(r.use, r.weight) for r in found.reward] == [("trl.rewards:accuracy_reward", 1.0), ("my.mod:fn", 0.5)]
+
+
+def test_a_rank_of_0_is_no_adapter() -> None:
+    assert resolved("grpo", {"lora_rank": 0, "lora_alpha": 16}).model.lora is None
+    found = resolved("grpo", {"lora_r": 8, "lora_alpha": 16}).model.lora
+    assert found and (found.rank, found.alpha) == (8, 16)
+
+
+def test_schedules_fall_to_0_as_theirs_do() -> None:
+    assert resolved("grpo", {"lr_scheduler_type": "linear"}).schedule.final == 0.0
+    assert resolved("grpo", {"lr_scheduler_type": "linear", "schedule": {"final": 0.2}}).schedule.final == 0.2
+    assert "no schedule 'polynomial' here" in problems("grpo", {"lr_scheduler_type": "polynomial"})
+
+
+# ---------------------------------------------------------------------------------------------- conflicts, errors
+
+
+def recipe_file(folder: Path, text: str) -> Document:
+    (folder / "r.yaml").write_text("method: grpo\nmodel: m\ndata: d.jsonl\nreward: exact\n" + text)
+    return config.read(folder / "r.yaml")
+
+
+def test_two_names_with_different_values_are_an_error_naming_both_places(tmp_path: Path) -> None:
+    _, found = resolve_with_problems(recipe_file(tmp_path, "group_size: 8\nnum_generations: 16\n"))
+    assert found == [
+        "r.yaml line 6: num_generations asks for group_size = 16, but r.yaml line 5 sets group_size to 8. "
+        "Keep one of the two."
+    ]
+    _, found = resolve_with_problems(recipe_file(tmp_path, "objective: {kl: null}\nbeta: 0.04\n"))
+    assert "line 6: beta asks for objective.kl.coef = 0.04, but r.yaml line 5 sets objective.kl to null" in found[0]
+    nested = "num_generations: 8\nactor_rollout_ref:\n  rollout:\n    n: 4\n"
+    _, found = resolve_with_problems(recipe_file(tmp_path, nested))
+    assert found[0].startswith("r.yaml line 5: num_generations asks for group_size = 8, but r.yaml line 8: actor_roll")
+
+
+def test_two_names_with_one_value_are_not_a_conflict(tmp_path: Path) -> None:
+    assert resolve(recipe_file(tmp_path, "group_size: 16\nnum_generations: 16\n")).group_size == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("group_size: 8\n", "num_generations=16"), ("num_generations: 8\n", "group_size=16"),
+     ("num_generations: 8\n", "actor_rollout_ref.rollout.n=16")],
+)  # fmt: skip
+def test_the_command_line_wins_whichever_name_it_uses(tmp_path: Path, text: str, word: str) -> None:
+    given = recipe_file(tmp_path, text)
+    config.override(given, [word])
+    assert resolve(given).group_size == 16
+
+
+def test_what_gives_way_in_a_file_does_not_on_the_command_line(tmp_path: Path) -> None:
+    given = recipe_file(tmp_path, "objective: {surrogate: {low: 0.2, high: 0.28}}\n")
+    config.override(given, ["epsilon=0.1"])
+    clip = resolve(given).objective.surrogate  # type: ignore[union-attr]
+    assert (clip.low, clip.high) == (0.1, 0.1)  # type: ignore[union-attr]
+
+
+def test_messages_point_at_the_users_line_and_word(tmp_path: Path) -> None:
+    text = "num_generations: many\nactor_rollout_ref:\n  actor: {clip_ratio_c: 0.5}\nactor_rollout_ref.rollout.n: 1\n"
+    _, found = resolve_with_problems(recipe_file(tmp_path, text.replace("actor_rollout_ref.rollout.n: 1\n", "")))
+    assert 'r.yaml line 5: num_generations: group_size must be a whole number, found "many".' in found
+    assert any("dual must be greater than 1" in p for p in found)
+    _, found = resolve_with_problems(recipe_file(tmp_path, "num_generations: 1\n"))
+    assert found[0].startswith("r.yaml line 5: num_generations: group_size is 1, but grpo compares")
+
+
+def test_a_dotted_name_can_stand_at_the_top_of_a_recipe(tmp_path: Path) -> None:
+    found = resolve(recipe_file(tmp_path, "data.train_batch_size: 4\nactor_rollout_ref.rollout.n: 2\n"))
+    assert (found.prompts_per_step, found.group_size, found.data.path) == (4, 2, "d.jsonl")
+
+
+def test_what_the_method_cannot_have_is_an_error_with_the_reason(tmp_path: Path) -> None:
+    found = in_order(resolve_with_problems(recipe_file(tmp_path, "gae_lambda: 1\nvalue_coef: 0.5\nlam: 0.9\n"))[1])
+    assert found[0] == (
+        "r.yaml line 5: gae_lambda (common): it is objective.advantage.lam, which method grpo does not have "
+        "(its objective.advantage is group_baseline)."
+    )
+    assert "line 6: value_coef" in found[1] and "line 7: lam" in found[2]
+    assert "lam" in problems("drpo", {"gae_lambda": 0.9}), "DRPO's lam is not GAE's"
+
+
+def test_names_without_a_counterpart_say_why(tmp_path: Path) -> None:
+    text = "vllm_gpu_memory_utilization: 0.3\nnum_train_epochs: 2\nactor_rollout_ref: {rollout: {name: vllm}}\n"
+    _, found = resolve_with_problems(recipe_file(tmp_path, text))
+    assert found[0].startswith("r.yaml line 5: unknown key 'vllm_gpu_memory_utilization' (TRL): engine setting")
+    assert "steps = epochs x rows / prompts_per_step" in found[1]
+    assert "line 7: unknown key 'actor_rollout_ref.rollout.name' (verl)" in found[2]
+    assert len(found) == 3
+
+
+def test_typing_mistakes_in_our_names_still_get_a_suggestion(tmp_path: Path) -> None:
+    _, found = resolve_with_problems(recipe_file(tmp_path, "stepz: 3\nsampling: {max_token: 3}\n"))
+    assert any("did you mean 'steps'" in p for p in found) and any("'sampling.max_tokens'" in p for p in found)
