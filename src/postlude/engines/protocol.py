@@ -114,6 +114,10 @@ class Engine(Protocol):
         """A checkpoint folder that any Hugging Face tool can open: weights and tokenizer, `trainer/` inside."""
         ...
 
+    def load(self, folder: Path) -> None:
+        """The inverse of `save`, for weights and optimiser."""
+        ...
+
     def sync(self) -> None:
         """Let the sampler see the trainer's weights."""
         ...

@@ -9,9 +9,9 @@ from typing import Any
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
-from postlude.models.load import Facts, ModelSpec, load, quiet
+from postlude.models.chat import Renderer
+from postlude.models.load import Facts, ModelSpec, inspect, load, quiet
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for them
 SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
 
@@ -27,19 +27,6 @@ def _cache_bytes(gib: float | None, device: Any) -> int:
     return 2 << 30
 
 
-def _reuse_freed_memory() -> None:
-    """Let the C library keep freed memory: by default every large tensor is mapped, zeroed and unmapped anew.
-
-    Measured on a step of a 0.6 M model: a tenth of its time. Other C libraries than glibc are left alone.
-    """
-    import ctypes
-
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_TRIM_THRESHOLD, 1 << 30)
-
-
 @dataclass
 class LocalEngine:
     """A `LocalSampler` and a `LocalTrainer` over the same weights: publishing them costs nothing."""
@@ -49,6 +36,28 @@ class LocalEngine:
     trainer: LocalTrainer
     token_budget: int
     version: int = 0
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        optimizer: Optimizer | None = None,
+        token_budget: int = 16384,
+        keep_reference: bool = False,
+        **model: Any,
+    ) -> LocalEngine:
+        """An engine to drive by hand; `model` holds further fields of `ModelSpec` (dtype, device, lora, ...).
+
+        `keep_reference` keeps the starting weights for `trainer.forward(batch, "reference")`; under LoRA they are
+        there anyway.
+        """
+        spec = ModelSpec(path, **model)
+        return cls.start(spec, inspect(spec), optimizer or Optimizer(), token_budget, keep_reference)
+
+    @property
+    def renderer(self) -> Renderer:
+        """Text and messages to the ids this engine samples from and trains on."""
+        return Renderer(self.sampler.tokenizer, self.sampler.stop_ids)
 
     @classmethod
     def start(
@@ -69,7 +78,6 @@ class LocalEngine:
         """
         import torch
 
-        _reuse_freed_memory()
         net = load(spec, adapter_from=checkpoint if spec.lora else None)
         count = sum(p.numel() for p in net.parameters())
         if threads or count < SMALL:
@@ -93,6 +101,11 @@ class LocalEngine:
         with quiet():
             self.trainer.save(folder)
             self.sampler.tokenizer.save_pretrained(folder)
+
+    def load(self, folder: Path) -> None:
+        """Take up a checkpoint that `save` wrote: weights and optimiser. The reference stays what it was."""
+        self.trainer.load_weights(str(folder))
+        self.trainer.load(folder)
 
     def sync(self) -> None:
         """The sampler reads the trained weights in place; only the version moves on."""

@@ -201,8 +201,11 @@ class LocalTrainer:
 
     @torch.no_grad()
     def load_weights(self, folder: str) -> None:
-        """Put a checkpoint's full weights into the model (an adapter is loaded with the model itself)."""
+        """Put a checkpoint's weights into the model: all of them, or the adapter's."""
         if self._has_adapter:
+            from peft import load_peft_weights, set_peft_model_state_dict
+
+            set_peft_model_state_dict(self.model.net, load_peft_weights(folder, device=str(self.model.device)))
             return
         from transformers import AutoModelForCausalLM
 
