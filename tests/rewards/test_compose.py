@@ -367,3 +367,62 @@ def test_a_name_that_is_no_function_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("use", ["regex", "format"])
 def test_a_pattern_that_is_no_regular_expression_is_refused(use: str) -> None:
     assert use in problem(RewardSpec(use, args={"pattern": "(a"}))
+
+
+def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) -> None:
+    """Each group is scored as soon as it is complete; plain functions still see the whole draw at once."""
+    from postlude.engines.local.decode import LocalSampler
+    from postlude.engines.local.model import LocalModel
+    from postlude.engines.protocol import Sampling
+    from postlude.rewards.compose import Scoring
+    from postlude.sources.rollout import answer
+    from tests.conftest import build
+
+    model = LocalModel(build("qwen3"))
+    model.choose_path()
+    sampler = LocalSampler(model, tokenizer, frozenset({1, 7, 9, 20}))
+    sampler.cache_bytes = 60 * sampler._bytes_per_token()  # a few answers at a time
+    seen: list[str] = []
+
+    async def early(completions: Any, log_metric: Any) -> list[float]:
+        seen.append(f"early {len(completions)}")
+        await asyncio.sleep(0)
+        log_metric("calls", 1)
+        return [float(len(c)) for c in completions]
+
+    def late(completions: Any) -> list[float]:
+        seen.append(f"late {len(completions)}")
+        return [0.5] * len(completions)
+
+    rewards = Rewards([reward(early, "early"), reward(late, "late")])
+    prompts = [Prompt(str(i), "x", tokens=(3 + i, 4, 5)) for i in range(5)]
+
+    async def draw() -> Scored:
+        scoring = Scoring(rewards, 0, 1)
+        groups = await answer(sampler, prompts, 3, Sampling(max_tokens=12), 0, "t", scoring.add)
+        seen.append("all sampled")
+        return await scoring.finish(groups)
+
+    scored = asyncio.run(draw())
+    assert seen.count("early 3") == 5
+    assert seen.index("all sampled") > 0 and seen[-1] == "late 15"
+    for group in scored.groups:
+        assert [c.reward for c in group.completions] == [len(c.text) + 0.5 for c in group.completions]
+    assert scored.metrics["early/calls"] == 1.0
+
+
+def test_an_error_in_an_early_reward_stops_the_draw_and_leaves_nothing_running() -> None:
+    async def breaks(completions: Any) -> list[float]:
+        raise ValueError("no")
+
+    async def waits(completions: Any) -> list[float]:
+        await asyncio.sleep(60)
+        return [0.0] * len(completions)
+
+    async def both() -> None:
+        with pytest.raises(RewardError, match="breaks raised ValueError"):
+            await Rewards([reward(breaks, "breaks"), reward(waits, "waits")]).score([group(["a"]), group(["b"])])
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(both())

@@ -10,7 +10,7 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,11 +187,12 @@ class Rewards:
         A completion is unscorable (reward None) when every reward abstained on it; otherwise its reward is the
         weighted sum of those that did not.
         """
-        flat = [(g, c) for g in groups for c in g.completions]
-        if not flat:
-            return Scored(list(groups), {}, {})
-        given = await asyncio.gather(*(self._call(r, flat, step, steps) for r in self.members))
-        scored = [self._scored(c, i, given) for i, (_, c) in enumerate(flat)]
+        return await Scoring(self, step, steps).finish(groups)
+
+    def combine(self, groups: Sequence[Group], given: Sequence[Scores]) -> Scored:
+        """`given`: what each member gave for all completions of the groups, in order."""
+        completions = [c for g in groups for c in g.completions]
+        scored = [self._scored(c, i, given) for i, c in enumerate(completions)]
         result, start = [], 0
         for group in groups:
             n = len(group.completions)
@@ -218,7 +219,7 @@ class Rewards:
                 correct = True if value >= 1 else (False if value <= 0 else None)
         return replace(completion, reward=total, scores=scores, correct=correct)
 
-    async def _call(self, reward: Reward, flat: Sequence[tuple[Group, Completion]], step: int, steps: int) -> Scores:
+    async def call(self, reward: Reward, flat: Sequence[tuple[Group, Completion]], step: int, steps: int) -> Scores:
         result = Scores([], {}, {})
         arguments = _arguments(reward, flat, result, SimpleNamespace(global_step=step, max_steps=steps))
         try:
@@ -231,6 +232,60 @@ class Rewards:
             raise RewardError(_raised(reward, error)) from error
         result.values = _checked(reward, given, flat)
         return result
+
+
+class Scoring:
+    """The scoring of one draw, which may begin before all of it is there.
+
+    An asynchronous reward gets each group as soon as its answers are finished, while others are being generated; a
+    plain function gets the whole draw at once.
+    """
+
+    def __init__(self, rewards: Rewards, step: int, steps: int) -> None:
+        self._rewards, self._step, self._steps = rewards, step, steps
+        self._early: dict[int, list[asyncio.Task[Scores]]] = {}
+
+    def add(self, place: int, group: Group) -> None:
+        """Group number `place` of the draw is complete: start the rewards that need not wait."""
+        members = [r for r in self._rewards.members if inspect.iscoroutinefunction(r.function)]
+        self._early[place] = [asyncio.ensure_future(self._call(r, [group])) for r in members]
+
+    async def finish(self, groups: Sequence[Group]) -> Scored:
+        """All groups of the draw, scored."""
+        if not any(g.completions for g in groups):
+            return Scored(list(groups), {}, {})
+        for place, group in enumerate(groups):
+            if place not in self._early and group.completions:
+                self.add(place, group)
+        try:
+            given = await asyncio.gather(*(self._all(r, groups) for r in self._rewards.members))
+        finally:
+            self.cancel()
+        return self._rewards.combine(groups, given)
+
+    async def _all(self, reward: Reward, groups: Sequence[Group]) -> Scores:
+        """What one reward gives for the whole draw."""
+        early = [r for r in self._rewards.members if inspect.iscoroutinefunction(r.function)]
+        if reward not in early:
+            return await self._call(reward, groups)
+        number = early.index(reward)
+        total = Scores([], {}, {})
+        for part in await asyncio.gather(*(self._early[place][number] for place in sorted(self._early))):
+            total.values += part.values
+            for mine, new in ((total.metrics, part.metrics), (total.extra, part.extra)):
+                for name, values in new.items():
+                    mine.setdefault(name, []).extend(values)
+        return total
+
+    def cancel(self) -> None:
+        """Stop what is still under way; after `finish` there is nothing."""
+        for tasks in self._early.values():
+            for task in tasks:
+                task.cancel()
+
+    def _call(self, reward: Reward, groups: Sequence[Group]) -> Coroutine[Any, Any, Scores]:
+        flat = [(g, c) for g in groups for c in g.completions]
+        return self._rewards.call(reward, flat, self._step, self._steps)
 
 
 def _arguments(

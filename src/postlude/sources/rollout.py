@@ -10,7 +10,7 @@ from typing import Any
 from postlude.data import Completion, Group, Prompt, completion_from_json, completion_to_json
 from postlude.engines.protocol import Request, Sampler, Sampling
 from postlude.errors import TrainingError
-from postlude.rewards.compose import RewardFigures, Rewards, Scored
+from postlude.rewards.compose import RewardFigures, Rewards, Scored, Scoring
 from postlude.rewards.length import HistoryLength, Shaping
 from postlude.sources.file import Drawn
 from postlude.sources.filters import Accepted, Filter, Mixed, refill
@@ -24,18 +24,30 @@ def completion_seed(run_seed: int, *parts: object) -> int:
 
 
 async def answer(
-    sampler: Sampler, prompts: Sequence[Prompt], count: int, sampling: Sampling, seed: int, tag: object
+    sampler: Sampler,
+    prompts: Sequence[Prompt],
+    count: int,
+    sampling: Sampling,
+    seed: int,
+    tag: object,
+    on_group: Callable[[int, Group], None] = lambda place, group: None,
 ) -> list[Group]:
-    """`count` completions of each prompt, in the order of the prompts."""
+    """`count` completions of each prompt, in the order of the prompts; `on_group` hears of each once it is complete."""
     requests = [
         Request(p.tokens, completion_seed(seed, tag, place, p.id, i))
         for place, p in enumerate(prompts)
         for i in range(count)
     ]
     found: dict[int, Completion] = {}
+    groups: dict[int, Group] = {}
     async for index, completion in sampler.sample(requests, sampling):
         found[index] = completion
-    return [Group(p, tuple(found[place * count + i] for i in range(count))) for place, p in enumerate(prompts)]
+        place = index // count
+        mine = [found.get(place * count + i) for i in range(count)]
+        if None not in mine:
+            groups[place] = Group(prompts[place], tuple(c for c in mine if c is not None))
+            on_group(place, groups[place])
+    return [groups[place] for place in range(len(prompts))]
 
 
 @dataclass
@@ -72,9 +84,14 @@ class RolloutSource:
             rounds += 1
             chosen = [self.prompts[i] for i in self.cursor.take(self.size)]
             self.on_phase("sample")
-            groups = await answer(self.sampler, chosen, self.group_size, self.sampling, self.seed, f"{step}.{rounds}")
-            self.on_phase("score")
-            scored: Scored = await self.rewards.score(groups, step, steps)
+            scoring = Scoring(self.rewards, step, steps)
+            tag = f"{step}.{rounds}"
+            try:
+                groups = await answer(self.sampler, chosen, self.group_size, self.sampling, self.seed, tag, scoring.add)
+                self.on_phase("score")
+                scored: Scored = await scoring.finish(groups)
+            finally:
+                scoring.cancel()
             logged.append(scored.metrics)
             for name, values in scored.extra.items():
                 extra.setdefault(name, []).extend(values)

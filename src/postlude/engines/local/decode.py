@@ -60,8 +60,9 @@ class LocalSampler:
         progress = Progress(total=len(requests))
         run = self._decode if self.fast else self._generate
         with self.model.evaluating():
-            for index, trace in run(requests, sampling, progress):
-                yield index, self._completion(trace)
+            for trace in run(requests, sampling, progress):
+                if trace is not None:
+                    yield trace.request, self._completion(trace)
                 await asyncio.sleep(0)  # whoever waits for finished answers, a reward say, gets its turn
 
     def _completion(self, trace: _Trace) -> Completion:
@@ -78,10 +79,11 @@ class LocalSampler:
     # -------------------------------------------------------------------------------------------- fast path
 
     @torch.inference_mode()
-    def _decode(
-        self, requests: Sequence[Request], sampling: Sampling, progress: Progress
-    ) -> Iterator[tuple[int, _Trace]]:
-        """One token per sequence and step; as sequences end, the next requests take their place in the cache."""
+    def _decode(self, requests: Sequence[Request], sampling: Sampling, progress: Progress) -> Iterator[_Trace | None]:
+        """One token per sequence and step; as sequences end, the next requests take their place in the cache.
+
+        None now and then: nothing is finished, but others may want a turn.
+        """
         flow = _Flow(self, requests, sampling)
         while flow.advance():
             for trace, token, logp in zip(flow.traces, *flow.drawn, strict=True):
@@ -92,9 +94,11 @@ class LocalSampler:
                     progress.tokens += 1
                     if trace.stop is not None:
                         progress.finished += 1
-                        yield trace.request, trace
-            if self.on_progress and flow.steps % 16 == 0:
-                self.on_progress(progress)
+                        yield trace
+            if flow.steps % 16 == 0:
+                if self.on_progress:
+                    self.on_progress(progress)
+                yield None
 
     def take(self, requests: Sequence[Request], waiting: deque[int], longest: int, held: int) -> list[int]:
         """The next requests whose caches fit beside `held` cached tokens; at least one where none are held."""
@@ -140,9 +144,7 @@ class LocalSampler:
     # ------------------------------------------------------------------------------------------- fall-back
 
     @torch.no_grad()
-    def _generate(
-        self, requests: Sequence[Request], sampling: Sampling, progress: Progress
-    ) -> Iterator[tuple[int, _Trace]]:
+    def _generate(self, requests: Sequence[Request], sampling: Sampling, progress: Progress) -> Iterator[_Trace]:
         """Batches of consecutive requests that fit the cache, through Hugging Face `generate`."""
         waiting = deque(range(len(requests)))
         while waiting:
@@ -151,7 +153,7 @@ class LocalSampler:
 
     def _generate_batch(
         self, requests: list[Request], part: list[int], sampling: Sampling, progress: Progress
-    ) -> Iterator[tuple[int, _Trace]]:
+    ) -> Iterator[_Trace]:
         """Left-padded prompts; a logits processor draws the tokens, so that seeds, log-probs and stops are the same
         as on the fast path."""
         device = self.model.device
@@ -174,7 +176,7 @@ class LocalSampler:
                 stopping_criteria=[drawer.finished],
             )
         progress.finished += len(part)
-        yield from zip(part, drawer.traces, strict=True)
+        yield from drawer.traces
 
 
 class _Flow:
