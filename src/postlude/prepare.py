@@ -20,6 +20,7 @@ from postlude.models.load import Facts, inspect, problems_of_path
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.sources import file as rows
+from postlude.sources.ahead import Ahead
 from postlude.sources.file import Cursor, FileSource, Mixture, Reading
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
@@ -231,6 +232,7 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         dropout=recipe.algorithm.source == "file",
         threads=recipe.threads,
         cache_gib=recipe.cache_gib,
+        own_sampler=recipe.max_lag > 0,
         checkpoint=weights,
     )
 
@@ -239,7 +241,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
     """The streams of a recipe: one source with its objective."""
     recipe = prepared.recipe
     size = recipe.prompts_per_step
-    source: FileSource | RolloutSource
+    source: FileSource | RolloutSource | Ahead
     if recipe.algorithm.source == "file":
         source = FileSource(prepared.items, size, _order(prepared, len(prepared.items)))
     else:
@@ -256,6 +258,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.shaping,
             on_phase,
         )
+        source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
     return [Stream(recipe.method, source, recipe.objective, recipe.updates, recipe.epochs, temperature)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -101,6 +101,9 @@ class Recipe:
     epochs: int = 1
     """How often a drawn batch is gone through."""
     sampling: Sampling = Sampling()
+    max_lag: Literal[0, 1] = 0
+    """1 samples the next draw while training on the current one: answers come from weights one step older, and the
+    sampler keeps its own copy of them."""
     sampler: Served | None = None
     """A server that answers instead; only `postlude sample` and `postlude eval` may use one."""
     optimizer: Optimizer = Optimizer()
@@ -164,6 +167,9 @@ class Frozen:
 
     model: ModelSpec
     sampling: Sampling = Sampling()
+    max_lag: Literal[0, 1] = 0
+    """1 samples the next draw while training on the current one: answers come from weights one step older, and the
+    sampler keeps its own copy of them."""
     sampler: Served | None = None
 
 
@@ -334,6 +340,22 @@ def _names_no_data(values: Mapping[str, Any]) -> bool:
     return not (data.get("path") or data.get("mix")) if isinstance(data, dict) else not data
 
 
+def _lag_rules(recipe: Recipe, at: Callable[[str], str]) -> list[str]:
+    """Answers of older weights need a correction where the objective has a ratio to the policy that gave them."""
+    if not recipe.max_lag:
+        return []
+    if recipe.algorithm.source != "rollout":
+        return [f"{at('max_lag')}max_lag is 1, but {recipe.method} trains on written answers: nothing is sampled."]
+    o = recipe.objective
+    corrected = o.kind != "token" or o.ratio == "none" or o.correction is not None or o.behaviour == "rollout"
+    if corrected:
+        return []
+    return [
+        f"{at('max_lag')}max_lag is 1, so answers come from older weights; {recipe.method} needs objective.correction "
+        "(truncated importance sampling) for that. Leave it on, or set max_lag to 0."
+    ]
+
+
 def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     """Rules across fields."""
 
@@ -394,6 +416,7 @@ def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
         problems.append(
             f"{at('sampling.temperature')}sampling.temperature is 0: every answer of a group would be the same; use 1."
         )
+    problems += _lag_rules(recipe, at)
     outcomes = sum(bool(r.outcome) for r in recipe.reward)
     if outcomes > 1:
         problems.append(f"{at('reward')}{outcomes} rewards are marked outcome; mark one.")

@@ -14,6 +14,7 @@ from postlude.evaluate import Report
 from postlude.events import Stats
 from postlude.objectives import Objective, Outputs
 from postlude.run import Run
+from postlude.sources.ahead import Ahead
 from postlude.sources.file import Drawn, FileSource
 from postlude.sources.rollout import RolloutSource
 
@@ -23,7 +24,7 @@ class Stream:
     """A source with the objective it is trained under."""
 
     name: str
-    source: FileSource | RolloutSource
+    source: FileSource | RolloutSource | Ahead
     objective: Objective
     updates: int
     epochs: int
@@ -34,6 +35,11 @@ class Stream:
     def passes(self) -> int:
         """Optimiser steps per draw."""
         return self.updates * self.epochs
+
+    async def settle(self) -> None:
+        """Wait until the source samples nothing, so that new weights can be published."""
+        if isinstance(self.source, Ahead):
+            await self.source.settle()
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,11 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
                     stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
                     progress.tell(run, micro)
             stats += engine.trainer.step(plan.rate(run.step))
-        engine.sync()
         clock.lap("train")
+        for stream in streams:
+            await stream.settle()
+        engine.sync()
+        clock.lap("wait")
         _report(run, drawn, [b for _, b in used], stats, clock)
         if await _after(run, engine, streams, plan):
             break

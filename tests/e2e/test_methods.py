@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from postlude.config import Document
+from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.run import Run
@@ -93,6 +94,30 @@ def test_sft_learns_to_write_like_its_teachers(world: Path) -> None:
         ("cispo", {}),
         ("dppo", {}),
         ("hapo", {"steps": 45, "schedule": {"lr": 5e-4}}),
+        ("rloo_clip", {"updates": 2}),
+        ("gspo_token", {}),
+        ("disco", {"updates": 2}),
+        ("disco_ratio", {"updates": 2}),
+        ("rloo_lp", {"schedule": {"lr": 3e-4}}),
+        ("alp", {}),
+        *(
+            ("grpo", {"objective": {"kl": {"estimator": form, "coef": 0.01}}, "output": f"grpo-{form}"})
+            for form in ("k1", "k2", "k3", "k3_ratio", "ratio_k1")
+        ),
+        ("dapo", {"objective": {"surrogate": {"high": 0.2}}, "output": "dapo-symmetric"}),
+        ("dapo", {"keep": None, "output": "dapo-static"}),
+        ("dapo", {"objective": {"aggregate": {"mode": "seq_mean_token_mean"}}, "output": "dapo-per-answer"}),
+        ("dapo", {"shaping": [{"kind": "plus_minus_one"}], "output": "dapo-no-penalty"}),
+        ("gspo", {"objective": {"correction": {"mode": "sequence_truncate"}}, "output": "gspo-sequence-tis"}),
+        (
+            "dr_grpo",
+            {
+                "updates": 2,
+                "epochs": 2,
+                "objective": {"correction": {"mode": "sequence_mask", "low": 0.5}, "off_policy_mask": {"delta": 0.5}},
+                "output": "dr_grpo-masked",
+            },
+        ),
     ],
 )
 def test_method_raises_held_out_accuracy(world: Path, method: str, settings: dict[str, Any]) -> None:
@@ -145,17 +170,23 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize("method", ["sft", "grpo", "dapo", "hapo"])
-def test_a_resumed_run_ends_like_one_that_never_stopped(world: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "extra"),
+    [("sft", {}), ("grpo", {}), ("dapo", {}), ("hapo", {}), ("grpo", {"max_lag": 1}), ("dapo", {"max_lag": 1})],
+)
+def test_a_resumed_run_ends_like_one_that_never_stopped(world: Path, method: str, extra: dict[str, Any]) -> None:
+    """Sampling ahead included: the draw that waits to be trained on is part of the checkpoint."""
     model = "model" if method == "sft" else "sft/model"
-    whole = run(world, method, model, output=f"{method}-whole", steps=6)
-    part = run(world, method, model, output=f"{method}-parts", steps=6, checkpoint_every=3)
+    name = method + "-ahead" * bool(extra)
+    whole = run(world, method, model, output=f"{name}-whole", steps=6, **extra)
+    settings = {"output": f"{name}-parts", "steps": 6, "checkpoint_every": 3, **extra}
+    part = run(world, method, model, **settings)
     # as if it had been killed after step 3
     import shutil
 
     shutil.rmtree(part.checkpoints[-1])
     part._lock.close()  # type: ignore[attr-defined]
-    again = run(world, method, model, resume=True, output=f"{method}-parts", steps=6, checkpoint_every=3)
+    again = run(world, method, model, resume=True, **settings)
     assert again.step == 6
     for key, value in weights(whole.folder).items():
         assert torch.equal(value, weights(again.folder)[key]), key
@@ -298,7 +329,6 @@ def test_a_step_whose_answers_nothing_could_score_trains_nothing(world: Path) ->
 
 
 def test_an_adapter_folder_can_be_trained_on_and_is_merged_first(world: Path) -> None:
-    from postlude.errors import ConfigError
 
     spec = {"path": str(world / "sft/model"), "lora": {"rank": 4}}
     first = run(world, "grpo", "sft/model", output="adapter", steps=2, model=spec)
@@ -312,3 +342,21 @@ def test_an_adapter_folder_can_be_trained_on_and_is_merged_first(world: Path) ->
     resumed = run(world, "grpo", "sft/model", output="adapter", steps=3, model=spec, resume=True)
     assert resumed.step == 3
     assert "resumed with other settings" in figures(resumed, "note")[0]["text"]
+
+
+def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None:
+    done = run(world, "grpo", "sft/model", output="ahead", max_lag=1, objective={"kl": None})
+    first, last = figures(done)
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
+    assert last["greedy/accuracy"] >= 0.7
+    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000005.jsonl").read_text().splitlines()]
+    assert {row["policy_version"] for row in rows} == {4}  # five steps came before, so the weights are version 5
+    steps = figures(done, "step")
+    assert abs(steps[0]["mismatch/k1"]) < 1e-5 < abs(steps[1]["mismatch/k1"])  # only the first draw is on-policy
+    held = json.loads((done.folder / "manifest.json").read_text())["engine"]["memory_mb"]
+    assert held["sampler"] == held["weights"]
+
+
+def test_sampling_ahead_without_a_correction_is_refused(world: Path) -> None:
+    with pytest.raises(ConfigError, match="max_lag is 1.*needs objective.correction"):
+        run(world, "grpo", "sft/model", output="ahead-refused", max_lag=1, objective={"correction": None})

@@ -422,7 +422,8 @@ def test_an_error_in_an_early_reward_stops_the_draw_and_leaves_nothing_running()
     async def both() -> None:
         with pytest.raises(RewardError, match="breaks raised ValueError"):
             await Rewards([reward(breaks, "breaks"), reward(waits, "waits")]).score([group(["a"]), group(["b"])])
-        await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(both())

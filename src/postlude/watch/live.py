@@ -146,6 +146,7 @@ class LiveView:
             f"{self.facts['method']}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
             f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
             + "".join(f"\n{line}" for line in self.facts.get("data", ()))
+            + _memory(engine.get("memory_mb", {}))
         )
 
     def _line(self, event: Mapping[str, Any]) -> str:
@@ -193,3 +194,15 @@ class LiveView:
         if self.phase in ("done", "stopped"):
             return f"{self.phase} in {duration(time.monotonic() - self._began)}"
         return f"{duration(spent / done * (steps - self.step))} left" if done else f"{duration(spent)} so far"
+
+
+def _memory(parts: Mapping[str, float]) -> str:
+    """What is held for the length of the run, largest first; activations and caches come on top."""
+    if not parts:
+        return ""
+    unit, scale = ("GB", 1000) if sum(parts.values()) >= 1000 else ("MB", 1)
+    ordered = sorted(parts.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {size / scale:.1f}" for name, size in ordered)
+    return (
+        f"\nmemory for parameters: {sum(parts.values()) / scale:.1f} {unit} ({listed}), activations and caches on top"
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
@@ -18,8 +21,6 @@ SMALL = 5_000_000
 
 def _cache_bytes(gib: float | None, device: Any) -> int:
     """Room for keys and values: what was asked for, else 40 % of a GPU's memory or 2 GiB."""
-    import torch
-
     if gib is not None:
         return int(gib * 2**30)
     if device.type == "cuda":
@@ -71,13 +72,13 @@ class LocalEngine:
         threads: int | None = None,
         cache_gib: float | None = None,
         checkpoint: str | None = None,
+        own_sampler: bool = False,
     ) -> LocalEngine:
         """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
 
+        `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does.
         The reference is always taken from the model the recipe names, never from a checkpoint.
         """
-        import torch
-
         net = load(spec, adapter_from=checkpoint if spec.lora else None)
         count = sum(p.numel() for p in net.parameters())
         if threads or count < SMALL:
@@ -89,7 +90,8 @@ class LocalEngine:
         trainer = LocalTrainer(model, optimizer, token_budget, keep_reference)
         if checkpoint:
             trainer.load_weights(checkpoint)
-        sampler = LocalSampler(model, facts.tokenizer, facts.stop_ids, _cache_bytes(cache_gib, model.device))
+        sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
+        sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids, _cache_bytes(cache_gib, model.device))
         return cls(model, sampler, trainer, token_budget)
 
     @property
@@ -106,11 +108,19 @@ class LocalEngine:
         """Take up a checkpoint that `save` wrote: weights and optimiser. The reference stays what it was."""
         self.trainer.load_weights(str(folder))
         self.trainer.load(folder)
+        self._publish()
 
     def sync(self) -> None:
-        """The sampler reads the trained weights in place; only the version moves on."""
+        """The sampler reads the trained weights in place, or gets them copied; nothing may be being sampled."""
+        self._publish()
         self.version += 1
         self.sampler.version = self.version
+
+    @torch.no_grad()
+    def _publish(self) -> None:
+        if self.sampler.model is not self.model:
+            for mine, new in zip(self.sampler.model.net.parameters(), self.model.net.parameters(), strict=True):
+                mine.copy_(new)
 
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
@@ -123,4 +133,19 @@ class LocalEngine:
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
             "path_reason": self.model.reason,
+            "memory_mb": self.memory(),
         }
+
+    def memory(self) -> dict[str, float]:
+        """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
+        weights = sum(p.numel() * p.element_size() for p in self.model.net.parameters())
+        trained = self.trainer.parameters()[0]
+        master = 4 * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
+        parts = {
+            "weights": weights,
+            "optimizer": 8 * trained + master,
+            "gradients": 4 * trained,
+            "reference": weights if self.trainer.keeps_reference else 0,
+            "sampler": weights if self.sampler.model is not self.model else 0,
+        }
+        return {name: round(size / 1e6, 1) for name, size in parts.items() if size}

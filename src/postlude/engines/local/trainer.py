@@ -76,6 +76,11 @@ class LocalTrainer:
     def _has_adapter(self) -> bool:
         return hasattr(self.model.net, "disable_adapter")
 
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether a copy of the starting weights is held."""
+        return self._reference is not None
+
     def _frozen_copy(self) -> LocalModel:
         net = deepcopy(self.model.net).requires_grad_(False).eval()
         return self.model.copy(net)
