@@ -107,10 +107,12 @@ def _note_changes(run: Run, recipe: Recipe) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
+    """Tuples as lists, for YAML; what no YAML can hold, in a method of the user's own, by its text."""
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, str | int | float) else repr(value)
 
 
 def _plan(prepared: Prepared, engine: Engine, run: Run) -> Plan:

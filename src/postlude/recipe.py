@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -21,7 +22,7 @@ from postlude.foreign.translate import translate
 from postlude.models.load import ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
-from postlude.rewards.compose import RewardSpec
+from postlude.rewards.compose import RewardSpec, load_object
 from postlude.rewards.length import Overlong, Shaping
 from postlude.sources.filters import Filter, Mixed
 from postlude.sources.spec import DataSpec
@@ -84,7 +85,7 @@ class Recipe:
     """A whole run. Batches are two sizes, prompts per step and completions per prompt; the rest is derived."""
 
     method: str
-    """A name of `postlude methods`."""
+    """A name of `postlude methods`, or an `Algorithm` of your own: my_method.py:NAME."""
     model: ModelSpec
     data: DataSpec
     reward: tuple[RewardSpec, ...] = ()
@@ -148,7 +149,7 @@ class Recipe:
 
     @property
     def algorithm(self) -> Algorithm:
-        return ALGORITHMS[self.method]
+        return _find(self.method)
 
     @property
     def sizes(self) -> str:
@@ -235,13 +236,20 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
         if key not in values:
             problems.append(f"'{key}' is missing: give {what}, in the recipe or as {key}=... on the command line.")
             values[key] = {"path": ""}
-    merged = config.merge(_defaults(entry), values) | {"method": entry.name}
+    defaults = _defaults(entry)
+    if entry.name not in ALGORITHMS:  # its parts are the user's own classes, which no schema knows
+        defaults.pop("objective")
+        if values.pop("objective", None) is not None:
+            problems.append(f"objective: method {entry.name} is your own; set its objective in its file.")
+    merged = config.merge(defaults, values) | {"method": entry.name}
     for path, _ in config.flat(_defaults(entry)):
         if path not in document.given:
             document.origin.setdefault(path, f"method {entry.name}")
     recipe, found = config.validate(Recipe, merged, document)
     problems += found
     if recipe is not None:
+        if entry.name not in ALGORITHMS:
+            recipe = replace(recipe, objective=entry.objective)
         recipe = _derived(recipe, entry)
         problems += _rules(recipe, entry, document)
     return recipe, problems
@@ -260,10 +268,14 @@ def _line_number(problem: str) -> int:
 
 def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -> Algorithm:
     name = values.get("method")
-    if isinstance(name, str) and name in ALGORITHMS:
-        return ALGORITHMS[name]
     where = document.where("method")
     start = f"{where}: " if where else ""
+    if isinstance(name, str) and (name in ALGORITHMS or ":" in name):
+        try:
+            return _find(name)
+        except ConfigError as error:
+            problems.extend(f"{start}{problem}" for problem in error.problems)
+            return ALGORITHMS["grpo"]
     if name is None:
         problems.append("'method' is missing. Name one of `postlude methods`, for example method: grpo.")
     else:
@@ -271,6 +283,17 @@ def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -
         hint = f" Did you mean {close[0]!r}?" if close else " See `postlude methods`."
         problems.append(f"{start}there is no method {name!r}.{hint}")
     return ALGORITHMS["grpo"]
+
+
+@cache
+def _find(method: str) -> Algorithm:
+    """The entry of a name, or of a path to one."""
+    if ":" not in method:
+        return ALGORITHMS[method]
+    found = load_object(method, "method")
+    if not isinstance(found, Algorithm):
+        raise ConfigError(f"method: {method!r} is a {type(found).__name__}, not an Algorithm of postlude.algorithms.")
+    return replace(found, name=method)
 
 
 def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +321,7 @@ def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
 def method_settings(name: str) -> dict[str, Any]:
     """What a method sets, over the plain numbers at the top of a recipe."""
     sizes = {f.name: f.default for f in fields(Recipe) if isinstance(f.default, int)}
-    return sizes | _defaults(ALGORITHMS[name])
+    return sizes | _defaults(_find(name))
 
 
 def _defaults(entry: Algorithm) -> dict[str, Any]:

@@ -358,5 +358,24 @@ def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None
 
 
 def test_sampling_ahead_without_a_correction_is_refused(world: Path) -> None:
-    with pytest.raises(ConfigError, match="max_lag is 1.*needs objective.correction"):
+    with pytest.raises(ConfigError, match=r"max_lag is 1.*needs objective.correction"):
         run(world, "grpo", "sft/model", output="ahead-refused", max_lag=1, objective={"correction": None})
+
+
+def test_a_method_of_ones_own_is_a_path(world: Path) -> None:
+    path = str(Path(__file__).parents[2] / "examples/my_method.py") + ":SOFT"
+    done = run(world, path, "sft/model", output="own-method", schedule={"lr": 5e-4})
+    first, last = figures(done)
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
+    assert last["greedy/accuracy"] >= 0.7
+    assert "soft_gate" in (done.folder / "config.yaml").read_text()
+
+
+def test_a_method_of_ones_own_that_is_none_is_refused(world: Path) -> None:
+    path = str(Path(__file__).parents[2] / "examples/my_method.py")
+    with pytest.raises(ConfigError, match="is a type, not an Algorithm"):
+        run(world, f"{path}:SoftGate", "sft/model", output="own-wrong")
+    with pytest.raises(ConfigError, match="has no 'HARD'"):
+        run(world, f"{path}:HARD", "sft/model", output="own-missing")
+    with pytest.raises(ConfigError, match="set its objective in its file"):
+        run(world, f"{path}:SOFT", "sft/model", output="own-overridden", objective={"entropy": 0.1})

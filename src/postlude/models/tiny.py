@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from postlude.models.load import quiet
+
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz+-*/=#().,:;?!<>| \n"
 
 
@@ -50,7 +52,8 @@ def save_tiny_model(folder: Path, seed: int = 0, **size: int) -> None:
     """Write model and tokenizer as an ordinary Hugging Face folder."""
     tokenizer = character_tokenizer()
     model = tiny_qwen3(tokenizer, seed, **size)
-    model.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     # without this the library would not know that the model has no beginning-of-sequence token
     path = folder / "generation_config.json"
