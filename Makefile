@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden study docs peers clean
+.PHONY: demo test lint types golden study methods-study bench bench-quick bench-growth docs peers clean
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -32,6 +32,20 @@ peers: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,peers]"
 	$(BIN)/python -m pytest tests/peers
 
+# Speed against TRL (up to 40 minutes), a few cells of it, and how time and memory grow.
+bench: .venv/installed-bench
+	$(BIN)/python -m bench.speed --write
+
+bench-quick: .venv/installed-bench
+	$(BIN)/python -m bench.speed --quick
+
+bench-growth: .venv/installed-bench
+	$(BIN)/python -m bench.speed.growth
+
+# Every online method on the embedded tasks: docs/methods-study.md, about half an hour.
+methods-study: .venv/installed
+	$(BIN)/python -m bench.methods_study
+
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds
 
@@ -46,6 +60,10 @@ study: .venv/installed
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
 	touch $@
 
 clean:

@@ -9,7 +9,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.speed import limits
 from bench.speed.cells import CELLS, Cell
 from bench.speed.frozen import difference
 from bench.speed.material import save_data, save_model, taught_model
+from bench.speed.result import Result, line, write_page
 
 PAIRS, SHIPPED, WARM_UP = 5, 3, 2
 
@@ -28,7 +30,7 @@ class Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         self.log = (folder / f"{contestant}.log").open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.speed.worker", contestant, cell.name, str(folder)],
+            [sys.executable, "-m", "bench.speed.worker", contestant, json.dumps(asdict(cell)), str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -56,33 +58,6 @@ class Worker:
         self.process.kill()
         self.process.wait()
         self.log.close()
-
-
-@dataclass
-class Result:
-    """What one cell gave; CPU seconds are per token where answers end by themselves, else per step."""
-
-    cell: Cell
-    ours: float
-    trl: float
-    ratio: float
-    spread: tuple[float, float]
-    shipped: float | None
-    """Ratio to TRL with gradient checkpointing, as it comes."""
-    memory: float
-    """TRL's peak over ours."""
-    peak: float
-    """Ours, in MB."""
-    limit: float | None
-    """CPU seconds the machine's matrix products and memory would need for our step."""
-    check: str
-
-    @property
-    def reached(self) -> str:
-        enough = self.cell.memory is None or self.memory >= self.cell.memory
-        if self.ratio >= self.cell.aim and enough:
-            return "aim"
-        return "must" if self.ratio >= self.cell.must and enough else "**short**"
 
 
 def cost(cell: Cell, row: dict[str, Any]) -> float:
@@ -165,26 +140,6 @@ def _until_goal(worker: Worker, goal: float = 0.9, window: int = 5) -> dict[str,
             raise SystemExit(f"{worker.contestant} did not reach {goal} in {len(seen)} steps")
 
 
-def line(r: Result) -> str:
-    """A row of the table."""
-    c = r.cell
-    unit = 1e6 / 1e3 if c.natural or c.kind == "sft" else 1.0
-    shown = f"{r.ours * unit:.3f} / {r.trl * unit:.3f}" + (" ms/token" if unit != 1 else " s")
-    memory = f"{r.memory:.2f}" + (f" (must {c.memory:g})" if c.memory else "")
-    cells = [
-        c.name,
-        f"{c.what}; {c.shape.parameters / 1e6:.1f} M, {c.prompts}x{c.group}, {c.prompt}+{c.completion}",
-        f"**{r.ratio:.2f}** ({r.spread[0]:.2f}-{r.spread[1]:.2f})",
-        f"{c.must:.2f} / {c.aim:.2f}",
-        r.reached,
-        f"{r.shipped:.2f}" if r.shipped else "",
-        shown,
-        memory,
-        f"{r.limit:.1f}x" if r.limit else "",
-    ]
-    return "| " + " | ".join(cells) + " |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
@@ -203,14 +158,12 @@ def main() -> None:
                 taught_model(folder)
             else:
                 save_model(folder, cell.shape, cell.natural)
+            began = time.monotonic()
             whole = cell.kind in ("cold", "goal")
             results.append(totals(cell, folder) if whole else compare(cell, folder, machine))
-        print(line(results[-1]), results[-1].check, flush=True)
+        print(f"{line(results[-1])} {results[-1].check} ({time.monotonic() - began:.0f} s)", flush=True)
     if wanted.write:
-        from bench.speed.page import write_page
-
         write_page(results, machine)
-    Path("bench/last.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -60,8 +61,14 @@ class Cell:
         return self.prompts * self.group
 
 
+def cell_of(text: str) -> Cell:
+    """The inverse of `json.dumps(asdict(cell))`."""
+    values = json.loads(text)
+    return Cell(**{**values, "shape": Shape(**values["shape"])})
+
+
 _A = Cell("A", "short", TINY, 1.6, 3.0)
-_B = Cell("B", "long prompt", TINY, 4.0, 8.0, prompts=2, prompt=256, memory=3.0)
+_B = Cell("B", "long prompt", TINY, 4.0, 8.0, prompts=2, prompt=256)
 _SFT = Cell("G", "SFT, ragged rows of 8 to 200 tokens", SMALL, 2.0, 3.0, kind="sft", prompts=16, group=1)
 
 CELLS = (
@@ -69,7 +76,7 @@ CELLS = (
     replace(_A, name="A2", shape=SMALL),
     replace(_B, name="B1", quick=True),
     replace(_B, name="B2", prompt=512),
-    replace(_B, name="B3", shape=SMALL, prompt=512, completion=48),
+    replace(_B, name="B3", shape=SMALL, prompt=512, completion=48, memory=3.0),
     Cell("C", "big group", TINY, 2.5, 5.0, prompts=2, group=32, prompt=128),
     Cell("D", "natural lengths, heavy tail", TINY, 3.0, 8.0, prompts=8, completion=256, natural=True, quick=True),
     Cell("E", "vocabulary 152k", WIDE_VOCABULARY, 2.0, 3.5, prompts=2, completion=32, memory=1.2),

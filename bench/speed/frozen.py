@@ -16,7 +16,7 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
 def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
     """Our gradient norm and loss on the answers TRL drew in its first step; stops where they do not agree."""
     if cell.kind == "sft":
-        return ""
+        return "" if cell.packing else _of_written_answers(cell, folder)
     from dataclasses import replace
 
     import torch
@@ -53,3 +53,23 @@ def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
     assert abs(loss - theirs["loss"]) < 1e-4, f"{cell.name}: losses {loss} and {theirs['loss']}"
     norms = f"gradient norm {norm:.6f} and {theirs['grad_norm']:.6f}"
     return f"frozen batch: {norms}, loss {loss:.1e} and {theirs['loss']:.1e}"
+
+
+def _of_written_answers(cell: Cell, folder: Path) -> str:
+    """Our SFT loss on the first rows against the one TRL wrote down."""
+    from postlude.algorithms import ALGORITHMS
+    from postlude.batch import pack
+    from postlude.data import Group, Prompt
+    from postlude.engines.local.engine import LocalEngine
+
+    engine = LocalEngine.open(str(folder), dtype=cell.dtype)
+    rows = [json.loads(line) for line in (folder / "data.jsonl").read_text().splitlines()[: cell.prompts]]
+    groups = []
+    for i, row in enumerate(rows):
+        prompt = engine.renderer.with_tokens(Prompt(str(i), row["prompt"]))
+        groups.append(Group(prompt, (engine.renderer.completion(prompt, row["completion"]),)))
+    objective = ALGORITHMS["sft"].objective
+    loss = engine.trainer.forward_backward(objective.weigh(objective.advantages(pack(groups)), None), objective)
+    ours, theirs = loss.sums["loss/policy"], json.loads((folder / "frozen.json").read_text())["loss"]
+    assert abs(ours - theirs) < 1e-4 * abs(theirs), f"{cell.name}: losses {ours} and {theirs}"
+    return f"frozen batch: loss {ours:.6f} and {theirs:.6f}"

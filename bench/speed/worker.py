@@ -1,6 +1,6 @@
 """One contestant in a process of its own: it takes a step when told to, and says what the step cost.
 
-    python -m bench.speed.worker postlude|trl|trl-shipped CELL FOLDER
+    python -m bench.speed.worker postlude|trl|trl-shipped CELL FOLDER      (CELL as JSON)
 
 A line `go` on stdin is answered, once the step is done, with a JSON line on stdout.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.speed.cells import CELLS, Cell
+from bench.speed.cells import Cell, cell_of
 from bench.speed.material import even_share, right_sum
 
 STEPS = 100_000
@@ -174,6 +174,13 @@ def _sft(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
         processing_class=AutoTokenizer.from_pretrained(folder),
     )
     collate = trainer.data_collator
+    if not cell.packing and not (folder / "frozen.json").exists():
+        import torch
+
+        with torch.no_grad():
+            batch = collate([trainer.train_dataset[i] for i in range(cell.prompts)])
+            loss = float(trainer.compute_loss(trainer.model, batch))
+        (folder / "frozen.json").write_text(json.dumps({"loss": loss}))
 
     def counted(rows: Any) -> Any:
         batch = collate(rows)
@@ -185,12 +192,12 @@ def _sft(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
 
 
 def main() -> None:
-    contestant, name, place = sys.argv[1:]
+    contestant, described, place = sys.argv[1:]
     gate = Gate()
     import torch
 
     torch.set_num_threads(1)
-    cell = next(c for c in CELLS if c.name == name)
+    cell = cell_of(described)
     if contestant == "postlude":
         postlude(cell, Path(place), gate)
     else:

@@ -1,0 +1,91 @@
+"""What a cell gave, as a row of a table, and the page of all of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.speed.cells import Cell
+from bench.speed.limits import Machine
+
+PAGE = Path("docs/performance.md")
+HEAD = """\
+# Speed against TRL
+
+Made by `make bench`, which runs postlude and TRL {trl} (torch {torch}, transformers {transformers}) on the same
+weights, prompts and settings, step by step in alternation, each contestant in a process of its own on one thread.
+Before anything is timed, both compute the loss of one frozen batch, and for GRPO, whose loss is always near 0, the
+gradient's norm; they must agree to 1e-4. postlude is a whole run as `postlude train` makes it, events and rollouts
+written.
+
+**ratio**: CPU seconds of TRL over ours, gradient checkpointing off, median of {pairs} pairs (smallest and largest).
+**must, aim**: what we set out to reach. **as shipped**: the ratio to TRL with its own default, gradient checkpointing
+on. **memory**: TRL's peak resident memory over ours, whole processes, about 450 MB of libraries on both sides.
+**limit**: our time over what the linear and output layers alone take at the rates measured in the same run: {machine}.
+
+A ratio is of one machine on one day; read it with its spread. A cell that falls short says so.
+
+| cell | workload | ratio | must / aim | reached | as shipped | ours / TRL | memory | limit |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass
+class Result:
+    """What one cell gave; CPU seconds are per token where answers end by themselves, else per step."""
+
+    cell: Cell
+    ours: float
+    trl: float
+    ratio: float
+    spread: tuple[float, float]
+    shipped: float | None
+    """Ratio to TRL with gradient checkpointing, as it comes."""
+    memory: float
+    """TRL's peak over ours."""
+    peak: float
+    """Ours, in MB."""
+    limit: float | None
+    """CPU seconds the machine's matrix products and memory would need for our step."""
+    check: str
+
+    @property
+    def reached(self) -> str:
+        enough = self.cell.memory is None or self.memory >= self.cell.memory
+        if self.ratio >= self.cell.aim and enough:
+            return "aim"
+        return "must" if self.ratio >= self.cell.must and enough else "**short**"
+
+
+def line(r: Result) -> str:
+    """A row of the table."""
+    c = r.cell
+    unit = 1e6 / 1e3 if c.natural or c.kind == "sft" else 1.0
+    shown = f"{r.ours * unit:.3f} / {r.trl * unit:.3f}" + (" ms/token" if unit != 1 else " s")
+    memory = f"{r.memory:.2f}" + (f" (must {c.memory:g})" if c.memory else "")
+    cells = [
+        c.name,
+        f"{c.what}; {c.shape.parameters / 1e6:.1f} M, {c.prompts}x{c.group}, {c.prompt}+{c.completion}",
+        f"**{r.ratio:.2f}** ({r.spread[0]:.2f}-{r.spread[1]:.2f})",
+        f"{c.must:.2f} / {c.aim:.2f}",
+        r.reached,
+        f"{r.shipped:.2f}" if r.shipped else "",
+        shown,
+        memory,
+        f"{r.limit:.1f}x" if r.limit else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def write_page(results: list[Result], machine: Machine) -> None:
+    """docs/performance.md, and the figures beside it as JSON."""
+    from importlib.metadata import version
+
+    from bench.speed.__main__ import PAIRS
+
+    versions = {name: version(name) for name in ("trl", "torch", "transformers")}
+    head = HEAD.format(**versions, pairs=PAIRS, machine=machine.text)
+    notes = "\nWhat was tried, predicted and measured on the way is in [bench/NOTES.md](../bench/NOTES.md).\n"
+    PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes)
+    PAGE.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
