@@ -13,6 +13,7 @@ from postlude.algorithms import ALGORITHMS
 from postlude.batch import split
 from postlude.engines.local import decode, direct, kernels
 from postlude.engines.local import head as head_module
+from postlude.engines.local.attention import Packed
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
@@ -273,6 +274,40 @@ def test_requests_enter_while_others_are_decoded(tokenizer: Any) -> None:
             ages = [len(t.tokens) for t in flow.traces]
             seen.append((min(ages), max(ages)))
     assert any(low < high for low, high in seen)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "mistral", "gemma2", "llama"])
+def test_flex_attention_sees_what_masked_attention_sees(name: str) -> None:
+    """The mask of the CUDA path, whose forward pass also runs here: shared prompts, windows, soft caps."""
+    from postlude.engines.local.flex import FlexPacked
+
+    model = local(name)
+    batch = probe_batch(VOCABULARY)
+    found = []
+    for layout in (Packed, FlexPacked):
+        model.layout = layout
+        with torch.no_grad(), model.running(batch) as outputs:
+            found.append(outputs(False).logprobs)
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", PACKED)
+def test_cuda_gives_the_log_probs_and_gradients_of_the_cpu(name: str) -> None:
+    expected_logp, expected = gradients(local(name))
+    net = build(name).to("cuda")
+    without_dropout(net)
+    model = LocalModel(net.train())
+    model.choose_path()
+    objective = ALGORITHMS["sft"].objective
+    batch = objective.weigh(objective.advantages(probe_batch(VOCABULARY))).to("cuda")
+    with model.running(batch) as outputs:
+        result = outputs(False)
+        objective.loss(batch, result).total.backward()
+    torch.testing.assert_close(result.logprobs.detach().cpu(), expected_logp, atol=1e-4, rtol=0)
+    for n, p in model.net.named_parameters():
+        if p.grad is not None:
+            torch.testing.assert_close(p.grad.cpu(), expected[n], atol=1e-3, rtol=1e-2)
 
 
 DIRECT = ["llama", "mistral", "qwen2", "qwen3"]

@@ -133,6 +133,7 @@ class LocalEngine:
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
             "path_reason": self.model.reason,
+            "attention": self.model.layout.__name__,
             "memory_mb": self.memory(),
         }
 

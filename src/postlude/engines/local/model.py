@@ -40,6 +40,8 @@ class LocalModel:
     """The packed path without the modules' overhead, for the architectures it serves."""
     indirect: str = ""
     """Why the modules themselves are called; empty where they are not."""
+    layout: Callable[[Batch], Packed] = Packed
+    """How a packed row attends: flex_attention on CUDA, where the check at load lets it."""
 
     @property
     def hf(self) -> Any:
@@ -97,7 +99,7 @@ class LocalModel:
 
     def copy(self, net: nn.Module) -> LocalModel:
         """Another set of weights of the same architecture, run the same way."""
-        other = LocalModel(net, self.packed, self.reason, indirect=self.indirect)
+        other = LocalModel(net, self.packed, self.reason, indirect=self.indirect, layout=self.layout)
         other.direct = None if self.direct is None else Direct(other.hf)
         return other
 
@@ -105,7 +107,7 @@ class LocalModel:
     def running(self, batch: Batch) -> Iterator[Callable[[bool], Outputs]]:
         """Yields `outputs(entropy_gradient)`; keep the context open through the backward pass."""
         if self.packed:
-            with attending(Packed(batch)):
+            with attending(self.layout(batch)):
                 yield lambda entropy_gradient=False: self._packed_outputs(batch, entropy_gradient)
         else:
             yield lambda entropy_gradient=False: self._padded_outputs(batch, entropy_gradient)
@@ -184,6 +186,34 @@ class LocalModel:
                 self.direct = Direct(self.hf)
         self.packed = not self.reason
         self.hf.set_attn_implementation(NAME if self.packed else self._own_attention())
+        if self.packed and self.device.type == "cuda":
+            self._choose_layout()
+
+    def _choose_layout(self) -> None:
+        """flex_attention where it compiles here and gives the log-probs and gradients of masked attention."""
+        from postlude.engines.local.flex import FlexPacked
+
+        def outcome(layout: Callable[[Batch], Packed]) -> tuple[Tensor, Tensor]:
+            batch = probe_batch(self.config.vocab_size).to(self.device)
+            self.layout = layout
+            with self.evaluating(), self.running(batch) as outputs:
+                logprobs = outputs(False).logprobs
+                (gradient,) = torch.autograd.grad(logprobs.sum(), [next(p for p in trained)])
+            return logprobs.detach(), gradient.float()
+
+        trained = [p for p in self.net.parameters() if p.requires_grad]
+        plain = outcome(Packed)
+        try:
+            flex = outcome(FlexPacked)
+        except Exception:  # compilation fails in many ways; masked attention serves all of them
+            self.layout = Packed
+            return
+        half = self.dtype in (torch.bfloat16, torch.float16)
+        near = all(
+            float((a - b).norm() / (b.norm() + 1e-9)) < (0.05 if half else 1e-3)
+            for a, b in zip(flex, plain, strict=True)
+        )
+        self.layout = FlexPacked if near else Packed
 
     @torch.no_grad()
     def _probe(self, direct: Direct | None) -> str:
