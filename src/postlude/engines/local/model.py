@@ -198,6 +198,7 @@ class LocalModel:
             self.layout = layout
             with self.evaluating(), self.running(batch) as outputs:
                 logprobs = outputs(False).logprobs
+                assert logprobs is not None
                 (gradient,) = torch.autograd.grad(logprobs.sum(), [next(p for p in trained)])
             return logprobs.detach(), gradient.float()
 
@@ -209,11 +210,8 @@ class LocalModel:
             self.layout = Packed
             return
         half = self.dtype in (torch.bfloat16, torch.float16)
-        near = all(
-            float((a - b).norm() / (b.norm() + 1e-9)) < (0.05 if half else 1e-3)
-            for a, b in zip(flex, plain, strict=True)
-        )
-        self.layout = FlexPacked if near else Packed
+        apart = [float((a - b).norm() / (b.norm() + 1e-9)) for a, b in zip(flex, plain, strict=True)]
+        self.layout = FlexPacked if max(apart) < (0.05 if half else 1e-3) else Packed
 
     @torch.no_grad()
     def _probe(self, direct: Direct | None) -> str:
