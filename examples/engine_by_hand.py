@@ -43,4 +43,6 @@ async def train(model: str, data: str, steps=130, lr=3e-4, max_tokens=48, output
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/engine_by_hand.py MODEL_FOLDER PROMPTS.jsonl")
     asyncio.run(train(*sys.argv[1:]))

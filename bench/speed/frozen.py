@@ -14,7 +14,7 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
 
 
 def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
-    """Our gradient norm and loss on the answers TRL drew in its first step; stops where they do not agree."""
+    """Our gradient norm on the answers TRL drew in its first step; stops where they do not agree."""
     if cell.kind == "sft":
         return "" if cell.packing else _of_written_answers(cell, folder)
     from dataclasses import replace
@@ -44,15 +44,12 @@ def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
     entry = ALGORITHMS["grpo"].objective
     objective = replace(entry, kl=None, correction=None, advantage=GroupBaseline("group", eps=1e-4))
     update = objective.weigh(objective.advantages(pack(groups)), None)
-    loss = 0.0
     for micro in split(update, 16384, False):
-        loss += engine.trainer.forward_backward(micro, objective).sums["loss/policy"]
+        engine.trainer.forward_backward(micro, objective)
     norm = engine.trainer.step(0.0).sums["update/grad_norm"]
     apart = abs(norm - theirs["grad_norm"]) / theirs["grad_norm"]
     assert apart < TOLERANCE[cell.dtype], f"{cell.name}: gradient norms {norm} and {theirs['grad_norm']}"
-    assert abs(loss - theirs["loss"]) < 1e-4, f"{cell.name}: losses {loss} and {theirs['loss']}"
-    norms = f"gradient norm {norm:.6f} and {theirs['grad_norm']:.6f}"
-    return f"frozen batch: {norms}, loss {loss:.1e} and {theirs['loss']:.1e}"
+    return f"frozen batch: gradient norm {norm:.6f} and {theirs['grad_norm']:.6f}"
 
 
 def _of_written_answers(cell: Cell, folder: Path) -> str:

@@ -15,9 +15,9 @@ HEAD = """\
 
 Made by `make bench`, which runs postlude and TRL {trl} (torch {torch}, transformers {transformers}) on the same
 weights, prompts and settings, step by step in alternation, each contestant in a process of its own on one thread.
-Before anything is timed, both compute the loss of one frozen batch, and for GRPO, whose loss is always near 0, the
-gradient's norm; they must agree to 1e-4. postlude is a whole run as `postlude train` makes it, events and rollouts
-written.
+Before anything is timed, one frozen batch is compared: SFT's loss, and for GRPO, whose loss is always near 0, the norm
+of the gradient. They must agree to 1e-4 (bf16 cells: to 5 %, since TRL computes under autocast). postlude is a whole
+run as `postlude train` makes it, events and rollouts written.
 
 **ratio**: CPU seconds of TRL over ours, gradient checkpointing off, median of {pairs} pairs (smallest and largest).
 **must, aim**: what we set out to reach. **as shipped**: the ratio to TRL with its own default, gradient checkpointing

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from postlude.errors import TrainingError
 
 Message = Mapping[str, Any]
 """One chat message: at least `role` and `content`."""
@@ -124,3 +126,29 @@ def completion_from_json(value: Mapping[str, Any]) -> Completion:
     row["logprobs"] = None if row["logprobs"] is None else tuple(row["logprobs"])
     row["steps"] = tuple((int(end), float(reward)) for end, reward in row["steps"])
     return Completion(**row)
+
+
+def groups_to_json(*lists: Sequence[Group]) -> dict[str, Any]:
+    """Lists of groups as plain JSON values; a completion that stands in several lists is written once."""
+    number: dict[int, int] = {}
+    pool: list[dict[str, Any]] = []
+
+    def place(completion: Completion) -> int:
+        if id(completion) not in number:
+            number[id(completion)] = len(pool)
+            pool.append(completion_to_json(completion))
+        return number[id(completion)]
+
+    rows = [[[g.prompt.id, [place(c) for c in g.completions]] for g in groups] for groups in lists]
+    return {"completions": pool, "lists": rows}
+
+
+def groups_from_json(value: Mapping[str, Any], prompts: Iterable[Prompt]) -> list[list[Group]]:
+    """The inverse of `groups_to_json`, given the prompts. Raises TrainingError where one is no longer there."""
+    by_id = {p.id: p for p in prompts}
+    lost = [name for rows in value["lists"] for name, _ in rows if name not in by_id]
+    if lost:
+        raise TrainingError(f"the checkpoint holds answers to prompt {lost[0]}, which the data no longer have.")
+    pool = [completion_from_json(c) for c in value["completions"]]
+    lists: list[list[tuple[str, list[int]]]] = value["lists"]
+    return [[Group(by_id[name], tuple(pool[i] for i in indices)) for name, indices in rows] for rows in lists]

@@ -198,7 +198,7 @@ def _missing(result: Imported, processes: int) -> None:
     entry = ALGORITHMS[result.method]
     wanted = {
         "model": "a folder with a Hugging Face model, or a hub id",
-        "data": "a file of JSON lines; see docs/data.md",
+        "data": "JSON lines, CSV or Parquet; see docs/data.md",
         "reward": "a built-in, or my_rewards.py:fn",
     }
     for key, what in wanted.items():

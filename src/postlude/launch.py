@@ -47,7 +47,7 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
         return
     run.tell({"kind": "phase", "phase": "load", "step": run.step})
     engine = build_engine(prepared, str(restored[0]) if restored else None)
-    streams = build_streams(prepared, engine, lambda p: run.tell({"kind": "phase", "phase": p, "step": run.step}))
+    streams = build_streams(prepared, engine, lambda phase: _tell_phase(run, phase))
     if restored:
         engine.trainer.load(restored[0])
         engine.version = run.step
@@ -57,6 +57,11 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     _watch_sampler(run, engine)
     with _interruptible(run):
         asyncio.run(train(run, engine, streams, _plan(prepared, engine, run)))
+
+
+def _tell_phase(run: Run, phase: str) -> None:
+    if not run.training:
+        run.tell({"kind": "phase", "phase": phase, "step": run.step})
 
 
 def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, Any], resumed: bool) -> None:
@@ -141,6 +146,8 @@ def _watch_sampler(run: Run, engine: Engine) -> None:
     """Pass the sampler's progress on to the listeners."""
 
     def report(progress: Any) -> None:
+        if run.training:
+            return
         text = f"{progress.finished}/{progress.total} answers, {progress.tokens} tokens"
         run.tell({"kind": "progress", "step": run.step, "text": text})
 

@@ -129,6 +129,8 @@ def _read_prompts(
             )
         _need_template(prepared, found, table.path)
         found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
+        kept = {p.place for p in found}
+        table.rows = [row for row in table.rows if row.where in kept]
     _settle(prepared, table, name, len(found))
     return found
 

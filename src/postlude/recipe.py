@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -24,7 +24,8 @@ from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
 from postlude.rewards.compose import RewardSpec, load_object
 from postlude.rewards.length import Overlong, Shaping
-from postlude.sources.filters import Filter, Mixed
+from postlude.rules import broken
+from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
 
 
@@ -168,9 +169,6 @@ class Frozen:
 
     model: ModelSpec
     sampling: Sampling = Sampling()
-    max_lag: Literal[0, 1] = 0
-    """1 samples the next draw while training on the current one: answers come from weights one step older, and the
-    sampler keeps its own copy of them."""
     sampler: Served | None = None
 
 
@@ -251,7 +249,7 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
         if entry.name not in ALGORITHMS:
             recipe = replace(recipe, objective=entry.objective)
         recipe = _derived(recipe, entry)
-        problems += _rules(recipe, entry, document)
+        problems += broken(recipe, entry, document)
     return recipe, problems
 
 
@@ -356,94 +354,3 @@ def _derived(recipe: Recipe, entry: Algorithm) -> Recipe:
     )
     schedule = replace(recipe.schedule, lr=lr)
     return replace(recipe, schedule=schedule, objective=objective, shaping=shaping)
-
-
-def _names_no_data(values: Mapping[str, Any]) -> bool:
-    data = values.get("data", True)  # where the key itself is missing, that was said
-    return not (data.get("path") or data.get("mix")) if isinstance(data, dict) else not data
-
-
-def _lag_rules(recipe: Recipe, at: Callable[[str], str]) -> list[str]:
-    """Answers of older weights need a correction where the objective has a ratio to the policy that gave them."""
-    if not recipe.max_lag:
-        return []
-    if recipe.algorithm.source != "rollout":
-        return [f"{at('max_lag')}max_lag is 1, but {recipe.method} trains on written answers: nothing is sampled."]
-    o = recipe.objective
-    corrected = o.kind != "token" or o.ratio == "none" or o.correction is not None or o.behaviour == "rollout"
-    if corrected:
-        return []
-    return [
-        f"{at('max_lag')}max_lag is 1, so answers come from older weights; {recipe.method} needs objective.correction "
-        "(truncated importance sampling) for that. Leave it on, or set max_lag to 0."
-    ]
-
-
-def _rules(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
-    """Rules across fields."""
-
-    def at(path: str) -> str:
-        where = document.where(path)
-        return f"{where}: " if where and not where.startswith("method") else ""
-
-    needs = recipe.objective.needs
-    problems = recipe.data.problems(at)
-    if _names_no_data(document.values):
-        problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
-    missing = sorted(needs & {"values", "steps", "scores", "mismatched"}) if entry.trains else []
-    if missing:
-        problems.append(f"{at('objective')}the objective needs {', '.join(missing)}, which no run can give it yet.")
-    if not entry.trains:
-        why = {
-            "preference": "its data are compared answers, which this version cannot read yet",
-            "file": "",
-            "rollout": f"it needs {', '.join(sorted(needs & {'values', 'steps'})) or 'a second stream'}, not built yet",
-        }[entry.source]
-        problems.append(f"{at('method')}method {entry.name} cannot be trained in this version: {why}.")
-    if recipe.sampler is not None:
-        problems.append(
-            f"{at('sampler')}sampler is a server, and {entry.name} trains: the weights served at {recipe.sampler.url} "
-            "would not follow the trained ones, so its answers would be those of another policy. Remove it; a server "
-            "is for policies that stay as they are (postlude sample, postlude eval)."
-        )
-    if "group" in needs and recipe.group_size < 2:
-        problems.append(
-            f"{at('group_size')}group_size is {recipe.group_size}, but {entry.name} compares the answers of a group; "
-            "use at least 2 (8 is usual), or a method without groups (reinforce, reinforce_pp)."
-        )
-    if "reference" in needs and recipe.model.reference == "none":
-        problems.append(
-            f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; "
-            "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
-        )
-    if isinstance(recipe.keep, Mixed) and recipe.group_size < 2:
-        problems.append(f"{at('group_size')}dynamic sampling needs groups of at least 2, got {recipe.group_size}.")
-    if entry.source == "rollout" and not recipe.reward:
-        problems.append("'reward' is missing: give a built-in (exact, regex, ...) or my_rewards.py:fn.")
-    if entry.source == "file" and recipe.reward and not recipe.data.eval:
-        problems.append(
-            f"{at('reward')}{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
-            "data.eval is not set."
-        )
-    if entry.source == "file" and recipe.data.eval and not recipe.reward:
-        problems.append(
-            f"{at('data.eval')}data.eval is not used by {entry.name} without a reward: held-out answers are sampled "
-            "and scored. Give one, or leave data.eval out."
-        )
-    if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
-        problems.append(
-            f"{at('evaluate.stop_at')}evaluate.stop_at needs held-out prompts (data.eval), a reward, and "
-            "evaluate.every > 0."
-        )
-    if entry.source == "rollout" and recipe.sampling.temperature == 0:
-        problems.append(
-            f"{at('sampling.temperature')}sampling.temperature is 0: every answer of a group would be the same; use 1."
-        )
-    problems += _lag_rules(recipe, at)
-    outcomes = sum(bool(r.outcome) for r in recipe.reward)
-    if outcomes > 1:
-        problems.append(f"{at('reward')}{outcomes} rewards are marked outcome; mark one.")
-    names = [r.label for r in recipe.reward]
-    for name in sorted({n for n in names if names.count(n) > 1}):
-        problems.append(f"{at('reward')}two rewards are called {name!r}; give one of them a `name`.")
-    return problems

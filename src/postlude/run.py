@@ -42,6 +42,8 @@ class Run:
     listeners: list[Listener] = field(default_factory=list[Listener])
     stop: bool = False
     """Set by Ctrl-C: finish the step, save, end."""
+    training: bool = False
+    """Weights are being updated; what samples beside that keeps quiet."""
     _started: float = field(default_factory=time.monotonic)
     _lock: Any = None
     """The open lock file, held until `close` or the end of the process."""
@@ -117,11 +119,14 @@ class Run:
     ) -> None:
         """Every completion that was sampled in this step, and whether it was trained on."""
         chosen = {id(c) for g in trained for c in g.completions}
+        known = {id(c) for g in groups for c in g.completions}
+        carried = [g for g in trained if any(id(c) not in known for c in g.completions)]
         index = 0
         with (self.folder / "rollouts" / f"step-{self.step:06d}.jsonl").open("w") as out:
-            for group in [*groups, *(g for g in trained if not any(g is h for h in groups))]:
+            for group in [*groups, *carried]:
                 for completion in group.completions:
-                    row = _rollout_row(group, completion, id(completion) in chosen)
+                    used = id(completion) in chosen and completion.reward is not None
+                    row = _rollout_row(group, completion, used)
                     row |= {k: v[index] for k, v in extra.items() if index < len(v)}
                     out.write(json.dumps(row, default=str) + "\n")
                     index += 1

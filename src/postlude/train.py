@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -36,11 +37,6 @@ class Stream:
         """Optimiser steps per draw."""
         return self.updates * self.epochs
 
-    async def settle(self) -> None:
-        """Wait until the source samples nothing, so that new weights can be published."""
-        if isinstance(self.source, Ahead):
-            await self.source.settle()
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -59,35 +55,55 @@ class Plan:
 
 async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     """Draw, update, publish, until the steps are done, the goal is reached or Ctrl-C asks to stop."""
+    try:
+        await _train(run, engine, streams, plan)
+    finally:
+        for stream in streams:
+            stream.source.close()
+
+
+async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     if run.step == 0:
         await _measure(run, plan)
     while run.step < plan.steps and not run.stop:
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
         clock.lap("draw")
-        stats = Stats()
-        used = [(s, _prepare(engine, s, d)) for s, d in zip(streams, drawn, strict=True) if _trainable(d)]
-        progress = Progress(total=sum(b.tokens.shape[0] * s.epochs for s, b in used))
-        for update, fresh in _updates(used, plan.seed + run.step):
-            for stream, part in update:
-                live = _live(engine, part, stream.objective, fresh)
-                weighed = stream.objective.weigh(part, live)
-                stats += Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
-                whole = not stream.objective.splits_groups
-                for micro in split(weighed, engine.token_budget, whole, engine.shares_prompts):
-                    stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
-                    progress.tell(run, micro)
-            stats += engine.trainer.step(plan.rate(run.step))
+        if any(isinstance(stream.source, Ahead) for stream in streams):  # sampling goes on here, in the event loop
+            batches, stats = await asyncio.to_thread(_update, run, engine, streams, drawn, plan)
+        else:
+            batches, stats = _update(run, engine, streams, drawn, plan)
         clock.lap("train")
+        _report(run, drawn, batches, stats, clock)
         for stream in streams:
-            await stream.settle()
+            await stream.source.settle()
         engine.sync()
-        clock.lap("wait")
-        _report(run, drawn, [b for _, b in used], stats, clock)
         if await _after(run, engine, streams, plan):
             break
     run.checkpoint(engine.save, _state(streams), plan.keep_checkpoints)
     run.emit("end", reason="interrupted" if run.stop else "done")
+
+
+def _update(
+    run: Run, engine: Engine, streams: list[Stream], drawn: list[Drawn], plan: Plan
+) -> tuple[list[Batch], Stats]:
+    """Train on what was drawn: the packed batches, and the figures of all updates."""
+    stats = Stats()
+    used = [(s, _prepare(engine, s, d)) for s, d in zip(streams, drawn, strict=True) if _trainable(d)]
+    progress = Progress(total=sum(b.tokens.shape[0] * s.epochs for s, b in used))
+    run.training = True
+    for update, fresh in _updates(used, plan.seed + run.step):
+        for stream, part in update:
+            live = _live(engine, part, stream.objective, fresh)
+            weighed = stream.objective.weigh(part, live)
+            stats += Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
+            whole = not stream.objective.splits_groups
+            for micro in split(weighed, engine.token_budget, whole, engine.shares_prompts):
+                stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
+                progress.tell(run, micro)
+        stats += engine.trainer.step(plan.rate(run.step))
+    run.training = False
+    return [b for _, b in used], stats
 
 
 def _trainable(drawn: Drawn) -> bool:

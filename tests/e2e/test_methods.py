@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from postlude.config import Document
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.run import Run
@@ -191,6 +191,8 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(world: Path, method: str
     for key, value in weights(whole.folder).items():
         assert torch.equal(value, weights(again.folder)[key]), key
     assert figures(whole, "step") == figures(again, "step")
+    for file in sorted((whole.folder / "rollouts").iterdir()):
+        assert file.read_text() == (again.folder / "rollouts" / file.name).read_text(), file.name
 
 
 def test_ctrl_c_saves_and_resume_goes_on(world: Path) -> None:
@@ -358,8 +360,10 @@ def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None
 
 
 def test_sampling_ahead_without_a_correction_is_refused(world: Path) -> None:
-    with pytest.raises(ConfigError, match=r"max_lag is 1.*needs objective.correction"):
+    with pytest.raises(ConfigError, match=r"max_lag is 1.*Set objective.correction"):
         run(world, "grpo", "sft/model", output="ahead-refused", max_lag=1, objective={"correction": None})
+    with pytest.raises(ConfigError, match="drpo does not correct for that"):
+        run(world, "drpo", "sft/model", output="ahead-refused", max_lag=1)
 
 
 def test_a_method_of_ones_own_is_a_path(world: Path) -> None:
@@ -379,3 +383,18 @@ def test_a_method_of_ones_own_that_is_none_is_refused(world: Path) -> None:
         run(world, f"{path}:HARD", "sft/model", output="own-missing")
     with pytest.raises(ConfigError, match="set its objective in its file"):
         run(world, f"{path}:SOFT", "sft/model", output="own-overridden", objective={"entropy": 0.1})
+
+
+def test_an_error_while_sampling_ahead_keeps_the_step_that_is_done(world: Path, tmp_path: Path) -> None:
+    """Step 3 breaks the reward while step 2 is trained on: step 2 is in the events, and nothing keeps running."""
+    (tmp_path / "breaks.py").write_text(
+        "def fn(completions, answer, trainer_state):\n"
+        "    if trainer_state.global_step == 3:\n"
+        "        raise ValueError('broken')\n"
+        "    return [float(c.endswith(str(a))) for c, a in zip(completions, answer)]\n"
+    )
+    reward = [{"use": f"{tmp_path}/breaks.py:fn"}]
+    with pytest.raises(RewardError, match=r"raised ValueError at breaks.py line 3: broken"):
+        run(world, "grpo", "sft/model", output="ahead-breaks", max_lag=1, reward=reward)
+    lines = (world / "ahead-breaks" / "events.jsonl").read_text().splitlines()
+    assert [e["step"] for e in map(json.loads, lines) if e["kind"] == "step"] == [1, 2, 3]

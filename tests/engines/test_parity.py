@@ -259,6 +259,38 @@ def test_a_small_cache_budget_changes_no_answer(
             torch.testing.assert_close(torch.tensor(a.logprobs), torch.tensor(b.logprobs), atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("shared_beyond", [0, 1000], ids=["prompt per group", "prompt per sequence"])
+def test_the_cache_stays_within_its_budget(shared_beyond: int, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows times columns, at every step, however long finished answers wait to leave."""
+    monkeypatch.setattr(decode, "SHARED_BEYOND", shared_beyond)
+    sampler = LocalSampler(local("qwen3"), tokenizer, frozenset({1, 7, 9, 20}))
+    wanted = [Request(tuple(range(3, 23)), seed=i) for i in range(40)]
+    for tokens in (100, 300, 900):
+        sampler.cache_bytes = tokens * sampler._bytes_per_token()
+        flow = decode._Flow(sampler, wanted, Sampling(max_tokens=24))
+        with torch.inference_mode():
+            while flow.advance():
+                for trace, token in zip(flow.traces, flow.drawn[0], strict=True):
+                    if trace.stop is None:
+                        trace.tokens.append(token)
+                        if token in sampler.stop_ids or len(trace.tokens) == 24:
+                            trace.stop = "eos"
+                columns = max((k.shape[2] for k in flow._layout._keys.values()), default=0)
+                held = len(flow.traces) * columns + flow._layout.prompt_tokens
+                assert held <= tokens
+
+
+def test_finished_answers_that_wait_do_not_run_out_of_positions(tokenizer: Any) -> None:
+    """Their position goes on until enough others have finished; the table of angles reaches that far."""
+    model = local("llama")
+    model.reserve(100)
+    sampler = LocalSampler(model, tokenizer, frozenset())
+    sampler.cache_bytes = 8 * 260 * sampler._bytes_per_token()
+    wanted = [Request(tuple(range(3, 23)), seed=i) for i in range(14)]
+    found = answers(sampler, wanted, Sampling(max_tokens=180))
+    assert all(len(c.tokens) == 180 for c in found)
+
+
 def test_requests_enter_while_others_are_decoded(tokenizer: Any) -> None:
     """The cache is filled up again as soon as a quarter of it is free, not once it is empty."""
     sampler = LocalSampler(local("qwen3"), tokenizer, frozenset({1, 7, 9, 20}))
@@ -311,6 +343,48 @@ def test_cuda_gives_the_log_probs_and_gradients_of_the_cpu(name: str) -> None:
 
 
 DIRECT = ["llama", "mistral", "qwen2", "qwen3"]
+
+
+def test_direct_checkpoints_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = direct.checkpoint
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return real(*args, **kwargs)
+
+    model = local("qwen3")
+    expected_logp, expected = gradients(model)
+    monkeypatch.setattr(direct, "checkpoint", counted)
+    model.hf.gradient_checkpointing_enable({"use_reentrant": False})
+    logp, grads = gradients(model)
+    assert len(calls) == model.config.num_hidden_layers
+    torch.testing.assert_close(logp, expected_logp)
+    assert grads.keys() == expected.keys()
+    for n, g in expected.items():
+        torch.testing.assert_close(grads[n], g)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_direct_in_bf16_rounds_like_the_modules(name: str, tokenizer: Any) -> None:
+    net = build(name).to(torch.float32)
+    for p in net.parameters():
+        p.data = p.data.bfloat16()
+    without_dropout(net)
+    model = LocalModel(net.train())
+    model.choose_path()
+    assert model.direct is not None
+    logp, grads = gradients(model)
+    sampler = LocalSampler(model, tokenizer, frozenset({1}))
+    found = answers(sampler, requests(), Sampling(max_tokens=12))
+    model.direct = None
+    plain_logp, plain = gradients(model)
+    assert float((logp - plain_logp).abs().mean()) < 0.02
+    for n, g in plain.items():
+        assert float((grads[n] - g).float().norm()) < 0.05 * float(g.float().norm()) + 1e-3, n
+    again = answers(sampler, requests(), Sampling(max_tokens=12))
+    same = [a.tokens == b.tokens for a, b in zip(found, again, strict=True)]
+    assert sum(same) >= len(same) // 2  # rounding may flip a token here and there
 
 
 @pytest.mark.parametrize("name", PACKED)

@@ -427,3 +427,55 @@ def test_an_error_in_an_early_reward_stops_the_draw_and_leaves_nothing_running()
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(both())
+
+
+def test_early_rewards_keep_columns_with_their_answers() -> None:
+    """A column that some groups lack is None there, as an argument and in what is logged."""
+
+    async def logs(completions: Any, level: Any, log_extra: Any) -> list[float]:
+        if level[0] is not None:
+            log_extra("seen", [f"{c}/{level[0]}" for c in completions])
+        return [0.0] * len(completions)
+
+    groups = [group(["a", "b"]), group(["c"], level="hard")]
+    scored = asyncio.run(Rewards([reward(logs, "logs")]).score(groups))
+    assert scored.extra == {"seen": [None, None, "c/hard"]}
+
+
+def test_two_rewards_may_log_a_column_of_the_same_name() -> None:
+    def one(completions: Any, log_extra: Any) -> list[float]:
+        log_extra("why", ["one"] * len(completions))
+        return [0.0] * len(completions)
+
+    def other(completions: Any, log_extra: Any) -> list[float]:
+        log_extra("why", ["other"] * len(completions))
+        return [0.0] * len(completions)
+
+    scored = score([group(["a"])], reward(one, "one"), reward(other, "other"))
+    assert scored.extra == {"why": ["one"], "other/why": ["other"]}
+
+
+def test_a_logged_column_of_the_wrong_length_is_an_error() -> None:
+    def short(completions: Any, log_extra: Any) -> list[float]:
+        log_extra("why", ["only one"])
+        return [0.0] * len(completions)
+
+    with pytest.raises(RewardError, match="logged 1 values of 'why' for 2 completions"):
+        score([group(["a", "b"])], reward(short))
+
+
+def test_a_cancelled_call_inside_a_reward_is_the_rewards_error() -> None:
+    async def hangs_up(completions: Any) -> list[float]:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RewardError, match="hangs_up raised CancelledError"):
+        score([group(["a"])], reward(hangs_up, "hangs_up"))
+
+
+def test_objects_with_an_asynchronous_call_start_early_too() -> None:
+    class Judge:
+        async def __call__(self, completions: Any) -> list[float]:
+            return [1.0] * len(completions)
+
+    assert reward(Judge()).early
+    assert rewards_of(score([group(["a"]), group(["b", "c"])], reward(Judge()))) == [1.0, 1.0, 1.0]

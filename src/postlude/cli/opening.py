@@ -62,9 +62,11 @@ class Opened:
 
 
 def _own(path: str, part: str) -> dict[str, Any]:
-    """A part of the recipe of a run folder; empty for any other model."""
-    recipe = Path(path).expanduser() / "config.yaml"
-    return (yaml.safe_load(recipe.read_text()).get(part) or {}) if recipe.exists() else {}
+    """A part of a recipe, or of that of a run folder; empty for any other model."""
+    given = Path(path).expanduser()
+    recipe = given if is_recipe(path) else given / "config.yaml"
+    found = (yaml.safe_load(recipe.read_text()).get(part) or {}) if recipe.exists() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:

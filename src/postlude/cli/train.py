@@ -20,8 +20,9 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
     from postlude import config
     from postlude.algorithms import ALGORITHMS
 
-    if str(recipe) in ALGORITHMS and not recipe.exists():
-        document = config.Document({"method": str(recipe)}, {"method": "command line"})
+    name = str(recipe)
+    if name in ALGORITHMS or (":" in name and not recipe.exists()):  # a folder of a method's name is ./NAME
+        document = config.Document({"method": name}, {"method": "command line"})
     elif not recipe.exists():
         close = get_close_matches(str(recipe), ALGORITHMS, 1)
         hint = f" Did you mean the method {close[0]!r}?" if close else " Methods: see `postlude methods`."
@@ -31,7 +32,7 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
     else:
         document = config.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
     config.override(document, overrides)
-    if recipe.is_dir():
+    if name not in ALGORITHMS and recipe.is_dir():
         document.values.setdefault("output", str(recipe))
         document.values["output"] = document.values["output"] or str(recipe)
     return document

@@ -102,8 +102,14 @@ class Engine(Protocol):
 
     token_budget: int
     """Tokens per micro-batch."""
-    version: int
-    """How many times the policy was published."""
+
+    @property
+    def version(self) -> int:
+        """How many times the policy was published."""
+        ...
+
+    @version.setter
+    def version(self, number: int) -> None: ...
 
     @property
     def shares_prompts(self) -> bool:

@@ -234,7 +234,7 @@ REFUSED = (
         "*custom_reward_function.*",
         "reward_model.reward_manager*",
         "reward.reward_manager*",
-        why="verl's compute_score(data_source, solution_str, ...) has another form; see docs/rewards.md",
+        why="reward: verl:FILE.py:FUNCTION calls a compute_score as it is; see docs/rewards.md",
         decide=True,
     ),
     _verl(

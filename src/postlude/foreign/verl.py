@@ -242,8 +242,8 @@ def _file(path: str) -> Any:
         if path == "data.eval" and view.method == "sft":
             raise Untranslatable("held-out loss is not measured; with data.eval and a reward, answers are scored")
         files = value if isinstance(value, list) else [value]
-        if len(files) != 1 or str(files[0]).endswith(".parquet"):
-            raise Untranslatable(f"write the rows as one file of JSON lines and give it as {path}; see docs/data.md")
+        if len(files) != 1:
+            raise Untranslatable("several files: give them as data.mix, each with a weight; see docs/data.md")
         return {path: files[0]}
 
     return convert
@@ -343,8 +343,8 @@ ALIASES = (
     *(alias for prefix in (MODEL, "model") for alias in _model(prefix)),
     _a("model.partial_pretrain", ("model.path",)),
     *(_a(f"{ACTOR}.fsdp_config.{name}", ("model.dtype",), _dtype) for name in ("dtype", "model_dtype")),
-    _a("data.train_files", ("data.path",), _file("data.path"), note="one file, not parquet"),
-    _a("data.val_files", ("data.eval",), _file("data.eval"), note="one file, not parquet"),
+    _a("data.train_files", ("data.path",), _file("data.path"), note="one file; several become data.mix"),
+    _a("data.val_files", ("data.eval",), _file("data.eval"), note="one file; several become data.mix"),
     _a("trainer.save_freq", ("checkpoint_every",), _save_freq),
     _a("trainer.test_freq", ("evaluate.every",), _test_freq),
     _a("trainer.max_actor_ckpt_to_keep", ("keep_checkpoints",)),

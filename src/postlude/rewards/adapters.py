@@ -37,11 +37,16 @@ class FromVerl:
         truths = zip(ground_truth or [None] * n, reward_model or [None] * n, answer or [None] * n, strict=True)
         rows = zip(data_source, map(text_of, completions), truths, extra_info or [None] * n, strict=True)
         found = [self._ask(source, text, _ground_truth(*truth), extra) for source, text, truth, extra in rows]
-        if inspect.iscoroutinefunction(self.compute_score):
+        if any(map(inspect.isawaitable, found)):
             found = await asyncio.gather(*found)
         for name in dict.fromkeys(k for f in found if isinstance(f, Mapping) for k in f if k != "score"):
             _log("verl", name, [f.get(name) if isinstance(f, Mapping) else None for f in found], log_metric, log_extra)
         return [_score(f) for f in found]
+
+    @property
+    def wrapped(self) -> Callable[..., Any]:
+        """The function it calls."""
+        return self.compute_score
 
     def _ask(self, source: Any, text: str, truth: Any, extra: Any) -> Any:
         return self.compute_score(
@@ -79,6 +84,11 @@ class FromOpenRLHF:
     one_of: ClassVar[tuple[str, ...]] = ("label", "answer")
     """Columns of which the data must have one: its `labels`."""
 
+    @property
+    def wrapped(self) -> Callable[..., Any]:
+        """The function it calls."""
+        return self.reward_func
+
     async def __call__(
         self,
         *,
@@ -106,6 +116,11 @@ class FromOpenRLHF:
             if values is not None:
                 _log("openrlhf", str(name), _list(values, len(completions)), log_metric, log_extra)
         return result["rewards"]
+
+
+def is_asynchronous(function: Any) -> bool:
+    """Whether calling it gives something to await: a coroutine function, or an object whose call is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _prompt_text(prompt: Any) -> str:

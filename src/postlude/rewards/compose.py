@@ -18,7 +18,7 @@ from typing import Any
 
 from postlude.data import Completion, Group
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.adapters import FORMS
+from postlude.rewards.adapters import FORMS, FromOpenRLHF, FromVerl, is_asynchronous
 from postlude.rewards.builtin import BUILT_IN
 from postlude.rewards.text import RewardFunction
 
@@ -58,6 +58,12 @@ class Reward:
     spec: RewardSpec
     function: RewardFunction
     outcome: bool
+
+    @property
+    def early(self) -> bool:
+        """Whether it is called for each group by itself, as soon as that is finished: it is asynchronous."""
+        inner = self.function.wrapped if isinstance(self.function, FromVerl | FromOpenRLHF) else self.function
+        return is_asynchronous(inner)
 
     @property
     def parameters(self) -> tuple[set[str], set[str], bool]:
@@ -203,7 +209,11 @@ class Rewards:
             for r, s in zip(self.members, given, strict=True)
             for k, v in s.metrics.items()
         }
-        return Scored(result, logged, {k: v for s in given for k, v in s.extra.items()})
+        extra: dict[str, list[Any]] = {}
+        for reward, scores in zip(self.members, given, strict=True):
+            for name, values in scores.extra.items():  # a second column of a name carries that of its reward
+                extra[name if name not in extra else f"{reward.spec.label}/{name}"] = values
+        return Scored(result, logged, extra)
 
     def _scored(self, completion: Completion, i: int, given: Sequence[Scores]) -> Completion:
         scores: dict[str, float | None] = {}
@@ -228,9 +238,19 @@ class Rewards:
                 given = await given
         except RewardError:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # we were asked to stop; else it is the function's own doing
+                raise
+            raise RewardError(_raised(reward, error)) from error
         except (Exception, SystemExit) as error:  # anything a user's function raises becomes one clear error
             raise RewardError(_raised(reward, error)) from error
         result.values = _checked(reward, given, flat)
+        for name, values in result.extra.items():
+            if len(values) != len(flat):
+                raise RewardError(
+                    f"reward {reward.spec.label} logged {len(values)} values of {name!r} for {len(flat)} completions."
+                )
         return result
 
 
@@ -243,49 +263,59 @@ class Scoring:
 
     def __init__(self, rewards: Rewards, step: int, steps: int) -> None:
         self._rewards, self._step, self._steps = rewards, step, steps
-        self._early: dict[int, list[asyncio.Task[Scores]]] = {}
+        self._early: dict[tuple[int, int], asyncio.Task[Scores]] = {}
+        """(member, place of the group) -> its scores."""
 
     def add(self, place: int, group: Group) -> None:
         """Group number `place` of the draw is complete: start the rewards that need not wait."""
-        members = [r for r in self._rewards.members if inspect.iscoroutinefunction(r.function)]
-        self._early[place] = [asyncio.ensure_future(self._call(r, [group])) for r in members]
+        for member, reward in enumerate(self._rewards.members):
+            if reward.early and group.completions:
+                self._early[member, place] = asyncio.ensure_future(self._call(reward, [group]))
 
     async def finish(self, groups: Sequence[Group]) -> Scored:
         """All groups of the draw, scored."""
         if not any(g.completions for g in groups):
             return Scored(list(groups), {}, {})
+        known = {place for _, place in self._early}
         for place, group in enumerate(groups):
-            if place not in self._early and group.completions:
+            if place not in known:
                 self.add(place, group)
         try:
-            given = await asyncio.gather(*(self._all(r, groups) for r in self._rewards.members))
+            members = range(len(self._rewards.members))
+            given = await asyncio.gather(*(self._all(member, groups) for member in members))
         finally:
             self.cancel()
         return self._rewards.combine(groups, given)
 
-    async def _all(self, reward: Reward, groups: Sequence[Group]) -> Scores:
+    async def _all(self, member: int, groups: Sequence[Group]) -> Scores:
         """What one reward gives for the whole draw."""
-        early = [r for r in self._rewards.members if inspect.iscoroutinefunction(r.function)]
-        if reward not in early:
+        reward = self._rewards.members[member]
+        if not reward.early:
             return await self._call(reward, groups)
-        number = early.index(reward)
+        mine = [task for (who, _), task in sorted(self._early.items(), key=lambda item: item[0]) if who == member]
         total = Scores([], {}, {})
-        for part in await asyncio.gather(*(self._early[place][number] for place in sorted(self._early))):
+        for part in await asyncio.gather(*mine):
+            pad_and_extend(total.extra, part.extra, len(total.values), len(part.values))
             total.values += part.values
-            for mine, new in ((total.metrics, part.metrics), (total.extra, part.extra)):
-                for name, values in new.items():
-                    mine.setdefault(name, []).extend(values)
+            for name, values in part.metrics.items():
+                total.metrics.setdefault(name, []).extend(values)
         return total
 
     def cancel(self) -> None:
         """Stop what is still under way; after `finish` there is nothing."""
-        for tasks in self._early.values():
-            for task in tasks:
-                task.cancel()
+        for task in self._early.values():
+            task.cancel()
 
     def _call(self, reward: Reward, groups: Sequence[Group]) -> Coroutine[Any, Any, Scores]:
         flat = [(g, c) for g in groups for c in g.completions]
         return self._rewards.call(reward, flat, self._step, self._steps)
+
+
+def pad_and_extend(columns: dict[str, list[Any]], more: Mapping[str, Sequence[Any]], before: int, new: int) -> None:
+    """Add `new` rows to columns of `before` rows; a column that one side lacks is None there."""
+    for name in {*columns, *more}:
+        column = columns.setdefault(name, [None] * before)
+        column += more.get(name, [None] * new)
 
 
 def _arguments(
@@ -306,7 +336,9 @@ def _arguments(
         "log_extra": lambda: lambda column, values: result.extra.__setitem__(column, list(values)),
         "log_metric": lambda: lambda name, value: result.metrics.setdefault(name, []).append(float(value)),
     }
-    columns = {name for g, _ in flat for name in g.prompt.columns} - RESERVED
+    required, _, _ = reward.parameters
+    # a column that only some rows have may be missing from all of these
+    columns = ({name for g, _ in flat for name in g.prompt.columns} | required) - RESERVED
     for name in columns:
         available[name] = lambda name=name: [g.prompt.columns.get(name) for g, _ in flat]
     return {name: make() for name, make in available.items() if anything or name in named}

@@ -1,32 +1,28 @@
-"""Sampling the next draw while the current one is trained on: at most one version behind (`max_lag: 1`)."""
+"""Sampling the next draw while the current one is trained on (`max_lag: 1`)."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
+import json
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import Any
 
-from postlude.data import Group, Prompt, completion_from_json, completion_to_json
-from postlude.errors import TrainingError
+from postlude.data import groups_from_json, groups_to_json
 from postlude.sources.file import Drawn
 from postlude.sources.rollout import RolloutSource
 
 
 class Ahead:
-    """A `RolloutSource` in a thread of its own, one draw ahead of the trainer.
+    """A `RolloutSource` one draw ahead of a trainer that works in a thread of its own.
 
-    Draw k + 1 begins when draw k is handed out and ends before the weights of step k are published (`settle`), so every
-    completion of a draw is sampled by one version. The sampler must own its weights. A checkpoint holds the draw that
+    Draw k + 1 begins when draw k is handed out and ends before the weights of step k are published (`settle`), so what
+    it samples comes from one version, one step old. The sampler must own its weights. A checkpoint holds the draw that
     waits to be trained on: the weights that sampled it are gone by then.
     """
 
     def __init__(self, source: RolloutSource) -> None:
         self._source = source
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="sampling ahead", daemon=True).start()
-        self._pending: Future[Drawn] | None = None
+        self._pending: asyncio.Task[Drawn] | None = None
         self._ready: Drawn | None = None
 
     async def draw(self, step: int, steps: int) -> Drawn:
@@ -44,23 +40,26 @@ class Ahead:
         """Wait until nothing is being sampled."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            self._ready = await asyncio.wrap_future(pending)
+            self._ready = await pending
+
+    def close(self) -> None:
+        """Stop a draw that nobody will train on."""
+        if self._pending is not None:
+            self._pending.cancel()
 
     def _begin(self, step: int, steps: int) -> None:
-        self._pending = asyncio.run_coroutine_threadsafe(self._source.draw(step, steps), self._loop)
+        self._pending = asyncio.ensure_future(self._source.draw(step, steps))
 
     def state(self) -> dict[str, Any]:
         """The source's own state, and the draw that waits. Nothing may be being sampled."""
         assert self._pending is None
-        ready = self._ready
-        waiting = None
+        ready, waiting = self._ready, None
         if ready is not None:
             waiting = {
-                "groups": _to_json(ready.groups),
-                "sampled": _to_json(ready.sampled),
+                "answers": groups_to_json(ready.groups, ready.sampled),
                 "report": ready.report,
                 "notes": ready.notes,
-                "extra": ready.extra,
+                "extra": json.dumps(ready.extra, default=str),  # anything a reward logs, as the rollouts have it
             }
         return {**self._source.state(), "ahead": waiting}
 
@@ -68,17 +67,6 @@ class Ahead:
         self._source.restore(state)
         waiting = state.get("ahead")
         if waiting is not None:
-            prompts = {p.id: p for p in self._source.prompts}
-            groups, sampled = (_from_json(waiting[name], prompts) for name in ("groups", "sampled"))
-            self._ready = Drawn(groups, sampled, waiting["report"], waiting["notes"], waiting["extra"])
-
-
-def _to_json(groups: list[Group]) -> list[Any]:
-    return [[g.prompt.id, [completion_to_json(c) for c in g.completions]] for g in groups]
-
-
-def _from_json(rows: list[Any], prompts: Mapping[str, Prompt]) -> list[Group]:
-    lost = [name for name, _ in rows if name not in prompts]
-    if lost:
-        raise TrainingError(f"the checkpoint holds answers to prompt {lost[0]}, which the data no longer have.")
-    return [Group(prompts[name], tuple(map(completion_from_json, found))) for name, found in rows]
+            groups, sampled = groups_from_json(waiting["answers"], self._source.prompts)
+            extra = json.loads(waiting["extra"])
+            self._ready = Drawn(groups, sampled, waiting["report"], waiting["notes"], extra)

@@ -265,6 +265,12 @@ class FileSource:
         groups = [self.items[i] for i in self.cursor.take(self.size)]
         return Drawn(groups, report={"epoch": self.cursor.epochs, **self.cursor.figures(before)})
 
+    async def settle(self) -> None:
+        """Nothing is under way between draws."""
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
     def state(self) -> dict[str, Any]:
         return self.cursor.state()
 

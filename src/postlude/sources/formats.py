@@ -180,7 +180,7 @@ def recognise(table: Table, want: Want, reading: Reading | None = None) -> Kind:
     reading = reading or Reading()
     _rename(table, reading)
     found = [_found(row, want, reading, table) for row in table.rows]
-    only = _only(table, found)
+    only = _only(table, _without_unknown(table, found))
     table.kind, table.form = only.form.kind, _sentence(table, only, reading)
     table.rows = [row for row in (_canonical(table, row, only, reading) for row in table.rows) if row]
     return table.kind
@@ -243,6 +243,20 @@ def _way_out(form: Form, row: Values) -> str:
     if form.name == "Alpaca" and answers:  # naming the prompt would leave its input out
         return f"{{completion: {answers[0]}}}"
     return f"{{prompt: {form.needs[0]}}}"
+
+
+def _without_unknown(table: Table, found: list[Found | None]) -> list[Found | None]:
+    """Rows of no known form are bad rows, as long as others have one that says what is missing from them."""
+    kinds = {f.label for f in found if f}
+    if len(kinds) != 1 or all(found):
+        return found
+    example = next(f for f in found if f)
+    for row, f in zip(table.rows, found, strict=True):
+        if f is None:
+            lacking = [n for n in example.form.needs if n not in row.values]
+            table.reject(row.where, f'"{lacking[0] if lacking else example.form.needs[0]}" is missing')
+    table.rows = [row for row, f in zip(table.rows, found, strict=True) if f]
+    return [f for f in found if f]
 
 
 def _only(table: Table, found: list[Found | None]) -> Found:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from postlude.data import Completion, Group, Prompt, completion_from_json, completion_to_json
+from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to_json
 from postlude.engines.protocol import Request, Sampler, Sampling
-from postlude.errors import TrainingError
-from postlude.rewards.compose import RewardFigures, Rewards, Scored, Scoring
+from postlude.rewards.compose import RewardFigures, Rewards, Scored, Scoring, pad_and_extend
 from postlude.rewards.length import HistoryLength, Shaping
 from postlude.sources.file import Drawn
 from postlude.sources.filters import Accepted, Filter, Mixed, refill
@@ -76,6 +75,7 @@ class RolloutSource:
         """The groups of one step; also everything that was sampled for it."""
         extra: dict[str, list[Any]] = {}
         logged: list[dict[str, float]] = []
+        sampled: list[int] = []
         rounds = 0
         before = self.cursor.counts()
 
@@ -93,8 +93,8 @@ class RolloutSource:
             finally:
                 scoring.cancel()
             logged.append(scored.metrics)
-            for name, values in scored.extra.items():
-                extra.setdefault(name, []).extend(values)
+            pad_and_extend(extra, scored.extra, sum(sampled), answers := sum(len(g.completions) for g in groups))
+            sampled.append(answers)
             return [self._shape(g) for g in scored.groups]
 
         drawn = await self._select(fresh, step)
@@ -145,20 +145,22 @@ class RolloutSource:
             return Drawn(kept, groups, report, notes)
         return Drawn(groups, groups, report)
 
+    async def settle(self) -> None:
+        """Nothing is sampled between draws."""
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
     def state(self) -> dict[str, Any]:
         return {
             **self.cursor.state(),
-            "carried": [[g.prompt.id, [completion_to_json(c) for c in g.completions]] for g in self.carried],
+            "carried": groups_to_json(self.carried),
             "history": self.history,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.cursor.restore(state)
-        by_id = {p.id: p for p in self.prompts}
-        lost = [name for name, _ in state["carried"] if name not in by_id]
-        if lost:
-            raise TrainingError(f"the checkpoint holds answers to prompt {lost[0]}, which the data no longer have.")
-        self.carried = [Group(by_id[name], tuple(map(completion_from_json, c))) for name, c in state["carried"]]
+        (self.carried,) = groups_from_json(state["carried"], self.prompts)
         self.history = dict(state["history"])
 
 

@@ -129,7 +129,7 @@ class LiveView:
         elif kind == "finished":
             self._say(f"already finished: {event['step']} of {event['steps']} steps.")
         elif kind == "end":
-            self.phase = "done" if event["reason"] == "done" else "stopped"
+            self.phase, self.progress = "done" if event["reason"] == "done" else "stopped", ""
 
     def _say(self, text: str) -> None:
         """One plain line, where there is no terminal to draw on."""

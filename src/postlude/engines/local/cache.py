@@ -31,6 +31,11 @@ class PromptCache(Packed):
         return super().attend(layer, query, key, value, options)
 
 
+def columns(longest: int) -> int:
+    """Columns per sequence at most: a quarter more than the longest needs, so that dropping unused ones is rare."""
+    return longest + longest // 4 + 1
+
+
 class Decode:
     """One new token per sequence. All sequences write the same column of the cache at the same time.
 
@@ -154,8 +159,8 @@ class Decode:
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens held for prompts."""
-        return int((self._prompt_length if self._shared else self._prompt_length[self.owner]).sum())
+        """Tokens held for prompts beside the columns."""
+        return self._widest * self._groups if self._shared else 0
 
     # --------------------------------------------------------------------------------------------- attention
 
@@ -201,8 +206,9 @@ class Decode:
 
     def _grow(self, layer: int, like: Tensor) -> None:
         room = max(32, 2 * self.time)
-        if self.time < self._longest < room:
-            room = self._longest
+        for limit in (columns(self._longest), self._longest):
+            if self.time < limit < room:
+                room = limit
         keys, values = like.new_zeros(*like.shape, room), like.new_zeros(like.shape[0], room, like.shape[1])
         if layer in self._keys:
             keys[..., : self.time] = self._keys[layer][..., : self.time]

@@ -17,7 +17,7 @@ from transformers import GenerationConfig
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt, Stop
 from postlude.engines.local.attention import attending
-from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache
+from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, columns
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.protocol import Progress, Request, Sampling
@@ -100,13 +100,15 @@ class LocalSampler:
                     self.on_progress(progress)
                 yield None
 
-    def take(self, requests: Sequence[Request], waiting: deque[int], longest: int, held: int) -> list[int]:
-        """The next requests whose caches fit beside `held` cached tokens; at least one where none are held."""
+    def take(self, requests: Sequence[Request], waiting: deque[int], each: int, held: int, shared: bool) -> list[int]:
+        """The next requests that fit beside `held` cached tokens, with `each` for every one and prompts once per run of
+        equal ones where they are `shared`; at least one where none are held."""
         room = self.cache_bytes // self._bytes_per_token() - held
         part: list[int] = []
         while waiting:
-            shared = part and requests[part[-1]].prompt == requests[waiting[0]].prompt
-            cost = longest + (0 if shared else len(requests[waiting[0]].prompt))
+            prompt = requests[waiting[0]].prompt
+            new = shared and not (part and requests[part[-1]].prompt == prompt)
+            cost = each + (len(prompt) if new else 0)
             if cost > room and (part or held):
                 break
             part.append(waiting.popleft())
@@ -147,8 +149,9 @@ class LocalSampler:
     def _generate(self, requests: Sequence[Request], sampling: Sampling, progress: Progress) -> Iterator[_Trace]:
         """Batches of consecutive requests that fit the cache, through Hugging Face `generate`."""
         waiting = deque(range(len(requests)))
+        longest = sampling.max_tokens + max((len(r.prompt) for r in requests), default=0)
         while waiting:
-            part = self.take(requests, waiting, sampling.max_tokens, 0)
+            part = self.take(requests, waiting, longest, 0, shared=False)
             yield from self._generate_batch([requests[i] for i in part], part, sampling, progress)
 
     def _generate_batch(
@@ -191,7 +194,9 @@ class _Flow:
         most = max((len(r.prompt) for r in requests), default=0)
         self._shared = most > SHARED_BEYOND
         self._longest = sampling.max_tokens + (0 if self._shared else most)
-        sampler.model.reserve(most + sampling.max_tokens)
+        self._columns = columns(self._longest)
+        # a finished row stays until enough others have, while its position goes on
+        sampler.model.reserve(most + 2 * sampling.max_tokens)
         self._layout = Decode(self._shared, self._longest)
         self._hidden = sampler.model.stepper()
         self.drawn: tuple[list[int], list[float]] = ([], [])
@@ -204,7 +209,7 @@ class _Flow:
         if not alive and not self.waiting:
             return False
         logits: list[Tensor] = []
-        if len(alive) < KEEP_BELOW * len(self.traces) or not alive:
+        if len(alive) < KEEP_BELOW * len(self.traces) or not alive or self._layout.time >= self._columns:
             self._keep(alive)
         if alive:
             with attending(self._layout):
@@ -233,9 +238,8 @@ class _Flow:
 
     def _admit(self) -> list[Tensor]:
         """Prefill the next requests that fit; the logits of their first tokens."""
-        longest = self.sampling.max_tokens
-        held = len(self.traces) * longest + (self._layout.prompt_tokens if self.traces else 0)
-        part = self.sampler.take(self.requests, self.waiting, longest, held)
+        held = len(self.traces) * self._columns + (self._layout.prompt_tokens if self.traces else 0)
+        part = self.sampler.take(self.requests, self.waiting, self._columns, held, self._shared)
         if not part:
             return []
         prompts, owner = _distinct([self.requests[i].prompt for i in part])

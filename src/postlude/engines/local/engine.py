@@ -36,7 +36,6 @@ class LocalEngine:
     sampler: LocalSampler
     trainer: LocalTrainer
     token_budget: int
-    version: int = 0
 
     @classmethod
     def open(
@@ -95,6 +94,15 @@ class LocalEngine:
         return cls(model, sampler, trainer, token_budget)
 
     @property
+    def version(self) -> int:
+        """How many times the weights were published to the sampler."""
+        return self.sampler.version
+
+    @version.setter
+    def version(self, number: int) -> None:
+        self.sampler.version = number
+
+    @property
     def shares_prompts(self) -> bool:
         return self.model.packed
 
@@ -114,7 +122,6 @@ class LocalEngine:
         """The sampler reads the trained weights in place, or gets them copied; nothing may be being sampled."""
         self._publish()
         self.version += 1
-        self.sampler.version = self.version
 
     @torch.no_grad()
     def _publish(self) -> None:
@@ -132,7 +139,7 @@ class LocalEngine:
             "device": str(self.model.device),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
-            "path_reason": self.model.reason,
+            "path_reason": self.model.reason or self.model.indirect,
             "attention": self.model.layout.__name__,
             "memory_mb": self.memory(),
         }

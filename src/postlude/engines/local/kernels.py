@@ -13,6 +13,8 @@ from torch.autograd import Function
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
     """[..., 1] of x [..., D]; few operations, since each costs more than its arithmetic on a small batch."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    if x.is_cuda:  # a number as a tensor would wait for the device
+        return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
     return torch.addcmul(norm.new_tensor(eps), norm, norm, value=1 / x.shape[-1]).rsqrt_()
 
 

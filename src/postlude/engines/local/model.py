@@ -39,7 +39,7 @@ class LocalModel:
     direct: Direct | None = None
     """The packed path without the modules' overhead, for the architectures it serves."""
     indirect: str = ""
-    """Why the modules themselves are called; empty where they are not."""
+    """Why a model that could be run directly is not; empty for all others."""
     layout: Callable[[Batch], Packed] = Packed
     """How a packed row attends: flex_attention on CUDA, where the check at load lets it."""
 
@@ -179,8 +179,9 @@ class LocalModel:
         self.packed, self.direct = False, None
         self.reason = _unsupported(self.hf, self.config) if allow_packed else "switched off"
         if not self.reason:
-            self.indirect = unserved(self.hf, self.config) or self._probe(Direct(self.hf))
-            if self.indirect:
+            other = unserved(self.hf, self.config)
+            self.indirect = "" if other else self._probe(Direct(self.hf))
+            if other or self.indirect:
                 self.reason = self._probe(None)
             else:
                 self.direct = Direct(self.hf)
