@@ -42,7 +42,7 @@ bench-quick: .venv/installed-bench
 bench-growth: .venv/installed-bench
 	$(BIN)/python -m bench.speed.growth
 
-# Every online method on the embedded tasks: docs/methods-study.md, about half an hour.
+# Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
 methods-study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
