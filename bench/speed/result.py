@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.speed.cells import Cell
+from bench.speed.cells import CELLS, Cell, cell_of
 from bench.speed.limits import Machine
 
 PAGE = Path("docs/performance.md")
@@ -78,6 +78,16 @@ def line(r: Result) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _with_earlier(results: list[Result]) -> list[Result]:
+    """The cells of this run, and those of the last page that it did not measure."""
+    known = {r.cell.name: r for r in results}
+    path = PAGE.with_suffix(".json")
+    for row in json.loads(path.read_text()) if path.exists() else []:
+        cell = cell_of(json.dumps(row["cell"]))
+        known.setdefault(cell.name, Result(**{**row, "cell": cell, "spread": tuple(row["spread"])}))
+    return [known[c.name] for c in CELLS if c.name in known]
+
+
 def write_page(results: list[Result], machine: Machine) -> None:
     """docs/performance.md, and the figures beside it as JSON."""
     from importlib.metadata import version
@@ -87,5 +97,6 @@ def write_page(results: list[Result], machine: Machine) -> None:
     versions = {name: version(name) for name in ("trl", "torch", "transformers")}
     head = HEAD.format(**versions, pairs=PAIRS, machine=machine.text)
     notes = "\nWhat was tried, predicted and measured on the way is in [bench/NOTES.md](../bench/NOTES.md).\n"
+    results = _with_earlier(results)
     PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes)
     PAGE.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")

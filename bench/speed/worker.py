@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -41,12 +40,18 @@ class Gate:
     def wait(self) -> None:
         """Report the step that ended, and return when the next one may begin."""
         now = time.process_time()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = _peak()
         row = {"cpu": now - self._since, "total": now, "tokens": self.tokens, "peak": peak, **(self.facts or {})}
         print(json.dumps(row), file=self._channel, flush=True)
         if sys.stdin.readline().strip() != "go":
             os._exit(0)
         self.tokens, self.facts, self._since = 0, None, time.process_time()
+
+
+def _peak() -> float:
+    """Largest resident memory of this process in MB. (`ru_maxrss` would begin with that of the process before `exec`.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def postlude(cell: Cell, folder: Path, gate: Gate) -> None:
