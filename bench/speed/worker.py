@@ -49,7 +49,7 @@ class Gate:
 
 
 def _peak() -> float:
-    """Largest resident memory of this process in MB. (`ru_maxrss` would begin with that of the process before `exec`.)"""
+    """Largest resident memory of this process in MB (`ru_maxrss` would start from that of its parent)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
