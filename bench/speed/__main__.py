@@ -108,7 +108,7 @@ def compare(cell: Cell, folder: Path, machine: limits.Machine) -> Result:
 
 def totals(cell: Cell, folder: Path) -> Result:
     """Cells that count a process from its start: until its first step, or until the goal."""
-    runs = 5 if cell.kind == "cold" else 3
+    runs = 3
     found: dict[str, list[dict[str, Any]]] = {"postlude": [], "trl": []}
     for _ in range(runs):
         for name, rows in found.items():
@@ -146,7 +146,9 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", help="names, e.g. A1 B2")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md and .json")
     wanted = parser.parse_args()
-    chosen = [c for c in CELLS if (not wanted.quick or c.quick) and (not wanted.cells or c.name in wanted.cells)]
+    chosen = [c for c in CELLS if c.quick or not wanted.quick]
+    if wanted.cells:
+        chosen = [c for name in wanted.cells for c in CELLS if c.name == name]
     machine = limits.measure()
     print(machine.text, flush=True)
     results = []
@@ -162,8 +164,8 @@ def main() -> None:
             whole = cell.kind in ("cold", "goal")
             results.append(totals(cell, folder) if whole else compare(cell, folder, machine))
         print(f"{line(results[-1])} {results[-1].check} ({time.monotonic() - began:.0f} s)", flush=True)
-    if wanted.write:
-        write_page(results, machine)
+        if wanted.write:  # after every cell: an interrupted run keeps what it measured
+            write_page(results, machine)
 
 
 if __name__ == "__main__":
