@@ -96,9 +96,9 @@ def write_page(results: list[Result], machine: Machine) -> None:
 
     versions = {name: version(name) for name in ("trl", "torch", "transformers")}
     head = HEAD.format(**versions, pairs=PAIRS, machine=machine.text)
+    results = _with_earlier(results)
     absent = [c.name for c in CELLS if c.name not in {r.cell.name for r in results}]
     left = f"\nNot measured yet: {', '.join(absent)}.\n" if absent else ""
     notes = left + "\nWhat was tried, predicted and measured on the way is in [bench/NOTES.md](../bench/NOTES.md).\n"
-    results = _with_earlier(results)
     PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes)
     PAGE.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
