@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.speed.cells import Cell
@@ -18,10 +20,28 @@ class Machine:
     bandwidth: float
     """Bytes per second read and written by a large copy."""
 
+    def serves(self, dtype: str) -> bool:
+        """Whether products in a type are computed by the processor rather than emulated."""
+        return self.gemm[dtype] > self.gemm["float32"] / 4
+
+    @property
+    def run(self) -> str:
+        """The day and the processor."""
+        model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = model[0].partition(":")[2].strip() if model else platform.machine()
+        return f"{time.strftime('%Y-%m-%d')} ({name}, {torch_capability()}; {self.text})"
+
     @property
     def text(self) -> str:
         rates = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in self.gemm.items())
         return f"one thread: {rates}; copy {self.bandwidth / 1e9:.1f} GB/s"
+
+
+def torch_capability() -> str:
+    """The instruction set torch uses, such as AVX2."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def measure() -> Machine:

@@ -10,6 +10,10 @@ from bench.speed.cells import CELLS, Cell, cell_of
 from bench.speed.limits import Machine
 
 PAGE = Path("docs/performance.md")
+LEFT_OUT = (
+    "A bf16 cell is left out on a machine whose bf16 products are slower than a quarter of its float32 ones: it would "
+    "measure their emulation."
+)
 HEAD = """\
 # Speed against TRL
 
@@ -49,6 +53,8 @@ class Result:
     limit: float | None
     """CPU seconds the machine's matrix products and memory would need for our step."""
     check: str
+    run: str = ""
+    """When and where it was measured."""
 
     @property
     def reached(self) -> str:
@@ -98,7 +104,11 @@ def write_page(results: list[Result], machine: Machine) -> None:
     head = HEAD.format(**versions, pairs=PAIRS, machine=machine.text)
     results = _with_earlier(results)
     absent = [c.name for c in CELLS if c.name not in {r.cell.name for r in results}]
-    left = f"\nNot measured yet: {', '.join(absent)}.\n" if absent else ""
+    runs: dict[str, list[str]] = {}
+    for r in results:
+        runs.setdefault(r.run or "an earlier day", []).append(r.cell.name)
+    left = "\n" + "".join(f"Measured on {run}: {', '.join(names)}.\n" for run, names in runs.items())
+    left += f"\nNot measured: {', '.join(absent)}. {LEFT_OUT}\n" if absent else ""
     notes = left + "\nWhat was tried, predicted and measured on the way is in [bench/NOTES.md](../bench/NOTES.md).\n"
     PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes)
     PAGE.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")

@@ -68,7 +68,8 @@ class Renderer:
 
     def _with_bos(self, text: str) -> tuple[int, ...]:
         """Ids with the tokenizer's own beginning, without an end-of-sequence token it may add."""
-        ids, bare = tuple(self.tokenizer(text).input_ids), self._plain(text)
+        ids = tuple(self.tokenizer(text).input_ids)
+        bare = self._plain(text) if self.tokenizer.num_special_tokens_to_add() else ids
         for start in range(len(ids) - len(bare) + 1 if bare else 0):
             if ids[start : start + len(bare)] == bare:
                 ids = ids[: start + len(bare)]

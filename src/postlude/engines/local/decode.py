@@ -125,10 +125,9 @@ class LocalSampler:
         """Cache of the prompts and [G, D] the hidden state after each."""
         batch = pack([Group(Prompt(str(i), "", tokens=p), ()) for i, p in enumerate(prompts)]).to(self.model.device)
         cache = PromptCache(batch)
-        with attending(cache):
-            hidden = self.model.hidden(batch.tokens, batch.position)
         last = cache.table.gather(1, (cache.length - 1)[:, None]).squeeze(1)
-        return cache, hidden[last]
+        with attending(cache):
+            return cache, self.model.hidden(batch.tokens, batch.position, last)
 
     def _stopped(self, trace: _Trace, sampling: Sampling) -> Stop | None:
         if trace.tokens[-1] in self.stop_ids:

@@ -51,9 +51,13 @@ class _Block:
     layer: int
     options: Options
 
-    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout) -> Tensor:
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        """[T, D] -> [T, D]; with `rows` [N], only what those rows become: the last layer owes the others nothing."""
         q, k, v = self.project(rms_norm(x, self.norms[0], self.eps), cos, sin)
-        x = x + self.out(layout.attend(self.layer, q, k, v, self.options).flatten(1))
+        attended = layout.attend(self.layer, q, k, v, self.options).flatten(1)
+        if rows is not None:
+            x, attended = x.index_select(0, rows), attended.index_select(0, rows)
+        x = x + self.out(attended)
         gate, up = self.gate_up(rms_norm(x, self.norms[1], self.eps))
         return x + self.down(swiglu(gate, up))
 
@@ -65,18 +69,18 @@ class Direct:
         self._hf, self._body = hf, hf.base_model
         self._angles: Tensor | None = None
 
-    def hidden(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """[T, D] last hidden states of a packed row; a layout must be active."""
+    def hidden(self, tokens: Tensor, position: Tensor, rows: Tensor) -> Tensor:
+        """[N, D] last hidden states of `rows` [N] of a packed row; a layout must be active."""
         x = self._body.embed_tokens(tokens)
         self.reserve(int(position.max()) + 1 if position.numel() else 1)
         cos, sin = self.angles(position)
         layout = active()
-        for module in self._body.layers:
-            block = _live(module)
+        for i, module in enumerate(layers := self._body.layers, 1):
+            block, wanted = _live(module), rows if i == len(layers) else None
             if module.gradient_checkpointing and torch.is_grad_enabled() and module.training:
-                x = checkpoint(block, x, cos, sin, layout, use_reentrant=False)
+                x = checkpoint(block, x, cos, sin, layout, wanted, use_reentrant=False)
             else:
-                x = block(x, cos, sin, layout)
+                x = block(x, cos, sin, layout, wanted)
         norm = self._body.norm
         return rms_norm(x, norm.weight, norm.variance_epsilon)
 
@@ -97,11 +101,11 @@ class Direct:
         return cos, sin
 
     @torch.no_grad()
-    def for_decoding(self) -> Stepper | Direct:
-        """The way to decode with today's weights: a fused copy of a small model, else the model itself."""
+    def for_decoding(self) -> Stepper | None:
+        """A fused copy of today's weights, of a small model without adapters; None for all others."""
         plain = all(type(m) is nn.Linear for layer in self._body.layers for m in _linears(layer))
         count = sum(p.numel() for p in self._body.layers.parameters())
-        return Stepper(self) if plain and count <= COPIES_BELOW else self
+        return Stepper(self) if plain and count <= COPIES_BELOW else None
 
 
 def _linears(layer: Any) -> list[nn.Module]:

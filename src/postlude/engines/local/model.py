@@ -76,21 +76,24 @@ class LocalModel:
         cap = config.__dict__.get("final_logit_softcapping")  # Gemma 2
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def hidden(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """[T, D] last hidden states of a packed row; a layout must be active."""
+    def hidden(self, tokens: Tensor, position: Tensor, rows: Tensor) -> Tensor:
+        """[N, D] last hidden states of `rows` [N] of a packed row; a layout must be active."""
         if self.direct is not None:
-            return self.direct.hidden(tokens, position)
+            return self.direct.hidden(tokens, position, rows)
         out = self.hf.base_model(
             input_ids=tokens.unsqueeze(0),
             position_ids=position.unsqueeze(0),
             attention_mask=None,
             use_cache=False,
         )
-        return out.last_hidden_state[0]
+        return out.last_hidden_state[0].index_select(0, rows)
 
     def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """`hidden` for decoding one token per sequence with today's weights."""
-        return self.hidden if self.direct is None else self.direct.for_decoding().hidden
+        """[S, D] last hidden states of one token per sequence, with today's weights."""
+        fused = None if self.direct is None else self.direct.for_decoding()
+        if fused is not None:
+            return fused.hidden
+        return lambda tokens, position: self.hidden(tokens, position, torch.arange(len(tokens), device=tokens.device))
 
     def reserve(self, positions: int) -> None:
         """Prepare for sequences of so many tokens."""
@@ -114,7 +117,7 @@ class LocalModel:
 
     def _packed_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
         rows = batch.mask.nonzero().squeeze(1)
-        hidden = self.hidden(batch.tokens, batch.position)[batch.predictor[rows]]
+        hidden = self.hidden(batch.tokens, batch.position, batch.predictor[rows])
         return self._finish(batch, rows, hidden, self.head, entropy_gradient)
 
     def _padded_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
