@@ -45,7 +45,7 @@ from postlude.rewards.length import (
     RlooLength,
     Shaping,
 )
-from postlude.sources.filters import Accepted, Filter, Mixed
+from postlude.sources.filters import Accepted, Extremes, Filter, Mixed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ class Algorithm:
     """A method: objective + source defaults + citation.
 
     `source`: `file` trains on written answers, `rollout` on the policy's own, `preference` on compared answers.
-    `trains`: whether this version can run it end to end; the others' objectives are there, checked and usable.
     """
 
     name: str
@@ -68,16 +67,23 @@ class Algorithm:
     epochs: int = 1
     lr: float = 1e-6
     """Learning rate for full fine-tuning; LoRA runs use ten times as much (specification section 11)."""
+    pretrain: bool = False
+    """Whether it needs a second stream of plain text."""
 
     @property
     def needs(self) -> frozenset[str]:
         return self.objective.needs
 
-    @property
-    def trains(self) -> bool:
-        missing = {"values", "steps", "scores", "mismatched"}
-        return self.source != "preference" and not (self.needs & missing) and self.name != "ppo_ptx"
 
+RATES = {
+    "orpo": 8e-6,
+    "reward_model": 9e-6,
+    "reward_model_soft": 9e-6,
+    "reward_model_listwise": 9e-6,
+    "reward_model_binary": 9e-6,
+    "reward_model_process": 9e-6,
+}
+"""Rates of preference methods where they are not 1e-6 (specification section 5; InstructGPT for reward models)."""
 
 TIS = Correction()
 """Token-level truncated importance sampling, cap 2: on whenever the sampler gives log-probs (section 17)."""
@@ -284,6 +290,7 @@ _ENTRIES = (
         _clip(GAE(kl_coef=0.02), TOKEN_MEAN, value=ValueLoss()),
         group_size=1,
         updates=4,
+        pretrain=True,
     ),
     Algorithm(
         "ppo_penalty",
@@ -307,8 +314,15 @@ _ENTRIES = (
         ),
     ),
     # ---------------------------------------------------------------------------------------------- preferences
+    Algorithm(
+        "online_dpo",
+        "DPO on the policy's own answers: best against worst of each group, as the reward sees them.",
+        "arXiv 2402.04792",
+        ContrastObjective("implicit", Logistic(0.1)),
+        keep=Extremes(),
+    ),
     *(
-        Algorithm(name, summary, cite, objective, source="preference", group_size=2)
+        Algorithm(name, summary, cite, objective, source="preference", group_size=2, lr=RATES.get(name, 1e-6))
         for name, summary, cite, objective in (
             (
                 "dpo",

@@ -95,6 +95,18 @@ class Batch:
         """[S] number of trained tokens n_i, as float."""
         return self.sum_by_sequence(torch.ones_like(self.mask, dtype=self.dtype))
 
+    @property
+    def judged(self) -> Tensor:
+        """[N] rows where a scalar head is read: the last trained token of each sequence, and the ends of steps."""
+        row = torch.arange(self.tokens.shape[0], device=self.tokens.device)
+        last = row.new_full((self.sequences,), -1)
+        last = last.scatter_reduce(0, self.sequence[self.mask], row[self.mask], "amax")
+        chosen = torch.zeros_like(self.mask)
+        chosen[last[last >= 0]] = True
+        if self.step_reward is not None:
+            chosen |= ~torch.isnan(self.step_reward) & self.mask
+        return chosen.nonzero().squeeze(1)
+
     def sum_by_sequence(self, x: Tensor) -> Tensor:
         """[T] -> [S]: sum over the trained tokens of each sequence; masked entries may be NaN or infinite."""
         x = torch.where(self.mask, x, x.new_zeros(()))
@@ -164,6 +176,19 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
         step_reward=number(row["step_reward"]) if any(c.steps for c in completions) else None,
         rollout_logprobs=number(row["rollout"]) if any(c.logprobs is not None for c in completions) else None,
     )
+
+
+def with_mismatched(groups: Sequence[Group], temperature: float = 1.0) -> Batch:
+    """`pack`, where each prompt also gets the answers of the next one, as extra sequences: for KTO's reference point.
+
+    They stand behind their group's own answers. A batch of one prompt has none.
+    """
+    if len(groups) < 2:
+        return pack(groups, temperature=temperature)
+    following = [*groups[1:], groups[0]]
+    joined = [replace(a, completions=(*a.completions, *b.completions)) for a, b in zip(groups, following, strict=True)]
+    flags = [i >= len(a.completions) for a, j in zip(groups, joined, strict=True) for i in range(len(j.completions))]
+    return replace(pack(joined, temperature=temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
 
 
 def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:

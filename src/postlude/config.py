@@ -130,7 +130,7 @@ def override(document: Document, assignments: Iterable[str]) -> None:
 
 def assign(document: Document, path: str, value: Any, origin: str) -> None:
     """Set one key, mappings above it made where they are missing, and note where it came from."""
-    shorthand = {"model": "path", "data": "path"}
+    shorthand = {"model": "path", "data": "path", "pretrain": "path"}
     if path in shorthand and isinstance(document.values.get(path), dict) and not isinstance(value, dict):
         path = f"{path}.{'mix' if isinstance(value, list) else shorthand[path]}"  # `data=X` leaves data.eval alone
     *parents, last = path.split(".")

@@ -15,9 +15,10 @@ import yaml
 from postlude.config import Document, flat
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report, greedy_and_sampled
-from postlude.prepare import Prepared, build_engine, build_streams, check
+from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
 from postlude.recipe import Recipe
 from postlude.run import Listener, Run
+from postlude.streams import Stream
 from postlude.train import Plan, train
 
 
@@ -52,11 +53,11 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
         engine.trainer.load(restored[0])
         engine.version = run.step
         for stream in streams:
-            stream.source.restore(restored[1]["streams"][stream.name])
+            stream.restore(restored[1]["streams"][stream.name], restored[0])
     _start(run, prepared, engine, document.values, resumed=restored is not None)
     _watch_sampler(run, engine)
     with _interruptible(run):
-        asyncio.run(train(run, engine, streams, _plan(prepared, engine, run)))
+        asyncio.run(train(run, engine, streams, _plan(prepared, engine, run, streams)))
 
 
 def _tell_phase(run: Run, phase: str) -> None:
@@ -72,6 +73,8 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
     if not resumed:
         sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
         data = {**sets, "eval": recipe.data.eval}
+        if recipe.pretrain:
+            data |= {"pretrain": recipe.pretrain.path, "pretrain/eval": recipe.pretrain.eval}
         run.write_manifest(recipe.seed, data, engine.describe())
         run.emit(
             "start",
@@ -120,21 +123,27 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else repr(value)
 
 
-def _plan(prepared: Prepared, engine: Engine, run: Run) -> Plan:
+def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream]) -> Plan:
     recipe = prepared.recipe
     wanted = recipe.evaluate
-    chosen = prepared.held_out[: wanted.prompts]
+    asked = prepared.held_out[: wanted.prompts] if recipe.reward else []
+    measured = held_out_streams(prepared, streams)
 
     async def evaluate() -> Report:
-        report = await greedy_and_sampled(engine.sampler, prepared.rewards, chosen, recipe.sampling, wanted.samples)
+        figures: dict[str, float] = {}
+        for stream, groups in measured:
+            figures |= {f"{stream.name}/{k}": v for k, v in stream.measure(engine, groups).items()}
+        if not asked:
+            return Report(figures, [])
+        report = await greedy_and_sampled(engine.sampler, prepared.rewards, asked, recipe.sampling, wanted.samples)
         run.write_answers(report.groups)
-        return report
+        return Report({**figures, **report.figures}, report.groups)
 
     return Plan(
         steps=recipe.steps,
         seed=recipe.seed,
-        rate=lambda step: recipe.schedule.rate(step, recipe.steps),
-        evaluate=evaluate if chosen and recipe.reward else None,
+        rate=recipe.rates,
+        evaluate=evaluate if asked or measured else None,
         evaluate_every=wanted.every,
         stop_at=wanted.stop_at,
         checkpoint_every=recipe.checkpoint_every,

@@ -6,25 +6,31 @@ The only place where concrete engines and sources are made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Engine
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, inspect, problems_of_path
+from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
+from postlude.sources.compared import Limits, compared, holds_compared, require
 from postlude.sources.file import Cursor, FileSource, Mixture, Reading
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
-from postlude.train import Stream
+from postlude.streams import ReferenceMemory, Stream
+
+PRETRAIN = "pretrain"
+"""Name of the second stream."""
 
 
 @dataclass
@@ -38,6 +44,11 @@ class Prepared:
     prompts: list[Prompt] = field(default_factory=list[Prompt])
     items: list[Group] = field(default_factory=list[Group])
     held_out: list[Prompt] = field(default_factory=list[Prompt])
+    """Held-out prompts to sample from."""
+    judged: list[Group] = field(default_factory=list[Group])
+    """Held-out written or compared answers, to measure the loss on."""
+    pretrain: list[Group] = field(default_factory=list[Group])
+    pretrain_held_out: list[Group] = field(default_factory=list[Group])
     rejected: list[str] = field(default_factory=list[str])
     counts: dict[str, int] = field(default_factory=dict[str, int])
     shares: list[Share] = field(default_factory=list[Share])
@@ -86,6 +97,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda place=place: _read_set(prepared, place, seen))
     if recipe.data.eval:
         attempt(lambda: _read_held_out(prepared))
+    if recipe.pretrain:
+        attempt(lambda: _read_pretrain(prepared))
     return problems + _missing_columns(prepared) + _shared(prepared)
 
 
@@ -99,21 +112,59 @@ def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
     if recipe.algorithm.source == "rollout":
         found = _read_prompts(prepared, table, reading, name, seen)
         prepared.prompts += found
-    elif prepared.renderer is None:
-        rows.require_answers(table, reading)
-        return
     else:
-        facts = prepared.facts
-        found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
-        _settle(prepared, table, name)
+        found = _read_answers(prepared, table, reading, name, seen)
         prepared.items += found
     prepared.shares.append(Share(one.label, len(found), one.weight))
 
 
+def _read_answers(
+    prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
+) -> list[Group]:
+    """Written or compared answers, as the method learns from them; none where there is no tokenizer to read them with."""
+    recipe, facts = prepared.recipe, prepared.facts
+    kinds = recipe.objective.learns_from if isinstance(recipe.objective, ContrastObjective) else ()
+    if prepared.renderer is None:
+        require(table, kinds, reading) if kinds else rows.require_answers(table, reading)
+        return []
+    if kinds:
+        limits = Limits(facts.context, facts.vocabulary, recipe.data.step_separator)
+        found = compared(table, prepared.renderer, limits, kinds, reading, seen)
+    else:
+        found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
+    _settle(prepared, table, name)
+    return found
+
+
 def _read_held_out(prepared: Prepared) -> None:
-    data = prepared.recipe.data
+    """Prompts to sample from where there is a reward; answers to measure the loss on where the method trains on some."""
+    recipe, data = prepared.recipe, prepared.recipe.data
+
     table = rows.read(data.eval or "", data.eval_split or data.split)
-    prepared.held_out = _read_prompts(prepared, table, data.eval_reading(), table.path)
+    reading = data.eval_reading()
+    if not recipe.reward:
+        prepared.judged = _read_answers(prepared, table, reading, table.path)
+        return
+    if recipe.algorithm.source == "preference" and holds_compared(table):
+        copy = replace(table, rows=[*table.rows], problems=[*table.problems])
+        prepared.judged = _read_answers(prepared, copy, reading, table.path)
+    prepared.held_out = _read_prompts(prepared, table, reading, table.path)
+
+
+def _read_pretrain(prepared: Prepared) -> None:
+    """Plain text beside the method's own data."""
+    assert prepared.recipe.pretrain is not None
+    if prepared.renderer is None:
+        return
+    for path, into in (
+        (prepared.recipe.pretrain.path, "pretrain"),
+        (prepared.recipe.pretrain.eval, "pretrain_held_out"),
+    ):
+        if path:
+            table, facts = rows.read(path, prepared.recipe.data.split), prepared.facts
+            found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, Reading(key="", own_key=""))
+            _settle(prepared, table, path)
+            setattr(prepared, into, found)
 
 
 def _read_prompts(
@@ -207,11 +258,12 @@ def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None =
 def _shared(prepared: Prepared) -> list[str]:
     """Held-out prompts that are also trained on."""
     trained = {p.text for p in prepared.prompts} | {g.prompt.text for g in prepared.items}
-    both = [p for p in prepared.held_out if p.text in trained]
-    if not both:
+    held_out = prepared.held_out or [g.prompt for g in prepared.judged]
+    both = [p for p in held_out if p.text in trained]
+    if not both or not any(p.text for p in both):
         return []
     return [
-        f"data.eval: {len(both)} of {len(prepared.held_out)} held-out prompts are also trained on, so they would "
+        f"data.eval: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they would "
         f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files."
     ]
 
@@ -231,20 +283,22 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         recipe.optimizer,
         recipe.token_budget,
         keep_reference=needed,
-        dropout=recipe.algorithm.source == "file",
+        dropout=recipe.method == "sft",
         threads=recipe.threads,
         cache_gib=recipe.cache_gib,
         own_sampler=recipe.max_lag > 0,
         checkpoint=weights,
+        scores="scores" in recipe.objective.needs,
+        critic=recipe.critic,
     )
 
 
 def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:
-    """The streams of a recipe: one source with its objective."""
+    """The streams of a recipe: one source with its objective, and plain text beside it where the recipe has some."""
     recipe = prepared.recipe
     size = recipe.prompts_per_step
     source: FileSource | RolloutSource | Ahead
-    if recipe.algorithm.source == "file":
+    if recipe.algorithm.source != "rollout":
         source = FileSource(prepared.items, size, _order(prepared, len(prepared.items)))
     else:
         source = RolloutSource(
@@ -262,7 +316,41 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
-    return [Stream(recipe.method, source, recipe.objective, recipe.updates, recipe.epochs, temperature)]
+    written = recipe.algorithm.source != "rollout" and "reference" in recipe.objective.needs
+    lead = Stream(
+        recipe.method,
+        source,
+        recipe.objective,
+        recipe.updates,
+        recipe.epochs,
+        temperature,
+        control=recipe.kl_control,
+        stop_kl=recipe.stop_kl,
+        memory=ReferenceMemory() if written else None,
+    )
+    return [lead, *_pretrain_stream(prepared)]
+
+
+def _pretrain_stream(prepared: Prepared) -> list[Stream]:
+    recipe = prepared.recipe
+    if recipe.pretrain is None:
+        return []
+    cursor = Cursor(len(prepared.pretrain), recipe.seed)
+    source = FileSource(prepared.pretrain, recipe.pretrain.rows, cursor, PRETRAIN)
+    objective = ALGORITHMS["sft"].objective
+    return [Stream(PRETRAIN, source, objective, recipe.updates, recipe.epochs, 1.0, recipe.pretrain.coef)]
+
+
+def held_out_streams(prepared: Prepared, streams: Sequence[Stream]) -> list[tuple[Stream, list[Group]]]:
+    """The objectives of the streams, each with the held-out groups it is measured on."""
+    found = []
+    if prepared.judged:
+        chosen = prepared.judged[: prepared.recipe.evaluate.prompts]
+        memory = ReferenceMemory() if streams[0].memory else None
+        found.append((replace(streams[0], name="held_out", control=None, memory=memory), chosen))
+    if prepared.pretrain_held_out:
+        found.append((replace(streams[1], name=f"{PRETRAIN}/held_out"), prepared.pretrain_held_out))
+    return found
 
 
 def _order(prepared: Prepared, size: int) -> Cursor | Mixture:

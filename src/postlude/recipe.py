@@ -19,14 +19,19 @@ from postlude.engines.openai import Served
 from postlude.engines.protocol import Sampling
 from postlude.errors import ConfigError
 from postlude.foreign.translate import translate
-from postlude.models.load import ModelSpec
+from postlude.models.load import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
+from postlude.objectives.divergence import KLControl
 from postlude.rewards.compose import RewardSpec, load_object
 from postlude.rewards.length import Overlong, Shaping
 from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
+
+
+CRITIC_FACTOR = 10
+"""The critic's default rate over the policy's (verl and OpenRLHF: 10 and 9)."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,13 @@ class Schedule:
         if self.warmup < 0 or not 0 <= self.final <= 1:
             raise ValueError(f"need warmup >= 0 and 0 <= final <= 1, got {self.warmup} and {self.final:g}")
 
-    def rate(self, step: int, steps: int) -> float:
-        """The rate of optimiser steps within step `step` of `steps`."""
+    def rate(self, step: int, steps: int, peak: float | None = None) -> float:
+        """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`."""
         import math
 
         assert self.lr is not None
+        if peak is not None:
+            return peak / self.lr * self.rate(step, steps)
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         if self.decay == "constant":
@@ -79,6 +86,24 @@ class Evaluation:
             raise ValueError("need every >= 0, prompts >= 1 and samples >= 1")
         if self.stop_at is not None and not 0 < self.stop_at <= 1:
             raise ValueError(f"stop_at must lie in (0, 1], got {self.stop_at:g}")
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """A second stream of plain text beside the method's own data, against forgetting (InstructGPT's ptx)."""
+
+    path: str
+    """Rows with `text`, `messages`, or `prompt` and `completion`, as for sft."""
+    coef: float = 1.0
+    """Its loss (mean over tokens) times this joins every optimiser step. InstructGPT's 27.8 belongs to its own scaling."""
+    rows: int = 16
+    """Per step, spread over the step's updates."""
+    eval: str | None = None
+    """Held-out text: its loss before and after shows what the training cost."""
+
+    def __post_init__(self) -> None:
+        if self.coef <= 0 or self.rows < 1:
+            raise ValueError(f"need coef > 0 and rows >= 1, got {self.coef:g} and {self.rows}")
 
 
 @dataclass(frozen=True)
@@ -128,6 +153,15 @@ class Recipe:
     """Selection of groups: `mixed` is dynamic sampling, `accepted` rejection sampling."""
     shaping: tuple[Annotated[Shaping, Field(discriminator="kind")], ...] = ()
     """Changes to rewards after scoring."""
+    critic: Critic | None = None
+    """The value function, of methods that have one."""
+    kl_control: KLControl | None = None
+    """Adapts the KL coefficient after every step, from the objective's own on."""
+    stop_kl: float | None = None
+    """Leave out the rest of a draw's updates once the policy has moved this far from the one that sampled (nats per
+    token, k3)."""
+    pretrain: Pretrain | None = None
+    """A second stream of text; ppo_ptx is PPO with one."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -145,8 +179,17 @@ class Recipe:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
         if self.cache_gib is not None and self.cache_gib <= 0:
             raise ValueError(f"cache_gib must be positive, got {self.cache_gib:g}")
+        if self.stop_kl is not None and self.stop_kl <= 0:
+            raise ValueError(f"stop_kl must be positive, got {self.stop_kl:g}")
         if self.checkpoint_every < 0 or self.seed < 0:
             raise ValueError("checkpoint_every and seed must not be negative")
+
+    def rates(self, step: int) -> tuple[float, float]:
+        """Learning rates of policy and critic in a step; the policy's is 0 while the critic warms up."""
+        if self.critic is None:
+            return self.schedule.rate(step, self.steps), 0.0
+        policy = 0.0 if step < self.critic.warmup else self.schedule.rate(step, self.steps)
+        return policy, self.schedule.rate(step, self.steps, self.critic.lr)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -157,7 +200,7 @@ class Recipe:
         """The batch in one line."""
         passes = self.epochs * self.updates
         tail = f"per step -> {passes} update{'s' * (passes > 1)} x {self.steps} steps"
-        if self.algorithm.source == "file":
+        if self.algorithm.source != "rollout":
             return f"{self.prompts_per_step} rows {tail}"
         answers = self.prompts_per_step * self.group_size
         return f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} {tail}"
@@ -297,7 +340,7 @@ def _find(method: str) -> Algorithm:
 def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
     """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them."""
     result = dict(values)
-    for key in ("model", "data"):
+    for key in ("model", "data", "pretrain"):
         if isinstance(result.get(key), str):
             result[key] = {"path": result[key]}
     if isinstance(result.get("data"), list):
@@ -332,6 +375,7 @@ def _defaults(entry: Algorithm) -> dict[str, Any]:
         "objective": asdict(entry.objective),
         "keep": asdict(entry.keep) if entry.keep else None,
         "shaping": [asdict(s) for s in entry.shaping],
+        "critic": asdict(Critic()) if "values" in entry.needs else None,
     }
 
 
@@ -353,4 +397,5 @@ def _derived(recipe: Recipe, entry: Algorithm) -> Recipe:
         replace(s, limit=limit) if isinstance(s, Overlong) and s.limit is None else s for s in recipe.shaping
     )
     schedule = replace(recipe.schedule, lr=lr)
-    return replace(recipe, schedule=schedule, objective=objective, shaping=shaping)
+    critic = recipe.critic and replace(recipe.critic, lr=recipe.critic.lr or CRITIC_FACTOR * lr)
+    return replace(recipe, schedule=schedule, objective=objective, shaping=shaping, critic=critic)

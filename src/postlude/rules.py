@@ -33,26 +33,71 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
 
 
 def _trains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
-    """The method can be trained here, by this engine."""
+    """The method's parts fit together, and what a recipe sets is read by something."""
     problems: list[str] = []
-    needs = recipe.objective.needs
-    missing = sorted(needs & {"values", "steps", "scores", "mismatched"}) if entry.trains else []
-    if missing:
-        problems.append(f"{at('objective')}the objective needs {', '.join(missing)}, which no run can give it yet.")
-    if not entry.trains:
-        why = {
-            "preference": "its data are compared answers, which this version cannot read yet",
-            "file": "",
-            "rollout": f"it needs {', '.join(sorted(needs & {'values', 'steps'})) or 'a second stream'}, not built yet",
-        }[entry.source]
-        problems.append(f"{at('method')}method {entry.name} cannot be trained in this version: {why}.")
     if recipe.sampler is not None:
         problems.append(
             f"{at('sampler')}sampler is a server, and {entry.name} trains: the weights served at {recipe.sampler.url} "
             "would not follow the trained ones, so its answers would be those of another policy. Remove it; a server "
             "is for policies that stay as they are (postlude sample, postlude eval)."
         )
+    return problems + _critic(recipe, entry, at) + _steering(recipe, entry, at) + _pretrains(recipe, entry, at)
+
+
+def _critic(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+    needed = "values" in recipe.objective.needs
+    if needed and recipe.critic is None:
+        return [f"{at('critic')}critic is null, but {entry.name} needs values. Leave the line out for the default."]
+    if recipe.critic is not None and not needed:
+        return [f"{at('critic')}critic is set, but {entry.name} has none. Remove it, or take ppo or drpo_value."]
+    if needed and recipe.max_lag:
+        return [f"{at('max_lag')}max_lag is 1, but the values of {entry.name} must come from the weights of the draw."]
+    return []
+
+
+def _steering(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+    """Controllers have something to control, and figures to see."""
+    problems: list[str] = []
+    control, objective = recipe.kl_control, recipe.objective
+    passes = recipe.updates * recipe.epochs
+    if control is not None:
+        coef = objective.kl_coef if isinstance(objective, TokenObjective) else 0.0
+        if not coef:
+            problems.append(f"{at('kl_control')}kl_control is set, but {entry.name} has no KL coefficient to adapt.")
+        elif control.kind == "doubling" and (passes < 2 or objective.ratio == "none"):  # type: ignore[union-attr]
+            problems.append(
+                f"{at('kl_control')}kl_control doubling watches how far the policy moves within a draw, and a draw is one "
+                "update here. Set updates or epochs, or take proportional or ziegler."
+            )
+        elif control.kind != "doubling" and "reference" not in objective.needs:
+            problems.append(
+                f"{at('kl_control')}kl_control {control.kind} watches the KL to the reference, which {entry.name} does "
+                "not compare with here. Take doubling, or a KL against the reference."
+            )
+    if recipe.stop_kl is not None and (
+        passes < 2 or not isinstance(objective, TokenObjective) or objective.ratio == "none"
+    ):
+        problems.append(
+            f"{at('stop_kl')}stop_kl leaves out the rest of a draw's updates, and there is only one here (or no ratio to "
+            "see the policy move by). Set updates or epochs, or remove it."
+        )
     return problems
+
+
+def _pretrains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+    """The second stream is there where the method is named after it, and has a row for every update."""
+    if recipe.pretrain is None:
+        if entry.pretrain:
+            return [f"'pretrain' is missing: {entry.name} mixes plain text in. Give pretrain=text.jsonl, or take ppo."]
+        return []
+    if recipe.pretrain.rows < recipe.updates:
+        return [
+            f"{at('pretrain.rows')}pretrain.rows is {recipe.pretrain.rows}, but a step has {recipe.updates} updates, each "
+            "of which gets a part. Take at least as many."
+        ]
+    if "scores" in recipe.objective.needs:
+        return [f"{at('pretrain')}pretrain is set, but a reward model ({entry.name}) has no words to lose."]
+    return []
 
 
 def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
@@ -83,16 +128,13 @@ def _measures(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
     problems: list[str] = []
     if entry.source == "rollout" and not recipe.reward:
         problems.append("'reward' is missing: give a built-in (exact, regex, ...) or my_rewards.py:fn.")
-    if entry.source == "file" and recipe.reward and not recipe.data.eval:
+    if entry.source != "rollout" and recipe.reward and not recipe.data.eval:
         problems.append(
             f"{at('reward')}{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
             "data.eval is not set."
         )
-    if entry.source == "file" and recipe.data.eval and not recipe.reward:
-        problems.append(
-            f"{at('data.eval')}data.eval is not used by {entry.name} without a reward: held-out answers are sampled "
-            "and scored. Give one, or leave data.eval out."
-        )
+    if recipe.reward and "scores" in recipe.objective.needs:
+        problems.append(f"{at('reward')}{entry.name} trains a reward model, which writes no answers to reward.")
     if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
         problems.append(
             f"{at('evaluate.stop_at')}evaluate.stop_at needs held-out prompts (data.eval), a reward, and "

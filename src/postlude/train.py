@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
-from postlude.batch import Batch, minibatches, pack, split
+from postlude.batch import Batch, minibatches, split
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report
 from postlude.events import Stats
-from postlude.objectives import Objective, Outputs
 from postlude.run import Run
 from postlude.sources.ahead import Ahead
-from postlude.sources.file import Drawn, FileSource
-from postlude.sources.rollout import RolloutSource
-
-
-@dataclass
-class Stream:
-    """A source with the objective it is trained under."""
-
-    name: str
-    source: FileSource | RolloutSource | Ahead
-    objective: Objective
-    updates: int
-    epochs: int
-    temperature: float
-    coef: float = 1.0
-
-    @property
-    def passes(self) -> int:
-        """Optimiser steps per draw."""
-        return self.updates * self.epochs
+from postlude.sources.file import Drawn
+from postlude.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -44,7 +26,8 @@ class Plan:
 
     steps: int
     seed: int
-    rate: Callable[[int], float]
+    rate: Callable[[int], tuple[float, float]]
+    """Step -> learning rates of the policy and of the critic."""
     evaluate: Callable[[], Awaitable[Report]] | None = None
     """Measures the policy on held-out prompts."""
     evaluate_every: int = 0
@@ -70,40 +53,72 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
         clock.lap("draw")
         if any(isinstance(stream.source, Ahead) for stream in streams):  # sampling goes on here, in the event loop
-            batches, stats = await asyncio.to_thread(_update, run, engine, streams, drawn, plan)
+            used = await asyncio.to_thread(_update, run, engine, streams, drawn, plan)
         else:
-            batches, stats = _update(run, engine, streams, drawn, plan)
+            used = _update(run, engine, streams, drawn, plan)
         clock.lap("train")
-        _report(run, drawn, batches, stats, clock)
+        _report(run, drawn, used, clock)
         for stream in streams:
             await stream.source.settle()
         engine.sync()
         if await _after(run, engine, streams, plan):
             break
-    run.checkpoint(engine.save, _state(streams), plan.keep_checkpoints)
+    _checkpoint(run, engine, streams, plan)
     run.emit("end", reason="interrupted" if run.stop else "done")
 
 
-def _update(
-    run: Run, engine: Engine, streams: list[Stream], drawn: list[Drawn], plan: Plan
-) -> tuple[list[Batch], Stats]:
-    """Train on what was drawn: the packed batches, and the figures of all updates."""
-    stats = Stats()
-    used = [(s, _prepare(engine, s, d)) for s, d in zip(streams, drawn, strict=True) if _trainable(d)]
-    progress = Progress(total=sum(b.tokens.shape[0] * s.epochs for s, b in used))
+def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[Drawn], plan: Plan) -> list[Trained]:
+    """Train on what was drawn, as many optimiser steps as the first stream sets."""
+    if not _trainable(drawn[0]):
+        return []
+    used = [Trained(s, s.prepare(engine, d.groups)) for s, d in zip(streams, drawn, strict=True) if d.groups]
+    progress = Progress(total=sum(t.batch.tokens.shape[0] * t.stream.epochs for t in used))
     run.training = True
-    for update, fresh in _updates(used, plan.seed + run.step):
-        for stream, part in update:
-            live = _live(engine, part, stream.objective, fresh)
-            weighed = stream.objective.weigh(part, live)
-            stats += Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
+    for parts, fresh in _updates(used, plan.seed + run.step):
+        for trained, part in parts:
+            stream = trained.stream
+            weighed = stream.weigh(engine, part, fresh)
+            trained.begin({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
             whole = not stream.objective.splits_groups
             for micro in split(weighed, engine.token_budget, whole, engine.shares_prompts):
-                stats += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
+                trained.last += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
                 progress.tell(run, micro)
-        stats += engine.trainer.step(plan.rate(run.step))
+        used[0].last += engine.trainer.step(*plan.rate(run.step))
+        for trained, _ in parts:
+            trained.end()
+        if used[0].moved_too_far:
+            drawn[0].notes.append(
+                f"the policy moved {used[0].last.summary()['kl_old/k3']:.2g} nats per token, beyond stop_kl "
+                f"{used[0].stream.stop_kl:g}: the rest of this draw's updates was left out"
+            )
+            break
     run.training = False
-    return [b for _, b in used], stats
+    return used
+
+
+@dataclass
+class Trained:
+    """A stream's draw in training, with its figures."""
+
+    stream: Stream
+    batch: Batch
+    total: Stats = field(default_factory=Stats)
+    last: Stats = field(default_factory=Stats)
+    """Of the update under way."""
+
+    def begin(self, report: dict[str, float]) -> None:
+        """A new optimiser step."""
+        self.last = Stats(report)
+
+    def end(self) -> None:
+        """The optimiser step is done."""
+        self.last.updates = 1
+        self.total += self.last
+
+    @property
+    def moved_too_far(self) -> bool:
+        """Whether the last update found the policy beyond the KL at which a draw is given up."""
+        return self.stream.stop_kl is not None and self.last.summary().get("kl_old/k3", 0.0) > self.stream.stop_kl
 
 
 def _trainable(drawn: Drawn) -> bool:
@@ -128,41 +143,17 @@ class Progress:
         run.tell({"kind": "progress", "step": run.step, "text": f"{self.done}/{self.total} tokens"})
 
 
-def _prepare(engine: Engine, stream: Stream, drawn: Drawn) -> Batch:
-    """Pack a draw and look up what the objective needs of it: often nothing."""
-    batch = pack(drawn.groups, temperature=stream.temperature)
-    needs, objective = stream.objective.needs, stream.objective
-    uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
-    corrected = objective.kind == "token" and objective.correction is not None
-    if "old" in needs or ((uses_ratio or corrected) and stream.passes > 1):
-        batch = replace(batch, old_logprobs=engine.trainer.forward(batch, "policy").logprobs)
-    if "reference" in needs:
-        batch = replace(batch, ref_logprobs=engine.trainer.forward(batch, "reference").logprobs)
-    return objective.advantages(batch)
-
-
-def _updates(used: list[tuple[Stream, Batch]], seed: int) -> Iterator[tuple[list[tuple[Stream, Batch]], bool]]:
+def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Trained, Batch]], bool]]:
     """(parts that share an optimiser step, whether the weights are still those of the draw)."""
-    if not used:
-        return
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # dropout, where a method keeps it
-    lead = used[0][0]
+    lead = used[0].stream
     fresh = True
     for _ in range(lead.epochs):
-        cut = [minibatches(b, lead.updates, s.objective.keeps_groups, generator) for s, b in used]
-        for parts in zip(*cut, strict=True):
-            yield [(s, part) for (s, _), part in zip(used, parts, strict=True)], fresh
+        cut = [minibatches(t.batch, lead.updates, t.stream.objective.keeps_groups, generator) for t in used]
+        for parts in zip(*cut, strict=False):
+            yield list(zip(used, parts, strict=True)), fresh
             fresh = False
-
-
-def _live(engine: Engine, part: Batch, objective: Objective, fresh: bool) -> Outputs | None:
-    """The current policy's outputs for the few objectives that weigh with them; before the first update, the old."""
-    if not objective.live:
-        return None
-    if fresh and part.old_logprobs is not None:
-        return Outputs(logprobs=part.old_logprobs)
-    return engine.trainer.forward(part, "policy")
 
 
 class Clock:
@@ -178,20 +169,40 @@ class Clock:
         self._last = now
 
 
-def _report(run: Run, drawn: list[Drawn], batches: list[Batch], stats: Stats, clock: Clock) -> None:
+def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock) -> None:
+    """Write the step's event: the first stream's figures under their own names, others' under the stream's."""
     figures: dict[str, float] = {}
     for d in drawn:
-        for note in d.notes:
-            run.emit("note", text=note)
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
-        figures |= d.report
-    for batch in batches:
-        figures |= batch.report
-    figures |= stats.summary()
+        figures |= d.report if d is drawn[0] else {f"{d.name}/{k}": v for k, v in d.report.items()}
+    for trained in used:
+        mine = {**trained.batch.report, **trained.total.summary()}
+        if trained is used[0]:
+            figures = {"tokens": float(trained.batch.tokens.shape[0]), **figures, **mine}
+            if trained.stream.control is not None:
+                figures["kl_coef"] = trained.stream.kl_coef or 0.0
+            drawn[0].notes += _warnings(trained.stream, figures)
+            trained.stream.observe(figures, trained.last.summary())
+        else:
+            figures |= {f"{trained.stream.name}/{k}": v for k, v in mine.items()}
+    for note in (note for d in drawn for note in d.notes):
+        run.emit("note", text=note)
     run.step += 1
     run.emit("step", **{k: float(v) for k, v in figures.items()})
     run.timing(**clock.laps, total=run.elapsed)
+
+
+def _warnings(stream: Stream, figures: Mapping[str, float]) -> list[str]:
+    """What a user should hear of once."""
+    if figures.get("displaced_frac", 0.0) <= 0.5 or "displacement" in stream.told:
+        return []
+    stream.told.append("displacement")
+    return [
+        f"likelihood displacement: in {figures['displaced_frac']:.0%} of the pairs the chosen answer has become less "
+        "likely than it was at the start, although the margin grew. Some of it is usual; where answers get worse, add "
+        "a likelihood term (objective.nll=0.2), take method ipo, or lower the rate."
+    ]
 
 
 async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> bool:
@@ -200,7 +211,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     last = run.step >= plan.steps or run.stop
     reached = await _measure(run, plan) if due or last else False
     if plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
-        run.checkpoint(engine.save, _state(streams), plan.keep_checkpoints)
+        _checkpoint(run, engine, streams, plan)
     return reached
 
 
@@ -217,5 +228,12 @@ async def _measure(run: Run, plan: Plan) -> bool:
     return False
 
 
-def _state(streams: list[Stream]) -> dict[str, object]:
-    return {"streams": {s.name: s.source.state() for s in streams}}
+def _checkpoint(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
+    """Weights, optimiser, and what the streams have to remember."""
+
+    def save(folder: Path) -> None:
+        engine.save(folder)
+        for stream in streams:
+            stream.save(folder)
+
+    run.checkpoint(save, {"streams": {s.name: s.state() for s in streams}}, plan.keep_checkpoints)

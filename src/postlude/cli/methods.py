@@ -81,8 +81,8 @@ def _list(console: Console) -> None:
     table.add_column(no_wrap=True)
     table.add_column()
     for entry in ALGORITHMS.values():
-        name = Text(entry.name, style="bold" if entry.trains else "dim")
-        about = Text(entry.summary, style="" if entry.trains else "dim")
+        name = Text(entry.name, style="bold")
+        about = Text(entry.summary)
         about.append(f"\nneeds {needs_of(entry.name)}; {entry.cite}", style="dim")
         table.add_row(name, about)
     console.print(table)

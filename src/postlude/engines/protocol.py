@@ -72,15 +72,16 @@ class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm."""
 
     def forward(self, batch: Batch, want: Want) -> Outputs:
-        """Without gradient: `policy` or `reference` log-probs [T]."""
+        """Without gradient, [T] each: log-probs of the `policy` or the `reference`, `values`, or `scores`."""
         ...
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
         """Add the gradient of coef * loss to what is accumulated."""
         ...
 
-    def step(self, lr: float) -> Stats:
-        """One optimiser step with what is accumulated, then forget it. A non-finite gradient is skipped and counted."""
+    def step(self, lr: float, critic_lr: float | None = None) -> Stats:
+        """One optimiser step with what is accumulated, then forget it; a part whose rate is 0 stays as it is. A non-finite
+        gradient is skipped and counted."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from postlude.errors import ConfigError, EngineError
+from postlude.models import heads
 from postlude.models import lora as lora_arithmetic
 
 
@@ -44,6 +45,29 @@ class ModelSpec:
     """Use the packed path where the self-check passes; false forces plain padded rows."""
     chat_template: str | None = None
     """A Jinja file used instead of the tokenizer's own template."""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """The value function of a method that has one."""
+
+    on: Literal["own", "trunk"] = "own"
+    """`own` is a second model; `trunk` one linear map on the policy's hidden states, which its gradient then changes."""
+    path: str | None = None
+    """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
+    starts, with a head of zeros."""
+    lr: float | None = None
+    """Its learning rate. Default: ten times the policy's."""
+    warmup: int = 0
+    """Steps in which the critic alone learns."""
+
+    def __post_init__(self) -> None:
+        if self.lr is not None and self.lr <= 0:
+            raise ValueError(f"lr must be positive, got {self.lr:g}")
+        if self.warmup < 0:
+            raise ValueError(f"warmup must not be negative, got {self.warmup}")
+        if self.on == "trunk" and self.path:
+            raise ValueError("a critic on the policy's trunk starts with the policy; path is for a critic of its own")
 
 
 @dataclass(frozen=True)
@@ -97,8 +121,7 @@ def problems_of_path(path: str) -> list[str]:
 def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     """Config and tokenizer of a model; every problem found in them at once, without loading weights."""
     problems = problems_of_path(spec.path)
-    adapter = (Path(spec.path).expanduser() / "adapter_config.json").exists()
-    if adapter and spec.lora:
+    if _is_adapter(spec.path) and spec.lora:
         problems.append(
             f"model: {spec.path!r} is a LoRA adapter; a new one on top is not supported. Leave out model.lora: "
             "the adapter is then merged and all weights are trained; or merge it with peft and save a whole model."
@@ -169,14 +192,14 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
-def load(spec: ModelSpec, adapter_from: str | None = None) -> Any:
+def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False, zero: bool = False) -> Any:
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
     `adapter_from`: a checkpoint folder whose adapter is continued instead. A model folder that holds an adapter
-    gets it merged in float32 first, so that a reference taken from the start includes it.
+    gets it merged in float32 first, so that a reference taken from the start includes it. `scalar`: with one output
+    number instead of a vocabulary, whose map is new (of zeros with `zero`) where the folder has none.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     device = spec.device
     if device == "auto":
@@ -186,22 +209,41 @@ def load(spec: ModelSpec, adapter_from: str | None = None) -> Any:
     dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
     try:
         with quiet():
-            net: Any = AutoModelForCausalLM.from_pretrained(
-                _base_path(spec.path), dtype=torch.float32, trust_remote_code=False
-            )
-            if (Path(spec.path).expanduser() / "adapter_config.json").exists():
-                net = _merged(net, spec.path)
+            net = _scorer(spec.path, zero) if scalar else _causal(spec.path)
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
-    for p in net.parameters():  # not the buffers: rotary frequencies must stay in float32
-        p.data = p.data.to(dtype)
+    for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
+        if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
+            p.data = p.data.to(dtype)
     if spec.lora:
-        net = _with_adapter(net, spec.lora, adapter_from)
+        net = _with_adapter(net, spec.lora, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
     if spec.gradient_checkpointing:
         net.gradient_checkpointing_enable({"use_reentrant": False})
         if spec.lora:
             net.enable_input_require_grads()
     return net.to(device).train()
+
+
+def _causal(path: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    net = AutoModelForCausalLM.from_pretrained(_base_path(path), dtype=torch.float32, trust_remote_code=False)
+    return _merged(net, path) if _is_adapter(path) else net
+
+
+def _scorer(path: str, zero: bool) -> Any:
+    """A scalar head on a folder's model; on top of an adapter that it may hold, of a policy or a scorer."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
+    net = heads.load_scorer(_base_path(path), pad, zero)
+    return _merged(net, path) if _is_adapter(path) else net
+
+
+def _is_adapter(path: str) -> bool:
+    return (Path(path).expanduser() / "adapter_config.json").exists()
 
 
 def _merged(net: Any, path: str) -> Any:
@@ -210,15 +252,13 @@ def _merged(net: Any, path: str) -> Any:
     return PeftModel.from_pretrained(net, path).merge_and_unload().requires_grad_(True)
 
 
-def _with_adapter(net: Any, spec: Lora, adapter_from: str | None) -> Any:
+def _with_adapter(net: Any, spec: Lora, adapter_from: str | None, task: str) -> Any:
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if adapter_from:
         return PeftModel.from_pretrained(net, adapter_from, is_trainable=True)
     targets = spec.targets if isinstance(spec.targets, str) else list(spec.targets)
-    config = LoraConfig(
-        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"
-    )
+    config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type=task)
     adapted = get_peft_model(net, config)
     place = Path(net.name_or_path)
     if place.exists():  # a relative path would only work from this folder

@@ -233,6 +233,15 @@ class ContrastObjective:
             needs.add("mismatched")
         return frozenset(needs)
 
+    @property
+    def learns_from(self) -> tuple[Literal["pair", "rated", "binary", "steps"], ...]:
+        """Kinds of rows whose rewards mean what the link takes them for."""
+        if isinstance(self.link, Steps):
+            return ("steps",)
+        if isinstance(self.link, KTO | Binary):
+            return ("binary", "pair")
+        return ("pair",) if isinstance(self.link, SoftLogistic) else ("pair", "rated")
+
     def advantages(self, batch: Batch) -> Batch:
         """Nothing to prepare: the rewards themselves say who is preferred."""
         return batch
@@ -316,6 +325,8 @@ class ContrastObjective:
         if outputs.logprobs is not None:
             logp = micro.sum_by_sequence(_policy(outputs).detach())
             per_pair |= {"logps/chosen": logp[first], "logps/rejected": logp[second]}
+        if self.score.startswith("implicit"):
+            per_pair["displaced_frac"] = ((chosen < 0) & (chosen > rejected)).to(scores.dtype)
         sums = {f"pair/{name}": x.sum() for name, x in per_pair.items()}
         return sums | {"dropped_pairs": dropped.sum().to(scores.dtype)}
 

@@ -6,7 +6,8 @@ With D = log pi_theta - log pi_ref on tokens sampled from pi_theta, all in nats 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,6 +139,36 @@ def proportional_controller(beta: float, kl: float, target: float, samples: int,
 def ziegler_controller(beta: float, kl: float, target: float, gain: float = 0.1) -> float:
     """beta (1 + gain e), e as above; kl = mean per-sequence sum against the reference (1909.08593 section 2.2)."""
     return beta * (1 + gain * _error(kl, target))
+
+
+@dataclass(frozen=True)
+class KLControl:
+    """Adapts the coefficient of the KL term, or of the KL penalty in the reward, after every draw (section 3.8).
+
+    `doubling` looks at the KL between the new and the old policy in the last update of the draw (nats per token, k3), so
+    it needs several; the others at that to the reference: `sequence` sums it over an answer, `token` averages it.
+    """
+
+    kind: Literal["proportional", "ziegler", "doubling"] = "proportional"
+    target: float = 6.0
+    unit: Literal["sequence", "token"] = "sequence"
+    horizon: int = 10_000
+    """Of `proportional`, in answers."""
+    gain: float = 0.1
+    """Of `ziegler`."""
+
+    def __post_init__(self) -> None:
+        if self.target <= 0 or self.horizon < 1 or self.gain <= 0:
+            raise ValueError("target, horizon and gain must be positive")
+
+    def __call__(self, beta: float, figures: Mapping[str, float], last: Mapping[str, float]) -> float:
+        """The next coefficient, from the figures of a step and those of its last update."""
+        if self.kind == "doubling":
+            return doubling_controller(beta, last.get("kl_old/k3", math.nan), self.target)
+        kl = figures.get("kl_ref/sequence" if self.unit == "sequence" else "kl_ref/k1", math.nan)
+        if self.kind == "ziegler":
+            return ziegler_controller(beta, kl, self.target, self.gain)
+        return proportional_controller(beta, kl, self.target, int(figures.get("samples", 0)), self.horizon)
 
 
 def _error(kl: float, target: float) -> float:

@@ -14,7 +14,7 @@ from postlude.objectives.advantages import Advantage, DecoupledReward, group_mom
 from postlude.objectives.divergence import KL, KLHinge, k3
 from postlude.objectives.surrogates import RATIOS, LogProb, Ratio, Surrogate, Terms
 from postlude.objectives.terms import CLAMP, Loss, Outputs, log_ratio, weighted_sum
-from postlude.objectives.value import ValueLoss
+from postlude.objectives.value import ValueLoss, explained_variance
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask, mismatch
 
 
@@ -86,6 +86,17 @@ class TokenObjective:
             needs.add("values")
         return frozenset(needs)
 
+    @property
+    def kl_coef(self) -> float:
+        """Coefficient of the KL term in the loss, else of the KL penalty in the reward; 0 without either."""
+        return self.kl.coef if self.kl else float(getattr(self.advantage, "kl_coef", 0.0))
+
+    def with_kl_coef(self, coef: float) -> TokenObjective:
+        """The same objective with another coefficient at the place where it has one."""
+        if self.kl:
+            return replace(self, kl=replace(self.kl, coef=coef))
+        return replace(self, advantage=replace(self.advantage, kl_coef=coef))  # type: ignore[call-arg]
+
     def advantages(self, batch: Batch) -> Batch:
         """Fix everything that stays the same for all updates on a drawn batch."""
         batch = self._masked(batch)
@@ -97,6 +108,8 @@ class TokenObjective:
         advantages = self.advantage(batch)  # type: ignore[call-arg]
         returns = self.advantage.returns(batch) if self.value else None  # type: ignore[union-attr]
         report = {**_group_report(batch), **_advantage_report(batch, advantages)}
+        if returns is not None and batch.old_values is not None:
+            report |= _value_report(batch, returns)
         return replace(batch, advantages=advantages, returns=returns, report=report)
 
     def _masked(self, batch: Batch) -> Batch:
@@ -243,6 +256,9 @@ class TokenObjective:
                 "kl_old/k1": -difference.clamp(-CLAMP, CLAMP),
                 "kl_old/k3": k3(-difference, torch.zeros_like(difference)),
             }
+        if self.value and self.value.clip is not None and micro.old_values is not None and outputs.values is not None:
+            moved = (outputs.values.detach() - micro.old_values).abs() > self.value.clip
+            per_token["value/clip_frac"] = moved.to(logp.dtype)
         if micro.ref_logprobs is not None:
             reference = torch.where(keep, micro.ref_logprobs, 0)
             per_token |= {"kl_ref/k1": logp - reference, "kl_ref/k3": k3(logp, reference)}
@@ -307,6 +323,18 @@ def _advantage_report(batch: Batch, advantages: Tensor) -> dict[str, float]:
         return {}
     std = float(kept.std()) if kept.numel() > 1 else 0.0
     return {"advantage/mean": float(kept.mean()), "advantage/std": std}
+
+
+def _value_report(batch: Batch, returns: Tensor) -> dict[str, float]:
+    assert batch.old_values is not None
+    values, goal = batch.old_values[batch.mask], returns[batch.mask]
+    if not values.numel():
+        return {}
+    return {
+        "value/mean": float(values.mean()),
+        "value/explained_variance": float(explained_variance(values, goal)),
+        "return/mean": float(goal.mean()),
+    }
 
 
 def _drpo_report(factor: DecoupledReward, batch: Batch, live: Tensor) -> dict[str, float]:

@@ -38,7 +38,7 @@ def _surrogate(text: str) -> int | None:
     return None
 
 
-def _problem(value: Any, name: str, roles_end: str | None = None) -> str | None:
+def field_problem(value: Any, name: str, roles_end: str | None = None) -> str | None:
     """What is wrong with a text or message field; None where nothing is."""
     if value is None:
         return f'"{name}" is null'
@@ -81,7 +81,7 @@ def _message_problem(message: Any) -> str | None:
     return None
 
 
-def _unique(row: Row, seen: Counter[str]) -> str:
+def unique_id(row: Row, seen: Counter[str]) -> str:
     """An id for a row that no other has; a repeated row gets a suffix."""
     name = row_id(row.values)
     seen[name] += 1
@@ -111,7 +111,7 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
         columns = {k: v for k, v in row.values.items() if k != column}
         if columns.get("answer") is None and answer is not None:
             columns["answer"] = answer
-        result.append(Prompt(_unique(row, seen), messages, answer, columns, place=row.where))
+        result.append(Prompt(unique_id(row, seen), messages, answer, columns, place=row.where))
     table.rows = good
     return result
 
@@ -123,7 +123,7 @@ def _prompt_problem(row: Row, column: str) -> str | None:
     if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
         if messages[-1].get("role") == "assistant":
             return f'"{column}" ends with an assistant message; the policy must answer a user\'s'
-    return _problem(messages, column)
+    return field_problem(messages, column)
 
 
 # ------------------------------------------------------------------------------------------------ written answers
@@ -155,7 +155,7 @@ def groups(
             table.reject(row.where, problem)
             continue
         good.append(row)
-        result.append(replace(group, prompt=replace(group.prompt, id=_unique(row, seen))))
+        result.append(replace(group, prompt=replace(group.prompt, id=unique_id(row, seen))))
         fewer += _trains_fewer_turns(row.values, kind, group.completions[0])
     table.rows = good
     if fewer:
@@ -205,13 +205,13 @@ def _unusable(group: Group, max_tokens: int | None, vocabulary: int | None) -> s
 
 def _answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
     if kind == "text":
-        return _problem(row["text"], "text")
+        return field_problem(row["text"], "text")
     if kind == "messages":
-        problem = _problem(row["messages"], "messages", roles_end="assistant")
+        problem = field_problem(row["messages"], "messages", roles_end="assistant")
         if problem is None and isinstance(row["messages"], str):
             return '"messages" must be a list of messages'
         return problem or _left_out(row["messages"])
-    problem = _problem(row["prompt"], "prompt") or _problem(row["completion"], "completion")
+    problem = field_problem(row["prompt"], "prompt") or field_problem(row["completion"], "completion")
     if problem is None and isinstance(row["completion"], str) != isinstance(row["prompt"], str):
         problem = '"prompt" and "completion" must both be text or both be messages'
     return problem
@@ -249,6 +249,8 @@ class Drawn:
     report: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
     extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
+    name: str = ""
+    """Of the stream, where there are several."""
 
 
 @dataclass
@@ -258,12 +260,13 @@ class FileSource:
     items: list[Group]
     size: int
     cursor: Cursor | Mixture
+    name: str = ""
 
     async def draw(self, step: int, steps: int) -> Drawn:
         """The next `size` groups."""
         before = self.cursor.counts()
         groups = [self.items[i] for i in self.cursor.take(self.size)]
-        return Drawn(groups, report={"epoch": self.cursor.epochs, **self.cursor.figures(before)})
+        return Drawn(groups, report={"epoch": self.cursor.epochs, **self.cursor.figures(before)}, name=self.name)
 
     async def settle(self) -> None:
         """Nothing is under way between draws."""

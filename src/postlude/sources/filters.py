@@ -63,7 +63,31 @@ class Accepted:
         return replace(group, completions=tuple(kept[: self.per_prompt])) if kept else None
 
 
-Filter = Mixed | Accepted
+@dataclass(frozen=True)
+class Extremes:
+    """Pairs out of groups: the completion with the highest reward and the one with the lowest, the first of equals.
+
+    A group whose rewards differ by `margin` or less gives none.
+    """
+
+    margin: float = 0.0
+    kind: Literal["extremes"] = "extremes"
+
+    def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise ValueError(f"margin must not be negative, got {self.margin:g}")
+
+    def __call__(self, group: Group) -> Group | None:
+        usable = [c for c in group.scored if c.tokens]
+        if not usable:
+            return None
+        best, worst = (pick(usable, key=lambda c: c.reward or 0.0) for pick in (max, min))
+        if (best.reward or 0.0) - (worst.reward or 0.0) <= self.margin:
+            return None
+        return replace(group, completions=(best, worst))
+
+
+Filter = Mixed | Accepted | Extremes
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ from postlude.errors import DataError
 from postlude.sources.table import Kind, Row, Table
 
 Values = Mapping[str, Any]
-Want = Literal["prompts", "answers"]
+Want = Literal["prompts", "answers", "compared"]
 
 COMPLETIONS = ("completion", "response", "output")
 """Columns taken as the written answer to a prompt."""
-CANONICAL = ("prompt", "completion", "messages", "text", "answer", "tools", "system")
+CANONICAL = (
+    "prompt", "completion", "messages", "text", "answer", "tools", "system",
+    "chosen", "rejected", "completions", "ranks", "scores", "label", "labels", "margin", "probability",
+)  # fmt: skip
 PINS: Mapping[str, Kind] = {"prompt": "prompt", "completion": "prompt", "messages": "messages", "text": "text"}
 """Canonical columns that decide, once they are named in data.columns, which kind of row this is."""
 SPEAKERS = {
@@ -136,6 +139,49 @@ FORMS = (
 )
 
 
+def _helpsteer(row: Values, chat: bool) -> dict[str, Any]:
+    """NVIDIA's strength of preference: negative where the first answer is better."""
+    name = next(n for n in ("preference_strength", "overall_preference") if n in row)
+    strength = row[name]
+    if isinstance(strength, bool) or not isinstance(strength, int | float):
+        raise DataError(f'"{name}" must be a number, found {strength!r}')
+    if strength == 0:
+        raise DataError(f'"{name}" is 0: neither answer is preferred')
+    first, second = row["response_1"], row["response_2"]
+    pair = (first, second) if strength < 0 else (second, first)
+    return {"prompt": row.get("prompt", row.get("context")), "chosen": pair[0], "rejected": pair[1]}
+
+
+def _nemo(row: Values, chat: bool) -> dict[str, Any]:
+    """NeMo's list of {rank, completion}; a completion there is a list of messages."""
+    items = row["completions"]
+    if not all("rank" in item and "completion" in item for item in items):
+        raise DataError('"completions" must hold objects with "rank" and "completion"')
+    return {
+        "prompt": row["context"],
+        "completions": [item["completion"] for item in items],
+        "ranks": [item["rank"] for item in items],
+    }
+
+
+def _holds_objects(row: Values) -> bool:
+    items = row["completions"]
+    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
+
+
+COMPARED = (
+    Form("pairs", "pair", ("chosen", "rejected"), ("prompt", "margin", "probability")),
+    Form("HelpSteer", "pair", ("response_1", "response_2", "preference_strength"), ("prompt",), _helpsteer),
+    Form("HelpSteer", "pair", ("response_1", "response_2", "overall_preference"), ("context",), _helpsteer),
+    Form("ranked", "rated", ("prompt", "completions", "ranks"), when=lambda row: "scores" not in row),
+    Form("rated", "rated", ("prompt", "completions", "scores")),
+    Form("NeMo", "rated", ("context", "completions"), convert=_nemo, when=_holds_objects),
+    Form("labelled", "binary", ("prompt", "completion", "label")),
+    Form("labelled steps", "steps", ("prompt", "completions", "labels")),
+)
+"""The forms of compared and judged answers."""
+
+
 # --------------------------------------------------------------------------------------------------- recognising
 
 
@@ -156,6 +202,8 @@ class Found:
 
 def candidates(row: Values, want: Want, kind: Kind | None = None) -> list[Form]:
     """The forms a row fits, without those that another one covers."""
+    if want == "compared":
+        return [f for f in COMPARED if f.fits(row)]
     fitting = [f for f in FORMS if (kind is None or f.kind == kind) and f.fits(row)]
     own = {f.kind for f in fitting if f.canonical}
     fitting = [f for f in fitting if f.canonical or f.kind not in own]
@@ -180,8 +228,9 @@ def recognise(table: Table, want: Want, reading: Reading | None = None) -> Kind:
     reading = reading or Reading()
     _rename(table, reading)
     found = [_found(row, want, reading, table) for row in table.rows]
-    only = _only(table, _without_unknown(table, found))
-    table.kind, table.form = only.form.kind, _sentence(table, only, reading)
+    only = _only(table, _without_unknown(table, found), want)
+    table.kind = only.form.kind
+    table.form = _compared(table, only.form) if want == "compared" else _sentence(table, only, reading)
     table.rows = [row for row in (_canonical(table, row, only, reading) for row in table.rows) if row]
     return table.kind
 
@@ -259,7 +308,7 @@ def _without_unknown(table: Table, found: list[Found | None]) -> list[Found | No
     return [f for f in found if f]
 
 
-def _only(table: Table, found: list[Found | None]) -> Found:
+def _only(table: Table, found: list[Found | None], want: Want) -> Found:
     """What all rows are; rows of several kinds are counted, and the first odd one is named."""
     if not found:
         raise DataError(table.problems or [f"{table.path}: 0 rows."])
@@ -270,6 +319,13 @@ def _only(table: Table, found: list[Found | None]) -> Found:
         labels = (f.label if f else "none of the formats" for f in found)
         odd = next(row for row, label in zip(table.rows, labels, strict=True) if label != most)
         raise DataError(f"{table.path}: mixed formats: {said} (first odd one: {odd.where}).")
+    if found[0] is None and want == "compared":
+        raise DataError(
+            f"{table.path}: rows of compared answers have "
+            + ", or ".join(" + ".join(f'"{n}"' for n in f.needs) for f in COMPARED if f.name in _PLAIN_NAMES)
+            + f"; found columns {', '.join(sorted(table.columns))}."
+            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS)
+        )
     if found[0] is None:
         raise DataError(
             f'{table.path}: rows need "prompt" (and "completion" for SFT), "messages" or "text", under these or other '
@@ -279,13 +335,23 @@ def _only(table: Table, found: list[Found | None]) -> Found:
     return found[0]
 
 
-def _typo(columns: set[str]) -> str:
+_PLAIN_NAMES = ("pairs", "ranked", "rated", "labelled", "labelled steps")
+_COMPARED_COLUMNS = ("chosen", "rejected", "completions", "ranks", "scores", "label", "labels")
+
+
+def _typo(columns: set[str], known: tuple[str, ...] = ("prompt", "completion", "messages", "text")) -> str:
     """A hint where a column looks like one that is needed."""
-    for column in sorted(columns):
-        close = get_close_matches(column, ["prompt", "completion", "messages", "text"], 1)
+    for column in sorted(columns - {*known}):
+        close = get_close_matches(column, known, 1)
         if close:
             return f' Is {column!r} meant to be "{close[0]}"?'
     return ""
+
+
+def _compared(table: Table, form: Form) -> str:
+    """What rows of compared answers are, for people."""
+    read = [*form.needs, *(name for name in form.also if name in table.columns)]
+    return f"{form.name} ({', '.join(read)})"
 
 
 def _sentence(table: Table, found: Found, reading: Reading) -> str:
@@ -319,11 +385,15 @@ def _canonical(table: Table, row: Row, found: Found, reading: Reading) -> Row | 
         values |= found.form.convert(row.values, reading.chat)
         if found.completion:
             values["completion"] = row.values[found.completion]
-        if reading.chat and found.form.kind == "prompt":
+        if reading.chat and found.form.kind not in ("messages", "text"):
             _to_chat(values)
-        for name in ("prompt", "completion", "messages"):
+        for name in ("prompt", "completion", "messages", "chosen", "rejected"):
             if isinstance(values.get(name), list):
                 values[name] = [message(item) for item in values[name]]
+        if found.form.kind == "rated" and isinstance(values["completions"], list):
+            values["completions"] = [
+                [message(item) for item in one] if isinstance(one, list) else one for one in values["completions"]
+            ]
         if _is_chat(values):
             values |= _tools(values)
     except DataError as error:
@@ -334,12 +404,21 @@ def _canonical(table: Table, row: Row, found: Found, reading: Reading) -> Row | 
 
 def _to_chat(values: dict[str, Any]) -> None:
     """Text becomes messages; what is empty or no text stays, to be found by the checks."""
-    prompt, completion, system = values.get("prompt"), values.get("completion"), values.get("system")
+    prompt, system = values.get("prompt"), values.get("system")
     if isinstance(prompt, str) and prompt.strip():
         before = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
         values["prompt"] = [*before, {"role": "user", "content": prompt}]
-    if isinstance(completion, str) and completion.strip():
-        values["completion"] = [{"role": "assistant", "content": completion}]
+    for name in ("completion", "chosen", "rejected"):
+        values |= {name: _said(values[name])} if name in values else {}
+    if "completions" in values and "labels" not in values and isinstance(values["completions"], list):
+        values["completions"] = [_said(one) for one in values["completions"]]
+
+
+def _said(answer: Any) -> Any:
+    """Text as the assistant's message; what is empty or no text stays."""
+    if isinstance(answer, str) and answer.strip():
+        return [{"role": "assistant", "content": answer}]
+    return answer
 
 
 def _is_chat(values: Values) -> bool:

@@ -12,7 +12,7 @@ from postlude.engines.protocol import Request, Sampler, Sampling
 from postlude.rewards.compose import RewardFigures, Rewards, Scored, Scoring, pad_and_extend
 from postlude.rewards.length import HistoryLength, Shaping
 from postlude.sources.file import Drawn
-from postlude.sources.filters import Accepted, Filter, Mixed, refill
+from postlude.sources.filters import Accepted, Extremes, Filter, Mixed, refill
 from postlude.sources.order import Cursor, Mixture
 
 
@@ -136,6 +136,11 @@ class RolloutSource:
             return Drawn(result.batch, result.drawn, report, notes)
         groups = list(await fresh())
         report = _figures(groups)
+        if isinstance(self.keep, Extremes):
+            kept = [g for g in map(self.keep, groups) if g is not None]
+            report["kept_frac"] = len(kept) / max(len(groups), 1)
+            notes = [] if kept else ["all answers of each prompt were equally good: no pair to train on in this step"]
+            return Drawn(kept, groups, report, notes)
         if isinstance(self.keep, Accepted):
             kept = [g for g in map(self.keep, groups) if g is not None]
             good = sum(len(g.completions) for g in kept)

@@ -50,13 +50,16 @@ class DataSpec:
     chat: bool = False
     """Text prompts and answers become a user's and an assistant's message, for models with a chat template."""
     eval: str | None = None
-    """Held-out prompts of the same kind; none are shared with `path`."""
+    """Held-out rows of the same kind: sampled from where there is a reward, else measured by the method's own loss (and
+    accuracy, of compared answers). No prompt is shared with `path`."""
     split: str = "train"
     """Of a data set."""
     eval_split: str | None = None
     """Of a data set given as `eval`. Default: `split`."""
     eval_columns: dict[str, str] | None = None
     """Of `eval`. Default: `columns`."""
+    step_separator: str = "\n"
+    """What stands between the steps of an answer, for methods that learn from labelled steps."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """`skip` goes on without bad rows; they are counted and listed in rejected.txt."""
 

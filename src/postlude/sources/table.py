@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from postlude.errors import DataError
 
-Kind = Literal["prompt", "messages", "text"]
+Kind = Literal["prompt", "messages", "text", "pair", "rated", "binary", "steps"]
+"""What a row is: a prompt (with or without a completion), a conversation, plain text, or compared answers."""
 MAX_SHOWN = 20
 MAX_RECORD = 16 << 20
 """Characters of one record; a longer one is an error, not a memory problem."""

@@ -26,12 +26,37 @@ ROWS = {
         ("entropy", "entropy", "nats per token; near 0 means no exploration left"),
         ("KL to old", "kl_old/k3", "nats per token moved since sampling"),
         ("KL to start", "kl_ref/k3", "nats per token from the reference"),
+        ("KL coefficient", "kl_coef", "as the controller sets it"),
+        ("critic", "value/explained_variance", "share of the returns' variance that the values explain; 1 is all"),
+        ("margin", "rewards/margin", "implicit reward of the better answer minus the worse one's"),
+        ("text loss", "pretrain/loss/policy", "nats per token of the text mixed in"),
+        ("held-out text", "pretrain/held_out/loss/policy", "nats per token; what it rises by is the alignment tax"),
         ("useless groups", "frac_zero_std_groups", "all answers equally good: no signal"),
         ("gradient", "grad_norm", "norm before clipping"),
     ),
     "file": (
         ("loss", "loss/policy", "nats per token"),
         ("entropy", "entropy", "nats per token"),
+        ("held-out greedy", "greedy/accuracy", "most likely answer"),
+        ("held-out loss", "held_out/loss/policy", "nats per token"),
+        ("held-out sampled", "sampled/accuracy", "at temperature 1"),
+        ("held-out length", "sampled/length", "tokens"),
+        ("gradient", "grad_norm", "norm before clipping"),
+    ),
+    "preference": (
+        ("loss", "loss/pairs", "mean over pairs"),
+        ("loss", "loss/points", "mean over answers"),
+        ("loss", "loss/lists", "mean over lists"),
+        ("loss", "loss/steps", "mean over labelled steps"),
+        ("accuracy", "rewards/accuracy", "pairs in which the preferred answer scores higher"),
+        ("margin", "rewards/margin", "score of the preferred answer minus the other's"),
+        ("chosen", "rewards/chosen", "score of the preferred answer; below 0 it became less likely"),
+        ("rejected", "rewards/rejected", "score of the other"),
+        ("held-out loss", "held_out/loss/pairs", "same, on held-out rows"),
+        ("held-out loss", "held_out/loss/points", "same, on held-out rows"),
+        ("held-out loss", "held_out/loss/lists", "same, on held-out rows"),
+        ("held-out loss", "held_out/loss/steps", "same, on held-out rows"),
+        ("held-out accuracy", "held_out/rewards/accuracy", "same, on held-out rows"),
         ("held-out greedy", "greedy/accuracy", "most likely answer"),
         ("held-out sampled", "sampled/accuracy", "at temperature 1"),
         ("held-out length", "sampled/length", "tokens"),
@@ -150,7 +175,7 @@ class LiveView:
         )
 
     def _line(self, event: Mapping[str, Any]) -> str:
-        rows = ROWS["file" if self.facts.get("source") == "file" else "rollout"]
+        rows = ROWS[self.facts.get("source", "rollout")]
         parts = [f"{label} {shown(event[name])}" for label, name, _ in rows if name in event]
         return f"{event['kind']} {event['step']}/{self.facts.get('steps', '?')}  " + "  ".join(parts)
 
@@ -171,7 +196,7 @@ class LiveView:
         )
         parts += [bar, Text("")]
         table = Table.grid(padding=(0, 2))
-        for label, name, meaning in ROWS["file" if self.facts["source"] == "file" else "rollout"]:
+        for label, name, meaning in ROWS[self.facts["source"]]:
             values = self.history.get(name)
             always_zero = name.startswith("kl_") and not any(values or ())  # one update per draw: nothing moved
             if values and not always_zero:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.models.chat import Renderer
-from postlude.models.load import Facts, ModelSpec, inspect, load, quiet
+from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, quiet
 
 SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
@@ -72,26 +73,36 @@ class LocalEngine:
         cache_gib: float | None = None,
         checkpoint: str | None = None,
         own_sampler: bool = False,
+        scores: bool = False,
+        critic: Critic | None = None,
     ) -> LocalEngine:
         """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
 
-        `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does.
-        The reference is always taken from the model the recipe names, never from a checkpoint.
+        `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does; `scores`
+        makes it a reward model; `critic` adds a value function. The reference is always taken from the model the
+        recipe names, never from a checkpoint.
         """
-        net = load(spec, adapter_from=checkpoint if spec.lora else None)
+        net = load(spec, adapter_from=checkpoint if spec.lora else None, scalar=scores)
         count = sum(p.numel() for p in net.parameters())
         if threads or count < SMALL:
             torch.set_num_threads(threads or 1)
         if not dropout:
             without_dropout(net)
-        model = LocalModel(net)
+        model = LocalModel(net, "scores" if scores else "logprobs")
         model.choose_path(spec.packed)
-        trainer = LocalTrainer(model, optimizer, token_budget, keep_reference)
+        beside = _second_model(spec, critic) if critic and critic.on == "own" else None
+        if critic and critic.on == "trunk":
+            model.value_head = _value_head(model)
+        trainer = LocalTrainer(model, optimizer, token_budget, keep_reference, beside)
         if checkpoint:
             trainer.load_weights(checkpoint)
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
         sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids, _cache_bytes(cache_gib, model.device))
         return cls(model, sampler, trainer, token_budget)
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.sampler.tokenizer
 
     @property
     def version(self) -> int:
@@ -146,7 +157,7 @@ class LocalEngine:
 
     def memory(self) -> dict[str, float]:
         """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
-        weights = sum(p.numel() * p.element_size() for p in self.model.net.parameters())
+        weights = _bytes(self.model.net)
         trained = self.trainer.parameters()[0]
         master = 4 * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
         parts = {
@@ -154,6 +165,29 @@ class LocalEngine:
             "optimizer": 8 * trained + master,
             "gradients": 4 * trained,
             "reference": weights if self.trainer.keeps_reference else 0,
+            "critic": _bytes(self.trainer.critic.net) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }
         return {name: round(size / 1e6, 1) for name, size in parts.items() if size}
+
+
+def _bytes(net: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in net.parameters())
+
+
+def _second_model(spec: ModelSpec, critic: Critic) -> LocalModel:
+    """A critic of its own, beside the policy."""
+    mine = replace(spec, path=critic.path or spec.path, lora=None)
+    model = LocalModel(load(mine, scalar=True, zero=True), "values")
+    without_dropout(model.net)
+    model.choose_path(spec.packed)
+    return model
+
+
+def _value_head(model: LocalModel) -> nn.Linear:
+    """A map of zeros from the policy's hidden states to a value."""
+    width = model.config.hidden_size
+    head = nn.Linear(width, 1, device=model.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from postlude.engines.local.direct import Direct, unserved
 from postlude.engines.local.head import head_outputs
 from postlude.engines.local.spans import Spans, ranges
 from postlude.errors import EngineError
+from postlude.models.heads import HEAD
 from postlude.objectives import Outputs
 
 LOGIT_TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-9, torch.bfloat16: 0.1, torch.float16: 0.02}
@@ -33,6 +34,11 @@ class LocalModel:
 
     net: nn.Module
     """What is trained: the Hugging Face model, or the PEFT model around it."""
+    reads: Literal["logprobs", "scores", "values"] = "logprobs"
+    """What comes out: log-probs of trained tokens, or numbers of a scalar head, at the ends of answers and steps
+    (a reward model) or before every trained token (a critic)."""
+    value_head: nn.Linear | None = None
+    """A critic on the policy's own hidden states."""
     packed: bool = True
     reason: str = ""
     """Why the packed path is not used; empty where it is."""
@@ -102,7 +108,9 @@ class LocalModel:
 
     def copy(self, net: nn.Module) -> LocalModel:
         """Another set of weights of the same architecture, run the same way."""
-        other = LocalModel(net, self.packed, self.reason, indirect=self.indirect, layout=self.layout)
+        other = LocalModel(
+            net, self.reads, packed=self.packed, reason=self.reason, indirect=self.indirect, layout=self.layout
+        )
         other.direct = None if self.direct is None else Direct(other.hf)
         return other
 
@@ -116,25 +124,48 @@ class LocalModel:
             yield lambda entropy_gradient=False: self._padded_outputs(batch, entropy_gradient)
 
     def _packed_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
-        rows = batch.mask.nonzero().squeeze(1)
-        hidden = self.hidden(batch.tokens, batch.position, batch.predictor[rows])
-        return self._finish(batch, rows, hidden, self.head, entropy_gradient)
+        rows, read = self._places(batch)
+        hidden = self.hidden(batch.tokens, batch.position, read)
+        if self.reads != "logprobs":
+            return self._numbers(batch, rows, hidden)
+        return self._finish(batch, rows, hidden, hidden, self.head, entropy_gradient)
 
     def _padded_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
         """Each sequence as a row of its own, prompt repeated, padded on the right."""
         table = sequence_table(batch)
+        rows, _ = self._places(batch)
         row, column = _place(table, batch)
-        ids = batch.tokens[table.clamp(min=0)]
-        logits = self.hf(input_ids=ids, attention_mask=(table >= 0).long(), use_cache=False).logits
+        own = row[rows], column[rows] - (0 if self.reads == "scores" else 1)  # a last prompt row is everybody's
+        given: dict[str, Any] = {
+            "input_ids": batch.tokens[table.clamp(min=0)],
+            "attention_mask": (table >= 0).long(),
+            "use_cache": False,
+        }
+        if self.reads != "logprobs":
+            return self._numbers(batch, rows, self.hf.base_model(**given).last_hidden_state[own])
+        out = self.hf(**given, output_hidden_states=self.value_head is not None)
+        hidden = out.hidden_states[-1][own] if self.value_head is not None else None
+        return self._finish(batch, rows, out.logits[own], hidden, lambda x: x, entropy_gradient)
+
+    def _places(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """[N] tokens that something is said about, and the rows whose hidden states say it."""
+        if self.reads == "scores":
+            return batch.judged, batch.judged
         rows = batch.mask.nonzero().squeeze(1)
-        chosen = logits[row[rows], column[rows] - 1]
-        return self._finish(batch, rows, chosen, lambda x: x, entropy_gradient)
+        return rows, batch.predictor[rows]
+
+    def _numbers(self, batch: Batch, rows: Tensor, hidden: Tensor) -> Outputs:
+        """Numbers of the scalar head, computed in its own precision (float32), at `rows` of [T]."""
+        numbers = _apply(self.hf.get_submodule(HEAD), hidden)
+        spread = numbers.new_zeros(batch.tokens.shape[0]).index_copy(0, rows, numbers)
+        return Outputs(scores=spread) if self.reads == "scores" else Outputs(values=spread)
 
     def _finish(
         self,
         batch: Batch,
         rows: Tensor,
         source: Tensor,
+        hidden: Tensor | None,
         head: Callable[[Tensor], Tensor],
         entropy_gradient: bool,
     ) -> Outputs:
@@ -142,7 +173,10 @@ class LocalModel:
             head, source, batch.tokens[rows], batch.temperature, entropy_gradient, self.vocabulary
         )
         empty = logp.new_zeros(batch.tokens.shape[0])
-        return Outputs(empty.index_copy(0, rows, logp), empty.index_copy(0, rows, entropy))
+        values = None
+        if self.value_head is not None and hidden is not None:
+            values = empty.index_copy(0, rows, _apply(self.value_head, hidden).to(empty.dtype))
+        return Outputs(empty.index_copy(0, rows, logp), empty.index_copy(0, rows, entropy), values)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -201,10 +235,9 @@ class LocalModel:
             batch = probe_batch(self.config.vocab_size).to(self.device)
             self.layout = layout
             with self.evaluating(), self.running(batch) as outputs:
-                logprobs = outputs(False).logprobs
-                assert logprobs is not None
-                (gradient,) = torch.autograd.grad(logprobs.sum(), [next(p for p in trained)])
-            return logprobs.detach(), gradient.float()
+                main = self._main(outputs(False))
+                (gradient,) = torch.autograd.grad(main.sum(), [next(p for p in trained)])
+            return main.detach(), gradient.float()
 
         trained = [p for p in self.net.parameters() if p.requires_grad]
         plain = outcome(Packed)
@@ -223,25 +256,35 @@ class LocalModel:
         batch = probe_batch(self.config.vocab_size).to(self.device)
         with _small_window(self.hf, self.config), self.evaluating():
             self.hf.set_attn_implementation(self._own_attention())
-            padded = self._padded_outputs(batch, False).logprobs
+            padded = self._main(self._padded_outputs(batch, False))
             self.hf.set_attn_implementation(NAME)
             calls = _Counting(Packed(batch))
             self.direct = direct
             try:
                 with attending(calls):
-                    packed = self._packed_outputs(batch, False).logprobs
+                    packed = self._main(self._packed_outputs(batch, False))
             except EngineError as error:
                 return str(error)
             finally:
                 self.direct = None
-        assert padded is not None and packed is not None
         if calls.layers != set(range(self.config.num_hidden_layers)):
             return f"{type(self.hf).__name__} does not use the registered attention in every layer"
         difference = (packed - padded)[batch.mask].abs()
         half = self.dtype in (torch.bfloat16, torch.float16)
         worst = float(difference.mean() if half else difference.max())
         limit = LOGIT_TOLERANCE.get(self.dtype, 1e-4)
-        return "" if worst <= limit else f"packed and padded log-probs differ by {worst:.1e} (limit {limit:.0e})"
+        return "" if worst <= limit else f"packed and padded {self.reads} differ by {worst:.1e} (limit {limit:.0e})"
+
+    def _main(self, outputs: Outputs) -> Tensor:
+        """[T] what this model is there to say."""
+        found = {"logprobs": outputs.logprobs, "scores": outputs.scores, "values": outputs.values}[self.reads]
+        assert found is not None
+        return found
+
+
+def _apply(head: nn.Module, hidden: Tensor) -> Tensor:
+    """[N] numbers of a linear map [D -> 1], in the map's precision."""
+    return head(hidden.to(next(head.parameters()).dtype)).squeeze(-1)
 
 
 class _Counting:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from postlude.batch import Batch, split
 from postlude.engines.local.model import LocalModel
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
+from postlude.models.heads import VALUE_HEAD
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 
 
@@ -44,31 +45,74 @@ MAX_SKIPPED = 3
 """Consecutive optimiser steps with a non-finite gradient before a run stops."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Parameters that share a learning rate and a gradient norm: the policy, the critic."""
+
+    names: list[str]
+    params: list[Tensor]
+    """As the model holds them."""
+    owned: list[Tensor]
+    """As the optimiser holds them: the same, or an fp32 master copy of half-precision ones."""
+
+    @classmethod
+    def of(cls, named: Iterable[tuple[str, Tensor]]) -> Part:
+        trained = [(n, p) for n, p in named if p.requires_grad]
+        params = [p for _, p in trained]
+        low = (torch.bfloat16, torch.float16)
+        owned = [p.detach().float().clone().requires_grad_() if p.dtype in low else p for p in params]
+        return cls([n for n, _ in trained], params, owned)
+
+    def groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for the optimiser: matrices decay, vectors do not."""
+        decayed = [p for p in self.owned if p.ndim > 1]
+        other = [p for p in self.owned if p.ndim <= 1]
+        return [{"params": decayed, "weight_decay": weight_decay}, {"params": other, "weight_decay": 0.0}]
+
+    def norm(self) -> float:
+        return _grad_norm(self.owned)
+
+    def forget(self) -> None:
+        """Drop the accumulated gradient."""
+        for p in (*self.owned, *self.params):
+            p.grad = None
+
+
 class LocalTrainer:
-    """Trains one `LocalModel`. In bf16 or fp16 the optimiser works on an fp32 master copy of the weights."""
+    """Trains one `LocalModel`, and a critic where there is one: a head on the model (`value_head`) or a second model.
+
+    In bf16 or fp16 the optimiser works on an fp32 master copy of the weights.
+    """
 
     def __init__(
-        self, model: LocalModel, optimizer: Optimizer, token_budget: int, keep_reference: bool = False
+        self,
+        model: LocalModel,
+        optimizer: Optimizer,
+        token_budget: int,
+        keep_reference: bool = False,
+        critic: LocalModel | None = None,
     ) -> None:
-        self.model, self.settings, self.token_budget = model, optimizer, token_budget
-        self._named = [(n, p) for n, p in model.net.named_parameters() if p.requires_grad]
-        self._params = [p for _, p in self._named]
-        low = any(p.dtype in (torch.bfloat16, torch.float16) for p in self._params)
-        self._master = [p.detach().float().clone() for p in self._params] if low else None
-        owned = self._params if self._master is None else [m.requires_grad_() for m in self._master]
-        decayed = [p for p in owned if p.ndim > 1]
-        other = [p for p in owned if p.ndim <= 1]
+        self.model, self.critic, self.settings, self.token_budget = model, critic, optimizer, token_budget
+        self.parts = {"policy": Part.of(model.net.named_parameters())}
+        own = critic.net if critic else model.value_head
+        if own is not None:
+            self.parts["critic"] = Part.of((f"critic.{n}", p) for n, p in own.named_parameters())
+        self._groups = {name: part.groups(optimizer.weight_decay) for name, part in self.parts.items()}
         self._optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": other, "weight_decay": 0.0}],
+            [group for groups in self._groups.values() for group in groups],
             lr=0.0,
             betas=(optimizer.beta1, optimizer.beta2),
             eps=optimizer.eps,
-            weight_decay=optimizer.weight_decay,
             fused=True if model.device.type in ("cuda", "cpu") else None,
         )
-        self._owned = owned
         self._reference = self._frozen_copy() if keep_reference and not self._has_adapter else None
         self._skipped = 0
+
+    @property
+    def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(name, parameter, what the optimiser owns) of every part."""
+        for part in self.parts.values():
+            yield from zip(part.names, part.params, part.owned, strict=True)
 
     # ------------------------------------------------------------------------------------------- reference
 
@@ -96,91 +140,111 @@ class LocalTrainer:
 
     @torch.no_grad()
     def forward(self, batch: Batch, want: Want) -> Outputs:
-        """[T] log-probs and entropy under the policy or the reference, without gradient."""
-        model, context = self._reference_model() if want == "reference" else (self.model, nullcontext())
-        if want not in ("policy", "reference"):
-            raise EngineError(f"the local trainer cannot compute {want}")
-        width = torch.promote_types(model.dtype, torch.float32)
-        logprobs = torch.zeros(batch.tokens.shape[0], dtype=width, device=model.device)
-        entropy = torch.zeros_like(logprobs)
+        """[T] each, without gradient: log-probs and entropy of the policy or the reference, values, or scores."""
+        model, context = self._model_of(want)
+        found: dict[str, Tensor] = {}
         numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
         with context, model.evaluating():
             for part in split(numbered, self.token_budget, keeps_groups=False, shares_prompts=model.packed):
                 micro = part.to(model.device)
                 with model.running(micro) as outputs:
                     result = outputs(False)
-                logprobs[micro.rows[micro.mask]] = result.logprobs[micro.mask]  # type: ignore[index]
-                entropy[micro.rows[micro.mask]] = result.entropy[micro.mask]  # type: ignore[index]
-        return Outputs(logprobs.to(batch.tokens.device), entropy.to(batch.tokens.device))
+                assert micro.rows is not None
+                for name in ("logprobs", "entropy", "values", "scores"):
+                    values: Tensor | None = getattr(result, name)
+                    if values is not None:
+                        whole = found.setdefault(name, values.new_zeros(batch.tokens.shape[0]))
+                        whole[micro.rows[micro.mask]] = values[micro.mask]
+        return Outputs(**{name: x.to(batch.tokens.device) for name, x in found.items()})
+
+    def _model_of(self, want: Want) -> tuple[LocalModel, AbstractContextManager[Any]]:
+        if want == "reference":
+            return self._reference_model()
+        if want == "values" and self.critic is not None:
+            return self.critic, nullcontext()
+        missing = (want == "values" and self.model.value_head is None) or (want == "scores") != (
+            self.model.reads == "scores"
+        )
+        if missing or want == "entropy":
+            raise EngineError(f"this trainer has no {want} to give")
+        return self.model, nullcontext()
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
         """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes."""
         micro = batch.to(self.model.device)
-        wants_entropy = isinstance(objective, TokenObjective) and objective.entropy > 0
-        with self.model.running(micro) as outputs:
-            loss = objective.loss(micro, outputs(wants_entropy))
+        with ExitStack() as contexts:
+            outputs = self._outputs(micro, objective, contexts)
+            loss = objective.loss(micro, outputs)
             if not torch.isfinite(loss.total):
                 raise TrainingError(_not_finite(micro, float(loss.total)))
             (coef * loss.total).backward()
         self._collect()
         return Stats.of(loss)
 
+    def _outputs(self, micro: Batch, objective: Objective, contexts: ExitStack) -> Outputs:
+        """What the objective reads, with a gradient; the contexts have to stay open through the backward pass."""
+        wants_entropy = isinstance(objective, TokenObjective) and objective.entropy > 0
+        outputs = contexts.enter_context(self.model.running(micro))(wants_entropy)
+        if self.critic is None or not isinstance(objective, TokenObjective) or objective.value is None:
+            return outputs
+        return replace(outputs, values=contexts.enter_context(self.critic.running(micro))(False).values)
+
     @torch.no_grad()
     def _collect(self) -> None:
         """Add half-precision gradients up in float32, where there is a master copy."""
-        if self._master is None:
-            return
-        for master, p in zip(self._owned, self._params, strict=True):
-            if p.grad is not None:
+        for _, p, master in self._named:
+            if master is not p and p.grad is not None:
                 master.grad = p.grad.float() if master.grad is None else master.grad.add_(p.grad)
                 p.grad = None
 
     # ----------------------------------------------------------------------------------------------- step
 
     @torch.no_grad()
-    def step(self, lr: float) -> Stats:
-        """Clip, update, forget the gradient. A non-finite gradient is skipped; three in a row stop the run."""
-        norm = _grad_norm(self._owned)
-        finite = math.isfinite(norm)
+    def step(self, lr: float, critic_lr: float | None = None) -> Stats:
+        """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves its
+        part as it is. A non-finite gradient is skipped; three in a row stop the run."""
+        rates = {"policy": lr, "critic": lr if critic_lr is None else critic_lr}
+        norms = {name: part.norm() for name, part in self.parts.items()}
+        finite = all(math.isfinite(norm) for norm in norms.values())
         if finite:
             self._skipped = 0
-            limit = self.settings.max_grad_norm
-            if limit and norm > limit:
-                for p in self._owned:
-                    if p.grad is not None:
-                        p.grad.mul_(limit / (norm + 1e-6))
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
+            for name, part in self.parts.items():
+                self._clip(part, norms[name])
+                if not rates[name]:
+                    part.forget()
+                for group in self._groups[name]:
+                    group["lr"] = rates[name]
             self._optimizer.step()
         else:
-            self._skip(norm)
-        self._optimizer.zero_grad(set_to_none=True)
+            self._skip(norms)
+        for part in self.parts.values():
+            part.forget()
         self._copy_master()
-        for p in self._params:
-            p.grad = None
-        sums = {
-            "update/grad_norm": norm if finite else 0.0,
-            "update/lr": lr,
-            "skipped_updates": float(not finite),
-        }
+        sums = {"update/lr": lr, "skipped_updates": float(not finite)}
+        for name, norm in norms.items():
+            sums["update/grad_norm" if name == "policy" else f"update/{name}/grad_norm"] = norm if finite else 0.0
         return Stats(sums, updates=1)
 
-    def _skip(self, norm: float) -> None:
+    def _clip(self, part: Part, norm: float) -> None:
+        limit = self.settings.max_grad_norm
+        if limit and norm > limit:
+            for p in part.owned:
+                if p.grad is not None:
+                    p.grad.mul_(limit / (norm + 1e-6))
+
+    def _skip(self, norms: Mapping[str, float]) -> None:
         self._skipped += 1
-        bad = [
-            n
-            for (n, _), p in zip(self._named, self._owned, strict=True)
-            if p.grad is not None and not torch.isfinite(p.grad).all()
-        ]
+        bad = [n for n, _, p in self._named if p.grad is not None and not torch.isfinite(p.grad).all()]
         if self._skipped >= MAX_SKIPPED:
+            said = ", ".join(f"{name} {norm:g}" for name, norm in norms.items())
             raise TrainingError(
-                f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norm {norm}; first in "
+                f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norms: {said}; first in "
                 f"{bad[0] if bad else 'the norm itself'}). Lower the learning rate, or train in float32."
             )
 
     def _copy_master(self) -> None:
-        if self._master is not None:
-            for master, p in zip(self._owned, self._params, strict=True):
+        for _, p, master in self._named:
+            if master is not p:
                 p.copy_(master)
 
     # ------------------------------------------------------------------------------------------ save, load
@@ -189,33 +253,38 @@ class LocalTrainer:
         """Weights as Hugging Face wrote them (adapter only under LoRA) and `trainer/` with the optimiser."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.net.save_pretrained(folder)  # type: ignore[operator]
+        if self.critic is not None:
+            self.critic.net.save_pretrained(folder / "critic")  # type: ignore[operator]
+        if self.model.value_head is not None:
+            save_file(dict(self.model.value_head.state_dict()), folder / VALUE_HEAD)
         state = folder / "trainer"
         state.mkdir(exist_ok=True)
         tensors: dict[str, Tensor] = {}
         steps: dict[str, float] = {}
-        for (name, _), p in zip(self._named, self._owned, strict=True):
-            for key, value in self._optimizer.state.get(p, {}).items():
+        for name, p, owned in self._named:
+            for key, value in self._optimizer.state.get(owned, {}).items():
                 if key == "step":
                     steps[name] = float(value)
                 else:
                     tensors[f"{name}::{key}"] = value.contiguous()
-            if self._master is not None:
-                tensors[f"{name}::master"] = p.detach().contiguous()
+            if owned is not p:
+                tensors[f"{name}::master"] = owned.detach().contiguous()
         save_file(tensors, state / "optimizer.safetensors")
         (state / "optimizer.json").write_text(json.dumps({"steps": steps, "skipped": self._skipped}))
 
     @torch.no_grad()
     def load_weights(self, folder: str) -> None:
-        """Put a checkpoint's weights into the model: all of them, or the adapter's."""
+        """Put a checkpoint's weights into the model (all of them, or the adapter's) and into the critic."""
+        if self.critic is not None:
+            _load_into(self.critic.net, str(Path(folder) / "critic"))
+        if self.model.value_head is not None:
+            self.model.value_head.load_state_dict(load_file(Path(folder) / VALUE_HEAD))
         if self._has_adapter:
             from peft import load_peft_weights, set_peft_model_state_dict
 
             set_peft_model_state_dict(self.model.net, load_peft_weights(folder, device=str(self.model.device)))
             return
-        from transformers import AutoModelForCausalLM
-
-        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=self.model.dtype)
-        self.model.net.load_state_dict(loaded.state_dict())
+        _load_into(self.model.net, folder)
 
     def load(self, folder: Path) -> None:
         """Optimiser state and fp32 master; the weights themselves come with `load_weights`."""
@@ -225,7 +294,7 @@ class LocalTrainer:
         tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
         notes = json.loads((state / "optimizer.json").read_text())
         self._skipped = notes["skipped"]
-        for (name, _), p in zip(self._named, self._owned, strict=True):
+        for name, _, p in self._named:
             if f"{name}::master" in tensors:
                 p.data.copy_(tensors[f"{name}::master"])
             found = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
@@ -235,8 +304,17 @@ class LocalTrainer:
         self._copy_master()
 
     def parameters(self) -> tuple[int, int]:
-        """(trainable, all) parameters."""
-        return sum(p.numel() for p in self._params), sum(p.numel() for p in self.model.net.parameters())
+        """(trainable, all) parameters of the model and its critic."""
+        trained = sum(p.numel() for part in self.parts.values() for p in part.params)
+        own = [self.model.net, self.critic.net if self.critic else self.model.value_head]
+        return trained, sum(p.numel() for net in own if net is not None for p in net.parameters())
+
+
+@torch.no_grad()
+def _load_into(net: Any, folder: str) -> None:
+    """The weights of a folder that the same class of model wrote."""
+    loaded = type(net).from_pretrained(folder, dtype=torch.float32)
+    net.load_state_dict(loaded.state_dict())
 
 
 def _grad_norm(params: Sequence[Tensor]) -> float:

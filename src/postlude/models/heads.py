@@ -1,0 +1,79 @@
+"""Scalar heads on Hugging Face models: reward models and critics, in the form of AutoModelForSequenceClassification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from postlude.errors import EngineError
+
+HEAD = "score"
+"""The name transformers gives the linear map from a hidden state to one number."""
+VALUE_HEAD = "value_head.safetensors"
+"""In a checkpoint: the critic's map on the policy's own hidden states."""
+
+
+def is_scorer(config: Any) -> bool:
+    """Whether a config is that of a model with one output number."""
+    names = config.architectures or []
+    return any(name.endswith("ForSequenceClassification") for name in names) and config.num_labels == 1
+
+
+def scorer_class(config: Any) -> Any:
+    """transformers' class for sequence classification, or one like it where the architecture has none of its own."""
+    from transformers import PreTrainedModel
+    from transformers.modeling_layers import GenericForSequenceClassification
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    )
+
+    if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise EngineError(f"{config.model_type} models cannot carry a scalar head here")
+    causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    family = next(
+        c for c in causal.__mro__ if issubclass(c, PreTrainedModel) and c.__name__.endswith("PreTrainedModel")
+    )
+    name = causal.__name__.removesuffix("ForCausalLM") + "ForSequenceClassification"
+    return type(name, (GenericForSequenceClassification, family), {"__module__": __name__})
+
+
+def load_scorer(path: str, pad: int | None, zero: bool = False) -> Any:
+    """A model with one output number, in float32; the head of a folder that has none is new.
+
+    New heads are drawn from N(0, 1/(d+1)) (InstructGPT, 2203.02155 appendix C), or are zero. `pad` is what
+    transformers skips when it looks for the last token; it must not end answers.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    known = is_scorer(config)
+    config.num_labels = 1
+    config.get_text_config().pad_token_id = pad
+    net = scorer_class(config).from_pretrained(path, config=config, dtype=torch.float32)
+    if not hasattr(net, HEAD):
+        raise EngineError(f"{type(net).__name__} keeps its head elsewhere than in {HEAD!r}")
+    if not known:
+        weight = getattr(net, HEAD).weight
+        with torch.no_grad():
+            weight.zero_() if zero else weight.normal_(0, (1 / (weight.shape[1] + 1)) ** 0.5)
+    return net
+
+
+def require_head(path: str, what: str) -> Any:
+    """The config of a folder with a trained scalar head; an EngineError with what to do for any other."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{what}: cannot read {path!r}: {str(error).strip().splitlines()[0]}") from error
+    if not is_scorer(config):
+        found = ", ".join(config.architectures or ["no architecture"])
+        raise EngineError(
+            f"{what}: {path!r} has no scalar head (it holds {found}). Train one with `postlude train reward_model`, or "
+            "give a folder of AutoModelForSequenceClassification with one label."
+        )
+    return config

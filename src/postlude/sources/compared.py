@@ -1,0 +1,285 @@
+"""Rows of compared or judged answers as groups: pairs, ranked and rated lists, thumbs up or down, labelled steps.
+
+What a row says becomes the rewards of its completions: chosen 1 and rejected 0, minus the rank, the rating, the label;
+labels of steps become step rewards. Which answer is preferred follows from the rewards alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from postlude.data import Completion, Group, Message, Prompt
+from postlude.errors import DataError
+from postlude.models.chat import Renderer
+from postlude.models.steps import ends, pieces
+from postlude.sources.file import field_problem, unique_id
+from postlude.sources.formats import Reading, candidates, recognise
+from postlude.sources.table import Kind, Row, Table
+
+Values = Mapping[str, Any]
+Text = str | list[Message]
+
+NAMES: Mapping[Kind, str] = {
+    "pair": "pairs (chosen, rejected)",
+    "rated": "lists (completions with ranks or scores)",
+    "binary": "labelled answers (completion, label)",
+    "steps": "labelled steps (completions, labels)",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a row has to fit into."""
+
+    context: int | None
+    """Tokens of prompt and answer together."""
+    vocabulary: int | None = None
+    separator: str = "\n"
+    """What stands between the steps of an answer."""
+
+
+def compared(
+    table: Table,
+    renderer: Renderer,
+    limits: Limits,
+    kinds: Sequence[Kind],
+    reading: Reading | None = None,
+    seen: Counter[str] | None = None,
+) -> list[Group]:
+    """Every usable row as a group with rewards; problems go to the table. `kinds`: what the method can learn from."""
+    kind = require(table, kinds, reading)
+    seen = Counter() if seen is None else seen
+    good: list[Row] = []
+    result: list[Group] = []
+    for row in table.rows:
+        try:
+            group = _READ[kind](row.values, renderer, limits)
+            _check_tokens(group, limits)
+        except DataError as error:
+            table.reject(row.where, str(error))
+            continue
+        good.append(row)
+        named = replace(group.prompt, id=unique_id(row, seen), place=row.where)
+        result.append(replace(group, prompt=named))
+    table.rows = good
+    _note_conflicts(table, result)
+    return result
+
+
+def holds_compared(table: Table) -> bool:
+    """Whether every row is one of compared or judged answers."""
+    return bool(table.rows) and all(candidates(row.values, "compared") for row in table.rows)
+
+
+def require(table: Table, kinds: Sequence[Kind], reading: Reading | None = None) -> Kind:
+    """The kind of rows, which must be one that the method learns from."""
+    kind = recognise(table, "compared", reading)
+    if kind not in kinds:
+        raise DataError(
+            f"{table.path}: rows are {NAMES[kind]}, and this method learns from "
+            f"{' or '.join(NAMES[k] for k in kinds)}. `postlude data convert` turns ratings into ranks and ranks into "
+            "pairs; `postlude methods` says what each method needs."
+        )
+    return kind
+
+
+# ------------------------------------------------------------------------------------------------- kinds of rows
+
+
+def _pair(row: Values, renderer: Renderer, limits: Limits) -> Group:
+    _check_texts(row, "chosen", "rejected")
+    prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
+    if prompt is None:
+        prompt, chosen, rejected = shared_start(chosen, rejected)
+    _check_texts({"prompt": prompt}, "prompt")
+    if chosen == rejected:
+        raise DataError('"chosen" and "rejected" are the same: such a pair teaches nothing')
+    q = row.get("probability")
+    if q is not None and not (_number(q) and 0 <= q <= 1):
+        raise DataError(f'"probability" (that "chosen" is better) must lie in [0, 1], found {q!r}')
+    margin = row.get("margin")
+    if margin is not None and not _number(margin):
+        raise DataError(f'"margin" must be a number, found {margin!r}')
+    rewards = (1.0, 0.0) if q is None else (float(q), 1.0 - float(q))
+    group = _group(row, prompt, (chosen, rejected), rewards, renderer)
+    if group.completions[0].tokens == group.completions[1].tokens:
+        raise DataError('"chosen" and "rejected" are the same once they are tokens: such a pair teaches nothing')
+    return group
+
+
+def _rated(row: Values, renderer: Renderer, limits: Limits) -> Group:
+    _check_texts(row, "prompt")
+    answers, name = row["completions"], "scores" if "scores" in row else "ranks"
+    numbers = row[name]
+    if not isinstance(answers, list) or len(answers) < 2:
+        raise DataError('"completions" must be a list of at least 2 answers')
+    _check_texts({f"completions {i}": a for i, a in enumerate(answers, 1)})
+    if not isinstance(numbers, list) or len(numbers) != len(answers):
+        found = len(numbers) if isinstance(numbers, list) else repr(numbers)
+        raise DataError(
+            f'"{name}" must be a list with one number for each of {len(answers)} completions, found {found}'
+        )
+    bad = next((x for x in numbers if not _number(x)), None)
+    if bad is not None or None in numbers:
+        raise DataError(f'"{name}" must hold numbers, found {bad!r}')
+    if len({*numbers}) == 1:
+        raise DataError(f'all "{name}" are equal: no answer is preferred')
+    sign = 1.0 if name == "scores" else -1.0
+    group = _group(row, row["prompt"], answers, [sign * x for x in numbers], renderer)
+    given = dict[tuple[int, ...], float]()
+    for c in group.completions:
+        if given.setdefault(c.tokens, c.reward or 0.0) != (c.reward or 0.0):
+            raise DataError(f'the same answer stands twice with different "{name}"')
+    return group
+
+
+def _binary(row: Values, renderer: Renderer, limits: Limits) -> Group:
+    _check_texts(row, "prompt", "completion")
+    label = row["label"]
+    if isinstance(label, str) and label.lower() in ("true", "false"):  # as CSV writes it
+        label = label.lower() == "true"
+    if not isinstance(label, bool):
+        raise DataError(f'"label" must be true or false, found {label!r}')
+    return _group(row, row["prompt"], (row["completion"],), (float(label),), renderer)
+
+
+def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
+    _check_texts(row, "prompt")
+    steps, labels = row["completions"], row["labels"]
+    if not isinstance(steps, list) or not steps:
+        raise DataError('"completions" must be a list with the steps of one answer')
+    for i, step in enumerate(steps, 1):
+        if not isinstance(step, str) or not step.strip():
+            raise DataError(f'"completions" step {i} must be text, found {step!r}')
+        if len(pieces(step, limits.separator)) != 1:
+            raise DataError(f'"completions" step {i} holds the separator {limits.separator!r} (data.step_separator)')
+    if not isinstance(labels, list) or len(labels) != len(steps):
+        found = len(labels) if isinstance(labels, list) else repr(labels)
+        raise DataError(f'"labels" must hold one label for each of {len(steps)} steps, found {found}')
+    for i, label in enumerate(labels, 1):
+        if not (label is None or isinstance(label, bool) or (_number(label) and 0 <= label <= 1)):
+            raise DataError(f'"labels" {i} must be true, false, null or a probability, found {label!r}')
+    if all(label is None for label in labels):
+        raise DataError('"labels" are all null: no step is labelled')
+    text: Text = limits.separator.join(steps)
+    if not isinstance(row["prompt"], str):
+        text = [{"role": "assistant", "content": text}]
+    group = _group(row, row["prompt"], (text,), (1.0,), renderer)
+    return replace(group, completions=(_with_steps(group.completions[0], labels, renderer, limits.separator),))
+
+
+def _with_steps(completion: Completion, labels: list[Any], renderer: Renderer, separator: str) -> Completion:
+    places = ends(renderer.tokenizer, completion.tokens, separator)
+    if len(places) != len(labels) or len({*places}) != len(places):
+        raise DataError(
+            f"the tokenizer merges steps: {len(labels)} steps end at {len({*places})} different tokens; use a separator "
+            "that is a token of its own (data.step_separator)"
+        )
+    found = tuple((end, float(label)) for end, label in zip(places, labels, strict=True) if label is not None)
+    return replace(completion, steps=found)
+
+
+_READ: Mapping[Kind, Callable[[Values, Renderer, Limits], Group]] = {
+    "pair": _pair,
+    "rated": _rated,
+    "binary": _binary,
+    "steps": _steps,
+}
+
+
+# -------------------------------------------------------------------------------------------------------- parts
+
+
+def _group(row: Values, prompt: Text, answers: Sequence[Text], rewards: Sequence[float], renderer: Renderer) -> Group:
+    read = {"prompt", "chosen", "rejected", "completion", "completions"}
+    columns = {k: v for k, v in row.items() if k not in read}
+    asked = renderer.with_tokens(Prompt("", prompt, None, columns))
+    completions = []
+    for answer, reward in zip(answers, rewards, strict=True):
+        if isinstance(answer, str) != isinstance(prompt, str):
+            raise DataError("prompt and answers must all be text or all be messages")
+        completions.append(replace(_trimmed(renderer.completion(asked, answer)), reward=reward))
+    return Group(asked, tuple(completions))
+
+
+def _trimmed(completion: Completion) -> Completion:
+    """Without what a chat template writes behind the last word of the assistant: scores are read at the last token."""
+    last = max((i for i, action in enumerate(completion.actions) if action), default=-1)
+    return replace(completion, tokens=completion.tokens[: last + 1], action=completion.actions[: last + 1])
+
+
+def _check_texts(row: Values, *names: str) -> None:
+    for name in names or row:
+        if name not in row:
+            raise DataError(f'"{name}" is missing')
+        problem = field_problem(row[name], name)
+        if problem:
+            raise DataError(problem)
+
+
+def _check_tokens(group: Group, limits: Limits) -> None:
+    """A row is used whole or not at all."""
+    for completion in group.completions:
+        if not any(completion.actions):
+            raise DataError("an answer holds no token of the assistant")
+        highest = max((*group.prompt.tokens, *completion.tokens))
+        if limits.vocabulary is not None and highest >= limits.vocabulary:
+            raise DataError(f"token id {highest} is beyond the model's vocabulary of {limits.vocabulary}")
+        total = len(group.prompt.tokens) + len(completion.tokens)
+        if limits.context is not None and total > limits.context:
+            raise DataError(f"prompt and answer take {total} tokens, the context holds {limits.context}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def shared_start(chosen: Any, rejected: Any) -> tuple[Text, Text, Text]:
+    """(prompt, chosen, rejected) of a pair whose prompt stands at the beginning of both answers.
+
+    Messages: those both begin with. Text: up to the last "Assistant:" that both hold, else up to the last word they share.
+    """
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        same = next(
+            (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b),
+            min(len(chosen), len(rejected)),
+        )
+        if same == 0 or same == len(chosen) or same == len(rejected):
+            raise DataError('"prompt" is missing, and "chosen" and "rejected" do not begin with the same messages')
+        return chosen[:same], chosen[same:], rejected[same:]
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        raise DataError('"chosen" and "rejected" must both be text or both be messages')
+    same = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
+    same = min(len(chosen), len(rejected)) if same is None else same
+    start = chosen[:same]
+    turn = start.rfind("\n\nAssistant:")
+    cut = turn + len("\n\nAssistant:") if turn >= 0 else start.rfind(" ") + 1
+    if not chosen[:cut].strip() or not chosen[cut:].strip() or not rejected[cut:].strip():
+        raise DataError('"prompt" is missing, and "chosen" and "rejected" do not begin with the same words')
+    return chosen[:cut], chosen[cut:], rejected[cut:]
+
+
+def _note_conflicts(table: Table, groups: Sequence[Group]) -> None:
+    """Say where two rows prefer opposite answers; both stay, since people do disagree."""
+    preferred: dict[tuple[Any, ...], str] = {}
+    found: list[tuple[str, str]] = []
+    for group in groups:
+        if len(group.completions) != 2:
+            continue
+        first, second = sorted(group.completions, key=lambda c: -(c.reward or 0.0))
+        if first.reward == second.reward:
+            continue
+        key = (group.prompt.tokens, first.tokens, second.tokens)
+        preferred.setdefault(key, group.prompt.place)
+        other = preferred.get((group.prompt.tokens, second.tokens, first.tokens))
+        if other:
+            found.append((other, group.prompt.place))
+    if found:
+        table.notes.append(
+            f"{table.path}: {len(found)} pairs stand in the file the other way round as well (first: {found[0][0]} and "
+            f"{found[0][1]}); both are used"
+        )

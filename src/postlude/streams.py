@@ -1,0 +1,185 @@
+"""A source with the objective it is trained under, and what has to be known of a draw before training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from postlude.batch import Batch, pack, select, with_mismatched
+from postlude.data import Group
+from postlude.engines.protocol import Engine
+from postlude.events import Stats
+from postlude.objectives import Objective, Outputs, TokenObjective
+from postlude.objectives.divergence import KLControl
+from postlude.sources.ahead import Ahead
+from postlude.sources.file import FileSource
+from postlude.sources.rollout import RolloutSource
+
+
+@dataclass
+class ReferenceMemory:
+    """Log-probs of written answers under the reference: looked up once, since neither ever changes.
+
+    Saved with a checkpoint, so that a resumed run sees the very same numbers.
+    """
+
+    known: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """Prompt id and place of the answer -> log-prob of each of its tokens."""
+
+    def fill(self, engine: Engine, batch: Batch, groups: Sequence[Group]) -> Tensor:
+        """[T] log-probs of a batch that was packed from `groups`; extra sequences of KTO are looked up every time."""
+        names = [f"{g.prompt.id}/{j}" for g in groups for j in range(len(g.completions))]
+        own = (~batch.mismatched).nonzero().squeeze(1).tolist()
+        result = torch.zeros_like(batch.tokens, dtype=torch.float32)
+        rows = _rows(batch)
+        missing = [s for s, name in zip(own, names, strict=True) if name not in self.known]
+        wanted = sorted([*missing, *batch.mismatched.nonzero().squeeze(1).tolist()])
+        if wanted:
+            part = select(replace(batch, rows=torch.arange(batch.tokens.shape[0])), torch.tensor(wanted))
+            found = engine.trainer.forward(part, "reference").logprobs
+            assert found is not None and part.rows is not None
+            result = result.to(found.dtype)
+            result[part.rows[part.mask]] = found[part.mask]
+        for s, name in zip(own, names, strict=True):
+            if name in self.known:
+                result[rows[s]] = self.known[name].to(result.dtype)
+            else:
+                self.known[name] = result[rows[s]].clone()
+        return result
+
+    def save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file(self.known, path)
+
+    def load(self, path: Path) -> None:
+        from safetensors.torch import load_file
+
+        self.known = load_file(path) if path.exists() else {}
+
+
+def _rows(batch: Batch) -> tuple[Tensor, ...]:
+    """The rows of each sequence."""
+    inside = (batch.sequence >= 0).nonzero().squeeze(1)
+    return inside.split(torch.bincount(batch.sequence[inside], minlength=batch.sequences).tolist())
+
+
+@dataclass
+class Stream:
+    """What one kind of data does in every step."""
+
+    name: str
+    source: FileSource | RolloutSource | Ahead
+    objective: Objective
+    updates: int
+    epochs: int
+    temperature: float
+    coef: float = 1.0
+    control: KLControl | None = None
+    """Adapts the objective's KL coefficient after every draw."""
+    stop_kl: float | None = None
+    """Nats per token that the policy may move within a draw; beyond that the rest of its updates is left out."""
+    memory: ReferenceMemory | None = None
+    """Of written answers, where the objective compares with the reference."""
+    told: list[str] = field(default_factory=list[str])
+    """Warnings that were given: each is given once."""
+
+    @property
+    def passes(self) -> int:
+        """Optimiser steps per draw."""
+        return self.updates * self.epochs
+
+    @property
+    def kl_coef(self) -> float | None:
+        """The coefficient in force; None where the objective has none."""
+        return self.objective.kl_coef if isinstance(self.objective, TokenObjective) else None
+
+    def observe(self, figures: Mapping[str, float], last: Mapping[str, float]) -> None:
+        """After a draw: let the controller see the figures of all its updates, and those of the last one."""
+        if self.control is None or not isinstance(self.objective, TokenObjective):
+            return
+        beta = self.control(self.objective.kl_coef, figures, last)
+        self.objective = self.objective.with_kl_coef(beta)
+
+    def prepare(self, engine: Engine, groups: Sequence[Group]) -> Batch:
+        """Pack a draw and look up what the objective needs of it: often nothing."""
+        needs, objective = self.objective.needs, self.objective
+        batch = pack(groups, temperature=self.temperature)
+        if "mismatched" in needs:
+            batch = with_mismatched(groups, self.temperature)
+        uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
+        corrected = objective.kind == "token" and objective.correction is not None
+        if "old" in needs or ((uses_ratio or corrected) and self.passes > 1):
+            batch = replace(batch, old_logprobs=engine.trainer.forward(batch, "policy").logprobs)
+        if "reference" in needs:
+            batch = replace(batch, ref_logprobs=self._reference(engine, batch, groups))
+        if "values" in needs:
+            batch = replace(batch, old_values=engine.trainer.forward(batch, "values").values)
+        return objective.advantages(batch)
+
+    def _reference(self, engine: Engine, batch: Batch, groups: Sequence[Group]) -> Tensor | None:
+        if self.memory is not None:
+            return self.memory.fill(engine, batch, groups)
+        return engine.trainer.forward(batch, "reference").logprobs
+
+    def live(self, engine: Engine, part: Batch, fresh: bool) -> Outputs | None:
+        """The current policy's outputs for the few objectives that weigh with them; before the first update, the old.
+
+        KTO's reference point needs its extra sequences only.
+        """
+        if not self.objective.live:
+            return None
+        if fresh and part.old_logprobs is not None:
+            return Outputs(logprobs=part.old_logprobs)
+        if "mismatched" not in self.objective.needs:
+            return engine.trainer.forward(part, "policy")
+        logprobs = torch.zeros_like(part.tokens, dtype=part.dtype)
+        extra = part.mismatched.nonzero().squeeze(1)
+        if extra.numel():
+            chosen = select(replace(part, rows=torch.arange(part.tokens.shape[0])), extra)
+            found = engine.trainer.forward(chosen, "policy").logprobs
+            assert found is not None and chosen.rows is not None
+            logprobs[chosen.rows] = found.to(logprobs.dtype)
+        return Outputs(logprobs=logprobs)
+
+    def weigh(self, engine: Engine, part: Batch, fresh: bool) -> Batch:
+        """An update with its weights set; sequences that only served to set them are left out."""
+        weighed = self.objective.weigh(part, self.live(engine, part, fresh))
+        if not bool(weighed.mismatched.any()):
+            return weighed
+        own = (~weighed.mismatched).nonzero().squeeze(1)
+        return replace(select(weighed, own), report=weighed.report)
+
+    @torch.no_grad()
+    def measure(self, engine: Engine, groups: Sequence[Group]) -> dict[str, float]:
+        """The objective's figures on held-out groups: loss, accuracy, margins."""
+        weighed = self.weigh(engine, self.prepare(engine, groups), fresh=False)
+        outputs = engine.trainer.forward(weighed, "scores" if "scores" in self.objective.needs else "policy")
+        stats = Stats.of(self.objective.loss(weighed, outputs))
+        stats.updates = 1
+        return stats.summary()
+
+    def state(self) -> dict[str, Any]:
+        return {"source": self.source.state(), "kl_coef": self.kl_coef, "told": self.told}
+
+    def restore(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Take up where a checkpoint in `folder` was written."""
+        self.source.restore(state["source"])
+        self.told = list(state["told"])
+        if self.control is not None and isinstance(self.objective, TokenObjective):
+            self.objective = self.objective.with_kl_coef(state["kl_coef"])
+        if self.memory is not None:
+            self.memory.load(self._memory_file(folder))
+
+    def save(self, folder: Path) -> None:
+        """What a checkpoint keeps beside `state`."""
+        if self.memory is not None and self.memory.known:
+            self.memory.save(self._memory_file(folder))
+
+    def _memory_file(self, folder: Path) -> Path:
+        return folder / "trainer" / f"reference-{self.name}.safetensors"
