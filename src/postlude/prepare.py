@@ -14,13 +14,15 @@ from typing import Any
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Engine
+from postlude.engines.protocol import Engine, Scorer, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
+from postlude.models.steps import ends
 from postlude.models.load import Facts, inspect, problems_of_path
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
+from postlude.rewards.learned import LearnedReward
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -92,6 +94,13 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         problems += problems_of_path(recipe.model.path)
     if prepared.facts:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
+    if prepared.rewards:
+        equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
+        if "steps" in recipe.objective.needs and not any(r.separator for r in prepared.rewards.members):
+            problems.append(
+                f"{recipe.method} needs rewards of steps: take the built-in process_model, or set `steps` (what stands "
+                'between steps, such as "\\n") for a function of yours that gives a list of numbers for each answer.'
+            )
     seen: Counter[str] = Counter()
     for place in range(len(recipe.data.sets)):
         attempt(lambda place=place: _read_set(prepared, place, seen))
@@ -100,6 +109,21 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
     return problems + _missing_columns(prepared) + _shared(prepared)
+
+
+def equip(rewards: Rewards, tokenizer: Any) -> None:
+    """Tell rewards what they cannot know themselves: how reward models are run, and where steps end in tokens."""
+
+    def open_scorer(spec: ScorerSpec) -> Scorer:
+        from postlude.engines.local.scorer import LocalScorer
+
+        return LocalScorer.open(spec)
+
+    for member in rewards.members:
+        if isinstance(member.function, LearnedReward):
+            member.function.open = open_scorer
+    if tokenizer is not None:
+        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
 
 
 def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:

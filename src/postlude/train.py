@@ -177,9 +177,10 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock) -> 
             run.write_rollouts(d.sampled, d.groups, d.extra)
         figures |= d.report if d is drawn[0] else {f"{d.name}/{k}": v for k, v in d.report.items()}
     for trained in used:
-        mine = {**trained.batch.report, **trained.total.summary()}
+        mine = trained.total.summary()
         if trained is used[0]:
-            figures = {"tokens": float(trained.batch.tokens.shape[0]), **figures, **mine}
+            tokens = {"tokens": float(trained.batch.tokens.shape[0])}
+            figures = {**tokens, **figures, **trained.batch.report, **mine}
             if trained.stream.control is not None:
                 figures["kl_coef"] = trained.stream.kl_coef or 0.0
             drawn[0].notes += _warnings(trained.stream, figures)

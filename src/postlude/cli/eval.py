@@ -59,6 +59,7 @@ def evaluate(
     from postlude.cli.opening import about, is_recipe, open_sampler, policy_of, reading_of
     from postlude.errors import ConfigError
     from postlude.evaluate import measure
+    from postlude.prepare import equip
     from postlude.rewards.compose import Rewards, RewardSpec
     from postlude.sources import file as rows
 
@@ -86,6 +87,7 @@ def evaluate(
     if problems:
         raise ConfigError(problems)
     opened = open_sampler(policy)
+    equip(rewards, opened.facts.tokenizer)
     prompts = opened.prompts(table, limit, reading)
     opened.check_lengths(prompts, settings)
     report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))

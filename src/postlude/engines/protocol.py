@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from postlude.batch import Batch
 from postlude.data import Completion
@@ -90,6 +90,29 @@ class Trainer(Protocol):
 
     def load(self, folder: Path) -> None:
         """The inverse of `save`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScorerSpec:
+    """A reward model: where it is and how it is held."""
+
+    path: str
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    separator: str = "\n"
+    """Between the steps of an answer, for a process model."""
+
+
+class Scorer(Protocol):
+    """A model that gives numbers to answers. It reads text, which it turns into its own tokens."""
+
+    def score(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[float]:
+        """A number for each answer, in logits; prompts are text or lists of messages."""
+        ...
+
+    def score_steps(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[list[float]]:
+        """A number for each step of each answer, in logits."""
         ...
 
 

@@ -19,7 +19,9 @@ from typing import Any
 from postlude.data import Completion, Group
 from postlude.errors import ConfigError, RewardError
 from postlude.rewards.adapters import FORMS, FromOpenRLHF, FromVerl, is_asynchronous
+from postlude.models.steps import pieces
 from postlude.rewards.builtin import BUILT_IN
+from postlude.rewards.learned import LearnedReward, StepReward
 from postlude.rewards.text import RewardFunction
 
 RESERVED = {
@@ -29,6 +31,7 @@ RESERVED = {
     "trainer_state",
     "log_extra",
     "log_metric",
+    "steps",
 }
 """Arguments postlude supplies (TRL's names); they are never looked up as columns."""
 
@@ -45,6 +48,8 @@ class RewardSpec:
     name: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Arguments of a built-in."""
+    steps: str | None = None
+    """Where it is set, the function gives a list for each answer, one number per step; steps stand between this text."""
 
     @property
     def label(self) -> str:
@@ -58,6 +63,19 @@ class Reward:
     spec: RewardSpec
     function: RewardFunction
     outcome: bool
+
+    @property
+    def separator(self) -> str | None:
+        """What stands between the steps it rewards; None where it rewards whole answers."""
+        if isinstance(self.function, StepReward):
+            return self.spec.steps or self.function.specs[0].separator
+        return self.spec.steps
+
+    def whole(self, steps: Sequence[float]) -> float:
+        """One number for an answer whose steps were rewarded: their mean, unless the function has another way."""
+        if not steps:
+            return 0.0
+        return self.function.whole(steps) if isinstance(self.function, StepReward) else sum(steps) / len(steps)
 
     @property
     def early(self) -> bool:
@@ -135,8 +153,11 @@ class Scores:
     """What one reward function gave for a list of completions, and what it logged."""
 
     values: list[float | None]
+    """Of whole answers."""
     metrics: dict[str, list[float]]
     extra: dict[str, list[Any]]
+    steps: list[list[float]] = field(default_factory=list[list[float]])
+    """Of the steps of each answer, from a function that rewards those."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +174,8 @@ class Rewards:
     """All rewards of a run."""
 
     members: list[Reward]
+    ends: Callable[[Completion, str], list[int]] | None = None
+    """(answer, separator) -> index of the last token of each step; set by whoever knows the tokenizer."""
 
     @classmethod
     def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
@@ -163,7 +186,11 @@ class Rewards:
         for i, spec in enumerate(specs):
             outcome = spec.outcome if spec.outcome is not None else (i == 0 and not marked)
             try:
-                members.append(Reward(spec, resolve(spec), bool(outcome)))
+                function = resolve(spec)
+                judges = (
+                    not isinstance(function, LearnedReward) or spec.outcome
+                )  # a score says nothing of right or wrong
+                members.append(Reward(spec, function, bool(outcome and judges)))
             except ConfigError as error:
                 problems += error.problems
         if problems:
@@ -227,7 +254,26 @@ class Rewards:
             total = (total or 0.0) + reward.spec.weight * value
             if reward.outcome and correct is None:
                 correct = True if value >= 1 else (False if value <= 0 else None)
-        return replace(completion, reward=total, scores=scores, correct=correct)
+        steps = self._steps(completion, i, given)
+        return replace(completion, reward=total, scores=scores, correct=correct, steps=steps)
+
+    def _steps(self, completion: Completion, i: int, given: Sequence[Scores]) -> tuple[tuple[int, float], ...]:
+        """(last token, reward) of each step; rewards of steps that end at the same token add up."""
+        at: dict[int, float] = {}
+        for reward, column in zip(self.members, given, strict=True):
+            if not column.steps or column.values[i] is None:
+                continue
+            assert self.ends is not None and reward.separator is not None, "steps need to be found in tokens"
+            places, values = self.ends(completion, reward.separator), column.steps[i]
+            if len(places) != len(values):
+                raise RewardError(
+                    f"reward {reward.spec.label} gave {len(values)} step rewards for an answer of {len(places)} steps "
+                    f"({completion.text[:60]!r}); steps stand between {reward.separator!r}, and the argument `steps` "
+                    "holds them."
+                )
+            for place, value in zip(places, values, strict=True):
+                at[place] = at.get(place, 0.0) + reward.spec.weight * value
+        return tuple(sorted(at.items()))
 
     async def call(self, reward: Reward, flat: Sequence[tuple[Group, Completion]], step: int, steps: int) -> Scores:
         result = Scores([], {}, {})
@@ -245,6 +291,8 @@ class Rewards:
             raise RewardError(_raised(reward, error)) from error
         except (Exception, SystemExit) as error:  # anything a user's function raises becomes one clear error
             raise RewardError(_raised(reward, error)) from error
+        if reward.separator is not None:
+            result.steps, given = _by_steps(reward, given)
         result.values = _checked(reward, given, flat)
         for name, values in result.extra.items():
             if len(values) != len(flat):
@@ -297,6 +345,7 @@ class Scoring:
         for part in await asyncio.gather(*mine):
             pad_and_extend(total.extra, part.extra, len(total.values), len(part.values))
             total.values += part.values
+            total.steps += part.steps
             for name, values in part.metrics.items():
                 total.metrics.setdefault(name, []).extend(values)
         return total
@@ -333,6 +382,7 @@ def _arguments(
         "completions": lambda: [as_given(g, c) for g, c in flat],
         "completion_ids": lambda: [list(c.tokens) for _, c in flat],
         "trainer_state": lambda: state,
+        "steps": lambda: [pieces(c.text, reward.separator or "\n") for _, c in flat],
         "log_extra": lambda: lambda column, values: result.extra.__setitem__(column, list(values)),
         "log_metric": lambda: lambda name, value: result.metrics.setdefault(name, []).append(float(value)),
     }
@@ -352,6 +402,24 @@ def _raised(reward: Reward, error: BaseException) -> str:
         f"reward {reward.spec.label} raised {type(error).__name__}{where}: {error}. Return None for an answer it "
         "cannot score; nothing of this step was trained."
     )
+
+
+def _by_steps(reward: Reward, given: Any) -> tuple[list[list[float]], list[float | None]]:
+    """Step rewards of each answer, and a number for the whole; an answer it abstained on has no steps."""
+    label = reward.spec.label
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise RewardError(f"reward {label} returned {type(given).__name__}; with `steps` it returns a list of lists.")
+    rows: list[list[float]] = []
+    for row in given:
+        if row is not None and (not isinstance(row, Sequence) or isinstance(row, str)):
+            raise RewardError(
+                f"reward {label} returned {row!r} for an answer; with `steps` it gives a number per step."
+            )
+        values = [float(x) for x in row or ()]
+        if not all(map(math.isfinite, values)):
+            raise RewardError(f"reward {label} returned step rewards {values}; return finite numbers.")
+        rows.append(values)
+    return rows, [None if row is None else reward.whole(r) for row, r in zip(given, rows, strict=True)]
 
 
 def _checked(reward: Reward, given: Any, flat: Sequence[tuple[Group, Completion]]) -> list[float | None]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 
-def _sigmoid(x: float) -> float:
+def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
@@ -28,13 +28,13 @@ def ensemble_score(
 
 def pair_preference(logit_ab: float, logit_ba: float) -> float:
     """P(a preferred) of a model that reads both answers, averaged over both orders."""
-    return 0.5 * (_sigmoid(logit_ab) + 1 - _sigmoid(logit_ba))
+    return 0.5 * (sigmoid(logit_ab) + 1 - sigmoid(logit_ba))
 
 
 def solution_score(step_logits: Sequence[float], how: Literal["product", "min", "last"] = "product") -> float:
     """A solution's score from its step logits: product (2305.20050), minimum (2312.08935) or last probability."""
     if how == "last":
-        return _sigmoid(step_logits[-1])
+        return sigmoid(step_logits[-1])
     if how == "min":
-        return min(map(_sigmoid, step_logits))
+        return min(map(sigmoid, step_logits))
     return math.exp(sum(-math.log1p(math.exp(-z)) if z > -30 else z for z in step_logits))

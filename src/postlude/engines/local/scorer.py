@@ -1,0 +1,115 @@
+"""A reward model that gives numbers to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from postlude.batch import Batch, pack, split
+from postlude.data import Completion, Group, Prompt
+from postlude.engines.local.model import LocalModel, without_dropout
+from postlude.engines.protocol import ScorerSpec
+from postlude.errors import EngineError
+from postlude.models.chat import Renderer
+from postlude.models.heads import require_head
+from postlude.models.load import Facts, ModelSpec, inspect, load
+from postlude.models.steps import ends
+
+TOKENS = 16_384
+"""Scored at a time."""
+
+
+@dataclass
+class LocalScorer:
+    """A frozen model with a scalar head, and the tokenizer it was trained with."""
+
+    model: LocalModel
+    facts: Facts
+    separator: str = "\n"
+
+    @classmethod
+    def open(cls, spec: ScorerSpec) -> LocalScorer:
+        """Load the weights. A tokenizer that gives ids beyond the embedding is an error."""
+        require_head(spec.path, "reward model")
+        held = ModelSpec(spec.path, dtype=spec.dtype, device=spec.device)
+        facts = inspect(held)
+        if len(facts.tokenizer) > facts.vocabulary:
+            raise EngineError(
+                f"reward model {spec.path!r}: its tokenizer has {len(facts.tokenizer)} tokens, its embedding "
+                f"{facts.vocabulary} rows; the tokenizer is not the model's. Save the right one into the folder."
+            )
+        net = load(held, scalar=True).requires_grad_(False).eval()
+        without_dropout(net)
+        model = LocalModel(net, "scores")
+        model.choose_path()
+        return cls(model, facts, spec.separator)
+
+    def score(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[float]:
+        """The score of each answer, read at its last token, in logits."""
+        groups = self.groups(prompts, answers)
+        return self.of_groups(groups)
+
+    def score_steps(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[list[float]]:
+        """The score at the end of each step of each answer, in logits."""
+        groups, places = [], []
+        for group in self.groups(prompts, answers):
+            (completion,) = group.completions
+            found = ends(self.facts.tokenizer, completion.tokens, self.separator)
+            places.append(found)
+            marked = replace(completion, steps=tuple((end, 0.0) for end in found))
+            groups.append(replace(group, completions=(marked,)))
+        batch = pack(groups)
+        scores = self._scores(batch)
+        rows = (batch.sequence >= 0).nonzero().squeeze(1)
+        sizes = torch.bincount(batch.sequence[rows], minlength=batch.sequences).tolist()
+        own = [scores[part] for part in rows.split(sizes)]
+        return [[float(x[end]) for end in found] for x, found in zip(own, places, strict=True)]
+
+    def of_groups(self, groups: Sequence[Group]) -> list[float]:
+        """The score of every completion of groups that hold this model's tokens, in order."""
+        batch = pack(groups)
+        scores = self._scores(batch)
+        last = torch.full((batch.sequences,), -1).scatter_reduce(
+            0, batch.sequence[batch.mask], torch.arange(batch.tokens.shape[0])[batch.mask], "amax"
+        )
+        return [float(scores[row]) if row >= 0 else 0.0 for row in last.tolist()]
+
+    def groups(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[Group]:
+        """Neighbouring answers to one prompt, each as a group of its own, in this model's tokens."""
+        renderer = Renderer(self.facts.tokenizer, self.facts.stop_ids)
+        known: dict[str, Prompt] = {}
+        result = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            asked = known.setdefault(repr(prompt), renderer.with_tokens(Prompt("", prompt)))
+            said: Any = answer if isinstance(prompt, str) else [{"role": "assistant", "content": answer}]
+            completion = renderer.completion(asked, said)
+            last = max((i for i, action in enumerate(completion.actions) if action), default=-1)
+            tokens = completion.tokens[: last + 1]
+            result.append(Group(asked, (Completion(tokens, reward=0.0, action=completion.action[: last + 1]),)))
+        self._check_lengths(result)
+        return result
+
+    def _check_lengths(self, groups: Sequence[Group]) -> None:
+        longest = max((len(g.prompt.tokens) + len(c.tokens) for g in groups for c in g.completions), default=0)
+        if self.facts.context is not None and longest > self.facts.context:
+            raise EngineError(
+                f"prompt and answer take {longest} tokens of the reward model's tokenizer, its context holds "
+                f"{self.facts.context}. Lower sampling.max_tokens, or leave longer prompts out."
+            )
+
+    @torch.no_grad()
+    def _scores(self, batch: Batch) -> Tensor:
+        """[T] scores where the head is read, 0 elsewhere."""
+        result = torch.zeros(batch.tokens.shape[0])
+        numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
+        for part in split(numbered, TOKENS, keeps_groups=False, shares_prompts=self.model.packed):
+            micro = part.to(self.model.device)
+            with self.model.running(micro) as outputs:
+                scores = outputs(False).scores
+            assert scores is not None and micro.rows is not None
+            result[part.rows[part.mask]] = scores[micro.mask].float().cpu()  # type: ignore[index]
+        return result

@@ -1,0 +1,151 @@
+"""Reward models as rewards: one or several, of whole answers or of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import pstdev
+from typing import Any, Literal
+
+from postlude.engines.protocol import Scorer, ScorerSpec
+from postlude.errors import ConfigError, EngineError
+from postlude.models.heads import require_head
+from postlude.rewards.model import ensemble_score, sigmoid, solution_score
+from postlude.rewards.text import text_of
+
+Combine = Literal["mean", "worst", "uncertainty"]
+Solution = Literal["product", "min", "last"]
+
+
+@dataclass
+class LearnedReward:
+    """What its models say of an answer. They load when they are first asked; `open` says how."""
+
+    specs: tuple[ScorerSpec, ...]
+    open: Callable[[ScorerSpec], Scorer] | None = None
+    """Set by whoever builds a run: rewards know no engine."""
+    _scorers: list[Scorer] = field(default_factory=list[Scorer])
+
+    @property
+    def scorers(self) -> list[Scorer]:
+        if not self._scorers:
+            assert self.open is not None, "a reward model was asked before anything could load it"
+            self._scorers = [self.open(spec) for spec in self.specs]
+        return self._scorers
+
+    def check(self) -> None:
+        """What can be known without weights: every folder has a scalar head."""
+        problems = []
+        for spec in self.specs:
+            try:
+                require_head(spec.path, "reward model")
+            except EngineError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError(problems)
+
+
+@dataclass
+class AnswerReward(LearnedReward):
+    """A score per answer, in the models' own unit: (score - shift) * scale, members combined after that."""
+
+    combine: Combine = "mean"
+    lam: float = 0.5
+    shift: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], log_metric: Callable[[str, float], None]
+    ) -> list[float]:
+        answers = [text_of(c) for c in completions]
+        raw = [scorer.score(prompts, answers) for scorer in self.scorers]
+        columns = [
+            [(x - b) * a for x in row]
+            for row, b, a in zip(raw, self.shift or (0.0,) * len(raw), self.scale or (1.0,) * len(raw), strict=True)
+        ]
+        members = list(zip(*columns, strict=True))
+        if len(columns) > 1:
+            log_metric("disagreement", sum(map(pstdev, members)) / max(len(members), 1))
+        return [ensemble_score(m, self.combine, self.lam) for m in members]
+
+
+@dataclass
+class StepReward(LearnedReward):
+    """A process model: a probability per step, and for the whole answer their product, minimum or last."""
+
+    combine: Solution = "product"
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], steps: Sequence[int]) -> list[Any]:
+        answers = [text_of(c) for c in completions]
+        (scorer,) = self.scorers
+        return [[sigmoid(z) for z in row] for row in scorer.score_steps(prompts, answers)]
+
+    def whole(self, probabilities: Sequence[float]) -> float:
+        """One number for the answer."""
+        logits = [_logit(p) for p in probabilities]
+        return solution_score(logits, self.combine)
+
+
+def reward_model(
+    path: str | Sequence[str],
+    combine: Combine = "mean",
+    lam: float = 0.5,
+    shift: float | Sequence[float] = 0.0,
+    scale: float | Sequence[float] = 1.0,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> AnswerReward:
+    """The score of a reward model (a folder, a run, or a list of them: an ensemble).
+
+    `combine`: mean, `worst` member, or `uncertainty`: mean - lam variance (2310.02743). Each score becomes
+    (score - shift) * scale first, one pair for all members or one each: an ensemble's members must be on one scale.
+    """
+    specs = _specs(path, dtype, device)
+    if combine not in ("mean", "worst", "uncertainty"):
+        raise ValueError(f"combine must be mean, worst or uncertainty, got {combine!r}")
+    made = AnswerReward(specs, combine=combine, lam=lam, shift=_each(shift, specs), scale=_each(scale, specs))
+    made.check()
+    return made
+
+
+def process_model(
+    path: str,
+    combine: Solution = "product",
+    separator: str = "\n",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> StepReward:
+    """The probability that each step is right, by a process model; steps stand between separators."""
+    if combine not in ("product", "min", "last"):
+        raise ValueError(f"combine must be product, min or last, got {combine!r}")
+    made = StepReward(_specs(path, dtype, device, separator), combine=combine)
+    made.check()
+    return made
+
+
+def _specs(path: str | Sequence[str], dtype: Any, device: Any, separator: str = "\n") -> tuple[ScorerSpec, ...]:
+    paths = [path] if isinstance(path, str) else [*path]
+    if not paths or not all(isinstance(p, str) for p in paths):
+        raise ValueError(f"path must be a folder or a list of folders, got {path!r}")
+    return tuple(ScorerSpec(_model_of(p), dtype, device, separator) for p in paths)
+
+
+def _model_of(path: str) -> str:
+    """A run's newest model; any other path as it is."""
+    inside = Path(path).expanduser() / "model"
+    return str(inside) if (inside / "config.json").exists() or (inside / "adapter_config.json").exists() else path
+
+
+def _each(value: float | Sequence[float], specs: Sequence[ScorerSpec]) -> tuple[float, ...]:
+    values = (float(value),) * len(specs) if isinstance(value, int | float) else tuple(map(float, value))
+    if len(values) != len(specs):
+        raise ValueError(f"{len(values)} numbers for {len(specs)} models")
+    return values
+
+
+def _logit(p: float) -> float:
+    from math import log
+
+    p = min(max(p, 1e-12), 1 - 1e-12)
+    return log(p / (1 - p))
