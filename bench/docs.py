@@ -22,9 +22,9 @@ DOCS = Path(__file__).parent.parent / "docs"
 def methods() -> str:
     """One section per method."""
     lines = ["# Methods", "", "Made by `make docs` from `src/postlude/algorithms.py`.", ""]
-    lines += ["| method | what it does | trains |", "|---|---|---|"]
+    lines += ["| method | what it does |", "|---|---|"]
     for entry in ALGORITHMS.values():
-        lines.append(f"| [{entry.name}](#{entry.name}) | {entry.summary} | {'yes' if entry.trains else 'not yet'} |")
+        lines.append(f"| [{entry.name}](#{entry.name}) | {entry.summary} |")
     for entry in ALGORITHMS.values():
         lines += [
             "",

@@ -31,27 +31,32 @@ def test_generated_documents_are_current(name: str) -> None:
 def test_every_recipe_resolves(path: Path) -> None:
     document = config.read(path)
     for key, value in (("model", "model"), ("data", "prompts.jsonl"), ("reward", "exact")):
-        if key not in document.values and not (key == "reward" and document.values["method"] == "sft"):
+        rewarded = ALGORITHMS[document.values["method"]].source == "rollout"
+        if key not in document.values and (key != "reward" or rewarded):
             config.override(document, [f"{key}={value}"])
     assert resolve(document).method == document.values["method"]
 
 
-@pytest.mark.parametrize("name", [n for n, a in ALGORITHMS.items() if a.trains])
-def test_every_method_that_trains_resolves_with_its_own_defaults(name: str) -> None:
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_method_resolves_with_its_own_defaults(name: str) -> None:
     values = {"method": name, "model": "m", "data": "d.jsonl"}
     if ALGORITHMS[name].source == "rollout":
         values["reward"] = "exact"
+    if ALGORITHMS[name].pretrain:
+        values["pretrain"] = "text.jsonl"
     found = resolve(Document(values))
     # only lengths that follow from the generation limit are filled in
     assert type(found.objective) is type(ALGORITHMS[name].objective)
     assert found.updates == ALGORITHMS[name].updates
 
 
-@pytest.mark.parametrize("name", [n for n, a in ALGORITHMS.items() if a.trains])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_resolved_recipe_resolves_to_itself(name: str, tmp_path: Path) -> None:
     values = {"method": name, "model": "m", "data": "d.jsonl"}
     if ALGORITHMS[name].source == "rollout":
         values["reward"] = "exact"
+    if ALGORITHMS[name].pretrain:
+        values["pretrain"] = "text.jsonl"
     found = resolve(Document(values))
     Run(tmp_path).write_config(_plain(asdict(found)), [])
     assert resolve(config.read(tmp_path / "config.yaml")) == found

@@ -165,11 +165,11 @@ def test_bf16_training_keeps_an_fp32_master() -> None:
     trainer = LocalTrainer(model, Optimizer(max_grad_norm=0), 10_000)
     objective = ALGORITHMS["sft"].objective
     batch = objective.weigh(objective.advantages(probe_batch(VOCABULARY)))
-    before = [m.clone() for m in trainer._owned]
+    before = [m.clone() for m in trainer.parts["policy"].owned]
     for _ in range(4):
         trainer.forward_backward(batch, objective)
         trainer.step(1e-5)  # far below the resolution of bf16 at these weights
-    moved = max(float((m - b).abs().max()) for m, b in zip(trainer._owned, before, strict=True))
+    moved = max(float((m - b).abs().max()) for m, b in zip(trainer.parts["policy"].owned, before, strict=True))
     assert moved > 2e-5, "four small steps must add up in the master copy"
     assert all(p.dtype == torch.bfloat16 for p in net.parameters())
 
@@ -452,10 +452,10 @@ def test_half_precision_gradients_add_up_in_float32() -> None:
     objective = ALGORITHMS["sft"].objective
     batch = objective.weigh(objective.advantages(probe_batch(VOCABULARY)))
     trainer.forward_backward(batch, objective)
-    once = [p.grad.clone() for p in trainer._owned if p.grad is not None]
+    once = [p.grad.clone() for p in trainer.parts["policy"].owned if p.grad is not None]
     for _ in range(63):
         trainer.forward_backward(batch, objective)
-    for p, first in zip([p for p in trainer._owned if p.grad is not None], once, strict=True):
+    for p, first in zip([p for p in trainer.parts["policy"].owned if p.grad is not None], once, strict=True):
         torch.testing.assert_close(p.grad, 64 * first, rtol=1e-5, atol=1e-7)
 
 

@@ -34,6 +34,15 @@ def methods(
     _one(console, name)
 
 
+KINDS = {
+    "pair": "pairs",
+    "rated": "ranked or rated lists",
+    "binary": "labelled answers",
+    "steps": "labelled steps",
+}
+"""Kind of rows of compared answers -> words."""
+
+
 def needs_of(name: str) -> str:
     """What a method needs, in words."""
     from postlude.algorithms import ALGORITHMS
@@ -42,7 +51,7 @@ def needs_of(name: str) -> str:
     words = {
         "file": ["written answers"],
         "rollout": ["prompts", "a reward"],
-        "preference": ["compared answers"],
+        "preference": [" or ".join(KINDS[k] for k in getattr(entry.objective, "learns_from", ()))],
     }[entry.source]
     labels = {
         "group": "groups of 2 or more",
@@ -53,6 +62,7 @@ def needs_of(name: str) -> str:
         "scores": "a scalar head",
         "rollout": "the sampler's log-probs",
     }
+    words += ["plain text"] if entry.pretrain else []
     return ", ".join([*words, *(labels[n] for n in sorted(entry.needs) if n in labels)])
 
 
@@ -61,6 +71,7 @@ def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
     from dataclasses import asdict
 
     from postlude.config import flat
+    from postlude.models.load import Critic
 
     values = {
         "group_size": entry.group_size,
@@ -69,6 +80,7 @@ def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
         "schedule.lr": entry.lr,
         "keep": asdict(entry.keep) if entry.keep else None,
         "shaping": [asdict(s) for s in entry.shaping],
+        "critic": asdict(Critic()) if "values" in entry.needs else None,
         "objective": asdict(entry.objective),
     }
     return list(flat(values))
@@ -86,8 +98,7 @@ def _list(console: Console) -> None:
         about.append(f"\nneeds {needs_of(entry.name)}; {entry.cite}", style="dim")
         table.add_row(name, about)
     console.print(table)
-    console.print("\nDim names: the objective is there and checked; training it comes in a later version.")
-    console.print("One method with every default: postlude methods NAME")
+    console.print("\nOne method with every default: postlude methods NAME")
 
 
 def _one(console: Console, name: str) -> None:
