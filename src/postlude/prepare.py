@@ -16,9 +16,10 @@ from postlude.config import Document
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Engine, Scorer, ScorerSpec
 from postlude.errors import ConfigError, DataError
+from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
-from postlude.models.steps import ends
 from postlude.models.load import Facts, inspect, problems_of_path
+from postlude.models.steps import ends
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
@@ -92,6 +93,11 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
     elif recipe.model.path:
         problems += problems_of_path(recipe.model.path)
+    if "scores" in recipe.objective.needs and recipe.model.lora and is_adapter(recipe.model.path):
+        problems.append(
+            f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
+            "Merge it first (postlude export), or leave out model.lora."
+        )
     if prepared.facts:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
@@ -145,7 +151,7 @@ def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
 def _read_answers(
     prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
 ) -> list[Group]:
-    """Written or compared answers, as the method learns from them; none where there is no tokenizer to read them with."""
+    """Written or compared answers, as the method learns from them; none where no tokenizer is there to read them."""
     recipe, facts = prepared.recipe, prepared.facts
     kinds = recipe.objective.learns_from if isinstance(recipe.objective, ContrastObjective) else ()
     if prepared.renderer is None:
@@ -161,7 +167,7 @@ def _read_answers(
 
 
 def _read_held_out(prepared: Prepared) -> None:
-    """Prompts to sample from where there is a reward; answers to measure the loss on where the method trains on some."""
+    """Prompts to sample from where there is a reward; answers to measure the loss on where the method needs such."""
     recipe, data = prepared.recipe, prepared.recipe.data
 
     table = rows.read(data.eval or "", data.eval_split or data.split)

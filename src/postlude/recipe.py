@@ -29,7 +29,6 @@ from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
 
-
 CRITIC_FACTOR = 10
 """The critic's default rate over the policy's (verl and OpenRLHF: 10 and 9)."""
 
@@ -95,7 +94,7 @@ class Pretrain:
     path: str
     """Rows with `text`, `messages`, or `prompt` and `completion`, as for sft."""
     coef: float = 1.0
-    """Its loss (mean over tokens) times this joins every optimiser step. InstructGPT's 27.8 belongs to its own scaling."""
+    """Its loss (mean over tokens) times this joins every update. InstructGPT's 27.8 belongs to its own scaling."""
     rows: int = 16
     """Per step, spread over the step's updates."""
     eval: str | None = None

@@ -66,8 +66,8 @@ def _steering(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
             problems.append(f"{at('kl_control')}kl_control is set, but {entry.name} has no KL coefficient to adapt.")
         elif control.kind == "doubling" and (passes < 2 or objective.ratio == "none"):  # type: ignore[union-attr]
             problems.append(
-                f"{at('kl_control')}kl_control doubling watches how far the policy moves within a draw, and a draw is one "
-                "update here. Set updates or epochs, or take proportional or ziegler."
+                f"{at('kl_control')}kl_control doubling watches how far the policy moves within a draw, and a "
+                "draw is one update here. Set updates or epochs, or take proportional or ziegler."
             )
         elif control.kind != "doubling" and "reference" not in objective.needs:
             problems.append(
@@ -78,8 +78,8 @@ def _steering(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
         passes < 2 or not isinstance(objective, TokenObjective) or objective.ratio == "none"
     ):
         problems.append(
-            f"{at('stop_kl')}stop_kl leaves out the rest of a draw's updates, and there is only one here (or no ratio to "
-            "see the policy move by). Set updates or epochs, or remove it."
+            f"{at('stop_kl')}stop_kl leaves out the rest of a draw's updates, and there is only one here (or no ratio "
+            "to see the policy move by). Set updates or epochs, or remove it."
         )
     return problems
 
@@ -92,8 +92,8 @@ def _pretrains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
         return []
     if recipe.pretrain.rows < recipe.updates:
         return [
-            f"{at('pretrain.rows')}pretrain.rows is {recipe.pretrain.rows}, but a step has {recipe.updates} updates, each "
-            "of which gets a part. Take at least as many."
+            f"{at('pretrain.rows')}pretrain.rows is {recipe.pretrain.rows}, but a step has {recipe.updates} updates, "
+            "each of which gets a part. Take at least as many."
         ]
     if "scores" in recipe.objective.needs:
         return [f"{at('pretrain')}pretrain is set, but a reward model ({entry.name}) has no words to lose."]

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from postlude.cli.export import export
 from postlude.config import Document
 from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
+from postlude.models.load import Lora, ModelSpec, load
 from postlude.models.tiny import save_tiny_model
 from postlude.run import Run
 
@@ -168,7 +170,8 @@ def test_checkpoints_open_in_plain_transformers(world: Path) -> None:
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    return load_file(folder / "model" / "model.safetensors")
+    found = folder / "model" / "model.safetensors"
+    return load_file(found if found.exists() else folder / "model" / "adapter_model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -339,12 +342,49 @@ def test_an_adapter_folder_can_be_trained_on_and_is_merged_first(world: Path) ->
     assert Path(saved["base_model_name_or_path"]).is_absolute()
     again = run(world, "grpo", "adapter/model", output="on-adapter", steps=2)
     assert (again.folder / "model" / "model.safetensors").exists()
-    with pytest.raises(ConfigError, match="a new one on top is not supported"):
-        on_top = {"path": str(first.folder / "model"), "lora": {"rank": 4}}
-        run(world, "grpo", "adapter/model", output="no", steps=1, model=on_top)
     resumed = run(world, "grpo", "sft/model", output="adapter", steps=3, model=spec, resume=True)
     assert resumed.step == 3
     assert "resumed with other settings" in figures(resumed, "note")[0]["text"]
+
+
+def test_an_adapter_on_an_adapter_keeps_the_first_in_the_reference_and_is_saved_as_one(world: Path) -> None:
+    from peft import PeftModel
+
+    first = {"path": str(world / "sft/model"), "lora": {"rank": 4}}
+    run(world, "grpo", "sft/model", output="below", steps=2, model=first)
+    settings = {"model": {"path": str(world / "below/model"), "lora": {"rank": 8}}, "objective": {"kl": {"coef": 0.01}}}
+    done = run(world, "grpo", "below/model", output="above", steps=3, **settings)
+    opening = figures(done, "step")[0]
+    assert abs(opening["kl_ref/k1"]) < 1e-5, "at the first step the policy is its reference, the first adapter included"
+    ids = torch.arange(40).reshape(2, 20) % 50
+    held = ModelSpec(str(world / "below/model"), lora=Lora(8))
+    two = load(held, adapter_from=str(done.folder / "model")).eval()
+    below = load(ModelSpec(str(world / "sft/model"))).eval()
+    joined = PeftModel.from_pretrained(below, str(done.folder / "model")).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(two(ids).logits, joined(ids).logits, atol=2e-5, rtol=0)
+    whole = run(world, "grpo", "below/model", output="above-whole", steps=4, **settings)
+    again = run(world, "grpo", "below/model", output="above", steps=4, resume=True, **settings)
+    assert weights(again.folder).keys() == weights(whole.folder).keys()
+    for key, value in weights(whole.folder).items():
+        assert torch.equal(value, weights(again.folder)[key]), key
+
+
+def test_export_merges_an_adapter_and_gives_its_logits(world: Path, tmp_path: Path) -> None:
+    spec = {"path": str(world / "sft/model"), "lora": {"rank": 4}}
+    done = run(world, "grpo", "sft/model", output="to-export", steps=2, model=spec)
+    target = tmp_path / "whole"
+    export(str(done.folder), target)
+    adapted = load(ModelSpec(str(world / "sft/model"), lora=Lora(4)), adapter_from=str(done.folder / "model"))
+    ids = torch.arange(40).reshape(2, 20) % 50
+    with torch.no_grad():
+        torch.testing.assert_close(
+            load(ModelSpec(str(target))).eval()(ids).logits, adapted.eval()(ids).logits, atol=2e-5, rtol=0
+        )
+    with pytest.raises(ConfigError, match="exists already"):
+        export(str(done.folder), target)
+    with pytest.raises(ConfigError, match="no LoRA adapter"):
+        export(str(world / "sft"), tmp_path / "other")
 
 
 def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None:

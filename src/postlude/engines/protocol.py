@@ -80,8 +80,10 @@ class Trainer(Protocol):
         ...
 
     def step(self, lr: float, critic_lr: float | None = None) -> Stats:
-        """One optimiser step with what is accumulated, then forget it; a part whose rate is 0 stays as it is. A non-finite
-        gradient is skipped and counted."""
+        """One optimiser step with what is accumulated, then forget it; a part whose rate is 0 stays as it is.
+
+        A non-finite gradient is skipped and counted.
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from postlude.errors import ConfigError, EngineError
-from postlude.models import heads
+from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
 
 
@@ -52,7 +52,7 @@ class Critic:
     """The value function of a method that has one."""
 
     on: Literal["own", "trunk"] = "own"
-    """`own` is a second model; `trunk` one linear map on the policy's hidden states, which its gradient then changes."""
+    """`own` is a second model; `trunk` a linear map on the policy's hidden states, which its gradient then changes."""
     path: str | None = None
     """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
     starts, with a head of zeros."""
@@ -121,18 +121,13 @@ def problems_of_path(path: str) -> list[str]:
 def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     """Config and tokenizer of a model; every problem found in them at once, without loading weights."""
     problems = problems_of_path(spec.path)
-    if _is_adapter(spec.path) and spec.lora:
-        problems.append(
-            f"model: {spec.path!r} is a LoRA adapter; a new one on top is not supported. Leave out model.lora: "
-            "the adapter is then merged and all weights are trained; or merge it with peft and save a whole model."
-        )
     if problems:
         raise ConfigError(problems)
     from transformers import AutoConfig, AutoTokenizer
 
     try:
         with quiet():
-            config: Any = AutoConfig.from_pretrained(_base_path(spec.path), trust_remote_code=False)
+            config: Any = AutoConfig.from_pretrained(base_path(spec.path), trust_remote_code=False)
             tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0]
@@ -165,7 +160,7 @@ def _context(config: Any) -> int | None:
     return next((config.__dict__[n] for n in names if config.__dict__.get(n)), None)
 
 
-def _base_path(path: str) -> str:
+def base_path(path: str) -> str:
     """The model under an adapter folder, or the folder itself."""
     import json
 
@@ -184,7 +179,7 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
         ids.add(tokenizer.eos_token_id)
     try:
         with quiet():
-            more = GenerationConfig.from_pretrained(_base_path(path)).eos_token_id
+            more = GenerationConfig.from_pretrained(base_path(path)).eos_token_id
     except OSError:
         more = config.get_text_config().__dict__.get("eos_token_id")
     if tokenizer.eos_token_id is not None and more is not None:
@@ -196,7 +191,8 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
     `adapter_from`: a checkpoint folder whose adapter is continued instead. A model folder that holds an adapter
-    gets it merged in float32 first, so that a reference taken from the start includes it. `scalar`: with one output
+    gets it merged in float32, or under LoRA keeps it, frozen, below the new one: a reference taken from the start
+    includes it either way. `scalar`: with one output
     number instead of a vocabulary, whose map is new (of zeros with `zero`) where the folder has none.
     """
     import torch
@@ -209,14 +205,14 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
     try:
         with quiet():
-            net = _scorer(spec.path, zero) if scalar else _causal(spec.path)
+            net = open_scorer(spec.path, zero) if scalar else open_causal(spec.path, merge=spec.lora is None)
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
     for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
         if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
             p.data = p.data.to(dtype)
     if spec.lora:
-        net = _with_adapter(net, spec.lora, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
+        net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
     if spec.gradient_checkpointing:
         net.gradient_checkpointing_enable({"use_reentrant": False})
         if spec.lora:
@@ -224,43 +220,32 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     return net.to(device).train()
 
 
-def _causal(path: str) -> Any:
+def open_causal(path: str, merge: bool) -> Any:
+    """The model of a folder; an adapter that it holds is merged, unless another will stand on it."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    net = AutoModelForCausalLM.from_pretrained(_base_path(path), dtype=torch.float32, trust_remote_code=False)
-    return _merged(net, path) if _is_adapter(path) else net
+    net = AutoModelForCausalLM.from_pretrained(base_path(path), dtype=torch.float32, trust_remote_code=False)
+    return adapters.merged(net, path) if merge and adapters.is_adapter(path) else net
 
 
-def _scorer(path: str, zero: bool) -> Any:
+def open_scorer(path: str, zero: bool = False) -> Any:
     """A scalar head on a folder's model; on top of an adapter that it may hold, of a policy or a scorer."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
-    net = heads.load_scorer(_base_path(path), pad, zero)
-    return _merged(net, path) if _is_adapter(path) else net
+    net = heads.load_scorer(base_path(path), pad, zero)
+    return adapters.merged(net, path) if adapters.is_adapter(path) else net
 
 
-def _is_adapter(path: str) -> bool:
-    return (Path(path).expanduser() / "adapter_config.json").exists()
+def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) -> Any:
+    from peft import LoraConfig
 
-
-def _merged(net: Any, path: str) -> Any:
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(net, path).merge_and_unload().requires_grad_(True)
-
-
-def _with_adapter(net: Any, spec: Lora, adapter_from: str | None, task: str) -> Any:
-    from peft import LoraConfig, PeftModel, get_peft_model
-
-    if adapter_from:
-        return PeftModel.from_pretrained(net, adapter_from, is_trainable=True)
-    targets = spec.targets if isinstance(spec.targets, str) else list(spec.targets)
-    config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type=task)
-    adapted = get_peft_model(net, config)
-    place = Path(net.name_or_path)
-    if place.exists():  # a relative path would only work from this folder
-        adapted.peft_config["default"].base_model_name_or_path = str(place.resolve())
-    return adapted
+    assert spec.lora is not None
+    targets = spec.lora.targets if isinstance(spec.lora.targets, str) else list(spec.lora.targets)
+    config = LoraConfig(
+        r=spec.lora.rank, lora_alpha=spec.lora.alpha, lora_dropout=0.0, target_modules=targets, task_type=task
+    )
+    start = spec.path if adapters.is_adapter(spec.path) else None
+    return adapters.with_adapter(net, config, start, checkpoint)

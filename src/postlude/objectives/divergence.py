@@ -145,8 +145,8 @@ def ziegler_controller(beta: float, kl: float, target: float, gain: float = 0.1)
 class KLControl:
     """Adapts the coefficient of the KL term, or of the KL penalty in the reward, after every draw (section 3.8).
 
-    `doubling` looks at the KL between the new and the old policy in the last update of the draw (nats per token, k3), so
-    it needs several; the others at that to the reference: `sequence` sums it over an answer, `token` averages it.
+    `doubling` looks at the KL between the new and the old policy in the last update of the draw (nats per token, k3),
+    so it needs several; the others at that to the reference: `sequence` sums it over an answer, `token` averages it.
     """
 
     kind: Literal["proportional", "ziegler", "doubling"] = "proportional"

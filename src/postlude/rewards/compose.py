@@ -18,8 +18,8 @@ from typing import Any
 
 from postlude.data import Completion, Group
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.adapters import FORMS, FromOpenRLHF, FromVerl, is_asynchronous
 from postlude.models.steps import pieces
+from postlude.rewards.adapters import FORMS, FromOpenRLHF, FromVerl, is_asynchronous
 from postlude.rewards.builtin import BUILT_IN
 from postlude.rewards.learned import LearnedReward, StepReward
 from postlude.rewards.text import RewardFunction
@@ -49,7 +49,7 @@ class RewardSpec:
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Arguments of a built-in."""
     steps: str | None = None
-    """Where it is set, the function gives a list for each answer, one number per step; steps stand between this text."""
+    """Where it is set, the function gives a list for each answer, a number per step; steps stand between this text."""
 
     @property
     def label(self) -> str:

@@ -176,8 +176,8 @@ def _with_steps(completion: Completion, labels: list[Any], renderer: Renderer, s
     places = ends(renderer.tokenizer, completion.tokens, separator)
     if len(places) != len(labels) or len({*places}) != len(places):
         raise DataError(
-            f"the tokenizer merges steps: {len(labels)} steps end at {len({*places})} different tokens; use a separator "
-            "that is a token of its own (data.step_separator)"
+            f"the tokenizer merges steps: {len(labels)} steps end at {len({*places})} different tokens; use a "
+            "separator that is a token of its own (data.step_separator)"
         )
     found = tuple((end, float(label)) for end, label in zip(places, labels, strict=True) if label is not None)
     return replace(completion, steps=found)
@@ -241,7 +241,7 @@ def _number(value: Any) -> bool:
 def shared_start(chosen: Any, rejected: Any) -> tuple[Text, Text, Text]:
     """(prompt, chosen, rejected) of a pair whose prompt stands at the beginning of both answers.
 
-    Messages: those both begin with. Text: up to the last "Assistant:" that both hold, else up to the last word they share.
+    Messages: those both begin with. Text: up to the last "Assistant:" that both hold, else to the last word they share.
     """
     if isinstance(chosen, list) and isinstance(rejected, list):
         same = next(

@@ -20,6 +20,7 @@ from postlude.engines.local.direct import Direct, unserved
 from postlude.engines.local.head import head_outputs
 from postlude.engines.local.spans import Spans, ranges
 from postlude.errors import EngineError
+from postlude.models import adapters
 from postlude.models.heads import HEAD
 from postlude.objectives import Outputs
 
@@ -209,7 +210,7 @@ class LocalModel:
         """Context in which the adapter is off; refuses a model that has none."""
         if not hasattr(self.net, "disable_adapter"):
             raise EngineError("this model has no adapter to switch off")
-        return self.net.disable_adapter()  # type: ignore[operator]
+        return adapters.without_trained(self.net)
 
     def choose_path(self, allow_packed: bool = True) -> None:
         """Decide by a probe: directly, packed through the modules, or padded; `indirect` and `reason` say why."""

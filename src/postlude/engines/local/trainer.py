@@ -19,7 +19,9 @@ from postlude.batch import Batch, split
 from postlude.engines.local.model import LocalModel
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
+from postlude.models import adapters
 from postlude.models.heads import VALUE_HEAD
+from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 
 
@@ -201,8 +203,8 @@ class LocalTrainer:
 
     @torch.no_grad()
     def step(self, lr: float, critic_lr: float | None = None) -> Stats:
-        """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves its
-        part as it is. A non-finite gradient is skipped; three in a row stop the run."""
+        """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves
+        its part as it is. A non-finite gradient is skipped; three in a row stop the run."""
         rates = {"policy": lr, "critic": lr if critic_lr is None else critic_lr}
         norms = {name: part.norm() for name, part in self.parts.items()}
         finite = all(math.isfinite(norm) for norm in norms.values())
@@ -252,7 +254,10 @@ class LocalTrainer:
     def save(self, folder: Path) -> None:
         """Weights as Hugging Face wrote them (adapter only under LoRA) and `trainer/` with the optimiser."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.net.save_pretrained(folder)  # type: ignore[operator]
+        if self._has_adapter:
+            adapters.save(self.model.net, folder)
+        else:
+            self.model.net.save_pretrained(folder)  # type: ignore[operator]
         if self.critic is not None:
             self.critic.net.save_pretrained(folder / "critic")  # type: ignore[operator]
         if self.model.value_head is not None:
@@ -280,9 +285,7 @@ class LocalTrainer:
         if self.model.value_head is not None:
             self.model.value_head.load_state_dict(load_file(Path(folder) / VALUE_HEAD))
         if self._has_adapter:
-            from peft import load_peft_weights, set_peft_model_state_dict
-
-            set_peft_model_state_dict(self.model.net, load_peft_weights(folder, device=str(self.model.device)))
+            adapters.load(self.model.net, folder, str(self.model.device))
             return
         _load_into(self.model.net, folder)
 
@@ -313,7 +316,8 @@ class LocalTrainer:
 @torch.no_grad()
 def _load_into(net: Any, folder: str) -> None:
     """The weights of a folder that the same class of model wrote."""
-    loaded = type(net).from_pretrained(folder, dtype=torch.float32)
+    with quiet():
+        loaded = type(net).from_pretrained(folder, dtype=torch.float32)
     net.load_state_dict(loaded.state_dict())
 
 
