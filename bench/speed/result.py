@@ -10,6 +10,7 @@ from bench.speed.cells import CELLS, Cell, cell_of
 from bench.speed.limits import Machine
 
 PAGE = Path("docs/performance.md")
+GROWTH = Path("docs/growth.svg")
 LEFT_OUT = (
     "A bf16 cell is left out on a machine whose bf16 products are slower than a quarter of its float32 ones: it would "
     "measure their emulation."
@@ -110,5 +111,6 @@ def write_page(results: list[Result], machine: Machine) -> None:
     left = "\n" + "".join(f"Measured on {run}: {', '.join(names)}.\n" for run, names in runs.items())
     left += f"\nNot measured: {', '.join(absent)}. {LEFT_OUT}\n" if absent else ""
     notes = left + "\nWhat was tried, predicted and measured on the way is in [bench/NOTES.md](../bench/NOTES.md).\n"
-    PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes)
+    drawn = "\nHow step time and memory grow (`make bench-growth`):\n\n![growth](growth.svg)\n" if GROWTH.exists() else ""
+    PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes + drawn)
     PAGE.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")

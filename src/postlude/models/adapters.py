@@ -32,7 +32,7 @@ def merged(net: Any, path: str) -> Any:
 
 
 def with_adapter(net: Any, config: Any, start: str | None, checkpoint: str | None) -> Any:
-    """The model with a trainable adapter, a fresh one of `config` or that of a checkpoint, on a frozen one of `start`."""
+    """The model with an adapter to train, a fresh one of `config` or a checkpoint's, on a frozen one of `start`."""
     from peft import PeftModel, get_peft_model
 
     if start is None:
