@@ -111,6 +111,7 @@ def write_page(results: list[Result], machine: Machine) -> None:
     left = "\n" + "".join(f"Measured on {run}: {', '.join(names)}.\n" for run, names in runs.items())
     left += f"\nNot measured: {', '.join(absent)}. {LEFT_OUT}\n" if absent else ""
     notes = left + "\nWhat was tried, predicted and measured on the way is in [bench/NOTES.md](../bench/NOTES.md).\n"
-    drawn = "\nHow step time and memory grow (`make bench-growth`):\n\n![growth](growth.svg)\n" if GROWTH.exists() else ""
+    shown = "\nHow step time and memory grow (`make bench-growth`):\n\n![growth](growth.svg)\n"
+    drawn = shown if GROWTH.exists() else ""
     PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes + drawn)
     PAGE.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")

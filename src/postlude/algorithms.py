@@ -81,6 +81,7 @@ RATES = {
     "reward_model_soft": 9e-6,
     "reward_model_listwise": 9e-6,
     "reward_model_binary": 9e-6,
+    "reward_model_pair": 9e-6,
     "reward_model_process": 9e-6,
 }
 """Rates of preference methods where they are not 1e-6 (specification section 5; InstructGPT for reward models)."""
@@ -124,6 +125,16 @@ _ENTRIES = (
         "RFT, arXiv 2308.01825",
         TokenObjective(Constant(), aggregate=SEQ_MEAN),
         keep=Accepted(),
+        lr=2e-5,
+    ),
+    Algorithm(
+        "expert_iteration",
+        "Rejection sampling in rounds: sample many prompts, then fine-tune on what was accepted for a while.",
+        "arXiv 1705.08439; ReST-EM, arXiv 2312.06585, without its restarts",
+        TokenObjective(Constant(), aggregate=SEQ_MEAN),
+        keep=Accepted(),
+        updates=8,
+        epochs=2,
         lr=2e-5,
     ),
     Algorithm(
@@ -407,6 +418,12 @@ _ENTRIES = (
                 "Thumbs up or down, absolute scores; also the pair model.",
                 "arXiv 2404.04656",
                 ContrastObjective("head", Binary()),
+            ),
+            (
+                "reward_model_pair",
+                "Reads both answers and says how likely the first is better; sees every pair in both orders.",
+                "docs/specification.md, section 2.4",
+                ContrastObjective("pair_head", Binary()),
             ),
             (
                 "reward_model_process",

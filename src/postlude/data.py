@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from postlude.errors import TrainingError
@@ -99,6 +99,20 @@ class Group:
         """Share of correct completions among those whose correctness is known; None if none is."""
         known = [c.correct for c in self.completions if c.correct is not None]
         return sum(known) / len(known) if known else None
+
+
+def joined_pair(group: Group) -> Group:
+    """Both orders of a pair's answers, each as one sequence: the first answer with its end, then the second.
+
+    The reward is the probability that the answer which stands first is the better one.
+    """
+    a, b = group.completions
+
+    def behind(first: Completion, second: Completion) -> Completion:
+        tokens, action = first.tokens + second.tokens, first.actions + second.actions
+        return Completion(tokens, first.text + second.text, action, reward=first.reward)
+
+    return replace(group, completions=(behind(a, b), behind(b, a)))
 
 
 def message_text(message: Message) -> str:

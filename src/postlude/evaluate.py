@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from postlude.audit.overoptimisation import best_of_n_gold, kl_best_of_n
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Sampler, Sampling
 from postlude.rewards.compose import RewardFigures, Rewards
@@ -74,6 +75,26 @@ def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
     for k in (k for k in (1, 2, 4, 8, 16, 32, 64) if 1 < k <= count and judged):
         rates = [pass_at_k(count, sum(bool(c.correct) for c in g.completions), k) for g in judged]
         result[f"pass@{k}"] = sum(rates) / len(rates)
+    return result | best_of(groups, count)
+
+
+def best_of(groups: Sequence[Group], count: int) -> dict[str, float]:
+    """Best of k by the reward: mean reward and accuracy of the answer it would pick, and its KL to the policy in nats.
+
+    Unbiased from `count` answers to each prompt; KL = log k - (k-1)/k, an upper bound where rewards tie (section 13).
+    Nothing where the reward only says right or wrong: that is pass@k.
+    """
+    scored = [g for g in groups if len(g.scored) == count and count > 1]
+    if not scored or all(c.reward in (0.0, 1.0) for g in scored for c in g.completions):
+        return {}
+    result: dict[str, float] = {}
+    for k in (k for k in (2, 4, 8, 16, 32, 64) if k <= count):
+        rewards = [[c.reward or 0.0 for c in g.completions] for g in scored]
+        result[f"best_of_{k}/reward"] = sum(best_of_n_gold(r, r, k) for r in rewards) / len(scored)
+        judged = [(r, [float(bool(c.correct)) for c in g.completions]) for r, g in zip(rewards, scored, strict=True)]
+        if all(c.correct is not None for g in scored for c in g.completions):
+            result[f"best_of_{k}/accuracy"] = sum(best_of_n_gold(r, gold, k) for r, gold in judged) / len(scored)
+        result[f"best_of_{k}/kl"] = kl_best_of_n(k)
     return result
 
 

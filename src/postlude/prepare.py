@@ -159,7 +159,8 @@ def _read_answers(
         return []
     if kinds:
         limits = Limits(facts.context, facts.vocabulary, recipe.data.step_separator)
-        found = compared(table, prepared.renderer, limits, kinds, reading, seen)
+        joined = isinstance(recipe.objective, ContrastObjective) and recipe.objective.score == "pair_head"
+        found = compared(table, prepared.renderer, limits, kinds, reading, seen, joined)
     else:
         found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
     _settle(prepared, table, name)

@@ -54,9 +54,7 @@ def evaluate(
     postlude eval runs/grpo-1 --data eval.jsonl --reward my_rewards.py:score -n 8
     postlude eval my-model --url http://localhost:8000/v1 --data eval.jsonl --reward exact
     """
-    import yaml
-
-    from postlude.cli.opening import about, is_recipe, open_sampler, policy_of, reading_of
+    from postlude.cli.opening import about, is_recipe, mapping_of, open_sampler, policy_of, reading_of
     from postlude.errors import ConfigError
     from postlude.evaluate import measure
     from postlude.prepare import equip
@@ -66,12 +64,7 @@ def evaluate(
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
     policy = policy_of(model, flags, url, served_model)
     settings = policy.sampling
-    try:
-        arguments = yaml.safe_load(reward_args) if reward_args else {}
-    except yaml.YAMLError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise ConfigError(f"--reward-args must be a mapping such as '{{after: \"#\"}}', found {reward_args!r}.")
+    arguments = mapping_of(reward_args, "--reward-args")
     specs = [RewardSpec(r, args=arguments if i == 0 else {}) for i, r in enumerate(reward)]
     rewards = Rewards.of(specs)
     own = Path(model).expanduser()

@@ -80,6 +80,17 @@ def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
     return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
 
 
+def mapping_of(text: str | None, flag: str) -> dict[str, Any]:
+    """A flag's YAML as a mapping."""
+    try:
+        found = yaml.safe_load(text) if text else {}
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{flag} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
+    return found
+
+
 def is_recipe(path: str) -> bool:
     """Whether MODEL is a recipe file rather than a model."""
     return path.endswith((".yaml", ".yml"))

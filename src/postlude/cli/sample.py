@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +13,9 @@ from rich.console import Console
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
+
+if TYPE_CHECKING:
+    from postlude.rewards.compose import Rewards
 
 
 def sample(
@@ -37,12 +41,18 @@ def sample(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts of --data.")] = None,
     url: Url = None,
     served_model: ServedModel = None,
+    best_by: Annotated[
+        str | None,
+        typer.Option(help="Best of n: only the answer with the highest reward of each prompt (a built-in or path)."),
+    ] = None,
+    reward_args: Annotated[str | None, typer.Option(help="Arguments of a built-in --best-by, as YAML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per answer.")] = False,
 ) -> None:
     """Let a model answer prompts.
 
     postlude sample runs/grpo-1 --prompt '123412=' -n 4
     postlude sample my-model --data prompts.jsonl --limit 5 --temperature 0 --json
+    postlude sample runs/sft-1 --data prompts.jsonl -n 16 --best-by model --reward-args '{path: runs/reward_model-1}'
     postlude sample my-model --url http://localhost:8000/v1 --data prompts.jsonl -n 8 --json
     """
     from postlude.cli.opening import open_sampler, policy_of, reading_of
@@ -63,20 +73,47 @@ def sample(
         wrap: Any = lambda p: [{"role": "user", "content": p}] if as_chat else p
         prompts = [opened.renderer.with_tokens(Prompt(str(i), wrap(p))) for i, p in enumerate(prompt or [])]
     opened.check_lengths(prompts, settings)
+    rewards = _judge(best_by, reward_args, opened.facts.tokenizer, prompts) if best_by else None
     groups = asyncio.run(answer(opened.sampler, prompts, count, settings, seed, "sample"))
-    for group in groups:
+    for group in _best(groups, rewards) if rewards else groups:
         for completion in group.completions:
             _print(group, completion, as_json)
+
+
+def _judge(use: str, given: str | None, tokenizer: Any, prompts: list[Prompt]) -> Rewards:
+    """The reward that picks; the columns it needs are there."""
+    from postlude.cli.opening import mapping_of
+    from postlude.prepare import equip
+    from postlude.rewards.compose import Rewards, RewardSpec
+
+    rewards = Rewards.of([RewardSpec(use, args=mapping_of(given, "--reward-args"))])
+    problems = rewards.missing_columns({name for p in prompts for name in p.columns})
+    if problems:
+        raise ConfigError(problems)
+    equip(rewards, tokenizer)
+    return rewards
+
+
+def _best(groups: list[Group], rewards: Rewards) -> list[Group]:
+    """The first of the best answers of each prompt; prompts whose answers were all unscorable keep none."""
+    scored = asyncio.run(rewards.score(groups)).groups
+    found = [max(g.scored, key=lambda c: c.reward or 0.0) for g in scored if g.scored]
+    lost = len(scored) - len(found)
+    if lost:
+        Console(stderr=True).print(f"{lost} of {len(scored)} prompts: no answer could be scored", highlight=False)
+    return [replace(g, completions=(c,)) for g, c in zip([g for g in scored if g.scored], found, strict=True)]
 
 
 def _print(group: Group, completion: Completion, as_json: bool) -> None:
     if as_json:
         row = {"prompt": group.prompt.messages, "completion": completion.text}
+        row |= {"reward": completion.reward} if completion.reward is not None else {}
         print(json.dumps({**row, "stop": completion.stop, "tokens": completion.length}))
         return
     console = Console()
     console.print(f"[dim]{_safe(group.prompt.text)}[/dim] ", end="", highlight=False, soft_wrap=True)
-    how = f"[dim]{completion.stop}, {completion.length} tokens[/dim]"
+    score = f", reward {completion.reward:g}" if completion.reward is not None else ""
+    how = f"[dim]{completion.stop}, {completion.length} tokens{score}[/dim]"
     console.print(f"[bold]{_safe(completion.text)}[/bold]  {how}", highlight=False, soft_wrap=True)
 
 

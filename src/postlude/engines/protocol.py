@@ -113,6 +113,10 @@ class Scorer(Protocol):
         """A number for each answer, in logits; prompts are text or lists of messages."""
         ...
 
+    def prefer(self, prompts: Sequence[Any], pairs: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+        """Of a model that reads two answers: logits that its first one is better, in the order given and swapped."""
+        ...
+
     def score_steps(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[list[float]]:
         """A number for each step of each answer, in logits."""
         ...

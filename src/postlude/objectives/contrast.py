@@ -19,7 +19,8 @@ from postlude.batch import Batch
 from postlude.objectives.advantages import action_rows
 from postlude.objectives.terms import Loss, Outputs, weighted_sum
 
-ScoreKind = Literal["implicit", "implicit_mean", "mean_logprob", "log_odds", "head"]
+ScoreKind = Literal["implicit", "implicit_mean", "mean_logprob", "log_odds", "head", "pair_head"]
+"""`pair_head` is `head` of a model that reads both answers, one behind the other, and judges the first."""
 
 
 def _policy(outputs: Outputs) -> Tensor:
@@ -46,7 +47,7 @@ def sequence_scores(kind: ScoreKind, batch: Batch, outputs: Outputs) -> Tensor:
         return batch.sum_by_sequence(_log_ratio(batch, outputs))
     if kind == "implicit_mean":
         return batch.mean_by_sequence(_log_ratio(batch, outputs))
-    if kind == "head":
+    if kind in ("head", "pair_head"):
         assert outputs.scores is not None, "this objective needs a scalar head"
         table = action_rows(batch)
         last = table.max(dim=1).values if table.shape[1] else table.new_full((batch.sequences,), -1)
@@ -227,7 +228,7 @@ class ContrastObjective:
     @property
     def needs(self) -> frozenset[str]:
         needs = {"reference"} if self.score.startswith("implicit") else set[str]()
-        if self.score == "head":
+        if self.score in ("head", "pair_head"):
             needs.add("scores")
         if isinstance(self.link, KTO):
             needs.add("mismatched")
@@ -238,6 +239,8 @@ class ContrastObjective:
         """Kinds of rows whose rewards mean what the link takes them for."""
         if isinstance(self.link, Steps):
             return ("steps",)
+        if self.score == "pair_head":
+            return ("pair",)
         if isinstance(self.link, KTO | Binary):
             return ("binary", "pair")
         return ("pair",) if isinstance(self.link, SoftLogistic) else ("pair", "rated")
@@ -288,8 +291,20 @@ class ContrastObjective:
             weight = torch.where(_infinite(micro, outputs), 0, micro.sequence_weight)
             reward = torch.where(micro.scored, micro.reward, 0)
             total = weighted_sum(weight, self.link(scores, reward, micro.offset))
-            return Loss(total, {"loss/points": total.detach()})
+            return Loss(total, {"loss/points": total.detach(), **self._point_figures(micro, scores.detach(), weight)})
         return self._pairs_loss(micro, outputs, scores)
+
+    def _point_figures(self, micro: Batch, scores: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Sums over judged answers: how many, and those whose score is on the side of their label."""
+        counted, zero = weight > 0, self.link.shift if isinstance(self.link, Binary) else micro.offset
+        good = micro.reward > 0.5
+        sums = {
+            "sequence/count": counted.sum(),
+            "sequence/rewards/accuracy": (counted & ((scores > zero) == good)).sum(),
+        }
+        if isinstance(self.link, KTO):
+            sums |= {"sequence/rewards/mean": self.link.beta * torch.where(counted, scores, 0).sum()}
+        return {name: x.to(scores.dtype) for name, x in sums.items()}
 
     def _pairs_loss(self, micro: Batch, outputs: Outputs, scores: Tensor) -> Loss:
         assert micro.pairs is not None and micro.pair_weight is not None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from postlude.rewards.choice import choice
 from postlude.rewards.json_schema import json_schema
-from postlude.rewards.learned import process_model, reward_model
+from postlude.rewards.learned import pair_model, process_model, reward_model
 from postlude.rewards.text import RewardFunction, exact, format_, length, overlong, regex, repetition
 
 BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
@@ -19,6 +19,7 @@ BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
     "overlong": overlong,
     "repetition": repetition,
     "model": reward_model,
+    "pair_model": pair_model,
     "process_model": process_model,
 }
 """Name in a recipe -> factory; the recipe's `args` are its arguments."""

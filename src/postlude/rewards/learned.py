@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from math import log
 from pathlib import Path
 from statistics import pstdev
 from typing import Any, Literal
@@ -11,7 +13,7 @@ from typing import Any, Literal
 from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
 from postlude.models.heads import require_head
-from postlude.rewards.model import ensemble_score, sigmoid, solution_score
+from postlude.rewards.model import ensemble_score, pair_preference, sigmoid, solution_score
 from postlude.rewards.text import text_of
 
 Combine = Literal["mean", "worst", "uncertainty"]
@@ -87,6 +89,40 @@ class StepReward(LearnedReward):
         return solution_score(logits, self.combine)
 
 
+@dataclass
+class PairReward(LearnedReward):
+    """A model that reads two answers: each answer's mean chance of being better than the others to its prompt.
+
+    Answers of one draw are compared within their prompt; an answer without any other abstains (section 2.4).
+    """
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float | None]:
+        answers = [text_of(c) for c in completions]
+        groups: dict[str, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            groups.setdefault(repr(prompt), []).append(i)
+        matches = [(i, j) for members in groups.values() for i, j in combinations(members, 2)]
+        (scorer,) = self.scorers
+        logits = scorer.prefer([prompts[i] for i, _ in matches], [(answers[i], answers[j]) for i, j in matches])
+        won: dict[int, list[float]] = {}
+        for (i, j), (forth, back) in zip(matches, logits, strict=True):
+            p = pair_preference(forth, back)
+            won.setdefault(i, []).append(p)
+            won.setdefault(j, []).append(1 - p)
+        return [sum(won[i]) / len(won[i]) if i in won else None for i in range(len(answers))]
+
+
+def pair_model(
+    path: str,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> PairReward:
+    """The mean chance of an answer against the others to its prompt, by a model that reads both (reward_model_pair)."""
+    made = PairReward(_specs(path, dtype, device))
+    made.check()
+    return made
+
+
 def reward_model(
     path: str | Sequence[str],
     combine: Combine = "mean",
@@ -145,7 +181,5 @@ def _each(value: float | Sequence[float], specs: Sequence[ScorerSpec]) -> tuple[
 
 
 def _logit(p: float) -> float:
-    from math import log
-
     p = min(max(p, 1e-12), 1 - 1e-12)
     return log(p / (1 - p))

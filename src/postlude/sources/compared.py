@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from postlude.data import Completion, Group, Message, Prompt
+from postlude.data import Completion, Group, Message, Prompt, joined_pair
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
 from postlude.models.steps import ends, pieces
@@ -49,8 +49,12 @@ def compared(
     kinds: Sequence[Kind],
     reading: Reading | None = None,
     seen: Counter[str] | None = None,
+    joined: bool = False,
 ) -> list[Group]:
-    """Every usable row as a group with rewards; problems go to the table. `kinds`: what the method can learn from."""
+    """Every usable row as a group with rewards; problems go to the table. `kinds`: what the method can learn from.
+
+    `joined`: for a model that reads both answers of a pair at once (`joined_pair`).
+    """
     kind = require(table, kinds, reading)
     seen = Counter() if seen is None else seen
     good: list[Row] = []
@@ -58,6 +62,7 @@ def compared(
     for row in table.rows:
         try:
             group = _READ[kind](row.values, renderer, limits)
+            group = joined_pair(group) if joined else group
             _check_tokens(group, limits)
         except DataError as error:
             table.reject(row.where, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,6 +147,7 @@ class RolloutSource:
             good = sum(len(g.completions) for g in kept)
             report["acceptance_rate"] = good / max(sum(len(g.completions) for g in groups), 1)
             report["solved_prompts_frac"] = len(kept) / max(len(groups), 1)
+            report["accepted_per_prompt"] = good / max(len(kept), 1)
             notes = [] if kept else ["no answer was accepted: nothing to train on in this step"]
             return Drawn(kept, groups, report, notes)
         return Drawn(groups, groups, report)
@@ -169,6 +171,18 @@ class RolloutSource:
         self.history = dict(state["history"])
 
 
+def difficulty(groups: Sequence[Group]) -> dict[str, float]:
+    """Shares of prompts solved never, rarely (up to a quarter), sometimes, often (three quarters on), always."""
+    rates = [g.solve_rate for g in groups if len(g.completions) > 1 and g.solve_rate is not None]
+    if not rates:
+        return {}
+    count = Counter(
+        "never" if r == 0 else "always" if r == 1 else "rarely" if r <= 0.25 else "often" if r >= 0.75 else "sometimes"
+        for r in rates
+    )
+    return {f"difficulty/{k}": count[k] / len(rates) for k in ("never", "rarely", "sometimes", "often", "always")}
+
+
 def _figures(groups: Sequence[Group]) -> dict[str, float]:
     """What was sampled, before selection."""
     completions = [c for g in groups for c in g.completions]
@@ -187,6 +201,7 @@ def _figures(groups: Sequence[Group]) -> dict[str, float]:
         "tokens": float(sum(lengths)),
         "unscored": float(figures.abstained),
     }
+    report |= difficulty(groups)
     if known:
         report["sampled_accuracy"] = sum(known) / len(known)
         right = [c.length for c in completions if c.correct]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from postlude.batch import Batch, pack, split
-from postlude.data import Completion, Group, Prompt
+from postlude.data import Completion, Group, Prompt, joined_pair
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.protocol import ScorerSpec
 from postlude.errors import EngineError
@@ -68,6 +68,16 @@ class LocalScorer:
         sizes = torch.bincount(batch.sequence[rows], minlength=batch.sequences).tolist()
         own = [scores[part] for part in rows.split(sizes)]
         return [[float(x[end]) for end in found] for x, found in zip(own, places, strict=True)]
+
+    def prefer(self, prompts: Sequence[Any], pairs: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+        """Of a pair model: logits that the answer it reads first is better, in the order given and swapped."""
+        firsts = self.groups(prompts, [a for a, _ in pairs])
+        seconds = self.groups(prompts, [b for _, b in pairs])
+        both = [replace(a, completions=a.completions + b.completions) for a, b in zip(firsts, seconds, strict=True)]
+        joined = [joined_pair(g) for g in both]
+        self._check_lengths(joined)
+        logits = iter(self.of_groups(joined))
+        return list(zip(logits, logits, strict=True))
 
     def of_groups(self, groups: Sequence[Group]) -> list[float]:
         """The score of every completion of groups that hold this model's tokens, in order."""
