@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -77,6 +77,10 @@ class Outcome:
 
 
 def demo(
+    which: Annotated[
+        Literal["reasoning", "rlhf"],
+        typer.Argument(help="reasoning: SFT, GRPO, DRPO. rlhf: SFT, reward model, PPO, PPO-ptx (about five minutes)."),
+    ] = "reasoning",
     output: Annotated[
         Path | None, typer.Option(help="Folder for model, data, recipes and runs. Default: demo-run.")
     ] = None,
@@ -87,6 +91,11 @@ def demo(
     The task: add five digits modulo 10, written out. The model, the data and the recipes are written to a folder first;
     the runs are what `postlude train` does with a model and data of yours.
     """
+    if which == "rlhf":
+        from postlude.cli.rlhf import rlhf
+
+        rlhf(output, seed)
+        return
     console = Console()
     folder = output or _free_folder()
     rows = prepare_demo(folder, seed)

@@ -1,0 +1,265 @@
+"""postlude demo rlhf: the classic pipeline on a small model, SFT, reward model, PPO and PPO-ptx, ending in one table."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from postlude.data import Group
+
+RECIPES = {
+    "sft": """\
+# Learn two tasks from teachers: adding digits (of which labellers will judge answers) and sorting letters.
+method: sft
+model: {folder}/model
+data: {{path: {folder}/both.jsonl, eval: {folder}/eval.jsonl}}
+reward: {{use: exact, args: {{after: "#"}}}}   # only measures; sft trains on the written answers
+output: {folder}/sft
+seed: {seed}
+steps: 400
+prompts_per_step: 64
+sampling: {{max_tokens: 48}}
+optimizer: {{beta2: 0.98}}
+schedule: {{lr: 3e-3, warmup: 50}}
+evaluate: {{every: 10, prompts: 128, stop_at: 0.40}}
+""",
+    "reward_model": """\
+# Learn from pairs which answers labellers prefer; one label in twenty is wrong.
+method: reward_model
+model: {folder}/sft/model
+data: {{path: {folder}/pairs.jsonl, eval: {folder}/pairs-eval.jsonl}}
+output: {folder}/reward_model
+seed: {seed}
+steps: 150
+prompts_per_step: 32
+schedule: {{lr: 1e-3, warmup: 10, decay: linear}}
+evaluate: {{every: 50, prompts: 256}}
+""",
+    "ppo": """\
+# Policy, critic, reward model and reference; the labellers' rule itself (exact) only measures.
+method: ppo
+model: {folder}/sft/model
+data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
+reward:
+  - {{use: model, args: {{path: {folder}/reward_model}}}}
+  - {{use: exact, weight: 0, outcome: true, args: {{after: "#"}}}}
+output: {folder}/ppo
+seed: {seed}
+steps: 40
+prompts_per_step: 128
+updates: 4
+sampling: {{max_tokens: 48}}
+schedule: {{lr: 3e-4, decay: linear}}
+critic: {{path: {folder}/reward_model/model, lr: 1e-3, warmup: 2}}
+objective: {{advantage: {{kl_coef: 0.1}}}}     # a proxy must not be followed too far
+evaluate: {{every: 10, prompts: 128}}
+""",
+    "ppo_ptx": """\
+# The same, with text of the other task mixed into every update, against forgetting it.
+method: ppo_ptx
+model: {folder}/sft/model
+data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
+reward:
+  - {{use: model, args: {{path: {folder}/reward_model}}}}
+  - {{use: exact, weight: 0, outcome: true, args: {{after: "#"}}}}
+output: {folder}/ppo_ptx
+seed: {seed}
+steps: 40
+prompts_per_step: 128
+updates: 4
+sampling: {{max_tokens: 48}}
+schedule: {{lr: 3e-4, decay: linear}}
+critic: {{path: {folder}/reward_model/model, lr: 1e-3, warmup: 2}}
+objective: {{advantage: {{kl_coef: 0.1}}}}
+pretrain: {{path: {folder}/text.jsonl, eval: {folder}/text-eval.jsonl, coef: 1.0, rows: 64}}
+evaluate: {{every: 10, prompts: 128}}
+""",
+}
+"""The pipeline's recipes; `recipes/rlhf` holds them as files, for the folder demo-rlhf."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table."""
+
+    name: str
+    gold: float
+    """Share of sampled held-out answers that are right."""
+    proxy: float
+    """Mean score by the reward model."""
+    length: float
+    text_loss: float
+    """Nats per token of held-out text of the other task."""
+    seconds: float
+
+
+def rlhf(output: Path | None, seed: int) -> None:
+    """Make model, data and recipes in a folder, run them in order, and compare the policies."""
+    console = Console()
+    folder = output or _free_folder()
+    prepare(folder, seed)
+    console.print(f"A Qwen3 of 0.6 M parameters, demonstrations and preferences are in {folder}/", highlight=False)
+    seconds = {"sft": _run(folder, "sft", console)}
+    console.print(f"labellers compare the taught model's answers: {collect(folder, seed)} pairs", highlight=False)
+    seconds |= {name: _run(folder, name, console) for name in RECIPES if name != "sft"}
+    stages = [measure(folder, name, seconds[name]) for name in ("sft", "ppo", "ppo_ptx")]
+    console.print()
+    console.print(table(stages))
+    accuracy = _last(folder / "reward_model", "eval")["held_out/rewards/accuracy"]
+    console.print(
+        f"\nThe reward model agrees with the labellers' rule on {accuracy:.1%} of held-out pairs.", highlight=False
+    )
+    console.print(
+        "right: share of sampled answers to held-out prompts that are right; score: the reward model's; text loss: on "
+        "held-out text of the other task, in nats per token, what it rises by is the alignment tax.",
+        highlight=False,
+    )
+
+
+def prepare(folder: Path, seed: int) -> None:
+    """Model, demonstrations of both tasks, preferences about one, text of the other, and the recipes."""
+    from postlude.models.tiny import save_tiny_model
+    from postlude.sources.tasks import TASKS, rows, write
+
+    write(TASKS["worked"], folder, train=2500, evaluate=256, seed=seed)
+    other = [row for row, _ in zip(rows(TASKS["sort"], seed, "train"), range(1500), strict=False)]
+    text = [{"text": row["prompt"] + row["completion"]} for row in other]
+    held = [row for row, _ in zip(rows(TASKS["sort"], seed, "eval"), range(128), strict=False)]
+    both = [json.loads(line) for line in (folder / "sft.jsonl").read_text().splitlines()] + other
+    random.Random(seed).shuffle(both)
+    for name, content in (
+        ("both", both),
+        ("text", text),
+        ("text-eval", [{"text": row["prompt"] + row["completion"]} for row in held]),
+    ):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    save_tiny_model(folder / "model", seed)
+    for name, recipe in RECIPES.items():
+        (folder / f"{name}.yaml").write_text(recipe.format(folder=folder, seed=seed))
+
+
+def collect(folder: Path, seed: int) -> int:
+    """Labellers compare the taught model's own answers to a prompt, a right one with a wrong one, and err in one of twenty.
+
+    A reward model must know the answers it will judge: pairs that teachers wrote leave it blind to the policy's own.
+    """
+    from postlude.engines.local.engine import LocalEngine
+
+    engine = LocalEngine.open(str(folder / "sft" / "model"))
+    rng = random.Random(f"{seed}:labels")
+    counts = {}
+    for source, target, limit, noise in (
+        ("prompts", "pairs", 1500, 0.05),
+        ("eval", "pairs-eval", 256, 0.0),
+    ):
+        pairs = []
+        for group in _sampled(engine, folder / f"{source}.jsonl", limit, 6, seed):
+            right, wrong = _judged(group)
+            if right and wrong:
+                chosen, rejected = (wrong, right) if rng.random() < noise else (right, wrong)
+                pairs.append({"prompt": group.prompt.messages, "chosen": chosen, "rejected": rejected})
+        (folder / f"{target}.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
+        counts[target] = len(pairs)
+    return counts["pairs"]
+
+
+def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list[Group]:
+    import asyncio
+
+    from postlude.engines.protocol import Sampling
+    from postlude.sources import file as rows
+    from postlude.sources.rollout import answer
+
+    prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(path)))[:limit]]
+    return asyncio.run(answer(engine.sampler, prompts, count, Sampling(max_tokens=48), seed, "label"))
+
+
+def _judged(group: Group) -> tuple[str | None, str | None]:
+    """The first right and the first wrong answer that ended by itself."""
+    ended = [c.text for c in group.completions if not c.truncated]
+    right = [t for t in ended if t.rpartition("#")[2] == group.prompt.answer]
+    wrong = [t for t in ended if t.rpartition("#")[2] != group.prompt.answer]
+    return (right[0] if right else None), (wrong[0] if wrong else None)
+
+
+def _free_folder() -> Path:
+    names = (Path("demo-rlhf" + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
+    return next(p for p in names if not p.exists())
+
+
+def _run(folder: Path, name: str, console: Console) -> float:
+    """Train with one recipe under a live view; its seconds."""
+    from postlude import config
+    from postlude.launch import launch
+    from postlude.watch.live import LiveView
+
+    with LiveView(console, f"postlude {name}") as view:
+        run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
+    if run.stop:
+        raise typer.Exit(130)
+    return run.elapsed
+
+
+def measure(folder: Path, name: str, seconds: float) -> Stage:
+    """A policy on held-out prompts, by the rule, by the reward model, and on the other task's text."""
+    import asyncio
+
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.protocol import Sampling
+    from postlude.evaluate import measure as sampled
+    from postlude.prepare import equip
+    from postlude.rewards.compose import Rewards, RewardSpec
+    from postlude.sources import file as rows
+
+    engine = LocalEngine.open(str(folder / name / "model"))
+    rewards = Rewards.of(
+        [
+            RewardSpec("model", args={"path": str(folder / "reward_model")}),
+            RewardSpec("exact", weight=0.0, outcome=True, args={"after": "#"}),
+        ]
+    )
+    equip(rewards, engine.tokenizer)
+    prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(folder / "eval.jsonl")))]
+    report = asyncio.run(sampled(engine.sampler, rewards, prompts, Sampling(max_tokens=48), 4, "eval"))
+    figures = report.figures
+    loss = _text_loss(engine, folder / "text-eval.jsonl")
+    return Stage(name, figures["eval/accuracy"], figures["eval/reward"], figures["eval/length"], loss, seconds)
+
+
+def _text_loss(engine: Any, path: Path) -> float:
+    """Nats per token of plain text under a policy."""
+    from postlude.batch import pack
+    from postlude.data import Group, Prompt
+    from postlude.sources import file as rows
+
+    found: list[Group] = []
+    for row in rows.read(str(path)).rows:
+        start, completion = engine.renderer.plain_text(row.values["text"])
+        found.append(Group(Prompt("", "", tokens=start), (completion,)))
+    batch = pack(found)
+    logprobs = engine.trainer.forward(batch, "policy").logprobs
+    return -float(logprobs[batch.mask].mean())
+
+
+def table(stages: list[Stage]) -> Table:
+    """All policies side by side."""
+    result = Table(title="Held-out prompts, never trained on", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    result.add_column("")
+    for column in ("right", "score", "mean length", "text loss", "seconds"):
+        result.add_column(column, justify="right")
+    for s in stages:
+        shown = (f"{s.gold:.3f}", f"{s.proxy:.2f}", f"{s.length:.1f}", f"{s.text_loss:.3f}", f"{s.seconds:.0f}")
+        result.add_row(f"[bold]{s.name}[/bold]", *shown)
+    return result
+
+
+def _last(folder: Path, kind: str) -> dict[str, Any]:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [e for e in events if e["kind"] == kind][-1]
