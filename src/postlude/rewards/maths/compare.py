@@ -223,14 +223,14 @@ def _is_line(value: Series) -> bool:
 
 
 def _opened(value: Value) -> Value:
-    """A region that is all of the line is said in words; a set or list of one is that one."""
+    """A set of one number is also that number."""
     if isinstance(value, Listing | Collection) and _single(value):
         return value.items[0]
     return value
 
 
 def _single(value: Listing | Collection) -> bool:
-    return len(value.items) == 1
+    return len(value.items) == 1 and isinstance(value.items[0], Expression)
 
 
 def _scaled(value: Quantity) -> Expression:

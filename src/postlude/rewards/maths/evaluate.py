@@ -14,7 +14,6 @@ from postlude.rewards.maths.roots import power, root
 
 _OPERATIONS: dict[str, Callable[[Ratio, Ratio, Budget], Ratio]] = {
     "+": ratios.add,
-    "-": ratios.subtract,
     "*": ratios.multiply,
     "/": ratios.divide,
     "^": power,
@@ -48,5 +47,8 @@ def _value(tree: Node, budget: Budget) -> Ratio:
         base = _value(tree[2], budget) if len(tree) == 3 else None
         return functions.logarithm(_value(tree[1], budget), base, budget)
     if tag in _OPERATIONS:
-        return _OPERATIONS[tag](_value(tree[1], budget), _value(tree[2], budget), budget)
+        total = _value(tree[1], budget)
+        for part in tree[2:]:
+            total = _OPERATIONS[tag](total, _value(part, budget), budget)
+        return total
     raise Unsupported(str(tag))

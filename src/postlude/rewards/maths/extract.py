@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from postlude.rewards.maths.problems import Unsupported
-from postlude.rewards.maths.tokens import closing
+from postlude.rewards.maths.tokens import closing as closing_brace
 
 NEAR = 200
 """Characters at the end of a response in which two different answers make it ambiguous."""
@@ -31,14 +31,17 @@ _THOUGHT = re.compile(r"</\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNOR
 _THINKING = re.compile(r"<\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:(\{)|(-?[A-Za-z0-9.]+)(?=[\s$.,]|$))")
 _REVISED = re.compile(
-    r"\b(?:no|not|wait|actually|finally|final|instead|mistake|wrong|incorrect|sorry|rather|oops|correct(?:ed|ion|ing)?"
+    r"\b(?:no|wait|actually|finally|final|instead|mistake|wrong|incorrect|sorry|rather|oops|correct(?:ed|ion|ing)?"
     r"|scratch|should be|re-?check(?:ing|ed)?|redo|revised?)\b",
     re.IGNORECASE,
 )
-_OR_BEFORE = re.compile(r"[\d$})]\s*,?\s*\bor\s*[$(\s]*$")
+_OR_BEFORE = re.compile(
+    r"(?:[\d$})]\s*,?\s*\bor|\bnot(?:\s+be|\s+equal to)?|n't(?:\s+be)?|rather than|instead of|never)\s*[$(\s*\\\[]*$",
+    re.IGNORECASE,
+)
 _OR_AFTER = re.compile(r"[\s$.,)*\]]*\bor\s+(?:maybe\s|perhaps\s|possibly\s|else\s)?\s*[$(]*\s*(?:-?\d|\\(?!text))")
 _STATED = re.compile(
-    r"\b(?:final\s+)?(?:answer|result)\s*(?:\([^()]{0,40}\)\s*)?(?:[*_]{1,3}\s*)?"
+    r"(?<!wrong )(?<!incorrect )\b(?:final\s+)?(?:answer|result)\s*(?:\([^()]{0,40}\)\s*)?(?:[*_]{1,3}\s*)?"
     r"(?::|=|\bis\s*:|\bis\b|\bwould\s+be\b|\bmust\s+be\b|\bequals\b)\s*(?:[*_]{1,3}\s*)?",
     re.IGNORECASE,
 )
@@ -47,7 +50,7 @@ _ENDS = re.compile(
     r"|,?\s+(?:because|since|which|where|so that|as we|therefore|thus|hence|after|if|when)\b"
     r"|,\s+(?:so|as|not|and not)\b"
 )
-_MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_MATH = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?%?(?![\w])")
 _DENIED = re.compile(r"\b(?:not|isn't|never|cannot|can't|wrong|incorrect|don't)\b[^.\n]{0,60}$", re.IGNORECASE)
 
@@ -95,7 +98,7 @@ def _inside(text: str, match: re.Match[str]) -> tuple[str | None, int]:
     if match.group(2):
         return match.group(2), match.end()
     try:
-        end = closing(text, match.end())
+        end = closing_brace(text, match.end())
     except Unsupported:
         return None, len(text)
     return text[match.end() : end - 1], end
@@ -129,7 +132,7 @@ def _stated(text: str) -> Extraction | None:
         return Extraction(None, "an answer that is not stated")
     others = []
     for place, following in pairwise(places):
-        others.append(_sentence(text[place.end() : place.end() + 400]))
+        others.append(_sentence(text[place.end() : min(place.end() + 400, following.start())]))
         if place.start() < len(text) - NEAR or _REVISED.search(text[place.end() : following.end()]):
             others.clear()
     return Extraction(answer, "stated", tuple(o for o in others if o))
@@ -149,13 +152,27 @@ def _sentence(text: str) -> str:
 
 def _math(text: str) -> Extraction | None:
     """The last piece of display or inline math, where the response ends with it."""
-    found = list(_MATH.finditer(text))
-    if not found or len(text[found[-1].end() :].strip()) > 40 or _DENIED.search(text[: found[-1].start()]):
+    place = _last_math(text)
+    if place is None:
         return None
-    inside = next(filter(None, found[-1].groups()), "").strip()
-    before = text[max(0, found[-1].start() - 40) : found[-1].start()]
-    hedged = bool(_OR_BEFORE.search(before) or _OR_AFTER.match(text[found[-1].end() :]))
-    return Extraction(inside or None, "last math", (), hedged)
+    start, inside, end = place
+    before = text[max(0, start - 100) : start]
+    if len(text[end:].strip()) > 40 or _DENIED.search(before):
+        return None
+    hedged = bool(_OR_BEFORE.search(before) or _OR_AFTER.match(text[end:]))
+    return Extraction(inside.strip() or None, "last math" if inside.strip() else "empty math", (), hedged)
+
+
+def _last_math(text: str) -> tuple[int, str, int] | None:
+    """(start, inside, end) of the math that ends last. Searched from the end, so that its time is linear."""
+    ends = [(text.rfind(closing) + len(closing), opening, closing) for opening, closing in _MATH if closing in text]
+    if not ends:
+        return None
+    end, opening, closing = max(ends, key=lambda e: (e[0], len(e[2])))
+    start = text.rfind(opening, 0, end - len(closing))
+    if start < 0:
+        return None
+    return start, text[start + len(opening) : end - len(closing)], end
 
 
 def _whole(text: str) -> Extraction | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -24,6 +25,8 @@ INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot", "
 _CALLS = frozenset({*INVERSE, *INVERSE.values(), "sinh", "cosh", "tanh", "ln", "exp"})
 _OPERANDS = _CALLS | _GREEK | {"frac", "sqrt", "surd", "pi", "infty", "binom", "log", "lg"}
 _PAIRS = {"(": ")", "[": "]", "{": "}", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
+_FRACTION = re.compile(r"\\frac(?:\{\d+\}|\d)(?:\{\d+\}|\d)")
+"""A fraction of whole numbers."""
 _TIMES = (r"\cdot", r"\times", "*", r"\ast")
 _OVER = ("/", r"\div")
 _REFUSED = frozenset({"sum", "prod", "int", "iint", "oint", "lim", "limsup", "bigcup"})
@@ -74,11 +77,12 @@ class _Reader:
 
     def sum(self) -> Node:
         self.enter()
-        tree = self.signed(self.product)
+        terms = [self.signed(self.product)]
         while mark := self.accept("+", "-", r"\pm", r"\mp"):
-            tree = [self.operation(mark), tree, self.signed(self.product)]
+            term = self.signed(self.product)
+            terms.append(term if self.operation(mark) == "+" else ["neg", term])
         self.depth -= 1
-        return tree
+        return _flat("+", terms)
 
     def enter(self) -> None:
         self.depth += 1
@@ -98,16 +102,16 @@ class _Reader:
         return ["neg", tree] if flips else tree
 
     def product(self) -> Node:
-        tree = self.factor()
+        factors = [self.factor()]
         while True:
             if self.accept(*_TIMES):
-                tree = ["*", tree, self.signed(self.factor)]
+                factors.append(self.signed(self.factor))
             elif self.accept(*_OVER):
-                tree = ["/", tree, self.signed(self.factor)]
+                factors.append(["/", ["num", "1"], self.signed(self.factor)])
             elif self.begins_factor():
-                tree = ["*", tree, self.factor()]
+                factors.append(self.factor())
             else:
-                return tree
+                return _flat("*", factors)
 
     def begins_factor(self) -> bool:
         """Whether a factor follows without a sign. A number does so only after a bracket."""
@@ -115,7 +119,7 @@ class _Reader:
         if token is None or token.kind == "word":
             return False
         if token.kind == "number":
-            return self.tokens[self.place - 1].text in (")", "]", "}") and not token.text.startswith(".")
+            return self.tokens[self.place - 1].text in (")", "]", "}", "!") and not token.text.startswith(".")
         if token.kind == "command":
             return token.text[1:] in _OPERANDS
         if token.text == "|":
@@ -131,9 +135,9 @@ class _Reader:
         return tree
 
     def postfix(self, tree: Node) -> Node:
-        while mark := self.accept("!", "°"):
-            if mark == "!" and self.next is not None and self.next.text == "!":
-                raise Unsupported("a double factorial")
+        if mark := self.accept("!", "°"):
+            if self.next is not None and self.next.text in ("!", "°"):
+                raise Unsupported("two marks such as ! in a row")
             radian = ["/", ["sym", "π"], ["num", "180"]]
             tree = ["call", "factorial", tree] if mark == "!" else ["*", tree, radian]
         return tree
@@ -176,14 +180,10 @@ class _Reader:
         if top and slash and bottom and slash.text == "/" and top.kind == bottom.kind == "number":
             self.place += 3
             return _proper(top.text, bottom.text)
-        if not self.accept(r"\frac"):
+        if not _FRACTION.match("".join(t.text for t in self.tokens[self.place : self.place + 7])):
             return None
-        start = self.place
-        above, below = self.argument(), self.argument()
-        if above[0] == below[0] == "num":
-            return _proper(above[1], below[1])
-        self.place = start - 1
-        return None
+        self.take()
+        return _proper(self.argument()[1], self.argument()[1])
 
     def symbol(self, name: str) -> Node:
         if self.accept("_"):
@@ -294,11 +294,16 @@ class _Reader:
         if self.next is not None and self.next.text in ("(", "[", "{", "|"):
             tree = self.postfix(self.primary())
         else:
-            tree = self.signed(self.factor)
+            factors = [self.signed(self.factor)]
             while self.next is not None and (self.next.kind == "letter" or self.next.text in (r"\pi", r"\theta")):
-                tree = ["*", tree, self.factor()]
+                factors.append(self.factor())
+            tree = _flat("*", factors)
         self.depth -= 1
         return tree
+
+
+def _flat(tag: str, parts: list[Node]) -> Node:
+    return parts[0] if len(parts) == 1 else [tag, *parts]
 
 
 def _proper(top: str, bottom: str) -> Node:

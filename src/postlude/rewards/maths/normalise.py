@@ -46,6 +46,7 @@ _ALIASES = tuple(
         (rf"\\rbrace{_END}", r"\\}"),
         (rf"\\percent{_END}|\\%", "%"),
         (r"\*\*", "^"),
+        (r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|mathrm|textrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}{1,2}", r"\\text{th}"),
         (rf"\\mathbb\s*(?:\{{\s*R\s*\}}|R{_END})|\\R{_END}|\\Reals{_END}", "ℝ"),
     )
 )
@@ -68,7 +69,7 @@ def plain(text: str) -> str:
 def normalise(text: str) -> str:
     """The text in one spelling, without delimiters of math mode and without a full stop at its end."""
     text = _without_stop(_math_mode(plain(text).strip()).strip())
-    if "\\" in text or "~" in text or not text.isascii():
+    if "\\" in text or "~" in text or "{,}" in text or not text.isascii():
         text = _GAPS.sub(r"\1@", text)
         text = _BLANK.sub(" ", text)
     for pattern, name in _ALIASES:
@@ -92,6 +93,8 @@ def _math_mode(text: str) -> str:
 
 
 def _without_stop(text: str) -> str:
+    if text.endswith("\\") and not text.endswith("\\\\"):  # what a space at the end leaves of "\ "
+        text = text[:-1].rstrip()
     return text[:-1].rstrip() if text.endswith((".", ",", ";")) and not text.endswith("\\,") else text
 
 

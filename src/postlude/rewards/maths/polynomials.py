@@ -1,8 +1,8 @@
 """Sums of monomials with exact rational coefficients, on a budget.
 
 A monomial is a sorted tuple of (atom, exponent). Atoms are strings: letters and names (`x`, `x_1`, `\\alpha`), `π`,
-`e`, `i`; `#p`, the positive number p of a prime p, with an exponent in (0, 1); `ln p`, and `[...]`, a function that is kept
-closed (opaque). All but the opaque ones are taken as independent, so two sums are equal only if they are the same.
+`e`, `i`; `#p`, the positive number p of a prime p, with an exponent in (0, 1); `ln p`; and `[...]`, a function that is
+kept closed (opaque). All but the opaque ones are taken as independent, so two sums are equal only if they are the same.
 """
 
 from __future__ import annotations

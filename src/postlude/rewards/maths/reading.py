@@ -6,24 +6,20 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from postlude.rewards.maths import relations, units
-from postlude.rewards.maths.grammar import Node
+from postlude.rewards.maths import relations
 from postlude.rewards.maths.normalise import normalise
 from postlude.rewards.maths.problems import Unsupported
 from postlude.rewards.maths.ratios import number
 from postlude.rewards.maths.relations import expression
+from postlude.rewards.maths.scalars import scalar
 from postlude.rewards.maths.tokens import FUNCTIONS, MAX_DIGITS, Token, change, cut, split
 from postlude.rewards.maths.values import (
-    Based,
-    Clock,
     Collection,
     Expression,
     Interval,
     Labelled,
     Listing,
     Matrix,
-    Percent,
-    Quantity,
     Region,
     Relation,
     Series,
@@ -37,16 +33,16 @@ _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\
 _THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:,\d{3})+)(?![\d]|,\d)")
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
-_CLOCK = re.compile(r"\d{1,4}(?::\d{1,4}){1,2}(?:\.\d+)?")
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)")
+"""An option's letter, with what the option says."""
 _ALIASES = {
     "dne": "does not exist", "doesn't exist": "does not exist", "limit does not exist": "does not exist",
     "the limit does not exist": "does not exist", "no solutions": "no solution", "no real solutions": "no solution",
     "no real solution": "no solution", "empty set": "no solution", "the empty set": "no solution",
     "all reals": "all real numbers", "all real number": "all real numbers",
 }  # fmt: skip
+_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _NOT_WORDS = FUNCTIONS | {"pi", "infinity", "inf", "infty", "oo", "theta"}
-_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-          "twelve": 12, "sixteen": 16}  # fmt: skip
 
 
 def read(text: str) -> Value:
@@ -63,6 +59,10 @@ def _simple(found: re.Match[str]) -> Expression:
     return Expression(["num", str(value)], number(value))
 
 
+def _simple_number(value: int) -> Expression:
+    return Expression(["num", str(value)], number(value))
+
+
 @lru_cache(maxsize=4096)
 def _read(text: str) -> Value:
     if len(text) > 200_000:
@@ -70,6 +70,9 @@ def _read(text: str) -> Value:
     clean = normalise(text)
     if not clean:
         raise Unsupported("it is empty")
+    choice = _CHOICE.fullmatch(clean)
+    if choice and not re.search(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|\bor\b", choice.group(2)):
+        return relations.of(["sym", choice.group(1)])
     return _words(clean) or _tokens(cut(_thousands(clean)))
 
 
@@ -78,6 +81,8 @@ def _words(text: str) -> Value | None:
     said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
     if not _WORDS.fullmatch(said) or said.lower() in _NOT_WORDS or {*said.lower().split()} & {"or", "and"}:
         return None
+    if said.lower() in _NUMBERS:
+        return _simple_number(_NUMBERS.index(said.lower()))
     if all(len(w) == 1 for w in said.split()) or (len(said) == 2 and said.islower() and said not in ("no", "is")):
         return None  # letters that are multiplied
     if r"\text" not in text and any(w in FUNCTIONS for w in said.split()):
@@ -105,20 +110,20 @@ def _tokens(tokens: list[Token]) -> Value:
     for marks, build in ((OR, _alternatives), (frozenset({r"\cup"}), _union), (_COMMA, _listing)):
         parts, found = split(tokens, marks)
         if found:
-            return build([p for p in parts if p] if marks is not _COMMA else _complete(parts))
+            return build(_complete(parts))
     parts, found = split(tokens, frozenset({r"\in"}))
     if found:
         return _membership(parts)
     parts, found = split(tokens, relations.MARKS)
     if found:
         return relations.read(parts, found, _tokens)
-    return _whole_bracket(tokens) or _scalar(tokens)
+    return _whole_bracket(tokens) or scalar(tokens)
 
 
 def _complete(parts: list[list[Token]]) -> list[list[Token]]:
     """The parts of a list; ", and" is one separator."""
     kept = [p for p in parts if p]
-    if len(kept) < len(parts) - 1:
+    if len(kept) < len(parts) - 1 or not kept:
         raise Unsupported("a list with gaps")
     return kept
 
@@ -128,12 +133,12 @@ def _alternatives(parts: list[list[Token]]) -> Value:
     regions = [i for i in items if isinstance(i, Region)]
     if len(regions) == len(items) and len(items) > 1:
         return _joined(regions)
-    return Listing(items, hedged=True) if len(items) > 1 else items[0]
+    return Listing(items, hedged=True) if len(items) != 1 else items[0]
 
 
 def _listing(parts: list[list[Token]]) -> Value:
     items = _items(parts)
-    return Listing(items) if len(items) > 1 else items[0]
+    return Listing(items) if len(items) != 1 else items[0]
 
 
 def _items(parts: list[list[Token]]) -> tuple[Value, ...]:
@@ -239,113 +244,3 @@ def _matrix(tokens: list[Token]) -> Matrix:
     if not rows or len({len(r) for r in rows}) != 1:
         raise Unsupported("a matrix with rows of different lengths")
     return Matrix(tuple(rows), kind == "vmatrix")
-
-
-# ------------------------------------------------------------------------------------------------------- scalars
-
-
-def _scalar(tokens: list[Token]) -> Value:
-    if len(tokens) == 1 and (tokens[0].text == "ℝ" or tokens[0].text == r"\emptyset"):
-        return Words("all real numbers" if tokens[0].text == "ℝ" else "no solution")
-    if len(tokens) == 1 and tokens[0].kind in ("text", "word") and len(tokens[0].text) > 1:
-        return Words(tokens[0].text.lower())
-    special = _clock(tokens) or _based(tokens) or _choice(tokens)
-    if special:
-        return special
-    if tokens[-1].text == "%" or tokens[-1].text.lower() in ("percent", "per cent"):
-        return Percent(expression(tokens[:-1]))
-    return _quantity(tokens) or _signed(tokens)
-
-
-def _signed(tokens: list[Token]) -> Value:
-    """An expression, or the two that \\pm makes of one."""
-    if not any(t.text in (r"\pm", r"\mp") for t in tokens):
-        return expression(tokens)
-    return Listing((expression(tokens, 1), expression(tokens, -1)))
-
-
-def _clock(tokens: list[Token]) -> Clock | None:
-    text = "".join(t.text for t in tokens)
-    body = re.sub(r"(?i)\s*([ap])\.?m\.?$", "", text)
-    half = text[len(body) :].lower().replace(".", "")
-    if not _CLOCK.fullmatch(body):
-        return None
-    parts = body.split(":")
-    time = bool(half) or (len(parts[0]) < 3 and all(len(p.partition(".")[0]) == 2 for p in parts[1:]))
-    return Clock(tuple(Fraction(p) for p in parts), time, half)
-
-
-def _based(tokens: list[Token]) -> Value | None:
-    """Digits with a subscript; base 10 is a plain number."""
-    text = "".join(t.text for t in tokens)
-    found = re.fullmatch(r"\(?([0-9][0-9A-Z]*|[A-F]+[0-9A-F]*(?=\)?_\{?16))\)?_\{?(\d{1,2}|[a-z]+)\}?", text)
-    if not found or (not found.group(1)[0].isdigit() and found.group(2) not in _BASES and found.group(2) != "16"):
-        return None
-    digits = found.group(1)
-    base = int(found.group(2)) if found.group(2).isdigit() else _BASES.get(found.group(2), 0)
-    if not 2 <= base <= 36 or any(int(d, 36) >= base for d in digits):
-        raise Unsupported("digits that are not of their base")
-    return Based(digits.lstrip("0") or "0", base) if base != 10 else expression(cut(digits))
-
-
-def _choice(tokens: list[Token]) -> Value | None:
-    """`(A) 5` or `A) 5` is the choice A."""
-    texts = [t.text for t in tokens]
-    if texts[:1] == ["("] and len(texts) > 3 and texts[2] == ")" and re.fullmatch("[A-J]", texts[1]):
-        follows = tokens[3]
-        if follows.kind in ("number", "word", "text") or follows.text in ("$", "¤", r"\frac", r"\sqrt"):
-            return expression(tokens[1:2])
-    return None
-
-
-def _quantity(tokens: list[Token]) -> Value | None:
-    """A number with a unit before or behind it; None where there is none."""
-    currency = [i for i in (0, 1) if i < len(tokens) and tokens[i].text in units.KNOWN and tokens[i].kind == "mark"]
-    if currency and tokens[currency[0]].text != "°":
-        return _money(tokens, currency[0])
-    start = next((i for i, t in enumerate(tokens) if i and _is_unit(tokens, i)), None)
-    if start is None:
-        return _angle(tokens)
-    rest = tokens[start:]
-    if len(rest) == 2 and rest[0].text == "°" and rest[1].text in "CF":
-        return Quantity(expression(tokens[:start]), units.KNOWN["°" + rest[1].text])
-    if len(rest) == 1 and rest[0].text.lower() in ("percent", "per cent", "percents"):
-        return Percent(expression(tokens[:start]))
-    scale, unit = units.read(rest)
-    head = _head(tokens[:start], scale)
-    return Quantity(head, unit) if unit.powers or unit.factor != 1 else head
-
-
-def _is_unit(tokens: list[Token], i: int) -> bool:
-    token = tokens[i]
-    if token.text == "°" and i + 2 == len(tokens) and tokens[i + 1].text in ("C", "F"):
-        return True
-    if token.kind in ("word", "text"):
-        return tokens[i - 1].text not in ("^", "_", "/")
-    return token.kind == "mark" and token.text in ("€", "£", "¤", "¢") and i == len(tokens) - 1
-
-
-def _money(tokens: list[Token], place: int) -> Value:
-    if place == 1 and tokens[0].text not in "+-":
-        raise Unsupported(f"{tokens[1].text!r} is not expected there")
-    unit = units.KNOWN[tokens[place].text]
-    rest = tokens[:place] + tokens[place + 1 :]
-    words = next((i for i, t in enumerate(rest) if i and t.kind in ("word", "text")), len(rest))
-    scale, more = units.read(rest[words:]) if rest[words:] else (1, units.Unit(Fraction(1)))
-    if more.powers and more.powers != unit.powers and not all(n < 0 for n in more.powers.values()):
-        raise Unsupported("two units")
-    unit = unit if more.powers == unit.powers else unit.times(more, 1)
-    return Quantity(_head(rest[:words], scale), unit)
-
-
-def _angle(tokens: list[Token]) -> Quantity | None:
-    """A number in degrees, with nothing else in it that is one."""
-    if tokens[-1].text != "°" or any(t.text == "°" or t.text[1:] in FUNCTIONS - {"sqrt"} for t in tokens[:-1]):
-        return None
-    return Quantity(expression(tokens[:-1]), units.KNOWN["°"])
-
-
-def _head(tokens: list[Token], scale: int) -> Expression:
-    found = expression(tokens)
-    tree: Node = ["*", found.tree, ["num", str(scale)]]
-    return found if scale == 1 else relations.of(tree)

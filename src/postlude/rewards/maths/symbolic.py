@@ -60,9 +60,8 @@ def _log(argument: Any, base: Any = None) -> Any:
 
 
 _OPERATIONS: dict[str, Any] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
+    "+": sympy.Add,
+    "*": sympy.Mul,
     "/": lambda a, b: a / b,
     "^": lambda a, b: a**b,
     "neg": lambda a: -a,

@@ -119,7 +119,7 @@ def _one(word: str) -> Unit:
     for name in (word, word.lower(), word.lower().removesuffix("s")):
         if name in KNOWN:
             return KNOWN[name]
-    if not word.isalpha() or word.lower() in _NO_UNIT:
+    if not word.isalpha() or (word if len(word) == 1 else word.lower()) in _NO_UNIT:
         raise Unsupported(f"{word!r} after a number")
     return Unit(Fraction(1), {_singular(word.lower()): 1})
 
