@@ -29,7 +29,8 @@ FORMS = [
 PIECES = st.sampled_from(
     [*r"0123456789.,+-*/^_=<>()[]{}|!%$&;:'", "\\", r"\frac", r"\sqrt", r"\pi", r"\pm", r"\text{", r"\text{ or }", r"\{",
      r"\}", r"\left(", r"\infty", r"\cup", r"\in", r"\le", r"\boxed{", r"\begin{pmatrix}", r"\end{pmatrix}", r"\\", "x", "i",
-     r"\sin", r"\log", " or ", " and ", "cm", "°", "²", "½", "7", "10", r"\circ", "\n", r"\binom", r"\overline{", "####"]
+     r"\sin", r"\log", " or ", " and ", "cm", "°", "²", "½", "7", "10", r"\circ", "\n", r"\binom", r"\overline{",
+     "####"]
 )  # fmt: skip
 NASTY = st.lists(PIECES, max_size=40).map("".join)
 

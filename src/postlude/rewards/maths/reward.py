@@ -82,12 +82,19 @@ def maths(
     `rules`: where an answer may stand. `after`: read only what follows its last occurrence. `seconds` of processor time
     for one comparison that needs algebra, on up to `workers` processes.
     """
-    unknown = [r for r in rules if r not in RULES] if not isinstance(rules, str) else [rules]
-    if unknown or not rules:
+    if not isinstance(rules, list | tuple) or not rules or any(r not in RULES for r in rules):
         raise ValueError(f"rules must be a list of {', '.join(RULES)}, got {rules!r}")
-    share = Fraction(str(tolerance))
+    if not isinstance(seconds, int | float) or not isinstance(workers, int) or seconds <= 0 or workers < 1:
+        raise ValueError(f"seconds must be above 0 and workers at least 1, got {seconds!r} and {workers!r}")
+    return Maths(Verifier(_share(tolerance), rules, Limits(seconds=float(seconds), size=workers)), after)
+
+
+def _share(tolerance: Any) -> Fraction:
+    """Exactly what was written: 0.01 is 1/100."""
+    try:
+        share = Fraction(-1 if isinstance(tolerance, bool) else str(tolerance))
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
     if not 0 <= share < 1:
         raise ValueError(f"tolerance must be at least 0 and below 1, got {tolerance!r}")
-    if seconds <= 0 or workers < 1:
-        raise ValueError(f"seconds must be above 0 and workers at least 1, got {seconds!r} and {workers!r}")
-    return Maths(Verifier(share, rules, Limits(seconds=float(seconds), size=int(workers))), after)
+    return share

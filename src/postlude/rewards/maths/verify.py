@@ -103,6 +103,10 @@ class Verifier:
             job = self._foreign(text, text)
         except Unreadable:
             return reason
+        if not has_math_verify():
+            return (
+                f"{reason} (math-verify, which knows more notations, is not installed: pip install 'postlude[maths]')"
+            )
         try:
             return None if job and pool(self._limits).ask(job).get("equal") else reason
         except (WorkerError, OSError) as error:
