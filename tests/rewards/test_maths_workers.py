@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from postlude.rewards.maths import workers
+from postlude.rewards.maths import symbolic, worker, workers
 from postlude.rewards.maths.reward import maths
 from postlude.rewards.maths.verify import Verifier
 from postlude.rewards.maths.workers import Limits, Pool, WorkerError
@@ -88,14 +88,22 @@ def test_a_job_that_never_ends_is_killed_in_time_and_the_next_one_is_answered(po
     assert pids(pool) != before and gone(before)
 
 
-def test_memory_is_limited() -> None:
-    small = Pool(Limits(seconds=5.0, memory=400 << 20, size=1))
-    number = ["^", ["num", "10"], ["num", "1000000000"]]
+def test_memory_is_limited_by_the_kernel() -> None:
+    small = Pool(Limits(memory=700 << 20, size=1))
     try:
-        assert "limit" in small.ask({"pairs": [[number, ONE]], "tolerance": "0"})
         assert small.ask(JOB) == {"equal": True}
+        limits = Path(f"/proc/{pids(small)[0]}/limits").read_text()
     finally:
         small.close()
+    assert str(700 << 20) in next(line for line in limits.splitlines() if line.startswith("Max address space"))
+
+
+def test_too_little_memory_is_a_limit_of_the_job_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: object) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(symbolic, "equal", greedy)
+    assert worker._answer(JOB) == {"limit": "MemoryError"}
 
 
 def test_a_worker_that_was_killed_is_replaced_and_the_job_done(pool: Pool) -> None:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from postlude.rewards.maths import ratios
 from postlude.rewards.maths.grammar import Node
 from postlude.rewards.maths.polynomials import Budget
-from postlude.rewards.maths.problems import Unreadable, Unsupported
+from postlude.rewards.maths.problems import Refused, Unreadable, Unsupported
 from postlude.rewards.maths.reading import as_region
 from postlude.rewards.maths.relations import of
 from postlude.rewards.maths.values import (
@@ -36,6 +36,8 @@ from postlude.rewards.maths.values import (
 Pair = tuple[Node, Node]
 Outcome = bool | tuple[Pair, ...]
 """Pairs: equal if all of them are."""
+MAX_PAIRS = 1000
+"""Of values without a common form in two lists or sets."""
 _DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
 
 
@@ -99,11 +101,19 @@ class Comparison:
 
     def unordered(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
         """Every value of one has an equal in the other. Two that need algebra may be left, not more."""
-        left = [x for x in a if not any(self.same(x, y) is True for y in b)]
-        right = [y for y in b if not any(self.same(x, y) is True for x in a)]
-        if not left and not right:
+        here, there = {_key(x): x for x in a}, {_key(y): y for y in b}
+        left = [x for k, x in here.items() if k not in there]
+        right = [y for k, y in there.items() if k not in here]
+        if len(left) * len(there) + len(right) * len(here) > MAX_PAIRS:
+            raise Refused("more values than can be compared with each other")
+        found = [[self.same(x, y) for y in there.values()] for x in left]
+        lost = [(x, row) for x, row in zip(left, found, strict=True) if True not in row]
+        back = [y for y in right if not any(self.same(x, y) is True for x in here.values())]
+        if not lost and not back:
             return True
-        return self.same(left[0], right[0]) if len(left) == len(right) == 1 else False
+        if len(lost) != 1 or len(back) != 1:
+            return False
+        return lost[0][1][[id(y) for y in there.values()].index(id(back[0]))]
 
     def series(self, a: Series, b: Series) -> Outcome:
         if len(a.items) != len(b.items):
@@ -231,6 +241,11 @@ def _opened(value: Value) -> Value:
 
 def _single(value: Listing | Collection) -> bool:
     return len(value.items) == 1 and isinstance(value.items[0], Expression)
+
+
+def _key(value: Value) -> tuple[type, str]:
+    """Equal keys mean equal values; equal values mostly have equal keys."""
+    return type(value), str(value)
 
 
 def _scaled(value: Quantity) -> Expression:

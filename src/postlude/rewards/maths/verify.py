@@ -104,9 +104,7 @@ class Verifier:
         except Unreadable:
             return reason
         if not has_math_verify():
-            return (
-                f"{reason} (math-verify, which knows more notations, is not installed: pip install 'postlude[maths]')"
-            )
+            return f"{reason} (math-verify, which reads more notations, is missing: pip install 'postlude[maths]')"
         try:
             return None if job and pool(self._limits).ask(job).get("equal") else reason
         except (WorkerError, OSError) as error:
