@@ -38,6 +38,8 @@ Outcome = bool | tuple[Pair, ...]
 """Pairs: equal if all of them are."""
 MAX_PAIRS = 1000
 """Of values without a common form in two lists or sets."""
+_COORDINATES = ("xy", "xyz", "ab", "abc", "mn", "pq")
+"""Names whose values in this order are those of a tuple."""
 _DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
 
 
@@ -70,7 +72,7 @@ class Comparison:
         if isinstance(a, Quantity) and isinstance(b, Quantity):
             return self.quantities(a, b)
         if isinstance(a, Listing | Collection) and isinstance(b, Listing | Collection):
-            return self.unordered(a.items, b.items)
+            return self.lists(a, b)
         if isinstance(a, Series) and isinstance(b, Series):
             return self.series(a, b)
         if isinstance(a, Region) and isinstance(b, Region):
@@ -98,6 +100,12 @@ class Comparison:
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
             return self.numbers(_radians(a), _radians(b))
         return False
+
+    def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
+        """In any order, but values of several names, as in `x = 1, y = 2`, only with those names."""
+        if len(_names(a) | _names(b)) > 1 and _names(a) != _names(b):
+            return False
+        return self.unordered(a.items, b.items)
 
     def unordered(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
         """Every value of one has an equal in the other. Two that need algebra may be left, not more."""
@@ -174,7 +182,8 @@ class Comparison:
             return self.relations(x, y) if x and y else False
         if isinstance(b, Relation):
             found = _relation(a)
-            return self.relations(found, b) if found else False
+            solved = found is not None and not found.right.value.symbols  # then 2x = 10 is still to be solved
+            return self.relations(found, b) if found and not solved else False
         return self.same(a.value, b)
 
     def unlike(self, a: Value, b: Value) -> Outcome:
@@ -188,7 +197,7 @@ class Comparison:
             return self.words(a, b)
         if isinstance(a, Listing | Collection):
             if isinstance(b, Listing | Collection):
-                return self.unordered(a.items, b.items)
+                return self.lists(a, b)
             return self.same(a.items[0], b) if _single(a) else False
         return False
 
@@ -203,7 +212,7 @@ class Comparison:
 
     def bare(self, a: Quantity, b: Expression) -> Outcome:
         """A unit that only one side gives is left out; a degree is also pi/180."""
-        if a.unit.powers == {"angle": 1} and "π" in b.value.atoms:
+        if a.unit.powers == {"angle": 1} and ("π" in b.value.atoms or b.value.opaque):
             return self.numbers(_radians(a), b)
         return self.numbers(a.number, b)
 
@@ -213,6 +222,11 @@ class Comparison:
                 return self.regions(as_region(a), b)
             except Unsupported:
                 return False
+        if isinstance(b, Listing) and (a.opening, a.closing) == ("(", ")"):
+            named = sorted((i for i in b.items if isinstance(i, Labelled)), key=lambda i: i.name)
+            if "".join(i.name for i in named) in _COORDINATES and len(named) == len(b.items) == len(a.items):
+                return _all(self.same(x, y.value) for x, y in zip(a.items, named, strict=True))
+            return False
         if isinstance(b, Matrix) and (a.opening, a.closing) == ("(", ")") and not b.determinant:
             cells = [row[0] for row in b.rows] if len(b.rows[0]) == 1 else list(b.rows[0]) if len(b.rows) == 1 else []
             if len(cells) == len(a.items):
@@ -241,6 +255,10 @@ def _opened(value: Value) -> Value:
 
 def _single(value: Listing | Collection) -> bool:
     return len(value.items) == 1 and isinstance(value.items[0], Expression)
+
+
+def _names(value: Listing | Collection) -> set[str]:
+    return {i.name for i in value.items if isinstance(i, Labelled)}
 
 
 def _key(value: Value) -> tuple[type, str]:

@@ -23,7 +23,7 @@ _END = r"(?![A-Za-z])"
 _GAPS = re.compile(r"(\d)(?:\\[,;:!> ]|\{,\}|\{\\[,;: ]\}|~)(?=\d{3}(?!\d))")
 _BLANK = re.compile(
     rf"(?<!\\)\\[,;:!> \n]|~|\\q?quad{_END}|\\(?:thin|med|thick|neg)space{_END}|\\hspace\*?\{{[^{{}}]*\}}"
-    r"|\\phantom\{[^{}]*\}|[\u200b-\u200f\u2060\ufeff]"
+    r"|\\phantom\{[^{}]*\}|\\(?:text)?color\{[A-Za-z]*\}|[\u200b-\u200f\u2060\ufeff]"
     rf"|\\(?:displaystyle|textstyle|scriptstyle|limits|bf|rm|it|sf|tt|boldsymbol|bm|mathbf|mathit|mathsf|mathtt"
     rf"|mathnormal|ensuremath|pmb|[bB]igg?[lrm]?|boxed|fbox){_END}|\\(?:left|right|middle)(?:\s*\.(?!\d)|{_END})"
 )
@@ -95,7 +95,7 @@ def _math_mode(text: str) -> str:
 def _without_stop(text: str) -> str:
     if text.endswith("\\") and not text.endswith("\\\\"):  # what a space at the end leaves of "\ "
         text = text[:-1].rstrip()
-    return text[:-1].rstrip() if text.endswith((".", ",", ";")) and not text.endswith("\\,") else text
+    return text[:-1].rstrip() if text.endswith((".", ",", ";")) and not text.endswith(("\\,", "..")) else text
 
 
 def _without_shell(text: str) -> str:

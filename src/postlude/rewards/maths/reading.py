@@ -28,13 +28,14 @@ from postlude.rewards.maths.values import (
 )  # fmt: skip
 
 OR = frozenset({"or", "OR", "Or", r"\lor", r"\vee"})
-_COMMA = frozenset({",", ";", "and", "And", r"\land", r"\wedge", "&"})
+_AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
+_COMMA = _AND | {",", ";"}
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
 _THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:,\d{3})+)(?![\d]|,\d)")
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)")
-"""An option's letter, with what the option says."""
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
+"""An option's letter, maybe with what the option says."""
 _ALIASES = {
     "dne": "does not exist", "doesn't exist": "does not exist", "limit does not exist": "does not exist",
     "the limit does not exist": "does not exist", "no solutions": "no solution", "no real solutions": "no solution",
@@ -71,7 +72,7 @@ def _read(text: str) -> Value:
     if not clean:
         raise Unsupported("it is empty")
     choice = _CHOICE.fullmatch(clean)
-    if choice and not re.search(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|\bor\b", choice.group(2)):
+    if choice and not re.search(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|\bor\b", choice.group(2) or ""):
         return relations.of(["sym", choice.group(1)])
     return _words(clean) or _tokens(cut(_thousands(clean)))
 
@@ -105,6 +106,9 @@ def _thousands(text: str) -> str:
 def _tokens(tokens: list[Token]) -> Value:
     if not tokens:
         raise Unsupported("it is empty")
+    if any(t.text in OR | _AND for t in tokens):  # ", and" is one separator
+        following = [*(t.text for t in tokens[1:]), ""]
+        tokens = [t for t, after in zip(tokens, following, strict=True) if t.text != "," or after not in OR | _AND]
     if tokens[0].text == r"\begin":
         return _matrix(tokens)
     for marks, build in ((OR, _alternatives), (frozenset({r"\cup"}), _union), (_COMMA, _listing)):
@@ -121,11 +125,10 @@ def _tokens(tokens: list[Token]) -> Value:
 
 
 def _complete(parts: list[list[Token]]) -> list[list[Token]]:
-    """The parts of a list; ", and" is one separator."""
-    kept = [p for p in parts if p]
-    if len(kept) < len(parts) - 1 or not kept:
+    """The parts of a list."""
+    if not all(parts):
         raise Unsupported("a list with gaps")
-    return kept
+    return parts
 
 
 def _alternatives(parts: list[list[Token]]) -> Value:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 from postlude.rewards.maths import ratios
 from postlude.rewards.maths.evaluate import evaluate
 from postlude.rewards.maths.grammar import Node, parse
 from postlude.rewards.maths.polynomials import Budget
 from postlude.rewards.maths.problems import Unreadable, Unsupported
-from postlude.rewards.maths.ratios import Ratio
 from postlude.rewards.maths.tokens import Token
 from postlude.rewards.maths.values import Expression, Interval, Labelled, Region, Relation, Series, Value
 
@@ -38,6 +36,8 @@ def read(sides: list[list[Token]], marks: list[Token], inner: Read) -> Value:
     names = [m.text for m in marks]
     if any(n in _ABOUT for n in names):
         return _about(sides, names, inner)
+    if not sides[0] and names[0] == "=":  # "= 16" continues what stands before the box
+        return read(sides[1:], marks[1:], inner) if marks[1:] else inner(sides[1])
     if all(n == "=" for n in names):
         return _equation(sides, inner)
     if len(names) == 1:
@@ -153,42 +153,18 @@ def _inequality(left: Expression, name: str, right: Expression) -> Value:
         left, right, name = right, left, _OPPOSITE[name]
     if name not in ("<", r"\le", r"\ne"):
         raise Unsupported(f"{name}")
-    solved = _solve(ratios.subtract(left.value, right.value, Budget()))
-    if solved is None:
-        if name == r"\ne":
-            raise Unsupported("an inequality that is not solved")
-        return Relation(left, right, "<" if name == "<" else "<=")
-    letter, bound, rising = solved
+    for letter, bound, below in ((left.value.symbol, right, True), (right.value.symbol, left, False)):
+        if letter and not bound.value.symbols:
+            return Region(_side(bound, below, name), letter)
     if name == r"\ne":
-        return Region((_below(bound, False), _above(bound, False)), letter)
-    return Region(((_below if rising else _above)(bound, name == r"\le"),), letter)
+        raise Unsupported("an inequality that is not solved")
+    return Relation(left, right, "<" if name == "<" else "<=")
 
 
-def _solve(difference: Ratio) -> tuple[str, Expression, bool] | None:
-    """(x, b, whether a > 0) where the difference is a * (x - b) with numbers a (rational) and b."""
-    letters = difference.symbols
-    if len(letters) != 1 or len(difference.bottom) != 1 or difference.opaque:
-        return None
-    (letter,) = letters
-    lead = difference.top.get(((letter, Fraction(1)),))
-    rest = {m: c for m, c in difference.top.items() if m != ((letter, Fraction(1)),)}
-    if lead is None or any(atom == letter for m in rest for atom, _ in m):
-        return None
-    bound = Ratio({m: -c / lead for m, c in rest.items()})
-    return letter, Expression(_tree(bound), bound), lead > 0
-
-
-def _tree(value: Ratio) -> Node:
-    """A tree of a sum of roots and constants."""
-    total: Node = ["num", "0"]
-    for monomial, coefficient in value.top.items():
-        term: Node = ["num", str(coefficient)]
-        for atom, exponent in monomial:
-            base = ["num", atom[1:]] if atom[0] == "#" else ["call", "ln", ["num", atom[3:]]]
-            base = base if atom[0] == "#" or atom[:3] == "ln " else ["sym", atom]
-            term = ["*", term, ["^", base, ["num", str(exponent)]]]
-        total = ["+", total, term]
-    return total
+def _side(bound: Expression, below: bool, name: str) -> tuple[Interval, ...]:
+    if name == r"\ne":
+        return _below(bound, False), _above(bound, False)
+    return ((_below if below else _above)(bound, name == r"\le"),)
 
 
 def _below(bound: Expression, closed: bool) -> Interval:

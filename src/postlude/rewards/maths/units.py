@@ -62,7 +62,7 @@ _NO_UNIT = frozenset({
     "negative", "below", "above", "half", "halves", "third", "thirds", "fourth", "fourths", "quarter", "quarters",
     "fifth", "fifths", "sixth", "sixths", "seventh", "sevenths", "eighth", "eighths", "ninth", "ninths", "tenth",
     "tenths", "hundredth", "hundredths", "thousandth", "thousandths", "percent", "percentage", "because", "since",
-    "so", "maybe", "perhaps", "possibly", "about", "approximately", "is", "are", "was", "be", "the", "answer",
+    "so", "maybe", "perhaps", "possibly", "about", "approximately", "ish", "is", "are", "was", "be", "answer",
     "wrong", "correct", "choice", "option", "remainder", "mod", "base", "either", "both", "between", "from", "pi",
     "nan", "infinity", "undefined", "e", "i", "x", "y", "z", "n", "k", "t",
 })  # fmt: skip
@@ -93,7 +93,7 @@ def _unit(words: list[str]) -> Unit:
             sign = -1
         elif word.lower() in ("square", "sq", "cubic", "cu"):
             power_next = 2 if word.lower() in ("square", "sq") else 3
-        elif word in (".", "·", "of"):
+        elif word in (".", "·", "of", "the"):
             continue
         else:
             power, place = _power(words, place)
