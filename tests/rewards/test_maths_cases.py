@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from postlude.rewards.maths.__main__ import main
+from postlude.rewards.maths.__main__ import _speed, main
 from postlude.rewards.maths.verify import Verifier
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -56,6 +56,10 @@ def test_the_verdict_and_the_rule_are_told(gold: Any, response: str, verdict: st
     assert (result.verdict, result.rule) == (verdict, rule)
     assert result.score == {"equal": 1.0, "error": None}.get(verdict, 0.0)
     assert result.seconds >= 0
+
+
+def test_simple_answers_are_judged_fast() -> None:
+    assert _speed(0.3) > 2000  # per second of processor time; several times that on a quiet machine
 
 
 def test_canonical_forms_are_told() -> None:

@@ -12,12 +12,13 @@ import pytest
 from postlude.config import Document
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, DataError, RewardError
+from postlude.launch import launch
 from postlude.prepare import check
 from postlude.rewards.compose import Reward, Rewards, RewardSpec
-from postlude.rewards.maths import verify
+from postlude.rewards.maths import verify, workers
 from postlude.rewards.maths.reward import maths
 from postlude.rewards.maths.verify import Verifier
-from postlude.rewards.maths.workers import Pool, WorkerError
+from postlude.rewards.maths.workers import Limits, Pool, WorkerError
 
 
 def test_a_batch_is_scored_and_its_verdicts_logged() -> None:
@@ -121,7 +122,7 @@ def test_it_works_without_math_verify(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = Verifier()
     assert verifier.verify("1", HARD[0]).verdict == "equal"
     found = verifier.verify(r"\vec{v}", r"\boxed{\vec{w}}")
-    assert (found.verdict, found.rule) == ("unparsable", r"box: \vec")
+    assert (found.verdict, found.rule) == ("unparsable", r"box: \vec is not known (math-verify is not installed)")
     assert "pip install 'postlude[maths]'" in str(verifier.problem_of_gold(r"\frac{d}{dt}\hat{x}"))
 
 
@@ -137,7 +138,7 @@ def test_another_notation_is_left_to_math_verify() -> None:
 @pytest.mark.parametrize(
     ("gold", "said"),
     [
-        (None, "it is missing"),
+        (None, "missing or null"),
         ("", "it is empty"),
         ("  ", "it is empty"),
         ("nan", "it is 'nan'"),
@@ -196,7 +197,7 @@ def test_golds_that_cannot_be_read_are_listed_by_line_before_training(place: Pat
     problems = error.value.problems
     assert problems[0] == "q.jsonl line 2: \"answer\" '' is no gold for the reward maths: it is empty"
     assert r"line 3" in problems[1] and "divides by zero" in problems[1]
-    assert "line 5" in problems[2] and "it is missing" in problems[2]
+    assert "line 5" in problems[2] and "missing or null" in problems[2]
     assert "5 rows read, 2 good, 3 bad" in problems[3] and "on_bad_row=skip" in problems[3]
 
 
@@ -232,6 +233,19 @@ def test_any_reward_can_check_rows() -> None:
     assert "check_row of reward levels raised TypeError" in str(rewards.problems_of_rows(prompts)[0])
 
 
+def test_a_run_writes_verdicts_to_its_rollouts_and_counts_to_its_events(place: Path, model_folder: Path) -> None:
+    write("q.jsonl", ["7", "8"])
+    found = document(model_folder)
+    found.values |= {"steps": 1, "prompts_per_step": 2, "group_size": 2, "output": "run"}
+    launch(found)
+    rows = [json.loads(x) for x in Path("run/rollouts/step-000000.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    assert {r["maths_verdict"] for r in rows} <= {"equal", "different", "unparsable", "ambiguous"}
+    assert all(r["maths_rule"] for r in rows)
+    steps = [json.loads(x) for x in Path("run/events.jsonl").read_text().splitlines()]
+    assert "maths/unparsable" in json.dumps(steps) and "maths/error" in json.dumps(steps)
+
+
 def test_eval_refuses_bad_golds(place: Path, model_folder: Path) -> None:
     from postlude.cli.eval import _check_rows
 
@@ -240,3 +254,10 @@ def test_eval_refuses_bad_golds(place: Path, model_folder: Path) -> None:
         _check_rows(Rewards.of([RewardSpec("maths")]), prompts)
     assert "e.jsonl line 0" in error.value.problems[0]
     assert error.value.problems[-1] == "... and 10 more rows like these."
+
+
+def test_a_worker_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers.sys, "executable", "/nowhere/python")
+    found = Verifier(limits=Limits(size=3)).verify(HARD[1], HARD[0])
+    assert found.verdict == "error"
+    assert "/nowhere/python" in found.trace

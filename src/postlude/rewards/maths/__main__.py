@@ -27,8 +27,11 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         cases = list(_cases(Path(arguments[0])))
-    except (OSError, ValueError) as error:
-        print(f"{arguments[0]}: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"{arguments[0]}: {error.strerror}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"{arguments[0]} {error}", file=sys.stderr)
         return 2
     verifier = Verifier()
     results = [verifier.verify(c["gold"], c["response"]) for c in cases]
@@ -45,10 +48,15 @@ def _cases(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
-        case = json.loads(line)
-        missing = {"gold", "response", "equivalent"} - case.keys()
+        try:
+            case = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: not JSON: {error}") from error
+        missing = {"gold", "response", "equivalent"} - (case.keys() if isinstance(case, dict) else set())
         if missing:
             raise ValueError(f"line {number}: {', '.join(sorted(missing))} missing")
+        if not isinstance(case["response"], str) or not isinstance(case["equivalent"], bool):
+            raise ValueError(f"line {number}: response must be text and equivalent true or false")
         yield case
 
 

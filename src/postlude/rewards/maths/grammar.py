@@ -218,7 +218,7 @@ class _Reader:
 
     def command(self, name: str) -> Node:
         if name in _REFUSED:
-            raise Refused(f"\\{name}")
+            raise Refused(f"\\{name} is not computed")
         if name in _CALLS:
             return self.call(name)
         if name in ("log", "lg"):
@@ -226,14 +226,20 @@ class _Reader:
         if name in _GREEK:
             return self.symbol("\\" + name)
         if name == "frac":
-            return ["/", self.argument(), self.argument()]
+            return self.fraction()
         if name == "binom":
             return ["binom", self.argument(), self.argument()]
         if name in ("sqrt", "surd"):
             return self.root(name)
         if name in ("pi", "infty"):
             return ["sym", {"pi": "π", "infty": "∞"}[name]]
-        raise Unsupported(f"\\{name}")
+        raise Unsupported(f"\\{name} is not known")
+
+    def fraction(self) -> Node:
+        top, bottom = self.argument(), self.argument()
+        if _starts_with_d(top) and _starts_with_d(bottom) and bottom[0] == "*":
+            raise Unsupported("a derivative")
+        return ["/", top, bottom]
 
     def argument(self) -> Node:
         """What a LaTeX command takes: a group, or a single character, so that \\frac12 is a half."""
@@ -300,6 +306,12 @@ class _Reader:
             tree = _flat("*", factors)
         self.depth -= 1
         return tree
+
+
+def _starts_with_d(tree: Node) -> bool:
+    """Whether it is d, d^2, or d times something."""
+    first = tree[1] if tree[0] in ("*", "^") else tree
+    return (first[1] if first[0] == "^" else first) == ["sym", "d"]
 
 
 def _flat(tag: str, parts: list[Node]) -> Node:

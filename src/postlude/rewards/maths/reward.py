@@ -53,8 +53,9 @@ class Maths:
         problem = self.verifier.problem_of_gold(gold)
         if problem is None:
             return None
-        shown = "" if gold is None else f" {str(gold)[:80]!r}"
-        return f'"answer"{shown} is no gold for the reward maths: {problem}'
+        if gold is None:
+            return '"answer" is missing or null, which the reward maths needs'
+        return f'"answer" {str(gold)[:80]!r} is no gold for the reward maths: {problem}'
 
     def _read_part(self, completion: Any) -> str:
         return tail(text_of(completion), self._after) or ""

@@ -27,7 +27,8 @@ _TOKEN = re.compile(
     r"|(?P<command>\\[A-Za-z]+)|(?P<escape>\\.)|(?P<letters>[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<space>\s+)|(?P<mark>.)",
     re.DOTALL,
 )
-_WORDS = re.compile(r"[A-Za-z](?:[A-Za-z\s'.,/²³^-]*[A-Za-z.²³])?")
+_WORDS = re.compile(r"[A-Za-z](?:[A-Za-z\s'./²³^-]*[A-Za-z.²³])?")
+_JOINED = re.compile(r"\s(?:or|and)\s|^(?:or|and)\s|\s(?:or|and)$")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 OPEN = frozenset({"(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil"})
 CLOSE = frozenset({")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil"})
@@ -95,7 +96,7 @@ def _text(content: str, spaced: bool, depth: int) -> list[Token]:
     """Words stay text; anything else is read as if it stood outside."""
     if content in FUNCTIONS:
         return [Token("command", "\\" + content, spaced)]
-    if _WORDS.fullmatch(content):
+    if _WORDS.fullmatch(content) and not _JOINED.search(content):
         return [Token("text", content, True)]
     if depth > MAX_NESTING:
         raise Refused(f"more than {MAX_NESTING} brackets in each other")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache
 from typing import Any, Literal
 
 from postlude.rewards.maths import prefilter
@@ -61,6 +62,7 @@ class _Open:
     job: dict[str, Any]
 
 
+@cache
 def has_math_verify() -> bool:
     return importlib.util.find_spec("math_verify") is not None
 
@@ -197,7 +199,8 @@ class Verifier:
         except Refused as problem:
             return replace(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
         if job is None:
-            return replace(base, verdict="unparsable", rule=f"{base.rule}: {reason}")
+            lacking = "" if has_math_verify() else " (math-verify is not installed)"
+            return replace(base, verdict="unparsable", rule=f"{base.rule}: {reason}{lacking}")
         return _Open(replace(base, rule=f"{base.rule}, math-verify"), job)
 
     def _foreign(self, gold: str, answer: str) -> dict[str, Any] | None:
