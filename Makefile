@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden study methods-study bench bench-quick bench-growth docs peers clean
+.PHONY: demo test lint types golden maths study methods-study bench bench-quick bench-growth docs peers clean
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -26,6 +26,11 @@ types: .venv/installed-dev
 FILE ?= tests/golden/golden.json
 golden: .venv/installed-dev
 	$(BIN)/python -m tests.golden.run $(FILE)
+
+# Agreement of the maths reward with cases of {"gold", "response", "equivalent"}, and its speed.
+maths: FILE = tests/fixtures/math_cases.jsonl
+maths: .venv/installed-dev
+	$(BIN)/python -m postlude.rewards.maths $(FILE)
 
 # The objectives against TRL's own loss code, imported from its package.
 peers: .venv/installed-dev

@@ -201,7 +201,7 @@ def _read_pretrain(prepared: Prepared) -> None:
 def _read_prompts(
     prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
 ) -> list[Prompt]:
-    found = rows.prompts(table, reading, seen)
+    found = _scorable(prepared, rows.prompts(table, reading, seen), table)
     if prepared.renderer is not None:
         context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
         if context is not None and answer >= context:
@@ -211,10 +211,21 @@ def _read_prompts(
             )
         _need_template(prepared, found, table.path)
         found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
-        kept = {p.place for p in found}
-        table.rows = [row for row in table.rows if row.where in kept]
+    kept = {p.place for p in found}
+    table.rows = [row for row in table.rows if row.where in kept]
     _settle(prepared, table, name, len(found))
     return found
+
+
+def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> list[Prompt]:
+    """The prompts without those whose row a reward refuses, such as one with a gold that it cannot read."""
+    if prepared.rewards is None:
+        return found
+    problems = prepared.rewards.problems_of_rows(found)
+    for prompt, problem in zip(found, problems, strict=True):
+        if problem:
+            table.reject(prompt.place, problem)
+    return [p for p, problem in zip(found, problems, strict=True) if not problem]
 
 
 def _missing_columns(prepared: Prepared) -> list[str]:

@@ -141,6 +141,7 @@ CASES: dict[str, tuple[dict[str, Any], list[float]]] = {
     "overlong": ({"limit": 4, "cache": 2}, [0.0, -1.0]),
     "repetition": ({"ngram": 1}, [0.0, -0.25]),
     "choice": ({"after": "#"}, [1.0, 0.0]),
+    "maths": ({"after": "#"}, [1.0, 0.0]),
     "json_schema": ({"schema": {"type": "integer"}}, [0.0, 0.0]),
 }
 """Built-in -> (arguments, scores of `a#7` with 2 tokens and `#7 #8` with 4 where 7 is right); for `choice` 7 is B."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from postlude.rewards.choice import choice
 from postlude.rewards.json_schema import json_schema
 from postlude.rewards.learned import pair_model, process_model, reward_model
+from postlude.rewards.maths.reward import maths
 from postlude.rewards.text import RewardFunction, exact, format_, length, overlong, regex, repetition
 
 BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
@@ -15,6 +16,7 @@ BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
     "format": format_,
     "choice": choice,
     "json_schema": json_schema,
+    "maths": maths,
     "length": length,
     "overlong": overlong,
     "repetition": repetition,

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from postlude.data import Completion, Group
+from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.models.steps import pieces
 from postlude.rewards.adapters import FORMS, FromOpenRLHF, FromVerl, is_asynchronous
@@ -214,6 +214,15 @@ class Rewards:
                 )
         return problems
 
+    def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[str | None]:
+        """What a reward says against the row of each prompt before anything is sampled; None where nothing is wrong.
+
+        Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need.
+        """
+        columns = {name for p in prompts for name in p.columns} | RESERVED
+        members = [m for m in self.members if hasattr(m.function, "check_row") and m.parameters[0] <= columns]
+        return [next(filter(None, (_problem_of_row(m, p) for m in members)), None) for p in prompts]
+
     async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0) -> Scored:
         """The groups with reward, scores and correctness filled in.
 
@@ -392,6 +401,13 @@ def _arguments(
     for name in columns:
         available[name] = lambda name=name: [g.prompt.columns.get(name) for g, _ in flat]
     return {name: make() for name, make in available.items() if anything or name in named}
+
+
+def _problem_of_row(reward: Reward, prompt: Prompt) -> str | None:
+    try:
+        return reward.function.check_row(prompt.columns)  # type: ignore[attr-defined]  # its caller has looked
+    except Exception as error:  # a user's function can raise anything
+        return f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
 
 
 def _raised(reward: Reward, error: BaseException) -> str:
