@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden maths study methods-study bench bench-quick bench-growth docs peers clean
+.PHONY: demo test lint types golden maths study methods-study feedback-study study-overoptimization bench bench-quick bench-growth docs peers clean
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -48,7 +48,15 @@ bench-growth: .venv/installed-bench
 	$(BIN)/python -m bench.speed.growth
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-study: .venv/installed
+methods-# Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
+feedback-study: .venv/installed
+	$(BIN)/python -m bench.feedback_study
+
+# Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
+study-overoptimization: .venv/installed-bench
+	$(BIN)/python -m bench.overoptimization
+
+study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 study: .venv/installed

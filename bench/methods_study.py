@@ -167,7 +167,8 @@ def page(results: list[Result]) -> str:
 
 
 def main(only: list[str]) -> None:
-    recipes = only or sorted(p.stem for p in RECIPES.glob("*.yaml") if p.stem != "sft")
+    online = (p for p in RECIPES.glob("*.yaml") if p.stem != "sft" and "demo-run" in p.read_text())
+    recipes = only or sorted(p.stem for p in online)
     results: list[Result] = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:  # tiny models use one thread each
         jobs = [pool.submit(of_seed, task, seed, recipes) for seed in SEEDS for task in TASKS]

@@ -1,4 +1,6 @@
-"""Gold and proxy reward against sqrt(KL) for best-of-n and RL, after Gao et al. (2210.10760): `make study-overoptimization`.
+"""Gold and proxy reward against sqrt(KL), best-of-n and RL, after Gao et al. (2210.10760).
+
+`make study-overoptimization` writes docs/overoptimization.md.
 
 The gold reward is the share of right answers; the proxy is a reward model trained on a few pairs that the gold reward
 labelled. Both policies start from the same taught model and see only the proxy.
@@ -225,11 +227,11 @@ def draw(points: Sequence[Point]) -> None:
 HEAD = """\
 # Over-optimisation in miniature
 
-Made by `make study-overoptimization`, seeds {seeds}. A taught model of 0.6 M parameters answers the demo's task. The *gold* reward
-is the share of right answers; the *proxy* is a reward model trained on {pairs} pairs of the model's own answers, labelled by the
-gold reward. Best-of-n and RL (GRPO without a KL term) see the proxy only. Following Gao, Schulman and Hilton
-(arXiv 2210.10760), both rewards are drawn against d = sqrt(KL) to the start, and the gold gain is fitted by
-d (alpha - beta d) for best-of-n and d (alpha - beta log d) for RL.
+Made by `make study-overoptimization`, seeds {seeds}. A taught model of 0.6 M parameters answers the demo's task.
+The *gold* reward is the share of right answers; the *proxy* is a reward model trained on {pairs} pairs of the model's
+own answers, labelled by the gold reward. Best-of-n and RL (GRPO without a KL term) see the proxy only. Following Gao,
+Schulman and Hilton (arXiv 2210.10760), both rewards are drawn against d = sqrt(KL) to the start, and the gold gain is
+fitted by d (alpha - beta d) for best-of-n and d (alpha - beta log d) for RL.
 
 ![gold and proxy against sqrt(KL)](overoptimization.svg)
 
@@ -251,7 +253,8 @@ def page(points: Sequence[Point]) -> str:
             lines.append(
                 f"| {how} | {pairs} | {middle(r[0].gold for r in runs):.2f} | {middle(b.gold for b in best):.2f} | "
                 f"{middle(b.distance for b in best):.1f} | {middle(r[-1].gold for r in runs):.2f} | "
-                f"{middle(r[0].proxy for r in runs):.2f}, {middle(r[-1].proxy for r in runs):.2f} | {alpha:.3f} | {beta:.3f} |\n"
+                f"{middle(r[0].proxy for r in runs):.2f}, {middle(r[-1].proxy for r in runs):.2f} | "
+                f"{alpha:.3f} | {beta:.3f} |\n"
             )
     return "".join(lines)
 

@@ -27,6 +27,13 @@ def test_generated_documents_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == PAGES[name](), "run `make docs`"
 
 
+def test_the_recipes_of_the_pipeline_are_those_of_the_demo() -> None:
+    from bench.docs import pipeline_recipes
+
+    for name, text in pipeline_recipes().items():
+        assert (ROOT / "recipes" / "rlhf" / name).read_text() == text, "run `make docs`"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda p: p.name)
 def test_every_recipe_resolves(path: Path) -> None:
     document = config.read(path)

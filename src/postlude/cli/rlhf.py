@@ -1,4 +1,4 @@
-"""postlude demo rlhf: the classic pipeline on a small model, SFT, reward model, PPO and PPO-ptx, ending in one table."""
+"""postlude demo rlhf: the classic pipeline on a small model, ending in one table of SFT, PPO and PPO-ptx."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from postlude.data import Group
 
 RECIPES = {
     "sft": """\
-# Learn two tasks from teachers: adding digits (of which labellers will judge answers) and sorting letters.
+# Learn two tasks from teachers: adding digits, a line each (labellers will judge those) and sorting letters.
 method: sft
 model: {folder}/model
 data: {{path: {folder}/both.jsonl, eval: {folder}/eval.jsonl}}
@@ -25,7 +25,7 @@ output: {folder}/sft
 seed: {seed}
 steps: 400
 prompts_per_step: 64
-sampling: {{max_tokens: 48}}
+sampling: {{max_tokens: 40}}
 optimizer: {{beta2: 0.98}}
 schedule: {{lr: 3e-3, warmup: 50}}
 evaluate: {{every: 10, prompts: 128, stop_at: 0.40}}
@@ -37,10 +37,10 @@ model: {folder}/sft/model
 data: {{path: {folder}/pairs.jsonl, eval: {folder}/pairs-eval.jsonl}}
 output: {folder}/reward_model
 seed: {seed}
-steps: 150
+steps: 300
 prompts_per_step: 32
-schedule: {{lr: 1e-3, warmup: 10, decay: linear}}
-evaluate: {{every: 50, prompts: 256}}
+schedule: {{lr: 7e-4, warmup: 10, decay: linear}}
+evaluate: {{every: 100, prompts: 256}}
 """,
     "ppo": """\
 # Policy, critic, reward model and reference; the labellers' rule itself (exact) only measures.
@@ -55,14 +55,14 @@ seed: {seed}
 steps: 40
 prompts_per_step: 128
 updates: 4
-sampling: {{max_tokens: 48}}
+sampling: {{max_tokens: 40}}
 schedule: {{lr: 3e-4, decay: linear}}
 critic: {{path: {folder}/reward_model/model, lr: 1e-3, warmup: 2}}
-objective: {{advantage: {{kl_coef: 0.1}}}}     # a proxy must not be followed too far
+objective: {{advantage: {{kl_coef: 0.03}}}}     # a proxy must not be followed too far
 evaluate: {{every: 10, prompts: 128}}
 """,
     "ppo_ptx": """\
-# The same, with text of the other task mixed into every update, against forgetting it.
+# The same, with demonstrations of the other task mixed into every update, against forgetting it.
 method: ppo_ptx
 model: {folder}/sft/model
 data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
@@ -74,10 +74,10 @@ seed: {seed}
 steps: 40
 prompts_per_step: 128
 updates: 4
-sampling: {{max_tokens: 48}}
+sampling: {{max_tokens: 40}}
 schedule: {{lr: 3e-4, decay: linear}}
 critic: {{path: {folder}/reward_model/model, lr: 1e-3, warmup: 2}}
-objective: {{advantage: {{kl_coef: 0.1}}}}
+objective: {{advantage: {{kl_coef: 0.03}}}}
 pretrain: {{path: {folder}/text.jsonl, eval: {folder}/text-eval.jsonl, coef: 1.0, rows: 64}}
 evaluate: {{every: 10, prompts: 128}}
 """,
@@ -96,7 +96,7 @@ class Stage:
     """Mean score by the reward model."""
     length: float
     text_loss: float
-    """Nats per token of held-out text of the other task."""
+    """Nats per token of held-out answers to the other task."""
     seconds: float
 
 
@@ -118,26 +118,25 @@ def rlhf(output: Path | None, seed: int) -> None:
     )
     console.print(
         "right: share of sampled answers to held-out prompts that are right; score: the reward model's; text loss: on "
-        "held-out text of the other task, in nats per token, what it rises by is the alignment tax.",
+        "held-out answers to the other task, in nats per token; what it rises by is the alignment tax.",
         highlight=False,
     )
 
 
 def prepare(folder: Path, seed: int) -> None:
-    """Model, demonstrations of both tasks, preferences about one, text of the other, and the recipes."""
+    """Model, demonstrations of both tasks, preferences about one, and the recipes."""
     from postlude.models.tiny import save_tiny_model
     from postlude.sources.tasks import TASKS, rows, write
 
-    write(TASKS["worked"], folder, train=2500, evaluate=256, seed=seed)
+    write(TASKS["lines"], folder, train=2500, evaluate=256, seed=seed)
     other = [row for row, _ in zip(rows(TASKS["sort"], seed, "train"), range(1500), strict=False)]
-    text = [{"text": row["prompt"] + row["completion"]} for row in other]
     held = [row for row, _ in zip(rows(TASKS["sort"], seed, "eval"), range(128), strict=False)]
     both = [json.loads(line) for line in (folder / "sft.jsonl").read_text().splitlines()] + other
     random.Random(seed).shuffle(both)
     for name, content in (
         ("both", both),
-        ("text", text),
-        ("text-eval", [{"text": row["prompt"] + row["completion"]} for row in held]),
+        ("text", other),
+        ("text-eval", held),
     ):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
     save_tiny_model(folder / "model", seed)
@@ -146,28 +145,25 @@ def prepare(folder: Path, seed: int) -> None:
 
 
 def collect(folder: Path, seed: int) -> int:
-    """Labellers compare the taught model's own answers to a prompt, a right one with a wrong one, and err in one of twenty.
+    """Labellers judge the taught model's own answers, and err in one pair of twenty; the number of pairs.
 
-    A reward model must know the answers it will judge: pairs that teachers wrote leave it blind to the policy's own.
+    A reward model must know the answers it will judge: pairs that teachers wrote would leave it blind to the policy's
+    own. Besides pairs, which the pipeline uses, there are ranked lists, single labels and labels of lines.
     """
     from postlude.engines.local.engine import LocalEngine
 
     engine = LocalEngine.open(str(folder / "sft" / "model"))
     rng = random.Random(f"{seed}:labels")
-    counts = {}
-    for source, target, limit, noise in (
-        ("prompts", "pairs", 1500, 0.05),
-        ("eval", "pairs-eval", 256, 0.0),
-    ):
-        pairs = []
+    counts = 0
+    for source, ending, limit, noise in (("prompts", "", 1500, 0.05), ("eval", "-eval", 256, 0.0)):
+        kinds: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranked": [], "labels": [], "steps": []}
         for group in _sampled(engine, folder / f"{source}.jsonl", limit, 6, seed):
-            right, wrong = _judged(group)
-            if right and wrong:
-                chosen, rejected = (wrong, right) if rng.random() < noise else (right, wrong)
-                pairs.append({"prompt": group.prompt.messages, "chosen": chosen, "rejected": rejected})
-        (folder / f"{target}.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
-        counts[target] = len(pairs)
-    return counts["pairs"]
+            for kind, row in _judged(group, rng, noise).items():
+                kinds[kind].append({"prompt": group.prompt.messages, **row, "answer": group.prompt.answer})
+        for kind, found in kinds.items():
+            (folder / f"{kind}{ending}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+        counts = counts or len(kinds["pairs"])
+    return counts
 
 
 def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list[Group]:
@@ -178,15 +174,28 @@ def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list
     from postlude.sources.rollout import answer
 
     prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(path)))[:limit]]
-    return asyncio.run(answer(engine.sampler, prompts, count, Sampling(max_tokens=48), seed, "label"))
+    return asyncio.run(answer(engine.sampler, prompts, count, Sampling(max_tokens=40), seed, "label"))
 
 
-def _judged(group: Group) -> tuple[str | None, str | None]:
-    """The first right and the first wrong answer that ended by itself."""
-    ended = [c.text for c in group.completions if not c.truncated]
-    right = [t for t in ended if t.rpartition("#")[2] == group.prompt.answer]
-    wrong = [t for t in ended if t.rpartition("#")[2] != group.prompt.answer]
-    return (right[0] if right else None), (wrong[0] if wrong else None)
+def _judged(group: Group, rng: random.Random, noise: float) -> dict[str, dict[str, Any]]:
+    """What a labeller says of the answers to one prompt: nothing of pairs where all are right or all wrong."""
+    from postlude.sources.tasks import right_lines
+
+    texts = list(dict.fromkeys(c.text for c in group.completions if not c.truncated and c.text))
+    lines = {t: right_lines(group.prompt.text, t) for t in texts}
+    good = {t: t.rpartition("#")[2] == group.prompt.answer for t in texts}
+    right, wrong = [t for t in texts if good[t]], [t for t in texts if not good[t]]
+    found: dict[str, dict[str, Any]] = {}
+    if texts:
+        found["labels"] = {"completion": texts[0], "label": good[texts[0]]}
+    if texts and len(lines[texts[0]]) == len(texts[0].split("\n")) and all(texts[0].split("\n")):
+        found["steps"] = {"completions": texts[0].split("\n"), "labels": lines[texts[0]]}
+    if right and wrong:
+        flip = rng.random() < noise
+        found["pairs"] = {"chosen": wrong[0] if flip else right[0], "rejected": right[0] if flip else wrong[0]}
+        scores = [sum(lines[t]) + 2 * good[t] for t in texts]
+        found["ranked"] = {"completions": texts, "ranks": [1 + sum(other > s for other in scores) for s in scores]}
+    return found
 
 
 def _free_folder() -> Path:
@@ -227,23 +236,18 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
     )
     equip(rewards, engine.tokenizer)
     prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(folder / "eval.jsonl")))]
-    report = asyncio.run(sampled(engine.sampler, rewards, prompts, Sampling(max_tokens=48), 4, "eval"))
+    report = asyncio.run(sampled(engine.sampler, rewards, prompts, Sampling(max_tokens=40), 4, "eval"))
     figures = report.figures
     loss = _text_loss(engine, folder / "text-eval.jsonl")
     return Stage(name, figures["eval/accuracy"], figures["eval/reward"], figures["eval/length"], loss, seconds)
 
 
 def _text_loss(engine: Any, path: Path) -> float:
-    """Nats per token of plain text under a policy."""
+    """Nats per token of written answers under a policy."""
     from postlude.batch import pack
-    from postlude.data import Group, Prompt
     from postlude.sources import file as rows
 
-    found: list[Group] = []
-    for row in rows.read(str(path)).rows:
-        start, completion = engine.renderer.plain_text(row.values["text"])
-        found.append(Group(Prompt("", "", tokens=start), (completion,)))
-    batch = pack(found)
+    batch = pack(rows.groups(rows.read(str(path)), engine.renderer, None))
     logprobs = engine.trainer.forward(batch, "policy").logprobs
     return -float(logprobs[batch.mask].mean())
 

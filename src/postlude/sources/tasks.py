@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,54 +148,3 @@ def write(task: Task, folder: Path, train: int, evaluate: int, seed: int = 0) ->
     for name, content in files.items():
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))
     return {name: len(content) for name, content in files.items()}
-
-
-def spoilt(task: Task, row: Mapping[str, Any], rng: random.Random) -> str:
-    """A wrong answer in the style of a right one: a teacher's own slip, else one with a digit and the result changed."""
-    for _ in range(20):
-        text = task.teach(row["prompt"], rng)
-        if text.rpartition("#")[2] != row["answer"]:
-            return text
-    text = task.teach(row["prompt"], rng)
-    work, _, result = text.rpartition("#")
-    places = [i for i, c in enumerate(work) if c.isdigit()]
-    if places:
-        i = rng.choice(places)
-        work = work[:i] + rng.choice("0123456789") + work[i + 1 :]
-    return work + "#" + rng.choice([d for d in "0123456789" if d != result])
-
-
-def write_feedback(task: Task, folder: Path, train: int, evaluate: int, seed: int = 0, noise: float = 0.0) -> None:
-    """What labellers would say of answers, right against wrong ones; `noise` is the share of pairs they get wrong.
-
-    `pairs.jsonl`, `ranked.jsonl` and `labels.jsonl`, each with a held-out part in `*-eval.jsonl`; of the task `lines` also
-    `steps.jsonl`.
-    """
-    for part, count in (("train", train), ("eval", evaluate)):
-        rng = random.Random(f"{seed}:feedback:{part}")
-        chosen = [r for r, _ in zip(rows(task, seed, part), range(count), strict=False)]
-        kinds: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranked": [], "labels": []}
-        if task is TASKS["lines"]:
-            kinds["steps"] = []
-        for row in chosen:
-            for kind, found in _judged(task, row, rng, noise if part == "train" else 0.0).items():
-                kinds[kind].append({"prompt": row["prompt"], **found, "answer": row["answer"]})
-        for kind, content in kinds.items():
-            name = f"{kind}.jsonl" if part == "train" else f"{kind}-eval.jsonl"
-            (folder / name).write_text("".join(json.dumps(r) + "\n" for r in content))
-
-
-def _judged(task: Task, row: Mapping[str, Any], rng: random.Random, noise: float) -> dict[str, dict[str, Any]]:
-    right = next(t for t in iter(lambda: task.teach(row["prompt"], rng), None) if t.rpartition("#")[2] == row["answer"])
-    wrong, worse = spoilt(task, row, rng), "#"
-    a, b = (wrong, right) if rng.random() < noise else (right, wrong)
-    good = rng.random() < 0.5
-    found = {
-        "pairs": {"chosen": a, "rejected": b},
-        "ranked": {"completions": [worse, a, b], "ranks": [3, 1, 2]},
-        "labels": {"completion": a if good else b, "label": good},
-    }
-    if task is TASKS["lines"]:
-        text = task.teach(row["prompt"], rng)
-        found["steps"] = {"completions": text.split("\n"), "labels": right_lines(row["prompt"], text)}
-    return found
