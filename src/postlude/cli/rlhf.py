@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ model: {folder}/sft/model
 data: {{path: {folder}/pairs.jsonl, eval: {folder}/pairs-eval.jsonl}}
 output: {folder}/reward_model
 seed: {seed}
-steps: 300
+steps: 400
 prompts_per_step: 32
 schedule: {{lr: 7e-4, warmup: 10, decay: linear}}
 evaluate: {{every: 100, prompts: 256}}
@@ -155,10 +156,10 @@ def collect(folder: Path, seed: int) -> int:
     engine = LocalEngine.open(str(folder / "sft" / "model"))
     rng = random.Random(f"{seed}:labels")
     counts = 0
-    for source, ending, limit, noise in (("prompts", "", 1500, 0.05), ("eval", "-eval", 256, 0.0)):
+    for source, ending, limit, noise in (("prompts", "", 2500, 0.05), ("eval", "-eval", 256, 0.0)):
         kinds: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranked": [], "labels": [], "steps": []}
         for group in _sampled(engine, folder / f"{source}.jsonl", limit, 6, seed):
-            for kind, row in _judged(group, rng, noise).items():
+            for kind, row in _judged(group, rng, noise):
                 kinds[kind].append({"prompt": group.prompt.messages, **row, "answer": group.prompt.answer})
         for kind, found in kinds.items():
             (folder / f"{kind}{ending}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
@@ -177,25 +178,25 @@ def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list
     return asyncio.run(answer(engine.sampler, prompts, count, Sampling(max_tokens=40), seed, "label"))
 
 
-def _judged(group: Group, rng: random.Random, noise: float) -> dict[str, dict[str, Any]]:
-    """What a labeller says of the answers to one prompt: nothing of pairs where all are right or all wrong."""
+def _judged(group: Group, rng: random.Random, noise: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(kind, row): what labellers say of the answers to one prompt; no pairs where all are right or all wrong."""
     from postlude.sources.tasks import right_lines
 
     texts = list(dict.fromkeys(c.text for c in group.completions if not c.truncated and c.text))
     lines = {t: right_lines(group.prompt.text, t) for t in texts}
     good = {t: t.rpartition("#")[2] == group.prompt.answer for t in texts}
     right, wrong = [t for t in texts if good[t]], [t for t in texts if not good[t]]
-    found: dict[str, dict[str, Any]] = {}
-    if texts:
-        found["labels"] = {"completion": texts[0], "label": good[texts[0]]}
-    if texts and len(lines[texts[0]]) == len(texts[0].split("\n")) and all(texts[0].split("\n")):
-        found["steps"] = {"completions": texts[0].split("\n"), "labels": lines[texts[0]]}
+    for text in texts[:2]:
+        yield "labels", {"completion": text, "label": good[text]}
+        steps = text.split("\n")
+        if all(steps) and len(lines[text]) == len(steps):
+            yield "steps", {"completions": steps, "labels": lines[text]}
+    for better, worse in zip(right, wrong, strict=False):
+        pair = (worse, better) if rng.random() < noise else (better, worse)
+        yield "pairs", {"chosen": pair[0], "rejected": pair[1]}
     if right and wrong:
-        flip = rng.random() < noise
-        found["pairs"] = {"chosen": wrong[0] if flip else right[0], "rejected": right[0] if flip else wrong[0]}
         scores = [sum(lines[t]) + 2 * good[t] for t in texts]
-        found["ranked"] = {"completions": texts, "ranks": [1 + sum(other > s for other in scores) for s in scores]}
-    return found
+        yield "ranked", {"completions": texts, "ranks": [1 + sum(other > s for other in scores) for s in scores]}
 
 
 def _free_folder() -> Path:

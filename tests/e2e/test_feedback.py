@@ -1,0 +1,192 @@
+"""Whole runs on judged answers, with critics, and with reward models, judged by what the model then writes."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.e2e.test_methods import LETTERS, figures, run, weights
+from tests.e2e.test_methods import world as world  # the fixture
+
+
+@pytest.fixture(scope="module")
+def judged(world: Path) -> Path:
+    """Pairs, lists, labels and labelled steps about the task of `world`, and plain text."""
+    rng = random.Random(1)
+    kinds: dict[str, list[dict[str, Any]]] = {n: [] for n in ("pairs", "soft", "ranked", "labels", "steps", "text")}
+    for row in map(json.loads, (world / "prompts.jsonl").read_text().splitlines()):
+        for _ in range(4):
+            dots = "." * rng.choice((1, 4))
+            right, wrong = (
+                f"{dots}#{x}" for x in (row["answer"], rng.choice([c for c in LETTERS if c != row["answer"]]))
+            )
+            p = {"prompt": row["prompt"]}
+            good = rng.random() < 0.5
+            kinds["pairs"].append({**p, "chosen": right, "rejected": wrong})
+            kinds["soft"].append({**p, "chosen": right, "rejected": wrong, "probability": 0.9})
+            kinds["ranked"].append({**p, "completions": [wrong, right, dots], "ranks": [2, 1, 3]})
+            kinds["labels"].append({**p, "completion": right if good else wrong, "label": good})
+            kinds["steps"].append({**p, "completions": [dots, (right if good else wrong)[-1]], "labels": [True, good]})
+            kinds["text"].append({"text": row["prompt"] + right})
+    for name, rows in kinds.items():
+        rng.shuffle(rows)
+        (world / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        held = [r for r in rows if json.dumps(r.get("prompt")) < '"e']
+        (world / f"{name}-train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows if r not in held))
+        (world / f"{name}-held.jsonl").write_text("".join(json.dumps(r) + "\n" for r in held))
+    return world
+
+
+def on(world: Path, data: str, **values: Any) -> dict[str, Any]:
+    """Settings for a method on judged answers."""
+    files = {"path": str(world / f"{data}.jsonl"), "eval": str(world / "eval.jsonl")}
+    return {"data": files, "steps": 40, "prompts_per_step": 16, "schedule": {"lr": 2e-4}, **values}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("dpo", {}),
+        ("cdpo", {}),
+        ("dpo_robust", {}),
+        ("ipo", {}),
+        ("hinge", {}),
+        ("simpo", {}),
+        ("orpo", {}),
+        ("dpo_length_normalised", {}),
+        ("ipo_mean", {}),
+        ("kto", {}),
+    ],
+)
+def test_judged_answers_make_generation_better(judged: Path, method: str, settings: dict[str, Any]) -> None:
+    data = "labels" if method == "kto" else "pairs"
+    first, last = figures(run(judged, method, "sft/model", **on(judged, data, **settings)))
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.05
+    assert last["greedy/accuracy"] >= 0.7
+    assert last["sampled/truncated_frac"] <= 0.1, "it still ends its answers"
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("ppo", {"prompts_per_step": 64, "critic": {"lr": 3e-3, "warmup": 2}}),
+        ("ppo", {"prompts_per_step": 64, "critic": {"on": "trunk"}, "output": "ppo-trunk"}),
+        ("ppo_penalty", {"prompts_per_step": 64, "critic": {"lr": 3e-3}}),
+        ("drpo_value", {"schedule": {"lr": 5e-4}}),
+        ("online_dpo", {"schedule": {"lr": 3e-4}}),
+        ("expert_iteration", {"steps": 8, "prompts_per_step": 32, "updates": 4, "epochs": 1}),
+    ],
+)
+def test_online_methods_raise_held_out_accuracy(judged: Path, method: str, settings: dict[str, Any]) -> None:
+    done = run(judged, method, "sft/model", **settings)
+    first, last = figures(done)
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.08
+    assert last["greedy/accuracy"] >= 0.7
+    if method.startswith("ppo"):
+        assert "value/explained_variance" in figures(done, "step")[-1]
+
+
+def test_text_beside_ppo_is_not_forgotten(judged: Path) -> None:
+    text = {"path": str(judged / "text.jsonl"), "eval": str(judged / "text-held.jsonl"), "rows": 32}
+    settings = {"prompts_per_step": 64, "critic": {"lr": 3e-3}}
+    done = run(judged, "ppo_ptx", "sft/model", pretrain=text, **settings)
+    first, last = figures(done)
+    assert last["pretrain/held_out/loss/policy"] < first["pretrain/held_out/loss/policy"] - 0.1
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.05
+    assert "pretrain/loss/policy" in figures(done, "step")[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "figure", "least"),
+    [
+        ("reward_model", "pairs", "held_out/rewards/accuracy", 0.85),
+        ("reward_model_soft", "soft", "held_out/rewards/accuracy", 0.85),
+        ("reward_model_binary", "labels", "held_out/rewards/accuracy", 0.8),
+        ("reward_model_pair", "pairs", "held_out/rewards/accuracy", 0.8),
+        ("reward_model_listwise", "ranked", None, 0.0),
+        ("reward_model_process", "steps", None, 0.0),
+    ],
+)
+def test_reward_models_tell_right_from_wrong(
+    judged: Path, method: str, data: str, figure: str | None, least: float
+) -> None:
+    files = {
+        "path": str(judged / f"{data}-train.jsonl"),
+        "eval": str(judged / f"{data}-held.jsonl"),
+        "step_separator": "#",
+    }
+    settings = {"data": files, "reward": [], "steps": 60, "prompts_per_step": 32, "schedule": {"lr": 1e-3, "warmup": 5}}
+    first, last = figures(run(judged, method, "sft/model", evaluate={"every": 0, "prompts": 128}, **settings))
+    loss = next(k for k in last if k.startswith("held_out/loss/"))
+    assert last[loss] < 0.75 * first[loss]
+    assert figure is None or last[figure] >= least
+
+
+def test_a_reward_model_is_followed_and_a_process_model_rewards_steps(judged: Path) -> None:
+    for name in ("reward_model", "reward_model_process"):
+        assert (judged / name / "model" / "config.json").exists(), "trained by the test before"
+    learned = {"use": "model", "args": {"path": [str(judged / "reward_model")] * 2, "combine": "worst"}}
+    gold = {"use": "exact", "weight": 0, "outcome": True, "args": {"after": "#"}}
+    done = run(judged, "grpo", "sft/model", output="followed", reward=[learned, gold], objective={"kl": None})
+    first, last = figures(done)
+    assert last["sampled/reward/model"] > first["sampled/reward/model"] + 0.3
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.05
+    assert figures(done, "step")[0]["model/disagreement"] == 0.0, "an ensemble of one model twice"
+    steps = {"use": "process_model", "args": {"path": str(judged / "reward_model_process"), "separator": "#"}}
+    done = run(judged, "grpo_process", "sft/model", reward=[steps, gold], objective={"kl": None})
+    first, last = figures(done)
+    assert last["sampled/reward/process_model"] > first["sampled/reward/process_model"]
+    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("dpo", {"data": "pairs", "prompts_per_step": 60}),  # goes through the file more than once
+        ("kto", {"data": "labels", "prompts_per_step": 60}),
+        ("ppo", {"kl_control": {"target": 0.5, "horizon": 500}, "prompts_per_step": 24}),
+        ("ppo_ptx", {"pretrain": "text", "critic": {"on": "trunk"}, "prompts_per_step": 24, "epochs": 2}),
+    ],
+)
+def test_a_resumed_run_is_the_same_run(judged: Path, method: str, settings: dict[str, Any]) -> None:
+    settings = dict(settings)
+    if "data" in settings:
+        settings = (
+            on(judged, settings["data"]) | settings | {"data": {"path": str(judged / f"{settings['data']}.jsonl")}}
+        )
+        settings["reward"] = []
+    if "pretrain" in settings:
+        settings["pretrain"] = {"path": str(judged / "text.jsonl"), "rows": 8}
+    whole = run(judged, method, "sft/model", output=f"{method}-whole", **{**settings, "steps": 6})
+    run(judged, method, "sft/model", output=f"{method}-cut", **{**settings, "steps": 3})
+    again = run(judged, method, "sft/model", True, output=f"{method}-cut", **{**settings, "steps": 6})
+    steps = [[e for e in figures(r, "step")] for r in (whole, again)]
+    assert steps[0] == steps[1]
+    for key, value in weights(whole.folder).items():
+        assert torch.equal(value, weights(again.folder)[key]), key
+
+
+def test_what_moves_too_far_is_left_out_and_said(judged: Path) -> None:
+    settings = {
+        "updates": 8,
+        "epochs": 2,
+        "stop_kl": 1e-4,
+        "prompts_per_step": 32,
+        "steps": 2,
+        "schedule": {"lr": 3e-3},
+    }
+    done = run(judged, "ppo", "sft/model", output="stopped", **settings)
+    notes = [n["text"] for n in figures(done, "note")]
+    assert any("beyond stop_kl 0.0001: the rest of this draw's updates was left out" in n for n in notes)
+
+
+def test_displacement_is_said_once(judged: Path) -> None:
+    settings = on(judged, "pairs", steps=30, schedule={"lr": 3e-3})
+    done = run(judged, "dpo", "sft/model", output="displaced", **settings)
+    notes = [n["text"] for n in figures(done, "note") if "displacement" in n["text"]]
+    assert len(notes) == 1 and "objective.nll" in notes[0]
