@@ -15,6 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from postlude.errors import PostludeError
+
 SEEDS = (61, 62)
 RECIPES = Path("recipes/tiny")
 TARGET = Path("docs/feedback-study.md")
@@ -27,7 +29,8 @@ of `postlude demo rlhf`: add five digits, a line each; a taught model of 0.6 M p
 labellers who know the sum. Every method runs its recipe of `recipes/tiny` from the same taught model. "sampled" is the
 share of right answers at temperature 1 on 128 held-out prompts, "greedy" of the most likely ones; "s" is CPU seconds
 with two runs side by side. Methods on a file see {pairs} pairs (or as many lists or labels), one pair in twenty
-labelled wrong; methods that sample see as many answers as their recipe draws. Rows of one table compare, rows of two do not.
+labelled wrong; methods that sample see as many answers as their recipe draws. Rows of one table compare,
+rows of two do not.
 
 A short run of a small model orders methods by how fast they learn this task, not by how good they are for yours.
 """
@@ -86,7 +89,11 @@ def of_seed(seed: int) -> list[Result]:
         pairs = collect(folder, seed)
         results = []
         for method in names():
-            results.append(one(folder, method, seed, pairs))
+            try:
+                results.append(one(folder, method, seed, pairs))
+            except PostludeError as error:  # the other methods' rows are not lost with it
+                print(f"{seed} {method}: {error}", flush=True)
+                continue
             print(seed, method, round(results[-1].seconds), flush=True)
         return results
 

@@ -75,7 +75,7 @@ def test_judged_answers_make_generation_better(judged: Path, method: str, settin
     ("method", "settings"),
     [
         ("ppo", {"prompts_per_step": 64, "critic": {"lr": 3e-3, "warmup": 2}}),
-        ("ppo", {"prompts_per_step": 64, "critic": {"on": "trunk"}, "output": "ppo-trunk"}),
+        ("ppo", {"prompts_per_step": 64, "critic": {"form": "trunk"}, "output": "ppo-trunk"}),
         ("ppo_penalty", {"prompts_per_step": 64, "critic": {"lr": 3e-3}}),
         ("drpo_value", {"schedule": {"lr": 5e-4}}),
         ("online_dpo", {"schedule": {"lr": 3e-4}}),
@@ -150,7 +150,7 @@ def test_a_reward_model_is_followed_and_a_process_model_rewards_steps(judged: Pa
         ("dpo", {"data": "pairs", "prompts_per_step": 60}),  # goes through the file more than once
         ("kto", {"data": "labels", "prompts_per_step": 60}),
         ("ppo", {"kl_control": {"target": 0.5, "horizon": 500}, "prompts_per_step": 24}),
-        ("ppo_ptx", {"pretrain": "text", "critic": {"on": "trunk"}, "prompts_per_step": 24, "epochs": 2}),
+        ("ppo_ptx", {"pretrain": "text", "critic": {"form": "trunk"}, "prompts_per_step": 24, "epochs": 2}),
     ],
 )
 def test_a_resumed_run_is_the_same_run(judged: Path, method: str, settings: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ class ModelSpec:
 class Critic:
     """The value function of a method that has one."""
 
-    on: Literal["own", "trunk"] = "own"
+    form: Literal["own", "trunk"] = "own"
     """`own` is a second model; `trunk` a linear map on the policy's hidden states, which its gradient then changes."""
     path: str | None = None
     """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
@@ -66,7 +66,7 @@ class Critic:
             raise ValueError(f"lr must be positive, got {self.lr:g}")
         if self.warmup < 0:
             raise ValueError(f"warmup must not be negative, got {self.warmup}")
-        if self.on == "trunk" and self.path:
+        if self.form == "trunk" and self.path:
             raise ValueError("a critic on the policy's trunk starts with the policy; path is for a critic of its own")
 
 

@@ -90,8 +90,8 @@ class LocalEngine:
             without_dropout(net)
         model = LocalModel(net, "scores" if scores else "logprobs")
         model.choose_path(spec.packed)
-        beside = _second_model(spec, critic) if critic and critic.on == "own" else None
-        if critic and critic.on == "trunk":
+        beside = _second_model(spec, critic) if critic and critic.form == "own" else None
+        if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
         trainer = LocalTrainer(model, optimizer, token_budget, keep_reference, beside)
         if checkpoint:
