@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from postlude.cli.data import named_columns
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
@@ -71,12 +72,7 @@ def _own(path: str, part: str) -> dict[str, Any]:
 
 def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
     """How a file of prompts is read; whether text becomes chat is as in the run's own data where not given."""
-    try:
-        named = yaml.safe_load(columns) if columns else {}
-    except yaml.YAMLError:
-        named = None
-    if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
-        raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
+    named = named_columns(columns)
     return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
 
 
