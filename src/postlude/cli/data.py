@@ -96,7 +96,7 @@ def convert(
 def _sums(table: Table, result: Converted, name: str) -> Grid:
     """Counts of rows, then of comparisons where pairs were made."""
     rows = {"rows read": table.read, "converted": result.converted}
-    rows |= {reason: n for reason, n in result.rows_dropped.items()} | {"bad": table.read - len(table.rows)}
+    rows |= dict(result.rows_dropped) | {"bad": table.read - len(table.rows)}
     pairs = {"comparisons": result.compared, "pairs written": len(result.rows), **result.dropped}
     return sums([rows, pairs if result.compared else {f"{name} written": len(result.rows)}])
 
@@ -175,7 +175,7 @@ def check(
     chat: Chat = False,
     split: Split = "train",
 ) -> None:
-    """Read a whole file as a method would: what it is, how many rows are good, and everything wrong. Exit code 2 if any.
+    """Read a whole file as a method would: what it is, how many rows are good, what is wrong. Exit code 2 if any is.
 
     postlude data check pairs.jsonl --for dpo --model my-model
     """

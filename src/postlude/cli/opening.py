@@ -62,7 +62,7 @@ class Opened:
             )
 
 
-def _own(path: str, part: str) -> dict[str, Any]:
+def own_part(path: str, part: str) -> dict[str, Any]:
     """A part of a recipe, or of that of a run folder; empty for any other model."""
     given = Path(path).expanduser()
     recipe = given if is_recipe(path) else given / "config.yaml"
@@ -73,7 +73,7 @@ def _own(path: str, part: str) -> dict[str, Any]:
 def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
     """How a file of prompts is read; whether text becomes chat is as in the run's own data where not given."""
     named = named_columns(columns)
-    return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
+    return Reading(named, bool(own_part(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
 
 
 def is_recipe(path: str) -> bool:
@@ -105,7 +105,7 @@ def _from_recipe(path: str) -> Policy:
 
 
 def _from_folder(path: str) -> Policy:
-    own = _own(path, "sampling")
+    own = own_part(path, "sampling")
     length = {"max_tokens": own["max_tokens"]} if own.get("max_tokens") else {}
     return Policy(ModelSpec(path), Sampling(**length, stop=tuple(own.get("stop") or ())))
 

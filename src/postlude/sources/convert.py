@@ -1,4 +1,4 @@
-"""Feedback of one kind as another: ratings to ranks, lists to pairs, pairs to labels or written answers. Needs no torch.
+"""Feedback of one kind as another: ratings to ranks, lists to pairs, pairs to labels or SFT rows. Needs no torch.
 
 Ties: answers with equal numbers keep equal ranks, and make no pair. Every row and every comparison is counted once.
 """
@@ -55,7 +55,7 @@ class Choices:
 
 @dataclass
 class Converted:
-    """New rows, and counts: rows good = converted + the sum of `rows_dropped`; of pairs, compared = rows + `dropped`."""
+    """New rows, and counts: good rows = converted + `rows_dropped`; of pairs, compared = rows + `dropped`."""
 
     kind: Kind
     rows: list[OutRow] = field(default_factory=list[OutRow])
@@ -96,7 +96,7 @@ def _check_target(table: Table, kind: Kind, choices: Choices) -> None:
         raise ConfigError(f"--to {choices.to}: {table.path} holds {table.form}, which do not become that. {ways}")
     if choices.to == "labels" and kind == "rated" and choices.threshold is None:
         raise ConfigError(
-            "--to labels: lists need --threshold: a score of at least this, or a rank of at most this, is a good answer."
+            "--to labels: lists need --threshold: a score of at least this, or a rank of at most this, is good."
         )
     if kind != "rated" and choices.margin:
         raise ConfigError(f"--margin: {table.path} holds {table.form}, which have no scores or ranks to differ in.")
