@@ -43,7 +43,7 @@ class Opened:
     def prompts(self, table: Table, limit: int | None, reading: Reading | None = None) -> list[Prompt]:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
         found = list(render(rows.prompts(table, reading), table, self.renderer))
-        table.require_clean("stop")
+        table.require_clean("stop", None)
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
