@@ -36,7 +36,7 @@ def lines(name: str) -> list[dict[str, Any]]:
 def counts(said: str) -> dict[str, int]:
     """Name -> number of the table of counts."""
     rows = (line.rsplit(maxsplit=1) for line in said.splitlines())
-    return {r[0].strip(): int(r[1]) for r in rows if len(r) == 2 and r[1].isdigit()}
+    return {r[0].strip(): int(r[1]) for r in rows if len(r) == 2 and r[1].isdigit() and ":" not in r[0]}
 
 
 @pytest.fixture
@@ -62,7 +62,10 @@ def scorers(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 
 PAIRS = [{"prompt": f"{i}+1=", "chosen": str(i + 1), "rejected": str(i * 7 + 10)} for i in range(9)]
-DIGITS = "def fn(completions):\n    return [None if len(c) % 4 == 3 else float(sum(x.isdigit() for x in c)) for c in completions]\n"
+DIGITS = """
+def fn(completions):
+    return [None if len(c) % 4 == 3 else float(sum(x.isdigit() for x in c)) for c in completions]
+"""
 
 
 # ------------------------------------------------------------------------------------------------ convert, check
@@ -71,7 +74,7 @@ DIGITS = "def fn(completions):\n    return [None if len(c) % 4 == 3 else float(s
 def test_ratings_become_pairs_that_a_method_can_use(place: Path, model_folder: Path) -> None:
     row = {"prompt": "1+1=", "completions": ["2", "3", "2"], "scores": [1, 0, 1]}
     data = write("rated.jsonl", row, {**row, "scores": [0, 0, 0]}, {**row, "scores": [1]})
-    with pytest.raises(DataError, match='line 3: "scores".*\n.*--on-bad-row skip'):
+    with pytest.raises(DataError, match=r'line 3: "scores".*\n.*--on-bad-row skip'):
         call("data", "convert", data, "pairs.jsonl", "--to", "pairs")
     assert not Path("pairs.jsonl").exists()
     said = call("data", "convert", data, "pairs.jsonl", "--to", "pairs", "--on-bad-row", "skip")
@@ -96,10 +99,10 @@ def test_a_check_lists_what_is_wrong(place: Path, model_folder: Path, model: boo
     with pytest.raises(DataError, match='line 2: "chosen" and "rejected" are the same'):
         call("data", "check", data, "--for", "dpo", *more)
     with pytest.raises(DataError, match="this method learns from labelled steps"):
-        call("data", "check", data, "--for", "process_reward_model", *more)
+        call("data", "check", data, "--for", "reward_model_process", *more)
     call("data", "check", data, "--for", "grpo", *more)
-    with pytest.raises(ConfigError, match="no method 'dppo'"):
-        call("data", "check", data, "--for", "dppo", *more)
+    with pytest.raises(ConfigError, match="no method 'dpoo'"):
+        call("data", "check", data, "--for", "dpoo", *more)
     written = write("sft.jsonl", {"prompt": "1", "completion": "2"}, {"prompt": "1", "completion": ""})
     with pytest.raises(DataError, match='line 2: "completion" is empty'):
         call("data", "check", written, "--for", "sft", *more)
@@ -151,7 +154,7 @@ def test_one_given_side_gets_the_other_from_the_model(place: Path, model_folder:
     assert n["comparisons"] == n["usable"] == len(made) + sum(n.get(k, 0) for k in reasons)
     assert sampled(*words)["pairs written"] == len(lines("made.jsonl"))
     bad = write("bad.jsonl", {"prompt": "1=", "rejected": ["12"]}, {"prompt": "2="})
-    with pytest.raises(DataError, match='line 1: "rejected" must be text.*\n.*line 2: "rejected" is missing') as error:
+    with pytest.raises(DataError, match=r'line 1: "rejected" must be text.*\n.*line 2: "rejected" is missing') as error:
         sampled(model_folder, "--data", bad, "--given", "rejected")
     assert "on_bad_row" not in str(error.value)
 
@@ -162,7 +165,7 @@ def test_pairs_need_a_reward_or_a_side(place: Path, model_folder: Path, scorers:
         sampled(model_folder, "--data", data)
     n = sampled(model_folder, "--data", data, "--reward", "model", "--reward-args", f"{{path: {scorers[0]}}}")
     assert n["pairs written"] == 1
-    with pytest.raises(ConfigError, match="--out: 'made.jsonl' exists"):
+    with pytest.raises(ConfigError, match="exists already"):
         call("pairs", model_folder, "--data", data, "--reward", "length", "--out", "made.jsonl")
 
 
