@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Engine, Scorer, ScorerSpec
+from postlude.engines.protocol import Engine, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
@@ -31,6 +31,9 @@ from postlude.sources.file import Cursor, FileSource, Mixture, Reading
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
 from postlude.streams import ReferenceMemory, Stream
+
+if TYPE_CHECKING:
+    from postlude.engines.local.scorer import LocalScorer
 
 PRETRAIN = "pretrain"
 """Name of the second stream."""
@@ -117,14 +120,15 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     return problems + _missing_columns(prepared) + _shared(prepared)
 
 
+def open_scorer(spec: ScorerSpec) -> LocalScorer:
+    """A reward model with its weights, in this process."""
+    from postlude.engines.local.scorer import LocalScorer
+
+    return LocalScorer.open(spec)
+
+
 def equip(rewards: Rewards, tokenizer: Any) -> None:
     """Tell rewards what they cannot know themselves: how reward models are run, and where steps end in tokens."""
-
-    def open_scorer(spec: ScorerSpec) -> Scorer:
-        from postlude.engines.local.scorer import LocalScorer
-
-        return LocalScorer.open(spec)
-
     for member in rewards.members:
         if isinstance(member.function, LearnedReward):
             member.function.open = open_scorer

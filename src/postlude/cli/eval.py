@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from postlude.cli.data import OnBadRow
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
 
 if TYPE_CHECKING:
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 def evaluate(
     model: Model,
     data: Annotated[
-        str, typer.Option(help="Held-out prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")
+        str,
+        typer.Option(
+            help="Held-out prompts, or judged answers for a reward model: JSONL, CSV, Parquet, a saved data set, "
+            "or hf:OWNER/NAME."
+        ),
     ],
     reward: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="A built-in, my_rewards.py:fn or verl:my_score.py:fn; repeatable. The first says right or wrong."
         ),
-    ],
+    ] = None,
     reward_args: Annotated[
         str | None,
         typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}'."),
@@ -52,37 +57,45 @@ def evaluate(
     url: Url = None,
     served_model: ServedModel = None,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
+    ensemble: Annotated[
+        list[str] | None, typer.Option(help="A reward model: another one, to ask together; repeatable.")
+    ] = None,
+    on_bad_row: Annotated[
+        OnBadRow, typer.Option("--on-bad-row", help="A reward model: skip goes on without bad rows.")
+    ] = OnBadRow.stop,
 ) -> None:
     """Measure a model on held-out prompts: accuracy with its interval, pass@k, reward, length. Saved as JSON.
 
     postlude eval runs/grpo-1 --data eval.jsonl --reward my_rewards.py:score -n 8
     postlude eval my-model --url http://localhost:8000/v1 --data eval.jsonl --reward exact
+
+    Or a reward model on pairs, ranked lists, labelled answers or steps: accuracy, length, calibration.
+
+    postlude eval runs/reward_model-1 --data held-out-pairs.jsonl --ensemble runs/reward_model-2
     """
-    from postlude.cli.opening import about, is_recipe, mapping_of, open_sampler, policy_of, reading_of
-    from postlude.errors import ConfigError
+    from postlude.cli.opening import about, open_sampler, own_part, policy_of, reading_of
+    from postlude.cli.scoring import require_columns, rewards_of
     from postlude.evaluate import measure
     from postlude.prepare import equip
-    from postlude.rewards.compose import Rewards, RewardSpec
+    from postlude.run import latest_model
     from postlude.sources import file as rows
 
+    if not _answers_prompts(model, reward or [], ensemble or []):
+        from postlude.cli.eval_scores import Asked, evaluate_scores
+
+        reading, bad = reading_of(model, columns, chat), on_bad_row.value
+        separator = own_part(model, "data").get("step_separator") or "\n"
+        models = [latest_model(m) for m in (model, *(ensemble or []))]
+        evaluate_scores(Asked(models, data, reading, separator, limit, bad), _target(model, out))
+        return
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
     policy = policy_of(model, flags, url, served_model)
     settings = policy.sampling
-    arguments = mapping_of(reward_args, "--reward-args")
-    specs = [RewardSpec(r, args=arguments if i == 0 else {}) for i, r in enumerate(reward)]
-    rewards = Rewards.of(specs)
-    own = Path(model).expanduser()
-    name = own.stem if is_recipe(model) else own.name
-    target = out or (own / "eval.json" if (own / "config.yaml").exists() else Path(f"eval-{name}.json"))
-    if not target.parent.is_dir():
-        raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
+    rewards = rewards_of(reward or [], reward_args)
+    target = _target(model, out)
     table, reading = rows.read(data), reading_of(model, columns, chat)
     rows.recognise(table, "prompts", reading)
-    problems = rewards.missing_columns(
-        table.columns | {"answer"} if set(rows.ANSWERS) & table.columns else table.columns
-    )
-    if problems:
-        raise ConfigError(problems)
+    require_columns(rewards, table)
     opened = open_sampler(policy)
     equip(rewards, opened.facts.tokenizer)
     prompts = opened.prompts(table, limit, reading)
@@ -105,6 +118,35 @@ def _check_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
     if found:
         more = [f"... and {len(found) - MAX_SHOWN} more rows like these."] if len(found) > MAX_SHOWN else []
         raise DataError([*found[:MAX_SHOWN], *more])
+
+
+def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool:
+    """Whether MODEL is a policy, to be sampled from under a reward, rather than a reward model."""
+    from postlude.cli.scoring import holds_scorer
+    from postlude.errors import ConfigError
+
+    if not holds_scorer(model):
+        if ensemble:
+            raise ConfigError(f"--ensemble is for reward models; {model!r} has no scalar head.")
+        if not reward:
+            raise ConfigError("give --reward, which says how good an answer is (only a reward model needs none).")
+        return True
+    if reward:
+        raise ConfigError(f"{model!r} is a reward model, which scores answers and gives none: leave out --reward.")
+    return False
+
+
+def _target(model: str, out: Path | None) -> Path:
+    """Where the figures go: beside the run, or here."""
+    from postlude.cli.opening import is_recipe
+    from postlude.errors import ConfigError
+
+    own = Path(model).expanduser()
+    name = own.stem if is_recipe(model) else own.name
+    target = out or (own / "eval.json" if (own / "config.yaml").exists() else Path(f"eval-{name}.json"))
+    if not target.parent.is_dir():
+        raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
+    return target
 
 
 def _answers(report: Report) -> list[dict[str, Any]]:

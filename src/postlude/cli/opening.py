@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from postlude.cli.data import named_columns
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
@@ -42,7 +43,7 @@ class Opened:
     def prompts(self, table: Table, limit: int | None, reading: Reading | None = None) -> list[Prompt]:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
         found = list(render(rows.prompts(table, reading), table, self.renderer))
-        table.require_clean("stop")
+        table.require_clean("stop", None)
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
@@ -61,7 +62,7 @@ class Opened:
             )
 
 
-def _own(path: str, part: str) -> dict[str, Any]:
+def own_part(path: str, part: str) -> dict[str, Any]:
     """A part of a recipe, or of that of a run folder; empty for any other model."""
     given = Path(path).expanduser()
     recipe = given if is_recipe(path) else given / "config.yaml"
@@ -71,24 +72,8 @@ def _own(path: str, part: str) -> dict[str, Any]:
 
 def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
     """How a file of prompts is read; whether text becomes chat is as in the run's own data where not given."""
-    try:
-        named = yaml.safe_load(columns) if columns else {}
-    except yaml.YAMLError:
-        named = None
-    if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
-        raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
-    return Reading(named, bool(_own(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
-
-
-def mapping_of(text: str | None, flag: str) -> dict[str, Any]:
-    """A flag's YAML as a mapping."""
-    try:
-        found = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{flag} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
-    return found
+    named = named_columns(columns)
+    return Reading(named, bool(own_part(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
 
 
 def is_recipe(path: str) -> bool:
@@ -120,7 +105,7 @@ def _from_recipe(path: str) -> Policy:
 
 
 def _from_folder(path: str) -> Policy:
-    own = _own(path, "sampling")
+    own = own_part(path, "sampling")
     length = {"max_tokens": own["max_tokens"]} if own.get("max_tokens") else {}
     return Policy(ModelSpec(path), Sampling(**length, stop=tuple(own.get("stop") or ())))
 

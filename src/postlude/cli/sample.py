@@ -82,11 +82,10 @@ def sample(
 
 def _judge(use: str, given: str | None, tokenizer: Any, prompts: list[Prompt]) -> Rewards:
     """The reward that picks; the columns it needs are there."""
-    from postlude.cli.opening import mapping_of
+    from postlude.cli.scoring import rewards_of
     from postlude.prepare import equip
-    from postlude.rewards.compose import Rewards, RewardSpec
 
-    rewards = Rewards.of([RewardSpec(use, args=mapping_of(given, "--reward-args"))])
+    rewards = rewards_of([use], given)
     problems = rewards.missing_columns({name for p in prompts for name in p.columns})
     if problems:
         raise ConfigError(problems)

@@ -95,28 +95,52 @@ def require(table: Table, kinds: Sequence[Kind], reading: Reading | None = None)
 # ------------------------------------------------------------------------------------------------- kinds of rows
 
 
-def _pair(row: Values, renderer: Renderer, limits: Limits) -> Group:
+@dataclass(frozen=True)
+class Stated:
+    """What a row says without any tokenizer: answers to a prompt with a number for each, the larger the better."""
+
+    prompt: Text
+    answers: tuple[Text, ...]
+    rewards: tuple[float, ...]
+
+
+def stated(row: Values, kind: Kind) -> Stated:
+    """What a row of pairs, lists or labelled answers says. Raises DataError where it is malformed.
+
+    Equal answers and equal numbers are not an error here: such rows say nothing, but they say it properly.
+    """
+    said = {"pair": _stated_pair, "rated": _stated_list, "binary": _stated_label}[kind](row)
+    if any(isinstance(answer, str) != isinstance(said.prompt, str) for answer in said.answers):
+        raise DataError("prompt and answers must all be text or all be messages")
+    return said
+
+
+def preference(row: Values, kind: Kind) -> Stated:
+    """`stated`, of a row that says which answer is better; one that does not is a DataError."""
+    said = stated(row, kind)
+    if kind == "pair" and said.answers[0] == said.answers[1]:
+        raise DataError('"chosen" and "rejected" are the same: such a pair teaches nothing')
+    if kind == "rated" and len({*said.rewards}) == 1:
+        raise DataError(f'all "{"scores" if "scores" in row else "ranks"}" are equal: no answer is preferred')
+    return said
+
+
+def _stated_pair(row: Values) -> Stated:
     _check_texts(row, "chosen", "rejected")
     prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
     if prompt is None:
         prompt, chosen, rejected = shared_start(chosen, rejected)
     _check_texts({"prompt": prompt}, "prompt")
-    if chosen == rejected:
-        raise DataError('"chosen" and "rejected" are the same: such a pair teaches nothing')
     q = row.get("probability")
     if q is not None and not (_number(q) and 0 <= q <= 1):
         raise DataError(f'"probability" (that "chosen" is better) must lie in [0, 1], found {q!r}')
     margin = row.get("margin")
     if margin is not None and not _number(margin):
         raise DataError(f'"margin" must be a number, found {margin!r}')
-    rewards = (1.0, 0.0) if q is None else (float(q), 1.0 - float(q))
-    group = _group(row, prompt, (chosen, rejected), rewards, renderer)
-    if group.completions[0].tokens == group.completions[1].tokens:
-        raise DataError('"chosen" and "rejected" are the same once they are tokens: such a pair teaches nothing')
-    return group
+    return Stated(prompt, (chosen, rejected), (1.0, 0.0) if q is None else (float(q), 1.0 - float(q)))
 
 
-def _rated(row: Values, renderer: Renderer, limits: Limits) -> Group:
+def _stated_list(row: Values) -> Stated:
     _check_texts(row, "prompt")
     answers, name = row["completions"], "scores" if "scores" in row else "ranks"
     numbers = row[name]
@@ -131,10 +155,30 @@ def _rated(row: Values, renderer: Renderer, limits: Limits) -> Group:
     bad = next((x for x in numbers if not _number(x)), None)
     if bad is not None or None in numbers:
         raise DataError(f'"{name}" must hold numbers, found {bad!r}')
-    if len({*numbers}) == 1:
-        raise DataError(f'all "{name}" are equal: no answer is preferred')
     sign = 1.0 if name == "scores" else -1.0
-    group = _group(row, row["prompt"], answers, [sign * x for x in numbers], renderer)
+    return Stated(row["prompt"], tuple(answers), tuple(sign * x for x in numbers))
+
+
+def _stated_label(row: Values) -> Stated:
+    _check_texts(row, "prompt", "completion")
+    label = row["label"]
+    if isinstance(label, str) and label.lower() in ("true", "false"):  # as CSV writes it
+        label = label.lower() == "true"
+    if not isinstance(label, bool):
+        raise DataError(f'"label" must be true or false, found {label!r}')
+    return Stated(row["prompt"], (row["completion"],), (float(label),))
+
+
+def _pair(row: Values, renderer: Renderer, limits: Limits) -> Group:
+    group = _of_stated(row, preference(row, "pair"), renderer)
+    if group.completions[0].tokens == group.completions[1].tokens:
+        raise DataError('"chosen" and "rejected" are the same once they are tokens: such a pair teaches nothing')
+    return group
+
+
+def _rated(row: Values, renderer: Renderer, limits: Limits) -> Group:
+    group = _of_stated(row, preference(row, "rated"), renderer)
+    name = "scores" if "scores" in row else "ranks"
     given = dict[tuple[int, ...], float]()
     for c in group.completions:
         if given.setdefault(c.tokens, c.reward or 0.0) != (c.reward or 0.0):
@@ -143,16 +187,15 @@ def _rated(row: Values, renderer: Renderer, limits: Limits) -> Group:
 
 
 def _binary(row: Values, renderer: Renderer, limits: Limits) -> Group:
-    _check_texts(row, "prompt", "completion")
-    label = row["label"]
-    if isinstance(label, str) and label.lower() in ("true", "false"):  # as CSV writes it
-        label = label.lower() == "true"
-    if not isinstance(label, bool):
-        raise DataError(f'"label" must be true or false, found {label!r}')
-    return _group(row, row["prompt"], (row["completion"],), (float(label),), renderer)
+    return _of_stated(row, preference(row, "binary"), renderer)
 
 
-def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
+def _of_stated(row: Values, said: Stated, renderer: Renderer) -> Group:
+    return _group(row, said.prompt, said.answers, said.rewards, renderer)
+
+
+def check_steps(row: Values, separator: str) -> None:
+    """Raise DataError where a row of labelled steps is malformed."""
     _check_texts(row, "prompt")
     steps, labels = row["completions"], row["labels"]
     if not isinstance(steps, list) or not steps:
@@ -160,8 +203,8 @@ def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
     for i, step in enumerate(steps, 1):
         if not isinstance(step, str) or not step.strip():
             raise DataError(f'"completions" step {i} must be text, found {step!r}')
-        if len(pieces(step, limits.separator)) != 1:
-            raise DataError(f'"completions" step {i} holds the separator {limits.separator!r} (data.step_separator)')
+        if len(pieces(step, separator)) != 1:
+            raise DataError(f'"completions" step {i} holds the separator {separator!r} (data.step_separator)')
     if not isinstance(labels, list) or len(labels) != len(steps):
         found = len(labels) if isinstance(labels, list) else repr(labels)
         raise DataError(f'"labels" must hold one label for each of {len(steps)} steps, found {found}')
@@ -170,11 +213,16 @@ def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
             raise DataError(f'"labels" {i} must be true, false, null or a probability, found {label!r}')
     if all(label is None for label in labels):
         raise DataError('"labels" are all null: no step is labelled')
-    text: Text = limits.separator.join(steps)
+
+
+def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
+    check_steps(row, limits.separator)
+    text: Text = limits.separator.join(row["completions"])
     if not isinstance(row["prompt"], str):
         text = [{"role": "assistant", "content": text}]
     group = _group(row, row["prompt"], (text,), (1.0,), renderer)
-    return replace(group, completions=(_with_steps(group.completions[0], labels, renderer, limits.separator),))
+    completion = _with_steps(group.completions[0], row["labels"], renderer, limits.separator)
+    return replace(group, completions=(completion,))
 
 
 def _with_steps(completion: Completion, labels: list[Any], renderer: Renderer, separator: str) -> Completion:
@@ -205,8 +253,6 @@ def _group(row: Values, prompt: Text, answers: Sequence[Text], rewards: Sequence
     asked = renderer.with_tokens(Prompt("", prompt, None, columns))
     completions = []
     for answer, reward in zip(answers, rewards, strict=True):
-        if isinstance(answer, str) != isinstance(prompt, str):
-            raise DataError("prompt and answers must all be text or all be messages")
         completions.append(replace(_trimmed(renderer.completion(asked, answer)), reward=reward))
     return Group(asked, tuple(completions))
 

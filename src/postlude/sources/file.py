@@ -144,7 +144,7 @@ def groups(
     result: list[Group] = []
     fewer = 0
     for row in table.rows:
-        problem = _answer_problem(row.values, kind)
+        problem = answer_problem(row.values, kind)
         if problem is None:
             try:
                 group = _group(row, kind, renderer)
@@ -203,7 +203,8 @@ def _unusable(group: Group, max_tokens: int | None, vocabulary: int | None) -> s
     return None
 
 
-def _answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
+def answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
+    """What is wrong with a row of written answers, as far as it shows without a tokenizer."""
     if kind == "text":
         return field_problem(row["text"], "text")
     if kind == "messages":

@@ -53,8 +53,9 @@ class Table:
     def columns(self) -> set[str]:
         return {name for row in self.rows for name in row.values}
 
-    def require_clean(self, on_bad_row: Literal["stop", "skip"]) -> None:
-        """Raise with every problem, unless bad rows are to be skipped (and counted)."""
+    def require_clean(self, on_bad_row: Literal["stop", "skip"], option: str | None = "data.on_bad_row=skip") -> None:
+        """Raise with every problem, unless bad rows are to be skipped (and counted). `option`: what skips them,
+        if anything does."""
         if self.read == 0 and not self.problems:
             raise DataError(f"{self.path}: 0 rows.")
         if self.problems and on_bad_row == "stop":
@@ -62,7 +63,8 @@ class Table:
             more = len(self.problems) - len(shown)
             tail = [f"... and {more} more rows like these."] if more else []
             summary = f"{self.path}: {self.read} rows read, {len(self.rows)} good, {self.read - len(self.rows)} bad."
-            advice = "Mend them, or go on without them: data.on_bad_row=skip (they are counted and listed)."
+            without = f", or go on without them: {option} (they are counted and listed)" if option else ""
+            advice = f"Mend them{without}."
             raise DataError([*shown, *tail, summary + " " + advice])
         if not self.rows:
             raise DataError(f"{self.path}: no usable row is left of {self.read}.")

@@ -55,19 +55,23 @@ class LocalScorer:
 
     def score_steps(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[list[float]]:
         """The score at the end of each step of each answer, in logits."""
-        groups, places = [], []
+        groups = []
         for group in self.groups(prompts, answers):
             (completion,) = group.completions
             found = ends(self.facts.tokenizer, completion.tokens, self.separator)
-            places.append(found)
             marked = replace(completion, steps=tuple((end, 0.0) for end in found))
             groups.append(replace(group, completions=(marked,)))
+        return self.steps_of_groups(groups)
+
+    def steps_of_groups(self, groups: Sequence[Group]) -> list[list[float]]:
+        """The score at the end of each of the `steps` of every completion, in logits."""
         batch = pack(groups)
         scores = self._scores(batch)
         rows = (batch.sequence >= 0).nonzero().squeeze(1)
         sizes = torch.bincount(batch.sequence[rows], minlength=batch.sequences).tolist()
         own = [scores[part] for part in rows.split(sizes)]
-        return [[float(x[end]) for end in found] for x, found in zip(own, places, strict=True)]
+        completions = [c for g in groups for c in g.completions]
+        return [[float(x[end]) for end, _ in c.steps] for x, c in zip(own, completions, strict=True)]
 
     def prefer(self, prompts: Sequence[Any], pairs: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
         """Of a pair model: logits that the answer it reads first is better, in the order given and swapped."""

@@ -1,0 +1,96 @@
+"""Statistics of judgements: intervals, correlations, the area under a curve, calibration. Plain Python, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BINS = 10
+
+
+def wilson(correct: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share; a tie may count as half."""
+    if n == 0:
+        return 0.0, 1.0
+    p = correct / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Linear correlation; None where one side does not vary."""
+    if len(x) < 2:
+        return None
+    mx, my = mean(x), mean(y)
+    dx, dy = [a - mx for a in x], [b - my for b in y]
+    norm = math.sqrt(math.fsum(a * a for a in dx)) * math.sqrt(math.fsum(b * b for b in dy))
+    return math.fsum(a * b for a, b in zip(dx, dy, strict=True)) / norm if norm > 0 else None
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """1 for the smallest; equal values share the mean of their ranks."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    result = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
+            end += 1
+        for place in order[start : end + 1]:
+            result[place] = (start + end) / 2 + 1
+        start = end + 1
+    return result
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Correlation of ranks; None where one side does not vary."""
+    return pearson(ranks(x), ranks(y))
+
+
+def auc(scores: Sequence[float], good: Sequence[bool]) -> float | None:
+    """Chance that a good one scores above a bad one, ties half (Mann-Whitney); None without both kinds."""
+    positive = sum(good)
+    negative = len(good) - positive
+    if not positive or not negative:
+        return None
+    of_good = math.fsum(rank for rank, is_good in zip(ranks(scores), good, strict=True) if is_good)
+    return (of_good - positive * (positive + 1) / 2) / (positive * negative)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Probabilities in [low, high) (the last one includes its end), and what turned out."""
+
+    low: float
+    high: float
+    count: int
+    said: float | None
+    """Mean probability; None in an empty bin."""
+    right: float | None
+    """Share that turned out so."""
+
+
+def reliability(said: Sequence[float], came: Sequence[float], low: float = 0.0, high: float = 1.0) -> list[Bin]:
+    """`BINS` equal-width bins of probabilities in [low, high] with the outcomes (0 to 1) that belong to them."""
+    width = (high - low) / BINS
+    places = [min(BINS - 1, max(0, int((p - low) / width))) for p in said]
+    result = []
+    for b in range(BINS):
+        inside = [i for i, place in enumerate(places) if place == b]
+        s = mean([said[i] for i in inside]) if inside else None
+        r = mean([came[i] for i in inside]) if inside else None
+        result.append(Bin(low + b * width, low + (b + 1) * width, len(inside), s, r))
+    return result
+
+
+def calibration_error(bins: Sequence[Bin]) -> float | None:
+    """ECE (1706.04599): mean gap between what was said and what came, weighted by the count of each bin."""
+    n = sum(b.count for b in bins)
+    gaps = (b.count * abs(b.said - b.right) for b in bins if b.said is not None and b.right is not None)
+    return math.fsum(gaps) / n if n else None

@@ -1,0 +1,193 @@
+"""postlude data convert and check"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+if TYPE_CHECKING:
+    from postlude.sources.convert import Converted
+    from postlude.sources.file import Reading, Table
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class Target(StrEnum):
+    """What rows become."""
+
+    pairs = "pairs"
+    ranks = "ranks"
+    labels = "labels"
+    sft = "sft"
+
+
+class Which(StrEnum):
+    """Which answers of a list are paired."""
+
+    all = "all"
+    best_worst = "best-worst"
+    adjacent = "adjacent"
+
+
+class OnBadRow(StrEnum):
+    """What becomes of a bad row."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+Columns = Annotated[str | None, typer.Option(help="Columns of the file as YAML, e.g. '{prompt: question}'.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Text becomes a user's and an assistant's message.")]
+Split = Annotated[str, typer.Option(help="Of a data set.")]
+Bad = Annotated[OnBadRow, typer.Option("--on-bad-row", help="skip goes on without bad rows; they are listed.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A file, saved data set or hf:OWNER/NAME.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A JSONL file to write.")],
+    to: Annotated[Target, typer.Option("--to", help="What the rows become.")],
+    which: Annotated[Which, typer.Option("--pairs", help="Which answers of a list are paired.")] = Which.all,
+    margin: Annotated[float, typer.Option(help="Least difference of scores, or ranks, for a pair.")] = 0.0,
+    threshold: Annotated[
+        float | None, typer.Option(help="Labels: a score of at least this, or a rank of at most this, is good.")
+    ] = None,
+    write_margin: Annotated[
+        bool, typer.Option("--write-margin", help="Write `margin`, which training makes the better answer win by.")
+    ] = False,
+    columns: Columns = None,
+    chat: Chat = False,
+    split: Split = "train",
+    on_bad_row: Bad = OnBadRow.stop,
+    force: Force = False,
+) -> None:
+    """Turn feedback of one kind into another: ratings, ranks, pairs, labels, written answers.
+
+    postlude data convert rated.jsonl pairs.jsonl --to pairs --pairs best-worst --margin 1
+    postlude data convert pairs.jsonl labels.jsonl --to labels
+
+    Equal scores have equal ranks and make no pair. Columns that are not part of the comparison stay.
+    """
+    from postlude.sources.convert import Choices
+    from postlude.sources.convert import convert as converted
+    from postlude.sources.reading import read
+
+    require_free(target, force)
+    choices = Choices(to.value, which.value, margin, threshold, write_margin)
+    table = read(source, split)
+    result = converted(table, choices, _reading(columns, chat))
+    table.require_clean(on_bad_row.value, "--on-bad-row skip")
+    write_rows(target, result.rows)
+    console = Console()
+    console.print(f"{source}: {table.form}", highlight=False, markup=False, soft_wrap=True)
+    console.print(_sums(table, result, to.value))
+    list_problems(console, table.problems)
+    console.print(f"saved to {target}", highlight=False, soft_wrap=True)
+
+
+def _sums(table: Table, result: Converted, name: str) -> Grid:
+    """Counts of rows, then of comparisons where pairs were made."""
+    rows = {"rows read": table.read, "converted": result.converted}
+    rows |= dict(result.rows_dropped) | {"bad": table.read - len(table.rows)}
+    pairs = {"comparisons": result.compared, "pairs written": len(result.rows), **result.dropped}
+    return sums([rows, pairs if result.compared else {f"{name} written": len(result.rows)}])
+
+
+def sums(blocks: Iterable[Mapping[str, int]]) -> Grid:
+    """Blocks of counts; the first of each is the sum of the others, which stand indented; zeros are left out."""
+    grid = Grid.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(justify="right")
+    for block in blocks:
+        for i, (name, count) in enumerate(block.items()):
+            if count or i == 0:
+                grid.add_row(f"[bold]{name}[/bold]" if i == 0 else f"  {name}", f"{count:,}")
+    return grid
+
+
+def require_free(target: Path, force: bool, option: str = "OUT") -> None:
+    """Nothing is written over by mistake, and not at the end of a long computation only."""
+    from postlude.errors import ConfigError
+
+    if target.exists() and not force:
+        raise ConfigError(f"{option}: {str(target)!r} exists already. Give another name, or --force to write over it.")
+    if target.is_dir() or not target.parent.is_dir():
+        what = f"the folder {str(target.parent)!r} does not exist" if not target.is_dir() else "it is a folder"
+        raise ConfigError(f"{option}: cannot write {str(target)!r}: {what}.")
+
+
+def write_rows(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """JSON lines, put in place once they are complete."""
+    part = target.with_name(target.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    part.replace(target)
+
+
+def list_problems(console: Console, problems: list[str]) -> None:
+    """Bad rows that were skipped, as many as anyone reads."""
+    from postlude.sources.table import MAX_SHOWN
+
+    for line in problems[:MAX_SHOWN]:
+        console.print(f"  skipped: {line}", highlight=False, markup=False, soft_wrap=True)
+    if len(problems) > MAX_SHOWN:
+        console.print(f"  ... and {len(problems) - MAX_SHOWN} more.", highlight=False)
+
+
+def _reading(columns: str | None, chat: bool) -> Reading:
+    from postlude.sources.file import Reading
+
+    return Reading(named_columns(columns), chat, "--columns", "--columns")
+
+
+def named_columns(columns: str | None) -> dict[str, str]:
+    """The mapping of --columns."""
+    import yaml
+
+    from postlude.errors import ConfigError
+
+    try:
+        named = yaml.safe_load(columns) if columns else {}
+    except yaml.YAMLError:
+        named = None
+    if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
+        raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
+    return named
+
+
+@app.command("check")
+def check(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A file, saved data set or hf:OWNER/NAME.")],
+    method: Annotated[str, typer.Option("--for", help="The method that is to learn from it; see postlude methods.")],
+    model: Annotated[
+        str | None, typer.Option(help="A model folder or hub id: its tokenizer, template and context are checked too.")
+    ] = None,
+    columns: Columns = None,
+    chat: Chat = False,
+    split: Split = "train",
+) -> None:
+    """Read a whole file as a method would: what it is, how many rows are good, what is wrong. Exit code 2 if any is.
+
+    postlude data check pairs.jsonl --for dpo --model my-model
+    """
+    from postlude.cli.checking import check_rows
+    from postlude.sources.reading import read
+
+    table = read(source, split)
+    tokens = check_rows(table, method, model, _reading(columns, chat))
+    console = Console()
+    for line in (f"{source}: {table.form}", *table.notes):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(sums([{"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}]))
+    if tokens:
+        console.print(f"tokens per row: {min(tokens)} to {max(tokens)}", highlight=False)
+    table.require_clean("stop")

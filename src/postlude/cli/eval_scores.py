@@ -1,0 +1,154 @@
+"""postlude eval of a reward model: its scores against what people (or checks) said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+
+from postlude.audit.reward_models import (
+    Compared,
+    Figures,
+    Labelled,
+    ensemble_figures,
+    label_figures,
+    pair_figures,
+    pairs_of,
+)
+from postlude.cli.scores_view import show
+from postlude.data import Group
+from postlude.engines.protocol import ScorerSpec
+from postlude.errors import ConfigError
+from postlude.models.chat import Renderer
+from postlude.prepare import open_scorer
+from postlude.sources import file as rows
+from postlude.sources.compared import Limits, compared
+from postlude.sources.file import Reading, Table
+from postlude.sources.table import Kind
+
+if TYPE_CHECKING:
+    from postlude.engines.local.scorer import LocalScorer
+
+AT_A_TIME = 64
+"""Groups scored between two signs of life."""
+KINDS: tuple[Kind, ...] = ("pair", "rated", "binary", "steps")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured on what."""
+
+    models: Sequence[str]
+    """The model, then the other members of its ensemble."""
+    data: str
+    reading: Reading
+    separator: str
+    limit: int | None = None
+    on_bad_row: Literal["stop", "skip"] = "stop"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The rows one model could read, and its scores: of answers, or of labelled steps."""
+
+    kind: Kind
+    groups: list[Group]
+    scores: list[list[float]]
+    """For each group."""
+    problems: list[str]
+
+    @property
+    def flat(self) -> list[float]:
+        return [s for row in self.scores for s in row]
+
+
+def evaluate_scores(asked: Asked, target: Path) -> None:
+    """Measure, save as JSON, show."""
+    console = Console()
+    table = rows.read(asked.data)
+    members = _same_rows([_scored(model, table, asked, console) for model in asked.models])
+    first = members[0]
+    data = _judgements(first, asked.data)
+    figures = pair_figures(first.flat, data) if isinstance(data, Compared) else label_figures(first.flat, data)
+    ensemble = ensemble_figures([m.flat for m in members], data) if len(members) > 1 else None
+    result: Figures = {"model": asked.models[0], "data": asked.data, "kind": first.kind, "rows": len(first.groups)}
+    result |= {"rows_read": table.read, "rows_bad": table.read - len(first.groups) if asked.limit is None else 0}
+    result |= {"figures": figures, "others": [*asked.models[1:]], "ensemble": ensemble, "scores": [*_answers(first)]}
+    target.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
+    show(console, result, first.problems)
+    console.print(f"\nsaved to {target}", highlight=False, soft_wrap=True)
+
+
+def _scored(model: str, table: Table, asked: Asked, console: Console) -> Scored:
+    """One model's scores of the rows, read with its own tokenizer."""
+    scorer = open_scorer(ScorerSpec(model, separator=asked.separator))
+    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[])
+    limits = Limits(scorer.facts.context, scorer.facts.vocabulary, asked.separator)
+    renderer = Renderer(scorer.facts.tokenizer, scorer.facts.stop_ids)
+    groups = compared(mine, renderer, limits, KINDS, asked.reading)
+    mine.require_clean(asked.on_bad_row, "--on-bad-row skip")
+    assert mine.kind is not None
+    groups = groups[: asked.limit]
+    steps = mine.kind == "steps"
+    with console.status(f"scoring with {model}") as status:
+        scores: list[list[float]] = []
+        for start in range(0, len(groups), AT_A_TIME):
+            status.update(f"scoring with {model}: {start} of {len(groups)} rows")
+            part = groups[start : start + AT_A_TIME]
+            scores += _steps(scorer, part) if steps else _whole(scorer, part)
+    return Scored(mine.kind, groups, scores, mine.problems)
+
+
+def _whole(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:
+    found = iter(scorer.of_groups(groups))
+    return [[next(found) for _ in group.completions] for group in groups]
+
+
+def _steps(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:
+    return scorer.steps_of_groups(groups)
+
+
+def _same_rows(members: Sequence[Scored]) -> list[Scored]:
+    """Only rows that every member could read: contexts differ."""
+    common = set[str].intersection(*({g.prompt.place for g in m.groups} for m in members))
+    result = []
+    for m in members:
+        kept = [i for i, g in enumerate(m.groups) if g.prompt.place in common]
+        result.append(replace(m, groups=[m.groups[i] for i in kept], scores=[m.scores[i] for i in kept]))
+    if not common:
+        raise ConfigError("--ensemble: no row can be read by every member.")
+    return result
+
+
+def _judgements(scored: Scored, path: str) -> Compared | Labelled:
+    """What the data say of the answers, in the order of the scores."""
+    completions = [c for g in scored.groups for c in g.completions]
+    if scored.kind == "steps":
+        return Labelled([label for c in completions for _, label in c.steps])
+    lengths = [c.length for c in completions]
+    if scored.kind == "binary":
+        return Labelled([c.reward or 0.0 for c in completions], lengths)
+    pairs, start = [], 0
+    for group in scored.groups:
+        pairs += pairs_of([c.reward or 0.0 for c in group.completions], start)
+        start += len(group.completions)
+    if not pairs:
+        raise ConfigError(f"{path}: no answer is preferred to another, so there is nothing to be right about.")
+    return Compared(lengths, pairs)
+
+
+def _answers(scored: Scored) -> Iterator[dict[str, Any]]:
+    """Every row with its scores, for a closer look."""
+    for group, scores in zip(scored.groups, scored.scores, strict=True):
+        said = [label for c in group.completions for _, label in c.steps] or [c.reward for c in group.completions]
+        yield {
+            "place": group.prompt.place,
+            "prompt": group.prompt.messages,
+            "answers": [c.text for c in group.completions],
+            "said": said,
+            "scores": scores,
+        }

@@ -1,0 +1,48 @@
+"""Rewards named on the command line: shared by `eval` and `pairs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from postlude.errors import ConfigError
+from postlude.rewards.compose import Rewards, RewardSpec
+from postlude.sources import file as rows
+from postlude.sources.file import Table
+
+
+def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
+    """The rewards of --reward, the first with the arguments of --reward-args."""
+    try:
+        given = yaml.safe_load(arguments) if arguments else {}
+    except yaml.YAMLError:
+        given = None
+    if not isinstance(given, dict):
+        raise ConfigError(f"--reward-args must be a mapping such as '{{after: \"#\"}}', found {arguments!r}.")
+    return Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
+
+
+def require_columns(rewards: Rewards, table: Table) -> None:
+    """Rewards whose columns are not in the data are an error before a model loads."""
+    answers = {"answer"} if set(rows.ANSWERS) & table.columns else set[str]()
+    problems = rewards.missing_columns(table.columns | answers)
+    if problems:
+        raise ConfigError(problems)
+
+
+def holds_scorer(path: str) -> bool:
+    """Whether MODEL is a folder or run of a reward model."""
+    from transformers import AutoConfig
+
+    from postlude.models.heads import is_scorer
+    from postlude.run import latest_model
+
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return False
+    try:
+        return is_scorer(AutoConfig.from_pretrained(latest_model(path), trust_remote_code=False))
+    except (OSError, ValueError):
+        return False
