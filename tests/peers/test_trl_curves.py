@@ -1,9 +1,9 @@
 """Whole runs against TRL's trainers: the same weights, rows, order and settings give the same losses.
 
 Ours is `launch` on a recipe, read back from events.jsonl; theirs is `Trainer.train`. postlude goes through a file in
-permutations of its own, so TRL is given the rows in that order, one after the other. The 24 rows come round again within
-ten steps: the later ones compare with log-probs of the reference that ours kept from the first time. Gradients are beyond
-the norm they are clipped to, the rate moves the loss well away from its start, and nothing drops out.
+permutations of its own, so TRL is given the rows in that order, one after the other. The 24 rows come round again
+within ten steps: the later ones compare with log-probs of the reference that ours kept from the first time. Gradients
+exceed the norm they are clipped to, the rate moves the loss well away from its start, and nothing drops out.
 """
 
 # ruff: noqa: E402 (imports stand below the skip)
