@@ -214,6 +214,7 @@ def _grpo(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
         num_generations=cell.group,
         max_completion_length=cell.completion,
         beta=cell.beta,
+        use_bias_correction_kl=False,  # k3 as DeepSeekMath has it, like our grpo; the ratio costs nothing
         loss_type="grpo",
         scale_rewards="group",
     )
