@@ -17,7 +17,7 @@ from typing import Any
 from bench.speed import limits
 from bench.speed.cells import CELLS, Cell
 from bench.speed.frozen import difference
-from bench.speed.material import save_data, save_model, taught_model
+from bench.speed.material import save_data, save_model, save_scorer, taught_model
 from bench.speed.result import Result, line, write_page
 
 PAIRS, SHIPPED, WARM_UP = 5, 3, 2
@@ -73,16 +73,16 @@ def compare(cell: Cell, folder: Path, machine: limits.Machine) -> Result:
         for worker in workers.values():
             worker.answer()
         warm = {name: [worker.step() for _ in range(WARM_UP)] for name, worker in workers.items()}
-        check = difference(cell, folder, warm["trl"][0])
+        check = difference(cell, folder, warm)
         pairs = []
         for i in range(PAIRS):
             pairs.append({n: w.step() for n, w in workers.items() if n != "trl-shipped" or i < SHIPPED})
     finally:
         for worker in workers.values():
             worker.end()
-    if cell.kind == "grpo" and not cell.natural:
-        counts = {row["tokens"] for pair in pairs for row in pair.values()}
-        assert len(counts) == 1, f"{cell.name}: unequal token counts {counts}"
+    if (cell.kind == "grpo" and not cell.natural) or cell.compared:
+        counts = [{row["tokens"] for row in pair.values()} for pair in pairs]
+        assert all(len(found) == 1 for found in counts), f"{cell.name}: unequal token counts {counts}"
     costs = {name: [cost(cell, pair[name]) for pair in pairs if name in pair] for name in names}
     ratios = [t / o for t, o in zip(costs["trl"], costs["postlude"], strict=True)]
     shipped = None
@@ -163,6 +163,8 @@ def main() -> None:
                 taught_model(folder)
             else:
                 save_model(folder, cell.shape, cell.natural)
+            if cell.kind == "reward_model":
+                save_scorer(folder)
             began = time.monotonic()
             whole = cell.kind in ("cold", "goal")
             found = totals(cell, folder) if whole else compare(cell, folder, machine)

@@ -41,7 +41,7 @@ class Cell:
     shape: Shape
     must: float
     aim: float
-    kind: Literal["grpo", "sft", "cold", "goal"] = "grpo"
+    kind: Literal["grpo", "sft", "dpo", "kto", "reward_model", "cold", "goal"] = "grpo"
     prompts: int = 4
     group: int = 8
     prompt: int = 32
@@ -53,12 +53,38 @@ class Cell:
     """TRL's peak memory over ours that has to be reached."""
     packing: bool = False
     """TRL packs its rows."""
+    beta: float = 0.0
+    """KL coefficient of GRPO; above 0 there is a reference."""
+    lora: int = 0
+    """Rank of an adapter on all linear layers; the reference is the model without it."""
     quick: bool = False
     """Part of `make bench-quick`."""
 
     @property
     def rows(self) -> int:
         return self.prompts * self.group
+
+    @property
+    def compared(self) -> bool:
+        """Trained on compared or judged answers; both contestants take the same rows in the same order."""
+        return self.kind in ("dpo", "kto", "reward_model")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate: high enough to move a second loss where there is one to compare."""
+        return {"goal": 3e-4, "dpo": 1e-4, "kto": 1e-4, "reward_model": 1e-4}.get(
+            self.kind, 1e-3 if self.beta else 1e-6
+        )
+
+    @property
+    def frozen(self) -> int:
+        """The step whose answers are compared: with a reference the second, since at first its KL has no gradient."""
+        return 1 if self.beta else 0
+
+    @property
+    def answer(self) -> str:
+        """Tokens of an answer, in words."""
+        return "8-200" if self.kind == "sft" or self.compared else str(self.completion)
 
 
 def cell_of(text: str) -> Cell:
@@ -69,7 +95,9 @@ def cell_of(text: str) -> Cell:
 
 _A = Cell("A", "short", TINY, 1.6, 3.0)
 _B = Cell("B", "long prompt", TINY, 4.0, 8.0, prompts=2, prompt=256)
-_SFT = Cell("G", "SFT, ragged rows of 8 to 200 tokens", SMALL, 2.0, 3.0, kind="sft", prompts=16, group=1)
+_SFT = Cell("G", "SFT, ragged rows of 8 to 200 tokens", SMALL, 2.0, 3.0, kind="sft", prompts=16, group=1, prompt=48)
+_PAIRS = Cell("G", "", SMALL, 2.0, 3.0, prompts=16, group=2, prompt=48)
+_REFERENCE = Cell("H", "", TINY, 1.6, 2.5, beta=0.04)
 
 CELLS = (
     replace(_A, name="A1", quick=True),
@@ -83,6 +111,11 @@ CELLS = (
     Cell("F", "29 M, bf16", MIDDLE, 1.6, 2.5, prompts=2, completion=48, dtype="bfloat16"),
     replace(_SFT, name="G1", quick=True),
     replace(_SFT, name="G2", what="SFT, TRL with packing", must=1.0, aim=3.0, packing=True),
+    replace(_PAIRS, name="G3", what="DPO, ragged pairs", kind="dpo", aim=4.0),
+    replace(_PAIRS, name="G4", what="KTO, the same answers, each judged", kind="kto", prompts=32, group=1),
+    replace(_PAIRS, name="G5", what="reward model, the same pairs", kind="reward_model"),
+    replace(_REFERENCE, name="H1", what="with a reference (beta 0.04)"),
+    replace(_REFERENCE, name="H2", what="with a reference, LoRA of rank 16", lora=16),
     Cell("I", "cold start: from import to the first step", TINY, 1 / 0.75, 1 / 0.6, kind="cold", quick=True),
     Cell("J", "to 0.9 on the embedded task", TINY, 1.8, 3.0, kind="goal", prompts=16, completion=48),
     Cell("K", "long completion", TINY, 1.3, 2.0, completion=512),

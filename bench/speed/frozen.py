@@ -7,32 +7,73 @@ from pathlib import Path
 from typing import Any
 
 from bench.speed.cells import Cell
-from bench.speed.material import even_share
+from bench.speed.material import MOVED, even_share
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
 """Relative, on the gradient norm; bf16 rounds at 0.4 % and TRL computes under autocast."""
 
 
-def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
-    """Our gradient norm on the answers TRL drew in its first step; stops where they do not agree."""
+Steps = list[dict[str, Any]]
+
+
+def difference(cell: Cell, folder: Path, warm: dict[str, Steps]) -> str:
+    """What both computed of the same batch; stops where they do not agree. `warm`: contestant -> its first steps."""
     if cell.kind == "sft":
         return "" if cell.packing else _of_written_answers(cell, folder)
+    if cell.compared:
+        return _of_compared_answers(cell, warm)
+    theirs = warm["trl"][cell.frozen]["grad_norm"]
+    norm = _of_sampled_answers(cell, folder)
+    assert abs(norm - theirs) / theirs < TOLERANCE[cell.dtype], f"{cell.name}: gradient norms {norm} and {theirs}"
+    return f"frozen batch: gradient norm {norm:.6f} and {theirs:.6f}"
+
+
+def _of_compared_answers(cell: Cell, warm: dict[str, Steps]) -> str:
+    """Losses and gradient norms of the first steps: DPO's and KTO's first loss is the same whatever the rows are."""
+    said = []
+    for name in ("loss", "grad_norm"):
+        ours, theirs = ([step[name] for step in warm[who]] for who in ("postlude", "trl"))
+        near = [abs(a - b) < TOLERANCE[cell.dtype] * abs(b) for a, b in zip(ours, theirs, strict=True)]
+        assert all(near), f"{cell.name}: {name} {ours} and {theirs}"
+        said.append(f"{name} {' '.join(f'{x:.6f}' for x in ours)} and {' '.join(f'{x:.6f}' for x in theirs)}")
+    return f"first steps: {', '.join(said)}"
+
+
+def _of_sampled_answers(cell: Cell, folder: Path) -> float:
+    """Our gradient norm on answers that TRL drew, with the weights it had then."""
     from dataclasses import replace
 
     import torch
 
     from postlude.algorithms import ALGORITHMS
     from postlude.batch import pack, split
-    from postlude.data import Completion, Group, Prompt
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.local.trainer import Optimizer
-    from postlude.models.load import ModelSpec, inspect
+    from postlude.models.load import Lora, ModelSpec, inspect
     from postlude.objectives.advantages import GroupBaseline
+    from postlude.objectives.divergence import KL
 
     torch.set_num_threads(1)
-    spec = ModelSpec(str(folder), dtype=cell.dtype)
+    spec = ModelSpec(str(folder), dtype=cell.dtype, lora=Lora(cell.lora) if cell.lora else None)
     facts = inspect(spec)
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=cell.beta > 0)
+    if cell.beta:
+        engine.trainer.load_weights(str(folder / MOVED))
+    kl = KL("k3", cell.beta) if cell.beta else None
+    entry = ALGORITHMS["grpo"].objective
+    objective = replace(entry, kl=kl, correction=None, advantage=GroupBaseline("group", eps=1e-4))
+    batch = pack(_frozen_groups(cell, folder, facts.tokenizer))
+    if cell.beta:
+        batch = replace(batch, ref_logprobs=engine.trainer.forward(batch, "reference").logprobs)
+    update = objective.weigh(objective.advantages(batch), None)
+    for micro in split(update, 16384, False):
+        engine.trainer.forward_backward(micro, objective)
+    return engine.trainer.step(0.0).sums["update/grad_norm"]
+
+
+def _frozen_groups(cell: Cell, folder: Path, tokenizer: Any) -> list[Any]:
+    from postlude.data import Completion, Group, Prompt
+
     frozen = json.loads((folder / "frozen.json").read_text())
     groups = []
     for i in range(0, cell.rows, cell.group):
@@ -40,16 +81,8 @@ def difference(cell: Cell, folder: Path, theirs: dict[str, Any]) -> str:
         rewards = even_share(completion_ids=ids)
         answers = tuple(Completion(tuple(c), reward=r) for c, r in zip(ids, rewards, strict=True))
         prompt = frozen["prompts"][i]
-        groups.append(Group(Prompt(str(i), prompt, tokens=tuple(facts.tokenizer(prompt).input_ids)), answers))
-    entry = ALGORITHMS["grpo"].objective
-    objective = replace(entry, kl=None, correction=None, advantage=GroupBaseline("group", eps=1e-4))
-    update = objective.weigh(objective.advantages(pack(groups)), None)
-    for micro in split(update, 16384, False):
-        engine.trainer.forward_backward(micro, objective)
-    norm = engine.trainer.step(0.0).sums["update/grad_norm"]
-    apart = abs(norm - theirs["grad_norm"]) / theirs["grad_norm"]
-    assert apart < TOLERANCE[cell.dtype], f"{cell.name}: gradient norms {norm} and {theirs['grad_norm']}"
-    return f"frozen batch: gradient norm {norm:.6f} and {theirs['grad_norm']:.6f}"
+        groups.append(Group(Prompt(str(i), prompt, tokens=tuple(tokenizer(prompt).input_ids)), answers))
+    return groups
 
 
 def _of_written_answers(cell: Cell, folder: Path) -> str:

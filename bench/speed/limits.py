@@ -71,7 +71,8 @@ def share(cell: Cell, machine: Machine, tokens: float, seconds: float) -> float:
     """How many times longer our step took than its matrix products and weight reads at the machine's rates.
 
     Counted: the linear layers (2 operations per weight and token forward, 4 backward) and the output layer, for prompts
-    once; weights read once per decoding step. Attention, sampling and the optimiser are not counted.
+    once, and the reference's; weights read once per decoding step. An adapter's frozen weights have no gradient.
+    Attention, sampling and the optimiser are not counted.
     """
     gemm = machine.gemm[cell.dtype]
     size = 2 if cell.dtype == "bfloat16" else 4
@@ -79,8 +80,21 @@ def share(cell: Cell, machine: Machine, tokens: float, seconds: float) -> float:
     if cell.kind == "sft":
         rows = tokens + cell.prompts * 48
         return seconds / (6 * (linear * rows + head * tokens) / gemm)
+    if cell.compared:
+        return seconds / (_compared(cell, tokens) / gemm)
     rows = tokens + cell.prompts * cell.prompt
-    train = 6 * (linear * rows + head * tokens) / gemm
+    passes = (4 if cell.lora else 6) + (2 if cell.beta else 0)
+    train = passes * (linear * rows + head * tokens) / gemm
     decode = (2 * linear * rows + 2 * head * tokens) / gemm
     read = cell.completion * (linear + head) * size / machine.bandwidth
     return seconds / (train + max(decode, read))
+
+
+def _compared(cell: Cell, tokens: float) -> float:
+    """Operations of a step on compared answers of so many tokens, prompts once."""
+    linear, head = cell.shape.linear, cell.shape.vocabulary * cell.shape.width
+    rows = tokens + cell.prompts * cell.prompt
+    if cell.kind == "reward_model":
+        return 6 * linear * rows
+    # a forward pass of the reference; KTO has two more, over as many answers under other prompts
+    return {"dpo": 8, "kto": 12}[cell.kind] * (linear * rows + head * tokens)

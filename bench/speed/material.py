@@ -11,10 +11,13 @@ from typing import Any
 from bench.speed.cells import Cell, Shape
 from postlude.models.load import quiet
 from postlude.models.tiny import character_tokenizer
+from postlude.sources.order import Cursor
 from postlude.sources.tasks import TASKS, write
 
 NEVER, SOMETIMES = -4.0, 1.0234
 """First component of EOS's embedding: it ends no answer, or about one token in 45 (see `save_model`)."""
+MOVED = "moved"
+"""Folder of TRL's weights after its first step, of cells with a reference."""
 DIGITS = "0123456789"
 
 
@@ -57,7 +60,10 @@ def save_model(folder: Path, shape: Shape, natural: bool) -> None:
 
 
 def save_data(folder: Path, cell: Cell) -> None:
-    """`data.jsonl`: prompts of the cell's length, or rows of text to fine-tune on."""
+    """`data.jsonl`: prompts of the cell's length, or rows of text to fine-tune on.
+
+    TRL's copy of compared answers, `data-trl.jsonl`, stands in the order in which postlude takes them.
+    """
     if cell.kind == "goal":
         write(TASKS["chain"], folder, train=2000, evaluate=128)
         (folder / "prompts.jsonl").rename(folder / "data.jsonl")
@@ -67,10 +73,55 @@ def save_data(folder: Path, cell: Cell) -> None:
     for _ in range(512):
         row: dict[str, Any] = {"prompt": "".join(pick.choice(DIGITS) for _ in range(cell.prompt))}
         if cell.kind == "sft":
-            row["prompt"] = row["prompt"][:48]
-            row["completion"] = "".join(pick.choice(DIGITS) for _ in range(pick.randint(8, 200)))
+            row["completion"] = _ragged(pick)
+        if cell.compared:
+            row |= {"chosen": _ragged(pick), "rejected": _ragged(pick)}
         rows.append(row)
-    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if cell.kind == "kto":
+        rows = [_judged(row, good) for row in rows for good in (True, False)]
+    _write(folder / "data.jsonl", rows)
+    if cell.compared:
+        _write(folder / "data-trl.jsonl", _in_our_order(cell, rows))
+
+
+def _ragged(pick: random.Random) -> str:
+    return "".join(pick.choice(DIGITS) for _ in range(pick.randint(8, 200)))
+
+
+def _judged(row: dict[str, Any], good: bool) -> dict[str, Any]:
+    """One answer of a pair. The prompts of a pair differ in their last letter: one prompt, one answer."""
+    return {
+        "prompt": row["prompt"][:-1] + "ab"[good],
+        "completion": row["chosen" if good else "rejected"],
+        "label": good,
+    }
+
+
+def _in_our_order(cell: Cell, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first epoch of a recipe with seed 0; for KTO each batch backwards.
+
+    TRL's KTO pairs a prompt with the answer before its own, postlude's with the one after.
+    """
+    order = list(Cursor(len(rows), 0).take(len(rows)))
+    batches = [order[i : i + cell.prompts] for i in range(0, len(order), cell.prompts)]
+    turn = -1 if cell.kind == "kto" else 1
+    return [rows[i] for batch in batches for i in batch[::turn]]
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def save_scorer(folder: Path) -> None:
+    """Give the model in a folder a scalar head in place of its output layer, the same one for both contestants."""
+    import torch
+
+    from postlude.models.heads import load_scorer
+
+    torch.manual_seed(0)
+    scorer = load_scorer(str(folder), pad=character_tokenizer().pad_token_id)
+    with quiet():
+        scorer.save_pretrained(folder)
 
 
 def even_share(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:

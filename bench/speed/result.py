@@ -21,8 +21,15 @@ HEAD = """\
 Made by `make bench`, which runs postlude and TRL {trl} (torch {torch}, transformers {transformers}) on the same
 weights, prompts and settings, step by step in alternation, each contestant in a process of its own on one thread.
 Before anything is timed, one frozen batch is compared: SFT's loss, and for GRPO, whose loss is always near 0, the norm
-of the gradient. They must agree to 1e-4 (bf16 cells: to 5 %, since TRL computes under autocast). postlude is a whole
-run as `postlude train` makes it, events and rollouts written.
+of the gradient (with a reference: of the second step, where the policy has left it). DPO, KTO and reward models take
+the same rows in the same order on both sides, and losses and gradient norms of the first two steps are compared. All
+must agree to 1e-4 (bf16 cells: to 5 %, since TRL computes under autocast). postlude is a whole run as `postlude train`
+makes it, events and rollouts written.
+
+DPO and KTO are timed in their first epoch, where every row is new: both sides compute the reference's log-probs in
+every step, TRL because that is its default (`precompute_ref_log_probs=False`), postlude because it has not seen the
+row. From the second epoch on postlude knows them and leaves that pass out (KTO's for its reference point stays); no
+figure here counts that.
 
 **ratio**: CPU seconds of TRL over ours, gradient checkpointing off, median of {pairs} pairs (smallest and largest).
 **must, aim**: what we set out to reach. **as shipped**: the ratio to TRL with its own default, gradient checkpointing
@@ -73,7 +80,7 @@ def line(r: Result) -> str:
     memory = f"{r.memory:.2f}" + (f" (must {c.memory:g})" if c.memory else "")
     cells = [
         c.name,
-        f"{c.what}; {c.shape.parameters / 1e6:.1f} M, {c.prompts}x{c.group}, {c.prompt}+{c.completion}",
+        f"{c.what}; {c.shape.parameters / 1e6:.1f} M, {c.prompts}x{c.group}, {c.prompt}+{c.answer}",
         f"**{r.ratio:.2f}** ({r.spread[0]:.2f}-{r.spread[1]:.2f})",
         f"{c.must:.2f} / {c.aim:.2f}",
         r.reached,

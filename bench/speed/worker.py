@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.speed.cells import Cell, cell_of
-from bench.speed.material import even_share, right_sum
+from bench.speed.material import MOVED, even_share, right_sum
 
 STEPS = 100_000
 GOAL_STEPS = 400
@@ -60,23 +60,27 @@ def postlude(cell: Cell, folder: Path, gate: Gate) -> None:
     from postlude.launch import launch
 
     values: dict[str, Any] = {
-        "method": "sft" if cell.kind == "sft" else "grpo",
-        "model": {"path": str(folder), "dtype": cell.dtype},
+        "method": "grpo" if cell.kind in ("cold", "goal") else cell.kind,
+        "model": {"path": str(folder), "dtype": cell.dtype, **({"lora": {"rank": cell.lora}} if cell.lora else {})},
         "data": str(folder / "data.jsonl"),
         "output": str(folder / f"run-{os.getpid()}"),
         "steps": GOAL_STEPS if cell.kind == "goal" else STEPS,
         "prompts_per_step": cell.prompts,
-        "schedule": {"lr": 3e-4, "decay": "linear"} if cell.kind == "goal" else {"lr": 1e-6},
+        "schedule": {"lr": cell.rate, "decay": "linear" if cell.kind == "goal" else "constant"},
         "checkpoint_every": 0,
         "threads": 1,
     }
-    if cell.kind != "sft":
+    if cell.kind != "sft" and not cell.compared:
         name = "right_sum" if cell.kind == "goal" else "even_share"
         values |= {
             "group_size": cell.group,
             "reward": f"bench.speed.material:{name}",
             "sampling": {"max_tokens": cell.completion},
-            "objective": {"kl": None, "correction": None, "advantage": {"eps": 1e-4}},  # as TRL computes it
+            "objective": {
+                "kl": {"coef": cell.beta} if cell.beta else None,
+                "correction": None,
+                "advantage": {"eps": 1e-4},
+            },  # as TRL computes it
         }
 
     def listen(event: Mapping[str, Any]) -> None:
@@ -84,11 +88,22 @@ def postlude(cell: Cell, folder: Path, gate: Gate) -> None:
             if cell.kind != "cold":
                 gate.wait()
         elif event["kind"] == "step":
-            gate.tokens = int(event["tokens"] if "tokens" in event else event["trained_tokens"])
-            gate.facts = {"accuracy": event.get("reward/right_sum")}
+            gate.tokens = _trained_on(cell, event)
+            loss = event.get("loss/pairs", event.get("loss/points"))
+            gate.facts = {"accuracy": event.get("reward/right_sum"), "loss": loss, "grad_norm": event["grad_norm"]}
             gate.wait()
 
     launch(Document(values), listeners=[listen])
+
+
+def _trained_on(cell: Cell, event: Mapping[str, Any]) -> int:
+    """Tokens of the answers of a step."""
+    if cell.kind == "sft":
+        return int(event["trained_tokens"])
+    if not cell.compared:
+        return int(event["tokens"])
+    answers = event["tokens"] - cell.prompts * cell.prompt  # the row has prompts once, and in KTO every answer twice
+    return int(answers / 2 if cell.kind == "kto" else answers)
 
 
 def trl(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> None:
@@ -105,7 +120,8 @@ def trl(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> None:
                 gate.facts = {"grad_norm": logs["grad_norm"], "loss": logs["loss"], "accuracy": logs.get("reward")}
                 gate.wait()
 
-    trainer = (_sft if cell.kind == "sft" else _grpo)(cell, folder, gate, shipped)
+    make = _compared if cell.compared else _sft if cell.kind == "sft" else _grpo
+    trainer = make(cell, folder, gate, shipped)
     trainer.add_callback(Waits())
     trainer.train()
 
@@ -114,8 +130,8 @@ def _common(cell: Cell, folder: Path, shipped: bool) -> dict[str, Any]:
     goal = cell.kind == "goal"
     return {
         "output_dir": str(folder / f"trl-{os.getpid()}"),
-        "per_device_train_batch_size": cell.rows,
-        "learning_rate": 3e-4 if goal else 1e-6,
+        "per_device_train_batch_size": cell.prompts if cell.compared else cell.rows,
+        "learning_rate": cell.rate,
         "lr_scheduler_type": "linear" if goal else "constant",
         "max_steps": GOAL_STEPS if goal else STEPS,
         "adam_beta2": 0.95,
@@ -134,7 +150,50 @@ def _common(cell: Cell, folder: Path, shipped: bool) -> dict[str, Any]:
 def _rows(folder: Path) -> Any:
     from datasets import Dataset
 
-    return Dataset.from_list([json.loads(line) for line in (folder / "data.jsonl").open()])
+    path = folder / "data-trl.jsonl"
+    path = path if path.exists() else folder / "data.jsonl"
+    return Dataset.from_list([json.loads(line) for line in path.open()])
+
+
+def _counting(trainer: Any, gate: Gate, count: Any) -> None:
+    """Tell the gate what each step's batch holds (the collator has already made the next one by then)."""
+    compute = trainer.compute_loss
+
+    def counted(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        gate.tokens = int(count(inputs))
+        return compute(model, inputs, *args, **kwargs)
+
+    trainer.compute_loss = counted
+
+
+def _compared(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
+    """DPO, KTO or a reward model with TRL's defaults: padded rows, the reference in every step."""
+    import trl
+    from transformers import AutoTokenizer
+
+    name = {"dpo": "DPO", "kto": "KTO", "reward_model": "Reward"}[cell.kind]
+    trainer = getattr(trl, f"{name}Trainer")(
+        model=str(folder),
+        args=getattr(trl, f"{name}Config")(**_common(cell, folder, shipped), train_sampling_strategy="sequential"),
+        train_dataset=_rows(folder),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+    )
+
+    def answers(batch: Any) -> Any:
+        if cell.kind == "reward_model":
+            return batch["attention_mask"].sum() - cell.rows * cell.prompt
+        return batch["completion_mask"].sum()
+
+    _counting(trainer, gate, answers)
+    return trainer
+
+
+def _adapter(cell: Cell) -> Any:
+    if not cell.lora:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(r=cell.lora, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def _grpo(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
@@ -143,26 +202,31 @@ def _grpo(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
 
     def reward(completion_ids: Any, **columns: Any) -> list[float]:
         gate.tokens = sum(map(len, completion_ids))
-        if not (folder / "frozen.json").exists():
+        if trainer.state.global_step == cell.frozen and not (folder / "frozen.json").exists():
             kept = {"prompts": columns["prompts"], "completion_ids": completion_ids}
             (folder / "frozen.json").write_text(json.dumps(kept))
+            if cell.beta:
+                trainer.save_model(str(folder / MOVED))
         return (right_sum if cell.kind == "goal" else even_share)(completion_ids=completion_ids, **columns)
 
     config = GRPOConfig(
         **_common(cell, folder, shipped),
         num_generations=cell.group,
         max_completion_length=cell.completion,
-        beta=0.0,
+        beta=cell.beta,
+        use_bias_correction_kl=False,  # k3 as DeepSeekMath has it, like our grpo; the ratio costs nothing
         loss_type="grpo",
         scale_rewards="group",
     )
-    return GRPOTrainer(
+    trainer = GRPOTrainer(
         model=str(folder),
         reward_funcs=reward,
         args=config,
         train_dataset=_rows(folder),
         processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=_adapter(cell),
     )
+    return trainer
 
 
 def _sft(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
@@ -187,12 +251,7 @@ def _sft(cell: Cell, folder: Path, gate: Gate, shipped: bool) -> Any:
             loss = float(trainer.compute_loss(trainer.model, batch))
         (folder / "frozen.json").write_text(json.dumps({"loss": loss}))
 
-    def counted(rows: Any) -> Any:
-        batch = collate(rows)
-        gate.tokens = int((batch["labels"] != -100).sum())
-        return batch
-
-    trainer.data_collator = counted
+    _counting(trainer, gate, lambda batch: (batch["labels"] != -100).sum())
     return trainer
 
 

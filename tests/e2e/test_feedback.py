@@ -165,7 +165,7 @@ def test_a_resumed_run_is_the_same_run(judged: Path, method: str, settings: dict
     whole = run(judged, method, "sft/model", output=f"{method}-whole", **{**settings, "steps": 6})
     run(judged, method, "sft/model", output=f"{method}-cut", **{**settings, "steps": 3})
     again = run(judged, method, "sft/model", True, output=f"{method}-cut", **{**settings, "steps": 6})
-    steps = [[e for e in figures(r, "step")] for r in (whole, again)]
+    steps = [list(figures(r, "step")) for r in (whole, again)]
     assert steps[0] == steps[1]
     for key, value in weights(whole.folder).items():
         assert torch.equal(value, weights(again.folder)[key]), key

@@ -409,9 +409,16 @@ def test_direct_equals_the_modules_in_log_probs_and_gradients(name: str, adapted
         torch.testing.assert_close(grads[n], g, atol=1e-5 * float(g.abs().max() + 1e-6), rtol=1e-4)
 
 
+@pytest.mark.parametrize("adapter", [None, "on", "off"])
 @pytest.mark.parametrize("name", DIRECT)
-def test_the_fused_copy_decodes_as_the_model_itself(name: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = local(name)
+def test_the_fused_copy_decodes_as_the_model_itself(
+    name: str, adapter: str | None, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = local(name) if adapter is None else LocalModel(lora(build(name)))
+    model.choose_path()
+    assert model.direct is not None and model.direct.for_decoding() is not None
+    if adapter == "off":
+        model.net.base_model.disable_adapter_layers()
     sampler = LocalSampler(model, tokenizer, frozenset({1}))
     fused = answers(sampler, requests(), Sampling(max_tokens=20))
     monkeypatch.setattr(direct, "COPIES_BELOW", 0)
@@ -419,6 +426,20 @@ def test_the_fused_copy_decodes_as_the_model_itself(name: str, tokenizer: Any, m
     assert [c.tokens for c in fused] == [c.tokens for c in plain]
     for a, b in zip(fused, plain, strict=True):
         torch.testing.assert_close(torch.tensor(a.logprobs), torch.tensor(b.logprobs), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("change", ["half", "dora", "bias"])
+def test_an_adapter_that_cannot_be_added_exactly_is_not_fused(change: str) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    net = build("llama").bfloat16() if change == "half" else build("llama")
+    kinds = {"use_dora": change == "dora", "lora_bias": False}
+    net = get_peft_model(net, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", **kinds))
+    if change == "bias":
+        for module in net.modules():
+            if hasattr(module, "lora_bias"):
+                module.lora_bias["default"] = True
+    assert direct.Direct(LocalModel(net).hf).for_decoding() is None
 
 
 def test_written_gradients_equal_automatic_ones() -> None:

@@ -82,7 +82,7 @@ def test_packed_scores_and_values_are_the_padded_ones(name: str, tmp_path: Path,
 
 
 def test_a_causal_folder_is_no_reward_model(tmp_path: Path, tokenizer: Any) -> None:
-    with pytest.raises(EngineError, match="has no scalar head .* Train one with"):
+    with pytest.raises(EngineError, match=r"has no scalar head .* Train one with"):
         LocalScorer.open(ScorerSpec(folder_of("qwen3", tmp_path, tokenizer)))
 
 
@@ -116,7 +116,7 @@ def test_a_lora_reward_model_comes_back_with_its_head(tmp_path: Path, tokenizer:
     torch.manual_seed(1)
     net = load(ModelSpec(path, lora=Lora(4)), scalar=True).eval()
     with torch.no_grad():
-        for name, p in net.named_parameters():
+        for p in net.parameters():
             if p.requires_grad:
                 p.add_(0.05 * torch.randn_like(p))
     ids = torch.arange(30).reshape(1, 30) % 50

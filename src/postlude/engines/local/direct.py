@@ -102,8 +102,8 @@ class Direct:
 
     @torch.no_grad()
     def for_decoding(self) -> Stepper | None:
-        """A fused copy of today's weights, of a small model without adapters; None for all others."""
-        plain = all(type(m) is nn.Linear for layer in self._body.layers for m in _linears(layer))
+        """A fused copy of today's weights, of a small model, with LoRA adapters added in; None for all others."""
+        plain = all(_is_one_weight(m) for layer in self._body.layers for m in _linears(layer))
         count = sum(p.numel() for p in self._body.layers.parameters())
         return Stepper(self) if plain and count <= COPIES_BELOW else None
 
@@ -111,6 +111,30 @@ class Direct:
 def _linears(layer: Any) -> list[nn.Module]:
     a, m = layer.self_attn, layer.mlp
     return [a.q_proj, a.k_proj, a.v_proj, a.o_proj, m.gate_proj, m.up_proj, m.down_proj]
+
+
+def _is_one_weight(module: Any) -> bool:
+    """Whether a linear module acts as one matrix: it is one, or plain LoRA can be added to it without loss."""
+    if type(module) is nn.Linear:
+        return True
+    if not hasattr(module, "get_delta_weight"):
+        return False
+    from peft.tuners.lora import Linear
+
+    base = module.get_base_layer()
+    exact = base.weight.dtype in (torch.float32, torch.float64)  # bf16 would lose the adapter's small steps
+    bare = not (module.merged or module.lora_variant or any(module.lora_bias.values()))
+    return type(module) is Linear and type(base) is nn.Linear and exact and bare
+
+
+def _weight(module: Any) -> Tensor:
+    """The matrix of a module that acts as one; without the adapter where that is switched off."""
+    weight: Tensor = module.weight
+    if type(module) is nn.Linear or module.disable_adapters:
+        return weight
+    for name in set(module.active_adapters) & module.lora_A.keys():
+        weight = weight + module.get_delta_weight(name)
+    return weight
 
 
 def _options(attention: Any) -> Options:
@@ -163,7 +187,7 @@ class Stepper:
 
 def _joined(*modules: Any, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
     """x -> the outputs of several linear modules side by side, the first one's times `scale`."""
-    first, *rest = (m.weight for m in modules)
+    first, *rest = (_weight(m) for m in modules)
     weight = torch.cat([first * scale, *rest]).t().contiguous()
     if all(m.bias is None for m in modules):
         return lambda x: torch.mm(x, weight)
