@@ -28,7 +28,7 @@ class Pool:
             worker = self._take()
             try:
                 yield worker
-                worker.sweep()
+                worker.settle()
             except BaseException:
                 worker.close()
                 raise

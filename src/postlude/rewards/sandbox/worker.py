@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -118,14 +117,11 @@ class Worker:
         if "ended" in message:
             self.ended[message["ended"]] = message
 
-    def sweep(self) -> int:
-        """Have it kill whatever its programs left behind; returns how many processes there were."""
+    def settle(self) -> None:
+        """Between leases: its programs have ended. Raises SandboxFault where one left a process behind."""
+        if self.backend.locked and any(end["swept"] for end in self.ended.values()):
+            raise SandboxFault("a program left a process behind")
         self.ended.clear()
-        self._send({"sweep": True})
-        message = self._receive(PATIENCE)
-        if message is None or "swept" not in message:
-            raise SandboxFault("the worker died")
-        return message["swept"]
 
     def _send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
         try:
@@ -144,6 +140,3 @@ class Worker:
         if self._process.stderr:
             self._process.stderr.close()
 
-
-def installed() -> bool:
-    return shutil.which("bwrap") is not None

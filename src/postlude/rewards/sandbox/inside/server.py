@@ -4,8 +4,8 @@ It never sees a program, an input or an answer: their pipes come as descriptors 
 So no program can find another's traces in its own memory. It kills a child at its deadline, or when told to, and
 itself when the trainer is gone.
 
-Messages (JSON, one per packet): `{"run": id, "seconds": s}` with five descriptors, `{"kill": id}`, `{"sweep": true}`;
-answers `{"ended": id, "status": wait status, "late": bool}` and `{"swept": number of processes killed}`.
+Messages (JSON, one per packet): `{"run": id, "seconds": s}` with five descriptors, and `{"kill": id}`; answered by
+`{"ended": id, "status": wait status, "late": bool, "swept": processes it left behind}`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from . import kernel, landlock, limits, namespaces, program, seccomp, warm
+from . import kernel, landlock, limits, namespaces, program, seccomp, shelf
 
 PIPES = 5
 """stdin, stdout, stderr, requests, results: the child's descriptors 0 to 4."""
@@ -50,13 +50,13 @@ class Server:
     def prepare(self) -> dict[str, Any]:
         """Load modules and give up rights; returns what was set up. Raises OSError."""
         settings, number = self._settings, os.getpid()
-        missing = warm.load()
+        shelf.install()
         _first_to_be_killed()
         if settings["namespaces"]:
             namespaces.enter(settings["scratch"], number)
         self._alone = settings["namespaces"] or settings["contained"]
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        found: dict[str, Any] = {"missing": missing, "landlock": 0, "seccomp": False, "user": None}
+        found: dict[str, Any] = {"landlock": 0, "seccomp": False, "user": None}
         if settings["locked"]:
             found["user"] = limits.become_nobody(number)
             self._own_user = found["user"] is not None
@@ -71,7 +71,11 @@ class Server:
         scratch = namespaces.SCRATCH if self._settings["scratch"] else None
         if self._settings["landlock"]:
             found["landlock"] = landlock.abi()
+            if not found["landlock"]:
+                raise OSError("the kernel has no Landlock")
             self._rules = landlock.ruleset(found["landlock"], scratch)
+        if not seccomp.available():
+            raise OSError(f"the kernel has no seccomp filters, or the machine is not known ({kernel.MACHINE})")
         self._filter = seccomp.Filter(seccomp.filter_for(kernel.MACHINE, files=scratch is not None))
         found["seccomp"] = True
 
@@ -106,8 +110,6 @@ class Server:
             self._start(message, descriptors)
         elif "kill" in message and message["kill"] in self._jobs:
             _kill(self._jobs[message["kill"]].pid)
-        elif "sweep" in message:
-            self._tell(swept=self._sweep())
         return True
 
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
@@ -156,7 +158,8 @@ class Server:
         job = self._jobs.pop(which)
         _, status = os.waitpid(job.pid, 0)
         os.close(job.watch)
-        self._tell(ended=which, status=status, late=job.late)
+        answer = {"ended": which, "status": status, "late": job.late, "swept": self._sweep()}
+        self._line.send(json.dumps(answer).encode())
 
     def _kill_late(self) -> None:
         now = time.monotonic()
@@ -183,9 +186,6 @@ class Server:
             count += left
             time.sleep(0.001)
         return count
-
-    def _tell(self, **message: Any) -> None:
-        self._line.send(json.dumps(message).encode())
 
 
 def _kill(pid: int) -> None:
