@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from postlude.rewards.choice import choice
+from postlude.rewards.code.reward import code
 from postlude.rewards.json_schema import json_schema
 from postlude.rewards.text import RewardFunction, exact, format_, length, overlong, regex, repetition
 
@@ -14,6 +15,7 @@ BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
     "format": format_,
     "choice": choice,
     "json_schema": json_schema,
+    "code": code,
     "length": length,
     "overlong": overlong,
     "repetition": repetition,

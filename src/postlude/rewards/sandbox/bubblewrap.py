@@ -12,16 +12,19 @@ from postlude.rewards.sandbox.inside.namespaces import SCRATCH
 
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 
+AS_ROOT = "--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try".split()
+"""Without a user namespace, in which root could not become another user; and what it needs for that."""
+for _capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
+    AS_ROOT += ["--cap-add", _capability]
+
 
 def command(inside: Path, scratch: int) -> list[str]:
     """What to put before the interpreter. Raises OSError where bubblewrap is not installed."""
     program = shutil.which("bwrap")
     if program is None:
-        raise OSError("not installed")
-    words = [program, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
-    if os.geteuid() == 0:  # to change to another user inside
-        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
-            words += ["--cap-add", capability]
+        raise OSError("it is not installed")
+    words = [program, "--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
+    words += AS_ROOT if os.geteuid() == 0 else ["--unshare-all"]
     for path in dict.fromkeys((*LIBRARIES, *_interpreter(), str(inside))):
         words += ["--ro-bind-try", path, path]
     if scratch:

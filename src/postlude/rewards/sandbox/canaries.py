@@ -68,9 +68,6 @@ CANARIES = (
         lambda o, r: o.visited() or r == "out",
     ),
     Canary(
-        "kill", "import os\ndef probe(f, p, v): os.kill(v, 9)", lambda o, r: time.sleep(0.02) or o.victim.poll() is not None
-    ),
-    Canary(
         "fork",
         "import os, time\ndef probe(f, p, v):\n    if os.fork() == 0: time.sleep(9)\n    return 'out'",
         lambda o, r: r == "out",
@@ -82,6 +79,9 @@ CANARIES = (
         "proc",
         "def probe(f, p, v): return open(f'/proc/{v}/environ', 'rb').read()",
         lambda o, r: isinstance(r, dict) and o.secret.encode().hex() in str(r),
+    ),
+    Canary(
+        "kill", "import os\ndef probe(f, p, v): os.kill(v, 9)", lambda o, r: time.sleep(0.02) or o.victim.poll() is not None
     ),
     Canary("loop", "def probe(f, p, v):\n    while True: pass", lambda o, r: r is not None),
 )

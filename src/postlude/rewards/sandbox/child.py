@@ -147,7 +147,6 @@ class Child:
 
     def _stop(self, why: str) -> None:
         self.trouble = why
-        self._records.clear()
         self.kill()
 
     def check_patience(self) -> None:

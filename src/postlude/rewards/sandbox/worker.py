@@ -42,7 +42,7 @@ class Worker:
             self._process = self._start(theirs)
         except OSError as error:
             self._line.close()
-            raise SandboxFault(f"cannot start a worker: {error}") from error
+            raise SandboxFault(str(error)) from error
         finally:
             theirs.close()
         self.facts = self._hello()

@@ -57,8 +57,9 @@ def become_nobody(number: int) -> int | None:
 def _users(number: int) -> Iterator[int]:
     """The user of that number; in a container that maps few users, the last of those."""
     yield UNUSED + number
-    with open("/proc/self/uid_map") as lines:
-        for line in lines:
-            first, _, count = map(int, line.split())
-            if first + count - 1 > 0:
-                yield first + count - 1
+    try:
+        with open("/proc/self/uid_map") as file:
+            ranges = [[int(word) for word in line.split()] for line in file]
+    except OSError:  # there is no /proc
+        return
+    yield from (first + count - 1 for first, _, count in ranges if first + count > 1)
