@@ -42,6 +42,8 @@ class Grading:
     source: str
     comparison: Comparison
     results: dict[int, Result] = field(default_factory=dict[int, Result])
+    printed: bytearray = field(default_factory=bytearray)
+    """Everything the program printed in any of its runs; not to be trusted."""
 
     def run(self, cases: Sequence[Case]) -> list[Result]:
         """A result for each. Raises SandboxFault."""
@@ -59,7 +61,7 @@ class Grading:
 
     def _calls(self, cases: Sequence[tuple[int, Call]]) -> None:
         """All calls go to one process: it is sent the inputs, and must send back one record for each."""
-        with self.pool.lease() as worker, _started(worker, self._job) as child:
+        with self.pool.lease() as worker, self._started(worker, self._job) as child:
             for _, case in cases:
                 child.send(_request(case))
             child.hang_up()
@@ -100,7 +102,7 @@ class Grading:
     def _checks(self, cases: Sequence[tuple[int, Check]]) -> None:
         """The test code runs in a second process; its calls of the program are passed on, as plain values only."""
         job = {"kind": "checks", "items": [case.source for _, case in cases]}
-        with self.pool.lease() as worker, _started(worker, self._job) as tested, _started(worker, job) as tester:
+        with self.pool.lease() as worker, self._started(worker, self._job) as tested, self._started(worker, job) as tester:
             pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 2)
             tested.check_start()
             refused = _not_loaded(_take(tested), Result("crashed")) if tested.waiting else _loss(tested)
@@ -128,7 +130,7 @@ class Grading:
 
     def _script(self, case: Script) -> Result:
         job = {"kind": "script", "source": self.source}
-        with self.pool.lease() as worker, _started(worker, job, case.stdin) as child:
+        with self.pool.lease() as worker, self._started(worker, job, case.stdin) as child:
             child.hang_up()
             pump(worker, [child], lambda: child.done)
             child.check_start()
@@ -137,6 +139,15 @@ class Grading:
             printed = child.printed[STDOUT].decode(errors="replace")
         right = self.comparison.same_text(case.stdout, printed)
         return PASSED if right else Result("failed", f"it printed {_short(printed)}")
+
+    @contextlib.contextmanager
+    def _started(self, worker: Worker, job: dict[str, Any], stdin: str = "") -> Iterator[Child]:
+        child = Child(worker, job, stdin)
+        try:
+            yield child
+        finally:
+            child.close()
+            self.printed += child.printed[STDOUT] + child.printed[STDERR]
 
 
 def _conversation(worker: Worker, tested: Child, tester: Child) -> Iterator[Result]:
@@ -173,15 +184,6 @@ def _passed_on(record: list[Any]) -> list[Any]:
         case ["raised", str(name), str(said)]:
             return ["raised", name, said]
     return ["raised", "RuntimeError", "the result cannot be read"]
-
-
-@contextlib.contextmanager
-def _started(worker: Worker, job: dict[str, Any], stdin: str = "") -> Iterator[Child]:
-    child = Child(worker, job, stdin)
-    try:
-        yield child
-    finally:
-        child.close()
 
 
 def _request(case: Call) -> dict[str, Any]:

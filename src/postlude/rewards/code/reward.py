@@ -164,7 +164,8 @@ class Code:
         for verdict in verdicts:
             for word in ("timeout", "crashed", "no program", "fault"):
                 log_metric(word.replace(" ", "_"), float(verdict.word == word))
-            log_metric("unsafe", float(not self._pool.backend.locked))
+            if not self._pool.backend.locked:
+                log_metric("unsafe", 1.0)
 
 
 class Faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import os
 import sys
 import threading
@@ -31,7 +32,8 @@ def _load(source: str, names: dict[str, Any]) -> None:
 
 
 def _calls(lines: Lines, job: dict[str, Any]) -> int:
-    """Load the program, then answer calls until there are none."""
+    """Load the program, then answer calls until there are none. It is killed after the last."""
+    sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     names = _module("answer")
     try:
         _load(job["source"], names)
@@ -81,7 +83,7 @@ def _checks(lines: Lines, job: dict[str, Any]) -> int:
         if answer is None:
             raise SystemExit(1)
         if answer[0] == "raised":
-            raise _exception(answer[1])(answer[2])
+            raise _exception(answer[1])(answer[2].removeprefix(f"{answer[1]}: "))
         return decode(answer[1])
 
     for source in job["items"]:
@@ -98,11 +100,10 @@ def _checks(lines: Lines, job: dict[str, Any]) -> int:
 
 
 def _exception(name: str) -> type[Exception]:
-    """The built-in exception of that name, else RuntimeError."""
-    import builtins
-
+    """The built-in exception of that name, else RuntimeError: also for those that would end a loop of the test code."""
     found = vars(builtins).get(name)
-    return found if isinstance(found, type) and issubclass(found, Exception) else RuntimeError
+    usual = isinstance(found, type) and issubclass(found, Exception)
+    return found if usual and not issubclass(found, StopIteration | StopAsyncIteration) else RuntimeError
 
 
 def _kind(error: BaseException) -> str:

@@ -29,11 +29,11 @@ string struct sys textwrap threading time traceback types typing unicodedata _st
 
 COMPILED = """
 _bisect _blake2 _bz2 _contextvars _csv _datetime _elementtree _hashlib _heapq _json _lsprof _lzma _md5 _multiprocessing
-_opcode _pickle _posixshmem _posixsubprocess _queue _random _sha1 _sha2 _sha256 _sha3 _sha512 _socket _statistics _struct
-_uuid _zoneinfo binascii fcntl grp mmap pyexpat resource select termios zlib
+_opcode _pickle _posixshmem _posixsubprocess _queue _random _sha1 _sha2 _sha256 _sha3 _sha512 _socket _sqlite3 _ssl
+_statistics _struct _uuid _zoneinfo binascii fcntl grp mmap pyexpat resource select termios zlib
 """.split()
-"""Parts in machine code, loaded because they cannot be put on the shelf. Not here: _asyncio, _ssl and _sqlite3, which
-cost too much; asyncio does without."""
+"""Parts in machine code, loaded because they cannot be put on the shelf. Not _asyncio: it loads all of asyncio, which does
+without it."""
 
 LEFT_OUT = {"test", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "site-packages", "dist-packages", "pydoc_data"}
 SEALS = 0x1 | 0x2 | 0x4 | 0x8

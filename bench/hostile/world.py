@@ -1,0 +1,116 @@
+"""What a program could harm, all of it our own, and what has become of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from postlude.rewards.sandbox.inside.limits import UNUSED
+
+SECRET = "the-secret-of-the-harness"
+WATCHED = ("/tmp", "/var/tmp", "/dev/shm")
+OURS = ("postlude-canary-", "postlude-hostile-")
+PLACES = (("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 45991)),) + (
+    ("udp", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 45992)),
+    ("abstract unix", socket.AF_UNIX, socket.SOCK_STREAM, "\0rel_abs"),
+)
+
+
+@dataclass
+class World:
+    """A folder anyone may write to, with a secret anyone may read, and listeners."""
+
+    folder: Path
+    listeners: dict[str, socket.socket]
+
+    def __post_init__(self) -> None:
+        self._before = self._seen()
+
+    def harms(self) -> list[str]:
+        """What happened since this was last asked."""
+        found = [f"reached {name}" for name, listener in self.listeners.items() if _visited(listener)]
+        after = self._seen()
+        found += [f"changed {place}" for place in sorted(after.keys() ^ self._before.keys())]
+        found += [f"changed {place}" for place in after.keys() & self._before.keys() if after[place] != self._before[place]]
+        self._before = after
+        return found + [f"left process {name}" for name in _leftovers()]
+
+    def _seen(self) -> dict[str, object]:
+        """Path -> its content or its size; of shared folders only which entries there are."""
+        inside = {str(p): p.read_bytes() if p.is_file() else 0 for p in self.folder.rglob("*")}
+        around = {f"{d}/{name}": 0 for d in WATCHED for name in os.listdir(d) if not name.startswith(OURS)}
+        return {**inside, **around, **{f"shm segment {line}": 0 for line in _segments()}}
+
+
+def _segments() -> list[str]:
+    """System V memory, queues and semaphores, which outlive their makers."""
+    lines = []
+    for kind in ("shm", "msg", "sem"):
+        with contextlib.suppress(OSError):
+            rows = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
+            lines += [f"{kind} {' '.join(row.split()[:2])}" for row in rows]
+    return lines
+
+
+def _visited(listener: socket.socket) -> bool:
+    try:
+        if listener.type == socket.SOCK_DGRAM:
+            listener.recv(1)
+        else:
+            listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _leftovers() -> list[str]:
+    """Programs that are still there half a second after their worker has ended; they are killed."""
+    end = time.monotonic() + 0.5
+    while (found := list(_programs())) and time.monotonic() < end:
+        time.sleep(0.02)
+    for pid, _ in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return [name for _, name in found]
+
+
+def _programs() -> Iterator[tuple[int, str]]:
+    """(pid, name) of our descendants but the grader itself, of processes of users nobody is, and of rel_* ones."""
+    parents: dict[int, tuple[int, str, int]] = {}
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            name, _, rest = Path(f"/proc/{entry}/stat").read_text().partition("(")[2].rpartition(")")
+            parents[int(entry)] = (int(rest.split()[1]), name, os.stat(f"/proc/{entry}").st_uid)
+    for pid, (parent, name, user) in parents.items():
+        if user >= UNUSED or name.startswith("rel_") or parent == os.getpid():
+            yield pid, name
+
+
+@contextlib.contextmanager
+def world() -> Iterator[World]:
+    folder = Path(tempfile.mkdtemp(prefix="postlude-hostile-"))
+    listeners: dict[str, socket.socket] = {}
+    try:
+        folder.chmod(0o777)
+        (folder / "readable_secret.txt").write_text(SECRET)
+        (folder / "readable_secret.txt").chmod(0o666)
+        for name, family, kind, address in PLACES:
+            listeners[name] = listener = socket.socket(family, kind)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.setblocking(False)
+            if kind == socket.SOCK_STREAM:
+                listener.listen()
+        yield World(folder, listeners)
+    finally:
+        for listener in listeners.values():
+            listener.close()
+        shutil.rmtree(folder)
