@@ -17,7 +17,6 @@ from postlude.rewards.sandbox.inside.limits import UNUSED
 
 SECRET = "the-secret-of-the-harness"
 WATCHED = ("/tmp", "/var/tmp", "/dev/shm")
-OURS = ("postlude-canary-", "postlude-hostile-")
 PLACES = (("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 45991)),) + (
     ("udp", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 45992)),
     ("abstract unix", socket.AF_UNIX, socket.SOCK_STREAM, "\0rel_abs"),
@@ -46,8 +45,15 @@ class World:
     def _seen(self) -> dict[str, object]:
         """Path -> its content or its size; of shared folders only which entries there are."""
         inside = {str(p): p.read_bytes() if p.is_file() else 0 for p in self.folder.rglob("*")}
-        around = {f"{d}/{name}": 0 for d in WATCHED for name in os.listdir(d) if not name.startswith(OURS)}
+        around = {entry.path: 0 for place in WATCHED for entry in os.scandir(place) if _by_a_program(entry)}
         return {**inside, **around, **{f"shm segment {line}": 0 for line in _segments()}}
+
+
+def _by_a_program(entry: os.DirEntry[str]) -> bool:
+    """Of a user nobody is, or of a name the programs use: others work in these folders too."""
+    with contextlib.suppress(FileNotFoundError):
+        return entry.stat(follow_symlinks=False).st_uid >= UNUSED or entry.name.startswith("rel_")
+    return False
 
 
 def _segments() -> list[str]:

@@ -154,3 +154,6 @@ FILES: dict[str, tuple[int | None, int | None]] = {
 
 NO_SUCH_CALL = {"clone3": (435, 435)}
 """ENOSYS: glibc then falls back to the older call."""
+
+PRETENDED: dict[str, tuple[int | None, int | None]] = {"mkdir": (83, None), "mkdirat": (258, 34)}
+"""Without files: answered with success, and nothing is done. Programs make folders first that they then do not need."""
