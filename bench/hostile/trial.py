@@ -22,7 +22,7 @@ TESTS = {
     "hidden_tests": [{"call": "solve", "args": [n], "expected": n * n + 7} for n in (5, -4, 1000)],
 }
 """Of the task `solve(n) == n*n + 7`, unless the index gives `tests` and `hidden_tests` of its own."""
-APART = {"test": "for n in (2, 3, 10, 5):\n    assert solve(n) == n * n + 7"}
+APART = {"test": "for n in (2, 3, 10, 5):\n    got = solve(n)\n    assert type(got) is int and got == n * n + 7"}
 """The same as test code that cannot be read as calls."""
 MOST = {"FORKS": 64, "ALLOC": 1024, "DISK": 0}
 """What a program may say it reached: processes, MiB of memory, MiB of disk."""
