@@ -90,6 +90,9 @@ def _leftovers() -> list[str]:
 
 def _programs() -> Iterator[tuple[int, str]]:
     """(pid, name) of our descendants but the grader itself, of processes of users nobody is, and of rel_* ones."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass  # one that ended, and whose own parent did before it
     parents: dict[int, tuple[int, str, int]] = {}
     for entry in os.listdir("/proc"):
         with contextlib.suppress(OSError, ValueError):

@@ -6,7 +6,6 @@ import atexit
 import builtins
 import os
 import sys
-import threading
 from types import ModuleType
 from typing import Any
 
@@ -68,7 +67,8 @@ def _script(lines: Lines, job: dict[str, Any]) -> int:
     except BaseException as error:
         print(_said(error), file=sys.__stderr__)
         status = 1
-    threading._shutdown()  # type: ignore[attr-defined]  # wait for its threads, as the interpreter does at its end
+    if "threading" in sys.modules:  # wait for its threads, as the interpreter does at its end
+        sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     return status & 0xFF
