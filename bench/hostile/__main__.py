@@ -10,6 +10,7 @@ import ctypes
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def _trials(index: dict[str, Any]) -> dict[str, Trial]:
             assert supervisor.stdout
             for line in supervisor.stdout:
                 name, trial = json.loads(line)
-                done[name] = Trial(**{k: tuple(v) if isinstance(v, list) else v for k, v in trial.items()})
+                done[name] = Trial(**trial)
         left = [name for name in left if name not in done]
         if left:
             done[left[0]] = Trial("?", (), 0.0, (f"the supervisor died ({supervisor.returncode})",))
@@ -100,7 +101,7 @@ def _table(index: dict[str, Any], done: dict[str, Trial]) -> int:
     return harmful + wrong
 
 
-def _fits(wanted: str, rewards: tuple[float | None, ...]) -> bool:
+def _fits(wanted: str, rewards: Sequence[float | None]) -> bool:
     """Whether every grading gave the wanted reward; an abstention is never right."""
     allowed = {"0": {0.0}, "1": {1.0}}.get(wanted, {0.0, 1.0})
     return bool(rewards) and all(r in allowed for r in rewards)

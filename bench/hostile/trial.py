@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,10 @@ class Trial:
     """What became of a program."""
 
     verdict: str
-    rewards: tuple[float | None, ...]
+    rewards: Sequence[float | None]
     seconds: float
     """Of the slower grading."""
-    harms: tuple[str, ...]
+    harms: Sequence[str]
     detail: str = ""
 
 

@@ -17,7 +17,8 @@ from postlude.rewards.sandbox.inside.limits import UNUSED
 
 SECRET = "the-secret-of-the-harness"
 WATCHED = ("/tmp", "/var/tmp", "/dev/shm")
-PLACES = (("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 45991)),) + (
+PLACES = (
+    ("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 45991)),
     ("udp", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 45992)),
     ("abstract unix", socket.AF_UNIX, socket.SOCK_STREAM, "\0rel_abs"),
 )
@@ -37,8 +38,8 @@ class World:
         """What happened since this was last asked."""
         found = [f"reached {name}" for name, listener in self.listeners.items() if _visited(listener)]
         after = self._seen()
-        found += [f"changed {place}" for place in sorted(after.keys() ^ self._before.keys())]
-        found += [f"changed {place}" for place in after.keys() & self._before.keys() if after[place] != self._before[place]]
+        touched = {place for place, _ in after.items() ^ self._before.items()}
+        found += [f"changed {place}" for place in sorted(touched)]
         self._before = after
         return found + [f"left process {name}" for name in _leftovers()]
 

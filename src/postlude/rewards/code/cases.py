@@ -40,7 +40,6 @@ class Check:
 
 
 Case = Call | Script | Check
-KEYS = ({"call", "expected"}, {"stdin", "stdout"}, {"input", "output"}, {"assert"})
 
 
 def cases_of(value: Any, entry: str | None = None) -> list[Case]:
@@ -102,7 +101,8 @@ def _item(item: Any, entry: str | None) -> list[Case]:
         if given == set(names):
             return [_script(*(item[name] for name in names))]
     raise ValueError(
-        f"the keys {', '.join(map(repr, item))} are none of call/args/kwargs/expected, stdin/stdout, input/output, assert"
+        f"the keys {', '.join(map(repr, item))} are none of call/args/kwargs/expected, stdin/stdout, input/output "
+        "and assert"
     )
 
 

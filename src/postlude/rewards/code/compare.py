@@ -36,7 +36,8 @@ class Comparison:
     def _near(self, expected: Any, got: Any) -> bool:
         if expected == got:
             return True
-        return bool(abs(expected - got) <= self.tolerance * max(1.0, abs(expected))) if _finite(expected, got) else False
+        near = self.tolerance * max(1.0, abs(expected))
+        return _finite(expected, got) and abs(expected - got) <= near
 
     def _same_members(self, expected: Iterable[Any], got: Iterable[Any]) -> bool:
         """Members and keys are equal without a tolerance, by their types too."""

@@ -102,7 +102,11 @@ class Grading:
     def _checks(self, cases: Sequence[tuple[int, Check]]) -> None:
         """The test code runs in a second process; its calls of the program are passed on, as plain values only."""
         job = {"kind": "checks", "items": [case.source for _, case in cases]}
-        with self.pool.lease() as worker, self._started(worker, self._job) as tested, self._started(worker, job) as tester:
+        with (
+            self.pool.lease() as worker,
+            self._started(worker, self._job) as tested,
+            self._started(worker, job) as tester,
+        ):
             pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 2)
             tested.check_start()
             refused = _not_loaded(_take(tested), Result("crashed")) if tested.waiting else _loss(tested)

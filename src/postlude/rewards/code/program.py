@@ -13,8 +13,8 @@ _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)")
 def program_of(text: str, fence: str = "required") -> str | None:
     """The last closed block marked as Python, else the last without a mark; None where there is none.
 
-    Only what follows the last `</think>` is read; thinking that never ends holds no answer. `fence` optional: without any
-    block the whole answer is the program.
+    Only what follows the last `</think>` is read; thinking that never ends holds no answer. `fence` optional: without
+    any block the whole answer is the program.
     """
     _, closed, answer = text.rpartition(THOUGHT)
     if not closed and THINKING in text:

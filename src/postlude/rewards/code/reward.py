@@ -153,7 +153,9 @@ class Code:
         """End the workers; a later call starts new ones."""
         self._pool.close()
 
-    def _log(self, verdicts: Sequence[Verdict], log_metric: Callable[..., None], log_extra: Callable[..., None]) -> None:
+    def _log(
+        self, verdicts: Sequence[Verdict], log_metric: Callable[..., None], log_extra: Callable[..., None]
+    ) -> None:
         log_extra("code/verdict", [v.word for v in verdicts])
         log_extra("code/detail", [v.detail for v in verdicts])
         for name in ("visible", "hidden"):
@@ -187,8 +189,8 @@ class Faults:
         if faults >= FEWEST_FAULTS and faults > MOST_FAULTS * runs:
             raise RewardError(
                 f"reward code: the sandbox failed on {faults} of {runs} answers of step {step}, last with: "
-                f"{(reasons or ['?'])[-1]}. That is more than {MOST_FAULTS:.0%}, so it is no accident: look for a lack of memory or "
-                "processes on this machine."
+                f"{(reasons or ['?'])[-1]}. That is more than {MOST_FAULTS:.0%}, so it is no accident: look for a "
+                "lack of memory or processes on this machine."
             )
 
 
@@ -211,16 +213,16 @@ def code(
 ) -> Code:
     """1 where the answer's last Python block passes all tests of its row, else 0; None where the row has none.
 
-    `seconds` of wall clock for a run, `memory` in MiB. `profile` files: a folder of `scratch` MiB. `score` share: the share
-    of tests passed. `tolerance` and `types`: how values are compared. `sandbox`: `auto`, or a backend by name.
+    `seconds` of wall clock for a run, `memory` in MiB. `profile` files: a folder of `scratch` MiB. `score` share: the
+    share of tests passed. `tolerance` and `types`: how values are compared. `sandbox`: `auto`, or a backend by name.
     """
     _require(profile in ("strict", "files"), f"profile is strict or files, not {profile!r}")
     _require(score in ("all", "share"), f"score is all or share, not {score!r}")
     _require(types in ("exact", "loose"), f"types is exact or loose, not {types!r}")
     _require(fence in ("required", "optional"), f"fence is required or optional, not {fence!r}")
     _require(0.1 <= seconds <= 600, f"seconds must lie in 0.1 to 600, got {seconds}")
-    _require(64 <= memory, f"memory must be at least 64 MiB, got {memory}")
-    _require(1 <= scratch, f"scratch must be at least 1 MiB, got {scratch}")
+    _require(memory >= 64, f"memory must be at least 64 MiB, got {memory}")
+    _require(scratch >= 1, f"scratch must be at least 1 MiB, got {scratch}")
     _require(tolerance >= 0, f"tolerance must not be negative, got {tolerance}")
     size = workers if workers is not None else min(os.cpu_count() or 1, 8)
     _require(size >= 1, f"workers must be at least 1, got {size}")

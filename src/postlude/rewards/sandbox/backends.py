@@ -38,7 +38,7 @@ def choose(wanted: str, limits: Limits) -> Chosen:
     """The backend for `auto` or a name. Raises SandboxUnavailable, ValueError for a name there is not."""
     if wanted == UNSAFE_NAME:
         _require_linux()
-        return Chosen(UNSAFE, "code sandbox: NONE (unsafe-none): programs run with your files, keys and network")
+        return Chosen(UNSAFE, "NO sandbox (unsafe-none): programs run with your files, keys and network")
     if wanted != "auto" and wanted not in NAMES:
         raise ValueError(f"sandbox {wanted!r} is none of auto, {', '.join(NAMES)}, {UNSAFE_NAME}")
     _require_linux()
@@ -73,7 +73,7 @@ def _describe(backend: Backend, limits: Limits, facts: dict[str, Any]) -> str:
     name = backend.name.replace("landlock", f"landlock (abi {facts['landlock']})")
     files = f"{limits.scratch} MiB of files" if limits.scratch else "no files"
     return (
-        f"code sandbox: {name}, {limits.memory} MiB, {limits.seconds:g} s, {files}; "
+        f"sandbox: {name}, {limits.memory} MiB, {limits.seconds:g} s, {files}; "
         f"canaries {len(CANARIES)}/{len(CANARIES)} held"
     )
 
@@ -82,6 +82,7 @@ def _refusal(reasons: list[str]) -> str:
     tried = "".join(f"\n  {reason}" for reason in reasons)
     return (
         f"cannot run model-written code safely here. Tried:{tried}\n"
-        "Install bubblewrap, use a kernel with Landlock (5.13 or later), or run in a virtual machine of its own and "
-        f"write `sandbox: {UNSAFE_NAME}` in the reward's args: every program then runs with your files, keys and network."
+        "Install bubblewrap, or use a kernel with Landlock (5.13 or later). In a virtual machine that holds nothing "
+        f"else you may write `sandbox: {UNSAFE_NAME}` in the reward's args: every program then runs with your files, "
+        "keys and network."
     )

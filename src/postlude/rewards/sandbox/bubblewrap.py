@@ -12,7 +12,7 @@ from postlude.rewards.sandbox.inside.namespaces import SCRATCH
 
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 
-AS_ROOT = "--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try".split()
+AS_ROOT = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
 """Without a user namespace, in which root could not become another user; and what it needs for that."""
 for _capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
     AS_ROOT += ["--cap-add", _capability]

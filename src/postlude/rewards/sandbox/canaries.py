@@ -81,7 +81,9 @@ CANARIES = (
         lambda o, r: isinstance(r, dict) and o.secret.encode().hex() in str(r),
     ),
     Canary(
-        "kill", "import os\ndef probe(f, p, v): os.kill(v, 9)", lambda o, r: time.sleep(0.02) or o.victim.poll() is not None
+        "kill",
+        "import os\ndef probe(f, p, v): os.kill(v, 9)",
+        lambda o, r: time.sleep(0.02) or o.victim.poll() is not None,
     ),
     Canary("loop", "def probe(f, p, v):\n    while True: pass", lambda o, r: r is not None),
 )

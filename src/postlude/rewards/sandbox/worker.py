@@ -139,4 +139,3 @@ class Worker:
             self._process.wait()
         if self._process.stderr:
             self._process.stderr.close()
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -11,8 +12,20 @@ MACHINE = os.uname().machine if sys.platform == "linux" and sys.maxsize > 2**32 
 """`x86_64` or `aarch64` where the numbers below are known."""
 
 NUMBERS = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "landlock_create": 444, "landlock_add": 445, "landlock_restrict": 446},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "landlock_create": 444, "landlock_add": 445, "landlock_restrict": 446},
+    "x86_64": {
+        "pivot_root": 155,
+        "seccomp": 317,
+        "landlock_create": 444,
+        "landlock_add": 445,
+        "landlock_restrict": 446,
+    },
+    "aarch64": {
+        "pivot_root": 41,
+        "seccomp": 277,
+        "landlock_create": 444,
+        "landlock_add": 445,
+        "landlock_restrict": 446,
+    },
 }
 """arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux."""
 
@@ -67,10 +80,8 @@ def drop_capabilities() -> None:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError:  # beyond the last one, or not permitted because there is none
             break
-    try:
+    with contextlib.suppress(OSError):  # before Linux 4.3 there are none
         prctl(PR_CAP_AMBIENT, 4)  # PR_CAP_AMBIENT_CLEAR_ALL
-    except OSError:
-        pass  # before Linux 4.3 there are none
     header = (ctypes.c_uint32 * 2)(CAPABILITIES_V3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     checked(LIBC.capset(header, nothing), "capset")

@@ -102,8 +102,9 @@ def _checks(lines: Lines, job: dict[str, Any]) -> int:
 def _exception(name: str) -> type[Exception]:
     """The built-in exception of that name, else RuntimeError: also for those that would end a loop of the test code."""
     found = vars(builtins).get(name)
-    usual = isinstance(found, type) and issubclass(found, Exception)
-    return found if usual and not issubclass(found, StopIteration | StopAsyncIteration) else RuntimeError
+    if not isinstance(found, type) or not issubclass(found, Exception):
+        return RuntimeError
+    return RuntimeError if issubclass(found, StopIteration | StopAsyncIteration) else found
 
 
 def _kind(error: BaseException) -> str:

@@ -10,6 +10,7 @@ Messages (JSON, one per packet): `{"run": id, "seconds": s}` with five descripto
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -190,10 +191,8 @@ class Server:
 
 def _kill(pid: int) -> None:
     for send in (os.killpg, os.kill):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             send(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def _left_over(alone: bool) -> int:

@@ -1,12 +1,13 @@
 """The standard library without a file to open: what a program may import.
 
-A program can open nothing, so what it imports must be there before. Loading all of it makes every fork slow, because the
-kernel copies the tables of each page. So only the usual modules are loaded; the code of the others lies in memory that
-forks share for nothing, and that no program can change for another.
+A program can open nothing, so what it imports must be there before. Loading all of it makes every fork slow, because
+the kernel copies the tables of each page. So only the usual modules are loaded; the code of the others lies in memory
+that forks share for nothing, and that no program can change for another.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import importlib.machinery
@@ -20,22 +21,33 @@ from collections.abc import Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
-USUAL = """
-abc array ast bisect builtins cmath collections collections.abc contextlib copy ctypes dataclasses datetime decimal
-enum fractions functools gc hashlib heapq io itertools json math numbers operator os re signal string struct sys textwrap
-time traceback types typing unicodedata _strptime
-""".split()
-"""Loaded before any program starts. Not `random` and `threading`: what they do in each new process costs a third of it."""
+USUAL = (
+    "abc array ast bisect builtins cmath collections collections.abc contextlib copy ctypes dataclasses datetime "
+    "decimal enum fractions functools gc hashlib heapq io itertools json math numbers operator os re signal string "
+    "struct sys textwrap time traceback types typing unicodedata _strptime "
+)
+"""Loaded before any program starts. Not `random` and `threading`: they slow every fork."""
 
-COMPILED = """
-_bisect _blake2 _bz2 _contextvars _csv _datetime _elementtree _hashlib _heapq _json _lsprof _lzma _md5 _multiprocessing
-_opcode _pickle _posixshmem _posixsubprocess _queue _random _sha1 _sha2 _sha256 _sha3 _sha512 _socket _sqlite3 _ssl
-_statistics _struct _uuid _zoneinfo binascii fcntl grp mmap pyexpat resource select termios zlib
-""".split()
-"""Parts in machine code, loaded because they cannot be put on the shelf. Not _asyncio: it loads all of asyncio, which does
-without it."""
+COMPILED = (
+    "_bisect _blake2 _bz2 _contextvars _csv _datetime _elementtree _hashlib _heapq _json _lsprof _lzma _md5 "
+    "_multiprocessing _opcode _pickle _posixshmem _posixsubprocess _queue _random _sha1 _sha2 _sha256 _sha3 _sha512 "
+    "_socket _sqlite3 _ssl _statistics _struct _uuid _zoneinfo binascii fcntl grp mmap pyexpat resource select "
+    "termios zlib "
+)
+"""Parts in machine code, loaded because they cannot be put on the shelf. Not _asyncio: it loads all of asyncio, which
+does without it."""
 
-LEFT_OUT = {"test", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "site-packages", "dist-packages", "pydoc_data"}
+LEFT_OUT = {
+    "test",
+    "idlelib",
+    "lib2to3",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+    "site-packages",
+    "dist-packages",
+    "pydoc_data",
+}
 SEALS = 0x1 | 0x2 | 0x4 | 0x8
 """F_SEAL_SEAL, SHRINK, GROW and WRITE."""
 
@@ -121,14 +133,14 @@ def _code(name: str, path: str) -> bytes:
 
 def install() -> None:
     """Load the usual modules, put the others on the shelf, and leave no other way to import."""
-    for name in (*USUAL, *COMPILED):
-        try:
+    for name in (USUAL + COMPILED).split():
+        with contextlib.suppress(ImportError):  # not every Python has every part
             importlib.import_module(name)
-        except ImportError:
-            pass  # not every Python has every part
     "".encode("idna").decode("idna")
     shelf = Shelf(sysconfig.get_path("stdlib"))
-    frozen = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") in ("BuiltinImporter", "FrozenImporter")]
+    frozen = [
+        finder for finder in sys.meta_path if getattr(finder, "__name__", "") in ("BuiltinImporter", "FrozenImporter")
+    ]
     sys.meta_path[:] = [*frozen, shelf]  # type: ignore[list-item]
     sys.path.clear()
     sys.path_importer_cache.clear()
