@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden study methods-study bench bench-quick bench-growth docs peers clean
+.PHONY: demo test lint types golden study methods-study bench bench-quick bench-growth docs peers hostile clean
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -41,6 +41,11 @@ bench-quick: .venv/installed-bench
 
 bench-growth: .venv/installed-bench
 	$(BIN)/python -m bench.speed.growth
+
+# Hostile and cheating programs against the reward `code`: what they did and got, and the rate of runs.
+DIR ?= tests/fixtures/hostile
+hostile: .venv/installed-dev
+	$(BIN)/python -m bench.hostile $(DIR)
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
 methods-study: .venv/installed

@@ -40,7 +40,8 @@ def main() -> int:
         return 0
     print(chosen.line)
     wrong = _table(index, _trials(index))
-    rate(chosen.backend)
+    if arguments.rate:
+        rate(chosen.backend)
     return 1 if wrong else 0
 
 
@@ -50,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sandbox", default="auto", help="auto, namespaces, landlock or bubblewrap")
     parser.add_argument("--profile", choices=("strict", "files"), default="strict")
     parser.add_argument("--seconds", type=float, default=2.0, help="limit of one run")
+    parser.add_argument("--no-rate", dest="rate", action="store_false", help="leave out the runs a second")
     parser.add_argument("--supervised", nargs="*", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -42,17 +42,17 @@ class Trial:
 
 
 def try_program(source: str, world: World, backend: Backend, limits: Limits, columns: list[dict[str, Any]]) -> Trial:
-    """Grade the program once for each set of tests, on a fresh worker each time."""
+    """Grade the program once for each set of tests, on a worker that no other program had."""
     source = source.replace("@CANARY@", str(world.folder)).replace("TARGETPID", str(os.getpid()))
     verdicts, harms, slowest = [], [], 0.0
+    pool = Pool(backend, limits, 1)
     for tests in columns:
-        pool = Pool(backend, limits, 1)
         start = time.monotonic()
         verdict, printed = _grade(pool, source, tests)
         slowest = max(slowest, time.monotonic() - start)
         verdicts.append(verdict)
         harms += _admitted(printed)
-        pool.close()
+    pool.close()
     if slowest > limits.seconds + 2:
         harms.append(f"took {slowest:.1f} s")
     harms += world.harms()

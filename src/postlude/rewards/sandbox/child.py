@@ -14,6 +14,8 @@ from postlude.rewards.sandbox.inside.lines import RECORD
 from postlude.rewards.sandbox.worker import PATIENCE, SandboxFault, Worker
 
 STDIN, STDOUT, STDERR, REQUESTS, RESULTS = range(5)
+RESULTS_AT_MOST = 16 << 20
+"""Bytes of all records of one program."""
 
 
 class Child:
@@ -27,7 +29,7 @@ class Child:
         self._closing = {STDIN}
         """Pipes to close once all is written."""
         self.printed = {STDOUT: bytearray(), STDERR: bytearray()}
-        self._partial = bytearray()
+        self._partial, self._received = bytearray(), 0
         self._records: deque[bytes] = deque()
         self.trouble: str | None = None
         """Why it was killed: `output` (printed too much) or `record` (one too large)."""
@@ -135,10 +137,11 @@ class Child:
 
     def _keep(self, which: int, data: bytes) -> None:
         if which == RESULTS:
+            self._received += len(data)
             *lines, rest = (self._partial + data).split(b"\n")
             self._records += [bytes(line) for line in lines]
             self._partial = bytearray(rest)
-            if max(len(rest), *map(len, lines), 0) > RECORD or len(self._records) > 1 << 14:
+            if max(len(rest), *map(len, lines), 0) > RECORD or self._received > RESULTS_AT_MOST:
                 self._stop("record")
             return
         self.printed[which] += data
