@@ -90,18 +90,15 @@ def _leftovers() -> list[str]:
 
 
 def _programs() -> Iterator[tuple[int, str]]:
-    """(pid, name) of our descendants but the grader itself, of processes of users nobody is, and of rel_* ones."""
+    """(pid, name) of our children: the grader adopts what outlives its worker, and has no other."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass  # one that ended, and whose own parent did before it
-    parents: dict[int, tuple[int, str, int]] = {}
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError, ValueError):
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
             name, _, rest = Path(f"/proc/{entry}/stat").read_text().partition("(")[2].rpartition(")")
-            parents[int(entry)] = (int(rest.split()[1]), name, os.stat(f"/proc/{entry}").st_uid)
-    for pid, (parent, name, user) in parents.items():
-        if user >= UNUSED or name.startswith("rel_") or parent == os.getpid():
-            yield pid, name
+            if int(rest.split()[1]) == os.getpid():
+                yield int(entry), name
 
 
 @contextlib.contextmanager
