@@ -79,13 +79,16 @@ def test_programs_that_do_not_pass(grade: Grade, source: str, word: str, said: s
 
 
 CHEATS = {
-    "equal to everything": "class E(int):\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 0\ndef solve(n): return E()",
+    "equal to everything": "class E(int):\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 0\n"
+    "def solve(n): return E()",
     "a subclass of int": "class I(int): pass\ndef solve(n): return I(n * n)",
-    "forged records": "import os\nfor fd in range(3, 9):\n    try: os.write(fd, b'[\"value\", 4]\\n[\"value\", 9]\\n[\"value\", 100]\\n')\n"
+    "forged records": "import os\nfor fd in range(3, 9):\n"
+    '    try: os.write(fd, b\'["value", 4]\\n["value", 9]\\n["value", 100]\\n\')\n'
     "    except OSError: pass\ndef solve(n): return 0",
-    "more records than calls": "import os\ndef solve(n):\n    os.write(4, b'[\"value\", %d]\\n' % (n * n))\n    return n * n",
+    "more records than calls": "import os\ndef solve(n):\n    os.write(4, b'[\"value\", %d]\\n' % (n * n))\n"
+    "    return n * n",
     "forged verdicts": "import os\ndef solve(n):\n    os.write(4, b'[\"passed\"]\\n')\n    return 0",
-    "a claim that the sandbox failed": "import os\nos.write(4, b'[\"fault\", \"x\"]\\n')\nos._exit(98)",
+    "a claim that the sandbox failed": 'import os\nos.write(4, b\'["fault", "x"]\\n\')\nos._exit(98)',
     "patched runner": "import sys\nfor m in list(sys.modules.values()):\n    for n in ('encode', 'dumps'):\n"
     "        if hasattr(m, n): setattr(m, n, lambda *a, **k: '[\"value\", 4]')\ndef solve(n): return 0",
     "patched built-ins": "import builtins\nbuiltins.all = builtins.any = lambda *a: True\n"
@@ -96,7 +99,7 @@ CHEATS = {
     "a bomb of brackets": "import os\nos.write(4, b'[' * 60000 + b'\\n')\ndef solve(n): return 0",
     "a number without end": "def solve(n): return 10 ** 100000",
     "endless records": "import os\ndef solve(n):\n    while True: os.write(4, b'[1]\\n' * 9999)",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("source", CHEATS.values(), ids=CHEATS)
@@ -107,16 +110,27 @@ def test_cheating_programs_do_not_pass(grade: Grade, source: str) -> None:
         assert results.count("passed") < len(results)
 
 
+SEARCH = """
+import gc
+def solve(n):
+    for thing in gc.get_objects():
+        for text in gc.get_referents(thing):
+            if type(text) is str and text.startswith("gold-"):
+                return text
+"""
+"""Finds a text with that start wherever a container of this process holds it."""
+
+
 def test_expected_values_are_nowhere_in_the_program(grade: Grade) -> None:
-    """It looks through every object it can reach, and through its own memory, for a value only the trainer has."""
-    source = (
-        "import gc\n"
-        "def solve(n):\n"
-        "    found = [o for o in gc.get_objects() if isinstance(o, (list, tuple, dict)) and 'never-sent' in repr(o)[:2000]]\n"
-        "    return len(found) - 1\n"
-    )
-    [result] = grade(source, [Call("solve", [1], "never-" + "sent")])
-    assert result.word == "failed"
+    assert words(grade(SEARCH, [Call("solve", [["gold-" + "1"]], "gold-1")])) == ["passed"]  # it does find an input
+    assert words(grade(SEARCH, [Call("solve", [1], "gold-1")])) == ["failed"]
+    assert words(grade(SEARCH, cases_of("gold = ['gold-1']\nassert solve(gold) == gold[0]"))) == ["passed"]
+    assert words(grade(SEARCH, cases_of("gold = ['gold-1']\nassert solve(1) == gold[0]"))) == ["failed"]
+
+
+def test_a_program_finds_nothing_of_the_one_before_it(grade: Grade) -> None:
+    grade("def solve(n): return ['gold-2']", [Call("solve", [["gold-2"]], ["gold-2"])])
+    assert words(grade(SEARCH, [Call("solve", [1], "gold-2")])) == ["failed"]
 
 
 def test_each_test_has_its_own_result(grade: Grade) -> None:
@@ -213,11 +227,6 @@ assert type(value) is list and value[1] == (3,) and sorted(map(f, [2, 1])) == [[
 """
     assert words(grade(source, cases_of(tests))) == ["passed"]
     assert words(grade(source.replace("negative", "other"), cases_of(tests))) == ["failed"]
-
-
-def test_what_test_code_expects_is_not_in_the_program(grade: Grade) -> None:
-    source = "import gc\ndef f(x):\n    return next((o for o in gc.get_objects() if isinstance(o, list) and o[:1] == ['gold']), [])\n"
-    assert words(grade(source, cases_of("expected = ['go' + 'ld']\nassert f(1) == expected"))) == ["failed"]
 
 
 def test_items_of_test_code_are_apart(grade: Grade) -> None:

@@ -83,7 +83,10 @@ def test_a_timeout_is_0_and_counted() -> None:
 
 def test_scores_from_many_threads_and_loops_at_once() -> None:
     shared, results = rewards(), []
-    threads = [threading.Thread(target=lambda: results.append(values(score(shared, [GOOD, BAD] * 4, **COLUMNS)))) for _ in "123"]  # fmt: skip  # noqa: E501
+    threads = [
+        threading.Thread(target=lambda: results.append(values(score(shared, [GOOD, BAD] * 4, **COLUMNS))))
+        for _ in "123"
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,9 +96,19 @@ def test_scores_from_many_threads_and_loops_at_once() -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [{"score": "some"}, {"profile": "open"}, {"seconds": 0}, {"memory": 1}, {"types": "any"}, {"tolerance": -1},
-     {"workers": 0}, {"sandbox": "none"}, {"fence": "no"}, {"colour": 1}],
-)  # fmt: skip
+    [
+        {"score": "some"},
+        {"profile": "open"},
+        {"seconds": 0},
+        {"memory": 1},
+        {"types": "any"},
+        {"tolerance": -1},
+        {"workers": 0},
+        {"sandbox": "none"},
+        {"fence": "no"},
+        {"colour": 1},
+    ],
+)
 def test_wrong_arguments_are_errors_of_the_recipe(args: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="reward code: args"):
         rewards(**args)

@@ -1,4 +1,4 @@
-"""The sandbox itself: every backend holds, nothing is left behind, faults are told from programs, refusals are clear."""
+"""The sandbox itself: every backend holds, nothing is left behind, a fault is no verdict, refusals are clear."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_refusal_says_what_was_tried_and_what_to_do(monkeypatch: pytest.Monkey
 
 def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends.sys, "platform", "darwin")
-    with pytest.raises(SandboxUnavailable, match="darwin.*needs Linux"):
+    with pytest.raises(SandboxUnavailable, match=r"darwin.*needs Linux"):
         choose("auto", Limits(seconds=1.5))
 
 
@@ -169,10 +169,10 @@ def test_a_program_that_is_given_up_is_killed(backend: Backend) -> None:
 
 def test_workers_and_programs_die_with_the_trainer(backend: Backend) -> None:
     script = (
-        "import sys, threading, time\nfrom postlude.rewards.sandbox.child import Child\n"
+        "import sys, threading, time\nfrom postlude.rewards.sandbox.child import Child, pump\n"
         "from postlude.rewards.sandbox.settings import *\nfrom postlude.rewards.sandbox.worker import Worker\n"
-        f"w = Worker(Backend({backend.name!r}, {backend.namespaces}, {backend.landlock}, {backend.bubblewrap}), Limits(seconds=60))\n"
-        "c = Child(w, {'kind': 'calls', 'source': 'while True: pass'})\nfrom postlude.rewards.sandbox.child import pump\n"
+        f"w = Worker({backend!r}, Limits(seconds=60))\n"
+        "c = Child(w, {'kind': 'calls', 'source': 'while True: pass'})\n"
         "threading.Thread(target=pump, args=(w, [c], lambda: c.done), daemon=True).start()\n"
         "time.sleep(0.3)\nprint('up', flush=True)\ntime.sleep(60)"
     )
@@ -257,7 +257,7 @@ def test_the_filter_allows_exactly_the_list(machine: str, files: bool) -> None:
         ("socketpair", [(1, 1, 0), (1, 0x80801, 0)], [(1, 2, 0), (2, 1, 0), (16, 3, 0), (1, 1, 6)]),
         ("sendto", [(3, 5, 5, 0, 0)], [(3, 5, 5, 0, 1), (3, 5, 5, 0, 1 << 32)]),
     ],
-)  # fmt: skip
+)
 def test_guarded_calls(machine: str, name: str, allowed: list[tuple[int, ...]], denied: list[tuple[int, ...]]) -> None:
     program, arch = seccomp.filter_for(machine), seccomp.AUDIT_ARCH[machine]
     number = syscalls.GUARDED[name][("x86_64", "aarch64").index(machine)]
@@ -291,7 +291,10 @@ def test_hostile_programs_do_no_harm_and_get_the_right_reward(backend: Backend) 
     for folder in ("hostile", "hostile-more"):
         run = subprocess.run(
             [sys.executable, "-m", "bench.hostile", str(FIXTURES / folder), "--seconds", "0.7", "--no-rate"],
-            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, cwd=FIXTURES.parents[1],
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            cwd=FIXTURES.parents[1],
+        )
         assert run.returncode == 0, run.stdout + run.stderr
         assert "0 did harm, 0 got a wrong reward" in run.stdout
