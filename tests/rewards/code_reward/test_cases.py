@@ -91,6 +91,7 @@ def test_asserts_that_cannot_be_read_as_calls_stay_apart_from_each_other() -> No
         ([{"stdin": 1, "stdout": "2"}], "must be text"),
         ({"inputs": ["1"], "outputs": []}, "same length"),
         ([["f", 1]], "expected an object or an assert"),
+        ("def check(candidate):\n    assert candidate(1) == 1", "the column entry_point must name"),
     ],
 )
 def test_what_is_wrong_with_tests_is_said(tests: object, said: str) -> None:

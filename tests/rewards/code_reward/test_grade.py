@@ -115,7 +115,7 @@ import gc
 def solve(n):
     for thing in gc.get_objects():
         for text in gc.get_referents(thing):
-            if type(text) is str and text.startswith("gold-"):
+            if type(text) is str and text.startswith("gold-") and text != "gold-":
                 return text
 """
 """Finds a text with that start wherever a container of this process holds it."""

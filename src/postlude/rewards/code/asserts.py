@@ -28,6 +28,8 @@ def cases_in(source: str, entry: str | None = None) -> list[Case]:
     source = source.replace("\r\n", "\n")
     statements = ast.parse(source).body
     check = next((s for s in statements if isinstance(s, ast.FunctionDef) and s.name == "check"), None)
+    if check is not None and not entry and len(statements) == 1:
+        raise ValueError("check() is defined and never called: the column entry_point must name what it tests")
     if check is not None and entry:
         simple = _calls(check.body, {arg.arg: entry for arg in check.args.args[:1]})
         return simple or [_check(f"{source}\ncheck({entry})\n", source)]

@@ -54,8 +54,8 @@ def choose(wanted: str, limits: Limits) -> Chosen:
 def _require_linux() -> None:
     if sys.platform != "linux":
         raise SandboxUnavailable(
-            f"cannot run model-written code on {sys.platform}: every sandbox of the reward `code` needs Linux (x86_64 "
-            "or aarch64). Run in a Linux virtual machine or container."
+            f"reward code: cannot run model-written code on {sys.platform}: every sandbox needs Linux (x86_64 or "
+            "aarch64). Run in a Linux virtual machine or container."
         )
 
 
@@ -81,7 +81,7 @@ def _describe(backend: Backend, limits: Limits, facts: dict[str, Any]) -> str:
 def _refusal(reasons: list[str]) -> str:
     tried = "".join(f"\n  {reason}" for reason in reasons)
     return (
-        f"cannot run model-written code safely here. Tried:{tried}\n"
+        f"reward code: cannot run model-written code safely here. Tried:{tried}\n"
         "Install bubblewrap, or use a kernel with Landlock (5.13 or later). In a virtual machine that holds nothing "
         f"else you may write `sandbox: {UNSAFE_NAME}` in the reward's args: every program then runs with your files, "
         "keys and network."

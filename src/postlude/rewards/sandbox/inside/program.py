@@ -16,7 +16,7 @@ from .plain import decode, encode
 def run(lines: Lines) -> int:
     """Do the job that the first line describes; returns the exit status of the process."""
     job = lines.read()
-    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # what `site` would have brought, which is not loaded
+    builtins.exit = builtins.quit = sys.exit  # what `site` would have brought, which is not loaded
     return {"calls": _calls, "script": _script, "checks": _checks}[job["kind"]](lines, job)
 
 
