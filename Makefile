@@ -7,7 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden maths study methods-study feedback-study study-overoptimization bench bench-quick bench-growth docs peers clean
+.PHONY: demo test lint types golden maths hostile peers docs clean
+.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -47,17 +48,22 @@ bench-quick: .venv/installed-bench
 bench-growth: .venv/installed-bench
 	$(BIN)/python -m bench.speed.growth
 
+# Hostile and cheating programs against the reward `code`: what they did and got, and the rate of runs.
+DIR ?= tests/fixtures/hostile
+hostile: .venv/installed-dev
+	$(BIN)/python -m bench.hostile $(DIR)
+
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-# Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
+methods-study: .venv/installed
+	$(BIN)/python -m bench.methods_study
+
+# Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
 feedback-study: .venv/installed
 	$(BIN)/python -m bench.feedback_study
 
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench
 	$(BIN)/python -m bench.overoptimization
-
-study: .venv/installed
-	$(BIN)/python -m bench.methods_study
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

@@ -82,7 +82,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             steps=recipe.steps,
             sizes=recipe.sizes,
             counts=prepared.counts,
-            data=prepared.notes,
+            data=[*prepared.notes, *prepared.rewards.notes],
             engine=dict(engine.describe()),
         )
     else:
@@ -96,7 +96,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             "folder": str(run.folder),
             "sizes": recipe.sizes,
             "counts": prepared.counts,
-            "data": prepared.notes,
+            "data": [*prepared.notes, *prepared.rewards.notes],
             "engine": engine.describe(),
             "source": recipe.algorithm.source,
             "lr": recipe.schedule.lr,

@@ -143,6 +143,7 @@ CASES: dict[str, tuple[dict[str, Any], list[float]]] = {
     "choice": ({"after": "#"}, [1.0, 0.0]),
     "maths": ({"after": "#"}, [1.0, 0.0]),
     "json_schema": ({"schema": {"type": "integer"}}, [0.0, 0.0]),
+    "code": ({"sandbox": "unsafe-none"}, [0.0, 0.0]),  # neither answer has a program, so none is run
 }
 """Built-in -> (arguments, scores of `a#7` with 2 tokens and `#7 #8` with 4 where 7 is right); for `choice` 7 is B."""
 
@@ -154,7 +155,7 @@ def test_every_built_in_scores_a_group_by_its_name(name: str, messages: Any) -> 
     right, other = ("B", "C") if name == "choice" else ("7", "8")
     texts = f"a#{right}", f"#{right} #{other}"
     completions = (Completion((1, 2), text=texts[0]), Completion((1, 2, 1, 4), text=texts[1]))
-    group = Group(Prompt("p", messages, right, {"answer": right}), completions)
+    group = Group(Prompt("p", messages, right, {"answer": right, "tests": "assert f() == 7"}), completions)
     rewards = Rewards.of([RewardSpec(name, args=arguments)])
     (scored,) = asyncio.run(rewards.score([group])).groups
     assert [c.scores for c in scored.completions] == [{name: value} for value in expected]

@@ -62,7 +62,7 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
     console = Console()
     console.print(f"[green]ok[/green]  {prepared.recipe.sizes}", highlight=False)
     _renamed(console, document.renamed)
-    for line in prepared.notes:
+    for line in [*prepared.notes, *prepared.rewards.notes]:
         console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
     for name, count in prepared.counts.items():
         console.print(f"    {name}: {count}", highlight=False, markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from postlude.rewards.choice import choice
+from postlude.rewards.code.reward import code
 from postlude.rewards.json_schema import json_schema
 from postlude.rewards.learned import pair_model, process_model, reward_model
 from postlude.rewards.maths.reward import maths
@@ -17,6 +18,7 @@ BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
     "choice": choice,
     "json_schema": json_schema,
     "maths": maths,
+    "code": code,
     "length": length,
     "overlong": overlong,
     "repetition": repetition,

@@ -223,6 +223,12 @@ class Rewards:
         members = [m for m in self.members if hasattr(m.function, "check_row") and m.parameters[0] <= columns]
         return [next(filter(None, (_problem_of_row(m, p) for m in members)), None) for p in prompts]
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reward function says of how it works here (its attribute `note`), a line each."""
+        lines = [(r.spec.label, getattr(r.function, "note", None)) for r in self.members]
+        return [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+
     async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0) -> Scored:
         """The groups with reward, scores and correctness filled in.
 

@@ -1,0 +1,40 @@
+"""What a sandbox is asked for, and by what means it does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one run of a program."""
+
+    seconds: float = 5.0
+    """Of wall clock."""
+    memory: int = 1024
+    """MiB of address space."""
+    output: int = 1 << 20
+    """Bytes it may print; more ends it."""
+    scratch: int = 0
+    """MiB of files it may write in its folder; 0 is no files at all."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Which layers a worker puts around a program."""
+
+    name: str
+    namespaces: bool = False
+    landlock: bool = False
+    bubblewrap: bool = False
+    locked: bool = True
+    """False only for `unsafe-none`: neither seccomp nor anything else."""
+
+
+UNSAFE = Backend("unsafe-none", locked=False)
+LADDER = (
+    Backend("landlock + seccomp + namespaces", namespaces=True, landlock=True),
+    Backend("landlock + seccomp", landlock=True),
+    Backend("bubblewrap + seccomp", bubblewrap=True),
+)
+"""Strongest first."""
