@@ -17,8 +17,8 @@ from postlude.data import Group, Prompt
 from postlude.engines.protocol import Engine, Scorer, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
-from postlude.models.steps import ends
 from postlude.models.load import Facts, inspect, problems_of_path
+from postlude.models.steps import ends
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards

@@ -29,7 +29,6 @@ from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
 
-
 CRITIC_FACTOR = 10
 """The critic's default rate over the policy's (verl and OpenRLHF: 10 and 9)."""
 

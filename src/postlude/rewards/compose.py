@@ -18,8 +18,8 @@ from typing import Any
 
 from postlude.data import Completion, Group
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.adapters import FORMS, FromOpenRLHF, FromVerl, is_asynchronous
 from postlude.models.steps import pieces
+from postlude.rewards.adapters import FORMS, FromOpenRLHF, FromVerl, is_asynchronous
 from postlude.rewards.builtin import BUILT_IN
 from postlude.rewards.learned import LearnedReward, StepReward
 from postlude.rewards.text import RewardFunction
