@@ -156,7 +156,7 @@ class KTO:
     def __call__(self, score: Tensor, reward: Tensor, offset: float) -> Tensor:
         good = self.lam_desirable * (1 - torch.sigmoid(self.beta * (score - offset)))
         bad = self.lam_undesirable * (1 - torch.sigmoid(self.beta * (offset - score)))
-        return torch.where(reward > 0, good, bad)
+        return torch.where(reward > 0.5, good, bad)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def holds_compared(table: Table) -> bool:
 
 def require(table: Table, kinds: Sequence[Kind], reading: Reading | None = None) -> Kind:
     """The kind of rows, which must be one that the method learns from."""
-    kind = recognise(table, "compared", reading)
+    kind = recognise(table, "compared", reading, kinds)
     if kind not in kinds:
         raise DataError(
             f"{table.path}: rows are {NAMES[kind]}, and this method learns from "
@@ -135,8 +135,8 @@ def _stated_pair(row: Values) -> Stated:
     if q is not None and not (_number(q) and 0 <= q <= 1):
         raise DataError(f'"probability" (that "chosen" is better) must lie in [0, 1], found {q!r}')
     margin = row.get("margin")
-    if margin is not None and not _number(margin):
-        raise DataError(f'"margin" must be a number, found {margin!r}')
+    if margin is not None and not (_number(margin) and margin >= 0):
+        raise DataError(f'"margin" (that "chosen" wins by) must be a number, at least 0, found {margin!r}')
     return Stated(prompt, (chosen, rejected), (1.0, 0.0) if q is None else (float(q), 1.0 - float(q)))
 
 

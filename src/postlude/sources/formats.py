@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -147,9 +147,13 @@ def _helpsteer(row: Values, chat: bool) -> dict[str, Any]:
         raise DataError(f'"{name}" must be a number, found {strength!r}')
     if strength == 0:
         raise DataError(f'"{name}" is 0: neither answer is preferred')
-    first, second = row["response_1"], row["response_2"]
+    prompt = row.get("prompt", row.get("context"))
+    answers = [row[n] for n in ("response_1", "response_2", "response1", "response2") if n in row]
+    if isinstance(prompt, list):  # HelpSteer3 answers messages with text
+        answers = [_said(answer) for answer in answers]
+    first, second = answers
     pair = (first, second) if strength < 0 else (second, first)
-    return {"prompt": row.get("prompt", row.get("context")), "chosen": pair[0], "rejected": pair[1]}
+    return {"prompt": prompt, "chosen": pair[0], "rejected": pair[1]}
 
 
 def _nemo(row: Values, chat: bool) -> dict[str, Any]:
@@ -172,7 +176,7 @@ def _holds_objects(row: Values) -> bool:
 COMPARED = (
     Form("pairs", "pair", ("chosen", "rejected"), ("prompt", "margin", "probability")),
     Form("HelpSteer", "pair", ("response_1", "response_2", "preference_strength"), ("prompt",), _helpsteer),
-    Form("HelpSteer", "pair", ("response_1", "response_2", "overall_preference"), ("context",), _helpsteer),
+    Form("HelpSteer", "pair", ("response1", "response2", "overall_preference"), ("context",), _helpsteer),
     Form("ranked", "rated", ("prompt", "completions", "ranks"), when=lambda row: "scores" not in row),
     Form("rated", "rated", ("prompt", "completions", "scores")),
     Form("NeMo", "rated", ("context", "completions"), convert=_nemo, when=_holds_objects),
@@ -200,10 +204,11 @@ class Found:
         return f"{self.form.name} with {self.completion}" if self.completion else self.form.name
 
 
-def candidates(row: Values, want: Want, kind: Kind | None = None) -> list[Form]:
-    """The forms a row fits, without those that another one covers."""
+def candidates(row: Values, want: Want, kind: Kind | None = None, kinds: Sequence[Kind] = ()) -> list[Form]:
+    """The forms a row fits, without those that another one covers; of compared rows, those of `kinds` go before others."""
     if want == "compared":
-        return [f for f in COMPARED if f.fits(row)]
+        compared = [f for f in COMPARED if f.fits(row)]
+        return [f for f in compared if f.kind in kinds] or compared
     fitting = [f for f in FORMS if (kind is None or f.kind == kind) and f.fits(row)]
     own = {f.kind for f in fitting if f.canonical}
     fitting = [f for f in fitting if f.canonical or f.kind not in own]
@@ -217,8 +222,10 @@ def completions(row: Values) -> list[str]:
     return ["completion"] if "completion" in row else [name for name in COMPLETIONS if name in row]
 
 
-def recognise(table: Table, want: Want, reading: Reading | None = None) -> Kind:
+def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: Sequence[Kind] = ()) -> Kind:
     """Put every row into canonical columns, say in `table.form` what it was, and return the kind of rows.
+
+    `kinds` of compared rows, those that a method learns from, decide where a row could be read in two ways.
 
     Rows of several formats, rows that fit two, and columns that are not there are errors. A table that was
     recognised before stays as it is.
@@ -227,7 +234,7 @@ def recognise(table: Table, want: Want, reading: Reading | None = None) -> Kind:
         return table.kind
     reading = reading or Reading()
     _rename(table, reading)
-    found = [_found(row, want, reading, table) for row in table.rows]
+    found = [_found(row, want, reading, table, kinds) for row in table.rows]
     only = _only(table, _without_unknown(table, found), want)
     table.kind = only.form.kind
     table.form = _compared(table, only.form) if want == "compared" else _sentence(table, only, reading)
@@ -262,14 +269,17 @@ def _rename(table: Table, reading: Reading) -> None:
     table.rows = kept
 
 
-def _found(row: Row, want: Want, reading: Reading, table: Table) -> Found | None:
-    forms = candidates(row.values, want, reading.kind)
+def _found(row: Row, want: Want, reading: Reading, table: Table, kinds: Sequence[Kind]) -> Found | None:
+    forms = candidates(row.values, want, reading.kind, kinds)
     if len(forms) > 1:
         names = " and ".join(f"{f.name} ({', '.join(f.needs)})" for f in forms)
         ways = " or ".join(f"{reading.own_key}={_way_out(f, row.values)}" for f in forms)
+        advice = f"Say which one is meant: {ways}."
+        if want == "compared":
+            advice = "The method learns from either: remove the columns of the one that is not meant."
         raise DataError(
             f"{table.path}: rows fit {'two' if len(forms) == 2 else len(forms)} formats, {names} (first: {row.where}). "
-            f"Say which one is meant: {ways}."
+            f"{advice}"
         )
     if not forms:
         return None
