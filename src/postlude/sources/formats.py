@@ -205,7 +205,7 @@ class Found:
 
 
 def candidates(row: Values, want: Want, kind: Kind | None = None, kinds: Sequence[Kind] = ()) -> list[Form]:
-    """The forms a row fits, without those that another one covers; of compared rows, those of `kinds` go before others."""
+    """The forms a row fits, without those that another covers; of compared rows, those of `kinds` go before others."""
     if want == "compared":
         compared = [f for f in COMPARED if f.fits(row)]
         return [f for f in compared if f.kind in kinds] or compared
