@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -76,8 +77,8 @@ def one(folder: Path, method: str, seed: int, pairs: int) -> Result:
     return Result(seed, method, kind, first, last, time.process_time() - began, pairs)
 
 
-def of_seed(seed: int) -> list[Result]:
-    """All methods from one taught model."""
+def of_seed(seed: int, methods: list[str]) -> list[Result]:
+    """The methods, all from one taught model."""
     from postlude.cli.rlhf import collect, prepare
     from postlude.config import Document, read
     from postlude.launch import launch
@@ -88,7 +89,7 @@ def of_seed(seed: int) -> list[Result]:
         launch(Document(read(folder / "sft.yaml").values))
         pairs = collect(folder, seed)
         results = []
-        for method in names():
+        for method in methods:
             try:
                 results.append(one(folder, method, seed, pairs))
             except PostludeError as error:  # the other methods' rows are not lost with it
@@ -147,9 +148,18 @@ def _seconds(rows: list[Result]) -> str:
     return f"{statistics.median(r.seconds for r in rows):.0f}"
 
 
+def earlier(without: list[str]) -> list[Result]:
+    """The rows of the last page, of other methods."""
+    path = TARGET.with_suffix(".json")
+    rows = [Result(**row) for row in json.loads(path.read_text())] if path.exists() else []
+    return [r for r in rows if r.method not in without]
+
+
 def main() -> None:
+    wanted = sys.argv[1:] or names()
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        results = [r for found in pool.map(of_seed, SEEDS) for r in found]
+        results = [r for found in pool.map(of_seed, SEEDS, [wanted] * len(SEEDS)) for r in found]
+    results += earlier(wanted) if sys.argv[1:] else []
     TARGET.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=0) + "\n")
     TARGET.write_text(page(results))
 

@@ -196,6 +196,8 @@ def _judged(group: Group, rng: random.Random, noise: float) -> Iterator[tuple[st
         yield "pairs", {"chosen": pair[0], "rejected": pair[1]}
     if right and wrong:
         scores = [sum(lines[t]) + 2 * good[t] for t in texts]
+        if len({*scores}) == 1:
+            return
         yield "ranked", {"completions": texts, "ranks": [1 + sum(other > s for other in scores) for s in scores]}
 
 
