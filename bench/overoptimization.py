@@ -21,11 +21,11 @@ from typing import Any
 
 from postlude.audit.overoptimisation import best_of_n_gold, kl_best_of_n, reward_best_of_n, reward_rl
 
-SEEDS = (41, 42, 43)
-PAIRS = (60, 600)
+SEEDS = (41,)
+PAIRS = (60, 400)
 """Preference pairs behind the proxy: few, and ten times as many."""
 SAMPLES = 64
-STEPS = 120
+STEPS = 100
 TARGET = Path("docs/overoptimization.md")
 
 
