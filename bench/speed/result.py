@@ -13,7 +13,7 @@ PAGE = Path("docs/performance.md")
 GROWTH = Path("docs/growth.svg")
 LEFT_OUT = (
     "A bf16 cell is left out on a machine whose bf16 products are slower than a quarter of its float32 ones: it would "
-    "measure their emulation."
+    "measure their emulation. Single runs of cells that are missing here stand in bench/NOTES.md."
 )
 HEAD = """\
 # Speed against TRL
