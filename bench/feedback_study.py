@@ -125,7 +125,7 @@ def page(results: list[Result]) -> str:
             parts.append(f"| {method} | **{figures[0]}** | {greedy} | {figures[1]} | {_seconds(rows)} |\n")
     mine = [r for r in results if r.kind == "reward model"]
     parts.append(
-        "\n## Reward models\n\nAccuracy on held-out pairs, lists (all their pairs) or labels; loss as the method's.\n\n"
+        "\n## Reward models\n\nAccuracy on held-out pairs, labels or labelled steps; loss as the method's.\n\n"
     )
     parts.append("| method | accuracy | loss before | loss after | s |\n|---|---|---|---|---|\n")
     for method in sorted({r.method for r in mine}):
@@ -136,7 +136,8 @@ def page(results: list[Result]) -> str:
             shown(rows, "before", loss),
             shown(rows, "after", loss),
         )
-        parts.append(f"| {method} | **{cells[0]}** | {cells[1]} | {cells[2]} | {_seconds(rows)} |\n")
+        bold = f"**{cells[0]}**" if cells[0] else ""
+        parts.append(f"| {method} | {bold} | {cells[1]} | {cells[2]} | {_seconds(rows)} |\n")
     return "".join(parts)
 
 

@@ -405,4 +405,7 @@ def _steps_loss(micro: Batch, outputs: Outputs) -> Loss:
     label = torch.nan_to_num(micro.step_reward)
     loss = -label * F.logsigmoid(outputs.scores) - (1 - label) * F.logsigmoid(-outputs.scores)
     total = weighted_sum(micro.policy_weight, loss)
-    return Loss(total, {"loss/steps": total.detach()})
+    labelled = micro.policy_weight > 0
+    right = labelled & ((outputs.scores.detach() > 0) == (label > 0.5))
+    figures = {"sequence/count": labelled.sum(), "sequence/rewards/accuracy": right.sum()}
+    return Loss(total, {"loss/steps": total.detach(), **{k: x.to(total.dtype) for k, x in figures.items()}})
