@@ -29,6 +29,7 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.method)
     run = Run.open(folder, resume)
     run.listeners += listeners
+    run.needs = recipe.objective.needs
     try:
         for line in document.renamed:
             run.tell({"kind": "renamed", "step": 0, "text": line})

@@ -18,6 +18,7 @@ from postlude.engines.protocol import Engine, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
+from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, inspect, problems_of_path
 from postlude.models.steps import ends
 from postlude.objectives import ContrastObjective
@@ -100,6 +101,11 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         problems.append(
             f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
             "Merge it first (postlude export), or leave out model.lora."
+        )
+    if prepared.facts and is_scorer(prepared.facts.config) and "scores" not in recipe.objective.needs:
+        problems.append(
+            f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that does. "
+            "Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
         )
     if prepared.facts:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)

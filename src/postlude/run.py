@@ -42,6 +42,8 @@ class Run:
     listeners: list[Listener] = field(default_factory=list[Listener])
     stop: bool = False
     """Set by Ctrl-C: finish the step, save, end."""
+    needs: frozenset[str] = frozenset()
+    """What the method needs: `scores` where it trains a reward model."""
     training: bool = False
     """Weights are being updated; what samples beside that keeps quiet."""
     _started: float = field(default_factory=time.monotonic)

@@ -124,11 +124,16 @@ def _served(own: Served | None, url: str | None, model: str | None) -> Served | 
 
 def open_sampler(policy: Policy) -> Opened:
     """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
+    from postlude.models.heads import is_scorer
     from postlude.models.load import inspect
     from postlude.run import latest_model
 
     spec = replace(policy.model, path=latest_model(policy.model.path))
     facts = inspect(spec, policy.sampling.stop)
+    if is_scorer(facts.config):
+        raise ConfigError(
+            f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
+        )
     sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 

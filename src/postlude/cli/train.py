@@ -73,5 +73,7 @@ def train(
     if run.stop:
         console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
         raise typer.Exit(130)
-    for line in [*lines, f"try     postlude sample {run.folder} --prompt '...'"]:
+    scores = "scores" in run.needs
+    next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
+    for line in [*lines, f"try     postlude {next_}"]:
         console.print(line, highlight=False, soft_wrap=True)

@@ -302,7 +302,7 @@ def _group_report(batch: Batch) -> dict[str, float]:
             "reward/min": float(known.min()),
             "reward/max": float(known.max()),
         }
-    if batch.groups:
+    if batch.groups and batch.sequences > batch.groups:  # groups of one have no spread to speak of
         report["frac_zero_std_groups"] = float(stats.constant.to(batch.dtype).mean())
     right = batch.by_group((batch.correct == 1).to(batch.dtype))
     judged = batch.by_group((batch.correct >= 0).to(batch.dtype))

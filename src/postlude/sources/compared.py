@@ -127,6 +127,8 @@ def preference(row: Values, kind: Kind) -> Stated:
 
 def _stated_pair(row: Values) -> Stated:
     _check_texts(row, "chosen", "rejected")
+    if "prompt" in row and row["prompt"] is None:
+        raise DataError('"prompt" is null; leave it out where both answers begin with it')
     prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
     if prompt is None:
         prompt, chosen, rejected = shared_start(chosen, rejected)
@@ -286,7 +288,12 @@ def _check_tokens(group: Group, limits: Limits) -> None:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def shared_start(chosen: Any, rejected: Any) -> tuple[Text, Text, Text]:
