@@ -25,6 +25,7 @@ from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.rewards.learned import LearnedReward
+from postlude.run import latest_model
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -72,12 +73,22 @@ def check(document: Document) -> Prepared:
     recipe, problems = resolve_with_problems(document)
     if recipe is None:
         raise ConfigError(in_order(problems))
+    recipe, gone = _of_a_run(recipe)
+    problems += gone
     prepared = Prepared(recipe)
     local = Path(recipe.model.path).expanduser().exists()
     problems += prepare(prepared, look_up=local or not problems)
     if problems:
         raise ConfigError(in_order(problems))
     return prepared
+
+
+def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """A run folder as the model is its newest checkpoint: a concrete path, which a resumed run finds again."""
+    try:
+        return replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path))), []
+    except ConfigError as error:
+        return recipe, [f"model: {problem}" for problem in error.problems]
 
 
 def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
@@ -104,8 +115,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         )
     if prepared.facts and is_scorer(prepared.facts.config) and "scores" not in recipe.objective.needs:
         problems.append(
-            f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that does. "
-            "Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
+            f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
+            "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
         )
     if prepared.facts:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
@@ -297,7 +308,7 @@ def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None =
     """Refuse or count bad rows, rows used + rejected = rows read; say what the rows are."""
     used = len(table.rows) if used is None else used
     if used == 0 and not table.problems:
-        raise DataError(f"{table.path}: 0 rows.")
+        raise table.no_rows
     table.require_clean(prepared.recipe.data.on_bad_row)
     if used == 0:
         raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])

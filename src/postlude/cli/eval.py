@@ -86,13 +86,13 @@ def evaluate(
         reading, bad = reading_of(model, columns, chat), on_bad_row.value
         separator = own_part(model, "data").get("step_separator") or "\n"
         models = [latest_model(m) for m in (model, *(ensemble or []))]
-        evaluate_scores(Asked(models, data, reading, separator, limit, bad), _target(model, out))
+        evaluate_scores(Asked(models, data, reading, separator, limit, bad), _target(model, data, out))
         return
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
     policy = policy_of(model, flags, url, served_model)
     settings = policy.sampling
     rewards = rewards_of(reward or [], reward_args)
-    target = _target(model, out)
+    target = _target(model, data, out)
     table, reading = rows.read(data), reading_of(model, columns, chat)
     rows.recognise(table, "prompts", reading)
     require_columns(rewards, table)
@@ -136,14 +136,14 @@ def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool
     return False
 
 
-def _target(model: str, out: Path | None) -> Path:
-    """Where the figures go: beside the run, or here."""
+def _target(model: str, data: str, out: Path | None) -> Path:
+    """Where the figures go: beside the run, or here; a file for each data set."""
     from postlude.cli.opening import is_recipe
     from postlude.errors import ConfigError
 
     own = Path(model).expanduser()
-    name = own.stem if is_recipe(model) else own.name
-    target = out or (own / "eval.json" if (own / "config.yaml").exists() else Path(f"eval-{name}.json"))
+    name, on = own.stem if is_recipe(model) else own.name, Path(data).stem or "data"
+    target = out or (own / f"eval-{on}.json" if (own / "config.yaml").exists() else Path(f"eval-{name}-{on}.json"))
     if not target.parent.is_dir():
         raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
     return target

@@ -95,6 +95,11 @@ class Reward:
 def resolve(spec: RewardSpec) -> RewardFunction:
     """The function a spec names. Raises ConfigError with what to do."""
     if ":" not in spec.use:
+        if spec.use not in BUILT_IN and Path(spec.use).expanduser().is_dir():
+            raise ConfigError(
+                f"reward: {spec.use!r} is a folder. A reward model is {{use: model, args: {{path: {spec.use}}}}}, on "
+                f"the command line `model` with the arguments '{{path: {spec.use}}}'."
+            )
         if spec.use not in BUILT_IN:
             known = ", ".join(BUILT_IN)
             raise ConfigError(

@@ -29,6 +29,13 @@ NAMES: Mapping[Kind, str] = {
     "binary": "labelled answers (completion, label)",
     "steps": "labelled steps (completions, labels)",
 }
+BECOME: Mapping[tuple[Kind, Kind], str] = {
+    ("rated", "pair"): "pairs",
+    ("rated", "binary"): "labels --threshold X",
+    ("pair", "rated"): "ranks",
+    ("pair", "binary"): "labels",
+}
+"""(kind, wanted kind) -> what `postlude data convert --to` calls it."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,17 @@ def require(table: Table, kinds: Sequence[Kind], reading: Reading | None = None)
     if kind not in kinds:
         raise DataError(
             f"{table.path}: rows are {NAMES[kind]}, and this method learns from "
-            f"{' or '.join(NAMES[k] for k in kinds)}. `postlude data convert` turns ratings into ranks and ranks into "
-            "pairs; `postlude methods` says what each method needs."
+            f"{' or '.join(NAMES[k] for k in kinds)}. {_way(table, kind, kinds)}"
         )
     return kind
+
+
+def _way(table: Table, kind: Kind, kinds: Sequence[Kind]) -> str:
+    """The command that makes rows of the right kind, where there is one."""
+    target = next((BECOME[kind, k] for k in kinds if (kind, k) in BECOME), None)
+    if target is None:
+        return "They cannot be turned into such; `postlude methods` says what each method needs."
+    return f"`postlude data convert {table.path} OUT.jsonl --to {target}` makes such of them."
 
 
 # ------------------------------------------------------------------------------------------------- kinds of rows
@@ -148,7 +162,7 @@ def _stated_list(row: Values) -> Stated:
     numbers = row[name]
     if not isinstance(answers, list) or len(answers) < 2:
         raise DataError('"completions" must be a list of at least 2 answers')
-    _check_texts({f"completions {i}": a for i, a in enumerate(answers, 1)})
+    _check_texts({f"completion {i} of {len(answers)}": a for i, a in enumerate(answers, 1)})
     if not isinstance(numbers, list) or len(numbers) != len(answers):
         found = len(numbers) if isinstance(numbers, list) else repr(numbers)
         raise DataError(
@@ -157,6 +171,8 @@ def _stated_list(row: Values) -> Stated:
     bad = next((x for x in numbers if not _number(x)), None)
     if bad is not None or None in numbers:
         raise DataError(f'"{name}" must hold numbers, found {bad!r}')
+    if name == "ranks" and min(numbers) < 0:
+        raise DataError(f'"ranks" count from the best, 1, upwards; found {min(numbers)!r}. More is better in "scores".')
     sign = 1.0 if name == "scores" else -1.0
     return Stated(row["prompt"], tuple(answers), tuple(sign * x for x in numbers))
 

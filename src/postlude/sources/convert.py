@@ -114,10 +114,14 @@ def _row(
     """The new rows of one, or the reason why there are none."""
     if choices.to == "pairs" and kind == "rated":
         return list(_pairs(row, said, choices, result)), "no two answers make a pair"
+    if kind == "pair" and choices.to in ("pairs", "ranks") and said.answers[0] == said.answers[1]:
+        return [], "the two answers are the same"
     if choices.to == "pairs":
         return [_pair(said)], ""
     if choices.to == "labels":
         return _labels(row, kind, said, choices), "neither answer is preferred"
+    if choices.to == "ranks" and len({*said.rewards}) == 1:
+        return [], "no answer is preferred"
     if choices.to == "ranks":
         return [{"prompt": said.prompt, "completions": [*said.answers], "ranks": ranks_of(said.rewards)}], ""
     return _written(kind, said), "labelled as bad" if kind == "binary" else "no answer is preferred"

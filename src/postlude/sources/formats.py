@@ -321,7 +321,7 @@ def _without_unknown(table: Table, found: list[Found | None]) -> list[Found | No
 def _only(table: Table, found: list[Found | None], want: Want) -> Found:
     """What all rows are; rows of several kinds are counted, and the first odd one is named."""
     if not found:
-        raise DataError(table.problems or [f"{table.path}: 0 rows."])
+        raise DataError(table.problems or table.no_rows.problems)
     counts = Counter(f.label if f else "none of the formats" for f in found)
     most = counts.most_common(1)[0][0]
     if len(counts) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -50,6 +51,11 @@ class Table:
         self.rows.append(Row(where, value))
 
     @property
+    def no_rows(self) -> DataError:
+        """What is said of an empty file."""
+        return DataError(f"{self.path}: 0 rows. Put one JSON object on each line, or name another file.")
+
+    @property
     def columns(self) -> set[str]:
         return {name for row in self.rows for name in row.values}
 
@@ -57,8 +63,9 @@ class Table:
         """Raise with every problem, unless bad rows are to be skipped (and counted). `option`: what skips them,
         if anything does."""
         if self.read == 0 and not self.problems:
-            raise DataError(f"{self.path}: 0 rows.")
+            raise self.no_rows
         if self.problems and on_bad_row == "stop":
+            self.problems.sort(key=_place)
             shown = self.problems[:MAX_SHOWN]
             more = len(self.problems) - len(shown)
             tail = [f"... and {more} more rows like these."] if more else []
@@ -68,3 +75,8 @@ class Table:
             raise DataError([*shown, *tail, summary + " " + advice])
         if not self.rows:
             raise DataError(f"{self.path}: no usable row is left of {self.read}.")
+
+
+def _place(problem: str) -> list[tuple[int, str]]:
+    """For sorting: numbers within a problem's place count as numbers."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", problem.partition(": ")[0])]
