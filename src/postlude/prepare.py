@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Engine, ScorerSpec
+from postlude.engines.protocol import Chat, ChatSpec, Engine, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
@@ -24,6 +24,7 @@ from postlude.models.steps import ends
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
+from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
 from postlude.sources import file as rows
@@ -144,11 +145,24 @@ def open_scorer(spec: ScorerSpec) -> LocalScorer:
     return LocalScorer.open(spec)
 
 
+def open_chat(spec: ChatSpec) -> Chat:
+    """A language model to ask: behind a server where there is a URL, else with its weights in this process."""
+    if spec.url:
+        from postlude.engines.chat import ServedChat
+
+        return ServedChat(spec)
+    from postlude.engines.local.chat import LocalChat
+
+    return LocalChat.open(replace(spec, model=latest_model(spec.model)))
+
+
 def equip(rewards: Rewards, tokenizer: Any) -> None:
-    """Tell rewards what they cannot know themselves: how reward models are run, and where steps end in tokens."""
+    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens."""
     for member in rewards.members:
         if isinstance(member.function, LearnedReward):
             member.function.open = open_scorer
+        if isinstance(member.function, JudgeReward):
+            member.function.asker.open = open_chat
     if tokenizer is not None:
         rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from postlude.batch import Batch
-from postlude.data import Completion
+from postlude.data import Completion, Message
 from postlude.events import Stats
 from postlude.objectives import Objective, Outputs, Want
 
@@ -119,6 +119,79 @@ class Scorer(Protocol):
 
     def score_steps(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[list[float]]:
         """A number for each step of each answer, in logits."""
+        ...
+
+
+Talk = str | Sequence[Message]
+"""What a language model is asked: text as it is, or chat messages."""
+
+
+@dataclass(frozen=True)
+class ChatSpec:
+    """A language model that is asked in words: in this process, or behind an OpenAI-compatible server."""
+
+    model: str = ""
+    """A folder, run or hub id; with `url` its name on the server (default: the only one there)."""
+    url: str | None = None
+    """Such as http://localhost:8000/v1. The key, where one is needed, is read from the environment."""
+    key: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key."""
+    concurrency: int = 16
+    """Requests under way at once."""
+    timeout: float = 60.0
+    """Seconds for one request."""
+    retries: int = 5
+    """Further tries after 408, 409, 429, 5xx and broken connections."""
+    pause: float = 1.0
+    """Seconds before the first retry; they double up to 60, times 0.5 to 1.5 at random. Retry-After goes first."""
+    breaker: int = 20
+    """So many failed requests in a row, and no more are sent."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.model and not self.url:
+            raise ValueError("give `model` (a folder, run or hub id), or the `url` of a server")
+        if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0 or self.pause < 0 or self.breaker < 1:
+            raise ValueError("need concurrency >= 1, timeout > 0, retries >= 0, pause >= 0 and breaker >= 1")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a language model said, and what that took; or why it said nothing."""
+
+    text: str = ""
+    prompt_tokens: int = 0
+    tokens: int = 0
+    problem: str | None = None
+    """Why there is no text; the request has then failed for good."""
+
+
+class Chat(Protocol):
+    """A language model that is asked in words, and never trained."""
+
+    @property
+    def name(self) -> str:
+        """For records: a path, a hub id, or the name on the server."""
+        ...
+
+    @property
+    def talks(self) -> bool:
+        """Whether it takes chat messages; else everything is one text."""
+        ...
+
+    @property
+    def special(self) -> frozenset[str]:
+        """Texts that its tokenizer reads as control tokens."""
+        ...
+
+    async def replies(self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
+        """One reply to each; a request that fails for good has a problem instead of text."""
+        ...
+
+    async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
+        """For each talk the log-prob of each option as the whole answer; None for one that the model does not report,
+        and for a request that failed."""
         ...
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from postlude.rewards.choice import choice
 from postlude.rewards.code.reward import code
 from postlude.rewards.json_schema import json_schema
+from postlude.rewards.judge.reward import judge
 from postlude.rewards.learned import pair_model, process_model, reward_model
 from postlude.rewards.maths.reward import maths
 from postlude.rewards.text import RewardFunction, exact, format_, length, overlong, regex, repetition
@@ -25,5 +26,6 @@ BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
     "model": reward_model,
     "pair_model": pair_model,
     "process_model": process_model,
+    "judge": judge,
 }
 """Name in a recipe -> factory; the recipe's `args` are its arguments."""

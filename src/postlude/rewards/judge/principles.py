@@ -1,0 +1,91 @@
+"""A constitution: principles by which answers are criticised, revised and compared (Bai et al., 2212.08073)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from postlude.errors import ConfigError
+
+KEYS = {"id", "principle", "critique", "revise", "prefer"}
+
+
+@dataclass(frozen=True)
+class Principle:
+    """What good answers do: an instruction with a direction, not a question that yes could answer either way."""
+
+    id: str
+    principle: str
+    """For people, and for the texts below where they are not given."""
+    critique: str
+    """Asks what in an answer goes against it."""
+    revise: str
+    """Asks for a better answer."""
+    prefer: str
+    """Says which of two answers is better."""
+
+
+def read_principles(path: str) -> list[Principle]:
+    """A YAML list of principles: texts, or mappings with `principle` and, where wanted, id, critique, revise, prefer.
+
+    Raises ConfigError with everything wrong at once.
+    """
+    file = Path(path).expanduser()
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"principles {path!r} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"principles {path!r} are not YAML: {' '.join(str(error).split())}.") from error
+    rows = found.get("principles") if isinstance(found, Mapping) else found
+    if not isinstance(rows, list) or not rows:
+        raise ConfigError(f"principles {path!r}: expected a list such as '- Be brief.', found {type(found).__name__}.")
+    problems = [f"{path}, principle {i}: {p}" for i, row in enumerate(rows, 1) for p in _problems(row)]
+    made = [] if problems else [_principle(row, i) for i, row in enumerate(rows, 1)]
+    twice = sorted({p.id for p in made if [q.id for q in made].count(p.id) > 1})
+    problems += [f"{path}: the id {name!r} stands twice; a trace could not tell them apart." for name in twice]
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _problems(row: Any) -> list[str]:
+    row = {"principle": row} if isinstance(row, str) else row
+    if not isinstance(row, Mapping):
+        return [f"must be text or a mapping, found {row!r}."]
+    problems = [f"unknown key {k!r}; there are {', '.join(sorted(KEYS))}." for k in row if k not in KEYS]
+    problems += [f"{k} must be text, found {v!r}." for k, v in row.items() if k in KEYS and not _is_text(v)]
+    if "principle" not in row:
+        problems.append("`principle` is missing: an instruction such as 'Be brief.'")
+    elif _is_text(row["principle"]) and str(row["principle"]).rstrip().endswith("?"):
+        problems.append(
+            f"{row['principle']!r} is a question, which does not say in which direction to go; write an instruction."
+        )
+    return problems
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _principle(row: Any, number: int) -> Principle:
+    row = {"principle": row} if isinstance(row, str) else row
+    text = row["principle"].strip()
+    return Principle(
+        id=str(row.get("id", number)),
+        principle=text,
+        critique=row.get("critique", f"Say what in the answer goes against this principle: {text}"),
+        revise=row.get("revise", f"Write the answer anew so that it follows this principle: {text}"),
+        prefer=row.get("prefer", f"The better answer is the one that follows this principle more closely: {text}"),
+    )
+
+
+def choose(principles: list[Principle], *parts: object) -> Principle:
+    """One of them by a hash of what is asked: the same question meets the same principle in every run."""
+    digest = hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()
+    return principles[int.from_bytes(digest[:8], "big") % len(principles)]
