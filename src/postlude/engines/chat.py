@@ -67,6 +67,11 @@ class ServedChat:
     def special(self) -> frozenset[str]:
         return frozenset()  # its tokenizer is not known here
 
+    async def identify(self) -> str:
+        """The name on the server; where the recipe gives one, nothing is asked."""
+        async with self._client() as client:
+            return await self._name(client)
+
     async def replies(self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
         """One reply to each talk, at most `spec.concurrency` under way."""
 

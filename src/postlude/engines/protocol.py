@@ -185,6 +185,10 @@ class Chat(Protocol):
         """Texts that its tokenizer reads as control tokens."""
         ...
 
+    async def identify(self) -> str:
+        """The name, looked up on the server where none was given: verdicts are kept under it."""
+        ...
+
     async def replies(self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
         """One reply to each; a request that fails for good has a problem instead of text."""
         ...

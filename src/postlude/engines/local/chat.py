@@ -56,6 +56,9 @@ class LocalChat:
         tokenizer = self.facts.tokenizer
         return frozenset({*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())})
 
+    async def identify(self) -> str:
+        return self.path
+
     async def replies(self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
         """One reply to each; a talk that leaves no room for one has a problem instead."""
         asked = [self._ids(talk) for talk in talks]

@@ -132,7 +132,8 @@ class Asker:
 
     async def _cached(self, talks: Sequence[Talk], how: list[Any], ask: Any, longest: int) -> list[Any]:
         """The answer to each talk: known, or asked now and then known. None is not kept: it is asked again."""
-        keys = [key_of(self.chat.name, self.spec.url, how, talk) for talk in talks]
+        name = await self._guarded(self.chat.identify())
+        keys = [key_of(name, self.spec.url, how, talk) for talk in talks]
         known = {key: value for key in {*keys} if (value := self._look_up(key)) is not None}
         fresh = {key: talk for key, talk in zip(keys, talks, strict=True) if key not in known}
         self.spent.cached += len(talks) - len(fresh)
