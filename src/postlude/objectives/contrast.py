@@ -211,6 +211,10 @@ class ContrastObjective:
     link_coef: float = 1.0
     kind: Literal["contrast"] = "contrast"
 
+    def __post_init__(self) -> None:
+        if self.nll < 0 or (self.nll and self.score in ("head", "pair_head")):
+            raise ValueError(f"nll must not be negative, and reward models write nothing: got {self.nll:g}")
+
     @property
     def keeps_groups(self) -> bool:
         return True
@@ -267,7 +271,17 @@ class ContrastObjective:
             extra = update.mismatched & (update.lengths > 0)
             scores = sequence_scores(self.score, update, live).detach()
             offset = float(scores[extra].mean().clamp(min=0)) if bool(extra.any()) else 0.0
-        return replace(update, sequence_weight=weight, offset=offset)
+        good = (used & (update.reward > 0.5)).to(update.dtype)
+        return replace(
+            update, sequence_weight=weight * self.link_coef, offset=offset, policy_weight=self._nll(update, good)
+        )
+
+    def _nll(self, update: Batch, preferred: Tensor) -> Tensor | None:
+        """[T] weights of the likelihood term: `nll` over the tokens of preferred answers, each as often as it is."""
+        if not self.nll:
+            return None
+        trained = torch.where(update.mask, preferred[update.sequence.clamp(min=0)], 0)
+        return self.nll * trained / trained.sum().clamp(min=1)
 
     def _weigh_pairs(self, update: Batch) -> Batch:
         pairs = _soft_pairs(update) if isinstance(self.link, SoftLogistic) else _ranked_pairs(update)
@@ -275,8 +289,7 @@ class ContrastObjective:
         count = torch.bincount(member, minlength=update.groups).to(update.dtype)
         weight = 1 / (count[member].clamp(min=1) * (count > 0).sum().clamp(min=1))
         chosen = torch.zeros_like(update.reward).index_add(0, pairs[:, 0], torch.ones_like(weight))
-        trained = torch.where(update.mask, chosen[update.sequence.clamp(min=0)], 0)
-        nll = self.nll * trained / trained.sum().clamp(min=1) if self.nll else None
+        nll = self._nll(update, chosen)
         return replace(update, pairs=pairs, pair_weight=weight * self.link_coef, policy_weight=nll)
 
     def loss(self, micro: Batch, outputs: Outputs) -> Loss:
@@ -291,8 +304,15 @@ class ContrastObjective:
             weight = torch.where(_infinite(micro, outputs), 0, micro.sequence_weight)
             reward = torch.where(micro.scored, micro.reward, 0)
             total = weighted_sum(weight, self.link(scores, reward, micro.offset))
-            return Loss(total, {"loss/points": total.detach(), **self._point_figures(micro, scores.detach(), weight)})
+            sums = {"loss/points": total.detach(), **self._point_figures(micro, scores.detach(), weight)}
+            return self._with_nll(micro, outputs, Loss(total, sums))
         return self._pairs_loss(micro, outputs, scores)
+
+    def _with_nll(self, micro: Batch, outputs: Outputs, loss: Loss) -> Loss:
+        if micro.policy_weight is None:
+            return loss
+        nll = weighted_sum(micro.policy_weight, -_policy(outputs))
+        return Loss(loss.total + nll, {**loss.sums, "loss/nll": nll.detach()})
 
     def _point_figures(self, micro: Batch, scores: Tensor, weight: Tensor) -> dict[str, Tensor]:
         """Sums over judged answers: how many, and those whose score is on the side of their label."""
@@ -317,12 +337,8 @@ class ContrastObjective:
             third = micro.reward[first]
         total = weighted_sum(weight, self.link(scores[first], scores[second], third))  # type: ignore[operator]
         sums = {"loss/pairs": total.detach()}
-        if micro.policy_weight is not None:
-            nll = weighted_sum(micro.policy_weight, -_policy(outputs))
-            total = total + nll
-            sums["loss/nll"] = nll.detach()
         sums |= self._figures(micro, outputs, scores.detach(), dropped)
-        return Loss(total + 0 * scores.sum(), sums)
+        return self._with_nll(micro, outputs, Loss(total + 0 * scores.sum(), sums))
 
     def _figures(self, micro: Batch, outputs: Outputs, scores: Tensor, dropped: Tensor) -> dict[str, Tensor]:
         assert micro.pairs is not None
