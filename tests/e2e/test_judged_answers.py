@@ -140,9 +140,11 @@ def test_reward_models_tell_right_from_wrong(
         "schedule": {"lr": 5e-4, "warmup": 5, "decay": "linear"},
     }
     first, last = figures(run(judged, method, "sft/model", evaluate={"every": 0, "prompts": 128}, **settings))
+    if figure is not None:  # the loss may rise all the same: some are sure of themselves where they err
+        assert last[figure] >= least
+        return
     loss = next(k for k in last if k.startswith("held_out/loss/"))
-    assert last[loss] < 0.75 * first[loss] or method == "reward_model_binary"  # sure of itself where it errs
-    assert figure is None or last[figure] >= least
+    assert last[loss] < 0.75 * first[loss]
 
 
 def train_scorer(judged: Path, method: str, data: str) -> str:
