@@ -66,7 +66,7 @@ def test_a_recipe_can_name_model_server_and_sampling(
     path = recipe(tmp_path, model_folder, server.url)
     path.write_text(path.read_text().replace("max_tokens: 5", "max_tokens: 5, temperature: 0.5, top_p: 0.9"))
     call("eval", path, "--data", held_out, "--reward", "exact", "--top-p", 0.8)
-    result = json.loads(Path("eval-served-held-out.json").read_text())
+    result = json.loads(Path("eval-served-held.json").read_text())
     assert result["temperature"] == 0.5 and result["model"] == str(model_folder)
     first = server.seen[0]
     assert (first["max_tokens"], first["temperature"], first["top_p"]) == (5, 0.5, 0.8)
