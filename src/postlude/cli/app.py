@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from postlude import __version__
-from postlude.cli import config, data, demo, eval, export, methods, pairs, sample, train
+from postlude.cli import config, constitution, data, demo, eval, export, label, methods, pairs, sample, train
 from postlude.errors import PostludeError
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -49,11 +49,15 @@ app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
+app.command("label")(label.label)
 app.command("methods")(methods.methods)
 app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
 )
 app.add_typer(data.app, name="data", help="Turn feedback of one kind into another, and check a file before a run.")
+app.add_typer(
+    constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
+)
 app.command("demo")(demo.demo)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,15 +14,15 @@ from postlude.sources import file as rows
 from postlude.sources.file import Table
 
 
-def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
-    """The rewards of --reward, the first with the arguments of --reward-args."""
+def rewards_of(uses: Sequence[str], arguments: str | None, own: Mapping[str, Any] | None = None) -> Rewards:
+    """The rewards of --reward, the first with the arguments of --reward-args (over `own`, what the command says)."""
     try:
         given = yaml.safe_load(arguments) if arguments else {}
     except yaml.YAMLError:
         given = None
     if not isinstance(given, dict):
         raise ConfigError(f"--reward-args must be a mapping such as '{{after: \"#\"}}', found {arguments!r}.")
-    return Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
+    return Rewards.of([RewardSpec(use, args={**(own or {}), **given} if i == 0 else {}) for i, use in enumerate(uses)])
 
 
 def require_columns(rewards: Rewards, table: Table) -> None:

@@ -1,0 +1,247 @@
+"""postlude constitution revise and compare"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from postlude.cli.data import Columns, Force, sums, write_rows
+
+if TYPE_CHECKING:
+    from postlude.rewards.judge.asking import Asker
+    from postlude.sources.constitution import Trace
+    from postlude.sources.labelled import Labelled
+
+app = typer.Typer(no_args_is_help=True)
+Work = Callable[[Sequence["Trace"], Callable[[], None]], Awaitable[list[Any]]]
+AT_A_TIME = 64
+"""Prompts worked on between two signs of life."""
+
+Model = Annotated[str, typer.Argument(help="Who answers: a folder, run or hub id; with --url a name on the server.")]
+Principles = Annotated[str, typer.Option(help="A YAML list of principles.")]
+Data = Annotated[str, typer.Option(help="Prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")]
+Out = Annotated[Path, typer.Option(help="The folder that is written.")]
+Critic = Annotated[
+    str | None,
+    typer.Option(help="Who criticises, revises or compares, where it is not MODEL: a folder, run or hub id."),
+]
+Url = Annotated[str | None, typer.Option(help="Where MODEL is served, e.g. http://localhost:8000/v1.")]
+CriticUrl = Annotated[str | None, typer.Option(help="Where the critic is served. Default: in this process, or --url.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="Of answers.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same answers and the same principle for each prompt.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")]
+
+
+@app.command("revise")
+def revise(
+    model: Model,
+    principles: Principles,
+    data: Data,
+    out: Out,
+    rounds: Annotated[int, typer.Option(min=1, help="Criticisms and revisions of each answer.")] = 2,
+    keep: Annotated[
+        Literal["all", "last"], typer.Option(help="Revisions that become SFT rows: of every round, or the last.")
+    ] = "all",
+    critic: Critic = None,
+    url: Url = None,
+    critic_url: CriticUrl = None,
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = 1.0,
+    critique_template: Annotated[str | None, typer.Option(help="Asks for a criticism (Jinja).")] = None,
+    revise_template: Annotated[str | None, typer.Option(help="Asks for a revision (Jinja).")] = None,
+    seed: Seed = 0,
+    limit: Limit = None,
+    columns: Columns = None,
+    force: Force = False,
+) -> None:
+    """Answers, criticised and revised by principles: data for SFT (the first stage of Constitutional AI).
+
+    postlude constitution revise my-model --principles principles.yaml --data prompts.jsonl --out revised
+    postlude train sft model=my-model data=revised/sft.jsonl
+
+    Writes trace.jsonl (every text, with the principle's id) and sft.jsonl (prompt, completion). What was answered is
+    kept in the folder: after an interruption the same command goes on where it stopped.
+    """
+    from postlude.engines.protocol import Sampling
+    from postlude.rewards.judge.principles import read_principles
+    from postlude.rewards.judge.templates import Template
+    from postlude.sources.constitution import Revising
+
+    _require_free(out, force, "sft.jsonl")
+    known = read_principles(principles)
+    asks, asks_again = Template.of(critique_template, "critique"), Template.of(revise_template, "revise")
+    asks.check({"prompt", "answer", "critique", "principle"})
+    asks_again.check({"prompt", "answer", "critique", "principle"})
+    prompts = _prompts(data, columns, limit)
+    policy, judge = _askers(model, url, critic, critic_url, out)
+    careful = Sampling(temperature=0.0, max_tokens=max_tokens)
+    answers = Sampling(temperature=temperature, max_tokens=max_tokens)
+    revising = Revising(policy, judge, known, rounds, asks, asks_again, answers, careful, seed)
+    traces = asyncio.run(_in_parts(revising.run, prompts, rounds + 1, "answers, criticisms, revisions"))
+    write_rows(out / "trace.jsonl", [t.as_row() for t in traces])
+    rows = [row for t in traces for row in t.answers(keep)]
+    write_rows(out / "sft.jsonl", rows)
+    _print_revised(traces, rows, policy, judge, out)
+
+
+@app.command("compare")
+def compare(
+    model: Model,
+    principles: Principles,
+    data: Data,
+    out: Out,
+    count: Annotated[int, typer.Option("-n", "--count", min=2, help="Answers per prompt; every two are compared.")] = 2,
+    critic: Critic = None,
+    url: Url = None,
+    critic_url: CriticUrl = None,
+    read: Annotated[
+        Literal["likelihood", "reply"], typer.Option(help="likelihood: of the replies 1 and 2. reply: JSON.")
+    ] = "likelihood",
+    think: Annotated[bool, typer.Option("--think", help="Reason first; chances are then held in 0.4 to 0.6.")] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Drop pairs whose chance is nearer to one half than this.")
+    ] = 0.0,
+    template: Annotated[str | None, typer.Option(help="Asks which answer is better (Jinja).")] = None,
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    limit: Limit = None,
+    columns: Columns = None,
+    force: Force = False,
+) -> None:
+    """Pairs of a model's answers, preferred by principles: data for a reward model or DPO (the second stage).
+
+    postlude constitution compare runs/sft-1 --principles principles.yaml --data prompts.jsonl --out compared
+    postlude train recipes/dpo.yaml model=runs/sft-1 data=compared/pairs.jsonl
+    postlude train reward_model_soft model=runs/sft-1 data=compared/pairs.jsonl
+    """
+    from postlude.engines.protocol import Sampling
+    from postlude.rewards.judge.principles import read_principles
+    from postlude.rewards.judge.questions import Judging, variables
+    from postlude.rewards.judge.templates import Template
+    from postlude.sources.constitution import Comparing
+    from postlude.sources.labelled import Labelled
+
+    _require_free(out, force, "pairs.jsonl")
+    known = tuple(read_principles(principles))
+    asks = Template.of(template, "pairs")
+    asks.check(variables("pairs"))
+    prompts = _prompts(data, columns, limit)
+    policy, judge = _askers(model, url, critic, critic_url, out)
+    clamp = (0.4, 0.6) if think else (0.0, 1.0)
+    careful = Sampling(temperature=0.0, max_tokens=max_tokens)
+    judging = Judging(judge, asks, read == "likelihood", principles=known, think=think, clamp=clamp, sampling=careful)
+    found = Labelled(threshold)
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    comparing = Comparing(policy, judging, count, sampling, found, seed)
+    trace = asyncio.run(_in_parts(comparing.run, prompts, count + 1, "answers and verdicts"))
+    write_rows(out / "trace.jsonl", trace)
+    write_rows(out / "pairs.jsonl", found.rows)
+    _print_compared(found, policy, judge, out)
+
+
+# ------------------------------------------------------------------------------------------------------------ parts
+
+
+def _require_free(out: Path, force: bool, name: str) -> None:
+    from postlude.errors import ConfigError
+
+    if (out / name).exists() and not force:
+        raise ConfigError(
+            f"--out: {str(out / name)!r} exists already. Give another folder, or --force to write over it."
+        )
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out: {str(out)!r} is a file.")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _prompts(data: str, columns: str | None, limit: int | None) -> list[Trace]:
+    """The prompts, without answers yet; any bad row is an error."""
+    from postlude.cli.data import named_columns
+    from postlude.sources import file as rows
+    from postlude.sources.constitution import Trace
+    from postlude.sources.file import Reading
+
+    table = rows.read(data)
+    found = rows.prompts(table, Reading(named_columns(columns), False, "--columns", "--columns"))
+    table.require_clean("stop", None)
+    return [Trace(p.messages, "", place=p.place, columns=dict(p.columns)) for p in found[:limit]]
+
+
+def _askers(model: str, url: str | None, critic: str | None, critic_url: str | None, out: Path) -> tuple[Asker, Asker]:
+    """Who answers and who criticises; the same model is loaded once. What they say is kept in the folder."""
+    from postlude.engines.protocol import ChatSpec
+    from postlude.prepare import open_chat
+    from postlude.rewards.judge.asking import Asker
+
+    cache = out / "cache.sqlite"
+    policy = Asker(ChatSpec(model, url), cache=cache, open=open_chat)
+    if critic is None and critic_url is None:
+        return policy, policy
+    there = critic_url or (url if critic and not Path(critic).exists() else None)
+    return policy, Asker(ChatSpec(critic or "", there), cache=cache, open=open_chat)
+
+
+def _bars() -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*shown, console=Console(stderr=True))
+
+
+async def _in_parts(work: Work, prompts: Sequence[Trace], stages: int, what: str) -> list[Any]:
+    """All prompts, some at a time; `work` says after each of its stages that it is done."""
+    made: list[Any] = []
+    with _bars() as progress:
+        bar = progress.add_task(what, total=len(prompts) * stages)
+        for start in range(0, len(prompts), AT_A_TIME):
+            part = prompts[start : start + AT_A_TIME]
+            made += await work(part, lambda: progress.advance(bar, len(part)))  # noqa: B023  # awaited here
+    return made
+
+
+def _print_revised(traces: Sequence[Trace], rows: list[Any], policy: Asker, critic: Asker, out: Path) -> None:
+    console = Console()
+    rounds = [r for t in traces for r in t.rounds]
+    failed = Counter(t.problem for t in traces if t.problem)
+    blocks = [
+        {
+            "prompts": len(traces),
+            "answered": len(traces) - sum(failed.values()),
+            **{str(k): v for k, v in failed.items()},
+        },
+        {
+            "rounds": len(rounds),
+            "revised": sum(bool(r.revision) for r in rounds),
+            **Counter(r.note for r in rounds if r.note),
+        },
+        {"SFT rows written": len(rows)},
+    ]
+    console.print(sums([*blocks, _questions(policy, critic)]))
+    for name, count in sorted(Counter(r.principle for r in rounds if r.revision).items()):
+        console.print(f"  revised by principle {name}: {count}", highlight=False, markup=False)
+    console.print(f"saved to {out}/trace.jsonl and {out}/sft.jsonl", highlight=False, soft_wrap=True)
+
+
+def _print_compared(found: Labelled, policy: Asker, critic: Asker, out: Path) -> None:
+    from postlude.cli.label import print_verdicts
+
+    console = Console()
+    pairs = {"pairs asked about": found.asked, "pairs written": len(found.rows), **found.dropped}
+    console.print(sums([{"prompts": found.prompts}, pairs, _questions(policy, critic)]))
+    print_verdicts(console, found)
+    console.print(f"saved to {out}/trace.jsonl and {out}/pairs.jsonl", highlight=False, soft_wrap=True)
+
+
+def _questions(policy: Asker, critic: Asker) -> dict[str, int]:
+    """What was asked of both, now or before."""
+    both = [policy] if policy is critic else [policy, critic]
+    now, known = sum(a.spent.calls for a in both), sum(a.spent.cached for a in both)
+    return {"questions": now + known, "asked now": now, "known before": known}

@@ -1,0 +1,166 @@
+"""postlude label"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from postlude.cli.data import Bad, Columns, Force, OnBadRow, Split, list_problems, require_free, sums, write_rows
+
+if TYPE_CHECKING:
+    from postlude.rewards.judge.reward import JudgeReward
+    from postlude.sources.labelled import Labelled, Unlabelled
+    from postlude.sources.table import Table
+
+AT_A_TIME = 32
+"""Rows asked about between two signs of life."""
+
+
+def label(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="Rows with prompt and completions, pairs, ranked lists, or a run's rollouts."
+        ),
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The JSONL file of pairs to write.")],
+    judge: Annotated[
+        str, typer.Option("--judge", help="The judge: a folder, run or hub id; with --url its name on the server.")
+    ] = "",
+    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server, e.g. http://localhost:8000/v1.")] = None,
+    read: Annotated[
+        Literal["likelihood", "reply"],
+        typer.Option(help="likelihood: of the replies 1 and 2, which gives soft labels. reply: JSON that it writes."),
+    ] = "likelihood",
+    judge_args: Annotated[
+        str | None,
+        typer.Option(help="More of the reward `judge`'s arguments, as YAML: rubric, principles, template, think, ..."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Drop pairs whose chance is nearer to one half than this.")
+    ] = 0.0,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Leave out `probability`: labels as if they were certain.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
+    columns: Columns = None,
+    split: Split = "train",
+    on_bad_row: Bad = OnBadRow.stop,
+    force: Force = False,
+) -> None:
+    """Let a judge say which answers are better: preference pairs with the chance that the chosen one is.
+
+    postlude label answers.jsonl pairs.jsonl --judge Qwen/Qwen3-4B
+    postlude label pairs.jsonl judged.jsonl --judge my-judge --url http://localhost:8000/v1 --read reply
+
+    Every pair is shown in both orders and the two verdicts are averaged. Where the rows say what people preferred, the
+    judge's agreement with them is reported. What was answered is kept beside OUT: after an interruption the same
+    command goes on where it stopped.
+    """
+    from postlude.sources.labelled import Labelled, unlabelled
+    from postlude.sources.reading import read as read_rows
+
+    require_free(target, force)
+    asked = _judge(judge, url, read, judge_args, target)
+    table = read_rows(source, split)
+    found = unlabelled(table, _reading(columns))
+    table.require_clean(on_bad_row.value, "--on-bad-row skip")
+    result = Labelled(threshold, hard)
+    asyncio.run(_label(asked, found[:limit], result))
+    write_rows(target, result.rows)
+    _print(source, table, asked, result, len(found))
+    Console().print(f"saved to {target}", highlight=False, soft_wrap=True)
+
+
+def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
+    """The judge of the command line; what it answers is kept beside the file of pairs."""
+    from postlude.cli.scoring import rewards_of
+    from postlude.errors import ConfigError
+    from postlude.prepare import equip
+    from postlude.rewards.judge.reward import JudgeReward
+
+    if not model and not url:
+        raise ConfigError("give --judge (a folder, run or hub id), or --url of a server.")
+    own: dict[str, Any] = {"model": model, "url": url, "read": read, "mode": "pairs"}
+    own["cache"] = str(target.with_name(target.name + ".judge-cache.sqlite"))
+    rewards = rewards_of(["judge"], given, own)
+    equip(rewards, None)
+    (member,) = rewards.members
+    assert isinstance(member.function, JudgeReward)
+    return member.function
+
+
+def _reading(columns: str | None) -> Any:
+    from postlude.cli.data import named_columns
+    from postlude.sources.file import Reading
+
+    return Reading(named_columns(columns), False, "--columns", "--columns")
+
+
+async def _label(judge: JudgeReward, rows: Sequence[Unlabelled], result: Labelled) -> None:
+    """Ask about all pairs, some rows at a time."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from postlude.rewards.judge.questions import Question
+    from postlude.rewards.text import text_of
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("rows", total=len(rows))
+        for start in range(0, len(rows), AT_A_TIME):
+            part = rows[start : start + AT_A_TIME]
+            pairs = [(item, i, j) for item in part for i, j in item.pairs]
+            asked = []
+            for item, i, j in pairs:
+                question = Question(item.said.prompt, item.row)
+                asked.append((question, text_of(item.said.answers[i]), text_of(item.said.answers[j])))
+            verdicts = iter(await judge.judging.compare(asked))
+            for item in part:
+                result.add(item, item.pairs, [next(verdicts) for _ in item.pairs])
+            progress.update(bar, completed=min(start + AT_A_TIME, len(rows)))
+
+
+def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, lists: int) -> None:
+    console = Console()
+    console.print(
+        f"{source}: {table.form or 'answers'}; judge {judge.note}", highlight=False, markup=False, soft_wrap=True
+    )
+    rows = {"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}
+    used = {"prompts": lists, "asked about": result.prompts, "beyond --limit": lists - result.prompts}
+    asked = {"pairs asked about": result.asked, "pairs written": len(result.rows), **result.dropped}
+    spent = judge.asker.spent
+    calls = {"questions": spent.calls + spent.cached, "asked now": spent.calls, "known before": spent.cached}
+    console.print(sums([rows, used, asked, calls]))
+    print_verdicts(console, result)
+    list_problems(console, table.problems)
+
+
+def print_verdicts(console: Console, result: Labelled) -> None:
+    """How far the verdicts go by the answers: order, place, people."""
+    figures = result.figures
+    if "flip rate" in figures:
+        flips, place = figures["flip rate"], figures["place bias"]
+        console.print(
+            f"verdict changed with the order: {flips:.1%}; first place preferred by {place:+.3f}", highlight=False
+        )
+    if flips_too_much(figures):
+        console.print("[yellow]more than one verdict in five goes with the place, not with the answer[/yellow]")
+    if "agreement" in figures:
+        low, high = figures["agreement low"], figures["agreement high"]
+        console.print(
+            f"agreement with the labels that were there: {figures['agreement']:.1%} of {result.compared} pairs "
+            f"(95 % {low:.1%} to {high:.1%})",
+            highlight=False,
+        )
+
+
+def flips_too_much(figures: dict[str, float]) -> bool:
+    """Whether the judge goes by the place of an answer more often than a reader should accept."""
+    from postlude.rewards.judge.reward import FLIPS
+
+    return figures.get("flip rate", 0.0) > FLIPS
