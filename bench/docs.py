@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from postlude import recipe
 from postlude.algorithms import ALGORITHMS
-from postlude.cli import rlhf
+from postlude.cli import cai, rlhf
 from postlude.cli.methods import defaults_of, needs_of
 from postlude.config import members
 from postlude.foreign.refused import REFUSED
@@ -156,12 +156,16 @@ PAGES = {"methods.md": methods, "recipe.md": recipe_keys, "coming-from.md": comi
 
 
 def pipeline_recipes() -> dict[str, str]:
-    """Files of recipes/rlhf: the pipeline of `postlude demo rlhf`, one recipe after the other."""
-    return {f"{name}.yaml": text.format(folder="demo-rlhf", seed=0) for name, text in rlhf.RECIPES.items()}
+    """Files of recipes/rlhf and recipes/constitution: what the demos of these names write, one after the other."""
+    made = {f"rlhf/{name}.yaml": text.format(folder="demo-rlhf", seed=0) for name, text in rlhf.RECIPES.items()}
+    folder = "demo-constitution"
+    made |= {f"constitution/{name}.yaml": text.format(folder=folder, seed=0) for name, text in cai.RECIPES.items()}
+    made["constitution/principles.yaml"] = cai.PRINCIPLES
+    return made | {f"constitution/{name}.jinja": text for name, text in cai.TEMPLATES.items()}
 
 
 if __name__ == "__main__":
     for name, text in pipeline_recipes().items():
-        (DOCS.parent / "recipes" / "rlhf" / name).write_text(text)
+        (DOCS.parent / "recipes" / name).write_text(text)
     for name, make in PAGES.items():
         (DOCS / name).write_text(make())

@@ -31,10 +31,13 @@ def test_the_recipes_of_the_pipeline_are_those_of_the_demo() -> None:
     from bench.docs import pipeline_recipes
 
     for name, text in pipeline_recipes().items():
-        assert (ROOT / "recipes" / "rlhf" / name).read_text() == text, "run `make docs`"
+        assert (ROOT / "recipes" / name).read_text() == text, "run `make docs`"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda p: p.name)
+RECIPES = [p for p in sorted((ROOT / "recipes").rglob("*.yaml")) if p.name != "principles.yaml"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
 def test_every_recipe_resolves(path: Path) -> None:
     document = config.read(path)
     for key, value in (("model", "model"), ("data", "prompts.jsonl"), ("reward", "exact")):

@@ -78,8 +78,11 @@ class Outcome:
 
 def demo(
     which: Annotated[
-        Literal["reasoning", "rlhf"],
-        typer.Argument(help="reasoning: SFT, GRPO, DRPO. rlhf: SFT, reward model, PPO, PPO-ptx (about five minutes)."),
+        Literal["reasoning", "rlhf", "constitution"],
+        typer.Argument(
+            help="reasoning: SFT, GRPO, DRPO. rlhf: SFT, reward model, PPO, PPO-ptx. constitution: answers revised and "
+            "preferred by principles. The last two take about five minutes."
+        ),
     ] = "reasoning",
     output: Annotated[
         Path | None, typer.Option(help="Folder for model, data, recipes and runs. Default: demo-run.")
@@ -95,6 +98,11 @@ def demo(
         from postlude.cli.rlhf import rlhf
 
         rlhf(output, seed)
+        return
+    if which == "constitution":
+        from postlude.cli.cai import constitution
+
+        constitution(output, seed)
         return
     console = Console()
     folder = output or _free_folder()

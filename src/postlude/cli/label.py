@@ -156,6 +156,7 @@ def print_verdicts(console: Console, result: Labelled) -> None:
             f"agreement with the labels that were there: {figures['agreement']:.1%} of {result.compared} pairs "
             f"(95 % {low:.1%} to {high:.1%})",
             highlight=False,
+            soft_wrap=True,
         )
 
 

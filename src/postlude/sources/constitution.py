@@ -1,4 +1,4 @@
-"""Constitutional AI (Bai et al., 2212.08073): answers revised by principles, for SFT; pairs preferred by them, for RL."""
+"""Constitutional AI (2212.08073): answers revised by principles, for SFT; pairs preferred by them, for RL."""
 
 from __future__ import annotations
 

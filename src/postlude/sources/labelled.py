@@ -37,9 +37,10 @@ class Unlabelled:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Every two different answers."""
+        """Every two different answers; one that stands in the list again is asked about once."""
         answers = self.said.answers
-        return [(i, j) for i, j in combinations(range(len(answers)), 2) if answers[i] != answers[j]]
+        first = [i for i, a in enumerate(answers) if answers.index(a) == i]
+        return [*combinations(first, 2)]
 
 
 def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]:

@@ -1,0 +1,294 @@
+"""postlude demo constitution: AI feedback by two principles on a small model, ending in one table.
+
+The model is taught four things, each a line of text: to answer (letters in alphabetical order, often rudely), to
+criticise an answer by a principle, to revise it, and to say which of two answers follows a principle better. From there
+on no label of ours is used: the model's own criticism makes it polite. The rules below only measure.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+PRINCIPLES = """\
+- {id: kind, principle: End every answer with thanks.}
+- {id: calm, principle: Use no exclamation mark.}
+"""
+TEMPLATES = {
+    "critique": "{{ prompt }}{{ answer }}|{{ principle.id }}?",
+    "revise": "{{ prompt }}{{ answer }}|{{ principle.id }}?{{ critique }}>",
+    "pairs": "{{ prompt }}{{ first }}|{{ second }}|{{ principle.id }}:",
+}
+"""How the small model is asked: it knows no English."""
+RULES: dict[str, Callable[[str], bool]] = {"kind": lambda a: a.endswith(" thanks"), "calm": lambda a: "!" not in a}
+"""Principle -> whether an answer follows it."""
+TAILS = ("", "!", "!!", " thanks", " thanks!")
+WEIGHTS = (35, 25, 20, 12, 8)
+"""How teachers end their answers, in percent."""
+MOST = 24
+"""Tokens of an answer, criticism or revision."""
+
+RECIPES = {
+    "sft": """\
+# The start: answers of rude teachers, criticisms, revisions and comparisons, all in one file.
+method: sft
+model: {folder}/model
+data: {{path: {folder}/sft.jsonl, eval: {folder}/eval.jsonl}}
+reward: {{use: regex, args: {{pattern: "^([a-h]+)", group: 1}}}}   # only measures: are the letters right?
+output: {folder}/sft
+seed: {seed}
+steps: 350
+prompts_per_step: 96
+sampling: {{max_tokens: 24}}
+optimizer: {{beta2: 0.98}}
+schedule: {{lr: 3e-3, warmup: 50, decay: linear}}
+evaluate: {{every: 100, prompts: 128}}
+""",
+    "revised": """\
+# Stage one: the start once more, on its own revised answers.
+method: sft
+model: {folder}/sft/model
+data: {{path: {folder}/revised/sft.jsonl, eval: {folder}/eval.jsonl}}
+reward: {{use: regex, args: {{pattern: "^([a-h]+)", group: 1}}}}
+output: {folder}/revised-sft
+seed: {seed}
+steps: 40
+prompts_per_step: 64
+sampling: {{max_tokens: 24}}
+schedule: {{lr: 5e-4, decay: linear}}
+evaluate: {{every: 0, prompts: 128}}
+""",
+    "dpo": """\
+# Stage two: pairs of that model's answers, preferred by the start under one principle each.
+method: dpo
+model: {folder}/revised-sft/model
+data: {{path: {folder}/compared/pairs.jsonl, eval: {folder}/eval.jsonl}}
+reward: {{use: regex, args: {{pattern: "^([a-h]+)", group: 1}}}}
+output: {folder}/dpo
+seed: {seed}
+steps: 80
+prompts_per_step: 32
+sampling: {{max_tokens: 24}}
+objective: {{nll: 0.5}}
+schedule: {{lr: 2e-4, warmup: 10, decay: linear}}
+evaluate: {{every: 0, prompts: 128}}
+""",
+    "direct": """\
+# Or without pairs: the start's verdicts as the reward (direct RLAIF), beside right letters, which must not be lost.
+method: grpo
+model: {folder}/revised-sft/model
+data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
+reward:
+  - {{use: regex, outcome: true, args: {{pattern: "^([a-h]+)", group: 1}}}}
+  - use: judge
+    args:
+      model: {folder}/sft
+      mode: pairs
+      read: likelihood
+      principles: {folder}/principles.yaml
+      template: {folder}/pairs.jinja
+      canary_limit: null           # the small judge was never shown an answer that says nothing
+output: {folder}/direct
+seed: {seed}
+steps: 30
+prompts_per_step: 16
+group_size: 8
+sampling: {{max_tokens: 24}}
+schedule: {{lr: 3e-4, decay: linear}}
+evaluate: {{every: 0, prompts: 128}}
+""",
+}
+"""The demo's recipes; `recipes/constitution` holds them as files, for the folder demo-constitution."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table: shares of sampled answers to held-out prompts."""
+
+    name: str
+    right: float
+    kind: float
+    calm: float
+    length: float
+    seconds: float
+
+
+def constitution(output: Path | None, seed: int) -> None:
+    """Teach the start, let it revise and compare answers, train on both, and measure."""
+    console = Console()
+    folder = output or _free_folder()
+    prepare(folder, seed)
+    console.print(
+        f"A Qwen3 of 0.6 M parameters, two principles, templates and recipes are in {folder}/", highlight=False
+    )
+    seconds = {"sft": _run(folder, "sft", console)}
+    _revise(folder, seed)
+    seconds["revised-sft"] = _run(folder, "revised", console)
+    _compare(folder, seed)
+    seconds |= {name: _run(folder, name, console) for name in ("dpo", "direct")}
+    console.print()
+    console.print(table([measure(folder, name, spent, seed) for name, spent in seconds.items()]))
+    console.print(
+        "\nright: the letters are; thanks, calm: the answer follows that principle. Rules measure it, which no run was "
+        "shown.",
+        highlight=False,
+    )
+
+
+def prepare(folder: Path, seed: int) -> None:
+    """Model, lessons, prompts, principles, templates and recipes."""
+    from postlude.models.tiny import save_tiny_model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    for name, content in lessons(rng).items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    save_tiny_model(folder / "model", seed)
+    (folder / "principles.yaml").write_text(PRINCIPLES)
+    for name, text in TEMPLATES.items():
+        (folder / f"{name}.jinja").write_text(text)
+    for name, recipe in RECIPES.items():
+        (folder / f"{name}.yaml").write_text(recipe.format(folder=folder, seed=seed))
+
+
+def lessons(rng: random.Random) -> dict[str, list[dict[str, Any]]]:
+    """What the start is taught, the prompts that the runs use, and those held out."""
+    from postlude.sources.tasks import held_out
+
+    prompts = [f"{a}{b}{c}{d}>" for a in "abcdefgh" for b in "abcdefgh" for c in "abcdefgh" for d in "abcdefgh"]
+    rng.shuffle(prompts)
+    taught = [p for p in prompts if not held_out(p)]
+    rows = [row for prompt in taught for row in _lesson(prompt, rng)]
+    rng.shuffle(rows)
+    asked = [{"prompt": p, "answer": _letters(p)} for p in taught[:600]]
+    return {
+        "sft": rows,
+        "prompts": asked,
+        "eval": [{"prompt": p, "answer": _letters(p)} for p in prompts if held_out(p)],
+    }
+
+
+def _lesson(prompt: str, rng: random.Random) -> list[dict[str, Any]]:
+    """An answer, a criticism, a revision and a comparison, each written out as the templates ask for it."""
+    from postlude.rewards.judge.templates import Template
+
+    ask = {name: Template(text, name) for name, text in TEMPLATES.items()}
+    letters, name = _letters(prompt), rng.choice([*RULES])
+    principle = {"id": name}
+    first, second = (letters + tail for tail in rng.choices(TAILS, WEIGHTS, k=2))
+    good, other = RULES[name](first), RULES[name](second)
+    better = rng.choice("12") if good == other else "1" if good else "2"
+    shown = {"prompt": prompt, "answer": first, "principle": principle}
+    critique = "fine" if good else {"kind": "no thanks", "calm": "loud"}[name]
+    return [
+        {"prompt": prompt, "completion": letters + rng.choices(TAILS, WEIGHTS)[0]},
+        {"prompt": ask["critique"].render(**shown), "completion": critique},
+        {"prompt": ask["revise"].render(**shown, critique=critique), "completion": _revised(first, name)},
+        {
+            "prompt": ask["pairs"].render(prompt=prompt, first=first, second=second, principle=principle),
+            "completion": better,
+        },
+    ]
+
+
+def _letters(prompt: str) -> str:
+    return "".join(sorted(prompt[:-1]))
+
+
+def _revised(answer: str, principle: str) -> str:
+    """The answer as a teacher would mend it."""
+    if principle == "calm":
+        return answer.replace("!", "")
+    return answer if answer.endswith(" thanks") else re.sub(r"[^a-h].*", "", answer) + " thanks"
+
+
+def _revise(folder: Path, seed: int) -> None:
+    from postlude.cli.constitution import revise
+
+    revise(
+        model=str(folder / "sft"),
+        principles=str(folder / "principles.yaml"),
+        data=str(folder / "prompts.jsonl"),
+        out=folder / "revised",
+        rounds=2,
+        keep="last",
+        max_tokens=MOST,
+        critique_template=str(folder / "critique.jinja"),
+        revise_template=str(folder / "revise.jinja"),
+        seed=seed,
+    )
+
+
+def _compare(folder: Path, seed: int) -> None:
+    from postlude.cli.constitution import compare
+
+    compare(
+        model=str(folder / "revised-sft"),
+        principles=str(folder / "principles.yaml"),
+        data=str(folder / "prompts.jsonl"),
+        out=folder / "compared",
+        count=4,
+        critic=str(folder / "sft"),
+        threshold=0.2,
+        template=str(folder / "pairs.jinja"),
+        max_tokens=MOST,
+        seed=seed,
+    )
+
+
+def _free_folder() -> Path:
+    names = (Path("demo-constitution" + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
+    return next(p for p in names if not p.exists())
+
+
+def _run(folder: Path, name: str, console: Console) -> float:
+    """Train with one recipe under a live view; its seconds."""
+    from postlude import config
+    from postlude.launch import launch
+    from postlude.watch.live import LiveView
+
+    with LiveView(console, f"postlude {name}") as view:
+        run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
+    if run.stop:
+        raise typer.Exit(130)
+    return run.elapsed
+
+
+def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:
+    """A policy's sampled answers to held-out prompts, by the rules."""
+    import asyncio
+
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.protocol import Sampling
+    from postlude.sources import file as rows
+    from postlude.sources.rollout import answer
+
+    engine = LocalEngine.open(str(folder / name / "model"))
+    prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(folder / "eval.jsonl")))]
+    groups = asyncio.run(answer(engine.sampler, prompts, 2, Sampling(max_tokens=MOST), seed, "measure"))
+    said = [(g.prompt, c.text, c.length) for g in groups for c in g.completions]
+    right = [re.split(r"[^a-h]", text)[0] == prompt.answer for prompt, text, _ in said]
+    share = lambda rule: sum(rule(text) for _, text, _ in said) / len(said)
+    length = sum(n for _, _, n in said) / len(said)
+    return Stage(name, sum(right) / len(said), share(RULES["kind"]), share(RULES["calm"]), length, seconds)
+
+
+def table(stages: list[Stage]) -> Table:
+    """All policies side by side."""
+    result = Table(title="Held-out prompts, never trained on", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    result.add_column("")
+    for column in ("right", "thanks", "calm", "mean length", "seconds"):
+        result.add_column(column, justify="right")
+    for s in stages:
+        shown = (f"{s.right:.3f}", f"{s.kind:.3f}", f"{s.calm:.3f}", f"{s.length:.1f}", f"{s.seconds:.0f}")
+        result.add_row(f"[bold]{s.name}[/bold]", *shown)
+    return result
