@@ -50,17 +50,19 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
     """
     if table.rows and all("completion" in r.values and "label" not in r.values for r in table.rows):
         return _by_prompt(table)
-    bare = [_bare(row.values) for row in table.rows]
+    bare = [_bare(row.values) for row in table.rows if "completions" in row.values]
     if any(bare) and not all(bare):
         raise DataError(f"{table.path}: some rows have ranks or scores and some have none; label them in two files.")
     found: list[Unlabelled] = []
-    kind = None if all(bare) else recognise(table, "compared", reading, ("pair", "rated"))
+    kind = None if any(bare) else recognise(table, "compared", reading, ("pair", "rated"))
     if kind not in (None, "pair", "rated"):
         raise DataError(f"{table.path} holds {table.form}: there is nothing to compare in one answer.")
     good = []
     for row in table.rows:
         try:
             values = dict(row.values)
+            if kind is None and "completions" not in values:
+                raise DataError('"completions" is missing')
             if kind is None:
                 said = stated({**values, "scores": [0.0] * len(_listed(values))}, "rated")
             else:
