@@ -13,7 +13,10 @@ import torch
 
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.compose import Reward, RewardFigures, Rewards, RewardSpec, Scored
+from postlude.rewards.combining import Scored
+from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.rewards.member import Reward
+from postlude.rewards.spec import RewardSpec
 
 
 def group(texts: Sequence[str], prompt: Any = "q", name: str = "p", **columns: Any) -> Group:
@@ -374,7 +377,7 @@ def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) 
     from postlude.engines.local.decode import LocalSampler
     from postlude.engines.local.model import LocalModel
     from postlude.engines.protocol import Sampling
-    from postlude.rewards.compose import Scoring
+    from postlude.rewards.scoring import Scoring
     from postlude.sources.rollout import answer
     from tests.conftest import build
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from postlude.errors import ConfigError
-from postlude.rewards.compose import Rewards, RewardSpec
+from postlude.rewards.compose import Rewards
+from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
 from postlude.sources.file import Table
 
