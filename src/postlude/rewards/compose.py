@@ -12,7 +12,7 @@ from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
 from postlude.rewards.learned import LearnedReward
 from postlude.rewards.member import RESERVED, Reward
-from postlude.rewards.recall import FILE, Memory
+from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
 
@@ -44,8 +44,7 @@ class Rewards:
     def keep_in(self, folder: Path) -> None:
         """Caches of `cache: true` lie in this folder. Opens all caches; raises ConfigError where one cannot be."""
         for memory in (m.memory for m in self.members if m.memory is not None):
-            memory.path = memory.path or folder / FILE
-            assert memory.cache
+            memory.open_in(folder)
 
     def missing_columns(self, columns: set[str]) -> list[str]:
         """A problem for each reward whose required arguments the data do not have."""
@@ -109,10 +108,14 @@ def _judge(specs: Sequence[RewardSpec]) -> int | None:
 def _member(spec: RewardSpec, first: bool) -> Reward:
     """A spec with its function. Raises ConfigError."""
     function = resolve(spec)
-    outcome = spec.outcome if spec.outcome is not None else first
-    judges = spec.outcome or not isinstance(function, LearnedReward)  # a score says nothing of right or wrong
-    member = Reward(spec, function, bool(outcome and judges))
+    outcome = spec.outcome if spec.outcome is not None else first and _knows_right(function)
+    member = Reward(spec, function, outcome)
     return replace(member, memory=Memory.of(member))
+
+
+def _knows_right(function: object) -> bool:
+    """A reward model's score says nothing of right or wrong."""
+    return not isinstance(function, LearnedReward)
 
 
 def _problem_of_row(reward: Reward, prompt: Prompt) -> str | None:

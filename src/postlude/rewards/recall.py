@@ -74,6 +74,11 @@ class Memory:
                 f"reward {self.label}: the cache {str(self.path)!r} cannot be made: {error.strerror}."
             ) from error
 
+    def open_in(self, folder: Path) -> None:
+        """Open the cache now; one without a path of its own lies in this folder."""
+        self.path = self.path or folder / FILE
+        _ = self.cache
+
     def key(self, group: Group, completion: Completion) -> str:
         """Of an answer: the same wherever reward, prompt, text and the columns it reads are."""
         columns = group.prompt.columns
