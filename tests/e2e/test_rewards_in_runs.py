@@ -40,7 +40,7 @@ def mute(completions, trainer_state):
     return [None if silent and i % 2 else float(len(c)) for i, c in enumerate(completions)]
 
 def form(completions):
-    return [float(len(c) % 2) for c in completions]
+    return [float(sum(map(ord, c)) % 2) for c in completions]
 """
 
 
@@ -204,7 +204,7 @@ def test_shares_that_gates_stop_are_figures_of_steps_and_of_measurements(place: 
         assert 0 < event["gate/form"] < 1
         assert event["reward/slow"] != event["reward/slow/used"]
     rows = [json.loads(x) for p in sorted((done.folder / "rollouts").iterdir()) for x in p.read_text().splitlines()]
-    stopped = [r for r in rows if len(r["completion"]) % 2 == 0]
+    stopped = [r for r in rows if sum(map(ord, r["completion"])) % 2 == 0]
     assert stopped and all(r["scores"] == {"form": 0.0} and r["why"] is None and not r["correct"] for r in stopped)
     assert all(r["why"] == r["completion"][::-1] for r in rows if r not in stopped)
     measured = events(done.folder, "eval")[-1]
