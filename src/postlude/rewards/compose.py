@@ -42,9 +42,15 @@ class Rewards:
         return cls(members)
 
     def keep_in(self, folder: Path) -> None:
-        """Caches of `cache: true` lie in this folder. Opens all caches; raises ConfigError where one cannot be."""
-        for memory in (m.memory for m in self.members if m.memory is not None):
-            memory.open_in(folder)
+        """A run begins whose folder this is: caches of `cache: true` lie there. Raises ConfigError where one cannot be.
+
+        A function with a `begin(folder)` hears of it too.
+        """
+        for member in self.members:
+            if member.memory is not None:
+                member.memory.open_in(folder)
+            if hasattr(member.function, "begin"):
+                member.function.begin(folder)  # type: ignore[attr-defined]
 
     def missing_columns(self, columns: set[str]) -> list[str]:
         """A problem for each reward whose required arguments the data do not have."""

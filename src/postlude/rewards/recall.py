@@ -94,17 +94,15 @@ async def recalled(reward: Reward, answers: Answers, ask: Callable[[Answers], Aw
     memory = reward.memory
     assert memory is not None
     keys = [memory.key(*answer) for answer in answers]
-    kept = {key: memory.cache.get(key) for key in dict.fromkeys(keys)}
-    new = {key: place for place, key in reversed(list(enumerate(keys))) if kept[key] is None}
+    kept = memory.cache.get_all(set(keys))
+    new = {key: place for place, key in reversed(list(enumerate(keys))) if key not in kept}
     places = sorted(new.values())
     fresh = await ask([answers[place] for place in places]) if places else Scores()
-    for mine, place in enumerate(places):
-        kept[keys[place]] = row = _row(fresh, mine)
-        if row["value"] is not None:
-            memory.cache.put(keys[place], row)
-    result = _scores([kept[key] for key in keys])
+    rows = {keys[place]: _row(fresh, mine) for mine, place in enumerate(places)}
+    memory.cache.put_all({key: row for key, row in rows.items() if row["value"] is not None})
+    result = _scores([(kept | rows)[key] for key in keys])
     result.log(fresh)
-    result.kept = sum(key not in new for key in keys)
+    result.kept = sum(key in kept for key in keys)
     return result
 
 
