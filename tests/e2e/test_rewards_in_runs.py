@@ -59,7 +59,8 @@ def run(place: Path, model: Path, function: str, output: str, resume: bool = Fal
     base = {
         "method": "grpo",
         "model": {"path": str(model)},
-        "data": {"path": str(place / "prompts.jsonl")},
+        "data": {"path": str(place / "prompts.jsonl"), "eval": str(place / "eval.jsonl")},
+        "evaluate": {"every": 3},
         "reward": [*values.pop("first", []), {"use": f"{place}/mine.py:{function}", **settings}],
         "output": str(place / output),
         "steps": 6,
@@ -95,7 +96,8 @@ def same(whole: Run, again: Run) -> None:
     """Both runs ended alike: weights, figures, every answer."""
     one, other = (load_file(r.folder / "model" / "model.safetensors") for r in (whole, again))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
-    assert events(whole.folder) == events(again.folder)
+    for kind in ("step", "eval"):
+        assert events(whole.folder, kind) == events(again.folder, kind)
     for file in sorted((whole.folder / "rollouts").iterdir()):
         assert file.read_text() == (again.folder / "rollouts" / file.name).read_text(), file.name
 
@@ -198,8 +200,7 @@ def test_a_function_may_say_itself_how_much_it_may_abstain(place: Path, model_fo
 
 def test_shares_that_gates_stop_are_figures_of_steps_and_of_measurements(place: Path, model_folder: Path) -> None:
     gate = [{"use": f"{place}/mine.py:form", "gate": 1, "weight": 0}]
-    settings = {"data": {"path": str(place / "prompts.jsonl"), "eval": str(place / "eval.jsonl")}, "steps": 2}
-    done = run(place, model_folder, "slow", "gated", first=gate, reward={"clip": [0, 1]}, **settings)
+    done = run(place, model_folder, "slow", "gated", first=gate, reward={"clip": [0, 1]}, steps=2)
     for event in events(done.folder):
         assert 0 < event["gate/form"] < 1
         assert event["reward/slow"] != event["reward/slow/used"]
