@@ -228,6 +228,15 @@ def test_the_command_line_prints_no_traceback(place: Path) -> None:
     assert "Traceback" not in found.stderr
 
 
+def test_an_error_of_several_lines_is_one_error(capsys: pytest.CaptureFixture[str]) -> None:
+    from postlude.cli.app import console_error
+
+    console_error(RewardError("reward fn raised ValueError\n  my.py line 3, in fn: raise ValueError"))
+    assert capsys.readouterr().err.startswith("error\n")
+    console_error(ConfigError(["one", "two"]))
+    assert capsys.readouterr().err.startswith("2 problems\n")
+
+
 def test_every_error_names_an_exit_code() -> None:
     assert PostludeError.exit_code == 2
 

@@ -65,27 +65,32 @@ class Combining:
         none = [False] * len(shut)
         self.used = [used(m.spec, s.values, none if m.is_gate else shut, self.sizes, self.measuring) for m, s in mine]
         self._deciding = _deciding(self.members)
+        self._named = [(m.spec.label, s) for m, s in mine]
+        self._stepwise = [(m, s) for m, s in mine if m.separator is not None]
+        self._weights = [m.spec.weight for m in self.members]
+        self._judges = [s.values for m, s in mine if m.outcome]
 
     def completion(self, i: int, completion: Completion) -> Completion:
         """Completion `i` with its reward, scores, correctness and step rewards."""
-        given = zip(self.members, self.given, strict=True)
-        scores = {m.spec.label: s.values[i] for m, s in given if s.asked[i]}
-        steps = self._steps(completion, i) if self.doors[i] else ()
+        scores = {label: s.values[i] for label, s in self._named if s.asked[i]}
+        steps = self._steps(completion, i) if self._stepwise and self.doors[i] else ()
         return replace(completion, reward=self._reward(i), scores=scores, correct=self._correct(i), steps=steps)
 
     def _reward(self, i: int) -> float | None:
         """The weighted sum of those that did not abstain; None where a gate, or every reward that decides, did."""
         if self.doors[i] is None or all(self.used[m][i] is None for m in self._deciding):
             return None
-        values = [(m.spec.weight, column[i]) for m, column in zip(self.members, self.used, strict=True)]
-        return sum((weight * value for weight, value in values if value is not None), 0.0)
+        total = 0.0
+        for weight, column in zip(self._weights, self.used, strict=True):
+            value = column[i]
+            total += 0.0 if value is None else weight * value
+        return total
 
     def _correct(self, i: int) -> bool | None:
         """By the number as it was given: 1 or more is right, 0 or less is wrong; what a gate stopped is wrong."""
-        judges = [s.values[i] for m, s in zip(self.members, self.given, strict=True) if m.outcome]
-        if not judges or self.doors[i] is None:
+        if not self._judges or self.doors[i] is None:
             return None
-        value = next((v for v in judges if v is not None), None)
+        value = next((values[i] for values in self._judges if values[i] is not None), None)
         if self.doors[i] is False or (value is not None and value <= 0):
             return False
         return True if value is not None and value >= 1 else None
@@ -93,8 +98,8 @@ class Combining:
     def _steps(self, completion: Completion, i: int) -> tuple[tuple[int, float], ...]:
         """(last token, reward) of each step; rewards of steps that end at the same token add up."""
         at: dict[int, float] = {}
-        for member, scores in zip(self.members, self.given, strict=True):
-            if member.separator is None or scores.values[i] is None:
+        for member, scores in self._stepwise:
+            if scores.values[i] is None:
                 continue
             for place, value in zip(self._places(member, completion, scores.steps[i]), scores.steps[i], strict=True):
                 at[place] = at.get(place, 0.0) + member.spec.weight * shaped(member.spec, value)

@@ -99,6 +99,8 @@ class Scoring:
         places = [i for i, s in enumerate(shown) if s]
         if not places:
             return Scores.nothing(len(answers), asked=False)
+        if len(places) == len(answers):
+            return await self._call(member, answers)
         return (await self._call(member, [answers[i] for i in places])).at(places, len(answers))
 
     async def _call(self, member: int, answers: Answers) -> Scores:
