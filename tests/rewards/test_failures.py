@@ -158,4 +158,8 @@ def test_notes_are_said_once() -> None:
         log_note("the server is slow")
         return [1.0] * len(completions)
 
-    assert score(GROUPS, reward(notes), reward(notes, "other")).notes == ["the server is slow"]
+    def other(completions: list[str], **columns: Any) -> list[float]:
+        assert "log_note" not in columns
+        return [1.0] * len(completions)
+
+    assert score(GROUPS, reward(notes), reward(notes, "again"), reward(other, "other")).notes == ["the server is slow"]

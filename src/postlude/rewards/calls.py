@@ -137,6 +137,8 @@ def _arguments(reward: Reward, answers: Answers, result: Scores, state: SimpleNa
         "log_metric": lambda: lambda name, value: result.metrics.setdefault(name, []).append(float(value)),
         "log_note": lambda: lambda text: result.notes.append(str(text)),
     }
+    if "log_note" not in named:  # TRL's functions do not expect it among their `**kwargs`
+        del available["log_note"]
     if reward.memory is not None:  # what is kept must not depend on them
         del available["trainer_state"], available["completion_ids"]
     # a column that only some rows have may be missing from all of these
