@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from postlude.audit.overoptimisation import best_of_n_gold, kl_best_of_n
 from postlude.audit.statistics import wilson
@@ -32,15 +32,22 @@ class Report:
 
     figures: dict[str, float]
     groups: list[Group]
+    notes: list[str] = field(default_factory=list[str])
+    """What the rewards noted while they scored them."""
 
 
 async def measure(
     sampler: Sampler, rewards: Rewards, prompts: Sequence[Prompt], sampling: Sampling, count: int, prefix: str
 ) -> Report:
-    """Sample `count` answers to each prompt and score them; figures are named `prefix/...`."""
+    """Sample `count` answers to each prompt and score them; figures are named `prefix/...`.
+
+    Rewards are not normalised here, so that they can be compared from one measurement to the next.
+    """
     groups = await answer(sampler, prompts, count, sampling, EVAL_SEED, prefix)
-    groups = (await rewards.score(groups)).groups
-    return Report({f"{prefix}/{k}": v for k, v in figures(groups, count).items()}, groups)
+    scored = await rewards.score(groups, measuring=True)
+    own = {k: v for k, v in (scored.metrics | scored.counts).items() if k.startswith(("gate/", "reward/"))}
+    found = {**figures(scored.groups, count), **own}
+    return Report({f"{prefix}/{k}": v for k, v in found.items()}, scored.groups, scored.notes)
 
 
 def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
@@ -95,4 +102,5 @@ async def greedy_and_sampled(
     """The two measurements a run takes: the most likely answer, and answers at the training temperature."""
     greedy = await measure(sampler, rewards, prompts, replace(sampling, temperature=0.0), 1, "greedy")
     drawn = await measure(sampler, rewards, prompts, sampling, samples, "sampled")
-    return Report({**greedy.figures, **drawn.figures}, [*greedy.groups, *drawn.groups])
+    notes = list(dict.fromkeys([*greedy.notes, *drawn.notes]))
+    return Report({**greedy.figures, **drawn.figures}, [*greedy.groups, *drawn.groups], notes)

@@ -33,6 +33,7 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     try:
         for line in document.renamed:
             run.tell({"kind": "renamed", "step": 0, "text": line})
+        prepared.rewards.keep_in(run.folder)
         _run(run, prepared, document, resume)
     finally:
         run.close()
@@ -138,7 +139,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
             return Report(figures, [])
         report = await greedy_and_sampled(engine.sampler, prepared.rewards, asked, recipe.sampling, wanted.samples)
         run.write_answers(report.groups)
-        return Report({**figures, **report.figures}, report.groups)
+        return Report({**figures, **report.figures}, report.groups, report.notes)
 
     return Plan(
         steps=recipe.steps,

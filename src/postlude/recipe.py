@@ -23,8 +23,8 @@ from postlude.models.load import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
 from postlude.objectives.divergence import KLControl
-from postlude.rewards.compose import RewardSpec, load_object
 from postlude.rewards.length import Overlong, Shaping
+from postlude.rewards.spec import RewardSpec, load_object
 from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec

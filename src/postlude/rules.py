@@ -28,7 +28,7 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     problems = recipe.data.problems(at)
     if _names_no_data(document.values):
         problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
-    problems += _trains(recipe, entry, at) + _compares(recipe, entry, at) + _measures(recipe, entry, at)
+    problems += _trains(recipe, entry, at) + _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
     return problems + _lag(recipe, at) + _rewards(recipe, at)
 
 
@@ -123,10 +123,10 @@ def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
     return problems
 
 
-def _measures(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _measures(recipe: Recipe, entry: Algorithm, at: Where, document: Document) -> list[str]:
     """Reward and held-out prompts are given where they are used, and nowhere else."""
     problems: list[str] = []
-    if entry.source == "rollout" and not recipe.reward:
+    if entry.source == "rollout" and not recipe.reward and not document.values.get("reward"):  # a wrong one was told
         problems.append("'reward' is missing: give a built-in (exact, regex, ...) or my_rewards.py:fn.")
     if entry.source != "rollout" and recipe.reward and not recipe.data.eval:
         problems.append(

@@ -12,6 +12,7 @@ import torch
 
 from postlude.batch import Batch, minibatches, split
 from postlude.engines.protocol import Engine
+from postlude.errors import RewardError
 from postlude.evaluate import Report
 from postlude.events import Stats
 from postlude.run import Run
@@ -37,9 +38,20 @@ class Plan:
 
 
 async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
-    """Draw, update, publish, until the steps are done, the goal is reached or Ctrl-C asks to stop."""
+    """Draw, update, publish, until the steps are done, the goal is reached or Ctrl-C asks to stop.
+
+    A reward that stops the run leaves a checkpoint of the last finished step.
+    """
     try:
         await _train(run, engine, streams, plan)
+    except RewardError as error:
+        if run.step == 0:
+            raise
+        _checkpoint(run, engine, streams, plan)
+        raise RewardError(
+            f"{error}\nThe weights after step {run.step} are saved. Once it is mended, go on with: postlude train "
+            f"{run.folder} --resume"
+        ) from error
     finally:
         for stream in streams:
             stream.source.close()
@@ -58,13 +70,25 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
             used = _update(run, engine, streams, drawn, plan)
         clock.lap("train")
         _report(run, drawn, used, clock)
-        for stream in streams:
-            await stream.source.settle()
+        broken = await _settle(streams)
         engine.sync()
         if await _after(run, engine, streams, plan):
             break
+        if broken is not None:
+            raise broken
     _checkpoint(run, engine, streams, plan)
     run.emit("end", reason="interrupted" if run.stop else "done")
+
+
+async def _settle(streams: list[Stream]) -> RewardError | None:
+    """Wait for what is sampled ahead. A reward that stopped the next draw is no reason not to finish this step."""
+    broken = None
+    for stream in streams:
+        try:
+            await stream.source.settle()
+        except RewardError as error:
+            broken = error
+    return broken
 
 
 def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[Drawn], plan: Plan) -> list[Trained]:
@@ -221,6 +245,8 @@ async def _measure(run: Run, plan: Plan) -> bool:
         return False
     run.tell({"kind": "phase", "phase": "evaluate", "step": run.step})
     report = await plan.evaluate()
+    for note in report.notes:
+        run.emit("note", text=note)
     run.emit("eval", **report.figures)
     accuracy = report.figures.get("sampled/accuracy")
     if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:

@@ -86,6 +86,16 @@ def test_everything_wrong_is_listed_at_once(place: Path) -> None:
         ({"sampling.top_pp": "1"}, "did you mean 'sampling.top_p'?"),
         ({"reward": "my.py:fn"}, "file 'my.py' does not exist"),
         ({"keep.kind": "mixed", "group_size": "1"}, "dynamic sampling needs groups"),
+        ({"reward": "{use: exact, clip: [1, 0]}"}, "reward.0: clip is [low, high] with low < high, got [1.0, 0.0]."),
+        ({"reward": "{use: exact, clip: [1]}"}, "reward.0.clip"),
+        ({"reward": "{use: exact, normalise: groups}"}, "allowed: group, batch. Did you mean 'group'?"),
+        ({"reward": "{use: exact, squash: relu}"}, "allowed: sigmoid, tanh"),
+        ({"reward": "{use: exact, gate: true}"}, "reward.0.gate must be a number, found true"),
+        ({"reward": "{use: exact, gates: 1}"}, "unknown key 'reward.0.gates'; did you mean 'reward.0.gate'?"),
+        ({"reward": "{use: exact, errors: 2}"}, "errors is a share and must lie in [0, 1], got 2"),
+        ({"reward": "{use: exact, timeout: 5}"}, "concurrency and timeout are for async functions"),
+        ({"reward": "{use: length, args: {limit: 3}, cache: true}"}, "the function takes completion_ids"),
+        ({"reward": "{use: exact, cache: 3}"}, "reward.0.cache"),
     ],
 )
 def test_one_mistake(place: Path, model_folder: Path, change: dict[str, str], said: str) -> None:
@@ -216,6 +226,15 @@ def test_the_command_line_prints_no_traceback(place: Path) -> None:
     assert found.returncode == 2
     assert "Did you mean 'grpo'?" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_an_error_of_several_lines_is_one_error(capsys: pytest.CaptureFixture[str]) -> None:
+    from postlude.cli.app import console_error
+
+    console_error(RewardError("reward fn raised ValueError\n  my.py line 3, in fn: raise ValueError"))
+    assert capsys.readouterr().err.startswith("error\n")
+    console_error(ConfigError(["one", "two"]))
+    assert capsys.readouterr().err.startswith("2 problems\n")
 
 
 def test_every_error_names_an_exit_code() -> None:

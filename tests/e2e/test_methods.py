@@ -131,6 +131,22 @@ def test_method_raises_held_out_accuracy(world: Path, method: str, settings: dic
     assert last["greedy/accuracy"] >= 0.7  # of 16 prompts
 
 
+def test_composed_rewards_teach_form_answer_and_brevity(world: Path) -> None:
+    """The shape of recipes/tiny/grpo-composed.yaml: a gate, and two rewards that are normalised by themselves."""
+    reward = [
+        {"use": "format", "gate": 1, "weight": 0.5, "args": {"pattern": r"\.+#[a-h]"}},
+        {"use": "exact", "normalise": "group", "args": {"after": "#"}},
+        {"use": "length", "weight": 0.3, "clip": [-1, -0.35], "shift": -1, "normalise": "group", "args": {"limit": 10}},
+    ]
+    done = run(world, "grpo", "sft/model", output="grpo-composed", reward=reward, steps=40)
+    first, last = figures(done)
+    assert last["sampled/accuracy"] > max(first["sampled/accuracy"] + 0.1, 0.65)
+    assert last["sampled/gate/format"] <= first["sampled/gate/format"]
+    assert last["sampled/length"] < first["sampled/length"] - 0.5
+    step = figures(done, "step")[-1]
+    assert {"gate/format", "reward/exact/used", "reward/length/used"} <= step.keys()
+
+
 def test_drpo_answers_get_shorter_while_they_get_better(world: Path) -> None:
     first, last = figures(run(world, "drpo", "sft/model", output="drpo-short", steps=40, updates=2))
     assert first["sampled/length"] > 5  # half of the teachers write four dots, half write one

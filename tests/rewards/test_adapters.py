@@ -14,7 +14,10 @@ from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.prepare import check
 from postlude.rewards.adapters import from_openrlhf, from_verl
-from postlude.rewards.compose import Reward, Rewards, RewardSpec, Scored
+from postlude.rewards.combining import Scored
+from postlude.rewards.compose import Rewards
+from postlude.rewards.member import Reward
+from postlude.rewards.spec import RewardSpec
 
 VERL = """
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):

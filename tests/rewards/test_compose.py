@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from postlude.data import Completion, Group, Prompt
+from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.compose import Reward, RewardFigures, Rewards, RewardSpec, Scored
-
-
-def group(texts: Sequence[str], prompt: Any = "q", name: str = "p", **columns: Any) -> Group:
-    """Completion i has i + 1 tokens."""
-    completions = tuple(Completion(tuple(range(i + 1)), text=t) for i, t in enumerate(texts))
-    return Group(Prompt(name, prompt, columns=columns), completions)
-
-
-def reward(fn: Callable[..., Any], name: str = "fn", weight: float = 1.0, outcome: bool = False) -> Reward:
-    return Reward(RewardSpec(f"my.py:{name}", weight), fn, outcome)
-
-
-def score(groups: Sequence[Group], *members: Reward, step: int = 0, steps: int = 0) -> Scored:
-    return asyncio.run(Rewards([*members]).score(groups, step, steps))
-
-
-def given(*values: Any) -> Callable[..., Any]:
-    """A reward that gives these values."""
-    return lambda completions: list(values)
-
-
-def rewards_of(scored: Scored) -> list[float | None]:
-    return [c.reward for g in scored.groups for c in g.completions]
-
-
-def correct_of(scored: Scored) -> list[bool | None]:
-    return [c.correct for g in scored.groups for c in g.completions]
-
+from postlude.rewards.combining import Scored
+from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.rewards.spec import RewardSpec
+from tests.scoring import correct_of, given, group, reward, rewards_of, score
 
 # -------------------------------------------------------------------------------------------------- signature
 
@@ -374,7 +348,7 @@ def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) 
     from postlude.engines.local.decode import LocalSampler
     from postlude.engines.local.model import LocalModel
     from postlude.engines.protocol import Sampling
-    from postlude.rewards.compose import Scoring
+    from postlude.rewards.scoring import Scoring
     from postlude.sources.rollout import answer
     from tests.conftest import build
 
@@ -406,8 +380,8 @@ def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) 
     scored = asyncio.run(draw())
     assert seen.count("early 3") == 5
     assert seen.index("all sampled") > 0 and seen[-1] == "late 15"
-    for group in scored.groups:
-        assert [c.reward for c in group.completions] == [len(c.text) + 0.5 for c in group.completions]
+    for one in scored.groups:
+        assert [c.reward for c in one.completions] == [len(c.text) + 0.5 for c in one.completions]
     assert scored.metrics["early/calls"] == 1.0
 
 

@@ -14,11 +14,13 @@ from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, DataError, RewardError
 from postlude.launch import launch
 from postlude.prepare import check
-from postlude.rewards.compose import Reward, Rewards, RewardSpec
+from postlude.rewards.compose import Rewards
 from postlude.rewards.maths import verify, workers
 from postlude.rewards.maths.reward import maths
 from postlude.rewards.maths.verify import Verifier
 from postlude.rewards.maths.workers import Limits, Pool, WorkerError
+from postlude.rewards.member import Reward
+from postlude.rewards.spec import RewardSpec
 
 
 def test_a_batch_is_scored_and_its_verdicts_logged() -> None:

@@ -64,10 +64,10 @@ app.command("demo")(demo.demo)
 def console_error(error: PostludeError) -> None:
     """Each problem on a line of its own, to standard error."""
     console = Console(stderr=True)
-    problems = str(error).split("\n")
-    head = "error" if len(problems) == 1 else f"{len(problems)} problems"
+    count = len(getattr(error, "problems", "1"))  # one mistake can take several lines to tell
+    head = "error" if count == 1 else f"{count} problems"
     console.print(f"[bold red]{head}[/bold red]", highlight=False)
-    for line in problems:
+    for line in str(error).split("\n"):
         console.print("  " + _visible(line), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -106,6 +106,8 @@ def evaluate(
     head = {**about(opened), "data": data, "prompts": len(prompts), "answers_per_prompt": count}
     result = {**head, "temperature": settings.temperature, "figures": figures, "answers": _answers(report)}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n")
+    for note in report.notes:
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     _print(figures, len(prompts), count, target)
 
 

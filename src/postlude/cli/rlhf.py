@@ -227,7 +227,8 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
     from postlude.engines.protocol import Sampling
     from postlude.evaluate import measure as sampled
     from postlude.prepare import equip
-    from postlude.rewards.compose import Rewards, RewardSpec
+    from postlude.rewards.compose import Rewards
+    from postlude.rewards.spec import RewardSpec
     from postlude.sources import file as rows
 
     engine = LocalEngine.open(str(folder / name / "model"))

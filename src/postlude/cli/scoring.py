@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from postlude.errors import ConfigError
-from postlude.rewards.compose import Rewards, RewardSpec
+from postlude.rewards.compose import Rewards
+from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
 from postlude.sources.file import Table
 

@@ -70,11 +70,12 @@ REFUSED = (
     _trl("chat_template_kwargs", why="put the choice into the template given as model.chat_template", decide=True),
     _trl(
         "multi_objective_aggregation",
-        why="rewards are summed before they are normalised",
+        why="rewards are summed before they are normalised; `normalise: group` in each reward is the other way",
         neutral=("sum_then_normalize",),
     ),
     _trl("normalize_advantages", "whiten_rewards", why="no such normalisation for this method", neutral=(False,)),
-    _trl("reward_clip_range", "missing_eos_penalty", why="do it in the reward function", decide=True),
+    _trl("reward_clip_range", why="`clip: [low, high]` in the reward", decide=True),
+    _trl("missing_eos_penalty", why="do it in the reward function", decide=True),
     _trl("top_entropy_quantile", why="no selection of tokens by entropy here", neutral=(1.0, 1)),
     _trl(
         "use_adaptive_entropy",

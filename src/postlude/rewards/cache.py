@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,25 @@ class Cache:
 
     def get(self, key: str) -> Any:
         """The value, or None where there is none (None is never stored)."""
+        return self.get_all([key]).get(key)
+
+    def get_all(self, keys: Collection[str]) -> dict[str, Any]:
+        """The values of those keys that have one."""
         with self._open() as db:
-            row = db.execute("SELECT value FROM cache WHERE key = ?", (key,)).fetchone()
-        self.hits, self.misses = self.hits + bool(row), self.misses + (not row)
-        return json.loads(row[0]) if row else None
+            rows = [db.execute("SELECT value FROM cache WHERE key = ?", (key,)).fetchone() for key in keys]
+        found = {key: json.loads(row[0]) for key, row in zip(keys, rows, strict=True) if row}
+        self.hits, self.misses = self.hits + len(found), self.misses + len(rows) - len(found)
+        return found
 
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON value; one that is there already stays, so that whoever came first is what all get."""
-        text = json.dumps(value, ensure_ascii=True)
+        self.put_all({key: value})
+
+    def put_all(self, values: Mapping[str, Any]) -> None:
+        """The same for several, on disk together: that takes about as long as one."""
+        rows = [(key, json.dumps(value, ensure_ascii=True)) for key, value in values.items()]
         with self._open() as db:
-            db.execute("INSERT OR IGNORE INTO cache VALUES (?, ?)", (key, text))
+            db.executemany("INSERT OR IGNORE INTO cache VALUES (?, ?)", rows)
 
     def __len__(self) -> int:
         with self._open() as db:

@@ -96,6 +96,8 @@ class PairReward(LearnedReward):
     Answers of one draw are compared within their prompt; an answer without any other abstains (section 2.4).
     """
 
+    compares = True  # a score is of an answer among others, so that none can be kept
+
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float | None]:
         answers = [text_of(c) for c in completions]
         groups: dict[str, list[int]] = {}

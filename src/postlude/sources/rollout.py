@@ -10,8 +10,13 @@ from typing import Any
 
 from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to_json
 from postlude.engines.protocol import Request, Sampler, Sampling
-from postlude.rewards.compose import RewardFigures, Rewards, Scored, Scoring, pad_and_extend
+from postlude.errors import RewardError
+from postlude.rewards.calls import pad_and_extend
+from postlude.rewards.combining import Scored
+from postlude.rewards.compose import RewardFigures, Rewards
 from postlude.rewards.length import HistoryLength, Shaping
+from postlude.rewards.member import Reward
+from postlude.rewards.scoring import Scoring
 from postlude.sources.file import Drawn
 from postlude.sources.filters import Accepted, Extremes, Filter, Mixed, refill
 from postlude.sources.order import Cursor, Mixture
@@ -50,11 +55,17 @@ async def answer(
     return [groups[place] for place in range(len(prompts))]
 
 
+MOST_UNSCORED = 3
+"""Steps in a row that a reward could not score, after which the run stops."""
+
+
 @dataclass
 class RolloutSource:
     """Draws prompts, samples a group for each, scores, shapes and selects.
 
-    State: the cursor over the prompts, groups left over by dynamic sampling, the history of a shaping factor.
+    State: the cursor over the prompts, groups left over by dynamic sampling, the history of a shaping factor, the steps
+    in a row that could not be scored. After a draw that a reward stopped, `state` is that of before the draw together
+    with what was sampled in it: a resumed run scores the same answers.
     """
 
     prompts: list[Prompt]
@@ -71,45 +82,73 @@ class RolloutSource:
     on_phase: Callable[[str], None] = lambda phase: None
     carried: list[Group] = field(default_factory=list[Group])
     history: dict[str, Any] = field(default_factory=dict[str, Any])
+    unscored: int = 0
+    """Steps in a row that were not trained on because a reward abstained too often."""
+    waiting: list[list[Group]] = field(default_factory=list[list[Group]])
+    """Answers of a draw that a reward stopped, round by round: they are scored again before any are sampled."""
+    stopped: dict[str, Any] | None = None
+    """The state to save after such a draw."""
 
     async def draw(self, step: int, steps: int) -> Drawn:
-        """The groups of one step; also everything that was sampled for it."""
-        extra: dict[str, list[Any]] = {}
-        logged: list[dict[str, float]] = []
-        sampled: list[int] = []
-        rounds = 0
-        before = self.cursor.counts()
+        """The groups of one step; also everything that was sampled for it.
+
+        Raises RewardError where a reward stops the run; `state` is then that of before.
+        """
+        before, self.stopped = self.state(), None
+        logged = Logged()
+        counts = self.cursor.counts()
 
         async def fresh() -> Sequence[Group]:
-            nonlocal rounds
-            rounds += 1
-            chosen = [self.prompts[i] for i in self.cursor.take(self.size)]
-            self.on_phase("sample")
-            scoring = Scoring(self.rewards, step, steps)
-            tag = f"{step}.{rounds}"
-            try:
-                groups = await answer(self.sampler, chosen, self.group_size, self.sampling, self.seed, tag, scoring.add)
-                self.on_phase("score")
-                scored: Scored = await scoring.finish(groups)
-            finally:
-                scoring.cancel()
-            logged.append(scored.metrics)
-            pad_and_extend(extra, scored.extra, sum(sampled), answers := sum(len(g.completions) for g in groups))
-            sampled.append(answers)
-            return [self._shape(g) for g in scored.groups]
+            return [self._shape(g) for g in await self._round(step, steps, logged)]
 
-        drawn = await self._select(fresh, step)
-        drawn.extra = extra
-        drawn.report |= self.cursor.figures(before)
-        metrics = {name for row in logged for name in row}
-        for name in metrics:
-            values = [row[name] for row in logged if name in row]
-            drawn.report[name] = sum(values) / len(values)
+        try:
+            drawn = await self._select(fresh, step)
+            self._give_up(drawn)
+        except RewardError:
+            self.stopped = before | {"waiting": groups_to_json(*logged.sampled, *self.waiting)}
+            raise
+        self.waiting = []
+        drawn.extra = logged.extra
+        drawn.report |= self.cursor.figures(counts) | logged.figures()
+        drawn.notes += dict.fromkeys(logged.notes)
         for shaping in self.shaping:
             if isinstance(shaping, HistoryLength):
                 for group in drawn.groups:
                     self.history = shaping.remember(group, self.history)
         return drawn
+
+    async def _round(self, step: int, steps: int, logged: Logged) -> list[Group]:
+        """Answers to the next prompts, sampled and scored."""
+        chosen = [self.prompts[i] for i in self.cursor.take(self.size)]
+        self.on_phase("sample")
+        scoring = Scoring(self.rewards, step, steps)
+        tag = f"{step}.{len(logged.sampled) + 1}"
+        try:
+            if self.waiting:
+                groups = self.waiting.pop(0)
+            else:
+                groups = await answer(self.sampler, chosen, self.group_size, self.sampling, self.seed, tag, scoring.add)
+            logged.sampled.append(groups)
+            self.on_phase("score")
+            scored = await scoring.finish(groups)
+        finally:
+            scoring.cancel()
+        logged.add(scored)
+        return scored.groups
+
+    def _give_up(self, drawn: Drawn) -> None:
+        """Train on nothing of a step that a reward could not score; stop after too many such steps in a row."""
+        notes = [n for n in (_abstained(m, drawn.sampled) for m in self.rewards.members) if n]
+        self.unscored = self.unscored + 1 if notes else 0
+        if not notes:
+            return
+        drawn.groups, self.carried = [], []
+        drawn.notes += [f"{note}: nothing of this step is trained on" for note in notes]
+        if self.unscored >= MOST_UNSCORED:
+            raise RewardError(
+                f"{'; '.join(notes)}. That was so in {self.unscored} steps in a row: look at what it is asked "
+                "(rollouts/ has the answers), or raise `abstain` of this reward if so much is usual."
+            )
 
     def _shape(self, group: Group) -> Group:
         for shaping in self.shaping:
@@ -159,16 +198,60 @@ class RolloutSource:
         """Nothing to stop."""
 
     def state(self) -> dict[str, Any]:
-        return {
+        return self.stopped or {
             **self.cursor.state(),
             "carried": groups_to_json(self.carried),
             "history": self.history,
+            "unscored": self.unscored,
+            "waiting": groups_to_json(*self.waiting),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.cursor.restore(state)
         (self.carried,) = groups_from_json(state["carried"], self.prompts)
         self.history = dict(state["history"])
+        self.unscored = int(state.get("unscored", 0))
+        self.waiting = groups_from_json(state["waiting"], self.prompts) if "waiting" in state else []
+
+
+@dataclass
+class Logged:
+    """What was sampled in the rounds of one draw, and what its rewards logged."""
+
+    sampled: list[list[Group]] = field(default_factory=list[list[Group]])
+    """Before scoring, round by round."""
+    extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
+    notes: list[str] = field(default_factory=list[str])
+    _metrics: dict[str, list[float]] = field(default_factory=dict[str, "list[float]"])
+    _counts: Counter[str] = field(default_factory=Counter[str])
+    _rows: int = 0
+
+    def add(self, scored: Scored) -> None:
+        """One more round."""
+        rows = sum(len(g.completions) for g in scored.groups)
+        pad_and_extend(self.extra, scored.extra, self._rows, rows)
+        self._rows += rows
+        self.notes += scored.notes
+        self._counts.update(scored.counts)  # type: ignore[arg-type]  # counts are whole, as floats
+        for name, value in scored.metrics.items():
+            self._metrics.setdefault(name, []).append(value)
+
+    def figures(self) -> dict[str, float]:
+        """Means over the rounds, and sums of what is counted."""
+        return {name: sum(values) / len(values) for name, values in self._metrics.items()} | dict(self._counts)
+
+
+def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:
+    """What a reward abstained on, where that is more than it may."""
+    label = member.spec.label
+    given = [c.scores[label] for g in sampled for c in g.completions if label in c.scores]
+    missing = sum(value is None for value in given)
+    if not given or missing / len(given) <= member.most_abstained:
+        return None
+    return (
+        f"reward {label} could not score {missing} of {len(given)} answers, more than the share of "
+        f"{member.most_abstained:g} that it may abstain on (`abstain`)"
+    )
 
 
 def difficulty(groups: Sequence[Group]) -> dict[str, float]:

@@ -12,9 +12,11 @@ from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.rewards.code.compare import Comparison
 from postlude.rewards.code.reward import Code, Faults, Verdict
-from postlude.rewards.compose import Rewards, RewardSpec, Scored
+from postlude.rewards.combining import Scored
+from postlude.rewards.compose import Rewards
 from postlude.rewards.sandbox.pool import Pool
 from postlude.rewards.sandbox.settings import Backend, Limits
+from postlude.rewards.spec import RewardSpec
 
 GOOD, BAD, HARD = (f"```python\ndef solve(n): return {body}\n```" for body in ("n * n", "n", "{2: 4, 3: 9}.get(n, 0)"))
 COLUMNS = {"tests": ["assert solve(2) == 4", "assert solve(3) == 9"], "hidden_tests": ["assert solve(5) == 25"]}
@@ -143,7 +145,7 @@ def test_a_fault_of_the_sandbox_abstains(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_many_faults_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    from postlude.rewards.compose import Reward
+    from postlude.rewards.member import Reward
 
     members = Rewards([Reward(RewardSpec("code"), broken(), True)])
     assert values(score(members, [GOOD] * 2, **COLUMNS)) == [None, None]

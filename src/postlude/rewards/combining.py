@@ -1,0 +1,171 @@
+"""What several rewards gave becomes one reward, correctness and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from postlude.data import Completion, Group
+from postlude.errors import RewardError
+from postlude.rewards import failures
+from postlude.rewards.calls import Scores
+from postlude.rewards.member import Reward
+from postlude.rewards.numbers import shaped, used
+
+Ends = Callable[[Completion, str], list[int]]
+"""(answer, separator) -> index of the last token of each step."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scored groups, with figures of the draw and what the functions logged."""
+
+    groups: list[Group]
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+    """Means and shares."""
+    extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
+    """Columns, one entry per completion."""
+    counts: dict[str, float] = field(default_factory=dict[str, float])
+    """Figures that add up over the draws of a step."""
+    notes: list[str] = field(default_factory=list[str])
+
+
+def doors(gates: Sequence[Reward], given: Sequence[Scores], count: int) -> list[bool | None]:
+    """Of each completion: True where it passed every gate, False where one stopped it, None where one abstained."""
+    return [_door(gates, [scores.values[i] for scores in given]) for i in range(count)]
+
+
+def _door(gates: Sequence[Reward], values: Sequence[float | None]) -> bool | None:
+    known = [v for v in values if v is not None]
+    if len(known) < len(values):
+        return None
+    return all(v >= (gate.spec.gate or 0.0) for v, gate in zip(known, gates, strict=True))
+
+
+@dataclass
+class Combining:
+    """What each member gave for all completions of a draw, in order."""
+
+    members: Sequence[Reward]
+    given: Sequence[Scores]
+    sizes: Sequence[int]
+    """Completions of each group."""
+    ends: Ends | None
+    measuring: bool = False
+    doors: list[bool | None] = field(init=False)
+    used: list[list[float | None]] = field(init=False)
+    """The number of each member for each completion that is weighed."""
+
+    def __post_init__(self) -> None:
+        mine = list(zip(self.members, self.given, strict=True))
+        gates = [(m, s) for m, s in mine if m.is_gate]
+        self.doors = doors([m for m, _ in gates], [s for _, s in gates], sum(self.sizes))
+        shut = [door is False for door in self.doors]
+        none = [False] * len(shut)
+        self.used = [used(m.spec, s.values, none if m.is_gate else shut, self.sizes, self.measuring) for m, s in mine]
+        self._deciding = _deciding(self.members)
+        self._named = [(m.spec.label, s) for m, s in mine]
+        self._stepwise = [(m, s) for m, s in mine if m.separator is not None]
+        self._weights = [m.spec.weight for m in self.members]
+        self._judges = [s.values for m, s in mine if m.outcome]
+
+    def completion(self, i: int, completion: Completion) -> Completion:
+        """Completion `i` with its reward, scores, correctness and step rewards."""
+        scores = {label: s.values[i] for label, s in self._named if s.asked[i]}
+        steps = self._steps(completion, i) if self._stepwise and self.doors[i] else ()
+        return replace(completion, reward=self._reward(i), scores=scores, correct=self._correct(i), steps=steps)
+
+    def _reward(self, i: int) -> float | None:
+        """The weighted sum of those that did not abstain; None where a gate, or every reward that decides, did."""
+        if self.doors[i] is None or all(self.used[m][i] is None for m in self._deciding):
+            return None
+        total = 0.0
+        for weight, column in zip(self._weights, self.used, strict=True):
+            value = column[i]
+            total += 0.0 if value is None else weight * value
+        return total
+
+    def _correct(self, i: int) -> bool | None:
+        """By the number as it was given: 1 or more is right, 0 or less is wrong; what a gate stopped is wrong."""
+        if not self._judges or self.doors[i] is None:
+            return None
+        value = next((values[i] for values in self._judges if values[i] is not None), None)
+        if self.doors[i] is False or (value is not None and value <= 0):
+            return False
+        return True if value is not None and value >= 1 else None
+
+    def _steps(self, completion: Completion, i: int) -> tuple[tuple[int, float], ...]:
+        """(last token, reward) of each step; rewards of steps that end at the same token add up."""
+        at: dict[int, float] = {}
+        for member, scores in self._stepwise:
+            if scores.values[i] is None:
+                continue
+            for place, value in zip(self._places(member, completion, scores.steps[i]), scores.steps[i], strict=True):
+                at[place] = at.get(place, 0.0) + member.spec.weight * shaped(member.spec, value)
+        return tuple(sorted(at.items()))
+
+    def _places(self, member: Reward, completion: Completion, values: Sequence[float]) -> list[int]:
+        assert self.ends is not None and member.separator is not None, "steps need to be found in tokens"
+        places = self.ends(completion, member.separator)
+        if len(places) == len(values):
+            return places
+        raise RewardError(
+            f"reward {member.spec.label} gave {len(values)} step rewards for an answer of {len(places)} steps "
+            f"({completion.text[:60]!r}); steps stand between {member.separator!r}, and the argument `steps` holds "
+            "them."
+        )
+
+    # ------------------------------------------------------------------------------------------------- figures
+
+    def metrics(self) -> dict[str, float]:
+        """What the functions logged, shares that gates stopped, and what was changed or came out of a cache."""
+        found: dict[str, float] = {}
+        for member, scores, column in zip(self.members, self.given, self.used, strict=True):
+            label = member.spec.label
+            found |= {f"{label}/{k}": sum(v) / len(v) for k, v in scores.metrics.items()}
+            if member.is_gate:
+                below = [v is not None and v < (member.spec.gate or 0.0) for v in scores.values]
+                found[f"gate/{label}"] = sum(below) / len(below)
+            known = [x for x, asked in zip(column, scores.asked, strict=True) if asked and x is not None]
+            if member.spec.shapes and known:
+                found[f"reward/{label}/used"] = sum(known) / len(known)
+            if member.memory is not None and any(scores.asked):
+                found[f"reward/{label}/cached"] = scores.kept / sum(scores.asked)
+        return found
+
+    def counts(self) -> dict[str, float]:
+        """Answers that failed calls left without a score, of rewards that may fail."""
+        pairs = zip(self.members, self.given, strict=True)
+        return {
+            f"reward/{m.spec.label}/errors": float(sum(f.answers for f in s.failures))
+            for m, s in pairs
+            if m.spec.errors
+        }
+
+    def notes(self) -> list[str]:
+        """What the functions noted, and what failed; each once."""
+        pairs = list(zip(self.members, self.given, strict=True))
+        failed = [failures.lost(m.spec.label, s.failures, s.calls) for m, s in pairs if s.failures]
+        return list(dict.fromkeys([*(note for _, s in pairs for note in s.notes), *failed]))
+
+    def extra(self) -> dict[str, list[Any]]:
+        """All columns; a second one of a name carries that of its reward."""
+        found: dict[str, list[Any]] = {}
+        for member, scores in zip(self.members, self.given, strict=True):
+            for name, values in scores.extra.items():
+                found[name if name not in found else f"{member.spec.label}/{name}"] = values
+        return found
+
+
+def _deciding(members: Sequence[Reward]) -> list[int]:
+    """The rewards of which one must have given a number: a gate, or what only measures, does not make a score."""
+    for counts in (
+        lambda m: m.spec.weight != 0 and not m.is_gate,
+        lambda m: not m.is_gate,
+        lambda m: True,
+    ):
+        found = [i for i, m in enumerate(members) if counts(m)]
+        if found:
+            return found
+    return []

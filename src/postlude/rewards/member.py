@@ -1,0 +1,99 @@
+"""A reward function with its settings, ready to be called, and what its signature says."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from postlude.rewards.adapters import FromOpenRLHF, FromVerl, is_asynchronous
+from postlude.rewards.learned import StepReward
+from postlude.rewards.spec import CONCURRENCY, RewardSpec
+from postlude.rewards.text import RewardFunction
+
+if TYPE_CHECKING:
+    from postlude.rewards.recall import Memory
+
+RESERVED = {
+    "prompts",
+    "completions",
+    "completion_ids",
+    "trainer_state",
+    "log_extra",
+    "log_metric",
+    "log_note",
+    "steps",
+}
+"""Arguments postlude supplies (TRL's names, and ours); they are never looked up as columns."""
+
+TIMEOUT = 300.0
+"""Seconds for one call of a user's async function."""
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward function with its settings."""
+
+    spec: RewardSpec
+    function: RewardFunction
+    outcome: bool
+    memory: Memory | None = None
+    """Where its scores are kept, of one with a cache."""
+
+    @property
+    def is_gate(self) -> bool:
+        return self.spec.gate is not None
+
+    @property
+    def separator(self) -> str | None:
+        """What stands between the steps it rewards; None where it rewards whole answers."""
+        if isinstance(self.function, StepReward):
+            return self.spec.steps or self.function.specs[0].separator
+        return self.spec.steps
+
+    def whole(self, steps: Sequence[float]) -> float:
+        """One number for an answer whose steps were rewarded: their mean, unless the function has another way."""
+        if not steps:
+            return 0.0
+        return self.function.whole(steps) if isinstance(self.function, StepReward) else sum(steps) / len(steps)
+
+    @property
+    def users(self) -> Any:
+        """What the recipe named: without the adapter around a function of verl's or OpenRLHF's form."""
+        return self.function.wrapped if isinstance(self.function, FromVerl | FromOpenRLHF) else self.function
+
+    @property
+    def early(self) -> bool:
+        """Whether it is called for each group by itself, as soon as that is finished: it is asynchronous."""
+        return is_asynchronous(self.users)
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for one call; None is no limit: a plain function cannot be stopped, built-ins stop themselves."""
+        if not self.early:
+            return None
+        return self.spec.timeout or (TIMEOUT if ":" in self.spec.use else None)
+
+    @property
+    def most_abstained(self) -> float:
+        """The share of a step's answers that it may abstain on: the recipe's, else the function's own, else all."""
+        return self.spec.abstain if self.spec.abstain is not None else getattr(self.function, "abstain", 1.0)
+
+    @property
+    def parameters(self) -> tuple[set[str], set[str], bool]:
+        """(required, all, takes anything) names of the function's parameters."""
+        found = inspect.signature(self.function).parameters.values()
+        named = {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        required = {p.name for p in found if p.name in named and p.default is p.empty}
+        return required, named, any(p.kind is p.VAR_KEYWORD for p in found)
+
+    def problems(self) -> list[str]:
+        """Settings that this function has no use for."""
+        spec = self.spec
+        if self.early or (spec.concurrency == CONCURRENCY and spec.timeout is None):
+            return []
+        return [
+            f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is called "
+            "once per draw, and cannot be stopped from outside. Remove them, or make it `async def`."
+        ]

@@ -1,0 +1,153 @@
+"""One reward of a recipe, and the function it names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from postlude.errors import ConfigError
+from postlude.rewards.adapters import FORMS
+from postlude.rewards.builtin import BUILT_IN
+from postlude.rewards.text import RewardFunction
+
+CONCURRENCY = 64
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """One reward of a recipe."""
+
+    use: str
+    """A built-in name, `my_rewards.py:fn` or `package.module:name`; with `verl:` or `openrlhf:` before it, theirs."""
+    weight: float = 1.0
+    """In the sum. 0 only measures: it does not make an answer a scored one."""
+    outcome: bool | None = None
+    """Whether it says if an answer is correct (1 right, 0 wrong). Default: the first reward that is no gate does."""
+    name: str | None = None
+    """What it is logged as. Default: the function's name."""
+    args: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Arguments of a built-in."""
+    steps: str | None = None
+    """Where it is set, the function gives a list for each answer, a number per step; steps stand between this text."""
+    gate: float | None = None
+    """An answer that scores less than this here is not correct, is not shown to the other rewards, and counts 0 for
+    them. Gates come first."""
+    clip: tuple[float, float] | None = None
+    """Bounds of the number as the function gave it."""
+    shift: float = 0.0
+    """Taken off after `clip`."""
+    scale: float = 1.0
+    """What the number is multiplied with after `shift`."""
+    squash: Literal["sigmoid", "tanh"] | None = None
+    """Applied after `scale`: sigmoid into (0, 1), tanh into (-1, 1)."""
+    normalise: Literal["group", "batch"] | None = None
+    """(x - mean) / standard deviation, before the weight: over the answers to the prompt (GDPO), or over the draw."""
+    abstain: float | None = None
+    """A step in which more than this share of the answers shown to it could not be scored is not trained on; three in
+    a row stop the run. Default: 1, or what a built-in sets."""
+    errors: float = 0.0
+    """The share of a draw's calls that may raise or time out; their answers abstain. Above it the run stops."""
+    concurrency: int = CONCURRENCY
+    """Of an async function: calls under way at a time."""
+    timeout: float | None = None
+    """Of an async function: seconds for one call. Default: 300; built-ins have limits of their own."""
+    cache: bool | str = False
+    """Keep every score and ask only for answers that have none: true in the run folder, or the path of a file."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "shift", "scale", "gate"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
+        if self.scale == 0:
+            raise ValueError("scale is 0, which makes every score the same; to only measure, set weight to 0")
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip is [low, high] with low < high, got {list(self.clip)}")
+        for name in ("errors", "abstain"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} is a share and must lie in [0, 1], got {value:g}")
+        if self.concurrency < 1 or (self.timeout is not None and not self.timeout > 0):
+            raise ValueError(f"need concurrency >= 1 and timeout > 0, got {self.concurrency} and {self.timeout}")
+        if self.cache == "":
+            raise ValueError("cache is empty text; give true, or the path of a file")
+
+    @property
+    def label(self) -> str:
+        return self.name or self.use.rpartition(":")[2]
+
+    @property
+    def shapes(self) -> bool:
+        """Whether the number that is weighed can be another than the function gave."""
+        changed = self.clip or self.squash or self.normalise
+        return bool(changed) or (self.shift, self.scale) != (0.0, 1.0)
+
+
+def resolve(spec: RewardSpec) -> RewardFunction:
+    """The function a spec names. Raises ConfigError with what to do."""
+    if ":" not in spec.use:
+        return _built_in(spec)
+    if spec.args:
+        raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
+    form, path = form_of(spec.use)
+    function = load_object(path, "reward")
+    if not callable(function):
+        raise ConfigError(f"reward: {path!r} is a {type(function).__name__}, not a function.")
+    return FORMS[form](function) if form else function
+
+
+def _built_in(spec: RewardSpec) -> RewardFunction:
+    if spec.use not in BUILT_IN and Path(spec.use).expanduser().is_dir():
+        raise ConfigError(
+            f"reward: {spec.use!r} is a folder. A reward model is {{use: model, args: {{path: {spec.use}}}}}, on "
+            f"the command line `model` with the arguments '{{path: {spec.use}}}'."
+        )
+    if spec.use not in BUILT_IN:
+        known = ", ".join(BUILT_IN)
+        raise ConfigError(f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn.")
+    try:
+        return BUILT_IN[spec.use](**spec.args)
+    except (TypeError, ValueError, re.error) as error:
+        raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}") from error
+
+
+def form_of(use: str) -> tuple[str, str]:
+    """(`verl` or `openrlhf`, the rest) of a path that starts so; the form is empty for one of our own."""
+    form, _, rest = use.partition(":")
+    return (form, rest) if form in FORMS and ":" in rest else ("", use)
+
+
+def load_object(path: str, what: str) -> Any:
+    """The object of `file.py:name` or `package.module:name`."""
+    where, _, name = path.rpartition(":")
+    try:
+        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{what}: file {where!r} does not exist.") from error
+    except ImportError as error:
+        raise ConfigError(f"{what}: cannot import {where!r}: {error}") from error
+    except Exception as error:  # the user's file can raise anything while it is imported
+        raise ConfigError(f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}") from error
+    if name not in vars(module):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise ConfigError(f"{what}: {where!r} has no {name!r}; it has {', '.join(public) or 'no functions'}.")
+    return vars(module)[name]
+
+
+def _module_of_file(path: Path) -> Any:
+    path = path.expanduser().resolve()
+    if not path.exists():
+        raise FileNotFoundError(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
