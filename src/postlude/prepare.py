@@ -19,7 +19,7 @@ from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
-from postlude.models.load import Facts, inspect, problems_of_path
+from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
 from postlude.models.steps import ends
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
@@ -123,6 +123,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
         equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
+        attempt(lambda: _plan_judges(prepared))
         if "steps" in recipe.objective.needs and not any(r.separator for r in prepared.rewards.members):
             problems.append(
                 f"{recipe.method} needs rewards of steps: take the built-in process_model, or set `steps` (what stands "
@@ -136,6 +137,22 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
     return problems + _missing_columns(prepared) + _shared(prepared)
+
+
+def _plan_judges(prepared: Prepared) -> None:
+    """What judges will be asked, and whether one of them is of the policy's own kind and may like its own style."""
+    recipe = prepared.recipe
+    for member in prepared.rewards.members:
+        if not isinstance(member.function, JudgeReward):
+            continue
+        member.function.plan(recipe.steps, recipe.prompts_per_step, recipe.group_size, recipe.sampling.max_tokens)
+        spec = member.function.asker.spec
+        if spec.url is None:
+            kind = inspect(ModelSpec(latest_model(spec.model))).config.model_type
+            if prepared.facts and kind == prepared.facts.config.model_type:
+                member.function.warning = (
+                    f"judge and policy are both {kind}: judges tend to like their own kind's style"
+                )
 
 
 def open_scorer(spec: ScorerSpec) -> LocalScorer:

@@ -340,7 +340,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "all scores equal": (SCORED, {"scores": [0, 0.0]}, 'all "scores" are equal'),
     "one answer": (RANKED, {"completions": ["b"], "ranks": [1]}, "must be a list of at least 2 answers"),
     "answers of no list": (RANKED, {"completions": "bc"}, "must be a list of at least 2 answers"),
-    "null among answers": (RANKED, {"completions": ["b", None]}, '"completions 2" is null'),
+    "null among answers": (RANKED, {"completions": ["b", None]}, '"completion 2 of 2" is null'),
     "one answer twice": (
         RANKED,
         {"completions": ["b", "b", "c"], "ranks": [1, 2, 3]},

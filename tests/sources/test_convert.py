@@ -96,7 +96,7 @@ def test_bad_rows_are_listed_and_the_others_converted() -> None:
     assert found.converted == 1 and rows.read == len(rows.rows) + len(rows.problems)
     assert rows.problems == [
         'mine.jsonl line 2: "scores" must be a list with one number for each of 4 completions, found 1',
-        'mine.jsonl line 3: "completions 2" is null',
+        'mine.jsonl line 3: "completion 2 of 4" is null',
     ]
 
 
@@ -137,6 +137,7 @@ def test_counts_add_up_and_preferences_stay(lists: list[list[tuple[str, int]]], 
     }
     made = preferences(found.rows) if found.rows else set()
     assert made == stated if which == "all" else made <= stated
-    ranked = [r for r, one in zip(of(Choices("ranks"), *rows).rows, lists, strict=True) if len({s for _, s in one}) > 1]
+    ranked = of(Choices("ranks"), *rows).rows
+    assert len(ranked) == sum(len({s for _, s in one}) > 1 for one in lists), "equal scores prefer nothing"
     if which == "all" and margin == 0:
         assert (preferences(ranked) if ranked else set()) == stated

@@ -10,7 +10,6 @@ from postlude.data import Group, Prompt
 from postlude.errors import ConfigError
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
-from postlude.rewards.learned import LearnedReward
 from postlude.rewards.member import RESERVED, Reward
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
@@ -114,14 +113,9 @@ def _judge(specs: Sequence[RewardSpec]) -> int | None:
 def _member(spec: RewardSpec, first: bool) -> Reward:
     """A spec with its function. Raises ConfigError."""
     function = resolve(spec)
-    outcome = spec.outcome if spec.outcome is not None else first and _knows_right(function)
+    outcome = spec.outcome if spec.outcome is not None else first and getattr(function, "says_right", True)
     member = Reward(spec, function, outcome)
     return replace(member, memory=Memory.of(member))
-
-
-def _knows_right(function: object) -> bool:
-    """A reward model's score says nothing of right or wrong."""
-    return not isinstance(function, LearnedReward)
 
 
 def _problem_of_row(reward: Reward, prompt: Prompt) -> str | None:

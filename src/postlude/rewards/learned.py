@@ -25,6 +25,7 @@ class LearnedReward:
     """What its models say of an answer. They load when they are first asked; `open` says how."""
 
     specs: tuple[ScorerSpec, ...]
+    says_right = False  # a score says nothing of right or wrong
     open: Callable[[ScorerSpec], Scorer] | None = None
     """Set by whoever builds a run: rewards know no engine."""
     _scorers: list[Scorer] = field(default_factory=list[Scorer])

@@ -52,6 +52,8 @@ class JudgeReward:
     asked: int = 0
     """Canaries, in modes that compare."""
     planned: str = ""
+    warning: str = ""
+    says_right = False  # liking is not knowing
     abstain: float = UNSCORED
     __signature__: inspect.Signature = field(init=False)
 
@@ -60,6 +62,11 @@ class JudgeReward:
         columns = sorted(self.judging.template.columns | ({self.reference} if self.reference else set()))
         names = ["prompts", "completions", *columns, "log_metric", "log_extra", "log_note"]
         self.__signature__ = inspect.Signature([inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in names])
+
+    @property
+    def compares(self) -> bool:
+        """Whether a reward is of an answer among others: it cannot be kept, only the verdicts can."""
+        return self.mode != "score"
 
     @property
     def asker(self) -> Asker:
@@ -71,7 +78,7 @@ class JudgeReward:
         spec, template = self.asker.spec, self.judging.template
         where = f" at {spec.url}" if spec.url else ""
         text = f"{spec.model or 'the only model'}{where}, {self.mode}, template {template.where} ({template.hash})"
-        return text + (f"; {self.planned}" if self.planned else "")
+        return "; ".join(filter(None, (text, self.planned, self.warning)))
 
     def begin(self, folder: Path) -> None:
         """Keep verdicts in a run's folder, unless another place was named."""
