@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from postlude.engines.protocol import ChatSpec, Reply, Sampling, Talk
+from postlude.engines.protocol import ChatSpec, Reply, Sampling, Talk, Tell
 from postlude.errors import ConfigError, EngineError
 
 LONGEST_PAUSE = 60.0
@@ -72,7 +72,9 @@ class ServedChat:
         async with self._client() as client:
             return await self._name(client)
 
-    async def replies(self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
+    async def replies(
+        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell | None = None
+    ) -> list[Reply]:
         """One reply to each talk, at most `spec.concurrency` under way."""
 
         def body(talk: Talk, seed: int) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class ServedChat:
                 "seed": seed % SEEDS,
             } | ({"stop": [*sampling.stop]} if sampling.stop else {})
 
-        return await self._each([body(t, s) for t, s in zip(talks, seeds, strict=True)], _reply, _no_reply)
+        return await self._each([body(t, s) for t, s in zip(talks, seeds, strict=True)], _reply, _no_reply, tell)
 
     async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
         """From the most likely first tokens that the server lists. Options must be one token each."""
@@ -97,22 +99,29 @@ class ServedChat:
     # ------------------------------------------------------------------------------------------------ asking
 
     async def _each(
-        self, bodies: Sequence[dict[str, Any]], read: Callable[[Any], T], failed: Callable[[str], T]
+        self,
+        bodies: Sequence[dict[str, Any]],
+        read: Callable[[Any], T],
+        failed: Callable[[str], T],
+        tell: Callable[[int, T], None] | None = None,
     ) -> list[T]:
         """What `read` makes of each answer; what cannot be asked at all cancels the rest."""
         gate = asyncio.Semaphore(self.spec.concurrency)
         async with self._client() as client:
             model = await self._name(client)
 
-            async def one(body: dict[str, Any]) -> T:
+            async def one(place: int, body: dict[str, Any]) -> T:
                 async with gate:
                     create = client.chat.completions.create
                     try:
-                        return await self._tried(lambda: create(model=model, **body), read)
+                        found = await self._tried(lambda: create(model=model, **body), read)
                     except _Failed as error:
-                        return failed(str(error))
+                        found = failed(str(error))
+                    if tell is not None:
+                        tell(place, found)
+                    return found
 
-            tasks = [asyncio.create_task(one(body)) for body in bodies]
+            tasks = [asyncio.create_task(one(place, body)) for place, body in enumerate(bodies)]
             try:
                 return [await task for task in tasks]
             finally:

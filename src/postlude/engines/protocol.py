@@ -167,6 +167,10 @@ class Reply:
     """Why there is no text; the request has then failed for good."""
 
 
+Tell = Callable[[int, Reply], None]
+"""(place of the question, reply)."""
+
+
 class Chat(Protocol):
     """A language model that is asked in words, and never trained."""
 
@@ -189,8 +193,11 @@ class Chat(Protocol):
         """The name, looked up on the server where none was given: verdicts are kept under it."""
         ...
 
-    async def replies(self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
-        """One reply to each; a request that fails for good has a problem instead of text."""
+    async def replies(
+        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell | None = None
+    ) -> list[Reply]:
+        """One reply to each; a request that fails for good has a problem instead of text. `tell` hears of each one at
+        once, so that what was answered is not lost where the rest fails."""
         ...
 
     async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:

@@ -123,7 +123,8 @@ class Combining:
         found: dict[str, float] = {}
         for member, scores, column in zip(self.members, self.given, self.used, strict=True):
             label = member.spec.label
-            found |= {f"{label}/{k}": sum(v) / len(v) for k, v in scores.metrics.items()}
+            summed = getattr(member.function, "summed", ())
+            found |= {f"{label}/{k}": sum(v) / (1 if k in summed else len(v)) for k, v in scores.metrics.items()}
             if member.is_gate:
                 below = [v is not None and v < (member.spec.gate or 0.0) for v in scores.values]
                 found[f"gate/{label}"] = sum(below) / len(below)

@@ -12,7 +12,7 @@ from postlude.batch import Batch, pack, split
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
-from postlude.engines.protocol import ChatSpec, Reply, Request, Sampling, Talk
+from postlude.engines.protocol import ChatSpec, Reply, Request, Sampling, Talk, Tell
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
@@ -59,20 +59,22 @@ class LocalChat:
     async def identify(self) -> str:
         return self.path
 
-    async def replies(self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
+    async def replies(
+        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell | None = None
+    ) -> list[Reply]:
         """One reply to each; a talk that leaves no room for one has a problem instead."""
         asked = [self._ids(talk) for talk in talks]
         problems = [self._too_long(ids, sampling.max_tokens) for ids in asked]
         places = [i for i, problem in enumerate(problems) if problem is None]
         sampler = LocalSampler(self.model, self.facts.tokenizer, self.facts.stop_ids)
         requests = [Request(asked[i], seeds[i]) for i in places]
-        found: dict[int, Completion] = {}
+        found = {i: Reply(problem=problem) for i, problem in enumerate(problems) if problem is not None}
         async for index, completion in sampler.sample(requests, sampling):
-            found[places[index]] = completion
-        return [
-            Reply(found[i].text, len(asked[i]), found[i].length) if i in found else Reply(problem=problems[i])
-            for i in range(len(talks))
-        ]
+            i = places[index]
+            found[i] = Reply(completion.text, len(asked[i]), completion.length)
+            if tell is not None:
+                tell(i, found[i])
+        return [found[i] for i in range(len(talks))]
 
     async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
         """Log-probs of whole options, in nats. Where one begins another ("1" and "10"), each is read with its end."""

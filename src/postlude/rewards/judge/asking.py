@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from postlude.engines.protocol import Chat, ChatSpec, Reply, Sampling, Talk
+from postlude.engines.protocol import Chat, ChatSpec, Reply, Sampling, Talk, Tell
 from postlude.errors import EngineError, RewardError
 from postlude.rewards.cache import Cache, key_of
 from postlude.rewards.judge.verdicts import Unreadable
@@ -56,6 +59,9 @@ class Spent:
         return (self.read * caps.price[0] + self.written * caps.price[1]) / 1e6
 
 
+_OWN: ContextVar[Spent | None] = ContextVar("spent in the present call", default=None)
+
+
 @dataclass
 class Asker:
     """A language model with its cache and its budget. `open` is set by whoever knows how models are run."""
@@ -68,6 +74,10 @@ class Asker:
     spent: Spent = field(default_factory=Spent)
     _chat: Chat | None = None
     _file: Cache | None = None
+    _flying: list[Spent] = field(default_factory=list[Spent])
+    """What requests under way could take."""
+    _waiting: dict[str, asyncio.Future[Any]] = field(default_factory=dict[str, "asyncio.Future[Any]"])
+    """Questions under way."""
     _known: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -82,10 +92,10 @@ class Asker:
         """A reply to each. Equal questions are asked once; `salt` makes them different questions."""
         how = ["reply", sampling.temperature, sampling.top_p, sampling.max_tokens, [*sampling.stop], salt]
 
-        async def ask(fresh: Sequence[Talk], keys: Sequence[str]) -> list[dict[str, Any] | None]:
+        async def ask(fresh: Sequence[Talk], keys: Sequence[str], told: dict[str, Any]) -> None:
             seeds = [int(key[:16], 16) % (1 << 63) for key in keys]
-            found = await self._guarded(self.chat.replies(fresh, sampling, seeds))
-            return [self._counted(reply) for reply in found]
+            tell: Tell = lambda i, reply: told.__setitem__(keys[i], self._counted(reply))
+            await self._guarded(self.chat.replies(fresh, sampling, seeds, tell))
 
         rows = await self._cached(talks, how, ask, sampling.max_tokens)
         return [Reply(**row) if row else Reply(problem="no reply") for row in rows]
@@ -93,12 +103,11 @@ class Asker:
     async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
         """The log-probs of options as the answer to each talk."""
 
-        async def ask(fresh: Sequence[Talk], keys: Sequence[str]) -> list[list[float | None] | None]:
+        async def ask(fresh: Sequence[Talk], keys: Sequence[str], told: dict[str, Any]) -> None:
             found = await self._guarded(self.chat.likelihoods(fresh, options))
-            self.spent.calls += len(fresh)
-            self.spent.read += sum(map(_tokens, fresh))
-            self.spent.failed += sum(row is None for row in found)
-            return [None if row is None else [*row] for row in found]
+            failed = sum(row is None for row in found)
+            self._count(calls=len(fresh), read=sum(map(_tokens, fresh)), failed=failed)
+            told |= {key: [*row] for key, row in zip(keys, found, strict=True) if row is not None}
 
         rows = await self._cached(talks, ["likelihoods", [*options]], ask, 1)
         return [None if row is None else tuple(row) for row in rows]
@@ -125,7 +134,7 @@ class Asker:
                 found[i] = None if reply.problem else read(reply.text, i)
             except Unreadable:
                 found[i] = None
-            self.spent.unreadable += found[i] is None
+            self._count(unreadable=int(found[i] is None))
         return found
 
     # ------------------------------------------------------------------------------------------------- parts
@@ -134,48 +143,87 @@ class Asker:
         """The answer to each talk: known, or asked now and then known. None is not kept: it is asked again."""
         name = await self._guarded(self.chat.identify())
         keys = [key_of(name, self.spec.url, how, talk) for talk in talks]
-        known = {key: value for key in {*keys} if (value := self._look_up(key)) is not None}
-        fresh = {key: talk for key, talk in zip(keys, talks, strict=True) if key not in known}
-        self.spent.cached += len(talks) - len(fresh)
+        known = self._look_up({*keys})
+        open_ = {key: talk for key, talk in zip(keys, talks, strict=True) if key not in known}
+        fresh = {key: talk for key, talk in open_.items() if key not in self._waiting}
+        elsewhere = {key: self._waiting[key] for key in open_ if key not in fresh}
+        self._count(cached=len(talks) - len(fresh))
         if fresh:
-            self._reserve([*fresh.values()], longest)
-            answers = await ask([*fresh.values()], [*fresh])
-            for key, answer in zip(fresh, answers, strict=True):
-                if answer is not None:
-                    known[key] = answer
-                    self._keep(key, answer)
+            known |= await self._ask_fresh(fresh, ask, longest)
+        for key, answer in elsewhere.items():  # another call has just asked the same
+            known[key] = await answer
         return [known.get(key) for key in keys]
 
-    def _look_up(self, key: str) -> Any:
-        if self.cache is None:
-            return self._known.get(key)
-        self._file = self._file or Cache(self.cache)
-        return self._file.get(key)
+    async def _ask_fresh(self, fresh: dict[str, Talk], ask: Any, longest: int) -> dict[str, Any]:
+        """Ask, and keep what was answered; whoever asks the same meanwhile waits for it."""
+        loop = asyncio.get_running_loop()
+        self._waiting |= {key: loop.create_future() for key in fresh}
+        told: dict[str, Any] = {}
+        try:
+            with self._reserved([*fresh.values()], longest):
+                await ask([*fresh.values()], [*fresh], told)
+        finally:  # whatever stopped the rest, what was answered is kept
+            answers = {key: answer for key, answer in told.items() if answer is not None}
+            self._keep(answers)
+            for key in fresh:
+                self._waiting.pop(key).set_result(answers.get(key))
+        return answers
 
-    def _keep(self, key: str, value: Any) -> None:
+    def _count(self, **more: int) -> None:
+        """Add to what was spent altogether and within the present call."""
+        for spent in (self.spent, _OWN.get()):
+            for name, value in more.items():
+                if spent is not None:
+                    setattr(spent, name, getattr(spent, name) + value)
+
+    @contextmanager
+    def counting(self) -> Iterator[Spent]:
+        """What is spent within, by this task alone."""
+        own = Spent()
+        token = _OWN.set(own)
+        try:
+            yield own
+        finally:
+            _OWN.reset(token)
+
+    def _look_up(self, keys: Collection[str]) -> dict[str, Any]:
+        if self.cache is None:
+            return {key: self._known[key] for key in keys if key in self._known}
+        self._file = self._file or Cache(self.cache)
+        return self._file.get_all(keys)
+
+    def _keep(self, found: dict[str, Any]) -> None:
         if self._file is None:
-            self._known[key] = value
+            self._known |= found
         else:
-            self._file.put(key, value)
+            self._file.put_all(found)
 
     def _counted(self, reply: Reply) -> dict[str, Any] | None:
-        self.spent.calls += 1
-        self.spent.read += reply.prompt_tokens
-        self.spent.written += reply.tokens
-        self.spent.failed += reply.problem is not None
+        failed = int(reply.problem is not None)
+        self._count(calls=1, read=reply.prompt_tokens, written=reply.tokens, failed=failed)
         if reply.problem is not None:
             return None
         return {"text": reply.text, "prompt_tokens": reply.prompt_tokens, "tokens": reply.tokens}
 
-    def _reserve(self, talks: Sequence[Talk], longest: int) -> None:
-        """Stop before a cap could be passed. What was answered is in the cache, and the run can go on from there."""
-        caps, spent = self.caps, self.spent
-        read, written = sum(map(_tokens, talks)), longest * len(talks)
-        cost = (read * caps.price[0] + written * caps.price[1]) / 1e6
+    @contextmanager
+    def _reserved(self, talks: Sequence[Talk], longest: int) -> Iterator[None]:
+        """Stop before a cap could be passed; what is under way counts with the most that it could take."""
+        wanted = Spent(len(talks), sum(map(_tokens, talks)), longest * len(talks))
+        self._check(wanted)
+        self._flying.append(wanted)
+        try:
+            yield
+        finally:
+            self._flying.remove(wanted)
+
+    def _check(self, wanted: Spent) -> None:
+        """What was answered is in the cache, and the run can go on from there."""
+        caps, talks = self.caps, range(wanted.calls)
+        all_of_it = [self.spent, *self._flying]
         for name, cap, used, more in (
-            ("max_calls", caps.calls, spent.calls, len(talks)),
-            ("max_tokens_spent", caps.tokens, spent.read + spent.written, read + written),
-            ("max_cost", caps.cost, spent.cost(caps), cost),
+            ("max_calls", caps.calls, sum(s.calls for s in all_of_it), wanted.calls),
+            ("max_tokens_spent", caps.tokens, sum(s.read + s.written for s in all_of_it), wanted.read + wanted.written),
+            ("max_cost", caps.cost, sum(s.cost(caps) for s in all_of_it), wanted.cost(caps)),
         ):
             if cap is not None and used + more > cap:
                 raise RewardError(

@@ -14,7 +14,7 @@ from postlude.engines.protocol import Chat, ChatSpec, Sampling
 from postlude.errors import RewardError
 from postlude.rewards.judge.asking import Asker, Caps, Spent
 from postlude.rewards.judge.principles import read_principles
-from postlude.rewards.judge.questions import RUBRIC, Judging, Question, variables
+from postlude.rewards.judge.questions import RUBRIC, Compared, Judging, Question, variables
 from postlude.rewards.judge.templates import Template
 from postlude.rewards.labels import normalised_score
 from postlude.rewards.text import text_of
@@ -33,6 +33,7 @@ PER_CANARY = 8
 """Answers between two canaries."""
 ENOUGH = 8
 """Comparisons with canaries before their share counts."""
+EQUAL = Compared(0.5, 0.5)
 UNSCORED = 0.05
 """More answers without a verdict than this, and a step is not trained."""
 FLIPS = 0.2
@@ -51,9 +52,12 @@ class JudgeReward:
     fooled: int = 0
     asked: int = 0
     """Canaries, in modes that compare."""
+    told: bool = False
+    """Whether there was a note on verdicts that change with the order."""
     planned: str = ""
     warning: str = ""
     says_right = False  # liking is not knowing
+    summed = frozenset({"calls", "cached", "failed", "unreadable", "tokens", "cost"})
     abstain: float = UNSCORED
     __signature__: inspect.Signature = field(init=False)
 
@@ -110,7 +114,20 @@ class JudgeReward:
         **columns: Sequence[Any],
     ) -> list[float | None]:
         """A reward for each answer; None where there was no readable verdict."""
-        before = Spent(**vars(self.asker.spent))
+        with self.asker.counting() as spent:
+            rewards = await self._rewards(prompts, completions, columns, log_metric, log_note)
+        log_extra("judge", rewards)
+        self._log(spent, log_metric)
+        return rewards
+
+    async def _rewards(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        columns: Mapping[str, Sequence[Any]],
+        log_metric: Callable[[str, float], None],
+        log_note: Callable[[str], None],
+    ) -> list[float | None]:
         answers = [text_of(c) for c in completions]
         questions = [self._question(p, i, columns) for i, p in enumerate(prompts)]
         if self.mode == "score":
@@ -120,8 +137,6 @@ class JudgeReward:
             how = self._pairs if self.mode == "pairs" else self._lists
             rewards = await how(questions, answers, groups, log_metric, log_note)
         await self._canaries(questions, answers, log_metric)
-        log_extra("judge", rewards)
-        self._log(before, log_metric)
         return rewards
 
     # ------------------------------------------------------------------------------------------------- modes
@@ -141,25 +156,37 @@ class JudgeReward:
         log_note: Callable[[str], None],
     ) -> list[float | None]:
         """The share of the other answers that each one beats; an order that changes the verdict makes a tie."""
-        matches = [(i, j) for members in groups for i, j in combinations(members, 2)]
+        every = [(i, j) for members in groups for i, j in combinations(members, 2)]
+        matches = [(i, j) for i, j in every if answers[i] != answers[j]]  # equal answers are equally good, unasked
         found = await self.judging.compare([(questions[i], answers[i], answers[j]) for i, j in matches])
+        known = dict(zip(matches, found, strict=True))
         won: dict[int, list[float]] = {}
-        for (i, j), verdict in zip(matches, found, strict=True):
+        for i, j in every:
+            verdict = known.get((i, j), EQUAL)
             if verdict is not None:
                 p = verdict.p if self.judging.likelihood else verdict.settled
                 won.setdefault(i, []).append(p)
                 won.setdefault(j, []).append(1 - p)
-        told = [v for v in found if v is not None]
-        if told:
-            flips = sum(v.flipped for v in told) / len(told)
-            log_metric("flip_rate", flips)
-            log_metric("tie_rate", sum(v.settled == 0.5 for v in told) / len(told))
-            log_metric("position_bias", sum(v.place for v in told) / len(told))
-            if flips > FLIPS and len(told) >= 10:
-                log_note(
-                    f"judge: {flips:.0%} of its verdicts changed with the order of the answers; they count as ties"
-                )
+        self._log_orders([v for v in found if v is not None], log_metric, log_note)
         return [sum(won[i]) / len(won[i]) if i in won else None for i in range(len(answers))]
+
+    def _log_orders(
+        self, told: Sequence[Compared], log_metric: Callable[[str, float], None], log_note: Callable[[str], None]
+    ) -> None:
+        """How far verdicts went with the place of an answer; a note where that was often, once."""
+        if not told:
+            return
+        flips = sum(v.flipped for v in told) / len(told)
+        log_metric("flip_rate", flips)
+        log_metric("tie_rate", sum(v.settled == 0.5 for v in told) / len(told))
+        log_metric("position_bias", sum(v.place for v in told) / len(told))
+        if flips > FLIPS and len(told) >= 10 and not self.told:
+            self.told = True
+            how = "the two are averaged" if self.judging.likelihood else "those count as ties"
+            log_note(
+                f"judge: {flips:.0%} of its verdicts changed with the order of the answers; {how}. judge/flip_rate "
+                "says how it goes on."
+            )
 
     async def _lists(
         self,
@@ -230,13 +257,12 @@ class JudgeReward:
         row = {name: values[i] for name, values in columns.items()}
         return Question(prompt, row, row.get(self.reference) if self.reference else None)
 
-    def _log(self, before: Spent, log_metric: Callable[[str, float], None]) -> None:
-        now = self.asker.spent
+    def _log(self, spent: Spent, log_metric: Callable[[str, float], None]) -> None:
         for name in ("calls", "cached", "failed", "unreadable"):
-            log_metric(name, getattr(now, name) - getattr(before, name))
-        log_metric("tokens", now.read + now.written - before.read - before.written)
+            log_metric(name, getattr(spent, name))
+        log_metric("tokens", spent.read + spent.written)
         if any(self.asker.caps.price):
-            log_metric("cost", now.cost(self.asker.caps) - before.cost(self.asker.caps))
+            log_metric("cost", spent.cost(self.asker.caps))
 
 
 class ServedJudgeReward(JudgeReward):
