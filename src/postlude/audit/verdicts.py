@@ -178,7 +178,14 @@ def _change(change: Change, answers: Sequence[Scored], scale: Scale, found: Find
     if not change.cuts and moved > MOST_SHIFT:
         found.add("warn", change.name, "moves the score (standard deviations)", moved, MOST_SHIFT,
                   "Strip blanks before you compare.", [a for a in known if a.shift])  # fmt: skip
-    return {"change": change.name, "n": len(known), "shift": size, "shift_in_sd": moved, "raised": share}
+    return {
+        "change": change.name,
+        "cuts": change.cuts,
+        "n": len(known),
+        "shift": size,
+        "shift_in_sd": moved,
+        "raised": share,
+    }
 
 
 # --------------------------------------------------------------------------------------------- samples and labels
@@ -256,3 +263,11 @@ def sycophancy(sheets: Sequence[Sheet], given: Given) -> tuple[Figures, list[Fig
         )
         found.add("warn", "sycophancy", what, neutral - after, MOST_SWAYED, remedy, swayed)
     return {"n": len(wins["swayed"]), "neutral": neutral, "swayed": after, "delta": neutral - after}, found.items
+
+
+def thresholds() -> Figures:
+    """All limits, for the report."""
+    return {
+        "most_passes": dict(MOST_PASSES), "least_beaten": dict(LEAST_BEATEN), "most_shift_sd": MOST_SHIFT,
+        "most_raised": MOST_RAISED, "most_swayed": MOST_SWAYED, "length_spearman": LENGTH_RHO,
+    }  # fmt: skip
