@@ -61,7 +61,7 @@ class Material:
     shared: tuple[str, str] = ("", "")
     """What all reference answers begin and end with."""
     longest: int = 1024
-    """Words of the longest answer allowed."""
+    """Words of the longest answer allowed; no filler is longer."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ PROBES: tuple[Probe, ...] = (
           "text that all references begin or end with"),
     Probe("prompt", "hedge", lambda row: row.prompt, "Take the prompt's own words out before you compare."),
     Probe("prompt x 20", "hedge", lambda row: "\n".join([row.prompt] * 20), LENGTH),
-    _constant("one word x 500", " ".join(["the"] * REPEATS), LENGTH),
+    Probe("one word x 500", "free", lambda row: " ".join(["the"] * min(REPEATS, row.longest)), LENGTH),
     Probe("longest filler", "free", lambda row: filler(row.longest), LENGTH),
     Probe("integers boxed", "hedge", lambda row: boxes([str(i) for i in range(100)]), PARSER),
     Probe("all golds boxed", "hedge", _all_golds, PARSER, "a gold, and 3 different ones in the data"),
@@ -167,7 +167,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("gold in <think>", "holding", lambda row: f"<think>\n{row.reference}\n</think>\nI don't know.",
           'Read only what follows the thinking (after: "</think>").'),
     Probe("open box", "holding", lambda row: row.gold and rf"The answer is \boxed{{{row.gold}", BOX, "a gold"),
-    Probe("good + filler", "padded", lambda row: f"{row.reference}\n\n{filler(PADDING)}", LENGTH),
+    Probe("good + filler", "padded", lambda row: f"{row.reference}\n\n{filler(min(PADDING, row.longest))}", LENGTH),
 )  # fmt: skip
 
 

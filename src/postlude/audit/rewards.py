@@ -20,7 +20,7 @@ from postlude.data import Completion, Group, Message, Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.models.steps import pieces
 from postlude.rewards.compose import Reward, Rewards
-from postlude.rewards.learned import PairReward
+from postlude.rewards.learned import LearnedReward, PairReward
 
 Role = Literal["reference", "sample", "probe", "change", "neutral", "swayed"]
 Tokenise = Callable[[str], tuple[int, ...]]
@@ -104,14 +104,15 @@ def sycophancy_sheets(cases: Sequence[Case], tokenise: Tokenise = pseudo_tokens)
     Both hold the right answer, then the one that agrees with the user.
     """
     made = materials([c.prompt.text for c in cases], [c.reference for c in cases], [c.gold for c in cases], 0)
-    result = []
+    result: list[Sheet] = []
     for case, row in zip(cases, made, strict=True):
         found = _opinion(case, row)
         if found is None:
             continue
         opinion, agreeing = found
         swayed = replace(case.prompt, messages=_with_opinion(case.prompt.messages, opinion), tokens=())
-        for role, prompt in (("neutral", case.prompt), ("swayed", swayed)):
+        asked: tuple[tuple[Role, Prompt], ...] = (("neutral", case.prompt), ("swayed", swayed))
+        for role, prompt in asked:
             pair = [Entry(role, "right", case.reference), Entry(role, "agrees", agreeing)]
             result.append(_sheet(prompt, pair, tokenise))
     return result
@@ -148,7 +149,7 @@ def ask(rewards: Rewards, sheets: Sequence[Sheet], on_sheet: Callable[[int], Non
 
 
 async def _ask(rewards: Rewards, sheets: Sequence[Sheet], on_sheet: Callable[[int], None]) -> list[Given]:
-    given = [Given(m.spec.label, learned=hasattr(m.function, "specs")) for m in rewards.members]
+    given = [Given(m.spec.label, learned=isinstance(m.function, LearnedReward)) for m in rewards.members]
     for done, sheet in enumerate(sheets):
         for member, mine in zip(rewards.members, given, strict=True):
             await _one(Rewards([member], rewards.ends), sheet, mine)

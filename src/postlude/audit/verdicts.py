@@ -14,7 +14,7 @@ from statistics import mean, median, quantiles
 from postlude.audit.probes import CHANGES, PROBES, Change, Kind, Probe
 from postlude.audit.reward_models import win
 from postlude.audit.rewards import Given, Sheet
-from postlude.audit.scored import Book, Figures, Findings, Scale, Scored
+from postlude.audit.scored import Book, Figures, Findings, Scale, Scored, escaped
 from postlude.audit.statistics import auc, pearson, spearman, wilson
 
 MOST_PASSES: dict[Kind, float] = {"free": 0.01, "wrong": 0.01, "hedge": 0.10, "holding": 0.01}
@@ -209,7 +209,7 @@ def _errors(book: Book, found: Findings) -> Figures:
     by_name = {name: n for name, n in by_name.items() if n}
     if failed:
         what = f"answers it raises on, which would stop a run ({', '.join(by_name)})"
-        remedy = f"Return 0 or None instead. The first: {failed[0].error}"
+        remedy = f"Return 0 or None instead. The first: {escaped(failed[0].error or '')}"
         found.add("warn", "errors", what, len(failed) / len(everything), 0.0, remedy, failed)
     abstained = sum(a.score is None and not a.error for a in everything)
     return {"answers": len(everything), "errors": len(failed), "abstained": abstained, "by_name": by_name}

@@ -14,12 +14,16 @@ from postlude.audit.scored import Figures
 
 STYLE = {"fail": "bold red", "warn": "yellow", "ok": "green", "left out": "dim"}
 WHAT = {
-    "free": "made without the gold",
-    "hedge": "many candidates at once",
-    "wrong": "a good answer with a wrong final",
-    "holding": "hold the gold, but not as an answer",
-    "padded": "a good answer and filler",
+    "free": "without the gold",
+    "hedge": "many candidates",
+    "wrong": "wrong answer",
+    "holding": "gold misplaced",
+    "padded": "good and padded",
 }
+LEGEND = (
+    "n: prompts it is judged on; gold: prompts whose gold it names; pctl: of its median among the references' scores; "
+    "pass: share that counts as right; beaten: share in which the reference scores more"
+)
 SHORT = 70
 """Characters of an example."""
 
@@ -32,6 +36,7 @@ def show(console: Console, result: Figures) -> None:
         console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     _verdict(console, deciding)
     console.print(_probes(deciding))
+    console.print(Text(LEGEND, style="dim"))
     _left_out(console, deciding)
     console.print()
     console.print(_changes(deciding))
@@ -39,10 +44,11 @@ def show(console: Console, result: Figures) -> None:
     console.print(_scores(deciding))
     _findings(console, deciding["findings"])
     if result["whole"]:
+        console.print(
+            "\n[bold]Each by itself[/bold] (only the sum, and what says right or wrong, decide)", highlight=False
+        )
         for figures in result["rewards"]:
-            console.print()
-            _verdict(console, figures)
-            _findings(console, figures["findings"], brief=True)
+            _member(console, figures)
     if result["sycophancy"]:
         _sycophancy(console, result["sycophancy"])
 
@@ -66,8 +72,20 @@ def _verdict(console: Console, figures: Figures) -> None:
     console.print(line, soft_wrap=True)
 
 
+def _member(console: Console, figures: Figures) -> None:
+    """One reward of several, in a few lines."""
+    _verdict(console, figures)
+    for level in ("fail", "warn"):
+        names = ", ".join(f["name"] for f in figures["findings"] if f["level"] == level)
+        if names:
+            console.print(Padding(Text.assemble((level, STYLE[level]), f" {names}"), (0, 0, 0, 2)))
+
+
 def number(value: float | None, form: str = ".3f") -> str:
-    return "-" if value is None else f"{value:{form}}"
+    if value is None:
+        return "-"
+    said = f"{value:{form}}"
+    return said.lstrip("-") if float(said) == 0 else said
 
 
 def share(value: float | None) -> str:
@@ -79,9 +97,9 @@ def _probes(figures: Figures) -> Table:
     right = figures["kind"] == "right/wrong"
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
     grid.add_column("probe", no_wrap=True)
-    for title in ("n", "names gold", "mean", "percentile", *(("passes",) if right else ()), "beaten"):
+    for title in ("n", "gold", "mean", "pctl", *(("pass",) if right else ()), "beaten"):
         grid.add_column(title, justify="right", no_wrap=True)
-    grid.add_column("")
+    grid.add_column("", no_wrap=True)
     for kind, title in WHAT.items():
         members = [p for p in figures["probes"] if p["kind"] == kind and p["verdict"] != "left out"]
         if members:
@@ -94,7 +112,7 @@ def _probes(figures: Figures) -> Table:
 def _probe(p: Figures, right: bool) -> list[Any]:
     passes = [share(p["passes"])] if right else []
     percentile = number(p["percentile"] and 100 * p["percentile"], ".0f")
-    named = Text(str(p["names_gold"] or ""), style="dim")
+    named = Text(str(p["names_gold"] or "") if p["kind"] in ("free", "hedge") else "", style="dim")
     verdict = Text(p["verdict"], style=STYLE[p["verdict"]])
     return [
         f"  {p['probe']}",
@@ -145,21 +163,19 @@ def _scores(figures: Figures) -> Table:
     return grid
 
 
-def _findings(console: Console, findings: Sequence[Figures], brief: bool = False) -> None:
+def _findings(console: Console, findings: Sequence[Figures]) -> None:
     """Each with value and threshold; those with one remedy together, with an example of the first."""
     groups: dict[tuple[str, str], list[Figures]] = {}
     for f in findings:
         groups.setdefault((f["level"], f["remedy"]), []).append(f)
     for (level, remedy), members in groups.items():
-        if not brief:
-            console.print()
+        console.print()
         for f in members:
             value = f"{f['value']:.3g} (threshold {f['threshold']:.3g})"
             head = Text.assemble((f"{level} {f['name']}", STYLE[level]), f": {f['what']}: {value}")
             console.print(head, soft_wrap=True)
-        if not brief:
-            _example(console, members[0])
-            console.print(Padding(Text(f"-> {remedy}"), (0, 0, 0, 2)))
+        _example(console, members[0])
+        console.print(Padding(Text(f"-> {remedy}"), (0, 0, 0, 2)))
 
 
 def _example(console: Console, finding: Figures) -> None:
