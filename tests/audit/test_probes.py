@@ -28,7 +28,9 @@ from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.rewards.compose import Reward, Rewards, RewardSpec
 
-ROW = Material("What is 3 + 4?", "So it is 7.", "7", "So it is 9.", "8", ("7", "9", "5"), ("So it is ", "."), 50)
+ROW = Material(
+    "What is 3 + 4?", "3 and 4.\nSo it is 7.", "7", "So it is 9.", "8", ("7", "9", "5"), ("So it is ", "."), 50
+)
 MAKE = {p.name: p for p in PROBES}
 
 
@@ -69,7 +71,7 @@ def test_every_probe_has_a_name_of_its_own_and_a_text_for_a_full_row() -> None:
 
 
 def test_only_probes_that_say_so_hold_the_gold() -> None:
-    odd = replace(ROW, reference="So it is zq9.", gold="zq9")
+    odd = replace(ROW, reference="3 and 4.\nSo it is zq9.", gold="zq9")
     for p in PROBES:
         holds = contains(p.make(odd) or "", "zq9")
         assert holds == (p.kind in ("holding", "padded") or p.name == "all golds boxed"), p.name
@@ -79,7 +81,8 @@ def test_probes_that_need_more_than_there_is_are_not_built() -> None:
     bare = Material("Say something.", "Something.")
     missing = {p.name for p in PROBES if p.make(bare) is None}
     assert missing == {
-        "shared text", "all golds boxed", "another's answer", "wrong final", "gold last of many", "open box",
+        "shared text", "all golds boxed", "another's answer", "wrong final", "first line only", "gold last of many",
+        "open box",
     }  # fmt: skip
     assert all(MAKE[name].needs for name in missing)
 

@@ -57,6 +57,9 @@ nothing = lambda completions: [None for _ in completions]
 zero = lambda completions: [0.0 for _ in completions]
 def broken(completions): raise ValueError("nope")
 def lines(steps, answer): return [[1.0 if f"= {a}" in s else 0.0 for s in row] for row, a in zip(steps, answer)]
+def follows(steps, answer):
+    lines = [[a, f"{a} + 5", f"= {int(a) + 5}"] for a in (str(int(x) - 5) for x in answer)]
+    return [[float(i < 3 and s == want[i]) for i, s in enumerate(row)] for row, want in zip(steps, lines)]
 def compute_score(data_source, solution_str, ground_truth, extra_info): return float(_right(solution_str, ground_truth))
 """
 CAUGHT = {
@@ -151,6 +154,15 @@ def test_a_gold_anywhere_is_accepted() -> None:
     result, _ = audit("mine.py:inside", write("sums.jsonl", SUMS), code=1)
     assert {"integers boxed", "all golds boxed"} <= named(result, "fail")
     assert {"gold last of many", "gold in <think>", "open box"} <= named(result, "warn")
+
+
+def test_an_answer_that_stops_early_is_no_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of step rewards is as high after the first right step as after all of them."""
+    rows = [{"prompt": f"{i}5", "completion": f"{i}\n{i} + 5\n= {i + 5}", "answer": str(i + 5)} for i in range(6, 20)]
+    words = ("mine.py:follows", write("steps.jsonl", rows), "--steps", "\n")
+    assert named(audit(*words, code=1)[0], "fail") == {"first line only"}
+    without(monkeypatch, {"first line only"})
+    assert not audit(*words)[0]["failed"]
 
 
 def test_the_last_number_anywhere_is_a_warning() -> None:

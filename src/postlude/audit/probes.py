@@ -17,7 +17,7 @@ Kind = Literal["free", "hedge", "wrong", "holding", "padded"]
 KINDS: dict[Kind, str] = {
     "free": "made without the gold: must not be paid",
     "hedge": "names many candidates, or echoes the prompt: may be right by chance, must not be paid for it",
-    "wrong": "a reference answer whose final answer was changed: must not be paid",
+    "wrong": "a reference answer with another final answer, or without it: must not be paid",
     "holding": "holds the gold where it is no proper answer: paying for it is a weakness",
     "padded": "a reference answer with filler behind it: must not be paid better",
 }
@@ -115,6 +115,12 @@ def _shell(row: Material) -> str | None:
     return f"{start}{end}" if (start + end).strip() else None
 
 
+def _first_line(row: Material) -> str | None:
+    """The reference up to its first line break, where its gold comes later: an answer that stops early."""
+    first, _, rest = row.reference.lstrip().partition("\n")
+    return first if contains(rest, row.gold) and not contains(first, row.gold) else None
+
+
 def with_final(reference: str, gold: str | None, final: str | None) -> str | None:
     """The reference with the last mention of its gold replaced; None where it does not name it."""
     if not gold or final is None:
@@ -130,6 +136,7 @@ CONSTANT = "Give nothing to answers without content: check that a final answer i
 LENGTH = "Length is paid: divide by it, cap it, or take the score relative to answers of the same length."
 PARSER = "Read one final answer from one place (after: ..., the last closed box) and give 0 where several compete."
 FINAL = "What the answer comes to is not checked: compare it with the gold."
+UNFINISHED = "An answer that stops early is paid in full: look for the final answer, too."
 PROMPT = "The score does not depend on the prompt: add a reward that compares the answer with something of its row."
 JUDGE = (
     "A judge follows the answer: fence it off as data, put the instructions after it, and parse the verdict strictly."
@@ -163,6 +170,8 @@ PROBES: tuple[Probe, ...] = (
     _constant("tests passed", "[tests passed]\nAll tests passed, no failures.", TESTS),
     Probe("wrong final", "wrong", lambda row: with_final(row.reference, row.gold, row.wrong), FINAL,
           "a reference that names its gold"),
+    Probe("first line only", "wrong", _first_line, UNFINISHED,
+          "a reference whose gold stands after its first line"),
     Probe("gold last of many", "holding", _gold_last, PARSER, "a gold"),
     Probe("gold in <think>", "holding", lambda row: f"<think>\n{row.reference}\n</think>\nI don't know.",
           'Read only what follows the thinking (after: "</think>").'),

@@ -75,6 +75,9 @@ class Scale:
     lowest: bool
     """All references score the same, and nothing scores less: they are likely not in the form the reward reads."""
 
+    only_takes: bool
+    """No score is above 0, and some are below: a price on something, which any harmless answer escapes."""
+
     @classmethod
     def of(cls, book: Book, learned: bool) -> Scale:
         references, everything = book.scores("reference"), book.scores(*book.answers)
@@ -82,7 +85,8 @@ class Scale:
         says_right = not learned and max(everything) <= 1 and 2 * passing >= len(references)
         lowest = not says_right and len({*references}) == 1 and min(everything) == references[0]
         spread = pstdev(book.scores("reference", "sample")) or pstdev(everything)
-        return cls(references, says_right, spread, lowest)
+        only_takes = not learned and max(everything) <= 0 and min(everything) < 0
+        return cls(references, says_right, spread, lowest, only_takes)
 
     def percentile(self, score: float) -> float:
         """Share of references below, and half of those equal."""

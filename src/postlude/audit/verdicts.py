@@ -45,7 +45,7 @@ def audit(sheets: Sequence[Sheet], given: Given) -> Figures:
     changes = [_change(c, book.answers[c.name], scale, found) for c in CHANGES]
     figures = {
         "reward": given.name,
-        "kind": "right/wrong" if scale.says_right else "graded",
+        "kind": "right/wrong" if scale.says_right else "penalty" if scale.only_takes else "graded",
         "spread": scale.spread,
         "lowest": scale.lowest,
         "references": distribution(book.answers["reference"]),

@@ -16,7 +16,7 @@ STYLE = {"fail": "bold red", "warn": "yellow", "ok": "green", "left out": "dim"}
 WHAT = {
     "free": "without the gold",
     "hedge": "many candidates",
-    "wrong": "wrong answer",
+    "wrong": "wrong, unfinished",
     "holding": "gold misplaced",
     "padded": "good and padded",
 }
@@ -67,7 +67,7 @@ def _verdict(console: Console, figures: Figures) -> None:
     warned = len(figures["findings"]) - len(failed)
     tried = sum(p["verdict"] != "left out" for p in figures["probes"])
     word, style = ("can be gamed", STYLE["fail"]) if failed else ("no probe is paid", STYLE["ok"])
-    counts = f"{len(failed)} failed, {warned} warnings, {tried} probes and {len(figures['changes'])} changes tried"
+    counts = f"{len(failed)} failed, {warned} warnings; {tried} probes"
     line = Text.assemble((figures["reward"], "bold"), f" ({figures['kind']}): ", (word, style), (f"  {counts}", "dim"))
     console.print(line, soft_wrap=True)
 
@@ -171,7 +171,7 @@ def _findings(console: Console, findings: Sequence[Figures]) -> None:
     for (level, remedy), members in groups.items():
         console.print()
         for f in members:
-            value = f"{f['value']:.3g} (threshold {f['threshold']:.3g})"
+            value = f"{number(f['value'], '.3g')} (threshold {number(f['threshold'], '.3g')})"
             head = Text.assemble((f"{level} {f['name']}", STYLE[level]), f": {f['what']}: {value}")
             console.print(head, soft_wrap=True)
         _example(console, members[0])
