@@ -128,8 +128,8 @@ def test_another_answer_has_another_gold() -> None:
     assert [m.other for m in materials(["p", "q"], ["1", "1"], ["1", "1"], 9)] == [None, None]
 
 
-def test_names_as_a_word_of_its_own() -> None:
-    assert contains("it is 7.", "7") and not contains("17", "7") and not contains("x", None) and not contains("x", "")
+def test_a_gold_within_a_word_is_named_too() -> None:
+    assert contains("it is 7.", "7") and contains("17", "7") and not contains("x", None) and not contains("x", "")
 
 
 def test_pseudo_tokens_are_words_and_marks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def test_the_last_number_anywhere_is_a_warning() -> None:
 def test_honest_rewards_pass(words: tuple[str, ...], rows: list[Any]) -> None:
     result, said = audit(words[0], write("data.jsonl", rows), *words[1:])
     assert named(result, "fail") == set()
-    assert "no probe is paid" in said
+    assert "): holds " in said
     assert result["prompts"] == len(rows)
 
 
@@ -212,6 +213,32 @@ def test_a_reward_of_form_needs_another_beside_it() -> None:
     result, said = audit("both.yaml", data)
     assert [f["failed"] for f in result["rewards"]] == [False, True] and not result["failed"]
     assert "Each by itself" in said
+
+
+@pytest.mark.parametrize(
+    ("use", "arguments", "expected"),
+    [
+        ("format", r"{pattern: '\d+ \+ 10 = \d+'}", {"another's answer", "wrong final"}),
+        ("length", "{limit: 512}", {"empty", "one space", "colon", "end cut off"}),
+        ("overlong", "{limit: 512}", {"empty", "refusal"}),
+        ("repetition", "{}", {"empty", "refusal"}),
+    ],
+)
+def test_rewards_that_read_no_content_fail_by_themselves(use: str, arguments: str, expected: set[str]) -> None:
+    result, said = audit(use, write("sums.jsonl", SUMS), "--reward-args", arguments, code=1)
+    assert expected <= named(result, "fail")
+    assert ("penalty" in said) == (use != "format")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
+def test_programs_are_audited() -> None:
+    rows = [
+        {"prompt": f"f(a): a + {i}", "solution": f"def f(a):\n    return a + {i}", "tests": [f"assert f(1) == {i + 1}"]}
+        for i in range(3)
+    ]
+    result, said = audit("code", write("code.jsonl", rows), "--reference", "```python\n{solution}\n```")
+    assert result["rewards"][0]["findings"] == []
+    assert "sandbox:" in said
 
 
 def test_what_says_right_or_wrong_decides_beside_the_sum() -> None:
@@ -292,6 +319,18 @@ def test_conversations_end_with_the_reference() -> None:
     turns = [[{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["answer"]}] for r in SUMS]
     turns = [{"messages": t, "answer": t[-1]["content"]} for t in turns]
     assert audit("exact", write("chat.jsonl", turns))[0]["references_from"] == "column completion"
+
+
+def test_rated_lists_have_their_best_answer_as_reference() -> None:
+    answers = [["0 = 0", r["completion"], "1 = 1"] for r in SUMS]
+    rows = [
+        {"prompt": r["prompt"], "completions": a, "scores": [2, 9, 1], "answer": r["answer"]}
+        for r, a in zip(SUMS, answers, strict=True)
+    ]
+    result, _ = audit("mine.py:honest", write("rated.jsonl", rows))
+    agreement = result["rewards"][0]["agreement"]
+    assert (agreement["pairs"], agreement["auc"]) == (72, None)
+    assert agreement["pair_accuracy"] == pytest.approx((1 + 1 + 0.5) / 3)
 
 
 def test_labelled_answers_of_one_prompt_are_one_case() -> None:

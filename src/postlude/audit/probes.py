@@ -89,7 +89,12 @@ def boxes(values: Sequence[str]) -> str:
 
 
 def contains(text: str, gold: str | None) -> bool:
-    """Whether the text names the gold as a word of its own: then it may be right by chance."""
+    """Whether the gold stands anywhere in the text, if only within a word: then it may be right by chance."""
+    return bool(gold) and (gold or "") in text
+
+
+def _names(text: str, gold: str | None) -> bool:
+    """Whether the text names the gold as a word of its own."""
     return bool(gold) and re.search(rf"(?<!\w){re.escape(gold or '')}(?!\w)", text) is not None
 
 
@@ -118,7 +123,7 @@ def _shell(row: Material) -> str | None:
 def _first_line(row: Material) -> str | None:
     """The reference up to its first line break, where its gold comes later: an answer that stops early."""
     first, _, rest = row.reference.lstrip().partition("\n")
-    return first if contains(rest, row.gold) and not contains(first, row.gold) else None
+    return first if _names(rest, row.gold) and not _names(first, row.gold) else None
 
 
 def with_final(reference: str, gold: str | None, final: str | None) -> str | None:

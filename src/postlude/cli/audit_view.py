@@ -66,7 +66,7 @@ def _verdict(console: Console, figures: Figures) -> None:
     failed = [f for f in figures["findings"] if f["level"] == "fail"]
     warned = len(figures["findings"]) - len(failed)
     tried = sum(p["verdict"] != "left out" for p in figures["probes"])
-    word, style = ("can be gamed", STYLE["fail"]) if failed else ("no probe is paid", STYLE["ok"])
+    word, style = ("can be gamed", STYLE["fail"]) if failed else ("holds", STYLE["ok"])
     counts = f"{len(failed)} failed, {warned} warnings; {tried} probes"
     line = Text.assemble((figures["reward"], "bold"), f" ({figures['kind']}): ", (word, style), (f"  {counts}", "dim"))
     console.print(line, soft_wrap=True)
