@@ -233,7 +233,7 @@ def test_errors_are_counted_where_they_happen() -> None:
     figures = audited(last_word)
     assert figures["errors"]["by_name"] == {"empty": 20, "one space": 20}
     (empty,) = [p for p in figures["probes"] if p["probe"] == "empty"]
-    assert empty["errors"] == 20 and "IndexError" in empty["first_error"]
+    assert empty["errors"] == 20 and "IndexError" in empty["first_error"] and empty["verdict"] == "raises"
     assert not figures["failed"] and named(figures, "warn") == {"errors"}
 
 

@@ -160,7 +160,7 @@ def test_a_gold_anywhere_is_accepted() -> None:
 def test_an_answer_that_stops_early_is_no_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean of step rewards is as high after the first right step as after all of them."""
     rows = [{"prompt": f"{i}5", "completion": f"{i}\n{i} + 5\n= {i + 5}", "answer": str(i + 5)} for i in range(6, 20)]
-    words = ("mine.py:follows", write("steps.jsonl", rows), "--steps", "\n")
+    words = ("mine.py:follows", write("steps.jsonl", rows), "--steps", r"\n")
     assert named(audit(*words, code=1)[0], "fail") == {"first line only"}
     without(monkeypatch, {"first line only"})
     assert not audit(*words)[0]["failed"]
@@ -186,7 +186,7 @@ def test_the_last_number_anywhere_is_a_warning() -> None:
         (("choice", "--reward-args", "{letters: ABC}"), CHOICE),
         (("mine.py:honest",), SUMS),
         (("mine.py:waiting",), SUMS),
-        (("mine.py:lines", "--steps", "\n"), SUMS),
+        (("mine.py:lines", "--steps", r"\n"), SUMS),
         (("verl:mine.py:compute_score",), [r | {"data_source": "sums"} for r in SUMS]),
     ],
 )

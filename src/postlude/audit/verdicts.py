@@ -118,7 +118,9 @@ def _probe(probe: Probe, answers: Sequence[Scored], scale: Scale, found: Finding
     before = len(found.items)
     _judge(probe, figures, judged, scale, found)
     new = found.items[before:]
-    return figures | {"verdict": new[0]["level"] if new else "ok", "reason": new[0]["what"] if new else ""}
+    if new:
+        return figures | {"verdict": new[0]["level"], "reason": new[0]["what"]}
+    return figures | {"verdict": "raises" if figures["errors"] else "ok", "reason": figures["first_error"] or ""}
 
 
 def _is_judged(answer: Scored, kind: Kind, scale: Scale) -> bool:
@@ -151,7 +153,7 @@ def _judge_padded(probe: Probe, judged: Sequence[Scored], found: Findings) -> No
 
 def _judge_graded(probe: Probe, figures: Figures, judged: Sequence[Scored], scale: Scale, found: Findings) -> None:
     """Above the median of the references, or not beaten by its own reference often enough."""
-    unbeaten = [a for a in judged if not a.beaten]
+    unbeaten = sorted((a for a in judged if not a.beaten), key=lambda a: -a.shift)
     limit, level = median(scale.references), "fail" if probe.kind in ("free", "hedge") else "warn"
     if probe.kind == "holding":
         if figures["median"] >= limit:

@@ -45,7 +45,9 @@ def audit(
     reward_args: Annotated[
         str | None, typer.Option(help="Arguments of a built-in reward as YAML, e.g. '{after: \"#\"}'.")
     ] = None,
-    steps: Annotated[str | None, typer.Option(help="The function rewards steps; this stands between them.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="The function rewards steps; this stands between them, e.g. '\\n'.")
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(help="A good answer made of columns, e.g. '#{answer}' or '\\boxed{{answer}}'."),
@@ -123,6 +125,7 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
 
     if not is_recipe(use):
         found = rewards_of([use], arguments)
+        steps = steps and steps.replace("\\n", "\n").replace("\\t", "\t")  # as a shell passes them
         found.members = [replace(m, spec=replace(m.spec, steps=steps)) for m in found.members]
         return found
     if arguments or steps:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from postlude.audit.scored import Figures
 
-STYLE = {"fail": "bold red", "warn": "yellow", "ok": "green", "left out": "dim"}
+STYLE = {"fail": "bold red", "warn": "yellow", "raises": "yellow", "ok": "green", "left out": "dim"}
 WHAT = {
     "free": "without the gold",
     "hedge": "many candidates",
@@ -155,7 +155,11 @@ def _scores(figures: Figures) -> Table:
     a = figures["agreement"]
     if a:
         interval = f"{a['pairs']} pairs, 95 % {number(a['low'])} to {number(a['high'])}"
-        grid.add_row("agrees with labels", number(a["pair_accuracy"]), f"[dim]{interval}; AUC {number(a['auc'])}[/dim]")
+        grid.add_row(
+            "agrees with labels",
+            number(a["pair_accuracy"]),
+            f"[dim]{interval}; AUC {number(a['auc'])}, Spearman {number(a['spearman'])}[/dim]",
+        )
     t = figures["seconds_per_answer"]
     grid.add_row(
         "time", f"{1000 * t['median']:.2f} / {1000 * t['max']:.2f} ms", "[dim]per answer: median / slowest call[/dim]"
