@@ -197,6 +197,13 @@ def test_graded_rewards_are_compared_with_the_references() -> None:
     assert named(audited(colon), "fail") == {"colon"}
 
 
+def test_a_probe_above_references_that_get_nothing_is_the_one_that_fails() -> None:
+    """References score lowest of all, likely in the wrong form: ties with them say nothing, but more than them does."""
+    figures = audited(lambda completions: [float(c == ":") for c in completions])
+    assert named(figures, "fail") == {"colon"}
+    assert figures["lowest"] and "references" in named(figures, "warn")
+
+
 def test_a_reference_must_beat_graded_probes_nearly_always() -> None:
     def sometimes(prompts: list[str], completions: list[str], answer: list[str]) -> list[float]:
         near = {f"What is {i} + 10?" for i in range(2)}
