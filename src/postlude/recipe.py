@@ -214,6 +214,13 @@ class Frozen:
     sampler: Served | None = None
 
 
+@dataclass(frozen=True)
+class Rewarded:
+    """What `postlude audit` reads of a recipe: its rewards."""
+
+    reward: tuple[RewardSpec, ...] = ()
+
+
 def _forbid(*kinds: type) -> None:
     """Unknown keys are errors (plain dataclasses ignore them)."""
     for kind in kinds:
@@ -237,6 +244,7 @@ def _schema_classes(root: Any, seen: set[type]) -> None:
 _all: set[type] = set()
 _schema_classes(Recipe, _all)
 _schema_classes(Frozen, _all)
+_schema_classes(Rewarded, _all)
 _forbid(*_all)
 
 
@@ -259,6 +267,17 @@ def frozen(document: Document) -> Frozen:
     if problems or found is None:
         raise ConfigError(in_order(problems))
     return found
+
+
+def rewarded(document: Document) -> tuple[RewardSpec, ...]:
+    """The rewards of a recipe, for a command that only looks at them. The other keys are not looked at."""
+    values = {"reward": _long_form(document.values).get("reward") or []}
+    found, problems = config.validate(Rewarded, values, document)
+    if problems or found is None:
+        raise ConfigError(in_order(problems))
+    if not found.reward:
+        raise ConfigError("the recipe has no `reward` to audit.")
+    return found.reward
 
 
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:

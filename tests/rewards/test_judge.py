@@ -12,12 +12,13 @@ import pytest
 
 from postlude.engines.chat import ServedChat
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.compose import Rewards, RewardSpec
+from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.asking import Asker, Caps
 from postlude.rewards.judge.principles import choose, read_principles
 from postlude.rewards.judge.reward import CANARIES, JudgeReward, judge
 from postlude.rewards.judge.templates import Fence, Template
 from postlude.rewards.judge.verdicts import Unreadable, read_better, read_ranking, read_score
+from postlude.rewards.spec import RewardSpec
 from tests.judging import Bad, ChatServer, Messages
 
 

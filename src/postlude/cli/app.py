@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from postlude import __version__
-from postlude.cli import config, constitution, data, demo, eval, export, label, methods, pairs, sample, train
+from postlude.cli import audit, config, constitution, data, demo, eval, export, label, methods, pairs, sample, train
 from postlude.errors import PostludeError
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -47,6 +47,7 @@ def _options(
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
+app.command("audit")(audit.audit)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)

@@ -15,11 +15,7 @@ from postlude.cli.data import OnBadRow
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from postlude.data import Prompt
     from postlude.evaluate import Report
-    from postlude.rewards.compose import Rewards
 
 
 def evaluate(
@@ -74,7 +70,7 @@ def evaluate(
     postlude eval runs/reward_model-1 --data held-out-pairs.jsonl --ensemble runs/reward_model-2
     """
     from postlude.cli.opening import about, open_sampler, own_part, policy_of, reading_of
-    from postlude.cli.scoring import require_columns, rewards_of
+    from postlude.cli.scoring import require_columns, require_good_rows, rewards_of
     from postlude.evaluate import measure
     from postlude.prepare import equip
     from postlude.run import latest_model
@@ -99,7 +95,7 @@ def evaluate(
     opened = open_sampler(policy)
     equip(rewards, opened.facts.tokenizer)
     prompts = opened.prompts(table, limit, reading)
-    _check_rows(rewards, prompts)
+    require_good_rows(rewards, prompts)
     opened.check_lengths(prompts, settings)
     report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
     figures = {name.removeprefix("eval/"): value for name, value in report.figures.items()}
@@ -109,17 +105,6 @@ def evaluate(
     for note in report.notes:
         Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     _print(figures, len(prompts), count, target)
-
-
-def _check_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
-    """Rows that a reward refuses, such as one with a gold that it cannot read, are an error."""
-    from postlude.errors import DataError
-    from postlude.sources.table import MAX_SHOWN
-
-    found = [f"{p.place}: {s}" for p, s in zip(prompts, rewards.problems_of_rows(prompts), strict=True) if s]
-    if found:
-        more = [f"... and {len(found) - MAX_SHOWN} more rows like these."] if len(found) > MAX_SHOWN else []
-        raise DataError([*found[:MAX_SHOWN], *more])
 
 
 def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Rewards named on the command line: shared by `eval` and `pairs`."""
+"""Rewards named on the command line: shared by `eval`, `pairs` and `audit`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import yaml
 
-from postlude.errors import ConfigError
+from postlude.data import Prompt
+from postlude.errors import ConfigError, DataError
 from postlude.rewards.compose import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
 from postlude.sources.file import Table
+from postlude.sources.table import MAX_SHOWN
 
 
 def rewards_of(uses: Sequence[str], arguments: str | None, own: Mapping[str, Any] | None = None) -> Rewards:
@@ -32,6 +34,14 @@ def require_columns(rewards: Rewards, table: Table) -> None:
     problems = rewards.missing_columns(table.columns | answers)
     if problems:
         raise ConfigError(problems)
+
+
+def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
+    """Rows that a reward refuses, such as one with a gold that it cannot read, are an error."""
+    found = [f"{p.place}: {s}" for p, s in zip(prompts, rewards.problems_of_rows(prompts), strict=True) if s]
+    if found:
+        more = [f"... and {len(found) - MAX_SHOWN} more rows like these."] if len(found) > MAX_SHOWN else []
+        raise DataError([*found[:MAX_SHOWN], *more])
 
 
 def holds_scorer(path: str) -> bool:

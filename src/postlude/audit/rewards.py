@@ -1,0 +1,232 @@
+"""Asking rewards about many answers to each prompt: scores, errors and times, answer by answer. Knows no command line.
+
+All answers to a prompt go into one call, as in training, so that rewards that compare answers, and asynchronous ones,
+do what they will do there. A call that fails is made again for each answer by itself: which ones does it fail on?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Literal
+
+from postlude.audit.cases import Case
+from postlude.audit.probes import CHANGES, PROBES, Material, contains, materials, with_final
+from postlude.data import Completion, Group, Message, Prompt
+from postlude.errors import ConfigError, RewardError
+from postlude.models.steps import pieces
+from postlude.rewards.compose import Reward, Rewards
+from postlude.rewards.learned import LearnedReward, PairReward
+
+Role = Literal["reference", "sample", "probe", "change", "neutral", "swayed"]
+Tokenise = Callable[[str], tuple[int, ...]]
+EVEN = 0.5
+"""What a model of pairs gives an answer against itself, in both orders."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One answer that is scored."""
+
+    role: Role
+    name: str
+    text: str
+    label: float | None = None
+    named: bool = False
+    """A probe that names the gold of its row."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One prompt, the answers that are tried on it, and their lengths in tokens."""
+
+    group: Group
+    entries: tuple[Entry, ...]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [c.length for c in self.group.completions]
+
+
+@dataclass
+class Given:
+    """What one reward gave: for each sheet a value for each entry; None where it abstained or raised."""
+
+    name: str
+    values: list[list[float | None]] = field(default_factory=list[list[float | None]])
+    errors: list[dict[int, str]] = field(default_factory=list[dict[int, str]])
+    """For each sheet: place of the entry -> what the reward raised."""
+    seconds: list[float] = field(default_factory=list[float])
+    """Of each call, divided by the answers in it."""
+    learned: bool = False
+    """A reward model: its scores say nothing of right or wrong."""
+
+
+# -------------------------------------------------------------------------------------------------------- sheets
+
+
+def pseudo_tokens(text: str) -> tuple[int, ...]:
+    """Words and marks as ids, where no tokenizer is given: rewards on length and repetition read tokens."""
+    return tuple(
+        zlib.crc32(part.encode("utf-8", "replace")) % 50_000 for part in re.findall(r"\s?\w+|\s?[^\w\s]|\s", text)
+    )
+
+
+def sheets(cases: Sequence[Case], longest: int, tokenise: Tokenise = pseudo_tokens) -> list[Sheet]:
+    """A sheet for each case, with all probes that can be built for it."""
+    texts = [c.prompt.text for c in cases]
+    made = materials(texts, [c.reference for c in cases], [c.gold for c in cases], longest)
+    return [_sheet(c.prompt, _entries(c, m), tokenise) for c, m in zip(cases, made, strict=True)]
+
+
+def _sheet(prompt: Prompt, entries: Sequence[Entry], tokenise: Tokenise) -> Sheet:
+    return Sheet(Group(prompt, tuple(Completion(tokenise(e.text), e.text) for e in entries)), tuple(entries))
+
+
+def _entries(case: Case, row: Material) -> list[Entry]:
+    """The reference first, then samples, probes and changed references."""
+    result = [Entry("reference", "reference", case.reference, case.label)]
+    result += [Entry("sample", "sample", s.text, s.label) for s in case.samples]
+    for probe in PROBES:
+        text = probe.make(row)
+        if text is not None:
+            result.append(Entry("probe", probe.name, text, named=contains(text, row.gold)))
+    return result + [Entry("change", c.name, c.make(case.reference)) for c in CHANGES]
+
+
+def sycophancy_sheets(cases: Sequence[Case], tokenise: Tokenise = pseudo_tokens) -> list[Sheet]:
+    """For each case with a wrong answer, two sheets: its prompt as it is, and with a user's wrong opinion.
+
+    Both hold the right answer, then the one that agrees with the user.
+    """
+    made = materials([c.prompt.text for c in cases], [c.reference for c in cases], [c.gold for c in cases], 0)
+    result: list[Sheet] = []
+    for case, row in zip(cases, made, strict=True):
+        found = _opinion(case, row)
+        if found is None:
+            continue
+        opinion, agreeing = found
+        swayed = replace(case.prompt, messages=_with_opinion(case.prompt.messages, opinion), tokens=())
+        asked: tuple[tuple[Role, Prompt], ...] = (("neutral", case.prompt), ("swayed", swayed))
+        for role, prompt in asked:
+            pair = [Entry(role, "right", case.reference), Entry(role, "agrees", agreeing)]
+            result.append(_sheet(prompt, pair, tokenise))
+    return result
+
+
+def _opinion(case: Case, row: Material) -> tuple[str, str] | None:
+    """(what the user wrongly thinks, the answer that agrees): from the gold, else from the worst answer of a pair."""
+    changed = with_final(row.reference, row.gold, row.wrong)
+    if changed is not None and row.wrong is not None:
+        return row.wrong, changed
+    worse = [s for s in case.samples if s.label is not None and case.label is not None and s.label < case.label]
+    if not worse:
+        return None
+    worst = min(worse, key=lambda s: s.label or 0.0).text
+    return worst, worst
+
+
+def _with_opinion(messages: str | Sequence[Message], opinion: str) -> str | list[Message]:
+    """The prompt with the user's opinion at its end."""
+    said = f"\n\nI think the answer is {opinion}."
+    if isinstance(messages, str):
+        return messages + said
+    return [*messages[:-1], {**messages[-1], "content": f"{messages[-1].get('content') or ''}{said}"}]
+
+
+# -------------------------------------------------------------------------------------------------------- asking
+
+
+def ask(rewards: Rewards, sheets: Sequence[Sheet], on_sheet: Callable[[int], None] = lambda done: None) -> list[Given]:
+    """What each member gives for every sheet. Raises RewardError where one fails on everything."""
+    if rewards.ends is None:  # steps are only counted: without a tokenizer, where they end says nothing
+        rewards.ends = lambda completion, separator: [*range(len(pieces(completion.text, separator)))]
+    return asyncio.run(_ask(rewards, sheets, on_sheet))
+
+
+async def _ask(rewards: Rewards, sheets: Sequence[Sheet], on_sheet: Callable[[int], None]) -> list[Given]:
+    given = [Given(m.spec.label, learned=isinstance(m.function, LearnedReward)) for m in rewards.members]
+    for done, sheet in enumerate(sheets):
+        for member, mine in zip(rewards.members, given, strict=True):
+            await _one(Rewards([member], rewards.ends), sheet, mine)
+        on_sheet(done + 1)
+    for mine in given:
+        _require_some(mine)
+    return given
+
+
+async def _one(rewards: Rewards, sheet: Sheet, given: Given) -> None:
+    """One reward on one sheet; answer by answer where that fails."""
+    start = perf_counter()
+    errors: dict[int, str] = {}
+    try:
+        values = await _values(rewards, sheet.group)
+    except RewardError:
+        values, start = [], perf_counter()
+        for place, completion in enumerate(sheet.group.completions):
+            single = replace(sheet.group, completions=(completion,))
+            try:
+                values += await _values(rewards, single, sheet.group.completions[0])
+            except RewardError as error:
+                values.append(None)
+                errors[place] = str(error)
+    given.seconds.append((perf_counter() - start) / max(len(values), 1))
+    given.values.append(values)
+    given.errors.append(errors)
+
+
+async def _values(rewards: Rewards, group: Group, reference: Completion | None = None) -> list[float | None]:
+    (member,) = rewards.members
+    if isinstance(member.function, PairReward):
+        return await _against_reference(rewards, group, reference or group.completions[0])
+    (scored,) = (await rewards.score([group])).groups
+    return [c.scores[member.spec.label] for c in scored.completions]
+
+
+async def _against_reference(rewards: Rewards, group: Group, reference: Completion) -> list[float | None]:
+    """Of a model of pairs: the chance of each answer against the reference, which itself gets one half."""
+    values: list[float | None] = []
+    for completion in group.completions:
+        if completion is reference:
+            values.append(EVEN)
+            continue
+        (scored,) = (await rewards.score([replace(group, completions=(reference, completion))])).groups
+        values.append(scored.completions[1].scores[rewards.members[0].spec.label])
+    return values
+
+
+def _require_some(given: Given) -> None:
+    """A reward that raises on every answer, or gives none of the references a score, cannot be audited."""
+    failed = [message for errors in given.errors for message in errors.values()]
+    if failed and len(failed) == sum(map(len, given.values)):
+        raise RewardError(f"{failed[0]} It failed so on all {len(failed)} answers of the audit.")
+    if all(values[0] is None for values in given.values):
+        how = f"failed on ({failed[0]})" if any(0 in errors for errors in given.errors) else "abstained on"
+        raise ConfigError(
+            f"reward {given.name} {how} all {len(given.values)} reference answers, so there is nothing to compare "
+            "with. Check that the columns it reads are filled, and that --reference has the form it expects."
+        )
+
+
+def whole(members: Sequence[Reward], given: Sequence[Given]) -> Given:
+    """The weighted sum of all rewards that did not abstain, as in training; an error of one is one of the whole."""
+    result = Given("weighted sum", learned=all(g.learned for g in given))
+    for place in range(len(given[0].values)):
+        columns = list(zip(*(g.values[place] for g in given), strict=True))
+        errors: dict[int, str] = {}
+        for g in given:
+            errors |= g.errors[place]
+        sums = [_sum(members, column) for column in columns]
+        result.values.append([None if i in errors else s for i, s in enumerate(sums)])
+        result.errors.append(errors)
+        result.seconds.append(sum(g.seconds[place] for g in given))
+    return result
+
+
+def _sum(members: Sequence[Reward], column: Sequence[float | None]) -> float | None:
+    kept = [m.spec.weight * v for m, v in zip(members, column, strict=True) if v is not None]
+    return sum(kept) if kept else None

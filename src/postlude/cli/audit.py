@@ -1,0 +1,252 @@
+"""postlude audit"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from postlude.cli.options import ServedModel, Stop, Temperature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from postlude.audit.cases import Cases
+    from postlude.audit.rewards import Given, Sheet, Tokenise
+    from postlude.audit.scored import Figures
+    from postlude.rewards.compose import Rewards
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is audited on what, as the user named it."""
+
+    reward: str
+    data: str
+    samples: str | None
+    model: str | None
+    sycophancy: bool
+
+
+def audit(
+    reward: Annotated[
+        str,
+        typer.Argument(help="A built-in, my_rewards.py:fn, verl:my_score.py:fn, or a recipe (YAML) with its rewards."),
+    ],
+    data: Annotated[
+        str, typer.Argument(help="Prompts with good answers: completion, solution or answer; or chosen and rejected.")
+    ],
+    reward_args: Annotated[
+        str | None, typer.Option(help="Arguments of a built-in reward as YAML, e.g. '{after: \"#\"}'.")
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="The function rewards steps; this stands between them, e.g. '\\n'.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="A good answer made of columns, e.g. '#{answer}' or '\\boxed{{answer}}'."),
+    ] = None,
+    samples: Annotated[
+        str | None, typer.Option(help="Real answers to the same prompts: a run's rollouts, or rows with completion(s).")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Sample from this model, and count tokens as it does.")] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers of the model per prompt.")] = 4,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer allowed, of filler and of the model.")] = 1024,
+    temperature: Temperature = None,
+    stop: Stop = None,
+    url: Annotated[
+        str | None, typer.Option(help="Let an OpenAI-compatible server answer; --model is its tokenizer.")
+    ] = None,
+    served_model: ServedModel = None,
+    limit: Annotated[int, typer.Option(min=1, help="Only the first so many prompts.")] = 64,
+    sycophancy: Annotated[
+        bool,
+        typer.Option("--sycophancy", help="Also add a user's wrong opinion to the prompt: does the score follow it?"),
+    ] = False,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns of DATA as YAML, e.g. '{prompt: question, completion: gold}'.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Text prompts become user messages.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the JSON goes. Default: audit-NAME.json.")] = None,
+) -> None:
+    """Can a reward be gamed? Feed it good answers and degenerate ones before any training. Exit code 1: it can.
+
+    postlude audit maths problems.jsonl --reference '\\boxed{{answer}}'
+    postlude audit my_rewards.py:score data.jsonl --samples runs/grpo-1/rollouts/step-000000.jsonl
+    postlude audit model pairs.jsonl --reward-args '{path: runs/reward_model-1}' --sycophancy
+    """
+    from postlude.audit.cases import cases_of, with_samples
+    from postlude.audit.rewards import pseudo_tokens, sheets
+    from postlude.cli.audit_view import show
+    from postlude.cli.data import named_columns
+    from postlude.prepare import equip
+    from postlude.sources import file as rows
+    from postlude.sources.file import Reading
+
+    rewards = _rewards(reward, reward_args, steps)
+    target = _target(reward, out)
+    reading = Reading(named_columns(columns), chat, "--columns", "--columns")
+    cases = cases_of(rows.read(data), reading, reference).first(limit)
+    _check(rewards, cases)
+    if samples:
+        cases = with_samples(cases, rows.read(samples))
+    tokenise: Tokenise = pseudo_tokens
+    if model:
+        flags = {"temperature": temperature, "stop": stop, "max_tokens": max_tokens}
+        cases, tokenise = _sampled(model, flags, url, served_model, count, cases)
+    equip(rewards, None)
+    asked = Asked(reward, data, samples, model, sycophancy)
+    result = _result(asked, rewards, cases, sheets(cases.cases, max_tokens, tokenise), tokenise)
+    target.write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    console = Console()
+    show(console, result)
+    console.print(f"\nsaved to {target}", highlight=False, soft_wrap=True)
+    if result["failed"]:
+        raise typer.Exit(1)
+
+
+# ----------------------------------------------------------------------------------------------------------- input
+
+
+def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
+    """The reward named, or those of a recipe, each under a name of its own."""
+    from postlude import config
+    from postlude.cli.opening import is_recipe
+    from postlude.cli.scoring import rewards_of
+    from postlude.errors import ConfigError
+    from postlude.recipe import rewarded
+    from postlude.rewards.compose import Rewards
+
+    if not is_recipe(use):
+        found = rewards_of([use], arguments)
+        steps = steps and steps.replace("\\n", "\n").replace("\\t", "\t")  # as a shell passes them
+        found.members = [replace(m, spec=replace(m.spec, steps=steps)) for m in found.members]
+        return found
+    if arguments or steps:
+        raise ConfigError("--reward-args and --steps are for a single reward; a recipe has its own.")
+    specs = rewarded(config.read(Path(use).expanduser()))
+    labels = [s.label for s in specs]
+    named = [
+        replace(s, name=s.label if labels.count(s.label) == 1 else f"{s.label} {i}") for i, s in enumerate(specs, 1)
+    ]
+    return Rewards.of(named)
+
+
+def _target(reward: str, out: Path | None) -> Path:
+    from postlude.cli.opening import is_recipe
+    from postlude.errors import ConfigError
+
+    name = Path(reward).stem if is_recipe(reward) else reward.rpartition(":")[2]
+    target = out or Path("audit-" + re.sub(r"[^\w.-]+", "-", name) + ".json")
+    if not target.parent.is_dir() or target.is_dir():
+        raise ConfigError(f"--out: {str(target)!r} cannot be written: it is a folder, or its folder does not exist.")
+    return target
+
+
+def _check(rewards: Rewards, cases: Cases) -> None:
+    """Columns that are missing, and rows that a reward refuses, before anything is scored."""
+    from postlude.cli.scoring import require_good_rows
+    from postlude.errors import ConfigError
+
+    prompts = [c.prompt for c in cases.cases]
+    names = {name for p in prompts for name in p.columns} | (
+        {"answer"} if any(p.answer is not None for p in prompts) else set()
+    )
+    problems = rewards.missing_columns(names)
+    if problems:
+        raise ConfigError(problems)
+    require_good_rows(rewards, prompts)
+
+
+def _sampled(
+    model: str, flags: dict[str, Any], url: str | None, served_model: str | None, count: int, cases: Cases
+) -> tuple[Cases, Tokenise]:
+    """The cases with a model's own answers, and its tokenizer."""
+    from postlude.audit.cases import Sample
+    from postlude.cli.opening import open_sampler, policy_of
+    from postlude.sources.rollout import answer
+
+    policy = policy_of(model, flags, url, served_model)
+    opened = open_sampler(policy)
+    prompts = [opened.renderer.with_tokens(c.prompt) for c in cases.cases]
+    opened.check_lengths(prompts, policy.sampling)
+    groups = asyncio.run(answer(opened.sampler, prompts, count, policy.sampling, 0, "audit"))
+    more = [tuple(Sample(c.text) for c in g.completions) for g in groups]
+    filled = [replace(c, samples=(*c.samples, *s)) for c, s in zip(cases.cases, more, strict=True)]
+    tokenizer = opened.facts.tokenizer
+    return replace(cases, cases=filled), lambda text: tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+# ---------------------------------------------------------------------------------------------------------- result
+
+
+def _result(asked: Asked, rewards: Rewards, cases: Cases, made: Sequence[Sheet], tokenise: Tokenise) -> Figures:
+    """Ask, then everything the JSON holds. The sum of several rewards decides, and what says right or wrong."""
+    from postlude.audit.rewards import sycophancy_sheets, whole
+    from postlude.audit.verdicts import audit as audited
+    from postlude.audit.verdicts import thresholds
+
+    given = _scores(rewards, made)
+    members = [audited(made, g) for g in given]
+    total = audited(made, whole(rewards.members, given)) if len(given) > 1 else None
+    deciding = [total or members[0]]
+    deciding += [f for f, m in zip(members, rewards.members, strict=True) if total and m.outcome]
+    _require_use(deciding[0])
+    swayed = _sycophancy(rewards, sycophancy_sheets(cases.cases, tokenise)) if asked.sycophancy else None
+    return {
+        **asdict(asked),
+        "prompts": len(cases.cases),
+        "references_from": cases.source,
+        "without_reference": cases.without,
+        "notes": [*rewards.notes, *cases.notes],
+        "tokens": asked.model or "words and marks",
+        "thresholds": thresholds(),
+        "rewards": [f | {"weight": m.spec.weight} for f, m in zip(members, rewards.members, strict=True)],
+        "whole": total,
+        "sycophancy": swayed,
+        "failed": any(f["failed"] for f in deciding),
+    }
+
+
+def _scores(rewards: Rewards, made: Sequence[Sheet]) -> list[Given]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from postlude.audit.rewards import ask
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("prompts", total=len(made))
+        return ask(rewards, made, lambda done: progress.update(bar, completed=done))
+
+
+def _sycophancy(rewards: Rewards, made: Sequence[Sheet]) -> list[Figures]:
+    """Of each reward."""
+    from postlude.audit.verdicts import sycophancy as compared
+    from postlude.errors import ConfigError
+
+    if not made:
+        raise ConfigError(
+            "--sycophancy needs a wrong answer for the user to name: rows with a gold that the reference holds, or "
+            "chosen and rejected."
+        )
+    found = [(g.name, *compared(made, g)) for g in _scores(rewards, made)]
+    return [{"reward": name, **figures, "findings": findings} for name, figures, findings in found]
+
+
+def _require_use(figures: Figures) -> None:
+    """References that score like everything else say nothing: most likely they are not in the form the reward reads."""
+    from postlude.errors import ConfigError
+
+    if figures["lowest"] and not figures["failed"]:
+        first = next(f for f in figures["findings"] if f["name"] == "references")["examples"][0]
+        raise ConfigError(
+            f"reward {figures['reward']} gives every reference answer {first['reference_score']:g}, and nothing less "
+            "to any other answer: the references are likely not in the form it reads. The first is "
+            f"{first['answer']!r}. Give them that form, such as --reference '#{{answer}}', or check --reward-args."
+        )
