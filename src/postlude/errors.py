@@ -34,6 +34,11 @@ class DataError(PostludeError):
 class RewardError(PostludeError):
     """A reward function raised, or returned something that is not a finite number or None."""
 
+    def __init__(self, what: str, advice: str = "") -> None:
+        self.what = what
+        """Without the advice, which is for people who train."""
+        super().__init__(f"{what}\n{advice}" if advice else what)
+
 
 class EngineError(PostludeError):
     """A model cannot be loaded, run or saved as asked."""

@@ -248,7 +248,7 @@ def test_a_reward_that_fails_or_abstains_on_everything_stops_the_audit() -> None
     def broken(completions: list[str]) -> list[float]:
         raise ValueError("nope")
 
-    with pytest.raises(RewardError, match=r"nope.*on all \d+ answers"):
+    with pytest.raises(RewardError, match=r"(?s)nope.*on all \d+ answers"):
         audited(broken)
     with pytest.raises(ConfigError, match="abstained on all 20 reference answers"):
         audited(lambda completions: [None if c.startswith("It") else 0.0 for c in completions])

@@ -362,7 +362,7 @@ def test_bad_input_says_what_to_do() -> None:
     refused(ConfigError, "abstained on all 24 reference answers", "mine.py:nothing", sums)
     refused(ConfigError, "gives every reference answer 0, .*not in the form", "mine.py:zero", sums)
     refused(ConfigError, "The first is '0 \\+ 10 = 10'", "exact", sums)
-    refused(RewardError, "nope.*on all", "mine.py:broken", sums)
+    refused(RewardError, r"(?s)nope.*on all", "mine.py:broken", sums)
     refused(DataError, "names no column", "exact", sums, "--reference", "#{anser}")
     refused(ConfigError, "--reward-args must be a mapping", "exact", sums, "--reward-args", "after")
     same = write("same.jsonl", [SUMS[0] | {"completion": "10 = x", "answer": "x"}])

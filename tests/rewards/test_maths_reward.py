@@ -249,11 +249,11 @@ def test_a_run_writes_verdicts_to_its_rollouts_and_counts_to_its_events(place: P
 
 
 def test_eval_refuses_bad_golds(place: Path, model_folder: Path) -> None:
-    from postlude.cli.eval import _check_rows
+    from postlude.cli.scoring import require_good_rows
 
     prompts = [Prompt(str(i), "q", columns={"answer": ""}, place=f"e.jsonl line {i}") for i in range(30)]
     with pytest.raises(DataError) as error:
-        _check_rows(Rewards.of([RewardSpec("maths")]), prompts)
+        require_good_rows(Rewards.of([RewardSpec("maths")]), prompts)
     assert "e.jsonl line 0" in error.value.problems[0]
     assert error.value.problems[-1] == "... and 10 more rows like these."
 

@@ -173,7 +173,7 @@ async def _one(rewards: Rewards, sheet: Sheet, given: Given) -> None:
                 values += await _values(rewards, single, sheet.group.completions[0])
             except RewardError as error:
                 values.append(None)
-                errors[place] = str(error)
+                errors[place] = error.what
     given.seconds.append((perf_counter() - start) / max(len(values), 1))
     given.values.append(values)
     given.errors.append(errors)
@@ -203,7 +203,7 @@ def _require_some(given: Given) -> None:
     """A reward that raises on every answer, or gives none of the references a score, cannot be audited."""
     failed = [message for errors in given.errors for message in errors.values()]
     if failed and len(failed) == sum(map(len, given.values)):
-        raise RewardError(f"{failed[0]} It failed so on all {len(failed)} answers of the audit.")
+        raise RewardError(f"{failed[0]}\nIt failed so on all {len(failed)} answers of the audit.")
     if all(values[0] is None for values in given.values):
         how = f"failed on ({failed[0]})" if any(0 in errors for errors in given.errors) else "abstained on"
         raise ConfigError(

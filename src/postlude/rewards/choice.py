@@ -13,7 +13,8 @@ from postlude.rewards.text import RewardFunction, tail, text_of
 class Letters:
     """Finds the letters an answer commits to.
 
-    1. Marked letters: in \\boxed{}, or right after "answer", "answer is", "answer:", "correct option is" and the like.
+    1. Marked letters: in a closed \\boxed{}, or right after "answer", "answer is", "answer:", "correct option is" and
+       the like.
     2. Where nothing is marked: letters that stand as an option does, `(B)`, `B)`, `B.`, `B:`, or alone on a line.
 
     Only capitals of the alphabet given count, only as whole words, and not after "not". "A and B" are two letters.
@@ -31,7 +32,7 @@ class Letters:
         )
         option = r"(?i:(?:option|choice|letter)\b)?+"
         self.marked = (
-            re.compile(rf"\\boxed\s*+\{{{opening}{name}{opening}({several})"),
+            re.compile(rf"\\boxed\s*+\{{{opening}{name}{opening}({several})(?=[^{{}}]*+\}})"),
             re.compile(f"{says}{opening}{option}{opening}{name}{opening}({several})"),
         )
         positive = r"(?<!\bnot )(?<!n't )(?<!n’t )"
@@ -51,20 +52,26 @@ class Letters:
 
 def choice(letters: str = "ABCD", after: str | None = None) -> RewardFunction:
     """1 where the answer commits to exactly one letter and it is that of the column `answer`, else 0; None where that
-    is null. `after`: read only what follows its last occurrence.
+    is null. `after`: read only what follows its last occurrence; where it is not given, what follows the last
+    `</think>`, if there is one.
     """
     if len(set(letters)) != len(letters) or not letters.isalpha() or not letters.isupper() or len(letters) < 2:
         raise ValueError(f"letters must be two or more different capitals, got {letters!r}")
     rule = Letters(letters)
 
     def right_choice(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        found = [tail(text_of(c), after) for c in completions]
+        found = [_answered(text_of(c), after) for c in completions]
         return [
             None if a is None else float(f is not None and rule.of(f) == {_expected(a, letters)})
             for f, a in zip(found, answer, strict=True)
         ]
 
     return right_choice
+
+
+def _answered(text: str, after: str | None) -> str | None:
+    """The part of a response that answers: what a model thought before does not count."""
+    return text.rpartition("</think>")[2] if after is None else tail(text, after)
 
 
 def _expected(answer: Any, letters: str) -> str:

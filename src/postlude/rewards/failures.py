@@ -60,8 +60,9 @@ def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
 def stopped(label: str, failure: Failure) -> RewardError:
     """The error of a reward that may not fail at all, with its first failure."""
     return RewardError(
-        f"reward {label} {failure}\nNothing of this step was trained. Mend the function; it may return None for an "
-        f"answer that it cannot score, and `errors: 0.05` in the recipe lets one call in twenty fail."
+        f"reward {label} {failure}",
+        "Nothing of this step was trained. Mend the function; it may return None for an answer that it cannot score, "
+        "and `errors: 0.05` in the recipe lets one call in twenty fail.",
     )
 
 
@@ -72,8 +73,9 @@ def too_many(label: str, failures: Sequence[Failure], calls: int, allowed: float
     answers = sum(f.answers for f in failures)
     return RewardError(
         f"reward {label} failed in {len(failures)} of {calls} calls of this draw ({answers} answers), and errors "
-        f"allows {allowed:g} of them. The first {failures[0]}\nNothing of this step was trained. Mend the function, "
-        "or what it asks; raise `errors` only if so many failures are usual."
+        f"allows {allowed:g} of them. The first {failures[0]}",
+        "Nothing of this step was trained. Mend the function, or what it asks; raise `errors` only if so many failures "
+        "are usual.",
     )
 
 
