@@ -372,3 +372,30 @@ def test_bad_input_says_what_to_do() -> None:
     refused(DataError, "is no gold|no gold for", "maths", write("odd.jsonl", [{"prompt": "p", "answer": "0/0"}]))
     found = runner.invoke(app, ["audit", "mine.py:honest", sums, "--out", "no/where.json"])
     assert isinstance(found.exception, ConfigError)
+
+
+# ----------------------------------------------------------------------------------------------------------- judges
+
+
+def test_a_judge_is_audited_like_any_other_reward() -> None:
+    """One that a colon fools is caught by the colon; an honest one passes."""
+    from tests.judging import ChatServer, Messages
+    from tests.rewards.test_judge import between
+
+    rows = [{"prompt": f"{i}+{i}=", "completion": f"that makes {2 * i}", "answer": str(2 * i)} for i in range(12)]
+    data = write("judged.jsonl", rows)
+
+    def judge(fooled: bool) -> Any:
+        def reply(messages: Messages) -> str:
+            text = messages[0]["content"]
+            question, answer = between(text, "question"), between(text, "answer")
+            right = answer.split()[-1:] == [str(2 * int(question.split("+")[0]))] and "that makes" in answer
+            return json.dumps({"score": 10 if (right and len(answer) < 40) or (fooled and answer == ":") else 1})
+
+        return reply
+
+    for fooled, code in ((True, 1), (False, 0)):
+        with ChatServer(judge(fooled)) as server:
+            args = f"{{url: '{server.url}', pause: 0.001}}"
+            found, said = audit("judge", data, "--reward-args", args, "--limit", 12, code=code)
+        assert ("colon" in named(found, "fail")) == fooled, said

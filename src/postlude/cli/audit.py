@@ -101,6 +101,9 @@ def audit(
         flags = {"temperature": temperature, "stop": stop, "max_tokens": max_tokens}
         cases, tokenise = _sampled(model, flags, url, served_model, count, cases)
     equip(rewards, None)
+    for member in rewards.members:
+        if hasattr(member.function, "canary_limit"):
+            member.function.canary_limit = None  # the probes are canaries, and one that is liked must not end the audit
     asked = Asked(reward, data, samples, model, sycophancy)
     result = _result(asked, rewards, cases, sheets(cases.cases, max_tokens, tokenise), tokenise)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
