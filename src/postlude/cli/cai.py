@@ -99,7 +99,7 @@ reward:
       canary_limit: null           # the small judge was never shown an answer that says nothing
 output: {folder}/direct
 seed: {seed}
-steps: 30
+steps: 12                          # soon every answer follows both; beyond that a policy learns the judge's slips
 prompts_per_step: 16
 group_size: 8
 sampling: {{max_tokens: 24}}
