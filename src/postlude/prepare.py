@@ -211,8 +211,7 @@ def _read_answers(
         return []
     if kinds:
         limits = Limits(facts.context, facts.vocabulary, recipe.data.step_separator)
-        joined = isinstance(recipe.objective, ContrastObjective) and recipe.objective.score == "pair_head"
-        found = compared(table, prepared.renderer, limits, kinds, reading, seen, joined)
+        found = compared(table, prepared.renderer, limits, kinds, reading, seen, _reads_pairs(recipe))
     else:
         found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
     _settle(prepared, table, name)
@@ -384,7 +383,12 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         checkpoint=weights,
         scores="scores" in recipe.objective.needs,
         critic=recipe.critic,
+        pairs=_reads_pairs(recipe),
     )
+
+
+def _reads_pairs(recipe: Recipe) -> bool:
+    return isinstance(recipe.objective, ContrastObjective) and recipe.objective.score == "pair_head"
 
 
 def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:

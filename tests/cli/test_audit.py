@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from postlude.audit import probes, rewards, verdicts
 from postlude.cli.app import app
 from postlude.errors import ConfigError, DataError, RewardError
-from postlude.models.heads import load_scorer
+from postlude.models.heads import READS, load_scorer
 from postlude.models.load import quiet
 from postlude.models.tiny import character_tokenizer
 
@@ -266,6 +267,10 @@ def scorer(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.mark.parametrize("use", ["model", "pair_model", "process_model"])
 def test_reward_models_are_audited_on_pairs(use: str, scorer: Path) -> None:
+    if use == "pair_model":
+        config = json.loads((scorer / "config.json").read_text())
+        scorer = Path(shutil.copytree(scorer, "pairs"))
+        (scorer / "config.json").write_text(json.dumps({**config, READS: "pair"}))
     rows = [{"prompt": f"{i}+1=", "chosen": str(i + 1), "rejected": str(i * 7 + 10)} for i in range(4)]
     words = (
         use,

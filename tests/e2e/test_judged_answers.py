@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
+from postlude.cli.app import app
+from postlude.errors import ConfigError
+from postlude.rewards.compose import Rewards
+from postlude.rewards.spec import RewardSpec
 from tests.e2e.test_methods import LETTERS, figures, run, weights
 from tests.e2e.test_methods import world as world  # the fixture
 
@@ -168,6 +173,22 @@ def test_a_reward_model_is_followed_and_a_process_model_rewards_steps(judged: Pa
     done = run(judged, "grpo_process", "sft/model", reward=[steps, gold], objective={"kl": None})
     first, last = figures(done)
     assert last["sampled/reward/process_model"] > first["sampled/reward/process_model"]
+
+
+def test_a_pair_model_is_measured_as_one_and_is_no_other_reward(judged: Path) -> None:
+    path = train_scorer(judged, "reward_model_pair", "pairs")
+    words = ["eval", path, "--data", str(judged / "pairs-held.jsonl"), "--out", str(judged / "pair.json")]
+    found = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    figures_ = json.loads((judged / "pair.json").read_text())
+    assert figures_["figures"]["accuracy"] > 0.55
+    first, second = figures_["scores"][0]["scores"]
+    assert first == -second, "it says a chance, and nothing of one answer"
+    with pytest.raises(ConfigError, match="reads two answers at once; as a reward it is `pair_model`"):
+        Rewards.of([RewardSpec("model", args={"path": path})])
+    Rewards.of([RewardSpec("pair_model", args={"path": path})])
+    with pytest.raises(ConfigError, match="and this model reads two answers"):
+        CliRunner().invoke(app, [*words[:3], str(judged / "labels.jsonl")], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

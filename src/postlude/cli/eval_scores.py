@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,11 +21,12 @@ from postlude.audit.reward_models import (
     pairs_of,
 )
 from postlude.cli.scores_view import show
-from postlude.data import Group
+from postlude.data import Group, joined_pair
 from postlude.engines.protocol import ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
 from postlude.prepare import open_scorer
+from postlude.rewards.model import logit, pair_preference
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading, Table
@@ -93,19 +95,41 @@ def _scored(model: str, table: Table, asked: Asked, console: Console) -> Scored:
     mine.require_clean(asked.on_bad_row, "--on-bad-row skip")
     assert mine.kind is not None
     groups = groups[: asked.limit]
-    steps = mine.kind == "steps"
+    steps, pairs = mine.kind == "steps", scorer.reads_pairs
+    if pairs:
+        groups = _of_two(groups, mine)
     with console.status(f"scoring with {model}") as status:
         scores: list[list[float]] = []
         for start in range(0, len(groups), AT_A_TIME):
             status.update(f"scoring with {model}: {start} of {len(groups)} rows")
             part = groups[start : start + AT_A_TIME]
-            scores += _steps(scorer, part) if steps else _whole(scorer, part)
+            scores += _steps(scorer, part) if steps else _pairs(scorer, part) if pairs else _whole(scorer, part)
     return Scored(mine.kind, groups, scores, mine.problems)
 
 
 def _whole(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:
     found = iter(scorer.of_groups(groups))
     return [[next(found) for _ in group.completions] for group in groups]
+
+
+def _of_two(groups: Sequence[Group], table: Table) -> list[Group]:
+    """Every pair of a list as a group of its own: such a model gives no number to one answer."""
+    if table.kind not in ("pair", "rated"):
+        raise ConfigError(f"{table.path} holds {table.form}, and this model reads two answers: give pairs or lists.")
+    found = []
+    for group in groups:
+        for i, (a, b) in enumerate(combinations(group.completions, 2)):
+            if a.reward != b.reward:
+                prompt = replace(group.prompt, place=f"{group.prompt.place}, pair {i + 1}")
+                found.append(replace(group, prompt=prompt, completions=(a, b)))
+    return found
+
+
+def _pairs(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:
+    """Two numbers that differ by the logit of the chance, over both orders, that the first is better."""
+    logits = iter(scorer.of_groups([joined_pair(g) for g in groups]))
+    chances = [pair_preference(forth, back) for forth, back in zip(logits, logits, strict=True)]
+    return [[logit(p) / 2, -logit(p) / 2] for p in chances]
 
 
 def _steps(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:

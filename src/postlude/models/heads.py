@@ -8,6 +8,8 @@ from postlude.errors import EngineError
 
 HEAD = "score"
 """The name transformers gives the linear map from a hidden state to one number."""
+READS = "postlude_reads"
+"""In a config: what the head was trained to read, where that is a `pair` of answers and not one."""
 VALUE_HEAD = "value_head.safetensors"
 """In a checkpoint: the critic's map on the policy's own hidden states."""
 
@@ -16,6 +18,11 @@ def is_scorer(config: Any) -> bool:
     """Whether a config is that of a model with one output number."""
     names = config.architectures or []
     return any(name.endswith("ForSequenceClassification") for name in names) and config.num_labels == 1
+
+
+def reads_pairs(config: Any) -> bool:
+    """Whether a scorer reads two answers, one behind the other, and judges the first."""
+    return getattr(config, READS, None) == "pair"
 
 
 def scorer_class(config: Any) -> Any:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import log
 from pathlib import Path
 from statistics import pstdev
 from typing import Any, Literal
 
 from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
-from postlude.models.heads import require_head
-from postlude.rewards.model import ensemble_score, pair_preference, sigmoid, solution_score
+from postlude.models.heads import reads_pairs, require_head
+from postlude.rewards.model import ensemble_score, logit, pair_preference, sigmoid, solution_score
 from postlude.rewards.text import text_of
 
 Combine = Literal["mean", "worst", "uncertainty"]
@@ -26,6 +25,7 @@ class LearnedReward:
 
     specs: tuple[ScorerSpec, ...]
     says_right = False  # a score says nothing of right or wrong
+    compares = False
     open: Callable[[ScorerSpec], Scorer] | None = None
     """Set by whoever builds a run: rewards know no engine."""
     _scorers: list[Scorer] = field(default_factory=list[Scorer])
@@ -42,9 +42,13 @@ class LearnedReward:
         problems = []
         for spec in self.specs:
             try:
-                require_head(spec.path, "reward model")
+                pairs = reads_pairs(require_head(spec.path, "reward model"))
             except EngineError as error:
                 problems.append(str(error))
+                continue
+            if pairs != self.compares:
+                is_, use = ("two answers at once", "pair_model") if pairs else ("one answer at a time", "model")
+                problems.append(f"reward model: {spec.path!r} reads {is_}; as a reward it is `{use}`.")
         if problems:
             raise ConfigError(problems)
 
@@ -86,7 +90,7 @@ class StepReward(LearnedReward):
 
     def whole(self, probabilities: Sequence[float]) -> float:
         """One number for the answer."""
-        logits = [_logit(p) for p in probabilities]
+        logits = [logit(p) for p in probabilities]
         return solution_score(logits, self.combine)
 
 
@@ -181,8 +185,3 @@ def _each(value: float | Sequence[float], specs: Sequence[ScorerSpec]) -> tuple[
     if len(values) != len(specs):
         raise ValueError(f"{len(values)} numbers for {len(specs)} models")
     return values
-
-
-def _logit(p: float) -> float:
-    p = min(max(p, 1e-12), 1 - 1e-12)
-    return log(p / (1 - p))

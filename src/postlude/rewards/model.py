@@ -38,3 +38,9 @@ def solution_score(step_logits: Sequence[float], how: Literal["product", "min", 
     if how == "min":
         return min(map(sigmoid, step_logits))
     return math.exp(sum(-math.log1p(math.exp(-z)) if z > -30 else z for z in step_logits))
+
+
+def logit(p: float) -> float:
+    """The inverse of `sigmoid`, for probabilities away from 0 and 1."""
+    p = min(max(p, 1e-12), 1 - 1e-12)
+    return math.log(p / (1 - p))

@@ -14,6 +14,7 @@ from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.models.chat import Renderer
+from postlude.models.heads import READS
 from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, quiet
 
 SMALL = 5_000_000
@@ -75,14 +76,17 @@ class LocalEngine:
         own_sampler: bool = False,
         scores: bool = False,
         critic: Critic | None = None,
+        pairs: bool = False,
     ) -> LocalEngine:
         """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
 
         `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does; `scores`
-        makes it a reward model; `critic` adds a value function. The reference is always taken from the model the
-        recipe names, never from a checkpoint.
+        makes it a reward model, with `pairs` one that reads two answers; `critic` adds a value function. The reference
+        is always taken from the model the recipe names, never from a checkpoint.
         """
         net = load(spec, adapter_from=checkpoint if spec.lora else None, scalar=scores)
+        if pairs:
+            setattr(net.config, READS, "pair")  # for whoever opens the folder: such scores mean nothing of one answer
         count = sum(p.numel() for p in net.parameters())
         if threads or count < SMALL:
             torch.set_num_threads(threads or 1)

@@ -15,7 +15,7 @@ from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.protocol import ScorerSpec
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
-from postlude.models.heads import require_head
+from postlude.models.heads import reads_pairs, require_head
 from postlude.models.load import Facts, ModelSpec, inspect, load
 from postlude.models.steps import ends
 
@@ -47,6 +47,11 @@ class LocalScorer:
         model = LocalModel(net, "scores")
         model.choose_path()
         return cls(model, facts, spec.separator)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it reads two answers at once, so that `prefer` is what it can do."""
+        return reads_pairs(self.facts.config)
 
     def score(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[float]:
         """The score of each answer, read at its last token, in logits."""
