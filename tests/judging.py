@@ -38,7 +38,9 @@ class ChatServer:
         top: Callable[[Messages], Mapping[str, float]] | None = None,
         script: tuple[Bad | None, ...] = (),
         always: Bad | None = None,
+        finish: str = "stop",
     ) -> None:
+        self.finish = finish
         self.reply, self.top, self.script, self.always = reply, top, [*script], always
         self.seen: list[dict[str, Any]] = []
         self.times: list[float] = []
@@ -101,7 +103,7 @@ class ChatServer:
         text = self.reply(body["messages"])
         choice: dict[str, Any] = {
             "index": 0,
-            "finish_reason": "stop",
+            "finish_reason": self.finish,
             "message": {"role": "assistant", "content": text},
         }
         if body.get("logprobs") and self.top:

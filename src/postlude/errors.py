@@ -40,6 +40,10 @@ class RewardError(PostludeError):
         super().__init__(f"{what}\n{advice}" if advice else what)
 
 
+class AskingStopped(RewardError):
+    """A judge cannot be asked any more: a cap, a key that is refused, a server that is down."""
+
+
 class EngineError(PostludeError):
     """A model cannot be loaded, run or saved as asked."""
 

@@ -146,13 +146,26 @@ def _plan_judges(prepared: Prepared) -> None:
         if not isinstance(member.function, JudgeReward):
             continue
         member.function.plan(recipe.steps, recipe.prompts_per_step, recipe.group_size, recipe.sampling.max_tokens)
+        if member.function.compares and recipe.group_size == 1:
+            raise ConfigError(
+                f"reward {member.spec.label}: mode {member.function.mode} compares the answers to a prompt, and "
+                "group_size is 1. Take mode: score, or a larger group."
+            )
         spec = member.function.asker.spec
         if spec.url is None:
-            kind = inspect(ModelSpec(latest_model(spec.model))).config.model_type
+            kind = require_writer(spec.model).model_type
             if prepared.facts and kind == prepared.facts.config.model_type:
                 member.function.warning = (
                     f"judge and policy are both {kind}: judges tend to like their own kind's style"
                 )
+
+
+def require_writer(path: str) -> Any:
+    """The config of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
+    config = inspect(ModelSpec(latest_model(path))).config
+    if is_scorer(config):
+        raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
+    return config
 
 
 def open_scorer(spec: ScorerSpec) -> LocalScorer:

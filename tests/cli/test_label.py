@@ -89,12 +89,26 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
         assert len(server.seen) == 11, "a second run asks nothing"
 
 
+def test_sure_verdicts_after_thinking_survive_the_threshold(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"prompt": "q", "completions": ["x", "xxxxxxx"], "gold": "g"}])
+    args = "{think: true, clamp: [0.4, 0.6], reference: gold}"
+    with ChatServer(lambda m: "hm", top=likely) as server:
+        out = tmp_path / "o.jsonl"
+        call("label", source, out, "--judge", "j", "--url", server.url, "--judge-args", args, "--threshold", 0.1)
+        assert "reference answer" in server.seen[0]["messages"][0]["content"]
+    assert [r["probability"] for r in read(out)] == [0.6]
+
+
 def test_rollouts_of_a_run_are_grouped_by_prompt(tmp_path: Path) -> None:
-    rows = [{"prompt": p, "completion": c} for p, c in (("a", "x"), ("b", "x"), ("a", "xx"), ("b", "xxx"))]
+    rows = [
+        {"prompt": p, "completion": c, "answer": p.upper()}
+        for p, c in (("a", "x"), ("b", "x"), ("a", "xx"), ("b", "xxx"))
+    ]
     source = write(tmp_path / "in.jsonl", rows)
     with ChatServer(honest) as server:
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--url", server.url, "--read", "reply")
     assert [r["chosen"] for r in read(tmp_path / "o.jsonl")] == ["xx", "xxx"]
+    assert {r["answer"] for r in read(tmp_path / "o.jsonl")} == {"A", "B"}
 
 
 def test_bad_rows_and_bad_settings_are_said(tmp_path: Path) -> None:
@@ -106,6 +120,10 @@ def test_bad_rows_and_bad_settings_are_said(tmp_path: Path) -> None:
     source = write(tmp_path / "in2.jsonl", [{"prompt": "q", "completions": ["x", None]}])
     with pytest.raises(DataError, match="completion 2 of 2"):
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--url", "http://localhost:1/v1")
+    with pytest.raises(ConfigError, match=r"--judge-args: mode cannot be set"):
+        call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--judge-args", "{mode: score}")
+    with pytest.raises(ConfigError, match="--judge-args must be a mapping"):
+        call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--judge-args", "rubric")
     with pytest.raises(ConfigError, match="do not fit"):
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--judge-args", "{speed: 1}")
     write(tmp_path / "there.jsonl", [])
@@ -149,6 +167,22 @@ def test_revise_keeps_every_step(tmp_path: Path, principles: Path) -> None:
     assert re.search(r"rounds\s+8\n\s+revised\s+4\n\s+the revision changed nothing\s+4", said), said
     with pytest.raises(ConfigError, match="exists already"):
         call(*words, "--url", "http://localhost:1/v1")
+
+
+def test_thoughts_and_cut_answers_are_not_learned(tmp_path: Path, principles: Path) -> None:
+    def thinker(messages: Messages) -> str:
+        return "<think>the answer stands between marks</think>" + helpful(messages)
+
+    data = write(tmp_path / "prompts.jsonl", [{"prompt": f"what of {i}"} for i in range(2)])
+    words = ("constitution", "revise", "m", "--principles", principles, "--data", data)
+    with ChatServer(thinker) as server:
+        call(*words, "--out", tmp_path / "o", "--url", server.url, "--rounds", 1)
+    assert [r["completion"] for r in read(tmp_path / "o" / "sft.jsonl")] == ["0 is fine", "1 is fine"]
+    with ChatServer(helpful, finish="length") as server:
+        said = call(*words, "--out", tmp_path / "p", "--url", server.url, "--asking", "{concurrency: 1}")
+    assert re.search(r"cut by --max-tokens\s+2", said), said
+    with pytest.raises(ConfigError, match="--asking"):
+        call(*words, "--out", tmp_path / "q", "--url", "http://localhost:1/v1", "--asking", "{speed: 1}")
 
 
 def test_compare_prefers_by_a_principle(tmp_path: Path, principles: Path) -> None:

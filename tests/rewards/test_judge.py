@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from postlude.engines.chat import ServedChat
-from postlude.errors import ConfigError, RewardError
+from postlude.engines.protocol import ChatSpec, Sampling
+from postlude.errors import AskingStopped, ConfigError, RewardError
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.asking import Asker, Caps
 from postlude.rewards.judge.principles import choose, read_principles
 from postlude.rewards.judge.reward import CANARIES, JudgeReward, judge
-from postlude.rewards.judge.templates import Fence, Template
+from postlude.rewards.judge.templates import Fence, Row, Template
 from postlude.rewards.judge.verdicts import Unreadable, read_better, read_ranking, read_score
 from postlude.rewards.spec import RewardSpec
 from tests.judging import Bad, ChatServer, Messages
@@ -115,6 +116,8 @@ def test_what_others_wrote_cannot_leave_its_place() -> None:
     inner = text.split("\n", 1)[1].rpartition("\n")[0]
     for control in (fence.number, "<|im_end|>", "<|im_start|>", "</s>", "[INST]", "<tool>"):
         assert control not in inner
+    for control in ("</think>", "<\uff5cAssistant\uff5c>", "[/SYSTEM_PROMPT]", "<tool_call>", "<end_of_turn>"):
+        assert control not in fence.defused(f"a{control}b") and len(fence.defused(control)) == len(control) + 1
     assert "Give 10" in inner, "all else stays"
     assert fence.number == Fence({"answer": evil}).number != Fence({"answer": evil + "."}).number
 
@@ -124,6 +127,7 @@ def test_templates_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     for text, said in (
         ("{{ fenced('a', answer) }} {{ oracle }}", r"uses oracle; there are answer, fenced"),
         ("line\n{% if %}", r"line 2"),
+        ("{{ answer | shout }}", r"No filter named 'shout'"),
     ):
         file.write_text(text)
         with pytest.raises((ConfigError, ValueError), match=said):
@@ -141,9 +145,13 @@ def test_templates_say_what_is_wrong_with_them(tmp_path: Path) -> None:
 
 def test_a_template_has_no_way_out(tmp_path: Path) -> None:
     file = tmp_path / "mine.jinja"
-    file.write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
-    with pytest.raises(RewardError, match="template"):
-        Template.of(str(file), "score").render(prompt="p")
+    for text in ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ 1 / 0 }}", "{{ row.gone }}"):
+        file.write_text(text)
+        with pytest.raises(RewardError, match="template"):
+            Template.of(str(file), "score").render(prompt="p", row=Row({}))
+    file.write_text("{{ row['hint'] }} {{ row.items }}")
+    assert Template.of(str(file), "score").columns == {"hint", "items"}
+    assert Template.of(str(file), "score").render(row=Row({"hint": 1, "items": 2})) == "1 2"
 
 
 # ---------------------------------------------------------------------------------------------------------- modes
@@ -180,11 +188,38 @@ def test_direct_rlaif_is_the_expected_score() -> None:
     with ChatServer(top=lambda m: {"9": -0.2, "0": -1.8, "the": -4.0}) as server:
         reward = of(server, read="likelihood", scale=[0, 9], canary_limit=None)
         (found,), _ = call(reward, ["q"], ["a"])
-    weights = {9: 2.718281828**-0.2, 0: 2.718281828**-1.8} | dict.fromkeys(range(1, 9), 2.718281828**-2.8)
+    weights = {9: 2.718281828**-0.2, 0: 2.718281828**-1.8} | dict.fromkeys(range(1, 9), 2.718281828**-5.0)
     mean = sum(i * w for i, w in weights.items()) / sum(weights.values())
     assert found == pytest.approx(2 * mean / 9 - 1, abs=1e-6)
     with ChatServer(top=lambda m: {"the": -0.1}) as server:
         assert call(of(server, read="likelihood", scale=[0, 9], canary_limit=None), ["q"], ["a"])[0] == [None]
+
+
+def test_an_answer_alone_is_neither_better_nor_worse_and_rows_are_kept_apart() -> None:
+    """As behind a gate that let one answer to a prompt pass; and one prompt in two rows is two questions."""
+    with ChatServer(honest) as server:
+        for mode in ("pairs", "list"):
+            assert call(of(server, mode=mode, canary_limit=None), ["q", "r"], ["x", "xx"])[0] == [0.5, 0.5]
+        reward = of(server, mode="pairs", canary_limit=None, reference="gold")
+        found, _ = call(reward, ["q"] * 4, ["x", "xx", "xxx", "x"], gold=[1, 1, 2, 2])
+    assert found == [0.0, 1.0, 1.0, 0.0]
+
+
+def test_who_waits_for_the_same_question_may_stop_waiting() -> None:
+    """Cancelling one call must not spoil the question for the other, and where the asker stops, the other asks."""
+
+    async def both(first_stops: bool) -> Any:
+        asker = Asker(ChatSpec(url=server.url, model="m"), open=ServedChat)
+        ask = lambda: asyncio.create_task(asker.replies(["q"], Sampling(max_tokens=4)))
+        one, two = ask(), ask()
+        await asyncio.sleep(0.05)
+        (one if first_stops else two).cancel()
+        return await (two if first_stops else one)
+
+    for first_stops in (True, False):
+        with ChatServer(lambda m: "yes", always=Bad(delay=0.15)) as server:
+            (reply,) = asyncio.run(asyncio.wait_for(both(first_stops), 10))
+        assert reply.text == "yes" and len(server.seen) == 1 + first_stops
 
 
 def test_samples_are_averaged_and_reasoning_comes_first() -> None:
@@ -234,9 +269,13 @@ def test_a_cap_stops_before_it_is_passed(tmp_path: Path) -> None:
     with ChatServer(honest) as server:
         reward = of(server, max_calls=3, canary_limit=None, cache=str(tmp_path / "j.sqlite"))
         call(reward, ["q"] * 2, ["x", "xx"])
-        with pytest.raises(RewardError, match=r"max_calls is 3; 2 were spent and the next 2 questions"):
+        with pytest.raises(AskingStopped, match=r"max_calls is 3; 3 were spent or are under way"):
             call(reward, ["r"] * 2, ["x", "xx"])
-        assert len(server.seen) == 2
+        assert len(server.seen) <= 3
+        again = of(server, max_calls=3, canary_limit=None, cache=str(tmp_path / "j.sqlite"))
+        with pytest.raises(AskingStopped, match=r"max_calls is 3"):
+            call(again, ["s"] * 4, ["x", "xx", "xxx", "y"])  # a new process, the same cache: what was spent is spent
+        assert len(server.seen) <= 3
         with pytest.raises(RewardError, match=r"max_cost is 0\.001"):
             call(of(server, max_cost=0.001, price=[1, 10], canary_limit=None), ["q"], ["x" * 3000])
         with pytest.raises(RewardError, match="max_tokens_spent is 100"):
@@ -275,6 +314,11 @@ def test_bad_settings_are_said_before_anything_is_asked() -> None:
         ({"url": "http://localhost:1/v1", "read": "likelihood"}, r"scale: \[0, 9\]"),
         ({"url": "http://localhost:1/v1", "scale": [5, 1]}, "lower first"),
         ({"url": "http://localhost:1/v1", "speed": 3}, "speed"),
+        ({"url": "http://localhost:1/v1", "price": [2]}, "price must be two numbers"),
+        ({"url": "http://localhost:1/v1", "clamp": [0.6, 0.4]}, "clamp must be two chances"),
+        ({"url": "http://localhost:1/v1", "samples": 0}, "at least 1"),
+        ({"url": "http://localhost:1/v1", "mode": "list", "samples": 3}, "asks once"),
+        ({"url": "http://localhost:1/v1", "max_cost": 1.0}, "needs `price`"),
     ):
         with pytest.raises(ConfigError, match=said):
             Rewards.of([RewardSpec("judge", args=args)])
@@ -283,7 +327,7 @@ def test_bad_settings_are_said_before_anything_is_asked() -> None:
 def test_what_a_run_may_ask_is_said_before_it_starts() -> None:
     reward = judge(url="http://localhost:1/v1", mode="pairs", max_calls=1000)
     reward.plan(steps=10, prompts=4, group=8, answer_tokens=100)
-    assert "up to 2,240 questions" in reward.note and "reached after about 4 steps" in reward.note
+    assert "asks up to 2,240 questions" in reward.note and "reached after about 4 steps" in reward.note
     assert reward.judging.template.hash in reward.note
 
 

@@ -17,10 +17,13 @@ from typing import Literal
 from postlude.audit.cases import Case
 from postlude.audit.probes import CHANGES, PROBES, Material, contains, materials, with_final
 from postlude.data import Completion, Group, Message, Prompt
-from postlude.errors import ConfigError, RewardError
+from postlude.errors import AskingStopped, ConfigError, RewardError
 from postlude.models.steps import pieces
-from postlude.rewards.compose import Reward, Rewards
-from postlude.rewards.learned import LearnedReward, PairReward
+from postlude.rewards.calls import Scores
+from postlude.rewards.combining import Combining
+from postlude.rewards.compose import Rewards
+from postlude.rewards.learned import LearnedReward
+from postlude.rewards.member import Reward
 
 Role = Literal["reference", "sample", "probe", "change", "neutral", "swayed"]
 Tokenise = Callable[[str], tuple[int, ...]]
@@ -165,12 +168,16 @@ async def _one(rewards: Rewards, sheet: Sheet, given: Given) -> None:
     errors: dict[int, str] = {}
     try:
         values = await _values(rewards, sheet.group)
+    except AskingStopped:
+        raise  # a cap or a server that is down is no property of an answer
     except RewardError:
         values, start = [], perf_counter()
         for place, completion in enumerate(sheet.group.completions):
             single = replace(sheet.group, completions=(completion,))
             try:
                 values += await _values(rewards, single, sheet.group.completions[0])
+            except AskingStopped:
+                raise
             except RewardError as error:
                 values.append(None)
                 errors[place] = error.what
@@ -181,14 +188,14 @@ async def _one(rewards: Rewards, sheet: Sheet, given: Given) -> None:
 
 async def _values(rewards: Rewards, group: Group, reference: Completion | None = None) -> list[float | None]:
     (member,) = rewards.members
-    if isinstance(member.function, PairReward):
+    if getattr(member.function, "compares", False):
         return await _against_reference(rewards, group, reference or group.completions[0])
     (scored,) = (await rewards.score([group])).groups
     return [c.scores[member.spec.label] for c in scored.completions]
 
 
 async def _against_reference(rewards: Rewards, group: Group, reference: Completion) -> list[float | None]:
-    """Of a model of pairs: the chance of each answer against the reference, which itself gets one half."""
+    """Of a model or judge of pairs: the chance of each answer against the reference, which itself gets one half."""
     values: list[float | None] = []
     for completion in group.completions:
         if completion is reference:
@@ -213,20 +220,17 @@ def _require_some(given: Given) -> None:
 
 
 def whole(members: Sequence[Reward], given: Sequence[Given]) -> Given:
-    """The weighted sum of all rewards that did not abstain, as in training; an error of one is one of the whole."""
+    """What all rewards come to together, gates and shaping included, as held-out answers are measured; an error of one
+    is one of the whole."""
     result = Given("weighted sum", learned=all(g.learned for g in given))
     for place in range(len(given[0].values)):
-        columns = list(zip(*(g.values[place] for g in given), strict=True))
+        count = len(given[0].values[place])
+        scores = [Scores(g.values[place], [[] for _ in range(count)], [True] * count) for g in given]
+        together = Combining(members, scores, [count], None, measuring=True)
         errors: dict[int, str] = {}
         for g in given:
             errors |= g.errors[place]
-        sums = [_sum(members, column) for column in columns]
-        result.values.append([None if i in errors else s for i, s in enumerate(sums)])
+        result.values.append([None if i in errors else together.reward(i) for i in range(count)])
         result.errors.append(errors)
         result.seconds.append(sum(g.seconds[place] for g in given))
     return result
-
-
-def _sum(members: Sequence[Reward], column: Sequence[float | None]) -> float | None:
-    kept = [m.spec.weight * v for m, v in zip(members, column, strict=True) if v is not None]
-    return sum(kept) if kept else None

@@ -101,6 +101,7 @@ def audit(
         flags = {"temperature": temperature, "stop": stop, "max_tokens": max_tokens}
         cases, tokenise = _sampled(model, flags, url, served_model, count, cases)
     equip(rewards, None)
+    rewards.members = [replace(m, memory=None) for m in rewards.members]  # what is asked here is asked once
     for member in rewards.members:
         if hasattr(member.function, "canary_limit"):
             member.function.canary_limit = None  # the probes are canaries, and one that is liked must not end the audit

@@ -7,7 +7,6 @@ on no label of ours is used: the model's own criticism makes it polite. The rule
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
+
+from postlude.cli.demos import free_folder, run_recipe, write_rows
 
 PRINCIPLES = """\
 - {id: kind, principle: End every answer with thanks.}
@@ -125,16 +125,16 @@ class Stage:
 def constitution(output: Path | None, seed: int) -> None:
     """Teach the start, let it revise and compare answers, train on both, and measure."""
     console = Console()
-    folder = output or _free_folder()
+    folder = output or free_folder("demo-constitution")
     prepare(folder, seed)
     console.print(
         f"A Qwen3 of 0.6 M parameters, two principles, templates and recipes are in {folder}/", highlight=False
     )
-    seconds = {"sft": _run(folder, "sft", console)}
+    seconds = {"sft": run_recipe(folder, "sft", console)}
     _revise(folder, seed)
-    seconds["revised-sft"] = _run(folder, "revised", console)
+    seconds["revised-sft"] = run_recipe(folder, "revised", console)
     _compare(folder, seed)
-    seconds |= {name: _run(folder, name, console) for name in ("dpo", "direct")}
+    seconds |= {name: run_recipe(folder, name, console) for name in ("dpo", "direct")}
     console.print()
     console.print(table([measure(folder, name, spent, seed) for name, spent in seconds.items()]))
     console.print(
@@ -148,10 +148,7 @@ def prepare(folder: Path, seed: int) -> None:
     """Model, lessons, prompts, principles, templates and recipes."""
     from postlude.models.tiny import save_tiny_model
 
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(seed)
-    for name, content in lessons(rng).items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    write_rows(folder, lessons(random.Random(seed)))
     save_tiny_model(folder / "model", seed)
     (folder / "principles.yaml").write_text(PRINCIPLES)
     for name, text in TEMPLATES.items():
@@ -243,24 +240,6 @@ def _compare(folder: Path, seed: int) -> None:
         max_tokens=MOST,
         seed=seed,
     )
-
-
-def _free_folder() -> Path:
-    names = (Path("demo-constitution" + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
-    return next(p for p in names if not p.exists())
-
-
-def _run(folder: Path, name: str, console: Console) -> float:
-    """Train with one recipe under a live view; its seconds."""
-    from postlude import config
-    from postlude.launch import launch
-    from postlude.watch.live import LiveView
-
-    with LiveView(console, f"postlude {name}") as view:
-        run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
-    if run.stop:
-        raise typer.Exit(130)
-    return run.elapsed
 
 
 def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:

@@ -15,8 +15,7 @@ from postlude.cli.data import Columns, Force, sums, write_rows
 
 if TYPE_CHECKING:
     from postlude.rewards.judge.asking import Asker
-    from postlude.sources.constitution import Trace
-    from postlude.sources.labelled import Labelled
+    from postlude.sources.constitution import Comparing, Trace
 
 app = typer.Typer(no_args_is_help=True)
 Work = Callable[[Sequence["Trace"], Callable[[], None]], Awaitable[list[Any]]]
@@ -33,6 +32,12 @@ Critic = Annotated[
 ]
 Url = Annotated[str | None, typer.Option(help="Where MODEL is served, e.g. http://localhost:8000/v1.")]
 CriticUrl = Annotated[str | None, typer.Option(help="Where the critic is served. Default: in this process, or --url.")]
+Asking = Annotated[
+    str | None,
+    typer.Option(
+        help="How models are asked, as YAML: dtype, device, concurrency, timeout, retries, key, max_calls, ..."
+    ),
+]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Of answers.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same answers and the same principle for each prompt.")]
@@ -52,6 +57,7 @@ def revise(
     critic: Critic = None,
     url: Url = None,
     critic_url: CriticUrl = None,
+    asking: Asking = None,
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 1.0,
     critique_template: Annotated[str | None, typer.Option(help="Asks for a criticism (Jinja).")] = None,
@@ -80,7 +86,7 @@ def revise(
     asks.check({"prompt", "answer", "critique", "principle"})
     asks_again.check({"prompt", "answer", "critique", "principle"})
     prompts = _prompts(data, columns, limit)
-    policy, judge = _askers(model, url, critic, critic_url, out)
+    policy, judge = _askers(model, url, critic, critic_url, asking, out)
     careful = Sampling(temperature=0.0, max_tokens=max_tokens)
     answers = Sampling(temperature=temperature, max_tokens=max_tokens)
     revising = Revising(policy, judge, known, rounds, asks, asks_again, answers, careful, seed)
@@ -101,6 +107,7 @@ def compare(
     critic: Critic = None,
     url: Url = None,
     critic_url: CriticUrl = None,
+    asking: Asking = None,
     read: Annotated[
         Literal["likelihood", "reply"], typer.Option(help="likelihood: of the replies 1 and 2. reply: JSON.")
     ] = "likelihood",
@@ -134,7 +141,7 @@ def compare(
     asks = Template.of(template, "pairs")
     asks.check(variables("pairs"))
     prompts = _prompts(data, columns, limit)
-    policy, judge = _askers(model, url, critic, critic_url, out)
+    policy, judge = _askers(model, url, critic, critic_url, asking, out)
     clamp = (0.4, 0.6) if think else (0.0, 1.0)
     careful = Sampling(temperature=0.0, max_tokens=max_tokens)
     judging = Judging(judge, asks, read == "likelihood", principles=known, think=think, clamp=clamp, sampling=careful)
@@ -144,7 +151,7 @@ def compare(
     trace = asyncio.run(_in_parts(comparing.run, prompts, count + 1, "answers and verdicts"))
     write_rows(out / "trace.jsonl", trace)
     write_rows(out / "pairs.jsonl", found.rows)
-    _print_compared(found, policy, judge, out)
+    _print_compared(comparing, judge, out)
 
 
 # ------------------------------------------------------------------------------------------------------------ parts
@@ -175,18 +182,28 @@ def _prompts(data: str, columns: str | None, limit: int | None) -> list[Trace]:
     return [Trace(p.messages, "", place=p.place, columns=dict(p.columns)) for p in found[:limit]]
 
 
-def _askers(model: str, url: str | None, critic: str | None, critic_url: str | None, out: Path) -> tuple[Asker, Asker]:
+def _askers(
+    model: str, url: str | None, critic: str | None, critic_url: str | None, asking: str | None, out: Path
+) -> tuple[Asker, Asker]:
     """Who answers and who criticises; the same model is loaded once. What they say is kept in the folder."""
-    from postlude.engines.protocol import ChatSpec
-    from postlude.prepare import open_chat
-    from postlude.rewards.judge.asking import Asker
+    from postlude.cli.scoring import mapping
+    from postlude.errors import ConfigError
+    from postlude.prepare import open_chat, require_writer
+    from postlude.rewards.judge.reward import asker_of
 
-    cache = out / "cache.sqlite"
-    policy = Asker(ChatSpec(model, url), cache=cache, open=open_chat)
-    if critic is None and critic_url is None:
-        return policy, policy
+    more = {**mapping("--asking", asking), "cache": str(out / "cache.sqlite")}
     there = critic_url or (url if critic and not Path(critic).exists() else None)
-    return policy, Asker(ChatSpec(critic or "", there), cache=cache, open=open_chat)
+    wanted = [(model, url)] + ([(critic or "", there)] if critic or critic_url else [])
+    found = []
+    for name, at in wanted:
+        try:
+            found.append(asker_of(name, at, **more))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"--asking: {error}") from error
+        found[-1].open = open_chat
+        if at is None:
+            require_writer(name)
+    return found[0], found[-1]
 
 
 def _bars() -> Any:
@@ -230,12 +247,19 @@ def _print_revised(traces: Sequence[Trace], rows: list[Any], policy: Asker, crit
     console.print(f"saved to {out}/trace.jsonl and {out}/sft.jsonl", highlight=False, soft_wrap=True)
 
 
-def _print_compared(found: Labelled, policy: Asker, critic: Asker, out: Path) -> None:
+def _print_compared(made: Comparing, critic: Asker, out: Path) -> None:
     from postlude.cli.label import print_verdicts
 
-    console = Console()
+    console, found = Console(), made.found
+    prompts = {
+        "prompts": found.prompts,
+        "compared": found.prompts - made.alone,
+        "without two different answers": made.alone,
+    }
+    answers = found.prompts * made.count
+    usable = {"answers": answers, "usable": answers - made.unused.total(), **made.unused}
     pairs = {"pairs asked about": found.asked, "pairs written": len(found.rows), **found.dropped}
-    console.print(sums([{"prompts": found.prompts}, pairs, _questions(policy, critic)]))
+    console.print(sums([prompts, usable, pairs, _questions(made.policy, critic)]))
     print_verdicts(console, found)
     console.print(f"saved to {out}/trace.jsonl and {out}/pairs.jsonl", highlight=False, soft_wrap=True)
 
@@ -244,4 +268,4 @@ def _questions(policy: Asker, critic: Asker) -> dict[str, int]:
     """What was asked of both, now or before."""
     both = [policy] if policy is critic else [policy, critic]
     now, known = sum(a.spent.calls for a in both), sum(a.spent.cached for a in both)
-    return {"questions": now + known, "asked now": now, "known before": known}
+    return {"requests and known answers": now + known, "requests": now, "known before": known}

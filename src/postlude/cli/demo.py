@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from postlude.cli.demos import free_folder, run_recipe
+
 RECIPES = {
     "sft": """\
 # Learn to write like the teachers, from scratch; stop at 47 % right, long before it is perfect.
@@ -105,7 +107,7 @@ def demo(
         constitution(output, seed)
         return
     console = Console()
-    folder = output or _free_folder()
+    folder = output or free_folder("demo-run")
     rows = prepare_demo(folder, seed)
     console.print(
         f"A Qwen3 of 0.6 M parameters, {rows['sft.jsonl']} worked answers and {rows['eval.jsonl']} held-out prompts "
@@ -133,27 +135,14 @@ def prepare_demo(folder: Path, seed: int) -> dict[str, int]:
 
 def run_demo(folder: Path, console: Console) -> list[Outcome]:
     """The three runs, each with its live view; returns the rows of the table."""
-    from postlude import config
-    from postlude.launch import launch
-    from postlude.watch.live import LiveView
-
     outcomes: list[Outcome] = []
     for name in RECIPES:
-        document = config.read(folder / f"{name}.yaml")
-        with LiveView(console, f"postlude {name}") as view:
-            run = launch(document, listeners=[view])
-        if run.stop:
-            raise typer.Exit(130)
-        first, last = _evaluations(run.folder)
+        seconds = run_recipe(folder, name, console)
+        first, last = _evaluations(folder / name)
         if name == "sft":
             outcomes.append(_outcome("before", first, 0.0))
-        outcomes.append(_outcome(name.upper(), last, run.elapsed))
+        outcomes.append(_outcome(name.upper(), last, seconds))
     return outcomes
-
-
-def _free_folder() -> Path:
-    names = (Path("demo-run" + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
-    return next(p for p in names if not p.exists())
 
 
 def _evaluations(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -79,17 +79,26 @@ def label(
 
 def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
     """The judge of the command line; what it answers is kept beside the file of pairs."""
-    from postlude.cli.scoring import rewards_of
+    from postlude.cli.scoring import mapping
     from postlude.errors import ConfigError
-    from postlude.prepare import equip
+    from postlude.prepare import equip, require_writer
+    from postlude.rewards.compose import Rewards
     from postlude.rewards.judge.reward import JudgeReward
+    from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
         raise ConfigError("give --judge (a folder, run or hub id), or --url of a server.")
     own: dict[str, Any] = {"model": model, "url": url, "read": read, "mode": "pairs"}
+    more = mapping("--judge-args", given)
+    if wrong := sorted({*own} & {*more}):
+        raise ConfigError(
+            f"--judge-args: {', '.join(wrong)} cannot be set there: `label` compares pairs; see its options."
+        )
     own["cache"] = str(target.with_name(target.name + ".judge-cache.sqlite"))
-    rewards = rewards_of(["judge"], given, own)
+    rewards = Rewards.of([RewardSpec("judge", args={**own, **more})])
     equip(rewards, None)
+    if url is None:
+        require_writer(model)
     (member,) = rewards.members
     assert isinstance(member.function, JudgeReward)
     return member.function
@@ -117,7 +126,8 @@ async def _label(judge: JudgeReward, rows: Sequence[Unlabelled], result: Labelle
             pairs = [(item, i, j) for item in part for i, j in item.pairs]
             asked = []
             for item, i, j in pairs:
-                question = Question(item.said.prompt, item.row)
+                reference = item.row.get(judge.reference) if judge.reference else None
+                question = Question(item.said.prompt, item.row, reference)
                 asked.append((question, text_of(item.said.answers[i]), text_of(item.said.answers[j])))
             verdicts = iter(await judge.judging.compare(asked))
             for item in part:
@@ -131,12 +141,23 @@ def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, list
         f"{source}: {table.form or 'answers'}; judge {judge.note}", highlight=False, markup=False, soft_wrap=True
     )
     rows = {"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}
-    used = {"prompts": lists, "asked about": result.prompts, "beyond --limit": lists - result.prompts}
+    used = {
+        "prompts": lists,
+        "asked about": result.prompts - result.alone,
+        "without two different answers": result.alone,
+        "beyond --limit": lists - result.prompts,
+    }
     asked = {"pairs asked about": result.asked, "pairs written": len(result.rows), **result.dropped}
     spent = judge.asker.spent
-    calls = {"questions": spent.calls + spent.cached, "asked now": spent.calls, "known before": spent.cached}
+    calls = {
+        "requests and known answers": spent.calls + spent.cached,
+        "requests": spent.calls,
+        "known before": spent.cached,
+    }
     console.print(sums([rows, used, asked, calls]))
     print_verdicts(console, result)
+    for what, reason in spent.reasons.items():
+        console.print(f"{what}, for instance: {reason}", highlight=False, markup=False, soft_wrap=True)
     list_problems(console, table.problems)
 
 

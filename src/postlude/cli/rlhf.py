@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
+from postlude.cli.demos import free_folder, run_recipe, write_rows
 from postlude.data import Group
 
 RECIPES = {
@@ -104,12 +104,12 @@ class Stage:
 def rlhf(output: Path | None, seed: int) -> None:
     """Make model, data and recipes in a folder, run them in order, and compare the policies."""
     console = Console()
-    folder = output or _free_folder()
+    folder = output or free_folder("demo-rlhf")
     prepare(folder, seed)
     console.print(f"A Qwen3 of 0.6 M parameters, demonstrations and preferences are in {folder}/", highlight=False)
-    seconds = {"sft": _run(folder, "sft", console)}
+    seconds = {"sft": run_recipe(folder, "sft", console)}
     console.print(f"labellers compare the taught model's answers: {collect(folder, seed)} pairs", highlight=False)
-    seconds |= {name: _run(folder, name, console) for name in RECIPES if name != "sft"}
+    seconds |= {name: run_recipe(folder, name, console) for name in RECIPES if name != "sft"}
     stages = [measure(folder, name, seconds[name]) for name in ("sft", "ppo", "ppo_ptx")]
     console.print()
     console.print(table(stages))
@@ -134,12 +134,7 @@ def prepare(folder: Path, seed: int) -> None:
     held = [row for row, _ in zip(rows(TASKS["sort"], seed, "eval"), range(128), strict=False)]
     both = [json.loads(line) for line in (folder / "sft.jsonl").read_text().splitlines()] + other
     random.Random(seed).shuffle(both)
-    for name, content in (
-        ("both", both),
-        ("text", other),
-        ("text-eval", held),
-    ):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    write_rows(folder, {"both": both, "text": other, "text-eval": held})
     save_tiny_model(folder / "model", seed)
     for name, recipe in RECIPES.items():
         (folder / f"{name}.yaml").write_text(recipe.format(folder=folder, seed=seed))
@@ -161,8 +156,7 @@ def collect(folder: Path, seed: int) -> int:
         for group in _sampled(engine, folder / f"{source}.jsonl", limit, 6, seed):
             for kind, row in _judged(group, rng, noise):
                 kinds[kind].append({"prompt": group.prompt.messages, **row, "answer": group.prompt.answer})
-        for kind, found in kinds.items():
-            (folder / f"{kind}{ending}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+        write_rows(folder, {f"{kind}{ending}": found for kind, found in kinds.items()})
         counts = counts or len(kinds["pairs"])
     return counts
 
@@ -199,24 +193,6 @@ def _judged(group: Group, rng: random.Random, noise: float) -> Iterator[tuple[st
         if len({*scores}) == 1:
             return
         yield "ranked", {"completions": texts, "ranks": [1 + sum(other > s for other in scores) for s in scores]}
-
-
-def _free_folder() -> Path:
-    names = (Path("demo-rlhf" + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
-    return next(p for p in names if not p.exists())
-
-
-def _run(folder: Path, name: str, console: Console) -> float:
-    """Train with one recipe under a live view; its seconds."""
-    from postlude import config
-    from postlude.launch import launch
-    from postlude.watch.live import LiveView
-
-    with LiveView(console, f"postlude {name}") as view:
-        run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
-    if run.stop:
-        raise typer.Exit(130)
-    return run.elapsed
 
 
 def measure(folder: Path, name: str, seconds: float) -> Stage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,21 @@ from postlude.sources.file import Table
 from postlude.sources.table import MAX_SHOWN
 
 
-def rewards_of(uses: Sequence[str], arguments: str | None, own: Mapping[str, Any] | None = None) -> Rewards:
-    """The rewards of --reward, the first with the arguments of --reward-args (over `own`, what the command says)."""
+def mapping(option: str, text: str | None) -> dict[str, Any]:
+    """An option's YAML mapping; empty where it is not given."""
     try:
-        given = yaml.safe_load(arguments) if arguments else {}
+        given = yaml.safe_load(text) if text else {}
     except yaml.YAMLError:
         given = None
     if not isinstance(given, dict):
-        raise ConfigError(f"--reward-args must be a mapping such as '{{after: \"#\"}}', found {arguments!r}.")
-    return Rewards.of([RewardSpec(use, args={**(own or {}), **given} if i == 0 else {}) for i, use in enumerate(uses)])
+        raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
+    return given
+
+
+def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
+    """The rewards of --reward, the first with the arguments of --reward-args."""
+    given = mapping("--reward-args", arguments)
+    return Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
 
 
 def require_columns(rewards: Rewards, table: Table) -> None:

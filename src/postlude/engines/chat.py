@@ -7,14 +7,16 @@ left alone.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from postlude.engines.protocol import ChatSpec, Reply, Sampling, Talk, Tell
+from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Sampling, Talk, Tell, Usage, unmetered
 from postlude.errors import ConfigError, EngineError
 
 LONGEST_PAUSE = 60.0
@@ -22,13 +24,18 @@ LONGEST_RETRY_AFTER = 120.0
 """Seconds: no longer, even where a server asks for it."""
 RETRIED = {408, 409, 429}
 """Statuses that are tried again, beside every one from 500 on."""
+OWN_FAULT = {400, 413, 422}
+"""Statuses that speak of one question: too long, filtered. It fails, the others go on."""
 TOP = 20
 """Most likely first tokens that servers list."""
+FLOOR = 1.0
+"""Nats below the least likely token listed, for an option that is not (section 10.1)."""
+BYTES = 3
+"""Of a token, for estimates: rather too many tokens than too few."""
 SEEDS = 1 << 63
-T = TypeVar("T")
 
 
-class _Failed(Exception):
+class _Again(Exception):
     """A request that may be tried again."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
@@ -37,16 +44,19 @@ class _Failed(Exception):
         """Seconds, where the server said how many."""
 
 
+class _Failed(Exception):
+    """A question that has failed for good."""
+
+
 @dataclass
 class ServedChat:
-    """A `Chat` over HTTP. Failures in a row are counted over all requests; at `spec.breaker` it gives up."""
+    """A `Chat` over HTTP. Questions that failed in a row are counted over all; at `spec.breaker` it gives up."""
 
     spec: ChatSpec
     failures: int = 0
-    requests: int = 0
-    """Sent so far, further tries included."""
     _model: str | None = None
     _random: random.Random = field(default_factory=random.Random)
+    _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.spec.url or "")
@@ -54,6 +64,8 @@ class ServedChat:
             raise ConfigError(f"url must look like http://localhost:8000/v1, got {self.spec.url!r}.")
         if parts.username or parts.password:
             raise ConfigError(f"url must not hold a user or password; put the key into {self.spec.key}.")
+        if not self._key.isascii() or not self._key.isprintable():
+            raise ConfigError(f"the key in {self.spec.key} holds characters that no header can carry.")
 
     @property
     def name(self) -> str:
@@ -68,13 +80,15 @@ class ServedChat:
         return frozenset()  # its tokenizer is not known here
 
     async def identify(self) -> str:
-        """The name on the server; where the recipe gives one, nothing is asked."""
-        async with self._client() as client:
-            return await self._name(client)
+        """URL and name on the server; where the recipe gives the name, nothing is asked."""
+        if not self.spec.model and self._model is None:
+            async with self._client() as client:
+                await self._name(client)
+        return f"{self.spec.url} {self._model or self.spec.model}"
 
     async def replies(
-        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell | None = None
-    ) -> list[Reply]:
+        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell, meter: Meter = unmetered
+    ) -> None:
         """One reply to each talk, at most `spec.concurrency` under way."""
 
         def body(talk: Talk, seed: int) -> dict[str, Any]:
@@ -86,65 +100,74 @@ class ServedChat:
                 "seed": seed % SEEDS,
             } | ({"stop": [*sampling.stop]} if sampling.stop else {})
 
-        return await self._each([body(t, s) for t, s in zip(talks, seeds, strict=True)], _reply, _no_reply, tell)
+        bodies = [body(t, s) for t, s in zip(talks, seeds, strict=True)]
+        await self._each(bodies, _reply, lambda reason: Reply(problem=reason), tell, meter)
 
-    async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
+    async def likelihoods(
+        self, talks: Sequence[Talk], options: Sequence[str], tell: Tell, meter: Meter = unmetered
+    ) -> None:
         """From the most likely first tokens that the server lists. Options must be one token each."""
         bodies = [
             {"messages": _messages(t), "max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP}
             for t in talks
         ]
-        return await self._each(bodies, lambda answer: _first_token(answer, options), lambda reason: None)
+        read = lambda answer: _first_token(answer, options)
+        await self._each(bodies, read, lambda reason: Likely(problem=reason), tell, meter)
 
     # ------------------------------------------------------------------------------------------------ asking
 
     async def _each(
         self,
         bodies: Sequence[dict[str, Any]],
-        read: Callable[[Any], T],
-        failed: Callable[[str], T],
-        tell: Callable[[int, T], None] | None = None,
-    ) -> list[T]:
-        """What `read` makes of each answer; what cannot be asked at all cancels the rest."""
-        gate = asyncio.Semaphore(self.spec.concurrency)
+        read: Callable[[Any], Any],
+        failed: Callable[[str], Any],
+        tell: Tell,
+        meter: Meter,
+    ) -> None:
+        """What `read` makes of each answer; what stops all of them cancels the rest."""
         async with self._client() as client:
             model = await self._name(client)
 
-            async def one(place: int, body: dict[str, Any]) -> T:
-                async with gate:
-                    create = client.chat.completions.create
+            async def one(place: int, body: dict[str, Any]) -> None:
+                create = client.chat.completions.create
+                async with self._gate():
                     try:
-                        found = await self._tried(lambda: create(model=model, **body), read)
+                        found = await self._tried(lambda: create(model=model, **body), read, body, meter)
+                        self.failures = 0
                     except _Failed as error:
+                        self.failures += 1
                         found = failed(str(error))
-                    if tell is not None:
-                        tell(place, found)
-                    return found
+                tell(place, found)
 
             tasks = [asyncio.create_task(one(place, body)) for place, body in enumerate(bodies)]
             try:
-                return [await task for task in tasks]
+                for task in tasks:
+                    await task
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tried(self, call: Callable[[], Awaitable[Any]], read: Callable[[Any], T]) -> T:
-        """What `read` makes of the answer, after as many tries as are allowed. _Failed: they are used up."""
+    def _gate(self) -> asyncio.Semaphore:
+        """One for all that is asked in an event loop, however many calls ask."""
+        loop = asyncio.get_running_loop()
+        return self._gates.setdefault(loop, asyncio.Semaphore(self.spec.concurrency))
+
+    async def _tried(
+        self, call: Callable[[], Awaitable[Any]], read: Callable[[Any], Any], body: Mapping[str, Any], meter: Meter
+    ) -> Any:
+        """What `read` makes of the answer, after as many tries as are allowed. _Failed: there is none."""
         for attempt in range(self.spec.retries + 1):
             if self.failures >= self.spec.breaker:
-                raise EngineError(f"{self.spec.url}: {self.failures} requests in a row have failed; no more are sent.")
+                raise EngineError(f"{self.spec.url}: {self.failures} questions in a row have failed; no more are sent.")
             try:
-                answer = read(await self._once(call))
-            except _Failed as error:
-                self.failures += 1
+                with meter(_estimate(body), int(body.get("max_tokens", 0))) as usage:
+                    return read(await self._once(call, usage))
+            except _Again as error:
                 if attempt == self.spec.retries:
                     tries = f" in {attempt + 1} tries" if attempt else ""
-                    raise _Failed(f"{self.spec.url}: {error}{tries}") from error
+                    raise _Failed(f"{self.spec.url}: {self._clean(str(error))}{tries}") from error
                 await asyncio.sleep(self._pause(attempt, error.wait))
-            else:
-                self.failures = 0
-                return answer
         raise AssertionError
 
     def _pause(self, attempt: int, asked: float | None) -> float:
@@ -153,29 +176,39 @@ class ServedChat:
             return min(asked, LONGEST_RETRY_AFTER)
         return min(LONGEST_PAUSE, self.spec.pause * 2**attempt) * self._random.uniform(0.5, 1.5)
 
-    async def _once(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """The JSON of one answer. _Failed: worth another try; EngineError: it is not."""
+    async def _once(self, call: Callable[[], Awaitable[Any]], usage: Usage | None = None) -> Any:
+        """The JSON of one answer. _Again: worth another try; _Failed: it is not; EngineError: nor is any other."""
         openai = _library()
-        self.requests += 1
         try:
             async with asyncio.timeout(self.spec.timeout):  # the client's own limit does not see a body that drips
                 answer = await call()
         except openai.APIStatusError as error:
-            reason = f"status {error.status_code}: {self._clean(_said(error))}"
-            if error.status_code in RETRIED or error.status_code >= 500:
-                raise _Failed(reason, _seconds(error.response.headers.get("retry-after"))) from error
-            raise EngineError(f"{self.spec.url}: {reason}.{self._hint(error.status_code)}") from error
+            self._refuse(error, usage)
         except (openai.APITimeoutError, TimeoutError) as error:
-            raise _Failed(f"no answer within {self.spec.timeout:g} s") from error
+            raise _Again(f"no answer within {self.spec.timeout:g} s") from error
         except openai.APIConnectionError as error:
-            raise _Failed(f"no connection: {error.__cause__ or error}") from error
+            _nothing_spent(usage)
+            raise _Again(f"no connection: {error.__cause__ or error}") from error
         except openai.APIResponseValidationError as error:
-            raise _Failed(f"not what this endpoint returns: {error}") from error
+            raise _Again(f"not what this endpoint returns: {error}") from error
         except ValueError as error:  # what the client makes of a body that is no JSON
-            raise _Failed(f"not JSON: {error}") from error
+            raise _Again(f"not JSON: {error}") from error
         if not hasattr(answer, "model_dump"):
-            raise _Failed(f"not JSON: {_short(str(answer))!r}")
-        return answer.model_dump()
+            raise _Again(f"not JSON: {_short(str(answer))!r}")
+        found = answer.model_dump()
+        _settle(usage, found.get("usage"))
+        return found
+
+    def _refuse(self, error: Any, usage: Usage | None) -> None:
+        """What a status means for the question and for all others."""
+        _nothing_spent(usage)
+        status = error.status_code
+        reason = f"status {status}: {self._clean(_said(error))}"
+        if status in RETRIED or status >= 500:
+            raise _Again(reason, _seconds(error.response.headers.get("retry-after"))) from error
+        if status in OWN_FAULT:
+            raise _Failed(f"{self.spec.url}: {reason}") from error
+        raise EngineError(f"{self.spec.url}: {reason}.{self._hint(status)}") from error
 
     async def _name(self, client: Any) -> str:
         """The model's name on the server, looked up once where none was given."""
@@ -183,7 +216,7 @@ class ServedChat:
             self._model = self.spec.model
         if self._model is None:
             try:
-                listed = await self._tried(client.models.list, dict[str, Any])
+                listed = await self._tried(client.models.list, dict[str, Any], {}, unmetered)
             except _Failed as error:
                 raise EngineError(f"{error}. Is the server running?") from error
             names = [str(row["id"]) for row in listed.get("data") or [] if isinstance(row, Mapping) and "id" in row]
@@ -194,15 +227,18 @@ class ServedChat:
             self._model = names[0]
         return self._model
 
+    @property
+    def _key(self) -> str:
+        return os.environ.get(self.spec.key, "").strip()
+
     def _client(self) -> Any:
         """A fresh client: its connections belong to one event loop."""
-        key = os.environ.get(self.spec.key) or "none"  # the client insists on one, local servers do not
+        key = self._key or "none"  # the client insists on one, local servers do not
         return _library().AsyncOpenAI(base_url=self.spec.url, api_key=key, timeout=self.spec.timeout, max_retries=0)
 
     def _clean(self, text: str) -> str:
         """Without the key, which some servers repeat."""
-        key = os.environ.get(self.spec.key)
-        return _short(text.replace(key, "***") if key else text).rstrip(".")
+        return _short(text.replace(self._key, "***") if self._key else text).rstrip(".")
 
     def _hint(self, status: int) -> str:
         hints = {401: f" Set {self.spec.key}.", 403: f" Is the key in {self.spec.key} the right one?"}
@@ -216,18 +252,15 @@ def _messages(talk: Talk) -> list[dict[str, Any]]:
 
 def _reply(answer: Mapping[str, Any]) -> Reply:
     choice = _choice(answer)
-    text = (choice.get("message") or {}).get("content")
+    text, cut = (choice.get("message") or {}).get("content"), choice.get("finish_reason") == "length"
+    if cut and not isinstance(text, str):  # a model that thinks apart, and was cut before it came to an answer
+        raise _Failed("no text within max_tokens; raise it, or take a judge that thinks less")
     if not isinstance(text, str):
-        raise _Failed(f"an answer without text: {_short(str(answer))}")
-    used = answer.get("usage") or {}
-    return Reply(text, int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0))
+        raise _Again(f"an answer without text: {_short(str(answer))}")
+    return Reply(text, cut)
 
 
-def _no_reply(reason: str) -> Reply:
-    return Reply(problem=reason)
-
-
-def _first_token(answer: Mapping[str, Any], options: Sequence[str]) -> tuple[float | None, ...]:
+def _first_token(answer: Mapping[str, Any], options: Sequence[str]) -> Likely:
     """The log-prob of each option among the first tokens listed; spaces around a token do not count."""
     content = (_choice(answer).get("logprobs") or {}).get("content")
     if not isinstance(content, list) or not content:
@@ -237,16 +270,36 @@ def _first_token(answer: Mapping[str, Any], options: Sequence[str]) -> tuple[flo
     listed: dict[str, float] = {}
     for entry in content[0].get("top_logprobs") or []:
         token, logprob = str(entry.get("token")).strip(), entry.get("logprob")
-        if isinstance(logprob, int | float):
-            listed[token] = max(float(logprob), listed.get(token, float("-inf")))
-    return tuple(listed.get(option) for option in options)
+        if isinstance(logprob, int | float) and math.isfinite(logprob):
+            listed[token] = max(float(logprob), listed.get(token, -math.inf))
+    missing = [option for option in options if option not in listed]
+    if len(missing) == len(options):
+        return Likely(problem=f"none of {', '.join(options)} is among the likeliest first tokens")
+    floor = min(listed.values()) - FLOOR
+    return Likely(tuple(listed.get(option, floor) for option in options), len(missing))
 
 
 def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise _Failed(f"an answer without choices: {_short(str(answer))}")
+        raise _Again(f"an answer without choices: {_short(str(answer))}")
     return choices[0]
+
+
+def _estimate(body: Mapping[str, Any]) -> int:
+    return sum(len(str(m.get("content")).encode()) // BYTES + 8 for m in body.get("messages", ()))
+
+
+def _settle(usage: Usage | None, told: Any) -> None:
+    """What the server says it took; without a word of it, the estimate stays."""
+    if usage is not None and isinstance(told, Mapping):
+        usage.read = int(told.get("prompt_tokens") or 0)
+        usage.written = int(told.get("completion_tokens") or 0)
+
+
+def _nothing_spent(usage: Usage | None) -> None:
+    if usage is not None:
+        usage.read = usage.written = 0
 
 
 def _seconds(text: str | None) -> float | None:

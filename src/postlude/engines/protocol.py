@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -145,7 +146,7 @@ class ChatSpec:
     pause: float = 1.0
     """Seconds before the first retry; they double up to 60, times 0.5 to 1.5 at random. Retry-After goes first."""
     breaker: int = 20
-    """So many failed requests in a row, and no more are sent."""
+    """So many questions in a row that failed for good, and no more are sent."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -158,17 +159,43 @@ class ChatSpec:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a language model said, and what that took; or why it said nothing."""
+    """What a language model said; or why it said nothing."""
 
     text: str = ""
-    prompt_tokens: int = 0
-    tokens: int = 0
+    cut: bool = False
+    """Whether the length limit ended it."""
     problem: str | None = None
-    """Why there is no text; the request has then failed for good."""
+    """Why there is no text; the question has then failed for good."""
 
 
-Tell = Callable[[int, Reply], None]
-"""(place of the question, reply)."""
+@dataclass(frozen=True)
+class Likely:
+    """Log-probs, in nats, of each option as the whole answer; or why there are none."""
+
+    values: tuple[float, ...] = ()
+    floored: int = 0
+    """Options that the model did not report: they are put a nat below the least likely that it did."""
+    problem: str | None = None
+
+
+@dataclass
+class Usage:
+    """Tokens of one request: an estimate before it is sent, the truth after."""
+
+    read: int
+    written: int
+
+
+Meter = Callable[[int, int], AbstractContextManager[Usage]]
+"""(tokens read, tokens written, both at most) -> a context for one request; raises where it would pass a cap."""
+Tell = Callable[[int, Any], None]
+"""(place of the question, Reply or Likely): hears of each answer at once, so that none is lost where the rest fails."""
+
+
+@contextmanager
+def unmetered(read: int, written: int) -> Iterator[Usage]:
+    """A meter that counts nothing."""
+    yield Usage(read, written)
 
 
 class Chat(Protocol):
@@ -190,19 +217,19 @@ class Chat(Protocol):
         ...
 
     async def identify(self) -> str:
-        """The name, looked up on the server where none was given: verdicts are kept under it."""
+        """What verdicts are kept under: another model, another text."""
         ...
 
     async def replies(
-        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell | None = None
-    ) -> list[Reply]:
-        """One reply to each; a request that fails for good has a problem instead of text. `tell` hears of each one at
-        once, so that what was answered is not lost where the rest fails."""
+        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell, meter: Meter = unmetered
+    ) -> None:
+        """Tell one Reply to each."""
         ...
 
-    async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
-        """For each talk the log-prob of each option as the whole answer; None for one that the model does not report,
-        and for a request that failed."""
+    async def likelihoods(
+        self, talks: Sequence[Talk], options: Sequence[str], tell: Tell, meter: Meter = unmetered
+    ) -> None:
+        """Tell one Likely to each."""
         ...
 
 

@@ -32,6 +32,9 @@ class Cache:
         with self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS totals (name TEXT, what TEXT, sum INTEGER, PRIMARY KEY (name, what))"
+            )
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -65,6 +68,20 @@ class Cache:
         rows = [(key, json.dumps(value, ensure_ascii=True)) for key, value in values.items()]
         with self._open() as db:
             db.executemany("INSERT OR IGNORE INTO cache VALUES (?, ?)", rows)
+
+    def total(self, name: str) -> dict[str, int]:
+        """Sums under a name, of all who ever added to it."""
+        with self._open() as db:
+            rows = db.execute("SELECT what, sum FROM totals WHERE name = ?", (name,)).fetchall()
+        return dict(rows)
+
+    def add(self, name: str, more: Mapping[str, int]) -> None:
+        """Add to sums; several processes may do so."""
+        rows = [(name, what, count) for what, count in more.items()]
+        with self._open() as db:
+            db.executemany(
+                "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET sum = sum + excluded.sum", rows
+            )
 
     def __len__(self) -> int:
         with self._open() as db:

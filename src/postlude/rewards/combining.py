@@ -74,9 +74,9 @@ class Combining:
         """Completion `i` with its reward, scores, correctness and step rewards."""
         scores = {label: s.values[i] for label, s in self._named if s.asked[i]}
         steps = self._steps(completion, i) if self._stepwise and self.doors[i] else ()
-        return replace(completion, reward=self._reward(i), scores=scores, correct=self._correct(i), steps=steps)
+        return replace(completion, reward=self.reward(i), scores=scores, correct=self._correct(i), steps=steps)
 
-    def _reward(self, i: int) -> float | None:
+    def reward(self, i: int) -> float | None:
         """The weighted sum of those that did not abstain; None where a gate, or every reward that decides, did."""
         if self.doors[i] is None or all(self.used[m][i] is None for m in self._deciding):
             return None
@@ -123,8 +123,8 @@ class Combining:
         found: dict[str, float] = {}
         for member, scores, column in zip(self.members, self.given, self.used, strict=True):
             label = member.spec.label
-            summed = getattr(member.function, "summed", ())
-            found |= {f"{label}/{k}": sum(v) / (1 if k in summed else len(v)) for k, v in scores.metrics.items()}
+            summed = _summed(member)
+            found |= {f"{label}/{k}": sum(v) / len(v) for k, v in scores.metrics.items() if k not in summed}
             if member.is_gate:
                 below = [v is not None and v < (member.spec.gate or 0.0) for v in scores.values]
                 found[f"gate/{label}"] = sum(below) / len(below)
@@ -136,13 +136,17 @@ class Combining:
         return found
 
     def counts(self) -> dict[str, float]:
-        """Answers that failed calls left without a score, of rewards that may fail."""
-        pairs = zip(self.members, self.given, strict=True)
-        return {
+        """Answers that failed calls left without a score, of rewards that may fail; and what functions count."""
+        pairs = list(zip(self.members, self.given, strict=True))
+        found = {
             f"reward/{m.spec.label}/errors": float(sum(f.answers for f in s.failures))
             for m, s in pairs
             if m.spec.errors
         }
+        for member, scores in pairs:
+            mine = {k: v for k, v in scores.metrics.items() if k in _summed(member)}
+            found |= {f"{member.spec.label}/{k}": float(sum(v)) for k, v in mine.items()}
+        return found
 
     def notes(self) -> list[str]:
         """What the functions noted, and what failed; each once."""
@@ -157,6 +161,11 @@ class Combining:
             for name, values in scores.extra.items():
                 found[name if name not in found else f"{member.spec.label}/{name}"] = values
         return found
+
+
+def _summed(member: Reward) -> frozenset[str]:
+    """The metrics that are counts: they add up where the others are averaged."""
+    return getattr(member.function, "summed", frozenset())
 
 
 def _deciding(members: Sequence[Reward]) -> list[int]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from postlude.data import Message
-from postlude.engines.protocol import Sampling, Talk
+from postlude.engines.protocol import Reply, Sampling, Talk
 from postlude.rewards.judge.asking import Asker
 from postlude.rewards.judge.principles import Principle, choose
 from postlude.rewards.judge.questions import Judging, Question
-from postlude.rewards.judge.templates import Template
+from postlude.rewards.judge.templates import Row, Template
+from postlude.rewards.judge.verdicts import without_thought
 from postlude.sources.compared import Stated
 from postlude.sources.labelled import Labelled, Unlabelled
 
@@ -84,10 +86,7 @@ class Revising:
         """The policy's own answers."""
         talks: list[Talk] = [t.prompt if isinstance(t.prompt, str) else [*t.prompt] for t in prompts]
         replies = await self.policy.replies(talks, self.sampling, self.seed)
-        return [
-            replace(t, response=r.text, problem=r.problem or (None if r.text.strip() else "an empty answer"))
-            for t, r in zip(prompts, replies, strict=True)
-        ]
+        return [replace(t, response=_said(r), problem=_lacks(r)) for t, r in zip(prompts, replies, strict=True)]
 
     async def run(self, prompts: Sequence[Trace], tell: Callable[[], None] = lambda: None) -> list[Trace]:
         """Answers, then rounds of criticism and revision. `tell` hears of every stage that is done."""
@@ -116,13 +115,30 @@ class Revising:
         chat = self.critic.chat
         texts = [
             template.render(
-                chat.special, prompt=t.prompt, answer=t.final, critique=critique, principle=principle, row=t.columns
+                chat.special,
+                prompt=t.prompt,
+                answer=t.final,
+                critique=critique,
+                principle=principle,
+                row=Row(t.columns),
             )
             for t, principle, critique in asked
         ]
         talks: list[Talk] = [[{"role": "user", "content": x}] if chat.talks else x for x in texts]
         replies = await self.critic.replies(talks, self.careful, salt)
-        return ["" if r.problem else r.text.strip() for r in replies]
+        return ["" if _lacks(r) else _said(r) for r in replies]
+
+
+def _said(reply: Reply) -> str:
+    """What counts of a reply: not what a model thought before it."""
+    return without_thought(reply.text)
+
+
+def _lacks(reply: Reply) -> str | None:
+    """Why a reply is of no use: what the length limit cut would be learned as a whole answer."""
+    if reply.problem or reply.cut:
+        return reply.problem or "cut by --max-tokens"
+    return None if _said(reply) else "empty"
 
 
 def _outcome(trace: Trace, principle: Principle, critique: str, revision: str) -> Round:
@@ -136,7 +152,7 @@ def _outcome(trace: Trace, principle: Principle, critique: str, revision: str) -
     return Round(principle.id, critique, revision)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Comparing:
     """Who answers, and who says which of two answers follows a principle better."""
 
@@ -148,6 +164,10 @@ class Comparing:
     found: Labelled
     """Gets the verdicts."""
     seed: int = 0
+    unused: Counter[str] = field(default_factory=Counter[str])
+    """Reason -> answers that were not compared."""
+    alone: int = 0
+    """Prompts without two different answers."""
 
     async def run(self, prompts: Sequence[Trace], tell: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
         """Rows for trace.jsonl; the pairs are in `found`. `tell` hears of every stage that is done."""
@@ -156,8 +176,11 @@ class Comparing:
         for i in range(self.count):
             columns.append(await self.policy.replies(talks, self.sampling, self.seed * 1000 + i))
             tell()
-        texts = [[r.text for r in row if not r.problem and r.text.strip()] for row in zip(*columns, strict=True)]
+        for replies in columns:
+            self.unused.update(filter(None, map(_lacks, replies)))
+        texts = [[_said(r) for r in row if not _lacks(r)] for row in zip(*columns, strict=True)]
         items = [_item(trace, row) for trace, row in zip(prompts, texts, strict=True)]
+        self.alone += sum(not item.pairs for item in items)
         asked = [
             (Question(trace.prompt, trace.columns), row[i], row[j])
             for trace, row, item in zip(prompts, texts, items, strict=True)

@@ -100,7 +100,7 @@ def _by_prompt(table: Table) -> list[Unlabelled]:
         good += members
         prompt = members[0].values["prompt"]
         said: tuple[Any, ...] = tuple(a if isinstance(prompt, str) else [_assistant(a)] for a in answers)
-        row = {"prompt": prompt}
+        row = dict(members[0].values)
         found.append(Unlabelled(members[0].where, row, Stated(prompt, said, (0.0,) * len(said)), judged=False))
     table.rows = good
     return found
@@ -119,6 +119,8 @@ class Labelled:
     hard: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     prompts: int = 0
+    alone: int = 0
+    """Prompts without two different answers."""
     asked: int = 0
     dropped: Counter[str] = field(default_factory=Counter[str])
     verdicts: list[Compared] = field(default_factory=list[Compared])
@@ -129,6 +131,7 @@ class Labelled:
     def add(self, item: Unlabelled, pairs: Sequence[tuple[int, int]], found: Sequence[Compared | None]) -> None:
         """The verdicts on the pairs of one row."""
         self.prompts += 1
+        self.alone += not pairs
         for (i, j), verdict in zip(pairs, found, strict=True):
             self.asked += 1
             reason = self._no_pair(verdict)
@@ -147,7 +150,8 @@ class Labelled:
         distance = abs(verdict.p - 0.5)
         if distance == 0:
             return "tie"
-        return f"closer to one half than {self.threshold:g}" if distance < self.threshold else None
+        close = distance < self.threshold - 1e-9  # 0.6 is not closer than 0.1, whatever its last bit says
+        return f"closer to one half than {self.threshold:g}" if close else None
 
     def _compare(self, item: Unlabelled, i: int, j: int, verdict: Compared) -> None:
         difference = item.said.rewards[i] - item.said.rewards[j]

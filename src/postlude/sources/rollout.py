@@ -223,7 +223,7 @@ class Logged:
     extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
     notes: list[str] = field(default_factory=list[str])
     _metrics: dict[str, list[float]] = field(default_factory=dict[str, "list[float]"])
-    _counts: Counter[str] = field(default_factory=Counter[str])
+    _counts: dict[str, float] = field(default_factory=dict[str, float])
     _rows: int = 0
 
     def add(self, scored: Scored) -> None:
@@ -232,13 +232,14 @@ class Logged:
         pad_and_extend(self.extra, scored.extra, self._rows, rows)
         self._rows += rows
         self.notes += scored.notes
-        self._counts.update(scored.counts)  # type: ignore[arg-type]  # counts are whole, as floats
+        for name, value in scored.counts.items():
+            self._counts[name] = self._counts.get(name, 0.0) + value
         for name, value in scored.metrics.items():
             self._metrics.setdefault(name, []).append(value)
 
     def figures(self) -> dict[str, float]:
         """Means over the rounds, and sums of what is counted."""
-        return {name: sum(values) / len(values) for name, values in self._metrics.items()} | dict(self._counts)
+        return {name: sum(values) / len(values) for name, values in self._metrics.items()} | self._counts
 
 
 def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:

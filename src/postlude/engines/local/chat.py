@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from postlude.batch import Batch, pack, split
+from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.decode import LocalSampler
-from postlude.engines.local.model import LocalModel, without_dropout
-from postlude.engines.protocol import ChatSpec, Reply, Request, Sampling, Talk, Tell
+from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
+from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Request, Sampling, Talk, Tell, unmetered
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, inspect, load
-
-TOKENS = 16_384
-"""Read at a time."""
 
 
 @dataclass
@@ -29,6 +29,7 @@ class LocalChat:
     path: str
     model: LocalModel
     facts: Facts
+    dtype: str = "float32"
 
     @classmethod
     def open(cls, spec: ChatSpec) -> LocalChat:
@@ -41,7 +42,7 @@ class LocalChat:
         without_dropout(net)
         model = LocalModel(net, "logprobs")
         model.choose_path()
-        return cls(spec.model, model, facts)
+        return cls(spec.model, model, facts, spec.dtype)
 
     @property
     def name(self) -> str:
@@ -57,72 +58,74 @@ class LocalChat:
         return frozenset({*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())})
 
     async def identify(self) -> str:
-        return self.path
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        """Path, precision, and size and time of the files there: a folder can be saved over."""
+        folder = Path(self.path).expanduser()
+        files = sorted(f for f in folder.glob("*") if f.is_file()) if folder.is_dir() else []
+        facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        return f"{self.path} {self.dtype} {facts}"
 
     async def replies(
-        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell | None = None
-    ) -> list[Reply]:
+        self, talks: Sequence[Talk], sampling: Sampling, seeds: Sequence[int], tell: Tell, meter: Meter = unmetered
+    ) -> None:
         """One reply to each; a talk that leaves no room for one has a problem instead."""
         asked = [self._ids(talk) for talk in talks]
-        problems = [self._too_long(ids, sampling.max_tokens) for ids in asked]
-        places = [i for i, problem in enumerate(problems) if problem is None]
+        places = self._fitting(asked, sampling.max_tokens, tell, Reply)
         sampler = LocalSampler(self.model, self.facts.tokenizer, self.facts.stop_ids)
         requests = [Request(asked[i], seeds[i]) for i in places]
-        found = {i: Reply(problem=problem) for i, problem in enumerate(problems) if problem is not None}
-        async for index, completion in sampler.sample(requests, sampling):
-            i = places[index]
-            found[i] = Reply(completion.text, len(asked[i]), completion.length)
-            if tell is not None:
-                tell(i, found[i])
-        return [found[i] for i in range(len(talks))]
+        with ExitStack() as stack:
+            usages = [stack.enter_context(meter(len(asked[i]), sampling.max_tokens)) for i in places]
+            async for index, completion in sampler.sample(requests, sampling):
+                usages[index].written = completion.length
+                tell(places[index], Reply(completion.text, completion.truncated))
 
-    async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
-        """Log-probs of whole options, in nats. Where one begins another ("1" and "10"), each is read with its end."""
-        tokenizer = self.facts.tokenizer
+    async def likelihoods(
+        self, talks: Sequence[Talk], options: Sequence[str], tell: Tell, meter: Meter = unmetered
+    ) -> None:
+        """Log-probs of whole options. Where one begins another ("1" and "10"), each is read with its end: whichever of
+        the model's stop tokens."""
         ambiguous = any(a != b and b.startswith(a) for a in options for b in options)
-        end = (tokenizer.eos_token_id,) if ambiguous and tokenizer.eos_token_id is not None else ()
-        texts = [(*tokenizer(option, add_special_tokens=False).input_ids, *end) for option in options]
-        longest = max(map(len, texts))
-        groups, places = [], []
-        for i, talk in enumerate(talks):
-            ids = self._ids(talk)
-            if ids and self._too_long(ids, longest) is None:
-                places.append(i)
-                groups.append(Group(Prompt(str(i), "", tokens=ids), tuple(Completion(t, reward=0.0) for t in texts)))
-        result: list[tuple[float | None, ...] | None] = [None] * len(talks)
-        for i, row in zip(places, self._of_groups(groups), strict=True):
-            result[i] = tuple(row)
-        return result
+        ends = [(i,) for i in sorted(self.facts.stop_ids)] if ambiguous else []
+        texts = [(*self._plain(option), *end) for option in options for end in ends or [()]]
+        asked = [self._ids(talk) for talk in talks]
+        places = self._fitting(asked, max(map(len, texts)), tell, Likely)
+        answers = tuple(Completion(t, reward=0.0) for t in texts)
+        groups = [Group(Prompt(str(i), "", tokens=asked[i]), answers) for i in places]
+        with ExitStack() as stack:
+            for i in places:
+                stack.enter_context(meter(len(asked[i]), sum(map(len, texts))))
+            for i, row in zip(places, self._of_groups(groups), strict=True):
+                each = len(ends) or 1
+                own = [row[k : k + each] for k in range(0, len(row), each)]
+                tell(i, Likely(tuple(float(torch.logsumexp(torch.tensor(x), 0)) if each > 1 else x[0] for x in own)))
+
+    def _plain(self, option: str) -> tuple[int, ...]:
+        return tuple(self.facts.tokenizer(option, add_special_tokens=False).input_ids)
 
     def _ids(self, talk: Talk) -> tuple[int, ...]:
         return Renderer(self.facts.tokenizer, self.facts.stop_ids).prompt(talk)
 
-    def _too_long(self, ids: tuple[int, ...], more: int) -> str | None:
-        context = self.facts.context
-        if context is None or len(ids) + more <= context:
-            return None
-        return f"{len(ids)} tokens and {more} for the reply exceed the context of {self.path!r}, {context}"
+    def _fitting(
+        self, asked: Sequence[tuple[int, ...]], more: int, tell: Tell, kind: type[Reply] | type[Likely]
+    ) -> list[int]:
+        """Places of the talks that leave room for `more` tokens; the others are told why not."""
+        room = math.inf if self.facts.context is None else self.facts.context - more
+        for i, ids in enumerate(asked):
+            if not 0 < len(ids) <= room:
+                text = f"{len(ids)} tokens and {more} for the reply exceed the context of {self.path!r}"
+                tell(i, kind(problem=f"{text}, {self.facts.context}" if ids else "the question has no token"))
+        return [i for i, ids in enumerate(asked) if 0 < len(ids) <= room]
 
     def _of_groups(self, groups: Sequence[Group]) -> list[list[float]]:
         """The summed log-probs of each group's completions."""
         if not groups:
             return []
         batch = pack(groups)
-        values = self._logprobs(batch).double()
+        values = read_frozen(self.model, batch, lambda outputs: outputs.logprobs).double()
         rows = batch.sequence >= 0
         sums = torch.zeros(batch.sequences, dtype=torch.float64).index_add_(0, batch.sequence[rows], values[rows])
         own = iter(sums.tolist())
         return [[next(own) for _ in group.completions] for group in groups]
-
-    @torch.no_grad()
-    def _logprobs(self, batch: Batch) -> Tensor:
-        """[T] log-probs of the answers' tokens, 0 elsewhere."""
-        result = torch.zeros(batch.tokens.shape[0])
-        numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
-        for part in split(numbered, TOKENS, keeps_groups=False, shares_prompts=self.model.packed):
-            micro = part.to(self.model.device)
-            with self.model.running(micro) as outputs:
-                logprobs = outputs(False).logprobs
-            assert logprobs is not None and micro.rows is not None
-            result[part.rows[part.mask]] = logprobs[micro.mask].float().cpu()  # type: ignore[index]
-        return result

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from postlude.batch import Batch, pack
+from postlude.batch import Batch, pack, split
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.attention import NAME, Options, Packed, attending
 from postlude.engines.local.direct import Direct, unserved
@@ -27,6 +27,8 @@ from postlude.objectives import Outputs
 LOGIT_TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-9, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Difference of log-probs between the packed and the padded path that the self-check lets pass: the largest, or in half
 precision, whose rounding is that coarse, the mean."""
+FROZEN_TOKENS = 16_384
+"""Read at a time by models that do not train."""
 
 
 @dataclass
@@ -373,3 +375,17 @@ def without_dropout(net: nn.Module) -> None:
         for name, value in list(module.__dict__.items()):
             if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
                 setattr(module, name, 0.0)
+
+
+@torch.no_grad()
+def read_frozen(model: LocalModel, batch: Batch, pick: Callable[[Outputs], Tensor | None]) -> Tensor:
+    """[T] what a model gives at the trained rows, 0 elsewhere, some tokens at a time; for models that are only read."""
+    result = torch.zeros(batch.tokens.shape[0])
+    numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
+    for part in split(numbered, FROZEN_TOKENS, keeps_groups=False, shares_prompts=model.packed):
+        micro = part.to(model.device)
+        with model.running(micro) as outputs:
+            found = pick(outputs(False))
+        assert found is not None and part.rows is not None
+        result[part.rows[part.mask]] = found[micro.mask].float().cpu()
+    return result

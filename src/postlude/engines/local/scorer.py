@@ -9,18 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from postlude.batch import Batch, pack, split
+from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt, joined_pair
-from postlude.engines.local.model import LocalModel, without_dropout
+from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
 from postlude.engines.protocol import ScorerSpec
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import reads_pairs, require_head
 from postlude.models.load import Facts, ModelSpec, inspect, load
 from postlude.models.steps import ends
-
-TOKENS = 16_384
-"""Scored at a time."""
 
 
 @dataclass
@@ -120,15 +117,6 @@ class LocalScorer:
                 f"{self.facts.context}. Lower sampling.max_tokens, or leave longer prompts out."
             )
 
-    @torch.no_grad()
     def _scores(self, batch: Batch) -> Tensor:
         """[T] scores where the head is read, 0 elsewhere."""
-        result = torch.zeros(batch.tokens.shape[0])
-        numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
-        for part in split(numbered, TOKENS, keeps_groups=False, shares_prompts=self.model.packed):
-            micro = part.to(self.model.device)
-            with self.model.running(micro) as outputs:
-                scores = outputs(False).scores
-            assert scores is not None and micro.rows is not None
-            result[part.rows[part.mask]] = scores[micro.mask].float().cpu()  # type: ignore[index]
-        return result
+        return read_frozen(self.model, batch, lambda outputs: outputs.scores)

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from postlude.engines.protocol import Chat, ChatSpec, Reply, Sampling, Talk, Tell
-from postlude.errors import EngineError, RewardError
+from postlude.engines.protocol import Chat, ChatSpec, Likely, Reply, Sampling, Talk, Tell, Usage
+from postlude.errors import AskingStopped, EngineError
 from postlude.rewards.cache import Cache, key_of
 from postlude.rewards.judge.verdicts import Unreadable
 
 T = TypeVar("T")
-CHARACTERS = 3
-"""Per token, for estimates: fewer than most texts have, so that a cap is reached too early rather than too late."""
-
-
-class Log(Protocol):
-    """Where figures of a step go."""
-
-    def __call__(self, name: str, value: float) -> None: ...
+Ask = Callable[[Sequence[Talk], Sequence[str], Tell], Any]
+AT_A_TIME = 32
+"""Answers written to the cache together."""
 
 
 @dataclass(frozen=True)
 class Caps:
-    """What may be spent; None is no limit. Nothing is asked that could pass one."""
+    """What may be spent; None is no limit. No request is sent that could pass one."""
 
     calls: int | None = None
     tokens: int | None = None
@@ -45,18 +40,26 @@ class Caps:
 
 @dataclass
 class Spent:
-    """What was asked so far, in this process."""
+    """What was asked. `calls` are requests, further tries among them; the others are questions."""
 
     calls: int = 0
     read: int = 0
     written: int = 0
     failed: int = 0
     unreadable: int = 0
-    """Questions without a readable verdict after the second try."""
+    """Without a readable verdict after the second try."""
     cached: int = 0
+    floored: int = 0
+    """Options whose likelihood the model did not report."""
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    """`failed` and `unreadable` -> the first reason."""
 
     def cost(self, caps: Caps) -> float:
         return (self.read * caps.price[0] + self.written * caps.price[1]) / 1e6
+
+    @property
+    def billed(self) -> dict[str, int]:
+        return {"calls": self.calls, "read": self.read, "written": self.written}
 
 
 _OWN: ContextVar[Spent | None] = ContextVar("spent in the present call", default=None)
@@ -72,9 +75,13 @@ class Asker:
     """Kept for this process only where None."""
     open: Callable[[ChatSpec], Chat] | None = None
     spent: Spent = field(default_factory=Spent)
+    _before: Spent | None = None
+    """What earlier processes spent, by the same cache."""
+    _billed: dict[str, int] = field(default_factory=dict[str, int])
+    """The part of `spent` that the cache knows of."""
     _chat: Chat | None = None
     _file: Cache | None = None
-    _flying: list[Spent] = field(default_factory=list[Spent])
+    _flying: list[Usage] = field(default_factory=list[Usage])
     """What requests under way could take."""
     _waiting: dict[str, asyncio.Future[Any]] = field(default_factory=dict[str, "asyncio.Future[Any]"])
     """Questions under way."""
@@ -92,25 +99,21 @@ class Asker:
         """A reply to each. Equal questions are asked once; `salt` makes them different questions."""
         how = ["reply", sampling.temperature, sampling.top_p, sampling.max_tokens, [*sampling.stop], salt]
 
-        async def ask(fresh: Sequence[Talk], keys: Sequence[str], told: dict[str, Any]) -> None:
+        async def ask(fresh: Sequence[Talk], keys: Sequence[str], tell: Tell) -> None:
             seeds = [int(key[:16], 16) % (1 << 63) for key in keys]
-            tell: Tell = lambda i, reply: told.__setitem__(keys[i], self._counted(reply))
-            await self._guarded(self.chat.replies(fresh, sampling, seeds, tell))
+            await self.chat.replies(fresh, sampling, seeds, tell, self._request)
 
-        rows = await self._cached(talks, how, ask, sampling.max_tokens)
-        return [Reply(**row) if row else Reply(problem="no reply") for row in rows]
+        return [Reply(**row) for row in await self._cached(talks, how, ask)]
 
-    async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[tuple[float | None, ...] | None]:
+    async def likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[Likely]:
         """The log-probs of options as the answer to each talk."""
 
-        async def ask(fresh: Sequence[Talk], keys: Sequence[str], told: dict[str, Any]) -> None:
-            found = await self._guarded(self.chat.likelihoods(fresh, options))
-            failed = sum(row is None for row in found)
-            self._count(calls=len(fresh), read=sum(map(_tokens, fresh)), failed=failed)
-            told |= {key: [*row] for key, row in zip(keys, found, strict=True) if row is not None}
+        async def ask(fresh: Sequence[Talk], keys: Sequence[str], tell: Tell) -> None:
+            await self.chat.likelihoods(fresh, options, tell, self._request)
 
-        rows = await self._cached(talks, ["likelihoods", [*options]], ask, 1)
-        return [None if row is None else tuple(row) for row in rows]
+        found = [Likely(**row) for row in await self._cached(talks, ["likelihoods", [*options]], ask)]
+        self._count(floored=sum(x.floored for x in found))
+        return found
 
     async def verdicts(
         self, talks: Sequence[Talk], sampling: Sampling, read: Callable[[str, int], T], salt: int = 0
@@ -118,63 +121,21 @@ class Asker:
         """What `read` makes of each reply and its place. One that it cannot read is asked to mend it once; then there
         is none."""
         replies = await self.replies(talks, sampling, salt)
-        found: list[T | None] = []
+        found: list[T | None] = [None] * len(talks)
         again: list[tuple[int, Talk]] = []
         for i, (talk, reply) in enumerate(zip(talks, replies, strict=True)):
-            found.append(None)
-            if reply.problem:
-                continue
             try:
-                found[i] = read(reply.text, i)
+                found[i] = None if reply.problem else read(reply.text, i)
             except Unreadable as error:
                 again.append((i, repair(talk, reply.text, str(error))))
         mended = await self.replies([talk for _, talk in again], sampling, salt) if again else []
         for (i, _), reply in zip(again, mended, strict=True):
             try:
                 found[i] = None if reply.problem else read(reply.text, i)
-            except Unreadable:
-                found[i] = None
-            self._count(unreadable=int(found[i] is None))
+            except Unreadable as error:
+                self._count(unreadable=1)
+                self._because("unreadable", f"{reply.text[:200]!r} ({error})")
         return found
-
-    # ------------------------------------------------------------------------------------------------- parts
-
-    async def _cached(self, talks: Sequence[Talk], how: list[Any], ask: Any, longest: int) -> list[Any]:
-        """The answer to each talk: known, or asked now and then known. None is not kept: it is asked again."""
-        name = await self._guarded(self.chat.identify())
-        keys = [key_of(name, self.spec.url, how, talk) for talk in talks]
-        known = self._look_up({*keys})
-        open_ = {key: talk for key, talk in zip(keys, talks, strict=True) if key not in known}
-        fresh = {key: talk for key, talk in open_.items() if key not in self._waiting}
-        elsewhere = {key: self._waiting[key] for key in open_ if key not in fresh}
-        self._count(cached=len(talks) - len(fresh))
-        if fresh:
-            known |= await self._ask_fresh(fresh, ask, longest)
-        for key, answer in elsewhere.items():  # another call has just asked the same
-            known[key] = await answer
-        return [known.get(key) for key in keys]
-
-    async def _ask_fresh(self, fresh: dict[str, Talk], ask: Any, longest: int) -> dict[str, Any]:
-        """Ask, and keep what was answered; whoever asks the same meanwhile waits for it."""
-        loop = asyncio.get_running_loop()
-        self._waiting |= {key: loop.create_future() for key in fresh}
-        told: dict[str, Any] = {}
-        try:
-            with self._reserved([*fresh.values()], longest):
-                await ask([*fresh.values()], [*fresh], told)
-        finally:  # whatever stopped the rest, what was answered is kept
-            answers = {key: answer for key, answer in told.items() if answer is not None}
-            self._keep(answers)
-            for key in fresh:
-                self._waiting.pop(key).set_result(answers.get(key))
-        return answers
-
-    def _count(self, **more: int) -> None:
-        """Add to what was spent altogether and within the present call."""
-        for spent in (self.spent, _OWN.get()):
-            for name, value in more.items():
-                if spent is not None:
-                    setattr(spent, name, getattr(spent, name) + value)
 
     @contextmanager
     def counting(self) -> Iterator[Spent]:
@@ -186,58 +147,128 @@ class Asker:
         finally:
             _OWN.reset(token)
 
+    # ------------------------------------------------------------------------------------------------- answers
+
+    async def _cached(self, talks: Sequence[Talk], how: list[Any], ask: Ask) -> list[dict[str, Any]]:
+        """The answer to each talk as a row: known, under way for somebody else, or asked now."""
+        name = await self._guarded(self.chat.identify())
+        keys = [key_of(name, how, talk) for talk in talks]
+        asked = dict(zip(keys, talks, strict=True))
+        known = self._look_up(asked)
+        self._count(cached=sum(key in known for key in keys))
+        while missing := {key: talk for key, talk in asked.items() if key not in known}:
+            elsewhere = {key: self._waiting[key] for key in missing if key in self._waiting}
+            fresh = {key: talk for key, talk in missing.items() if key not in elsewhere}
+            if fresh:
+                known |= await self._ask(fresh, ask)
+            for key, future in elsewhere.items():
+                answer = await asyncio.shield(future)  # shielded: to stop waiting must not stop who asks
+                known |= {} if answer is None else {key: answer}  # None: it was not asked after all; ask ourselves
+        return [known[key] for key in keys]
+
+    async def _ask(self, fresh: Mapping[str, Talk], ask: Ask) -> dict[str, dict[str, Any]]:
+        """Ask, and keep what is answered as it comes; whoever needs the same meanwhile waits for it."""
+        keys, told, unsaved = [*fresh], dict[str, dict[str, Any]](), dict[str, dict[str, Any]]()
+        loop = asyncio.get_running_loop()
+        self._waiting |= {key: loop.create_future() for key in keys}
+
+        def tell(place: int, answer: Reply | Likely) -> None:
+            told[keys[place]] = row = asdict(answer)
+            if answer.problem is None:
+                unsaved[keys[place]] = row
+            else:
+                self._count(failed=1)
+                self._because("failed", answer.problem)
+            if len(unsaved) >= AT_A_TIME:
+                self._keep(unsaved)
+
+        try:
+            await self._guarded(ask([*fresh.values()], keys, tell))
+            for key in keys:
+                told.setdefault(key, {"problem": "no answer came back"})
+        finally:  # whatever stopped the rest, what was answered is kept
+            self._keep(unsaved)
+            for key in keys:
+                future = self._waiting.pop(key)
+                if not future.done():
+                    future.set_result(told.get(key))
+        return told
+
     def _look_up(self, keys: Collection[str]) -> dict[str, Any]:
         if self.cache is None:
             return {key: self._known[key] for key in keys if key in self._known}
-        self._file = self._file or Cache(self.cache)
-        return self._file.get_all(keys)
+        return self._open_file().get_all(keys)
 
     def _keep(self, found: dict[str, Any]) -> None:
-        if self._file is None:
+        """Move answers to where they stay."""
+        if self.cache is None:
             self._known |= found
         else:
-            self._file.put_all(found)
+            self._open_file().put_all(found)
+            new = {what: n - self._billed.get(what, 0) for what, n in self.spent.billed.items()}
+            self._open_file().add("spent", new)
+            self._billed = self.spent.billed
+        found.clear()
 
-    def _counted(self, reply: Reply) -> dict[str, Any] | None:
-        failed = int(reply.problem is not None)
-        self._count(calls=1, read=reply.prompt_tokens, written=reply.tokens, failed=failed)
-        if reply.problem is not None:
-            return None
-        return {"text": reply.text, "prompt_tokens": reply.prompt_tokens, "tokens": reply.tokens}
+    def _open_file(self) -> Cache:
+        assert self.cache is not None
+        self._file = self._file or Cache(self.cache)
+        return self._file
+
+    # ------------------------------------------------------------------------------------------------- budget
 
     @contextmanager
-    def _reserved(self, talks: Sequence[Talk], longest: int) -> Iterator[None]:
-        """Stop before a cap could be passed; what is under way counts with the most that it could take."""
-        wanted = Spent(len(talks), sum(map(_tokens, talks)), longest * len(talks))
-        self._check(wanted)
-        self._flying.append(wanted)
+    def _request(self, read: int, written: int) -> Iterator[Usage]:
+        """One request, sent only if it cannot pass a cap; what it took is written down, whatever became of it."""
+        usage = Usage(read, written)
+        self._check(usage)
+        self._flying.append(usage)
         try:
-            yield
+            yield usage
         finally:
-            self._flying.remove(wanted)
+            self._flying = [u for u in self._flying if u is not usage]
+            self._count(calls=1, read=usage.read, written=usage.written)
 
-    def _check(self, wanted: Spent) -> None:
-        """What was answered is in the cache, and the run can go on from there."""
-        caps, talks = self.caps, range(wanted.calls)
-        all_of_it = [self.spent, *self._flying]
+    def _check(self, wanted: Usage) -> None:
+        caps = self.caps
+        if caps == Caps(price=caps.price):
+            return
+        if self._before is None:
+            total = self._open_file().total("spent") if self.cache is not None else {}
+            earlier = {k: total.get(k, 0) - self._billed.get(k, 0) for k in ("calls", "read", "written")}
+            self._before = Spent(earlier["calls"], earlier["read"], earlier["written"])
+        flying = Spent(len(self._flying), sum(u.read for u in self._flying), sum(u.written for u in self._flying))
+        so_far, next_ = [self._before, self.spent, flying], Spent(1, wanted.read, wanted.written)
         for name, cap, used, more in (
-            ("max_calls", caps.calls, sum(s.calls for s in all_of_it), wanted.calls),
-            ("max_tokens_spent", caps.tokens, sum(s.read + s.written for s in all_of_it), wanted.read + wanted.written),
-            ("max_cost", caps.cost, sum(s.cost(caps) for s in all_of_it), wanted.cost(caps)),
+            ("max_calls", caps.calls, sum(s.calls for s in so_far), 1),
+            ("max_tokens_spent", caps.tokens, sum(s.read + s.written for s in so_far), next_.read + next_.written),
+            ("max_cost", caps.cost, sum(s.cost(caps) for s in so_far), next_.cost(caps)),
         ):
             if cap is not None and used + more > cap:
-                raise RewardError(
-                    f"judge {self.chat.name!r}: {name} is {cap:g}; {used:g} were spent and the next {len(talks)} "
-                    f"questions could take {more:g}. Nothing more was asked. Raise the cap and go on with --resume: "
-                    "what was answered is not asked again."
+                raise AskingStopped(
+                    f"judge {self.chat.name!r}: {name} is {cap:g}; {used:g} were spent or are under way, and one more "
+                    f"request could take {more:g}. It was not sent. Raise the cap and go on with --resume: what was "
+                    "answered is not asked again."
                 )
 
+    def _count(self, **more: int) -> None:
+        """Add to what was spent altogether and within the present call."""
+        for spent in (self.spent, _OWN.get()):
+            for name, value in more.items():
+                if spent is not None:
+                    setattr(spent, name, getattr(spent, name) + value)
+
+    def _because(self, what: str, reason: str) -> None:
+        for spent in (self.spent, _OWN.get()):
+            if spent is not None:
+                spent.reasons.setdefault(what, reason)
+
     async def _guarded(self, call: Any) -> Any:
-        """A model that cannot be asked at all stops the run."""
+        """A model that cannot be asked at all stops whoever asks."""
         try:
             return await call
         except EngineError as error:
-            raise RewardError(f"judge: {error}") from error
+            raise AskingStopped(f"judge: {error}") from error
 
 
 def repair(talk: Talk, said: str, problem: str) -> Talk:
@@ -246,9 +277,3 @@ def repair(talk: Talk, said: str, problem: str) -> Talk:
     if isinstance(talk, str):
         return f"{talk}\n{said}\n{more}\n"
     return [*talk, {"role": "assistant", "content": said}, {"role": "user", "content": more}]
-
-
-def _tokens(talk: Talk) -> int:
-    """About how many tokens a question has, rather too many."""
-    text = talk if isinstance(talk, str) else "".join(str(m["content"]) for m in talk)
-    return len(text) // CHARACTERS + 8

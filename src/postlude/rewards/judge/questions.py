@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postlude.engines.protocol import Sampling, Talk
+from postlude.engines.protocol import Likely, Sampling, Talk
 from postlude.rewards.judge.asking import Asker
 from postlude.rewards.judge.principles import Principle, choose
-from postlude.rewards.judge.templates import Template
+from postlude.rewards.judge.templates import Row, Template
 from postlude.rewards.judge.verdicts import read_better, read_ranking, read_score
 from postlude.rewards.labels import clamp_label, expected_score, first_preferred
 
-FLOOR = 1.0
-"""An option that is not among the tokens a server lists is taken to lie this many nats below the last that is."""
 RUBRIC = (
     "A good answer is right, does what the question asks, is honest about what it does not know, and wastes no words."
 )
@@ -90,7 +88,7 @@ class Judging:
         if self.likelihood:
             options = [str(x) for x in range(self.low, self.high + 1)]
             rows = await self._likelihoods(talks, options)
-            return [None if row is None else expected_score(row, self.low) for row in rows]
+            return [None if x.problem else expected_score(x.values, self.low) for x in rows]
         return await self._means(talks, lambda reply, i: float(read_score(reply, self.low, self.high)))
 
     async def compare(self, asked: Sequence[tuple[Question, str, str]]) -> list[Compared | None]:
@@ -99,7 +97,7 @@ class Judging:
         talks = [self._talk(q, first=a, second=b) for q, a, b in both]
         if self.likelihood:
             rows = await self._likelihoods(talks, ("1", "2"))
-            chances = [None if row is None else first_preferred((row[0], row[1])) for row in rows]
+            chances = [None if x.problem else first_preferred((x.values[0], x.values[1])) for x in rows]
         else:
             chances = await self._means(talks, lambda reply, i: read_better(reply))
         held = [None if p is None else clamp_label(p, *self.clamp) for p in chances]
@@ -129,7 +127,7 @@ class Judging:
             self.asker.chat.special,
             prompt=question.prompt,
             reference=question.reference,
-            row=question.row,
+            row=Row(question.row),
             rubric=rubric,
             principle=principle,
             low=self.low,
@@ -148,10 +146,8 @@ class Judging:
         rows = [[x for x in row if x is not None] for row in zip(*columns, strict=True)]
         return [sum(row) / len(row) if row else None for row in rows]
 
-    async def _likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[list[float] | None]:
-        """Log-probs of all options; None where the model reports none of them."""
-        rows = await self.asker.likelihoods(await self._thought(talks, 0), options)
-        return [None if row is None else _filled(row) for row in rows]
+    async def _likelihoods(self, talks: Sequence[Talk], options: Sequence[str]) -> list[Likely]:
+        return await self.asker.likelihoods(await self._thought(talks, 0), options)
 
     async def _thought(self, talks: Sequence[Talk], salt: int) -> list[Talk]:
         """The talks with reasoning of the model's own behind them, where that is wanted."""
@@ -171,14 +167,6 @@ def variables(template: str) -> set[str]:
     return common | {"score": {"answer"}, "pairs": {"first", "second"}, "list": {"answers"}}[template]
 
 
-def _filled(row: Sequence[float | None]) -> list[float] | None:
-    """Options that are not reported lie below those that are; None where none is."""
-    known = [x for x in row if x is not None and math.isfinite(x)]
-    if not known:
-        return None
-    return [min(known) - FLOOR if x is None or not math.isfinite(x) else x for x in row]
-
-
 def _further(talk: Talk, text: str) -> Talk:
     """A talk with one more thing said by the user."""
     if isinstance(talk, str):
@@ -195,7 +183,5 @@ def _said(talk: Talk, text: str) -> Talk:
 
 def _mixed(answers: Sequence[str]) -> list[int]:
     """An order that has nothing to do with the one given, and is the same for the same answers."""
-    import hashlib
-
     digest = lambda i: hashlib.sha256(f"{i}:{answers[i]}".encode("utf-8", "surrogatepass")).digest()
     return sorted(range(len(answers)), key=digest)

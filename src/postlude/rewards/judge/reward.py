@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from postlude.engines.protocol import Chat, ChatSpec, Sampling
+from postlude.engines.protocol import ChatSpec, Sampling
 from postlude.errors import RewardError
 from postlude.rewards.judge.asking import Asker, Caps, Spent
 from postlude.rewards.judge.principles import read_principles
@@ -34,6 +34,8 @@ PER_CANARY = 8
 ENOUGH = 8
 """Comparisons with canaries before their share counts."""
 EQUAL = Compared(0.5, 0.5)
+ALONE = 0.5
+"""The share of others beaten where there are none, as behind a gate that let one answer pass."""
 UNSCORED = 0.05
 """More answers without a verdict than this, and a step is not trained."""
 FLIPS = 0.2
@@ -57,7 +59,7 @@ class JudgeReward:
     planned: str = ""
     warning: str = ""
     says_right = False  # liking is not knowing
-    summed = frozenset({"calls", "cached", "failed", "unreadable", "tokens", "cost"})
+    summed = frozenset({"calls", "cached", "failed", "unreadable", "floored", "tokens", "cost"})
     abstain: float = UNSCORED
     __signature__: inspect.Signature = field(init=False)
 
@@ -96,7 +98,10 @@ class JudgeReward:
         calls = steps * prompts * per_prompt * judging.samples * (1 + judging.think)
         written = 1 if judging.likelihood else judging.sampling.max_tokens
         tokens = calls * (len(judging.template.source) // 4 + shown * answer_tokens + written)
-        self.planned = f"up to {calls:,} questions, about {tokens / 1e6:,.1f} M tokens, and the canaries"
+        self.planned = (
+            f"training asks up to {calls:,} questions, about {tokens / 1e6:,.1f} M tokens; canaries, evaluation, "
+            "further draws and second tries come on top"
+        )
         caps = self.asker.caps
         if caps.calls is not None and caps.calls < calls:
             self.planned += f"; max_calls {caps.calls:,} is reached after about {caps.calls * steps // calls} steps"
@@ -117,7 +122,7 @@ class JudgeReward:
         with self.asker.counting() as spent:
             rewards = await self._rewards(prompts, completions, columns, log_metric, log_note)
         log_extra("judge", rewards)
-        self._log(spent, log_metric)
+        self._log(spent, log_metric, log_note)
         return rewards
 
     async def _rewards(
@@ -133,9 +138,11 @@ class JudgeReward:
         if self.mode == "score":
             rewards = await self._scores(questions, answers)
         else:
-            groups = _by_prompt(prompts)
-            how = self._pairs if self.mode == "pairs" else self._lists
-            rewards = await how(questions, answers, groups, log_metric, log_note)
+            groups = _by_question(questions)
+            if self.mode == "pairs":
+                rewards = await self._pairs(questions, answers, groups, log_metric, log_note)
+            else:
+                rewards = await self._lists(questions, answers, groups)
         await self._canaries(questions, answers, log_metric)
         return rewards
 
@@ -168,7 +175,8 @@ class JudgeReward:
                 won.setdefault(i, []).append(p)
                 won.setdefault(j, []).append(1 - p)
         self._log_orders([v for v in found if v is not None], log_metric, log_note)
-        return [sum(won[i]) / len(won[i]) if i in won else None for i in range(len(answers))]
+        alone = {i for members in groups if len(members) == 1 for i in members}
+        return [sum(won[i]) / len(won[i]) if i in won else ALONE if i in alone else None for i in range(len(answers))]
 
     def _log_orders(
         self, told: Sequence[Compared], log_metric: Callable[[str, float], None], log_note: Callable[[str], None]
@@ -193,13 +201,11 @@ class JudgeReward:
         questions: Sequence[Question],
         answers: Sequence[str],
         groups: Sequence[Sequence[int]],
-        log_metric: Callable[[str, float], None],
-        log_note: Callable[[str], None],
     ) -> list[float | None]:
         """The share of the other answers that each one is ranked above, ties as half."""
         asked = [m for m in groups if len(m) > 1]
         found = await self.judging.rank([(questions[m[0]], [answers[i] for i in m]) for m in asked])
-        result: list[float | None] = [None] * len(answers)
+        result: list[float | None] = [ALONE] * len(answers)
         for members, shares in zip(asked, found, strict=True):
             for i, share in zip(members, shares or [None] * len(members), strict=True):
                 result[i] = share
@@ -257,9 +263,11 @@ class JudgeReward:
         row = {name: values[i] for name, values in columns.items()}
         return Question(prompt, row, row.get(self.reference) if self.reference else None)
 
-    def _log(self, spent: Spent, log_metric: Callable[[str, float], None]) -> None:
-        for name in ("calls", "cached", "failed", "unreadable"):
+    def _log(self, spent: Spent, log_metric: Callable[[str, float], None], log_note: Callable[[str], None]) -> None:
+        for name in ("calls", "cached", "failed", "unreadable", "floored"):
             log_metric(name, getattr(spent, name))
+        for what, reason in spent.reasons.items():
+            log_note(f"judge: {what}: {reason}")
         log_metric("tokens", spent.read + spent.written)
         if any(self.asker.caps.price):
             log_metric("cost", spent.cost(self.asker.caps))
@@ -288,27 +296,21 @@ def judge(
     temperature: float | None = None,
     max_tokens: int = 512,
     canary_limit: float | None = 0.0,
-    cache: str | None = None,
-    max_calls: int | None = None,
-    max_tokens_spent: int | None = None,
-    max_cost: float | None = None,
-    price: Sequence[float] = (0.0, 0.0),
-    **connection: Any,
+    **asking: Any,
 ) -> JudgeReward:
     """A language model as the judge, in this process (`model`) or on an OpenAI-compatible server (`url`).
 
     `mode`: `score` each answer on `scale`, as -1 to 1; compare `pairs` in both orders, or rank the `list` of a prompt's
     answers: the share of the others that it beats. `read` likelihood: from the likelihoods of the possible replies
-    (direct RLAIF, 2309.00267). `reference`: the column with a right answer. `connection`: key, concurrency, timeout,
-    retries, pause, breaker, dtype, device.
+    (direct RLAIF, 2309.00267). `reference`: the column with a right answer. `asking`: the arguments of `asker_of`.
     """
-    spec = ChatSpec(model, url, **connection)
-    low, high = _checked(mode, read, scale, samples, url)
+    low, high = _checked(mode, read, scale, samples, think, url)
+    _check_numbers(clamp, max_tokens)
     made = Template.of(template, mode)
     made.check(variables(mode))
     warm = (1.0 if samples > 1 else 0.0) if temperature is None else temperature
     judging = Judging(
-        Asker(spec, Caps(max_calls, max_tokens_spent, max_cost, (price[0], price[1])), (cache and Path(cache)) or None),
+        asker_of(model, url, **asking),
         made,
         read == "likelihood",
         low,
@@ -323,12 +325,37 @@ def judge(
     return (ServedJudgeReward if url else JudgeReward)(judging, mode, reference, canary_limit)
 
 
-def _checked(mode: str, read: str, scale: Sequence[int], samples: int, url: str | None) -> tuple[int, int]:
+def asker_of(
+    model: str,
+    url: str | None,
+    cache: str | None = None,
+    max_calls: int | None = None,
+    max_tokens_spent: int | None = None,
+    max_cost: float | None = None,
+    price: Sequence[float] = (0.0, 0.0),
+    **connection: Any,
+) -> Asker:
+    """A language model with its cache and caps; `price` is of a million tokens read and written.
+
+    `connection`: key, concurrency, timeout, retries, pause, breaker, dtype, device. Raises TypeError or ValueError.
+    """
+    spec = ChatSpec(model, url, **connection)
+    if len(price) != 2:
+        raise ValueError(f"price must be two numbers, of a million tokens read and written, got {price!r}")
+    caps = Caps(max_calls, max_tokens_spent, max_cost, (price[0], price[1]))
+    return Asker(spec, caps, Path(cache).expanduser() if cache else None)
+
+
+def _checked(mode: str, read: str, scale: Sequence[int], samples: int, think: bool, url: str | None) -> tuple[int, int]:
     """The scale; raises ValueError where settings do not go together."""
     if mode not in ("score", "pairs", "list") or read not in ("reply", "likelihood"):
         raise ValueError(f"mode is score, pairs or list and read is reply or likelihood, got {mode!r} and {read!r}")
     if mode == "list" and read == "likelihood":
         raise ValueError("a ranking has no likelihood; take mode: pairs, or read: reply")
+    if mode == "list" and (samples > 1 or think):
+        raise ValueError("mode: list asks once and without reasoning; samples and think are for score and pairs")
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
     if len(scale) != 2 or not all(isinstance(x, int) for x in scale) or scale[0] >= scale[1]:
         raise ValueError(f"scale must be two whole numbers, the lower first, got {scale!r}")
     if read == "likelihood" and samples > 1:
@@ -338,18 +365,23 @@ def _checked(mode: str, read: str, scale: Sequence[int], samples: int, url: str 
     return scale[0], scale[1]
 
 
+def _check_numbers(clamp: Sequence[float], max_tokens: int) -> None:
+    """Raises ValueError where numbers are missing or make no sense."""
+    if len(clamp) != 2 or not 0 <= clamp[0] <= 0.5 <= clamp[1] <= 1:
+        raise ValueError(f"clamp must be two chances around one half, such as [0.4, 0.6], got {clamp!r}")
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens must be at least 1, got {max_tokens}")
+
+
 def _canary(question: Question) -> str:
     """Which one is asked goes by the question, so that the same run asks the same again."""
     digest = hashlib.sha256(repr(question.prompt).encode("utf-8", "surrogatepass")).digest()
     return CANARIES[digest[0] % len(CANARIES)]
 
 
-def _by_prompt(prompts: Sequence[Any]) -> list[list[int]]:
-    """Places of the answers to each prompt."""
+def _by_question(questions: Sequence[Question]) -> list[list[int]]:
+    """Places of the answers to each prompt; rows that ask the same with other columns are other questions."""
     groups: dict[str, list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        groups.setdefault(repr(prompt), []).append(i)
+    for i, question in enumerate(questions):
+        groups.setdefault(repr(question), []).append(i)
     return [*groups.values()]
-
-
-Opens = Callable[[ChatSpec], Chat]

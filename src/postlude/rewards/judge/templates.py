@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes
-from jinja2.exceptions import SecurityError
+from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from postlude.data import message_text
@@ -22,9 +21,10 @@ from postlude.errors import ConfigError, RewardError
 
 FOLDER = Path(__file__).with_name("templates")
 _CONTROL = re.compile(
-    r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>|\[/?INST\]|<</?SYS>>"
+    r"<[|\uff5c][^<>|\uff5c\n]{1,40}[|\uff5c]>|</?(?:s|think|thinking|reasoning|tool_call|tool_response)>"
+    r"|<(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>|\[/?[A-Z][A-Z_]{2,30}\]|\[g?MASK\]|\[gMASK\]|<</?SYS>>"
 )
-"""What chat models read as the border of a turn."""
+"""What chat models read as the border of a turn or of a thought."""
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -56,6 +56,7 @@ class Template:
 
     def _parsed(self) -> nodes.Template:
         try:
+            _environment().from_string(self.source)  # finds unknown filters, which parsing alone does not
             return _environment().parse(self.source)
         except TemplateSyntaxError as error:
             raise ConfigError(f"template {self.where} line {error.lineno}: {error.message}.") from error
@@ -72,9 +73,12 @@ class Template:
 
     @property
     def columns(self) -> set[str]:
-        """Columns of the data that it reads as `row.NAME`."""
-        found = self._parsed().find_all(nodes.Getattr)
-        return {n.attr for n in found if isinstance(n.node, nodes.Name) and n.node.name == "row"}
+        """Columns of the data that it reads as `row.NAME` or `row['NAME']`."""
+        of_row = lambda n: isinstance(n.node, nodes.Name) and n.node.name == "row"
+        parsed = self._parsed()
+        named = {n.attr for n in parsed.find_all(nodes.Getattr) if of_row(n)}
+        items = [n.arg for n in parsed.find_all(nodes.Getitem) if of_row(n)]
+        return named | {str(arg.value) for arg in items if isinstance(arg, nodes.Const)}
 
     @property
     def hash(self) -> str:
@@ -86,8 +90,26 @@ class Template:
         fence = Fence(values, special)
         try:
             return _environment().from_string(self.source).render(fenced=fence.around, **values).strip()
-        except (UndefinedError, SecurityError, TypeError, ValueError) as error:
-            raise RewardError(f"template {self.where}: {error}.") from error
+        except Exception as error:  # whatever a user's template does
+            raise RewardError(f"template {self.where}: {type(error).__name__}: {error}.") from error
+
+
+class Row:
+    """The columns of a row for a template: by name only, so that none is hidden behind a method of a dictionary."""
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self._columns = columns
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._columns:
+            raise AttributeError(name)
+        return self._columns[name]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name]
+
+    def __repr__(self) -> str:
+        return repr(dict(self._columns))
 
 
 class Fence:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-_THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)
+_THOUGHT = re.compile(r"\A.*?</think>", re.DOTALL)
+"""Up to the first end: templates of thinking models open the thought themselves."""
 _FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
 
 
@@ -66,7 +67,7 @@ def read_ranking(reply: str, count: int) -> list[float]:
 
 
 def _read(reply: str, form: type[Any]) -> Any:
-    text = _THOUGHT.sub("", reply).strip()
+    text = without_thought(reply)
     fenced = _FENCED.match(text)
     text = fenced[1] if fenced else text
     try:
@@ -78,6 +79,11 @@ def _read(reply: str, form: type[Any]) -> Any:
         raise Unreadable(f"{where}: {first['msg']}" if where else first["msg"]) from error
     except (ValueError, RecursionError) as error:
         raise Unreadable("the reply must be one JSON object and nothing else") from error
+
+
+def without_thought(reply: str) -> str:
+    """What a model says once it has thought."""
+    return _THOUGHT.sub("", reply).strip()
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""What the demos have in common: a folder of their own, files of rows, and runs under a live view."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+
+def free_folder(name: str) -> Path:
+    """A folder of this name that is not there yet: name, name-2, ..."""
+    names = (Path(name + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
+    return next(p for p in names if not p.exists())
+
+
+def write_rows(folder: Path, files: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    """Name -> rows, as JSON lines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in files.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def run_recipe(folder: Path, name: str, console: Console) -> float:
+    """Train with one recipe of the folder; its seconds. Ctrl-C ends the demo."""
+    from postlude import config
+    from postlude.launch import launch
+    from postlude.watch.live import LiveView
+
+    with LiveView(console, f"postlude {name}") as view:
+        run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
+    if run.stop:
+        raise typer.Exit(130)
+    return run.elapsed
