@@ -40,7 +40,7 @@ Asking = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Of answers.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same answers and the same principle for each prompt.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same answers.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")]
 
 
