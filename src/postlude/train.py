@@ -60,6 +60,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     if run.step == 0:
         await _measure(run, plan)
+    begun, trained = run.step, False
     while run.step < plan.steps and not run.stop:
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
@@ -69,6 +70,7 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         else:
             used = _update(run, engine, streams, drawn, plan)
         clock.lap("train")
+        trained = trained or bool(used)
         _report(run, drawn, used, clock)
         broken = await _settle(streams)
         engine.sync()
@@ -76,6 +78,9 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
             break
         if broken is not None:
             raise broken
+    if begun < run.step and not trained:
+        text = "no step of this run had anything to train on: the weights are as they were; the notes above say why"
+        run.emit("note", text=text)
     _checkpoint(run, engine, streams, plan)
     run.emit("end", reason="interrupted" if run.stop else "done")
 

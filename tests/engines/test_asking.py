@@ -153,10 +153,10 @@ def test_which_model_is_asked() -> None:
         server.names = ["a", "b"]
         with pytest.raises(EngineError, match="which model"):
             ask(server, ["x"])
-    with pytest.raises(ConfigError, match="must look like"):
-        ServedChat(ChatSpec(url="localhost"))
-    with pytest.raises(ConfigError, match="put the key into"):
-        ServedChat(ChatSpec(url="http://me:pw@localhost/v1"))
+    with pytest.raises(ValueError, match="must look like"):
+        ChatSpec(url="localhost")
+    with pytest.raises(ValueError, match="put the key into"):
+        ChatSpec(url="http://me:pw@localhost/v1")
     with pytest.raises(EngineError, match="no connection"):
         replies(ServedChat(ChatSpec(url="http://127.0.0.1:9/v1", retries=0)), ["a"])
 

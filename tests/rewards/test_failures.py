@@ -71,7 +71,7 @@ def test_the_message_shows_the_users_own_frames_and_not_ours(tmp_path: Path) -> 
     assert f"{path} line 9, in fn: return [inner(c) for c in completions]" in message
     assert f"{path} line 5, in inner: return json.loads(text)" in message
     assert "calls.py" not in message and "decoder.py" not in message
-    assert "Nothing of this step was trained" in message
+    assert "it may return None for an answer that it cannot score" in message
 
 
 def test_of_a_group_of_exceptions_the_first_is_told(tmp_path: Path) -> None:

@@ -193,3 +193,14 @@ def test_groups_without_answers_are_left_alone() -> None:
     scored = score([group(["#a"]), Group(Prompt("e", "x"), ())], FORM, seen_by("async", []))
     assert [len(g.completions) for g in scored.groups] == [1, 0]
     assert isinstance(scored.groups[0].completions[0], Completion)
+
+
+def test_a_gate_that_pays_is_said_once() -> None:
+    """A stopped answer counts 0, which is more than a penalty behind the gate."""
+    form = RewardSpec("format", gate=1, weight=0, args={"pattern": "a.*"})
+    rewards = Rewards.of([form, RewardSpec("length", args={"limit": 4})])
+    answers = Group(Prompt("p", "q"), (Completion((1, 2), "ab"), Completion((1,), "b")))
+    notes = [asyncio.run(rewards.score([answers])).notes for _ in range(2)]
+    assert "goes below 0 behind the gate format" in notes[0][0] and notes[1] == []
+    shifted = Rewards.of([form, RewardSpec("length", shift=-1, args={"limit": 4})])
+    assert asyncio.run(shifted.score([answers])).notes == []

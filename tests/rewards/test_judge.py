@@ -177,8 +177,8 @@ def test_pairs_and_lists_are_shares_of_the_others_beaten() -> None:
 
 def test_a_judge_that_goes_by_the_place_makes_ties_and_a_note() -> None:
     with ChatServer(lambda m: '{"better": 1}') as server:
-        found, logged = call(of(server, mode="pairs", canary_limit=None), ["q"] * 5, list("abcde"))
-    assert found == [0.5] * 5
+        found, logged = call(of(server, mode="pairs", canary_limit=None), ["q"] * 7, list("abcdefg"))
+    assert found == [0.5] * 7
     assert (logged["flip_rate"], logged["tie_rate"], logged["position_bias"]) == (1.0, 1.0, 0.5)
     assert "100% of its verdicts changed with the order" in logged["notes"][0]
 

@@ -63,6 +63,8 @@ class Given:
     values: list[list[float | None]] = field(default_factory=list[list[float | None]])
     errors: list[dict[int, str]] = field(default_factory=list[dict[int, str]])
     """For each sheet: place of the entry -> what the reward raised."""
+    notes: list[str] = field(default_factory=list[str])
+    """What the reward itself said about its answers."""
     seconds: list[float] = field(default_factory=list[float])
     """Of each call, divided by the answers in it."""
     learned: bool = False
@@ -167,7 +169,7 @@ async def _one(rewards: Rewards, sheet: Sheet, given: Given) -> None:
     start = perf_counter()
     errors: dict[int, str] = {}
     try:
-        values = await _values(rewards, sheet.group)
+        values = await _values(rewards, sheet.group, notes=given.notes)
     except AskingStopped:
         raise  # a cap or a server that is down is no property of an answer
     except RewardError:
@@ -186,11 +188,16 @@ async def _one(rewards: Rewards, sheet: Sheet, given: Given) -> None:
     given.errors.append(errors)
 
 
-async def _values(rewards: Rewards, group: Group, reference: Completion | None = None) -> list[float | None]:
+async def _values(
+    rewards: Rewards, group: Group, reference: Completion | None = None, notes: list[str] | None = None
+) -> list[float | None]:
     (member,) = rewards.members
     if getattr(member.function, "compares", False):
         return await _against_reference(rewards, group, reference or group.completions[0])
-    (scored,) = (await rewards.score([group])).groups
+    found = await rewards.score([group])
+    (scored,) = found.groups
+    if notes is not None:
+        notes += [note for note in found.notes if note not in notes]
     return [c.scores[member.spec.label] for c in scored.completions]
 
 
@@ -212,10 +219,11 @@ def _require_some(given: Given) -> None:
     if failed and len(failed) == sum(map(len, given.values)):
         raise RewardError(f"{failed[0]}\nIt failed so on all {len(failed)} answers of the audit.")
     if all(values[0] is None for values in given.values):
+        reason = f" {given.notes[0]}." if given.notes else ""
         how = f"failed on ({failed[0]})" if any(0 in errors for errors in given.errors) else "abstained on"
         raise ConfigError(
             f"reward {given.name} {how} all {len(given.values)} reference answers, so there is nothing to compare "
-            "with. Check that the columns it reads are filled, and that --reference has the form it expects."
+            f"with.{reason} Check that the columns it reads are filled, and that --reference has the form it expects."
         )
 
 

@@ -86,6 +86,7 @@ def audit(
     from postlude.cli.audit_view import show
     from postlude.cli.data import named_columns
     from postlude.prepare import equip
+    from postlude.rewards.judge.reward import JudgeReward
     from postlude.sources import file as rows
     from postlude.sources.file import Reading
 
@@ -103,7 +104,8 @@ def audit(
     equip(rewards, None)
     rewards.members = [replace(m, memory=None) for m in rewards.members]  # what is asked here is asked once
     for member in rewards.members:
-        if hasattr(member.function, "canary_limit"):
+        if isinstance(member.function, JudgeReward):
+            member.function.begin(target.parent, target.with_suffix(".judge-cache.sqlite").name)
             member.function.canary_limit = None  # the probes are canaries, and one that is liked must not end the audit
     asked = Asked(reward, data, samples, model, sycophancy)
     result = _result(asked, rewards, cases, sheets(cases.cases, max_tokens, tokenise), tokenise)

@@ -142,6 +142,11 @@ def constitution(output: Path | None, seed: int) -> None:
         "shown.",
         highlight=False,
     )
+    console.print(
+        f"So the model mended its own manners. With a model of yours: docs/ai-feedback.md, and the files in {folder}/.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def prepare(folder: Path, seed: int) -> None:

@@ -83,8 +83,8 @@ def revise(
     _require_free(out, force, "sft.jsonl")
     known = read_principles(principles)
     asks, asks_again = Template.of(critique_template, "critique"), Template.of(revise_template, "revise")
-    asks.check({"prompt", "answer", "critique", "principle"})
-    asks_again.check({"prompt", "answer", "critique", "principle"})
+    for one in (asks, asks_again):
+        one.check({"prompt", "answer", "critique", "principle"}, {"answer"})
     prompts = _prompts(data, columns, limit)
     policy, judge = _askers(model, url, critic, critic_url, asking, out)
     careful = Sampling(temperature=0.0, max_tokens=max_tokens)
@@ -131,7 +131,7 @@ def compare(
     """
     from postlude.engines.protocol import Sampling
     from postlude.rewards.judge.principles import read_principles
-    from postlude.rewards.judge.questions import Judging, variables
+    from postlude.rewards.judge.questions import SHOWN, Judging, variables
     from postlude.rewards.judge.templates import Template
     from postlude.sources.constitution import Comparing
     from postlude.sources.labelled import Labelled
@@ -139,7 +139,7 @@ def compare(
     _require_free(out, force, "pairs.jsonl")
     known = tuple(read_principles(principles))
     asks = Template.of(template, "pairs")
-    asks.check(variables("pairs"))
+    asks.check(variables("pairs"), SHOWN["pairs"])
     prompts = _prompts(data, columns, limit)
     policy, judge = _askers(model, url, critic, critic_url, asking, out)
     clamp = (0.4, 0.6) if think else (0.0, 1.0)
@@ -147,11 +147,15 @@ def compare(
     judging = Judging(judge, asks, read == "likelihood", principles=known, think=think, clamp=clamp, sampling=careful)
     found = Labelled(threshold)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    if read == "likelihood":  # before answers are paid for
+        asyncio.run(judge.likelihoods(["Reply with 1 or 2."], ("1", "2")))
     comparing = Comparing(policy, judging, count, sampling, found, seed)
     trace = asyncio.run(_in_parts(comparing.run, prompts, count + 1, "answers and verdicts"))
     write_rows(out / "trace.jsonl", trace)
     write_rows(out / "pairs.jsonl", found.rows)
     _print_compared(comparing, judge, out)
+    if not found.rows:
+        raise typer.Exit(1)
 
 
 # ------------------------------------------------------------------------------------------------------------ parts
@@ -260,6 +264,10 @@ def _print_compared(made: Comparing, critic: Asker, out: Path) -> None:
     usable = {"answers": answers, "usable": answers - made.unused.total(), **made.unused}
     pairs = {"pairs asked about": found.asked, "pairs written": len(found.rows), **found.dropped}
     console.print(sums([prompts, usable, pairs, _questions(made.policy, critic)]))
+    if not found.rows:
+        console.print("[yellow]no pair was written: no verdict prefers an answer; see the counts above[/yellow]")
+    for what, reason in critic.spent.reasons.items():
+        console.print(f"{what}, for instance: {reason}", highlight=False, markup=False, soft_wrap=True)
     print_verdicts(console, found)
     console.print(f"saved to {out}/trace.jsonl and {out}/pairs.jsonl", highlight=False, soft_wrap=True)
 
@@ -268,4 +276,4 @@ def _questions(policy: Asker, critic: Asker) -> dict[str, int]:
     """What was asked of both, now or before."""
     both = [policy] if policy is critic else [policy, critic]
     now, known = sum(a.spent.calls for a in both), sum(a.spent.cached for a in both)
-    return {"requests and known answers": now + known, "requests": now, "known before": known}
+    return {"requests and known answers": now + known, "requests": now, "known, or equal": known}

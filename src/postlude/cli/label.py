@@ -75,6 +75,8 @@ def label(
     write_rows(target, result.rows)
     _print(source, table, asked, result, len(found))
     Console().print(f"saved to {target}", highlight=False, soft_wrap=True)
+    if not result.rows:
+        raise typer.Exit(1)
 
 
 def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
@@ -152,12 +154,14 @@ def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, list
     calls = {
         "requests and known answers": spent.calls + spent.cached,
         "requests": spent.calls,
-        "known before": spent.cached,
+        "known, or equal": spent.cached,
     }
     console.print(sums([rows, used, asked, calls]))
     print_verdicts(console, result)
     for what, reason in spent.reasons.items():
         console.print(f"{what}, for instance: {reason}", highlight=False, markup=False, soft_wrap=True)
+    if not result.rows:
+        console.print("[yellow]no pair was written: no verdict prefers an answer; see the counts above[/yellow]")
     list_problems(console, table.problems)
 
 

@@ -21,8 +21,8 @@ def mapping(option: str, text: str | None) -> dict[str, Any]:
     """An option's YAML mapping; empty where it is not given."""
     try:
         given = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError:
-        given = None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{option} is not YAML ({' '.join(str(error).split())}), found {text!r}.") from error
     if not isinstance(given, dict):
         raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
     return given

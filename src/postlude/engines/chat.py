@@ -13,7 +13,6 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Sampling, Talk, Tell, Usage, unmetered
@@ -21,7 +20,7 @@ from postlude.errors import ConfigError, EngineError
 
 LONGEST_PAUSE = 60.0
 LONGEST_RETRY_AFTER = 120.0
-"""Seconds: no longer, even where a server asks for it."""
+"""Seconds: a question whose server asks for more has failed."""
 RETRIED = {408, 409, 429}
 """Statuses that are tried again, beside every one from 500 on."""
 OWN_FAULT = {400, 413, 422}
@@ -54,16 +53,13 @@ class ServedChat:
 
     spec: ChatSpec
     failures: int = 0
+    last: str = ""
+    """Why the last of them failed."""
     _model: str | None = None
     _random: random.Random = field(default_factory=random.Random)
     _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.spec.url or "")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"url must look like http://localhost:8000/v1, got {self.spec.url!r}.")
-        if parts.username or parts.password:
-            raise ConfigError(f"url must not hold a user or password; put the key into {self.spec.key}.")
         if not self._key.isascii() or not self._key.isprintable():
             raise ConfigError(f"the key in {self.spec.key} holds characters that no header can carry.")
 
@@ -136,6 +132,7 @@ class ServedChat:
                         self.failures = 0
                     except _Failed as error:
                         self.failures += 1
+                        self.last = str(error).removeprefix(f"{self.spec.url}: ")
                         found = failed(str(error))
                 tell(place, found)
 
@@ -159,11 +156,19 @@ class ServedChat:
         """What `read` makes of the answer, after as many tries as are allowed. _Failed: there is none."""
         for attempt in range(self.spec.retries + 1):
             if self.failures >= self.spec.breaker:
-                raise EngineError(f"{self.spec.url}: {self.failures} questions in a row have failed; no more are sent.")
+                raise EngineError(
+                    f"{self.spec.url}: {self.failures} questions in a row have failed, and no more are sent. The last: "
+                    f"{self.last}. Mend the server or the connection, then go on: what was answered is kept."
+                )
             try:
                 with meter(_estimate(body), int(body.get("max_tokens", 0))) as usage:
                     return read(await self._once(call, usage))
             except _Again as error:
+                if error.wait is not None and error.wait > LONGEST_RETRY_AFTER:
+                    asked = f"{self._clean(str(error))}; the server asks to wait {error.wait:g} s"
+                    raise _Failed(
+                        f"{self.spec.url}: {asked}, and {LONGEST_RETRY_AFTER:g} are waited at most"
+                    ) from error
                 if attempt == self.spec.retries:
                     tries = f" in {attempt + 1} tries" if attempt else ""
                     raise _Failed(f"{self.spec.url}: {self._clean(str(error))}{tries}") from error
@@ -173,7 +178,7 @@ class ServedChat:
     def _pause(self, attempt: int, asked: float | None) -> float:
         """Seconds before the next try."""
         if asked is not None:
-            return min(asked, LONGEST_RETRY_AFTER)
+            return asked
         return min(LONGEST_PAUSE, self.spec.pause * 2**attempt) * self._random.uniform(0.5, 1.5)
 
     async def _once(self, call: Callable[[], Awaitable[Any]], usage: Usage | None = None) -> Any:

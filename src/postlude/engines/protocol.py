@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 from postlude.batch import Batch
 from postlude.data import Completion, Message
@@ -153,6 +154,11 @@ class ChatSpec:
     def __post_init__(self) -> None:
         if not self.model and not self.url:
             raise ValueError("give `model` (a folder, run or hub id), or the `url` of a server")
+        parts = urlsplit(self.url or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
+        if parts.username or parts.password:
+            raise ValueError(f"url must not hold a user or password; put the key into {self.key}")
         if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0 or self.pause < 0 or self.breaker < 1:
             raise ValueError("need concurrency >= 1, timeout > 0, retries >= 0, pause >= 0 and breaker >= 1")
 

@@ -48,8 +48,9 @@ def tiny_qwen3(tokenizer: Any, seed: int = 0, layers: int = 3, width: int = 128,
     return Qwen3ForCausalLM(config)
 
 
-def save_tiny_model(folder: Path, seed: int = 0, **size: int) -> None:
+def save_tiny_model(folder: Path | str, seed: int = 0, **size: int) -> None:
     """Write model and tokenizer as an ordinary Hugging Face folder."""
+    folder = Path(folder)
     tokenizer = character_tokenizer()
     model = tiny_qwen3(tokenizer, seed, **size)
     with quiet():

@@ -154,6 +154,18 @@ class Combining:
         failed = [failures.lost(m.spec.label, s.failures, s.calls) for m, s in pairs if s.failures]
         return list(dict.fromkeys([*(note for _, s in pairs for note in s.notes), *failed]))
 
+    def warning(self) -> str | None:
+        """Where being stopped by a gate pays: the rewards behind it go below the 0 that a stopped answer counts."""
+        gate = next((m.spec.label for m in self.members if m.is_gate), None)
+        for member, column in zip(self.members, self.used, strict=True):
+            usual = member.is_gate or member.spec.normalise or member.spec.weight <= 0
+            if gate and not usual and any(v is not None and v < 0 for v in column):
+                return (
+                    f"reward {member.spec.label} goes below 0 behind the gate {gate}: an answer that the gate stops "
+                    "counts 0 there, which is more. Give it a `shift`, or clip it at 0."
+                )
+        return None
+
     def extra(self) -> dict[str, list[Any]]:
         """All columns; a second one of a name carries that of its reward."""
         found: dict[str, list[Any]] = {}

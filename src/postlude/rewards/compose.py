@@ -23,6 +23,8 @@ class Rewards:
     members: list[Reward]
     ends: Ends | None = None
     """Set by whoever knows the tokenizer."""
+    warned: bool = False
+    """Whether there was a note on a gate that pays."""
 
     @classmethod
     def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
@@ -100,7 +102,11 @@ class Rewards:
             end = start + len(group.completions)
             result.append(replace(group, completions=tuple(completions[start:end])))
             start = end
-        return Scored(result, all_of_it.metrics(), all_of_it.extra(), all_of_it.counts(), all_of_it.notes())
+        notes, warning = all_of_it.notes(), all_of_it.warning()
+        if warning and not self.warned:
+            self.warned = True
+            notes.append(warning)
+        return Scored(result, all_of_it.metrics(), all_of_it.extra(), all_of_it.counts(), notes)
 
 
 def _judge(specs: Sequence[RewardSpec]) -> int | None:

@@ -57,12 +57,12 @@ def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     return own or ours[-1:] or every[-1:]
 
 
-def stopped(label: str, failure: Failure) -> RewardError:
-    """The error of a reward that may not fail at all, with its first failure."""
+def stopped(label: str, failure: Failure, many: bool) -> RewardError:
+    """The error of a reward that may not fail at all, with its first failure. `many`: it is called more than once."""
+    more = ", and `errors: 0.05` in the recipe lets one call in twenty fail" if many else ""
     return RewardError(
         f"reward {label} {failure}",
-        "Nothing of this step was trained. Mend the function; it may return None for an answer that it cannot score, "
-        "and `errors: 0.05` in the recipe lets one call in twenty fail.",
+        f"Mend the function; it may return None for an answer that it cannot score{more}.",
     )
 
 
@@ -74,8 +74,7 @@ def too_many(label: str, failures: Sequence[Failure], calls: int, allowed: float
     return RewardError(
         f"reward {label} failed in {len(failures)} of {calls} calls of this draw ({answers} answers), and errors "
         f"allows {allowed:g} of them. The first {failures[0]}",
-        "Nothing of this step was trained. Mend the function, or what it asks; raise `errors` only if so many failures "
-        "are usual.",
+        "Mend the function, or what it asks; raise `errors` only if so many failures are usual.",
     )
 
 

@@ -117,7 +117,7 @@ class Scoring:
                 return await call(reward, answers, self._step, self._steps)
             except failures.CallFailed as error:
                 if not reward.spec.errors:
-                    raise failures.stopped(reward.spec.label, error.failure) from error.__cause__
+                    raise failures.stopped(reward.spec.label, error.failure, reward.early) from error.__cause__
                 lost = Scores.nothing(len(answers))
                 lost.calls, lost.failures = 1, [error.failure]
                 return lost

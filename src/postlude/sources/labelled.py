@@ -53,6 +53,11 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
     bare = [_bare(row.values) for row in table.rows if "completions" in row.values]
     if any(bare) and not all(bare):
         raise DataError(f"{table.path}: some rows have ranks or scores and some have none; label them in two files.")
+    if table.rows and not any({"completions", "chosen", "rejected"} & {*r.values} for r in table.rows):
+        raise DataError(
+            f"{table.path}: rows need prompt with completions (a list of answers), or chosen and rejected, or prompt "
+            f"with completion; found columns {', '.join(sorted(table.columns))}."
+        )
     found: list[Unlabelled] = []
     kind = None if any(bare) else recognise(table, "compared", reading, ("pair", "rated"))
     if kind not in (None, "pair", "rated"):

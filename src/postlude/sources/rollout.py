@@ -247,8 +247,11 @@ def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:
     label = member.spec.label
     given = [c.scores[label] for g in sampled for c in g.completions if label in c.scores]
     missing = sum(value is None for value in given)
-    if not given or missing / len(given) <= member.most_abstained:
+    decides = member.spec.weight != 0 and not member.is_gate
+    if not given or (missing / len(given) <= member.most_abstained and not (decides and missing == len(given))):
         return None
+    if missing == len(given):
+        return f"reward {label} could score none of {missing} answers"
     return (
         f"reward {label} could not score {missing} of {len(given)} answers, more than the share of "
         f"{member.most_abstained:g} that it may abstain on (`abstain`)"

@@ -146,7 +146,7 @@ class LiveView:
         elif kind == "renamed":
             self._say(f"  {event['text']}")
         elif kind == "note":
-            self.note = str(event["text"])
+            self.note = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(event["text"]))
             self._say(f"  note: {self.note}")
         elif kind == "interrupt":
             self.note = "Ctrl-C: finishing this step, then saving. Press it again to stop at once."

@@ -112,7 +112,7 @@ def test_scores_from_many_threads_and_loops_at_once() -> None:
     ],
 )
 def test_wrong_arguments_are_errors_of_the_recipe(args: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="reward code: args"):
+    with pytest.raises(ConfigError, match="reward code"):
         rewards(**args)
 
 

@@ -34,8 +34,8 @@ class Caps:
     def __post_init__(self) -> None:
         if self.cost is not None and not any(self.price):
             raise ValueError("max_cost needs `price`: [of a million tokens read, of a million written]")
-        if any(x is not None and x < 0 for x in (self.calls, self.tokens, self.cost)) or min(self.price) < 0:
-            raise ValueError("caps and prices must not be negative")
+        if any(x is not None and x <= 0 for x in (self.calls, self.tokens, self.cost)) or min(self.price) < 0:
+            raise ValueError("caps must be above 0, and prices not below")
 
 
 @dataclass
@@ -247,8 +247,8 @@ class Asker:
             if cap is not None and used + more > cap:
                 raise AskingStopped(
                     f"judge {self.chat.name!r}: {name} is {cap:g}; {used:g} were spent or are under way, and one more "
-                    f"request could take {more:g}. It was not sent. Raise the cap and go on with --resume: what was "
-                    "answered is not asked again."
+                    f"request could take {more:g}. It was not sent. Raise the cap and go on (a run with --resume): "
+                    "what was answered is not asked again."
                 )
 
     def _count(self, **more: int) -> None:
@@ -268,7 +268,7 @@ class Asker:
         try:
             return await call
         except EngineError as error:
-            raise AskingStopped(f"judge: {error}") from error
+            raise AskingStopped(str(error)) from error
 
 
 def repair(talk: Talk, said: str, problem: str) -> Talk:

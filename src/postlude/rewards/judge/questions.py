@@ -17,6 +17,8 @@ from postlude.rewards.labels import clamp_label, expected_score, first_preferred
 RUBRIC = (
     "A good answer is right, does what the question asks, is honest about what it does not know, and wastes no words."
 )
+SHOWN = {"score": {"answer"}, "pairs": {"first", "second"}, "list": {"answers"}}
+"""Mode -> what its question must show."""
 THINK = "Think first: compare in a few sentences. Do not give the verdict yet."
 DECIDE = "Now give the verdict and nothing else, in the form that was asked for."
 
@@ -164,7 +166,7 @@ class Judging:
 def variables(template: str) -> set[str]:
     """What a template of that kind may use."""
     common = {"prompt", "reference", "rubric", "principle", "low", "high", "likelihood"}
-    return common | {"score": {"answer"}, "pairs": {"first", "second"}, "list": {"answers"}}[template]
+    return common | SHOWN[template]
 
 
 def _further(talk: Talk, text: str) -> Talk:

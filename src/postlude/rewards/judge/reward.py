@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from postlude.engines.protocol import ChatSpec, Sampling
 from postlude.errors import RewardError
 from postlude.rewards.judge.asking import Asker, Caps, Spent
 from postlude.rewards.judge.principles import read_principles
-from postlude.rewards.judge.questions import RUBRIC, Compared, Judging, Question, variables
+from postlude.rewards.judge.questions import RUBRIC, SHOWN, Compared, Judging, Question, variables
 from postlude.rewards.judge.templates import Template
 from postlude.rewards.labels import normalised_score
 from postlude.rewards.text import text_of
@@ -33,6 +33,8 @@ PER_CANARY = 8
 """Answers between two canaries."""
 ENOUGH = 8
 """Comparisons with canaries before their share counts."""
+MANY = 20
+"""Verdicts before their share counts."""
 EQUAL = Compared(0.5, 0.5)
 ALONE = 0.5
 """The share of others beaten where there are none, as behind a gate that let one answer pass."""
@@ -54,6 +56,8 @@ class JudgeReward:
     fooled: int = 0
     asked: int = 0
     """Canaries, in modes that compare."""
+    compared: int = 0
+    flipped: int = 0
     told: bool = False
     """Whether there was a note on verdicts that change with the order."""
     planned: str = ""
@@ -86,9 +90,9 @@ class JudgeReward:
         text = f"{spec.model or 'the only model'}{where}, {self.mode}, template {template.where} ({template.hash})"
         return "; ".join(filter(None, (text, self.planned, self.warning)))
 
-    def begin(self, folder: Path) -> None:
+    def begin(self, folder: Path, name: str = CACHE) -> None:
         """Keep verdicts in a run's folder, unless another place was named."""
-        self.asker.cache = self.asker.cache or folder / CACHE
+        self.asker.cache = self.asker.cache or folder / name
 
     def plan(self, steps: int, prompts: int, group: int, answer_tokens: int) -> None:
         """Say before the start what the run may ask."""
@@ -99,8 +103,8 @@ class JudgeReward:
         written = 1 if judging.likelihood else judging.sampling.max_tokens
         tokens = calls * (len(judging.template.source) // 4 + shown * answer_tokens + written)
         self.planned = (
-            f"training asks up to {calls:,} questions, about {tokens / 1e6:,.1f} M tokens; canaries, evaluation, "
-            "further draws and second tries come on top"
+            f"training asks up to {calls:,} questions, about {tokens / 1e3:,.0f} thousand tokens; canaries, "
+            "evaluation, further draws and second tries come on top"
         )
         caps = self.asker.caps
         if caps.calls is not None and caps.calls < calls:
@@ -168,12 +172,18 @@ class JudgeReward:
         found = await self.judging.compare([(questions[i], answers[i], answers[j]) for i, j in matches])
         known = dict(zip(matches, found, strict=True))
         won: dict[int, list[float]] = {}
+        blind: dict[int, bool] = {}
+        """Of each answer that was compared: whether no verdict on it could be read."""
         for i, j in every:
             verdict = known.get((i, j), EQUAL)
+            for k in (i, j) if (i, j) in known else ():
+                blind[k] = blind.get(k, True) and verdict is None
             if verdict is not None:
                 p = verdict.p if self.judging.likelihood else verdict.settled
                 won.setdefault(i, []).append(p)
                 won.setdefault(j, []).append(1 - p)
+        for k in (k for k, none in blind.items() if none):  # a twin says nothing of it
+            won.pop(k, None)
         self._log_orders([v for v in found if v is not None], log_metric, log_note)
         alone = {i for members in groups if len(members) == 1 for i in members}
         return [sum(won[i]) / len(won[i]) if i in won else ALONE if i in alone else None for i in range(len(answers))]
@@ -184,11 +194,13 @@ class JudgeReward:
         """How far verdicts went with the place of an answer; a note where that was often, once."""
         if not told:
             return
-        flips = sum(v.flipped for v in told) / len(told)
-        log_metric("flip_rate", flips)
+        log_metric("flip_rate", sum(v.flipped for v in told) / len(told))
         log_metric("tie_rate", sum(v.settled == 0.5 for v in told) / len(told))
         log_metric("position_bias", sum(v.place for v in told) / len(told))
-        if flips > FLIPS and len(told) >= 10 and not self.told:
+        self.compared += len(told)
+        self.flipped += sum(v.flipped for v in told)
+        flips = self.flipped / self.compared
+        if flips > FLIPS and self.compared >= MANY and not self.told:
             self.told = True
             how = "the two are averaged" if self.judging.likelihood else "those count as ties"
             log_note(
@@ -307,7 +319,7 @@ def judge(
     low, high = _checked(mode, read, scale, samples, think, url)
     _check_numbers(clamp, max_tokens)
     made = Template.of(template, mode)
-    made.check(variables(mode))
+    made.check(variables(mode), SHOWN[mode])
     warm = (1.0 if samples > 1 else 0.0) if temperature is None else temperature
     judging = Judging(
         asker_of(model, url, **asking),
@@ -323,6 +335,13 @@ def judge(
         Sampling(temperature=warm, max_tokens=max_tokens),
     )
     return (ServedJudgeReward if url else JudgeReward)(judging, mode, reference, canary_limit)
+
+
+judge.arguments = (  # type: ignore[attr-defined]  # what may be given by name, where **asking hides it
+    *[name for name in inspect.signature(judge).parameters if name != "asking"],
+    *["cache", "max_calls", "max_tokens_spent", "max_cost", "price"],
+    *[f.name for f in fields(ChatSpec) if f.name not in ("model", "url")],
+)
 
 
 def asker_of(

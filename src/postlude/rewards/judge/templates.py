@@ -61,10 +61,16 @@ class Template:
         except TemplateSyntaxError as error:
             raise ConfigError(f"template {self.where} line {error.lineno}: {error.message}.") from error
 
-    def check(self, known: Iterable[str]) -> None:
-        """Every name that it uses is one of `known`."""
+    def check(self, known: Iterable[str], shown: Iterable[str] = ()) -> None:
+        """Every name that it uses is one of `known`, and all of `shown` are used."""
         known = {*known, "fenced", "row"}
-        unknown = sorted(meta.find_undeclared_variables(self._parsed()) - known)
+        used = meta.find_undeclared_variables(self._parsed())
+        lacking = sorted({*shown} - used)
+        if lacking:
+            raise ConfigError(
+                f"template {self.where} does not show {' and '.join(lacking)}: every question would be the same."
+            )
+        unknown = sorted(used - known)
         if unknown:
             raise ConfigError(
                 f"template {self.where} uses {', '.join(unknown)}; there are {', '.join(sorted(known))}. A column of "
@@ -91,6 +97,10 @@ class Template:
         try:
             return _environment().from_string(self.source).render(fenced=fence.around, **values).strip()
         except Exception as error:  # whatever a user's template does
+            if "Fence.around" in str(error):
+                raise RewardError(
+                    f"template {self.where}: fenced takes a name and a text: fenced('answer', answer)."
+                ) from error
             raise RewardError(f"template {self.where}: {type(error).__name__}: {error}.") from error
 
 
