@@ -16,6 +16,7 @@ from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.launch import _plain
 from postlude.recipe import resolve
+from postlude.rewards.builtin import BUILT_IN
 from postlude.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,17 @@ def test_every_recipe_resolves(path: Path) -> None:
         if key not in document.values and (key != "reward" or rewarded):
             config.override(document, [f"{key}={value}"])
     assert resolve(document).method == document.values["method"]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_reward_stands_in_a_recipe(name: str) -> None:
+    uses = [one["use"] for path in RECIPES for one in _rewards(path)]
+    assert name in uses
+
+
+def _rewards(path: Path) -> list[dict[str, str]]:
+    given = config.read(path).values.get("reward", [])
+    return [{"use": one} if isinstance(one, str) else one for one in (given if isinstance(given, list) else [given])]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from postlude.errors import EngineError
+from postlude.models.paths import is_nowhere
 
 HEAD = "score"
 """The name transformers gives the linear map from a hidden state to one number."""
@@ -73,6 +74,8 @@ def require_head(path: str, what: str) -> Any:
     """The config of a folder with a trained scalar head; an EngineError with what to do for any other."""
     from transformers import AutoConfig
 
+    if is_nowhere(path):
+        raise EngineError(f"{what}: {path!r} does not exist. Give a folder, a run, or a hub id OWNER/NAME.")
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
+from postlude.models.paths import is_nowhere
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ def quiet() -> Iterator[None]:
 def problems_of_path(path: str) -> list[str]:
     """What is wrong with a model path, without importing anything heavy."""
     folder = Path(path).expanduser()
+    if is_nowhere(path):
+        return [f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME."]
     if not folder.exists():
-        if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1 or path.endswith("/"):
-            return [f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME."]
         return []
     if folder.is_file():
         return [f"model: {path!r} is a file. Give the folder that holds config.json and the weights."]
