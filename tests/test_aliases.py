@@ -11,6 +11,7 @@ import pytest
 from postlude import config
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
+from postlude.errors import ConfigError
 from postlude.foreign.alias import Alias, View
 from postlude.foreign.refused import REFUSED
 from postlude.foreign.translate import ALIASES, NAMES
@@ -400,3 +401,17 @@ def test_names_without_a_counterpart_say_why(tmp_path: Path) -> None:
 def test_typing_mistakes_in_our_names_still_get_a_suggestion(tmp_path: Path) -> None:
     _, found = resolve_with_problems(recipe_file(tmp_path, "stepz: 3\nsampling: {max_token: 3}\n"))
     assert any("did you mean 'steps'" in p for p in found) and any("'sampling.max_tokens'" in p for p in found)
+
+
+def test_an_entry_of_a_list_can_be_set_by_its_number() -> None:
+    document = Document(
+        {"reward": ["exact", {"use": "judge", "args": {"mode": "pairs"}}], "data": ["a.jsonl", "b.jsonl"]}
+    )
+    config.override(document, ["reward.1.args.model=m", "reward.0.weight=2", "data.mix.1.weight=3"])
+    assert document.values["reward"] == [
+        {"use": "exact", "weight": 2},
+        {"use": "judge", "args": {"mode": "pairs", "model": "m"}},
+    ]
+    assert document.values["data"] == {"mix": ["a.jsonl", {"path": "b.jsonl", "weight": 3}]}
+    with pytest.raises(ConfigError, match="there are 2 entries, counted from 0, and '2' is none of them"):
+        config.override(document, ["reward.2.weight=1"])

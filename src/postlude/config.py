@@ -128,6 +128,25 @@ def override(document: Document, assignments: Iterable[str]) -> None:
         raise ConfigError(problems)
 
 
+def _follows(path: str, name: str) -> bool:
+    """Whether a number stands behind a name in a path: an entry of a list, such as reward.1.weight."""
+    return re.search(rf"(?:^|\.){re.escape(name)}\.\d+(?:\.|$)", path) is not None
+
+
+def _index(entries: list[Any], number: str, path: str) -> int:
+    if not number.isdigit() or int(number) >= len(entries):
+        raise ConfigError(f"{path}: there are {len(entries)} entries, counted from 0, and {number!r} is none of them.")
+    return int(number)
+
+
+def _member(entries: list[Any], number: str, path: str) -> Any:
+    """An entry of a list to set a key of; a name alone becomes a mapping."""
+    at = _index(entries, number, path)
+    if isinstance(entries[at], str):
+        entries[at] = {"use" if path.startswith("reward.") else "path": entries[at]}
+    return entries[at]
+
+
 def assign(document: Document, path: str, value: Any, origin: str) -> None:
     """Set one key, mappings above it made where they are missing, and note where it came from."""
     shorthand = {"model": "path", "data": "path", "pretrain": "path"}
@@ -136,19 +155,22 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
     *parents, last = path.split(".")
     place: Any = document.values
     for i, name in enumerate(parents):
+        if isinstance(place, list):
+            place = _member(place, name, path)
+            continue
         inner = place.get(name) if isinstance(place, dict) else None
         if isinstance(inner, str) and i == 0 and name in shorthand:
             inner = {shorthand[name]: inner}
         if isinstance(inner, list) and i == 0 and name == "data":
             inner = {"mix": inner}
-        if not isinstance(inner, dict):
+        if not isinstance(inner, dict) and not (isinstance(inner, list) and _follows(path, name)):
             inner = {}
         place[name] = inner
         place = inner
-    place[last] = value
+    place[_index(place, last, path) if isinstance(place, list) else last] = value
     instead = {"data.path": "mix", "data.mix": "path"}.get(path)
     if instead and value:  # the command line's data replace the recipe's
-        place.pop(instead, None)
+        document.values["data"].pop(instead, None)
     for stale in [p for p in document.origin if p.startswith(path + ".")]:
         del document.origin[stale]
     document.origin[path] = origin
