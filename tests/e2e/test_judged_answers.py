@@ -124,7 +124,7 @@ def test_text_beside_ppo_is_not_forgotten(judged: Path) -> None:
         ("reward_model_soft", "soft", "held_out/rewards/accuracy", 0.8),
         ("reward_model_binary", "labels", "held_out/rewards/accuracy", 0.7),
         ("reward_model_pair", "pairs", "held_out/rewards/accuracy", 0.75),
-        ("reward_model_listwise", "ranked", None, 0.0),
+        ("reward_model_listwise", "ranked", "held_out/rewards/accuracy", 0.8),
         ("reward_model_process", "steps", None, 0.0),
     ],
 )

@@ -399,6 +399,7 @@ def _weigh_lists(update: Batch) -> Batch:
 def _lists_loss(micro: Batch, scores: Tensor) -> Loss:
     assert micro.sequence_weight is not None
     total = 0 * scores.sum()
+    pairs, right = scores.new_zeros(()), scores.new_zeros(())
     for g in range(micro.groups):
         members = ((micro.sequence_group == g) & (micro.sequence_weight > 0)).nonzero().squeeze(1)
         if not members.numel():
@@ -407,7 +408,10 @@ def _lists_loss(micro: Batch, scores: Tensor) -> Loss:
         s = scores[members]
         rest = torch.logcumsumexp(s.flip(0), dim=0).flip(0)
         total = total + (micro.sequence_weight[members] * (rest - s))[:-1].sum()
-    return Loss(total, {"loss/lists": total.detach()})
+        apart = micro.reward[members][:, None] > micro.reward[members]
+        gap = torch.sign(s.detach()[:, None] - s.detach())[apart]
+        pairs, right = pairs + apart.sum(), right + (0.5 * (1 + gap)).sum()
+    return Loss(total, {"loss/lists": total.detach(), "pair/count": pairs, "pair/rewards/accuracy": right})
 
 
 def _weigh_steps(update: Batch) -> Batch:
