@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +16,14 @@ def _inverse_rms(x: Tensor, eps: float) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     if x.is_cuda:  # a number as a tensor would wait for the device
         return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
-    return torch.addcmul(norm.new_tensor(eps), norm, norm, value=1 / x.shape[-1]).rsqrt_()
+    return torch.addcmul(_constant(eps, norm.dtype), norm, norm, value=1 / x.shape[-1]).rsqrt_()
+
+
+@cache
+def _constant(number: float, dtype: torch.dtype) -> Tensor:
+    """A number as a tensor on the CPU; making one costs as much as an operation on a small batch."""
+    with torch.inference_mode(False):
+        return torch.tensor(number, dtype=dtype)
 
 
 def _wide(x: Tensor) -> Tensor:
