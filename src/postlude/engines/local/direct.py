@@ -212,10 +212,10 @@ def _fused(module: Any) -> _Block:
 
     def project(x: Tensor, cos: Tensor, sin: Tensor) -> Projected:
         rows = qkv(x).view(x.shape[0], -1, a.head_dim)
-        turned, v = rows.split((heads + kv, kv), 1)
+        turned, v = rows.split_with_sizes((heads + kv, kv), 1)
         if both is not None:
             turned = rms_norm(turned, both, eps)
-        q, k = rotated(turned, cos, sin).split((heads, kv), 1)
+        q, k = rotated(turned, cos, sin).split_with_sizes((heads, kv), 1)
         return q, k, v
 
     return _Block(

@@ -74,7 +74,7 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         torch.mul(a, c, out=out[..., :half]).addcmul_(b, s, value=-1)
         torch.mul(b, c, out=out[..., half:]).addcmul_(a, s)
         return out
-    a, b = x.split(half, -1)
+    a, b = x.chunk(2, -1)
     return torch.addcmul(x * cos, torch.cat([-b, a], -1), sin)
 
 
