@@ -119,6 +119,10 @@ AttentionMaskInterface.register(NAME, _no_mask)
 # ----------------------------------------------------------------------------------------------- packed layout
 
 
+FOLDED = 32_000_000
+"""Entries of a mask up to which heads are folded: the kernel makes four bytes of each."""
+
+
 @dataclass(frozen=True)
 class _Block:
     """Queries that attend in one call: rows [N, Q] and keys [N, K] of the packed row, -1 padded."""
@@ -131,6 +135,11 @@ class _Block:
     """Queries are the keys: plain causal attention, which needs no mask."""
     reach: int
     """Longest distance between a query and a key it may see."""
+
+    def may_fold(self, repeat: int, window: int | None) -> bool:
+        """Whether the heads that share keys may stand under one another: where there is a mask, and it stays small."""
+        masked = not self.plain or window is not None
+        return masked and repeat * self.queries.numel() * self.keys.shape[1] <= FOLDED
 
     def allowed(self, window: int | None) -> Tensor:
         """[N, 1, Q, K] bool. A padded query sees everything, so that no softmax is over nothing."""
@@ -150,7 +159,7 @@ class Packed:
     def __init__(self, batch: Batch) -> None:
         spans = Spans.of(batch)
         self._blocks: list[_Block] = []
-        self._masks: dict[tuple[int, int | None], Tensor] = {}
+        self._masks: dict[tuple[int, int | None, int], Tensor] = {}
         prompts = (spans.prompt_length > 0).nonzero().squeeze(1)
         for part in similar(spans.prompt_length[prompts], 2.0):
             g = prompts[part]
@@ -173,13 +182,19 @@ class Packed:
     def _attend(self, i: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         """[rows, H, D] for the real queries of block i, in order."""
         block = self._blocks[i]
-        q = query[block.queries.clamp(min=0)].transpose(1, 2)
+        q = query[block.queries.clamp(min=0)]
         keys = block.keys.clamp(min=0)
         repeat = query.shape[1] // key.shape[1]
         k, v = (x[keys].transpose(1, 2) for x in (key, value))
+        window = options.window if options.window is not None and block.reach >= options.window else None
+        special = options.softcap is not None or options.sinks is not None
+        if repeat > 1 and not special and block.may_fold(repeat, window) and not q.is_cuda:
+            mask = self._mask(i, window, repeat)
+            folded = F.scaled_dot_product_attention(_fold(q, repeat), k, v, mask, options.dropout, scale=options.scale)
+            return _unfold(folded, repeat)[block.queries >= 0]
+        q = q.transpose(1, 2)
         if repeat > 1:
             k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
-        window = options.window if options.window is not None and block.reach >= options.window else None
         if options.softcap is not None or options.sinks is not None:
             out = _explicit(q, k, v, self._mask(i, window), options)
         elif block.plain and window is None:
@@ -189,11 +204,22 @@ class Packed:
             out = F.scaled_dot_product_attention(q, k, v, mask, options.dropout, scale=options.scale)
         return out.transpose(1, 2)[block.queries >= 0]
 
-    def _mask(self, i: int, window: int | None) -> Tensor:
-        """The block's mask, made once for all layers that share a window."""
-        if (i, window) not in self._masks:
-            self._masks[i, window] = self._blocks[i].allowed(window)
-        return self._masks[i, window]
+    def _mask(self, i: int, window: int | None, repeat: int = 1) -> Tensor:
+        """The block's mask, made once for all layers that share a window; `repeat` times, one under the other."""
+        if (i, window, repeat) not in self._masks:
+            self._masks[i, window, repeat] = self._blocks[i].allowed(window).repeat(1, 1, repeat, 1)
+        return self._masks[i, window, repeat]
+
+
+def _fold(q: Tensor, repeat: int) -> Tensor:
+    """[N, H / repeat, repeat * Q, D] of queries [N, Q, H, D]: heads that share keys become further queries, so that
+    keys and values need no copies, forth or back."""
+    return q.unflatten(2, (-1, repeat)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+
+
+def _unfold(out: Tensor, repeat: int) -> Tensor:
+    """[N, Q, H, D], the inverse of `_fold`."""
+    return out.unflatten(2, (repeat, -1)).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
 def _block(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> _Block:
