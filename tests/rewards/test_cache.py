@@ -24,7 +24,14 @@ def test_values_outlive_the_object_and_the_first_stays(tmp_path: Path) -> None:
     first.put("k", {"score": 0.9})
     again = Cache(tmp_path / "in" / "cache.sqlite")
     assert again.get("k") == {"score": 0.1, "text": "naïve"}
-    assert (again.hits, again.misses, len(again)) == (1, 0, 1)
+    assert len(again) == 1
+
+
+def test_sums_add_up_over_processes(tmp_path: Path) -> None:
+    Cache(tmp_path / "cache.sqlite").add("spent", {"calls": 2, "read": 5})
+    again = Cache(tmp_path / "cache.sqlite")
+    again.add("spent", {"calls": 1})
+    assert again.total("spent") == {"calls": 3, "read": 5} and again.total("other") == {}
 
 
 def test_threads_share_it(tmp_path: Path) -> None:

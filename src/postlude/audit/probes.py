@@ -75,9 +75,6 @@ class Probe:
     needs: str = ""
     """What a row must have, for people."""
 
-    def text(self, row: Material) -> str | None:
-        return self.make(row)
-
 
 def filler(words: int) -> str:
     """Fluent sentences that say nothing."""

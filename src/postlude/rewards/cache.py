@@ -25,8 +25,6 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.hits = 0
-        self.misses = 0
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as db:
@@ -55,9 +53,7 @@ class Cache:
         """The values of those keys that have one."""
         with self._open() as db:
             rows = [db.execute("SELECT value FROM cache WHERE key = ?", (key,)).fetchone() for key in keys]
-        found = {key: json.loads(row[0]) for key, row in zip(keys, rows, strict=True) if row}
-        self.hits, self.misses = self.hits + len(found), self.misses + len(rows) - len(found)
-        return found
+        return {key: json.loads(row[0]) for key, row in zip(keys, rows, strict=True) if row}
 
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON value; one that is there already stays, so that whoever came first is what all get."""
