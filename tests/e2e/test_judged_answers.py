@@ -90,7 +90,7 @@ def test_the_dpo_recipe_says_what_the_test_does() -> None:
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
-        ("ppo", {"prompts_per_step": 64, "critic": {"lr": 3e-3, "warmup": 2}}),
+        ("ppo", {"prompts_per_step": 64, "steps": 40, "schedule": {"lr": 5e-4}, "critic": {"lr": 3e-3, "warmup": 2}}),
         ("ppo", {"prompts_per_step": 64, "critic": {"form": "trunk"}, "output": "ppo-trunk"}),
         ("ppo_penalty", {"prompts_per_step": 64, "critic": {"lr": 3e-3}}),
         ("drpo_value", {"schedule": {"lr": 5e-4}}),

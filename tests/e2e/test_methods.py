@@ -85,7 +85,7 @@ def test_sft_learns_to_write_like_its_teachers(world: Path) -> None:
         ("grpo", {"updates": 2, "epochs": 2, "output": "grpo-epochs"}),
         ("dapo", {}),
         ("drpo", {"updates": 2}),
-        ("rft", {"schedule": {"lr": 1e-3}}),
+        ("rft", {"schedule": {"lr": 1e-3}, "steps": 60}),
         ("rft_online", {}),
         ("reinforce", {"group_size": 8}),
         ("reinforce_pp", {"group_size": 8}),
@@ -99,7 +99,7 @@ def test_sft_learns_to_write_like_its_teachers(world: Path) -> None:
         ("rloo_clip", {"updates": 2}),
         ("gspo_token", {}),
         ("disco", {"updates": 2}),
-        ("disco_ratio", {"updates": 2}),
+        ("disco_ratio", {"updates": 2, "schedule": {"lr": 4e-4}, "steps": 40}),
         ("rloo_lp", {"schedule": {"lr": 3e-4}}),
         ("alp", {}),
         *(

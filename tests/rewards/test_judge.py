@@ -212,12 +212,13 @@ def test_who_waits_for_the_same_question_may_stop_waiting() -> None:
         asker = Asker(ChatSpec(url=server.url, model="m"), open=ServedChat)
         ask = lambda: asyncio.create_task(asker.replies(["q"], Sampling(max_tokens=4)))
         one, two = ask(), ask()
-        await asyncio.sleep(0.05)
+        while not server.seen:  # the question is under way
+            await asyncio.sleep(0.01)
         (one if first_stops else two).cancel()
         return await (two if first_stops else one)
 
     for first_stops in (True, False):
-        with ChatServer(lambda m: "yes", always=Bad(delay=0.15)) as server:
+        with ChatServer(lambda m: "yes", always=Bad(delay=0.4)) as server:
             (reply,) = asyncio.run(asyncio.wait_for(both(first_stops), 10))
         assert reply.text == "yes" and len(server.seen) == 1 + first_stops
 
