@@ -192,7 +192,7 @@ async def _values(
     rewards: Rewards, group: Group, reference: Completion | None = None, notes: list[str] | None = None
 ) -> list[float | None]:
     (member,) = rewards.members
-    if getattr(member.function, "compares", False):
+    if member.traits.compares:
         return await _against_reference(rewards, group, reference or group.completions[0])
     found = await rewards.score([group])
     (scored,) = found.groups

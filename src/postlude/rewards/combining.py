@@ -123,7 +123,7 @@ class Combining:
         found: dict[str, float] = {}
         for member, scores, column in zip(self.members, self.given, self.used, strict=True):
             label = member.spec.label
-            summed = _summed(member)
+            summed = member.traits.summed
             found |= {f"{label}/{k}": sum(v) / len(v) for k, v in scores.metrics.items() if k not in summed}
             if member.is_gate:
                 below = [v is not None and v < (member.spec.gate or 0.0) for v in scores.values]
@@ -144,7 +144,7 @@ class Combining:
             if m.spec.errors
         }
         for member, scores in pairs:
-            mine = {k: v for k, v in scores.metrics.items() if k in _summed(member)}
+            mine = {k: v for k, v in scores.metrics.items() if k in member.traits.summed}
             found |= {f"{member.spec.label}/{k}": float(sum(v)) for k, v in mine.items()}
         return found
 
@@ -173,11 +173,6 @@ class Combining:
             for name, values in scores.extra.items():
                 found[name if name not in found else f"{member.spec.label}/{name}"] = values
         return found
-
-
-def _summed(member: Reward) -> frozenset[str]:
-    """The metrics that are counts: they add up where the others are averaged."""
-    return getattr(member.function, "summed", frozenset())
 
 
 def _deciding(members: Sequence[Reward]) -> list[int]:

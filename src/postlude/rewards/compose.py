@@ -10,7 +10,7 @@ from postlude.data import Group, Prompt
 from postlude.errors import ConfigError
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
-from postlude.rewards.member import RESERVED, Reward
+from postlude.rewards.member import RESERVED, Reward, Traits
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
@@ -60,7 +60,7 @@ class Rewards:
             required, _, _ = reward.parameters
             missing = sorted(required - RESERVED - columns)
             wanted = [f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"] if missing else []
-            one_of = getattr(reward.function, "one_of", ())
+            one_of = reward.traits.one_of
             if one_of and not columns & set(one_of):
                 wanted.append(f"one of the columns {', '.join(map(repr, one_of))}")
             if wanted:
@@ -82,7 +82,7 @@ class Rewards:
     @property
     def notes(self) -> list[str]:
         """What a reward function says of how it works here (its attribute `note`), a line each."""
-        lines = [(r.spec.label, getattr(r.function, "note", None)) for r in self.members]
+        lines = [(r.spec.label, r.traits.note) for r in self.members]
         return [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
 
     async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0, measuring: bool = False) -> Scored:
@@ -119,7 +119,7 @@ def _judge(specs: Sequence[RewardSpec]) -> int | None:
 def _member(spec: RewardSpec, first: bool) -> Reward:
     """A spec with its function. Raises ConfigError."""
     function = resolve(spec)
-    outcome = spec.outcome if spec.outcome is not None else first and getattr(function, "says_right", True)
+    outcome = spec.outcome if spec.outcome is not None else first and Traits.of(function).says_right
     member = Reward(spec, function, outcome)
     return replace(member, memory=Memory.of(member))
 

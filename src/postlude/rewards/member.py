@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from postlude.rewards.adapters import FromOpenRLHF, FromVerl, is_asynchronous
@@ -32,6 +32,28 @@ TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
+class Traits:
+    """What a function may say of itself, by attributes of these names; any other has the defaults."""
+
+    says_right: bool = True
+    """Whether 1 means right and 0 wrong; a score that is mere liking says neither."""
+    compares: bool = False
+    """Whether a number is of an answer among the others to its prompt."""
+    abstain: float = 1.0
+    """The share of a step's answers that it may abstain on."""
+    summed: frozenset[str] = frozenset()
+    """Names of its metrics that are counts."""
+    one_of: tuple[str, ...] = ()
+    """Columns of which it needs one."""
+    note: str | None = None
+    """How it works here, for the first lines of a run."""
+
+    @classmethod
+    def of(cls, function: Any) -> Traits:
+        return cls(**{f.name: getattr(function, f.name) for f in fields(cls) if hasattr(function, f.name)})
+
+
+@dataclass(frozen=True)
 class Reward:
     """A reward function with its settings."""
 
@@ -40,6 +62,10 @@ class Reward:
     outcome: bool
     memory: Memory | None = None
     """Where its scores are kept, of one with a cache."""
+
+    @property
+    def traits(self) -> Traits:
+        return Traits.of(self.function)
 
     @property
     def is_gate(self) -> bool:
@@ -78,7 +104,7 @@ class Reward:
     @property
     def most_abstained(self) -> float:
         """The share of a step's answers that it may abstain on: the recipe's, else the function's own, else all."""
-        return self.spec.abstain if self.spec.abstain is not None else getattr(self.function, "abstain", 1.0)
+        return self.spec.abstain if self.spec.abstain is not None else self.traits.abstain
 
     @property
     def parameters(self) -> tuple[set[str], set[str], bool]:

@@ -50,7 +50,7 @@ class Memory:
                 f"reward {spec.label}: cache is set, but the function takes {' and '.join(wrong)}, so that its score "
                 "is not of prompt, answer and columns alone. Remove the argument, or the cache."
             )
-        if getattr(reward.function, "compares", False):
+        if reward.traits.compares:
             raise ConfigError(
                 f"reward {spec.label}: cache is set, but it scores an answer against the others to its prompt, which "
                 "are never the same again. Remove the cache."

@@ -108,7 +108,7 @@ def resolve(spec: RewardSpec) -> RewardFunction:
 def _misspelt(spec: RewardSpec) -> str | None:
     """What is wrong with the names of a built-in's arguments."""
     factory = BUILT_IN[spec.use]
-    known = [*getattr(factory, "arguments", inspect.signature(factory).parameters)]
+    known = [*inspect.signature(factory).parameters]
     unknown = [name for name in spec.args if name not in known]
     if not unknown:
         return None

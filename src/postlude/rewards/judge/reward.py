@@ -337,13 +337,6 @@ def judge(
     return (ServedJudgeReward if url else JudgeReward)(judging, mode, reference, canary_limit)
 
 
-judge.arguments = (  # type: ignore[attr-defined]  # what may be given by name, where **asking hides it
-    *[name for name in inspect.signature(judge).parameters if name != "asking"],
-    *["cache", "max_calls", "max_tokens_spent", "max_cost", "price"],
-    *[f.name for f in fields(ChatSpec) if f.name not in ("model", "url")],
-)
-
-
 def asker_of(
     model: str,
     url: str | None,
@@ -363,6 +356,19 @@ def asker_of(
         raise ValueError(f"price must be two numbers, of a million tokens read and written, got {price!r}")
     caps = Caps(max_calls, max_tokens_spent, max_cost, (price[0], price[1]))
     return Asker(spec, caps, Path(cache).expanduser() if cache else None)
+
+
+def _by_name(*names: str) -> list[inspect.Parameter]:
+    return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+
+
+judge.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # the names that **asking and **connection hide
+    [
+        *_by_name(*(p for p in inspect.signature(judge).parameters if p != "asking")),
+        *_by_name(*(p for p in inspect.signature(asker_of).parameters if p not in ("model", "url", "connection"))),
+        *_by_name(*(f.name for f in fields(ChatSpec) if f.name not in ("model", "url"))),
+    ]
+)
 
 
 def _checked(mode: str, read: str, scale: Sequence[int], samples: int, think: bool, url: str | None) -> tuple[int, int]:
