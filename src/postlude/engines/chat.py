@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
 from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Sampling, Talk, Tell, Usage, unmetered
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import EngineError
 
 LONGEST_PAUSE = 60.0
-LONGEST_RETRY_AFTER = 120.0
-"""Seconds: a question whose server asks for more has failed."""
-RETRIED = {408, 409, 429}
-"""Statuses that are tried again, beside every one from 500 on."""
 OWN_FAULT = {400, 413, 422}
 """Statuses that speak of one question: too long, filtered. It fails, the others go on."""
 TOP = 20
@@ -31,7 +27,6 @@ FLOOR = 1.0
 """Nats below the least likely token listed, for an option that is not (section 10.1)."""
 BYTES = 3
 """Of a token, for estimates: rather too many tokens than too few."""
-SEEDS = 1 << 63
 
 
 class _Again(Exception):
@@ -60,8 +55,7 @@ class ServedChat:
     _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
-        if not self._key.isascii() or not self._key.isprintable():
-            raise ConfigError(f"the key in {self.spec.key} holds characters that no header can carry.")
+        key_in(self.spec.key)
 
     @property
     def name(self) -> str:
@@ -183,7 +177,7 @@ class ServedChat:
 
     async def _once(self, call: Callable[[], Awaitable[Any]], usage: Usage | None = None) -> Any:
         """The JSON of one answer. _Again: worth another try; _Failed: it is not; EngineError: nor is any other."""
-        openai = _library()
+        openai = library()
         try:
             async with asyncio.timeout(self.spec.timeout):  # the client's own limit does not see a body that drips
                 answer = await call()
@@ -199,7 +193,7 @@ class ServedChat:
         except ValueError as error:  # what the client makes of a body that is no JSON
             raise _Again(f"not JSON: {error}") from error
         if not hasattr(answer, "model_dump"):
-            raise _Again(f"not JSON: {_short(str(answer))!r}")
+            raise _Again(f"not JSON: {short(str(answer))!r}")
         found = answer.model_dump()
         _settle(usage, found.get("usage"))
         return found
@@ -208,7 +202,7 @@ class ServedChat:
         """What a status means for the question and for all others."""
         _nothing_spent(usage)
         status = error.status_code
-        reason = f"status {status}: {self._clean(_said(error))}"
+        reason = f"status {status}: {self._clean(said(error))}"
         if status in RETRIED or status >= 500:
             raise _Again(reason, _seconds(error.response.headers.get("retry-after"))) from error
         if status in OWN_FAULT:
@@ -234,16 +228,15 @@ class ServedChat:
 
     @property
     def _key(self) -> str:
-        return os.environ.get(self.spec.key, "").strip()
+        return key_in(self.spec.key)
 
     def _client(self) -> Any:
         """A fresh client: its connections belong to one event loop."""
         key = self._key or "none"  # the client insists on one, local servers do not
-        return _library().AsyncOpenAI(base_url=self.spec.url, api_key=key, timeout=self.spec.timeout, max_retries=0)
+        return library().AsyncOpenAI(base_url=self.spec.url, api_key=key, timeout=self.spec.timeout, max_retries=0)
 
     def _clean(self, text: str) -> str:
-        """Without the key, which some servers repeat."""
-        return _short(text.replace(self._key, "***") if self._key else text).rstrip(".")
+        return without(self._key, text)
 
     def _hint(self, status: int) -> str:
         hints = {401: f" Set {self.spec.key}.", 403: f" Is the key in {self.spec.key} the right one?"}
@@ -261,7 +254,7 @@ def _reply(answer: Mapping[str, Any]) -> Reply:
     if cut and not isinstance(text, str):  # a model that thinks apart, and was cut before it came to an answer
         raise _Failed("no text within max_tokens; raise it, or take a judge that thinks less")
     if not isinstance(text, str):
-        raise _Again(f"an answer without text: {_short(str(answer))}")
+        raise _Again(f"an answer without text: {short(str(answer))}")
     return Reply(text, cut)
 
 
@@ -287,7 +280,7 @@ def _first_token(answer: Mapping[str, Any], options: Sequence[str]) -> Likely:
 def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise _Again(f"an answer without choices: {_short(str(answer))}")
+        raise _Again(f"an answer without choices: {short(str(answer))}")
     return choices[0]
 
 
@@ -313,21 +306,3 @@ def _seconds(text: str | None) -> float | None:
         return max(float(text), 0.0) if text else None
     except ValueError:
         return None
-
-
-def _said(error: Any) -> str:
-    said = error.body.get("message") if isinstance(error.body, Mapping) else None
-    return str(said or error.response.text)
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else text[:300] + "..."
-
-
-def _library() -> Any:
-    try:
-        import openai
-    except ImportError as error:
-        raise ConfigError("a model over HTTP needs the openai client: pip install 'postlude[openai]'.") from error
-    return openai

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from postlude.data import Completion, Stop
+from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
 from postlude.engines.protocol import Progress, Request, Sampling
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import EngineError
 
-LONGEST_RETRY_AFTER = 120.0
-"""Seconds: the client does not wait longer when a server asks it to."""
-RETRIED = {408, 409, 429}
-"""What the client tries again, beside every status from 500 on."""
 ROUNDING = 1e-3
 """A log-prob may be this far above 0."""
 NAMED_ID = re.compile(r"token_id:\d{1,9}")
-SEEDS = 1 << 63
-"""Servers take signed 64-bit seeds."""
-
 HOW_TO = (
     "postlude needs the id and the log-prob of every sampled token and never guesses them from text. It asks for them "
     "by itself (return_token_ids, logprobs): vLLM returns them from 0.10.2 on, or when started with "
@@ -123,8 +116,8 @@ class OpenAISampler:
 
     def _client(self) -> Any:
         """A fresh client: its connections belong to one event loop."""
-        openai = _library()
-        key = os.environ.get("OPENAI_API_KEY") or "none"  # the client insists on one, local servers do not
+        openai = library()
+        key = key_in("OPENAI_API_KEY") or "none"  # the client insists on one, local servers do not
         return openai.AsyncOpenAI(
             base_url=self.served.url, api_key=key, timeout=self.served.timeout, max_retries=self.served.retries
         )
@@ -168,7 +161,7 @@ class OpenAISampler:
 
     async def _ask(self, what: str, call: Any) -> Any:
         """The JSON of an answer; anything else is an EngineError that names the URL and what the server said."""
-        openai = _library()
+        openai = library()
         where = f"{self.served.url.rstrip('/')}/{what}"
         try:
             async with asyncio.timeout(self.served.longest_wait):
@@ -187,7 +180,7 @@ class OpenAISampler:
         try:
             return json.loads(raw.http_response.content)
         except (ValueError, RecursionError) as error:
-            seen = _short(raw.http_response.text)
+            seen = short(raw.http_response.text)
             raise EngineError(f"{where}: not JSON: {seen!r}. Is this an OpenAI-compatible server?") from error
 
     def _refused(self, where: str, error: Any) -> str:
@@ -195,11 +188,8 @@ class OpenAISampler:
         tries = self._tries() if status in RETRIED or status >= 500 else ""
         hint = " The URL usually ends in /v1." if status == 404 and where.endswith("/models") else ""
         hint = " Set OPENAI_API_KEY." if status == 401 else hint
-        said = error.body.get("message") if isinstance(error.body, Mapping) else None
-        text = _short(str(said or error.response.text))
-        key = os.environ.get("OPENAI_API_KEY")
-        text = text.replace(key, "***") if key else text  # some servers repeat the key they refuse
-        return f"{where}: status {status}{tries}: {text.rstrip('.')}.{hint}"
+        text = without(key_in("OPENAI_API_KEY"), said(error))
+        return f"{where}: status {status}{tries}: {text}.{hint}"
 
     def _error(self, problem: str) -> EngineError:
         return EngineError(f"{self.served.url}: {problem}")
@@ -288,7 +278,7 @@ class Reply:
         choices = answer.get("choices") if isinstance(answer, dict) else None
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
-            return cls([], [], lacks=f"an answer without choices: {_short(json.dumps(answer))}")
+            return cls([], [], lacks=f"an answer without choices: {short(json.dumps(answer))}")
         details = choice["logprobs"] if isinstance(choice.get("logprobs"), dict) else {}
         tokens, logprobs = _ids(choice, details), _logprobs(details)
         if tokens is None or logprobs is None:
@@ -320,16 +310,3 @@ def _entries(content: Any, key: str) -> list[Any] | None:
     if isinstance(content, list) and all(isinstance(c, dict) and key in c for c in content):
         return [c[key] for c in content]
     return None
-
-
-def _library() -> Any:
-    try:
-        import openai
-    except ImportError as error:
-        raise ConfigError("sampling over HTTP needs the openai client: pip install 'postlude[openai]'.") from error
-    return openai
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else text[:300] + "..."
