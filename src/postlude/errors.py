@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def visible(text: str) -> str:
+    """Control characters of data and models, escaped: they must not drive the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class PostludeError(Exception):
     """Root of all errors that postlude raises on purpose."""
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from postlude import __version__
 from postlude.cli import audit, config, constitution, data, demo, eval, export, label, methods, pairs, sample, train
-from postlude.errors import PostludeError
+from postlude.errors import PostludeError, visible
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -69,9 +69,4 @@ def console_error(error: PostludeError) -> None:
     head = "error" if count == 1 else f"{count} problems"
     console.print(f"[bold red]{head}[/bold red]", highlight=False)
     for line in str(error).split("\n"):
-        console.print("  " + _visible(line), highlight=False, markup=False, soft_wrap=True)
-
-
-def _visible(text: str) -> str:
-    """Control characters of data and models, escaped: they must not drive the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        console.print("  " + visible(line), highlight=False, markup=False, soft_wrap=True)

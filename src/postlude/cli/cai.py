@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from postlude.cli.demos import free_folder, run_recipe, write_rows
+from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
 
 PRINCIPLES = """\
 - {id: kind, principle: End every answer with thanks.}
@@ -268,11 +268,9 @@ def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:
 
 def table(stages: list[Stage]) -> Table:
     """All policies side by side."""
-    result = Table(title="Held-out prompts, never trained on", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    result.add_column("")
-    for column in ("right", "thanks", "calm", "mean length", "seconds"):
-        result.add_column(column, justify="right")
-    for s in stages:
-        shown = (f"{s.right:.3f}", f"{s.kind:.3f}", f"{s.calm:.3f}", f"{s.length:.1f}", f"{s.seconds:.0f}")
-        result.add_row(f"[bold]{s.name}[/bold]", *shown)
-    return result
+    columns = ("right", "thanks", "calm", "mean length", "seconds")
+    rows = [
+        (s.name, f"{s.right:.3f}", f"{s.kind:.3f}", f"{s.calm:.3f}", f"{s.length:.1f}", f"{s.seconds:.0f}")
+        for s in stages
+    ]
+    return comparison(columns, rows)

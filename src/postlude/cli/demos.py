@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+
+from postlude.cli import data
 
 
 def free_folder(name: str) -> Path:
@@ -21,7 +23,18 @@ def write_rows(folder: Path, files: Mapping[str, Iterable[Mapping[str, Any]]]) -
     """Name -> rows, as JSON lines."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in files.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data.write_rows(folder / f"{name}.jsonl", rows)
+
+
+def comparison(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Policies side by side; the first of each row is its name."""
+    result = Table(title="Held-out prompts, never trained on", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    result.add_column("")
+    for column in columns:
+        result.add_column(column, justify="right")
+    for name, *figures in rows:
+        result.add_row(f"[bold]{name}[/bold]", *figures)
+    return result
 
 
 def run_recipe(folder: Path, name: str, console: Console) -> float:

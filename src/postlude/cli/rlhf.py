@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from postlude.cli.demos import free_folder, run_recipe, write_rows
+from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
 from postlude.data import Group
 
 RECIPES = {
@@ -234,14 +234,12 @@ def _text_loss(engine: Any, path: Path) -> float:
 
 def table(stages: list[Stage]) -> Table:
     """All policies side by side."""
-    result = Table(title="Held-out prompts, never trained on", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    result.add_column("")
-    for column in ("right", "score", "mean length", "text loss", "seconds"):
-        result.add_column(column, justify="right")
-    for s in stages:
-        shown = (f"{s.gold:.3f}", f"{s.proxy:.2f}", f"{s.length:.1f}", f"{s.text_loss:.3f}", f"{s.seconds:.0f}")
-        result.add_row(f"[bold]{s.name}[/bold]", *shown)
-    return result
+    columns = ("right", "score", "mean length", "text loss", "seconds")
+    rows = [
+        (s.name, f"{s.gold:.3f}", f"{s.proxy:.2f}", f"{s.length:.1f}", f"{s.text_loss:.3f}", f"{s.seconds:.0f}")
+        for s in stages
+    ]
+    return comparison(columns, rows)
 
 
 def _last(folder: Path, kind: str) -> dict[str, Any]:

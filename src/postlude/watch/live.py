@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from postlude.errors import visible
+
 _BARS = "▁▂▃▄▅▆▇█"
 
 ROWS = {
@@ -146,7 +148,7 @@ class LiveView:
         elif kind == "renamed":
             self._say(f"  {event['text']}")
         elif kind == "note":
-            self.note = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(event["text"]))
+            self.note = visible(str(event["text"]))
             self._say(f"  note: {self.note}")
         elif kind == "interrupt":
             self.note = "Ctrl-C: finishing this step, then saving. Press it again to stop at once."

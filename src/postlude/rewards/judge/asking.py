@@ -88,6 +88,11 @@ class Asker:
     _known: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
+    def _account(self) -> str:
+        """Under what the cache sums up: two models that share it have a budget each."""
+        return f"spent {self.spec.url or ''} {self.spec.model}"
+
+    @property
     def chat(self) -> Chat:
         """The model, loaded when it is first asked."""
         if self._chat is None:
@@ -206,7 +211,7 @@ class Asker:
         else:
             self._open_file().put_all(found)
             new = {what: n - self._billed.get(what, 0) for what, n in self.spent.billed.items()}
-            self._open_file().add("spent", new)
+            self._open_file().add(self._account, new)
             self._billed = self.spent.billed
         found.clear()
 
@@ -234,7 +239,7 @@ class Asker:
         if caps == Caps(price=caps.price):
             return
         if self._before is None:
-            total = self._open_file().total("spent") if self.cache is not None else {}
+            total = self._open_file().total(self._account) if self.cache is not None else {}
             earlier = {k: total.get(k, 0) - self._billed.get(k, 0) for k in ("calls", "read", "written")}
             self._before = Spent(earlier["calls"], earlier["read"], earlier["written"])
         flying = Spent(len(self._flying), sum(u.read for u in self._flying), sum(u.written for u in self._flying))
