@@ -22,9 +22,9 @@ def wilson(correct: float, n: float, z: float = 1.96) -> tuple[float, float]:
 def clustered(values: Sequence[float], owners: Sequence[Hashable]) -> tuple[float, float]:
     """95 % interval of the share of `values` (0 to 1) when those of one owner, a prompt say, are no independent draws.
 
-    The variance is that of the owners' sums around the share (cluster-robust, 2411.00640, section 2.2).
-    Wilson's interval is taken at the number of independent values that has this variance: from the number of owners, where all values
-    of each are alike (or there is one owner, of whose kind nothing is known), to the number of values. With one value
+    The variance is that of the owners' sums around the share (cluster-robust errors, 2411.00640). Wilson's interval is
+    taken at the number of independent values that has this variance: from the number of owners, where all values of
+    each are alike (or there is one owner, of whose kind nothing is known), to the number of values. With one value
     each it is Wilson's own.
     """
     if not values:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from postlude.cli.data import named_columns
 from postlude.cli.waiting import Waiting
@@ -150,7 +151,10 @@ def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.local.trainer import Optimizer
 
-    return LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False).sampler
+    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    if slow := engine.describe()["slow"]:
+        Console(stderr=True).print(f"note: {slow}", highlight=False, markup=False, soft_wrap=True)
+    return engine.sampler
 
 
 def about(opened: Opened) -> dict[str, Any]:
