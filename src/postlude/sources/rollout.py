@@ -70,8 +70,8 @@ def note_of_cut(share: float, longest: float) -> str | None:
         return None
     return (
         f"{share:.0%} of the answers were cut off by the length limit ({longest:.0f} tokens) before they had ended. "
-        "Raise sampling.max_tokens (--max-tokens) if they need more room; if they ramble on after they are done, the model "
-        "has not learned to end: give a stop string (sampling.stop), or train it with sft first."
+        "Raise sampling.max_tokens (--max-tokens) if they need more room; if they ramble on after they are done, the "
+        "model has not learned to end: give a stop string (sampling.stop), or train it with sft first."
     )
 
 
