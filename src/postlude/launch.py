@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
         run.tell({"kind": "finished", "step": run.step, "steps": recipe.steps})
         return
     run.tell({"kind": "phase", "phase": "load", "step": run.step})
-    engine = build_engine(prepared, str(restored[0]) if restored else None)
+    begun = replace(prepared, recipe=_as_begun(run, recipe)) if restored else prepared
+    engine = build_engine(begun, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: _tell_phase(run, phase))
     if restored:
         engine.trainer.load(restored[0])
@@ -60,6 +61,12 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     _watch_sampler(run, engine)
     with _interruptible(run):
         asyncio.run(train(run, engine, streams, _plan(prepared, engine, run, streams)))
+
+
+def _as_begun(run: Run, recipe: Recipe) -> Recipe:
+    """What the recipe leaves to the memory that is free, as it was when the run began: sums then round as before."""
+    chosen = {key: value for key, value in run.chosen().items() if getattr(recipe, key) is None}
+    return replace(recipe, **chosen)
 
 
 def _tell_phase(run: Run, phase: str) -> None:
@@ -77,7 +84,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
         data = {**sets, "eval": recipe.data.eval}
         if recipe.pretrain:
             data |= {"pretrain": recipe.pretrain.path, "pretrain/eval": recipe.pretrain.eval}
-        run.write_manifest(recipe.seed, data, engine.describe())
+        run.write_manifest(recipe.seed, data, engine.describe(), engine.settings())
         run.emit(
             "start",
             method=recipe.method,
@@ -85,7 +92,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             sizes=recipe.sizes,
             counts=prepared.counts,
             data=[*prepared.notes, *prepared.rewards.notes],
-            engine=dict(engine.describe()),
+            engine={k: v for k, v in engine.describe().items() if k != "memory"},  # what is free differs by the hour
         )
     else:
         run.tell({"kind": "resume", "step": run.step})

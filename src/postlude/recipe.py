@@ -135,13 +135,17 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
-    token_budget: int = 16384
-    """Tokens per micro-batch: lower it when memory runs out; results do not change."""
+    token_budget: int | None = None
+    """Tokens per micro-batch; results do not change. Default: what fits into the memory that is free, at most 16384."""
+    head_chunk: int | None = None
+    """Tokens whose logits are held at a time in training; results do not change. Default: 16 million logits, fewer
+    where memory is short."""
     checkpoint_every: int = 50
     """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
     keep_checkpoints: int = 2
     cache_gib: float | None = None
-    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU."""
+    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less
+    where memory is short."""
     threads: int | None = None
     """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
     objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
@@ -170,10 +174,11 @@ class Recipe:
             "updates",
             "epochs",
             "token_budget",
+            "head_chunk",
             "keep_checkpoints",
         ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
         if self.cache_gib is not None and self.cache_gib <= 0:

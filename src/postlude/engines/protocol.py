@@ -247,8 +247,10 @@ class Engine(Protocol):
     @property
     def trainer(self) -> Trainer: ...
 
-    token_budget: int
-    """Tokens per micro-batch."""
+    @property
+    def token_budget(self) -> int:
+        """Tokens per micro-batch."""
+        ...
 
     @property
     def version(self) -> int:
@@ -273,6 +275,10 @@ class Engine(Protocol):
 
     def sync(self) -> None:
         """Let the sampler see the trainer's weights."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """What was chosen where the recipe left it open, as keys of a recipe: they decide how sums are rounded."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
 from postlude.models.paths import is_nowhere
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -198,11 +201,7 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     """
     import torch
 
-    device = spec.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
+    device = device_of(spec)
     dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
     try:
         with quiet():
@@ -219,6 +218,18 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         if spec.lora:
             net.enable_input_require_grads()
     return net.to(device).train()
+
+
+def device_of(spec: ModelSpec) -> torch.device:
+    """Where a model is held. Raises EngineError where that device is not here."""
+    import torch
+
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
+    return torch.device(device)
 
 
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")

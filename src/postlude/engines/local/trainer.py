@@ -110,6 +110,13 @@ class LocalTrainer:
         self._reference = self._frozen_copy() if keep_reference and not self._has_adapter else None
         self._skipped = 0
 
+    def use(self, token_budget: int, head_chunk: int) -> None:
+        """Take so many tokens at a time, and of the output layer so many."""
+        self.token_budget = token_budget
+        for model in (self.model, self._reference):
+            if model is not None and model.reads == "logprobs":
+                model.head_chunk = head_chunk
+
     @property
     def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, parameter, what the optimiser owns) of every part."""
