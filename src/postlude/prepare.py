@@ -20,13 +20,14 @@ from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
-from postlude.models.steps import ends
+from postlude.models.steps import ends, prefixes
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
+from postlude.signals import reads_correct, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -124,11 +125,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     if prepared.rewards:
         equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
         attempt(lambda: _plan_judges(prepared))
-        if "steps" in recipe.objective.needs and not any(r.separator for r in prepared.rewards.members):
-            problems.append(
-                f"{recipe.method} needs rewards of steps: take the built-in process_model, or set `steps` (what stands "
-                'between steps, such as "\\n") for a function of yours that gives a list of numbers for each answer.'
-            )
+        prepared.rewards.correct_above = recipe.correct_above
+        problems += unmet(recipe, prepared.rewards)
     seen: Counter[str] = Counter()
     for place in range(len(recipe.data.sets)):
         attempt(lambda place=place: _read_set(prepared, place, seen))
@@ -195,6 +193,7 @@ def equip(rewards: Rewards, tokenizer: Any) -> None:
             member.function.asker.open = open_chat
     if tokenizer is not None:
         rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
+        rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
 
 
 def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
@@ -424,6 +423,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.keep,
             recipe.shaping,
             on_phase,
+            needs_correct=bool(reads_correct(recipe)),
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
@@ -437,6 +437,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
         temperature,
         control=recipe.kl_control,
         stop_kl=recipe.stop_kl,
+        truncated=recipe.algorithm.source == "rollout" and recipe.sampling.truncates,
         memory=ReferenceMemory() if written else None,
     )
     return [lead, *_pretrain_stream(prepared)]
