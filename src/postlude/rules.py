@@ -185,8 +185,8 @@ def _samples(recipe: Recipe, at: Where) -> list[str]:
         return []
     key, what = compared
     return [
-        f"{start}: the sampler's log-probs are then of the tokens it keeps, the trainer's of all, and {what} ({key}) would "
-        f"take the difference for a change of the policy. Set sampling.top_p to 1 and sampling.top_k to 0"
+        f"{start}: the sampler's log-probs are then of the tokens it keeps, the trainer's of all, and {what} ({key}) "
+        f"would take the difference for a change of the policy. Set sampling.top_p to 1 and sampling.top_k to 0"
         + (f", or {key} to null." if key != "objective.behaviour" else ".")
     ]
 

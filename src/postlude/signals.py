@@ -19,7 +19,7 @@ JUDGED_SHAPING = (RlooLength, AdaptiveLength, HistoryLength)
 
 
 def unmet(recipe: Recipe, rewards: Rewards) -> list[str]:
-    """A sentence for everything that the method reads and no reward gives, or that a reward gives and it cannot read."""
+    """A sentence for everything that the method reads and no reward gives, or that one gives and it cannot read."""
     return [*_correctness(recipe, rewards), *(_steps(recipe, rewards) if recipe.algorithm.source == "rollout" else ())]
 
 
@@ -65,8 +65,9 @@ def _steps(recipe: Recipe, rewards: Rewards) -> Iterator[str]:
         other = [s.kind for s in recipe.shaping if not isinstance(s, Overlong)]
         if stepwise and other:
             yield (
-                f"shaping {other[0]} makes a new reward of a whole answer, and reward {stepwise[0].spec.label} stands at "
-                "its steps, which it would not reach. Remove the shaping (overlong can stay: it adds to the last token)."
+                f"shaping {other[0]} makes a new reward of a whole answer, and reward {stepwise[0].spec.label} stands "
+                "at its steps, which it would not reach. Remove the shaping (overlong can stay: it adds to the last "
+                "token)."
             )
     else:
         for member in stepwise:
@@ -74,8 +75,8 @@ def _steps(recipe: Recipe, rewards: Rewards) -> Iterator[str]:
                 yield (
                     f"reward {member.spec.label} gives a number for each step or token, and {recipe.method} trains on "
                     "one number for an answer: the steps would be lost. Say what stands for the whole (`whole: mean`, "
-                    "sum, last, min or product), or take a method that rewards steps where they end: ppo, reinforce_pp, "
-                    "grpo_process."
+                    "sum, last, min or product), or take a method that rewards steps where they end: ppo, "
+                    "reinforce_pp, grpo_process."
                 )
 
 

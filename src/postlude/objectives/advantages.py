@@ -197,8 +197,8 @@ class RewardToGo:
 class GAE:
     """Generalised advantage estimation over action tokens (1506.02438 eq. 16), finite horizon, then whitened.
 
-    delta_t = r_t + gamma V_{t+1} - V_t with V = 0 after the last action token; A_t = sum (gamma lam)^l delta_{t+l}, r as
-    in `token_rewards`. Other tokens are skipped, not discounted across.
+    delta_t = r_t + gamma V_{t+1} - V_t with V = 0 after the last action token; A_t = sum (gamma lam)^l delta_{t+l}.
+    r is that of `token_rewards`. Other tokens are skipped, not discounted across.
     """
 
     gamma: float = 1.0
@@ -411,8 +411,8 @@ def next_action(batch: Batch, values: Tensor) -> Tensor:
 def token_rewards(batch: Batch, kl_coef: float) -> Tensor:
     """[T] r_t = -kl_coef (log old - log ref) + the score on the last trained token of each sequence (section 3.1).
 
-    Where steps are rewarded, only the part of the score that is of the whole answer (`Batch.whole_reward`) stands there,
-    and the reward r(x, y<=t) of each step or prefix at the step's last trained token.
+    Where steps are rewarded, only the part of the score that is of the whole answer (`Batch.whole_reward`) stands
+    there, and the reward r(x, y<=t) of each step or prefix at the step's last trained token.
     """
     table = action_rows(batch)
     length = (table >= 0).sum(dim=1)

@@ -159,8 +159,8 @@ def reward_model(
     """The score of a reward model (a folder, a run, or a list of them: an ensemble).
 
     `combine`: mean, `worst` member, or `uncertainty`: mean - lam variance (2310.02743). Each score becomes
-    (score - shift) * scale first, one pair for all members or one each: an ensemble's members must be on one scale. With `prefixes` it
-    scores the answer up to and with every token, for methods that reward tokens.
+    (score - shift) * scale first, one pair for all members or one each: an ensemble's members must be on one scale.
+    With `prefixes` it scores the answer up to and with every token, for methods that reward tokens.
     """
     specs = _specs(path, dtype, device)
     if combine not in ("mean", "worst", "uncertainty"):

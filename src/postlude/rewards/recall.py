@@ -47,8 +47,8 @@ class Memory:
         wrong = [name for name in UNCACHED if name in named]
         if reward.per_token:
             raise ConfigError(
-                f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of tokens. "
-                "Remove the cache."
+                f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of "
+                "tokens. Remove the cache."
             )
         if wrong:
             raise ConfigError(
