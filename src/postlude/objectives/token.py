@@ -164,6 +164,18 @@ class TokenObjective:
             }
         return replace(update, report={**report, "drpo/loss": float(loss)})
 
+    def idle(self, update: Batch) -> Tensor:
+        """[G] bool: no token of the group gives a gradient, because its advantages are 0 (or its weights) and nothing
+        else pulls at it. Its tokens still count in every figure and denominator."""
+        none = torch.zeros(update.groups, dtype=torch.bool, device=update.tokens.device)
+        if self.entropy or self.value or not isinstance(self.surrogate, Surrogate):  # one's own may pull at 0 too
+            return none
+        assert update.policy_weight is not None and update.advantages is not None
+        pull = update.mask & (update.policy_weight * update.advantages != 0)
+        if update.kl_weight is not None:
+            pull = pull | (update.mask & (update.kl_weight != 0))
+        return ~none.index_put((update.group[pull],), torch.ones_like(none[:1]))
+
     def loss(self, micro: Batch, outputs: Outputs) -> Loss:
         """The weighted sum over one micro-batch. Only here is there a gradient."""
         logp = outputs.logprobs
