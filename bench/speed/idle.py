@@ -1,4 +1,4 @@
-"""What it saves that groups without a gradient are not gone back through: `make bench-idle`, beside docs/performance.md.
+"""What it saves that groups without a gradient are not gone back through: `make bench-idle`, for docs/performance.md.
 
 GRPO without a KL on a draw of which most groups were solved always or never; the same update with and without, in
 alternation, in one process on one thread. Gradient norms have to agree before anything is timed.
@@ -99,8 +99,9 @@ def section() -> str:
     lines = [
         "",
         f"Groups without a gradient (`make bench-idle`): one update of GRPO without KL, {GROUPS}x{ANSWERS}, "
-        f"{PROMPT}+{COMPLETION} tokens, of which so many groups have equal rewards. They are read for their figures",
-        "and not gone back through; with and without in alternation, CPU seconds of one thread, same gradient norm.",
+        f"{PROMPT}+{COMPLETION} tokens, of which so",
+        "many groups have equal rewards. They are read for their figures and not gone back through; with and without in",
+        "alternation, CPU seconds of one thread, same gradient norm.",
         "",
         "| model | useless groups | gone back through | with / without | saves |",
         "|---|---|---|---|---|",
