@@ -100,7 +100,7 @@ def section() -> str:
         "",
         f"Groups without a gradient (`make bench-idle`): one update of GRPO without KL, {GROUPS}x{ANSWERS}, "
         f"{PROMPT}+{COMPLETION} tokens, of which so",
-        "many groups have equal rewards. They are read for their figures and not gone back through; with and without in",
+        "many groups have equal rewards. They are read for their figures, not gone back through; with and without in",
         "alternation, CPU seconds of one thread, same gradient norm.",
         "",
         "| model | useless groups | gone back through | with / without | saves |",
