@@ -62,7 +62,9 @@ def draw(useless: int) -> list[Group]:
 
 
 def measure(shape: Shape, useless: int) -> Saved:
-    objective = replace(ALGORITHMS["grpo"].objective, kl=None)
+    objective = ALGORITHMS["grpo"].objective
+    assert isinstance(objective, TokenObjective)
+    objective = replace(objective, kl=None)
     with tempfile.TemporaryDirectory() as place:
         save_model(Path(place), shape, natural=False)
         spec = ModelSpec(place)

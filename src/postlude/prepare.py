@@ -27,7 +27,7 @@ from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
-from postlude.signals import reads_correct, unmet
+from postlude.signals import reads_correct, uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -127,6 +127,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _plan_judges(prepared))
         prepared.rewards.correct_above = recipe.correct_above
         problems += unmet(recipe, prepared.rewards)
+    prepared.notes += uncorrected(recipe)
     seen: Counter[str] = Counter()
     for place in range(len(recipe.data.sets)):
         attempt(lambda place=place: _read_set(prepared, place, seen))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from postlude.algorithms import ALGORITHMS
 from postlude.objectives import TokenObjective
-from postlude.objectives.advantages import GAE, ProcessSteps, RewardToGo
+from postlude.objectives.advantages import GAE, Constant, ProcessSteps, RewardToGo
 from postlude.rewards.compose import Rewards
 from postlude.rewards.length import AdaptiveLength, HistoryLength, Overlong, RlooLength
 
@@ -30,6 +30,19 @@ def reads_correct(recipe: Recipe) -> list[str]:
         found.append(f"method {recipe.method}")
     found += [f"shaping {s.kind}" for s in recipe.shaping if isinstance(s, JUDGED_SHAPING)]
     return [*found, "evaluate.stop_at"] if recipe.evaluate.stop_at is not None else found
+
+
+def uncorrected(recipe: Recipe) -> list[str]:
+    """What nothing corrects for, and a user has to know: answers from a part of the policy's distribution."""
+    if recipe.algorithm.source != "rollout" or not recipe.sampling.truncates:
+        return []
+    objective = recipe.objective
+    if not isinstance(objective, TokenObjective) or isinstance(objective.advantage, Constant):
+        return []  # they imitate answers, wherever these are from
+    return [
+        "sampling: top_p or top_k leave tokens out, and the trained policy has all of them: answers are not quite its "
+        "own, nothing corrects for that, and figures that compare with the sampler (mismatch/...) are left out"
+    ]
 
 
 def _correctness(recipe: Recipe, rewards: Rewards) -> Iterator[str]:

@@ -54,6 +54,13 @@ def group_moments(batch: Batch) -> Moments:
     return moments(_known_reward(batch), batch.sequence_group, batch.scored, batch.groups)
 
 
+def equal_steps(batch: Batch) -> Tensor:
+    """[G] bool: no rewards of steps that stand at their own tokens, or equal ones."""
+    if batch.whole_reward is None or batch.step_reward is None:
+        return torch.ones(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+    return _step_moments(batch, batch.step_reward).constant
+
+
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
     """(A - mean)/sqrt(var + 1e-8) over the masked tokens [T] of the whole batch, divisor N - 1; 0 elsewhere.
 
@@ -249,7 +256,7 @@ class ProcessSteps:
         reward = _required(batch.step_reward, "step rewards")
         here = _rewarded(batch, reward)
         value = torch.where(here, reward, torch.zeros_like(reward))
-        stats = moments(value, batch.group, here, batch.groups)
+        stats = _step_moments(batch, reward)
         scaled = (value - stats.mean[batch.group]) / (stats.std[batch.group] + self.eps)
         return torch.where(here & ~stats.constant[batch.group], scaled, torch.zeros_like(scaled))
 
@@ -430,6 +437,12 @@ def token_rewards(batch: Batch, kl_coef: float) -> Tensor:
 def _rewarded(batch: Batch, step_reward: Tensor) -> Tensor:
     """[T] bool: a step of a scored completion ends here, on a trained token or on one of a tool."""
     return ~torch.isnan(step_reward) & (batch.sequence >= 0) & batch.scored[batch.sequence.clamp(min=0)]
+
+
+def _step_moments(batch: Batch, step_reward: Tensor) -> Moments:
+    """Moments of the step rewards of each group, pooled over its completions."""
+    here = _rewarded(batch, step_reward)
+    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.groups)
 
 
 def at_actions(batch: Batch, x: Tensor) -> Tensor:

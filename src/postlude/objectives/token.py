@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from postlude.batch import Batch
-from postlude.objectives.advantages import Advantage, DecoupledReward, group_moments
+from postlude.objectives.advantages import Advantage, DecoupledReward, equal_steps, group_moments
 from postlude.objectives.divergence import KL, KLHinge, k3
 from postlude.objectives.surrogates import RATIOS, LogProb, Ratio, Surrogate, Terms
 from postlude.objectives.terms import CLAMP, Loss, Outputs, log_ratio, weighted_sum
@@ -315,7 +315,8 @@ def _group_report(batch: Batch) -> dict[str, float]:
             "reward/max": float(known.max()),
         }
     if batch.groups and batch.sequences > batch.groups:  # groups of one have no spread to speak of
-        report["frac_zero_std_groups"] = float(stats.constant.to(batch.dtype).mean())
+        constant = stats.constant & equal_steps(batch)
+        report["frac_zero_std_groups"] = float(constant.to(batch.dtype).mean())
     right = batch.by_group((batch.correct == 1).to(batch.dtype))
     judged = batch.by_group((batch.correct >= 0).to(batch.dtype))
     if bool((judged > 0).any()):

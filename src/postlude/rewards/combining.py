@@ -161,6 +161,9 @@ class Combining:
             known = [x for x, asked in zip(column, scores.asked, strict=True) if asked and x is not None]
             if member.spec.shapes and known:
                 found[f"reward/{label}/used"] = sum(known) / len(known)
+            sums = [sum(row) for row, asked in zip(scores.steps, scores.asked, strict=True) if asked and row]
+            if member.stepwise and sums:
+                found[f"reward/{label}/sum"] = sum(sums) / len(sums)
             if member.memory is not None and any(scores.asked):
                 found[f"reward/{label}/cached"] = scores.kept / sum(scores.asked)
         return found

@@ -141,7 +141,9 @@ class RolloutSource:
     def _give_up(self, drawn: Drawn) -> None:
         """Train on nothing of a step that a reward could not score; stop after too many such steps in a row."""
         notes = [n for n in (_abstained(m, drawn.sampled) for m in self.rewards.members) if n]
-        notes += _undecided(self.rewards, drawn.sampled) if self.needs_correct and not notes else []
+        remedy = "raise `abstain` of this reward if so much is usual"
+        if self.needs_correct and not notes:
+            notes, remedy = _undecided(self.rewards, drawn.sampled), "set correct_above"
         self.unscored = self.unscored + 1 if notes else 0
         if not notes:
             return
@@ -150,7 +152,7 @@ class RolloutSource:
         if self.unscored >= MOST_UNSCORED:
             raise RewardError(
                 f"{'; '.join(notes)}. That was so in {self.unscored} steps in a row: look at what it is asked "
-                "(rollouts/ has the answers), or raise `abstain` of this reward if so much is usual."
+                f"(rollouts/ has the answers), or {remedy}."
             )
 
     def _shape(self, group: Group) -> Group:
@@ -269,7 +271,7 @@ def _undecided(rewards: Rewards, sampled: Sequence[Group]) -> list[str]:
     judge = next((m.spec.label for m in rewards.members if m.outcome), "none")
     return [
         f"reward {judge} called none of {len(scored)} answers right (1 or more) or wrong (0 or less), which the method "
-        "must know; `correct_above` says from where on an answer is correct"
+        "must know (with `correct_above` an answer is correct if its reward lies above that)"
     ]
 
 
