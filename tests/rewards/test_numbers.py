@@ -94,7 +94,7 @@ def test_step_rewards_are_clipped_and_shaped_one_by_one() -> None:
     rewards = Rewards([made], ends=lambda completion, separator: [0, 1])
     (completion,) = asyncio.run(rewards.score([group(["a|b"])])).groups[0].completions
     assert completion.steps == ((0, 1.5), (1, 0.0))
-    assert completion.reward == 0.0, "alone in its group"
+    assert completion.reward == 1.5, "of their mean, clipped and scaled as one number"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from postlude.data import Group
 class Mixed:
     """Dynamic sampling (DAPO, 2503.14476 section 3.2): keep a prompt only if some answers are right, some wrong.
 
-    Judged by correctness, before shaping; where that is unknown, by rewards (of answers, or of their steps) that differ
-    by more than `tolerance`. The batch is refilled for at most `max_rounds` draws (0: no bound); what is left over after a
-    full batch is carried to the next step unless `carry` is off.
+    Judged by correctness, before shaping; where that is unknown, by rewards (of answers, or of their steps) that
+    differ by more than `tolerance`. The batch is refilled for at most `max_rounds` draws (0: no bound); what is left
+    over after a full batch is carried to the next step unless `carry` is off.
     """
 
     tolerance: float = 1e-6
