@@ -27,6 +27,7 @@ def check_rows(table: Table, method: str, model: str | None, reading: Reading) -
         _plainly(table, entry, reading)
         return []
     facts = inspect(ModelSpec(model))
+    table.notes += facts.notes
     renderer = Renderer(facts.tokenizer, facts.stop_ids)
     if entry.source == "rollout":
         prompts = list(render(rows.prompts(table, reading), table, renderer))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from postlude.cli.data import named_columns
 from postlude.data import Prompt
@@ -44,6 +45,7 @@ class Opened:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
         found = list(render(rows.prompts(table, reading), table, self.renderer))
         table.require_clean("stop", None)
+        tell(table.notes)
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
@@ -60,6 +62,12 @@ class Opened:
                 f"{len(long)} of {len(prompts)} prompts do not fit: {len(long[0].tokens)} tokens + --max-tokens "
                 f"{sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Say beside the output what a user should know."""
+    for note in notes:
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def own_part(path: str, part: str) -> dict[str, Any]:
@@ -134,6 +142,7 @@ def open_sampler(policy: Policy) -> Opened:
         raise ConfigError(
             f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
         )
+    tell(facts.notes)
     sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 

@@ -178,12 +178,12 @@ def groups(
         fewer += _trains_fewer_turns(row.values, kind, group.completions[0])
     table.rows = good
     require_one_shape(table)
-    unused.told(table)
     if fewer:
         table.notes.append(
             f"{table.path}: in {fewer} of {len(good)} rows not every turn of the assistant is trained: the chat "
             "template renders earlier turns otherwise than they were written (it drops their thinking, say)"
         )
+    unused.told(table)
     return result
 
 
