@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
@@ -81,8 +82,40 @@ SPECIAL = {
 """Template -> the control tokens of its tokenizer."""
 
 
-def renderer(template: str, *special: str) -> Renderer:
-    """A renderer whose tokens are printable characters and the template's marks; it stops at EOS alone."""
+def tokenizer_of(template: str, *special: str) -> Any:
+    """Printable characters and marks as tokens."""
     tokenizer = character_tokenizer(string.printable, chat_template=template)
-    tokenizer.add_special_tokens({"bos_token": "<bos>", "additional_special_tokens": [*SPECIAL[template], *special]})
+    tokenizer.add_special_tokens({"bos_token": "<bos>", "additional_special_tokens": [*special]})
+    return tokenizer
+
+
+def of(template: str, *special: str) -> Renderer:
+    """A renderer of a template and its marks; it stops at EOS alone."""
+    tokenizer = tokenizer_of(template, *special)
+    return Renderer(tokenizer, frozenset({tokenizer.eos_token_id}))
+
+
+def renderer(template: str) -> Renderer:
+    """The renderer of a template of this file."""
+    return of(template, *SPECIAL[template])
+
+
+def subword(kind: str) -> Renderer:
+    """ChatML with a small BPE tokenizer: over bytes as GPT-2's, or over pieces with a mark for spaces as Llama's."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE(byte_fallback=kind == "pieces", unk_token=None))
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if kind == "bytes" else list(string.printable)
+    if kind == "bytes":
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = decoders.ByteLevel()
+    else:
+        inner.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+        inner.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<pad>", "<eos>"], initial_alphabet=alphabet)
+    inner.train_from_iterator(["The token ends it, user and assistant tokens end it too. " * 20], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHATML
     return Renderer(tokenizer, frozenset({tokenizer.eos_token_id}))

@@ -138,15 +138,6 @@ def open_sampler(policy: Policy) -> Opened:
     from postlude.run import latest_model
 
     spec = replace(policy.model, path=latest_model(policy.model.path))
-<<<<<<< HEAD
-    facts = inspect(spec, policy.sampling.stop)
-    if is_scorer(facts.config):
-        raise ConfigError(
-            f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
-        )
-    tell(facts.notes)
-    sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
-=======
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
         if is_scorer(facts.config):
@@ -154,7 +145,7 @@ def open_sampler(policy: Policy) -> Opened:
                 f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
             )
         sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
->>>>>>> main
+    tell(facts.notes)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
 
