@@ -236,22 +236,24 @@ class _Case:
         found: list[str] = []
         for i, message in enumerate(self.messages):
             content = message.get("content")
-            if isinstance(content, str) and content not in whole and not _escaped(content, whole):
-                found.append(self._changed(i, content, whole, learned=i == last and not self.asked))
+            if isinstance(content, str) and content not in whole:
+                found += self._changed(i, content, whole, learned=i == last and not self.asked)
             _check_calls(message, i, whole)
         return found
 
-    def _changed(self, place: int, content: str, whole: str, learned: bool) -> str:
+    def _changed(self, place: int, content: str, whole: str, learned: bool) -> list[str]:
         if content.strip() in whole:
             who = "answers" if self.messages[place]["role"] == "assistant" else "messages"
-            return f"the chat template cuts white space at the ends of {who}"
+            return [f"the chat template cuts white space at the ends of {who}"]
+        if _escaped(content, whole):
+            return []
         if learned:
             raise DataError(
                 f"message {place + 1}, the answer that is to be learned, does not stand in what the chat template "
                 "writes: it changes the words or leaves some out (thinking, say). Write it as the template wants it, "
                 "or give another (model.chat_template)"
             )
-        return f"the chat template changes or shortens what the {self.messages[place]['role']} says"
+        return [f"the chat template changes or shortens what the {self.messages[place]['role']} says"]
 
 
 def _is_there(value: Any) -> bool:
