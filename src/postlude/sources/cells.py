@@ -24,7 +24,13 @@ _TOKEN = re.compile(
 )
 _SPEAKER = re.compile(r"""['"](?:role|from)['"]\s*:""")
 _NOTHING = {"nan", "NaN", "NaT", "null", "<NA>", "inf", "-inf", "Infinity"}
-_SAID = {"true": "True", "false": "False"}
+_SAID = {"true": "True", "false": "False", "True": "True", "False": "False", "None": "None"} | dict.fromkeys(
+    _NOTHING, "None"
+)
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_WRAPPER = re.compile(r"(array|(np|numpy)\.\w+)\(")
+_BRACKETS = {"(": "[", ")": "]"}
+"""Tuples are lists too."""
 
 
 def literal(text: str) -> Any:
@@ -54,12 +60,18 @@ def _python(text: str) -> Iterator[str]:
             continue
         if ended and kind in ("text", "call", "open", "word"):
             yield ","
+        if (kind == "call" and not _WRAPPER.fullmatch(token)) or (kind == "word" and not _is_value(token)):
+            raise ValueError(f"{token[:40]!r} is neither a number nor a name of one")
         if kind in ("call", "open"):
             wrapped.append(kind == "call")
         bare = kind == "call" or (kind == "close" and bool(wrapped) and wrapped.pop())
         ended = kind in ("text", "word", "close")
         if not bare:
-            yield ("None" if token in _NOTHING else _SAID.get(token, token)) if kind == "word" else token
+            yield _SAID.get(token, token) if kind == "word" else _BRACKETS.get(token, token)
+
+
+def _is_value(word: str) -> bool:
+    return word in _SAID or bool(_NUMBER.fullmatch(word))
 
 
 def conversation(value: Any, name: str) -> Any:
@@ -82,7 +94,7 @@ def conversation(value: Any, name: str) -> Any:
 
 
 def _looks_like_messages(text: str) -> bool:
-    return text.startswith(("[", "{", "array(")) and text.endswith(("]", "}", ")")) and bool(_SPEAKER.search(text))
+    return text.startswith(("[", "{", "(", "array(")) and text.endswith(("]", "}", ")")) and bool(_SPEAKER.search(text))
 
 
 def _flat(found: list[Any]) -> Iterator[Any]:
@@ -103,7 +115,7 @@ def read_cells(row: Mapping[str, Any], conversations: set[str]) -> dict[str, Any
     for name, value in row.items():
         if name in conversations or name == "completions":
             values[name] = value = conversation(value, name)
-        starts = ("[", "array(") if name in LISTS else ("{",) if name in OBJECTS else ()
+        starts = ("[", "(", "array(") if name in LISTS else ("{",) if name in OBJECTS else ()
         if starts and isinstance(value, str) and value.strip().startswith(starts):
             try:
                 values[name] = literal(value.strip())

@@ -46,7 +46,8 @@ class Table:
 
     def count(self, holds: bool, what: str) -> None:
         """Count a row of which something is to be said."""
-        self.counted[what] += holds
+        if holds:
+            self.counted[what] += 1
 
     def reject(self, where: str, reason: str) -> None:
         self.problems.append(f"{where}: {reason}")
