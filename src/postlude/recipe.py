@@ -14,9 +14,8 @@ from pydantic import Field
 from postlude import config
 from postlude.algorithms import ALGORITHMS, Algorithm
 from postlude.config import Document
-from postlude.engines.local.trainer import Optimizer
 from postlude.engines.openai import Served
-from postlude.engines.protocol import Sampling
+from postlude.engines.protocol import Optimizer, Sampling
 from postlude.errors import ConfigError
 from postlude.foreign.translate import translate
 from postlude.models.load import Critic, ModelSpec

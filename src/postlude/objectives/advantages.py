@@ -7,13 +7,14 @@ or number fewer than two (specification 0.6).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from postlude.batch import Batch
+from postlude.lazy import torch
 from postlude.objectives.weights import indicator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STD_EPS = 1e-6
 """Added to a standard deviation (verl's value; TRL 1e-4, OpenRLHF 1e-9)."""

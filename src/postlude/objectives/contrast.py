@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from postlude.batch import Batch
+from postlude.lazy import F, torch
 from postlude.objectives.advantages import action_rows
 from postlude.objectives.terms import Loss, Outputs, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ScoreKind = Literal["implicit", "implicit_mean", "mean_logprob", "log_odds", "head", "pair_head"]
 """`pair_head` is `head` of a model that reads both answers, one behind the other, and judges the first."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
+from postlude.lazy import torch
 from postlude.objectives.terms import CLAMP, exp_clamped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def k1(new: Tensor, reference: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from postlude.batch import Batch
+from postlude.lazy import torch
 from postlude.objectives.terms import exp_clamped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ratio = Literal["none", "token", "sequence_mean", "sequence_sum", "sequence_token"]
 """`sequence_mean`: GSPO's geometric mean; `sequence_sum`: RLOO's whole-sequence product; `sequence_token`:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from postlude.batch import Batch
+from postlude.lazy import no_grad, torch
 from postlude.objectives.advantages import Advantage, DecoupledReward, group_moments
 from postlude.objectives.divergence import KL, KLHinge, k3
 from postlude.objectives.surrogates import RATIOS, LogProb, Ratio, Surrogate, Terms
 from postlude.objectives.terms import CLAMP, Loss, Outputs, log_ratio, weighted_sum
 from postlude.objectives.value import ValueLoss, explained_variance
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask, mismatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class TokenObjective:
         assert other is not None, f"the KL term needs log-probs of the {self.kl.against} policy"
         return other
 
-    @torch.no_grad()
+    @no_grad
     def _figures(
         self,
         micro: Batch,
