@@ -9,29 +9,22 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from postlude.bounds import KIND
 from postlude.errors import ConfigError
+from postlude.plain_yaml import parse
+from postlude.spelling import closest, meant
 
 MAX_PASSES = 10
 """How often wrong keys are set aside to find what else is wrong."""
-
-
-class Loader(yaml.SafeLoader):
-    """YAML in which 1e-6 is a number (YAML 1.1 reads text) and a key may stand only once."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?|\.inf|\.nan)$"),
-    list("-+0123456789."),
-)
+COMMAND_LINE = "command line"
+"""Where a setting of it comes from."""
 
 
 @dataclass
@@ -44,6 +37,10 @@ class Document:
     """Dotted paths of the leaves that the user gave, short forms written out."""
     renamed: list[str] = field(default_factory=list[str])
     """Settings given under another library's name, each as a line for the user: what it became."""
+    folder: Path | None = None
+    """Where the recipe's file is: its paths are read from there."""
+    notes: list[str] = field(default_factory=list[str])
+    """What else the user should know about how the recipe was read."""
 
     def source(self, path: str) -> str:
         """Where the value in force came from: a line, the command line, the method, or `default`."""
@@ -61,119 +58,166 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """A recipe file. Raises ConfigError with the line of a mistake in the YAML itself."""
+    """A recipe file. Raises ConfigError with the line of each mistake in the YAML itself."""
+    shown = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"recipe {str(path)!r} does not exist.{_nearby(path)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read recipe {str(path)!r}: {error}") from error
-    try:
-        root = yaml.compose(text, Loader)
-        values = yaml.load(text, Loader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"{path.name} line {line}: not YAML: {error.problem}") from error
-    if values is None:
-        values = {}
+        raise ConfigError(f"recipe {shown!r} does not exist.{_nearby(path)}") from error
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
+        raise ConfigError(f"cannot read recipe {shown!r}: {error}") from error
+    parsed = parse(text)
+    problems = [f"{path.name} line {line}: {sentence}." for line, sentence in parsed.problems]
+    values = {} if parsed.values is None else parsed.values
     if not isinstance(values, dict):
-        raise ConfigError(f"{path.name}: a recipe is a mapping of keys to values, found {type(values).__name__}.")
-    document = Document(values)
-    problems: list[str] = []
-    _note_lines(root, "", path.name, document, problems)
+        problems.append(f"{path.name}: a recipe is a mapping of keys to values, found {_shown(values)}.")
     if problems:
         raise ConfigError(problems)
-    return document
+    origin = {key: f"{path.name} line {line}" for key, line in parsed.lines.items()}
+    return Document(values, origin, folder=path.parent)
 
 
 def _nearby(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path()
-    names = [p.name for p in folder.glob("*.yaml")]
-    close = get_close_matches(path.name, names, 1)
-    return f" Did you mean {str(folder / close[0])!r}?" if close else ""
+    close = closest(path.name, [p.name for p in folder.glob("*.y*ml")])
+    return f" Did you mean {str(folder / close)!r}?" if close else ""
 
 
-def _note_lines(node: Any, prefix: str, file: str, document: Document, problems: list[str]) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            path = f"{prefix}.{name}" if prefix else name
-            if name in seen:
-                problems.append(f"{file} line {key.start_mark.line + 1}: {path} is given twice.")
-            seen.add(name)
-            document.origin[path] = f"{file} line {key.start_mark.line + 1}"
-            _note_lines(value, path, file, document, problems)
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            path = f"{prefix}.{i}"
-            document.origin[path] = f"{file} line {value.start_mark.line + 1}"
-            _note_lines(value, path, file, document, problems)
+# -------------------------------------------------------------------------------------------------- command line
 
 
-def override(document: Document, assignments: Iterable[str]) -> None:
-    """Apply `key.sub=value` from the command line; values are YAML."""
-    problems = []
-    for text in assignments:
+def override(document: Document, assignments: Sequence[str]) -> None:
+    """Apply `key.sub=value` from the command line; values are YAML.
+
+    The order does not matter: a key comes before those inside it, and one that is given twice must be the same twice.
+    """
+    problems: list[str] = []
+    given: dict[str, Any] = {}
+    skip = False
+    for i, text in enumerate(assignments):
         key, equals, value = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key.strip()):
+        key = key.strip()
+        if skip:
+            skip = False
+        elif text.startswith("-"):
+            following = assignments[i + 1] if i + 1 < len(assignments) and not equals else value
+            skip = not equals and bool(following) and "=" not in following
+            problems.append(_flag(key.lstrip("-").replace("-", "_"), following))
+        elif not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or ".." in key or key.endswith("."):
             problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
-            continue
+        else:
+            parsed, wrong = _value_of(key, value)
+            problems += wrong
+            if key in given and _json(given[key]) != _json(parsed):
+                problems.append(f"command line: {key} is given as {_shown(given[key])} and as {_shown(parsed)}.")
+            given[key] = parsed
+    problems += _contradictions(given)
+    for key in sorted(given, key=lambda k: k.count(".")):
         try:
-            parsed = yaml.load(value, Loader)
-        except yaml.YAMLError:
-            parsed = value
-        assign(document, key.strip(), parsed, "command line")
+            assign(document, key, given[key], COMMAND_LINE)
+        except ConfigError as error:
+            problems += error.problems
     if problems:
         raise ConfigError(problems)
 
 
-def _follows(path: str, name: str) -> bool:
-    """Whether a number stands behind a name in a path: an entry of a list, such as reward.1.weight."""
-    return re.search(rf"(?:^|\.){re.escape(name)}\.\d+(?:\.|$)", path) is not None
+def _flag(key: str, value: str) -> str:
+    wanted = key or "KEY"
+    return f"command line: --{key} is no option; settings are KEY=VALUE: {wanted}={value or 'VALUE'}."
 
 
-def _index(entries: list[Any], number: str, path: str) -> int:
-    if not number.isdigit() or int(number) >= len(entries):
-        raise ConfigError(f"{path}: there are {len(entries)} entries, counted from 0, and {number!r} is none of them.")
-    return int(number)
+def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
+    """A value of the command line: YAML, or the text itself where it is none."""
+    parsed = parse(text)
+    if not parsed.is_yaml:
+        return text, []
+    return parsed.values, [f"command line: {key}: {sentence}." for _, sentence in parsed.problems]
 
 
-def _member(entries: list[Any], number: str, path: str) -> Any:
-    """An entry of a list to set a key of; a name alone becomes a mapping."""
-    at = _index(entries, number, path)
-    if isinstance(entries[at], str):
-        entries[at] = {"use" if path.startswith("reward.") else "path": entries[at]}
-    return entries[at]
+def _contradictions(given: Mapping[str, Any]) -> list[str]:
+    """A key switched off, with another that sets a part of it."""
+    return [
+        f"command line: {above} is {_shown(given[above])}, and {key} sets a part of it. Keep one of the two."
+        for key in given
+        for above in given
+        if key.startswith(f"{above}.") and (given[above] is None or isinstance(given[above], bool | int | float))
+    ]
+
+
+def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them."""
+    result = dict(values)
+    for key in ("model", "data", "pretrain"):
+        if isinstance(result.get(key), str):
+            result[key] = {"path": result[key]}
+    if isinstance(result.get("data"), list):
+        result["data"] = {"mix": result["data"]}
+    data = result.get("data")
+    if isinstance(data, dict) and isinstance(data.get("mix"), list):
+        result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
+    sampling = result.get("sampling")
+    if isinstance(sampling, dict) and isinstance(sampling.get("stop"), str):
+        result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
+    reward = result.get("reward")
+    if isinstance(reward, str | dict):
+        reward = [reward]
+    if isinstance(reward, list):
+        result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
+    if isinstance(result.get("shaping"), dict):
+        result["shaping"] = [result["shaping"]]
+    return result
 
 
 def assign(document: Document, path: str, value: Any, origin: str) -> None:
-    """Set one key, mappings above it made where they are missing, and note where it came from."""
-    shorthand = {"model": "path", "data": "path", "pretrain": "path"}
-    if path in shorthand and isinstance(document.values.get(path), dict) and not isinstance(value, dict):
-        path = f"{path}.{'mix' if isinstance(value, list) else shorthand[path]}"  # `data=X` leaves data.eval alone
-    *parents, last = path.split(".")
+    """Set one key, mappings above it made where they are missing, and note where it came from.
+
+    `data=X` leaves data.eval alone, `data.columns=...` a `data: X`. Raises ConfigError where a list has no such entry.
+    """
+    if "." in path or isinstance(document.values.get(path), dict):
+        document.values.update(long_form(document.values))
+    if path in ("model", "data", "pretrain") and isinstance(document.values.get(path), dict):
+        if not isinstance(value, dict) and value is not None:
+            path = f"{path}.{'mix' if isinstance(value, list) else 'path'}"
+    *parents, last = _numbered(document.values, path)
     place: Any = document.values
-    for i, name in enumerate(parents):
-        if isinstance(place, list):
-            place = _member(place, name, path)
-            continue
-        inner = place.get(name) if isinstance(place, dict) else None
-        if isinstance(inner, str) and i == 0 and name in shorthand:
-            inner = {shorthand[name]: inner}
-        if isinstance(inner, list) and i == 0 and name == "data":
-            inner = {"mix": inner}
-        if not isinstance(inner, dict) and not (isinstance(inner, list) and _follows(path, name)):
-            inner = {}
-        place[name] = inner
-        place = inner
+    for name in parents:
+        at = _index(place, name, path) if isinstance(place, list) else name
+        inner = place[at] if isinstance(place, list) else place.get(name)
+        place[at] = inner if isinstance(inner, dict | list) else {}
+        place = place[at]
     place[_index(place, last, path) if isinstance(place, list) else last] = value
+    path = ".".join([*parents, last])
     instead = {"data.path": "mix", "data.mix": "path"}.get(path)
     if instead and value:  # the command line's data replace the recipe's
         document.values["data"].pop(instead, None)
     for stale in [p for p in document.origin if p.startswith(path + ".")]:
         del document.origin[stale]
     document.origin[path] = origin
+
+
+def _numbered(values: Any, path: str) -> list[str]:
+    """The parts of a path; the only entry of a list needs no number: `reward.errors` is `reward.0.errors`."""
+    parts: list[str] = []
+    place: Any = values
+    for name in path.split("."):
+        if isinstance(place, list) and not name.isdigit():
+            if len(place) != 1:
+                above = ".".join(parts)
+                raise ConfigError(f"{path}: {above} is a list of {len(place)}; say which, such as {above}.0.{name}.")
+            parts.append("0")
+            place = place[0]
+        parts.append(name)
+        if isinstance(place, list):
+            place = place[int(name)] if len(name) < 10 and int(name) < len(place) else None
+        else:
+            place = place.get(name) if isinstance(place, dict) else None
+    return parts
+
+
+def _index(entries: list[Any], number: str, path: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", number) or int(number) >= len(entries):
+        raise ConfigError(f"{path}: there are {len(entries)} entries, counted from 0, and {number!r} is none of them.")
+    return int(number)
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,26 +235,59 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------- validation
 
 
-def validate(schema: Any, values: Any, document: Document) -> tuple[Any, list[str]]:
+def validate(
+    schema: Any, values: Any, document: Document, elsewhere: Mapping[str, str] | None = None
+) -> tuple[Any, list[str]]:
     """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
 
-    The value is for the rules that look across fields; it is None where not even that parses.
+    The value is for the rules that look across fields; it is None where not even that parses. `elsewhere`: names that
+    are known in other places or to other libraries -> what to write.
     """
-    adapter, trimmed = TypeAdapter(schema), json.loads(json.dumps(values))
+    adapter, trimmed = _adapter(schema), json.loads(_json(values))
     problems: list[str] = []
     known: list[tuple[Any, ...]] = []
     for _ in range(MAX_PASSES):
         try:
             return adapter.validate_json(json.dumps(trimmed), strict=True), problems
         except ValidationError as error:
-            for found in error.errors():
-                loc = found["loc"]
+            found = error.errors(include_url=False)
+            for one in found:
+                loc = one["loc"]
                 # a complaint about what holds a part set aside before is a consequence, not a mistake
                 if not any(earlier[: len(loc)] == loc for earlier in known):
-                    problems.append(_sentence(found, schema, document))
-                _drop(trimmed, loc)
-            known += [found["loc"] for found in error.errors()]
+                    problems.append(_sentence(one, trimmed, schema, document, elsewhere or {}))
+            for one in found:
+                _drop(trimmed, one["loc"])
+            known += [one["loc"] for one in found]
     return None, problems
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def _json(values: Any) -> str:
+    """Raises ConfigError for what no recipe can hold."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, PurePath):
+            return str(value)
+        raise ConfigError(
+            f"a recipe holds text, numbers, true and false, lists and mappings, found {type(value).__name__}: "
+            f"{str(value)[:60]!r}."
+        )
+
+    try:
+        text = json.dumps(values, default=plain)
+        text.encode()
+        return text
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:60]
 
 
 def _drop(values: Any, loc: Sequence[Any]) -> None:
@@ -223,44 +300,54 @@ def _drop(values: Any, loc: Sequence[Any]) -> None:
         elif isinstance(values, list) and isinstance(key, int) and key < len(values):
             values = values[key]
     if last:
-        del last[0][last[1]]
+        last[0].pop(last[1], None)
 
 
-def _sentence(error: Any, schema: Any, document: Document) -> str:
+def _sentence(error: Any, values: Any, schema: Any, document: Document, elsewhere: Mapping[str, str]) -> str:
     """One pydantic error as: where, key, what was seen, what is allowed."""
-    real = _real_path(error["loc"], schema)
+    kind, seen = error["type"], error.get("input")
+    real = _real_path(error["loc"], values, kind in ("missing", "missing_argument"))
     path = ".".join(map(str, real))
     where = document.where(path)
     start = f"{where}: " if where else ""
-    kind, seen = error["type"], error.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _names(schema, real[:-1])
-        close = get_close_matches(str(real[-1]), known, 1)
-        parent = path.rpartition(".")[0]
-        hint = (
-            f"; did you mean {(parent + '.' if parent else '') + close[0]!r}?"
-            if close
-            else f". Known: {', '.join(sorted(known))}."
-        )
-        return f"{start}unknown key {path!r}{hint}"
+        return f"{start}unknown key {path!r}{_instead(real, schema, elsewhere)}"
     if kind in ("missing", "missing_argument"):
         return f"{start}{path!r} is missing."
-    shown = json.dumps(seen, default=str)[:60]
+    if kind == KIND:
+        return f"{start}{path} {error['msg']}."
     if kind == "value_error":
         return f"{start}{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
     if kind == "union_tag_invalid":
-        allowed = error["ctx"]["expected_tags"].replace("'", "")
-        tag = error["ctx"]["tag"]
-        close = get_close_matches(tag, allowed.split(", "), 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"{start}{path}.kind is {tag!r}; allowed: {allowed}.{hint}"
+        allowed, given = error["ctx"]["expected_tags"].replace("'", ""), error["ctx"]["tag"]
+        return f"{start}{path}.kind is {given!r}; allowed: {allowed}.{meant(given, allowed.split(', '))}"
+    if kind == "union_tag_not_found":
+        return f"{start}{path}.kind is missing: it says which of them it is."
     if kind == "literal_error":
         allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        close = get_close_matches(str(seen), allowed.split(", "), 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"{start}{path} is {shown}; allowed: {allowed}.{hint}"
-    wanted = _WANTED.get(kind, str(error["msg"]).lower())
-    return f"{start}{path} must be {wanted}, found {shown}."
+        return f"{start}{path} is {_shown(seen)}; allowed: {allowed}.{meant(str(seen), allowed.split(', '))}"
+    wanted = _WANTED.get(kind, str(error["msg"]).lower().removeprefix("input should be "))
+    return f"{start}{path or 'the recipe'} must be {wanted}, found {_shown(seen)}.{_advice(kind, seen)}"
+
+
+def _advice(kind: str, seen: Any) -> str:
+    if kind == "string_type" and isinstance(seen, bool):
+        return " In YAML yes, no, on and off are true and false: put the word into quotes."
+    return " Put it into quotes." if kind == "string_type" and isinstance(seen, int | float) else ""
+
+
+def _instead(path: Sequence[Any], schema: Any, elsewhere: Mapping[str, str]) -> str:
+    """What may be meant by an unknown key: one beside it, one elsewhere, or a name of another library."""
+    name, above = str(path[-1]), ".".join(map(str, path[:-1]))
+    known = _names(schema, path[:-1])
+    if "." in name:
+        top, _, rest = name.partition(".")
+        return f"; in a recipe keys stand inside each other: {top}: {{{rest.replace('.', ': {')}: ..."
+    if close := closest(name, known):
+        return f"; did you mean {(above + '.' if above else '') + close!r}?"
+    if close := closest(name, elsewhere):
+        return f"; did you mean {elsewhere[close]}?"
+    return f". Known: {', '.join(sorted(known))}." if known else "."
 
 
 _WANTED = {
@@ -268,6 +355,7 @@ _WANTED = {
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
     "tuple_type": "a list",
@@ -277,14 +365,14 @@ _WANTED = {
 }
 
 
-def _real_path(loc: Sequence[Any], schema: Any) -> list[Any]:
-    """The location without the names pydantic adds for union members."""
+def _real_path(loc: Sequence[Any], values: Any, missing: bool) -> list[Any]:
+    """The location without the names pydantic adds for members of unions: the keys that are there."""
     result: list[Any] = []
-    for part in loc:
-        options = members(_type_at(schema, result))
-        tags = {t.__name__ for t in options if isinstance(t, type)} | {tag(t) for t in options}
-        names = {f.name for t in options if is_dataclass(t) for f in fields(t)}
-        if isinstance(part, str) and part not in names and (part in tags or "[" in part):
+    for i, part in enumerate(loc):
+        inside = isinstance(values, list) and isinstance(part, int) and part < len(values)
+        if inside or (isinstance(values, dict) and part in values):
+            values = values[part]
+        elif not (missing and i == len(loc) - 1):
             continue
         result.append(part)
     return result
