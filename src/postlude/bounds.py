@@ -110,6 +110,7 @@ Rate = Annotated[float, Bounds(0, 1, above=True)]
 """A learning rate: AdamW moves a weight by about so much in one step."""
 Small = Annotated[float, Bounds(0, 1, above=True)]
 """What keeps a division away from 0."""
+Workers = Annotated[int, Bounds(1, 1024)]
 Seconds = Annotated[float, Bounds(0, 1e6, above=True)]
 
 

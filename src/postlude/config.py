@@ -1,28 +1,19 @@
-"""Recipes as text: reading YAML with line numbers, overriding keys, and turning every mistake into a sentence.
-
-The schema is the dataclasses themselves (`recipe.Recipe` and the factors of the objectives), validated by pydantic.
-"""
+"""Recipes as text: reading YAML with line numbers, and overriding keys; `validation` holds them against the schema."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePath
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from postlude.bounds import KIND
 from postlude.errors import ConfigError
 from postlude.plain_yaml import parse
-from postlude.spelling import closest, meant
+from postlude.spelling import closest
 
-MAX_PASSES = 10
-"""How often wrong keys are set aside to find what else is wrong."""
 COMMAND_LINE = "command line"
 """Where a setting of it comes from."""
 
@@ -59,18 +50,18 @@ class Document:
 
 def read(path: Path) -> Document:
     """A recipe file. Raises ConfigError with the line of each mistake in the YAML itself."""
-    shown = str(path)
+    name = str(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"recipe {shown!r} does not exist.{_nearby(path)}") from error
+        raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}") from error
     except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
-        raise ConfigError(f"cannot read recipe {shown!r}: {error}") from error
+        raise ConfigError(f"cannot read recipe {name!r}: {error}") from error
     parsed = parse(text)
     problems = [f"{path.name} line {line}: {sentence}." for line, sentence in parsed.problems]
     values = {} if parsed.values is None else parsed.values
     if not isinstance(values, dict):
-        problems.append(f"{path.name}: a recipe is a mapping of keys to values, found {_shown(values)}.")
+        problems.append(f"{path.name}: a recipe is a mapping of keys to values, found {shown(values)}.")
     if problems:
         raise ConfigError(problems)
     origin = {key: f"{path.name} line {line}" for key, line in parsed.lines.items()}
@@ -108,8 +99,8 @@ def override(document: Document, assignments: Sequence[str]) -> None:
         else:
             parsed, wrong = _value_of(key, value)
             problems += wrong
-            if key in given and _json(given[key]) != _json(parsed):
-                problems.append(f"command line: {key} is given as {_shown(given[key])} and as {_shown(parsed)}.")
+            if key in given and as_json(given[key]) != as_json(parsed):
+                problems.append(f"command line: {key} is given as {shown(given[key])} and as {shown(parsed)}.")
             given[key] = parsed
     problems += _contradictions(given)
     for key in sorted(given, key=lambda k: k.count(".")):
@@ -137,7 +128,7 @@ def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
 def _contradictions(given: Mapping[str, Any]) -> list[str]:
     """A key switched off, with another that sets a part of it."""
     return [
-        f"command line: {above} is {_shown(given[above])}, and {key} sets a part of it. Keep one of the two."
+        f"command line: {above} is {shown(given[above])}, and {key} sets a part of it. Keep one of the two."
         for key in given
         for above in given
         if key.startswith(f"{above}.") and (given[above] is None or isinstance(given[above], bool | int | float))
@@ -163,9 +154,14 @@ def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
         reward = [reward]
     if isinstance(reward, list):
         result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
-    if isinstance(result.get("shaping"), dict):
+    if isinstance(result.get("shaping"), dict) and not _by_number(result["shaping"]):
         result["shaping"] = [result["shaping"]]
     return result
+
+
+def _by_number(value: Any) -> bool:
+    """Whether a mapping changes single entries of a list below it, as `shaping.0.factor=2` does with the method's."""
+    return isinstance(value, dict) and bool(value) and all(str(key).isdigit() for key in value)
 
 
 def assign(document: Document, path: str, value: Any, origin: str) -> None:
@@ -180,9 +176,11 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
             path = f"{path}.{'mix' if isinstance(value, list) else 'path'}"
     *parents, last = _numbered(document.values, path)
     place: Any = document.values
-    for name in parents:
-        at = _index(place, name, path) if isinstance(place, list) else name
-        inner = place[at] if isinstance(place, list) else place.get(name)
+    for name, following in pairwise([*parents, last]):
+        at: Any = _index(place, name, path) if isinstance(place, list) else name
+        inner: Any = place[at] if isinstance(place, list) else place.get(name)
+        if name in ("reward", "mix") and following.isdigit() and not isinstance(inner, list):
+            raise ConfigError(f"{path}: there is no {name} yet to set an entry of; give {name} first.")
         place[at] = inner if isinstance(inner, dict | list) else {}
         place = place[at]
     place[_index(place, last, path) if isinstance(place, list) else last] = value
@@ -225,6 +223,9 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
+        if isinstance(old, list) and _by_number(value):
+            result[key] = _entries(old, value, key)
+            continue
         same_kind = (
             isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
         )
@@ -232,42 +233,15 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-# ----------------------------------------------------------------------------------------------------- validation
+def _entries(below: Sequence[Any], change: Mapping[str, Any], key: str) -> list[Any]:
+    result = [*below]
+    for number, value in change.items():
+        at = _index(result, number, f"{key}.{number}")
+        result[at] = merge(result[at], value) if isinstance(value, Mapping) else value
+    return result
 
 
-def validate(
-    schema: Any, values: Any, document: Document, elsewhere: Mapping[str, str] | None = None
-) -> tuple[Any, list[str]]:
-    """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
-
-    The value is for the rules that look across fields; it is None where not even that parses. `elsewhere`: names that
-    are known in other places or to other libraries -> what to write.
-    """
-    adapter, trimmed = _adapter(schema), json.loads(_json(values))
-    problems: list[str] = []
-    known: list[tuple[Any, ...]] = []
-    for _ in range(MAX_PASSES):
-        try:
-            return adapter.validate_json(json.dumps(trimmed), strict=True), problems
-        except ValidationError as error:
-            found = error.errors(include_url=False)
-            for one in found:
-                loc = one["loc"]
-                # a complaint about what holds a part set aside before is a consequence, not a mistake
-                if not any(earlier[: len(loc)] == loc for earlier in known):
-                    problems.append(_sentence(one, trimmed, schema, document, elsewhere or {}))
-            for one in found:
-                _drop(trimmed, one["loc"])
-            known += [one["loc"] for one in found]
-    return None, problems
-
-
-@cache
-def _adapter(schema: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(schema)
-
-
-def _json(values: Any) -> str:
+def as_json(values: Any) -> str:
     """Raises ConfigError for what no recipe can hold."""
 
     def plain(value: Any) -> Any:
@@ -286,132 +260,8 @@ def _json(values: Any) -> str:
         raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     return json.dumps(value, default=str)[:60]
-
-
-def _drop(values: Any, loc: Sequence[Any]) -> None:
-    """Delete the deepest key of `loc` that exists (names of union members in between do not)."""
-    last: tuple[dict[str, Any], Any] | None = None
-    for key in loc:
-        if isinstance(values, dict) and key in values:
-            last = values, key
-            values = values[key]
-        elif isinstance(values, list) and isinstance(key, int) and key < len(values):
-            values = values[key]
-    if last:
-        last[0].pop(last[1], None)
-
-
-def _sentence(error: Any, values: Any, schema: Any, document: Document, elsewhere: Mapping[str, str]) -> str:
-    """One pydantic error as: where, key, what was seen, what is allowed."""
-    kind, seen = error["type"], error.get("input")
-    real = _real_path(error["loc"], values, kind in ("missing", "missing_argument"))
-    path = ".".join(map(str, real))
-    where = document.where(path)
-    start = f"{where}: " if where else ""
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{start}unknown key {path!r}{_instead(real, schema, elsewhere)}"
-    if kind in ("missing", "missing_argument"):
-        return f"{start}{path!r} is missing."
-    if kind == KIND:
-        return f"{start}{path} {error['msg']}."
-    if kind == "value_error":
-        return f"{start}{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
-    if kind == "union_tag_invalid":
-        allowed, given = error["ctx"]["expected_tags"].replace("'", ""), error["ctx"]["tag"]
-        return f"{start}{path}.kind is {given!r}; allowed: {allowed}.{meant(given, allowed.split(', '))}"
-    if kind == "union_tag_not_found":
-        return f"{start}{path}.kind is missing: it says which of them it is."
-    if kind == "literal_error":
-        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{start}{path} is {_shown(seen)}; allowed: {allowed}.{meant(str(seen), allowed.split(', '))}"
-    wanted = _WANTED.get(kind, str(error["msg"]).lower().removeprefix("input should be "))
-    return f"{start}{path or 'the recipe'} must be {wanted}, found {_shown(seen)}.{_advice(kind, seen)}"
-
-
-def _advice(kind: str, seen: Any) -> str:
-    if kind == "string_type" and isinstance(seen, bool):
-        return " In YAML yes, no, on and off are true and false: put the word into quotes."
-    return " Put it into quotes." if kind == "string_type" and isinstance(seen, int | float) else ""
-
-
-def _instead(path: Sequence[Any], schema: Any, elsewhere: Mapping[str, str]) -> str:
-    """What may be meant by an unknown key: one beside it, one elsewhere, or a name of another library."""
-    name, above = str(path[-1]), ".".join(map(str, path[:-1]))
-    known = _names(schema, path[:-1])
-    if "." in name:
-        top, _, rest = name.partition(".")
-        return f"; in a recipe keys stand inside each other: {top}: {{{rest.replace('.', ': {')}: ..."
-    if close := closest(name, known):
-        return f"; did you mean {(above + '.' if above else '') + close!r}?"
-    if close := closest(name, elsewhere):
-        return f"; did you mean {elsewhere[close]}?"
-    return f". Known: {', '.join(sorted(known))}." if known else "."
-
-
-_WANTED = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "dataclass_type": "a mapping of keys to values",
-    "model_attributes_type": "a mapping of keys to values",
-}
-
-
-def _real_path(loc: Sequence[Any], values: Any, missing: bool) -> list[Any]:
-    """The location without the names pydantic adds for members of unions: the keys that are there."""
-    result: list[Any] = []
-    for i, part in enumerate(loc):
-        inside = isinstance(values, list) and isinstance(part, int) and part < len(values)
-        if inside or (isinstance(values, dict) and part in values):
-            values = values[part]
-        elif not (missing and i == len(loc) - 1):
-            continue
-        result.append(part)
-    return result
-
-
-def tag(kind: Any) -> str | None:
-    """The `kind` of a factor's class; None for classes without one."""
-    if not is_dataclass(kind):
-        return None
-    found = [f.default for f in fields(kind) if f.name == "kind"]
-    return str(found[0]) if found else None
-
-
-def members(hint: Any) -> list[Any]:
-    """The alternatives of a (possibly annotated) union; the type itself where it is none."""
-    if get_origin(hint) is Annotated:
-        return members(get_args(hint)[0])
-    if get_origin(hint) in (Union, UnionType):
-        return [m for arg in get_args(hint) for m in members(arg)]
-    return [hint]
-
-
-def _type_at(schema: Any, path: Sequence[Any]) -> Any:
-    for name in path:
-        if isinstance(name, int):
-            args = [a for m in members(schema) for a in get_args(m)]
-            schema = args[0] if args else Any
-            continue
-        found: list[Any] = []
-        for option in members(schema):
-            if is_dataclass(option):
-                hints = get_type_hints(option, include_extras=True)
-                found += [hints[name]] if name in hints else []
-        schema = Union[tuple(found)] if found else Any  # noqa: UP007
-    return schema
-
-
-def _names(schema: Any, path: Sequence[Any]) -> list[str]:
-    return [f.name for option in members(_type_at(schema, path)) if is_dataclass(option) for f in fields(option)]
 
 
 def flat(values: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -30,6 +30,7 @@ from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
 from postlude.spelling import meant
+from postlude.validation import members, validate
 
 CRITIC_FACTOR = 10
 """The critic's default rate over the policy's (verl and OpenRLHF: 10 and 9)."""
@@ -213,7 +214,7 @@ def _schema_classes(root: Any, seen: set[type]) -> None:
     """Every dataclass reachable from the schema."""
     from typing import get_args
 
-    for option in config.members(root):
+    for option in members(root):
         if is_dataclass(option) and isinstance(option, type) and option not in seen:
             seen.add(option)
             for hint in get_type_hints(option, include_extras=True).values():
@@ -245,7 +246,7 @@ def frozen(document: Document) -> Frozen:
     """The policy of a recipe, for commands that do not train it. The keys of training are not looked at."""
     values = located(config.long_form(document.values), document)
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
-    found, problems = config.validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
+    found, problems = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
     if problems or found is None:
         raise ConfigError(in_order(problems))
     return found
@@ -254,7 +255,7 @@ def frozen(document: Document) -> Frozen:
 def rewarded(document: Document) -> tuple[RewardSpec, ...]:
     """The rewards of a recipe, for a command that only looks at them. The other keys are not looked at."""
     values = {"reward": located(config.long_form(document.values), document).get("reward") or []}
-    found, problems = config.validate(Rewarded, values, document)
+    found, problems = validate(Rewarded, values, document)
     if problems or found is None:
         raise ConfigError(in_order(problems))
     if not found.reward:
@@ -282,11 +283,15 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
         defaults.pop("objective")
         if values.pop("objective", None) is not None:
             problems.append(f"objective: method {entry.name} is your own; set its objective in its file.")
-    merged = config.merge(defaults, values) | {"method": entry.name}
+    try:
+        merged = config.merge(defaults, values) | {"method": entry.name}
+    except ConfigError as error:
+        problems += error.problems
+        merged = config.merge(defaults, {k: v for k, v in values.items() if k != "shaping"}) | {"method": entry.name}
     for path, _ in config.flat(_defaults(entry)):
         if path not in document.given:
             document.origin.setdefault(path, f"method {entry.name}")
-    recipe, found = config.validate(Recipe, merged, document, _elsewhere())
+    recipe, found = validate(Recipe, merged, document, _elsewhere())
     problems += found
     if recipe is not None:
         if entry.name not in ALGORITHMS:
@@ -309,7 +314,7 @@ def _elsewhere() -> dict[str, str]:
 
 def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key of the schema, whatever the kinds of its factors."""
-    for option in config.members(schema):
+    for option in members(schema):
         if is_dataclass(option):
             for name, hint in get_type_hints(option, include_extras=True).items():
                 if name != "kind":

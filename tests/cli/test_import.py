@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from postlude import config
 from postlude.cli.app import app
-from postlude.plain_yaml import Loader
 from postlude.errors import ConfigError
 from postlude.importing import Imported, import_file
+from postlude.plain_yaml import Loader
 from postlude.prepare import check
 from postlude.recipe import Recipe, resolve
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, Finite, Line, Seconds, Share, hold
 from postlude.errors import ConfigError
 from postlude.rewards.adapters import FORMS
+from postlude.rewards.arguments import problems_of
 from postlude.rewards.builtin import BUILT_IN
 from postlude.rewards.text import RewardFunction
+from postlude.spelling import meant
 
 CONCURRENCY = 64
 
@@ -96,18 +96,6 @@ def resolve(spec: RewardSpec) -> RewardFunction:
     return FORMS[form](function) if form else function
 
 
-def _misspelt(spec: RewardSpec) -> str | None:
-    """What is wrong with the names of a built-in's arguments."""
-    factory = BUILT_IN[spec.use]
-    known = [*inspect.signature(factory).parameters]
-    unknown = [name for name in spec.args if name not in known]
-    if not unknown:
-        return None
-    close = get_close_matches(unknown[0], known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}."
-    return f"reward {spec.use} has no argument {unknown[0]!r}; {hint}"
-
-
 def _built_in(spec: RewardSpec) -> RewardFunction:
     if spec.use not in BUILT_IN and Path(spec.use).expanduser().is_dir():
         raise ConfigError(
@@ -116,10 +104,13 @@ def _built_in(spec: RewardSpec) -> RewardFunction:
         )
     if spec.use not in BUILT_IN:
         known = ", ".join(BUILT_IN)
-        raise ConfigError(f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn.")
-    problem = _misspelt(spec)
-    if problem:
-        raise ConfigError(problem)
+        raise ConfigError(
+            f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn."
+            f"{meant(spec.use, BUILT_IN)}"
+        )
+    problems = problems_of(spec.use, BUILT_IN[spec.use], spec.args)
+    if problems:
+        raise ConfigError(problems)
     try:
         return BUILT_IN[spec.use](**spec.args)
     except (TypeError, ValueError, re.error) as error:
