@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from postlude import config
 from postlude.algorithms import ALGORITHMS, Algorithm
-from postlude.bounds import Bounds, Count, CountOrZero, Line, Positive, Rate, Share, hold
+from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
 from postlude.config import Document
 from postlude.engines.openai import Served
 from postlude.engines.protocol import Optimizer, Sampling
@@ -53,8 +54,6 @@ class Schedule:
 
     def rate(self, step: int, steps: int, peak: float | None = None) -> float:
         """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`."""
-        import math
-
         assert self.lr is not None
         if peak is not None:
             return peak / self.lr * self.rate(step, steps)
@@ -148,6 +147,9 @@ class Recipe:
     """Selection of groups: `mixed` is dynamic sampling, `accepted` rejection sampling."""
     shaping: tuple[Annotated[Shaping, Field(discriminator="kind")], ...] = ()
     """Changes to rewards after scoring."""
+    correct_above: Finite | None = None
+    """Where no reward says whether an answer is correct, it is if its reward (the sum, before shaping) lies above this.
+    Default: none, and an error where the method must know."""
     critic: Critic | None = None
     """The value function, of methods that have one."""
     kl_control: KLControl | None = None

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from postlude import config
 from postlude.cli.data import named_columns
+from postlude.cli.waiting import Waiting
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
@@ -43,6 +46,7 @@ class Opened:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
         found = list(render(rows.prompts(table, reading), table, self.renderer))
         table.require_clean("stop", None)
+        tell(table.notes)
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
@@ -59,6 +63,12 @@ class Opened:
                 f"{len(long)} of {len(prompts)} prompts do not fit: {len(long[0].tokens)} tokens + --max-tokens "
                 f"{sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Say beside the output what a user should know."""
+    for note in notes:
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def own_part(path: str, part: str) -> dict[str, Any]:
@@ -128,12 +138,14 @@ def open_sampler(policy: Policy) -> Opened:
     from postlude.run import latest_model
 
     spec = replace(policy.model, path=latest_model(policy.model.path))
-    facts = inspect(spec, policy.sampling.stop)
-    if is_scorer(facts.config):
-        raise ConfigError(
-            f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
-        )
-    sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    with Waiting(f"opening {policy.model.path}"):
+        facts = inspect(spec, policy.sampling.stop)
+        if is_scorer(facts.config):
+            raise ConfigError(
+                f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
+            )
+        sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    tell(facts.notes)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
 
@@ -147,7 +159,10 @@ def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.local.trainer import Optimizer
 
-    return LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False).sampler
+    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    if slow := engine.describe()["slow"]:
+        Console(stderr=True).print(f"note: {slow}", highlight=False, markup=False, soft_wrap=True)
+    return engine.sampler
 
 
 def about(opened: Opened) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from postlude.bounds import Bounds, Line, Seconds, hold
 from postlude.data import Completion, Stop
 from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
 from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
 
 ROUNDING = 1e-3
@@ -201,6 +202,8 @@ class OpenAISampler:
         problem = reply.lacks or self._problem(reply, request, sampling)
         if problem:
             raise self._error(problem)
+        count = until_stop(self.tokenizer, reply.tokens, sampling.stop)
+        reply = replace(reply, tokens=reply.tokens[:count], logprobs=reply.logprobs[:count])
         stop = self._stop(reply, sampling)
         visible = reply.tokens[:-1] if stop == "eos" else reply.tokens
         return Completion(
@@ -243,8 +246,7 @@ class OpenAISampler:
         if last in self.stop_ids:
             return "eos"
         if sampling.stop and reply.finish in ("stop", "length"):
-            text = self.tokenizer.decode(reply.tokens, skip_special_tokens=False)
-            if any(s in text for s in sampling.stop):
+            if completes_stop(self.tokenizer, reply.tokens, sampling.stop):
                 return "string"
         if reply.finish == "length":
             return "length"

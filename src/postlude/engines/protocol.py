@@ -50,6 +50,11 @@ class Optimizer:
     def __post_init__(self) -> None:
         hold(self)
 
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are never sampled: log-probs are then of the part that is kept."""
+        return self.top_p < 1 or self.top_k > 0
+
 
 @dataclass(frozen=True)
 class Request:

@@ -12,6 +12,7 @@ from postlude.bounds import Bounds, CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
+from postlude.models.chat import Renderer
 from postlude.models.paths import is_nowhere
 
 
@@ -79,6 +80,8 @@ class Facts:
     """Longest sequence in tokens, None where the config does not say."""
     vocabulary: int
     """Rows of the embedding."""
+    notes: tuple[str, ...] = ()
+    """What a user should know about how answers end."""
 
 
 @contextmanager
@@ -141,7 +144,8 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
             f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
             "models only. Take a decoder-only model such as Llama, Qwen or Gemma."
         )
-    stop_ids = _stop_ids(spec.path, config, tokenizer)
+    named = _stop_ids(spec.path, config, tokenizer)
+    stop_ids = named | _turn_end(tokenizer, named)
     if not stop_ids and not stop:
         problems.append(
             f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
@@ -150,7 +154,7 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     if problems:
         raise ConfigError(problems)
     text = config.get_text_config()
-    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size)
+    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size, tuple(_end_notes(tokenizer, named)))
 
 
 def _context(config: Any) -> int | None:
@@ -185,6 +189,31 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
+def _turn_end(tokenizer: Any, named: frozenset[int]) -> frozenset[int]:
+    """The token with which the chat template ends the assistant's turn, where it is one."""
+    end = Renderer(tokenizer, named).turns.end
+    return frozenset() if end is None else frozenset({end})
+
+
+def _end_notes(tokenizer: Any, named: frozenset[int]) -> Iterator[str]:
+    for i in sorted(_turn_end(tokenizer, named) - named):
+        others = ", ".join(repr(tokenizer.convert_ids_to_tokens(k)) for k in sorted(named)) or "nothing"
+        yield (
+            f"model: the chat template ends a turn with {tokenizer.convert_ids_to_tokens(i)!r}, while tokenizer and "
+            f"generation settings name {others}: answers end at both, and a checkpoint's generation settings name both"
+        )
+    if tokenizer.eos_token_id is None:
+        yield "model: the tokenizer has no EOS token: a written answer that no chat template ends has no end to learn"
+
+
+def name_stops(net: Any, stop_ids: frozenset[int]) -> None:
+    """Let the model's generation settings name every id that ends an answer, so that other tools stop there too."""
+    settings = net.generation_config
+    named = settings.eos_token_id
+    if not stop_ids <= {*(named if isinstance(named, list) else [named])}:
+        settings.eos_token_id = sorted(stop_ids)
+
+
 def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False, zero: bool = False) -> Any:
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
@@ -216,6 +245,25 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         if spec.lora:
             net.enable_input_require_grads()
     return net.to(device).train()
+
+
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Names under which torch lists instructions that multiply bfloat16 numbers."""
+
+
+def note_of_half(dtype: str, device: str) -> str | None:
+    """What to know before half precision is run on a processor without instructions for it; None where all is well."""
+    import torch
+
+    if dtype != "bfloat16" or device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.13
+        return None
+    found = torch.cpu.get_capabilities()
+    if any(found.get(flag) for flag in BF16_FLAGS):
+        return None
+    return (
+        "this processor has no instructions for bfloat16, which is emulated: expect several times the time of float32, "
+        "and full fine-tuning saves no memory. Use model.dtype=float32 here."
+    )
 
 
 def open_causal(path: str, merge: bool) -> Any:

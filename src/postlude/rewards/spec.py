@@ -38,6 +38,12 @@ class RewardSpec:
     """Arguments of a built-in."""
     steps: str | None = None
     """Where it is set, the function gives a list for each answer, a number per step; steps stand between this text."""
+    tokens: bool = False
+    """The function gives a list for each answer, a number per token: the reward of the answer up to and with it. The
+    arguments `completion_ids` and `prefixes` (the texts up to and with each token) hold them."""
+    whole: Literal["mean", "sum", "last", "min", "product"] | None = None
+    """What one number stands for an answer whose steps or tokens are rewarded: it is logged, and methods that do not
+    reward steps train on it, where it is set. Default: the mean, or what a built-in says."""
     gate: Finite | None = None
     """An answer that scores less than this here is not correct, is not shown to the other rewards, and counts 0 for
     them. Gates come first."""
@@ -69,6 +75,10 @@ class RewardSpec:
             raise ValueError("scale is 0, which makes every score the same; to only measure, set weight to 0")
         if self.clip is not None and not self.clip[0] < self.clip[1]:
             raise ValueError(f"clip is [low, high] with low < high, got {list(self.clip)}")
+        if self.tokens and self.steps is not None:
+            raise ValueError("steps and tokens are both set: a reward is of steps or of single tokens")
+        if self.steps == "":
+            raise ValueError('steps is empty text; it is what stands between steps, such as "\\n"')
         if self.cache == "":
             raise ValueError("cache is empty text; give true, or the path of a file")
 
