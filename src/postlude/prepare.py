@@ -32,8 +32,10 @@ from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
 from postlude.sources.file import Cursor, FileSource, Mixture, Reading
+from postlude.sources.formats import require_one_shape
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
+from postlude.sources.unused import Unused
 from postlude.streams import ReferenceMemory, Stream
 
 if TYPE_CHECKING:
@@ -121,6 +123,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
             "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
         )
     if prepared.facts:
+        prepared.notes += prepared.facts.notes
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
         equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
@@ -152,19 +155,21 @@ def _plan_judges(prepared: Prepared) -> None:
             )
         spec = member.function.asker.spec
         if spec.url is None:
-            kind = require_writer(spec.model).model_type
+            judge = require_writer(spec.model)
+            prepared.notes += [f"reward {member.spec.label}: {note}" for note in judge.notes]
+            kind = judge.config.model_type
             if prepared.facts and kind == prepared.facts.config.model_type:
                 member.function.warning = (
                     f"judge and policy are both {kind}: judges tend to like their own kind's style"
                 )
 
 
-def require_writer(path: str) -> Any:
-    """The config of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
-    config = inspect(ModelSpec(latest_model(path))).config
-    if is_scorer(config):
+def require_writer(path: str) -> Facts:
+    """What is known of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
+    facts = inspect(ModelSpec(latest_model(path)))
+    if is_scorer(facts.config):
         raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
-    return config
+    return facts
 
 
 def open_scorer(spec: ScorerSpec) -> LocalScorer:
@@ -310,12 +315,20 @@ def _missing_columns(prepared: Prepared) -> list[str]:
 
 
 def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
-    """The prompts with their ids; one that cannot be rendered is rejected by its row."""
+    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
+    places = {prompt.place for prompt in found}
+    require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
+    unused = Unused(renderer)
     for prompt in found:
         try:
-            yield renderer.with_tokens(prompt)
+            problem = unused.problem(prompt.messages, prompt.columns)
+            if problem:
+                table.reject(prompt.place, problem)
+            else:
+                yield renderer.with_tokens(prompt)
         except DataError as error:
             table.reject(prompt.place, str(error))
+    unused.told(table)
 
 
 def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
