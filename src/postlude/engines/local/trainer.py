@@ -181,9 +181,12 @@ class LocalTrainer:
         return stats
 
     def _parts(self, batch: Batch, objective: Objective) -> list[tuple[Batch, bool]]:
-        """The micro-batch in parts, each with whether it has a gradient."""
+        """The micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
         if not self.skips_idle or not isinstance(objective, TokenObjective):
             return [(batch, True)]
+        trained = batch.lengths > 0
+        if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
+            batch = select(batch, trained.nonzero().squeeze(1))
         idle = objective.idle(batch)
         share = float(idle[batch.group].float().mean()) if batch.tokens.numel() else 0.0
         if share < WORTH_SKIPPING:
