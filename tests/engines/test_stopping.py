@@ -78,12 +78,7 @@ def test_a_server_that_goes_on_behind_a_stop_string_is_cut_there(model_folder: P
     sampler = OpenAISampler(Served("http://localhost:1"), facts.tokenizer, facts.stop_ids, facts.vocabulary)
     ids = facts.tokenizer("12#45", add_special_tokens=False).input_ids
     for finish, last in (("stop", []), ("stop", [facts.tokenizer.eos_token_id]), ("length", [])):
-        choice = {
-            "token_ids": [*ids, *last],
-            "logprobs": {"token_logprobs": [-1.0] * (5 + len(last))},
-            "finish_reason": finish,
-        }
-        answer = {"choices": [choice]}
-        assert Reply.read(answer).lacks is None and details
-        found = sampler._completion(answer, Request((5,), 0), Sampling(max_tokens=8, stop=("2#",)))
+        details = {"token_logprobs": [-1.0] * (len(ids) + len(last))}
+        choice = {"token_ids": [*ids, *last], "logprobs": details, "finish_reason": finish}
+        found = sampler._completion({"choices": [choice]}, Request((5,), 0), Sampling(max_tokens=8, stop=("2#",)))
         assert (found.text, found.stop, found.tokens, found.logprobs) == ("12#", "string", tuple(ids[:3]), (-1.0,) * 3)
