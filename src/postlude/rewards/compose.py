@@ -83,9 +83,13 @@ class Rewards:
 
     @property
     def notes(self) -> list[str]:
-        """What a reward function says of how it works here (its attribute `note`), a line each."""
+        """What reward functions say of how they work here (their attribute `note`), and who decides what is correct."""
         lines = [(r.spec.label, r.traits.note) for r in self.members]
-        return [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        said = [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        if self.correct_above is None:
+            return said
+        where = "where no reward says it, " if any(r.outcome for r in self.members) else ""
+        return [*said, f"{where}an answer is correct if its reward lies above {self.correct_above:g} (correct_above)"]
 
     async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0, measuring: bool = False) -> Scored:
         """The groups with reward, scores and correctness filled in.
