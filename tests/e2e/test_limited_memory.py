@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from postlude import config
+from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
+from postlude.prepare import build_engine, check
 from postlude.run import Run
 
 REAL = Path(__file__).parents[2] / ".models" / "smollm2"
@@ -100,11 +103,19 @@ def test_a_resumed_run_keeps_the_settings_that_were_chosen(deep: Path) -> None:
     assert json.loads(path.read_text())["chosen"]["token_budget"] == 24
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set from /proc")
 def test_weights_that_cannot_fit_are_refused_before_they_are_read(deep: Path) -> None:
-    done = limited(20, "train", "sft", "model=model", "data=rows.jsonl", "steps=1", "output=none", cwd=deep)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "memory: the weights of" in done.stderr and "GiB are free" in done.stderr
-    assert not (deep / "none" / "model").exists()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    document = config.Document({"method": "sft"}, {})
+    config.override(document, [f"model={deep / 'model'}", f"data={deep / 'rows.jsonl'}", f"output={deep / 'none'}"])
+    prepared = check(document)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 20 * 2**20, before[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"memory: the weights of .* take .* GiB are free"):
+            build_engine(prepared)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.mark.skipif(not (REAL / "config.json").exists(), reason="make real-model puts the model there")
