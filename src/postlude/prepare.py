@@ -122,7 +122,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     if prepared.facts:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
-        equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
+        facts = prepared.facts
+        equip(prepared.rewards, facts and facts.tokenizer, facts and facts.stop_ids)
         attempt(lambda: _plan_judges(prepared))
         if "steps" in recipe.objective.needs and not any(r.separator for r in prepared.rewards.members):
             problems.append(
@@ -186,15 +187,16 @@ def open_chat(spec: ChatSpec) -> Chat:
     return LocalChat.open(replace(spec, model=latest_model(spec.model)))
 
 
-def equip(rewards: Rewards, tokenizer: Any) -> None:
-    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens."""
+def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = None) -> None:
+    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens (one of
+    `stop_ids` may end an answer)."""
     for member in rewards.members:
         if isinstance(member.function, LearnedReward):
             member.function.open = open_scorer
         if isinstance(member.function, JudgeReward):
             member.function.asker.open = open_chat
     if tokenizer is not None:
-        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
+        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator, stop_ids)
 
 
 def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
@@ -293,20 +295,24 @@ def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> lis
 
 
 def _missing_columns(prepared: Prepared) -> list[str]:
-    """Columns that a reward needs: of each set by itself, since what one set has is no help to another."""
+    """Columns that a reward needs, or cannot see: of each set by itself; what one has is no help to another."""
     if prepared.rewards is None:
         return []
-    parts, start = [("", prepared.held_out)], 0
-    for share in prepared.shares if prepared.prompts else []:
-        name = f"data.mix, set {share.name!r}: " if prepared.recipe.data.mix else ""
-        parts.append((name, prepared.prompts[start : start + share.size]))
+    data = prepared.recipe.data
+    parts, start = [("", prepared.held_out, data.eval or "", data.eval_reading())], 0
+    for place, share in enumerate(prepared.shares if prepared.prompts else []):
+        name = f"data.mix, set {share.name!r}: " if data.mix else ""
+        parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
         start += share.size
-    return [
-        name + problem
-        for name, found in parts
-        if found
-        for problem in prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
-    ]
+    problems = []
+    for name, found, path, reading in parts:
+        columns = {column for p in found for column in p.columns}
+        if found:
+            problems += [name + problem for problem in prepared.rewards.missing_columns(columns)]
+            if prepared.recipe.algorithm.source == "preference":
+                columns -= {"completions"}  # the compared answers of the method itself
+            problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
+    return problems
 
 
 def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:

@@ -14,7 +14,7 @@ from postlude.batch import Batch, minibatches, split
 from postlude.engines.protocol import Engine
 from postlude.errors import RewardError
 from postlude.evaluate import Report
-from postlude.events import Stats
+from postlude.events import Stats, beside
 from postlude.run import Run
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import Drawn
@@ -216,6 +216,7 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock) -> 
             trained.stream.observe(figures, trained.last.summary())
         else:
             figures |= {f"{trained.stream.name}/{k}": v for k, v in mine.items()}
+    figures = beside(figures, drawn[0].logged)
     for note in (note for d in drawn for note in d.notes):
         run.emit("note", text=note)
     run.step += 1

@@ -13,7 +13,7 @@ from postlude.errors import ConfigError, DataError
 from postlude.rewards.compose import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
-from postlude.sources.file import Table
+from postlude.sources.file import Reading, Table
 from postlude.sources.table import MAX_SHOWN
 
 
@@ -34,10 +34,11 @@ def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
     return Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
 
 
-def require_columns(rewards: Rewards, table: Table) -> None:
-    """Rewards whose columns are not in the data are an error before a model loads."""
+def require_columns(rewards: Rewards, table: Table, reading: Reading | None = None) -> None:
+    """Rewards whose columns are not in the data, or cannot be seen there, are an error before a model loads."""
     answers = {"answer"} if set(rows.ANSWERS) & table.columns else set[str]()
-    problems = rewards.missing_columns(table.columns | answers)
+    there = table.columns - rows.renamed(reading)
+    problems = rewards.missing_columns(there | answers) + rewards.taken_columns(there, table.path, "--columns")
     if problems:
         raise ConfigError(problems)
 

@@ -18,6 +18,7 @@ from postlude.data import Completion, Stop
 from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
 from postlude.engines.protocol import Progress, Request, Sampling
 from postlude.errors import EngineError
+from postlude.models.said import plain, said
 
 ROUNDING = 1e-3
 """A log-prob may be this far above 0."""
@@ -205,10 +206,9 @@ class OpenAISampler:
         if problem:
             raise self._error(problem)
         stop = self._stop(reply, sampling)
-        visible = reply.tokens[:-1] if stop == "eos" else reply.tokens
         return Completion(
             tokens=tuple(reply.tokens),
-            text=self.tokenizer.decode(visible, skip_special_tokens=True),
+            text=plain(self.tokenizer, said(reply.tokens, self.stop_ids)),
             logprobs=tuple(map(float, reply.logprobs)),
             stop=stop,
             policy_version=self.version,
@@ -246,7 +246,7 @@ class OpenAISampler:
         if last in self.stop_ids:
             return "eos"
         if sampling.stop and reply.finish in ("stop", "length"):
-            text = self.tokenizer.decode(reply.tokens, skip_special_tokens=False)
+            text = plain(self.tokenizer, reply.tokens)
             if any(s in text for s in sampling.stop):
                 return "string"
         if reply.finish == "length":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from postlude.data import Group, Prompt
 from postlude.errors import ConfigError
+from postlude.events import beside, mean
+from postlude.rewards.arguments import copied
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
-from postlude.rewards.member import RESERVED, Reward, Traits
+from postlude.rewards.guard import Guard
+from postlude.rewards.member import RESERVED, Reward, Traits, supplied
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
@@ -23,8 +26,10 @@ class Rewards:
     members: list[Reward]
     ends: Ends | None = None
     """Set by whoever knows the tokenizer."""
-    warned: bool = False
-    """Whether there was a note on a gate that pays."""
+    told: set[str] = field(default_factory=set[str])
+    """What was noted and is noted once."""
+    guard: Guard = field(default_factory=Guard)
+    """Around every call."""
 
     @classmethod
     def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
@@ -70,6 +75,18 @@ class Rewards:
                 )
         return problems
 
+    def taken_columns(self, columns: Collection[str], where: str, key: str = "data.columns") -> list[str]:
+        """A problem for each column that no reward can see, since it gets something else under that name."""
+        found: dict[str, list[str]] = {}
+        for reward in self.members:
+            for name in sorted({*columns} & supplied(reward.parameters, columns)):
+                found.setdefault(name, []).append(reward.spec.label)
+        return [
+            f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
+            f"{', '.join(labels)}, which would never see the column. Give it another name: {key}={{my_{name}: {name}}}."
+            for name, labels in found.items()
+        ]
+
     def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[str | None]:
         """What a reward says against the row of each prompt before anything is sampled; None where nothing is wrong.
 
@@ -102,11 +119,18 @@ class Rewards:
             end = start + len(group.completions)
             result.append(replace(group, completions=tuple(completions[start:end])))
             start = end
-        notes, warning = all_of_it.notes(), all_of_it.warning()
-        if warning and not self.warned:
-            self.warned = True
-            notes.append(warning)
-        return Scored(result, all_of_it.metrics(), all_of_it.extra(), all_of_it.counts(), notes)
+        figures, logged = all_of_it.metrics(), all_of_it.logged()
+        notes = [*all_of_it.notes(), *self._once(all_of_it), *self.guard.take_notes()]
+        chosen = frozenset(logged) - {*figures}
+        return Scored(result, beside(figures, logged), all_of_it.extra(), all_of_it.counts(), notes, chosen)
+
+    def _once(self, draw: Combining) -> list[str]:
+        """Notes that are for the first time only."""
+        warning = draw.warning()
+        every = {**draw.unfit(), **draw.renamed(), **({"gate": warning} if warning else {})}
+        fresh = [text for name, text in every.items() if name not in self.told]
+        self.told |= {*every}
+        return fresh
 
 
 def _judge(specs: Sequence[RewardSpec]) -> int | None:
@@ -126,9 +150,10 @@ def _member(spec: RewardSpec, first: bool) -> Reward:
 
 def _problem_of_row(reward: Reward, prompt: Prompt) -> str | None:
     try:
-        return reward.function.check_row(prompt.columns)  # type: ignore[attr-defined]  # its caller has looked
-    except Exception as error:  # a user's function can raise anything
+        found = reward.function.check_row(copied(prompt.columns))  # type: ignore[attr-defined]  # its caller has looked
+    except (Exception, SystemExit) as error:  # a user's function can raise anything
         return f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
+    return found if found is None or isinstance(found, str) else f"check_row of reward {reward.spec.label}: {found!r}"
 
 
 @dataclass(frozen=True)
@@ -146,5 +171,5 @@ class RewardFigures:
             for name, value in completion.scores.items():
                 if value is not None:
                     columns.setdefault(name, []).append(value)
-        means = {f"reward/{name}": sum(v) / len(v) for name, v in columns.items()}
+        means = {f"reward/{name}": mean(v) for name, v in columns.items()}
         return cls(means, sum(c.reward is None for c in completions))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,20 @@ RESERVED = {
     "log_note",
     "steps",
 }
-"""Arguments postlude supplies (TRL's names, and ours); they are never looked up as columns."""
+"""Arguments postlude supplies (TRL's names, and ours)."""
+
+OURS = {"log_note", "steps"}
+"""Those of them that TRL does not know. A function that takes anything means a column by them, where there is one."""
+
+Parameters = tuple[set[str], set[str], bool]
+"""(required, all, takes anything) names of a function's parameters."""
+
+
+def supplied(parameters: Parameters, columns: Collection[str]) -> set[str]:
+    """The reserved names that a function with these parameters gets from postlude, beside data of these columns."""
+    _, named, anything = parameters
+    unnamed = RESERVED - {"log_note"} - (OURS & {*columns}) if anything else set[str]()
+    return (RESERVED & named) | unnamed
 
 TIMEOUT = 300.0
 """Seconds for one call of a user's async function."""
@@ -96,10 +109,8 @@ class Reward:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds for one call; None is no limit: a plain function cannot be stopped, built-ins stop themselves."""
-        if not self.early:
-            return None
-        return self.spec.timeout or (TIMEOUT if ":" in self.spec.use else None)
+        """Seconds for one call; None is no limit, as of a plain function by default: built-ins stop themselves."""
+        return self.spec.timeout or (TIMEOUT if self.early and ":" in self.spec.use else None)
 
     @property
     def most_abstained(self) -> float:
@@ -107,8 +118,8 @@ class Reward:
         return self.spec.abstain if self.spec.abstain is not None else self.traits.abstain
 
     @property
-    def parameters(self) -> tuple[set[str], set[str], bool]:
-        """(required, all, takes anything) names of the function's parameters."""
+    def parameters(self) -> Parameters:
+        """The names it can be called with."""
         found = inspect.signature(self.function).parameters.values()
         named = {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         required = {p.name for p in found if p.name in named and p.default is p.empty}
@@ -117,9 +128,10 @@ class Reward:
     def problems(self) -> list[str]:
         """Settings that this function has no use for."""
         spec = self.spec
-        if self.early or (spec.concurrency == CONCURRENCY and spec.timeout is None):
+        users = ":" in spec.use
+        if self.early or (spec.concurrency == CONCURRENCY and (users or spec.timeout is None)):
             return []
         return [
             f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is called "
-            "once per draw, and cannot be stopped from outside. Remove them, or make it `async def`."
+            f"once per draw. {'Remove concurrency' if users else 'Remove them'}, or make it `async def`."
         ]

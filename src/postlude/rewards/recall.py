@@ -82,7 +82,7 @@ class Memory:
     def key(self, group: Group, completion: Completion) -> str:
         """Of an answer: the same wherever reward, prompt, text and the columns it reads are."""
         columns = group.prompt.columns
-        read = {k: v for k, v in columns.items() if k not in RESERVED and (self.names is None or k in self.names)}
+        read = {k: v for k, v in columns.items() if self.names is None or k in self.names}
         return key_of(self.identity, _plain(group.prompt.messages), completion.text, _plain(read))
 
 

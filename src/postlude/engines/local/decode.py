@@ -21,6 +21,7 @@ from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, col
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.models.said import plain, said
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
@@ -67,10 +68,9 @@ class LocalSampler:
 
     def _completion(self, trace: _Trace) -> Completion:
         assert trace.stop is not None
-        visible = trace.tokens[:-1] if trace.stop == "eos" else trace.tokens
         return Completion(
             tokens=tuple(trace.tokens),
-            text=self.tokenizer.decode(visible, skip_special_tokens=True),
+            text=plain(self.tokenizer, said(trace.tokens, self.stop_ids)),
             logprobs=tuple(trace.logprobs),
             stop=trace.stop,
             policy_version=self.version,
@@ -139,7 +139,7 @@ class LocalSampler:
     def _has_stop_string(self, tokens: list[int], stop: tuple[str, ...]) -> bool:
         """Only the newest token can complete a stop string, so a tail of the text is enough."""
         tail = tokens[-(max(map(len, stop)) + 4) :]
-        text = self.tokenizer.decode(tail, skip_special_tokens=False)
+        text = plain(self.tokenizer, tail)
         return any(s in text for s in stop)
 
     # ------------------------------------------------------------------------------------------- fall-back
