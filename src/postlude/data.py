@@ -128,6 +128,10 @@ def row_id(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
+RESERVED = {
+    "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "log_note", "steps",
+}  # fmt: skip
+"""Arguments of reward functions that postlude supplies (TRL's names, and ours); all others are columns of the data."""
 ROLLOUT_FIELDS = (
     "prompt_id", "prompt", "answer", "completion", "reward", "scores", "correct", "trained", "stop", "policy_version",
     "tokens", "logprobs", "action", "steps", "step",

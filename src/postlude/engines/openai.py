@@ -18,7 +18,7 @@ from postlude.data import Completion, Stop
 from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
 from postlude.engines.protocol import Progress, Request, Sampling
 from postlude.errors import EngineError
-from postlude.models.said import plain, said
+from postlude.models.said import answer_text, plain
 
 ROUNDING = 1e-3
 """A log-prob may be this far above 0."""
@@ -208,7 +208,7 @@ class OpenAISampler:
         stop = self._stop(reply, sampling)
         return Completion(
             tokens=tuple(reply.tokens),
-            text=plain(self.tokenizer, said(reply.tokens, self.stop_ids)),
+            text=answer_text(self.tokenizer, reply.tokens, self.stop_ids),
             logprobs=tuple(map(float, reply.logprobs)),
             stop=stop,
             policy_version=self.version,

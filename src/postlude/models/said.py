@@ -13,6 +13,6 @@ def plain(tokenizer: Any, tokens: Sequence[int]) -> str:
     )
 
 
-def said(tokens: Sequence[int], stop_ids: frozenset[int]) -> Sequence[int]:
-    """An answer without the id that ended it, where one did; nothing else is left out."""
-    return tokens[:-1] if tokens and tokens[-1] in stop_ids else tokens
+def answer_text(tokenizer: Any, tokens: Sequence[int], stop_ids: frozenset[int]) -> str:
+    """The text of an answer without the id that ended it, where one did; nothing else is left out."""
+    return plain(tokenizer, tokens[:-1] if tokens and tokens[-1] in stop_ids else tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any
 
-from postlude.models.said import plain, said
+from postlude.models.said import answer_text, plain
 
 
 def pieces(text: str, separator: str) -> list[str]:
@@ -13,9 +13,7 @@ def pieces(text: str, separator: str) -> list[str]:
     return [piece for piece in text.split(separator) if piece.strip()]
 
 
-def ends(
-    tokenizer: Any, tokens: tuple[int, ...], separator: str, stop_ids: frozenset[int] | None = None
-) -> list[int]:
+def ends(tokenizer: Any, tokens: tuple[int, ...], separator: str, stop_ids: frozenset[int] | None = None) -> list[int]:
     """Index of the last token of each step of an answer, ascending. One of `stop_ids`, where they are not given the
     tokenizer's end-of-sequence token, may end it.
 
@@ -23,7 +21,7 @@ def ends(
     its end-of-sequence token belongs to it. Steps that end within one token end there together, once for each.
     """
     closing = frozenset({tokenizer.eos_token_id}) if stop_ids is None else stop_ids
-    text = plain(tokenizer, said(tokens, closing))
+    text = answer_text(tokenizer, tokens, closing)
     places, start = [], 0
     for piece in text.split(separator):
         start += len(piece) + len(separator)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from postlude.data import Group, Prompt
+from postlude.data import RESERVED, Group, Prompt
 from postlude.errors import ConfigError
 from postlude.events import beside, mean
 from postlude.rewards.arguments import copied
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
 from postlude.rewards.guard import Guard
-from postlude.rewards.member import RESERVED, Reward, Traits, supplied
+from postlude.rewards.member import Reward, Traits, supplied
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
@@ -30,6 +31,10 @@ class Rewards:
     """What was noted and is noted once."""
     guard: Guard = field(default_factory=Guard)
     """Around every call."""
+    rows: int = 0
+    """How many were checked."""
+    lacking: Counter[str] = field(default_factory=Counter[str])
+    """Reward -> rows that have nothing in a column it needs, and are used."""
 
     @classmethod
     def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
@@ -90,17 +95,34 @@ class Rewards:
     def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[str | None]:
         """What a reward says against the row of each prompt before anything is sampled; None where nothing is wrong.
 
-        Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need.
+        Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need. A
+        row that merely lacks what one needs is counted, and is none too few where another reward can score it.
         """
         columns = {name for p in prompts for name in p.columns} | RESERVED
-        members = [m for m in self.members if hasattr(m.function, "check_row") and m.parameters[0] <= columns]
-        return [next(filter(None, (_problem_of_row(m, p) for m in members)), None) for p in prompts]
+        members = [m for m in self.members if m.parameters[0] <= columns]
+        self.rows += len(prompts)
+        return [self._problem_of_row(members, p) for p in prompts]
+
+    def _problem_of_row(self, members: Sequence[Reward], prompt: Prompt) -> str | None:
+        told = [(m, _told_of_row(m, prompt), _lacks(m, prompt)) for m in members]
+        able = any(m.spec.weight and not m.is_gate and not problem and not lacks for m, problem, lacks in told)
+        for member, problem, lacks in told:
+            if problem and not (lacks and able and not member.is_gate):
+                return problem
+        self.lacking.update(m.spec.label for m, _, lacks in told if lacks)
+        return None
 
     @property
     def notes(self) -> list[str]:
-        """What a reward function says of how it works here (its attribute `note`), a line each."""
+        """What a reward function says of how it works here (its attribute `note`), a line each; and for how many rows
+        it has nothing to go by."""
         lines = [(r.spec.label, r.traits.note) for r in self.members]
-        return [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        found = [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        needs = {m.spec.label: ", ".join(m.needs) for m in self.members}
+        return found + [
+            f"reward {label}: {count} of {self.rows} rows have nothing in what it needs ({needs[label]})"
+            for label, count in self.lacking.items()
+        ]
 
     async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0, measuring: bool = False) -> Scored:
         """The groups with reward, scores and correctness filled in.
@@ -148,7 +170,15 @@ def _member(spec: RewardSpec, first: bool) -> Reward:
     return replace(member, memory=Memory.of(member))
 
 
-def _problem_of_row(reward: Reward, prompt: Prompt) -> str | None:
+def _lacks(reward: Reward, prompt: Prompt) -> bool:
+    """Whether the row has nothing where the reward needs something."""
+    empty = [prompt.columns.get(name) is None for name in reward.needs]
+    return all(empty) and bool(empty) if reward.traits.one_of else any(empty)
+
+
+def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
+    if not hasattr(reward.function, "check_row"):
+        return None
     try:
         found = reward.function.check_row(copied(prompt.columns))  # type: ignore[attr-defined]  # its caller has looked
     except (Exception, SystemExit) as error:  # a user's function can raise anything

@@ -111,4 +111,3 @@ def _number(label: str, value: Any, answer: tuple[Group, Completion]) -> float |
 def _where(answer: tuple[Group, Completion]) -> str:
     group, completion = answer
     return f"prompt {group.prompt.id} ({group.prompt.text[:60]!r}), answer {completion.text[:60]!r}"
-

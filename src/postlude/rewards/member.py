@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from postlude.data import RESERVED
 from postlude.rewards.adapters import FromOpenRLHF, FromVerl, is_asynchronous
 from postlude.rewards.learned import StepReward
 from postlude.rewards.spec import CONCURRENCY, RewardSpec
@@ -14,18 +15,6 @@ from postlude.rewards.text import RewardFunction
 
 if TYPE_CHECKING:
     from postlude.rewards.recall import Memory
-
-RESERVED = {
-    "prompts",
-    "completions",
-    "completion_ids",
-    "trainer_state",
-    "log_extra",
-    "log_metric",
-    "log_note",
-    "steps",
-}
-"""Arguments postlude supplies (TRL's names, and ours)."""
 
 OURS = {"log_note", "steps"}
 """Those of them that TRL does not know. A function that takes anything means a column by them, where there is one."""
@@ -39,6 +28,7 @@ def supplied(parameters: Parameters, columns: Collection[str]) -> set[str]:
     _, named, anything = parameters
     unnamed = RESERVED - {"log_note"} - (OURS & {*columns}) if anything else set[str]()
     return (RESERVED & named) | unnamed
+
 
 TIMEOUT = 300.0
 """Seconds for one call of a user's async function."""
@@ -124,6 +114,11 @@ class Reward:
         named = {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         required = {p.name for p in found if p.name in named and p.default is p.empty}
         return required, named, any(p.kind is p.VAR_KEYWORD for p in found)
+
+    @property
+    def needs(self) -> list[str]:
+        """Columns it needs: one of those it says, else each that its signature requires."""
+        return [*self.traits.one_of] or sorted(self.parameters[0] - RESERVED)
 
     def problems(self) -> list[str]:
         """Settings that this function has no use for."""

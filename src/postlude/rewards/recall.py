@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from postlude import __version__
-from postlude.data import Completion, Group
+from postlude.data import RESERVED, Completion, Group
 from postlude.errors import ConfigError
+from postlude.rewards.arguments import Answers
 from postlude.rewards.cache import Cache, key_of
-from postlude.rewards.calls import Answers, Scores
+from postlude.rewards.calls import Scores
 from postlude.rewards.learned import LearnedReward
-from postlude.rewards.member import RESERVED, Reward
+from postlude.rewards.member import Reward
 
 FILE = "reward-cache.sqlite"
 """Of a run, in its folder."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from postlude.data import Group
 from postlude.rewards import failures
-from postlude.rewards.calls import Answers, Scores, call
+from postlude.rewards.arguments import Answers
+from postlude.rewards.calls import Scores, call
 from postlude.rewards.combining import Scored, doors
 from postlude.rewards.recall import recalled
 

@@ -118,7 +118,9 @@ def _instance(path: str, found: Any) -> Any:
     try:
         inspect.signature(found).bind()
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"reward: {path!r} is a class, and its __init__ needs arguments ({error}); {advice}") from error
+        raise ConfigError(
+            f"reward: {path!r} is a class, and its __init__ needs arguments ({error}); {advice}"
+        ) from error
     try:
         return found()
     except (Exception, SystemExit) as error:  # a user's class can raise anything

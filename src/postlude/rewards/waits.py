@@ -22,7 +22,7 @@ NOTED = (10.0, 60.0, 600.0, 3600.0)
 
 
 class TooLong(BaseException):
-    """Raised inside a plain function at its time limit; no `except Exception` of a user's takes it for one of its own."""
+    """Raised inside a plain function at its time limit; no `except Exception` of a user's takes it for its own."""
 
 
 @dataclass

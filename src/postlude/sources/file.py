@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-from postlude.data import Completion, Group, Prompt, row_id
+from postlude.data import RESERVED, Completion, Group, Prompt, row_id
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
-from postlude.rewards.member import RESERVED
 from postlude.sources.formats import Reading, recognise
 from postlude.sources.order import Cursor, Mixture
 from postlude.sources.reading import read

@@ -21,7 +21,7 @@ from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, col
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.protocol import Progress, Request, Sampling
-from postlude.models.said import plain, said
+from postlude.models.said import answer_text, plain
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
@@ -70,7 +70,7 @@ class LocalSampler:
         assert trace.stop is not None
         return Completion(
             tokens=tuple(trace.tokens),
-            text=plain(self.tokenizer, said(trace.tokens, self.stop_ids)),
+            text=answer_text(self.tokenizer, trace.tokens, self.stop_ids),
             logprobs=tuple(trace.logprobs),
             stop=trace.stop,
             policy_version=self.version,
@@ -137,8 +137,9 @@ class LocalSampler:
         return "length" if len(trace.tokens) >= sampling.max_tokens else None
 
     def _has_stop_string(self, tokens: list[int], stop: tuple[str, ...]) -> bool:
-        """Only the newest token can complete a stop string, so a tail of the text is enough."""
-        tail = tokens[-(max(map(len, stop)) + 4) :]
+        """Only the newest token can complete a stop string, so a tail of the text is enough: a token may be a single
+        byte of a character."""
+        tail = tokens[-(max(len(s.encode("utf-8", "surrogatepass")) for s in stop) + 4) :]
         text = plain(self.tokenizer, tail)
         return any(s in text for s in stop)
 
