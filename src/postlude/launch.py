@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 from postlude.config import Document, flat
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report, greedy_and_sampled
+from postlude.learning import Learning
 from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
 from postlude.recipe import Recipe
 from postlude.run import Listener, Run
@@ -59,7 +60,11 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     _start(run, prepared, engine, document.values, resumed=restored is not None)
     _watch_sampler(run, engine)
     with _interruptible(run):
-        asyncio.run(train(run, engine, streams, _plan(prepared, engine, run, streams)))
+        plan = _plan(prepared, engine, run, streams)
+        if restored:
+            # a checkpoint of an earlier version does not know: it may have learnt
+            plan = replace(plan, learning=Learning(**restored[1].get("learning", {"learnt": True})))
+        asyncio.run(train(run, engine, streams, plan))
 
 
 def _tell_phase(run: Run, phase: str) -> None:

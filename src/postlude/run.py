@@ -44,6 +44,8 @@ class Run:
     """Set by Ctrl-C: finish the step, save, end."""
     needs: frozenset[str] = frozenset()
     """What the method needs: `scores` where it trains a reward model."""
+    untaught: str | None = None
+    """Why none of its steps taught the policy anything, at the end of a run that was to teach it something."""
     training: bool = False
     """Weights are being updated; what samples beside that keeps quiet."""
     _started: float = field(default_factory=time.monotonic)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from postlude.config import Document
@@ -73,6 +73,8 @@ def train(
     if run.stop:
         console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
         raise typer.Exit(130)
+    if run.untaught:
+        raise TrainingError(f"{run.untaught}\nWhat there is of the run is in {run.folder}.")
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
     for line in [*lines, f"try     postlude {next_}"]:

@@ -144,6 +144,13 @@ class LocalEngine:
             for mine, new in zip(self.sampler.model.net.parameters(), self.model.net.parameters(), strict=True):
                 mine.copy_(new)
 
+    @torch.no_grad()
+    def fingerprint(self) -> list[int]:
+        """Of the policy's trained weights: a sum of the bits of each."""
+        integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+        weights = [p.detach().contiguous() for p in self.trainer.parts["policy"].params]
+        return [int(w.view(integers[w.element_size()]).sum(dtype=torch.int64)) for w in weights]
+
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
         trainable, total = self.trainer.parameters()
