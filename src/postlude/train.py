@@ -91,7 +91,7 @@ def _conclude(run: Run, learning: Learning, same: bool, reached: bool, lr: float
     """Say plainly where the steps of this part of the run taught nothing, or moved no weight."""
     weights = "the weights are as they were" if same else "what moved the weights was no reward"
     if not learning.learnt:
-        text = f"nothing was learnt in {run.step} steps, {weights}: {learning.nothing}"
+        text = f"nothing was learnt in {run.step} step{'s' * (run.step != 1)}, {weights}: {learning.nothing}"
         run.untaught = None if reached or run.stop else text
     elif same:
         text = f"no weight is another than before: updates at this rate ({lr:g}) are too small for their precision"

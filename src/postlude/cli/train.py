@@ -13,6 +13,7 @@ from postlude.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from postlude.config import Document
+    from postlude.run import Run
 
 
 def document_of(recipe: Path, overrides: list[str]) -> Document:
@@ -73,9 +74,17 @@ def train(
     if run.stop:
         console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
         raise typer.Exit(130)
-    if run.untaught:
-        raise TrainingError(f"{run.untaught}\nWhat there is of the run is in {run.folder}.")
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
-    for line in [*lines, f"try     postlude {next_}"]:
-        console.print(line, highlight=False, soft_wrap=True)
+    last = _nothing_learnt(run) if run.untaught else f"try     postlude {next_}"
+    for line in [*lines, last]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _nothing_learnt(run: Run) -> str:
+    """What is said instead of offering the model; beyond the few steps of a trial it is an error."""
+    from postlude.learning import EARLY
+
+    if run.step >= EARLY:
+        raise TrainingError(f"{run.untaught}\nWhat there is of the run is in {run.folder}.")
+    return f"{run.untaught}"
