@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from postlude.data import Completion
 from postlude.sources.file import Drawn
@@ -11,9 +12,9 @@ from postlude.sources.file import Drawn
 EARLY = 3
 """Steps in a row without anything to learn from, after which it is said."""
 ADVICE = {
-    "right": "The task is too easy: take harder prompts.",
-    "wrong": "The task is too hard as it is: look at rollouts/, take easier prompts or more answers to each "
-    "(group_size), or fine-tune on written answers first (sft).",
+    "right": "The task is too easy, or the reward calls anything right: look at rollouts/, take harder prompts.",
+    "wrong": "The task is too hard as it is, or the reward finds no answer in the text: look at rollouts/, take easier "
+    "prompts or more answers to each (group_size), or fine-tune on written answers first (sft).",
     "constant": "A reward that gives every answer the same number cannot say which is better: look at rollouts/ and at "
     "the reward.",
     "even": "The answers to each prompt differ in nothing the reward sees: take more of them (group_size), a higher "
@@ -55,11 +56,16 @@ class Learning:
         self.told = True
         return f"nothing to learn from in the last {self.idle} steps: {self._said(cause)} {ADVICE[cause]}"
 
-    @property
-    def nothing(self) -> str:
-        """Why no step taught anything, and what to do, of a run in which none did."""
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Learning:
+        """From a checkpoint; one of an earlier version does not say, and may have learnt."""
+        return cls(**state.get("learning", {"learnt": True}))
+
+    def nothing_in(self, steps: int) -> str:
+        """Why none of so many steps taught anything, and what to do."""
         causes = self.causes or ["unknown"]
-        return "; ".join(self._said(c).rstrip(".") for c in causes) + ". " + " ".join(ADVICE[c] for c in causes)
+        why = "; ".join(self._said(c).rstrip(".") for c in causes)
+        return f"nothing was learnt in {steps} step{'s' * (steps != 1)}: {why}. " + " ".join(ADVICE[c] for c in causes)
 
     def _remember(self, completions: Sequence[Completion]) -> None:
         if len(self.values) < 2:

@@ -15,7 +15,7 @@ from postlude.engines.protocol import Engine
 from postlude.errors import RewardError
 from postlude.evaluate import Report
 from postlude.events import Stats, beside
-from postlude.learning import Learning
+from postlude.learning import EARLY, Learning
 from postlude.run import Run
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import Drawn
@@ -89,14 +89,16 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
 
 def _conclude(run: Run, learning: Learning, same: bool, reached: bool, lr: float) -> None:
     """Say plainly where the steps of this part of the run taught nothing, or moved no weight."""
-    weights = "the weights are as they were" if same else "what moved the weights was no reward"
+    if run.stop or reached:
+        return
     if not learning.learnt:
-        text = f"nothing was learnt in {run.step} step{'s' * (run.step != 1)}, {weights}: {learning.nothing}"
-        run.untaught = None if reached or run.stop else text
+        text = learning.nothing_in(run.step) + (" The weights are as they were." if same else "")
+        run.failed = run.step >= EARLY
     elif same:
         text = f"no weight is another than before: updates at this rate ({lr:g}) are too small for their precision"
     else:
         return
+    run.conclusion = text
     run.emit("note", text=text)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from postlude.cli.data import named_columns
 from postlude.data import Prompt
@@ -126,8 +127,11 @@ def open_sampler(policy: Policy) -> Opened:
     """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
     from postlude.models.heads import is_scorer
     from postlude.models.load import inspect
-    from postlude.run import latest_model
+    from postlude.run import latest_model, unfinished
 
+    left = unfinished(policy.model.path)
+    if left:
+        Console(stderr=True).print(f"note: {left}", highlight=False, markup=False, soft_wrap=True)
     spec = replace(policy.model, path=latest_model(policy.model.path))
     facts = inspect(spec, policy.sampling.stop)
     if is_scorer(facts.config):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
@@ -31,7 +32,14 @@ def mapping(option: str, text: str | None) -> dict[str, Any]:
 def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
     """The rewards of --reward, the first with the arguments of --reward-args."""
     given = mapping("--reward-args", arguments)
-    return Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
+    rewards = Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
+    rewards.guard.waits.tell = _tell_wait
+    return rewards
+
+
+def _tell_wait(text: str, noted: bool) -> None:
+    if noted:
+        Console(stderr=True).print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def require_columns(rewards: Rewards, table: Table, reading: Reading | None = None) -> None:

@@ -13,7 +13,6 @@ from postlude.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from postlude.config import Document
-    from postlude.run import Run
 
 
 def document_of(recipe: Path, overrides: list[str]) -> Document:
@@ -76,15 +75,8 @@ def train(
         raise typer.Exit(130)
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
-    last = _nothing_learnt(run) if run.untaught else f"try     postlude {next_}"
+    if run.failed:
+        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.")
+    last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
     for line in [*lines, last]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _nothing_learnt(run: Run) -> str:
-    """What is said instead of offering the model; beyond the few steps of a trial it is an error."""
-    from postlude.learning import EARLY
-
-    if run.step >= EARLY:
-        raise TrainingError(f"{run.untaught}\nWhat there is of the run is in {run.folder}.")
-    return f"{run.untaught}"

@@ -16,14 +16,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from postlude.process import end_child
 from postlude.rewards.waits import Waits
-
-
-def end_child(what: str) -> NoReturn:
-    """End a process that was forked off a run and came back into it: two would write to one folder."""
-    text = f"postlude: {what} started a child process that came back from it; the child ends here, the run goes on.\n"
-    os.write(2, text.encode())
-    os._exit(70)
 
 
 @dataclass(frozen=True)
