@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from postlude.errors import RewardError
+from postlude.errors import RewardError, shown
 from postlude.rewards.arguments import Answers, arguments
 from postlude.rewards.failures import CallFailed, Failure
-from postlude.rewards.given import finite, listed, numbers, plain_json, shown, step_numbers
+from postlude.rewards.given import finite, listed, numbers, plain_json, step_numbers
 from postlude.rewards.guard import Guard
 from postlude.rewards.member import Reward
 from postlude.rewards.waits import TooLong

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from postlude.errors import RewardError
+from postlude.errors import RewardError, shown
 from postlude.rewards.text import RewardFunction, tail, text_of
 
 
@@ -94,10 +94,11 @@ def _answered(text: str, after: str | None) -> str | None:
 
 
 def _expected(answer: Any, letters: str) -> str:
-    letter = str(answer).strip().strip("().").upper()
+    letter = answer.strip() if isinstance(answer, str) else ""
+    letter = letter.strip("().").upper()
     if len(letter) != 1 or letter not in letters:
         raise RewardError(
-            f"reward choice: the column answer holds {answer!r}, which is none of the letters {letters}. Write "
+            f"reward choice: the column answer holds {shown(answer)}, which is none of the letters {letters}. Write "
             "the right option's letter there (a number could count from 0 or from 1)."
         )
     return letter

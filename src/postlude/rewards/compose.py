@@ -19,6 +19,9 @@ from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
 
+TOGETHER = ("mean", "std", "min", "max")
+"""Figures reward/... of the weighted sum, which no single reward may be called like."""
+
 
 @dataclass
 class Rewards:
@@ -48,6 +51,12 @@ class Rewards:
                 problems += members[-1].problems()
             except ConfigError as error:
                 problems += error.problems
+        problems += [
+            f"reward {spec.label}: its figure would be reward/{spec.label}, which is that of all rewards together. "
+            "Give it another `name`."
+            for spec in specs
+            if spec.label in TOGETHER
+        ]
         if problems:
             raise ConfigError(problems)
         return cls(members)
@@ -88,7 +97,8 @@ class Rewards:
                 found.setdefault(name, []).append(reward.spec.label)
         return [
             f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
-            f"{', '.join(labels)}, which would never see the column. Give it another name: {key}={{my_{name}: {name}}}."
+            f"{', '.join(labels)}, which would never see the column. Give it another name: "
+            f"{key}={{{name}_of_row: {name}}}."
             for name, labels in found.items()
         ]
 

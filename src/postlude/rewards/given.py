@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from postlude.data import Completion, Group
-from postlude.errors import RewardError
+from postlude.errors import RewardError, shown
 from postlude.rewards.arguments import Answers
 from postlude.rewards.member import Reward
 
@@ -28,15 +28,6 @@ def listed(value: Any) -> list[Any] | None:
     """A list, a tuple, an array or a tensor as a list; None for anything else, such as text, a dict or a generator."""
     plain = value.tolist() if hasattr(value, "tolist") else value
     return [*plain] if isinstance(plain, Sequence) and not isinstance(plain, str | bytes | bytearray | range) else None
-
-
-def shown(value: Any, most: int = 60) -> str:
-    """A value in a message, cut; of one that cannot be written its type."""
-    try:
-        text = repr(value)
-    except Exception:  # a number of too many digits, or whatever a user's own type raises
-        return f"a value of type {type(value).__name__}"
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def plain_json(value: Any) -> Any:

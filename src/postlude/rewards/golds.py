@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from postlude.errors import RewardError
+from postlude.errors import RewardError, shown
 
 HASHES = "####"
 """What stands before the final answer of a worked solution (GSM8K)."""
@@ -60,7 +60,7 @@ def _is_integer(text: str) -> bool:
 
 
 def _number(gold: int | float | Decimal) -> list[str]:
-    if not math.isfinite(gold):
+    if not isinstance(gold, int) and not math.isfinite(gold):
         raise NoGold(f"it is {gold}")
     try:
         texts = [str(gold)]
@@ -80,9 +80,7 @@ def golds(reward: str, column: Sequence[Any]) -> list[list[str] | None]:
         try:
             found.append(None if gold is None else accepted(gold))
         except NoGold as error:
-            raise RewardError(
-                f"reward {reward}: the column answer holds {str(gold)[:60]!r}: {error}; {MEND}."
-            ) from error
+            raise RewardError(f"reward {reward}: the column answer holds {shown(gold)}: {error}; {MEND}.") from error
     return found
 
 
@@ -94,5 +92,5 @@ def problem_of(reward: str, columns: Mapping[str, Any]) -> str | None:
     try:
         accepted(gold)
     except NoGold as error:
-        return f'"answer" {str(gold)[:60]!r} says no right answer for the reward {reward}: {error}; {MEND}'
+        return f'"answer" {shown(gold)} says no right answer for the reward {reward}: {error}; {MEND}'
     return None

@@ -146,10 +146,17 @@ class LocalEngine:
 
     @torch.no_grad()
     def fingerprint(self) -> list[int]:
-        """Of the policy's trained weights: a sum of the bits of each."""
-        integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-        weights = [p.detach().contiguous() for p in self.trainer.parts["policy"].params]
-        return [int(w.view(integers[w.element_size()]).sum(dtype=torch.int64)) for w in weights]
+        """Of the policy's trained weights: a sum of the bits of each tensor.
+
+        Its largest weight is added first, so that a weight of exactly 0 that becomes 1e-30 is none that changed.
+        """
+        result = []
+        for p in self.trainer.parts["policy"].params:
+            weights = p.detach() if p.dtype in (torch.float32, torch.float64) else p.detach().float()
+            shifted = weights + weights.abs().max()
+            bits = shifted.view(torch.int64 if shifted.element_size() == 8 else torch.int32)
+            result.append(int(bits.sum(dtype=torch.int64)))
+        return result
 
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
