@@ -10,13 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from postlude.config import Document, flat
+from postlude.config import Document, flat, read
 from postlude.engines.protocol import Engine
 from postlude.errors import PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
 from postlude.learning import EARLY, Learning
+from postlude.places import fixed
 from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
 from postlude.recipe import Recipe
 from postlude.run import Listener, Run, unfinished
@@ -28,7 +27,7 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once."""
     prepared = check(document)
     recipe = prepared.recipe
-    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.method)
+    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
     left = unfinished(folder) if resume else None
     run = Run.open(folder, resume)
     run.listeners += listeners
@@ -100,7 +99,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
     recipe = prepared.recipe
     if resumed:
         _note_changes(run, recipe)
-    run.write_config(_plain(asdict(recipe)), prepared.rejected)
+    run.write_config(fixed(_plain(asdict(recipe))), prepared.rejected)
     if not resumed:
         sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
         data = {**sets, "eval": recipe.data.eval}
@@ -137,8 +136,8 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
 
 def _note_changes(run: Run, recipe: Recipe) -> None:
     """Say which settings differ from those the run was started with."""
-    old = dict(flat(yaml.safe_load((run.folder / "config.yaml").read_text())))
-    new = dict(flat(_plain(asdict(recipe))))
+    old = dict(flat(read(run.folder / "config.yaml").values))
+    new = dict(flat(fixed(_plain(asdict(recipe)))))
     changed = [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     changed = [c for c in changed if not c.startswith("output ")]
     if changed:

@@ -1,62 +1,48 @@
-"""What a reward function is called with: copies, so that nothing it does to them changes the run."""
+"""Whether the arguments of a built-in reward have the types and bounds that its factory's signature says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from types import NoneType, SimpleNamespace
-from typing import Any
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import field, make_dataclass
+from functools import cache
+from typing import Any, get_type_hints
 
-from postlude.data import Completion, Group
-from postlude.models.steps import pieces
-from postlude.rewards.member import Reward, supplied
-
-Answers = Sequence[tuple[Group, Completion]]
-"""Completions, each with the group it belongs to."""
-_FIXED = (str, int, float, bool, NoneType, bytes)
-"""Types whose values nobody can change."""
+from postlude.config import Document
+from postlude.spelling import closest
+from postlude.validation import validate
 
 
-def copied(value: Any) -> Any:
-    """A value of its own, lists and dicts throughout. JSON's types are copied by hand: `deepcopy` takes five times as
-    long."""
-    kind = type(value)
-    if kind in _FIXED:
-        return value
-    if kind is dict:
-        return {name: copied(inner) for name, inner in value.items()}
-    if kind is list:
-        return [copied(inner) for inner in value]
-    return deepcopy(value)
+def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:
+    """Everything wrong with `args`, each as a sentence."""
+    known = inspect.signature(factory).parameters
+    unknown = [name for name in given if name not in known]
+    told = [f"has no argument {name!r};{_hint(name, known)}" for name in unknown]
+    values = {name: value for name, value in given.items() if name not in unknown}
+    wrong = validate(_schema(factory), values, Document({}))[1]
+    if unknown:  # the misspelt one is the one that seems to be missing
+        wrong = [text for text in wrong if not text.endswith(" is missing.")]
+    return [f"reward {use} {text}" for text in told] + [f"reward {use}: args: {text}" for text in wrong]
 
 
-def arguments(
-    reward: Reward, answers: Answers, state: SimpleNamespace, loggers: Mapping[str, Callable[..., None]]
-) -> dict[str, Any]:
-    """Those of one call, by name, one entry per answer; none is shared with the run, another call, or another row."""
-    available: dict[str, Callable[[], Any]] = {
-        "prompts": lambda: [copied(g.prompt.messages) for g, _ in answers],
-        "completions": lambda: [_as_given(g, c) for g, c in answers],
-        "completion_ids": lambda: [list(c.tokens) for _, c in answers],
-        "trainer_state": lambda: state,
-        "steps": lambda: [pieces(c.text, reward.separator or "\n") for _, c in answers],
-        **{name: lambda log=log: log for name, log in loggers.items()},
-    }
-    # a column that only some rows have may be missing from all of these
-    columns = {name for g, _ in answers for name in g.prompt.columns} | reward.parameters[0]
-    mine = supplied(reward.parameters, columns)
-    if reward.memory is not None:  # what is kept must not depend on them
-        mine -= {"trainer_state", "completion_ids"}
-    _, named, anything = reward.parameters
-    result = {name: available[name]() for name in available if name in mine}
-    for name in columns - mine:
-        if anything or name in named:
-            result[name] = [copied(g.prompt.columns.get(name)) for g, _ in answers]
-    return result
+def _hint(name: str, known: Collection[str]) -> str:
+    close = closest(name, known)
+    return f" did you mean {close!r}?" if close else f" it has {', '.join(known) or 'none'}."
 
 
-def _as_given(group: Group, completion: Completion) -> Any:
-    """An answer in the form of its prompt."""
-    if isinstance(group.prompt.messages, str):
-        return completion.text
-    return [{"role": "assistant", "content": completion.text}]
+@cache
+def _schema(factory: Callable[..., Any]) -> type:
+    """A dataclass with a field for every argument that has a type. What `**others` takes is in `passes_to`."""
+    hints: dict[str, Any] = {}
+    for source in (*vars(factory).get("passes_to", ()), factory):
+        hints |= get_type_hints(source, include_extras=True)
+    known = inspect.signature(factory).parameters
+    required = [(n, hints[n]) for n, p in known.items() if n in hints and p.default is p.empty and not _by_keyword(p)]
+    others = [(n, hints[n], field(default=None)) for n in known if n in hints and n not in {r[0] for r in required}]
+    made = make_dataclass("Arguments", [*required, *others], frozen=True)
+    made.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
+    return made
+
+
+def _by_keyword(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.KEYWORD_ONLY

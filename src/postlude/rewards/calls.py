@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from postlude.errors import RewardError, shown
-from postlude.rewards.arguments import Answers, arguments
+from postlude.rewards.copies import Answers, Prefixes, arguments
 from postlude.rewards.failures import CallFailed, Failure
 from postlude.rewards.given import finite, listed, numbers, plain_json, step_numbers
 from postlude.rewards.guard import Guard
@@ -82,13 +82,16 @@ def pad_and_extend(columns: dict[str, list[Any]], more: Mapping[str, Sequence[An
         column += more.get(name, [None] * new)
 
 
-async def call(reward: Reward, answers: Answers, step: int, steps: int, guard: Guard) -> Scores:
+async def call(
+    reward: Reward, answers: Answers, step: int, steps: int, guard: Guard, prefixes: Prefixes | None = None
+) -> Scores:
     """What the function gives for some answers. Raises CallFailed where it raised or took too long, RewardError where
     what it gave is no list of finite numbers."""
     result = Scores(asked=[True] * len(answers), calls=1)
     state = SimpleNamespace(global_step=step, max_steps=steps)
-    given = await _ask(reward, arguments(reward, answers, state, _loggers(reward, result)), len(answers), guard)
-    if reward.separator is not None:
+    asked = arguments(reward, answers, state, _loggers(reward, result), prefixes)
+    given = await _ask(reward, asked, len(answers), guard)
+    if reward.stepwise:
         result.steps, result.values = step_numbers(reward, given, answers)
     else:
         result.values = numbers(reward, given, answers)

@@ -10,11 +10,11 @@ from pathlib import Path
 from postlude.data import RESERVED, Group, Prompt
 from postlude.errors import ConfigError
 from postlude.events import beside, mean
-from postlude.rewards.arguments import copied
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
+from postlude.rewards.copies import Prefixes, copied
 from postlude.rewards.guard import Guard
-from postlude.rewards.member import Reward, Traits, supplied
+from postlude.rewards.member import Reward
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
@@ -29,7 +29,10 @@ class Rewards:
 
     members: list[Reward]
     ends: Ends | None = None
-    """Set by whoever knows the tokenizer."""
+    prefixes: Prefixes | None = None
+    """Both are set by whoever knows the tokenizer."""
+    correct_above: float | None = None
+    """Where no reward says whether an answer is correct, it is if its reward lies above this."""
     told: set[str] = field(default_factory=set[str])
     """What was noted and is noted once."""
     guard: Guard = field(default_factory=Guard)
@@ -44,10 +47,9 @@ class Rewards:
         """Resolve every spec; collects all problems."""
         problems: list[str] = []
         members: list[Reward] = []
-        first = _judge(specs)
-        for i, spec in enumerate(specs):
+        for spec in specs:
             try:
-                members.append(_member(spec, i == first))
+                members.append(_member(spec))
                 problems += members[-1].problems()
             except ConfigError as error:
                 problems += error.problems
@@ -59,7 +61,7 @@ class Rewards:
         ]
         if problems:
             raise ConfigError(problems)
-        return cls(members)
+        return cls(_with_judge(members))
 
     def keep_in(self, folder: Path) -> None:
         """A run begins whose folder this is: caches of `cache: true` lie there. Raises ConfigError where one cannot be.
@@ -77,7 +79,7 @@ class Rewards:
         problems = []
         for reward in self.members:
             required, _, _ = reward.parameters
-            missing = sorted(required - RESERVED - columns)
+            missing = sorted(required - reward.reserved - columns)
             wanted = [f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"] if missing else []
             one_of = reward.traits.one_of
             if one_of and not columns & set(one_of):
@@ -93,7 +95,7 @@ class Rewards:
         """A problem for each column that no reward can see, since it gets something else under that name."""
         found: dict[str, list[str]] = {}
         for reward in self.members:
-            for name in sorted({*columns} & supplied(reward.parameters, columns)):
+            for name in sorted({*columns} & reward.supplied(columns)):
                 found.setdefault(name, []).append(reward.spec.label)
         return [
             f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
@@ -124,15 +126,19 @@ class Rewards:
 
     @property
     def notes(self) -> list[str]:
-        """What a reward function says of how it works here (its attribute `note`), a line each; and for how many rows
-        it has nothing to go by."""
+        """What reward functions say of how they work here (their attribute `note`), for how many rows they have nothing
+        to go by, and who decides what is correct."""
         lines = [(r.spec.label, r.traits.note) for r in self.members]
-        found = [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        said = [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
         needs = {m.spec.label: ", ".join(m.needs) for m in self.members}
-        return found + [
+        said += [
             f"reward {label}: {count} of {self.rows} rows have nothing in what it needs ({needs[label]})"
             for label, count in self.lacking.items()
         ]
+        if self.correct_above is None:
+            return said
+        where = "where no reward says it, " if any(r.outcome for r in self.members) else ""
+        return [*said, f"{where}an answer is correct if its reward lies above {self.correct_above:g} (correct_above)"]
 
     async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0, measuring: bool = False) -> Scored:
         """The groups with reward, scores and correctness filled in.
@@ -144,7 +150,8 @@ class Rewards:
 
     def combine(self, groups: Sequence[Group], given: Sequence[Scores], measuring: bool = False) -> Scored:
         """`given`: what each member gave for all completions of the groups, in order."""
-        all_of_it = Combining(self.members, given, [len(g.completions) for g in groups], self.ends, measuring)
+        sizes = [len(g.completions) for g in groups]
+        all_of_it = Combining(self.members, given, sizes, self.ends, measuring, self.correct_above)
         completions = [all_of_it.completion(i, c) for i, c in enumerate(c for g in groups for c in g.completions)]
         result, start = [], 0
         for group in groups:
@@ -165,18 +172,18 @@ class Rewards:
         return fresh
 
 
-def _judge(specs: Sequence[RewardSpec]) -> int | None:
-    """Which reward says what is correct where none is marked: the first that is no gate, if there is one."""
-    if any(s.outcome for s in specs):
-        return None
-    return next((i for i, s in enumerate(specs) if s.gate is None), 0)
+def _with_judge(members: list[Reward]) -> list[Reward]:
+    """Where none is marked to say what is correct, the first that can does: one that is no gate, if there is one."""
+    if any(m.outcome for m in members):
+        return members
+    gates_only = all(m.is_gate for m in members)
+    able = [i for i, m in enumerate(members) if m.traits.says_right and (gates_only or not m.is_gate)]
+    return [replace(m, outcome=i in able[:1] and m.spec.outcome is None) for i, m in enumerate(members)]
 
 
-def _member(spec: RewardSpec, first: bool) -> Reward:
+def _member(spec: RewardSpec) -> Reward:
     """A spec with its function. Raises ConfigError."""
-    function = resolve(spec)
-    outcome = spec.outcome if spec.outcome is not None else first and Traits.of(function).says_right
-    member = Reward(spec, function, outcome)
+    member = Reward(spec, resolve(spec), bool(spec.outcome))
     return replace(member, memory=Memory.of(member))
 
 

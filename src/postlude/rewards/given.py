@@ -9,7 +9,7 @@ from typing import Any
 
 from postlude.data import Completion, Group
 from postlude.errors import RewardError, shown
-from postlude.rewards.arguments import Answers
+from postlude.rewards.copies import Answers
 from postlude.rewards.member import Reward
 
 
@@ -63,7 +63,9 @@ def step_numbers(reward: Reward, given: Any, answers: Answers) -> tuple[list[lis
     label = reward.spec.label
     values = listed(given)
     if values is None:
-        raise RewardError(f"reward {label} returned {type(given).__name__}; with `steps` it returns a list of lists.")
+        raise RewardError(
+            f"reward {label} returned {type(given).__name__}; with `steps` or `tokens` it returns a list of lists."
+        )
     if len(values) != len(answers):
         raise RewardError(f"reward {label} returned {len(values)} values for {len(answers)} completions.")
     rows = [None if v is None else _steps(label, v, answer) for v, answer in zip(values, answers, strict=True)]
@@ -74,8 +76,8 @@ def _steps(label: str, value: Any, answer: tuple[Group, Completion]) -> list[flo
     row = listed(value)
     if row is None:
         raise RewardError(
-            f"reward {label} returned {shown(value)} for {_where(answer)}; with `steps` it gives a list, a number per "
-            "step, or None for the whole answer."
+            f"reward {label} returned {shown(value)} for {_where(answer)}; with `steps` or `tokens` it gives a list "
+            "of numbers, or None for the whole answer."
         )
     found = [finite(step) for step in row]
     bad = next((i for i, number in enumerate(found) if number is None), None)

@@ -14,8 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
-import torch
-
+from postlude.lazy import torch
 from postlude.process import end_child
 from postlude.rewards.waits import Waits
 
@@ -50,41 +49,31 @@ class Surroundings:
         """Put back what is another now; what that was, in words."""
         now = Surroundings.now()
         changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(now, f.name)]
-        return [_PUT_BACK[name](self) for name in changed if name != "interrupt" or _in_main_thread()]
+        able = [name for name in changed if name != "interrupt" or _in_main_thread()]
+        for name in able:
+            _WORDS[name][0](getattr(self, name))
+        return [_WORDS[name][1] for name in able]
 
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _folder(was: Surroundings) -> str:
-    if was.folder is not None:
-        os.chdir(was.folder)
-    return "the current folder"
-
-
 def _set_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)  # any other value slows every call of torch
 
 
-def _setter(set_: Callable[[Any], Any], field_: str, words: str) -> Callable[[Surroundings], str]:
-    def put_back(was: Surroundings) -> str:
-        set_(getattr(was, field_))
-        return words
-
-    return put_back
-
-
-_PUT_BACK: dict[str, Callable[[Surroundings], str]] = {
-    "folder": _folder,
-    "dtype": _setter(torch.set_default_dtype, "dtype", "torch's default dtype"),
-    "device": _setter(_set_device, "device", "torch's default device"),
-    "gradients": _setter(torch.set_grad_enabled, "gradients", "whether torch keeps gradients"),
-    "threads": _setter(torch.set_num_threads, "threads", "the number of torch's threads"),
-    "precision": _setter(torch.set_float32_matmul_precision, "precision", "the precision of torch's products"),
-    "deterministic": _setter(torch.use_deterministic_algorithms, "deterministic", "torch's deterministic algorithms"),
-    "interrupt": _setter(lambda handler: signal.signal(signal.SIGINT, handler), "interrupt", "what Ctrl-C does"),
+_WORDS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "folder": (lambda folder: folder and os.chdir(folder), "the current folder"),
+    "dtype": (lambda dtype: torch.set_default_dtype(dtype), "torch's default dtype"),
+    "device": (lambda device: _set_device(device), "torch's default device"),
+    "gradients": (lambda on: torch.set_grad_enabled(on), "whether torch keeps gradients"),
+    "threads": (lambda count: torch.set_num_threads(count), "the number of torch's threads"),
+    "precision": (lambda how: torch.set_float32_matmul_precision(how), "the precision of torch's products"),
+    "deterministic": (lambda on: torch.use_deterministic_algorithms(on), "torch's deterministic algorithms"),
+    "interrupt": (lambda handler: signal.signal(signal.SIGINT, handler), "what Ctrl-C does"),
 }
+"""Part of the surroundings -> how it is set, and what it is called."""
 
 
 @dataclass
