@@ -100,6 +100,7 @@ class LocalEngine:
         if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
         trainer = LocalTrainer(model, optimizer, token_budget, keep_reference, beside)
+        trainer.skips_idle = not dropout
         if checkpoint:
             trainer.load_weights(checkpoint)
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
