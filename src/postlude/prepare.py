@@ -247,7 +247,7 @@ def _read_held_out(prepared: Prepared) -> None:
         prepared.judged = _read_answers(prepared, table, reading, table.path)
         return
     if recipe.algorithm.source == "preference" and holds_compared(table):
-        copy = replace(table, rows=[*table.rows], problems=[*table.problems])
+        copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
         prepared.judged = _read_answers(prepared, copy, reading, table.path)
     prepared.held_out = _read_prompts(prepared, table, reading, table.path)
 
