@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from postlude.data import Completion, Group
+from postlude.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Batch:
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+    return value.to(device) if isinstance(value, torch.Tensor) else value
 
 
 _SEQUENCE_FIELDS = (
@@ -155,12 +156,13 @@ _NOT_PER_TOKEN = {*_SEQUENCE_FIELDS, *_OTHER_FIELDS}
 _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TOKEN)
 
 
-def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
+def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
     """Lay groups out as one row of tokens, each prompt once.
 
     A completion without a reward keeps its place but is not trained (its mask is False). `temperature` is the
     one the completions were sampled at; log-probs are computed from logits divided by it.
     """
+    dtype = dtype or torch.float32
     row, sequence_group = _lay_out(groups)
     nan = float("nan")
     completions = [c for item in groups for c in item.completions]

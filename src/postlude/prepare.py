@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import ALGORITHMS
@@ -72,7 +71,7 @@ class Prepared:
 def check(document: Document) -> Prepared:
     """Recipe, data, rewards, tokenizer and model config: everything wrong with any of them is raised at once.
 
-    No weights are read. A hub id is only looked up when nothing else is wrong.
+    No weights are read. Tokenizer and model config, which take seconds to read, come where the recipe itself is right.
     """
     recipe, problems = resolve_with_problems(document)
     if recipe is None:
@@ -80,8 +79,8 @@ def check(document: Document) -> Prepared:
     recipe, gone = _of_a_run(recipe)
     problems += gone
     prepared = Prepared(recipe)
-    local = Path(recipe.model.path).expanduser().exists()
-    problems += prepare(prepared, look_up=local or not problems)
+    prepared.notes += document.notes
+    problems += prepare(prepared, look_up=not problems)
     if problems:
         raise ConfigError(in_order(problems))
     return prepared
@@ -443,7 +442,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
     written = recipe.algorithm.source != "rollout" and "reference" in recipe.objective.needs
     lead = Stream(
-        recipe.method,
+        recipe.name,
         source,
         recipe.objective,
         recipe.updates,

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from postlude.batch import Batch, minibatches, split
 from postlude.engines.protocol import Engine
 from postlude.errors import RewardError
 from postlude.evaluate import Report
 from postlude.events import Stats
+from postlude.lazy import torch
 from postlude.run import Run
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import Drawn

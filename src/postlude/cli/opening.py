@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
+from postlude import config
 from postlude.cli.data import named_columns
 from postlude.cli.waiting import Waiting
 from postlude.data import Prompt
@@ -75,7 +75,7 @@ def own_part(path: str, part: str) -> dict[str, Any]:
     """A part of a recipe, or of that of a run folder; empty for any other model."""
     given = Path(path).expanduser()
     recipe = given if is_recipe(path) else given / "config.yaml"
-    found = (yaml.safe_load(recipe.read_text()).get(part) or {}) if recipe.exists() else {}
+    found = config.read(recipe).values.get(part) if recipe.exists() else {}
     return found if isinstance(found, dict) else {}
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from postlude.bounds import Bounds, CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
@@ -19,20 +20,19 @@ from postlude.models.paths import is_nowhere
 class Lora:
     """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
 
-    rank: int = 16
-    alpha: int = lora_arithmetic.ALPHA
+    rank: Annotated[int, Bounds(1, 65_536)] = 16
+    alpha: Annotated[int, Bounds(1, 10**6)] = lora_arithmetic.ALPHA
     targets: str | tuple[str, ...] = "all-linear"
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank and alpha must be at least 1, got {self.rank} and {self.alpha}")
+        hold(self)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """Which model, and how it is held."""
 
-    path: str
+    path: Line
     """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy."""
@@ -45,7 +45,7 @@ class ModelSpec:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     packed: bool = True
     """Use the packed path where the self-check passes; false forces plain padded rows."""
-    chat_template: str | None = None
+    chat_template: Line | None = None
     """A Jinja file used instead of the tokenizer's own template."""
 
 
@@ -55,19 +55,16 @@ class Critic:
 
     form: Literal["own", "trunk"] = "own"
     """`own` is a second model; `trunk` a linear map on the policy's hidden states, which its gradient then changes."""
-    path: str | None = None
+    path: Line | None = None
     """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
     starts, with a head of zeros."""
-    lr: float | None = None
+    lr: Rate | None = None
     """Its learning rate. Default: ten times the policy's."""
-    warmup: int = 0
+    warmup: CountOrZero = 0
     """Steps in which the critic alone learns."""
 
     def __post_init__(self) -> None:
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr:g}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must not be negative, got {self.warmup}")
+        hold(self)
         if self.form == "trunk" and self.path:
             raise ValueError("a critic on the policy's trunk starts with the policy; path is for a critic of its own")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import pstdev
 from typing import Any, Literal
 
+from postlude.bounds import Finite, NotNegative
 from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
 from postlude.models.heads import reads_pairs, require_head
@@ -149,9 +150,9 @@ def pair_model(
 def reward_model(
     path: str | Sequence[str],
     combine: Combine = "mean",
-    lam: float = 0.5,
-    shift: float | Sequence[float] = 0.0,
-    scale: float | Sequence[float] = 1.0,
+    lam: NotNegative = 0.5,
+    shift: Finite | Sequence[Finite] = 0.0,
+    scale: Finite | Sequence[Finite] = 1.0,
     dtype: Literal["float32", "bfloat16"] = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     prefixes: bool = False,

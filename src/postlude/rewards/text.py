@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from postlude.bounds import Count, CountOrZero
 from postlude.rewards.length import overlong_penalty
 
 RewardFunction = Callable[..., Any]
@@ -72,18 +73,18 @@ def _penalty(function: RewardFunction) -> RewardFunction:
     return function
 
 
-def length(limit: int) -> RewardFunction:
+def length(limit: Count) -> RewardFunction:
     """-(tokens/limit), at least -1: a plain price on length."""
     return _penalty(lambda completion_ids: [-min(len(ids) / limit, 1.0) for ids in completion_ids])
 
 
-def overlong(limit: int, cache: int | None = None) -> RewardFunction:
+def overlong(limit: Count, cache: CountOrZero | None = None) -> RewardFunction:
     """DAPO's soft overlong punishment: 0 up to limit - cache tokens, -1 at the limit."""
     ramp = limit // 5 if cache is None else cache
     return _penalty(lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids])
 
 
-def repetition(ngram: int = 4) -> RewardFunction:
+def repetition(ngram: Count = 4) -> RewardFunction:
     """-(share of n-grams of tokens that were there before): 0 where all differ, near -1 where one is all there is."""
     if ngram < 1:
         raise ValueError(f"ngram must be at least 1, got {ngram}")

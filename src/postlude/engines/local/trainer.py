@@ -17,31 +17,13 @@ from torch import Tensor
 
 from postlude.batch import Batch, select, split
 from postlude.engines.local.model import LocalModel
+from postlude.engines.protocol import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
 from postlude.models import adapters
 from postlude.models.heads import VALUE_HEAD
 from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW and what surrounds it. The rate comes with every step."""
-
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm; 0 is off."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"beta1 and beta2 must lie in [0, 1), got {self.beta1:g} and {self.beta2:g}")
-        if self.max_grad_norm < 0 or self.weight_decay < 0:
-            raise ValueError("max_grad_norm and weight_decay must not be negative")
-
 
 WORTH_SKIPPING = 0.1
 """Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
