@@ -26,7 +26,7 @@ from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
-from postlude.signals import reads_correct, uncorrected, unmet
+from postlude.signals import trains_on_correct, uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -442,7 +442,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.keep,
             recipe.shaping,
             on_phase,
-            needs_correct=bool(reads_correct(recipe)),
+            needs_correct=bool(trains_on_correct(recipe)),
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0

@@ -284,6 +284,8 @@ async def _measure(run: Run, plan: Plan) -> bool:
         run.emit("note", text=note)
     run.emit("eval", **report.figures)
     accuracy = report.figures.get("sampled/accuracy")
+    if plan.stop_at is not None and accuracy is None:
+        run.emit("note", text="no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing")
     if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:
         run.emit("note", text=f"held-out accuracy {accuracy:.2f} reached evaluate.stop_at {plan.stop_at:g}")
         return True

@@ -342,6 +342,7 @@ def _figures(groups: Sequence[Group]) -> dict[str, float]:
     }
     report |= difficulty(groups)
     if known:
+        report["undecided"] = float(sum(c.correct is None for c in completions))
         report["sampled_accuracy"] = sum(known) / len(known)
         right = [c.length for c in completions if c.correct]
         wrong = [c.length for c in completions if c.correct is False]
