@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
+from postlude.models.dtypes import Dtype
 from postlude.models.heads import reads_pairs, require_head
 from postlude.rewards.model import ensemble_score, logit, pair_preference, sigmoid, solution_score
 from postlude.rewards.text import text_of
@@ -121,7 +122,7 @@ class PairReward(LearnedReward):
 
 def pair_model(
     path: str,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> PairReward:
     """The mean chance of an answer against the others to its prompt, by a model that reads both (reward_model_pair)."""
@@ -136,7 +137,7 @@ def reward_model(
     lam: float = 0.5,
     shift: float | Sequence[float] = 0.0,
     scale: float | Sequence[float] = 1.0,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> AnswerReward:
     """The score of a reward model (a folder, a run, or a list of them: an ensemble).
@@ -156,7 +157,7 @@ def process_model(
     path: str,
     combine: Solution = "product",
     separator: str = "\n",
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> StepReward:
     """The probability that each step is right, by a process model; steps stand between separators."""
