@@ -147,9 +147,9 @@ _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TO
 def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
     """Lay groups out as one row of tokens, each prompt once.
 
-    A completion without a reward keeps its place but is not trained (its mask is False). `dtype` is that of its numbers,
-    which must be those of the engine's (`Trainer.dtype`). `temperature` is the one the completions were sampled at;
-    log-probs are computed from logits divided by it.
+    A completion without a reward keeps its place but is not trained (its mask is False). `dtype` is the numbers', and
+    must be the engine's (`Trainer.dtype`). `temperature` is the one the completions were sampled at; log-probs are
+    computed from logits divided by it.
     """
     row, sequence_group = _lay_out(groups)
     nan = float("nan")
@@ -179,9 +179,7 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
     )
 
 
-def with_mismatched(
-    groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0
-) -> Batch:
+def with_mismatched(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
     """`pack`, where each prompt also gets the answers of the next one, as extra sequences: for KTO's reference point.
 
     They stand behind their group's own answers. A batch of one prompt has none.
