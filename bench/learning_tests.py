@@ -1,7 +1,7 @@
 """What the tests of learning reach on several seeds: `make study-tests`, or `python -m bench.learning_tests NAME...`.
 
-The settings and bounds are those of `tests/cases.py`, which the tests use. Ends with 1 where the worst seed is too close
-to a bound.
+The settings and bounds are those of `tests/cases.py`, which the tests use. Ends with 1 where the worst seed comes too
+close to a bound.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ TARGET = Path("docs/learning-tests.md")
 HEAD = """\
 # What the tests of learning reach
 
-Made by `make study-tests` from `tests/cases.py`, whose settings are those that the tests use. A seed is one of data, model
-and run at once; the suite tries seed 0. A case trains a model of 0.2 M parameters, in float64, so that what it samples
-is the same on every processor (`make test-processors`); bf16 alone is not. "change" is from the first to the last
-measurement, of 16 held-out prompts.
+Made by `make study-tests` from `tests/cases.py`, whose settings are those that the tests use. A seed is one of data,
+model and run at once; the suite tries seed 0. A case trains a model of 0.2 M parameters, in float64, so that what it
+samples is the same on every processor (`make test-processors`); bf16 alone is not. "change" is from the first to the
+last measurement, of 16 held-out prompts.
 
 A bound has to tell learning from none, and to hold after a change that moves what is sampled. So the worst of the
 seeds must keep it by far: by the room that the case says, at least.

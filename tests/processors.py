@@ -1,6 +1,7 @@
 """The suite's numeric part under every instruction set that this processor has: `make test-processors`.
 
-torch picks its kernels by the processor; ATEN_CPU_CAPABILITY makes it pick those of a smaller one, which round otherwise.
+torch picks its kernels by the processor; ATEN_CPU_CAPABILITY makes it pick those of a smaller one, which round in
+another way.
 """
 
 from __future__ import annotations

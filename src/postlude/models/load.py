@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from postlude.bounds import Bounds, CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
+from postlude.models.chat import Renderer
 from postlude.models.dtypes import Dtype, wide
 from postlude.models.paths import is_nowhere
 
@@ -19,20 +21,19 @@ from postlude.models.paths import is_nowhere
 class Lora:
     """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
 
-    rank: int = 16
-    alpha: int = lora_arithmetic.ALPHA
+    rank: Annotated[int, Bounds(1, 65_536)] = 16
+    alpha: Annotated[int, Bounds(1, 10**6)] = lora_arithmetic.ALPHA
     targets: str | tuple[str, ...] = "all-linear"
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank and alpha must be at least 1, got {self.rank} and {self.alpha}")
+        hold(self)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """Which model, and how it is held."""
 
-    path: str
+    path: Line
     """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
     dtype: Dtype = "float32"
     """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy. float64 is for small models
@@ -46,7 +47,7 @@ class ModelSpec:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     packed: bool = True
     """Use the packed path where the self-check passes; false forces plain padded rows."""
-    chat_template: str | None = None
+    chat_template: Line | None = None
     """A Jinja file used instead of the tokenizer's own template."""
 
 
@@ -56,19 +57,16 @@ class Critic:
 
     form: Literal["own", "trunk"] = "own"
     """`own` is a second model; `trunk` a linear map on the policy's hidden states, which its gradient then changes."""
-    path: str | None = None
+    path: Line | None = None
     """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
     starts, with a head of zeros."""
-    lr: float | None = None
+    lr: Rate | None = None
     """Its learning rate. Default: ten times the policy's."""
-    warmup: int = 0
+    warmup: CountOrZero = 0
     """Steps in which the critic alone learns."""
 
     def __post_init__(self) -> None:
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr:g}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must not be negative, got {self.warmup}")
+        hold(self)
         if self.form == "trunk" and self.path:
             raise ValueError("a critic on the policy's trunk starts with the policy; path is for a critic of its own")
 
@@ -84,6 +82,8 @@ class Facts:
     """Longest sequence in tokens, None where the config does not say."""
     vocabulary: int
     """Rows of the embedding."""
+    notes: tuple[str, ...] = ()
+    """What a user should know about how answers end."""
 
 
 @contextmanager
@@ -146,7 +146,8 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
             f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
             "models only. Take a decoder-only model such as Llama, Qwen or Gemma."
         )
-    stop_ids = _stop_ids(spec.path, config, tokenizer)
+    named = _stop_ids(spec.path, config, tokenizer)
+    stop_ids = named | _turn_end(tokenizer, named)
     if not stop_ids and not stop:
         problems.append(
             f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
@@ -155,7 +156,7 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     if problems:
         raise ConfigError(problems)
     text = config.get_text_config()
-    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size)
+    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size, tuple(_end_notes(tokenizer, named)))
 
 
 def _context(config: Any) -> int | None:
@@ -190,6 +191,31 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
+def _turn_end(tokenizer: Any, named: frozenset[int]) -> frozenset[int]:
+    """The token with which the chat template ends the assistant's turn, where it is one."""
+    end = Renderer(tokenizer, named).turns.end
+    return frozenset() if end is None else frozenset({end})
+
+
+def _end_notes(tokenizer: Any, named: frozenset[int]) -> Iterator[str]:
+    for i in sorted(_turn_end(tokenizer, named) - named):
+        others = ", ".join(repr(tokenizer.convert_ids_to_tokens(k)) for k in sorted(named)) or "nothing"
+        yield (
+            f"model: the chat template ends a turn with {tokenizer.convert_ids_to_tokens(i)!r}, while tokenizer and "
+            f"generation settings name {others}: answers end at both, and a checkpoint's generation settings name both"
+        )
+    if tokenizer.eos_token_id is None:
+        yield "model: the tokenizer has no EOS token: a written answer that no chat template ends has no end to learn"
+
+
+def name_stops(net: Any, stop_ids: frozenset[int]) -> None:
+    """Let the model's generation settings name every id that ends an answer, so that other tools stop there too."""
+    settings = net.generation_config
+    named = settings.eos_token_id
+    if not stop_ids <= {*(named if isinstance(named, list) else [named])}:
+        settings.eos_token_id = sorted(stop_ids)
+
+
 def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False, zero: bool = False) -> Any:
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
@@ -221,6 +247,25 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         if spec.lora:
             net.enable_input_require_grads()
     return net.to(device).train()
+
+
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Names under which torch lists instructions that multiply bfloat16 numbers."""
+
+
+def note_of_half(dtype: str, device: str) -> str | None:
+    """What to know before half precision is run on a processor without instructions for it; None where all is well."""
+    import torch
+
+    if dtype != "bfloat16" or device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.13
+        return None
+    found = torch.cpu.get_capabilities()
+    if any(found.get(flag) for flag in BF16_FLAGS):
+        return None
+    return (
+        "this processor has no instructions for bfloat16, which is emulated: expect several times the time of float32, "
+        "and full fine-tuning saves no memory. Use model.dtype=float32 here."
+    )
 
 
 def open_causal(path: str, merge: bool, dtype: Dtype = "float32") -> Any:
