@@ -13,6 +13,7 @@ from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
 from postlude.models.chat import Renderer
+from postlude.models.dtypes import Dtype, wide
 from postlude.models.paths import is_nowhere
 
 
@@ -34,8 +35,9 @@ class ModelSpec:
 
     path: Line
     """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy."""
+    dtype: Dtype = "float32"
+    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy. float64 is for small models
+    and tests: a run then samples the same tokens on every processor."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: Lora | None = None
     """Train an adapter instead of all weights."""
@@ -218,8 +220,8 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
     `adapter_from`: a checkpoint folder whose adapter is continued instead. A model folder that holds an adapter
-    gets it merged in float32, or under LoRA keeps it, frozen, below the new one: a reference taken from the start
-    includes it either way. `scalar`: with one output
+    gets it merged in float32 (float64 where that is the dtype), or under LoRA keeps it, frozen, below the new one: a
+    reference taken from the start includes it either way. `scalar`: with one output
     number instead of a vocabulary, whose map is new (of zeros with `zero`) where the folder has none.
     """
     import torch
@@ -229,15 +231,15 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
-    dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
+    dtype, merge = wide(spec.dtype), spec.lora is None
     try:
         with quiet():
-            net = open_scorer(spec.path, zero) if scalar else open_causal(spec.path, merge=spec.lora is None)
+            net = open_scorer(spec.path, zero, dtype) if scalar else open_causal(spec.path, merge, dtype)
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
     for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
         if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
-            p.data = p.data.to(dtype)
+            p.data = p.data.to(getattr(torch, spec.dtype))
     if spec.lora:
         net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
     if spec.gradient_checkpointing:
@@ -266,22 +268,21 @@ def note_of_half(dtype: str, device: str) -> str | None:
     )
 
 
-def open_causal(path: str, merge: bool) -> Any:
+def open_causal(path: str, merge: bool, dtype: Dtype = "float32") -> Any:
     """The model of a folder; an adapter that it holds is merged, unless another will stand on it."""
-    import torch
     from transformers import AutoModelForCausalLM
 
-    net = AutoModelForCausalLM.from_pretrained(base_path(path), dtype=torch.float32, trust_remote_code=False)
+    net = AutoModelForCausalLM.from_pretrained(base_path(path), dtype=dtype, trust_remote_code=False)
     return adapters.merged(net, path) if merge and adapters.is_adapter(path) else net
 
 
-def open_scorer(path: str, zero: bool = False) -> Any:
+def open_scorer(path: str, zero: bool = False, dtype: Dtype = "float32") -> Any:
     """A scalar head on a folder's model; on top of an adapter that it may hold, of a policy or a scorer."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
-    net = heads.load_scorer(base_path(path), pad, zero)
+    net = heads.load_scorer(base_path(path), pad, zero, dtype)
     return adapters.merged(net, path) if adapters.is_adapter(path) else net
 
 
@@ -294,4 +295,18 @@ def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) 
         r=spec.lora.rank, lora_alpha=spec.lora.alpha, lora_dropout=0.0, target_modules=targets, task_type=task
     )
     start = spec.path if adapters.is_adapter(spec.path) else None
-    return adapters.with_adapter(net, config, start, checkpoint)
+    with _default(wide(spec.dtype)):
+        return adapters.with_adapter(net, config, start, checkpoint)
+
+
+@contextmanager
+def _default(dtype: Dtype) -> Iterator[None]:
+    """Make new weights in `dtype`: peft draws an adapter's in torch's default, whatever the model's."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
