@@ -20,6 +20,7 @@ from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
+from postlude.models.opening import problems_of_weights
 from postlude.models.steps import ends
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
@@ -109,6 +110,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
     elif recipe.model.path:
         problems += problems_of_path(recipe.model.path)
+    if prepared.facts:
+        problems += _problems_of_weights(prepared)
     if "scores" in recipe.objective.needs and recipe.model.lora and is_adapter(recipe.model.path):
         problems.append(
             f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
@@ -139,6 +142,22 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     return problems + _missing_columns(prepared) + _shared(prepared)
 
 
+def _problems_of_weights(prepared: Prepared) -> list[str]:
+    """Of the policy and of a critic that starts elsewhere."""
+    recipe, config = prepared.recipe, prepared.facts.config
+    prepared.notes += prepared.facts.notes
+    scores = "scores" in recipe.objective.needs
+    problems = problems_of_weights(recipe.model.path, config, scores, recipe.model.lora)
+    if recipe.critic and recipe.critic.path:
+        path = latest_model(recipe.critic.path)
+        try:
+            found = inspect(replace(recipe.model, path=path, lora=None, chat_template=None)).config
+            problems += problems_of_weights(path, found, scalar=True, what="critic.path")
+        except ConfigError as error:
+            problems += [f"critic.path: {problem.removeprefix('model: ')}" for problem in error.problems]
+    return problems
+
+
 def _plan_judges(prepared: Prepared) -> None:
     """What judges will be asked, and whether one of them is of the policy's own kind and may like its own style."""
     recipe = prepared.recipe
@@ -162,9 +181,13 @@ def _plan_judges(prepared: Prepared) -> None:
 
 def require_writer(path: str) -> Any:
     """The config of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
-    config = inspect(ModelSpec(latest_model(path))).config
+    path = latest_model(path)
+    config = inspect(ModelSpec(path)).config
     if is_scorer(config):
         raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
+    problems = problems_of_weights(path, config, what="judge")
+    if problems:
+        raise ConfigError(problems)
     return config
 
 
@@ -383,7 +406,7 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
     recipe = prepared.recipe
     torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     needed = "reference" in recipe.objective.needs if reference is None else reference
-    return LocalEngine.start(
+    engine = LocalEngine.start(
         recipe.model,
         prepared.facts,
         recipe.optimizer,
@@ -398,6 +421,8 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         critic=recipe.critic,
         pairs=_reads_pairs(recipe),
     )
+    engine.rehearse()
+    return engine
 
 
 def _reads_pairs(recipe: Recipe) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,22 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from postlude.errors import ConfigError, EngineError
-from postlude.models import adapters, heads
-from postlude.models import lora as lora_arithmetic
+from postlude.models import adapters, fit, heads, opening
+from postlude.models.adapters import base_path
+from postlude.models.files import ADAPTER_CONFIG
+from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
-
-
-@dataclass(frozen=True)
-class Lora:
-    """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
-
-    rank: int = 16
-    alpha: int = lora_arithmetic.ALPHA
-    targets: str | tuple[str, ...] = "all-linear"
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank and alpha must be at least 1, got {self.rank} and {self.alpha}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +72,8 @@ class Facts:
     """Longest sequence in tokens, None where the config does not say."""
     vocabulary: int
     """Rows of the embedding."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of them."""
 
 
 @contextmanager
@@ -108,7 +100,9 @@ def problems_of_path(path: str) -> list[str]:
     if folder.is_file():
         return [f"model: {path!r} is a file. Give the folder that holds config.json and the weights."]
     problems = []
-    if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
+    if adapters.is_adapter(path):
+        problems += [f"model: {problem}" for problem in _problems_of_base(folder)]
+    elif not (folder / "config.json").exists():
         problems.append(f"model: {path!r} has no config.json, so it is not a Hugging Face model folder.")
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
     if not any((folder / name).exists() for name in names):
@@ -119,16 +113,35 @@ def problems_of_path(path: str) -> list[str]:
     return problems
 
 
+def _problems_of_base(folder: Path) -> list[str]:
+    """What is wrong with the model that an adapter folder names as its own."""
+    try:
+        base = json.loads((folder / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
+    except (ValueError, AttributeError, OSError) as error:
+        return [f"{folder}: {ADAPTER_CONFIG} cannot be read ({error}). Save the adapter again."]
+    change = f"Set base_model_name_or_path in its {ADAPTER_CONFIG}."
+    if not isinstance(base, str) or not base:
+        return [f"{folder}: the adapter does not say which model it belongs to. {change}"]
+    if is_nowhere(base):
+        return [f"{folder}: the adapter belongs to {base!r}, which does not exist here. {change}"]
+    if adapters.is_adapter(base):
+        return [
+            f"{folder}: the adapter stands on {base!r}, which is an adapter too. Merge that first "
+            f"(postlude export {base} FOLDER), and name the result. {change}"
+        ]
+    return []
+
+
 def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     """Config and tokenizer of a model; every problem found in them at once, without loading weights."""
     problems = problems_of_path(spec.path)
     if problems:
         raise ConfigError(problems)
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     try:
         with quiet():
-            config: Any = AutoConfig.from_pretrained(base_path(spec.path), trust_remote_code=False)
+            config = heads.config_of(spec.path)
             tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0]
@@ -150,25 +163,49 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
             f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
             "tokenizer.eos_token and save it, or give sampling.stop."
         )
+    text = config.get_text_config()
+    rows = (adapters.is_adapter(spec.path) and adapters.vocabulary(spec.path)) or text.vocab_size
+    problems += _unanswerable(spec.path, stop_ids, rows)
     if problems:
         raise ConfigError(problems)
-    text = config.get_text_config()
-    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size)
+    return Facts(config, tokenizer, stop_ids, _context(text), rows, _beyond(spec.path, tokenizer, rows))
+
+
+def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[str]:
+    """Ends of answers that the model has no output for."""
+    beyond = sorted(i for i in stop_ids if i >= rows)
+    if not beyond or len(beyond) < len(stop_ids):
+        return []
+    return [
+        f"model: answers of {path!r} end with token id {beyond[0]}, and the model has {rows} rows in its vocabulary, so "
+        "none would end. Resize the model's embedding to its tokenizer, or set another eos_token."
+    ]
+
+
+def _beyond(path: str, tokenizer: Any, rows: int) -> tuple[str, ...]:
+    """Tokens that the tokenizer knows and the model does not, in a sentence."""
+    found = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
+    if not found:
+        return ()
+    first = ", ".join(repr(token) for _, token in found[:4]) + (", ..." if len(found) > 4 else "")
+    return (
+        f"the tokenizer of {path!r} has {len(found)} tokens beyond the {rows} rows of the model's vocabulary ({first}): "
+        "rows that hold them are refused",
+    )
+
+
+def inspect_files(path: str, scalar: bool = False, lora: Lora | None = None) -> None:
+    """Raise ConfigError with all that the headers of a model's files say is wrong."""
+    problems = problems_of_path(path)
+    if not problems:
+        problems = opening.problems_of_weights(path, heads.config_of(path), scalar, lora)
+    if problems:
+        raise ConfigError(problems)
 
 
 def _context(config: Any) -> int | None:
     names = ("max_position_embeddings", "n_positions")
     return next((config.__dict__[n] for n in names if config.__dict__.get(n)), None)
-
-
-def base_path(path: str) -> str:
-    """The model under an adapter folder, or the folder itself."""
-    import json
-
-    adapter = Path(path).expanduser() / "adapter_config.json"
-    if adapter.exists() and not (adapter.parent / "config.json").exists():
-        return json.loads(adapter.read_text())["base_model_name_or_path"]
-    return path
 
 
 def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
@@ -197,6 +234,7 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     number instead of a vocabulary, whose map is new (of zeros with `zero`) where the folder has none.
     """
     import torch
+    from safetensors import SafetensorError
 
     device = spec.device
     if device == "auto":
@@ -206,14 +244,16 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
     try:
         with quiet():
-            net = open_scorer(spec.path, zero) if scalar else open_causal(spec.path, merge=spec.lora is None)
-    except (OSError, ValueError, RuntimeError) as error:
+            inspect_files(spec.path, scalar, spec.lora)
+            net = opening.scorer(spec.path, zero) if scalar else opening.causal(spec.path, merge=spec.lora is None)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
     for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
         if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
             p.data = p.data.to(dtype)
     if spec.lora:
         net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
+    opening.require_finite(net, spec.path)
     if spec.gradient_checkpointing:
         net.gradient_checkpointing_enable({"use_reentrant": False})
         if spec.lora:
@@ -221,32 +261,16 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     return net.to(device).train()
 
 
-def open_causal(path: str, merge: bool) -> Any:
-    """The model of a folder; an adapter that it holds is merged, unless another will stand on it."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    net = AutoModelForCausalLM.from_pretrained(base_path(path), dtype=torch.float32, trust_remote_code=False)
-    return adapters.merged(net, path) if merge and adapters.is_adapter(path) else net
-
-
-def open_scorer(path: str, zero: bool = False) -> Any:
-    """A scalar head on a folder's model; on top of an adapter that it may hold, of a policy or a scorer."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
-    net = heads.load_scorer(base_path(path), pad, zero)
-    return adapters.merged(net, path) if adapters.is_adapter(path) else net
-
-
 def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) -> Any:
     from peft import LoraConfig
 
     assert spec.lora is not None
-    targets = spec.lora.targets if isinstance(spec.lora.targets, str) else list(spec.lora.targets)
     config = LoraConfig(
-        r=spec.lora.rank, lora_alpha=spec.lora.alpha, lora_dropout=0.0, target_modules=targets, task_type=task
+        r=spec.lora.rank,
+        lora_alpha=spec.lora.alpha,
+        lora_dropout=0.0,
+        target_modules=fit.as_peft(spec.lora.targets),
+        task_type=task,
     )
     start = spec.path if adapters.is_adapter(spec.path) else None
     return adapters.with_adapter(net, config, start, checkpoint)

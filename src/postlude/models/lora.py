@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 ALPHA = 32
@@ -31,3 +32,16 @@ def lr_from_width(width: int, family: Literal["llama", "qwen"]) -> float:
 def parameters(inputs: int, outputs: int, rank: int) -> int:
     """Trainable parameters of one adapted linear layer."""
     return rank * (inputs + outputs)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
+
+    rank: int = 16
+    alpha: int = ALPHA
+    targets: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1:
+            raise ValueError(f"rank and alpha must be at least 1, got {self.rank} and {self.alpha}")

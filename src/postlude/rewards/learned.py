@@ -12,6 +12,7 @@ from typing import Any, Literal
 from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
 from postlude.models.heads import reads_pairs, require_head
+from postlude.models.opening import problems_of_weights
 from postlude.rewards.model import ensemble_score, logit, pair_preference, sigmoid, solution_score
 from postlude.rewards.text import text_of
 
@@ -42,10 +43,12 @@ class LearnedReward:
         problems = []
         for spec in self.specs:
             try:
-                pairs = reads_pairs(require_head(spec.path, "reward model"))
+                config = require_head(spec.path, "reward model")
             except EngineError as error:
                 problems.append(str(error))
                 continue
+            problems += problems_of_weights(spec.path, config, scalar=True, what="reward model")
+            pairs = reads_pairs(config)
             if pairs != self.compares:
                 is_, use = ("two answers at once", "pair_model") if pairs else ("one answer at a time", "model")
                 problems.append(f"reward model: {spec.path!r} reads {is_}; as a reward it is `{use}`.")

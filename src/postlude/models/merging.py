@@ -1,0 +1,133 @@
+"""An adapter's weights added to those of its model, and the sum compared with the adapter before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from postlude.errors import EngineError
+from postlude.models import adapters
+
+TOLERANCE = 1e-3
+"""Largest difference of a log-prob, or of a score, that merging in float32 may make."""
+PROBE = 32
+"""Tokens that both are asked about."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A whole model, and how it came about."""
+
+    net: Any
+    difference: float
+    """Of its log-probs (or score) from those with the adapter, the largest on a probe."""
+    untied: bool
+    """Whether a matrix that the model shared between two places had to become two."""
+
+
+def merge(net: Any, folder: str) -> Merged:
+    """A folder's adapter merged into its model, in the model's precision.
+
+    Raises ConfigError where the adapter is not this model's, EngineError where the merged model says something else.
+    """
+    own = {name for name, _ in net.named_parameters(remove_duplicate=False)}
+    adapted = adapters.opened(net, folder)
+    ids = _probe_ids(net, adapted.peft_config[adapters.NEW])
+    expected = _said(adapted, ids)
+    shared = _untie(adapted, own)
+    try:
+        whole = adapted.merge_and_unload()
+    except (ValueError, NotImplementedError, RuntimeError) as error:
+        raise EngineError(f"{folder}: this adapter cannot be merged: {error}") from error
+    untied = _settle(whole, shared)
+    difference = float((_said(whole, ids) - expected).abs().max())
+    if not difference <= TOLERANCE:
+        raise EngineError(
+            f"{folder}: merged into its model, this adapter gives other log-probs than by itself: they differ by "
+            f"{difference:.1e} (limit {TOLERANCE:.0e}). Its build is one that cannot be merged; train a plain LoRA."
+        )
+    return Merged(whole.requires_grad_(True), difference, untied)
+
+
+def _probe_ids(net: Any, config: Any) -> Any:
+    """[1, N] tokens all over the vocabulary, and those whose rows the adapter changes."""
+    import torch
+
+    rows = net.get_input_embeddings().weight.shape[0]
+    own = config.trainable_token_indices or []
+    listed = [i for part in own.values() for i in part] if isinstance(own, dict) else own
+    ids = [*((7919 * i + 13) % rows for i in range(PROBE)), *listed[:PROBE]]
+    return torch.tensor([ids], device=net.device)
+
+
+def _said(net: Any, ids: Any) -> Any:
+    """[1, N, V] log-probs of a language model, [1, 1] score of a scorer, without dropout."""
+    import torch
+
+    with torch.no_grad(), _evaluating(net):
+        logits = net(input_ids=ids).logits
+    return logits if logits.ndim == 2 else logits.log_softmax(-1)
+
+
+@contextmanager
+def _evaluating(net: Any) -> Iterator[None]:
+    before = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(before)
+
+
+def _untie(adapted: Any, own: set[str]) -> list[tuple[str, str]]:
+    """Give every place of a shared matrix one of its own where an adapter stands on any: added to the shared one, what
+    was learned for one place would change the others too. `own`: names of the model's parameters without adapters.
+    Returns the pairs that were parted, by those names."""
+    from torch import nn
+
+    places: dict[int, list[str]] = {}
+    for name, p in adapted.named_parameters(remove_duplicate=False):
+        if _plain(name) in own:
+            places.setdefault(p.data_ptr(), []).append(name)
+    parted = []
+    for first, *others in places.values():
+        if not others or not any(_plain(name) != name.removeprefix("base_model.model.") for name in (first, *others)):
+            continue
+        for name in others:
+            holder, _, last = name.rpartition(".")
+            module = adapted.get_submodule(holder)
+            setattr(module, last, nn.Parameter(getattr(module, last).detach().clone()))
+            parted.append((_plain(first), _plain(name)))
+    return parted
+
+
+def _plain(name: str) -> str:
+    """A parameter's name as it is without adapters."""
+    parts = name.removeprefix("base_model.model.").split(".")
+    return ".".join(p for p in parts if p not in ("base_layer", "original_module", "token_adapter"))
+
+
+def _settle(net: Any, parted: Sequence[tuple[str, str]]) -> bool:
+    """Share again what came out equal; for the others say in the config that they differ. Whether any does."""
+    import torch
+
+    differ = False
+    for first, other in parted:
+        one, two = net.get_parameter(first), net.get_parameter(other)
+        if torch.equal(one, two):
+            holder, _, last = other.rpartition(".")
+            setattr(net.get_submodule(holder), last, one)
+        else:
+            differ = True
+    if differ:
+        say_untied(net)
+    return differ
+
+
+def say_untied(net: Any) -> None:
+    """Write into a model's config that its input and output layers are two matrices."""
+    net.config.tie_word_embeddings = False
+    net.config.get_text_config().tie_word_embeddings = False
+    net.all_tied_weights_keys = {}
