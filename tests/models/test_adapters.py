@@ -103,7 +103,11 @@ def test_an_adapter_opens_as_peft_opens_it_or_is_refused(
     folder = saved(name, kind, tmp_path, tokenizer)
     expected = by_peft(folder)
     with quiet():
-        assert opening.problems_of_weights(folder, heads.config_of(folder)) == []
+        problems = opening.problems_of_weights(folder, heads.config_of(folder))
+        if kind == "lora bias":  # on a map without one, where no whole model has a place for it
+            assert len(problems) == 1 and "lora_bias" in problems[0]
+            return
+        assert problems == []
         whole = load(ModelSpec(folder))
         torch.testing.assert_close(said(whole), expected, atol=1e-4, rtol=0)
     assert float((said(load(ModelSpec(str(tmp_path / "base")))) - expected).abs().max()) > 0.01

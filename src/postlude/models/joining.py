@@ -52,7 +52,7 @@ def more_than_matrices(config: Mapping[str, Any], holds: Iterable[str]) -> list[
     if start not in PLAIN_STARTS:
         found.append(f"a start that changes the model's weights (init_lora_weights: {start})")
     if not found and any(".lora_" not in name and not name.endswith(".base_layer.weight") for name in holds):
-        found.append("an embedding of its own, as after a change of the vocabulary")
+        found.append("weights of the model itself")
     return found
 
 

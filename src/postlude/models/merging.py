@@ -32,11 +32,10 @@ def merge(net: Any, folder: str) -> Merged:
 
     Raises ConfigError where the adapter is not this model's, EngineError where the merged model says something else.
     """
-    own = {name for name, _ in net.named_parameters(remove_duplicate=False)}
     adapted = adapters.opened(net, folder)
     ids = _probe_ids(net, adapted.peft_config[adapters.NEW])
     expected = _said(adapted, ids)
-    shared = _untie(adapted, own)
+    shared = _untie(adapted)
     try:
         whole = adapted.merge_and_unload()
     except (ValueError, NotImplementedError, RuntimeError) as error:
@@ -81,15 +80,14 @@ def _evaluating(net: Any) -> Iterator[None]:
         net.train(before)
 
 
-def _untie(adapted: Any, own: set[str]) -> list[tuple[str, str]]:
+def _untie(adapted: Any) -> list[tuple[str, str]]:
     """Give every place of a shared matrix one of its own where an adapter stands on any: added to the shared one, what
-    was learned for one place would change the others too. `own`: names of the model's parameters without adapters.
-    Returns the pairs that were parted, by those names."""
+    was learned for one place would change the others too. Returns the pairs that were parted, by their plain names."""
     from torch import nn
 
     places: dict[int, list[str]] = {}
     for name, p in adapted.named_parameters(remove_duplicate=False):
-        if _plain(name) in own:
+        if adapters.NEW not in name.split("."):  # the adapter's own weights may be shared, and stay so
             places.setdefault(p.data_ptr(), []).append(name)
     parted = []
     for first, *others in places.values():

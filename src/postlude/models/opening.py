@@ -49,7 +49,7 @@ def _problems_of_adapter(path: str, net: Any, stacked: bool) -> list[str]:
         base = heads.config_of(adapters.base_path(path)).get_text_config()
         more = joining.more_than_matrices(adapters.read_config(path), files.adapter(folder))
         if adapters.vocabulary(path) not in (None, base.vocab_size):
-            more.append("a vocabulary of another size")
+            more = [*more, "a vocabulary of another size"]
         problems += [
             f"{folder}: model.lora cannot stand on an adapter with {', '.join(more)}: both are saved as one, which has "
             f"no place for that. Merge it first (postlude export {path} FOLDER), and train that."
