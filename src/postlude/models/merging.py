@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ def merge(net: Any, folder: str) -> Merged:
     expected = _said(adapted, ids)
     shared = _untie(adapted)
     try:
-        whole = adapted.merge_and_unload()
+        with warnings.catch_warnings(action="ignore"):  # of shared matrices, which are parted by now
+            whole = adapted.merge_and_unload()
     except (ValueError, NotImplementedError, RuntimeError) as error:
         raise EngineError(f"{folder}: this adapter cannot be merged: {error}") from error
     untied = _settle(whole, shared)
