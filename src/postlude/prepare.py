@@ -86,11 +86,17 @@ def check(document: Document) -> Prepared:
 
 
 def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """A run folder as the model is its newest checkpoint: a concrete path, which a resumed run finds again."""
+    """A run folder as the model, or the critic, is its newest checkpoint: a path that a resumed run finds again."""
     try:
-        return replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path))), []
+        recipe = replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path)))
     except ConfigError as error:
         return recipe, [f"model: {problem}" for problem in error.problems]
+    if recipe.critic is None or recipe.critic.path is None:
+        return recipe, []
+    try:
+        return replace(recipe, critic=replace(recipe.critic, path=latest_model(recipe.critic.path))), []
+    except ConfigError as error:
+        return recipe, [f"critic.path: {problem}" for problem in error.problems]
 
 
 def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
@@ -110,14 +116,14 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
     elif recipe.model.path:
         problems += problems_of_path(recipe.model.path)
-    if prepared.facts:
-        problems += _problems_of_weights(prepared)
     if "scores" in recipe.objective.needs and recipe.model.lora and is_adapter(recipe.model.path):
         problems.append(
             f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
             "Merge it first (postlude export), or leave out model.lora."
         )
-    if prepared.facts and is_scorer(prepared.facts.config) and "scores" not in recipe.objective.needs:
+    if prepared.facts and ("scores" in recipe.objective.needs or not is_scorer(prepared.facts.config)):
+        problems += _problems_of_weights(prepared)
+    elif prepared.facts:
         problems.append(
             f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
             "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
@@ -149,7 +155,7 @@ def _problems_of_weights(prepared: Prepared) -> list[str]:
     scores = "scores" in recipe.objective.needs
     problems = problems_of_weights(recipe.model.path, config, scores, recipe.model.lora)
     if recipe.critic and recipe.critic.path:
-        path = latest_model(recipe.critic.path)
+        path = recipe.critic.path
         try:
             found = inspect(replace(recipe.model, path=path, lora=None, chat_template=None)).config
             problems += problems_of_weights(path, found, scalar=True, what="critic.path")

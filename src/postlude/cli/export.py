@@ -33,8 +33,8 @@ def export(
         raise ConfigError(f"{model!r} holds no LoRA adapter: {source} is a whole model already. Copy that folder.")
     merged = _merge(source, folder)
     lines = [
-        f"{folder}: a whole model in float32{_was(source)}; its log-probs (or scores) differ from the adapter's by at most "
-        f"{merged.difference:.1e}"
+        f"{folder}: a whole model in float32{_was(source)}; its log-probs (or scores) differ from the adapter's by at "
+        f"most {merged.difference:.1e}"
     ]
     if merged.untied:
         lines.append("input and output layers shared a matrix; the adapter changed one of them, so they are two now")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,7 @@ def with_adapter(net: Any, config: Any, start: str | None, checkpoint: str | Non
 
 
 def _require_same_rows(net: Any, start: str) -> None:
-    """Raise EngineError where an adapter brings an embedding that is not its model's: joined with another it is lost."""
+    """Raise EngineError where an adapter brings an embedding that is not its model's: joining would lose it."""
     import torch
     from peft import load_peft_weights
 
@@ -97,8 +98,8 @@ def _require_same_rows(net: Any, start: str) -> None:
             own = net.get_parameter(name.removeprefix("base_model.model.").replace(".base_layer", ""))
             if own.shape != tensor.shape or not torch.equal(own.detach().cpu().to(tensor.dtype), tensor):
                 raise EngineError(
-                    f"{start}: this adapter holds {name}, which is not its model's, and another adapter cannot stand on "
-                    f"that. Merge it first (postlude export {start} FOLDER), and train that."
+                    f"{start}: this adapter holds {name}, which is not its model's, and another adapter cannot stand "
+                    f"on that. Merge it first (postlude export {start} FOLDER), and train that."
                 )
 
 
@@ -171,8 +172,8 @@ def misfits(adapted: Any, tensors: dict[str, Any], name: str) -> list[str]:
     problems = []
     if strange:
         problems.append(
-            f"{len(strange)} of the adapter's tensors have no place in its model: {files.some(strange)}. It was made for "
-            "another model."
+            f"{len(strange)} of the adapter's tensors have no place in its model: {files.some(strange)}. It was made "
+            "for another model."
         )
     if missing and not converted:
         problems.append(f"{len(missing)} tensors are missing from the adapter's weights: {files.some(missing)}.")
@@ -188,7 +189,8 @@ def tried(net: Any, folder: Path) -> list[str]:
     try:
         config: Any = PeftConfig.from_pretrained(str(folder))
         config.init_lora_weights = True  # others read the weights
-        adapted = get_peft_model(net, config)
+        with warnings.catch_warnings(action="ignore"):
+            adapted = get_peft_model(net, config)
         tensors = {name: torch.empty(one.shape, device="meta") for name, one in files.adapter(folder).items()}
         return misfits(adapted, tensors, NEW) + _homeless_biases(adapted)
     except (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError) as error:
@@ -204,8 +206,8 @@ def _homeless_biases(adapted: Any) -> list[str]:
     if not names:
         return []
     return [
-        f"the adapter has biases (lora_bias) on {len(names)} maps of the model that have none ({files.some(names)}), so no "
-        "merged model of this kind can hold them. Train it without lora_bias."
+        f"the adapter has biases (lora_bias) on {len(names)} maps of the model that have none ({files.some(names)}), "
+        "so no merged model of this kind can hold them. Train it without lora_bias."
     ]
 
 

@@ -118,8 +118,8 @@ def _no_weights(folder: Path, name: str, what: str) -> str:
     pickles = sorted(p.name for p in folder.glob("*.bin") if p.name.startswith((stem, "pytorch_model")))
     if pickles:
         return (
-            f"{folder}: its weights are a pickle ({pickles[0]}), which can run code when it is opened; only safetensors "
-            f"are read. Where you trust it, open it with the library that made it and save it again with "
+            f"{folder}: its weights are a pickle ({pickles[0]}), which can run code when it is opened; only "
+            "safetensors are read. Where you trust it, open it with the library that made it and save it again with "
             f"save_pretrained(FOLDER), which writes {name}."
         )
     other = sorted(p.name for p in folder.glob("*.gguf")) if folder.is_dir() else []

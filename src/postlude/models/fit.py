@@ -8,6 +8,7 @@ too, and an adapter, or LoRA targets, can be tried on it.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -45,7 +46,7 @@ class Loaded:
             (self.mismatched, "tensors have another shape than in the model that config.json describes"),
         )
         return [
-            f"{path}: {len(names)} {what}: {some(names)}. The weights are not this config's; save or download both again."
+            f"{path}: {len(names)} {what}: {some(names)}. Weights and config do not belong together; get both again."
             for names, what in kinds
             if names
         ]
@@ -92,6 +93,9 @@ def skeleton(config: Any, scalar: bool, stored: Mapping[str, Stored] | None = No
     import torch
 
     cls = model_class(config, scalar)
+    new_head = scalar and not heads.is_scorer(config)
+    if scalar:
+        config.num_labels = 1
     if stored is None:
         with torch.device("meta"):
             return cls(config)
@@ -104,7 +108,6 @@ def skeleton(config: Any, scalar: bool, stored: Mapping[str, Stored] | None = No
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
-    new_head = scalar and not heads.is_scorer(config)
     problems = Loaded.of(info, net.base_model_prefix if new_head else None).problems(path)
     if problems:
         raise ConfigError(problems)
@@ -147,7 +150,8 @@ def problems_of_targets(net: Any, targets: str | tuple[str, ...], task: str) -> 
     if problems:
         return problems
     try:
-        get_peft_model(net, LoraConfig(target_modules=as_peft(targets), task_type=task))
+        with warnings.catch_warnings(action="ignore"):
+            get_peft_model(net, LoraConfig(target_modules=as_peft(targets), task_type=task))
     except (ValueError, TypeError, NotImplementedError) as error:
         first = str(error).strip().splitlines()[0]
         return [f"model.lora.targets: LoRA cannot stand on all that {targets!r} names ({first[:60]}...). {there}"]
@@ -166,8 +170,8 @@ def _problems_of_expression(targets: str, modules: Mapping[str, Any], there: str
     except re.error as error:
         return [f"model.lora.targets: {targets!r} is no regular expression: {error}. {there}"]
     return [
-        f"model.lora.targets: text is a regular expression for whole names, and {targets!r} matches none. To name modules "
-        f"by the last part of their names, give a list, as in '[q_proj, v_proj]'. {there}"
+        f"model.lora.targets: text is a regular expression for whole names, and {targets!r} matches none. To name "
+        f"modules by the last part of their names, give a list, as in '[q_proj, v_proj]'. {there}"
     ]
 
 

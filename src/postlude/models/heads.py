@@ -17,7 +17,7 @@ VALUE_HEAD = "value_head.safetensors"
 
 
 def config_of(path: str) -> Any:
-    """The config of a folder or hub id. That of an adapter is its model's, as a scorer's where the adapter makes it one."""
+    """The config of a folder or hub id; of an adapter its model's, as a scorer's where the adapter makes it one."""
     from transformers import AutoConfig
 
     config: Any = AutoConfig.from_pretrained(adapters.base_path(path), trust_remote_code=False)

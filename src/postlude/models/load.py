@@ -177,8 +177,8 @@ def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[str]:
     if not beyond or len(beyond) < len(stop_ids):
         return []
     return [
-        f"model: answers of {path!r} end with token id {beyond[0]}, and the model has {rows} rows in its vocabulary, so "
-        "none would end. Resize the model's embedding to its tokenizer, or set another eos_token."
+        f"model: answers of {path!r} end with token id {beyond[0]}, and the model has {rows} rows in its vocabulary, "
+        "so none would end. Resize the model's embedding to its tokenizer, or set another eos_token."
     ]
 
 
@@ -189,8 +189,8 @@ def _beyond(path: str, tokenizer: Any, rows: int) -> tuple[str, ...]:
         return ()
     first = ", ".join(repr(token) for _, token in found[:4]) + (", ..." if len(found) > 4 else "")
     return (
-        f"the tokenizer of {path!r} has {len(found)} tokens beyond the {rows} rows of the model's vocabulary ({first}): "
-        "rows that hold them are refused",
+        f"the tokenizer of {path!r} has {len(found)} tokens beyond the {rows} rows of the model's vocabulary "
+        f"({first}): rows that hold them are refused",
     )
 
 

@@ -20,6 +20,8 @@ def problems_of_weights(
     """
     base = adapters.base_path(path)
     problem = fit.unfit(config, path)
+    if heads.is_scorer(config) and not scalar:
+        problem = f"{path!r} is a reward model, which cannot write."
     if problem:
         return [f"{what}: {problem}"]
     problems: list[str] = []
