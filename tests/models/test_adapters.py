@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads, opening
 from postlude.models.load import Lora, ModelSpec, load, quiet
 from tests.conftest import VOCABULARY, build
@@ -97,9 +96,7 @@ def by_peft(folder: str) -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", BUILDS)
 @pytest.mark.parametrize("name", ["llama_tied", "llama"])
-def test_an_adapter_opens_as_peft_opens_it_or_is_refused(
-    name: str, kind: str, tmp_path: Path, tokenizer: Any
-) -> None:
+def test_an_adapter_opens_as_peft_opens_it_or_is_refused(name: str, kind: str, tmp_path: Path, tokenizer: Any) -> None:
     folder = saved(name, kind, tmp_path, tokenizer)
     expected = by_peft(folder)
     with quiet():

@@ -52,7 +52,6 @@ def _merge(source: str, folder: Path) -> Merged:
     with quiet():
         inspect_files(source, scalar=adapters.makes_scorer(source))
         merged = opening.merged(source)
-        opening.require_finite(merged.net, source)
         try:
             saved.save(merged.net, folder)
         except EngineError:

@@ -17,6 +17,7 @@ from typing import Any
 
 from postlude.errors import ConfigError, EngineError
 from postlude.models import files, joining
+from postlude.models.fit import PREFIX
 
 NEW, START = "default", "start"
 """Names of the adapter that is trained, and of the one the policy starts from."""
@@ -95,7 +96,7 @@ def _require_same_rows(net: Any, start: str) -> None:
 
     for name, tensor in load_peft_weights(start, device="cpu").items():
         if name.endswith(".base_layer.weight"):
-            own = net.get_parameter(name.removeprefix("base_model.model.").replace(".base_layer", ""))
+            own = net.get_parameter(name.removeprefix(PREFIX).replace(".base_layer", ""))
             if own.shape != tensor.shape or not torch.equal(own.detach().cpu().to(tensor.dtype), tensor):
                 raise EngineError(
                     f"{start}: this adapter holds {name}, which is not its model's, and another adapter cannot stand "
@@ -202,7 +203,7 @@ def _homeless_biases(adapted: Any) -> list[str]:
     from peft.tuners.lora import LoraLayer
 
     layers = [(n, m) for n, m in adapted.named_modules() if isinstance(m, LoraLayer) and m.lora_bias.get(NEW)]
-    names = [name.removeprefix("base_model.model.") for name, m in layers if m.get_base_layer().bias is None]
+    names = [name.removeprefix(PREFIX) for name, m in layers if m.get_base_layer().bias is None]
     if not names:
         return []
     return [

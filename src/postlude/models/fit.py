@@ -18,6 +18,8 @@ from postlude.errors import ConfigError, EngineError
 from postlude.models import heads
 from postlude.models.files import Stored, some
 
+PREFIX = "base_model.model."
+"""Before the names of a model's own modules, where an adapter stands on it."""
 QUANTISED = "quantization_config"
 
 
@@ -187,3 +189,18 @@ def _adaptable(net: Any) -> list[str]:
 
     kinds = (nn.Linear, nn.Embedding, Conv1D)
     return [*dict.fromkeys(name.rpartition(".")[2] for name, m in net.named_modules() if isinstance(m, kinds))]
+
+
+def require_finite(net: Any, path: str) -> None:
+    """Raise EngineError where a weight is NaN or infinite, with the tensor's name."""
+    import torch
+
+    for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+        if not tensor.is_floating_point() or torch.isfinite(tensor.sum()):
+            continue
+        bad = int((~torch.isfinite(tensor)).sum())  # a sum can overflow by itself
+        if bad:
+            raise EngineError(
+                f"{path}: {bad} of {tensor.numel()} numbers of {name.removeprefix(PREFIX)} are NaN or infinite, so every answer would be. "
+                "Download or save the model again, or take an earlier checkpoint."
+            )

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from postlude.models import files
+from postlude.models.fit import PREFIX
 
-PREFIX = "base_model.model."
-"""Before the names of the model's own modules, in a peft model."""
 BEYOND_MATRICES = {
     "use_dora": "DoRA",
     "bias": "trained biases",

@@ -253,7 +253,7 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
             p.data = p.data.to(dtype)
     if spec.lora:
         net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
-    opening.require_finite(net, spec.path)
+    fit.require_finite(net, spec.path)
     if spec.gradient_checkpointing:
         net.gradient_checkpointing_enable({"use_reentrant": False})
         if spec.lora:

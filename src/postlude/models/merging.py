@@ -10,6 +10,7 @@ from typing import Any
 
 from postlude.errors import EngineError
 from postlude.models import adapters
+from postlude.models.fit import PREFIX, require_finite
 
 TOLERANCE = 1e-3
 """Largest difference of a log-prob, or of a score, that merging in float32 may make."""
@@ -34,6 +35,7 @@ def merge(net: Any, folder: str) -> Merged:
     Raises ConfigError where the adapter is not this model's, EngineError where the merged model says something else.
     """
     adapted = adapters.opened(net, folder)
+    require_finite(adapted, folder)
     ids = _probe_ids(net, adapted.peft_config[adapters.NEW])
     expected = _said(adapted, ids)
     shared = _untie(adapted)
@@ -93,7 +95,7 @@ def _untie(adapted: Any) -> list[tuple[str, str]]:
             places.setdefault(p.data_ptr(), []).append(name)
     parted = []
     for first, *others in places.values():
-        if not others or not any(_plain(name) != name.removeprefix("base_model.model.") for name in (first, *others)):
+        if not others or not any(_plain(name) != name.removeprefix(PREFIX) for name in (first, *others)):
             continue
         for name in others:
             holder, _, last = name.rpartition(".")
@@ -105,7 +107,7 @@ def _untie(adapted: Any) -> list[tuple[str, str]]:
 
 def _plain(name: str) -> str:
     """A parameter's name as it is without adapters."""
-    parts = name.removeprefix("base_model.model.").split(".")
+    parts = name.removeprefix(PREFIX).split(".")
     return ".".join(p for p in parts if p not in ("base_layer", "original_module", "token_adapter"))
 
 

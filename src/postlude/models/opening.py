@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import ConfigError
 from postlude.models import adapters, files, fit, heads, joining, merging
 from postlude.models.lora import Lora
 
@@ -56,7 +56,7 @@ def _problems_of_adapter(path: str, net: Any, stacked: bool) -> list[str]:
             f"{folder}: model.lora cannot stand on an adapter with {', '.join(more)}: both are saved as one, which has "
             f"no place for that. Merge it first (postlude export {path} FOLDER), and train that."
         ] * bool(more)
-    if net is not None and not problems:
+    if net is not None:
         problems += [f"{folder}: {problem}" for problem in adapters.tried(net, folder)]
     return problems
 
@@ -107,18 +107,3 @@ def _own_sharing(net: Any) -> Any:
     if inner is not None and outer is not None and inner.weight is not outer.weight:
         merging.say_untied(net)
     return net
-
-
-def require_finite(net: Any, path: str) -> None:
-    """Raise EngineError where a weight is NaN or infinite, with the tensor's name."""
-    import torch
-
-    for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
-        if not tensor.is_floating_point() or torch.isfinite(tensor.sum()):
-            continue
-        bad = int((~torch.isfinite(tensor)).sum())  # a sum can overflow by itself
-        if bad:
-            raise EngineError(
-                f"{path}: {bad} of {tensor.numel()} numbers of {name} are NaN or infinite, so every answer would be. "
-                "Download or save the model again, or take an earlier checkpoint."
-            )
