@@ -43,22 +43,24 @@ def problems_of_weights(
 def _problems_of_adapter(path: str, net: Any, stacked: bool) -> list[str]:
     """Of an adapter folder; on `net`, a model without memory, where there is one, and below another if `stacked`."""
     folder = Path(path).expanduser()
-    problems = adapters.problems_of_config(folder)
-    if problems:
-        return problems
-    problems = adapters.require_known_fields(folder)
-    if stacked:
-        base = heads.config_of(adapters.base_path(path)).get_text_config()
-        more = joining.more_than_matrices(adapters.read_config(path), files.adapter(folder))
-        if adapters.vocabulary(path) not in (None, base.vocab_size):
-            more = [*more, "a vocabulary of another size"]
-        problems += [
+    problems = adapters.problems_of_config(folder) or adapters.require_known_fields(folder)
+    if not problems and net is not None:
+        problems = [f"{folder}: {problem}" for problem in adapters.tried(net, folder)]
+    more = _beyond_joining(path) if stacked and not problems else []
+    if more:
+        problems.append(
             f"{folder}: model.lora cannot stand on an adapter with {', '.join(more)}: both are saved as one, which has "
             f"no place for that. Merge it first (postlude export {path} FOLDER), and train that."
-        ] * bool(more)
-    if net is not None:
-        problems += [f"{folder}: {problem}" for problem in adapters.tried(net, folder)]
+        )
     return problems
+
+
+def _beyond_joining(path: str) -> list[str]:
+    """What an adapter has that would be lost in one that it is joined to."""
+    base = heads.config_of(adapters.base_path(path)).get_text_config()
+    more = joining.more_than_matrices(adapters.read_config(path), files.adapter(Path(path).expanduser()))
+    resized = adapters.vocabulary(path) not in (None, base.vocab_size)
+    return [*more, *["a vocabulary of another size"] * resized]
 
 
 def causal(path: str, merge: bool) -> Any:

@@ -293,9 +293,8 @@ class LocalModel:
         bad = int((~torch.isfinite(found)).sum())
         if bad:
             raise EngineError(
-                f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in "
-                f"{str(self.dtype).removeprefix('torch.')} are NaN or infinite, though its weights are not. Take another "
-                "model.dtype, or a model whose weights are smaller."
+                f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} are "
+                "NaN or infinite, though its weights are not. Take another model.dtype, or a model with smaller weights."
             )
         return found
 
