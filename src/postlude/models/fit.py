@@ -201,6 +201,6 @@ def require_finite(net: Any, path: str) -> None:
         bad = int((~torch.isfinite(tensor)).sum())  # a sum can overflow by itself
         if bad:
             raise EngineError(
-                f"{path}: {bad} of {tensor.numel()} numbers of {name.removeprefix(PREFIX)} are NaN or infinite, so every "
-                "answer would be. Download or save the model again, or take an earlier checkpoint."
+                f"{path}: {bad} of {tensor.numel()} numbers of {name.removeprefix(PREFIX)} are NaN or infinite, so "
+                "every answer would be. Download or save the model again, or take an earlier checkpoint."
             )

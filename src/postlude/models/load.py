@@ -93,24 +93,30 @@ def quiet() -> Iterator[None]:
 def problems_of_path(path: str) -> list[str]:
     """What is wrong with a model path, without importing anything heavy."""
     folder = Path(path).expanduser()
+    problems = _problems_of_place(path)
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
+    if folder.is_dir() and not any((folder / name).exists() for name in names):
+        problems.append(
+            f"model: {path!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it there with "
+            "tokenizer.save_pretrained(FOLDER)."
+        )
+    return problems
+
+
+def _problems_of_place(path: str) -> list[str]:
+    """Whether a path can hold a model at all."""
+    folder = Path(path).expanduser()
     if is_nowhere(path):
         return [f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME."]
     if not folder.exists():
         return []
     if folder.is_file():
         return [f"model: {path!r} is a file. Give the folder that holds config.json and the weights."]
-    problems = []
     if adapters.is_adapter(path):
-        problems += [f"model: {problem}" for problem in _problems_of_base(folder)]
-    elif not (folder / "config.json").exists():
-        problems.append(f"model: {path!r} has no config.json, so it is not a Hugging Face model folder.")
-    names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
-    if not any((folder / name).exists() for name in names):
-        problems.append(
-            f"model: {path!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it there with "
-            "tokenizer.save_pretrained(FOLDER)."
-        )
-    return problems
+        return [f"model: {problem}" for problem in _problems_of_base(folder)]
+    if not (folder / "config.json").exists():
+        return [f"model: {path!r} has no config.json, so it is not a Hugging Face model folder."]
+    return []
 
 
 def _problems_of_base(folder: Path) -> list[str]:
@@ -196,7 +202,7 @@ def _beyond(path: str, tokenizer: Any, rows: int) -> tuple[str, ...]:
 
 def inspect_files(path: str, scalar: bool = False, lora: Lora | None = None) -> None:
     """Raise ConfigError with all that the headers of a model's files say is wrong."""
-    problems = problems_of_path(path)
+    problems = _problems_of_place(path)
     if not problems:
         problems = opening.problems_of_weights(path, heads.config_of(path), scalar, lora)
     if problems:

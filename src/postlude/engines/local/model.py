@@ -293,8 +293,8 @@ class LocalModel:
         bad = int((~torch.isfinite(found)).sum())
         if bad:
             raise EngineError(
-                f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} are "
-                "NaN or infinite, though its weights are not. Take another model.dtype, or a model with smaller weights."
+                f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} "
+                "are NaN or infinite, though its weights are not. Take another model.dtype, or another model."
             )
         return found
 
@@ -326,6 +326,8 @@ def _unsupported(hf: Any, config: Any) -> str:
     kinds = set(config.__dict__.get("layer_types") or ()) - {"full_attention", "sliding_attention"}
     if kinds:
         return f"layers of kind {', '.join(sorted(kinds))}"
+    if any(isinstance(module, nn.Conv1d) for module in hf.base_model.modules()):
+        return "convolutions mix tokens beside its attention"  # a small one would pass the probe
     if not hf._can_set_attn_implementation():
         return f"{type(hf).__name__} does not take a registered attention function"
     return ""
