@@ -112,7 +112,7 @@ def _plain(name: str) -> str:
 
 
 def _settle(net: Any, parted: Sequence[tuple[str, str]]) -> bool:
-    """Share again what came out equal; for the others say in the config that they differ. Whether any does."""
+    """Share again what came out equal, and say in the config what is shared. Whether anything no longer is."""
     import torch
 
     differ = False
@@ -123,13 +123,18 @@ def _settle(net: Any, parted: Sequence[tuple[str, str]]) -> bool:
             setattr(net.get_submodule(holder), last, one)
         else:
             differ = True
-    if differ:
-        say_untied(net)
+    if parted:
+        say_sharing(net)
     return differ
 
 
-def say_untied(net: Any) -> None:
-    """Write into a model's config that its input and output layers are two matrices."""
-    net.config.tie_word_embeddings = False
-    net.config.get_text_config().tie_word_embeddings = False
-    net.all_tied_weights_keys = {}
+def say_sharing(net: Any) -> None:
+    """Write into a model's config whether its input and output layers are one matrix."""
+    inner, outer = net.get_input_embeddings(), net.get_output_embeddings()
+    if inner is None or outer is None:
+        return
+    shared = inner.weight is outer.weight
+    for config in (net.config, net.config.get_text_config()):
+        config.tie_word_embeddings = shared
+    if not shared:
+        net.all_tied_weights_keys = {}

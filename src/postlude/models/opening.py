@@ -69,7 +69,9 @@ def causal(path: str, merge: bool) -> Any:
         return merged(path).net
     base = adapters.base_path(path)
     config = heads.config_of(base)
-    return _own_sharing(fit.read(fit.model_class(config, False), base, config))
+    net = fit.read(fit.model_class(config, False), base, config)
+    merging.say_sharing(net)  # where the config says one matrix, and the files hold two, the files are right
+    return net
 
 
 def scorer(path: str, zero: bool = False) -> Any:
@@ -101,11 +103,3 @@ def _padding(path: str) -> int | None:
 
     tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     return tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
-
-
-def _own_sharing(net: Any) -> Any:
-    """A model whose config says that input and output share a matrix, and whose files held two: the files are right."""
-    inner, outer = net.get_input_embeddings(), net.get_output_embeddings()
-    if inner is not None and outer is not None and inner.weight is not outer.weight:
-        merging.say_untied(net)
-    return net
