@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(output: str, resume: bool = False, **values: Any) -> Path:
+def run(output: str, values: dict[str, Any], resume: bool = False) -> Path:
     """A run in this folder, quietly; its newest checkpoint."""
     given = {"model": "model", "prompts_per_step": 2, "threads": 1, **values}
     document = config.Document({"method": given.pop("method")}, {"method": "here"})
@@ -61,9 +61,9 @@ def run(output: str, resume: bool = False, **values: Any) -> Path:
 def test_one_step_and_a_resumed_one_are_two(name: str, dtype: str, place: Path, model_folder: Path) -> None:
     (place / "model").symlink_to(model_folder)
     given = {**METHODS[name], "model.dtype": dtype, "schedule.lr": 0.01}
-    whole = run("whole", steps=2, **given)
-    run("parts", steps=1, **given)
-    parts = run("parts", steps=2, resume=True, **given)
+    whole = run("whole", {**given, "steps": 2})
+    run("parts", {**given, "steps": 1})
+    parts = run("parts", {**given, "steps": 2}, resume=True)
     files = sorted(p.relative_to(whole) for p in whole.rglob("*.safetensors"))
     assert files == sorted(p.relative_to(parts) for p in parts.rglob("*.safetensors"))
     for file in files:
@@ -82,7 +82,7 @@ def test_a_run_that_trains_nothing_saves_what_it_started_from(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    folder = adapter_of("llama_tied", kind, place, tokenizer)
+    folder = adapter_of("llama_tied", BUILDS[kind], place, tokenizer)
     given: dict[str, Any] = {
         "method": "sft",
         "data": "written.jsonl",
@@ -93,13 +93,12 @@ def test_a_run_that_trains_nothing_saves_what_it_started_from(
     expected = by_peft(folder)
     if lora is None:
         with quiet():
-            after = said(AutoModelForCausalLM.from_pretrained(run("out", **given)))
+            after = said(AutoModelForCausalLM.from_pretrained(run("out", given)))
     elif kind in STACKED:
-        after = by_peft(str(run("out", **given, **{"model.lora.rank": lora})))
+        after = by_peft(str(run("out", {**given, "model.lora.rank": lora})))
     else:
         with pytest.raises(ConfigError, match="Merge it first"):
-            run("out", **given, **{"model.lora.rank": lora})
-        assert BUILDS[kind]
+            run("out", {**given, "model.lora.rank": lora})
         return
     torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
 
@@ -130,5 +129,5 @@ def test_what_cannot_be_saved_is_told_before_the_work(model_folder: Path) -> Non
     engine = LocalEngine.open(str(model_folder))
     engine.rehearse()
     engine.model.net.config.odd = object()  # type: ignore[union-attr]
-    with pytest.raises(EngineError, match="checkpoints of this model could not be saved: .*JSON"):
+    with pytest.raises(EngineError, match=r"checkpoints of this model could not be saved: .*JSON"):
         engine.rehearse()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from postlude.cli.data import named_columns
 from postlude.data import Prompt
@@ -47,10 +48,16 @@ class Opened:
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        """Prompts that leave no room for an answer are an error."""
+        """Prompts that leave no room for an answer, or that the model has no rows for, are an error."""
         empty = [p for p in prompts if not p.tokens]
         if empty:
             raise DataError("a prompt without any token cannot be answered; give some text.")
+        beyond = [t for p in prompts for t in p.tokens if t >= self.facts.vocabulary]
+        if beyond:
+            raise DataError(
+                f"a prompt holds token id {beyond[0]} ({self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r}), which "
+                f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary."
+            )
         context = self.facts.context
         if context is None:
             return
@@ -134,6 +141,8 @@ def open_sampler(policy: Policy) -> Opened:
         raise ConfigError(
             f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
         )
+    for note in facts.notes:
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
