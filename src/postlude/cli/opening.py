@@ -55,7 +55,7 @@ class Opened:
         beyond = [t for p in prompts for t in p.tokens if t >= self.facts.vocabulary]
         if beyond:
             raise DataError(
-                f"a prompt holds token id {beyond[0]} ({self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r}), which "
+                f"a prompt holds {self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r} (id {beyond[0]}), which "
                 f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary."
             )
         context = self.facts.context

@@ -86,16 +86,19 @@ def _evaluating(net: Any) -> Iterator[None]:
 
 def _untie(adapted: Any) -> list[tuple[str, str]]:
     """Give every place of a shared matrix one of its own where an adapter stands on any: added to the shared one, what
-    was learned for one place would change the others too. Returns the pairs that were parted, by their plain names."""
+    was learned for one place would change the others too. Also where only the adapter shares it (replicated layers):
+    no file can say so. Returns the pairs that were parted, by their plain names."""
     from torch import nn
 
+    known = _shared_by_config(adapted.get_base_model())
     places: dict[int, list[str]] = {}
     for name, p in adapted.named_parameters(remove_duplicate=False):
         if adapters.NEW not in name.split("."):  # the adapter's own weights may be shared, and stay so
             places.setdefault(p.data_ptr(), []).append(name)
     parted = []
     for first, *others in places.values():
-        if not others or not any(_plain(name) != name.removeprefix(PREFIX) for name in (first, *others)):
+        adapts = any(_plain(name) != name.removeprefix(PREFIX) for name in (first, *others))
+        if not others or (known.issuperset(map(_plain, (first, *others))) and not adapts):
             continue
         for name in others:
             holder, _, last = name.rpartition(".")
@@ -103,6 +106,11 @@ def _untie(adapted: Any) -> list[tuple[str, str]]:
             setattr(module, last, nn.Parameter(getattr(module, last).detach().clone()))
             parted.append((_plain(first), _plain(name)))
     return parted
+
+
+def _shared_by_config(net: Any) -> set[str]:
+    """Names of the parameters that a model's config makes one."""
+    return {name for pair in net.all_tied_weights_keys.items() for name in pair}
 
 
 def _plain(name: str) -> str:
@@ -115,10 +123,10 @@ def _settle(net: Any, parted: Sequence[tuple[str, str]]) -> bool:
     """Share again what came out equal, and say in the config what is shared. Whether anything no longer is."""
     import torch
 
-    differ = False
+    differ, known = False, _shared_by_config(net)
     for first, other in parted:
         one, two = net.get_parameter(first), net.get_parameter(other)
-        if torch.equal(one, two):
+        if known.issuperset((first, other)) and torch.equal(one, two):
             holder, _, last = other.rpartition(".")
             setattr(net.get_submodule(holder), last, one)
         else:
