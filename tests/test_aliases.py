@@ -90,8 +90,8 @@ BY_PATH: dict[str, tuple[str, Any]] = {
     "reward": ("grpo", ["a.b.fn"]),
     "sampling.max_tokens": ("grpo", 99),
     "sampling.temperature": ("grpo", 0.5),
-    "sampling.top_k": ("grpo", 5),
-    "sampling.top_p": ("grpo", 0.5),
+    "sampling.top_k": ("rft", 5),
+    "sampling.top_p": ("rft", 0.5),
     "schedule.decay": ("grpo", "cosine"),
     "schedule.final": ("grpo", 0.5),
     "schedule.lr": ("grpo", 0.125),
@@ -369,14 +369,14 @@ def test_messages_point_at_the_users_line_and_word(tmp_path: Path) -> None:
     text = "num_generations: many\nactor_rollout_ref:\n  actor: {clip_ratio_c: 0.5}\nactor_rollout_ref.rollout.n: 1\n"
     _, found = resolve_with_problems(recipe_file(tmp_path, text.replace("actor_rollout_ref.rollout.n: 1\n", "")))
     assert 'r.yaml line 5: num_generations: group_size must be a whole number, found "many".' in found
-    assert any("dual must be greater than 1" in p for p in found)
+    assert any("objective.surrogate.dual must be above 1" in p for p in found)
     _, found = resolve_with_problems(recipe_file(tmp_path, "num_generations: 1\n"))
     assert found[0].startswith("r.yaml line 5: num_generations: group_size is 1, but grpo compares")
 
 
 def test_a_dotted_name_can_stand_at_the_top_of_a_recipe(tmp_path: Path) -> None:
     found = resolve(recipe_file(tmp_path, "data.train_batch_size: 4\nactor_rollout_ref.rollout.n: 2\n"))
-    assert (found.prompts_per_step, found.group_size, found.data.path) == (4, 2, "d.jsonl")
+    assert (found.prompts_per_step, found.group_size, found.data.path) == (4, 2, str(tmp_path / "d.jsonl"))
 
 
 def test_what_the_method_cannot_have_is_an_error_with_the_reason(tmp_path: Path) -> None:
@@ -412,6 +412,6 @@ def test_an_entry_of_a_list_can_be_set_by_its_number() -> None:
         {"use": "exact", "weight": 2},
         {"use": "judge", "args": {"mode": "pairs", "model": "m"}},
     ]
-    assert document.values["data"] == {"mix": ["a.jsonl", {"path": "b.jsonl", "weight": 3}]}
+    assert document.values["data"] == {"mix": [{"path": "a.jsonl"}, {"path": "b.jsonl", "weight": 3}]}
     with pytest.raises(ConfigError, match="there are 2 entries, counted from 0, and '2' is none of them"):
         config.override(document, ["reward.2.weight=1"])

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from postlude import config
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
@@ -17,6 +15,7 @@ from postlude.foreign.alias import Lacking, Trainer, Untranslatable
 from postlude.foreign.files import Source, read, trainer_of
 from postlude.foreign.refused import reason, refusal
 from postlude.foreign.translate import NAMES, Found, Translation, apply
+from postlude.plain_yaml import dump
 from postlude.recipe import Recipe, method_settings, resolve_with_problems
 
 ALWAYS = ("schedule.lr",)
@@ -243,4 +242,4 @@ def _lines(values: Mapping[str, Any], comments: Mapping[str, str], prefix: str =
 
 
 def _scalar(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    return dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()

@@ -10,11 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from postlude.config import Document, flat
+from postlude.config import Document, flat, read
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report, greedy_and_sampled
+from postlude.places import fixed
 from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
 from postlude.recipe import Recipe
 from postlude.run import Listener, Run
@@ -26,7 +25,7 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once."""
     prepared = check(document)
     recipe = prepared.recipe
-    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.method)
+    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
     run = Run.open(folder, resume)
     run.listeners += listeners
     run.needs = recipe.objective.needs
@@ -71,7 +70,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
     recipe = prepared.recipe
     if resumed:
         _note_changes(run, recipe)
-    run.write_config(_plain(asdict(recipe)), prepared.rejected)
+    run.write_config(fixed(_plain(asdict(recipe))), prepared.rejected)
     if not resumed:
         sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
         data = {**sets, "eval": recipe.data.eval}
@@ -108,8 +107,8 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
 
 def _note_changes(run: Run, recipe: Recipe) -> None:
     """Say which settings differ from those the run was started with."""
-    old = dict(flat(yaml.safe_load((run.folder / "config.yaml").read_text())))
-    new = dict(flat(_plain(asdict(recipe))))
+    old = dict(flat(read(run.folder / "config.yaml").values))
+    new = dict(flat(fixed(_plain(asdict(recipe)))))
     changed = [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     changed = [c for c in changed if not c.startswith("output ")]
     if changed:

@@ -21,11 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from postlude import __version__
 from postlude.data import Group, completion_to_json
 from postlude.errors import ConfigError, RunLocked, TrainingError
+from postlude.plain_yaml import dump
 
 Listener = Callable[[Mapping[str, Any]], None]
 
@@ -146,7 +145,7 @@ class Run:
     def write_config(self, resolved: Mapping[str, Any], rejected: Sequence[str]) -> None:
         """The resolved recipe, and the rows that were skipped."""
         text = "# The resolved recipe: `postlude train` of this file repeats the run.\n"
-        (self.folder / "config.yaml").write_text(text + yaml.safe_dump(dict(resolved), sort_keys=False))
+        (self.folder / "config.yaml").write_text(text + dump(dict(resolved)))
         if rejected:
             (self.folder / "rejected.txt").write_text("".join(line + "\n" for line in rejected))
 
@@ -254,6 +253,7 @@ def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]
         "stop": row.pop("stop"),
         "policy_version": row.pop("policy_version"),
         "tokens": row.pop("tokens"),
+        **({"steps": row["steps"], "whole": row["whole"]} if row["steps"] else {}),
         "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],
     }
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from postlude.batch import Batch, pack, select, with_mismatched
 from postlude.data import Group
 from postlude.engines.protocol import Engine
 from postlude.events import Stats
+from postlude.lazy import no_grad, torch
 from postlude.objectives import Objective, Outputs, TokenObjective
 from postlude.objectives.divergence import KLControl
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import FileSource
 from postlude.sources.rollout import RolloutSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -28,7 +29,7 @@ class ReferenceMemory:
     Saved with a checkpoint, so that a resumed run sees the very same numbers.
     """
 
-    known: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    known: dict[str, Tensor] = field(default_factory=dict)
     """Prompt id and place of the answer -> log-prob of each of its tokens."""
 
     def fill(self, engine: Engine, batch: Batch, groups: Sequence[Group]) -> Tensor:
@@ -84,6 +85,9 @@ class Stream:
     """Adapts the objective's KL coefficient after every draw."""
     stop_kl: float | None = None
     """Nats per token that the policy may move within a draw; beyond that the rest of its updates is left out."""
+    truncated: bool = False
+    """Whether answers are sampled from a part of the distribution (top-p, top-k): the sampler's log-probs are then of
+    that part, the trainer's of the whole, and nothing compares the two."""
     memory: ReferenceMemory | None = None
     """Of written answers, where the objective compares with the reference."""
     told: list[str] = field(default_factory=list[str])
@@ -112,6 +116,8 @@ class Stream:
         batch = pack(groups, temperature=self.temperature)
         if "mismatched" in needs:
             batch = with_mismatched(groups, self.temperature)
+        if self.truncated:
+            batch = replace(batch, rollout_logprobs=None)
         uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
         corrected = objective.kind == "token" and objective.correction is not None
         if "old" in needs or ((uses_ratio or corrected) and self.passes > 1):
@@ -155,7 +161,7 @@ class Stream:
         own = (~weighed.mismatched).nonzero().squeeze(1)
         return replace(select(weighed, own), report=weighed.report)
 
-    @torch.no_grad()
+    @no_grad
     def measure(self, engine: Engine, groups: Sequence[Group]) -> dict[str, float]:
         """The objective's figures on held-out groups: loss, accuracy, margins."""
         weighed = self.weigh(engine, self.prepare(engine, groups), fresh=False)

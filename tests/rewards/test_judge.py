@@ -310,7 +310,7 @@ def test_a_comparing_judge_is_caught_too() -> None:
 def test_bad_settings_are_said_before_anything_is_asked() -> None:
     for args, said in (
         ({}, "give `model`"),
-        ({"url": "http://localhost:1/v1", "mode": "best"}, "mode is score, pairs or list"),
+        ({"url": "http://localhost:1/v1", "mode": "best"}, "allowed: score, pairs, list"),
         ({"url": "http://localhost:1/v1", "mode": "list", "read": "likelihood"}, "no likelihood"),
         ({"url": "http://localhost:1/v1", "read": "likelihood"}, r"scale: \[0, 9\]"),
         ({"url": "http://localhost:1/v1", "scale": [5, 1]}, "lower first"),

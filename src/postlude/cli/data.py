@@ -151,13 +151,12 @@ def _reading(columns: str | None, chat: bool) -> Reading:
 
 def named_columns(columns: str | None) -> dict[str, str]:
     """The mapping of --columns."""
-    import yaml
-
     from postlude.errors import ConfigError
+    from postlude.plain_yaml import load
 
     try:
-        named = yaml.safe_load(columns) if columns else {}
-    except yaml.YAMLError:
+        named = load(columns) if columns else {}
+    except ValueError:
         named = None
     if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
         raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
+from postlude import config
 from postlude.cli.data import named_columns
+from postlude.cli.waiting import Waiting
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
@@ -45,6 +46,7 @@ class Opened:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
         found = list(render(rows.prompts(table, reading), table, self.renderer))
         table.require_clean("stop", None)
+        tell(table.notes)
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
@@ -69,11 +71,17 @@ class Opened:
             )
 
 
+def tell(notes: Sequence[str]) -> None:
+    """Say beside the output what a user should know."""
+    for note in notes:
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+
+
 def own_part(path: str, part: str) -> dict[str, Any]:
     """A part of a recipe, or of that of a run folder; empty for any other model."""
     given = Path(path).expanduser()
     recipe = given if is_recipe(path) else given / "config.yaml"
-    found = (yaml.safe_load(recipe.read_text()).get(part) or {}) if recipe.exists() else {}
+    found = config.read(recipe).values.get(part) if recipe.exists() else {}
     return found if isinstance(found, dict) else {}
 
 
@@ -136,14 +144,14 @@ def open_sampler(policy: Policy) -> Opened:
     from postlude.run import latest_model
 
     spec = replace(policy.model, path=latest_model(policy.model.path))
-    facts = inspect(spec, policy.sampling.stop)
-    if is_scorer(facts.config):
-        raise ConfigError(
-            f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
-        )
-    for note in facts.notes:
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    with Waiting(f"opening {policy.model.path}"):
+        facts = inspect(spec, policy.sampling.stop)
+        if is_scorer(facts.config):
+            raise ConfigError(
+                f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
+            )
+        sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    tell(facts.notes)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
 
@@ -157,7 +165,10 @@ def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.local.trainer import Optimizer
 
-    return LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False).sampler
+    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    if slow := engine.describe()["slow"]:
+        Console(stderr=True).print(f"note: {slow}", highlight=False, markup=False, soft_wrap=True)
+    return engine.sampler
 
 
 def about(opened: Opened) -> dict[str, Any]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
+from postlude.plain_yaml import load
 from postlude.rewards.compose import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
@@ -20,9 +19,9 @@ from postlude.sources.table import MAX_SHOWN
 def mapping(option: str, text: str | None) -> dict[str, Any]:
     """An option's YAML mapping; empty where it is not given."""
     try:
-        given = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{option} is not YAML ({' '.join(str(error).split())}), found {text!r}.") from error
+        given = load(text) if text else {}
+    except ValueError as error:
+        raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.") from error
     if not isinstance(given, dict):
         raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
     return given

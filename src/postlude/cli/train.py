@@ -33,8 +33,8 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
         document = config.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
     config.override(document, overrides)
     if name not in ALGORITHMS and recipe.is_dir():
-        document.values.setdefault("output", str(recipe))
-        document.values["output"] = document.values["output"] or str(recipe)
+        if document.where("output") != config.COMMAND_LINE:  # the folder named, also where the run was moved
+            document.values["output"] = str(recipe)
     return document
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Union, get_type_hints
 
 from postlude import config
+from postlude.validation import members, tag
 
 
 class Untranslatable(Exception):
@@ -61,9 +62,9 @@ class View:
         """Whether the schema has this key, given the kinds of factors in force."""
         schema, values = self.schema, self.merged
         for name in path.split("."):
-            options = [m for m in config.members(schema) if is_dataclass(m)]
+            options = [m for m in members(schema) if is_dataclass(m)]
             kind = values.get("kind") if isinstance(values, Mapping) else None
-            hints = [get_type_hints(m, include_extras=True) for m in options if kind in (None, config.tag(m))]
+            hints = [get_type_hints(m, include_extras=True) for m in options if kind in (None, tag(m))]
             found = tuple(h[name] for h in hints if name in h)
             if not found:
                 return False

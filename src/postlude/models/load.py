@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from postlude.bounds import CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, fit, heads, opening
 from postlude.models.adapters import base_path
+from postlude.models.chat import Renderer
 from postlude.models.files import ADAPTER_CONFIG
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
@@ -21,7 +23,7 @@ from postlude.models.paths import is_nowhere
 class ModelSpec:
     """Which model, and how it is held."""
 
-    path: str
+    path: Line
     """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy."""
@@ -34,7 +36,7 @@ class ModelSpec:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     packed: bool = True
     """Use the packed path where the self-check passes; false forces plain padded rows."""
-    chat_template: str | None = None
+    chat_template: Line | None = None
     """A Jinja file used instead of the tokenizer's own template."""
 
 
@@ -44,19 +46,16 @@ class Critic:
 
     form: Literal["own", "trunk"] = "own"
     """`own` is a second model; `trunk` a linear map on the policy's hidden states, which its gradient then changes."""
-    path: str | None = None
+    path: Line | None = None
     """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
     starts, with a head of zeros."""
-    lr: float | None = None
+    lr: Rate | None = None
     """Its learning rate. Default: ten times the policy's."""
-    warmup: int = 0
+    warmup: CountOrZero = 0
     """Steps in which the critic alone learns."""
 
     def __post_init__(self) -> None:
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr:g}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must not be negative, got {self.warmup}")
+        hold(self)
         if self.form == "trunk" and self.path:
             raise ValueError("a critic on the policy's trunk starts with the policy; path is for a critic of its own")
 
@@ -73,7 +72,7 @@ class Facts:
     vocabulary: int
     """Rows of the embedding."""
     notes: tuple[str, ...] = ()
-    """What a user should know of them."""
+    """What a user should know of them, such as how answers end."""
 
 
 @contextmanager
@@ -163,7 +162,8 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
             f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
             "models only. Take a decoder-only model such as Llama, Qwen or Gemma."
         )
-    stop_ids = _stop_ids(spec.path, config, tokenizer)
+    named = _stop_ids(spec.path, config, tokenizer)
+    stop_ids = named | _turn_end(tokenizer, named)
     if not stop_ids and not stop:
         problems.append(
             f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
@@ -174,7 +174,8 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     problems += _unanswerable(spec.path, stop_ids, rows)
     if problems:
         raise ConfigError(problems)
-    return Facts(config, tokenizer, stop_ids, _context(text), rows, _beyond(spec.path, tokenizer, rows))
+    notes = (*_end_notes(tokenizer, named), *_beyond(spec.path, tokenizer, rows))
+    return Facts(config, tokenizer, stop_ids, _context(text), rows, notes)
 
 
 def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[str]:
@@ -231,6 +232,31 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
+def _turn_end(tokenizer: Any, named: frozenset[int]) -> frozenset[int]:
+    """The token with which the chat template ends the assistant's turn, where it is one."""
+    end = Renderer(tokenizer, named).turns.end
+    return frozenset() if end is None else frozenset({end})
+
+
+def _end_notes(tokenizer: Any, named: frozenset[int]) -> Iterator[str]:
+    for i in sorted(_turn_end(tokenizer, named) - named):
+        others = ", ".join(repr(tokenizer.convert_ids_to_tokens(k)) for k in sorted(named)) or "nothing"
+        yield (
+            f"model: the chat template ends a turn with {tokenizer.convert_ids_to_tokens(i)!r}, while tokenizer and "
+            f"generation settings name {others}: answers end at both, and a checkpoint's generation settings name both"
+        )
+    if tokenizer.eos_token_id is None:
+        yield "model: the tokenizer has no EOS token: a written answer that no chat template ends has no end to learn"
+
+
+def name_stops(net: Any, stop_ids: frozenset[int]) -> None:
+    """Let the model's generation settings name every id that ends an answer, so that other tools stop there too."""
+    settings = net.generation_config
+    named = settings.eos_token_id
+    if not stop_ids <= {*(named if isinstance(named, list) else [named])}:
+        settings.eos_token_id = sorted(stop_ids)
+
+
 def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False, zero: bool = False) -> Any:
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
@@ -265,6 +291,25 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         if spec.lora:
             net.enable_input_require_grads()
     return net.to(device).train()
+
+
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Names under which torch lists instructions that multiply bfloat16 numbers."""
+
+
+def note_of_half(dtype: str, device: str) -> str | None:
+    """What to know before half precision is run on a processor without instructions for it; None where all is well."""
+    import torch
+
+    if dtype != "bfloat16" or device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.13
+        return None
+    found = torch.cpu.get_capabilities()
+    if any(found.get(flag) for flag in BF16_FLAGS):
+        return None
+    return (
+        "this processor has no instructions for bfloat16, which is emulated: expect several times the time of float32, "
+        "and full fine-tuning saves no memory. Use model.dtype=float32 here."
+    )
 
 
 def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) -> Any:

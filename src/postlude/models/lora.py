@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from postlude.bounds import Bounds, hold
 
 ALPHA = 32
 """W' = W + alpha/rank B A with alpha 32 at every rank."""
@@ -38,10 +40,9 @@ def parameters(inputs: int, outputs: int, rank: int) -> int:
 class Lora:
     """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
 
-    rank: int = 16
-    alpha: int = ALPHA
+    rank: Annotated[int, Bounds(1, 65_536)] = 16
+    alpha: Annotated[int, Bounds(1, 10**6)] = ALPHA
     targets: str | tuple[str, ...] = "all-linear"
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank and alpha must be at least 1, got {self.rank} and {self.alpha}")
+        hold(self)

@@ -7,16 +7,21 @@ or number fewer than two (specification 0.6).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from postlude.batch import Batch
+from postlude.bounds import Bounds, Count, NotNegative, Positive, Share, Small, hold
+from postlude.lazy import torch
 from postlude.objectives.weights import indicator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STD_EPS = 1e-6
 """Added to a standard deviation (verl's value; TRL 1e-4, OpenRLHF 1e-9)."""
+Discount = Annotated[float, Bounds(0, 1, above=True)]
+Sharpness = Annotated[float, Bounds(0, 1e9, above=True, infinite=True)]
+"""Of DRPO's weights by length; infinity weighs all right answers alike."""
 
 
 def _known_reward(batch: Batch) -> Tensor:
@@ -52,6 +57,13 @@ def moments(values: Tensor, member: Tensor, keep: Tensor, groups: int) -> Moment
 def group_moments(batch: Batch) -> Moments:
     """Moments of the rewards of each group."""
     return moments(_known_reward(batch), batch.sequence_group, batch.scored, batch.groups)
+
+
+def equal_steps(batch: Batch) -> Tensor:
+    """[G] bool: no rewards of steps that stand at their own tokens, or equal ones."""
+    if batch.whole_reward is None or batch.step_reward is None:
+        return torch.ones(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+    return _step_moments(batch, batch.step_reward).constant
 
 
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
@@ -111,7 +123,7 @@ class GroupBaseline:
     """
 
     scale: Literal["group", "batch", "none"] = "group"
-    eps: float = STD_EPS
+    eps: Small = STD_EPS
     kind: Literal["group_baseline"] = "group_baseline"
     needs = frozenset[str]({"group"})
 
@@ -142,7 +154,7 @@ class LeaveOneOut:
     With `kl_coef`, R is first reduced by kl_coef times the sequence's summed k1 to the reference.
     """
 
-    kl_coef: float = 0.0
+    kl_coef: NotNegative = 0.0
     kind: Literal["leave_one_out"] = "leave_one_out"
 
     @property
@@ -178,10 +190,10 @@ class WhitenedGroupBaseline:
 
 @dataclass(frozen=True)
 class RewardToGo:
-    """A_t = whiten(sum over k >= t of gamma^(k-t) r_k), r = -kl_coef k1 + terminal reward (REINFORCE++, 2501.03262)."""
+    """A_t = whiten(sum over k >= t of gamma^(k-t) r_k), r as in `token_rewards` (REINFORCE++, 2501.03262)."""
 
-    gamma: float = 1.0
-    kl_coef: float = 0.01
+    gamma: Discount = 1.0
+    kl_coef: NotNegative = 0.01
     kind: Literal["reward_to_go"] = "reward_to_go"
 
     @property
@@ -198,18 +210,17 @@ class GAE:
     """Generalised advantage estimation over action tokens (1506.02438 eq. 16), finite horizon, then whitened.
 
     delta_t = r_t + gamma V_{t+1} - V_t with V = 0 after the last action token; A_t = sum (gamma lam)^l delta_{t+l}.
-    Token rewards carry -kl_coef k1 and the terminal score. Other tokens are skipped, not discounted across.
+    r is that of `token_rewards`. Other tokens are skipped, not discounted across.
     """
 
-    gamma: float = 1.0
-    lam: float = 0.95
-    kl_coef: float = 0.05
+    gamma: Discount = 1.0
+    lam: Share = 0.95
+    kl_coef: NotNegative = 0.05
     whitened: bool = True
     kind: Literal["gae"] = "gae"
 
     def __post_init__(self) -> None:
-        if not (0 < self.gamma <= 1 and 0 <= self.lam <= 1):
-            raise ValueError(f"need 0 < gamma <= 1 and 0 <= lam <= 1, got {self.gamma:g} and {self.lam:g}")
+        hold(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -237,24 +248,24 @@ class ProcessSteps:
     """GRPO with process supervision (2402.03300 section 4.1.3): A_t = sum of the standardised rewards of steps
     that end at or after t, the step in progress included.
 
-    All step rewards of a group are pooled; fewer than two, or equal ones, give 0.
+    All step rewards of a group's scored completions are pooled; fewer than two, or equal ones, give 0.
     """
 
-    eps: float = STD_EPS
+    eps: Small = STD_EPS
     kind: Literal["process_steps"] = "process_steps"
     needs = frozenset[str]({"group", "steps"})
 
     def standardised(self, batch: Batch) -> Tensor:
         """[T] the standardised reward at each step's last token, 0 elsewhere."""
         reward = _required(batch.step_reward, "step rewards")
-        here = ~torch.isnan(reward) & batch.mask
+        here = _rewarded(batch, reward)
         value = torch.where(here, reward, torch.zeros_like(reward))
-        stats = moments(value, batch.group, here, batch.groups)
+        stats = _step_moments(batch, reward)
         scaled = (value - stats.mean[batch.group]) / (stats.std[batch.group] + self.eps)
         return torch.where(here & ~stats.constant[batch.group], scaled, torch.zeros_like(scaled))
 
     def __call__(self, batch: Batch) -> Tensor:
-        return _discounted(batch, self.standardised(batch), 1.0)
+        return _discounted(batch, at_actions(batch, self.standardised(batch)), 1.0)
 
 
 @dataclass(frozen=True)
@@ -266,18 +277,15 @@ class DecoupledReward:
     class only get 0. lam = inf is DisCO (2505.12366). The gradient equals that of the boxed loss in the paper.
     """
 
-    lam: float = 0.1
-    tau: float = 10.0
-    cap: int | None = None
+    lam: Sharpness = 0.1
+    tau: Positive = 10.0
+    cap: Count | None = None
     """C, the longest response in tokens; filled with the generation limit where it is None."""
     score: Literal["likelihood", "ratio"] = "likelihood"
     kind: Literal["decoupled_reward"] = "decoupled_reward"
 
     def __post_init__(self) -> None:
-        if self.lam <= 0 or self.tau <= 0:
-            raise ValueError(f"lam and tau must be positive, got {self.lam:g} and {self.tau:g}")
-        if self.cap is not None and self.cap < 1:
-            raise ValueError(f"cap must be at least 1 token, got {self.cap}")
+        hold(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -334,8 +342,8 @@ class DecoupledValue:
     V(x) is the value at the first completion token.
     """
 
-    lam: float = 0.1
-    cap: int | None = None
+    lam: Sharpness = 0.1
+    cap: Count | None = None
     kind: Literal["decoupled_value"] = "decoupled_value"
     needs = frozenset[str]({"group", "correct", "values"})
 
@@ -409,14 +417,44 @@ def next_action(batch: Batch, values: Tensor) -> Tensor:
 
 
 def token_rewards(batch: Batch, kl_coef: float) -> Tensor:
-    """[T] r_t = -kl_coef (log old - log ref) + the score on the last trained token of each sequence (section 3.1)."""
+    """[T] r_t = -kl_coef (log old - log ref) + the score on the last trained token of each sequence (section 3.1).
+
+    Where steps are rewarded, only the part of the score that is of the whole answer (`Batch.whole_reward`) stands
+    there, and the reward r(x, y<=t) of each step or prefix at the step's last trained token.
+    """
     table = action_rows(batch)
     length = (table >= 0).sum(dim=1)
     has = length > 0
     reward = torch.zeros(batch.tokens.shape[0], dtype=batch.dtype, device=batch.tokens.device)
     last = table[has].gather(1, (length[has] - 1).unsqueeze(1)).squeeze(1)
-    reward[last] = _known_reward(batch)[has]
+    score = batch.reward if batch.whole_reward is None else batch.whole_reward
+    reward[last] = torch.where(batch.scored, score, torch.zeros_like(score))[has]
+    if batch.whole_reward is not None and batch.step_reward is not None:
+        steps = torch.where(_rewarded(batch, batch.step_reward), batch.step_reward, 0)
+        reward = reward + at_actions(batch, steps)
     return reward - kl_coef * _reference_k1(batch) if kl_coef else reward
+
+
+def _rewarded(batch: Batch, step_reward: Tensor) -> Tensor:
+    """[T] bool: a step of a scored completion ends here, on a trained token or on one of a tool."""
+    return ~torch.isnan(step_reward) & (batch.sequence >= 0) & batch.scored[batch.sequence.clamp(min=0)]
+
+
+def _step_moments(batch: Batch, step_reward: Tensor) -> Moments:
+    """Moments of the step rewards of each group, pooled over its completions."""
+    here = _rewarded(batch, step_reward)
+    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.groups)
+
+
+def at_actions(batch: Batch, x: Tensor) -> Tensor:
+    """[T] each number of x moved to the last trained token at or before its own in the sequence; what meets adds up.
+
+    A number before which its sequence has no trained token is nobody's doing, and left out.
+    """
+    row = torch.arange(x.shape[0], device=x.device)
+    last = torch.where(batch.mask, row, torch.full_like(row, -1)).cummax(0).values
+    own = (last >= 0) & (batch.sequence >= 0) & (batch.sequence[last.clamp(min=0)] == batch.sequence)
+    return torch.zeros_like(x).index_add(0, last[own], x[own])
 
 
 def _discounted(batch: Batch, x: Tensor, factor: float) -> Tensor:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from postlude.bounds import Count, CountOrZero
 from postlude.rewards.length import overlong_penalty
 
 RewardFunction = Callable[..., Any]
@@ -66,18 +67,24 @@ def format_(pattern: str) -> RewardFunction:
     return lambda completions: [float(bool(compiled.fullmatch(text_of(c).strip()))) for c in completions]
 
 
-def length(limit: int) -> RewardFunction:
+def _penalty(function: RewardFunction) -> RewardFunction:
+    """A price on a property of an answer, which says nothing of right or wrong."""
+    function.says_right = False  # type: ignore[attr-defined]  # as `member.Traits` reads it
+    return function
+
+
+def length(limit: Count) -> RewardFunction:
     """-(tokens/limit), at least -1: a plain price on length."""
-    return lambda completion_ids: [-min(len(ids) / limit, 1.0) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [-min(len(ids) / limit, 1.0) for ids in completion_ids])
 
 
-def overlong(limit: int, cache: int | None = None) -> RewardFunction:
+def overlong(limit: Count, cache: CountOrZero | None = None) -> RewardFunction:
     """DAPO's soft overlong punishment: 0 up to limit - cache tokens, -1 at the limit."""
     ramp = limit // 5 if cache is None else cache
-    return lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids])
 
 
-def repetition(ngram: int = 4) -> RewardFunction:
+def repetition(ngram: Count = 4) -> RewardFunction:
     """-(share of n-grams of tokens that were there before): 0 where all differ, near -1 where one is all there is."""
     if ngram < 1:
         raise ValueError(f"ngram must be at least 1, got {ngram}")
@@ -86,4 +93,4 @@ def repetition(ngram: int = 4) -> RewardFunction:
         grams = list(zip(*(ids[i:] for i in range(ngram)), strict=False))
         return len(set(grams)) / len(grams) - 1 if grams else 0.0
 
-    return lambda completion_ids: [repeated(ids) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [repeated(ids) for ids in completion_ids])
