@@ -61,15 +61,13 @@ def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
 
 def holds_scorer(path: str) -> bool:
     """Whether MODEL is a folder or run of a reward model."""
-    from transformers import AutoConfig
-
-    from postlude.models.heads import is_scorer
+    from postlude.models.heads import config_of, is_scorer
     from postlude.run import latest_model
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return False
     try:
-        return is_scorer(AutoConfig.from_pretrained(latest_model(path), trust_remote_code=False))
+        return is_scorer(config_of(latest_model(path)))
     except (OSError, ValueError):
         return False
