@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from postlude.errors import ConfigError, EngineError
+from postlude.terminal import Screen
 
 TOLERANCE = 1e-3
 """Largest difference of a logit that merging in float32 may make."""
@@ -31,9 +31,8 @@ def export(
     if not is_adapter(source):
         raise ConfigError(f"{model!r} holds no LoRA adapter: {source} is a whole model already. Copy that folder.")
     difference = _merge(source, folder)
-    Console().print(
+    Screen().print(
         f"{folder}: a whole model in float32; its logits differ from the adapter's by at most {difference:.1e}",
-        highlight=False,
         soft_wrap=True,
     )
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from postlude import config
 from postlude.cli.data import named_columns
 from postlude.cli.waiting import Waiting
@@ -22,6 +20,7 @@ from postlude.models.load import Facts, ModelSpec
 from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
+from postlude.terminal import Screen
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Opened:
 def tell(notes: Sequence[str]) -> None:
     """Say beside the output what a user should know."""
     for note in notes:
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
 
 
 def own_part(path: str, part: str) -> dict[str, Any]:
@@ -161,7 +160,7 @@ def _local(spec: ModelSpec, facts: Facts) -> Sampler:
 
     engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
     if slow := engine.describe()["slow"]:
-        Console(stderr=True).print(f"note: {slow}", highlight=False, markup=False, soft_wrap=True)
+        Screen(stderr=True).print(f"note: {slow}", soft_wrap=True)
     return engine.sampler
 
 
