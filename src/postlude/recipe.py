@@ -315,12 +315,12 @@ def _elsewhere() -> dict[str, str]:
 
 
 def key_of(name: str) -> str:
-    """The whole key that a name stands for: `schedule.lr` for lr; the name itself where it is one, or nothing is near."""
+    """The whole key that a name stands for, `schedule.lr` for lr; the name itself where it is one or none is near."""
     names: dict[str, str] = {}
     for path in _keys(Recipe):
         names.setdefault(path.rpartition(".")[2], path)
     theirs = {name for alias in ALIASES for name in alias.names}
-    if name in theirs or name in {f.name for f in fields(Recipe)} or "." in name:
+    if name in {f.name for f in fields(Recipe)} or "." in name or (name in theirs and name not in names):
         return name
     close = closest(name, [*names, *theirs])
     return names.get(close, close) if close else name
