@@ -98,6 +98,13 @@ class LocalTrainer:
         self._passes = {True: 0, False: 0}
         """Of the update under way: with and without a gradient."""
 
+    def use(self, token_budget: int, head_chunk: int) -> None:
+        """Take so many tokens at a time, and of the output layer so many."""
+        self.token_budget = token_budget
+        for model in (self.model, self._reference):
+            if model is not None and model.reads == "logprobs":
+                model.head_chunk = head_chunk
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the numbers that it gives: float32, or float64 for a model in that."""
