@@ -53,7 +53,7 @@ def test_what_is_no_finite_number_names_reward_and_answer(value: Any) -> None:
 def test_what_is_no_list_says_what_it_is(values: Any) -> None:
     with pytest.raises(RewardError, match=f"returned {type(values).__name__}; it must return a list"):
         score([group(["a", "b"])], reward(lambda completions: values))
-    with pytest.raises(RewardError, match=f"returned {type(values).__name__}; with `steps` it returns a list of lists"):
+    with pytest.raises(RewardError, match=f"returned {type(values).__name__}; with `steps` or `tokens` it returns a list of lists"):
         score([group(["a", "b"])], reward(lambda completions: values, steps="\n"))
 
 
@@ -64,7 +64,7 @@ def test_step_rewards_are_a_list_for_each_answer_or_none(row: Any) -> None:
         with pytest.raises(RewardError, match="2 values for 1 completions"):
             score([group(["a"])], one)
     else:
-        with pytest.raises(RewardError, match="with `steps` it gives a list"):
+        with pytest.raises(RewardError, match="with `steps` or `tokens` it gives a list"):
             score([group(["a", "b"])], one)
 
 
