@@ -53,7 +53,9 @@ def test_what_is_no_finite_number_names_reward_and_answer(value: Any) -> None:
 def test_what_is_no_list_says_what_it_is(values: Any) -> None:
     with pytest.raises(RewardError, match=f"returned {type(values).__name__}; it must return a list"):
         score([group(["a", "b"])], reward(lambda completions: values))
-    with pytest.raises(RewardError, match=f"returned {type(values).__name__}; with `steps` or `tokens` it returns a list of lists"):
+    with pytest.raises(
+        RewardError, match=f"returned {type(values).__name__}; with `steps` or `tokens` it returns a list of lists"
+    ):
         score([group(["a", "b"])], reward(lambda completions: values, steps="\n"))
 
 

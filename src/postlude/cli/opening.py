@@ -130,8 +130,7 @@ def open_sampler(policy: Policy) -> Opened:
     from postlude.run import latest_model, unfinished
 
     left = unfinished(policy.model.path)
-    if left:
-        Console(stderr=True).print(f"note: {left}", highlight=False, markup=False, soft_wrap=True)
+    tell([left] if left else [])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
