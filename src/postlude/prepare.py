@@ -19,6 +19,7 @@ from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
+from postlude.models.opening import problems_of_weights
 from postlude.models.steps import ends, prefixes
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
@@ -87,11 +88,17 @@ def check(document: Document) -> Prepared:
 
 
 def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """A run folder as the model is its newest checkpoint: a concrete path, which a resumed run finds again."""
+    """A run folder as the model, or the critic, is its newest checkpoint: a path that a resumed run finds again."""
     try:
-        return replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path))), []
+        recipe = replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path)))
     except ConfigError as error:
         return recipe, [f"model: {problem}" for problem in error.problems]
+    if recipe.critic is None or recipe.critic.path is None:
+        return recipe, []
+    try:
+        return replace(recipe, critic=replace(recipe.critic, path=latest_model(recipe.critic.path))), []
+    except ConfigError as error:
+        return recipe, [f"critic.path: {problem}" for problem in error.problems]
 
 
 def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
@@ -116,7 +123,9 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
             f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
             "Merge it first (postlude export), or leave out model.lora."
         )
-    if prepared.facts and is_scorer(prepared.facts.config) and "scores" not in recipe.objective.needs:
+    if prepared.facts and ("scores" in recipe.objective.needs or not is_scorer(prepared.facts.config)):
+        problems += _problems_of_weights(prepared)
+    elif prepared.facts:
         problems.append(
             f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
             "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
@@ -139,6 +148,21 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
     return problems + _missing_columns(prepared) + _shared(prepared)
+
+
+def _problems_of_weights(prepared: Prepared) -> list[str]:
+    """Of the policy and of a critic that starts elsewhere."""
+    recipe, config = prepared.recipe, prepared.facts.config
+    scores = "scores" in recipe.objective.needs
+    problems = problems_of_weights(recipe.model.path, config, scores, recipe.model.lora)
+    if recipe.critic and recipe.critic.path:
+        path = recipe.critic.path
+        try:
+            found = inspect(replace(recipe.model, path=path, lora=None, chat_template=None)).config
+            problems += problems_of_weights(path, found, scalar=True, what="critic.path")
+        except ConfigError as error:
+            problems += [f"critic.path: {problem.removeprefix('model: ')}" for problem in error.problems]
+    return problems
 
 
 def _plan_judges(prepared: Prepared) -> None:
@@ -166,9 +190,13 @@ def _plan_judges(prepared: Prepared) -> None:
 
 def require_writer(path: str) -> Facts:
     """What is known of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
-    facts = inspect(ModelSpec(latest_model(path)))
+    path = latest_model(path)
+    facts = inspect(ModelSpec(path))
     if is_scorer(facts.config):
         raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
+    problems = problems_of_weights(path, facts.config, what="judge")
+    if problems:
+        raise ConfigError(problems)
     return facts
 
 
@@ -401,7 +429,7 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
     recipe = prepared.recipe
     torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     needed = "reference" in recipe.objective.needs if reference is None else reference
-    return LocalEngine.start(
+    engine = LocalEngine.start(
         recipe.model,
         prepared.facts,
         recipe.optimizer,
@@ -416,6 +444,8 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         critic=recipe.critic,
         pairs=_reads_pairs(recipe),
     )
+    engine.rehearse()
+    return engine
 
 
 def _reads_pairs(recipe: Recipe) -> bool:

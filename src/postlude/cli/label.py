@@ -22,6 +22,7 @@ from postlude.cli.data import (
     sums,
     write_rows,
 )
+from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
     from postlude.rewards.judge.reward import JudgeReward
@@ -88,7 +89,7 @@ def label(
     write_rows(target, result.rows)
     _print(source, table, asked, result, len(found))
     list_left_out(table.columns & (SPOKEN_FOR - READ), "another judgement than the judge's")
-    Console().print(f"saved to {target}", highlight=False, soft_wrap=True)
+    Screen().print(f"saved to {target}", soft_wrap=True)
     if not result.rows:
         raise typer.Exit(1)
 
@@ -150,10 +151,8 @@ async def _label(judge: JudgeReward, rows: Sequence[Unlabelled], result: Labelle
 
 
 def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, lists: int) -> None:
-    console = Console()
-    console.print(
-        f"{source}: {table.form or 'answers'}; judge {judge.note}", highlight=False, markup=False, soft_wrap=True
-    )
+    console = Screen()
+    console.print(f"{source}: {table.form or 'answers'}; judge {judge.note}", soft_wrap=True)
     rows = {"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}
     used = {
         "prompts": lists,
@@ -171,9 +170,9 @@ def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, list
     console.print(sums([rows, used, asked, calls]))
     print_verdicts(console, result)
     for what, reason in spent.reasons.items():
-        console.print(f"{what}, for instance: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{what}, for instance: {reason}", soft_wrap=True)
     if not result.rows:
-        console.print("[yellow]no pair was written: no verdict prefers an answer; see the counts above[/yellow]")
+        console.print(colored("no pair was written: no verdict prefers an answer; see the counts above", "yellow"))
     list_problems(console, table.problems)
 
 
@@ -182,17 +181,14 @@ def print_verdicts(console: Console, result: Labelled) -> None:
     figures = result.figures
     if "flip rate" in figures:
         flips, place = figures["flip rate"], figures["place bias"]
-        console.print(
-            f"verdict changed with the order: {flips:.1%}; first place preferred by {place:+.3f}", highlight=False
-        )
+        console.print(f"verdict changed with the order: {flips:.1%}; first place preferred by {place:+.3f}")
     if flips_too_much(figures):
-        console.print("[yellow]more than one verdict in five goes with the place, not with the answer[/yellow]")
+        console.print(colored("more than one verdict in five goes with the place, not with the answer", "yellow"))
     if "agreement" in figures:
         low, high = figures["agreement low"], figures["agreement high"]
         console.print(
             f"agreement with the labels that were there: {figures['agreement']:.1%} of {len(result.agreements)} pairs "
             f"(95 % {low:.1%} to {high:.1%})",
-            highlight=False,
             soft_wrap=True,
         )
 

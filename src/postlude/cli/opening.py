@@ -48,10 +48,16 @@ class Opened:
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        """Prompts that leave no room for an answer are an error."""
+        """Prompts that leave no room for an answer, or that the model has no rows for, are an error."""
         empty = [p for p in prompts if not p.tokens]
         if empty:
             raise DataError("a prompt without any token cannot be answered; give some text.")
+        beyond = [t for p in prompts for t in p.tokens if t >= self.facts.vocabulary]
+        if beyond:
+            raise DataError(
+                f"a prompt holds {self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r} (id {beyond[0]}), which "
+                f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary."
+            )
         context = self.facts.context
         if context is None:
             return
@@ -130,7 +136,8 @@ def open_sampler(policy: Policy) -> Opened:
     from postlude.run import latest_model, unfinished
 
     left = unfinished(policy.model.path)
-    tell([left] if left else [])
+    if left:
+        tell([left])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from postlude.cli.waiting import tell
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
 from postlude.plain_yaml import load
@@ -39,7 +38,7 @@ def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
 
 def _tell_wait(text: str, noted: bool) -> None:
     if noted:
-        Console(stderr=True).print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+        tell([text])
 
 
 def require_columns(rewards: Rewards, table: Table, reading: Reading | None = None) -> None:
@@ -61,15 +60,13 @@ def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
 
 def holds_scorer(path: str) -> bool:
     """Whether MODEL is a folder or run of a reward model."""
-    from transformers import AutoConfig
-
-    from postlude.models.heads import is_scorer
+    from postlude.models.heads import config_of, is_scorer
     from postlude.run import latest_model
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return False
     try:
-        return is_scorer(AutoConfig.from_pretrained(latest_model(path), trust_remote_code=False))
+        return is_scorer(config_of(latest_model(path)))
     except (OSError, ValueError):
         return False

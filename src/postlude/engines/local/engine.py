@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
+from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import READS
 from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, name_stops, note_of_half, quiet
@@ -129,6 +131,15 @@ class LocalEngine:
         with quiet():
             self.trainer.save(folder)
             self.sampler.tokenizer.save_pretrained(folder)
+
+    def rehearse(self) -> None:
+        """Try the needs of a save, before any work that would be lost: all but the whole models' weights is written."""
+        try:
+            with quiet(), TemporaryDirectory() as place:
+                self.trainer.rehearse(Path(place))
+                self.sampler.tokenizer.save_pretrained(place)
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise EngineError(f"checkpoints of this model could not be saved: {error}") from error
 
     def load(self, folder: Path) -> None:
         """Take up a checkpoint that `save` wrote: weights and optimiser. The reference stays what it was."""
