@@ -131,10 +131,12 @@ def _warmup(value: Any, view: View) -> Outputs:
 
 
 def _dtype(_: Any, view: View) -> Outputs:
-    if view.theirs("fp16"):
+    named = str(view.theirs("dtype", view.theirs("torch_dtype")))
+    if view.theirs("fp16") or named in ("float16", "half"):
         raise Untranslatable("there is no float16 training here; bf16 is model.dtype=bfloat16")
-    low = view.theirs("bf16") is True or str(view.theirs("dtype", view.theirs("torch_dtype"))) == "bfloat16"
-    return {"model.dtype": "bfloat16" if low else "float32"}
+    if view.theirs("bf16") is True or named == "bfloat16":
+        return {"model.dtype": "bfloat16"}
+    return {"model.dtype": "float64" if named == "float64" else "float32"}
 
 
 def _use_peft(value: Any, view: View) -> Outputs:
