@@ -174,14 +174,15 @@ class LocalTrainer:
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
         """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes.
 
-        Groups without a gradient are read for their figures and not gone back through.
+        Groups without a gradient are read for their figures and not gone back through; not even read where a pass under
+        these weights has just told what the figures need.
         """
         stats = Stats()
         for part, pulls in self._parts(batch, objective):
             micro = part.to(self.model.device)
             with ExitStack() as contexts:
                 contexts.enter_context(torch.set_grad_enabled(pulls))
-                outputs = self._outputs(micro, objective, contexts)
+                outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
                 loss = objective.loss(micro, outputs)
                 if not torch.isfinite(loss.total):
                     raise TrainingError(_not_finite(micro, float(loss.total)))
@@ -357,6 +358,13 @@ class LocalTrainer:
         trained = sum(p.numel() for part in self.parts.values() for p in part.params)
         own = [self.model.net, self.critic.net if self.critic else self.model.value_head]
         return trained, sum(p.numel() for net in own if net is not None for p in net.parameters())
+
+
+def _known(micro: Batch) -> Outputs | None:
+    """What the figures of a part without a gradient need, where it is there already."""
+    if micro.live_logprobs is None or micro.live_entropy is None:
+        return None
+    return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)
 
 
 @torch.no_grad()
