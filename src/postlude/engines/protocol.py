@@ -38,6 +38,11 @@ class Sampling:
         if "" in self.stop:
             raise ValueError("stop must not hold an empty string")
 
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are never sampled: log-probs are then of the part that is kept."""
+        return self.top_p < 1 or self.top_k > 0
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -52,11 +57,6 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         hold(self)
-
-    @property
-    def truncates(self) -> bool:
-        """Whether some tokens are never sampled: log-probs are then of the part that is kept."""
-        return self.top_p < 1 or self.top_k > 0
 
 
 @dataclass(frozen=True)
