@@ -296,6 +296,10 @@ class Engine(Protocol):
         """Let the sampler see the trainer's weights."""
         ...
 
+    def fingerprint(self) -> list[int]:
+        """Of the policy's trained weights: another list where any of them is another number."""
+        ...
+
     def describe(self) -> Mapping[str, Any]:
         """Facts for the manifest: parameters, paths taken, device."""
         ...

@@ -334,7 +334,7 @@ ALIASES = (
     _a("max_steps", ("steps",), _max_steps, note="optimiser steps there, draws here"),
     # ------------------------------------------------------------------------------------------------ sampling
     _a("temperature", ("sampling.temperature",)),
-    _a("top_p", ("sampling.top_p",)),
+    _a("top_p", ("sampling.top_p",), note="below 1 only without an importance correction"),
     _a("top_k", ("sampling.top_k",), no_top_k),
     _a("max_completion_length", ("sampling.max_tokens",)),
     _a("max_new_tokens", ("sampling.max_tokens",)),

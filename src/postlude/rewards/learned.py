@@ -14,6 +14,7 @@ from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
 from postlude.models.dtypes import Dtype
 from postlude.models.heads import reads_pairs, require_head
+from postlude.models.opening import problems_of_weights
 from postlude.rewards.model import ensemble_score, logit, pair_preference, sigmoid, solution_score
 from postlude.rewards.text import text_of
 
@@ -44,10 +45,12 @@ class LearnedReward:
         problems = []
         for spec in self.specs:
             try:
-                pairs = reads_pairs(require_head(spec.path, "reward model"))
+                config = require_head(spec.path, "reward model")
             except EngineError as error:
                 problems.append(str(error))
                 continue
+            problems += problems_of_weights(spec.path, config, scalar=True, what="reward model")
+            pairs = reads_pairs(config)
             if pairs != self.compares:
                 is_, use = ("two answers at once", "pair_model") if pairs else ("one answer at a time", "model")
                 problems.append(f"reward model: {spec.path!r} reads {is_}; as a reward it is `{use}`.")

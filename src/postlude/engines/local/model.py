@@ -219,7 +219,8 @@ class LocalModel:
         """Decide by a probe: directly, packed through the modules, or padded; `indirect` and `reason` say why."""
         self.packed, self.direct = False, None
         self.reason = _unsupported(self.hf, self.config) if allow_packed else "switched off"
-        if not self.reason:
+        probed = not self.reason
+        if probed:
             other = unserved(self.hf, self.config)
             self.indirect = "" if other else self._probe(Direct(self.hf))
             if other or self.indirect:
@@ -228,6 +229,8 @@ class LocalModel:
                 self.direct = Direct(self.hf)
         self.packed = not self.reason
         self.hf.set_attn_implementation(NAME if self.packed else self._own_attention())
+        if not probed:
+            self._require_finite()
         if self.packed and self.device.type == "cuda":
             self._choose_layout()
 
@@ -260,7 +263,7 @@ class LocalModel:
         batch = probe_batch(self.config.vocab_size).to(self.device)
         with _small_window(self.hf, self.config), self.evaluating():
             self.hf.set_attn_implementation(self._own_attention())
-            padded = self._main(self._padded_outputs(batch, False))
+            padded = self._finite(self._padded_outputs(batch, False))
             self.hf.set_attn_implementation(NAME)
             calls = _Counting(Packed(batch))
             self.direct = direct
@@ -278,6 +281,23 @@ class LocalModel:
         worst = float(difference.mean() if half else difference.max())
         limit = LOGIT_TOLERANCE.get(self.dtype, 1e-4)
         return "" if worst <= limit else f"packed and padded {self.reads} differ by {worst:.1e} (limit {limit:.0e})"
+
+    @torch.no_grad()
+    def _require_finite(self) -> None:
+        """Raise EngineError where the model answers a probe with numbers that are none."""
+        with self.evaluating():
+            self._finite(self._padded_outputs(probe_batch(self.config.vocab_size).to(self.device), False))
+
+    def _finite(self, outputs: Outputs) -> Tensor:
+        """[T] what this model is there to say; an EngineError where any of it is NaN or infinite."""
+        found = self._main(outputs)
+        bad = int((~torch.isfinite(found)).sum())
+        if bad:
+            raise EngineError(
+                f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} "
+                "are NaN or infinite, though its weights are not. Take another model.dtype, or another model."
+            )
+        return found
 
     def _main(self, outputs: Outputs) -> Tensor:
         """[T] what this model is there to say."""
@@ -307,6 +327,8 @@ def _unsupported(hf: Any, config: Any) -> str:
     kinds = set(config.__dict__.get("layer_types") or ()) - {"full_attention", "sliding_attention"}
     if kinds:
         return f"layers of kind {', '.join(sorted(kinds))}"
+    if any(isinstance(module, nn.Conv1d) for module in hf.base_model.modules()):
+        return "convolutions mix tokens beside its attention"  # a small one would pass the probe
     if not hf._can_set_attn_implementation():
         return f"{type(hf).__name__} does not take a registered attention function"
     return ""

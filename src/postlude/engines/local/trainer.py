@@ -20,7 +20,7 @@ from postlude.engines.local.model import LocalModel
 from postlude.engines.protocol import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
-from postlude.models import adapters
+from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
 from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
@@ -287,9 +287,9 @@ class LocalTrainer:
         if self._has_adapter:
             adapters.save(self.model.net, folder)
         else:
-            self.model.net.save_pretrained(folder)  # type: ignore[operator]
+            saved.save(self.model.net, folder)
         if self.critic is not None:
-            self.critic.net.save_pretrained(folder / "critic")  # type: ignore[operator]
+            saved.save(self.critic.net, folder / "critic")
         if self.model.value_head is not None:
             save_file(dict(self.model.value_head.state_dict()), folder / VALUE_HEAD)
         state = folder / "trainer"
@@ -306,6 +306,14 @@ class LocalTrainer:
                 tensors[f"{name}::master"] = owned.detach().contiguous()
         save_file(tensors, state / "optimizer.safetensors")
         (state / "optimizer.json").write_text(json.dumps({"steps": steps, "skipped": self._skipped}))
+
+    def rehearse(self, folder: Path) -> None:
+        """Everything of `save` but a whole model's weights and the optimiser; raises what it would raise."""
+        if self._has_adapter:
+            adapters.save(self.model.net, folder)
+        for name, model in (("model", None if self._has_adapter else self.model), ("critic", self.critic)):
+            if model is not None:
+                model.net.save_pretrained(folder / name, state_dict={})  # type: ignore[operator]
 
     @torch.no_grad()
     def load_weights(self, folder: str) -> None:
