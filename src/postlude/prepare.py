@@ -27,7 +27,7 @@ from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
-from postlude.signals import reads_correct, uncorrected, unmet
+from postlude.signals import trains_on_correct, uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -134,7 +134,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         prepared.notes += prepared.facts.notes
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
-        equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
+        facts = prepared.facts
+        equip(prepared.rewards, facts and facts.tokenizer, facts and facts.stop_ids)
         attempt(lambda: _plan_judges(prepared))
         prepared.rewards.correct_above = recipe.correct_above
         problems += unmet(recipe, prepared.rewards)
@@ -217,15 +218,16 @@ def open_chat(spec: ChatSpec) -> Chat:
     return LocalChat.open(replace(spec, model=latest_model(spec.model)))
 
 
-def equip(rewards: Rewards, tokenizer: Any) -> None:
-    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens."""
+def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = None) -> None:
+    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens (one of
+    `stop_ids` may end an answer)."""
     for member in rewards.members:
         if isinstance(member.function, LearnedReward):
             member.function.open = open_scorer
         if isinstance(member.function, JudgeReward):
             member.function.asker.open = open_chat
     if tokenizer is not None:
-        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
+        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator, stop_ids)
         rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
 
 
@@ -273,7 +275,7 @@ def _read_held_out(prepared: Prepared) -> None:
         prepared.judged = _read_answers(prepared, table, reading, table.path)
         return
     if recipe.algorithm.source == "preference" and holds_compared(table):
-        copy = replace(table, rows=[*table.rows], problems=[*table.problems])
+        copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
         prepared.judged = _read_answers(prepared, copy, reading, table.path)
     prepared.held_out = _read_prompts(prepared, table, reading, table.path)
 
@@ -325,20 +327,24 @@ def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> lis
 
 
 def _missing_columns(prepared: Prepared) -> list[str]:
-    """Columns that a reward needs: of each set by itself, since what one set has is no help to another."""
+    """Columns that a reward needs, or cannot see: of each set by itself; what one has is no help to another."""
     if prepared.rewards is None:
         return []
-    parts, start = [("", prepared.held_out)], 0
-    for share in prepared.shares if prepared.prompts else []:
-        name = f"data.mix, set {share.name!r}: " if prepared.recipe.data.mix else ""
-        parts.append((name, prepared.prompts[start : start + share.size]))
+    data = prepared.recipe.data
+    parts, start = [("", prepared.held_out, data.eval or "", data.eval_reading())], 0
+    for place, share in enumerate(prepared.shares if prepared.prompts else []):
+        name = f"data.mix, set {share.name!r}: " if data.mix else ""
+        parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
         start += share.size
-    return [
-        name + problem
-        for name, found in parts
-        if found
-        for problem in prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
-    ]
+    problems = []
+    for name, found, path, reading in parts:
+        columns = {column for p in found for column in p.columns}
+        if found:
+            problems += [name + problem for problem in prepared.rewards.missing_columns(columns)]
+            if prepared.recipe.algorithm.source == "preference":
+                columns -= {"completions"}  # the compared answers of the method itself
+            problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
+    return problems
 
 
 def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
@@ -466,7 +472,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.keep,
             recipe.shaping,
             on_phase,
-            needs_correct=bool(reads_correct(recipe)),
+            needs_correct=bool(trains_on_correct(recipe)),
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0

@@ -87,7 +87,8 @@ def convert(
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
     write_rows(target, result.rows)
     console = Console()
-    console.print(f"{source}: {table.form}", highlight=False, markup=False, soft_wrap=True)
+    for line in (f"{source}: {table.form}", *table.notes):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(_sums(table, result, to.value))
     list_problems(console, table.problems)
     console.print(f"saved to {target}", highlight=False, soft_wrap=True)

@@ -62,6 +62,7 @@ def label(
     judge's agreement with them is reported. What was answered is kept beside OUT: after an interruption the same
     command goes on where it stopped.
     """
+    from postlude.cli.waiting import tell
     from postlude.sources.labelled import Labelled, unlabelled
     from postlude.sources.reading import read as read_rows
 
@@ -70,6 +71,7 @@ def label(
     table = read_rows(source, split)
     found = unlabelled(table, _reading(columns))
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
+    tell(table.notes)
     result = Labelled(threshold, hard)
     asyncio.run(_label(asked, found[:limit], result))
     write_rows(target, result.rows)
@@ -82,6 +84,7 @@ def label(
 def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
     """The judge of the command line; what it answers is kept beside the file of pairs."""
     from postlude.cli.scoring import mapping
+    from postlude.cli.waiting import tell
     from postlude.errors import ConfigError
     from postlude.prepare import equip, require_writer
     from postlude.rewards.compose import Rewards
@@ -100,7 +103,7 @@ def _judge(model: str, url: str | None, read: str, given: str | None, target: Pa
     rewards = Rewards.of([RewardSpec("judge", args={**own, **more})])
     equip(rewards, None)
     if url is None:
-        require_writer(model)
+        tell(require_writer(model).notes)
     (member,) = rewards.members
     assert isinstance(member.function, JudgeReward)
     return member.function

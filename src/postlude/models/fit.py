@@ -16,6 +16,7 @@ from typing import Any
 
 from postlude.errors import ConfigError, EngineError
 from postlude.models import heads
+from postlude.models.dtypes import Dtype
 from postlude.models.files import Stored, some
 
 PREFIX = "base_model.model."
@@ -69,17 +70,15 @@ def model_class(config: Any, scalar: bool) -> Any:
     return _get_model_class(config, MODEL_FOR_CAUSAL_LM_MAPPING)
 
 
-def read(cls: Any, path: str, config: Any, trunk_only: bool = False) -> Any:
-    """A model with the weights of a folder or hub id, in float32. Raises ConfigError unless every one has its place.
+def read(cls: Any, path: str, config: Any, trunk_only: bool = False, dtype: Dtype = "float32") -> Any:
+    """A model with the weights of a folder or hub id. Raises ConfigError unless every one has its place.
 
     `trunk_only`: a head may be missing, and one of another kind may be left out.
     """
-    import torch
-
     net, info = cls.from_pretrained(
         path,
         config=config,
-        dtype=torch.float32,
+        dtype=dtype,
         use_safetensors=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # told below, in a sentence

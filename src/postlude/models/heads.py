@@ -6,6 +6,7 @@ from typing import Any
 
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters
+from postlude.models.dtypes import Dtype
 from postlude.models.paths import is_nowhere
 
 HEAD = "score"
@@ -61,8 +62,8 @@ def scorer_class(config: Any) -> Any:
     return type(name, (GenericForSequenceClassification, family), {"__module__": __name__})
 
 
-def load_scorer(path: str, pad: int | None, zero: bool = False) -> Any:
-    """A model with one output number, in float32; the head of a folder that has none is new.
+def load_scorer(path: str, pad: int | None, zero: bool = False, dtype: Dtype = "float32") -> Any:
+    """A model with one output number; the head of a folder that has none is new.
 
     New heads are drawn from N(0, 1/(d+1)) (InstructGPT, 2203.02155 appendix C), or are zero. `pad` is what
     transformers skips when it looks for the last token; it must not end answers.
@@ -75,13 +76,14 @@ def load_scorer(path: str, pad: int | None, zero: bool = False) -> Any:
     known = is_scorer(config)
     config.num_labels = 1
     config.get_text_config().pad_token_id = pad
-    net = read(scorer_class(config), path, config, trunk_only=not known)
+    net = read(scorer_class(config), path, config, trunk_only=not known, dtype=dtype)
     if not hasattr(net, HEAD):
         raise EngineError(f"{type(net).__name__} keeps its head elsewhere than in {HEAD!r}")
     if not known:
         weight = getattr(net, HEAD).weight
         with torch.no_grad():
-            weight.zero_() if zero else weight.normal_(0, (1 / (weight.shape[1] + 1)) ** 0.5)
+            drawn = torch.empty_like(weight, dtype=torch.float64)  # float32's draws depend on the processor
+            weight.copy_(drawn.zero_() if zero else drawn.normal_(0, (1 / (weight.shape[1] + 1)) ** 0.5))
     return net
 
 

@@ -14,6 +14,7 @@ from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, fit, heads, opening
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
+from postlude.models.dtypes import Dtype, wide
 from postlude.models.files import ADAPTER_CONFIG
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
@@ -25,8 +26,9 @@ class ModelSpec:
 
     path: Line
     """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy."""
+    dtype: Dtype = "float32"
+    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy. float64 is for small models
+    and tests: a run then samples the same tokens on every processor."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: Lora | None = None
     """Train an adapter instead of all weights."""
@@ -261,8 +263,8 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
     `adapter_from`: a checkpoint folder whose adapter is continued instead. A model folder that holds an adapter
-    gets it merged in float32, or under LoRA keeps it, frozen, below the new one: a reference taken from the start
-    includes it either way. `scalar`: with one output
+    gets it merged in float32 (float64 where that is the dtype), or under LoRA keeps it, frozen, below the new one: a
+    reference taken from the start includes it either way. `scalar`: with one output
     number instead of a vocabulary, whose map is new (of zeros with `zero`) where the folder has none.
     """
     import torch
@@ -273,16 +275,17 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
-    dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
+    dtype, merge = wide(spec.dtype), spec.lora is None
     try:
         with quiet():
             inspect_files(spec.path, scalar, spec.lora)
-            net = opening.scorer(spec.path, zero) if scalar else opening.causal(spec.path, merge=spec.lora is None)
+            path = spec.path
+            net = opening.scorer(path, zero, dtype) if scalar else opening.causal(path, merge, dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
     for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
         if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
-            p.data = p.data.to(dtype)
+            p.data = p.data.to(getattr(torch, spec.dtype))
     if spec.lora:
         net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
     fit.require_finite(net, spec.path)
@@ -324,4 +327,18 @@ def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) 
         task_type=task,
     )
     start = spec.path if adapters.is_adapter(spec.path) else None
-    return adapters.with_adapter(net, config, start, checkpoint)
+    with _default(wide(spec.dtype)):
+        return adapters.with_adapter(net, config, start, checkpoint)
+
+
+@contextmanager
+def _default(dtype: Dtype) -> Iterator[None]:
+    """Make new weights in `dtype`: peft draws an adapter's in torch's default, whatever the model's."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -7,6 +7,7 @@ from typing import Any
 
 from postlude.errors import ConfigError
 from postlude.models import adapters, files, fit, heads, joining, merging
+from postlude.models.dtypes import Dtype
 from postlude.models.lora import Lora
 
 
@@ -63,35 +64,35 @@ def _beyond_joining(path: str) -> list[str]:
     return [*more, *["a vocabulary of another size"] * resized]
 
 
-def causal(path: str, merge: bool) -> Any:
+def causal(path: str, merge: bool, dtype: Dtype = "float32") -> Any:
     """The language model of a folder or hub id; an adapter that it holds is merged, unless another will stand on it."""
     if merge and adapters.is_adapter(path):
-        return merged(path).net
+        return merged(path, dtype).net
     base = adapters.base_path(path)
     config = heads.config_of(base)
-    net = fit.read(fit.model_class(config, False), base, config)
+    net = fit.read(fit.model_class(config, False), base, config, dtype=dtype)
     merging.say_sharing(net)  # where the config says one matrix, and the files hold two, the files are right
     return net
 
 
-def scorer(path: str, zero: bool = False) -> Any:
+def scorer(path: str, zero: bool = False, dtype: Dtype = "float32") -> Any:
     """A scalar head on a folder's model; on top of an adapter that it may hold, of a policy or a scorer."""
     if adapters.is_adapter(path) and adapters.makes_scorer(path):
-        return merged(path).net
-    net = heads.load_scorer(adapters.base_path(path), _padding(path), zero)
+        return merged(path, dtype).net
+    net = heads.load_scorer(adapters.base_path(path), _padding(path), zero, dtype)
     if adapters.is_adapter(path):
-        trunk = causal(path, merge=True)
+        trunk = causal(path, True, dtype)
         setattr(net, net.base_model_prefix, trunk.base_model)
         net.config.get_text_config().vocab_size = trunk.config.get_text_config().vocab_size
     return net
 
 
-def merged(path: str) -> merging.Merged:
+def merged(path: str, dtype: Dtype = "float32") -> merging.Merged:
     """An adapter folder as a whole model: a language model, or a scorer where the adapter makes it one."""
     base = adapters.base_path(path)
     if not adapters.makes_scorer(path):
-        return merging.merge(causal(base, merge=False), path)
-    made = merging.merge(heads.load_scorer(base, _padding(path)), path)
+        return merging.merge(causal(base, False, dtype), path)
+    made = merging.merge(heads.load_scorer(base, _padding(path), dtype=dtype), path)
     for name, value in adapters.notes(path).items():
         setattr(made.net.config, name, value)
     return made

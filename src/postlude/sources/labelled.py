@@ -15,6 +15,7 @@ from postlude.sources.compared import Stated, stated
 from postlude.sources.formats import recognise
 from postlude.sources.forms import Reading
 from postlude.sources.table import Table
+from postlude.sources.unused import WORDS
 
 SPOKEN_FOR = {
     "prompt", "chosen", "rejected", "completion", "completions", "ranks", "scores", "label", "labels", "margin",
@@ -73,6 +74,7 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
                 said = stated({**values, "scores": [0.0] * len(_listed(values))}, "rated")
             else:
                 said = stated(values, kind)
+            _check_shown(said)
         except DataError as error:
             table.reject(row.where, str(error))
             continue
@@ -80,6 +82,13 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
         found.append(Unlabelled(row.where, values, said, judged=kind is not None))
     table.rows = good
     return found
+
+
+def _check_shown(said: Stated) -> None:
+    """A judge reads the words of one message: an answer of more is judged by less than it is (DataError)."""
+    for answer in said.answers:
+        if isinstance(answer, list) and (len(answer) > 1 or {*answer[0]} & {*WORDS}):
+            raise DataError("an answer holds more than the words of one message, which are all that a judge reads")
 
 
 def _bare(row: Any) -> bool:

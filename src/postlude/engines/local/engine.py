@@ -158,6 +158,20 @@ class LocalEngine:
             for mine, new in zip(self.sampler.model.net.parameters(), self.model.net.parameters(), strict=True):
                 mine.copy_(new)
 
+    @torch.no_grad()
+    def fingerprint(self) -> list[int]:
+        """Of the policy's trained weights: a sum of the bits of each tensor.
+
+        Its largest weight is added first, so that a weight of exactly 0 that becomes 1e-30 is none that changed.
+        """
+        result = []
+        for p in self.trainer.parts["policy"].params:
+            weights = p.detach() if p.dtype in (torch.float32, torch.float64) else p.detach().float()
+            shifted = weights + weights.abs().max()
+            bits = shifted.view(torch.int64 if shifted.element_size() == 8 else torch.int32)
+            result.append(int(bits.sum(dtype=torch.int64)))
+        return result
+
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
         trainable, total = self.trainer.parameters()
@@ -180,11 +194,12 @@ class LocalEngine:
         """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
         weights = _bytes(self.model.net)
         trained = self.trainer.parameters()[0]
-        master = 4 * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
+        each = self.trainer.dtype.itemsize
+        master = each * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
         parts = {
             "weights": weights,
-            "optimizer": 8 * trained + master,
-            "gradients": 4 * trained,
+            "optimizer": 2 * each * trained + master,
+            "gradients": each * trained,
             "reference": weights if self.trainer.keeps_reference else 0,
             "critic": _bytes(self.trainer.critic.net) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
@@ -208,7 +223,7 @@ def _second_model(spec: ModelSpec, critic: Critic) -> LocalModel:
 def _value_head(model: LocalModel) -> nn.Linear:
     """A map of zeros from the policy's hidden states to a value."""
     width = model.config.hidden_size
-    head = nn.Linear(width, 1, device=model.device)
+    head = nn.Linear(width, 1, device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head

@@ -99,6 +99,11 @@ class LocalTrainer:
         """Of the update under way: with and without a gradient."""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers that it gives: float32, or float64 for a model in that."""
+        return torch.promote_types(self.model.dtype, torch.float32)
+
+    @property
     def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, parameter, what the optimiser owns) of every part."""
         for part in self.parts.values():
@@ -351,7 +356,7 @@ class LocalTrainer:
 def _load_into(net: Any, folder: str) -> None:
     """The weights of a folder that the same class of model wrote."""
     with quiet():
-        loaded = type(net).from_pretrained(folder, dtype=torch.float32)
+        loaded = type(net).from_pretrained(folder, dtype=torch.promote_types(net.dtype, torch.float32))
     net.load_state_dict(loaded.state_dict())
 
 
@@ -359,7 +364,7 @@ def _grad_norm(params: Sequence[Tensor]) -> float:
     grads = [p.grad for p in params if p.grad is not None]
     if not grads:
         return 0.0
-    return float(torch.stack([g.float().norm() for g in grads]).norm())
+    return float(torch.stack([g.to(torch.promote_types(g.dtype, torch.float32)).norm() for g in grads]).norm())
 
 
 def _not_finite(micro: Batch, loss: float) -> str:
