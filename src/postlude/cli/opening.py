@@ -136,7 +136,8 @@ def open_sampler(policy: Policy) -> Opened:
     from postlude.run import latest_model, unfinished
 
     left = unfinished(policy.model.path)
-    tell([left] if left else [])
+    if left:
+        tell([left])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from postlude.cli.data import Columns, Force, require_free, sums
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
+from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
     from postlude.cli.opening import Opened
@@ -178,7 +178,7 @@ async def _scored(task: Task, prompts: list[Prompt]) -> list[tuple[Group, Comple
 
 
 def _print(found: Paired, out: Path, rewarded: bool) -> None:
-    console = Console()
+    console = Screen()
     blocks = [
         {"prompts": found.prompts, "with pairs": found.paired, "without": found.prompts - found.paired},
         {"answers": found.answers, "usable": found.usable, **found.unused},
@@ -187,7 +187,7 @@ def _print(found: Paired, out: Path, rewarded: bool) -> None:
     console.print(sums(blocks))
     scores = [row["chosen_score"] - row["rejected_score"] for row in found.rows if "rejected_score" in row]
     if rewarded and scores:
-        console.print(f"mean difference of rewards {sum(scores) / len(scores):.3f}", highlight=False)
+        console.print(f"mean difference of rewards {sum(scores) / len(scores):.3f}")
     if not found.rows:
-        console.print("[yellow]no pair: no two answers to a prompt differ enough under this reward[/yellow]")
-    console.print(f"saved to {out}", highlight=False, soft_wrap=True)
+        console.print(colored("no pair: no two answers to a prompt differ enough under this reward", "yellow"))
+    console.print(f"saved to {out}", soft_wrap=True)

@@ -71,7 +71,7 @@ def model_class(config: Any, scalar: bool) -> Any:
 
 
 def read(cls: Any, path: str, config: Any, trunk_only: bool = False, dtype: Dtype = "float32") -> Any:
-    """A model with the weights of a folder or hub id. Raises ConfigError unless every one has its place.
+    """A model with the weights of a folder or hub id, in `dtype`. Raises ConfigError unless every one has its place.
 
     `trunk_only`: a head may be missing, and one of another kind may be left out.
     """

@@ -279,8 +279,7 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     try:
         with quiet():
             inspect_files(spec.path, scalar, spec.lora)
-            path = spec.path
-            net = opening.scorer(path, zero, dtype) if scalar else opening.causal(path, merge, dtype)
+            net = opening.scorer(spec.path, zero, dtype) if scalar else opening.causal(spec.path, merge, dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
     for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32

@@ -81,7 +81,7 @@ def scorer(path: str, zero: bool = False, dtype: Dtype = "float32") -> Any:
         return merged(path, dtype).net
     net = heads.load_scorer(adapters.base_path(path), _padding(path), zero, dtype)
     if adapters.is_adapter(path):
-        trunk = causal(path, True, dtype)
+        trunk = causal(path, merge=True, dtype=dtype)
         setattr(net, net.base_model_prefix, trunk.base_model)
         net.config.get_text_config().vocab_size = trunk.config.get_text_config().vocab_size
     return net
@@ -91,7 +91,7 @@ def merged(path: str, dtype: Dtype = "float32") -> merging.Merged:
     """An adapter folder as a whole model: a language model, or a scorer where the adapter makes it one."""
     base = adapters.base_path(path)
     if not adapters.makes_scorer(path):
-        return merging.merge(causal(base, False, dtype), path)
+        return merging.merge(causal(base, merge=False, dtype=dtype), path)
     made = merging.merge(heads.load_scorer(base, _padding(path), dtype=dtype), path)
     for name, value in adapters.notes(path).items():
         setattr(made.net.config, name, value)
