@@ -30,7 +30,7 @@ from postlude.rewards.spec import RewardSpec, load_object
 from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
-from postlude.spelling import meant
+from postlude.spelling import closest, meant
 from postlude.validation import members, validate
 
 CRITIC_FACTOR = 10
@@ -316,6 +316,18 @@ def _elsewhere() -> dict[str, str]:
     ours = {name: " or ".join(map(repr, dict.fromkeys(paths))) for name, paths in found.items()}
     theirs = {name: f"{name!r} ({alias.ours[0]} here)" for alias in ALIASES for name in alias.names if alias.ours}
     return theirs | ours
+
+
+def key_of(name: str) -> str:
+    """The whole key that a name stands for, `schedule.lr` for lr; the name itself where it is one or none is near."""
+    names: dict[str, str] = {}
+    for path in _keys(Recipe):
+        names.setdefault(path.rpartition(".")[2], path)
+    theirs = {name for alias in ALIASES for name in alias.names}
+    if name in {f.name for f in fields(Recipe)} or "." in name or (name in theirs and name not in names):
+        return name
+    close = closest(name, [*names, *theirs])
+    return names.get(close, close) if close else name
 
 
 def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
