@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from postlude.recipe import Recipe
 from postlude.run import Listener, Run
 from postlude.streams import Stream
 from postlude.train import Plan, train
+from postlude.words import counted
 
 
 def launch(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
@@ -58,7 +60,18 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     _start(run, prepared, engine, document.values, resumed=restored is not None)
     _watch_sampler(run, engine)
     with _interruptible(run):
-        asyncio.run(train(run, engine, streams, _plan(prepared, engine, run, streams)))
+        _finish(train(run, engine, streams, _plan(prepared, engine, run, streams)))
+
+
+def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; in a thread of its own where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def _tell_phase(run: Run, phase: str) -> None:
@@ -101,6 +114,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             "engine": engine.describe(),
             "source": recipe.algorithm.source,
             "lr": recipe.schedule.lr,
+            "stop_at": recipe.evaluate.stop_at,
         }
     )
 
@@ -158,7 +172,7 @@ def _watch_sampler(run: Run, engine: Engine) -> None:
     def report(progress: Any) -> None:
         if run.training:
             return
-        text = f"{progress.finished}/{progress.total} answers, {progress.tokens} tokens"
+        text = f"{progress.finished}/{counted(progress.total, 'answer')}, {counted(progress.tokens, 'token')}"
         run.tell({"kind": "progress", "step": run.step, "text": text})
 
     engine.sampler.on_progress = report

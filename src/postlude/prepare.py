@@ -36,6 +36,7 @@ from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
 from postlude.sources.unused import Unused
 from postlude.streams import ReferenceMemory, Stream
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
@@ -137,7 +138,32 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
-    return problems + _missing_columns(prepared) + _shared(prepared)
+    return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
+
+
+def _sizes(prepared: Prepared) -> list[str]:
+    """What is larger than the model or the data: an error, or a note where it means something."""
+    recipe, problems = prepared.recipe, list[str]()
+    width = getattr(prepared.facts.config.get_text_config(), "hidden_size", None) if prepared.facts else None
+    if recipe.model.lora and width and recipe.model.lora.rank > width:
+        problems.append(
+            f"model.lora.rank is {recipe.model.lora.rank}, but the model is {width} wide: a rank above that does "
+            "no more. Lower it, or train all weights (model.lora=null)."
+        )
+    rows_there = len(prepared.prompts) or len(prepared.items)
+    if rows_there and recipe.prompts_per_step > rows_there and not recipe.data.mix:
+        what = "prompt" if prepared.prompts else "row"
+        prepared.notes.append(
+            f"prompts_per_step is {recipe.prompts_per_step}, and there {'is' if rows_there == 1 else 'are'} "
+            f"{counted(rows_there, what)}: each step takes some of them more than once"
+        )
+    if "mismatched" in recipe.objective.needs and prepared.items:
+        if len({group.prompt.tokens for group in prepared.items}) < 2:
+            problems.append(
+                f"{recipe.method} takes its reference point from answers to other prompts, and all rows have the same "
+                "one. Give rows of at least two prompts."
+            )
+    return problems
 
 
 def _plan_judges(prepared: Prepared) -> None:
@@ -369,8 +395,8 @@ def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None =
         raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
     prepared.rejected += table.problems
     prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
-    rejected = f" of {table.read}" if used < table.read else ""
-    prepared.notes += [f"{name}: {used}{rejected} rows, {table.form}", *table.notes]
+    rows_said = counted(used, "row") if used == table.read else f"{used} of {counted(table.read, 'row')}"
+    prepared.notes += [f"{name}: {rows_said}, {table.form}", *table.notes]
 
 
 def _shared(prepared: Prepared) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_verl_file_is_checked_for_grpo(place: Path, model_folder: Path) -> Non
     assert "train.parquet: 6 rows, verl (prompt, reward_model)" in said
     assert "train.parquet used: 6" in said
     call("train", *words, "output=run")
-    rollouts = [json.loads(line) for line in Path("run/rollouts/step-000000.jsonl").read_text().splitlines()]
+    rollouts = [json.loads(line) for line in Path("run/rollouts/step-000001.jsonl").read_text().splitlines()]
     assert {(r["prompt"][0]["content"], r["answer"]) for r in rollouts} <= {(f"{i}+1=", str(i + 1)) for i in range(6)}
 
 

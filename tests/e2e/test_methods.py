@@ -408,7 +408,7 @@ def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None
     first, last = figures(done)
     assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
     assert last["greedy/accuracy"] >= 0.7
-    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000005.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000006.jsonl").read_text().splitlines()]
     assert {row["policy_version"] for row in rows} == {4}  # five steps came before, so the weights are version 5
     steps = figures(done, "step")
     assert abs(steps[0]["mismatch/k1"]) < 1e-5 < abs(steps[1]["mismatch/k1"])  # only the first draw is on-policy

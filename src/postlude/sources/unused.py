@@ -19,6 +19,7 @@ from postlude.models.chat import Renderer, options_of
 from postlude.models.spelling import strings
 from postlude.sources.messages import SYSTEM
 from postlude.sources.table import Table
+from postlude.words import counted
 
 Columns = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ class Unused:
     def told(self, table: Table) -> None:
         """Put what was counted into the table's notes."""
         counts = [*self.counts.items(), *((f"messages {what}", n) for what, n in table.counted.items() if n)]
-        table.notes += [f"{table.path}: in {n} of {self.rows} rows {what}" for what, n in counts]
+        table.notes += [f"{table.path}: in {n} of {counted(self.rows, 'row')} {what}" for what, n in counts]
         if self._chat:
             table.notes += self.renderer.turns.notes
 
