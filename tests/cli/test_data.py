@@ -96,7 +96,8 @@ def test_sharegpt_in_gzip_is_trained_on(place: Path, model_folder: Path) -> None
 
 def test_alpaca_in_csv_is_trained_on_as_text_and_as_chat(place: Path, model_folder: Path) -> None:
     Path("a.csv").write_text('instruction,input,output\n"add, please",1 2,3\nsay hi,,hi\n')
-    base = {"method": "sft", "model": {"path": str(model_folder), "chat_template": "chat.jinja"}}
+    model = {"path": str(model_folder), "chat_template": "chat.jinja"}
+    base = {"method": "sft", "model": model, "prompts_per_step": 2}
     plain = check(Document({**base, "data": "a.csv"}))
     assert plain.notes == ["a.csv: 2 rows, Alpaca (instruction, input, output)"]
     assert isinstance(plain.items[0].prompt.messages, str)
@@ -110,7 +111,7 @@ def test_rows_that_are_skipped_are_counted_beside_what_the_rest_is(place: Path, 
     Path("q.csv").write_text("question,gold\n1=,1\n,2\n3=,3,3\n4=,4\n")
     values = {
         "method": "grpo", "model": str(model_folder), "reward": "exact", "sampling": {"max_tokens": 4},
-        "data": {"path": "q.csv", "columns": {"answer": "gold"}, "on_bad_row": "skip"},
+        "data": {"path": "q.csv", "columns": {"answer": "gold"}, "on_bad_row": "skip"}, "prompts_per_step": 2,
     }  # fmt: skip
     found = check(Document(values))
     assert found.notes == ["q.csv: 2 of 4 rows, question as prompt (answer from gold)"]

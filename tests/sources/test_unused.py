@@ -149,7 +149,7 @@ def test_reasoning_that_a_thinking_template_forgets_is_counted(tmp_path: Path) -
     found = Read(tmp_path, templates.QWEN, "sft", long, {"messages": [USER, THINKING]})
     assert 'in 1 of 2 rows the chat template leaves out "reasoning_content" of some turns' in found.said
     asked = Read(tmp_path, templates.QWEN, "prompts", {"prompt": [USER, THINKING, USER]})
-    assert 'in 1 of 1 rows the chat template leaves out "reasoning_content" of some turns' in asked.said
+    assert 'in 1 of 1 row the chat template leaves out "reasoning_content" of some turns' in asked.said
 
 
 def test_thinking_in_the_words_that_the_template_cuts_makes_the_row_bad(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_thinking_in_the_words_that_the_template_cuts_makes_the_row_bad(tmp_path
     found = Read(tmp_path, templates.DEEPSEEK, "sft", {"messages": [USER, cut]}, {"messages": [USER, ASSISTANT]})
     assert "line 1: message 2, the answer that is to be learned, does not stand in what the chat template" in found.said
     earlier = Read(tmp_path, templates.DEEPSEEK, "prompts", {"prompt": [USER, cut, USER]})
-    assert "in 1 of 1 rows the chat template changes or shortens what the assistant says" in earlier.said
+    assert "in 1 of 1 row the chat template changes or shortens what the assistant says" in earlier.said
 
 
 def test_white_space_that_the_template_cuts_is_counted(tmp_path: Path) -> None:
