@@ -154,7 +154,7 @@ def test_any_document_is_a_value_or_a_sentence(values: dict[str, Any]) -> None:
         '{"num_generations": 8, "beta": null, "max_steps": "ten"}',
         "[tool]\nnum_generations = 8",
         "import x\nGRPOConfig(num_generations=8)",
-        'python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo \'data.train_files=["a b.parquet"]\' trainer.n="x',
+        'python -m verl algorithm.adv_estimator=grpo \'data.train_files=["a b.parquet"]\' trainer.n="x',
         "",
         "\ufeffnum_generations: 8\nloss_type: grpo",
     ],
