@@ -60,6 +60,10 @@ class Batch:
     where the completion could not be scored. None: all of `reward` is."""
     rollout_logprobs: Tensor | None = None
     old_logprobs: Tensor | None = None
+    old_entropy: Tensor | None = None
+    live_logprobs: Tensor | None = None
+    """With `live_entropy` what a pass under the weights of this update has given already; set for one update alone."""
+    live_entropy: Tensor | None = None
     ref_logprobs: Tensor | None = None
     old_values: Tensor | None = None
     advantages: Tensor | None = None
@@ -159,8 +163,9 @@ _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TO
 def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
     """Lay groups out as one row of tokens, each prompt once.
 
-    A completion without a reward keeps its place but is not trained (its mask is False). `temperature` is the
-    one the completions were sampled at; log-probs are computed from logits divided by it.
+    A completion without a reward keeps its place but is not trained (its mask is False). `dtype` is the numbers', and
+    must be the engine's (`Trainer.dtype`). `temperature` is the one the completions were sampled at; log-probs are
+    computed from logits divided by it.
     """
     dtype = dtype or torch.float32
     row, sequence_group = _lay_out(groups)
@@ -194,14 +199,14 @@ def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature:
     )
 
 
-def with_mismatched(groups: Sequence[Group], temperature: float = 1.0) -> Batch:
+def with_mismatched(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
     """`pack`, where each prompt also gets the answers of the next other one, as extra sequences: for KTO's reference.
 
     They stand behind their group's own answers. An answer to the same prompt is none: a batch of one prompt has none.
     """
     joined = [replace(item, completions=(*item.completions, *_others(groups, i))) for i, item in enumerate(groups)]
     flags = [i >= len(a.completions) for a, j in zip(groups, joined, strict=True) for i in range(len(j.completions))]
-    return replace(pack(joined, temperature=temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
+    return replace(pack(joined, dtype, temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
 
 
 def _others(groups: Sequence[Group], place: int) -> tuple[Completion, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 _STEERS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
@@ -23,6 +24,15 @@ def printable(text: str) -> str:
 def visible(text: str) -> str:
     """The same in one line, for names and values inside a sentence."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value in a message, cut; of one that cannot be written its type."""
+    try:
+        text = repr(value)
+    except Exception:  # a number of too many digits, or whatever a user's own type raises
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class PostludeError(Exception):

@@ -193,6 +193,7 @@ def _askers(
 ) -> tuple[Asker, Asker]:
     """Who answers and who criticises; the same model is loaded once. What they say is kept in the folder."""
     from postlude.cli.scoring import mapping
+    from postlude.cli.waiting import tell
     from postlude.errors import ConfigError
     from postlude.prepare import open_chat, require_writer
     from postlude.rewards.judge.reward import asker_of
@@ -208,7 +209,7 @@ def _askers(
             raise ConfigError(f"--asking: {error}") from error
         found[-1].open = open_chat
         if at is None:
-            require_writer(name)
+            tell(require_writer(name).notes)
     return found[0], found[-1]
 
 

@@ -89,7 +89,8 @@ def convert(
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
     write_rows(target, result.rows)
     console = Screen()
-    console.print(f"{source}: {table.form}", soft_wrap=True)
+    for line in (f"{source}: {table.form}", *table.notes):
+        console.print(line, soft_wrap=True)
     console.print(_sums(table, result, to.value))
     list_problems(console, table.problems)
     console.print(f"saved to {target}", soft_wrap=True)
@@ -133,6 +134,13 @@ def write_rows(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     part.replace(target)
+
+
+def list_left_out(columns: set[str], of: str) -> None:
+    """Columns that are not written on, since they speak of something else."""
+    if columns:
+        text = f"columns left out, which speak of {of}: {', '.join(sorted(columns))}"
+        Screen().print(text, soft_wrap=True)
 
 
 def list_problems(console: Console, problems: list[str]) -> None:

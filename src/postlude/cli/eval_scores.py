@@ -19,7 +19,7 @@ from postlude.audit.reward_models import (
     pairs_of,
 )
 from postlude.cli.scores_view import show
-from postlude.cli.waiting import Waiting
+from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
 from postlude.engines.protocol import ScorerSpec
 from postlude.errors import ConfigError
@@ -88,11 +88,12 @@ def evaluate_scores(asked: Asked, target: Path) -> None:
 def _scored(model: str, table: Table, asked: Asked) -> Scored:
     """One model's scores of the rows, read with its own tokenizer."""
     scorer = open_scorer(ScorerSpec(model, separator=asked.separator))
-    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[])
+    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
     limits = Limits(scorer.facts.context, scorer.facts.vocabulary, asked.separator)
     renderer = Renderer(scorer.facts.tokenizer, scorer.facts.stop_ids)
     groups = compared(mine, renderer, limits, KINDS, asked.reading)
     mine.require_clean(asked.on_bad_row, "--on-bad-row skip")
+    tell(mine.notes)
     assert mine.kind is not None
     groups = groups[: asked.limit]
     steps, pairs = mine.kind == "steps", scorer.reads_pairs

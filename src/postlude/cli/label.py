@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from postlude.cli.data import Bad, Columns, Force, OnBadRow, Split, list_problems, require_free, sums, write_rows
+from postlude.cli.data import (
+    Bad,
+    Columns,
+    Force,
+    OnBadRow,
+    Split,
+    list_left_out,
+    list_problems,
+    require_free,
+    sums,
+    write_rows,
+)
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
@@ -63,7 +74,8 @@ def label(
     judge's agreement with them is reported. What was answered is kept beside OUT: after an interruption the same
     command goes on where it stopped.
     """
-    from postlude.sources.labelled import Labelled, unlabelled
+    from postlude.cli.waiting import tell
+    from postlude.sources.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
     from postlude.sources.reading import read as read_rows
 
     require_free(target, force)
@@ -71,10 +83,12 @@ def label(
     table = read_rows(source, split)
     found = unlabelled(table, _reading(columns))
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
+    tell(table.notes)
     result = Labelled(threshold, hard)
     asyncio.run(_label(asked, found[:limit], result))
     write_rows(target, result.rows)
     _print(source, table, asked, result, len(found))
+    list_left_out(table.columns & (SPOKEN_FOR - READ), "another judgement than the judge's")
     Screen().print(f"saved to {target}", soft_wrap=True)
     if not result.rows:
         raise typer.Exit(1)
@@ -83,6 +97,7 @@ def label(
 def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
     """The judge of the command line; what it answers is kept beside the file of pairs."""
     from postlude.cli.scoring import mapping
+    from postlude.cli.waiting import tell
     from postlude.errors import ConfigError
     from postlude.prepare import equip, require_writer
     from postlude.rewards.compose import Rewards
@@ -101,7 +116,7 @@ def _judge(model: str, url: str | None, read: str, given: str | None, target: Pa
     rewards = Rewards.of([RewardSpec("judge", args={**own, **more})])
     equip(rewards, None)
     if url is None:
-        require_writer(model)
+        tell(require_writer(model).notes)
     (member,) = rewards.members
     assert isinstance(member.function, JudgeReward)
     return member.function

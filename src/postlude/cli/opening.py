@@ -10,7 +10,7 @@ from typing import Any
 
 from postlude import config
 from postlude.cli.data import named_columns
-from postlude.cli.waiting import Waiting
+from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
@@ -20,7 +20,6 @@ from postlude.models.load import Facts, ModelSpec
 from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
-from postlude.terminal import Screen
 from postlude.words import counted
 
 
@@ -50,10 +49,16 @@ class Opened:
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        """Prompts that leave no room for an answer are an error."""
+        """Prompts that leave no room for an answer, or that the model has no rows for, are an error."""
         empty = [p for p in prompts if not p.tokens]
         if empty:
             raise DataError("a prompt without any token cannot be answered; give some text.")
+        beyond = [t for p in prompts for t in p.tokens if t >= self.facts.vocabulary]
+        if beyond:
+            raise DataError(
+                f"a prompt holds {self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r} (id {beyond[0]}), which "
+                f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary."
+            )
         context = self.facts.context
         if context is None:
             return
@@ -63,12 +68,6 @@ class Opened:
                 f"{len(long)} of {counted(len(prompts), 'prompt')} do not fit: {len(long[0].tokens)} tokens + "
                 f"--max-tokens {sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
-
-
-def tell(notes: Sequence[str]) -> None:
-    """Say beside the output what a user should know."""
-    for note in notes:
-        Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
 
 
 def own_part(path: str, part: str) -> dict[str, Any]:
@@ -135,8 +134,11 @@ def open_sampler(policy: Policy) -> Opened:
     """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
     from postlude.models.heads import is_scorer
     from postlude.models.load import inspect
-    from postlude.run import latest_model
+    from postlude.run import latest_model, unfinished
 
+    left = unfinished(policy.model.path)
+    if left:
+        tell([left])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
@@ -157,11 +159,12 @@ def _remote(served: Served, facts: Facts) -> Sampler:
 
 def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.memory import Work
     from postlude.engines.local.trainer import Optimizer
 
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    engine = LocalEngine.start(spec, facts, Optimizer(), None, keep_reference=False, work=Work(trains=False))
     if slow := engine.describe()["slow"]:
-        Screen(stderr=True).print(f"note: {slow}", soft_wrap=True)
+        tell([slow])
     return engine.sampler
 
 

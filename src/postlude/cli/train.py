@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, TrainingError
 from postlude.spelling import closest
 from postlude.terminal import Screen
 
@@ -88,5 +88,8 @@ def train(
         raise typer.Exit(130)
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
-    for line in [*lines, f"try     postlude {next_}"]:
+    if run.failed:
+        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.")
+    last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
+    for line in [*lines, last]:
         console.print(line, soft_wrap=True)

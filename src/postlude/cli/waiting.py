@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -98,3 +98,9 @@ def sampling(sampler: Sampler, doing: str = "sampling") -> Iterator[Waiting]:
             yield waiting
         finally:
             sampler.on_progress = before
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Say on standard error what a user should know of the data or the model."""
+    for note in notes:
+        Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
