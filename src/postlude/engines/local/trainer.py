@@ -98,6 +98,13 @@ class LocalTrainer:
         self._passes = {True: 0, False: 0}
         """Of the update under way: with and without a gradient."""
 
+    def use(self, token_budget: int, head_chunk: int) -> None:
+        """Take so many tokens at a time, and of the output layer so many."""
+        self.token_budget = token_budget
+        for model in (self.model, self._reference):
+            if model is not None and model.reads == "logprobs":
+                model.head_chunk = head_chunk
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the numbers that it gives: float32, or float64 for a model in that."""
@@ -336,13 +343,12 @@ class LocalTrainer:
         tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
         notes = json.loads((state / "optimizer.json").read_text())
         self._skipped = notes["skipped"]
-        for name, _, p in self._named:
-            if f"{name}::master" in tensors:
-                p.data.copy_(tensors[f"{name}::master"])
+        for name, p, owned in self._named:
             found = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
-            found.pop("master", None)
+            owned.data.copy_(found.pop("master", p))  # the checkpoint may be of a model in another dtype
             if found:
-                self._optimizer.state[p] = {**found, "step": torch.tensor(notes["steps"][name], device=p.device)}
+                step = torch.tensor(notes["steps"][name], device=p.device)
+                self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in found.items()}, "step": step}
         self._copy_master()
 
     def parameters(self) -> tuple[int, int]:
