@@ -136,6 +136,13 @@ def write_rows(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     part.replace(target)
 
 
+def list_left_out(columns: set[str], of: str) -> None:
+    """Columns that are not written on, since they speak of something else."""
+    if columns:
+        text = f"columns left out, which speak of {of}: {', '.join(sorted(columns))}"
+        Screen().print(text, soft_wrap=True)
+
+
 def list_problems(console: Console, problems: list[str]) -> None:
     """Bad rows that were skipped, as many as anyone reads."""
     from postlude.sources.table import MAX_SHOWN

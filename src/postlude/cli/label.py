@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from postlude.cli.data import Bad, Columns, Force, OnBadRow, Split, list_problems, require_free, sums, write_rows
+from postlude.cli.data import (
+    Bad,
+    Columns,
+    Force,
+    OnBadRow,
+    Split,
+    list_left_out,
+    list_problems,
+    require_free,
+    sums,
+    write_rows,
+)
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
@@ -64,7 +75,7 @@ def label(
     command goes on where it stopped.
     """
     from postlude.cli.waiting import tell
-    from postlude.sources.labelled import Labelled, unlabelled
+    from postlude.sources.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
     from postlude.sources.reading import read as read_rows
 
     require_free(target, force)
@@ -77,6 +88,7 @@ def label(
     asyncio.run(_label(asked, found[:limit], result))
     write_rows(target, result.rows)
     _print(source, table, asked, result, len(found))
+    list_left_out(table.columns & (SPOKEN_FOR - READ), "another judgement than the judge's")
     Screen().print(f"saved to {target}", soft_wrap=True)
     if not result.rows:
         raise typer.Exit(1)

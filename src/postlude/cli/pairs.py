@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postlude.cli.data import Columns, Force, require_free, sums
+from postlude.cli.data import Columns, Force, list_left_out, require_free, sums
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
 from postlude.terminal import Screen, colored
 
@@ -97,7 +97,7 @@ def pairs(
     from postlude.cli.scoring import require_columns, rewards_of
     from postlude.prepare import equip
     from postlude.sources import file as rows
-    from postlude.sources.sampled import Choosing
+    from postlude.sources.sampled import DROPPED, Choosing
 
     require_free(out, force, "--out")
     side = given.value if given else None
@@ -114,6 +114,7 @@ def pairs(
     opened.check_lengths(prompts, policy.sampling)
     found = asyncio.run(_make(Task(opened, policy.sampling, rewards, choosing, count, seed), prompts, out))
     _print(found, out, bool(reward))
+    list_left_out(table.columns & DROPPED, "other answers than the new pairs'")
 
 
 def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choosing: Choosing) -> list[Prompt]:
