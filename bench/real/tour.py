@@ -29,12 +29,15 @@ class Stop:
     name: str
     arguments: tuple[str, ...]
     check: Callable[[Path, Done], str]
+    codes: tuple[int, ...] = (0,)
+    """Exit codes that are right."""
 
 
 def train(name: str, method: str, check: Callable[[Path, Done], str], *settings: str, data: str = "prompts") -> Stop:
-    """A run in the folder `name`."""
-    given = ("train", method, "model=model", f"data={data}.jsonl", f"output={name}", "steps=2", *settings)
-    return Stop(name, given, check)
+    """A run in the folder `name`; of a setting given twice the last counts."""
+    given = ("model=model", f"data={data}.jsonl", f"output={name}", "steps=2", *settings)
+    last = {setting.partition("=")[0]: setting for setting in given}
+    return Stop(name, ("train", method, *last.values()), check)
 
 
 def online(name: str, method: str, check: Callable[[Path, Done], str], *settings: str) -> Stop:
@@ -191,7 +194,8 @@ TOUR = (
                     "--max-tokens", "12"), greedy),
     Stop("eval", ("eval", "model", "--data", "held-out.jsonl", "--reward", "my_rewards.py:right", "-n", "2",
                   "--max-tokens", "16", "--out", "eval.json"), evaluated),
-    Stop("audit", ("audit", "my_rewards.py:right", "prompts.jsonl", "--limit", "4", "--out", "audit.json"), said("gam")),
+    Stop("audit", ("audit", "my_rewards.py:right", "prompts.jsonl", "--limit", "4", "--out", "audit.json"),
+         said("saved to audit.json"), codes=(0, 1)),  # 1: the plain reward of the tour can be gamed
     train("sft", "sft", falls("sft", "loss/policy"), "prompts_per_step=12", "schedule.lr=1e-4", "steps=3", data="sft"),
     train("sft-packed", "sft", same_figures("sft-packed", "sft", 0.02), "prompts_per_step=12", "schedule.lr=1e-4",
           "steps=3", "model.packed=false", data="sft"),
@@ -233,7 +237,7 @@ TOUR = (
 def visit(stop: Stop, folder: Path) -> tuple[Done, str, bool]:
     """Run a command and check; what it left, the verdict, and whether that is good."""
     done = postlude(folder, *stop.arguments)
-    if done.code:
+    if done.code not in stop.codes:
         return done, f"exit code {done.code}: {done.output.strip()[-300:]}", False
     try:
         return done, stop.check(folder, done), True
@@ -244,23 +248,25 @@ def visit(stop: Stop, folder: Path) -> tuple[Done, str, bool]:
 def line(stop: Stop, done: Done, verdict: str, good: bool) -> str:
     """A row of the table."""
     text = " ".join(verdict.replace("|", "/").split())
-    return f"| {stop.name} | {done.path} | {done.seconds:.0f} | {done.peak_mb:.0f} | {'' if good else '**fails**: '}{text} |"
+    text = text if good else f"**fails**: {text}"
+    return f"| {stop.name} | {done.path} | {done.seconds:.0f} | {done.peak_mb:.0f} | {text} |"
 
 
 def page(model: str, table: list[str]) -> str:
     """docs/real.md."""
-    return f"""# Every command on a real model
+    text = f"""# Every command on a real model
 
-Written by `make real`: {model}, on real text with its whole vocabulary, each command in a process of its own whose address
-space is limited to {LIMIT_GIB} GiB. Settings are short (two or three steps, answers of 16 tokens): this shows that everything
-runs, fits and agrees, not that it learns; for that see [real-model.md](real-model.md).
+Written by `make real`: {model}, on real text with its whole vocabulary, each command in a process of its own whose
+address space is limited to {LIMIT_GIB} GiB. Settings are short (two or three steps, answers of 16 tokens): this shows that
+everything runs, fits and agrees, not that it learns.
 
-`path` is how the model was run ([engine.md](engine.md)), `seconds` are of CPU time with start and loading, `MB` is the peak of
-resident memory.
+`path` is how the model was run ([engine.md](engine.md)), `seconds` are of CPU time with start and loading, `MB` is the
+peak of resident memory.
 
 | command | path | seconds | MB | checked |
 |---|---|---|---|---|
-""" + "".join(f"{row}\n" for row in table)
+"""
+    return text + "".join(f"{row}\n" for row in table)
 
 
 def main(model: str, only: list[str]) -> int:
