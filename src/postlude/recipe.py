@@ -130,13 +130,17 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
-    token_budget: Count = 16384
-    """Tokens per micro-batch: lower it when memory runs out; results do not change."""
+    token_budget: Count | None = None
+    """Tokens per micro-batch; results do not change. Default: what fits into the memory that is free, at most 16384."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time in training; results do not change. Default: 16 million logits, fewer
+    where memory is short."""
     checkpoint_every: CountOrZero = 50
     """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
     keep_checkpoints: Count = 2
     cache_gib: Annotated[float, Bounds(0, 1e5, above=True)] | None = None
-    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU."""
+    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less where memory
+    is short."""
     threads: Annotated[int, Bounds(1, 1024)] | None = None
     """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
     objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(

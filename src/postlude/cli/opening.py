@@ -158,9 +158,10 @@ def _remote(served: Served, facts: Facts) -> Sampler:
 
 def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.memory import Work
     from postlude.engines.local.trainer import Optimizer
 
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    engine = LocalEngine.start(spec, facts, Optimizer(), None, keep_reference=False, work=Work(trains=False))
     if slow := engine.describe()["slow"]:
         tell([slow])
     return engine.sampler

@@ -173,7 +173,8 @@ class LiveView:
             f"{self.facts['method']}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
             f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
             + "".join(f"\n{line}" for line in self.facts.get("data", ()))
-            + _memory(engine.get("memory_mb", {}))
+            + (f"\n{engine['memory']}" if engine.get("memory") else _memory(engine.get("memory_mb", {})))
+            + (f"\nnote: {engine['warning']}" if engine.get("warning") else "")
             + (f"\nnote: {engine['slow']}" if engine.get("slow") else "")
         )
 
