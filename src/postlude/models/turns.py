@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -39,7 +40,7 @@ class Turns:
     notes: tuple[str, ...] = ()
     """What a user should know about the template."""
 
-    @property
+    @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Finds control texts; the longest goes first, as tokenizers do it. Never matches where there are none."""
         return _either(self.control)

@@ -148,7 +148,7 @@ def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
 
 
 def _refuse_media(there: Mapping[str, Any], where: str = "") -> None:
-    name = next((n for n in MEDIA if there.get(n)), None)
+    name = next((n for n in MEDIA if _holds(there.get(n))), None)
     if name:
         raise DataError(
             f'{where}"{name}" holds what no text model reads; leave the row out, or the column where the words alone '
@@ -276,6 +276,13 @@ class _Case:
                 "or give another (model.chat_template)"
             )
         return [f"the chat template changes or shortens what the {self.messages[place]['role']} says"]
+
+
+def _holds(value: Any) -> bool:
+    """Whether anything stands in a value, in a list of lists or an object of nulls too."""
+    if isinstance(value, Mapping):
+        return any(map(_holds, value.values()))
+    return any(map(_holds, value)) if isinstance(value, list | tuple) else value is not None and value != ""
 
 
 def _is_there(value: Any) -> bool:
