@@ -137,7 +137,20 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
+    prepared.notes += _unseen_tools(prepared)
     return problems + _missing_columns(prepared) + _shared(prepared)
+
+
+def _unseen_tools(prepared: Prepared) -> list[str]:
+    """Rewards that ask another model show it messages, and no tools."""
+    asking = (
+        [m for m in prepared.rewards.members if isinstance(m.function, LearnedReward | JudgeReward)]
+        if prepared.rewards
+        else []
+    )
+    if not any(p.columns.get("tools") for p in prepared.prompts) or not asking:
+        return []
+    return [f"reward {m.spec.label}: its model reads the prompts without their tools" for m in asking]
 
 
 def _plan_judges(prepared: Prepared) -> None:

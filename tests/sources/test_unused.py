@@ -106,6 +106,17 @@ def test_a_system_column_beside_messages_is_their_first(tmp_path: Path, kind: st
     assert "line 1: the chat template refuses the messages" in bad.said
 
 
+def test_a_system_message_of_the_templates_own_is_counted(tmp_path: Path) -> None:
+    found = Read(
+        tmp_path, templates.DEFAULTING, "sft", {"messages": [USER, ASSISTANT]}, {"messages": [SYSTEM, USER, ASSISTANT]}
+    )
+    assert (
+        "in 1 of 2 rows the chat template adds a system message of its own, 'You help.', as there is none" in found.said
+    )
+    for template in (templates.CHATML, templates.LLAMA, templates.GEMMA, templates.QWEN, templates.DEEPSEEK):
+        assert renderer(template).turns.own_system == ""
+
+
 def test_a_second_system_message_is_counted(tmp_path: Path) -> None:
     rows_ = [{"messages": [SYSTEM, USER, ASSISTANT], "system": s} for s in ("Qbe kind", "Qbe rude")]
     found = Read(tmp_path, templates.CHATML, "sft", *rows_)

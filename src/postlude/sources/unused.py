@@ -122,6 +122,9 @@ class Unused:
         seen.update(shape.notes)
         seen.update(case.changes())
         self._look_for_marks(messages, seen)
+        own = self.renderer.turns.own_system
+        if own and all(m["role"] not in ("system", "developer") for m in messages):
+            seen.add(f"the chat template adds a system message of its own, {own[:60]!r}, as there is none")
 
     def _look_for_marks(self, messages: Sequence[Message], seen: set[str]) -> None:
         turns = self.renderer.turns
