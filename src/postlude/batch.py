@@ -159,8 +159,9 @@ _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TO
 def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
     """Lay groups out as one row of tokens, each prompt once.
 
-    A completion without a reward keeps its place but is not trained (its mask is False). `temperature` is the
-    one the completions were sampled at; log-probs are computed from logits divided by it.
+    A completion without a reward keeps its place but is not trained (its mask is False). `dtype` is the numbers', and
+    must be the engine's (`Trainer.dtype`). `temperature` is the one the completions were sampled at; log-probs are
+    computed from logits divided by it.
     """
     dtype = dtype or torch.float32
     row, sequence_group = _lay_out(groups)
@@ -194,17 +195,17 @@ def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature:
     )
 
 
-def with_mismatched(groups: Sequence[Group], temperature: float = 1.0) -> Batch:
+def with_mismatched(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
     """`pack`, where each prompt also gets the answers of the next one, as extra sequences: for KTO's reference point.
 
     They stand behind their group's own answers. A batch of one prompt has none.
     """
     if len(groups) < 2:
-        return pack(groups, temperature=temperature)
+        return pack(groups, dtype, temperature)
     following = [*groups[1:], groups[0]]
     joined = [replace(a, completions=(*a.completions, *b.completions)) for a, b in zip(groups, following, strict=True)]
     flags = [i >= len(a.completions) for a, j in zip(groups, joined, strict=True) for i in range(len(j.completions))]
-    return replace(pack(joined, temperature=temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
+    return replace(pack(joined, dtype, temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
 
 
 def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:

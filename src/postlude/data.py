@@ -131,6 +131,18 @@ def row_id(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
+RESERVED = {
+    "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "log_note", "steps",
+    "prefixes",
+}  # fmt: skip
+"""Arguments of reward functions that postlude supplies (TRL's names, and ours); all others are columns of the data."""
+ROLLOUT_FIELDS = (
+    "prompt_id", "prompt", "answer", "completion", "reward", "scores", "correct", "trained", "stop", "policy_version",
+    "tokens", "logprobs", "action", "steps", "step",
+)  # fmt: skip
+"""What a row of rollouts/ or eval.jsonl holds by itself."""
+
+
 def completion_to_json(completion: Completion) -> dict[str, Any]:
     """A completion as plain JSON values; `completion_from_json` reads it back."""
     return dict(vars(completion))  # all values are plain or tuples: no deep copy is needed

@@ -7,11 +7,21 @@ traceback and exits with `exit_code`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def visible(text: str) -> str:
     """Control characters of data and models, escaped: they must not drive the terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value in a message, cut; of one that cannot be written its type."""
+    try:
+        text = repr(value)
+    except Exception:  # a number of too many digits, or whatever a user's own type raises
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class PostludeError(Exception):

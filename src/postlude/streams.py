@@ -36,7 +36,7 @@ class ReferenceMemory:
         """[T] log-probs of a batch that was packed from `groups`; extra sequences of KTO are looked up every time."""
         names = [f"{g.prompt.id}/{j}" for g in groups for j in range(len(g.completions))]
         own = (~batch.mismatched).nonzero().squeeze(1).tolist()
-        result = torch.zeros_like(batch.tokens, dtype=torch.float32)
+        result = torch.zeros_like(batch.tokens, dtype=batch.dtype)
         rows = _rows(batch)
         missing = [s for s, name in zip(own, names, strict=True) if name not in self.known]
         wanted = sorted([*missing, *batch.mismatched.nonzero().squeeze(1).tolist()])
@@ -44,7 +44,6 @@ class ReferenceMemory:
             part = select(replace(batch, rows=torch.arange(batch.tokens.shape[0])), torch.tensor(wanted))
             found = engine.trainer.forward(part, "reference").logprobs
             assert found is not None and part.rows is not None
-            result = result.to(found.dtype)
             result[part.rows[part.mask]] = found[part.mask]
         for s, name in zip(own, names, strict=True):
             if name in self.known:
@@ -113,9 +112,8 @@ class Stream:
     def prepare(self, engine: Engine, groups: Sequence[Group]) -> Batch:
         """Pack a draw and look up what the objective needs of it: often nothing."""
         needs, objective = self.objective.needs, self.objective
-        batch = pack(groups, temperature=self.temperature)
-        if "mismatched" in needs:
-            batch = with_mismatched(groups, self.temperature)
+        pack_ = with_mismatched if "mismatched" in needs else pack
+        batch = pack_(groups, engine.trainer.dtype, self.temperature)
         if self.truncated:
             batch = replace(batch, rollout_logprobs=None)
         uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"

@@ -20,14 +20,7 @@ from postlude.rewards.judge.reward import CANARIES, JudgeReward, judge
 from postlude.rewards.judge.templates import Fence, Row, Template
 from postlude.rewards.judge.verdicts import Unreadable, read_better, read_ranking, read_score
 from postlude.rewards.spec import RewardSpec
-from tests.judging import Bad, ChatServer, Messages
-
-
-def between(text: str, label: str) -> str:
-    """What stands between the marks of a label."""
-    found = re.search(rf"\[{label} (\w+)\]\n(.*)\n\[end of {label} \1\]", text, re.DOTALL)
-    assert found, text
-    return found[2]
+from tests.judging import Bad, ChatServer, Messages, between
 
 
 def honest(messages: Messages) -> str:

@@ -221,7 +221,7 @@ def test_decimal_golds_are_numbers_and_others_are_refused(tmp_path: Path) -> Non
 
 
 def test_columns_of_nothing_but_nulls_hold_no_pictures(tmp_path: Path) -> None:
-    from postlude.prepare import render
+    from postlude.sources.unused import render
 
     image = [[{"bytes": None, "path": None}], [{"bytes": b"x", "path": "p"}]]
     read = parquet(tmp_path, {"prompt": ["a", "b"], "images": image})

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from postlude.errors import DataError
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading
+from postlude.sources.unused import render
 from tests.models import templates
 from tests.models.templates import renderer
 

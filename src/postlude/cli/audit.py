@@ -94,7 +94,7 @@ def audit(
     target = _target(reward, out)
     reading = Reading(named_columns(columns), chat, "--columns", "--columns")
     cases = cases_of(rows.read(data), reading, reference).first(limit)
-    _check(rewards, cases)
+    _check(rewards, cases, data)
     if samples:
         cases = with_samples(cases, rows.read(samples))
     tokenise: Tokenise = pseudo_tokens
@@ -155,7 +155,7 @@ def _target(reward: str, out: Path | None) -> Path:
     return target
 
 
-def _check(rewards: Rewards, cases: Cases) -> None:
+def _check(rewards: Rewards, cases: Cases, data: str) -> None:
     """Columns that are missing, and rows that a reward refuses, before anything is scored."""
     from postlude.cli.scoring import require_good_rows
     from postlude.errors import ConfigError
@@ -164,7 +164,8 @@ def _check(rewards: Rewards, cases: Cases) -> None:
     names = {name for p in prompts for name in p.columns} | (
         {"answer"} if any(p.answer is not None for p in prompts) else set()
     )
-    problems = rewards.missing_columns(names)
+    compared = {"completions"}  # the answers that are audited
+    problems = rewards.missing_columns(names) + rewards.taken_columns(names - compared, data, "--columns")
     if problems:
         raise ConfigError(problems)
     require_good_rows(rewards, prompts)

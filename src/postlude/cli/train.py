@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from postlude.config import Document
@@ -75,5 +75,8 @@ def train(
         raise typer.Exit(130)
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
-    for line in [*lines, f"try     postlude {next_}"]:
-        console.print(line, highlight=False, soft_wrap=True)
+    if run.failed:
+        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.")
+    last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
+    for line in [*lines, last]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, l
 from postlude.engines.protocol import Progress, Request, Sampling
 from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
+from postlude.models.said import answer_text
 
 ROUNDING = 1e-3
 """A log-prob may be this far above 0."""
@@ -205,10 +206,9 @@ class OpenAISampler:
         count = until_stop(self.tokenizer, reply.tokens, sampling.stop)
         reply = replace(reply, tokens=reply.tokens[:count], logprobs=reply.logprobs[:count])
         stop = self._stop(reply, sampling)
-        visible = reply.tokens[:-1] if stop == "eos" else reply.tokens
         return Completion(
             tokens=tuple(reply.tokens),
-            text=self.tokenizer.decode(visible, skip_special_tokens=True),
+            text=answer_text(self.tokenizer, reply.tokens, self.stop_ids),
             logprobs=tuple(map(float, reply.logprobs)),
             stop=stop,
             policy_version=self.version,

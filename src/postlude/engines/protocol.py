@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
+import torch
+
 from postlude.batch import Batch
 from postlude.bounds import Bounds, Count, CountOrZero, NotNegative, Seconds, Small, hold
 from postlude.data import Completion, Message
 from postlude.events import Stats
+from postlude.models.dtypes import Dtype
 from postlude.objectives import Objective, Outputs, Want
 
 
@@ -87,6 +90,11 @@ class Sampler(Protocol):
 class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers that it gives and that a batch for it holds: float32, or float64 for a model in that."""
+        ...
+
     def forward(self, batch: Batch, want: Want) -> Outputs:
         """Without gradient, [T] each: log-probs of the `policy` or the `reference`, `values`, or `scores`."""
         ...
@@ -116,7 +124,7 @@ class ScorerSpec:
     """A reward model: where it is and how it is held."""
 
     path: str
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     separator: str = "\n"
     """Between the steps of an answer, for a process model."""
@@ -162,7 +170,7 @@ class ChatSpec:
     """Seconds before the first retry; they double up to 60, times 0.5 to 1.5 at random. Retry-After goes first."""
     breaker: Count = 20
     """So many questions in a row that failed for good, and no more are sent."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
@@ -286,6 +294,10 @@ class Engine(Protocol):
 
     def sync(self) -> None:
         """Let the sampler see the trainer's weights."""
+        ...
+
+    def fingerprint(self) -> list[int]:
+        """Of the policy's trained weights: another list where any of them is another number."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

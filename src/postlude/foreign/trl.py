@@ -131,10 +131,12 @@ def _warmup(value: Any, view: View) -> Outputs:
 
 
 def _dtype(_: Any, view: View) -> Outputs:
-    if view.theirs("fp16"):
+    named = str(view.theirs("dtype", view.theirs("torch_dtype")))
+    if view.theirs("fp16") or named in ("float16", "half"):
         raise Untranslatable("there is no float16 training here; bf16 is model.dtype=bfloat16")
-    low = view.theirs("bf16") is True or str(view.theirs("dtype", view.theirs("torch_dtype"))) == "bfloat16"
-    return {"model.dtype": "bfloat16" if low else "float32"}
+    if view.theirs("bf16") is True or named == "bfloat16":
+        return {"model.dtype": "bfloat16"}
+    return {"model.dtype": "float64" if named == "float64" else "float32"}
 
 
 def _use_peft(value: Any, view: View) -> Outputs:
@@ -332,7 +334,7 @@ ALIASES = (
     _a("max_steps", ("steps",), _max_steps, note="optimiser steps there, draws here"),
     # ------------------------------------------------------------------------------------------------ sampling
     _a("temperature", ("sampling.temperature",)),
-    _a("top_p", ("sampling.top_p",)),
+    _a("top_p", ("sampling.top_p",), note="below 1 only without an importance correction"),
     _a("top_k", ("sampling.top_k",), no_top_k),
     _a("max_completion_length", ("sampling.max_tokens",)),
     _a("max_new_tokens", ("sampling.max_tokens",)),

@@ -333,7 +333,7 @@ ALIASES = (
     _a("trainer.total_training_steps", ("steps",), short=True, note="draws, as here"),
     # ------------------------------------------------------------------------------------------------ sampling
     _a(f"{ROLLOUT}.temperature", ("sampling.temperature",)),
-    _a(f"{ROLLOUT}.top_p", ("sampling.top_p",)),
+    _a(f"{ROLLOUT}.top_p", ("sampling.top_p",), note="below 1 only without an importance correction"),
     _a(f"{ROLLOUT}.top_k", ("sampling.top_k",), no_top_k, note="-1 is off there, 0 here"),
     _a("data.max_response_length", ("sampling.max_tokens",), short=True),
     _a(f"{ROLLOUT}.response_length", ("sampling.max_tokens",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Mapping
@@ -100,10 +101,55 @@ def resolve(spec: RewardSpec) -> RewardFunction:
     if spec.args:
         raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
     form, path = form_of(spec.use)
-    function = load_object(path, "reward")
+    function = _instance(path, load_object(path, "reward"))
     if not callable(function):
         raise ConfigError(f"reward: {path!r} is a {type(function).__name__}, not a function.")
-    return FORMS[form](function) if form else function
+    if form:
+        return FORMS[form](function)
+    _require_callable_by_name(path, function)
+    return function
+
+
+def _instance(path: str, found: Any) -> Any:
+    """What was named; of a class an instance, where one can be made without arguments."""
+    if not inspect.isclass(found):
+        return found
+    advice = f"name an instance of it: score = {found.__name__}(...) in the file, and reward ...:score."
+    if "__call__" not in {name for kind in found.__mro__[:-1] for name in vars(kind)}:
+        raise ConfigError(f"reward: {path!r} is a class whose instances cannot be called: it has no __call__.")
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"reward: {path!r} is a class, and its __init__ needs arguments ({error}); {advice}"
+        ) from error
+    try:
+        return found()
+    except (Exception, SystemExit) as error:  # a user's class can raise anything
+        raise ConfigError(
+            f"reward: {path!r} is a class, and {found.__name__}() raised {type(error).__name__}: {error}; {advice}"
+        ) from error
+
+
+def _require_callable_by_name(path: str, function: Any) -> None:
+    """A function that could not be called as rewards are would say so only after the first answers were sampled."""
+    for thing in (function, type(function).__call__):
+        if inspect.isgeneratorfunction(thing) or inspect.isasyncgenfunction(thing):
+            raise ConfigError(f"reward: {path!r} is a generator (it has `yield`); return a list of numbers.")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"reward: {path!r} does not say which arguments it takes; wrap it in a def.") from error
+    nameless = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
+    if nameless:
+        raise ConfigError(
+            f"reward: {path!r} takes {nameless[0]!r} by its place only; rewards are called by name: remove the `/`."
+        )
+    if all(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters):
+        raise ConfigError(
+            f"reward: {path!r} takes no argument by name, so it sees no answer. Give it `completions` (and prompts, "
+            "completion_ids, or columns of the data)."
+        )
 
 
 def _built_in(spec: RewardSpec) -> RewardFunction:
@@ -142,7 +188,7 @@ def load_object(path: str, what: str) -> Any:
         raise ConfigError(f"{what}: file {where!r} does not exist.") from error
     except ImportError as error:
         raise ConfigError(f"{what}: cannot import {where!r}: {error}") from error
-    except Exception as error:  # the user's file can raise anything while it is imported
+    except (Exception, SystemExit) as error:  # the user's file can raise anything while it is imported
         raise ConfigError(f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}") from error
     if name not in vars(module):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]

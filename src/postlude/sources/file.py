@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from postlude.data import Completion, Group, Prompt, row_id
+from postlude.data import RESERVED, Completion, Group, Prompt, row_id
 from postlude.errors import DataError
 from postlude.models.chat import Renderer, options_of
 from postlude.sources.formats import recognise, require_one_shape
@@ -21,7 +21,7 @@ from postlude.sources.unused import TRAINED, Unused
 
 __all__ = [
     "ANSWERS", "MAX_SHOWN", "Cursor", "Drawn", "FileSource", "Mixture", "Reading", "Row", "Table",
-    "groups", "prompts", "read", "recognise", "require_answers",
+    "groups", "prompts", "read", "recognise", "renamed", "require_answers",
 ]  # fmt: skip
 
 EARLY = (
@@ -127,6 +127,7 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
     good: list[Row] = []
     result: list[Prompt] = []
     seen = Counter() if seen is None else seen
+    left = {column, *renamed(reading)}
     for row in table.rows:
         messages: Any = row.values.get(column)
         problem = _prompt_problem(row, column)
@@ -135,7 +136,7 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
             continue
         good.append(row)
         answer = _gold(next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None))
-        columns = {k: v for k, v in row.values.items() if k != column}
+        columns = {k: v for k, v in row.values.items() if k not in left}
         if answer is not None and (columns.get("answer") is None or isinstance(columns["answer"], Decimal)):
             columns["answer"] = answer
         result.append(Prompt(unique_id(row, seen), messages, answer, columns, place=row.where))
@@ -148,6 +149,12 @@ def _gold(answer: Any) -> Any:
     if isinstance(answer, Decimal) and answer.is_finite():
         return int(answer) if answer == answer.to_integral_value() else float(answer)
     return None if isinstance(answer, Decimal) else answer
+
+
+def renamed(reading: Reading | None) -> set[str]:
+    """Columns with the name of a reward's argument that were given another: they do not stand under both."""
+    names = reading.columns.items() if reading else ()
+    return {column for name, column in names if name != column and column in RESERVED}
 
 
 def _prompt_problem(row: Row, column: str) -> str | None:
@@ -309,6 +316,8 @@ class Drawn:
     report: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
     extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
+    logged: dict[str, float] = field(default_factory=dict[str, float])
+    """Figures whose names a reward function chose."""
     name: str = ""
     """Of the stream, where there are several."""
 

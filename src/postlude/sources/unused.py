@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postlude.data import Completion, Message
+from postlude.data import Completion, Message, Prompt
 from postlude.errors import DataError
 from postlude.models.chat import Renderer, options_of
 from postlude.models.spelling import strings
+from postlude.sources.formats import require_one_shape
 from postlude.sources.messages import SYSTEM
 from postlude.sources.table import Table
 
@@ -138,6 +139,23 @@ class Unused:
                 f"messages hold {letters!r}, which the chat template writes around turns as plain letters: to the "
                 "model it looks like the end or the beginning of a turn"
             )
+
+
+def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
+    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
+    places = {prompt.place for prompt in found}
+    require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
+    unused = Unused(renderer)
+    for prompt in found:
+        try:
+            problem = unused.problem(prompt.messages, prompt.columns)
+            if problem:
+                table.reject(prompt.place, problem)
+            else:
+                yield renderer.with_tokens(prompt)
+        except DataError as error:
+            table.reject(prompt.place, str(error))
+    unused.told(table)
 
 
 def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:

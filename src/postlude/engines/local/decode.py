@@ -22,6 +22,7 @@ from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.protocol import Progress, Request, Sampling
 from postlude.engines.stopping import completes_stop
+from postlude.models.said import answer_text
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
@@ -68,10 +69,9 @@ class LocalSampler:
 
     def _completion(self, trace: _Trace) -> Completion:
         assert trace.stop is not None
-        visible = trace.tokens[:-1] if trace.stop == "eos" else trace.tokens
         return Completion(
             tokens=tuple(trace.tokens),
-            text=self.tokenizer.decode(visible, skip_special_tokens=True),
+            text=answer_text(self.tokenizer, trace.tokens, self.stop_ids),
             logprobs=tuple(trace.logprobs),
             stop=trace.stop,
             policy_version=self.version,

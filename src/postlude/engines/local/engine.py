@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
+from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import READS
 from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, name_stops, note_of_half, quiet
@@ -130,6 +132,15 @@ class LocalEngine:
             self.trainer.save(folder)
             self.sampler.tokenizer.save_pretrained(folder)
 
+    def rehearse(self) -> None:
+        """Try the needs of a save, before any work that would be lost: all but the whole models' weights is written."""
+        try:
+            with quiet(), TemporaryDirectory() as place:
+                self.trainer.rehearse(Path(place))
+                self.sampler.tokenizer.save_pretrained(place)
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise EngineError(f"checkpoints of this model could not be saved: {error}") from error
+
     def load(self, folder: Path) -> None:
         """Take up a checkpoint that `save` wrote: weights and optimiser. The reference stays what it was."""
         self.trainer.load_weights(str(folder))
@@ -146,6 +157,20 @@ class LocalEngine:
         if self.sampler.model is not self.model:
             for mine, new in zip(self.sampler.model.net.parameters(), self.model.net.parameters(), strict=True):
                 mine.copy_(new)
+
+    @torch.no_grad()
+    def fingerprint(self) -> list[int]:
+        """Of the policy's trained weights: a sum of the bits of each tensor.
+
+        Its largest weight is added first, so that a weight of exactly 0 that becomes 1e-30 is none that changed.
+        """
+        result = []
+        for p in self.trainer.parts["policy"].params:
+            weights = p.detach() if p.dtype in (torch.float32, torch.float64) else p.detach().float()
+            shifted = weights + weights.abs().max()
+            bits = shifted.view(torch.int64 if shifted.element_size() == 8 else torch.int32)
+            result.append(int(bits.sum(dtype=torch.int64)))
+        return result
 
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
@@ -169,11 +194,12 @@ class LocalEngine:
         """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
         weights = _bytes(self.model.net)
         trained = self.trainer.parameters()[0]
-        master = 4 * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
+        each = self.trainer.dtype.itemsize
+        master = each * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
         parts = {
             "weights": weights,
-            "optimizer": 8 * trained + master,
-            "gradients": 4 * trained,
+            "optimizer": 2 * each * trained + master,
+            "gradients": each * trained,
             "reference": weights if self.trainer.keeps_reference else 0,
             "critic": _bytes(self.trainer.critic.net) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
@@ -197,7 +223,7 @@ def _second_model(spec: ModelSpec, critic: Critic) -> LocalModel:
 def _value_head(model: LocalModel) -> nn.Linear:
     """A map of zeros from the policy's hidden states to a value."""
     width = model.config.hidden_size
-    head = nn.Linear(width, 1, device=model.device)
+    head = nn.Linear(width, 1, device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head

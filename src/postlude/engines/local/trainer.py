@@ -20,7 +20,7 @@ from postlude.engines.local.model import LocalModel
 from postlude.engines.protocol import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
-from postlude.models import adapters
+from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
 from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
@@ -97,6 +97,11 @@ class LocalTrainer:
         """Whether groups without a gradient are only read: not where dropout would draw other numbers for the rest."""
         self._passes = {True: 0, False: 0}
         """Of the update under way: with and without a gradient."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers that it gives: float32, or float64 for a model in that."""
+        return torch.promote_types(self.model.dtype, torch.float32)
 
     @property
     def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -282,9 +287,9 @@ class LocalTrainer:
         if self._has_adapter:
             adapters.save(self.model.net, folder)
         else:
-            self.model.net.save_pretrained(folder)  # type: ignore[operator]
+            saved.save(self.model.net, folder)
         if self.critic is not None:
-            self.critic.net.save_pretrained(folder / "critic")  # type: ignore[operator]
+            saved.save(self.critic.net, folder / "critic")
         if self.model.value_head is not None:
             save_file(dict(self.model.value_head.state_dict()), folder / VALUE_HEAD)
         state = folder / "trainer"
@@ -302,6 +307,14 @@ class LocalTrainer:
         save_file(tensors, state / "optimizer.safetensors")
         (state / "optimizer.json").write_text(json.dumps({"steps": steps, "skipped": self._skipped}))
 
+    def rehearse(self, folder: Path) -> None:
+        """Everything of `save` but a whole model's weights and the optimiser; raises what it would raise."""
+        if self._has_adapter:
+            adapters.save(self.model.net, folder)
+        for name, model in (("model", None if self._has_adapter else self.model), ("critic", self.critic)):
+            if model is not None:
+                model.net.save_pretrained(folder / name, state_dict={})  # type: ignore[operator]
+
     @torch.no_grad()
     def load_weights(self, folder: str) -> None:
         """Put a checkpoint's weights into the model (all of them, or the adapter's) and into the critic."""
@@ -314,6 +327,7 @@ class LocalTrainer:
             return
         _load_into(self.model.net, folder)
 
+    @torch.no_grad()
     def load(self, folder: Path) -> None:
         """Optimiser state and fp32 master; the weights themselves come with `load_weights`."""
         state = folder / "trainer"
@@ -342,7 +356,7 @@ class LocalTrainer:
 def _load_into(net: Any, folder: str) -> None:
     """The weights of a folder that the same class of model wrote."""
     with quiet():
-        loaded = type(net).from_pretrained(folder, dtype=torch.float32)
+        loaded = type(net).from_pretrained(folder, dtype=torch.promote_types(net.dtype, torch.float32))
     net.load_state_dict(loaded.state_dict())
 
 
@@ -350,7 +364,7 @@ def _grad_norm(params: Sequence[Tensor]) -> float:
     grads = [p.grad for p in params if p.grad is not None]
     if not grads:
         return 0.0
-    return float(torch.stack([g.float().norm() for g in grads]).norm())
+    return float(torch.stack([g.to(torch.promote_types(g.dtype, torch.float32)).norm() for g in grads]).norm())
 
 
 def _not_finite(micro: Batch, loss: float) -> str:
