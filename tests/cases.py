@@ -311,7 +311,7 @@ def example(name: str) -> Any:
 def _by_hand(world: Path, seed: int) -> Outcome:
     """A model taught to answer with any digit learns from examples/engine_by_hand.py that the right one is always 7."""
     folder = world / "by-hand"
-    save_tiny_model(folder / "model", seed)
+    save_tiny_model(folder / "model", seed, layers=1, spread=0.08)
     prompts = [f"{i}{j}=" for i in range(10) for j in range(4)]
     write(folder / "sft.jsonl", [{"prompt": p, "completion": f"#{i % 10}"} for i, p in enumerate(prompts)])
     write(folder / "prompts.jsonl", [{"prompt": p, "answer": "7"} for p in prompts])

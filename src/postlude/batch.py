@@ -60,6 +60,10 @@ class Batch:
     where the completion could not be scored. None: all of `reward` is."""
     rollout_logprobs: Tensor | None = None
     old_logprobs: Tensor | None = None
+    old_entropy: Tensor | None = None
+    live_logprobs: Tensor | None = None
+    """With `live_entropy` what a pass under the weights of this update has given already; set for one update alone."""
+    live_entropy: Tensor | None = None
     ref_logprobs: Tensor | None = None
     old_values: Tensor | None = None
     advantages: Tensor | None = None

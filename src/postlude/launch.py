@@ -62,7 +62,8 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
         run.emit("end", reason="done")  # taking it up has rewound what follows the checkpoint
         return
     run.tell({"kind": "phase", "phase": "load", "step": run.step})
-    engine = build_engine(prepared, str(restored[0]) if restored else None)
+    begun = replace(prepared, recipe=_as_begun(run, recipe)) if restored else prepared
+    engine = build_engine(begun, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: _tell_phase(run, phase))
     if restored:
         engine.trainer.load(restored[0])
@@ -90,6 +91,12 @@ def _tell_wait(run: Run, text: str, noted: bool) -> None:
         run.tell({"kind": "note", "step": run.step, "text": text})
 
 
+def _as_begun(run: Run, recipe: Recipe) -> Recipe:
+    """What the recipe leaves to the memory that is free, as it was when the run began: sums then round as before."""
+    chosen = {key: value for key, value in run.chosen().items() if getattr(recipe, key) is None}
+    return replace(recipe, **chosen)
+
+
 def _tell_phase(run: Run, phase: str) -> None:
     if not run.training:
         run.tell({"kind": "phase", "phase": phase, "step": run.step})
@@ -105,7 +112,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
         data = {**sets, "eval": recipe.data.eval}
         if recipe.pretrain:
             data |= {"pretrain": recipe.pretrain.path, "pretrain/eval": recipe.pretrain.eval}
-        run.write_manifest(recipe.seed, data, engine.describe())
+        run.write_manifest(recipe.seed, data, engine.describe(), engine.settings())
         run.emit(
             "start",
             method=recipe.method,
@@ -113,7 +120,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             sizes=recipe.sizes,
             counts=prepared.counts,
             data=[*prepared.notes, *prepared.rewards.notes],
-            engine=dict(engine.describe()),
+            engine={k: v for k, v in engine.describe().items() if k != "memory"},  # what is free differs by the hour
         )
     else:
         run.tell({"kind": "resume", "step": run.step})

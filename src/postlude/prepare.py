@@ -420,10 +420,12 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
     import torch
 
     from postlude.engines.local.engine import LocalEngine
+    from postlude.footprint import require_room, work_of
 
     recipe = prepared.recipe
-    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     needed = "reference" in recipe.objective.needs if reference is None else reference
+    require_room(prepared, needed)
+    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     engine = LocalEngine.start(
         recipe.model,
         prepared.facts,
@@ -433,11 +435,13 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         dropout=recipe.method == "sft",
         threads=recipe.threads,
         cache_gib=recipe.cache_gib,
+        head_chunk=recipe.head_chunk,
         own_sampler=recipe.max_lag > 0,
         checkpoint=weights,
         scores="scores" in recipe.objective.needs,
         critic=recipe.critic,
         pairs=_reads_pairs(recipe),
+        work=work_of(prepared),
     )
     engine.rehearse()
     return engine

@@ -160,8 +160,10 @@ class Run:
         if rejected:
             (self.folder / "rejected.txt").write_text("".join(line + "\n" for line in rejected))
 
-    def write_manifest(self, seed: int, data: Mapping[str, str | None], engine: Mapping[str, Any]) -> None:
-        """What this run was made of: versions, hashes of config and data, seed, engine."""
+    def write_manifest(
+        self, seed: int, data: Mapping[str, str | None], engine: Mapping[str, Any], chosen: Mapping[str, Any]
+    ) -> None:
+        """What this run was made of: versions, hashes of config and data, seed, engine, settings chosen to fit."""
         import torch
         import transformers
 
@@ -176,8 +178,13 @@ class Run:
             "config_sha256": hashlib.sha256(config).hexdigest(),
             "data_sha256": {name: _file_hash(path) for name, path in data.items() if path},
             "engine": dict(engine),
+            "chosen": dict(chosen),
         }
         (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+    def chosen(self) -> dict[str, Any]:
+        """Settings that were chosen when the run began, since its recipe left them open."""
+        return json.loads((self.folder / "manifest.json").read_text()).get("chosen", {})
 
     # --------------------------------------------------------------------------------------- checkpoints
 

@@ -83,7 +83,6 @@ def test_a_loop_by_hand_learns_and_its_checkpoint_goes_on(tmp_path: Path) -> Non
     keeps(BY_HAND, tmp_path)
     start, out = str(tmp_path / "by-hand/sft/model"), tmp_path / "by-hand/out"
     engine = LocalEngine.open(start, dtype="float64")
-    engine = LocalEngine.open(start)
     before = [p.detach().clone() for p in engine.model.net.parameters()]
     engine.load(out)
     saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float64)

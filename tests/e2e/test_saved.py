@@ -19,7 +19,7 @@ from postlude.models.saved import require_saved
 from tests.models.test_adapters import BUILDS, STACKED, by_peft, said
 from tests.models.test_adapters import saved as adapter_of
 
-DTYPES = ["float32", "bfloat16"]
+DTYPES = ["float32", "bfloat16", "float64"]
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft", "data": "written.jsonl"},
     "sft lora": {"method": "sft", "data": "written.jsonl", "model.lora.rank": 2},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from postlude.algorithms import ALGORITHMS
+from postlude.batch import pack
 from postlude.config import Document
+from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.chat import LocalChat
 from postlude.engines.local.direct import STATIC_ROPE, Direct
 from postlude.engines.local.engine import LocalEngine
@@ -135,6 +139,31 @@ def test_a_checkpoint_keeps_every_digit(place: Path, run: int) -> None:
     assert figures(whole, "step") == figures(again, "step")
     for key, value in weights(whole.folder).items():
         assert torch.equal(value, weights(again.folder)[key]), key
+
+
+@pytest.mark.parametrize("after", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("before", ["float64", "float32", "bfloat16"])
+def test_a_checkpoint_is_taken_up_in_any_dtype(place: Path, tmp_path: Path, before: str, after: str) -> None:
+    objective = ALGORITHMS["sft"].objective
+
+    def step(engine: LocalEngine, lr: float) -> list[Tensor]:
+        engine.trainer.forward_backward(objective.weigh(objective.advantages(batch)), objective)
+        engine.trainer.step(lr)
+        return [p.detach().double() for p in engine.trainer.parts["policy"].owned]
+
+    engine = LocalEngine.open(str(place / "m"), dtype=before)
+    batch = pack([Group(Prompt("0", "", tokens=(3, 4)), (Completion((5, 6, 7), reward=1.0),))], engine.trainer.dtype)
+    for _ in range(3):
+        saved = step(engine, 0.02)
+    engine.save(tmp_path)
+    other = LocalEngine.open(str(place / "m"), dtype=after)
+    other.load(tmp_path)
+    batch = replace(batch, reward=batch.reward.to(other.trainer.dtype))
+    for expected, p in zip(saved, other.trainer.parts["policy"].owned, strict=True):
+        digits = 8e-3 if after == "bfloat16" and before != after else 1e-6
+        torch.testing.assert_close(p.detach().double(), expected, rtol=digits, atol=1e-9)
+    moved = [a - b for a, b in zip(step(other, 0.02), step(engine, 0.02), strict=True)]
+    assert max(float(m.abs().max()) for m in moved) < (0.02 if "bfloat16" in (before, after) else 1e-5)
 
 
 def plain_logprobs(hf: Any, ids: list[int]) -> Tensor:

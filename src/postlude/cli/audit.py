@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from postlude.cli.options import ServedModel, Stop, Temperature
+from postlude.terminal import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,9 +110,9 @@ def audit(
     asked = Asked(reward, data, samples, model, sycophancy)
     result = _result(asked, rewards, cases, sheets(cases.cases, max_tokens, tokenise), tokenise)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    console = Console()
+    console = Screen()
     show(console, result)
-    console.print(f"\nsaved to {target}", highlight=False, soft_wrap=True)
+    console.print(f"\nsaved to {target}", soft_wrap=True)
     if result["failed"]:
         raise typer.Exit(1)
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from postlude import config
 from postlude.cli.data import named_columns
 from postlude.cli.waiting import Waiting, tell
@@ -139,7 +137,7 @@ def open_sampler(policy: Policy) -> Opened:
 
     left = unfinished(policy.model.path)
     if left:
-        Console(stderr=True).print(f"note: {left}", highlight=False, markup=False, soft_wrap=True)
+        tell([left])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
@@ -160,9 +158,10 @@ def _remote(served: Served, facts: Facts) -> Sampler:
 
 def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.memory import Work
     from postlude.engines.local.trainer import Optimizer
 
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    engine = LocalEngine.start(spec, facts, Optimizer(), None, keep_reference=False, work=Work(trains=False))
     if slow := engine.describe()["slow"]:
         tell([slow])
     return engine.sampler

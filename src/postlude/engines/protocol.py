@@ -268,8 +268,10 @@ class Engine(Protocol):
     @property
     def trainer(self) -> Trainer: ...
 
-    token_budget: int
-    """Tokens per micro-batch."""
+    @property
+    def token_budget(self) -> int:
+        """Tokens per micro-batch."""
+        ...
 
     @property
     def version(self) -> int:
@@ -298,6 +300,10 @@ class Engine(Protocol):
 
     def fingerprint(self) -> list[int]:
         """Of the policy's trained weights: another list where any of them is another number."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """What was chosen where the recipe left it open, as keys of a recipe: they decide how sums are rounded."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

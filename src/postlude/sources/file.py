@@ -128,6 +128,7 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
     result: list[Prompt] = []
     seen = Counter() if seen is None else seen
     left = {column, *renamed(reading)}
+    instead = 0
     for row in table.rows:
         messages: Any = row.values.get(column)
         problem = _prompt_problem(row, column)
@@ -137,10 +138,16 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
         good.append(row)
         answer = _gold(next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None))
         columns = {k: v for k, v in row.values.items() if k not in left}
-        if answer is not None and (columns.get("answer") is None or isinstance(columns["answer"], Decimal)):
+        if isinstance(columns.get("answer"), Decimal):
+            columns["answer"] = _gold(columns["answer"])
+        if columns.get("answer") is None and answer is not None:
+            instead += "answer" in columns
             columns["answer"] = answer
         result.append(Prompt(unique_id(row, seen), messages, answer, columns, place=row.where))
     table.rows = good
+    if instead:
+        others = ", ".join(c for c in ANSWERS[1:] if c in table.columns)
+        table.notes.append(f'{table.path}: in {instead} of {len(good)} rows "answer" is null and taken from {others}')
     return result
 
 
