@@ -6,7 +6,7 @@ The only place where concrete engines and sources are made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,9 @@ from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
 from postlude.sources.file import Cursor, FileSource, Mixture, Reading
-from postlude.sources.formats import require_one_shape
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
-from postlude.sources.unused import Unused
+from postlude.sources.unused import render
 from postlude.streams import ReferenceMemory, Stream
 from postlude.words import counted
 
@@ -148,6 +147,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
+    prepared.notes += _unseen_tools(prepared)
     return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
 
 
@@ -174,6 +174,18 @@ def _sizes(prepared: Prepared) -> list[str]:
                 "one. Give rows of at least two prompts."
             )
     return problems
+
+
+def _unseen_tools(prepared: Prepared) -> list[str]:
+    """Rewards that ask another model show it messages, and no tools."""
+    asking = (
+        [m for m in prepared.rewards.members if isinstance(m.function, LearnedReward | JudgeReward)]
+        if prepared.rewards
+        else []
+    )
+    if not any(p.columns.get("tools") for p in prepared.prompts) or not asking:
+        return []
+    return [f"reward {m.spec.label}: its model reads the prompts without their tools" for m in asking]
 
 
 def _problems_of_weights(prepared: Prepared) -> list[str]:
@@ -371,23 +383,6 @@ def _missing_columns(prepared: Prepared) -> list[str]:
                 columns -= {"completions"}  # the compared answers of the method itself
             problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
     return problems
-
-
-def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
-    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
-    places = {prompt.place for prompt in found}
-    require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
-    unused = Unused(renderer)
-    for prompt in found:
-        try:
-            problem = unused.problem(prompt.messages, prompt.columns)
-            if problem:
-                table.reject(prompt.place, problem)
-            else:
-                yield renderer.with_tokens(prompt)
-        except DataError as error:
-            table.reject(prompt.place, str(error))
-    unused.told(table)
 
 
 def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from postlude.errors import DataError
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading
+from postlude.sources.unused import render
 from tests.models import templates
 from tests.models.templates import renderer
 
@@ -104,6 +104,17 @@ def test_a_system_column_beside_messages_is_their_first(tmp_path: Path, kind: st
     bad = Read(tmp_path, templates.GEMMA, kind, row_of(kind, [USER], ASSISTANT, **{column: "Qbe kind"}),
                row_of(kind, [USER], ASSISTANT))  # fmt: skip
     assert "line 1: the chat template refuses the messages" in bad.said
+
+
+def test_a_system_message_of_the_templates_own_is_counted(tmp_path: Path) -> None:
+    found = Read(
+        tmp_path, templates.DEFAULTING, "sft", {"messages": [USER, ASSISTANT]}, {"messages": [SYSTEM, USER, ASSISTANT]}
+    )
+    assert (
+        "in 1 of 2 rows the chat template adds a system message of its own, 'You help.', as there is none" in found.said
+    )
+    for template in (templates.CHATML, templates.LLAMA, templates.GEMMA, templates.QWEN, templates.DEEPSEEK):
+        assert renderer(template).turns.own_system == ""
 
 
 def test_a_second_system_message_is_counted(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from postlude.engines.protocol import Sampler, Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, ModelSpec
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
+from postlude.sources.unused import render
 from postlude.words import counted
 
 
