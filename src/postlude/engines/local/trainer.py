@@ -193,7 +193,7 @@ class LocalTrainer:
         if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
             batch = select(batch, trained.nonzero().squeeze(1))
         idle = objective.idle(batch)
-        share = float(idle[batch.group].float().mean()) if batch.tokens.numel() else 0.0
+        share = float(idle[batch.group].double().mean()) if batch.tokens.numel() else 0.0
         if share < WORTH_SKIPPING:
             return [(batch, True)]
         if bool(idle.all()):
