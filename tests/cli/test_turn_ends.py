@@ -78,3 +78,14 @@ def test_a_judge_in_this_process_says_it(chatml: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     notes = check(Document(values)).notes
     assert sum(note.startswith("reward judge: model: the chat template ends a turn with") for note in notes) == 1
+
+
+def test_rewards_that_ask_a_model_say_that_it_sees_no_tools(tmp_path: Path) -> None:
+    folder = base(tmp_path / "qwen", templates.QWEN)
+    tool = {"type": "function", "function": {"name": "f"}}
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": [USER], "tools": [tool]}) + "\n")
+    values = {
+        "method": "grpo", "model": str(folder), "data": str(tmp_path / "p.jsonl"), "steps": 1,
+        "reward": {"use": "judge", "args": {"model": str(folder)}}, "sampling": {"max_tokens": 4},
+    }  # fmt: skip
+    assert "reward judge: its model reads the prompts without their tools" in check(Document(values)).notes

@@ -150,6 +150,12 @@ def test_a_number_too_few_names_the_answer() -> None:
         scored(["a|b"], steps([1.0]))
 
 
+def test_numbers_too_large_for_one_are_an_error() -> None:
+    for how in ("mean", "sum", "product"):
+        with pytest.raises(RewardError, match="make no finite number together"):
+            scored(["a|b"], steps([1e308, 1e308], whole=how))
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
