@@ -648,8 +648,9 @@ def test_a_conversation_that_waits_for_an_answer_is_the_prompt(tmp_path: Path) -
 
 
 def test_a_prompt_that_may_stand_in_two_columns_makes_the_row_bad(tmp_path: Path) -> None:
-    _, table = read(tmp_path, {"question": "a", "query": "b", "chosen": "c", "rejected": "d"})
-    assert "the prompt may stand in question or query" in table.problems[0]
+    two = {"question": "a", "query": "b", "chosen": "c", "rejected": "d"}
+    _, found = read(tmp_path, two, {"prompt": "a", "chosen": "c", "rejected": "d"})
+    assert "the prompt may stand in question or query" in found.problems[0]
 
 
 def test_a_prompt_that_is_guessed_or_stands_twice_is_told(tmp_path: Path) -> None:

@@ -262,9 +262,10 @@ class Renderer:
     def _check_prefix(self, prefix: Ids, whole: Ids, messages: Sequence[Message]) -> None:
         if whole[: len(prefix)] != prefix:
             raise DataError(
-                f"the chat template renders the first {len(messages)} messages differently once more follow, so the "
-                "assistant's tokens cannot be found by prefix. Use prompt/completion rows, or a template that marks "
-                "them with {% generation %} (model.chat_template)."
+                f"the first {len(messages)} messages give other tokens once more follow, so the assistant's cannot be "
+                "found by prefix: the chat template writes them differently, or an answer begins with line breaks that "
+                "merge with the template's own into one token. Take white space off the beginning of answers, or give "
+                "a template that marks them with {% generation %} (model.chat_template)."
             )
 
 

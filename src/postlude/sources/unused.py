@@ -127,7 +127,7 @@ class Unused:
         if len(self.beside) == 1:
             ((name, n),) = self.beside.items()
             return [f'{path}: in {n} of {rows} "{name}" is a column that the model does not read']
-        names = ", ".join(f'"{name}" (in {n} of {rows})' for name, n in self.beside.items())
+        names = ", ".join(f'"{name}" (in {n} of {rows})' for name, n in sorted(self.beside.items()))
         return [f"{path}: columns that the model does not read: {names}"] if names else []
 
     # ---------------------------------------------------------------------------------------------- plain text
