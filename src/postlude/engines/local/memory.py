@@ -148,7 +148,7 @@ class _Sizing:
             return replace(plan, token_budget=self.asked.token_budget)
         if not self.work.trains:
             return plan
-        while plan.token_budget > LEAST_BUDGET and self._holes * self.micro(plan) > room:
+        while plan.token_budget > LEAST_BUDGET and self._spacious(plan) > room:
             plan = replace(plan, token_budget=plan.token_budget // 2)
         if TIGHT * self.micro(plan) > room:
             raise ConfigError(self._refusal(plan, room))
@@ -156,6 +156,10 @@ class _Sizing:
 
     def micro(self, plan: Plan) -> float:
         return _micro(plan, self.costs, self.model, self.work)
+
+    def _spacious(self, plan: Plan) -> float:
+        """With what the allocator takes on top; what is fixed is of the size of weights, and gets whole pages."""
+        return self._holes * (self.micro(plan) - self.costs.fixed) + TIGHT * self.costs.fixed
 
     def _head(self, plan: Plan) -> float:
         return self._holes * self.costs.logit * plan.head_chunk * _width(self.model)
