@@ -71,7 +71,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed: torch has a type for it on a GPU, and on a CPU a sentence."""
-    said = ("can't allocate memory", "not enough memory")
+    said = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in said)
 
 

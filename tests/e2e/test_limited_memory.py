@@ -121,14 +121,14 @@ def test_weights_that_cannot_fit_are_refused_before_they_are_read(deep: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "config.json").exists(), reason="make real-model puts the model there")
-def test_the_first_command_of_the_readme_on_a_real_model_within_4_gib(tmp_path: Path) -> None:
+def test_the_first_command_of_the_readme_on_a_real_model_within_5_gib(tmp_path: Path) -> None:
     """16 prompts x 8 answers would take 22 GiB in one micro-batch; fewer and shorter ones here, for the minutes."""
     rows = [{"prompt": [{"role": "user", "content": f"What is {n} + 2?"}], "answer": str(n + 2)} for n in range(8)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "my_rewards.py").write_text(RIGHT)
     few = ["steps=1", "prompts_per_step=4", "sampling.max_tokens=24", "output=run"]
     given = ["train", "grpo", f"model={REAL}", "data=prompts.jsonl", "reward=my_rewards.py:right", *few]
-    done = limited(4096, *given, cwd=tmp_path, base=False)
+    done = limited(5120, *given, cwd=tmp_path, base=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["chosen"]["token_budget"] < 900
     refused = limited(2048, *given[:-1], "output=other", cwd=tmp_path, base=False)
