@@ -39,7 +39,7 @@ def save_chain(folder: Path, said: Sequence[str], width: int = 64) -> None:
         num_key_value_heads=2, max_position_embeddings=256, eos_token_id=stops, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
+    model: Any = LlamaForCausalLM(config)
     with torch.no_grad():
         model.model.layers[0].self_attn.o_proj.weight.zero_()
         model.model.layers[0].mlp.down_proj.weight.zero_()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePath
@@ -77,8 +77,8 @@ def _nearby(path: Path) -> str:
 # -------------------------------------------------------------------------------------------------- command line
 
 
-def override(document: Document, assignments: Sequence[str]) -> None:
-    """Apply `key.sub=value` from the command line; values are YAML.
+def override(document: Document, assignments: Sequence[str], key_of: Callable[[str], str] = lambda name: name) -> None:
+    """Apply `key.sub=value` from the command line; values are YAML. `key_of`: the whole key of a name, for advice.
 
     The order does not matter: a key comes before those inside it, and one that is given twice must be the same twice.
     """
@@ -93,7 +93,7 @@ def override(document: Document, assignments: Sequence[str]) -> None:
         elif text.startswith("-"):
             following = assignments[i + 1] if i + 1 < len(assignments) and not equals else value
             skip = not equals and bool(following) and "=" not in following
-            problems.append(_flag(key.lstrip("-").replace("-", "_"), following))
+            problems.append(_flag(key.lstrip("-").replace("-", "_"), following, key_of))
         elif not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or ".." in key or key.endswith("."):
             problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
         else:
@@ -112,9 +112,10 @@ def override(document: Document, assignments: Sequence[str]) -> None:
         raise ConfigError(problems)
 
 
-def _flag(key: str, value: str) -> str:
-    wanted = key or "KEY"
-    return f"command line: --{key} is no option; settings are KEY=VALUE: {wanted}={value or 'VALUE'}."
+def _flag(name: str, value: str, key_of: Callable[[str], str]) -> str:
+    option = closest(name, ("resume", "help"))
+    advice = f"did you mean --{option}?" if option else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
+    return f"command line: --{name} is no option; {advice}"
 
 
 def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
@@ -214,7 +215,8 @@ def _numbered(values: Any, path: str) -> list[str]:
 
 def _index(entries: list[Any], number: str, path: str) -> int:
     if not re.fullmatch(r"\d{1,9}", number) or int(number) >= len(entries):
-        raise ConfigError(f"{path}: there are {len(entries)} entries, counted from 0, and {number!r} is none of them.")
+        there = "is 1 entry" if len(entries) == 1 else f"are {len(entries)} entries"
+        raise ConfigError(f"{path}: there {there}, counted from 0, and {number!r} is none of them.")
     return int(number)
 
 

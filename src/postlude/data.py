@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -141,6 +141,13 @@ ROLLOUT_FIELDS = (
     "tokens", "logprobs", "action", "steps", "step",
 )  # fmt: skip
 """What a row of rollouts/ or eval.jsonl holds by itself."""
+
+
+def with_columns(ours: Mapping[str, Any], columns: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
+    """A row of a file: what we say in it, after the columns of the data. A column whose name is taken by that, or by
+    `also`, which other rows of the file hold, stands under `data/NAME`: neither replaces the other."""
+    taken = {*ours, *also}
+    return {**{f"data/{name}" if name in taken else name: value for name, value in columns.items()}, **ours}
 
 
 def completion_to_json(completion: Completion) -> dict[str, Any]:

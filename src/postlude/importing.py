@@ -90,6 +90,8 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
         method = kind.method(force, source.settings)
     except Untranslatable as why:
         raise ConfigError(f"{path.name}: {why}.") from why
+    except (TypeError, ValueError, AttributeError) as error:  # a list or a mapping where the library has a name
+        raise ConfigError(f"{path.name}: method or loss are not named as in {kind.library}: {error}.") from error
     document = Document({"method": method})
     for key, value in kind.constants.items():
         config.assign(document, key, value, kind.library)
@@ -98,6 +100,8 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
     done = apply(document, found, Recipe, known, tuple(kind.constants), {"processes": processes, "importing": True})
     result = _gathered(source, kind, method, document, done)
     _sort_out(result, done)
+    for i, clash in enumerate(done.clashes, 1):
+        result.decisions[f"conflict, {i}"] = clash.removesuffix(".")
     if guessed:
         result.decisions["trainer"] = f"read as {kind.title}; say --trainer NAME if it is another"
     _missing(result, processes)

@@ -31,8 +31,11 @@ _OBJECT = re.compile(r"((?:verl:|openrlhf:)?)(.+\.py)(:\w+)", re.DOTALL)
 def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
     """The values with the paths of the recipe as the current folder sees them; what was found elsewhere is noted."""
 
+    folder = document.folder
+    if folder is not None and folder.absolute() == Path.cwd():
+        folder = None
+
     def locate(path: str, given: str) -> str:
-        folder = document.folder
         if folder is None or document.where(path).startswith(COMMAND_LINE) or _is_fixed(given):
             return given
         beside = folder / given
@@ -40,8 +43,7 @@ def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
             return str(beside)
         if exists(Path(given)):
             document.notes.append(f"{path}: {given!r} is not in the recipe's folder; taken from the current one.")
-            return given
-        return given if any(fnmatchcase(path, p) for p in OTHERS) else str(beside)
+        return given
 
     return _changed(values, locate)
 

@@ -30,8 +30,9 @@ from postlude.rewards.spec import RewardSpec, load_object
 from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
-from postlude.spelling import meant
+from postlude.spelling import closest, meant
 from postlude.validation import members, validate
+from postlude.words import counted
 
 CRITIC_FACTOR = 10
 """The critic's default rate over the policy's (verl and OpenRLHF: 10 and 9)."""
@@ -130,13 +131,17 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
-    token_budget: Count = 16384
-    """Tokens per micro-batch: lower it when memory runs out; results do not change."""
+    token_budget: Count | None = None
+    """Tokens per micro-batch; results do not change. Default: what fits into the memory that is free, at most 16384."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time in training; results do not change. Default: 16 million logits, fewer
+    where memory is short."""
     checkpoint_every: CountOrZero = 50
     """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
     keep_checkpoints: Count = 2
     cache_gib: Annotated[float, Bounds(0, 1e5, above=True)] | None = None
-    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU."""
+    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less where memory
+    is short."""
     threads: Annotated[int, Bounds(1, 1024)] | None = None
     """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
     objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
@@ -183,11 +188,12 @@ class Recipe:
     def sizes(self) -> str:
         """The batch in one line."""
         passes = self.epochs * self.updates
-        tail = f"per step -> {passes} update{'s' * (passes > 1)} x {self.steps} steps"
+        tail = f"per step -> {counted(passes, 'update')} x {counted(self.steps, 'step')}"
         if self.algorithm.source != "rollout":
-            return f"{self.prompts_per_step} rows {tail}"
+            return f"{counted(self.prompts_per_step, 'row')} {tail}"
         answers = self.prompts_per_step * self.group_size
-        return f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} {tail}"
+        prompts, completions = counted(self.prompts_per_step, "prompt"), counted(self.group_size, "completion")
+        return f"{prompts} x {completions} = {answers:,} {tail}"
 
 
 @dataclass(frozen=True)
@@ -312,6 +318,18 @@ def _elsewhere() -> dict[str, str]:
     ours = {name: " or ".join(map(repr, dict.fromkeys(paths))) for name, paths in found.items()}
     theirs = {name: f"{name!r} ({alias.ours[0]} here)" for alias in ALIASES for name in alias.names if alias.ours}
     return theirs | ours
+
+
+def key_of(name: str) -> str:
+    """The whole key that a name stands for, `schedule.lr` for lr; the name itself where it is one or none is near."""
+    names: dict[str, str] = {}
+    for path in _keys(Recipe):
+        names.setdefault(path.rpartition(".")[2], path)
+    theirs = {name for alias in ALIASES for name in alias.names}
+    if name in {f.name for f in fields(Recipe)} or "." in name or (name in theirs and name not in names):
+        return name
+    close = closest(name, [*names, *theirs])
+    return names.get(close, close) if close else name
 
 
 def _keys(schema: Any, prefix: str = "") -> Iterator[str]:

@@ -119,7 +119,8 @@ class Stream:
         uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
         corrected = objective.kind == "token" and objective.correction is not None
         if "old" in needs or ((uses_ratio or corrected) and self.passes > 1):
-            batch = replace(batch, old_logprobs=engine.trainer.forward(batch, "policy").logprobs)
+            old = engine.trainer.forward(batch, "policy")
+            batch = replace(batch, old_logprobs=old.logprobs, old_entropy=old.entropy)
         if "reference" in needs:
             batch = replace(batch, ref_logprobs=self._reference(engine, batch, groups))
         if "values" in needs:
@@ -132,14 +133,14 @@ class Stream:
         return engine.trainer.forward(batch, "reference").logprobs
 
     def live(self, engine: Engine, part: Batch, fresh: bool) -> Outputs | None:
-        """The current policy's outputs for the few objectives that weigh with them; before the first update, the old.
+        """The current policy's outputs, for the few objectives that weigh with them; before the first update, the old.
 
         KTO's reference point needs its extra sequences only.
         """
+        if fresh and part.old_logprobs is not None:
+            return Outputs(logprobs=part.old_logprobs, entropy=part.old_entropy)
         if not self.objective.live:
             return None
-        if fresh and part.old_logprobs is not None:
-            return Outputs(logprobs=part.old_logprobs)
         if "mismatched" not in self.objective.needs:
             return engine.trainer.forward(part, "policy")
         logprobs = torch.zeros_like(part.tokens, dtype=part.dtype)
@@ -153,7 +154,10 @@ class Stream:
 
     def weigh(self, engine: Engine, part: Batch, fresh: bool) -> Batch:
         """An update with its weights set; sequences that only served to set them are left out."""
-        weighed = self.objective.weigh(part, self.live(engine, part, fresh))
+        live = self.live(engine, part, fresh)
+        weighed = self.objective.weigh(part, live)
+        if live is not None and live.entropy is not None:  # whoever has no gradient need not be asked again
+            weighed = replace(weighed, live_logprobs=live.logprobs, live_entropy=live.entropy)
         if not bool(weighed.mismatched.any()):
             return weighed
         own = (~weighed.mismatched).nonzero().squeeze(1)

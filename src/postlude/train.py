@@ -10,7 +10,7 @@ from pathlib import Path
 
 from postlude.batch import Batch, minibatches, split
 from postlude.engines.protocol import Engine
-from postlude.errors import RewardError
+from postlude.errors import RewardError, TrainingError
 from postlude.evaluate import Report
 from postlude.events import Stats, beside
 from postlude.lazy import torch
@@ -47,6 +47,15 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     """
     try:
         await _train(run, engine, streams, plan)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"memory ran out in step {run.step + 1}: {str(error).splitlines()[0]}\nHalve token_budget "
+            f"({engine.token_budget} now) or head_chunk, lower cache_gib where answers were being sampled, or take "
+            "model.gradient_checkpointing=true or model.lora.rank=16. With a checkpoint: postlude train "
+            f"{run.folder} token_budget={max(1, engine.token_budget // 2)} --resume"
+        ) from error
     except RewardError as error:
         if run.step == 0:
             raise
@@ -58,6 +67,12 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     finally:
         for stream in streams:
             stream.source.close()
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed: torch has a type for it on a GPU, and on a CPU a sentence."""
+    said = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in said)
 
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:

@@ -120,8 +120,8 @@ def _instead(path: Sequence[Any], schema: Any, elsewhere: Mapping[str, str]) -> 
     name, above = str(path[-1]), ".".join(map(str, path[:-1]))
     known = _names(schema, path[:-1])
     if "." in name:
-        top, _, rest = name.partition(".")
-        return f"; in a recipe keys stand inside each other: {top}: {{{rest.replace('.', ': {')}: ..."
+        nested = f"{name.replace('.', ': {')}: ...{'}' * name.count('.')}"
+        return f"; in a recipe keys stand inside each other: {nested}."
     if close := closest(name, known):
         return f"; did you mean {(above + '.' if above else '') + close!r}?"
     if close := closest(name, elsewhere):

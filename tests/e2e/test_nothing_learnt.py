@@ -86,7 +86,8 @@ def notes(folder: str = "run") -> list[tuple[int, str]]:
 def test_it_is_said_after_three_steps_and_at_the_end_with_its_cause(
     place: Path, function: str, method: str, cause: str
 ) -> None:
-    done = run(function, method=method, **({"keep": {"kind": "mixed", "max_rounds": 2}} if method == "dapo" else {}))
+    few: dict[str, Any] = {"keep": {"kind": "mixed", "max_rounds": 2}} if method == "dapo" else {}
+    done = run(function, method=method, **few)
     said = [(step, text) for step, text in notes() if "nothing" in text and "learn" in text]
     assert [step for step, _ in said] == [2, 4]
     assert said[0][1].startswith(f"nothing to learn from in the last 3 steps: {cause}")

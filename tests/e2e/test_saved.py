@@ -19,7 +19,7 @@ from postlude.models.saved import require_saved
 from tests.models.test_adapters import BUILDS, STACKED, by_peft, said
 from tests.models.test_adapters import saved as adapter_of
 
-DTYPES = ["float32", "bfloat16"]
+DTYPES = ["float32", "bfloat16", "float64"]
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft", "data": "written.jsonl"},
     "sft lora": {"method": "sft", "data": "written.jsonl", "model.lora.rank": 2},
@@ -49,7 +49,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(output: str, values: dict[str, Any], resume: bool = False) -> Path:
     """A run in this folder, quietly; its newest checkpoint."""
-    given = {"model": "model", "prompts_per_step": 2, "threads": 1, **values}
+    given = {"model": "model", "prompts_per_step": 4, "threads": 1, **values}
     document = config.Document({"method": given.pop("method")}, {"method": "here"})
     config.override(document, [f"{k}={v}" for k, v in given.items()] + [f"output={output}"])
     with quiet():

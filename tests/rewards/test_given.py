@@ -53,7 +53,9 @@ def test_what_is_no_finite_number_names_reward_and_answer(value: Any) -> None:
 def test_what_is_no_list_says_what_it_is(values: Any) -> None:
     with pytest.raises(RewardError, match=f"returned {type(values).__name__}; it must return a list"):
         score([group(["a", "b"])], reward(lambda completions: values))
-    with pytest.raises(RewardError, match=f"returned {type(values).__name__}; with `steps` it returns a list of lists"):
+    with pytest.raises(
+        RewardError, match=f"returned {type(values).__name__}; with `steps` or `tokens` it returns a list of lists"
+    ):
         score([group(["a", "b"])], reward(lambda completions: values, steps="\n"))
 
 
@@ -64,7 +66,7 @@ def test_step_rewards_are_a_list_for_each_answer_or_none(row: Any) -> None:
         with pytest.raises(RewardError, match="2 values for 1 completions"):
             score([group(["a"])], one)
     else:
-        with pytest.raises(RewardError, match="with `steps` it gives a list"):
+        with pytest.raises(RewardError, match="with `steps` or `tokens` it gives a list"):
             score([group(["a", "b"])], one)
 
 
@@ -151,9 +153,16 @@ def spoils(prompts: Any, completions: Any, tags: Any, answer: Any, info: Any, co
     for tag, gold, one, prompt, said, ids in zip(tags, answer, info, prompts, completions, completion_ids, strict=True):
         assert (tag, gold, one) == (ROW["tags"], ROW["answer"], ROW["info"]), "as the row has it, in every call"
         assert prompt == MESSAGES and said[0]["content"] in ("x", "y")
-        tag[1]["b"].append(2), tag.pop(0), gold.sort(), one["k"].clear(), one.update(new=1)
+        tag[1]["b"].append(2)
+        tag.pop(0)
+        gold.sort()
+        one["k"].clear()
+        one.update(new=1)
         prompt[0]["content"] = "changed"
-        prompt.clear(), said[0].update(content="forged"), said.append(1), ids.clear()
+        said[0].update(content="forged")
+        said.append(1)
+        for values in (prompt, ids):
+            values.clear()
     for column in (tags, answer, info, prompts, completions, completion_ids):
         column.clear()
     rest["trainer_state"].global_step = 99
@@ -167,7 +176,8 @@ async def spoils_later(prompts: Any, completions: Any, tags: Any, answer: Any, i
 
 def verl_spoils(data_source: Any, solution_str: Any, ground_truth: Any, extra_info: Any) -> float:
     assert (ground_truth, extra_info) == (ROW["answer"], ROW["extra_info"])
-    ground_truth.sort(), extra_info.clear()
+    ground_truth.sort()
+    extra_info.clear()
     return 1.0
 
 
@@ -176,7 +186,8 @@ def openrlhf_spoils(queries: Any, prompts: Any, labels: Any) -> list[float]:
     assert labels == [ROW["answer"]] * count
     for label in labels:
         label.clear()
-    queries.clear(), labels.clear()
+    queries.clear()
+    labels.clear()
     return [1.0] * count
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from postlude.errors import ConfigError, EngineError
+from postlude.terminal import Screen
 
 if TYPE_CHECKING:
     from postlude.models.merging import Merged
@@ -39,7 +39,7 @@ def export(
     if merged.untied:
         lines.append("input and output layers shared a matrix; the adapter changed one of them, so they are two now")
     for line in lines:
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        Screen().print(line, soft_wrap=True)
 
 
 def _merge(source: str, folder: Path) -> Merged:
@@ -47,11 +47,14 @@ def _merge(source: str, folder: Path) -> Merged:
     from transformers import AutoTokenizer
 
     from postlude.models import adapters, opening, saved
-    from postlude.models.load import inspect_files, quiet
+    from postlude.models.load import ModelSpec, inspect, inspect_files, name_stops, quiet
 
+    scalar = adapters.makes_scorer(source)
     with quiet():
-        inspect_files(source, scalar=adapters.makes_scorer(source))
+        inspect_files(source, scalar=scalar)
         merged = opening.merged(source)
+        if not scalar:
+            name_stops(merged.net, inspect(ModelSpec(source)).stop_ids)
         try:
             saved.save(merged.net, folder)
         except EngineError:

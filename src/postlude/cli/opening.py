@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from postlude import config
 from postlude.cli.data import named_columns
 from postlude.cli.waiting import Waiting, tell
@@ -19,9 +17,10 @@ from postlude.engines.protocol import Sampler, Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, ModelSpec
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
+from postlude.sources.unused import render
+from postlude.words import counted
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ class Opened:
         long = [p for p in prompts if len(p.tokens) + sampling.max_tokens > context]
         if long:
             raise DataError(
-                f"{len(long)} of {len(prompts)} prompts do not fit: {len(long[0].tokens)} tokens + --max-tokens "
-                f"{sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
+                f"{len(long)} of {counted(len(prompts), 'prompt')} do not fit: {len(long[0].tokens)} tokens + "
+                f"--max-tokens {sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
 
 
@@ -139,7 +138,7 @@ def open_sampler(policy: Policy) -> Opened:
 
     left = unfinished(policy.model.path)
     if left:
-        Console(stderr=True).print(f"note: {left}", highlight=False, markup=False, soft_wrap=True)
+        tell([left])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
@@ -160,9 +159,10 @@ def _remote(served: Served, facts: Facts) -> Sampler:
 
 def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.memory import Work
     from postlude.engines.local.trainer import Optimizer
 
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    engine = LocalEngine.start(spec, facts, Optimizer(), None, keep_reference=False, work=Work(trains=False))
     if slow := engine.describe()["slow"]:
         tell([slow])
     return engine.sampler

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from postlude.cli.waiting import tell
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
 from postlude.plain_yaml import load
@@ -39,7 +38,7 @@ def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
 
 def _tell_wait(text: str, noted: bool) -> None:
     if noted:
-        Console(stderr=True).print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+        tell([text])
 
 
 def require_columns(rewards: Rewards, table: Table, reading: Reading | None = None) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-import torch
-
 from postlude.batch import Batch
 from postlude.bounds import Bounds, Count, CountOrZero, NotNegative, Seconds, Small, hold
 from postlude.data import Completion, Message
 from postlude.events import Stats
+from postlude.lazy import torch
 from postlude.models.dtypes import Dtype
 from postlude.objectives import Objective, Outputs, Want
 
@@ -268,8 +267,10 @@ class Engine(Protocol):
     @property
     def trainer(self) -> Trainer: ...
 
-    token_budget: int
-    """Tokens per micro-batch."""
+    @property
+    def token_budget(self) -> int:
+        """Tokens per micro-batch."""
+        ...
 
     @property
     def version(self) -> int:
@@ -298,6 +299,10 @@ class Engine(Protocol):
 
     def fingerprint(self) -> list[int]:
         """Of the policy's trained weights: another list where any of them is another number."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """What was chosen where the recipe left it open, as keys of a recipe: they decide how sums are rounded."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

@@ -108,8 +108,14 @@ class Alias:
             raise Untranslatable("its value refers to another setting or variable; write the value itself")
         try:
             outputs = self.convert(value, view) if self.convert else self._rename(value, view)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise Untranslatable(f"cannot read the value {value!r}") from error
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+        ) as error:  # of another kind or size
+            raise Untranslatable(f"cannot read the value {str(value)[:60]!r}") from error
         missing = [path for path in outputs if not view.has(path)]
         if missing:
             raise lacking(view, *missing)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from postlude.bounds import CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError
@@ -18,6 +18,9 @@ from postlude.models.dtypes import Dtype, wide
 from postlude.models.files import ADAPTER_CONFIG
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -270,11 +273,7 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     import torch
     from safetensors import SafetensorError
 
-    device = spec.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
+    device = device_of(spec)
     dtype, merge = wide(spec.dtype), spec.lora is None
     try:
         with quiet():
@@ -293,6 +292,18 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         if spec.lora:
             net.enable_input_require_grads()
     return net.to(device).train()
+
+
+def device_of(spec: ModelSpec) -> torch.device:
+    """Where a model is held. Raises EngineError where that device is not here."""
+    import torch
+
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
+    return torch.device(device)
 
 
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")

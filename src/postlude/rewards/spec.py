@@ -66,7 +66,8 @@ class RewardSpec:
     concurrency: Annotated[int, Bounds(1, 65_536)] = CONCURRENCY
     """Of an async function: calls under way at a time."""
     timeout: Seconds | None = None
-    """Of an async function: seconds for one call. Default: 300; built-ins have limits of their own."""
+    """Seconds for one call. Default: 300 for an async function, none for a plain one; built-ins have limits of their
+    own."""
     cache: bool | Line = False
     """Keep every score and ask only for answers that have none: true in the run folder, or the path of a file."""
 

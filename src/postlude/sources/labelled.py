@@ -22,6 +22,8 @@ SPOKEN_FOR = {
     "probability",
 }  # fmt: skip
 """Columns that speak of the old judgement: all others are kept."""
+READ = {"prompt", "chosen", "rejected", "completion", "completions"}
+"""Those of them that the answers are read from."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def _by_prompt(table: Table) -> list[Unlabelled]:
         good += members
         prompt = members[0].values["prompt"]
         said: tuple[Any, ...] = tuple(a if isinstance(prompt, str) else [_assistant(a)] for a in answers)
-        row = dict(members[0].values)
+        first = members[0].values  # what is of one answer alone says nothing of the pair
+        row = {k: v for k, v in first.items() if all(m.values.get(k) == v for m in members)}
         found.append(Unlabelled(members[0].where, row, Stated(prompt, said, (0.0,) * len(said)), judged=False))
     table.rows = good
     return found

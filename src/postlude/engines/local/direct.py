@@ -109,6 +109,14 @@ class Direct:
         cos, sin = self._angles[position].unbind(1)
         return cos, sin
 
+    @property
+    def copied(self) -> int:
+        """Bytes of the copy that decoding makes of a small model; 0 of a large one."""
+        params = list(self._body.layers.parameters())
+        if sum(p.numel() for p in params) > COPIES_BELOW:
+            return 0
+        return sum(p.numel() * p.element_size() for p in params)
+
     @torch.no_grad()
     def for_decoding(self) -> Stepper | None:
         """A fused copy of today's weights, of a small model, with LoRA adapters added in; None for all others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from postlude.engines.local.decode import LocalSampler
+from postlude.engines.local.free import free
+from postlude.engines.local.memory import BUDGET, GIB, Asked, Held, Plan, Work, choose
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.errors import EngineError
@@ -23,15 +26,6 @@ SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
 
 
-def _cache_bytes(gib: float | None, device: Any) -> int:
-    """Room for keys and values: what was asked for, else 40 % of a GPU's memory or 2 GiB."""
-    if gib is not None:
-        return int(gib * 2**30)
-    if device.type == "cuda":
-        return int(0.4 * torch.cuda.get_device_properties(device).total_memory)
-    return 2 << 30
-
-
 @dataclass
 class LocalEngine:
     """A `LocalSampler` and a `LocalTrainer` over the same weights: publishing them costs nothing."""
@@ -39,18 +33,21 @@ class LocalEngine:
     model: LocalModel
     sampler: LocalSampler
     trainer: LocalTrainer
-    token_budget: int
+    plan: Plan
+    """How large micro-batches, the head's chunk and the cache are."""
 
     @classmethod
     def open(
         cls,
         path: str,
         optimizer: Optimizer | None = None,
-        token_budget: int = 16384,
+        token_budget: int | None = None,
         keep_reference: bool = False,
         **model: Any,
     ) -> LocalEngine:
         """An engine to drive by hand; `model` holds further fields of `ModelSpec` (dtype, device, lora, ...).
+
+        `token_budget`: tokens per micro-batch; by default what fits into the memory that is free.
 
         `keep_reference` keeps the starting weights for `trainer.forward(batch, "reference")`; under LoRA they are
         there anyway.
@@ -69,22 +66,26 @@ class LocalEngine:
         spec: ModelSpec,
         facts: Facts,
         optimizer: Optimizer,
-        token_budget: int,
+        token_budget: int | None,
         keep_reference: bool,
         dropout: bool = False,
         threads: int | None = None,
         cache_gib: float | None = None,
+        head_chunk: int | None = None,
         checkpoint: str | None = None,
         own_sampler: bool = False,
         scores: bool = False,
         critic: Critic | None = None,
         pairs: bool = False,
+        work: Work | None = None,
     ) -> LocalEngine:
         """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
 
         `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does; `scores`
         makes it a reward model, with `pairs` one that reads two answers; `critic` adds a value function. The reference
-        is always taken from the model the recipe names, never from a checkpoint.
+        is always taken from the model the recipe names, never from a checkpoint. What `token_budget`,
+        `cache_gib` and `head_chunk` leave open is chosen to fit into memory, given the `work`; ConfigError where no
+        micro-batch fits.
         """
         net = load(spec, adapter_from=checkpoint if spec.lora else None, scalar=scores)
         if pairs:
@@ -101,13 +102,42 @@ class LocalEngine:
         beside = _second_model(spec, critic) if critic and critic.form == "own" else None
         if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
-        trainer = LocalTrainer(model, optimizer, token_budget, keep_reference, beside)
+        trainer = LocalTrainer(model, optimizer, token_budget or BUDGET, keep_reference, beside)
         trainer.skips_idle = not dropout
         if checkpoint:
             trainer.load_weights(checkpoint)
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
-        sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids, _cache_bytes(cache_gib, model.device))
-        return cls(model, sampler, trainer, token_budget)
+        sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids)
+        made = cls(model, sampler, trainer, Plan(0, 0, 0))
+        work = work or Work()
+        asked = Asked(token_budget, head_chunk, cache_gib)
+        made._use(choose(model, beside, made._held(work), free(model.device), work, asked))
+        return made
+
+    def _use(self, plan: Plan) -> None:
+        self.plan = plan
+        self.trainer.use(plan.token_budget, plan.head_chunk)
+        self.sampler.cache_bytes = plan.cache_bytes
+
+    def _held(self, work: Work) -> Held:
+        """What stays in memory whatever the batch."""
+        parts = list(self.trainer.parts.values())
+        trained = [p for part in parts for p in part.params]
+        owned = [p for part in parts for p in part.owned]
+        apart = self.sampler.model is not self.model
+        copies = self.trainer.keeps_reference + apart
+        critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
+        masters = _bytes(own for p, own in zip(trained, owned, strict=True) if own is not p)
+        halves = _bytes(p for p, own in zip(trained, owned, strict=True) if own is not p)  # have gradients, too
+        weights = (1 + copies) * _bytes(self.model.net.parameters()) + critic + masters
+        growing = _bytes(owned) if work.trains else 0
+        decoding = self.model.direct.copied if self.model.direct else 0
+        return Held(weights, growing + (halves if work.trains else 0), 2 * growing, decoding, apart)
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens per micro-batch."""
+        return self.plan.token_budget
 
     @property
     def tokenizer(self) -> Any:
@@ -172,6 +202,15 @@ class LocalEngine:
             result.append(int(bits.sum(dtype=torch.int64)))
         return result
 
+    def settings(self) -> dict[str, Any]:
+        """What was chosen where the recipe left it open: keys of a recipe."""
+        plan = self.plan
+        return {
+            "token_budget": plan.token_budget,
+            "head_chunk": plan.head_chunk,
+            "cache_gib": plan.cache_bytes / GIB,
+        }
+
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
         trainable, total = self.trainer.parameters()
@@ -187,12 +226,14 @@ class LocalEngine:
             "attention": self.model.layout.__name__,
             "stops": [self.tokenizer.convert_ids_to_tokens(i) for i in sorted(self.sampler.stop_ids)],
             "memory_mb": self.memory(),
+            "memory": self.plan.text,
+            "warning": self.plan.warning,
             "slow": note_of_half(dtype, self.model.device.type),
         }
 
     def memory(self) -> dict[str, float]:
         """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
-        weights = _bytes(self.model.net)
+        weights = _bytes(self.model.net.parameters())
         trained = self.trainer.parameters()[0]
         each = self.trainer.dtype.itemsize
         master = each * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
@@ -201,14 +242,14 @@ class LocalEngine:
             "optimizer": 2 * each * trained + master,
             "gradients": each * trained,
             "reference": weights if self.trainer.keeps_reference else 0,
-            "critic": _bytes(self.trainer.critic.net) if self.trainer.critic else 0,
+            "critic": _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }
         return {name: round(size / 1e6, 1) for name, size in parts.items() if size}
 
 
-def _bytes(net: nn.Module) -> int:
-    return sum(p.numel() * p.element_size() for p in net.parameters())
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(p.numel() * p.element_size() for p in tensors)
 
 
 def _second_model(spec: ModelSpec, critic: Critic) -> LocalModel:

@@ -17,7 +17,7 @@ from postlude.batch import Batch, pack, split
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.attention import NAME, Options, Packed, attending
 from postlude.engines.local.direct import Direct, unserved
-from postlude.engines.local.head import head_outputs
+from postlude.engines.local.head import CHUNK_ELEMENTS, head_outputs
 from postlude.engines.local.spans import Spans, ranges
 from postlude.errors import EngineError
 from postlude.models import adapters
@@ -50,8 +50,14 @@ class LocalModel:
     """The packed path without the modules' overhead, for the architectures it serves."""
     indirect: str = ""
     """Why a model that could be run directly is not; empty for all others."""
+    head_chunk: int = 0
+    """Tokens whose logits are held at a time; set from the vocabulary where it is 0."""
     layout: Callable[[Batch], Packed] = Packed
     """How a packed row attends: flex_attention on CUDA, where the check at load lets it."""
+
+    def __post_init__(self) -> None:
+        if not self.head_chunk and self.reads == "logprobs":
+            self.head_chunk = max(1, CHUNK_ELEMENTS // self.vocabulary)
 
     @property
     def hf(self) -> Any:
@@ -174,7 +180,7 @@ class LocalModel:
         entropy_gradient: bool,
     ) -> Outputs:
         logp, entropy = head_outputs(
-            head, source, batch.tokens[rows], batch.temperature, entropy_gradient, self.vocabulary
+            head, source, batch.tokens[rows], batch.temperature, entropy_gradient, self.head_chunk
         )
         empty = logp.new_zeros(batch.tokens.shape[0])
         values = None

@@ -98,6 +98,13 @@ class LocalTrainer:
         self._passes = {True: 0, False: 0}
         """Of the update under way: with and without a gradient."""
 
+    def use(self, token_budget: int, head_chunk: int) -> None:
+        """Take so many tokens at a time, and of the output layer so many."""
+        self.token_budget = token_budget
+        for model in (self.model, self._reference):
+            if model is not None and model.reads == "logprobs":
+                model.head_chunk = head_chunk
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the numbers that it gives: float32, or float64 for a model in that."""
@@ -167,14 +174,15 @@ class LocalTrainer:
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
         """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes.
 
-        Groups without a gradient are read for their figures and not gone back through.
+        Groups without a gradient are read for their figures and not gone back through; not even read where a pass under
+        these weights has just told what the figures need.
         """
         stats = Stats()
         for part, pulls in self._parts(batch, objective):
             micro = part.to(self.model.device)
             with ExitStack() as contexts:
                 contexts.enter_context(torch.set_grad_enabled(pulls))
-                outputs = self._outputs(micro, objective, contexts)
+                outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
                 loss = objective.loss(micro, outputs)
                 if not torch.isfinite(loss.total):
                     raise TrainingError(_not_finite(micro, float(loss.total)))
@@ -193,8 +201,7 @@ class LocalTrainer:
         if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
             batch = select(batch, trained.nonzero().squeeze(1))
         idle = objective.idle(batch)
-        share = float(idle[batch.group].double().mean()) if batch.tokens.numel() else 0.0
-        if share < WORTH_SKIPPING:
+        if int(idle[batch.group].sum()) < max(1, WORTH_SKIPPING * batch.tokens.numel()):
             return [(batch, True)]
         if bool(idle.all()):
             return [(batch, False)]
@@ -349,6 +356,13 @@ class LocalTrainer:
         trained = sum(p.numel() for part in self.parts.values() for p in part.params)
         own = [self.model.net, self.critic.net if self.critic else self.model.value_head]
         return trained, sum(p.numel() for net in own if net is not None for p in net.parameters())
+
+
+def _known(micro: Batch) -> Outputs | None:
+    """What the figures of a part without a gradient need, where it is there already."""
+    if micro.live_logprobs is None or micro.live_entropy is None:
+        return None
+    return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)
 
 
 @torch.no_grad()
