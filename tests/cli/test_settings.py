@@ -230,7 +230,7 @@ def test_what_is_not_beside_the_recipe_is_taken_from_here_with_a_note(
     config.override(document, ["pretrain=d.jsonl"])
     found, _ = resolve_with_problems(document)
     assert found is not None and found.pretrain is not None
-    assert (found.data.path, found.data.eval, found.pretrain.path) == ("d.jsonl", "home/gone.jsonl", "d.jsonl")
+    assert (found.data.path, found.data.eval, found.pretrain.path) == ("d.jsonl", "gone.jsonl", "d.jsonl")
     assert document.notes == ["data.path: 'd.jsonl' is not in the recipe's folder; taken from the current one."]
 
 

@@ -64,6 +64,17 @@ def test_a_run_says_it_and_saves_it_for_other_tools(chatml: Path, tmp_path: Path
     assert not inspect(ModelSpec(str(run.folder / "model"))).notes, "the next tool stops there by itself"
 
 
+def test_an_exported_model_ends_there_too(chatml: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text(json.dumps({"messages": [USER, ASSISTANT]}) + "\n")
+    model = {"path": str(chatml), "lora": {"rank": 2}}
+    values = {"method": "sft", "model": model, "data": str(tmp_path / "m.jsonl"), "steps": 1}
+    launch(Document({**values, "output": str(tmp_path / "run")}))
+    found = CliRunner().invoke(app, ["export", str(tmp_path / "run"), str(tmp_path / "whole")])
+    assert found.exit_code == 0, found.output
+    settings = json.loads((tmp_path / "whole" / "generation_config.json").read_text())
+    assert named(chatml, settings["eos_token_id"]) == {"<eos>", "<|im_end|>"}
+
+
 def test_sample_says_it(chatml: Path) -> None:
     found = CliRunner().invoke(app, ["sample", str(chatml), "-p", "hi", "--max-tokens", "3"])
     assert found.exit_code == 0, found.output

@@ -13,7 +13,8 @@ from postlude.batch import pack, select
 from postlude.data import Completion, Group, Prompt, completion_from_json, completion_to_json
 from postlude.errors import ConfigError, RewardError
 from postlude.models.steps import prefixes
-from postlude.objectives.advantages import RewardToGo, token_rewards
+from postlude.objectives.advantages import RewardToGo
+from postlude.objectives.along import token_rewards
 from postlude.rewards.compose import Rewards
 from postlude.rewards.length import Overlong
 from postlude.rewards.member import Reward
