@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -203,7 +204,7 @@ def validate(schema: Any, values: Any, document: Document) -> tuple[Any, list[st
         try:
             return adapter.validate_json(json.dumps(trimmed), strict=True), problems
         except ValidationError as error:
-            for found in error.errors():
+            for found in _telling(error.errors()):
                 loc = found["loc"]
                 # a complaint about what holds a part set aside before is a consequence, not a mistake
                 if not any(earlier[: len(loc)] == loc for earlier in known):
@@ -211,6 +212,20 @@ def validate(schema: Any, values: Any, document: Document) -> tuple[Any, list[st
                 _drop(trimmed, loc)
             known += [found["loc"] for found in error.errors()]
     return None, problems
+
+
+def _telling(errors: Sequence[Any]) -> list[Any]:
+    """Of a value that may be one of a few words or a mapping: only what its own kind has to say."""
+    places = Counter(e["loc"][:-1] for e in errors)
+    words = {e["loc"][:-1] for e in errors if e["type"] == "literal_error"}
+
+    def other(e: Any) -> bool:
+        above = e["loc"][:-1]
+        if e["type"] == "literal_error":
+            return isinstance(e["input"], dict) and (places[above] > 1 or any(e2["loc"][:-2] == above for e2 in errors))
+        return e["type"] == "dataclass_type" and above in words
+
+    return [e for e in errors if not other(e)]
 
 
 def _drop(values: Any, loc: Sequence[Any]) -> None:
@@ -256,6 +271,8 @@ def _sentence(error: Any, schema: Any, document: Document) -> str:
         return f"{start}{path}.kind is {tag!r}; allowed: {allowed}.{hint}"
     if kind == "literal_error":
         allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        mappings = [m for m in members(_type_at(schema, real)) if is_dataclass(m)]
+        allowed += "".join(f", or a mapping of {' and '.join(f.name for f in fields(m))}" for m in mappings)
         close = get_close_matches(str(seen), allowed.split(", "), 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"{start}{path} is {shown}; allowed: {allowed}.{hint}"

@@ -15,6 +15,7 @@ import yaml
 from postlude.config import Document, flat
 from postlude.engines.protocol import Engine
 from postlude.evaluate import Report, greedy_and_sampled
+from postlude.models.load import Refreshed
 from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
 from postlude.recipe import Recipe
 from postlude.run import Listener, Run
@@ -52,7 +53,7 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     engine = build_engine(prepared, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: _tell_phase(run, phase))
     if restored:
-        engine.trainer.load(restored[0])
+        engine.trainer.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
         engine.version = run.step
         for stream in streams:
             stream.restore(restored[1]["streams"][stream.name], restored[0])
@@ -150,6 +151,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         stop_at=wanted.stop_at,
         checkpoint_every=recipe.checkpoint_every,
         keep_checkpoints=recipe.keep_checkpoints,
+        reference=recipe.model.reference if isinstance(recipe.model.reference, Refreshed) else None,
     )
 
 

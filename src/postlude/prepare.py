@@ -19,9 +19,9 @@ from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
-from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
+from postlude.models.load import Facts, ModelSpec, Refreshed, inspect, problems_of_path
 from postlude.models.steps import ends
-from postlude.objectives import ContrastObjective
+from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
@@ -136,7 +136,20 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
+    prepared.notes += _same_reference(recipe)
     return problems + _missing_columns(prepared) + _shared(prepared)
+
+
+def _same_reference(recipe: Recipe) -> list[str]:
+    """A reference that is refreshed after every step is the policy itself in a step of one update."""
+    reference, objective = recipe.model.reference, recipe.objective
+    once = recipe.updates * recipe.epochs == 1 and isinstance(objective, TokenObjective)
+    if not once or not isinstance(reference, Refreshed) or (reference.every, reference.mix) != (1, 1.0):
+        return []
+    return [
+        "model.reference: refreshed after every step, and a step is one update: the policy is compared with itself, "
+        "so the KL to the reference is always 0. Take a larger `every`, or several updates a step"
+    ]
 
 
 def _plan_judges(prepared: Prepared) -> None:

@@ -73,6 +73,13 @@ class Sampler(Protocol):
 class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm."""
 
+    references: int
+    """How often the reference was refreshed: what was computed under an earlier one is out of date."""
+
+    def refresh_reference(self, mix: float = 1.0) -> None:
+        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference."""
+        ...
+
     def forward(self, batch: Batch, want: Want) -> Outputs:
         """Without gradient, [T] each: log-probs of the `policy` or the `reference`, `values`, or `scores`."""
         ...
@@ -92,8 +99,8 @@ class Trainer(Protocol):
         """The weights as a Hugging Face folder, with the optimiser's state in `trainer/`."""
         ...
 
-    def load(self, folder: Path) -> None:
-        """The inverse of `save`."""
+    def load(self, folder: Path, reference: bool = True) -> None:
+        """The inverse of `save`; without a refreshed reference where `reference` is False."""
         ...
 
 

@@ -28,6 +28,23 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Refreshed:
+    """A reference that follows the policy: after every so many steps it becomes the policy as it is then."""
+
+    every: int
+    """Steps (draws) between refreshes; the first follows step `every`, the start is the reference until then."""
+    mix: float = 1.0
+    """The policy's share in the new reference: mix x policy + (1 - mix) x reference, weight by weight (TR-DPO's alpha,
+    2404.09656). 1 replaces the reference."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+        if not 0 < self.mix <= 1:
+            raise ValueError(f"mix must lie in (0, 1], got {self.mix:g}")
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Which model, and how it is held."""
 
@@ -38,8 +55,9 @@ class ModelSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: Lora | None = None
     """Train an adapter instead of all weights."""
-    reference: Literal["start", "none"] = "start"
-    """`none` promises that no copy of the starting weights is kept; methods that compare with them then refuse."""
+    reference: Literal["start", "none"] | Refreshed = "start"
+    """What methods with a reference compare with: the starting weights, or the policy of a few steps ago. `none`
+    promises that no copy of any weights is kept; methods that compare then refuse."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     packed: bool = True

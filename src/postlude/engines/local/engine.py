@@ -128,7 +128,7 @@ class LocalEngine:
             self.sampler.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
-        """Take up a checkpoint that `save` wrote: weights and optimiser. The reference stays what it was."""
+        """Take up a checkpoint that `save` wrote: weights, optimiser, and the reference where that was refreshed."""
         self.trainer.load_weights(str(folder))
         self.trainer.load(folder)
         self._publish()
@@ -168,7 +168,7 @@ class LocalEngine:
             "weights": weights,
             "optimizer": 8 * trained + master,
             "gradients": 4 * trained,
-            "reference": weights if self.trainer.keeps_reference else 0,
+            "reference": sum(p.numel() * p.element_size() for p in self.trainer.reference_weights),
             "critic": _bytes(self.trainer.critic.net) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }
