@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 from itertools import combinations
 
 import pytest
 
+from postlude.audit.statistics import clustered, wilson
 from postlude.data import Completion, Group, Prompt
-from postlude.evaluate import figures, pass_at_k, wilson
+from postlude.evaluate import figures, pass_at_k
 
 # ----------------------------------------------------------------------------------------------------- pass@k
 
@@ -91,10 +93,37 @@ def group(*correct: bool | None, name: str = "p") -> Group:
     )
 
 
+def test_an_interval_counts_prompts_where_their_answers_are_alike() -> None:
+    right = [1.0, 1.0, 0.0]
+    alike = [value for value in right for _ in range(50)]
+    owners = [i for i in range(3) for _ in range(50)]
+    assert clustered(right, range(3)) == pytest.approx(wilson(2, 3))
+    assert clustered(alike, owners) == pytest.approx(wilson(2, 3))
+    assert clustered([1.0, 0.0] * 20, [0] * 40) == pytest.approx(wilson(0.5, 1))  # one prompt, however often
+    assert clustered([1.0] * 40, [i // 8 for i in range(40)]) == pytest.approx(wilson(5, 5))
+    assert clustered([], []) == (0.0, 1.0)
+
+
+def test_an_interval_holds_the_true_share_as_often_as_it_says() -> None:
+    # accuracy of a prompt: 0.1 or 0.9 with equal chance; 40 prompts, 8 answers each
+    rng = random.Random(0)
+    owners = [i for i in range(40) for _ in range(8)]
+    held = counted = 0
+    for _ in range(400):
+        rates = [rng.choice((0.1, 0.9)) for _ in range(40)]
+        values = [float(rng.random() < rates[i]) for i in owners]
+        low, high = clustered(values, owners)
+        held += low <= 0.5 <= high
+        low, high = wilson(sum(values), len(values))
+        counted += low <= 0.5 <= high
+    assert 0.92 <= held / 400 <= 0.98
+    assert counted / 400 < 0.75  # as if answers were independent
+
+
 def test_figures_of_judged_answers() -> None:
     found = figures([group(True, False, False, False), group(True, True, False, False)], 4)
     assert found["accuracy"] == 3 / 8
-    assert (found["accuracy_low"], found["accuracy_high"]) == wilson(3, 8)
+    assert (found["accuracy_low"], found["accuracy_high"]) == clustered([1, 0, 0, 0, 1, 1, 0, 0], [0] * 4 + [1] * 4)
     assert found["pass@2"] == pytest.approx((1 - 3 / 6 + 1 - 1 / 6) / 2)
     assert found["pass@4"] == 1.0
     assert (found["reward"], found["reward/exact"]) == (3 / 8, 3 / 8)

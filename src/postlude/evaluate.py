@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from postlude.audit.overoptimisation import best_of_n_gold, kl_best_of_n
-from postlude.audit.statistics import wilson
+from postlude.audit.statistics import clustered
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Sampler, Sampling
 from postlude.rewards.compose import RewardFigures, Rewards
@@ -51,7 +51,8 @@ async def measure(
 
 
 def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
-    """Accuracy with its interval, pass@k, mean reward of each function, length, truncation."""
+    """Accuracy with its interval, which counts prompts and not answers; pass@k, mean reward of each function, length,
+    truncation."""
     completions = [c for g in groups for c in g.completions]
     rewards = [c.reward for c in completions if c.reward is not None]
     lengths = [c.length for c in completions]
@@ -65,9 +66,9 @@ def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
     if rewards:
         result["reward"] = sum(rewards) / len(rewards)
     result |= RewardFigures.of(groups).by_name
-    known = [c.correct for c in completions if c.correct is not None]
+    known = [float(c.correct) for c in completions if c.correct is not None]
     if known:
-        low, high = wilson(sum(known), len(known))
+        low, high = clustered(known, [i for i, g in enumerate(groups) for c in g.completions if c.correct is not None])
         result |= {"accuracy": sum(known) / len(known), "accuracy_low": low, "accuracy_high": high}
     judged = [g for g in groups if all(c.correct is not None for c in g.completions)]
     for k in (k for k in (1, 2, 4, 8, 16, 32, 64) if 1 < k <= count and judged):

@@ -19,6 +19,7 @@ from postlude.models.load import Refreshed
 from postlude.run import Run
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import Drawn
+from postlude.sources.rollout import note_of_cut
 from postlude.streams import Stream
 
 
@@ -228,14 +229,24 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock) -> 
 
 def _warnings(stream: Stream, figures: Mapping[str, float]) -> list[str]:
     """What a user should hear of once."""
-    if figures.get("displaced_frac", 0.0) <= 0.5 or "displacement" in stream.told:
-        return []
-    stream.told.append("displacement")
-    return [
-        f"likelihood displacement: in {figures['displaced_frac']:.0%} of the pairs the chosen answer has become less "
+    found = {
+        "displacement": _displacement(figures.get("displaced_frac", 0.0)),
+        "cut off": note_of_cut(figures.get("truncated_frac", 0.0), figures.get("completion_length/max", 0.0)),
+    }
+    fresh = {name: text for name, text in found.items() if text and name not in stream.told}
+    stream.told += fresh
+    return list(fresh.values())
+
+
+def _displacement(share: float) -> str | None:
+    """Of the pairs of a preference method, the share whose chosen answer lost probability."""
+    if share <= 0.5:
+        return None
+    return (
+        f"likelihood displacement: in {share:.0%} of the pairs the chosen answer has become less "
         "likely than under the reference, although the margin grew. Some of it is usual; where answers get worse, add "
         "a likelihood term (objective.nll=0.2), take method ipo, or lower the rate."
-    ]
+    )
 
 
 async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> bool:

@@ -45,7 +45,7 @@ def test_all_pairs_of_a_list_but_those_of_equals() -> None:
 
 def test_pairs_count_ties_as_half() -> None:
     scores = [2.0, 0.0, 1.0, 1.0, 0.0, 3.0]
-    found = pair_figures(scores, Compared([5, 2, 3, 3, 1, 9], [(0, 1), (2, 3), (4, 5)]))
+    found = pair_figures(scores, Compared([5, 2, 3, 3, 1, 9], [(0, 1), (2, 3), (4, 5)], "aabbcc"))
     assert found["accuracy"] == pytest.approx(0.5) and found["ties"] == 1
     assert found["margin"] == pytest.approx((2 + 0 - 3) / 3)
     assert found["score_std"] == pytest.approx(math.sqrt(sum((s - 7 / 6) ** 2 for s in scores) / 6))
@@ -61,7 +61,7 @@ def test_pairs_count_ties_as_half() -> None:
 
 
 def test_labels_are_judged_at_zero() -> None:
-    found = label_figures([1.0, -1.0, 2.0, 0.0], Labelled([1.0, 0.0, 0.2, 0.5]))
+    found = label_figures([1.0, -1.0, 2.0, 0.0], Labelled([1.0, 0.0, 0.2, 0.5], "abcd"))
     assert found["accuracy"] == pytest.approx(2 / 3) and found["good"] == 1 and found["judged"] == 4
     assert found["auc"] == pytest.approx(0.5)
     assert "length_pearson" not in found
@@ -69,7 +69,7 @@ def test_labels_are_judged_at_zero() -> None:
 
 def test_an_ensemble_doubts_where_it_errs() -> None:
     # the members agree on the first pair, and are at odds on the second, where their mean is wrong
-    data = Compared([1, 1, 1, 1], [(0, 1), (2, 3)])
+    data = Compared([1, 1, 1, 1], [(0, 1), (2, 3)], "aabb")
     found = ensemble_figures([[3.0, -3.0, 0.0, 0.5], [3.0, -3.0, -2.0, 2.0]], data)
     assert found["each"] == [0.5, 0.5] and found["combined"]["mean"] == 0.5
     assert found["disagreement"] > 0 and found["disagreement_wrong_pearson"] == pytest.approx(1.0)

@@ -5,7 +5,7 @@ Scores are in logits. A pair is (place of the better answer, place of the worse 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, pstdev
 from typing import Any, Literal
@@ -14,11 +14,11 @@ from postlude.audit.statistics import (
     Bin,
     auc,
     calibration_error,
+    clustered,
     mean,
     pearson,
     reliability,
     spearman,
-    wilson,
 )
 from postlude.rewards.model import ensemble_score, sigmoid
 
@@ -33,6 +33,12 @@ class Compared:
 
     lengths: Sequence[int]
     pairs: Sequence[Pair]
+    prompts: Sequence[Hashable]
+    """Of each answer, which prompt it answers: judgements of one prompt are no independent draws."""
+
+    def owners(self, pairs: Sequence[Pair]) -> list[Hashable]:
+        """The prompt of each pair."""
+        return [self.prompts[better] for better, _ in pairs]
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Labelled:
     """Answers or steps that are good or bad, or good with a probability; lengths are of answers only."""
 
     good: Sequence[float]
+    prompts: Sequence[Hashable]
+    """Of each, which prompt it belongs to."""
     lengths: Sequence[int] | None = None
 
 
@@ -61,7 +69,7 @@ def pair_figures(scores: Sequence[float], data: Compared) -> Figures:
     """Accuracy (ties half) with its interval, margin, scores, length, calibration of sigmoid(s_w - s_l)."""
     margins = [scores[w] - scores[x] for w, x in data.pairs]
     wins = [win(m) for m in margins]
-    low, high = wilson(sum(wins), len(wins))
+    low, high = clustered(wins, data.owners(data.pairs))
     # a pair has no order of its own: the model says sigmoid(|d|) that the answer it prefers is the better one
     bins = reliability([sigmoid(abs(m)) for m in margins], wins, low=0.5)
     return {
@@ -99,8 +107,9 @@ def by_length(data: Compared, wins: Sequence[float]) -> list[Figures]:
     ]
     result: list[Figures] = []
     for name, inside in edges:
-        mine = [w for w, g in zip(wins, gaps, strict=True) if inside(g)]
-        low, high = wilson(sum(mine), len(mine))
+        places = [i for i, g in enumerate(gaps) if inside(g)]
+        mine = [wins[i] for i in places]
+        low, high = clustered(mine, data.owners([data.pairs[i] for i in places]))
         shown = {"accuracy": mean(mine), "accuracy_low": low, "accuracy_high": high} if mine else {"accuracy": None}
         result.append({"better_is": name, "pairs": len(mine), **shown})
     return result
@@ -113,7 +122,7 @@ def label_figures(scores: Sequence[float], data: Labelled) -> Figures:
     """
     decided = [(s, g > 0.5) for s, g in zip(scores, data.good, strict=True) if g != 0.5]
     hits = [win(s if good else -s) for s, good in decided]
-    low, high = wilson(sum(hits), len(hits))
+    low, high = clustered(hits, [p for p, g in zip(data.prompts, data.good, strict=True) if g != 0.5])
     bins = reliability([sigmoid(s) for s in scores], data.good)
     return {
         "judged": len(scores),

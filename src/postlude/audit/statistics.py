@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 BINS = 10
 
 
-def wilson(correct: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(correct: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """95 % interval of a share; a tie may count as half."""
     if n == 0:
         return 0.0, 1.0
@@ -17,6 +17,28 @@ def wilson(correct: float, n: int, z: float = 1.96) -> tuple[float, float]:
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clustered(values: Sequence[float], owners: Sequence[Hashable]) -> tuple[float, float]:
+    """95 % interval of the share of `values` (0 to 1) when those of one owner, a prompt say, are no independent draws.
+
+    The variance is that of the owners' sums around the share (cluster-robust errors, 2411.00640). Wilson's interval is
+    taken at the number of independent values that has this variance: from the number of owners, where all values of
+    each are alike (or there is one owner, of whose kind nothing is known), to the number of values. With one value
+    each it is Wilson's own.
+    """
+    if not values:
+        return wilson(0, 0)
+    share, owned = mean(values), len({*owners})
+    if owned == 1 or share in (0.0, 1.0):
+        return wilson(share * owned, owned)
+    gaps: dict[Hashable, float] = {}
+    for value, owner in zip(values, owners, strict=True):
+        gaps[owner] = gaps.get(owner, 0.0) + value - share
+    variance = math.fsum(gap * gap for gap in gaps.values()) / len(values) ** 2 * owned / (owned - 1)
+    n = share * (1 - share) / variance if variance > 0 else len(values)
+    n = min(max(n, owned), len(values))
+    return wilson(share * n, n)
 
 
 def mean(values: Sequence[float]) -> float:

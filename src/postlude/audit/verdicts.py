@@ -15,7 +15,7 @@ from postlude.audit.probes import CHANGES, PROBES, Change, Kind, Probe
 from postlude.audit.reward_models import win
 from postlude.audit.rewards import Given, Sheet
 from postlude.audit.scored import Book, Figures, Findings, Scale, Scored, escaped
-from postlude.audit.statistics import auc, pearson, spearman, wilson
+from postlude.audit.statistics import auc, clustered, pearson, spearman
 
 MOST_PASSES: dict[Kind, float] = {"free": 0.01, "wrong": 0.01, "hedge": 0.10, "holding": 0.01}
 """Share of prompts in which a probe may pass; one that names many candidates is right by chance now and then."""
@@ -221,15 +221,17 @@ def _agreement(sheets: Sequence[Sheet], given: Given, found: Findings) -> Figure
     """With labels: AUC of good and bad ones, accuracy of pairs within a prompt (ties half), rank correlation."""
     labelled: list[tuple[float, float]] = []
     wins: list[float] = []
-    for sheet, values in zip(sheets, given.values, strict=True):
+    owners: list[int] = []
+    for place, (sheet, values) in enumerate(zip(sheets, given.values, strict=True)):
         pairs = [(v, e.label) for v, e in zip(values, sheet.entries, strict=True) if v is not None]
         mine = [(v, label) for v, label in pairs if label is not None]
         labelled += mine
         wins += [win(v - w) for v, a in mine for w, b in mine if a > b]
+        owners += [place] * (len(wins) - len(owners))
     if len({label for _, label in labelled}) < 2:
         return None
     scores, labels = [v for v, _ in labelled], [label for _, label in labelled]
-    low, high = wilson(sum(wins), len(wins))
+    low, high = clustered(wins, owners)
     accuracy = mean(wins) if wins else None
     if accuracy is not None and low <= 0.5:
         found.add("warn", "labels", "accuracy on pairs of labelled answers, not surely above chance", accuracy, 0.5,

@@ -16,7 +16,11 @@ from postlude.errors import PostludeError, visible
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+# What libraries plan to change is for us to follow, not for a user to read; a warning of theirs may be attributed to the
+# file that called them.
+LIBRARIES = r"(postlude|transformers|torch|peft|huggingface_hub|accelerate|tokenizers|safetensors)(\.|$)"
+for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
+    warnings.filterwarnings("ignore", category=kind, module=LIBRARIES)
 warnings.filterwarnings("ignore", category=UserWarning, module="peft")
 
 app = typer.Typer(

@@ -221,14 +221,11 @@ def _result(asked: Asked, rewards: Rewards, cases: Cases, made: Sequence[Sheet],
 
 
 def _scores(rewards: Rewards, made: Sequence[Sheet]) -> list[Given]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from postlude.audit.rewards import ask
+    from postlude.cli.waiting import Waiting
 
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("prompts", total=len(made))
-        return ask(rewards, made, lambda done: progress.update(bar, completed=done))
+    with Waiting("asking the reward") as waiting:
+        return ask(rewards, made, lambda done: waiting.count(done, len(made), "prompts"))
 
 
 def _sycophancy(rewards: Rewards, made: Sequence[Sheet]) -> list[Figures]:

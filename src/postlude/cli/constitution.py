@@ -210,21 +210,22 @@ def _askers(
     return found[0], found[-1]
 
 
-def _bars() -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*shown, console=Console(stderr=True))
-
-
 async def _in_parts(work: Work, prompts: Sequence[Trace], stages: int, what: str) -> list[Any]:
     """All prompts, some at a time; `work` says after each of its stages that it is done."""
     made: list[Any] = []
-    with _bars() as progress:
-        bar = progress.add_task(what, total=len(prompts) * stages)
+    from postlude.cli.waiting import Waiting
+
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        waiting.count(done, len(prompts) * stages, what)
+
+    with Waiting(what) as waiting:
         for start in range(0, len(prompts), AT_A_TIME):
             part = prompts[start : start + AT_A_TIME]
-            made += await work(part, lambda: progress.advance(bar, len(part)))  # noqa: B023  # awaited here
+            made += await work(part, lambda: advance(len(part)))  # noqa: B023  # awaited here
     return made
 
 

@@ -71,10 +71,12 @@ def evaluate(
     """
     from postlude.cli.opening import about, open_sampler, own_part, policy_of, reading_of
     from postlude.cli.scoring import require_columns, require_good_rows, rewards_of
+    from postlude.cli.waiting import sampling
     from postlude.evaluate import measure
     from postlude.prepare import equip
     from postlude.run import latest_model
     from postlude.sources import file as rows
+    from postlude.sources.rollout import cut_off
 
     if not _answers_prompts(model, reward or [], ensemble or []):
         from postlude.cli.eval_scores import Asked, evaluate_scores
@@ -97,12 +99,14 @@ def evaluate(
     prompts = opened.prompts(table, limit, reading)
     require_good_rows(rewards, prompts)
     opened.check_lengths(prompts, settings)
-    report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
+    with sampling(opened.sampler):
+        report = asyncio.run(measure(opened.sampler, rewards, prompts, settings, count, "eval"))
     figures = {name.removeprefix("eval/"): value for name, value in report.figures.items()}
     head = {**about(opened), "data": data, "prompts": len(prompts), "answers_per_prompt": count}
     result = {**head, "temperature": settings.temperature, "figures": figures, "answers": _answers(report)}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n")
-    for note in report.notes:
+    cut = cut_off([c for g in report.groups for c in g.completions])
+    for note in [*report.notes, *([cut] if cut else [])]:
         Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     _print(figures, len(prompts), count, target)
 

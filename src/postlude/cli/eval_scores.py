@@ -21,6 +21,7 @@ from postlude.audit.reward_models import (
     pairs_of,
 )
 from postlude.cli.scores_view import show
+from postlude.cli.waiting import Waiting
 from postlude.data import Group, joined_pair
 from postlude.engines.protocol import ScorerSpec
 from postlude.errors import ConfigError
@@ -72,7 +73,7 @@ def evaluate_scores(asked: Asked, target: Path) -> None:
     """Measure, save as JSON, show."""
     console = Console()
     table = rows.read(asked.data)
-    members = _same_rows([_scored(model, table, asked, console) for model in asked.models])
+    members = _same_rows([_scored(model, table, asked) for model in asked.models])
     first = members[0]
     data = _judgements(first, asked.data)
     figures = pair_figures(first.flat, data) if isinstance(data, Compared) else label_figures(first.flat, data)
@@ -85,7 +86,7 @@ def evaluate_scores(asked: Asked, target: Path) -> None:
     console.print(f"\nsaved to {target}", highlight=False, soft_wrap=True)
 
 
-def _scored(model: str, table: Table, asked: Asked, console: Console) -> Scored:
+def _scored(model: str, table: Table, asked: Asked) -> Scored:
     """One model's scores of the rows, read with its own tokenizer."""
     scorer = open_scorer(ScorerSpec(model, separator=asked.separator))
     mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[])
@@ -98,10 +99,10 @@ def _scored(model: str, table: Table, asked: Asked, console: Console) -> Scored:
     steps, pairs = mine.kind == "steps", scorer.reads_pairs
     if pairs:
         groups = _of_two(groups, mine)
-    with console.status(f"scoring with {model}") as status:
+    with Waiting(f"scoring with {model}") as waiting:
         scores: list[list[float]] = []
         for start in range(0, len(groups), AT_A_TIME):
-            status.update(f"scoring with {model}: {start} of {len(groups)} rows")
+            waiting.count(start, len(groups), "rows")
             part = groups[start : start + AT_A_TIME]
             scores += _steps(scorer, part) if steps else _pairs(scorer, part) if pairs else _whole(scorer, part)
     return Scored(mine.kind, groups, scores, mine.problems)
@@ -150,19 +151,20 @@ def _same_rows(members: Sequence[Scored]) -> list[Scored]:
 
 def _judgements(scored: Scored, path: str) -> Compared | Labelled:
     """What the data say of the answers, in the order of the scores."""
-    completions = [c for g in scored.groups for c in g.completions]
+    answers = [(c, repr(g.prompt.messages)) for g in scored.groups for c in g.completions]
     if scored.kind == "steps":
-        return Labelled([label for c in completions for _, label in c.steps])
-    lengths = [c.length for c in completions]
+        labels = [(label, prompt) for c, prompt in answers for _, label in c.steps]
+        return Labelled([label for label, _ in labels], [prompt for _, prompt in labels])
+    lengths, prompts = [c.length for c, _ in answers], [prompt for _, prompt in answers]
     if scored.kind == "binary":
-        return Labelled([c.reward or 0.0 for c in completions], lengths)
+        return Labelled([c.reward or 0.0 for c, _ in answers], prompts, lengths)
     pairs, start = [], 0
     for group in scored.groups:
         pairs += pairs_of([c.reward or 0.0 for c in group.completions], start)
         start += len(group.completions)
     if not pairs:
         raise ConfigError(f"{path}: no answer is preferred to another, so there is nothing to be right about.")
-    return Compared(lengths, pairs)
+    return Compared(lengths, pairs, prompts)
 
 
 def _answers(scored: Scored) -> Iterator[dict[str, Any]]:

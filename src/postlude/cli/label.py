@@ -115,15 +115,13 @@ def _reading(columns: str | None) -> Any:
 
 async def _label(judge: JudgeReward, rows: Sequence[Unlabelled], result: Labelled) -> None:
     """Ask about all pairs, some rows at a time."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from postlude.cli.waiting import Waiting
     from postlude.rewards.judge.questions import Question
     from postlude.rewards.text import text_of
 
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*shown, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("rows", total=len(rows))
+    with Waiting("judging") as waiting:
         for start in range(0, len(rows), AT_A_TIME):
+            waiting.count(start, len(rows), "rows")
             part = rows[start : start + AT_A_TIME]
             pairs = [(item, i, j) for item in part for i, j in item.pairs]
             asked = []
@@ -134,7 +132,6 @@ async def _label(judge: JudgeReward, rows: Sequence[Unlabelled], result: Labelle
             verdicts = iter(await judge.judging.compare(asked))
             for item in part:
                 result.add(item, item.pairs, [next(verdicts) for _ in item.pairs])
-            progress.update(bar, completed=min(start + AT_A_TIME, len(rows)))
 
 
 def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, lists: int) -> None:
@@ -178,7 +175,7 @@ def print_verdicts(console: Console, result: Labelled) -> None:
     if "agreement" in figures:
         low, high = figures["agreement low"], figures["agreement high"]
         console.print(
-            f"agreement with the labels that were there: {figures['agreement']:.1%} of {result.compared} pairs "
+            f"agreement with the labels that were there: {figures['agreement']:.1%} of {len(result.agreements)} pairs "
             f"(95 % {low:.1%} to {high:.1%})",
             highlight=False,
             soft_wrap=True,

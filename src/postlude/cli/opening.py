@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from postlude.cli.data import named_columns
+from postlude.cli.waiting import Waiting
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
@@ -129,12 +131,13 @@ def open_sampler(policy: Policy) -> Opened:
     from postlude.run import latest_model
 
     spec = replace(policy.model, path=latest_model(policy.model.path))
-    facts = inspect(spec, policy.sampling.stop)
-    if is_scorer(facts.config):
-        raise ConfigError(
-            f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
-        )
-    sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    with Waiting(f"opening {policy.model.path}"):
+        facts = inspect(spec, policy.sampling.stop)
+        if is_scorer(facts.config):
+            raise ConfigError(
+                f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
+            )
+        sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
 
@@ -148,7 +151,10 @@ def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.local.trainer import Optimizer
 
-    return LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False).sampler
+    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    if slow := engine.describe()["slow"]:
+        Console(stderr=True).print(f"note: {slow}", highlight=False, markup=False, soft_wrap=True)
+    return engine.sampler
 
 
 def about(opened: Opened) -> dict[str, Any]:

@@ -141,19 +141,17 @@ def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choo
 
 async def _make(task: Task, prompts: list[Prompt], out: Path) -> Paired:
     """Sample, score and pair, part by part; the file is put in place at the end."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from postlude.cli.waiting import sampling
     from postlude.sources.sampled import Paired
 
     found, part = Paired(), out.with_name(out.name + ".part")
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with part.open("w", encoding="utf-8") as file, Progress(*shown, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("prompts", total=len(prompts))
+    with part.open("w", encoding="utf-8") as file, sampling(task.opened.sampler) as waiting:
         for start in range(0, len(prompts), AT_A_TIME):
-            for group, given in await _scored(task, prompts[start : start + AT_A_TIME]):
+            end = min(start + AT_A_TIME, len(prompts))
+            waiting.doing = f"prompts {start + 1} to {end} of {len(prompts)}"
+            for group, given in await _scored(task, prompts[start:end]):
                 for row in found.add(group, task.choosing, given):
                     file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-            progress.update(bar, completed=min(start + AT_A_TIME, len(prompts)))
     part.replace(out)
     return found
 

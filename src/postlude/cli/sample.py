@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
 
 if TYPE_CHECKING:
+    from postlude.cli.waiting import Waiting
     from postlude.rewards.compose import Rewards
 
 
@@ -56,8 +58,9 @@ def sample(
     postlude sample my-model --url http://localhost:8000/v1 --data prompts.jsonl -n 8 --json
     """
     from postlude.cli.opening import open_sampler, policy_of, reading_of
+    from postlude.cli.waiting import sampling
     from postlude.sources import file as rows
-    from postlude.sources.rollout import answer
+    from postlude.sources.rollout import answer, cut_off
 
     if bool(prompt) == bool(data):
         raise ConfigError("give either --prompt (once or more) or --data FILE.")
@@ -74,10 +77,39 @@ def sample(
         prompts = [opened.renderer.with_tokens(Prompt(str(i), wrap(p))) for i, p in enumerate(prompt or [])]
     opened.check_lengths(prompts, settings)
     rewards = _judge(best_by, reward_args, opened.facts.tokenizer, prompts) if best_by else None
-    groups = asyncio.run(answer(opened.sampler, prompts, count, settings, seed, "sample"))
-    for group in _best(groups, rewards) if rewards else groups:
-        for completion in group.completions:
-            _print(group, completion, as_json)
+    with sampling(opened.sampler) as waiting:
+        inbox = InOrder(lambda group: _show(group, as_json, waiting))
+        hear = inbox.add if rewards is None else _quietly
+        groups = asyncio.run(answer(opened.sampler, prompts, count, settings, seed, "sample", hear))
+    for group in _best(groups, rewards) if rewards else ():
+        _print(group, as_json)
+    note = cut_off([c for g in groups for c in g.completions])
+    if note and not as_json:  # there every row says why it stopped
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+@dataclass
+class InOrder:
+    """Passes groups on in the order of their prompts, each as soon as those before it are there."""
+
+    take: Callable[[Group], None]
+    waiting: dict[int, Group] = field(default_factory=dict[int, Group])
+    next: int = 0
+
+    def add(self, place: int, group: Group) -> None:
+        self.waiting[place] = group
+        while self.next in self.waiting:
+            self.take(self.waiting.pop(self.next))
+            self.next += 1
+
+
+def _quietly(place: int, group: Group) -> None:
+    """The best answer is known only once all are there."""
+
+
+def _show(group: Group, as_json: bool, waiting: Waiting) -> None:
+    with waiting.aside():
+        _print(group, as_json)
 
 
 def _judge(use: str, given: str | None, tokenizer: Any, prompts: list[Prompt]) -> Rewards:
@@ -103,11 +135,16 @@ def _best(groups: list[Group], rewards: Rewards) -> list[Group]:
     return [replace(g, completions=(c,)) for g, c in zip([g for g in scored if g.scored], found, strict=True)]
 
 
-def _print(group: Group, completion: Completion, as_json: bool) -> None:
+def _print(group: Group, as_json: bool) -> None:
+    for completion in group.completions:
+        _print_answer(group, completion, as_json)
+
+
+def _print_answer(group: Group, completion: Completion, as_json: bool) -> None:
     if as_json:
         row = {"prompt": group.prompt.messages, "completion": completion.text}
         row |= {"reward": completion.reward} if completion.reward is not None else {}
-        print(json.dumps({**row, "stop": completion.stop, "tokens": completion.length}))
+        print(json.dumps({**row, "stop": completion.stop, "tokens": completion.length}), flush=True)
         return
     console = Console()
     console.print(f"[dim]{_safe(group.prompt.text)}[/dim] ", end="", highlight=False, soft_wrap=True)

@@ -239,6 +239,25 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     return net.to(device).train()
 
 
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Names under which torch lists instructions that multiply bfloat16 numbers."""
+
+
+def note_of_half(dtype: str, device: str) -> str | None:
+    """What to know before half precision is run on a processor without instructions for it; None where all is well."""
+    import torch
+
+    if dtype != "bfloat16" or device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.13
+        return None
+    found = torch.cpu.get_capabilities()
+    if any(found.get(flag) for flag in BF16_FLAGS):
+        return None
+    return (
+        "this processor has no instructions for bfloat16, which is emulated: expect several times the time of float32, "
+        "and full fine-tuning saves no memory. Use model.dtype=float32 here."
+    )
+
+
 def open_causal(path: str, merge: bool) -> Any:
     """The model of a folder; an adapter that it holds is merged, unless another will stand on it."""
     import torch

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from postlude.audit.statistics import wilson
+from postlude.audit.statistics import clustered
 from postlude.errors import DataError
 from postlude.rewards.judge.questions import Compared
 from postlude.sources.compared import Stated, stated
@@ -129,9 +129,8 @@ class Labelled:
     asked: int = 0
     dropped: Counter[str] = field(default_factory=Counter[str])
     verdicts: list[Compared] = field(default_factory=list[Compared])
-    agreed: int = 0
-    compared: int = 0
-    """Pairs on which people and the judge both have a preference."""
+    agreements: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    """1 or 0 for each pair on which people and the judge both have a preference, and the number of its prompt."""
 
     def add(self, item: Unlabelled, pairs: Sequence[tuple[int, int]], found: Sequence[Compared | None]) -> None:
         """The verdicts on the pairs of one row."""
@@ -161,8 +160,7 @@ class Labelled:
     def _compare(self, item: Unlabelled, i: int, j: int, verdict: Compared) -> None:
         difference = item.said.rewards[i] - item.said.rewards[j]
         if item.judged and difference and verdict.p != 0.5:
-            self.compared += 1
-            self.agreed += (difference > 0) == (verdict.p > 0.5)
+            self.agreements.append((float((difference > 0) == (verdict.p > 0.5)), self.prompts))
 
     def _row(self, item: Unlabelled, i: int, j: int, verdict: Compared) -> dict[str, Any]:
         better, worse = (i, j) if verdict.p > 0.5 else (j, i)
@@ -180,7 +178,8 @@ class Labelled:
             "flip rate": sum(v.flipped for v in told) / len(told),
             "place bias": sum(v.place for v in told) / len(told),
         }
-        if self.compared:
-            low, high = wilson(self.agreed, self.compared)
-            figures |= {"agreement": self.agreed / self.compared, "agreement low": low, "agreement high": high}
+        if self.agreements:
+            agreed, prompts = zip(*self.agreements, strict=True)
+            low, high = clustered(agreed, prompts)
+            figures |= {"agreement": sum(agreed) / len(agreed), "agreement low": low, "agreement high": high}
         return figures

@@ -55,6 +55,30 @@ async def answer(
     return [groups[place] for place in range(len(prompts))]
 
 
+MOST_CUT = 0.9
+"""Share of answers cut off by the length limit from which on people hear of it."""
+
+
+def cut_off(completions: Sequence[Completion]) -> str | None:
+    """What to know where nearly all answers ran into the length limit."""
+    return note_of_cut(*_cut(completions)) if completions else None
+
+
+def note_of_cut(share: float, longest: float) -> str | None:
+    """The same from the figures of a draw: the share that was cut, and the tokens of the longest answer."""
+    if share < MOST_CUT:
+        return None
+    return (
+        f"{share:.0%} of the answers were cut off by the length limit ({longest:.0f} tokens) before they had ended. "
+        "Raise sampling.max_tokens (--max-tokens) if they need more room; if they ramble on after they are done, the "
+        "model has not learned to end: give a stop string (sampling.stop), or train it with sft first."
+    )
+
+
+def _cut(completions: Sequence[Completion]) -> tuple[float, float]:
+    return sum(c.truncated for c in completions) / len(completions), max(c.length for c in completions)
+
+
 MOST_UNSCORED = 3
 """Steps in a row that a reward could not score, after which the run stops."""
 

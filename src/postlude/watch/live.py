@@ -174,6 +174,7 @@ class LiveView:
             f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
             + "".join(f"\n{line}" for line in self.facts.get("data", ()))
             + _memory(engine.get("memory_mb", {}))
+            + (f"\nnote: {engine['slow']}" if engine.get("slow") else "")
         )
 
     def _line(self, event: Mapping[str, Any]) -> str:

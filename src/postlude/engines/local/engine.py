@@ -15,7 +15,7 @@ from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.models.chat import Renderer
 from postlude.models.heads import READS
-from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, quiet
+from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, note_of_half, quiet
 
 SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
@@ -147,16 +147,18 @@ class LocalEngine:
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
         trainable, total = self.trainer.parameters()
+        dtype = str(self.model.dtype).removeprefix("torch.")
         return {
             "architecture": type(self.model.hf).__name__,
             "parameters": total,
             "trainable": trainable,
             "device": str(self.model.device),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": dtype,
             "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
             "path_reason": self.model.reason or self.model.indirect,
             "attention": self.model.layout.__name__,
             "memory_mb": self.memory(),
+            "slow": note_of_half(dtype, self.model.device.type),
         }
 
     def memory(self) -> dict[str, float]:

@@ -1,0 +1,99 @@
+"""What a command shows while a model works: a line that moves on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from postlude.watch.live import duration
+
+if TYPE_CHECKING:
+    from postlude.engines.protocol import Progress, Sampler
+
+FIRST_LINE = 15.0
+"""Seconds before the first line where there is no terminal; the next ones come after twice as long each, up to
+`LAST_LINE`."""
+LAST_LINE = 120.0
+
+
+class Waiting:
+    """Says on standard error what is being done, and for how long. Use as a context manager."""
+
+    def __init__(self, doing: str) -> None:
+        self.doing, self._detail = doing, ""
+        self._console = Console(stderr=True)
+        self._began = time.monotonic()
+        self._over = threading.Event()
+        self._status = Status(Text(doing), console=self._console) if self._console.is_terminal else None
+        self._lines: threading.Thread | None = None
+
+    def __enter__(self) -> Waiting:
+        if self._status:
+            self._status.start()
+        else:
+            self._lines = threading.Thread(target=self._tell, daemon=True)
+            self._lines.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        if self._status:
+            self._status.stop()
+        if self._lines:
+            self._lines.join()
+
+    def say(self, detail: str) -> None:
+        """How far it has come."""
+        self._detail = detail
+        if self._status:
+            self._status.update(Text(self._text()))
+
+    def count(self, done: int, total: int, what: str) -> None:
+        """How many of how many, and how long the rest takes at this rate."""
+        spent = time.monotonic() - self._began
+        left = f", {duration(spent / done * (total - done))} left" if 0 < done < total else ""
+        self.say(f"{done} of {total} {what}{left}")
+
+    def hear(self, progress: Progress) -> None:
+        """What a sampler has done so far."""
+        rate = progress.tokens / max(time.monotonic() - self._began, 1e-9)
+        answers = f"{progress.finished} of {progress.total} answers" if progress.total > 1 else "1 answer"
+        self.say(f"{answers}, {progress.tokens} tokens, {rate:.0f} a second")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the moving line away while something else is printed."""
+        if self._status:
+            self._status.stop()
+        yield
+        if self._status:
+            self._status.start()
+
+    def _text(self) -> str:
+        return f"{self.doing}: {self._detail}" if self._detail else self.doing
+
+    def _tell(self) -> None:
+        pause = FIRST_LINE
+        while not self._over.wait(pause):
+            pause = min(2 * pause, LAST_LINE)
+            spent = duration(time.monotonic() - self._began)
+            self._console.print(f"{self._text()} ({spent} so far)", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def sampling(sampler: Sampler, doing: str = "sampling") -> Iterator[Waiting]:
+    """Show the progress of a sampler for as long as the context is open."""
+    before = sampler.on_progress
+    with Waiting(doing) as waiting:
+        sampler.on_progress = waiting.hear
+        try:
+            yield waiting
+        finally:
+            sampler.on_progress = before
