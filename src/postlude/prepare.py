@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Chat, ChatSpec, Engine, ScorerSpec
+from postlude.engines.protocol import Chat, ChatSpec, Engine, ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
@@ -182,7 +182,11 @@ def require_writer(path: str) -> Any:
 
 
 def open_scorer(spec: ScorerSpec) -> LocalScorer:
-    """A reward model with its weights, in this process."""
+    """A reward model with its weights, in this process; a policy with its reference is one too."""
+    if isinstance(spec, ImplicitSpec):
+        from postlude.engines.local.implicit import ImplicitScorer
+
+        return ImplicitScorer.open(spec)
     from postlude.engines.local.scorer import LocalScorer
 
     return LocalScorer.open(spec)

@@ -114,6 +114,28 @@ class ScorerSpec:
     separator: str = "\n"
     """Between the steps of an answer, for a process model."""
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The models it is made of."""
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class ImplicitSpec(ScorerSpec):
+    """A policy as a reward model, against the policy it was trained from: beta (log policy(y|x) - log reference(y|x)).
+
+    `path` is the policy.
+    """
+
+    reference: str = ""
+    beta: float = 0.1
+    per_token: bool = False
+    """The mean over the answer's tokens instead of the sum, as of a length-normalised DPO."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (self.path, self.reference)
+
 
 class Scorer(Protocol):
     """A model that gives numbers to answers. It reads text, which it turns into its own tokens."""
