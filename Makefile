@@ -8,7 +8,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
-.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth
+.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -47,6 +47,9 @@ bench-quick: .venv/installed-bench
 
 bench-growth: .venv/installed-bench
 	$(BIN)/python -m bench.speed.growth
+
+bench-idle: .venv/installed
+	$(BIN)/python -m bench.speed.idle
 
 # Hostile and cheating programs against the reward `code`: what they did and got, and the rate of runs.
 DIR ?= tests/fixtures/hostile

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from postlude.data import Group
+from postlude.data import Completion, Group
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Batch:
     """Row of each token in the batch this part was cut from."""
     step_reward: Tensor | None = None
     """Reward of the step that ends at this token, NaN elsewhere."""
+    whole_reward: Tensor | None = None
+    """[S] The part of `reward` that is of the answer as a whole, where steps are rewarded at their own tokens; NaN
+    where the completion could not be scored. None: all of `reward` is."""
     rollout_logprobs: Tensor | None = None
     old_logprobs: Tensor | None = None
     ref_logprobs: Tensor | None = None
@@ -138,7 +141,15 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-_SEQUENCE_FIELDS = ("sequence_group", "reward", "correct", "truncated", "mismatched", "sequence_weight")
+_SEQUENCE_FIELDS = (
+    "sequence_group",
+    "reward",
+    "correct",
+    "truncated",
+    "mismatched",
+    "whole_reward",
+    "sequence_weight",
+)
 _OTHER_FIELDS = ("groups", "temperature", "margin", "pairs", "pair_weight", "offset", "report")
 _NOT_PER_TOKEN = {*_SEQUENCE_FIELDS, *_OTHER_FIELDS}
 _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TOKEN)
@@ -174,6 +185,9 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
         temperature=temperature,
         margin=number(margins) if any(margins) else None,
         step_reward=number(row["step_reward"]) if any(c.steps for c in completions) else None,
+        whole_reward=number([_whole(c) for c in completions])
+        if any(c.whole is not None for c in completions)
+        else None,
         rollout_logprobs=number(row["rollout"]) if any(c.logprobs is not None for c in completions) else None,
     )
 
@@ -236,6 +250,12 @@ def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:
         "step_reward": step_reward,
     }
     return columns, sequence_group
+
+
+def _whole(completion: Completion) -> float:
+    if completion.reward is None:
+        return float("nan")
+    return completion.reward if completion.whole is None else completion.whole
 
 
 def _margin(value: Any) -> float:

@@ -51,8 +51,10 @@ class Completion:
 
     `action[t]` is True where the policy itself sampled token t (False: a tool or environment token);
     `logprobs[t]` is the sampler's log-prob of token t in nats, at the sampling temperature and after top-p
-    and top-k; `reward` is None when nothing could score it; `correct` comes from the reward marked `outcome`,
-    before shaping; `steps` are (index of the step's last token, reward) pairs of process supervision.
+    and top-k; `reward` is None when nothing could score it; `correct` comes from the reward marked `outcome`, or from
+    `reward` against a threshold, before shaping; `steps` are (index of the step's last token, reward) pairs of
+    process supervision, a step being anything from a token on. `whole` is the part of `reward` that is of the answer as
+    a whole, where the rest stands for the `steps`; None where all of it is.
     """
 
     tokens: tuple[int, ...]
@@ -64,6 +66,7 @@ class Completion:
     scores: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
     correct: bool | None = None
     steps: tuple[tuple[int, float], ...] = ()
+    whole: float | None = None
     policy_version: int = 0
 
     @property

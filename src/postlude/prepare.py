@@ -20,19 +20,22 @@ from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, Refreshed, inspect, problems_of_path
-from postlude.models.steps import ends
+from postlude.models.steps import ends, prefixes
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
+from postlude.signals import reads_correct, uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
 from postlude.sources.file import Cursor, FileSource, Mixture, Reading
+from postlude.sources.formats import require_one_shape
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
+from postlude.sources.unused import Unused
 from postlude.streams import ReferenceMemory, Stream
 
 if TYPE_CHECKING:
@@ -120,15 +123,14 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
             "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
         )
     if prepared.facts:
+        prepared.notes += prepared.facts.notes
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
         equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
         attempt(lambda: _plan_judges(prepared))
-        if "steps" in recipe.objective.needs and not any(r.separator for r in prepared.rewards.members):
-            problems.append(
-                f"{recipe.method} needs rewards of steps: take the built-in process_model, or set `steps` (what stands "
-                'between steps, such as "\\n") for a function of yours that gives a list of numbers for each answer.'
-            )
+        prepared.rewards.correct_above = recipe.correct_above
+        problems += unmet(recipe, prepared.rewards)
+    prepared.notes += uncorrected(recipe)
     seen: Counter[str] = Counter()
     for place in range(len(recipe.data.sets)):
         attempt(lambda place=place: _read_set(prepared, place, seen))
@@ -166,19 +168,21 @@ def _plan_judges(prepared: Prepared) -> None:
             )
         spec = member.function.asker.spec
         if spec.url is None:
-            kind = require_writer(spec.model).model_type
+            judge = require_writer(spec.model)
+            prepared.notes += [f"reward {member.spec.label}: {note}" for note in judge.notes]
+            kind = judge.config.model_type
             if prepared.facts and kind == prepared.facts.config.model_type:
                 member.function.warning = (
                     f"judge and policy are both {kind}: judges tend to like their own kind's style"
                 )
 
 
-def require_writer(path: str) -> Any:
-    """The config of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
-    config = inspect(ModelSpec(latest_model(path))).config
-    if is_scorer(config):
+def require_writer(path: str) -> Facts:
+    """What is known of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
+    facts = inspect(ModelSpec(latest_model(path)))
+    if is_scorer(facts.config):
         raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
-    return config
+    return facts
 
 
 def open_scorer(spec: ScorerSpec) -> LocalScorer:
@@ -212,6 +216,7 @@ def equip(rewards: Rewards, tokenizer: Any) -> None:
             member.function.asker.open = open_chat
     if tokenizer is not None:
         rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
+        rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
 
 
 def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
@@ -327,12 +332,20 @@ def _missing_columns(prepared: Prepared) -> list[str]:
 
 
 def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
-    """The prompts with their ids; one that cannot be rendered is rejected by its row."""
+    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
+    places = {prompt.place for prompt in found}
+    require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
+    unused = Unused(renderer)
     for prompt in found:
         try:
-            yield renderer.with_tokens(prompt)
+            problem = unused.problem(prompt.messages, prompt.columns)
+            if problem:
+                table.reject(prompt.place, problem)
+            else:
+                yield renderer.with_tokens(prompt)
         except DataError as error:
             table.reject(prompt.place, str(error))
+    unused.told(table)
 
 
 def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
@@ -441,6 +454,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.keep,
             recipe.shaping,
             on_phase,
+            needs_correct=bool(reads_correct(recipe)),
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
@@ -454,6 +468,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
         temperature,
         control=recipe.kl_control,
         stop_kl=recipe.stop_kl,
+        truncated=recipe.algorithm.source == "rollout" and recipe.sampling.truncates,
         memory=ReferenceMemory() if written else None,
     )
     return [lead, *_pretrain_stream(prepared)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -53,8 +54,6 @@ class Schedule:
 
     def rate(self, step: int, steps: int, peak: float | None = None) -> float:
         """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`."""
-        import math
-
         assert self.lr is not None
         if peak is not None:
             return peak / self.lr * self.rate(step, steps)
@@ -152,6 +151,9 @@ class Recipe:
     """Selection of groups: `mixed` is dynamic sampling, `accepted` rejection sampling."""
     shaping: tuple[Annotated[Shaping, Field(discriminator="kind")], ...] = ()
     """Changes to rewards after scoring."""
+    correct_above: float | None = None
+    """Where no reward says whether an answer is correct, it is if its reward (the sum, before shaping) lies above this.
+    Default: none, and an error where the method must know."""
     critic: Critic | None = None
     """The value function, of methods that have one."""
     kl_control: KLControl | None = None
@@ -180,6 +182,8 @@ class Recipe:
             raise ValueError(f"cache_gib must be positive, got {self.cache_gib:g}")
         if self.stop_kl is not None and self.stop_kl <= 0:
             raise ValueError(f"stop_kl must be positive, got {self.stop_kl:g}")
+        if self.correct_above is not None and not math.isfinite(self.correct_above):
+            raise ValueError(f"correct_above must be a finite number, got {self.correct_above}")
         if self.checkpoint_every < 0 or self.seed < 0:
             raise ValueError("checkpoint_every and seed must not be negative")
 

@@ -30,7 +30,7 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     if _names_no_data(document.values):
         problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
     problems += _trains(recipe, entry, at) + _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
-    return problems + _lag(recipe, at) + _rewards(recipe, at)
+    return problems + _lag(recipe, at) + _samples(recipe, at) + _rewards(recipe, at)
 
 
 def _trains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
@@ -194,6 +194,39 @@ def _lag(recipe: Recipe, at: Where) -> list[str]:
         f"{at('max_lag')}max_lag is 1, so answers come from older weights, and {recipe.method} does not correct for "
         "that. Set objective.correction (truncated importance sampling; several methods have it), or max_lag to 0."
     ]
+
+
+def _samples(recipe: Recipe, at: Where) -> list[str]:
+    """Answers differ, and the sampler's log-probs are of the distribution that the trainer computes."""
+    if recipe.algorithm.source != "rollout" or not recipe.sampling.truncates:
+        return []
+    name, value = ("top_k", recipe.sampling.top_k) if recipe.sampling.top_k else ("top_p", recipe.sampling.top_p)
+    start = f"{at(f'sampling.{name}')}sampling.{name} is {value:g}"
+    if recipe.sampling.top_k == 1:
+        return [f"{start}: every answer to a prompt would be the same; use 0 (off), and a temperature to sharpen."]
+    compared = _compared_with_sampler(recipe)
+    if not compared:
+        return []
+    key, what = compared
+    return [
+        f"{start}: the sampler's log-probs are then of the tokens it keeps, the trainer's of all, and {what} ({key}) "
+        f"would take the difference for a change of the policy. Set sampling.top_p to 1 and sampling.top_k to 0"
+        + (f", or {key} to null." if key != "objective.behaviour" else ".")
+    ]
+
+
+def _compared_with_sampler(recipe: Recipe) -> tuple[str, str] | None:
+    """(key, words) of what compares the trainer's log-probs with the sampler's; None where nothing does."""
+    o = recipe.objective
+    if not isinstance(o, TokenObjective):
+        return None
+    if o.behaviour == "rollout":
+        return "objective.behaviour", "the ratio to the sampler"
+    if o.kl and o.kl.against == "rollout":
+        return "objective.kl", "the KL to the sampler"
+    if o.correction:
+        return "objective.correction", "the importance correction"
+    return ("objective.off_policy_mask", "the off-policy mask") if o.off_policy_mask else None
 
 
 def _names_no_data(values: Mapping[str, Any]) -> bool:

@@ -254,6 +254,7 @@ def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]
         "stop": row.pop("stop"),
         "policy_version": row.pop("policy_version"),
         "tokens": row.pop("tokens"),
+        **({"steps": row["steps"], "whole": row["whole"]} if row["steps"] else {}),
         "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],
     }
 

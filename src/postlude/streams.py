@@ -88,6 +88,9 @@ class Stream:
     """Adapts the objective's KL coefficient after every draw."""
     stop_kl: float | None = None
     """Nats per token that the policy may move within a draw; beyond that the rest of its updates is left out."""
+    truncated: bool = False
+    """Whether answers are sampled from a part of the distribution (top-p, top-k): the sampler's log-probs are then of
+    that part, the trainer's of the whole, and nothing compares the two."""
     memory: ReferenceMemory | None = None
     """Of written answers, where the objective compares with the reference."""
     told: list[str] = field(default_factory=list[str])
@@ -116,6 +119,8 @@ class Stream:
         batch = pack(groups, temperature=self.temperature)
         if "mismatched" in needs:
             batch = with_mismatched(groups, self.temperature)
+        if self.truncated:
+            batch = replace(batch, rollout_logprobs=None)
         uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
         corrected = objective.kind == "token" and objective.correction is not None
         if "old" in needs or ((uses_ratio or corrected) and self.passes > 1):

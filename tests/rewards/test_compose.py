@@ -199,8 +199,7 @@ def test_without_an_outcome_reward_correctness_is_unknown() -> None:
     ],
 )
 def test_the_first_reward_is_the_outcome_unless_one_is_marked(marks: Any, expected: list[bool]) -> None:
-    uses = ("length", "overlong")
-    specs = [RewardSpec(use, outcome=m, args={"limit": 9}) for use, m in zip(uses, marks, strict=True)]
+    specs = [RewardSpec("regex", outcome=m, name=n, args={"pattern": n}) for n, m in zip("ab", marks, strict=True)]
     assert [m.outcome for m in Rewards.of(specs).members] == expected
 
 

@@ -16,8 +16,8 @@ from postlude.errors import PostludeError, visible
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-# What libraries plan to change is for us to follow, not for a user to read; a warning of theirs may be attributed to the
-# file that called them.
+# What libraries plan to change is for us to follow, not for a user to read. Such a warning may name the file that calls
+# them.
 LIBRARIES = r"(postlude|transformers|torch|peft|huggingface_hub|accelerate|tokenizers|safetensors)(\.|$)"
 for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
     warnings.filterwarnings("ignore", category=kind, module=LIBRARIES)

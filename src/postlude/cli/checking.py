@@ -15,6 +15,7 @@ from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, check_steps, compared, preference, require
 from postlude.sources.file import Reading, Row, Table
+from postlude.sources.formats import require_one_shape
 
 SEPARATOR = "\n"
 
@@ -26,6 +27,7 @@ def check_rows(table: Table, method: str, model: str | None, reading: Reading) -
         _plainly(table, entry, reading)
         return []
     facts = inspect(ModelSpec(model))
+    table.notes += facts.notes
     renderer = Renderer(facts.tokenizer, facts.stop_ids)
     if entry.source == "rollout":
         prompts = list(render(rows.prompts(table, reading), table, renderer))
@@ -55,6 +57,7 @@ def _plainly(table: Table, entry: Algorithm, reading: Reading) -> None:
     """Without a tokenizer."""
     if entry.source == "rollout":
         rows.prompts(table, reading)
+        require_one_shape(table)
         return
     if isinstance(entry.objective, ContrastObjective) and entry.source == "preference":
         kind = require(table, entry.objective.learns_from, reading)
@@ -72,6 +75,7 @@ def _plainly(table: Table, entry: Algorithm, reading: Reading) -> None:
         except DataError as error:
             table.reject(row.where, str(error))
     table.rows = good
+    require_one_shape(table)
 
 
 def _raise(problem: str | None) -> None:

@@ -128,11 +128,11 @@ def _reward(use: str, given: str | None) -> Rewards:
     """The reward model of the command line: one that scores whole answers, or compares two."""
     from postlude.cli.scoring import rewards_of, the_model
     from postlude.prepare import equip
-    from postlude.rewards.learned import StepReward
 
     rewards = rewards_of([use], given)
-    if isinstance(the_model(rewards), StepReward):
-        raise ConfigError(f"--reward: {use} rewards the steps of an answer; `label` compares whole answers.")
+    the_model(rewards)
+    if rewards.members[0].stepwise:
+        raise ConfigError(f"--reward: {use} rewards the parts of an answer; `label` compares whole answers.")
     equip(rewards, None)
     return rewards
 

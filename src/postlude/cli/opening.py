@@ -46,6 +46,7 @@ class Opened:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
         found = list(render(rows.prompts(table, reading), table, self.renderer))
         table.require_clean("stop", None)
+        tell(table.notes)
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
@@ -62,6 +63,12 @@ class Opened:
                 f"{len(long)} of {len(prompts)} prompts do not fit: {len(long[0].tokens)} tokens + --max-tokens "
                 f"{sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Say beside the output what a user should know."""
+    for note in notes:
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def own_part(path: str, part: str) -> dict[str, Any]:
@@ -138,6 +145,7 @@ def open_sampler(policy: Policy) -> Opened:
                 f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
             )
         sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    tell(facts.notes)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
 

@@ -10,13 +10,14 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from postlude.data import Completion, Stop
 from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
 from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
 
 ROUNDING = 1e-3
@@ -204,6 +205,8 @@ class OpenAISampler:
         problem = reply.lacks or self._problem(reply, request, sampling)
         if problem:
             raise self._error(problem)
+        count = until_stop(self.tokenizer, reply.tokens, sampling.stop)
+        reply = replace(reply, tokens=reply.tokens[:count], logprobs=reply.logprobs[:count])
         stop = self._stop(reply, sampling)
         visible = reply.tokens[:-1] if stop == "eos" else reply.tokens
         return Completion(
@@ -246,8 +249,7 @@ class OpenAISampler:
         if last in self.stop_ids:
             return "eos"
         if sampling.stop and reply.finish in ("stop", "length"):
-            text = self.tokenizer.decode(reply.tokens, skip_special_tokens=False)
-            if any(s in text for s in sampling.stop):
+            if completes_stop(self.tokenizer, reply.tokens, sampling.stop):
                 return "string"
         if reply.finish == "length":
             return "length"

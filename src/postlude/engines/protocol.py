@@ -41,6 +41,11 @@ class Sampling:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
 
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are never sampled: log-probs are then of the part that is kept."""
+        return self.top_p < 1 or self.top_k > 0
+
 
 @dataclass(frozen=True)
 class Request:

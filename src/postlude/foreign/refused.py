@@ -106,7 +106,7 @@ REFUSED = (
         "min_p",
         "repetition_penalty",
         "generation_kwargs",
-        why="sampling other than temperature, top_p, top_k would bias the ratio",
+        why="sampling other than by a temperature would bias the ratio",
         neutral=(1.0, 1),
     ),
     _trl(
@@ -314,7 +314,7 @@ REFUSED = (
     _verl(
         "actor_rollout_ref.rollout.repetition_penalty",
         "actor_rollout_ref.rollout.do_sample",
-        why="sampling other than temperature, top_p, top_k would bias the ratio",
+        why="sampling other than by a temperature would bias the ratio",
         neutral=(True, 1, 1.0),
     ),
     _verl("actor_rollout_ref.model.*", "model.*", why=ENGINE),

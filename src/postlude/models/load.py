@@ -11,6 +11,7 @@ from typing import Any, Literal
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, heads
 from postlude.models import lora as lora_arithmetic
+from postlude.models.chat import Renderer
 from postlude.models.paths import is_nowhere
 
 
@@ -100,6 +101,8 @@ class Facts:
     """Longest sequence in tokens, None where the config does not say."""
     vocabulary: int
     """Rows of the embedding."""
+    notes: tuple[str, ...] = ()
+    """What a user should know about how answers end."""
 
 
 @contextmanager
@@ -162,7 +165,8 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
             f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
             "models only. Take a decoder-only model such as Llama, Qwen or Gemma."
         )
-    stop_ids = _stop_ids(spec.path, config, tokenizer)
+    named = _stop_ids(spec.path, config, tokenizer)
+    stop_ids = named | _turn_end(tokenizer, named)
     if not stop_ids and not stop:
         problems.append(
             f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
@@ -171,7 +175,7 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     if problems:
         raise ConfigError(problems)
     text = config.get_text_config()
-    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size)
+    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size, tuple(_end_notes(tokenizer, named)))
 
 
 def _context(config: Any) -> int | None:
@@ -204,6 +208,31 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
     if tokenizer.eos_token_id is not None and more is not None:
         ids |= {more} if isinstance(more, int) else set(more)
     return frozenset(ids)
+
+
+def _turn_end(tokenizer: Any, named: frozenset[int]) -> frozenset[int]:
+    """The token with which the chat template ends the assistant's turn, where it is one."""
+    end = Renderer(tokenizer, named).turns.end
+    return frozenset() if end is None else frozenset({end})
+
+
+def _end_notes(tokenizer: Any, named: frozenset[int]) -> Iterator[str]:
+    for i in sorted(_turn_end(tokenizer, named) - named):
+        others = ", ".join(repr(tokenizer.convert_ids_to_tokens(k)) for k in sorted(named)) or "nothing"
+        yield (
+            f"model: the chat template ends a turn with {tokenizer.convert_ids_to_tokens(i)!r}, while tokenizer and "
+            f"generation settings name {others}: answers end at both, and a checkpoint's generation settings name both"
+        )
+    if tokenizer.eos_token_id is None:
+        yield "model: the tokenizer has no EOS token: a written answer that no chat template ends has no end to learn"
+
+
+def name_stops(net: Any, stop_ids: frozenset[int]) -> None:
+    """Let the model's generation settings name every id that ends an answer, so that other tools stop there too."""
+    settings = net.generation_config
+    named = settings.eos_token_id
+    if not stop_ids <= {*(named if isinstance(named, list) else [named])}:
+        settings.eos_token_id = sorted(stop_ids)
 
 
 def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False, zero: bool = False) -> Any:

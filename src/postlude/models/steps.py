@@ -35,3 +35,9 @@ def _token_at(tokenizer: Any, tokens: tuple[int, ...], place: int) -> int:
         return len(tokenizer.decode(tokens[:count], skip_special_tokens=True))
 
     return min(bisect_left(range(1, len(tokens) + 1), place, key=length), len(tokens) - 1)
+
+
+def prefixes(tokenizer: Any, tokens: tuple[int, ...], text: str) -> list[str]:
+    """The text of an answer up to and with each of its tokens; the last is the whole `text`, whatever ended it."""
+    texts = [tokenizer.decode(tokens[: t + 1], skip_special_tokens=True) for t in range(len(tokens) - 1)]
+    return [*texts, text] if tokens else []

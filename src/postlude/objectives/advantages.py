@@ -54,6 +54,13 @@ def group_moments(batch: Batch) -> Moments:
     return moments(_known_reward(batch), batch.sequence_group, batch.scored, batch.groups)
 
 
+def equal_steps(batch: Batch) -> Tensor:
+    """[G] bool: no rewards of steps that stand at their own tokens, or equal ones."""
+    if batch.whole_reward is None or batch.step_reward is None:
+        return torch.ones(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+    return _step_moments(batch, batch.step_reward).constant
+
+
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
     """(A - mean)/sqrt(var + 1e-8) over the masked tokens [T] of the whole batch, divisor N - 1; 0 elsewhere.
 
@@ -178,7 +185,7 @@ class WhitenedGroupBaseline:
 
 @dataclass(frozen=True)
 class RewardToGo:
-    """A_t = whiten(sum over k >= t of gamma^(k-t) r_k), r = -kl_coef k1 + terminal reward (REINFORCE++, 2501.03262)."""
+    """A_t = whiten(sum over k >= t of gamma^(k-t) r_k), r as in `token_rewards` (REINFORCE++, 2501.03262)."""
 
     gamma: float = 1.0
     kl_coef: float = 0.01
@@ -198,7 +205,7 @@ class GAE:
     """Generalised advantage estimation over action tokens (1506.02438 eq. 16), finite horizon, then whitened.
 
     delta_t = r_t + gamma V_{t+1} - V_t with V = 0 after the last action token; A_t = sum (gamma lam)^l delta_{t+l}.
-    Token rewards carry -kl_coef k1 and the terminal score. Other tokens are skipped, not discounted across.
+    r is that of `token_rewards`. Other tokens are skipped, not discounted across.
     """
 
     gamma: float = 1.0
@@ -237,7 +244,7 @@ class ProcessSteps:
     """GRPO with process supervision (2402.03300 section 4.1.3): A_t = sum of the standardised rewards of steps
     that end at or after t, the step in progress included.
 
-    All step rewards of a group are pooled; fewer than two, or equal ones, give 0.
+    All step rewards of a group's scored completions are pooled; fewer than two, or equal ones, give 0.
     """
 
     eps: float = STD_EPS
@@ -247,14 +254,14 @@ class ProcessSteps:
     def standardised(self, batch: Batch) -> Tensor:
         """[T] the standardised reward at each step's last token, 0 elsewhere."""
         reward = _required(batch.step_reward, "step rewards")
-        here = ~torch.isnan(reward) & batch.mask
+        here = _rewarded(batch, reward)
         value = torch.where(here, reward, torch.zeros_like(reward))
-        stats = moments(value, batch.group, here, batch.groups)
+        stats = _step_moments(batch, reward)
         scaled = (value - stats.mean[batch.group]) / (stats.std[batch.group] + self.eps)
         return torch.where(here & ~stats.constant[batch.group], scaled, torch.zeros_like(scaled))
 
     def __call__(self, batch: Batch) -> Tensor:
-        return _discounted(batch, self.standardised(batch), 1.0)
+        return _discounted(batch, at_actions(batch, self.standardised(batch)), 1.0)
 
 
 @dataclass(frozen=True)
@@ -409,14 +416,44 @@ def next_action(batch: Batch, values: Tensor) -> Tensor:
 
 
 def token_rewards(batch: Batch, kl_coef: float) -> Tensor:
-    """[T] r_t = -kl_coef (log old - log ref) + the score on the last trained token of each sequence (section 3.1)."""
+    """[T] r_t = -kl_coef (log old - log ref) + the score on the last trained token of each sequence (section 3.1).
+
+    Where steps are rewarded, only the part of the score that is of the whole answer (`Batch.whole_reward`) stands
+    there, and the reward r(x, y<=t) of each step or prefix at the step's last trained token.
+    """
     table = action_rows(batch)
     length = (table >= 0).sum(dim=1)
     has = length > 0
     reward = torch.zeros(batch.tokens.shape[0], dtype=batch.dtype, device=batch.tokens.device)
     last = table[has].gather(1, (length[has] - 1).unsqueeze(1)).squeeze(1)
-    reward[last] = _known_reward(batch)[has]
+    score = batch.reward if batch.whole_reward is None else batch.whole_reward
+    reward[last] = torch.where(batch.scored, score, torch.zeros_like(score))[has]
+    if batch.whole_reward is not None and batch.step_reward is not None:
+        steps = torch.where(_rewarded(batch, batch.step_reward), batch.step_reward, 0)
+        reward = reward + at_actions(batch, steps)
     return reward - kl_coef * _reference_k1(batch) if kl_coef else reward
+
+
+def _rewarded(batch: Batch, step_reward: Tensor) -> Tensor:
+    """[T] bool: a step of a scored completion ends here, on a trained token or on one of a tool."""
+    return ~torch.isnan(step_reward) & (batch.sequence >= 0) & batch.scored[batch.sequence.clamp(min=0)]
+
+
+def _step_moments(batch: Batch, step_reward: Tensor) -> Moments:
+    """Moments of the step rewards of each group, pooled over its completions."""
+    here = _rewarded(batch, step_reward)
+    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.groups)
+
+
+def at_actions(batch: Batch, x: Tensor) -> Tensor:
+    """[T] each number of x moved to the last trained token at or before its own in the sequence; what meets adds up.
+
+    A number before which its sequence has no trained token is nobody's doing, and left out.
+    """
+    row = torch.arange(x.shape[0], device=x.device)
+    last = torch.where(batch.mask, row, torch.full_like(row, -1)).cummax(0).values
+    own = (last >= 0) & (batch.sequence >= 0) & (batch.sequence[last.clamp(min=0)] == batch.sequence)
+    return torch.zeros_like(x).index_add(0, last[own], x[own])
 
 
 def _discounted(batch: Batch, x: Tensor, factor: float) -> Tensor:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from postlude.batch import Batch
-from postlude.objectives.advantages import Advantage, DecoupledReward, group_moments
+from postlude.objectives.advantages import Advantage, DecoupledReward, equal_steps, group_moments
 from postlude.objectives.divergence import KL, KLHinge, k3
 from postlude.objectives.surrogates import RATIOS, LogProb, Ratio, Surrogate, Terms
 from postlude.objectives.terms import CLAMP, Loss, Outputs, log_ratio, weighted_sum
@@ -164,6 +164,18 @@ class TokenObjective:
             }
         return replace(update, report={**report, "drpo/loss": float(loss)})
 
+    def idle(self, update: Batch) -> Tensor:
+        """[G] bool: no token of the group gives a gradient, because its advantages are 0 (or its weights) and nothing
+        else pulls at it. Its tokens still count in every figure and denominator."""
+        none = torch.zeros(update.groups, dtype=torch.bool, device=update.tokens.device)
+        if self.entropy or self.value or not isinstance(self.surrogate, Surrogate):  # one's own may pull at 0 too
+            return none
+        assert update.policy_weight is not None and update.advantages is not None
+        pull = update.mask & (update.policy_weight * update.advantages != 0)
+        if update.kl_weight is not None:
+            pull = pull | (update.mask & (update.kl_weight != 0))
+        return ~none.index_put((update.group[pull],), torch.ones_like(none[:1]))
+
     def loss(self, micro: Batch, outputs: Outputs) -> Loss:
         """The weighted sum over one micro-batch. Only here is there a gradient."""
         logp = outputs.logprobs
@@ -303,7 +315,8 @@ def _group_report(batch: Batch) -> dict[str, float]:
             "reward/max": float(known.max()),
         }
     if batch.groups and batch.sequences > batch.groups:  # groups of one have no spread to speak of
-        report["frac_zero_std_groups"] = float(stats.constant.to(batch.dtype).mean())
+        constant = stats.constant & equal_steps(batch)
+        report["frac_zero_std_groups"] = float(constant.to(batch.dtype).mean())
     right = batch.by_group((batch.correct == 1).to(batch.dtype))
     judged = batch.by_group((batch.correct >= 0).to(batch.dtype))
     if bool((judged > 0).any()):

@@ -18,6 +18,8 @@ from postlude.rewards.member import RESERVED, Reward
 
 Answers = Sequence[tuple[Group, Completion]]
 """Completions, each with the group it belongs to."""
+Prefixes = Callable[[Completion], list[str]]
+"""The text of an answer up to and with each of its tokens."""
 
 
 @dataclass
@@ -80,13 +82,13 @@ def pad_and_extend(columns: dict[str, list[Any]], more: Mapping[str, Sequence[An
         column += more.get(name, [None] * new)
 
 
-async def call(reward: Reward, answers: Answers, step: int, steps: int) -> Scores:
+async def call(reward: Reward, answers: Answers, step: int, steps: int, prefixes: Prefixes | None = None) -> Scores:
     """What the function gives for some answers. Raises CallFailed where it raised or took too long, RewardError where
     what it gave is no list of finite numbers."""
     result = Scores(asked=[True] * len(answers), calls=1)
-    arguments = _arguments(reward, answers, result, SimpleNamespace(global_step=step, max_steps=steps))
+    arguments = _arguments(reward, answers, result, SimpleNamespace(global_step=step, max_steps=steps), prefixes)
     given = await _ask(reward, arguments, len(answers))
-    if reward.separator is not None:
+    if reward.stepwise:
         result.steps, given = _by_steps(reward, given)
     result.values = _checked(reward, given, answers)
     result.steps = result.steps or [[] for _ in answers]
@@ -119,7 +121,9 @@ async def _ask(reward: Reward, arguments: Mapping[str, Any], answers: int) -> An
         raise CallFailed(Failure.of(error, answers)) from error
 
 
-def _arguments(reward: Reward, answers: Answers, result: Scores, state: SimpleNamespace) -> dict[str, Any]:
+def _arguments(
+    reward: Reward, answers: Answers, result: Scores, state: SimpleNamespace, prefixes: Prefixes | None
+) -> dict[str, Any]:
     required, named, anything = reward.parameters
 
     def as_given(group: Group, completion: Completion) -> Any:
@@ -133,10 +137,13 @@ def _arguments(reward: Reward, answers: Answers, result: Scores, state: SimpleNa
         "completion_ids": lambda: [list(c.tokens) for _, c in answers],
         "trainer_state": lambda: state,
         "steps": lambda: [pieces(c.text, reward.separator or "\n") for _, c in answers],
+        "prefixes": lambda: [prefixes(c) for _, c in answers] if prefixes else None,
         "log_extra": lambda: lambda column, values: result.extra.__setitem__(column, list(values)),
         "log_metric": lambda: lambda name, value: result.metrics.setdefault(name, []).append(float(value)),
         "log_note": lambda: lambda text: result.notes.append(str(text)),
     }
+    if not reward.per_token:
+        del available["prefixes"]
     if "log_note" not in named:  # TRL's functions do not expect it among their `**kwargs`
         del available["log_note"]
     if reward.memory is not None:  # what is kept must not depend on them
@@ -152,12 +159,14 @@ def _by_steps(reward: Reward, given: Any) -> tuple[list[list[float]], list[float
     """Step rewards of each answer, and a number for the whole; an answer it abstained on has no steps."""
     label = reward.spec.label
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise RewardError(f"reward {label} returned {type(given).__name__}; with `steps` it returns a list of lists.")
+        raise RewardError(
+            f"reward {label} returned {type(given).__name__}; with `steps` or `tokens` it returns a list of lists."
+        )
     rows: list[list[float]] = []
     for row in given:
         if row is not None and (not isinstance(row, Sequence) or isinstance(row, str)):
             raise RewardError(
-                f"reward {label} returned {row!r} for an answer; with `steps` it gives a number per step."
+                f"reward {label} returned {row!r} for an answer; with `steps` or `tokens` it gives a list of numbers."
             )
         values = [float(x) for x in row or ()]
         if not all(map(math.isfinite, values)):

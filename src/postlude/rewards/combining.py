@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from postlude.errors import RewardError
 from postlude.rewards import failures
 from postlude.rewards.calls import Scores
 from postlude.rewards.member import Reward
-from postlude.rewards.numbers import shaped, used
+from postlude.rewards.numbers import used, used_steps
 
 Ends = Callable[[Completion, str], list[int]]
 """(answer, separator) -> index of the last token of each step."""
@@ -53,6 +53,7 @@ class Combining:
     """Completions of each group."""
     ends: Ends | None
     measuring: bool = False
+    correct_above: float | None = None
     doors: list[bool | None] = field(init=False)
     used: list[list[float | None]] = field(init=False)
     """The number of each member for each completion that is weighed."""
@@ -66,46 +67,67 @@ class Combining:
         self.used = [used(m.spec, s.values, none if m.is_gate else shut, self.sizes, self.measuring) for m, s in mine]
         self._deciding = _deciding(self.members)
         self._named = [(m.spec.label, s) for m, s in mine]
-        self._stepwise = [(m, s) for m, s in mine if m.separator is not None]
+        self._stepwise = [
+            (m, used_steps(m.spec, s.steps, none if m.is_gate else shut, self.sizes, self.measuring))
+            for m, s in mine
+            if m.stepwise and m.spec.weight
+        ]
+        self._answerwise = [i for i, (m, _) in enumerate(mine) if not m.stepwise]
         self._weights = [m.spec.weight for m in self.members]
         self._judges = [s.values for m, s in mine if m.outcome]
 
     def completion(self, i: int, completion: Completion) -> Completion:
         """Completion `i` with its reward, scores, correctness and step rewards."""
         scores = {label: s.values[i] for label, s in self._named if s.asked[i]}
-        steps = self._steps(completion, i) if self._stepwise and self.doors[i] else ()
-        return replace(completion, reward=self.reward(i), scores=scores, correct=self._correct(i), steps=steps)
+        reward = self.reward(i)
+        found = replace(completion, reward=reward, scores=scores, correct=self._correct(i, reward))
+        if not self._stepwise or reward is None:
+            return found
+        return replace(found, steps=self._steps(completion, i), whole=self._sum(i, self._answerwise))
 
     def reward(self, i: int) -> float | None:
         """The weighted sum of those that did not abstain; None where a gate, or every reward that decides, did."""
         if self.doors[i] is None or all(self.used[m][i] is None for m in self._deciding):
             return None
+        return self._sum(i, range(len(self.members)))
+
+    def _sum(self, i: int, members: Iterable[int]) -> float:
+        """The weighted sum of some members, without those that abstained."""
         total = 0.0
-        for weight, column in zip(self._weights, self.used, strict=True):
-            value = column[i]
-            total += 0.0 if value is None else weight * value
+        for member in members:
+            value = self.used[member][i]
+            total += 0.0 if value is None else self._weights[member] * value
         return total
 
-    def _correct(self, i: int) -> bool | None:
-        """By the number as it was given: 1 or more is right, 0 or less is wrong; what a gate stopped is wrong."""
-        if not self._judges or self.doors[i] is None:
+    def _correct(self, i: int, reward: float | None) -> bool | None:
+        """By the number as it was given: 1 or more is right, 0 or less is wrong; what a gate stopped is wrong.
+
+        Where that says nothing: by the reward, before any shaping, against the threshold, if there is one.
+        """
+        judged = bool(self._judges) or self.correct_above is not None
+        if not judged or self.doors[i] is None:
             return None
         value = next((values[i] for values in self._judges if values[i] is not None), None)
         if self.doors[i] is False or (value is not None and value <= 0):
             return False
-        return True if value is not None and value >= 1 else None
+        if value is not None and value >= 1:
+            return True
+        return None if self.correct_above is None or reward is None else reward > self.correct_above
 
     def _steps(self, completion: Completion, i: int) -> tuple[tuple[int, float], ...]:
         """(last token, reward) of each step; rewards of steps that end at the same token add up."""
         at: dict[int, float] = {}
-        for member, scores in self._stepwise:
-            if scores.values[i] is None:
-                continue
-            for place, value in zip(self._places(member, completion, scores.steps[i]), scores.steps[i], strict=True):
-                at[place] = at.get(place, 0.0) + member.spec.weight * shaped(member.spec, value)
+        for member, rows in self._stepwise:
+            for place, value in zip(self._places(member, completion, rows[i], i), rows[i], strict=True):
+                at[place] = at.get(place, 0.0) + member.spec.weight * value
         return tuple(sorted(at.items()))
 
-    def _places(self, member: Reward, completion: Completion, values: Sequence[float]) -> list[int]:
+    def _places(self, member: Reward, completion: Completion, values: Sequence[float], i: int) -> list[int]:
+        """The last token of each step. An answer that a gate stopped is one step, if it is any."""
+        if not values or (self.doors[i] is False and not member.is_gate):
+            return [len(completion.tokens) - 1] * len(values)
+        if member.per_token:
+            return self._tokens(member, completion, values)
         assert self.ends is not None and member.separator is not None, "steps need to be found in tokens"
         places = self.ends(completion, member.separator)
         if len(places) == len(values):
@@ -114,6 +136,14 @@ class Combining:
             f"reward {member.spec.label} gave {len(values)} step rewards for an answer of {len(places)} steps "
             f"({completion.text[:60]!r}); steps stand between {member.separator!r}, and the argument `steps` holds "
             "them."
+        )
+
+    def _tokens(self, member: Reward, completion: Completion, values: Sequence[float]) -> list[int]:
+        if len(values) == len(completion.tokens):
+            return [*range(len(values))]
+        raise RewardError(
+            f"reward {member.spec.label} gave {len(values)} rewards for an answer of {len(completion.tokens)} tokens "
+            f"({completion.text[:60]!r}); the arguments `completion_ids` and `prefixes` hold them, the end token too."
         )
 
     # ------------------------------------------------------------------------------------------------- figures
@@ -131,6 +161,9 @@ class Combining:
             known = [x for x, asked in zip(column, scores.asked, strict=True) if asked and x is not None]
             if member.spec.shapes and known:
                 found[f"reward/{label}/used"] = sum(known) / len(known)
+            sums = [sum(row) for row, asked in zip(scores.steps, scores.asked, strict=True) if asked and row]
+            if member.stepwise and sums:
+                found[f"reward/{label}/sum"] = sum(sums) / len(sums)
             if member.memory is not None and any(scores.asked):
                 found[f"reward/{label}/cached"] = scores.kept / sum(scores.asked)
         return found

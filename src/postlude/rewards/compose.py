@@ -8,9 +8,9 @@ from pathlib import Path
 
 from postlude.data import Group, Prompt
 from postlude.errors import ConfigError
-from postlude.rewards.calls import Scores
+from postlude.rewards.calls import Prefixes, Scores
 from postlude.rewards.combining import Combining, Ends, Scored
-from postlude.rewards.member import RESERVED, Reward, Traits
+from postlude.rewards.member import RESERVED, Reward
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
@@ -22,7 +22,10 @@ class Rewards:
 
     members: list[Reward]
     ends: Ends | None = None
-    """Set by whoever knows the tokenizer."""
+    prefixes: Prefixes | None = None
+    """Both are set by whoever knows the tokenizer."""
+    correct_above: float | None = None
+    """Where no reward says whether an answer is correct, it is if its reward lies above this."""
     warned: bool = False
     """Whether there was a note on a gate that pays."""
 
@@ -31,16 +34,15 @@ class Rewards:
         """Resolve every spec; collects all problems."""
         problems: list[str] = []
         members: list[Reward] = []
-        first = _judge(specs)
-        for i, spec in enumerate(specs):
+        for spec in specs:
             try:
-                members.append(_member(spec, i == first))
+                members.append(_member(spec))
                 problems += members[-1].problems()
             except ConfigError as error:
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        return cls(members)
+        return cls(_with_judge(members))
 
     def keep_in(self, folder: Path) -> None:
         """A run begins whose folder this is: caches of `cache: true` lie there. Raises ConfigError where one cannot be.
@@ -95,7 +97,8 @@ class Rewards:
 
     def combine(self, groups: Sequence[Group], given: Sequence[Scores], measuring: bool = False) -> Scored:
         """`given`: what each member gave for all completions of the groups, in order."""
-        all_of_it = Combining(self.members, given, [len(g.completions) for g in groups], self.ends, measuring)
+        sizes = [len(g.completions) for g in groups]
+        all_of_it = Combining(self.members, given, sizes, self.ends, measuring, self.correct_above)
         completions = [all_of_it.completion(i, c) for i, c in enumerate(c for g in groups for c in g.completions)]
         result, start = [], 0
         for group in groups:
@@ -109,18 +112,18 @@ class Rewards:
         return Scored(result, all_of_it.metrics(), all_of_it.extra(), all_of_it.counts(), notes)
 
 
-def _judge(specs: Sequence[RewardSpec]) -> int | None:
-    """Which reward says what is correct where none is marked: the first that is no gate, if there is one."""
-    if any(s.outcome for s in specs):
-        return None
-    return next((i for i, s in enumerate(specs) if s.gate is None), 0)
+def _with_judge(members: list[Reward]) -> list[Reward]:
+    """Where none is marked to say what is correct, the first that can does: one that is no gate, if there is one."""
+    if any(m.outcome for m in members):
+        return members
+    gates_only = all(m.is_gate for m in members)
+    able = [i for i, m in enumerate(members) if m.traits.says_right and (gates_only or not m.is_gate)]
+    return [replace(m, outcome=i in able[:1] and m.spec.outcome is None) for i, m in enumerate(members)]
 
 
-def _member(spec: RewardSpec, first: bool) -> Reward:
+def _member(spec: RewardSpec) -> Reward:
     """A spec with its function. Raises ConfigError."""
-    function = resolve(spec)
-    outcome = spec.outcome if spec.outcome is not None else first and Traits.of(function).says_right
-    member = Reward(spec, function, outcome)
+    member = Reward(spec, resolve(spec), bool(spec.outcome))
     return replace(member, memory=Memory.of(member))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import pstdev
 from typing import Any, Literal
@@ -95,6 +95,22 @@ class StepReward(LearnedReward):
 
 
 @dataclass
+class PrefixReward(AnswerReward):
+    """What its models say of an answer up to and with each of its tokens: r(x, y<=t), a score for every token."""
+
+    def __call__(  # type: ignore[override]  # its arguments are its signature
+        self, prompts: Sequence[Any], prefixes: Sequence[Sequence[str]], log_metric: Callable[[str, float], None]
+    ) -> list[list[float]]:
+        asked = [prompt for prompt, texts in zip(prompts, prefixes, strict=True) for _ in texts]
+        scores = iter(super().__call__(asked, [text for texts in prefixes for text in texts], log_metric))
+        return [[*islice(scores, len(texts))] for texts in prefixes]
+
+    def whole(self, scores: Sequence[float]) -> float:
+        """The score of the whole answer."""
+        return scores[-1]
+
+
+@dataclass
 class PairReward(LearnedReward):
     """A model that reads two answers: each answer's mean chance of being better than the others to its prompt.
 
@@ -138,16 +154,19 @@ def reward_model(
     scale: float | Sequence[float] = 1.0,
     dtype: Literal["float32", "bfloat16"] = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    prefixes: bool = False,
 ) -> AnswerReward:
     """The score of a reward model (a folder, a run, or a list of them: an ensemble).
 
     `combine`: mean, `worst` member, or `uncertainty`: mean - lam variance (2310.02743). Each score becomes
     (score - shift) * scale first, one pair for all members or one each: an ensemble's members must be on one scale.
+    With `prefixes` it scores the answer up to and with every token, for methods that reward tokens.
     """
     specs = _specs(path, dtype, device)
     if combine not in ("mean", "worst", "uncertainty"):
         raise ValueError(f"combine must be mean, worst or uncertainty, got {combine!r}")
-    made = AnswerReward(specs, combine=combine, lam=lam, shift=each(shift, specs), scale=each(scale, specs))
+    kind = PrefixReward if prefixes else AnswerReward
+    made = kind(specs, combine=combine, lam=lam, shift=each(shift, specs), scale=each(scale, specs))
     made.check()
     return made
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from postlude.data import Group
+from postlude.data import Completion, Group
 
 State = Mapping[str, Any]
 """JSON state of a shaping factor, kept by its stream and saved with the run."""
@@ -55,11 +55,15 @@ def hapo_reward(correct: bool, length: int, shortest: int | None, weight: float)
 
 
 def _with_rewards(group: Group, rewards: Sequence[float]) -> Group:
-    """The group with new rewards where there was one."""
-    completions = [
-        c if c.reward is None else replace(c, reward=r) for c, r in zip(group.completions, rewards, strict=True)
-    ]
-    return replace(group, completions=tuple(completions))
+    """The group with new rewards where there was one; what changed belongs to the answer as a whole."""
+
+    def changed(completion: Completion, reward: float) -> Completion:
+        if completion.reward is None:
+            return completion
+        whole = None if completion.whole is None else completion.whole + (reward - completion.reward)
+        return replace(completion, reward=reward, whole=whole)
+
+    return replace(group, completions=tuple(map(changed, group.completions, rewards)))
 
 
 def _judged(group: Group) -> tuple[list[bool], list[int]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from postlude.rewards.adapters import FromOpenRLHF, FromVerl, is_asynchronous
-from postlude.rewards.learned import StepReward
+from postlude.rewards.learned import PrefixReward, StepReward
+from postlude.rewards.model import whole_of
 from postlude.rewards.spec import CONCURRENCY, RewardSpec
 from postlude.rewards.text import RewardFunction
 
@@ -24,6 +25,7 @@ RESERVED = {
     "log_metric",
     "log_note",
     "steps",
+    "prefixes",
 }
 """Arguments postlude supplies (TRL's names, and ours); they are never looked up as columns."""
 
@@ -78,11 +80,28 @@ class Reward:
             return self.spec.steps or self.function.specs[0].separator
         return self.spec.steps
 
+    @property
+    def per_token(self) -> bool:
+        """Whether it rewards every token."""
+        return self.spec.tokens or isinstance(self.function, PrefixReward)
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether it gives an answer a list of numbers, of its steps or tokens."""
+        return self.separator is not None or self.per_token
+
+    @property
+    def says_whole(self) -> bool:
+        """Whether the recipe says which one number stands for an answer whose steps are rewarded."""
+        return self.spec.whole is not None or (isinstance(self.function, StepReward) and "combine" in self.spec.args)
+
     def whole(self, steps: Sequence[float]) -> float:
-        """One number for an answer whose steps were rewarded: their mean, unless the function has another way."""
+        """One number for an answer whose steps were rewarded: as the recipe or the function says, else their mean."""
         if not steps:
             return 0.0
-        return self.function.whole(steps) if isinstance(self.function, StepReward) else sum(steps) / len(steps)
+        if self.spec.whole is None and isinstance(self.function, StepReward | PrefixReward):
+            return self.function.whole(steps)
+        return whole_of(steps, self.spec.whole or "mean")
 
     @property
     def users(self) -> Any:
@@ -117,6 +136,10 @@ class Reward:
     def problems(self) -> list[str]:
         """Settings that this function has no use for."""
         spec = self.spec
+        if spec.whole is not None and not self.stepwise:
+            return [f"reward {spec.label}: whole is for rewards of steps or tokens, and this one is of whole answers."]
+        if spec.tokens and self.separator is not None:
+            return [f"reward {spec.label}: tokens is set, but this built-in rewards steps. Remove it."]
         if self.early or (spec.concurrency == CONCURRENCY and spec.timeout is None):
             return []
         return [

@@ -21,7 +21,7 @@ from postlude.rewards.member import RESERVED, Reward
 
 FILE = "reward-cache.sqlite"
 """Of a run, in its folder."""
-UNCACHED = ("trainer_state", "completion_ids")
+UNCACHED = ("trainer_state", "completion_ids", "prefixes")
 """Arguments that the key of an answer does not hold."""
 
 
@@ -45,6 +45,11 @@ class Memory:
             return None
         _, named, anything = reward.parameters
         wrong = [name for name in UNCACHED if name in named]
+        if reward.per_token:
+            raise ConfigError(
+                f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of "
+                "tokens. Remove the cache."
+            )
         if wrong:
             raise ConfigError(
                 f"reward {spec.label}: cache is set, but the function takes {' and '.join(wrong)}, so that its score "
@@ -123,7 +128,7 @@ def _identity(reward: Reward) -> Any:
     """What a score depends on beside the answer: another function, arguments, source or model is another reward."""
     spec = reward.spec
     source = _source(reward) if ":" in spec.use else __version__
-    return [spec.use, _plain(spec.args), source, reward.separator, dict(_files(reward))]
+    return [spec.use, _plain(spec.args), source, reward.separator, spec.whole, dict(_files(reward))]
 
 
 def _source(reward: Reward) -> str:

@@ -114,7 +114,7 @@ class Scoring:
         reward = self._rewards.members[member]
         async with self._slots[member]:
             try:
-                return await call(reward, answers, self._step, self._steps)
+                return await call(reward, answers, self._step, self._steps, self._rewards.prefixes)
             except failures.CallFailed as error:
                 if not reward.spec.errors:
                     raise failures.stopped(reward.spec.label, error.failure, reward.early) from error.__cause__

@@ -38,6 +38,12 @@ class RewardSpec:
     """Arguments of a built-in."""
     steps: str | None = None
     """Where it is set, the function gives a list for each answer, a number per step; steps stand between this text."""
+    tokens: bool = False
+    """The function gives a list for each answer, a number per token: the reward of the answer up to and with it. The
+    arguments `completion_ids` and `prefixes` (the texts up to and with each token) hold them."""
+    whole: Literal["mean", "sum", "last", "min", "product"] | None = None
+    """What one number stands for an answer whose steps or tokens are rewarded: it is logged, and methods that do not
+    reward steps train on it, where it is set. Default: the mean, or what a built-in says."""
     gate: float | None = None
     """An answer that scores less than this here is not correct, is not shown to the other rewards, and counts 0 for
     them. Gates come first."""
@@ -76,6 +82,10 @@ class RewardSpec:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} is a share and must lie in [0, 1], got {value:g}")
+        if self.tokens and self.steps is not None:
+            raise ValueError("steps and tokens are both set: a reward is of steps or of single tokens")
+        if self.steps == "":
+            raise ValueError('steps is empty text; it is what stands between steps, such as "\\n"')
         if self.concurrency < 1 or (self.timeout is not None and not self.timeout > 0):
             raise ValueError(f"need concurrency >= 1 and timeout > 0, got {self.concurrency} and {self.timeout}")
         if self.cache == "":

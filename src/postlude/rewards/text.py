@@ -66,15 +66,21 @@ def format_(pattern: str) -> RewardFunction:
     return lambda completions: [float(bool(compiled.fullmatch(text_of(c).strip()))) for c in completions]
 
 
+def _penalty(function: RewardFunction) -> RewardFunction:
+    """A price on a property of an answer, which says nothing of right or wrong."""
+    function.says_right = False  # type: ignore[attr-defined]  # as `member.Traits` reads it
+    return function
+
+
 def length(limit: int) -> RewardFunction:
     """-(tokens/limit), at least -1: a plain price on length."""
-    return lambda completion_ids: [-min(len(ids) / limit, 1.0) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [-min(len(ids) / limit, 1.0) for ids in completion_ids])
 
 
 def overlong(limit: int, cache: int | None = None) -> RewardFunction:
     """DAPO's soft overlong punishment: 0 up to limit - cache tokens, -1 at the limit."""
     ramp = limit // 5 if cache is None else cache
-    return lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids])
 
 
 def repetition(ngram: int = 4) -> RewardFunction:
@@ -86,4 +92,4 @@ def repetition(ngram: int = 4) -> RewardFunction:
         grams = list(zip(*(ids[i:] for i in range(ngram)), strict=False))
         return len(set(grams)) / len(grams) - 1 if grams else 0.0
 
-    return lambda completion_ids: [repeated(ids) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [repeated(ids) for ids in completion_ids])

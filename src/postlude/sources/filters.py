@@ -13,9 +13,9 @@ from postlude.data import Group
 class Mixed:
     """Dynamic sampling (DAPO, 2503.14476 section 3.2): keep a prompt only if some answers are right, some wrong.
 
-    Judged by correctness, before shaping; where that is unknown, by rewards that differ by more than
-    `tolerance`. The batch is refilled for at most `max_rounds` draws (0: no bound); what is left over after a
-    full batch is carried to the next step unless `carry` is off.
+    Judged by correctness, before shaping; where that is unknown, by rewards (of answers, or of their steps) that
+    differ by more than `tolerance`. The batch is refilled for at most `max_rounds` draws (0: no bound); what is left
+    over after a full batch is carried to the next step unless `carry` is off.
     """
 
     tolerance: float = 1e-6
@@ -31,8 +31,11 @@ class Mixed:
         rate = group.solve_rate
         if rate is not None:
             return group if 0 < rate < 1 else None
-        rewards = [c.reward for c in group.completions if c.reward is not None]
-        return group if rewards and max(rewards) - min(rewards) > self.tolerance else None
+        steps = [reward for c in group.scored if c.whole is not None for _, reward in c.steps]
+        for rewards in ([c.reward for c in group.scored if c.reward is not None], steps):
+            if rewards and max(rewards) - min(rewards) > self.tolerance:
+                return group
+        return None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from postlude.audit.statistics import clustered
 from postlude.errors import DataError
 from postlude.rewards.judge.questions import Compared
 from postlude.sources.compared import Stated, stated
-from postlude.sources.formats import Reading, recognise
+from postlude.sources.formats import recognise
+from postlude.sources.forms import Reading
 from postlude.sources.table import Table
 
 SPOKEN_FOR = {

@@ -104,6 +104,8 @@ class RolloutSource:
     keep: Filter | None = None
     shaping: tuple[Shaping, ...] = ()
     on_phase: Callable[[str], None] = lambda phase: None
+    needs_correct: bool = False
+    """Whether an answer is of no use while nobody knows if it is correct."""
     carried: list[Group] = field(default_factory=list[Group])
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     unscored: int = 0
@@ -163,6 +165,9 @@ class RolloutSource:
     def _give_up(self, drawn: Drawn) -> None:
         """Train on nothing of a step that a reward could not score; stop after too many such steps in a row."""
         notes = [n for n in (_abstained(m, drawn.sampled) for m in self.rewards.members) if n]
+        remedy = "raise `abstain` of this reward if so much is usual"
+        if self.needs_correct and not notes:
+            notes, remedy = _undecided(self.rewards, drawn.sampled), "set correct_above"
         self.unscored = self.unscored + 1 if notes else 0
         if not notes:
             return
@@ -171,7 +176,7 @@ class RolloutSource:
         if self.unscored >= MOST_UNSCORED:
             raise RewardError(
                 f"{'; '.join(notes)}. That was so in {self.unscored} steps in a row: look at what it is asked "
-                "(rollouts/ has the answers), or raise `abstain` of this reward if so much is usual."
+                f"(rollouts/ has the answers), or {remedy}."
             )
 
     def _shape(self, group: Group) -> Group:
@@ -280,6 +285,18 @@ def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:
         f"reward {label} could not score {missing} of {len(given)} answers, more than the share of "
         f"{member.most_abstained:g} that it may abstain on (`abstain`)"
     )
+
+
+def _undecided(rewards: Rewards, sampled: Sequence[Group]) -> list[str]:
+    """That nothing said of any answer whether it is correct, to a method that must know."""
+    scored = [c for g in sampled for c in g.scored]
+    if not scored or any(c.correct is not None for c in scored):
+        return []
+    judge = next((m.spec.label for m in rewards.members if m.outcome), "none")
+    return [
+        f"reward {judge} called none of {len(scored)} answers right (1 or more) or wrong (0 or less), which the method "
+        "must know (with `correct_above` an answer is correct if its reward lies above that)"
+    ]
 
 
 def difficulty(groups: Sequence[Group]) -> dict[str, float]:

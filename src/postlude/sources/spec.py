@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from postlude.sources.formats import CANONICAL, PINS, Reading
+from postlude.sources.forms import CANONICAL, PINS, Reading
 
 _ENDING = re.compile(r"(\.(jsonl|json|ndjson|csv|tsv|parquet))?(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 

@@ -106,7 +106,11 @@ class LocalChat:
         return tuple(self.facts.tokenizer(option, add_special_tokens=False).input_ids)
 
     def _ids(self, talk: Talk) -> tuple[int, ...]:
-        return Renderer(self.facts.tokenizer, self.facts.stop_ids).prompt(talk)
+        return self._renderer.prompt(talk)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.facts.tokenizer, self.facts.stop_ids)
 
     def _fitting(
         self, asked: Sequence[tuple[int, ...]], more: int, tell: Tell, kind: type[Reply] | type[Likely]

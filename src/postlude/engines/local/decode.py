@@ -21,6 +21,7 @@ from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, col
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.stopping import completes_stop
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
@@ -132,15 +133,9 @@ class LocalSampler:
     def _stopped(self, trace: _Trace, sampling: Sampling) -> Stop | None:
         if trace.tokens[-1] in self.stop_ids:
             return "eos"
-        if sampling.stop and self._has_stop_string(trace.tokens, sampling.stop):
+        if sampling.stop and completes_stop(self.tokenizer, trace.tokens, sampling.stop):
             return "string"
         return "length" if len(trace.tokens) >= sampling.max_tokens else None
-
-    def _has_stop_string(self, tokens: list[int], stop: tuple[str, ...]) -> bool:
-        """Only the newest token can complete a stop string, so a tail of the text is enough."""
-        tail = tokens[-(max(map(len, stop)) + 4) :]
-        text = self.tokenizer.decode(tail, skip_special_tokens=False)
-        return any(s in text for s in stop)
 
     # ------------------------------------------------------------------------------------------- fall-back
 

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from postlude.engines.local.attention import Layout, Options, active
 from postlude.engines.local.kernels import rms_norm, rotate, rotated, swiglu
+from postlude.engines.local.products import Packed, linear
 
 SERVED = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
@@ -147,12 +148,13 @@ def _options(attention: Any) -> Options:
 
 
 def _live(module: Any) -> _Block:
-    """A block that calls the layer's own linear modules, so that gradients and adapters are as they are there."""
+    """A block over the layer's own weights, with gradients; adapters' modules are called as they are."""
     a, m = module.self_attn, module.mlp
+    gate, up = mapped(m.gate_proj), mapped(m.up_proj)
     q_norm, k_norm = getattr(a, "q_norm", None), getattr(a, "k_norm", None)
 
     def project(x: Tensor, cos: Tensor, sin: Tensor) -> Projected:
-        q, k, v = (linear(x).unflatten(1, (-1, a.head_dim)) for linear in (a.q_proj, a.k_proj, a.v_proj))
+        q, k, v = (mapped(part)(x).unflatten(1, (-1, a.head_dim)) for part in (a.q_proj, a.k_proj, a.v_proj))
         if q_norm is not None and k_norm is not None:
             q = rms_norm(q, q_norm.weight, q_norm.variance_epsilon)
             k = rms_norm(k, k_norm.weight, k_norm.variance_epsilon)
@@ -161,8 +163,20 @@ def _live(module: Any) -> _Block:
     norms = module.input_layernorm.weight, module.post_attention_layernorm.weight
     eps = module.input_layernorm.variance_epsilon
     return _Block(
-        project, a.o_proj, lambda x: (m.gate_proj(x), m.up_proj(x)), m.down_proj, norms, eps, a.layer_idx, _options(a)
+        project,
+        mapped(a.o_proj),
+        lambda x: (gate(x), up(x)),
+        mapped(m.down_proj),
+        norms,
+        eps,
+        a.layer_idx,
+        _options(a),
     )
+
+
+def mapped(module: Any) -> Callable[[Tensor], Tensor]:
+    """What a linear module does to rows [N, I]."""
+    return (lambda x: linear(x, module.weight, module.bias)) if type(module) is nn.Linear else module
 
 
 class Stepper:
@@ -189,12 +203,11 @@ class Stepper:
 def _joined(*modules: Any, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
     """x -> the outputs of several linear modules side by side, the first one's times `scale`."""
     first, *rest = (_weight(m) for m in modules)
-    weight = torch.cat([first * scale, *rest]).t().contiguous()
+    weight = torch.cat([first * scale, *rest])
     if all(m.bias is None for m in modules):
-        return lambda x: torch.mm(x, weight)
+        return Packed(weight)
     first, *rest = (m.bias if m.bias is not None else m.weight.new_zeros(m.out_features) for m in modules)
-    bias = torch.cat([first * scale, *rest])
-    return lambda x: torch.addmm(bias, x, weight)
+    return Packed(weight, torch.cat([first * scale, *rest]))
 
 
 def _fused(module: Any) -> _Block:

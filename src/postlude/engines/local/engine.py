@@ -15,7 +15,7 @@ from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
 from postlude.models.chat import Renderer
 from postlude.models.heads import READS
-from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, note_of_half, quiet
+from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, name_stops, note_of_half, quiet
 
 SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
@@ -92,12 +92,15 @@ class LocalEngine:
             torch.set_num_threads(threads or 1)
         if not dropout:
             without_dropout(net)
+        if not scores:
+            name_stops(net, facts.stop_ids)
         model = LocalModel(net, "scores" if scores else "logprobs")
         model.choose_path(spec.packed)
         beside = _second_model(spec, critic) if critic and critic.form == "own" else None
         if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
         trainer = LocalTrainer(model, optimizer, token_budget, keep_reference, beside)
+        trainer.skips_idle = not dropout
         if checkpoint:
             trainer.load_weights(checkpoint)
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
@@ -157,6 +160,7 @@ class LocalEngine:
             "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
             "path_reason": self.model.reason or self.model.indirect,
             "attention": self.model.layout.__name__,
+            "stops": [self.tokenizer.convert_ids_to_tokens(i) for i in sorted(self.sampler.stop_ids)],
             "memory_mb": self.memory(),
             "slow": note_of_half(dtype, self.model.device.type),
         }

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from postlude.batch import Batch, split
+from postlude.batch import Batch, select, split
 from postlude.engines.local.model import LocalModel
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
@@ -45,6 +45,8 @@ class Optimizer:
 
 REFERENCE = "reference.safetensors"
 """In `trainer/` of a checkpoint: the reference's weights, once it is no longer the start."""
+WORTH_SKIPPING = 0.1
+"""Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 MAX_SKIPPED = 3
 """Consecutive optimiser steps with a non-finite gradient before a run stops."""
 
@@ -115,6 +117,10 @@ class LocalTrainer:
         self.references = 0
         """How often the reference was refreshed: what was computed under an earlier one is out of date."""
         self._skipped = 0
+        self.skips_idle = True
+        """Whether groups without a gradient are only read: not where dropout would draw other numbers for the rest."""
+        self._passes = {True: 0, False: 0}
+        """Of the update under way: with and without a gradient."""
 
     @property
     def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -216,16 +222,41 @@ class LocalTrainer:
         return self.model, nullcontext()
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
-        """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes."""
-        micro = batch.to(self.model.device)
-        with ExitStack() as contexts:
-            outputs = self._outputs(micro, objective, contexts)
-            loss = objective.loss(micro, outputs)
-            if not torch.isfinite(loss.total):
-                raise TrainingError(_not_finite(micro, float(loss.total)))
-            (coef * loss.total).backward()
+        """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes.
+
+        Groups without a gradient are read for their figures and not gone back through.
+        """
+        stats = Stats()
+        for part, pulls in self._parts(batch, objective):
+            micro = part.to(self.model.device)
+            with ExitStack() as contexts:
+                contexts.enter_context(torch.set_grad_enabled(pulls))
+                outputs = self._outputs(micro, objective, contexts)
+                loss = objective.loss(micro, outputs)
+                if not torch.isfinite(loss.total):
+                    raise TrainingError(_not_finite(micro, float(loss.total)))
+                if pulls:
+                    (coef * loss.total).backward()
+            self._passes[pulls] += 1
+            stats += Stats.of(loss)
         self._collect()
-        return Stats.of(loss)
+        return stats
+
+    def _parts(self, batch: Batch, objective: Objective) -> list[tuple[Batch, bool]]:
+        """The micro-batch in parts, each with whether it has a gradient."""
+        if not self.skips_idle or not isinstance(objective, TokenObjective):
+            return [(batch, True)]
+        idle = objective.idle(batch)
+        share = float(idle[batch.group].float().mean()) if batch.tokens.numel() else 0.0
+        if share < WORTH_SKIPPING:
+            return [(batch, True)]
+        if bool(idle.all()):
+            return [(batch, False)]
+        rests = idle[batch.sequence_group]
+        return [
+            (select(batch, (~rests).nonzero().squeeze(1)), True),
+            (select(batch, rests.nonzero().squeeze(1)), False),
+        ]
 
     def _outputs(self, micro: Batch, objective: Objective, contexts: ExitStack) -> Outputs:
         """What the objective reads, with a gradient; the contexts have to stay open through the backward pass."""
@@ -250,6 +281,9 @@ class LocalTrainer:
         """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves
         its part as it is. A non-finite gradient is skipped; three in a row stop the run."""
         rates = {"policy": lr, "critic": lr if critic_lr is None else critic_lr}
+        if self._passes[False] and not self._passes[True]:
+            self._rest()
+        self._passes = {True: 0, False: 0}
         norms = {name: part.norm() for name, part in self.parts.items()}
         finite = all(math.isfinite(norm) for norm in norms.values())
         if finite:
@@ -270,6 +304,12 @@ class LocalTrainer:
         for name, norm in norms.items():
             sums["update/grad_norm" if name == "policy" else f"update/{name}/grad_norm"] = norm if finite else 0.0
         return Stats(sums, updates=1)
+
+    def _rest(self) -> None:
+        """An update in which nothing had a gradient has one of 0, not none: its moments decay all the same."""
+        owned = self.parts["policy"].owned
+        for p in [p for p in owned if self._optimizer.state.get(p)] or owned:
+            p.grad = torch.zeros_like(p)
 
     def _clip(self, part: Part, norm: float) -> None:
         limit = self.settings.max_grad_norm
