@@ -18,13 +18,15 @@ from torch.utils.checkpoint import checkpoint
 
 from postlude.engines.local.attention import Layout, Options, active
 from postlude.engines.local.kernels import rms_norm, rotate, rotated, swiglu
-from postlude.engines.local.products import Packed, linear
+from postlude.engines.local.products import PackedWeight, adapted, linear, multiply, serves
 
 SERVED = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Rotary scalings whose angles do not depend on how long the sequence is."""
 COPIES_BELOW = 100_000_000
 """Parameters up to which decoding keeps its own copy of the weights, fused and transposed."""
+PACKS_BELOW = 400_000_000
+"""The same where the copy is packed, which makes it faster at any size: here memory is the limit."""
 
 Projected = tuple[Tensor, Tensor, Tensor]
 
@@ -107,7 +109,7 @@ class Direct:
         """A fused copy of today's weights, of a small model, with LoRA adapters added in; None for all others."""
         plain = all(_is_one_weight(m) for layer in self._body.layers for m in _linears(layer))
         count = sum(p.numel() for p in self._body.layers.parameters())
-        return Stepper(self) if plain and count <= COPIES_BELOW else None
+        return Stepper(self) if plain and count <= (PACKS_BELOW if serves() else COPIES_BELOW) else None
 
 
 def _linears(layer: Any) -> list[nn.Module]:
@@ -175,8 +177,29 @@ def _live(module: Any) -> _Block:
 
 
 def mapped(module: Any) -> Callable[[Tensor], Tensor]:
-    """What a linear module does to rows [N, I]."""
-    return (lambda x: linear(x, module.weight, module.bias)) if type(module) is nn.Linear else module
+    """What a linear module does to rows [N, I], with or without plain LoRA; other modules are called as they are."""
+    if type(module) is nn.Linear:
+        return lambda x: linear(x, module.weight, module.bias)
+    adapter = _adapter(module)
+    if adapter is None:
+        return module
+    base, down, up, scale = adapter
+    if torch.is_grad_enabled():
+        return lambda x: adapted(x, base.weight, base.bias, down, up, scale)
+    return lambda x: multiply(x, base.weight, base.bias).addmm_(multiply(x, down), up.t(), alpha=scale)
+
+
+def _adapter(module: Any) -> tuple[nn.Linear, Tensor, Tensor, float] | None:
+    """(frozen layer, A, B, scale) of a module with one plain LoRA adapter that is on, all of one precision."""
+    if not hasattr(module, "get_delta_weight") or not _is_one_weight(module) or module.disable_adapters:
+        return None
+    names = [name for name in module.active_adapters if name in module.lora_A]
+    base = module.get_base_layer()
+    if len(names) != 1 or base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad):
+        return None
+    down, up = module.lora_A[names[0]].weight, module.lora_B[names[0]].weight
+    plain = isinstance(module.lora_dropout[names[0]], nn.Identity) and down.dtype == up.dtype == base.weight.dtype
+    return (base, down, up, module.scaling[names[0]]) if plain else None
 
 
 class Stepper:
@@ -205,9 +228,9 @@ def _joined(*modules: Any, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
     first, *rest = (_weight(m) for m in modules)
     weight = torch.cat([first * scale, *rest])
     if all(m.bias is None for m in modules):
-        return Packed(weight)
+        return PackedWeight(weight)
     first, *rest = (m.bias if m.bias is not None else m.weight.new_zeros(m.out_features) for m in modules)
-    return Packed(weight, torch.cat([first * scale, *rest]))
+    return PackedWeight(weight, torch.cat([first * scale, *rest]))
 
 
 def _fused(module: Any) -> _Block:
