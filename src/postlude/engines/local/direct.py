@@ -1,8 +1,8 @@
 """Llama-shaped models as plain functions over their own Hugging Face weights, for training and for decoding.
 
 The modules of transformers spend most of a small step outside of matrix products. `Direct` reads the same parameters
-and does the same arithmetic with a third of the operations. In training, adapters' own modules are called; decoding
-adds them to its copy. It serves Llama, Mistral, Qwen2 and Qwen3; the self-check at load compares it with the modules,
+and does the same arithmetic with a third of the operations. In training, adapters other than plain LoRA are called as
+modules; decoding adds plain ones to its copy. It serves Llama, Mistral, Qwen2 and Qwen3; the self-check at load compares it with the modules,
 which serve everything else.
 """
 
