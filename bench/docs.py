@@ -13,9 +13,9 @@ from postlude import recipe
 from postlude.algorithms import ALGORITHMS
 from postlude.cli import cai, rlhf
 from postlude.cli.methods import defaults_of, needs_of
-from postlude.config import members
 from postlude.foreign.refused import REFUSED
 from postlude.foreign.translate import ALIASES
+from postlude.validation import members
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from postlude.data import Completion, Group
+from postlude.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Batch:
     where the completion could not be scored. None: all of `reward` is."""
     rollout_logprobs: Tensor | None = None
     old_logprobs: Tensor | None = None
+    old_entropy: Tensor | None = None
+    live_logprobs: Tensor | None = None
+    """With `live_entropy` what a pass under the weights of this update has given already; set for one update alone."""
+    live_entropy: Tensor | None = None
     ref_logprobs: Tensor | None = None
     old_values: Tensor | None = None
     advantages: Tensor | None = None
@@ -138,7 +143,7 @@ class Batch:
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+    return value.to(device) if isinstance(value, torch.Tensor) else value
 
 
 _SEQUENCE_FIELDS = (
@@ -155,12 +160,14 @@ _NOT_PER_TOKEN = {*_SEQUENCE_FIELDS, *_OTHER_FIELDS}
 _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TOKEN)
 
 
-def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
+def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
     """Lay groups out as one row of tokens, each prompt once.
 
-    A completion without a reward keeps its place but is not trained (its mask is False). `temperature` is the
-    one the completions were sampled at; log-probs are computed from logits divided by it.
+    A completion without a reward keeps its place but is not trained (its mask is False). `dtype` is the numbers', and
+    must be the engine's (`Trainer.dtype`). `temperature` is the one the completions were sampled at; log-probs are
+    computed from logits divided by it.
     """
+    dtype = dtype or torch.float32
     row, sequence_group = _lay_out(groups)
     nan = float("nan")
     completions = [c for item in groups for c in item.completions]
@@ -192,17 +199,17 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
     )
 
 
-def with_mismatched(groups: Sequence[Group], temperature: float = 1.0) -> Batch:
+def with_mismatched(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
     """`pack`, where each prompt also gets the answers of the next one, as extra sequences: for KTO's reference point.
 
     They stand behind their group's own answers. A batch of one prompt has none.
     """
     if len(groups) < 2:
-        return pack(groups, temperature=temperature)
+        return pack(groups, dtype, temperature)
     following = [*groups[1:], groups[0]]
     joined = [replace(a, completions=(*a.completions, *b.completions)) for a, b in zip(groups, following, strict=True)]
     flags = [i >= len(a.completions) for a, j in zip(groups, joined, strict=True) for i in range(len(j.completions))]
-    return replace(pack(joined, temperature=temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
+    return replace(pack(joined, dtype, temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
 
 
 def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsFloat
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of finite numbers, which is finite even where their sum is not."""
+    total = sum(values)
+    return total / len(values) if math.isfinite(total) else sum(v / len(values) for v in values)
+
+
+def beside(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
+    """Figures of ours with those whose names a user's function chose; where two have one name, theirs stands under
+    `logged/`."""
+    return {**ours, **{name if name not in ours else f"logged/{name}": value for name, value in theirs.items()}}
 
 
 @dataclass

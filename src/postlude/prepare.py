@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import ALGORITHMS
@@ -20,6 +19,7 @@ from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, Refreshed, inspect, problems_of_path
+from postlude.models.opening import problems_of_weights
 from postlude.models.steps import ends, prefixes
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
@@ -27,7 +27,7 @@ from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
-from postlude.signals import reads_correct, uncorrected, unmet
+from postlude.signals import trains_on_correct, uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -72,7 +72,7 @@ class Prepared:
 def check(document: Document) -> Prepared:
     """Recipe, data, rewards, tokenizer and model config: everything wrong with any of them is raised at once.
 
-    No weights are read. A hub id is only looked up when nothing else is wrong.
+    No weights are read. Tokenizer and model config, which take seconds to read, come where the recipe itself is right.
     """
     recipe, problems = resolve_with_problems(document)
     if recipe is None:
@@ -80,19 +80,25 @@ def check(document: Document) -> Prepared:
     recipe, gone = _of_a_run(recipe)
     problems += gone
     prepared = Prepared(recipe)
-    local = Path(recipe.model.path).expanduser().exists()
-    problems += prepare(prepared, look_up=local or not problems)
+    prepared.notes += document.notes
+    problems += prepare(prepared, look_up=not problems)
     if problems:
         raise ConfigError(in_order(problems))
     return prepared
 
 
 def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """A run folder as the model is its newest checkpoint: a concrete path, which a resumed run finds again."""
+    """A run folder as the model, or the critic, is its newest checkpoint: a path that a resumed run finds again."""
     try:
-        return replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path))), []
+        recipe = replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path)))
     except ConfigError as error:
         return recipe, [f"model: {problem}" for problem in error.problems]
+    if recipe.critic is None or recipe.critic.path is None:
+        return recipe, []
+    try:
+        return replace(recipe, critic=replace(recipe.critic, path=latest_model(recipe.critic.path))), []
+    except ConfigError as error:
+        return recipe, [f"critic.path: {problem}" for problem in error.problems]
 
 
 def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
@@ -117,7 +123,9 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
             f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
             "Merge it first (postlude export), or leave out model.lora."
         )
-    if prepared.facts and is_scorer(prepared.facts.config) and "scores" not in recipe.objective.needs:
+    if prepared.facts and ("scores" in recipe.objective.needs or not is_scorer(prepared.facts.config)):
+        problems += _problems_of_weights(prepared)
+    elif prepared.facts:
         problems.append(
             f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
             "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
@@ -126,7 +134,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         prepared.notes += prepared.facts.notes
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
-        equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
+        facts = prepared.facts
+        equip(prepared.rewards, facts and facts.tokenizer, facts and facts.stop_ids)
         attempt(lambda: _plan_judges(prepared))
         prepared.rewards.correct_above = recipe.correct_above
         problems += unmet(recipe, prepared.rewards)
@@ -154,6 +163,21 @@ def _same_reference(recipe: Recipe) -> list[str]:
     ]
 
 
+def _problems_of_weights(prepared: Prepared) -> list[str]:
+    """Of the policy and of a critic that starts elsewhere."""
+    recipe, config = prepared.recipe, prepared.facts.config
+    scores = "scores" in recipe.objective.needs
+    problems = problems_of_weights(recipe.model.path, config, scores, recipe.model.lora)
+    if recipe.critic and recipe.critic.path:
+        path = recipe.critic.path
+        try:
+            found = inspect(replace(recipe.model, path=path, lora=None, chat_template=None)).config
+            problems += problems_of_weights(path, found, scalar=True, what="critic.path")
+        except ConfigError as error:
+            problems += [f"critic.path: {problem.removeprefix('model: ')}" for problem in error.problems]
+    return problems
+
+
 def _plan_judges(prepared: Prepared) -> None:
     """What judges will be asked, and whether one of them is of the policy's own kind and may like its own style."""
     recipe = prepared.recipe
@@ -179,9 +203,13 @@ def _plan_judges(prepared: Prepared) -> None:
 
 def require_writer(path: str) -> Facts:
     """What is known of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
-    facts = inspect(ModelSpec(latest_model(path)))
+    path = latest_model(path)
+    facts = inspect(ModelSpec(path))
     if is_scorer(facts.config):
         raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
+    problems = problems_of_weights(path, facts.config, what="judge")
+    if problems:
+        raise ConfigError(problems)
     return facts
 
 
@@ -207,15 +235,16 @@ def open_chat(spec: ChatSpec) -> Chat:
     return LocalChat.open(replace(spec, model=latest_model(spec.model)))
 
 
-def equip(rewards: Rewards, tokenizer: Any) -> None:
-    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens."""
+def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = None) -> None:
+    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens (one of
+    `stop_ids` may end an answer)."""
     for member in rewards.members:
         if isinstance(member.function, LearnedReward):
             member.function.open = open_scorer
         if isinstance(member.function, JudgeReward):
             member.function.asker.open = open_chat
     if tokenizer is not None:
-        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
+        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator, stop_ids)
         rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
 
 
@@ -263,7 +292,7 @@ def _read_held_out(prepared: Prepared) -> None:
         prepared.judged = _read_answers(prepared, table, reading, table.path)
         return
     if recipe.algorithm.source == "preference" and holds_compared(table):
-        copy = replace(table, rows=[*table.rows], problems=[*table.problems])
+        copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
         prepared.judged = _read_answers(prepared, copy, reading, table.path)
     prepared.held_out = _read_prompts(prepared, table, reading, table.path)
 
@@ -315,20 +344,24 @@ def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> lis
 
 
 def _missing_columns(prepared: Prepared) -> list[str]:
-    """Columns that a reward needs: of each set by itself, since what one set has is no help to another."""
+    """Columns that a reward needs, or cannot see: of each set by itself; what one has is no help to another."""
     if prepared.rewards is None:
         return []
-    parts, start = [("", prepared.held_out)], 0
-    for share in prepared.shares if prepared.prompts else []:
-        name = f"data.mix, set {share.name!r}: " if prepared.recipe.data.mix else ""
-        parts.append((name, prepared.prompts[start : start + share.size]))
+    data = prepared.recipe.data
+    parts, start = [("", prepared.held_out, data.eval or "", data.eval_reading())], 0
+    for place, share in enumerate(prepared.shares if prepared.prompts else []):
+        name = f"data.mix, set {share.name!r}: " if data.mix else ""
+        parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
         start += share.size
-    return [
-        name + problem
-        for name, found in parts
-        if found
-        for problem in prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
-    ]
+    problems = []
+    for name, found, path, reading in parts:
+        columns = {column for p in found for column in p.columns}
+        if found:
+            problems += [name + problem for problem in prepared.rewards.missing_columns(columns)]
+            if prepared.recipe.algorithm.source == "preference":
+                columns -= {"completions"}  # the compared answers of the method itself
+            problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
+    return problems
 
 
 def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
@@ -409,11 +442,13 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
     import torch
 
     from postlude.engines.local.engine import LocalEngine
+    from postlude.footprint import require_room, work_of
 
     recipe = prepared.recipe
-    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     needed = "reference" in recipe.objective.needs if reference is None else reference
-    return LocalEngine.start(
+    require_room(prepared, needed)
+    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
+    engine = LocalEngine.start(
         recipe.model,
         prepared.facts,
         recipe.optimizer,
@@ -422,12 +457,16 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         dropout=recipe.method == "sft",
         threads=recipe.threads,
         cache_gib=recipe.cache_gib,
+        head_chunk=recipe.head_chunk,
         own_sampler=recipe.max_lag > 0,
         checkpoint=weights,
         scores="scores" in recipe.objective.needs,
         critic=recipe.critic,
         pairs=_reads_pairs(recipe),
+        work=work_of(prepared),
     )
+    engine.rehearse()
+    return engine
 
 
 def _reads_pairs(recipe: Recipe) -> bool:
@@ -454,13 +493,13 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.keep,
             recipe.shaping,
             on_phase,
-            needs_correct=bool(reads_correct(recipe)),
+            needs_correct=bool(trains_on_correct(recipe)),
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
     written = recipe.algorithm.source != "rollout" and "reference" in recipe.objective.needs
     lead = Stream(
-        recipe.method,
+        recipe.name,
         source,
         recipe.objective,
         recipe.updates,

@@ -10,6 +10,7 @@ from postlude.config import Document
 from postlude.models.load import Refreshed
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import Constant
+from postlude.rewards.length import Overlong
 from postlude.sources.filters import Mixed
 
 if TYPE_CHECKING:
@@ -29,8 +30,31 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     problems = recipe.data.problems(at)
     if _names_no_data(document.values):
         problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
-    problems += _trains(recipe, entry, at) + _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
+    problems += _lengths(recipe, at) + _trains(recipe, entry, at)
+    problems += _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
     return problems + _lag(recipe, at) + _samples(recipe, at) + _rewards(recipe, at)
+
+
+def _lengths(recipe: Recipe, at: Where) -> list[str]:
+    """What is counted in steps or tokens fits into the run, and into its answers."""
+    problems: list[str] = []
+    if recipe.schedule.warmup > recipe.steps:
+        problems.append(
+            f"{at('schedule.warmup')}schedule.warmup is {recipe.schedule.warmup} steps, more than the run's "
+            f"{recipe.steps}: the rate would never reach schedule.lr. Lower it, or raise steps."
+        )
+    if recipe.critic and recipe.critic.warmup >= recipe.steps:
+        problems.append(
+            f"{at('critic.warmup')}critic.warmup is {recipe.critic.warmup} of the run's {recipe.steps} steps: the "
+            "policy would never learn. Lower it, or raise steps."
+        )
+    for i, factor in enumerate(recipe.shaping):
+        if isinstance(factor, Overlong) and factor.limit and factor.cache and factor.cache > factor.limit:
+            problems.append(
+                f"{at(f'shaping.{i}.cache')}shaping.{i}.cache, the ramp before the limit, is {factor.cache} tokens, "
+                f"more than the limit itself ({factor.limit}; sampling.max_tokens unless set)."
+            )
+    return problems
 
 
 def _trains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:

@@ -23,13 +23,10 @@ def unmet(recipe: Recipe, rewards: Rewards) -> list[str]:
     return [*_correctness(recipe, rewards), *(_steps(recipe, rewards) if recipe.algorithm.source == "rollout" else ())]
 
 
-def reads_correct(recipe: Recipe) -> list[str]:
-    """What of a recipe needs to know whether an answer is correct, and has nothing else to go by."""
-    found = []
-    if "correct" in recipe.objective.needs:
-        found.append(f"method {recipe.method}")
-    found += [f"shaping {s.kind}" for s in recipe.shaping if isinstance(s, JUDGED_SHAPING)]
-    return [*found, "evaluate.stop_at"] if recipe.evaluate.stop_at is not None else found
+def trains_on_correct(recipe: Recipe) -> list[str]:
+    """What needs to know whether an answer is correct in order to learn from it, and has nothing else to go by."""
+    method = [f"method {recipe.method}"] if "correct" in recipe.objective.needs else []
+    return [*method, *(f"shaping {s.kind}" for s in recipe.shaping if isinstance(s, JUDGED_SHAPING))]
 
 
 def uncorrected(recipe: Recipe) -> list[str]:
@@ -47,7 +44,7 @@ def uncorrected(recipe: Recipe) -> list[str]:
 
 def _correctness(recipe: Recipe, rewards: Rewards) -> Iterator[str]:
     members = rewards.members
-    readers = reads_correct(recipe)
+    readers = trains_on_correct(recipe) + ["evaluate.stop_at"] * (recipe.evaluate.stop_at is not None)
     if recipe.correct_above is not None:
         moving = [m.spec.label for m in members if m.spec.normalise and m.spec.weight]
         if moving:

@@ -276,7 +276,7 @@ WRONG = {
     "neither": ("data: {eval: a}", "line 4: data names no file: give data.path, or several sets as data.mix"),
     "nothing": ("data: {path: null}", "data names no file"),
     "no sets": ("data: []", "data names no file"),
-    "a weight of 0": ("data:\n  mix:\n  - {path: a, weight: 0}", "line 6: the weight of 'a' must be positive, got 0."),
+    "a weight of 0": ("data:\n  mix:\n  - {path: a, weight: 0}", "line 6: data.mix.0.weight must be positive, got 0."),
     "a negative weight": ("data: [{path: a, weight: -1}]", "must be positive, got -1."),
     "an endless weight": ("data: [{path: a, weight: .inf}]", "must be"),
     "one name twice": ("data: [x/a.jsonl, y/a.csv]", "2 sets of data.mix are called 'a'; give each its own `name`"),
@@ -320,5 +320,6 @@ def test_the_recipe_of_a_mixture_resolves_to_itself(place: Path, model_folder: P
     sets()
     run = train(model_folder, "sft", "run", steps=1)
     again = resolve(config.read(run.folder / "config.yaml"))
-    assert [s.path for s in again.data.mix] == ["sums.jsonl", "less.csv"]
-    assert again == resolve(Document({**config.read(run.folder / "config.yaml").values, "data": {"mix": MIX}}))
+    assert [s.path for s in again.data.mix] == [str(place / "sums.jsonl"), str(place / "less.csv")]
+    absolute = [{**one, "path": str(place / one["path"])} for one in MIX]
+    assert again == resolve(Document({**config.read(run.folder / "config.yaml").values, "data": {"mix": absolute}}))

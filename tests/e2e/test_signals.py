@@ -281,3 +281,13 @@ def test_where_nothing_compares_the_figure_is_left_out_and_said(
     assert not [name for s in steps_of(run) for name in s if name.startswith("mismatch")]
     whole = launch(document(model_folder, method, PARITY, output="whole", **change))
     assert all(abs(s["mismatch/k1"]) < 1e-5 for s in steps_of(whole)), "equal weights, equal log-probs"
+
+
+def test_a_goal_that_no_figure_can_reach_is_said_and_costs_no_step(place: Path, model_folder: Path) -> None:
+    values = {"data": {"path": "prompts.jsonl", "eval": "eval.jsonl"}, "evaluate": {"stop_at": 0.9}, "steps": 4}
+    two = [{"use": "mine.py:half"}, {"use": "mine.py:parity"}]
+    run = launch(document(model_folder, "grpo", two, **values))
+    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    notes = [e["text"] for e in events if e["kind"] == "note"]
+    assert any("evaluate.stop_at can end nothing" in note for note in notes)
+    assert len(steps_of(run)) == 4 and any(s["grad_norm"] > 0 for s in steps_of(run))

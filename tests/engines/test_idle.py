@@ -107,6 +107,50 @@ def test_micro_batches_of_parts_of_groups(budget: int, model_folder: Path) -> No
     assert quick[2].count(False) >= 4
 
 
+@pytest.mark.parametrize(("name", "asked"), [("drpo", [0, 0]), ("gspo", [0, 1])])
+def test_what_a_pass_has_just_told_is_not_asked_again(
+    name: str, asked: list[int], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes through the model for groups without a gradient: in the first update after the draw, in the second."""
+    spec = ModelSpec(str(model_folder))
+    engine = LocalEngine.start(spec, inspect(spec), Optimizer(), 10_000, False)
+    stream = Stream(name, None, objective_of(name), 2, 1, 1.0)  # type: ignore[arg-type]
+    batch = stream.prepare(engine, [*map(equal, rolled_out(3, 4))])
+    count = 0
+    running = engine.model.running
+
+    def counted(micro: Batch) -> Any:
+        nonlocal count
+        count += 1
+        return running(micro)
+
+    found = []
+    for fresh in (True, False):
+        weighed = stream.weigh(engine, batch, fresh)
+        monkeypatch.setattr(engine.model, "running", counted)
+        count = 0
+        engine.trainer.forward_backward(weighed, stream.objective)
+        found.append(count)
+        monkeypatch.undo()
+    assert found == asked
+
+
+def test_answers_without_a_trained_token_are_not_even_read(model_folder: Path) -> None:
+    objective = replace(objective_of("dapo"), mask_truncated=True, entropy=0.01)
+    cut = lambda g, i: replace(g.completions[i], stop="length") if i % 2 else replace(g.completions[i], reward=None)
+    drawn = [
+        replace(g, completions=tuple(cut(g, i) if i < 3 else g.completions[i] for i in range(4))) for g in groups(0)
+    ]
+    quick, plain = (trained(model_folder, objective, drawn, skips) for skips in (True, False))
+    same(quick, plain)
+    batch = objective.weigh(objective.advantages(_batch(drawn)))
+    spec = ModelSpec(str(model_folder))
+    trainer = LocalEngine.start(spec, inspect(spec), Optimizer(), 10_000, False).trainer
+    ((part, pulls),) = trainer._parts(batch, objective)
+    assert pulls and part.sequences == 6 < batch.sequences == 24
+    assert part.tokens.shape[0] < batch.tokens.shape[0]
+
+
 @pytest.mark.parametrize("updates", [1, 6])
 def test_an_update_without_any_gradient_still_decays_moments_and_weights(updates: int, model_folder: Path) -> None:
     objective = replace(objective_of("grpo"), kl=None)

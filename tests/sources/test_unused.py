@@ -331,3 +331,13 @@ def test_text_and_messages_in_one_file_are_an_error(tmp_path: Path, kind: str) -
 def test_what_is_to_be_known_of_a_template_is_said_where_rows_are_messages(tmp_path: Path) -> None:
     assert "today's date" in Read(tmp_path, templates.DATED, "prompts", {"prompt": [USER]}).said
     assert not Read(tmp_path, templates.DATED, "prompts", {"prompt": "a"}).said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("column", ["context", "reasoning", "history"])
+def test_columns_that_look_meant_for_the_model_are_counted(tmp_path: Path, kind: str, column: str) -> None:
+    beside = row_of(kind, [USER], ASSISTANT, **{column: "Qlong ago"})
+    found = Read(tmp_path, templates.CHATML, kind, beside, row_of(kind, [USER], ASSISTANT))
+    assert found.notes == [f'{found.table.path}: in 1 of 2 rows "{column}" is a column that the model does not read']
+    framed = {"instruction": "Qdo", "input": "Qthis", "output": "Qdone"}
+    assert not Read(tmp_path, templates.CHATML, "sft", framed).said, "these are read"

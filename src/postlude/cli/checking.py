@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 
 from postlude.algorithms import ALGORITHMS, Algorithm
 from postlude.data import Group
@@ -16,6 +15,7 @@ from postlude.sources import file as rows
 from postlude.sources.compared import Limits, check_steps, compared, preference, require
 from postlude.sources.file import Reading, Row, Table
 from postlude.sources.formats import require_one_shape
+from postlude.spelling import meant
 
 SEPARATOR = "\n"
 
@@ -40,8 +40,7 @@ def check_rows(table: Table, method: str, model: str | None, reading: Reading) -
 
 def _entry(method: str) -> Algorithm:
     if method not in ALGORITHMS:
-        close = get_close_matches(method, ALGORITHMS, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else " `postlude methods` lists them."
+        hint = meant(method, ALGORITHMS) or " `postlude methods` lists them."
         raise ConfigError(f"--for: there is no method {method!r}.{hint}")
     return ALGORITHMS[method]
 

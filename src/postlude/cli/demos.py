@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from postlude.cli import data
+from postlude.terminal import bold
 
 
 def free_folder(name: str) -> Path:
@@ -33,7 +34,7 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         result.add_column(column, justify="right")
     for name, *figures in rows:
-        result.add_row(f"[bold]{name}[/bold]", *figures)
+        result.add_row(bold(name), *figures)
     return result
 
 

@@ -9,8 +9,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-
 from postlude.audit.reward_models import (
     Compared,
     Figures,
@@ -21,7 +19,7 @@ from postlude.audit.reward_models import (
     pairs_of,
 )
 from postlude.cli.scores_view import show
-from postlude.cli.waiting import Waiting
+from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
 from postlude.engines.protocol import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
@@ -32,6 +30,7 @@ from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading, Table
 from postlude.sources.table import Kind
+from postlude.terminal import Screen
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
@@ -76,7 +75,7 @@ class Scored:
 
 def evaluate_scores(asked: Asked, target: Path) -> None:
     """Measure, save as JSON, show."""
-    console = Console()
+    console = Screen()
     table = rows.read(asked.data)
     units = asked.units or [(0.0, 1.0)] * len(asked.models)
     scored = [_scored(model, table, asked) for model in asked.models]
@@ -91,7 +90,7 @@ def evaluate_scores(asked: Asked, target: Path) -> None:
     result |= {"figures": figures, "others": names[1:], "ensemble": ensemble, "scores": [*_answers(first)]}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
     show(console, result, first.problems)
-    console.print(f"\nsaved to {target}", highlight=False, soft_wrap=True)
+    console.print(f"\nsaved to {target}", soft_wrap=True)
 
 
 def name_of(spec: ScorerSpec) -> str:
@@ -105,11 +104,12 @@ def name_of(spec: ScorerSpec) -> str:
 def _scored(model: ScorerSpec, table: Table, asked: Asked) -> Scored:
     """One model's scores of the rows, read with its own tokenizer."""
     scorer = open_scorer(model)
-    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[])
+    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
     limits = Limits(scorer.facts.context, scorer.facts.vocabulary, model.separator)
     renderer = Renderer(scorer.facts.tokenizer, scorer.facts.stop_ids)
     groups = compared(mine, renderer, limits, KINDS, asked.reading)
     mine.require_clean(asked.on_bad_row, "--on-bad-row skip")
+    tell(mine.notes)
     assert mine.kind is not None
     groups = groups[: asked.limit]
     steps, pairs = mine.kind == "steps", scorer.reads_pairs

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-
+from postlude import config
 from postlude.cli.data import named_columns
-from postlude.cli.waiting import Waiting
+from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
@@ -50,10 +48,16 @@ class Opened:
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        """Prompts that leave no room for an answer are an error."""
+        """Prompts that leave no room for an answer, or that the model has no rows for, are an error."""
         empty = [p for p in prompts if not p.tokens]
         if empty:
             raise DataError("a prompt without any token cannot be answered; give some text.")
+        beyond = [t for p in prompts for t in p.tokens if t >= self.facts.vocabulary]
+        if beyond:
+            raise DataError(
+                f"a prompt holds {self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r} (id {beyond[0]}), which "
+                f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary."
+            )
         context = self.facts.context
         if context is None:
             return
@@ -65,17 +69,11 @@ class Opened:
             )
 
 
-def tell(notes: Sequence[str]) -> None:
-    """Say beside the output what a user should know."""
-    for note in notes:
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-
-
 def own_part(path: str, part: str) -> dict[str, Any]:
     """A part of a recipe, or of that of a run folder; empty for any other model."""
     given = Path(path).expanduser()
     recipe = given if is_recipe(path) else given / "config.yaml"
-    found = (yaml.safe_load(recipe.read_text()).get(part) or {}) if recipe.exists() else {}
+    found = config.read(recipe).values.get(part) if recipe.exists() else {}
     return found if isinstance(found, dict) else {}
 
 
@@ -135,8 +133,11 @@ def open_sampler(policy: Policy) -> Opened:
     """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
     from postlude.models.heads import is_scorer
     from postlude.models.load import inspect
-    from postlude.run import latest_model
+    from postlude.run import latest_model, unfinished
 
+    left = unfinished(policy.model.path)
+    if left:
+        tell([left])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
@@ -157,11 +158,12 @@ def _remote(served: Served, facts: Facts) -> Sampler:
 
 def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.memory import Work
     from postlude.engines.local.trainer import Optimizer
 
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    engine = LocalEngine.start(spec, facts, Optimizer(), None, keep_reference=False, work=Work(trains=False))
     if slow := engine.describe()["slow"]:
-        Console(stderr=True).print(f"note: {slow}", highlight=False, markup=False, soft_wrap=True)
+        tell([slow])
     return engine.sampler
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from postlude.models.said import plain
+
 _MORE = 8
 """Tokens that are read before the string could begin: the first of a tail may hold the rest of a character."""
 
 
 def read(tokenizer: Any, tokens: Sequence[int]) -> str:
     """The text in which stop strings are looked for: all of it, special tokens and spaces as they are."""
-    return tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return plain(tokenizer, list(tokens))
 
 
 def completes_stop(tokenizer: Any, tokens: Sequence[int], stop: Sequence[str]) -> bool:

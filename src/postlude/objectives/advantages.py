@@ -7,16 +7,21 @@ or number fewer than two (specification 0.6).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from postlude.batch import Batch
+from postlude.bounds import Bounds, Count, NotNegative, Positive, Share, Small, hold
+from postlude.lazy import torch
 from postlude.objectives.weights import indicator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STD_EPS = 1e-6
 """Added to a standard deviation (verl's value; TRL 1e-4, OpenRLHF 1e-9)."""
+Discount = Annotated[float, Bounds(0, 1, above=True)]
+Sharpness = Annotated[float, Bounds(0, 1e9, above=True, infinite=True)]
+"""Of DRPO's weights by length; infinity weighs all right answers alike."""
 
 
 def _known_reward(batch: Batch) -> Tensor:
@@ -118,7 +123,7 @@ class GroupBaseline:
     """
 
     scale: Literal["group", "batch", "none"] = "group"
-    eps: float = STD_EPS
+    eps: Small = STD_EPS
     kind: Literal["group_baseline"] = "group_baseline"
     needs = frozenset[str]({"group"})
 
@@ -149,7 +154,7 @@ class LeaveOneOut:
     With `kl_coef`, R is first reduced by kl_coef times the sequence's summed k1 to the reference.
     """
 
-    kl_coef: float = 0.0
+    kl_coef: NotNegative = 0.0
     kind: Literal["leave_one_out"] = "leave_one_out"
 
     @property
@@ -187,8 +192,8 @@ class WhitenedGroupBaseline:
 class RewardToGo:
     """A_t = whiten(sum over k >= t of gamma^(k-t) r_k), r as in `token_rewards` (REINFORCE++, 2501.03262)."""
 
-    gamma: float = 1.0
-    kl_coef: float = 0.01
+    gamma: Discount = 1.0
+    kl_coef: NotNegative = 0.01
     kind: Literal["reward_to_go"] = "reward_to_go"
 
     @property
@@ -208,15 +213,14 @@ class GAE:
     r is that of `token_rewards`. Other tokens are skipped, not discounted across.
     """
 
-    gamma: float = 1.0
-    lam: float = 0.95
-    kl_coef: float = 0.05
+    gamma: Discount = 1.0
+    lam: Share = 0.95
+    kl_coef: NotNegative = 0.05
     whitened: bool = True
     kind: Literal["gae"] = "gae"
 
     def __post_init__(self) -> None:
-        if not (0 < self.gamma <= 1 and 0 <= self.lam <= 1):
-            raise ValueError(f"need 0 < gamma <= 1 and 0 <= lam <= 1, got {self.gamma:g} and {self.lam:g}")
+        hold(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -247,7 +251,7 @@ class ProcessSteps:
     All step rewards of a group's scored completions are pooled; fewer than two, or equal ones, give 0.
     """
 
-    eps: float = STD_EPS
+    eps: Small = STD_EPS
     kind: Literal["process_steps"] = "process_steps"
     needs = frozenset[str]({"group", "steps"})
 
@@ -273,18 +277,15 @@ class DecoupledReward:
     class only get 0. lam = inf is DisCO (2505.12366). The gradient equals that of the boxed loss in the paper.
     """
 
-    lam: float = 0.1
-    tau: float = 10.0
-    cap: int | None = None
+    lam: Sharpness = 0.1
+    tau: Positive = 10.0
+    cap: Count | None = None
     """C, the longest response in tokens; filled with the generation limit where it is None."""
     score: Literal["likelihood", "ratio"] = "likelihood"
     kind: Literal["decoupled_reward"] = "decoupled_reward"
 
     def __post_init__(self) -> None:
-        if self.lam <= 0 or self.tau <= 0:
-            raise ValueError(f"lam and tau must be positive, got {self.lam:g} and {self.tau:g}")
-        if self.cap is not None and self.cap < 1:
-            raise ValueError(f"cap must be at least 1 token, got {self.cap}")
+        hold(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -341,8 +342,8 @@ class DecoupledValue:
     V(x) is the value at the first completion token.
     """
 
-    lam: float = 0.1
-    cap: int | None = None
+    lam: Sharpness = 0.1
+    cap: Count | None = None
     kind: Literal["decoupled_value"] = "decoupled_value"
     needs = frozenset[str]({"group", "correct", "values"})
 

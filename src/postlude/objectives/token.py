@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from postlude.batch import Batch
+from postlude.bounds import NotNegative, hold
+from postlude.lazy import no_grad, torch
 from postlude.objectives.advantages import Advantage, DecoupledReward, equal_steps, group_moments
 from postlude.objectives.divergence import KL, KLHinge, k3
 from postlude.objectives.surrogates import RATIOS, LogProb, Ratio, Surrogate, Terms
 from postlude.objectives.terms import CLAMP, Loss, Outputs, log_ratio, weighted_sum
 from postlude.objectives.value import ValueLoss, explained_variance
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask, mismatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,13 @@ class TokenObjective:
     off_policy_mask: OffPolicyMask | None = None
     kl: KL | None = None
     hinge: KLHinge | None = None
-    entropy: float = 0.0
+    entropy: NotNegative = 0.0
     value: ValueLoss | None = None
     mask_truncated: bool = False
     kind: Literal["token"] = "token"
 
     def __post_init__(self) -> None:
+        hold(self)
         uses_ratio = not isinstance(self.surrogate, LogProb)
         if uses_ratio and self.ratio == "none":
             raise ValueError(f'surrogate {self.surrogate.kind} needs a ratio; set ratio to "token"')
@@ -49,8 +53,6 @@ class TokenObjective:
             raise ValueError(f'surrogate logprob uses no ratio; set ratio to "none", not "{self.ratio}"')
         if self.kl and self.hinge:
             raise ValueError("kl and hinge both hold the policy back; set one of them to null")
-        if self.entropy < 0:
-            raise ValueError(f"entropy must not be negative, got {self.entropy:g}")
 
     @property
     def decoupled(self) -> DecoupledReward | None:
@@ -241,7 +243,7 @@ class TokenObjective:
         assert other is not None, f"the KL term needs log-probs of the {self.kl.against} policy"
         return other
 
-    @torch.no_grad()
+    @no_grad
     def _figures(
         self,
         micro: Batch,

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postlude.data import Completion, Group
+from postlude.data import ROLLOUT_FIELDS, Completion, Group
 from postlude.errors import RewardError
+from postlude.events import mean
 from postlude.rewards import failures
 from postlude.rewards.calls import Scores
 from postlude.rewards.member import Reward
@@ -29,6 +30,8 @@ class Scored:
     counts: dict[str, float] = field(default_factory=dict[str, float])
     """Figures that add up over the draws of a step."""
     notes: list[str] = field(default_factory=list[str])
+    chosen: frozenset[str] = frozenset()
+    """Those of `metrics` whose names a function chose: ours go first where they meet."""
 
 
 def doors(gates: Sequence[Reward], given: Sequence[Scores], count: int) -> list[bool | None]:
@@ -148,22 +151,28 @@ class Combining:
 
     # ------------------------------------------------------------------------------------------------- figures
 
+    def logged(self) -> dict[str, float]:
+        """Means of what the functions logged, under the reward's name."""
+        found: dict[str, float] = {}
+        for member, scores in zip(self.members, self.given, strict=True):
+            mine = {k: v for k, v in scores.metrics.items() if k not in member.traits.summed}
+            found |= {f"{member.spec.label}/{k}": mean(v) for k, v in mine.items()}
+        return found
+
     def metrics(self) -> dict[str, float]:
-        """What the functions logged, shares that gates stopped, and what was changed or came out of a cache."""
+        """Shares that gates stopped, and what was changed or came out of a cache."""
         found: dict[str, float] = {}
         for member, scores, column in zip(self.members, self.given, self.used, strict=True):
             label = member.spec.label
-            summed = member.traits.summed
-            found |= {f"{label}/{k}": sum(v) / len(v) for k, v in scores.metrics.items() if k not in summed}
             if member.is_gate:
                 below = [v is not None and v < (member.spec.gate or 0.0) for v in scores.values]
                 found[f"gate/{label}"] = sum(below) / len(below)
             known = [x for x, asked in zip(column, scores.asked, strict=True) if asked and x is not None]
             if member.spec.shapes and known:
-                found[f"reward/{label}/used"] = sum(known) / len(known)
+                found[f"reward/{label}/used"] = mean(known)
             sums = [sum(row) for row, asked in zip(scores.steps, scores.asked, strict=True) if asked and row]
             if member.stepwise and sums:
-                found[f"reward/{label}/sum"] = sum(sums) / len(sums)
+                found[f"reward/{label}/sum"] = mean(sums)
             if member.memory is not None and any(scores.asked):
                 found[f"reward/{label}/cached"] = scores.kept / sum(scores.asked)
         return found
@@ -187,6 +196,28 @@ class Combining:
         failed = [failures.lost(m.spec.label, s.failures, s.calls) for m, s in pairs if s.failures]
         return list(dict.fromkeys([*(note for _, s in pairs for note in s.notes), *failed]))
 
+    def unfit(self) -> dict[str, str]:
+        """What was left out of the metrics, by reward and name."""
+        found: dict[str, str] = {}
+        for member, scores in zip(self.members, self.given, strict=True):
+            for name, texts in scores.unfit.items():
+                many = len(texts) + len(scores.metrics.get(name, ()))
+                found[f"{member.spec.label}/{name}"] = (
+                    f"reward {member.spec.label}: {len(texts)} of {many} values of log_metric({name!r}) are no finite "
+                    f"numbers (the first: {texts[0]}); the figure is the mean of the others. This is said once."
+                )
+        return found
+
+    def renamed(self) -> dict[str, str]:
+        """What log_extra was given under a name that a row of rollouts/ has already: where it stands."""
+        return {
+            f"{member.spec.label}/{name}": f"reward {member.spec.label}: log_extra({name!r}) stands in rollouts/ as "
+            f"{member.spec.label}/{name}, since {name} is a field of its own there"
+            for member, scores in zip(self.members, self.given, strict=True)
+            for name in scores.extra
+            if name in ROLLOUT_FIELDS
+        }
+
     def warning(self) -> str | None:
         """Where being stopped by a gate pays: the rewards behind it go below the 0 that a stopped answer counts."""
         gate = next((m.spec.label for m in self.members if m.is_gate), None)
@@ -200,11 +231,13 @@ class Combining:
         return None
 
     def extra(self) -> dict[str, list[Any]]:
-        """All columns; a second one of a name carries that of its reward."""
+        """All columns; a second one of a name, or one of a name that rollouts have, carries that of its reward."""
         found: dict[str, list[Any]] = {}
         for member, scores in zip(self.members, self.given, strict=True):
             for name, values in scores.extra.items():
-                found[name if name not in found else f"{member.spec.label}/{name}"] = values
+                while name in found or name in ROLLOUT_FIELDS:
+                    name = f"{member.spec.label}/{name}"
+                found[name] = values
         return found
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from statistics import pstdev
 from typing import Any, Literal
 
+from postlude.bounds import Finite, NotNegative
 from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
+from postlude.models.dtypes import Dtype
 from postlude.models.heads import reads_pairs, require_head
+from postlude.models.opening import problems_of_weights
 from postlude.rewards.model import ensemble_score, logit, pair_preference, sigmoid, solution_score
 from postlude.rewards.text import text_of
 
@@ -42,10 +45,12 @@ class LearnedReward:
         problems = []
         for spec in self.specs:
             try:
-                pairs = reads_pairs(require_head(spec.path, "reward model"))
+                config = require_head(spec.path, "reward model")
             except EngineError as error:
                 problems.append(str(error))
                 continue
+            problems += problems_of_weights(spec.path, config, scalar=True, what="reward model")
+            pairs = reads_pairs(config)
             if pairs != self.compares:
                 is_, use = ("two answers at once", "pair_model") if pairs else ("one answer at a time", "model")
                 problems.append(f"reward model: {spec.path!r} reads {is_}; as a reward it is `{use}`.")
@@ -137,7 +142,7 @@ class PairReward(LearnedReward):
 
 def pair_model(
     path: str,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> PairReward:
     """The mean chance of an answer against the others to its prompt, by a model that reads both (reward_model_pair)."""
@@ -149,10 +154,10 @@ def pair_model(
 def reward_model(
     path: str | Sequence[str],
     combine: Combine = "mean",
-    lam: float = 0.5,
-    shift: float | Sequence[float] = 0.0,
-    scale: float | Sequence[float] = 1.0,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    lam: NotNegative = 0.5,
+    shift: Finite | Sequence[Finite] = 0.0,
+    scale: Finite | Sequence[Finite] = 1.0,
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     prefixes: bool = False,
 ) -> AnswerReward:
@@ -175,7 +180,7 @@ def process_model(
     path: str,
     combine: Solution = "product",
     separator: str = "\n",
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> StepReward:
     """The probability that each step is right, by a process model; steps stand between separators."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from postlude import __version__
-from postlude.data import Completion, Group
+from postlude.data import RESERVED, Completion, Group
 from postlude.errors import ConfigError
 from postlude.rewards.cache import Cache, key_of
-from postlude.rewards.calls import Answers, Scores
+from postlude.rewards.calls import Scores
+from postlude.rewards.copies import Answers
 from postlude.rewards.learned import LearnedReward
-from postlude.rewards.member import RESERVED, Reward
+from postlude.rewards.member import Reward
 
 FILE = "reward-cache.sqlite"
 """Of a run, in its folder."""
@@ -87,7 +88,7 @@ class Memory:
     def key(self, group: Group, completion: Completion) -> str:
         """Of an answer: the same wherever reward, prompt, text and the columns it reads are."""
         columns = group.prompt.columns
-        read = {k: v for k, v in columns.items() if k not in RESERVED and (self.names is None or k in self.names)}
+        read = {k: v for k, v in columns.items() if self.names is None or k in self.names}
         return key_of(self.identity, _plain(group.prompt.messages), completion.text, _plain(read))
 
 

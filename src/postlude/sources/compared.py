@@ -268,7 +268,7 @@ def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
 
 
 def _with_steps(completion: Completion, labels: list[Any], renderer: Renderer, separator: str) -> Completion:
-    places = ends(renderer.tokenizer, completion.tokens, separator)
+    places = ends(renderer.tokenizer, completion.tokens, separator, renderer.stop_ids)
     if len(places) != len(labels) or len({*places}) != len(places):
         raise DataError(
             f"the tokenizer merges steps: {len(labels)} steps end at {len({*places})} different tokens; use a "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-from postlude.data import Completion, Group, Prompt, row_id
+from postlude.data import RESERVED, Completion, Group, Prompt, row_id
 from postlude.errors import DataError
 from postlude.models.chat import Renderer, options_of
 from postlude.sources.formats import recognise, require_one_shape
@@ -20,7 +20,7 @@ from postlude.sources.unused import TRAINED, Unused
 
 __all__ = [
     "ANSWERS", "MAX_SHOWN", "Cursor", "Drawn", "FileSource", "Mixture", "Reading", "Row", "Table",
-    "groups", "prompts", "read", "recognise", "require_answers",
+    "groups", "prompts", "read", "recognise", "renamed", "require_answers",
 ]  # fmt: skip
 
 EARLY = (
@@ -126,6 +126,8 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
     good: list[Row] = []
     result: list[Prompt] = []
     seen = Counter() if seen is None else seen
+    left = {column, *renamed(reading)}
+    instead = 0
     for row in table.rows:
         messages: Any = row.values.get(column)
         problem = _prompt_problem(row, column)
@@ -134,12 +136,22 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
             continue
         good.append(row)
         answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
-        columns = {k: v for k, v in row.values.items() if k != column}
+        columns = {k: v for k, v in row.values.items() if k not in left}
         if columns.get("answer") is None and answer is not None:
+            instead += "answer" in columns
             columns["answer"] = answer
         result.append(Prompt(unique_id(row, seen), messages, answer, columns, place=row.where))
     table.rows = good
+    if instead:
+        others = ", ".join(c for c in ANSWERS[1:] if c in table.columns)
+        table.notes.append(f'{table.path}: in {instead} of {len(good)} rows "answer" is null and taken from {others}')
     return result
+
+
+def renamed(reading: Reading | None) -> set[str]:
+    """Columns with the name of a reward's argument that were given another: they do not stand under both."""
+    names = reading.columns.items() if reading else ()
+    return {column for name, column in names if name != column and column in RESERVED}
 
 
 def _prompt_problem(row: Row, column: str) -> str | None:
@@ -298,6 +310,8 @@ class Drawn:
     report: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
     extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
+    logged: dict[str, float] = field(default_factory=dict[str, float])
+    """Figures whose names a reward function chose."""
     name: str = ""
     """Of the stream, where there are several."""
 

@@ -69,7 +69,14 @@ def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: S
     only = _only(table, _without_unknown(table, found), want)
     table.kind = only.form.kind
     table.form = _compared(table, only.form) if want == "compared" else _sentence(table, only, reading)
-    table.rows = [row for row in (_canonical(table, row, only, reading) for row in table.rows) if row]
+    other_system = Counter[bool]()
+    converted = [_canonical(table, row, only, reading, want, other_system) for row in table.rows]
+    table.rows = [row for row in converted if row]
+    if other_system[True]:
+        table.notes.append(
+            f"{table.path}: in {other_system[True]} of {len(table.rows)} rows messages have a system message of their "
+            'own, and the column "system" says another: it is not read'
+        )
     return table.kind
 
 
@@ -249,8 +256,11 @@ def _sentence(table: Table, found: Found, reading: Reading) -> str:
 # ----------------------------------------------------------------------------------------------------- converting
 
 
-def _canonical(table: Table, row: Row, found: Found, reading: Reading) -> Row | None:
-    """The row with canonical columns; None where it cannot be converted, which is noted."""
+def _canonical(
+    table: Table, row: Row, found: Found, reading: Reading, want: Want, other_system: Counter[bool]
+) -> Row | None:
+    """The row with canonical columns; None where it cannot be converted, which is noted. `other_system` counts the rows
+    whose messages have another system message than the column of that name."""
     values = dict(row.values)
     try:
         values |= found.form.convert(row.values, reading.chat)
@@ -265,9 +275,10 @@ def _canonical(table: Table, row: Row, found: Found, reading: Reading) -> Row | 
             values["completions"] = [
                 [message(item) for item in one] if isinstance(one, list) else one for one in values["completions"]
             ]
-        take_out_prompt(values)
+        if want != "prompts":
+            take_out_prompt(values)
         if found.form.name != "Alpaca" or reading.chat:  # text in Alpaca's own frame holds it already
-            table.count(add_system(values), 'have a system message of their own, and "system" says another: not read')
+            other_system[add_system(values)] += 1
         if is_chat(values):
             values |= tools_of(values)
     except DataError as error:

@@ -116,7 +116,7 @@ def said(answer: Any) -> Any:
 
 
 def is_chat(values: Values) -> bool:
-    return any(isinstance(values.get(name), list) for name in ("prompt", "messages"))
+    return any(isinstance(values.get(name), list) for name in ("prompt", "messages", "chosen"))
 
 
 def tools_of(values: Values) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to_json
 from postlude.engines.protocol import Request, Sampler, Sampling
 from postlude.errors import RewardError
+from postlude.events import mean
 from postlude.rewards.calls import pad_and_extend
 from postlude.rewards.combining import Scored
 from postlude.rewards.compose import RewardFigures, Rewards
@@ -136,6 +137,7 @@ class RolloutSource:
         self.waiting = []
         drawn.extra = logged.extra
         drawn.report |= self.cursor.figures(counts) | logged.figures()
+        drawn.logged = logged.chosen()
         drawn.notes += dict.fromkeys(logged.notes)
         for shaping in self.shaping:
             if isinstance(shaping, HistoryLength):
@@ -253,6 +255,7 @@ class Logged:
     notes: list[str] = field(default_factory=list[str])
     _metrics: dict[str, list[float]] = field(default_factory=dict[str, "list[float]"])
     _counts: dict[str, float] = field(default_factory=dict[str, float])
+    _chosen: set[str] = field(default_factory=set[str])
     _rows: int = 0
 
     def add(self, scored: Scored) -> None:
@@ -265,10 +268,18 @@ class Logged:
             self._counts[name] = self._counts.get(name, 0.0) + value
         for name, value in scored.metrics.items():
             self._metrics.setdefault(name, []).append(value)
+        self._chosen |= scored.chosen
 
     def figures(self) -> dict[str, float]:
         """Means over the rounds, and sums of what is counted."""
-        return {name: sum(values) / len(values) for name, values in self._metrics.items()} | self._counts
+        return self._means(self._metrics.keys() - self._chosen) | self._counts
+
+    def chosen(self) -> dict[str, float]:
+        """The same of figures whose names a reward function chose."""
+        return self._means(self._chosen)
+
+    def _means(self, names: Collection[str]) -> dict[str, float]:
+        return {name: mean(values) for name, values in self._metrics.items() if name in names}
 
 
 def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:
@@ -331,6 +342,7 @@ def _figures(groups: Sequence[Group]) -> dict[str, float]:
     }
     report |= difficulty(groups)
     if known:
+        report["undecided"] = float(sum(c.correct is None for c in completions))
         report["sampled_accuracy"] = sum(known) / len(known)
         right = [c.length for c in completions if c.correct]
         wrong = [c.length for c in completions if c.correct is False]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,14 +39,6 @@ class Table:
     """What they were recognised as, for people."""
     notes: list[str] = field(default_factory=list[str])
     """What a user should know about rows that are used."""
-
-    counted: Counter[str] = field(default_factory=Counter[str])
-    """What rows that are used have in common -> how many have it; for notes."""
-
-    def count(self, holds: bool, what: str) -> None:
-        """Count a row of which something is to be said."""
-        if holds:
-            self.counted[what] += 1
 
     def reject(self, where: str, reason: str) -> None:
         self.problems.append(f"{where}: {reason}")

@@ -26,6 +26,18 @@ WORDS = (
     "reasoning_content", "reasoning", "thinking", "thought", "thoughts", "tool_calls", "function_call", "refusal",
 )  # fmt: skip
 """Fields of a message that hold what was said or done: a row must not lose them."""
+BESIDE = (
+    "context",
+    "history",
+    "input",
+    "instruction",
+    "passage",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "thought",
+)
+"""Columns that often hold words which are meant for the model, and that no format reads beside others."""
 MEDIA = ("images", "image", "audio", "audios", "video", "videos")
 """Columns and fields that no text model reads."""
 TRAINED = ("weight", "loss", "train", "trainable", "training", "loss_weight")
@@ -67,6 +79,7 @@ class Unused:
                     self._conversation([*messages, *answer], columns, seen, asked=not answers)
         except DataError as error:
             return str(error)
+        seen |= _left_beside(columns, [*strings([messages, *answers])])
         self.rows += 1
         self.counts.update(seen)
         return None
@@ -77,8 +90,7 @@ class Unused:
 
     def told(self, table: Table) -> None:
         """Put what was counted into the table's notes."""
-        counts = [*self.counts.items(), *((f"messages {what}", n) for what, n in table.counted.items() if n)]
-        table.notes += [f"{table.path}: in {n} of {self.rows} rows {what}" for what, n in counts]
+        table.notes += [f"{table.path}: in {n} of {self.rows} rows {what}" for what, n in self.counts.items()]
         if self._chat:
             table.notes += self.renderer.turns.notes
 
@@ -123,6 +135,16 @@ class Unused:
                 f"messages hold {letters!r}, which the chat template writes around turns as plain letters: to the "
                 "model it looks like the end or the beginning of a turn"
             )
+
+
+def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
+    """What stands in columns that often hold words for the model, and in no message."""
+    given = {name: columns[name] for name in BESIDE if isinstance(columns.get(name), str) and columns[name].strip()}
+    return {
+        f'"{name}" is a column that the model does not read'
+        for name, words in given.items()
+        if not any(words.strip() in text for text in texts)
+    }
 
 
 def _refuse_media(there: Mapping[str, Any], where: str = "") -> None:

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from postlude.errors import visible
+from postlude.errors import printable, visible
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -161,7 +161,7 @@ class LiveView:
     def _say(self, text: str) -> None:
         """One plain line, where there is no terminal to draw on."""
         if self._live is None:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(text, soft_wrap=True)
 
     def _headline(self) -> str:
         engine = self.facts["engine"]
@@ -173,7 +173,8 @@ class LiveView:
             f"{self.facts['method']}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
             f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
             + "".join(f"\n{line}" for line in self.facts.get("data", ()))
-            + _memory(engine.get("memory_mb", {}))
+            + (f"\n{engine['memory']}" if engine.get("memory") else _memory(engine.get("memory_mb", {})))
+            + (f"\nnote: {engine['warning']}" if engine.get("warning") else "")
             + (f"\nnote: {engine['slow']}" if engine.get("slow") else "")
         )
 
@@ -213,7 +214,7 @@ class LiveView:
         parts.append(table)
         if self.note:
             parts += [Text(""), Text(self.note, style="yellow")]
-        title = self.title or f"postlude {self.facts['method']}"
+        title = Text(printable(self.title or f"postlude {self.facts['method']}"))
         return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
     def _left(self, steps: int) -> str:

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from postlude.engines.local.products import multiply
 
 CHUNK_ELEMENTS = 16_000_000
-"""Logits held at a time (rows x vocabulary): 64 MB in float32."""
+"""Logits held at a time (rows x vocabulary) where memory allows: 64 MB in float32."""
 
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:
@@ -125,26 +125,25 @@ def head_outputs(
     targets: Tensor,
     temperature: float,
     entropy_gradient: bool = False,
-    vocabulary: int = 0,
+    size: int = 0,
     layer: nn.Linear | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs and entropies [N] of targets [N] from hidden states [N, D], a chunk of rows at a time.
 
-    `head` maps hidden states to final logits (cap, scale and bias included). Beyond `CHUNK_ELEMENTS` logits the
+    `head` maps hidden states to final logits (cap, scale and bias included). Beyond `size` rows (0: any number) the
     chunks are recomputed in the backward pass, which keeps memory flat and costs about a fifth more head time.
     `layer` is given where `head` is that and nothing else.
     """
     if layer is not None and not entropy_gradient and hidden.shape[0]:
-        size = max(1, CHUNK_ELEMENTS // layer.out_features)
-        return _TokenLogprobs.apply(hidden, layer.weight, layer.bias, targets, temperature, size)  # type: ignore[return-value]
+        rows = size or hidden.shape[0]
+        return _TokenLogprobs.apply(hidden, layer.weight, layer.bias, targets, temperature, rows)  # type: ignore[return-value]
     compute = logprobs_and_entropy if entropy_gradient else _without_entropy_gradient
 
     def chunk(rows: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         return compute(head(rows), goal, temperature)
 
     n = hidden.shape[0]
-    size = n if vocabulary == 0 else max(1, CHUNK_ELEMENTS // vocabulary)
-    if n <= size:
+    if not size or n <= size:
         return chunk(hidden, targets)
     pieces = [
         checkpoint(chunk, rows, goal, use_reentrant=False) if torch.is_grad_enabled() else chunk(rows, goal)

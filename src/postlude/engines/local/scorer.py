@@ -61,7 +61,7 @@ class LocalScorer:
         groups = []
         for group in self.groups(prompts, answers):
             (completion,) = group.completions
-            found = ends(self.facts.tokenizer, completion.tokens, self.separator)
+            found = ends(self.facts.tokenizer, completion.tokens, self.separator, self.facts.stop_ids)
             marked = replace(completion, steps=tuple((end, 0.0) for end in found))
             groups.append(replace(group, completions=(marked,)))
         return self.steps_of_groups(groups)

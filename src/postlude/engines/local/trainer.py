@@ -17,31 +17,13 @@ from torch import Tensor
 
 from postlude.batch import Batch, select, split
 from postlude.engines.local.model import LocalModel
+from postlude.engines.protocol import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
-from postlude.models import adapters
+from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
 from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW and what surrounds it. The rate comes with every step."""
-
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm; 0 is off."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"beta1 and beta2 must lie in [0, 1), got {self.beta1:g} and {self.beta2:g}")
-        if self.max_grad_norm < 0 or self.weight_decay < 0:
-            raise ValueError("max_grad_norm and weight_decay must not be negative")
-
 
 REFERENCE = "reference.safetensors"
 """In `trainer/` of a checkpoint: the reference's weights, once it is no longer the start."""
@@ -122,6 +104,18 @@ class LocalTrainer:
         self._passes = {True: 0, False: 0}
         """Of the update under way: with and without a gradient."""
 
+    def use(self, token_budget: int, head_chunk: int) -> None:
+        """Take so many tokens at a time, and of the output layer so many."""
+        self.token_budget = token_budget
+        for model in (self.model, self._reference):
+            if model is not None and model.reads == "logprobs":
+                model.head_chunk = head_chunk
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers that it gives: float32, or float64 for a model in that."""
+        return torch.promote_types(self.model.dtype, torch.float32)
+
     @property
     def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, parameter, what the optimiser owns) of every part."""
@@ -133,6 +127,11 @@ class LocalTrainer:
     @property
     def _has_adapter(self) -> bool:
         return hasattr(self.model.net, "disable_adapter")
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether a copy of the whole model is held."""
+        return self._reference is not None
 
     @property
     def reference_weights(self) -> Sequence[Tensor]:
@@ -224,14 +223,15 @@ class LocalTrainer:
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
         """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes.
 
-        Groups without a gradient are read for their figures and not gone back through.
+        Groups without a gradient are read for their figures and not gone back through; not even read where a pass under
+        these weights has just told what the figures need.
         """
         stats = Stats()
         for part, pulls in self._parts(batch, objective):
             micro = part.to(self.model.device)
             with ExitStack() as contexts:
                 contexts.enter_context(torch.set_grad_enabled(pulls))
-                outputs = self._outputs(micro, objective, contexts)
+                outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
                 loss = objective.loss(micro, outputs)
                 if not torch.isfinite(loss.total):
                     raise TrainingError(_not_finite(micro, float(loss.total)))
@@ -243,9 +243,12 @@ class LocalTrainer:
         return stats
 
     def _parts(self, batch: Batch, objective: Objective) -> list[tuple[Batch, bool]]:
-        """The micro-batch in parts, each with whether it has a gradient."""
+        """The micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
         if not self.skips_idle or not isinstance(objective, TokenObjective):
             return [(batch, True)]
+        trained = batch.lengths > 0
+        if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
+            batch = select(batch, trained.nonzero().squeeze(1))
         idle = objective.idle(batch)
         share = float(idle[batch.group].float().mean()) if batch.tokens.numel() else 0.0
         if share < WORTH_SKIPPING:
@@ -341,9 +344,9 @@ class LocalTrainer:
         if self._has_adapter:
             adapters.save(self.model.net, folder)
         else:
-            self.model.net.save_pretrained(folder)  # type: ignore[operator]
+            saved.save(self.model.net, folder)
         if self.critic is not None:
-            self.critic.net.save_pretrained(folder / "critic")  # type: ignore[operator]
+            saved.save(self.critic.net, folder / "critic")
         if self.model.value_head is not None:
             save_file(dict(self.model.value_head.state_dict()), folder / VALUE_HEAD)
         state = folder / "trainer"
@@ -365,6 +368,14 @@ class LocalTrainer:
             named = zip(self.parts["policy"].names, self._reference_params(), strict=True)
             save_file({name: p.detach().contiguous() for name, p in named}, state / REFERENCE)
 
+    def rehearse(self, folder: Path) -> None:
+        """Everything of `save` but a whole model's weights and the optimiser; raises what it would raise."""
+        if self._has_adapter:
+            adapters.save(self.model.net, folder)
+        for name, model in (("model", None if self._has_adapter else self.model), ("critic", self.critic)):
+            if model is not None:
+                model.net.save_pretrained(folder / name, state_dict={})  # type: ignore[operator]
+
     @torch.no_grad()
     def load_weights(self, folder: str) -> None:
         """Put a checkpoint's weights into the model (all of them, or the adapter's) and into the critic."""
@@ -377,6 +388,7 @@ class LocalTrainer:
             return
         _load_into(self.model.net, folder)
 
+    @torch.no_grad()
     def load(self, folder: Path, reference: bool = True) -> None:
         """Optimiser state, fp32 master and (unless `reference` is False) a refreshed reference; the weights themselves
         come with `load_weights`."""
@@ -386,13 +398,12 @@ class LocalTrainer:
         tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
         notes = json.loads((state / "optimizer.json").read_text())
         self._skipped = notes["skipped"]
-        for name, _, p in self._named:
-            if f"{name}::master" in tensors:
-                p.data.copy_(tensors[f"{name}::master"])
+        for name, p, owned in self._named:
             found = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
-            found.pop("master", None)
+            owned.data.copy_(found.pop("master", p))  # the checkpoint may be of a model in another dtype
             if found:
-                self._optimizer.state[p] = {**found, "step": torch.tensor(notes["steps"][name], device=p.device)}
+                step = torch.tensor(notes["steps"][name], device=p.device)
+                self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in found.items()}, "step": step}
         self._copy_master()
         if reference and notes.get("references"):
             self._load_reference(state / REFERENCE, notes["references"])
@@ -416,11 +427,18 @@ class LocalTrainer:
         return trained, sum(p.numel() for net in own if net is not None for p in net.parameters())
 
 
+def _known(micro: Batch) -> Outputs | None:
+    """What the figures of a part without a gradient need, where it is there already."""
+    if micro.live_logprobs is None or micro.live_entropy is None:
+        return None
+    return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)
+
+
 @torch.no_grad()
 def _load_into(net: Any, folder: str) -> None:
     """The weights of a folder that the same class of model wrote."""
     with quiet():
-        loaded = type(net).from_pretrained(folder, dtype=torch.float32)
+        loaded = type(net).from_pretrained(folder, dtype=torch.promote_types(net.dtype, torch.float32))
     net.load_state_dict(loaded.state_dict())
 
 
@@ -428,7 +446,7 @@ def _grad_norm(params: Sequence[Tensor]) -> float:
     grads = [p.grad for p in params if p.grad is not None]
     if not grads:
         return 0.0
-    return float(torch.stack([g.float().norm() for g in grads]).norm())
+    return float(torch.stack([g.to(torch.promote_types(g.dtype, torch.float32)).norm() for g in grads]).norm())
 
 
 def _not_finite(micro: Batch, loss: float) -> str:
