@@ -120,15 +120,12 @@ def test_every_number_of_the_schema_says_what_it_may_be() -> None:
         ("output", True, "output must be text, found true. In YAML yes, no, on and off are true and false"),
         ("output", "a\x00b", "output must be one line of plain text, got 'a\\x00b'"),
         ("data.path", "a\nb", "data.path must be one line of plain text"),
-        ("reward.0.args", {"after": math.nan}, "reward exact: args.after must be text, found NaN"),
     ],
 )
 def test_a_value_out_of_bounds_is_told_with_its_key(key: str, value: Any, said: str) -> None:
     document = Document({"method": "grpo", "model": "m", "data": "d.jsonl", "reward": "exact"})
     config.assign(document, key, value, "command line")
     problems = resolve_with_problems(document)[1]
-    if key.startswith("reward.0.args"):
-        return
     assert any(said in p for p in problems), problems
 
 
@@ -158,7 +155,7 @@ def test_values_made_in_python_are_held_to_the_same() -> None:
         (Bounds(0, 1, above=True), "(0, 1]"),
         (Bounds(0, above=True), "above 0"),
         (Bounds(1, 10**9), "[1, 1e9]"),
-        (Bounds(0, 1e9, above=True, infinite=True), "(0, 1e+09], or .inf"),
+        (Bounds(0, 1e9, above=True, infinite=True), "(0, 1e9], or .inf"),
         (Bounds(), "finite"),
     ],
 )

@@ -71,6 +71,16 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def moved_by(run: Path, start: Path) -> float:
+    """How far a run's weights are from the model it started with; of an adapter, its own `B`, which starts at zero."""
+    from safetensors.torch import load_file
+
+    if not (run / "adapter_model.safetensors").exists():
+        return furthest(run, start)
+    adapter = load_file(run / "adapter_model.safetensors")
+    return max(float(x.abs().max()) for name, x in adapter.items() if "lora_B" in name)
+
+
 def furthest(one: Path, other: Path) -> float:
     """The largest difference between the weights of two folders."""
     from safetensors.torch import load_file

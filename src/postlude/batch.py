@@ -199,17 +199,20 @@ def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature:
     )
 
 
-def with_mismatched(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
-    """`pack`, where each prompt also gets the answers of the next one, as extra sequences: for KTO's reference point.
+def with_mismatched(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
+    """`pack`, where each prompt also gets the answers of the next other one, as extra sequences: for KTO's reference.
 
-    They stand behind their group's own answers. A batch of one prompt has none.
+    They stand behind their group's own answers. An answer to the same prompt is none: a batch of one prompt has none.
     """
-    if len(groups) < 2:
-        return pack(groups, dtype, temperature)
-    following = [*groups[1:], groups[0]]
-    joined = [replace(a, completions=(*a.completions, *b.completions)) for a, b in zip(groups, following, strict=True)]
+    joined = [replace(item, completions=(*item.completions, *_others(groups, i))) for i, item in enumerate(groups)]
     flags = [i >= len(a.completions) for a, j in zip(groups, joined, strict=True) for i in range(len(j.completions))]
     return replace(pack(joined, dtype, temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
+
+
+def _others(groups: Sequence[Group], place: int) -> tuple[Completion, ...]:
+    """The answers to the first prompt after this one, in a circle, that is another."""
+    after = (*groups[place + 1 :], *groups[:place])
+    return next((g.completions for g in after if g.prompt.tokens != groups[place].prompt.tokens), ())
 
 
 def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:

@@ -142,7 +142,7 @@ def _limits(kind: type) -> Mapping[str, Bounds | OneLine]:
 
 
 def _number(value: float) -> str:
-    """1000000000 as 1e9, 0.5 as it is."""
-    if isinstance(value, int) and abs(value) >= 10**6 and str(value).rstrip("0") in ("1", "-1"):
-        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """1000000000 and 1e9 as 1e9, 0.5 as it is."""
+    if isinstance(value, int) and not (abs(value) >= 10**6 and str(abs(value)).strip("0") == "1"):
+        return str(value)
+    return f"{value:g}".replace("e+0", "e").replace("e+", "e")

@@ -215,7 +215,8 @@ def _numbered(values: Any, path: str) -> list[str]:
 
 def _index(entries: list[Any], number: str, path: str) -> int:
     if not re.fullmatch(r"\d{1,9}", number) or int(number) >= len(entries):
-        raise ConfigError(f"{path}: there are {len(entries)} entries, counted from 0, and {number!r} is none of them.")
+        there = "is 1 entry" if len(entries) == 1 else f"are {len(entries)} entries"
+        raise ConfigError(f"{path}: there {there}, counted from 0, and {number!r} is none of them.")
     return int(number)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from postlude.recipe import Recipe
 from postlude.run import Listener, Run, unfinished
 from postlude.streams import Stream
 from postlude.train import Plan, train
+from postlude.words import counted
 
 
 def launch(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
@@ -77,7 +79,7 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
         plan = _plan(prepared, engine, run, streams)
         plan = replace(plan, learning=taught)
         try:
-            asyncio.run(train(run, engine, streams, plan))
+            _finish(train(run, engine, streams, plan))
         except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
             raise TrainingError(
                 f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
@@ -96,6 +98,17 @@ def _as_begun(run: Run, recipe: Recipe) -> Recipe:
     """What the recipe leaves to the memory that is free, as it was when the run began: sums then round as before."""
     chosen = {key: value for key, value in run.chosen().items() if getattr(recipe, key) is None}
     return replace(recipe, **chosen)
+
+
+def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; in a thread of its own where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def _tell_phase(run: Run, phase: str) -> None:
@@ -138,6 +151,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             "engine": engine.describe(),
             "source": recipe.algorithm.source,
             "lr": recipe.schedule.lr,
+            "stop_at": recipe.evaluate.stop_at,
         }
     )
 
@@ -196,7 +210,7 @@ def _watch_sampler(run: Run, engine: Engine) -> None:
     def report(progress: Any) -> None:
         if run.training:
             return
-        text = f"{progress.finished}/{progress.total} answers, {progress.tokens} tokens"
+        text = f"{progress.finished}/{counted(progress.total, 'answer')}, {counted(progress.tokens, 'token')}"
         run.tell({"kind": "progress", "step": run.step, "text": text})
 
     engine.sampler.on_progress = report

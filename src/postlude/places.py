@@ -48,8 +48,7 @@ def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
             return str(beside)
         if exists(Path(given)):
             document.notes.append(f"{path}: {given!r} is not in the recipe's folder; taken from the current one.")
-            return given
-        return given if any(fnmatchcase(path, p) for p in (*OTHERS, BESIDE[0])) else str(beside)
+        return given
 
     return _changed(values, locate)
 

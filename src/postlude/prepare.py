@@ -6,7 +6,7 @@ The only place where concrete engines and sources are made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,11 @@ from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
 from postlude.sources.file import Cursor, FileSource, Mixture, Reading
-from postlude.sources.formats import require_one_shape
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
-from postlude.sources.unused import Unused
+from postlude.sources.unused import render
 from postlude.streams import ReferenceMemory, Stream
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
@@ -147,8 +147,45 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
-    prepared.notes += _same_reference(recipe)
-    return problems + _missing_columns(prepared) + _shared(prepared)
+    prepared.notes += _unseen_tools(prepared) + _same_reference(recipe)
+    return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
+
+
+def _sizes(prepared: Prepared) -> list[str]:
+    """What is larger than the model or the data: an error, or a note where it means something."""
+    recipe, problems = prepared.recipe, list[str]()
+    width = getattr(prepared.facts.config.get_text_config(), "hidden_size", None) if prepared.facts else None
+    if recipe.model.lora and width and recipe.model.lora.rank > width:
+        problems.append(
+            f"model.lora.rank is {recipe.model.lora.rank}, but the model is {width} wide: a rank above that does "
+            "no more. Lower it, or train all weights (model.lora=null)."
+        )
+    rows_there = len(prepared.prompts) or len(prepared.items)
+    if rows_there and recipe.prompts_per_step > rows_there and not recipe.data.mix:
+        what = "prompt" if prepared.prompts else "row"
+        prepared.notes.append(
+            f"prompts_per_step is {recipe.prompts_per_step}, and there {'is' if rows_there == 1 else 'are'} "
+            f"{counted(rows_there, what)}: each step takes some of them more than once"
+        )
+    if "mismatched" in recipe.objective.needs and prepared.items:
+        if len({group.prompt.tokens for group in prepared.items}) < 2:
+            problems.append(
+                f"{recipe.method} takes its reference point from answers to other prompts, and all rows have the same "
+                "one. Give rows of at least two prompts."
+            )
+    return problems
+
+
+def _unseen_tools(prepared: Prepared) -> list[str]:
+    """Rewards that ask another model show it messages, and no tools."""
+    asking = (
+        [m for m in prepared.rewards.members if isinstance(m.function, LearnedReward | JudgeReward)]
+        if prepared.rewards
+        else []
+    )
+    if not any(p.columns.get("tools") for p in prepared.prompts) or not asking:
+        return []
+    return [f"reward {m.spec.label}: its model reads the prompts without their tools" for m in asking]
 
 
 def _same_reference(recipe: Recipe) -> list[str]:
@@ -364,23 +401,6 @@ def _missing_columns(prepared: Prepared) -> list[str]:
     return problems
 
 
-def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
-    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
-    places = {prompt.place for prompt in found}
-    require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
-    unused = Unused(renderer)
-    for prompt in found:
-        try:
-            problem = unused.problem(prompt.messages, prompt.columns)
-            if problem:
-                table.reject(prompt.place, problem)
-            else:
-                yield renderer.with_tokens(prompt)
-        except DataError as error:
-            table.reject(prompt.place, str(error))
-    unused.told(table)
-
-
 def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
     chat = any(not isinstance(p.messages, str) for p in found)
     if chat and not prepared.facts.tokenizer.chat_template:
@@ -420,8 +440,8 @@ def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None =
         raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
     prepared.rejected += table.problems
     prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
-    rejected = f" of {table.read}" if used < table.read else ""
-    prepared.notes += [f"{name}: {used}{rejected} rows, {table.form}", *table.notes]
+    rows_said = counted(used, "row") if used == table.read else f"{used} of {counted(table.read, 'row')}"
+    prepared.notes += [f"{name}: {rows_said}, {table.form}", *table.notes]
 
 
 def _shared(prepared: Prepared) -> list[str]:

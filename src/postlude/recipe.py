@@ -32,6 +32,7 @@ from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
 from postlude.spelling import closest, meant
 from postlude.validation import members, validate
+from postlude.words import counted
 
 CRITIC_FACTOR = 10
 """The critic's default rate over the policy's (verl and OpenRLHF: 10 and 9)."""
@@ -187,11 +188,12 @@ class Recipe:
     def sizes(self) -> str:
         """The batch in one line."""
         passes = self.epochs * self.updates
-        tail = f"per step -> {passes} update{'s' * (passes > 1)} x {self.steps} steps"
+        tail = f"per step -> {counted(passes, 'update')} x {counted(self.steps, 'step')}"
         if self.algorithm.source != "rollout":
-            return f"{self.prompts_per_step} rows {tail}"
+            return f"{counted(self.prompts_per_step, 'row')} {tail}"
         answers = self.prompts_per_step * self.group_size
-        return f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} {tail}"
+        prompts, completions = counted(self.prompts_per_step, "prompt"), counted(self.group_size, "completion")
+        return f"{prompts} x {completions} = {answers:,} {tail}"
 
 
 @dataclass(frozen=True)

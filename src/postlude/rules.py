@@ -30,12 +30,12 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     problems = recipe.data.problems(at)
     if _names_no_data(document.values):
         problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
-    problems += _lengths(recipe, at) + _trains(recipe, entry, at)
+    problems += _lengths(recipe, entry, at) + _trains(recipe, entry, at)
     problems += _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
     return problems + _lag(recipe, at) + _samples(recipe, at) + _rewards(recipe, at)
 
 
-def _lengths(recipe: Recipe, at: Where) -> list[str]:
+def _lengths(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
     """What is counted in steps or tokens fits into the run, and into its answers."""
     problems: list[str] = []
     if recipe.schedule.warmup > recipe.steps:
@@ -47,6 +47,12 @@ def _lengths(recipe: Recipe, at: Where) -> list[str]:
         problems.append(
             f"{at('critic.warmup')}critic.warmup is {recipe.critic.warmup} of the run's {recipe.steps} steps: the "
             "policy would never learn. Lower it, or raise steps."
+        )
+    units = recipe.prompts_per_step * (recipe.group_size if entry.source == "rollout" else 1)
+    if recipe.updates > units:
+        problems.append(
+            f"{at('updates')}updates is {recipe.updates}, but a step draws {units}: some updates would get nothing. "
+            "Lower updates, or raise prompts_per_step."
         )
     for i, factor in enumerate(recipe.shaping):
         if isinstance(factor, Overlong) and factor.limit and factor.cache and factor.cache > factor.limit:
@@ -140,6 +146,11 @@ def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
             "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
         )
     problems += _refreshes(recipe, entry, at)
+    if "mismatched" in needs and recipe.prompts_per_step < 2:
+        problems.append(
+            f"{at('prompts_per_step')}prompts_per_step is 1, but {entry.name} takes its reference point from answers "
+            "to other prompts of the same batch; use at least 2."
+        )
     if isinstance(recipe.keep, Mixed) and recipe.group_size < 2:
         problems.append(f"{at('group_size')}dynamic sampling needs groups of at least 2, got {recipe.group_size}.")
     if entry.source == "rollout" and recipe.sampling.temperature == 0:

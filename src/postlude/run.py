@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -127,13 +128,13 @@ class Run:
     def write_rollouts(
         self, groups: Sequence[Group], trained: Sequence[Group], extra: Mapping[str, Sequence[Any]]
     ) -> None:
-        """Every completion that was sampled in this step, and whether it was trained on."""
+        """Every completion that was sampled in this step, and whether it was trained on: numbered like its event."""
         self._own()
         chosen = {id(c) for g in trained for c in g.completions}
         known = {id(c) for g in groups for c in g.completions}
         carried = [g for g in trained if any(id(c) not in known for c in g.completions)]
         index = 0
-        with (self.folder / "rollouts" / f"step-{self.step:06d}.jsonl").open("w") as out:
+        with (self.folder / "rollouts" / f"step-{self.step + 1:06d}.jsonl").open("w") as out:
             for group in [*groups, *carried]:
                 for completion in group.completions:
                     used = id(completion) in chosen and completion.reward is not None
@@ -235,8 +236,9 @@ class Run:
         self._rewind(int(state["event_bytes"]))
         for name in ("timings.jsonl", "eval.jsonl"):
             _keep_steps(self.folder / name, self.step if newest else -1)
-        for path in (self.folder / "rollouts").glob("step-*.jsonl"):
-            if int(path.stem.split("-")[1]) >= self.step:
+        _count_from_one(self.folder / "rollouts")
+        for number, path in _numbered(self.folder / "rollouts"):
+            if number > self.step:
                 path.unlink()
         return (newest, state) if newest else None
 
@@ -254,6 +256,20 @@ class Run:
         if path.exists():
             with path.open("r+b") as out:
                 out.truncate(size)
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """The rollout files in order; what has another kind of name is left alone."""
+    found = [(re.fullmatch(r"step-(\d+)\.jsonl", path.name), path) for path in folder.iterdir()]
+    return sorted((int(name[1]), path) for name, path in found if name)
+
+
+def _count_from_one(folder: Path) -> None:
+    """Runs of 0.1 numbered these files from 0, one less than their step: such a folder is renamed, the last first."""
+    found = _numbered(folder)
+    if found and found[0][0] == 0:
+        for number, path in reversed(found):
+            path.rename(folder / f"step-{number + 1:06d}.jsonl")
 
 
 TAIL = 1 << 16
@@ -295,7 +311,8 @@ def _is_held(lock: Path) -> bool:
 def _keep_steps(path: Path, last: int) -> None:
     """Drop the lines of later steps: a resumed run writes them again."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= last]
+        with path.open(encoding="utf-8", newline="\n") as file:
+            lines = [line for line in file if json.loads(line)["step"] <= last]
         path.write_text("".join(lines))
 
 

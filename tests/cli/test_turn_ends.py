@@ -64,6 +64,17 @@ def test_a_run_says_it_and_saves_it_for_other_tools(chatml: Path, tmp_path: Path
     assert not inspect(ModelSpec(str(run.folder / "model"))).notes, "the next tool stops there by itself"
 
 
+def test_an_exported_model_ends_there_too(chatml: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text(json.dumps({"messages": [USER, ASSISTANT]}) + "\n")
+    model = {"path": str(chatml), "lora": {"rank": 2}}
+    values = {"method": "sft", "model": model, "data": str(tmp_path / "m.jsonl"), "steps": 1}
+    launch(Document({**values, "output": str(tmp_path / "run")}))
+    found = CliRunner().invoke(app, ["export", str(tmp_path / "run"), str(tmp_path / "whole")])
+    assert found.exit_code == 0, found.output
+    settings = json.loads((tmp_path / "whole" / "generation_config.json").read_text())
+    assert named(chatml, settings["eos_token_id"]) == {"<eos>", "<|im_end|>"}
+
+
 def test_sample_says_it(chatml: Path) -> None:
     found = CliRunner().invoke(app, ["sample", str(chatml), "-p", "hi", "--max-tokens", "3"])
     assert found.exit_code == 0, found.output
@@ -78,3 +89,14 @@ def test_a_judge_in_this_process_says_it(chatml: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     notes = check(Document(values)).notes
     assert sum(note.startswith("reward judge: model: the chat template ends a turn with") for note in notes) == 1
+
+
+def test_rewards_that_ask_a_model_say_that_it_sees_no_tools(tmp_path: Path) -> None:
+    folder = base(tmp_path / "qwen", templates.QWEN)
+    tool = {"type": "function", "function": {"name": "f"}}
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": [USER], "tools": [tool]}) + "\n")
+    values = {
+        "method": "grpo", "model": str(folder), "data": str(tmp_path / "p.jsonl"), "steps": 1,
+        "reward": {"use": "judge", "args": {"model": str(folder)}}, "sampling": {"max_tokens": 4},
+    }  # fmt: skip
+    assert "reward judge: its model reads the prompts without their tools" in check(Document(values)).notes

@@ -234,7 +234,7 @@ def test_export_merges_an_adapter_and_gives_its_logits(world: Path, tmp_path: Pa
 
 def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None:
     done = run(world, "grpo", "sft/model", output="ahead-short", steps=6, max_lag=1, objective={"kl": None})
-    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000005.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000006.jsonl").read_text().splitlines()]
     assert {row["policy_version"] for row in rows} == {4}  # five steps came before, so the weights are version 5
     steps = figures(done, "step")
     assert abs(steps[0]["mismatch/k1"]) < 1e-5 < abs(steps[1]["mismatch/k1"])  # only the first draw is on-policy

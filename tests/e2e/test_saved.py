@@ -49,7 +49,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(output: str, values: dict[str, Any], resume: bool = False) -> Path:
     """A run in this folder, quietly; its newest checkpoint."""
-    given = {"model": "model", "prompts_per_step": 2, "threads": 1, **values}
+    given = {"model": "model", "prompts_per_step": 4, "threads": 1, **values}
     document = config.Document({"method": given.pop("method")}, {"method": "here"})
     config.override(document, [f"{k}={v}" for k, v in given.items()] + [f"output={output}"])
     with quiet():

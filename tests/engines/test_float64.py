@@ -33,8 +33,9 @@ from tests.learning import figures, weights, write
 
 HARMLESS = {"lift_fresh", "detach_", "_to_copy", "to", "new_empty", "set_", "zeros"}
 """Operations that make or move numbers and compute none, where they read no float64: the optimiser counts steps so."""
-ELSEWHERE = {"from_pretrained", "_probe"}
-"""Functions of a start, which read float32 files, and compare with modules that know nothing else."""
+ELSEWHERE = {"from_pretrained", "_probe", "skeleton", "require_finite"}
+"""Functions of a start, which read float32 files, look whether buffers are finite, and compare with modules that know
+nothing else."""
 
 
 class Coarse(TorchDispatchMode):

@@ -17,8 +17,8 @@ from tests.models import templates
 class Bytes:
     """A tokenizer whose tokens are single bytes; id 256 is a token without any text."""
 
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
-        assert not skip_special_tokens and not clean_up_tokenization_spaces
+    def decode(self, ids: Sequence[int], **how: bool) -> str:
+        assert not any(how.values()), "nothing is skipped, tidied or put between"
         return bytes(i for i in ids if i < 256).decode("utf-8", "replace")
 
 

@@ -25,7 +25,7 @@ from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.head import logprobs_and_entropy
 from postlude.events import Stats
 from postlude.models import lora
-from postlude.objectives import ContrastObjective, Objective, Outputs, TokenObjective
+from postlude.objectives import ContrastObjective, Objective, Outputs, TokenObjective, along
 from postlude.objectives import advantages as adv
 from postlude.objectives import divergence as div
 from postlude.objectives.contrast import KTO, Logistic
@@ -622,7 +622,7 @@ def gae(case: Case) -> Check:
         )
         yield "returns", tokens(factor.returns(batch)), flat(case.aux["returns_action_tokens_only"]), AUX
         return
-    yield "token_reward", tokens(adv.token_rewards(batch, p["kl_coef"])), flat(case.aux["token_reward"]), AUX
+    yield "token_reward", tokens(along.token_rewards(batch, p["kl_coef"])), flat(case.aux["token_reward"]), AUX
     yield "advantage", tokens(factor.unwhitened(batch)), flat(case.aux["advantage"]), AUX
     yield "returns", tokens(factor.returns(batch)), flat(case.aux["returns"]), AUX
     yield "whitened", tokens(factor(batch)), flat(case.aux["advantage_whitened"]), AUX

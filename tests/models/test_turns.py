@@ -174,3 +174,11 @@ def test_options_of_a_row_reach_the_template() -> None:
 def test_a_row_may_not_set_what_is_not_its_own(kwargs: Any) -> None:
     with pytest.raises(DataError, match="chat_template_kwargs"):
         options_of({"chat_template_kwargs": kwargs})
+
+
+def test_templates_that_join_arguments_to_text_get_them_as_text() -> None:
+    joined = templates.QWEN.replace("c.arguments | tojson", "c.arguments")
+    call = {"type": "function", "function": {"name": "f", "arguments": {"city": "rome"}}}
+    messages = [turn("user", "hi"), {"role": "assistant", "content": "", "tool_calls": [call]}]
+    texts = [templates.of(t, *templates.SPECIAL[templates.QWEN]).text(messages) for t in (templates.QWEN, joined)]
+    assert joined != templates.QWEN and texts[0] == texts[1]

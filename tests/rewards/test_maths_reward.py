@@ -240,7 +240,7 @@ def test_a_run_writes_verdicts_to_its_rollouts_and_counts_to_its_events(place: P
     found = document(model_folder)
     found.values |= {"steps": 1, "prompts_per_step": 2, "group_size": 2, "output": "run"}
     launch(found)
-    rows = [json.loads(x) for x in Path("run/rollouts/step-000000.jsonl").read_text().splitlines()]
+    rows = [json.loads(x) for x in Path("run/rollouts/step-000001.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     assert {r["maths_verdict"] for r in rows} <= {"equal", "different", "unparsable", "ambiguous"}
     assert all(r["maths_rule"] for r in rows)

@@ -13,7 +13,8 @@ from postlude.batch import pack, select
 from postlude.data import Completion, Group, Prompt, completion_from_json, completion_to_json
 from postlude.errors import ConfigError, RewardError
 from postlude.models.steps import prefixes
-from postlude.objectives.advantages import RewardToGo, token_rewards
+from postlude.objectives.advantages import RewardToGo
+from postlude.objectives.along import token_rewards
 from postlude.rewards.compose import Rewards
 from postlude.rewards.length import Overlong
 from postlude.rewards.member import Reward
@@ -148,6 +149,12 @@ def test_a_number_too_few_names_the_answer() -> None:
         scored(["abc"], reward(given([1.0, 2.0]), "t", tokens=True))
     with pytest.raises(RewardError, match="gave 1 step rewards for an answer of 2 steps"):
         scored(["a|b"], steps([1.0]))
+
+
+def test_numbers_too_large_for_one_are_an_error() -> None:
+    for how in ("mean", "sum", "product"):
+        with pytest.raises(RewardError, match="make no finite number together"):
+            scored(["a|b"], steps([1e308, 1e308], whole=how))
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,25 @@ def test_keys_that_arrow_fills_in_are_dropped_in_lists_of_conversations_too(tmp_
     )
     first = read.rows[0].values["completions"]
     assert [[{*m} for m in one] for one in first] == [[{"role", "content"}]] * 2
+
+
+def test_decimal_golds_are_numbers_and_others_are_refused(tmp_path: Path) -> None:
+    from datetime import date
+    from decimal import Decimal
+
+    decimals = parquet(tmp_path, {"prompt": ["a", "b", "c"], "answer": [Decimal("42.00"), Decimal("1.50"), None]})
+    found = rows.prompts(decimals)
+    assert [repr(p.answer) for p in found] == ["42", "1.5", "None"]
+    assert [repr(p.columns["answer"]) for p in found] == ["42", "1.5", "None"]
+    for value in (b"42", date(2024, 1, 1)):
+        read = parquet(tmp_path, {"prompt": ["a"], "answer": [value]})
+        assert rows.prompts(read) == []
+        assert f"the answer is of the kind {type(value).__name__}" in read.problems[0]
+
+
+def test_columns_of_nothing_but_nulls_hold_no_pictures(tmp_path: Path) -> None:
+    from postlude.sources.unused import render
+
+    image = [[{"bytes": None, "path": None}], [{"bytes": b"x", "path": "p"}]]
+    read = parquet(tmp_path, {"prompt": ["a", "b"], "images": image})
+    assert [p.messages for p in render(rows.prompts(read), read, renderer(templates.CHATML))] == ["a"]

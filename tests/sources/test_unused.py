@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from postlude.errors import DataError
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading
+from postlude.sources.unused import render
 from tests.models import templates
 from tests.models.templates import renderer
 
@@ -106,6 +106,17 @@ def test_a_system_column_beside_messages_is_their_first(tmp_path: Path, kind: st
     assert "line 1: the chat template refuses the messages" in bad.said
 
 
+def test_a_system_message_of_the_templates_own_is_counted(tmp_path: Path) -> None:
+    found = Read(
+        tmp_path, templates.DEFAULTING, "sft", {"messages": [USER, ASSISTANT]}, {"messages": [SYSTEM, USER, ASSISTANT]}
+    )
+    assert (
+        "in 1 of 2 rows the chat template adds a system message of its own, 'You help.', as there is none" in found.said
+    )
+    for template in (templates.CHATML, templates.LLAMA, templates.GEMMA, templates.QWEN, templates.DEEPSEEK):
+        assert renderer(template).turns.own_system == ""
+
+
 def test_a_second_system_message_is_counted(tmp_path: Path) -> None:
     rows_ = [{"messages": [SYSTEM, USER, ASSISTANT], "system": s} for s in ("Qbe kind", "Qbe rude")]
     found = Read(tmp_path, templates.CHATML, "sft", *rows_)
@@ -149,7 +160,7 @@ def test_reasoning_that_a_thinking_template_forgets_is_counted(tmp_path: Path) -
     found = Read(tmp_path, templates.QWEN, "sft", long, {"messages": [USER, THINKING]})
     assert 'in 1 of 2 rows the chat template leaves out "reasoning_content" of some turns' in found.said
     asked = Read(tmp_path, templates.QWEN, "prompts", {"prompt": [USER, THINKING, USER]})
-    assert 'in 1 of 1 rows the chat template leaves out "reasoning_content" of some turns' in asked.said
+    assert 'in 1 of 1 row the chat template leaves out "reasoning_content" of some turns' in asked.said
 
 
 def test_thinking_in_the_words_that_the_template_cuts_makes_the_row_bad(tmp_path: Path) -> None:
@@ -157,7 +168,7 @@ def test_thinking_in_the_words_that_the_template_cuts_makes_the_row_bad(tmp_path
     found = Read(tmp_path, templates.DEEPSEEK, "sft", {"messages": [USER, cut]}, {"messages": [USER, ASSISTANT]})
     assert "line 1: message 2, the answer that is to be learned, does not stand in what the chat template" in found.said
     earlier = Read(tmp_path, templates.DEEPSEEK, "prompts", {"prompt": [USER, cut, USER]})
-    assert "in 1 of 1 rows the chat template changes or shortens what the assistant says" in earlier.said
+    assert "in 1 of 1 row the chat template changes or shortens what the assistant says" in earlier.said
 
 
 def test_white_space_that_the_template_cuts_is_counted(tmp_path: Path) -> None:

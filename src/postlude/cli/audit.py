@@ -78,7 +78,7 @@ def audit(
     """Can a reward be gamed? Feed it good answers and degenerate ones before any training. Exit code 1: it can.
 
     postlude audit maths problems.jsonl --reference '\\boxed{{answer}}'
-    postlude audit my_rewards.py:score data.jsonl --samples runs/grpo-1/rollouts/step-000000.jsonl
+    postlude audit my_rewards.py:score data.jsonl --samples runs/grpo-1/rollouts/step-000001.jsonl
     postlude audit model pairs.jsonl --reward-args '{path: runs/reward_model-1}' --sycophancy
     """
     from postlude.audit.cases import cases_of, with_samples

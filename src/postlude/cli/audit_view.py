@@ -12,6 +12,7 @@ from rich.text import Text
 
 from postlude.audit.scored import Figures
 from postlude.terminal import bold, dim, joined
+from postlude.words import counted
 
 STYLE = {"fail": "bold red", "warn": "yellow", "raises": "yellow", "ok": "green", "left out": "dim"}
 WHAT = {
@@ -53,9 +54,12 @@ def show(console: Console, result: Figures) -> None:
 
 
 def _head(console: Console, result: Figures) -> None:
-    without = f", {result['without_reference']} rows without one left out" if result["without_reference"] else ""
+    without = (
+        f", {counted(result['without_reference'], 'row')} without one left out" if result["without_reference"] else ""
+    )
     console.print(
-        Text(f"{result['reward']} on {result['prompts']} prompts of {result['data']}", style="bold"), soft_wrap=True
+        Text(f"{result['reward']} on {counted(result['prompts'], 'prompt')} of {result['data']}", style="bold"),
+        soft_wrap=True,
     )
     line = f"references: {result['references_from']}{without}; tokens: {result['tokens']}"
     console.print(Text(line, style="dim"), soft_wrap=True)

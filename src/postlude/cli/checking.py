@@ -10,11 +10,11 @@ from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, ModelSpec, inspect
 from postlude.objectives import ContrastObjective
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, check_steps, compared, preference, require
 from postlude.sources.file import Reading, Row, Table
 from postlude.sources.formats import require_one_shape
+from postlude.sources.unused import render
 from postlude.spelling import meant
 
 SEPARATOR = "\n"

@@ -95,6 +95,8 @@ def revise(
     rows = [row for t in traces for row in t.answers(keep)]
     write_rows(out / "sft.jsonl", rows)
     _print_revised(traces, rows, policy, judge, out)
+    if not rows:
+        raise typer.Exit(1)
 
 
 @app.command("compare")
@@ -248,6 +250,11 @@ def _print_revised(traces: Sequence[Trace], rows: list[Any], policy: Asker, crit
         {"SFT rows written": len(rows)},
     ]
     console.print(sums([*blocks, _questions(policy, critic)]))
+    if not rows:
+        why = "no row was written: see the counts above"
+        if any(r.note == "no criticism" for r in rounds) or failed:
+            why += "; texts that were cut off need a larger --max-tokens"
+        console.print(colored(why, "yellow"))
     for name, count in sorted(Counter(r.principle for r in rounds if r.revision).items()):
         console.print(f"  revised by principle {name}: {count}")
     console.print(f"saved to {out}/trace.jsonl and {out}/sft.jsonl", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from postlude.cli.demos import free_folder, run_recipe
+from postlude.events import read_rows
 from postlude.terminal import Screen, bold, colored, dim, joined
 
 RECIPES = {
@@ -146,7 +146,7 @@ def run_demo(folder: Path, console: Console) -> list[Outcome]:
 
 def _evaluations(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first and the last evaluation of a run."""
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(folder / "events.jsonl")
     found = [e for e in events if e["kind"] == "eval"]
     return found[0], found[-1]
 
@@ -173,7 +173,7 @@ def _answers(console: Console, folder: Path) -> None:
         "\nThree answers of each, sampled at the end (the digits of the prompt, their running sum, then #result):"
     )
     for name in RECIPES:
-        rows = [json.loads(text) for text in (folder / name / "eval.jsonl").read_text().splitlines()]
+        rows = read_rows(folder / name / "eval.jsonl")
         last = rows[-1]["step"]
         final = [r for r in rows if r["step"] == last]
         for row in final[len(final) // 2 :][:3]:
@@ -185,7 +185,7 @@ def _answers(console: Console, folder: Path) -> None:
 
 def _next(console: Console, folder: Path) -> None:
     commands = (
-        ("the answers that GRPO was trained on", f"head -n 3 {folder}/grpo/rollouts/step-000000.jsonl"),
+        ("the answers that GRPO was trained on", f"head -n 3 {folder}/grpo/rollouts/step-000001.jsonl"),
         ("ask the result", f"postlude sample {folder}/drpo --prompt 25143= -n 4"),
         (
             "measure it",

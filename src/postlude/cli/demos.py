@@ -47,5 +47,10 @@ def run_recipe(folder: Path, name: str, console: Console) -> float:
     with LiveView(console, f"postlude {name}") as view:
         run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
     if run.stop:
+        console.print(
+            f"\nstopped at step {run.step} of {name}; go on with: postlude train {run.folder} --resume\n"
+            f"or begin anew in another folder: postlude demo ...",
+            soft_wrap=True,
+        )
         raise typer.Exit(130)
     return run.elapsed

@@ -13,6 +13,7 @@ from rich.table import Table
 from postlude.cli.data import OnBadRow
 from postlude.cli.options import AnyModel, MaxTokens, ServedModel, Stop, Temperature, TopK, TopP, Url
 from postlude.terminal import Screen
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,6 +204,6 @@ def _print(figures: dict[str, float], prompts: int, count: int, target: Path) ->
         )
         table.add_row(name, f"{value:.3f}{interval}")
     console = Screen()
-    console.print(f"{prompts} prompts x {count} answers")
+    console.print(f"{counted(prompts, 'prompt')} x {counted(count, 'answer')}")
     console.print(table)
     console.print(f"saved to {target}")

@@ -47,11 +47,14 @@ def _merge(source: str, folder: Path) -> Merged:
     from transformers import AutoTokenizer
 
     from postlude.models import adapters, opening, saved
-    from postlude.models.load import inspect_files, quiet
+    from postlude.models.load import ModelSpec, inspect, inspect_files, name_stops, quiet
 
+    scalar = adapters.makes_scorer(source)
     with quiet():
-        inspect_files(source, scalar=adapters.makes_scorer(source))
+        inspect_files(source, scalar=scalar)
         merged = opening.merged(source)
+        if not scalar:
+            name_stops(merged.net, inspect(ModelSpec(source)).stop_ids)
         try:
             saved.save(merged.net, folder)
         except EngineError:

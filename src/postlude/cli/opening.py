@@ -17,9 +17,10 @@ from postlude.engines.protocol import Sampler, Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, ModelSpec
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
+from postlude.sources.unused import render
+from postlude.words import counted
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Opened:
         long = [p for p in prompts if len(p.tokens) + sampling.max_tokens > context]
         if long:
             raise DataError(
-                f"{len(long)} of {len(prompts)} prompts do not fit: {len(long[0].tokens)} tokens + --max-tokens "
-                f"{sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
+                f"{len(long)} of {counted(len(prompts), 'prompt')} do not fit: {len(long[0].tokens)} tokens + "
+                f"--max-tokens {sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
 from postlude.data import Group
+from postlude.events import read_rows
 from postlude.terminal import Screen
 
 RECIPES = {
@@ -129,7 +129,7 @@ def prepare(folder: Path, seed: int) -> None:
     write(TASKS["lines"], folder, train=2500, evaluate=256, seed=seed)
     other = [row for row, _ in zip(rows(TASKS["sort"], seed, "train"), range(1500), strict=False)]
     held = [row for row, _ in zip(rows(TASKS["sort"], seed, "eval"), range(128), strict=False)]
-    both = [json.loads(line) for line in (folder / "sft.jsonl").read_text().splitlines()] + other
+    both = read_rows(folder / "sft.jsonl") + other
     random.Random(seed).shuffle(both)
     write_rows(folder, {"both": both, "text": other, "text-eval": held})
     save_tiny_model(folder / "model", seed)
@@ -240,5 +240,5 @@ def table(stages: list[Stage]) -> Table:
 
 
 def _last(folder: Path, kind: str) -> dict[str, Any]:
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(folder / "events.jsonl")
     return [e for e in events if e["kind"] == kind][-1]

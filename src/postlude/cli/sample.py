@@ -14,6 +14,7 @@ from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperatur
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
 from postlude.terminal import Screen, bold, dim, joined
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.cli.waiting import Waiting
@@ -131,7 +132,7 @@ def _best(groups: list[Group], rewards: Rewards) -> list[Group]:
     found = [max(g.scored, key=lambda c: c.reward or 0.0) for g in scored if g.scored]
     lost = len(scored) - len(found)
     if lost:
-        Screen(stderr=True).print(f"{lost} of {len(scored)} prompts: no answer could be scored")
+        Screen(stderr=True).print(f"{lost} of {counted(len(scored), 'prompt')}: no answer could be scored")
     return [replace(g, completions=(c,)) for g, c in zip([g for g in scored if g.scored], found, strict=True)]
 
 
@@ -149,5 +150,5 @@ def _print_answer(group: Group, completion: Completion, as_json: bool) -> None:
     console = Screen()
     console.print(joined(dim(group.prompt.text), " "), end="", soft_wrap=True)
     score = f", reward {completion.reward:g}" if completion.reward is not None else ""
-    how = dim(f"{completion.stop}, {completion.length} tokens{score}")
+    how = dim(f"{completion.stop}, {counted(completion.length, 'token')}{score}")
     console.print(joined(bold(completion.text), "  ", how), soft_wrap=True)

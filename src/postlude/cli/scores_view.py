@@ -11,6 +11,7 @@ from rich.text import Text
 from postlude.audit.reward_models import Figures, bins_of
 from postlude.cli.data import list_problems
 from postlude.terminal import bold, colored, dim, joined
+from postlude.words import counted
 
 WIDTH = 40
 WHAT = {
@@ -26,7 +27,10 @@ def show(console: Console, result: Figures, problems: Sequence[str]) -> None:
     figures, kind = result["figures"], result["kind"]
     count = figures.get("pairs", figures.get("judged"))
     console.print(
-        joined(bold(result["model"]), f" on {count:,} {WHAT[kind]} from {result['rows']:,} rows of {result['data']}"),
+        joined(
+            bold(result["model"]),
+            f" on {count:,} {WHAT[kind]} from {counted(result['rows'], 'row')} of {result['data']}",
+        ),
         soft_wrap=True,
     )
     list_problems(console, [*problems])

@@ -24,7 +24,8 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
 
     name = str(recipe)
     if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME
-        document = config.Document({"method": name}, {"method": "command line"})
+        document = config.Document({})
+        overrides = [f"method={name}", *overrides]
     elif not exists(recipe):
         raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
     elif recipe.is_dir() and not (recipe / "config.yaml").exists():

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from postlude.terminal import Screen
 from postlude.watch.live import duration
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.protocol import Progress, Sampler
@@ -65,7 +66,7 @@ class Waiting:
         """What a sampler has done so far."""
         rate = progress.tokens / max(time.monotonic() - self._began, 1e-9)
         answers = f"{progress.finished} of {progress.total} answers" if progress.total > 1 else "1 answer"
-        self.say(f"{answers}, {progress.tokens} tokens, {rate:.0f} a second")
+        self.say(f"{answers}, {counted(progress.tokens, 'token')}, {rate:.0f} a second")
 
     @contextmanager
     def aside(self) -> Iterator[None]:

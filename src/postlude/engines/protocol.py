@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-import torch
-
 from postlude.batch import Batch
 from postlude.bounds import Bounds, Count, CountOrZero, NotNegative, Seconds, Small, hold
 from postlude.data import Completion, Message
 from postlude.events import Stats
+from postlude.lazy import torch
 from postlude.models.dtypes import Dtype
 from postlude.objectives import Objective, Outputs, Want
 

@@ -11,11 +11,6 @@ _MORE = 8
 """Tokens that are read before the string could begin: the first of a tail may hold the rest of a character."""
 
 
-def read(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The text in which stop strings are looked for: all of it, special tokens and spaces as they are."""
-    return plain(tokenizer, list(tokens))
-
-
 def completes_stop(tokenizer: Any, tokens: Sequence[int], stop: Sequence[str]) -> bool:
     """Whether a stop string ends within the last token, given that none did before.
 
@@ -25,7 +20,7 @@ def completes_stop(tokenizer: Any, tokens: Sequence[int], stop: Sequence[str]) -
     wanted = max(len(s.encode()) for s in stop) + _MORE
     size = wanted
     while True:
-        text = read(tokenizer, tokens[-size:])
+        text = plain(tokenizer, tokens[-size:])
         if any(s in text for s in stop):
             return True
         if size >= len(tokens) or len(text.encode()) >= wanted:
@@ -35,6 +30,6 @@ def completes_stop(tokenizer: Any, tokens: Sequence[int], stop: Sequence[str]) -
 
 def until_stop(tokenizer: Any, tokens: Sequence[int], stop: Sequence[str]) -> int:
     """How many tokens there are up to the one within which a stop string first ends; all where none does."""
-    if not stop or not any(s in read(tokenizer, tokens) for s in stop):
+    if not stop or not any(s in plain(tokenizer, tokens) for s in stop):
         return len(tokens)
     return next((n for n in range(1, len(tokens)) if completes_stop(tokenizer, tokens[:n], stop)), len(tokens))

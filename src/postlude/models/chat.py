@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,6 +97,7 @@ class Renderer:
 
     def text(self, messages: Sequence[Message], tools: Tools = None, options: Options = None, ask: bool = False) -> str:
         """What the template makes of messages, for looking at; `ask` opens the assistant's turn."""
+        self._require_template()
         try:
             return self._text(messages, tools, {**(options or {}), "add_generation_prompt": ask})
         except REFUSALS as error:
@@ -131,10 +133,7 @@ class Renderer:
 
     def _rendered(self, messages: Sequence[Message], given: _Given, **how: bool) -> tuple[Ids, list[int]]:
         """Ids, and which of them the template marks as the assistant's, where it was asked for that."""
-        if not self.tokenizer.chat_template:
-            raise DataError(
-                "these are chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
-            )
+        self._require_template()
         try:
             found = self._apply(messages, given.tools, {**(given.options or {}), **how}, return_dict=True)
             ids: Ids = tuple(found["input_ids"])
@@ -144,6 +143,12 @@ class Renderer:
         except REFUSALS as error:
             raise _refused(error) from error
         return ids, masks
+
+    def _require_template(self) -> None:
+        if not self.tokenizer.chat_template:
+            raise DataError(
+                "these are chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
+            )
 
     def _own_places(self, messages: Sequence[Message], given: _Given, how: Mapping[str, bool]) -> list[bool]:
         """For each control token of a rendered conversation, whether a message wrote it and not the template."""
@@ -170,9 +175,14 @@ class Renderer:
         return self._apply(messages, tools, options, tokenize=False)
 
     def _apply(self, messages: Sequence[Message], tools: Tools, options: Mapping[str, Any], **how: bool) -> Any:
-        return self.tokenizer.apply_chat_template(
-            [dict(m) for m in messages], tools=[dict(t) for t in tools] if tools else None, **{**options, **how}
-        )
+        given = {"tools": [dict(t) for t in tools] if tools else None, **options, **how}
+        try:
+            return self.tokenizer.apply_chat_template([dict(m) for m in messages], **given)
+        except TypeError:  # some templates join the arguments of calls to text, as if they were JSON text themselves
+            written = [_with_text_arguments(m) for m in messages]
+            if written == [*messages]:
+                raise
+            return self.tokenizer.apply_chat_template(written, **given)
 
     def _has_marks(self, tools: Tools) -> bool:
         """Whether the template itself says which tokens are the assistant's; slow tokenizers cannot tell."""
@@ -268,3 +278,15 @@ def _given(prompt: Prompt) -> _Given:
 
 def _refused(error: Exception) -> DataError:
     return DataError(f"the chat template refuses the messages: {error}")
+
+
+def _with_text_arguments(message: Message) -> dict[str, Any]:
+    """The message with the arguments of its calls as JSON text."""
+    calls: list[Any] = []
+    for call in message.get("tool_calls") or ():
+        function = call.get("function")
+        if isinstance(function, Mapping) and not isinstance(function.get("arguments"), str):
+            text = json.dumps(function.get("arguments"), ensure_ascii=False)
+            call = {**call, "function": {**function, "arguments": text}}
+        calls.append(call)
+    return {**message, "tool_calls": calls} if calls else dict(message)

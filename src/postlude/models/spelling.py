@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from postlude.errors import DataError
+from postlude.models.said import plain
 
 _ANCHORS = ("\n", "a", ".")
 """Texts to stand before the letters, so that a tokenizer does not take them for the beginning of a text."""
@@ -51,9 +52,6 @@ def letters(tokenizer: Any, text: str, control: Collection[int]) -> tuple[int, .
     def ids_of(part: str) -> list[int]:
         return list(tokenizer(part, add_special_tokens=False).input_ids)
 
-    def read(ids: list[int]) -> str:
-        return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
     cuts = sorted(range(1, len(text)), key=lambda cut: abs(2 * cut - len(text)))
     for anchor in _ANCHORS:
         start = ids_of(anchor)
@@ -61,7 +59,7 @@ def letters(tokenizer: Any, text: str, control: Collection[int]) -> tuple[int, .
             halves = [ids_of(anchor + half) for half in (text[:cut], text[cut:])]
             ids = [i for half in halves for i in half[len(start) :]]
             apart = all(half[: len(start)] == start for half in halves)
-            if apart and not {*ids} & {*control} and read([*start, *ids]) == read(start) + text:
+            if apart and not {*ids} & {*control} and plain(tokenizer, [*start, *ids]) == plain(tokenizer, start) + text:
                 return tuple(ids)
     raise DataError(
         f"a message holds {text!r}, which is a control token of the tokenizer, and the tokenizer cannot write it as "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -36,10 +37,12 @@ class Turns:
     """The token that ends the assistant's turn, where it is one."""
     end_text: str = ""
     """How the assistant's turn ends where no token does it; empty where nothing stands there."""
+    own_system: str = ""
+    """What the template says as the system where a conversation has no such message."""
     notes: tuple[str, ...] = ()
     """What a user should know about the template."""
 
-    @property
+    @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Finds control texts; the longest goes first, as tokenizers do it. Never matches where there are none."""
         return _either(self.control)
@@ -70,7 +73,7 @@ def turns_of(tokenizer: Any, stop_ids: frozenset[int], render: Render) -> Turns:
     if end is not None:
         control |= {text: i for text, i in known.items() if i == end}
     notes = [*_date_notes(str(tokenizer.chat_template)), *_opening_notes(render), *_end_notes(end, end_text, tokenizer)]
-    return Turns(control, _marks(frames, known), end, end_text, tuple(notes))
+    return Turns(control, _marks(frames, known), end, end_text, _own_system(frames), tuple(notes))
 
 
 # -------------------------------------------------------------------------------------------------------- frames
@@ -127,6 +130,19 @@ def _marks(frames: Sequence[Frame], known: Mapping[str, int]) -> tuple[str, ...]
                 if len(mark) > 2 and not mark.isalnum() and not _TAG.search(mark):
                     found.add(mark)
     return tuple(sorted(found))
+
+
+def _own_system(frames: Sequence[Frame]) -> str:
+    """What stands before the first user's words where the system's frame without words would stand."""
+
+    def between(before: str, after: str) -> str | None:
+        return next((f.text for f in frames if (f.before, f.after) == (before, after)), None)
+
+    head, opening, closing = between("", "user"), between("", "system"), between("system", "user")
+    if not head or not opening or closing is None or len(head) <= len(opening) + len(closing):
+        return ""
+    framed = head.startswith(opening) and head.endswith(closing)
+    return head[len(opening) : len(head) - len(closing)].strip() if framed else ""
 
 
 def _end(frames: Sequence[Frame], known: Mapping[str, int]) -> tuple[int | None, str]:

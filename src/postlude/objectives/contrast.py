@@ -15,7 +15,7 @@ from pydantic import Field
 from postlude.batch import Batch
 from postlude.bounds import Bounds, Finite, NotNegative, Positive, hold
 from postlude.lazy import F, torch
-from postlude.objectives.advantages import action_rows
+from postlude.objectives.along import action_rows
 from postlude.objectives.terms import Loss, Outputs, weighted_sum
 
 if TYPE_CHECKING:

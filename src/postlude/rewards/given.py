@@ -68,12 +68,23 @@ def step_numbers(reward: Reward, given: Any, answers: Answers) -> tuple[list[lis
         )
     if len(values) != len(answers):
         raise RewardError(f"reward {label} returned {len(values)} values for {len(answers)} completions.")
-    rows = [None if v is None else _steps(label, v, answer) for v, answer in zip(values, answers, strict=True)]
-    return [row or [] for row in rows], [None if row is None else reward.whole(row) for row in rows]
+    rows = [None if v is None else _steps(reward, v, answer) for v, answer in zip(values, answers, strict=True)]
+    wholes = [None if row is None else _whole(reward, row, answer) for row, answer in zip(rows, answers, strict=True)]
+    return [row or [] for row in rows], wholes
 
 
-def _steps(label: str, value: Any, answer: tuple[Group, Completion]) -> list[float]:
-    row = listed(value)
+def _whole(reward: Reward, row: list[float], answer: tuple[Group, Completion]) -> float:
+    number = finite(reward.whole(row))
+    if number is None:
+        raise RewardError(
+            f"reward {reward.spec.label}: the rewards of {len(row)} {reward.kind} of {_where(answer)} make no finite "
+            "number together."
+        )
+    return number
+
+
+def _steps(reward: Reward, value: Any, answer: tuple[Group, Completion]) -> list[float]:
+    label, row = reward.spec.label, listed(value)
     if row is None:
         raise RewardError(
             f"reward {label} returned {shown(value)} for {_where(answer)}; with `steps` or `tokens` it gives a list "

@@ -86,6 +86,11 @@ class Reward:
         return self.separator is not None or self.per_token
 
     @property
+    def kind(self) -> str:
+        """What a list of its numbers is of."""
+        return "tokens" if self.per_token else "steps"
+
+    @property
     def says_whole(self) -> bool:
         """Whether the recipe says which one number stands for an answer whose steps are rewarded."""
         return self.spec.whole is not None or (isinstance(self.function, StepReward) and "combine" in self.spec.args)

@@ -13,7 +13,7 @@ from typing import Any
 
 from postlude.errors import DataError
 
-LISTS = ("completions", "ranks", "scores", "labels", "tools", "images", "documents")
+LISTS = ("completions", "ranks", "scores", "labels", "tools", "documents", "images", "audios", "videos")
 """Columns that hold lists, or nothing that is read."""
 OBJECTS = ("reward_model", "chat_template_kwargs")
 """Columns that hold objects."""

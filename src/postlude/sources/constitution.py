@@ -193,12 +193,14 @@ class Comparing:
         rows = []
         for trace, row, item in zip(prompts, texts, items, strict=True):
             mine = [next(verdicts) for _ in item.pairs]
+            principle = choose([*self.judging.principles], trace.prompt).id
+            item = replace(item, kept={**item.kept, "principle": principle})
             self.found.add(item, item.pairs, mine)
             told = zip(item.pairs, mine, strict=True)
             said = {
                 "prompt": trace.prompt,
                 "answers": row,
-                "principle": choose([*self.judging.principles], trace.prompt).id,
+                "principle": principle,
                 "verdicts": [{"first": i, "second": j, "p": None if v is None else v.p} for (i, j), v in told],
             }
             rows.append(with_columns(said, trace.columns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
@@ -135,8 +136,10 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
             table.reject(row.where, problem)
             continue
         good.append(row)
-        answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
+        answer = _gold(next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None))
         columns = {k: v for k, v in row.values.items() if k not in left}
+        if isinstance(columns.get("answer"), Decimal):
+            columns["answer"] = _gold(columns["answer"])
         if columns.get("answer") is None and answer is not None:
             instead += "answer" in columns
             columns["answer"] = answer
@@ -148,6 +151,13 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
     return result
 
 
+def _gold(answer: Any) -> Any:
+    """A decimal number, as data bases give them, as a plain one."""
+    if isinstance(answer, Decimal) and answer.is_finite():
+        return int(answer) if answer == answer.to_integral_value() else float(answer)
+    return None if isinstance(answer, Decimal) else answer
+
+
 def renamed(reading: Reading | None) -> set[str]:
     """Columns with the name of a reward's argument that were given another: they do not stand under both."""
     names = reading.columns.items() if reading else ()
@@ -157,6 +167,9 @@ def renamed(reading: Reading | None) -> set[str]:
 def _prompt_problem(row: Row, column: str) -> str | None:
     if column not in row.values:
         return '"prompt" is missing. Rows for sampling need "prompt" (text or messages)'
+    answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
+    if not isinstance(answer, str | int | float | list | dict | Decimal | None):
+        return f"the answer is of the kind {type(answer).__name__}, which no text equals; write it as text"
     messages = row.values[column]
     return unanswered_problem(messages, column) or field_problem(messages, column)
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postlude.data import Completion, Message
+from postlude.data import Completion, Message, Prompt
 from postlude.errors import DataError
 from postlude.models.chat import Renderer, options_of
 from postlude.models.spelling import strings
+from postlude.sources.formats import require_one_shape
 from postlude.sources.messages import SYSTEM
 from postlude.sources.table import Table
+from postlude.words import counted
 
 Columns = Mapping[str, Any]
 
@@ -90,7 +92,9 @@ class Unused:
 
     def told(self, table: Table) -> None:
         """Put what was counted into the table's notes."""
-        table.notes += [f"{table.path}: in {n} of {self.rows} rows {what}" for what, n in self.counts.items()]
+        table.notes += [
+            f"{table.path}: in {n} of {counted(self.rows, 'row')} {what}" for what, n in self.counts.items()
+        ]
         if self._chat:
             table.notes += self.renderer.turns.notes
 
@@ -122,6 +126,9 @@ class Unused:
         seen.update(shape.notes)
         seen.update(case.changes())
         self._look_for_marks(messages, seen)
+        own = self.renderer.turns.own_system
+        if own and all(m["role"] not in ("system", "developer") for m in messages):
+            seen.add(f"the chat template adds a system message of its own, {own[:60]!r}, as there is none")
 
     def _look_for_marks(self, messages: Sequence[Message], seen: set[str]) -> None:
         turns = self.renderer.turns
@@ -137,6 +144,23 @@ class Unused:
             )
 
 
+def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
+    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
+    places = {prompt.place for prompt in found}
+    require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
+    unused = Unused(renderer)
+    for prompt in found:
+        try:
+            problem = unused.problem(prompt.messages, prompt.columns)
+            if problem:
+                table.reject(prompt.place, problem)
+            else:
+                yield renderer.with_tokens(prompt)
+        except DataError as error:
+            table.reject(prompt.place, str(error))
+    unused.told(table)
+
+
 def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
     """What stands in columns that often hold words for the model, and in no message."""
     given = {name: columns[name] for name in BESIDE if isinstance(columns.get(name), str) and columns[name].strip()}
@@ -148,7 +172,7 @@ def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
 
 
 def _refuse_media(there: Mapping[str, Any], where: str = "") -> None:
-    name = next((n for n in MEDIA if there.get(n)), None)
+    name = next((n for n in MEDIA if _holds(there.get(n))), None)
     if name:
         raise DataError(
             f'{where}"{name}" holds what no text model reads; leave the row out, or the column where the words alone '
@@ -276,6 +300,13 @@ class _Case:
                 "or give another (model.chat_template)"
             )
         return [f"the chat template changes or shortens what the {self.messages[place]['role']} says"]
+
+
+def _holds(value: Any) -> bool:
+    """Whether anything stands in a value, in a list of lists or an object of nulls too."""
+    if isinstance(value, Mapping):
+        return any(map(_holds, value.values()))
+    return any(map(_holds, value)) if isinstance(value, list | tuple) else value is not None and value != ""
 
 
 def _is_there(value: Any) -> bool:

@@ -250,8 +250,7 @@ class LocalTrainer:
         if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
             batch = select(batch, trained.nonzero().squeeze(1))
         idle = objective.idle(batch)
-        share = float(idle[batch.group].float().mean()) if batch.tokens.numel() else 0.0
-        if share < WORTH_SKIPPING:
+        if int(idle[batch.group].sum()) < max(1, WORTH_SKIPPING * batch.tokens.numel()):
             return [(batch, True)]
         if bool(idle.all()):
             return [(batch, False)]
