@@ -176,6 +176,8 @@ CASES: dict[str, dict[str, Any]] = {
     "kto": {"method": "kto"},
     "mix": {"mix": 0.5},
     "padded": {"model": {"packed": False}},
+    "bfloat16": {"model": {"dtype": "bfloat16"}},
+    "float64": {"model": {"dtype": "float64", "lora": {"rank": 4}}},
 }
 
 

@@ -260,7 +260,8 @@ def test_pairs_best_of_n_audit_and_training_take_it(place: Path, tmp_path: Path,
             }
         )
     )
-    row = json.loads((done.folder / "rollouts" / "step-000000.jsonl").read_text().splitlines()[0])
+    (rollouts,) = (done.folder / "rollouts").iterdir()
+    row = json.loads(rollouts.read_text().splitlines()[0])
     expected = 0.3 * sum(log_ratio(place, "whole/model", "model", row["prompt"], row["completion"]))
     assert row["reward"] == pytest.approx(expected, abs=2e-5)
 
