@@ -71,7 +71,11 @@ hostile: .venv/installed-dev
 	$(BIN)/python -m bench.hostile $(DIR)
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-study: .venv/installed
+methods-# Every command and family on it: docs/real.md, a quarter of an hour on two cores, at most 8 GiB.
+real: real-model
+	$(BIN)/python -m bench.real.tour $(MODEL)
+
+study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.

@@ -66,6 +66,7 @@ def test_a_run_under_a_limit_takes_smaller_micro_batches(deep: Path) -> None:
     assert "the process's limit (ulimit)" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set from /proc")
 def test_memory_that_runs_out_is_an_error_with_advice(deep: Path) -> None:
     tight = ["token_budget=16384", "output=tight"]
@@ -118,6 +119,7 @@ def test_weights_that_cannot_fit_are_refused_before_they_are_read(deep: Path) ->
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "config.json").exists(), reason="make real-model puts the model there")
 def test_the_first_command_of_the_readme_on_a_real_model_within_4_gib(tmp_path: Path) -> None:
     """16 prompts x 8 answers would take 22 GiB in one micro-batch; fewer and shorter ones here, for the minutes."""
