@@ -96,10 +96,10 @@ def shown(answers: Sequence[dict[str, Any]], step: int) -> list[dict[str, Any]]:
 HEAD = """\
 # A real model learns
 
-Made by `make real-study`{machine}. The model is SmolLM2-135M-Instruct (`make real-model`), the task one that it can
-do now and then: `What is 7 + 5?`, with both numbers from 1 to 12. The reward is 1 where the last number of the answer is
-the sum, and nothing else; of the 144 questions every fourth is held out and never trained on. GRPO and DRPO train a LoRA
-adapter of rank 16 with the same settings ({steps} steps of {answers} answers of at most {limit} tokens, rate {lr}):
+Made by `make real-study`. The model is SmolLM2-135M-Instruct (`make real-model`), the task one that it can do now and
+then: `What is 7 + 5?`, with both numbers from 1 to 12. The reward is 1 where the last number of the answer is the sum,
+and nothing else; of the 144 questions every fourth is held out and never trained on. GRPO and DRPO train a LoRA adapter
+of rank 16 with the same settings ({steps} steps of {answers} answers of at most {limit} tokens, rate {lr}):
 [recipes/real](../recipes/real). One run takes {seconds}.
 
 ```sh
@@ -124,9 +124,10 @@ def page(results: Sequence[Result], recipe: dict[str, Any], held: int) -> str:
     """The table, what the medians say, and answers to look at."""
     seconds = sorted(r.seconds for r in results)
     head = HEAD.format(
-        machine="", steps=recipe["steps"], answers=recipe["prompts_per_step"] * recipe["group_size"],
+        steps=recipe["steps"], answers=recipe["prompts_per_step"] * recipe["group_size"],
         limit=recipe["sampling"]["max_tokens"], lr=recipe["schedule"]["lr"], held=held,
-        samples=recipe["evaluate"]["samples"], seconds=f"{seconds[0] / 60:.0f} to {seconds[-1] / 60:.0f} minutes on two cores",
+        samples=recipe["evaluate"]["samples"],
+        seconds=f"{seconds[0] / 60:.0f} to {seconds[-1] / 60:.0f} minutes on two cores",
         **{m: " ".join(words(m, Path("."), ".models/smollm2")).replace("./", "") for m in METHODS},
     )  # fmt: skip
     lines = [head, *(row(r) for r in results), "\n", medians(results), "\n## What it writes\n"]
@@ -162,9 +163,7 @@ def medians(results: Sequence[Result]) -> str:
 
 def samples(r: Result) -> str:
     """Answers of one run as a table; nothing is chosen: the first five held-out questions."""
-    lines = [
-        f"\nSampled at temperature 1, seed {r.seed}, before and after {r.method}: the first five held-out questions.\n\n"
-    ]
+    lines = [f"\nAt temperature 1, seed {r.seed}, before and after {r.method}; the first five held-out questions.\n\n"]
     lines.append("| question | before | after |\n|---|---|---|\n")
     for old, new in zip(r.before, r.after, strict=True):
         lines.append(f"| {old['prompt']} | {cell(old)} | {cell(new)} |\n")
@@ -173,7 +172,8 @@ def samples(r: Result) -> str:
 
 def cell(answer: dict[str, Any]) -> str:
     text = " ".join(answer["answer"].split()).replace("|", "\\|").replace("`", "'")
-    return f"`{text or '(nothing)'}`{'' if answer['stop'] == 'eos' else ' (cut off)'} {'right' if answer['right'] else 'wrong'}"
+    how = [] if answer["stop"] == "eos" else ["cut off"]
+    return f"`{text or '(nothing)'}` {', '.join([*how, 'right' if answer['right'] else 'wrong'])}"
 
 
 def draw(results: Sequence[Result]) -> None:
