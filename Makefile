@@ -8,14 +8,27 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
-.PHONY: real-model
-.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth
+.PHONY: test-slow test-processors study-tests
+.PHONY: real-model real
+.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle
 demo: .venv/installed
 	$(BIN)/postlude demo
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 tests
 	$(BIN)/lint-imports
+
+# What need not run at every commit: every method's learning test, whole runs under other instructions.
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 -m slow tests
+
+# The numeric part of the suite under each set of instructions that this processor has.
+test-processors: .venv/installed-dev
+	$(BIN)/python -m tests.processors
+
+# What the tests of learning reach on five seeds: docs/learning-tests.md, a quarter of an hour.
+study-tests: .venv/installed-dev
+	$(BIN)/python -m bench.learning_tests
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -48,6 +61,9 @@ bench-quick: .venv/installed-bench
 
 bench-growth: .venv/installed-bench
 	$(BIN)/python -m bench.speed.growth
+
+bench-idle: .venv/installed
+	$(BIN)/python -m bench.speed.idle
 
 # Hostile and cheating programs against the reward `code`: what they did and got, and the rate of runs.
 DIR ?= tests/fixtures/hostile

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from postlude import recipe
 from postlude.algorithms import ALGORITHMS
+from postlude.bounds import Bounds, bounds_of
 from postlude.cli import cai, rlhf
 from postlude.cli.methods import defaults_of, needs_of
-from postlude.config import members
 from postlude.foreign.refused import REFUSED
 from postlude.foreign.translate import ALIASES
+from postlude.validation import members, tag
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -53,26 +55,72 @@ def _yaml(value: Any) -> str:
 def recipe_keys() -> str:
     """Every key with its default and what it means."""
     lines = ["# Every key of a recipe", "", "Made by `make docs` from the dataclasses that are the schema.", ""]
-    lines += ["| key | default | meaning |", "|---|---|---|"]
+    lines += [
+        "A path in a recipe is read from the recipe's own folder; what is not there, but in the current folder, is",
+        "taken from there with a note. Paths on the command line, and `output` always, are of the current folder.",
+        "",
+    ]
+    lines += ["| key | default | values | meaning |", "|---|---|---|---|"]
     lines += _rows(recipe.Recipe, "")
-    lines += ["", "`objective`, `keep` and `shaping` come from the method: see [methods.md](methods.md)."]
+    lines += [
+        "",
+        "`objective`, `keep` and `shaping` come from the method: see [methods.md](methods.md). Their numbers:",
+        "",
+    ]
+    lines += ["| part | key | default | values |", "|---|---|---|---|"]
+    lines += [*_parts(get_type_hints(recipe.Recipe, include_extras=True))]
     return "\n".join(lines) + "\n"
+
+
+def _parts(hints: dict[str, Any]) -> Iterator[str]:
+    """A row for every number of the factors of objectives, filters and shaping."""
+    kinds: dict[Any, None] = {}
+
+    def collect(hint: Any) -> None:
+        for option in members(hint):
+            if isinstance(option, type) and is_dataclass(option):
+                kinds[option] = None
+                for inner in get_type_hints(option, include_extras=True).values():
+                    collect(inner)
+            for arg in get_args(option):
+                collect(arg)
+
+    for name in ("objective", "keep", "shaping", "kl_control"):
+        collect(hints[name])
+    for kind in kinds:
+        own = get_type_hints(kind, include_extras=True)
+        for f in fields(kind):
+            limits = bounds_of(own[f.name])
+            if limits:
+                yield f"| {tag(kind) or kind.__name__} | `{f.name}` | {_default(f)} | {limits} |"
+
+
+def _allowed(hint: Any) -> str:
+    """The values of a field in a few words."""
+    choices = [str(c) for m in members(hint) if get_origin(m) is Literal for c in get_args(m)]
+    limits = bounds_of(hint)
+    if choices:
+        return ", ".join(f"`{c}`" for c in choices)
+    if bool in members(hint):
+        return "true, false"
+    return str(limits) if isinstance(limits, Bounds) else ""
 
 
 def _rows(kind: Any, prefix: str) -> list[str]:
     notes = _notes(kind)
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     lines: list[str] = []
     for f in fields(kind):
         inner = [m for m in members(hints[f.name]) if is_dataclass(m)]
         if f.name in ("objective", "keep", "shaping"):
-            lines.append(f"| `{prefix}{f.name}` | of the method | {notes.get(f.name, '')} |")
+            lines.append(f"| `{prefix}{f.name}` | of the method | | {notes.get(f.name, '')} |")
         elif len(inner) == 1:
             lines += _rows(inner[0], f"{prefix}{f.name}.")
-        elif parts := [a for a in get_args(hints[f.name]) if is_dataclass(a)]:
+        elif parts := [a for a in get_args(hints[f.name]) if isinstance(a, type) and is_dataclass(a)]:
             lines += _rows(parts[0], f"{prefix}{f.name}[].")
         else:
-            lines.append(f"| `{prefix}{f.name}` | {_default(f)} | {notes.get(f.name, '')} |")
+            allowed = _allowed(hints[f.name])
+            lines.append(f"| `{prefix}{f.name}` | {_default(f)} | {allowed} | {notes.get(f.name, '')} |")
     return lines
 
 

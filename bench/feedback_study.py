@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.errors import PostludeError
+from postlude.events import read_rows
 
 SEEDS = (61, 62)
 RECIPES = Path("recipes/tiny")
@@ -70,7 +71,7 @@ def one(folder: Path, method: str, seed: int, pairs: int) -> Result:
     values["evaluate"] |= {"every": 0}
     began = time.process_time()
     run = launch(Document(values))
-    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(run.folder / "events.jsonl")
     first, last = (e for e in events if e["kind"] == "eval")
     entry = ALGORITHMS[method]
     kind = "online" if entry.source == "rollout" else "reward model" if "scores" in entry.needs else "policy"

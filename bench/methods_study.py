@@ -16,6 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from postlude.events import read_rows
+
 STEPS = 40
 ANSWERS = 128
 """Completions per step, of every method."""
@@ -81,7 +83,7 @@ def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
     from postlude.sources.rollout import answer
 
     engine = LocalEngine.open(str(end))
-    rows = [json.loads(line) for line in data.read_text().splitlines()[:128]]
+    rows = read_rows(data)[:128]
     prompts = [engine.renderer.with_tokens(Prompt(str(i), row["prompt"])) for i, row in enumerate(rows)]
     groups = asyncio.run(answer(engine.sampler, prompts, 1, Sampling(max_tokens=48), seed, "kl"))
     from dataclasses import replace
@@ -111,9 +113,9 @@ def one(task: str, seed: int, folder: Path, recipe: str) -> Result:
         "checkpoint_every": 0,
     }
     run = launch(Document(values))
-    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(run.folder / "events.jsonl")
     first, last = (e for e in events if e["kind"] == "eval")
-    laps = [json.loads(line) for line in (run.folder / "timings.jsonl").read_text().splitlines()]
+    laps = read_rows(run.folder / "timings.jsonl")
     return Result(
         task,
         seed,

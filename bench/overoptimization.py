@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.audit.overoptimisation import best_of_n_gold, kl_best_of_n, reward_best_of_n, reward_rl
+from postlude.events import read_rows
 
 SEEDS = (41,)
 PAIRS = (60, 400)
@@ -57,7 +58,7 @@ def teach(folder: Path, seed: int) -> None:
 
 def label(folder: Path, seed: int, most: int) -> list[dict[str, Any]]:
     """Pairs of the taught model's own answers, a right one and a wrong one, with their prompt."""
-    rows = [json.loads(line) for line in (folder / "prompts.jsonl").read_text().splitlines()]
+    rows = read_rows(folder / "prompts.jsonl")
     random.Random(seed).shuffle(rows)
     found = []
     for row, answers in zip(rows[: 2 * most], sampled(folder / "sft/model", rows[: 2 * most], 6, seed), strict=True):
@@ -113,7 +114,7 @@ def best_of_n(folder: Path, proxy: Path, pairs: int, seed: int) -> list[Point]:
     from postlude.engines.local.scorer import LocalScorer
     from postlude.engines.protocol import ScorerSpec
 
-    rows = [json.loads(line) for line in (folder / "eval.jsonl").read_text().splitlines()][:128]
+    rows = read_rows(folder / "eval.jsonl")[:128]
     answers = sampled(folder / "sft/model", rows, SAMPLES, seed)
     scorer = LocalScorer.open(ScorerSpec(str(proxy)))
     flat = [(row["prompt"], a) for row, own in zip(rows, answers, strict=True) for a in own]
@@ -157,7 +158,7 @@ def reinforcement(folder: Path, proxy: Path, pairs: int, seed: int) -> list[Poin
             }
         )
     )
-    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(run.folder / "events.jsonl")
     kl = {e["step"]: e["kl_ref/sequence"] for e in events if e["kind"] == "step"}
     points = []
     for event in (e for e in events if e["kind"] == "eval"):

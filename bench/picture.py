@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
+from postlude.events import read_rows
 from postlude.watch.live import LiveView
 
 
@@ -18,10 +18,10 @@ def draw(folder: Path, until: int, target: Path) -> None:
     console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
     view = LiveView(console)
     recipe = yaml.safe_load((folder / "config.yaml").read_text())
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(folder / "events.jsonl")
     start = events[0]
     view({**start, "kind": "open", "folder": str(folder), "source": "rollout", "lr": recipe["schedule"]["lr"]})
-    seconds = json.loads((folder / "timings.jsonl").read_text().splitlines()[until - 1])["total"]
+    seconds = read_rows(folder / "timings.jsonl")[until - 1]["total"]
     view._steps_began -= seconds
     for event in events[1:]:
         if event["step"] <= until:

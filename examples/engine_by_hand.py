@@ -15,8 +15,8 @@ from postlude.engines.protocol import Sampling
 from postlude.sources.rollout import answer
 
 
-async def train(model: str, data: str, steps=130, lr=3e-4, max_tokens=48, output="by-hand") -> float:
-    engine = LocalEngine.open(model)
+async def train(model: str, data: str, steps=130, lr=3e-4, max_tokens=48, output="by-hand", dtype="float32"):
+    engine = LocalEngine.open(model, dtype=dtype)
     objective = replace(ALGORITHMS["grpo"].objective, kl=None)
     rows = [json.loads(line) for line in Path(data).read_text().splitlines()]
     render = engine.renderer.with_tokens
@@ -30,7 +30,7 @@ async def train(model: str, data: str, steps=130, lr=3e-4, max_tokens=48, output
             scored = tuple(replace(c, reward=r) for c, r in zip(group.completions, rewards, strict=True))
             groups[i] = replace(group, completions=scored)
         right = sum(c.reward or 0.0 for g in groups for c in g.completions) / (16 * 8)
-        batch = objective.advantages(pack(groups))
+        batch = objective.advantages(pack(groups, engine.trainer.dtype))
         for update in minibatches(batch, 1, objective.keeps_groups, None):
             weighed = objective.weigh(update, None)
             for micro in split(weighed, engine.token_budget, not objective.splits_groups, engine.shares_prompts):

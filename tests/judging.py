@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Messages = list[dict[str, str]]
+
+
+def between(text: str, label: str) -> str:
+    """What stands between the marks of a label in a judge's question."""
+    found = re.search(rf"\[{label} (\w+)\]\n(.*)\n\[end of {label} \1\]", text, re.DOTALL)
+    assert found, text
+    return found[2]
 
 
 @dataclass(frozen=True)

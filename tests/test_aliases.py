@@ -72,8 +72,12 @@ BY_PATH: dict[str, tuple[str, Any]] = {
     "epochs": ("grpo", 3),
     "evaluate.every": ("grpo", 30),
     "group_size": ("grpo", 4),
+    "critic.lr": ("ppo", 3e-5),
+    "critic.path": ("ppo", "rm"),
+    "critic.warmup": ("ppo", 2),
     "keep": ("grpo", True),
     "keep_checkpoints": ("grpo", 5),
+    "model.chat_template": ("grpo", "chat.jinja"),
     "model.dtype": ("grpo", "bfloat16"),
     "model.gradient_checkpointing": ("grpo", True),
     "model.lora.alpha": ("grpo", 64),
@@ -90,8 +94,8 @@ BY_PATH: dict[str, tuple[str, Any]] = {
     "reward": ("grpo", ["a.b.fn"]),
     "sampling.max_tokens": ("grpo", 99),
     "sampling.temperature": ("grpo", 0.5),
-    "sampling.top_k": ("grpo", 5),
-    "sampling.top_p": ("grpo", 0.5),
+    "sampling.top_k": ("rft", 5),
+    "sampling.top_p": ("rft", 0.5),
     "schedule.decay": ("grpo", "cosine"),
     "schedule.final": ("grpo", 0.5),
     "schedule.lr": ("grpo", 0.125),
@@ -102,6 +106,20 @@ BY_PATH: dict[str, tuple[str, Any]] = {
     "updates": ("grpo", 4),
 }
 """A method that has the key, and a value of theirs for it."""
+ADAPTIVE = {"algorithm.kl_ctrl.type": "adaptive", "algorithm.use_kl_in_reward": True}
+MODEL_REWARDS: dict[str, dict[str, Any]] = {
+    "reward_model.model.path": {"reward_model.enable": True},
+    "reward_model.enable": {"reward_model.model.path": "rm"},
+    "reward.reward_model.model_path": {"reward.reward_model.enable": True},
+    "reward.reward_model.enable": {"reward.reward_model.model_path": "rm"},
+    "custom_reward_function.path": {},
+    "custom_reward_function.name": {"custom_reward_function.path": "score.py"},
+    "reward.custom_reward_function.path": {},
+    "reward.custom_reward_function.name": {"reward.custom_reward_function.path": "score.py"},
+    "reward_model_path": {},
+    "reward_model_name_or_path": {},
+}
+"""Names of rewards that are a model or a file -> what must stand beside them."""
 SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "adv_estimator": ("rloo", {"algorithm.adv_estimator": "grpo"}),
     "loss_agg_mode": ("grpo", {f"{ACTOR}.loss_agg_mode": "token-mean"}),
@@ -124,6 +142,9 @@ SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "vllm_importance_sampling_clip_min": ("grpo", {"vllm_importance_sampling_clip_min": 0.5}),
     "vllm_importance_sampling_cap": ("grpo", {"vllm_importance_sampling_cap": 5.0}),
     "bf16": ("grpo", {"bf16": True}),
+    "type": ("ppo", {"algorithm.kl_ctrl.type": "adaptive", "algorithm.use_kl_in_reward": True}),
+    "horizon": ("ppo", {"algorithm.kl_ctrl.horizon": 500, **ADAPTIVE}),
+    "target_kl": ("ppo", {"algorithm.kl_ctrl.target_kl": 0.2, **ADAPTIVE}),
     "fp16": ("grpo", {"fp16": False, "bf16": True}),
     "use_peft": ("grpo", {"use_peft": True}),
     "reward_weights": ("grpo", {"reward_weights": [0.5], "reward_funcs": "a.b.fn"}),
@@ -143,6 +164,10 @@ SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
 
 def sample(alias: Alias) -> tuple[str, dict[str, Any]]:
     last = alias.name.rpartition(".")[2]
+    if alias.name in MODEL_REWARDS:
+        return "grpo", {alias.name: "score.py", **MODEL_REWARDS[alias.name]}
+    if alias.name == "critic.loss_agg_mode":
+        return "ppo", {alias.name: "token-mean"}
     if last in SPECIAL:
         method, settings = SPECIAL[last]
         return method, {alias.name if k.rpartition(".")[2] == last else k: v for k, v in settings.items()}
@@ -162,7 +187,7 @@ def test_every_name_lands_in_a_key_it_names(alias: Alias) -> None:
     values = document(method).values
     if alias.ours[0] in ("model.path", "data.path") or "dataset_name" in settings:
         del values[alias.ours[0].partition(".")[0]]
-    if "reward_funcs" in settings:
+    if "reward_funcs" in settings or alias.ours == ("reward",):
         del values["reward"]
     given = Document(values | settings)
     found, said = resolve_with_problems(given)
@@ -369,7 +394,7 @@ def test_messages_point_at_the_users_line_and_word(tmp_path: Path) -> None:
     text = "num_generations: many\nactor_rollout_ref:\n  actor: {clip_ratio_c: 0.5}\nactor_rollout_ref.rollout.n: 1\n"
     _, found = resolve_with_problems(recipe_file(tmp_path, text.replace("actor_rollout_ref.rollout.n: 1\n", "")))
     assert 'r.yaml line 5: num_generations: group_size must be a whole number, found "many".' in found
-    assert any("dual must be greater than 1" in p for p in found)
+    assert any("objective.surrogate.dual must be above 1" in p for p in found)
     _, found = resolve_with_problems(recipe_file(tmp_path, "num_generations: 1\n"))
     assert found[0].startswith("r.yaml line 5: num_generations: group_size is 1, but grpo compares")
 
@@ -412,6 +437,6 @@ def test_an_entry_of_a_list_can_be_set_by_its_number() -> None:
         {"use": "exact", "weight": 2},
         {"use": "judge", "args": {"mode": "pairs", "model": "m"}},
     ]
-    assert document.values["data"] == {"mix": ["a.jsonl", {"path": "b.jsonl", "weight": 3}]}
+    assert document.values["data"] == {"mix": [{"path": "a.jsonl"}, {"path": "b.jsonl", "weight": 3}]}
     with pytest.raises(ConfigError, match="there are 2 entries, counted from 0, and '2' is none of them"):
         config.override(document, ["reward.2.weight=1"])

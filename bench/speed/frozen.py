@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.speed.cells import Cell
 from bench.speed.material import MOVED, even_share
+from postlude.events import read_rows
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
 """Relative, on the gradient norm; bf16 rounds at 0.4 % and TRL computes under autocast."""
@@ -93,7 +94,7 @@ def _of_written_answers(cell: Cell, folder: Path) -> str:
     from postlude.engines.local.engine import LocalEngine
 
     engine = LocalEngine.open(str(folder), dtype=cell.dtype)
-    rows = [json.loads(line) for line in (folder / "data.jsonl").read_text().splitlines()[: cell.prompts]]
+    rows = read_rows(folder / "data.jsonl")[: cell.prompts]
     groups = []
     for i, row in enumerate(rows):
         prompt = engine.renderer.with_tokens(Prompt(str(i), row["prompt"]))

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from postlude.data import Completion, Group
+from postlude.lazy import torch
 
-from postlude.data import Group
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,15 @@ class Batch:
     """Row of each token in the batch this part was cut from."""
     step_reward: Tensor | None = None
     """Reward of the step that ends at this token, NaN elsewhere."""
+    whole_reward: Tensor | None = None
+    """[S] The part of `reward` that is of the answer as a whole, where steps are rewarded at their own tokens; NaN
+    where the completion could not be scored. None: all of `reward` is."""
     rollout_logprobs: Tensor | None = None
     old_logprobs: Tensor | None = None
+    old_entropy: Tensor | None = None
+    live_logprobs: Tensor | None = None
+    """With `live_entropy` what a pass under the weights of this update has given already; set for one update alone."""
+    live_entropy: Tensor | None = None
     ref_logprobs: Tensor | None = None
     old_values: Tensor | None = None
     advantages: Tensor | None = None
@@ -135,21 +143,31 @@ class Batch:
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+    return value.to(device) if isinstance(value, torch.Tensor) else value
 
 
-_SEQUENCE_FIELDS = ("sequence_group", "reward", "correct", "truncated", "mismatched", "sequence_weight")
+_SEQUENCE_FIELDS = (
+    "sequence_group",
+    "reward",
+    "correct",
+    "truncated",
+    "mismatched",
+    "whole_reward",
+    "sequence_weight",
+)
 _OTHER_FIELDS = ("groups", "temperature", "margin", "pairs", "pair_weight", "offset", "report")
 _NOT_PER_TOKEN = {*_SEQUENCE_FIELDS, *_OTHER_FIELDS}
 _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TOKEN)
 
 
-def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Batch:
+def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
     """Lay groups out as one row of tokens, each prompt once.
 
-    A completion without a reward keeps its place but is not trained (its mask is False). `temperature` is the
-    one the completions were sampled at; log-probs are computed from logits divided by it.
+    A completion without a reward keeps its place but is not trained (its mask is False). `dtype` is the numbers', and
+    must be the engine's (`Trainer.dtype`). `temperature` is the one the completions were sampled at; log-probs are
+    computed from logits divided by it.
     """
+    dtype = dtype or torch.float32
     row, sequence_group = _lay_out(groups)
     nan = float("nan")
     completions = [c for item in groups for c in item.completions]
@@ -174,21 +192,27 @@ def pack(groups: Sequence[Group], dtype: torch.dtype = torch.float32, temperatur
         temperature=temperature,
         margin=number(margins) if any(margins) else None,
         step_reward=number(row["step_reward"]) if any(c.steps for c in completions) else None,
+        whole_reward=number([_whole(c) for c in completions])
+        if any(c.whole is not None for c in completions)
+        else None,
         rollout_logprobs=number(row["rollout"]) if any(c.logprobs is not None for c in completions) else None,
     )
 
 
-def with_mismatched(groups: Sequence[Group], temperature: float = 1.0) -> Batch:
-    """`pack`, where each prompt also gets the answers of the next one, as extra sequences: for KTO's reference point.
+def with_mismatched(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature: float = 1.0) -> Batch:
+    """`pack`, where each prompt also gets the answers of the next other one, as extra sequences: for KTO's reference.
 
-    They stand behind their group's own answers. A batch of one prompt has none.
+    They stand behind their group's own answers. An answer to the same prompt is none: a batch of one prompt has none.
     """
-    if len(groups) < 2:
-        return pack(groups, temperature=temperature)
-    following = [*groups[1:], groups[0]]
-    joined = [replace(a, completions=(*a.completions, *b.completions)) for a, b in zip(groups, following, strict=True)]
+    joined = [replace(item, completions=(*item.completions, *_others(groups, i))) for i, item in enumerate(groups)]
     flags = [i >= len(a.completions) for a, j in zip(groups, joined, strict=True) for i in range(len(j.completions))]
-    return replace(pack(joined, temperature=temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
+    return replace(pack(joined, dtype, temperature), mismatched=torch.tensor(flags, dtype=torch.bool))
+
+
+def _others(groups: Sequence[Group], place: int) -> tuple[Completion, ...]:
+    """The answers to the first prompt after this one, in a circle, that is another."""
+    after = (*groups[place + 1 :], *groups[:place])
+    return next((g.completions for g in after if g.prompt.tokens != groups[place].prompt.tokens), ())
 
 
 def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:
@@ -236,6 +260,12 @@ def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:
         "step_reward": step_reward,
     }
     return columns, sequence_group
+
+
+def _whole(completion: Completion) -> float:
+    if completion.reward is None:
+        return float("nan")
+    return completion.reward if completion.whole is None else completion.whole
 
 
 def _margin(value: Any) -> float:

@@ -1,37 +1,21 @@
-"""Recipes as text: reading YAML with line numbers, overriding keys, and turning every mistake into a sentence.
-
-The schema is the dataclasses themselves (`recipe.Recipe` and the factors of the objectives), validated by pydantic.
-"""
+"""Recipes as text: reading YAML with line numbers, and overriding keys; `validation` holds them against the schema."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
-from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
-
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path, PurePath
+from typing import Any
 
 from postlude.errors import ConfigError
+from postlude.plain_yaml import parse
+from postlude.spelling import closest
 
-MAX_PASSES = 10
-"""How often wrong keys are set aside to find what else is wrong."""
-
-
-class Loader(yaml.SafeLoader):
-    """YAML in which 1e-6 is a number (YAML 1.1 reads text) and a key may stand only once."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?|\.inf|\.nan)$"),
-    list("-+0123456789."),
-)
+COMMAND_LINE = "command line"
+"""Where a setting of it comes from."""
 
 
 @dataclass
@@ -44,6 +28,10 @@ class Document:
     """Dotted paths of the leaves that the user gave, short forms written out."""
     renamed: list[str] = field(default_factory=list[str])
     """Settings given under another library's name, each as a line for the user: what it became."""
+    folder: Path | None = None
+    """Where the recipe's file is: its paths are read from there."""
+    notes: list[str] = field(default_factory=list[str])
+    """What else the user should know about how the recipe was read."""
 
     def source(self, path: str) -> str:
         """Where the value in force came from: a line, the command line, the method, or `default`."""
@@ -61,113 +49,143 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """A recipe file. Raises ConfigError with the line of a mistake in the YAML itself."""
+    """A recipe file. Raises ConfigError with the line of each mistake in the YAML itself."""
+    name = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"recipe {str(path)!r} does not exist.{_nearby(path)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read recipe {str(path)!r}: {error}") from error
-    try:
-        root = yaml.compose(text, Loader)
-        values = yaml.load(text, Loader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"{path.name} line {line}: not YAML: {error.problem}") from error
-    if values is None:
-        values = {}
+        raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}") from error
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
+        raise ConfigError(f"cannot read recipe {name!r}: {error}") from error
+    parsed = parse(text)
+    problems = [f"{path.name} line {line}: {sentence}." for line, sentence in parsed.problems]
+    values = {} if parsed.values is None else parsed.values
     if not isinstance(values, dict):
-        raise ConfigError(f"{path.name}: a recipe is a mapping of keys to values, found {type(values).__name__}.")
-    document = Document(values)
-    problems: list[str] = []
-    _note_lines(root, "", path.name, document, problems)
+        problems.append(f"{path.name}: a recipe is a mapping of keys to values, found {shown(values)}.")
     if problems:
         raise ConfigError(problems)
-    return document
+    origin = {key: f"{path.name} line {line}" for key, line in parsed.lines.items()}
+    return Document(values, origin, folder=path.parent)
 
 
 def _nearby(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path()
-    names = [p.name for p in folder.glob("*.yaml")]
-    close = get_close_matches(path.name, names, 1)
-    return f" Did you mean {str(folder / close[0])!r}?" if close else ""
+    close = closest(path.name, [p.name for p in folder.glob("*.y*ml")])
+    return f" Did you mean {str(folder / close)!r}?" if close else ""
 
 
-def _note_lines(node: Any, prefix: str, file: str, document: Document, problems: list[str]) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            path = f"{prefix}.{name}" if prefix else name
-            if name in seen:
-                problems.append(f"{file} line {key.start_mark.line + 1}: {path} is given twice.")
-            seen.add(name)
-            document.origin[path] = f"{file} line {key.start_mark.line + 1}"
-            _note_lines(value, path, file, document, problems)
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            path = f"{prefix}.{i}"
-            document.origin[path] = f"{file} line {value.start_mark.line + 1}"
-            _note_lines(value, path, file, document, problems)
+# -------------------------------------------------------------------------------------------------- command line
 
 
-def override(document: Document, assignments: Iterable[str]) -> None:
-    """Apply `key.sub=value` from the command line; values are YAML."""
-    problems = []
-    for text in assignments:
+def override(document: Document, assignments: Sequence[str], key_of: Callable[[str], str] = lambda name: name) -> None:
+    """Apply `key.sub=value` from the command line; values are YAML. `key_of`: the whole key of a name, for advice.
+
+    The order does not matter: a key comes before those inside it, and one that is given twice must be the same twice.
+    """
+    problems: list[str] = []
+    given: dict[str, Any] = {}
+    skip = False
+    for i, text in enumerate(assignments):
         key, equals, value = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key.strip()):
+        key = key.strip()
+        if skip:
+            skip = False
+        elif text.startswith("-"):
+            following = assignments[i + 1] if i + 1 < len(assignments) and not equals else value
+            skip = not equals and bool(following) and "=" not in following
+            problems.append(_flag(key.lstrip("-").replace("-", "_"), following, key_of))
+        elif not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or ".." in key or key.endswith("."):
             problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
-            continue
+        else:
+            parsed, wrong = _value_of(key, value)
+            problems += wrong
+            if key in given and as_json(given[key]) != as_json(parsed):
+                problems.append(f"command line: {key} is given as {shown(given[key])} and as {shown(parsed)}.")
+            given[key] = parsed
+    problems += _contradictions(given)
+    for key in sorted(given, key=lambda k: k.count(".")):
         try:
-            parsed = yaml.load(value, Loader)
-        except yaml.YAMLError:
-            parsed = value
-        assign(document, key.strip(), parsed, "command line")
+            assign(document, key, given[key], COMMAND_LINE)
+        except ConfigError as error:
+            problems += error.problems
     if problems:
         raise ConfigError(problems)
 
 
-def _follows(path: str, name: str) -> bool:
-    """Whether a number stands behind a name in a path: an entry of a list, such as reward.1.weight."""
-    return re.search(rf"(?:^|\.){re.escape(name)}\.\d+(?:\.|$)", path) is not None
+def _flag(name: str, value: str, key_of: Callable[[str], str]) -> str:
+    option = closest(name, ("resume", "help"))
+    advice = f"did you mean --{option}?" if option else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
+    return f"command line: --{name} is no option; {advice}"
 
 
-def _index(entries: list[Any], number: str, path: str) -> int:
-    if not number.isdigit() or int(number) >= len(entries):
-        raise ConfigError(f"{path}: there are {len(entries)} entries, counted from 0, and {number!r} is none of them.")
-    return int(number)
+def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
+    """A value of the command line: YAML, or the text itself where it is none."""
+    parsed = parse(text)
+    if not parsed.is_yaml:
+        return text, []
+    return parsed.values, [f"command line: {key}: {sentence}." for _, sentence in parsed.problems]
 
 
-def _member(entries: list[Any], number: str, path: str) -> Any:
-    """An entry of a list to set a key of; a name alone becomes a mapping."""
-    at = _index(entries, number, path)
-    if isinstance(entries[at], str):
-        entries[at] = {"use" if path.startswith("reward.") else "path": entries[at]}
-    return entries[at]
+def _contradictions(given: Mapping[str, Any]) -> list[str]:
+    """A key switched off, with another that sets a part of it."""
+    return [
+        f"command line: {above} is {shown(given[above])}, and {key} sets a part of it. Keep one of the two."
+        for key in given
+        for above in given
+        if key.startswith(f"{above}.") and (given[above] is None or isinstance(given[above], bool | int | float))
+    ]
+
+
+def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them."""
+    result = dict(values)
+    for key in ("model", "data", "pretrain"):
+        if isinstance(result.get(key), str):
+            result[key] = {"path": result[key]}
+    if isinstance(result.get("data"), list):
+        result["data"] = {"mix": result["data"]}
+    data = result.get("data")
+    if isinstance(data, dict) and isinstance(data.get("mix"), list):
+        result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
+    sampling = result.get("sampling")
+    if isinstance(sampling, dict) and isinstance(sampling.get("stop"), str):
+        result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
+    reward = result.get("reward")
+    if isinstance(reward, str | dict):
+        reward = [reward]
+    if isinstance(reward, list):
+        result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
+    if isinstance(result.get("shaping"), dict) and not _by_number(result["shaping"]):
+        result["shaping"] = [result["shaping"]]
+    return result
+
+
+def _by_number(value: Any) -> bool:
+    """Whether a mapping changes single entries of a list below it, as `shaping.0.factor=2` does with the method's."""
+    return isinstance(value, dict) and bool(value) and all(str(key).isdigit() for key in value)
 
 
 def assign(document: Document, path: str, value: Any, origin: str) -> None:
-    """Set one key, mappings above it made where they are missing, and note where it came from."""
-    shorthand = {"model": "path", "data": "path", "pretrain": "path"}
-    if path in shorthand and isinstance(document.values.get(path), dict) and not isinstance(value, dict):
-        path = f"{path}.{'mix' if isinstance(value, list) else shorthand[path]}"  # `data=X` leaves data.eval alone
-    *parents, last = path.split(".")
+    """Set one key, mappings above it made where they are missing, and note where it came from.
+
+    `data=X` leaves data.eval alone, `data.columns=...` a `data: X`. Raises ConfigError where a list has no such entry.
+    """
+    if "." in path or isinstance(document.values.get(path), dict):
+        document.values.update(long_form(document.values))
+    if path in ("model", "data", "pretrain") and isinstance(document.values.get(path), dict):
+        if not isinstance(value, dict) and value is not None:
+            path = f"{path}.{'mix' if isinstance(value, list) else 'path'}"
+    *parents, last = _numbered(document.values, path)
     place: Any = document.values
-    for i, name in enumerate(parents):
-        if isinstance(place, list):
-            place = _member(place, name, path)
-            continue
-        inner = place.get(name) if isinstance(place, dict) else None
-        if isinstance(inner, str) and i == 0 and name in shorthand:
-            inner = {shorthand[name]: inner}
-        if isinstance(inner, list) and i == 0 and name == "data":
-            inner = {"mix": inner}
-        if not isinstance(inner, dict) and not (isinstance(inner, list) and _follows(path, name)):
-            inner = {}
-        place[name] = inner
-        place = inner
+    for name, following in pairwise([*parents, last]):
+        at: Any = _index(place, name, path) if isinstance(place, list) else name
+        inner: Any = place[at] if isinstance(place, list) else place.get(name)
+        if name in ("reward", "mix") and following.isdigit() and not isinstance(inner, list):
+            raise ConfigError(f"{path}: there is no {name} yet to set an entry of; give {name} first.")
+        place[at] = inner if isinstance(inner, dict | list) else {}
+        place = place[at]
     place[_index(place, last, path) if isinstance(place, list) else last] = value
+    path = ".".join([*parents, last])
     instead = {"data.path": "mix", "data.mix": "path"}.get(path)
     if instead and value:  # the command line's data replace the recipe's
         document.values["data"].pop(instead, None)
@@ -176,11 +194,40 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
     document.origin[path] = origin
 
 
+def _numbered(values: Any, path: str) -> list[str]:
+    """The parts of a path; the only entry of a list needs no number: `reward.errors` is `reward.0.errors`."""
+    parts: list[str] = []
+    place: Any = values
+    for name in path.split("."):
+        if isinstance(place, list) and not name.isdigit():
+            if len(place) != 1:
+                above = ".".join(parts)
+                raise ConfigError(f"{path}: {above} is a list of {len(place)}; say which, such as {above}.0.{name}.")
+            parts.append("0")
+            place = place[0]
+        parts.append(name)
+        if isinstance(place, list):
+            place = place[int(name)] if len(name) < 10 and int(name) < len(place) else None
+        else:
+            place = place.get(name) if isinstance(place, dict) else None
+    return parts
+
+
+def _index(entries: list[Any], number: str, path: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", number) or int(number) >= len(entries):
+        there = "is 1 entry" if len(entries) == 1 else f"are {len(entries)} entries"
+        raise ConfigError(f"{path}: there {there}, counted from 0, and {number!r} is none of them.")
+    return int(number)
+
+
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `change` on top, mapping by mapping; another `kind` replaces a factor as a whole."""
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
+        if isinstance(old, list) and _by_number(value):
+            result[key] = _entries(old, value, key)
+            continue
         same_kind = (
             isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
         )
@@ -188,142 +235,35 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-# ----------------------------------------------------------------------------------------------------- validation
-
-
-def validate(schema: Any, values: Any, document: Document) -> tuple[Any, list[str]]:
-    """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
-
-    The value is for the rules that look across fields; it is None where not even that parses.
-    """
-    adapter, trimmed = TypeAdapter(schema), json.loads(json.dumps(values))
-    problems: list[str] = []
-    known: list[tuple[Any, ...]] = []
-    for _ in range(MAX_PASSES):
-        try:
-            return adapter.validate_json(json.dumps(trimmed), strict=True), problems
-        except ValidationError as error:
-            for found in error.errors():
-                loc = found["loc"]
-                # a complaint about what holds a part set aside before is a consequence, not a mistake
-                if not any(earlier[: len(loc)] == loc for earlier in known):
-                    problems.append(_sentence(found, schema, document))
-                _drop(trimmed, loc)
-            known += [found["loc"] for found in error.errors()]
-    return None, problems
-
-
-def _drop(values: Any, loc: Sequence[Any]) -> None:
-    """Delete the deepest key of `loc` that exists (names of union members in between do not)."""
-    last: tuple[dict[str, Any], Any] | None = None
-    for key in loc:
-        if isinstance(values, dict) and key in values:
-            last = values, key
-            values = values[key]
-        elif isinstance(values, list) and isinstance(key, int) and key < len(values):
-            values = values[key]
-    if last:
-        del last[0][last[1]]
-
-
-def _sentence(error: Any, schema: Any, document: Document) -> str:
-    """One pydantic error as: where, key, what was seen, what is allowed."""
-    real = _real_path(error["loc"], schema)
-    path = ".".join(map(str, real))
-    where = document.where(path)
-    start = f"{where}: " if where else ""
-    kind, seen = error["type"], error.get("input")
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _names(schema, real[:-1])
-        close = get_close_matches(str(real[-1]), known, 1)
-        parent = path.rpartition(".")[0]
-        hint = (
-            f"; did you mean {(parent + '.' if parent else '') + close[0]!r}?"
-            if close
-            else f". Known: {', '.join(sorted(known))}."
-        )
-        return f"{start}unknown key {path!r}{hint}"
-    if kind in ("missing", "missing_argument"):
-        return f"{start}{path!r} is missing."
-    shown = json.dumps(seen, default=str)[:60]
-    if kind == "value_error":
-        return f"{start}{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
-    if kind == "union_tag_invalid":
-        allowed = error["ctx"]["expected_tags"].replace("'", "")
-        tag = error["ctx"]["tag"]
-        close = get_close_matches(tag, allowed.split(", "), 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"{start}{path}.kind is {tag!r}; allowed: {allowed}.{hint}"
-    if kind == "literal_error":
-        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        close = get_close_matches(str(seen), allowed.split(", "), 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"{start}{path} is {shown}; allowed: {allowed}.{hint}"
-    wanted = _WANTED.get(kind, str(error["msg"]).lower())
-    return f"{start}{path} must be {wanted}, found {shown}."
-
-
-_WANTED = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "dataclass_type": "a mapping of keys to values",
-    "model_attributes_type": "a mapping of keys to values",
-}
-
-
-def _real_path(loc: Sequence[Any], schema: Any) -> list[Any]:
-    """The location without the names pydantic adds for union members."""
-    result: list[Any] = []
-    for part in loc:
-        options = members(_type_at(schema, result))
-        tags = {t.__name__ for t in options if isinstance(t, type)} | {tag(t) for t in options}
-        names = {f.name for t in options if is_dataclass(t) for f in fields(t)}
-        if isinstance(part, str) and part not in names and (part in tags or "[" in part):
-            continue
-        result.append(part)
+def _entries(below: Sequence[Any], change: Mapping[str, Any], key: str) -> list[Any]:
+    result = [*below]
+    for number, value in change.items():
+        at = _index(result, number, f"{key}.{number}")
+        result[at] = merge(result[at], value) if isinstance(value, Mapping) else value
     return result
 
 
-def tag(kind: Any) -> str | None:
-    """The `kind` of a factor's class; None for classes without one."""
-    if not is_dataclass(kind):
-        return None
-    found = [f.default for f in fields(kind) if f.name == "kind"]
-    return str(found[0]) if found else None
+def as_json(values: Any) -> str:
+    """Raises ConfigError for what no recipe can hold."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, PurePath):
+            return str(value)
+        raise ConfigError(
+            f"a recipe holds text, numbers, true and false, lists and mappings, found {type(value).__name__}: "
+            f"{str(value)[:60]!r}."
+        )
+
+    try:
+        text = json.dumps(values, default=plain)
+        text.encode()
+        return text
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
 
 
-def members(hint: Any) -> list[Any]:
-    """The alternatives of a (possibly annotated) union; the type itself where it is none."""
-    if get_origin(hint) is Annotated:
-        return members(get_args(hint)[0])
-    if get_origin(hint) in (Union, UnionType):
-        return [m for arg in get_args(hint) for m in members(arg)]
-    return [hint]
-
-
-def _type_at(schema: Any, path: Sequence[Any]) -> Any:
-    for name in path:
-        if isinstance(name, int):
-            args = [a for m in members(schema) for a in get_args(m)]
-            schema = args[0] if args else Any
-            continue
-        found: list[Any] = []
-        for option in members(schema):
-            if is_dataclass(option):
-                hints = get_type_hints(option, include_extras=True)
-                found += [hints[name]] if name in hints else []
-        schema = Union[tuple(found)] if found else Any  # noqa: UP007
-    return schema
-
-
-def _names(schema: Any, path: Sequence[Any]) -> list[str]:
-    return [f.name for option in members(_type_at(schema, path)) if is_dataclass(option) for f in fields(option)]
+def shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:60]
 
 
 def flat(values: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

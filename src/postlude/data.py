@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -51,8 +51,10 @@ class Completion:
 
     `action[t]` is True where the policy itself sampled token t (False: a tool or environment token);
     `logprobs[t]` is the sampler's log-prob of token t in nats, at the sampling temperature and after top-p
-    and top-k; `reward` is None when nothing could score it; `correct` comes from the reward marked `outcome`,
-    before shaping; `steps` are (index of the step's last token, reward) pairs of process supervision.
+    and top-k; `reward` is None when nothing could score it; `correct` comes from the reward marked `outcome`, or from
+    `reward` against a threshold, before shaping; `steps` are (index of the step's last token, reward) pairs of
+    process supervision, a step being anything from a token on. `whole` is the part of `reward` that is of the answer as
+    a whole, where the rest stands for the `steps`; None where all of it is.
     """
 
     tokens: tuple[int, ...]
@@ -64,6 +66,7 @@ class Completion:
     scores: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
     correct: bool | None = None
     steps: tuple[tuple[int, float], ...] = ()
+    whole: float | None = None
     policy_version: int = 0
 
     @property
@@ -126,6 +129,25 @@ def row_id(row: Mapping[str, Any]) -> str:
     """A short stable name of a row: the hash of its canonical JSON, the same on every machine."""
     canonical = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+RESERVED = {
+    "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "log_note", "steps",
+    "prefixes",
+}  # fmt: skip
+"""Arguments of reward functions that postlude supplies (TRL's names, and ours); all others are columns of the data."""
+ROLLOUT_FIELDS = (
+    "prompt_id", "prompt", "answer", "completion", "reward", "scores", "correct", "trained", "stop", "policy_version",
+    "tokens", "logprobs", "action", "steps", "step",
+)  # fmt: skip
+"""What a row of rollouts/ or eval.jsonl holds by itself."""
+
+
+def with_columns(ours: Mapping[str, Any], columns: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
+    """A row of a file: what we say in it, after the columns of the data. A column whose name is taken by that, or by
+    `also`, which other rows of the file hold, stands under `data/NAME`: neither replaces the other."""
+    taken = {*ours, *also}
+    return {**{f"data/{name}" if name in taken else name: value for name, value in columns.items()}, **ours}
 
 
 def completion_to_json(completion: Completion) -> dict[str, Any]:

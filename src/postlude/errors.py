@@ -6,12 +6,33 @@ traceback and exits with `exit_code`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
+
+_STEERS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
+)
+"""Controls (without tab and line end), marks of writing direction, separators of lines, halves of characters."""
+
+
+def printable(text: str) -> str:
+    """Text that cannot drive a terminal: what would is escaped. Line ends and tabs stay."""
+    return _STEERS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def visible(text: str) -> str:
-    """Control characters of data and models, escaped: they must not drive the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """The same in one line, for names and values inside a sentence."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value in a message, cut; of one that cannot be written its type."""
+    try:
+        text = repr(value)
+    except Exception:  # a number of too many digits, or whatever a user's own type raises
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class PostludeError(Exception):

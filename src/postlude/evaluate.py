@@ -45,7 +45,8 @@ async def measure(
     """
     groups = await answer(sampler, prompts, count, sampling, EVAL_SEED, prefix)
     scored = await rewards.score(groups, measuring=True)
-    own = {k: v for k, v in (scored.metrics | scored.counts).items() if k.startswith(("gate/", "reward/"))}
+    ours = {k: v for k, v in scored.metrics.items() if k not in scored.chosen} | scored.counts
+    own = {k: v for k, v in ours.items() if k.startswith(("gate/", "reward/"))}
     found = {**figures(scored.groups, count), **own}
     return Report({f"{prefix}/{k}": v for k, v in found.items()}, scored.groups, scored.notes)
 

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, SupportsFloat
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines. Only a line feed ends one: text may hold other characters that break lines."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of finite numbers, which is finite even where their sum is not."""
+    total = sum(values)
+    return total / len(values) if math.isfinite(total) else sum(v / len(values) for v in values)
+
+
+def beside(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
+    """Figures of ours with those whose names a user's function chose; where two have one name, theirs stands under
+    `logged/`."""
+    return {**ours, **{name if name not in ours else f"logged/{name}": value for name, value in theirs.items()}}
 
 
 @dataclass

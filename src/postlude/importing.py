@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from postlude import config
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
@@ -17,6 +15,7 @@ from postlude.foreign.alias import Lacking, Trainer, Untranslatable
 from postlude.foreign.files import Source, read, trainer_of
 from postlude.foreign.refused import reason, refusal
 from postlude.foreign.translate import NAMES, Found, Translation, apply
+from postlude.plain_yaml import dump
 from postlude.recipe import Recipe, method_settings, resolve_with_problems
 
 ALWAYS = ("schedule.lr",)
@@ -91,6 +90,8 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
         method = kind.method(force, source.settings)
     except Untranslatable as why:
         raise ConfigError(f"{path.name}: {why}.") from why
+    except (TypeError, ValueError, AttributeError) as error:  # a list or a mapping where the library has a name
+        raise ConfigError(f"{path.name}: method or loss are not named as in {kind.library}: {error}.") from error
     document = Document({"method": method})
     for key, value in kind.constants.items():
         config.assign(document, key, value, kind.library)
@@ -99,6 +100,8 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
     done = apply(document, found, Recipe, known, tuple(kind.constants), {"processes": processes, "importing": True})
     result = _gathered(source, kind, method, document, done)
     _sort_out(result, done)
+    for i, clash in enumerate(done.clashes, 1):
+        result.decisions[f"conflict, {i}"] = clash.removesuffix(".")
     if guessed:
         result.decisions["trainer"] = f"read as {kind.title}; say --trainer NAME if it is another"
     _missing(result, processes)
@@ -243,4 +246,4 @@ def _lines(values: Mapping[str, Any], comments: Mapping[str, str], prefix: str =
 
 
 def _scalar(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    return dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()

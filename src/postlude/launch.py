@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from postlude.config import Document, flat
+from postlude.config import Document, flat, read
 from postlude.engines.protocol import Engine
+from postlude.errors import PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
+from postlude.learning import EARLY, Learning
+from postlude.places import fixed
 from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
 from postlude.recipe import Recipe
-from postlude.run import Listener, Run
+from postlude.run import Listener, Run, unfinished
 from postlude.streams import Stream
 from postlude.train import Plan, train
+from postlude.words import counted
 
 
 def launch(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
     """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once."""
     prepared = check(document)
     recipe = prepared.recipe
-    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.method)
+    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
+    left = unfinished(folder) if resume else None
     run = Run.open(folder, resume)
     run.listeners += listeners
     run.needs = recipe.objective.needs
     try:
         for line in document.renamed:
             run.tell({"kind": "renamed", "step": 0, "text": line})
+        if left:
+            run.tell({"kind": "note", "step": 0, "text": left})
         prepared.rewards.keep_in(run.folder)
+        prepared.rewards.guard.waits.tell = lambda text, noted: _tell_wait(run, text, noted)
         _run(run, prepared, document, resume)
+    except PostludeError:
+        with suppress(OSError):  # the disk may be what is wrong
+            run.emit("end", reason="error")
+        raise
     finally:
         run.close()
     return run
@@ -45,11 +56,16 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     restored = run.restore() if resume else None
     if resume and restored is None:
         run.tell({"kind": "note", "step": 0, "text": "no checkpoint was written yet: starting from the beginning"})
+    taught = Learning.of(restored[1]) if restored else Learning()
     if resume and run.step >= recipe.steps:
+        if not taught.learnt:
+            run.conclusion, run.failed = taught.nothing_in(run.step), run.step >= EARLY
         run.tell({"kind": "finished", "step": run.step, "steps": recipe.steps})
+        run.emit("end", reason="done")  # taking it up has rewound what follows the checkpoint
         return
     run.tell({"kind": "phase", "phase": "load", "step": run.step})
-    engine = build_engine(prepared, str(restored[0]) if restored else None)
+    begun = replace(prepared, recipe=_as_begun(run, recipe)) if restored else prepared
+    engine = build_engine(begun, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: _tell_phase(run, phase))
     if restored:
         engine.trainer.load(restored[0])
@@ -59,7 +75,39 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     _start(run, prepared, engine, document.values, resumed=restored is not None)
     _watch_sampler(run, engine)
     with _interruptible(run):
-        asyncio.run(train(run, engine, streams, _plan(prepared, engine, run, streams)))
+        plan = _plan(prepared, engine, run, streams)
+        plan = replace(plan, learning=taught)
+        try:
+            _finish(train(run, engine, streams, plan))
+        except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
+            raise TrainingError(
+                f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
+                "end the process; what came after the newest checkpoint is lost."
+            ) from error
+
+
+def _tell_wait(run: Run, text: str, noted: bool) -> None:
+    """A reward takes long. Never an event of the run: those are the same whenever it is repeated."""
+    run.tell({"kind": "progress", "step": run.step, "text": text})
+    if noted:
+        run.tell({"kind": "note", "step": run.step, "text": text})
+
+
+def _as_begun(run: Run, recipe: Recipe) -> Recipe:
+    """What the recipe leaves to the memory that is free, as it was when the run began: sums then round as before."""
+    chosen = {key: value for key, value in run.chosen().items() if getattr(recipe, key) is None}
+    return replace(recipe, **chosen)
+
+
+def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; in a thread of its own where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def _tell_phase(run: Run, phase: str) -> None:
@@ -71,13 +119,13 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
     recipe = prepared.recipe
     if resumed:
         _note_changes(run, recipe)
-    run.write_config(_plain(asdict(recipe)), prepared.rejected)
+    run.write_config(fixed(_plain(asdict(recipe))), prepared.rejected)
     if not resumed:
         sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
         data = {**sets, "eval": recipe.data.eval}
         if recipe.pretrain:
             data |= {"pretrain": recipe.pretrain.path, "pretrain/eval": recipe.pretrain.eval}
-        run.write_manifest(recipe.seed, data, engine.describe())
+        run.write_manifest(recipe.seed, data, engine.describe(), engine.settings())
         run.emit(
             "start",
             method=recipe.method,
@@ -85,7 +133,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             sizes=recipe.sizes,
             counts=prepared.counts,
             data=[*prepared.notes, *prepared.rewards.notes],
-            engine=dict(engine.describe()),
+            engine={k: v for k, v in engine.describe().items() if k != "memory"},  # what is free differs by the hour
         )
     else:
         run.tell({"kind": "resume", "step": run.step})
@@ -102,14 +150,15 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             "engine": engine.describe(),
             "source": recipe.algorithm.source,
             "lr": recipe.schedule.lr,
+            "stop_at": recipe.evaluate.stop_at,
         }
     )
 
 
 def _note_changes(run: Run, recipe: Recipe) -> None:
     """Say which settings differ from those the run was started with."""
-    old = dict(flat(yaml.safe_load((run.folder / "config.yaml").read_text())))
-    new = dict(flat(_plain(asdict(recipe))))
+    old = dict(flat(read(run.folder / "config.yaml").values))
+    new = dict(flat(fixed(_plain(asdict(recipe)))))
     changed = [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     changed = [c for c in changed if not c.startswith("output ")]
     if changed:
@@ -159,7 +208,7 @@ def _watch_sampler(run: Run, engine: Engine) -> None:
     def report(progress: Any) -> None:
         if run.training:
             return
-        text = f"{progress.finished}/{progress.total} answers, {progress.tokens} tokens"
+        text = f"{progress.finished}/{counted(progress.total, 'answer')}, {counted(progress.tokens, 'token')}"
         run.tell({"kind": "progress", "step": run.step, "text": text})
 
     engine.sampler.on_progress = report

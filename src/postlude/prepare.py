@@ -6,9 +6,8 @@ The only place where concrete engines and sources are made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import ALGORITHMS
@@ -20,20 +19,24 @@ from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
-from postlude.models.steps import ends
+from postlude.models.opening import problems_of_weights
+from postlude.models.steps import ends, prefixes
 from postlude.objectives import ContrastObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model
+from postlude.signals import trains_on_correct, uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
 from postlude.sources.file import Cursor, FileSource, Mixture, Reading
 from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
+from postlude.sources.unused import render
 from postlude.streams import ReferenceMemory, Stream
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
@@ -69,7 +72,7 @@ class Prepared:
 def check(document: Document) -> Prepared:
     """Recipe, data, rewards, tokenizer and model config: everything wrong with any of them is raised at once.
 
-    No weights are read. A hub id is only looked up when nothing else is wrong.
+    No weights are read. Tokenizer and model config, which take seconds to read, come where the recipe itself is right.
     """
     recipe, problems = resolve_with_problems(document)
     if recipe is None:
@@ -77,19 +80,25 @@ def check(document: Document) -> Prepared:
     recipe, gone = _of_a_run(recipe)
     problems += gone
     prepared = Prepared(recipe)
-    local = Path(recipe.model.path).expanduser().exists()
-    problems += prepare(prepared, look_up=local or not problems)
+    prepared.notes += document.notes
+    problems += prepare(prepared, look_up=not problems)
     if problems:
         raise ConfigError(in_order(problems))
     return prepared
 
 
 def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """A run folder as the model is its newest checkpoint: a concrete path, which a resumed run finds again."""
+    """A run folder as the model, or the critic, is its newest checkpoint: a path that a resumed run finds again."""
     try:
-        return replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path))), []
+        recipe = replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path)))
     except ConfigError as error:
         return recipe, [f"model: {problem}" for problem in error.problems]
+    if recipe.critic is None or recipe.critic.path is None:
+        return recipe, []
+    try:
+        return replace(recipe, critic=replace(recipe.critic, path=latest_model(recipe.critic.path))), []
+    except ConfigError as error:
+        return recipe, [f"critic.path: {problem}" for problem in error.problems]
 
 
 def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
@@ -114,21 +123,23 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
             f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
             "Merge it first (postlude export), or leave out model.lora."
         )
-    if prepared.facts and is_scorer(prepared.facts.config) and "scores" not in recipe.objective.needs:
+    if prepared.facts and ("scores" in recipe.objective.needs or not is_scorer(prepared.facts.config)):
+        problems += _problems_of_weights(prepared)
+    elif prepared.facts:
         problems.append(
             f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
             "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
         )
     if prepared.facts:
+        prepared.notes += prepared.facts.notes
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
-        equip(prepared.rewards, prepared.facts and prepared.facts.tokenizer)
+        facts = prepared.facts
+        equip(prepared.rewards, facts and facts.tokenizer, facts and facts.stop_ids)
         attempt(lambda: _plan_judges(prepared))
-        if "steps" in recipe.objective.needs and not any(r.separator for r in prepared.rewards.members):
-            problems.append(
-                f"{recipe.method} needs rewards of steps: take the built-in process_model, or set `steps` (what stands "
-                'between steps, such as "\\n") for a function of yours that gives a list of numbers for each answer.'
-            )
+        prepared.rewards.correct_above = recipe.correct_above
+        problems += unmet(recipe, prepared.rewards)
+    prepared.notes += uncorrected(recipe)
     seen: Counter[str] = Counter()
     for place in range(len(recipe.data.sets)):
         attempt(lambda place=place: _read_set(prepared, place, seen))
@@ -136,7 +147,60 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
-    return problems + _missing_columns(prepared) + _shared(prepared)
+    prepared.notes += _unseen_tools(prepared)
+    return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
+
+
+def _sizes(prepared: Prepared) -> list[str]:
+    """What is larger than the model or the data: an error, or a note where it means something."""
+    recipe, problems = prepared.recipe, list[str]()
+    width = getattr(prepared.facts.config.get_text_config(), "hidden_size", None) if prepared.facts else None
+    if recipe.model.lora and width and recipe.model.lora.rank > width:
+        problems.append(
+            f"model.lora.rank is {recipe.model.lora.rank}, but the model is {width} wide: a rank above that does "
+            "no more. Lower it, or train all weights (model.lora=null)."
+        )
+    rows_there = len(prepared.prompts) or len(prepared.items)
+    if rows_there and recipe.prompts_per_step > rows_there and not recipe.data.mix:
+        what = "prompt" if prepared.prompts else "row"
+        prepared.notes.append(
+            f"prompts_per_step is {recipe.prompts_per_step}, and there {'is' if rows_there == 1 else 'are'} "
+            f"{counted(rows_there, what)}: each step takes some of them more than once"
+        )
+    if "mismatched" in recipe.objective.needs and prepared.items:
+        if len({group.prompt.tokens for group in prepared.items}) < 2:
+            problems.append(
+                f"{recipe.method} takes its reference point from answers to other prompts, and all rows have the same "
+                "one. Give rows of at least two prompts."
+            )
+    return problems
+
+
+def _unseen_tools(prepared: Prepared) -> list[str]:
+    """Rewards that ask another model show it messages, and no tools."""
+    asking = (
+        [m for m in prepared.rewards.members if isinstance(m.function, LearnedReward | JudgeReward)]
+        if prepared.rewards
+        else []
+    )
+    if not any(p.columns.get("tools") for p in prepared.prompts) or not asking:
+        return []
+    return [f"reward {m.spec.label}: its model reads the prompts without their tools" for m in asking]
+
+
+def _problems_of_weights(prepared: Prepared) -> list[str]:
+    """Of the policy and of a critic that starts elsewhere."""
+    recipe, config = prepared.recipe, prepared.facts.config
+    scores = "scores" in recipe.objective.needs
+    problems = problems_of_weights(recipe.model.path, config, scores, recipe.model.lora)
+    if recipe.critic and recipe.critic.path:
+        path = recipe.critic.path
+        try:
+            found = inspect(replace(recipe.model, path=path, lora=None, chat_template=None)).config
+            problems += problems_of_weights(path, found, scalar=True, what="critic.path")
+        except ConfigError as error:
+            problems += [f"critic.path: {problem.removeprefix('model: ')}" for problem in error.problems]
+    return problems
 
 
 def _plan_judges(prepared: Prepared) -> None:
@@ -153,19 +217,25 @@ def _plan_judges(prepared: Prepared) -> None:
             )
         spec = member.function.asker.spec
         if spec.url is None:
-            kind = require_writer(spec.model).model_type
+            judge = require_writer(spec.model)
+            prepared.notes += [f"reward {member.spec.label}: {note}" for note in judge.notes]
+            kind = judge.config.model_type
             if prepared.facts and kind == prepared.facts.config.model_type:
                 member.function.warning = (
                     f"judge and policy are both {kind}: judges tend to like their own kind's style"
                 )
 
 
-def require_writer(path: str) -> Any:
-    """The config of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
-    config = inspect(ModelSpec(latest_model(path))).config
-    if is_scorer(config):
+def require_writer(path: str) -> Facts:
+    """What is known of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
+    path = latest_model(path)
+    facts = inspect(ModelSpec(path))
+    if is_scorer(facts.config):
         raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
-    return config
+    problems = problems_of_weights(path, facts.config, what="judge")
+    if problems:
+        raise ConfigError(problems)
+    return facts
 
 
 def open_scorer(spec: ScorerSpec) -> LocalScorer:
@@ -186,15 +256,17 @@ def open_chat(spec: ChatSpec) -> Chat:
     return LocalChat.open(replace(spec, model=latest_model(spec.model)))
 
 
-def equip(rewards: Rewards, tokenizer: Any) -> None:
-    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens."""
+def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = None) -> None:
+    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens (one of
+    `stop_ids` may end an answer)."""
     for member in rewards.members:
         if isinstance(member.function, LearnedReward):
             member.function.open = open_scorer
         if isinstance(member.function, JudgeReward):
             member.function.asker.open = open_chat
     if tokenizer is not None:
-        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator)
+        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator, stop_ids)
+        rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
 
 
 def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
@@ -241,7 +313,7 @@ def _read_held_out(prepared: Prepared) -> None:
         prepared.judged = _read_answers(prepared, table, reading, table.path)
         return
     if recipe.algorithm.source == "preference" and holds_compared(table):
-        copy = replace(table, rows=[*table.rows], problems=[*table.problems])
+        copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
         prepared.judged = _read_answers(prepared, copy, reading, table.path)
     prepared.held_out = _read_prompts(prepared, table, reading, table.path)
 
@@ -293,29 +365,24 @@ def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> lis
 
 
 def _missing_columns(prepared: Prepared) -> list[str]:
-    """Columns that a reward needs: of each set by itself, since what one set has is no help to another."""
+    """Columns that a reward needs, or cannot see: of each set by itself; what one has is no help to another."""
     if prepared.rewards is None:
         return []
-    parts, start = [("", prepared.held_out)], 0
-    for share in prepared.shares if prepared.prompts else []:
-        name = f"data.mix, set {share.name!r}: " if prepared.recipe.data.mix else ""
-        parts.append((name, prepared.prompts[start : start + share.size]))
+    data = prepared.recipe.data
+    parts, start = [("", prepared.held_out, data.eval or "", data.eval_reading())], 0
+    for place, share in enumerate(prepared.shares if prepared.prompts else []):
+        name = f"data.mix, set {share.name!r}: " if data.mix else ""
+        parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
         start += share.size
-    return [
-        name + problem
-        for name, found in parts
-        if found
-        for problem in prepared.rewards.missing_columns(set.union(*({*p.columns} for p in found)))
-    ]
-
-
-def render(found: list[Prompt], table: rows.Table, renderer: Renderer) -> Iterator[Prompt]:
-    """The prompts with their ids; one that cannot be rendered is rejected by its row."""
-    for prompt in found:
-        try:
-            yield renderer.with_tokens(prompt)
-        except DataError as error:
-            table.reject(prompt.place, str(error))
+    problems = []
+    for name, found, path, reading in parts:
+        columns = {column for p in found for column in p.columns}
+        if found:
+            problems += [name + problem for problem in prepared.rewards.missing_columns(columns)]
+            if prepared.recipe.algorithm.source == "preference":
+                columns -= {"completions"}  # the compared answers of the method itself
+            problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
+    return problems
 
 
 def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
@@ -357,8 +424,8 @@ def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None =
         raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
     prepared.rejected += table.problems
     prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
-    rejected = f" of {table.read}" if used < table.read else ""
-    prepared.notes += [f"{name}: {used}{rejected} rows, {table.form}", *table.notes]
+    rows_said = counted(used, "row") if used == table.read else f"{used} of {counted(table.read, 'row')}"
+    prepared.notes += [f"{name}: {rows_said}, {table.form}", *table.notes]
 
 
 def _shared(prepared: Prepared) -> list[str]:
@@ -379,11 +446,13 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
     import torch
 
     from postlude.engines.local.engine import LocalEngine
+    from postlude.footprint import require_room, work_of
 
     recipe = prepared.recipe
-    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     needed = "reference" in recipe.objective.needs if reference is None else reference
-    return LocalEngine.start(
+    require_room(prepared, needed)
+    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
+    engine = LocalEngine.start(
         recipe.model,
         prepared.facts,
         recipe.optimizer,
@@ -392,12 +461,16 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         dropout=recipe.method == "sft",
         threads=recipe.threads,
         cache_gib=recipe.cache_gib,
+        head_chunk=recipe.head_chunk,
         own_sampler=recipe.max_lag > 0,
         checkpoint=weights,
         scores="scores" in recipe.objective.needs,
         critic=recipe.critic,
         pairs=_reads_pairs(recipe),
+        work=work_of(prepared),
     )
+    engine.rehearse()
+    return engine
 
 
 def _reads_pairs(recipe: Recipe) -> bool:
@@ -424,12 +497,13 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
             recipe.keep,
             recipe.shaping,
             on_phase,
+            needs_correct=bool(trains_on_correct(recipe)),
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
     written = recipe.algorithm.source != "rollout" and "reference" in recipe.objective.needs
     lead = Stream(
-        recipe.method,
+        recipe.name,
         source,
         recipe.objective,
         recipe.updates,
@@ -437,6 +511,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
         temperature,
         control=recipe.kl_control,
         stop_kl=recipe.stop_kl,
+        truncated=recipe.algorithm.source == "rollout" and recipe.sampling.truncates,
         memory=ReferenceMemory() if written else None,
     )
     return [lead, *_pretrain_stream(prepared)]

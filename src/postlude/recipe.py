@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field
 
 from postlude import config
 from postlude.algorithms import ALGORITHMS, Algorithm
+from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
 from postlude.config import Document
-from postlude.engines.local.trainer import Optimizer
 from postlude.engines.openai import Served
-from postlude.engines.protocol import Sampling
+from postlude.engines.protocol import Optimizer, Sampling
 from postlude.errors import ConfigError
-from postlude.foreign.translate import translate
+from postlude.foreign.translate import ALIASES, translate
 from postlude.models.load import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
 from postlude.objectives.divergence import KLControl
+from postlude.places import located
 from postlude.rewards.length import Overlong, Shaping
 from postlude.rewards.spec import RewardSpec, load_object
 from postlude.rules import broken
 from postlude.sources.filters import Filter
 from postlude.sources.spec import DataSpec
+from postlude.spelling import closest, meant
+from postlude.validation import members, validate
+from postlude.words import counted
 
 CRITIC_FACTOR = 10
 """The critic's default rate over the policy's (verl and OpenRLHF: 10 and 9)."""
@@ -37,24 +42,19 @@ CRITIC_FACTOR = 10
 class Schedule:
     """The learning rate over the run."""
 
-    lr: float | None = None
+    lr: Rate | None = None
     """Peak rate. Default: the method's (grpo 1e-6, sft 2e-5), ten times that under LoRA."""
-    warmup: int = 0
+    warmup: CountOrZero = 0
     """Steps of linear rise."""
     decay: Literal["constant", "linear", "cosine"] = "constant"
-    final: float = 0.1
+    final: Share = 0.1
     """The rate at the last step, as a share of the peak."""
 
     def __post_init__(self) -> None:
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr:g}")
-        if self.warmup < 0 or not 0 <= self.final <= 1:
-            raise ValueError(f"need warmup >= 0 and 0 <= final <= 1, got {self.warmup} and {self.final:g}")
+        hold(self)
 
     def rate(self, step: int, steps: int, peak: float | None = None) -> float:
         """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`."""
-        import math
-
         assert self.lr is not None
         if peak is not None:
             return peak / self.lr * self.rate(step, steps)
@@ -71,60 +71,56 @@ class Schedule:
 class Evaluation:
     """Measuring on held-out prompts while training."""
 
-    every: int = 10
+    every: CountOrZero = 10
     """Steps between evaluations; 0 is only before and after."""
-    prompts: int = 128
+    prompts: Count = 128
     """The first so many held-out prompts."""
-    samples: int = 1
+    samples: Annotated[int, Bounds(1, 65_536)] = 1
     """Sampled answers per prompt, at the training temperature, beside the greedy one."""
-    stop_at: float | None = None
+    stop_at: Annotated[float, Bounds(0, 1, above=True)] | None = None
     """End the run once sampled held-out accuracy reaches this."""
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.prompts < 1 or self.samples < 1:
-            raise ValueError("need every >= 0, prompts >= 1 and samples >= 1")
-        if self.stop_at is not None and not 0 < self.stop_at <= 1:
-            raise ValueError(f"stop_at must lie in (0, 1], got {self.stop_at:g}")
+        hold(self)
 
 
 @dataclass(frozen=True)
 class Pretrain:
     """A second stream of plain text beside the method's own data, against forgetting (InstructGPT's ptx)."""
 
-    path: str
+    path: Line
     """Rows with `text`, `messages`, or `prompt` and `completion`, as for sft."""
-    coef: float = 1.0
+    coef: Positive = 1.0
     """Its loss (mean over tokens) times this joins every update. InstructGPT's 27.8 belongs to its own scaling."""
-    rows: int = 16
+    rows: Count = 16
     """Per step, spread over the step's updates."""
-    eval: str | None = None
+    eval: Line | None = None
     """Held-out text: its loss before and after shows what the training cost."""
 
     def __post_init__(self) -> None:
-        if self.coef <= 0 or self.rows < 1:
-            raise ValueError(f"need coef > 0 and rows >= 1, got {self.coef:g} and {self.rows}")
+        hold(self)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A whole run. Batches are two sizes, prompts per step and completions per prompt; the rest is derived."""
 
-    method: str
+    method: Line
     """A name of `postlude methods`, or an `Algorithm` of your own: my_method.py:NAME."""
     model: ModelSpec
     data: DataSpec
     reward: tuple[RewardSpec, ...] = ()
-    output: str | None = None
+    output: Line | None = None
     """The run folder. Default: runs/METHOD-N."""
-    seed: int = 0
-    steps: int = 100
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    steps: Count = 100
     """Draws of a batch; each is `epochs` x `updates` optimiser steps."""
-    prompts_per_step: int = 16
-    group_size: int = 8
+    prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
+    group_size: Annotated[int, Bounds(1, 65_536)] = 8
     """Completions per prompt."""
-    updates: int = 1
+    updates: Annotated[int, Bounds(1, 10**6)] = 1
     """Optimiser steps a drawn batch is cut into."""
-    epochs: int = 1
+    epochs: Annotated[int, Bounds(1, 10**6)] = 1
     """How often a drawn batch is gone through."""
     sampling: Sampling = Sampling()
     max_lag: Literal[0, 1] = 0
@@ -135,14 +131,18 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
-    token_budget: int = 16384
-    """Tokens per micro-batch: lower it when memory runs out; results do not change."""
-    checkpoint_every: int = 50
+    token_budget: Count | None = None
+    """Tokens per micro-batch; results do not change. Default: what fits into the memory that is free, at most 16384."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time in training; results do not change. Default: 16 million logits, fewer
+    where memory is short."""
+    checkpoint_every: CountOrZero = 50
     """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
-    keep_checkpoints: int = 2
-    cache_gib: float | None = None
-    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU."""
-    threads: int | None = None
+    keep_checkpoints: Count = 2
+    cache_gib: Annotated[float, Bounds(0, 1e5, above=True)] | None = None
+    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less where memory
+    is short."""
+    threads: Annotated[int, Bounds(1, 1024)] | None = None
     """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
     objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
         default_factory=lambda: ALGORITHMS["grpo"].objective
@@ -152,36 +152,21 @@ class Recipe:
     """Selection of groups: `mixed` is dynamic sampling, `accepted` rejection sampling."""
     shaping: tuple[Annotated[Shaping, Field(discriminator="kind")], ...] = ()
     """Changes to rewards after scoring."""
+    correct_above: Finite | None = None
+    """Where no reward says whether an answer is correct, it is if its reward (the sum, before shaping) lies above this.
+    Default: none, and an error where the method must know."""
     critic: Critic | None = None
     """The value function, of methods that have one."""
     kl_control: KLControl | None = None
     """Adapts the KL coefficient after every step, from the objective's own on."""
-    stop_kl: float | None = None
+    stop_kl: Positive | None = None
     """Leave out the rest of a draw's updates once the policy has moved this far from the one that sampled (nats per
     token, k3)."""
     pretrain: Pretrain | None = None
     """A second stream of text; ppo_ptx is PPO with one."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "prompts_per_step",
-            "group_size",
-            "updates",
-            "epochs",
-            "token_budget",
-            "keep_checkpoints",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
-        if self.cache_gib is not None and self.cache_gib <= 0:
-            raise ValueError(f"cache_gib must be positive, got {self.cache_gib:g}")
-        if self.stop_kl is not None and self.stop_kl <= 0:
-            raise ValueError(f"stop_kl must be positive, got {self.stop_kl:g}")
-        if self.checkpoint_every < 0 or self.seed < 0:
-            raise ValueError("checkpoint_every and seed must not be negative")
+        hold(self)
 
     def rates(self, step: int) -> tuple[float, float]:
         """Learning rates of policy and critic in a step; the policy's is 0 while the critic warms up."""
@@ -191,6 +176,11 @@ class Recipe:
         return policy, self.schedule.rate(step, self.steps, self.critic.lr)
 
     @property
+    def name(self) -> str:
+        """The method's name; of one's own, without the folder of its file."""
+        return Path(self.method).name if ".py:" in self.method else self.method
+
+    @property
     def algorithm(self) -> Algorithm:
         return _find(self.method)
 
@@ -198,11 +188,12 @@ class Recipe:
     def sizes(self) -> str:
         """The batch in one line."""
         passes = self.epochs * self.updates
-        tail = f"per step -> {passes} update{'s' * (passes > 1)} x {self.steps} steps"
+        tail = f"per step -> {counted(passes, 'update')} x {counted(self.steps, 'step')}"
         if self.algorithm.source != "rollout":
-            return f"{self.prompts_per_step} rows {tail}"
+            return f"{counted(self.prompts_per_step, 'row')} {tail}"
         answers = self.prompts_per_step * self.group_size
-        return f"{self.prompts_per_step} prompts x {self.group_size} completions = {answers} {tail}"
+        prompts, completions = counted(self.prompts_per_step, "prompt"), counted(self.group_size, "completion")
+        return f"{prompts} x {completions} = {answers:,} {tail}"
 
 
 @dataclass(frozen=True)
@@ -222,16 +213,16 @@ class Rewarded:
 
 
 def _forbid(*kinds: type) -> None:
-    """Unknown keys are errors (plain dataclasses ignore them)."""
+    """Unknown keys and numbers that are not finite are errors (plain dataclasses take both)."""
     for kind in kinds:
-        kind.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+        kind.__pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
 
 
 def _schema_classes(root: Any, seen: set[type]) -> None:
     """Every dataclass reachable from the schema."""
-    from typing import get_args, get_type_hints
+    from typing import get_args
 
-    for option in config.members(root):
+    for option in members(root):
         if is_dataclass(option) and isinstance(option, type) and option not in seen:
             seen.add(option)
             for hint in get_type_hints(option, include_extras=True).values():
@@ -261,9 +252,9 @@ def resolve(document: Document) -> Recipe:
 
 def frozen(document: Document) -> Frozen:
     """The policy of a recipe, for commands that do not train it. The keys of training are not looked at."""
-    values = _long_form(document.values)
+    values = located(config.long_form(document.values), document)
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
-    found, problems = config.validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
+    found, problems = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
     if problems or found is None:
         raise ConfigError(in_order(problems))
     return found
@@ -271,8 +262,8 @@ def frozen(document: Document) -> Frozen:
 
 def rewarded(document: Document) -> tuple[RewardSpec, ...]:
     """The rewards of a recipe, for a command that only looks at them. The other keys are not looked at."""
-    values = {"reward": _long_form(document.values).get("reward") or []}
-    found, problems = config.validate(Rewarded, values, document)
+    values = {"reward": located(config.long_form(document.values), document).get("reward") or []}
+    found, problems = validate(Rewarded, values, document)
     if problems or found is None:
         raise ConfigError(in_order(problems))
     if not found.reward:
@@ -282,11 +273,11 @@ def rewarded(document: Document) -> tuple[RewardSpec, ...]:
 
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
     """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
-    document.values = _long_form(document.values)
+    document.values = config.long_form(document.values)
     problems: list[str] = []
-    entry = _entry(document.values, document, problems)
+    entry = _entry(located({"method": document.values.get("method")}, document), document, problems)
     problems += translate(document, Recipe, method_settings(entry.name))
-    values = _long_form(document.values)
+    values = located(config.long_form(document.values), document)
     document.given = {path for path, _ in config.flat(values)}
     for key, what in (
         ("model", "a model folder or hub id"),
@@ -300,11 +291,15 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
         defaults.pop("objective")
         if values.pop("objective", None) is not None:
             problems.append(f"objective: method {entry.name} is your own; set its objective in its file.")
-    merged = config.merge(defaults, values) | {"method": entry.name}
+    try:
+        merged = config.merge(defaults, values) | {"method": entry.name}
+    except ConfigError as error:
+        problems += error.problems
+        merged = config.merge(defaults, {k: v for k, v in values.items() if k != "shaping"}) | {"method": entry.name}
     for path, _ in config.flat(_defaults(entry)):
         if path not in document.given:
             document.origin.setdefault(path, f"method {entry.name}")
-    recipe, found = config.validate(Recipe, merged, document)
+    recipe, found = validate(Recipe, merged, document, _elsewhere())
     problems += found
     if recipe is not None:
         if entry.name not in ALGORITHMS:
@@ -312,6 +307,39 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
         recipe = _derived(recipe, entry)
         problems += broken(recipe, entry, document)
     return recipe, problems
+
+
+@cache
+def _elsewhere() -> dict[str, str]:
+    """Last part of a key, or another library's name -> what to write: for keys that stand in the wrong place."""
+    found: dict[str, list[str]] = {}
+    for path in _keys(Recipe):
+        found.setdefault(path.rpartition(".")[2], []).append(path)
+    ours = {name: " or ".join(map(repr, dict.fromkeys(paths))) for name, paths in found.items()}
+    theirs = {name: f"{name!r} ({alias.ours[0]} here)" for alias in ALIASES for name in alias.names if alias.ours}
+    return theirs | ours
+
+
+def key_of(name: str) -> str:
+    """The whole key that a name stands for, `schedule.lr` for lr; the name itself where it is one or none is near."""
+    names: dict[str, str] = {}
+    for path in _keys(Recipe):
+        names.setdefault(path.rpartition(".")[2], path)
+    theirs = {name for alias in ALIASES for name in alias.names}
+    if name in {f.name for f in fields(Recipe)} or "." in name or (name in theirs and name not in names):
+        return name
+    close = closest(name, [*names, *theirs])
+    return names.get(close, close) if close else name
+
+
+def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of the schema, whatever the kinds of its factors."""
+    for option in members(schema):
+        if is_dataclass(option):
+            for name, hint in get_type_hints(option, include_extras=True).items():
+                if name != "kind":
+                    yield f"{prefix}{name}"
+                    yield from _keys(hint, f"{prefix}{name}.")
 
 
 def in_order(problems: list[str]) -> list[str]:
@@ -338,8 +366,7 @@ def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -
     if name is None:
         problems.append("'method' is missing. Name one of `postlude methods`, for example method: grpo.")
     else:
-        close = get_close_matches(str(name), ALGORITHMS, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else " See `postlude methods`."
+        hint = meant(str(name), ALGORITHMS) or " See `postlude methods`."
         problems.append(f"{start}there is no method {name!r}.{hint}")
     return ALGORITHMS["grpo"]
 
@@ -353,28 +380,6 @@ def _find(method: str) -> Algorithm:
     if not isinstance(found, Algorithm):
         raise ConfigError(f"method: {method!r} is a {type(found).__name__}, not an Algorithm of postlude.algorithms.")
     return replace(found, name=method)
-
-
-def _long_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them."""
-    result = dict(values)
-    for key in ("model", "data", "pretrain"):
-        if isinstance(result.get(key), str):
-            result[key] = {"path": result[key]}
-    if isinstance(result.get("data"), list):
-        result["data"] = {"mix": result["data"]}
-    data = result.get("data")
-    if isinstance(data, dict) and isinstance(data.get("mix"), list):
-        result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
-    sampling = result.get("sampling")
-    if isinstance(sampling, dict) and isinstance(sampling.get("stop"), str):
-        result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
-    reward = result.get("reward")
-    if isinstance(reward, str | dict):
-        reward = [reward]
-    if isinstance(reward, list):
-        result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
-    return result
 
 
 def method_settings(name: str) -> dict[str, Any]:

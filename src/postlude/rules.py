@@ -9,6 +9,7 @@ from postlude.algorithms import Algorithm
 from postlude.config import Document
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import Constant
+from postlude.rewards.length import Overlong
 from postlude.sources.filters import Mixed
 
 if TYPE_CHECKING:
@@ -28,8 +29,37 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     problems = recipe.data.problems(at)
     if _names_no_data(document.values):
         problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
-    problems += _trains(recipe, entry, at) + _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
-    return problems + _lag(recipe, at) + _rewards(recipe, at)
+    problems += _lengths(recipe, entry, at) + _trains(recipe, entry, at)
+    problems += _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
+    return problems + _lag(recipe, at) + _samples(recipe, at) + _rewards(recipe, at)
+
+
+def _lengths(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+    """What is counted in steps or tokens fits into the run, and into its answers."""
+    problems: list[str] = []
+    if recipe.schedule.warmup > recipe.steps:
+        problems.append(
+            f"{at('schedule.warmup')}schedule.warmup is {recipe.schedule.warmup} steps, more than the run's "
+            f"{recipe.steps}: the rate would never reach schedule.lr. Lower it, or raise steps."
+        )
+    if recipe.critic and recipe.critic.warmup >= recipe.steps:
+        problems.append(
+            f"{at('critic.warmup')}critic.warmup is {recipe.critic.warmup} of the run's {recipe.steps} steps: the "
+            "policy would never learn. Lower it, or raise steps."
+        )
+    units = recipe.prompts_per_step * (recipe.group_size if entry.source == "rollout" else 1)
+    if recipe.updates > units:
+        problems.append(
+            f"{at('updates')}updates is {recipe.updates}, but a step draws {units}: some updates would get nothing. "
+            "Lower updates, or raise prompts_per_step."
+        )
+    for i, factor in enumerate(recipe.shaping):
+        if isinstance(factor, Overlong) and factor.limit and factor.cache and factor.cache > factor.limit:
+            problems.append(
+                f"{at(f'shaping.{i}.cache')}shaping.{i}.cache, the ramp before the limit, is {factor.cache} tokens, "
+                f"more than the limit itself ({factor.limit}; sampling.max_tokens unless set)."
+            )
+    return problems
 
 
 def _trains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
@@ -114,6 +144,11 @@ def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
             f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; "
             "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
         )
+    if "mismatched" in needs and recipe.prompts_per_step < 2:
+        problems.append(
+            f"{at('prompts_per_step')}prompts_per_step is 1, but {entry.name} takes its reference point from answers "
+            "to other prompts of the same batch; use at least 2."
+        )
     if isinstance(recipe.keep, Mixed) and recipe.group_size < 2:
         problems.append(f"{at('group_size')}dynamic sampling needs groups of at least 2, got {recipe.group_size}.")
     if entry.source == "rollout" and recipe.sampling.temperature == 0:
@@ -170,6 +205,39 @@ def _lag(recipe: Recipe, at: Where) -> list[str]:
         f"{at('max_lag')}max_lag is 1, so answers come from older weights, and {recipe.method} does not correct for "
         "that. Set objective.correction (truncated importance sampling; several methods have it), or max_lag to 0."
     ]
+
+
+def _samples(recipe: Recipe, at: Where) -> list[str]:
+    """Answers differ, and the sampler's log-probs are of the distribution that the trainer computes."""
+    if recipe.algorithm.source != "rollout" or not recipe.sampling.truncates:
+        return []
+    name, value = ("top_k", recipe.sampling.top_k) if recipe.sampling.top_k else ("top_p", recipe.sampling.top_p)
+    start = f"{at(f'sampling.{name}')}sampling.{name} is {value:g}"
+    if recipe.sampling.top_k == 1:
+        return [f"{start}: every answer to a prompt would be the same; use 0 (off), and a temperature to sharpen."]
+    compared = _compared_with_sampler(recipe)
+    if not compared:
+        return []
+    key, what = compared
+    return [
+        f"{start}: the sampler's log-probs are then of the tokens it keeps, the trainer's of all, and {what} ({key}) "
+        f"would take the difference for a change of the policy. Set sampling.top_p to 1 and sampling.top_k to 0"
+        + (f", or {key} to null." if key != "objective.behaviour" else ".")
+    ]
+
+
+def _compared_with_sampler(recipe: Recipe) -> tuple[str, str] | None:
+    """(key, words) of what compares the trainer's log-probs with the sampler's; None where nothing does."""
+    o = recipe.objective
+    if not isinstance(o, TokenObjective):
+        return None
+    if o.behaviour == "rollout":
+        return "objective.behaviour", "the ratio to the sampler"
+    if o.kl and o.kl.against == "rollout":
+        return "objective.kl", "the KL to the sampler"
+    if o.correction:
+        return "objective.correction", "the importance correction"
+    return ("objective.off_policy_mask", "the off-policy mask") if o.off_policy_mask else None
 
 
 def _names_no_data(values: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from postlude import __version__
 from postlude.data import Group, completion_to_json
 from postlude.errors import ConfigError, RunLocked, TrainingError
+from postlude.plain_yaml import dump
+from postlude.process import end_child
 
 Listener = Callable[[Mapping[str, Any]], None]
 
@@ -44,11 +45,17 @@ class Run:
     """Set by Ctrl-C: finish the step, save, end."""
     needs: frozenset[str] = frozenset()
     """What the method needs: `scores` where it trains a reward model."""
+    conclusion: str | None = None
+    """What must be said at the end of a run that taught the policy nothing, or moved no weight."""
+    failed: bool = False
+    """Whether that is an error: the run was no short trial."""
     training: bool = False
     """Weights are being updated; what samples beside that keeps quiet."""
     _started: float = field(default_factory=time.monotonic)
     _lock: Any = None
     """The open lock file, held until `close` or the end of the process."""
+    _owner: int = field(default_factory=os.getpid)
+    """The process that writes here."""
 
     # ------------------------------------------------------------------------------------------- opening
 
@@ -100,6 +107,7 @@ class Run:
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Append an event and tell the listeners. No wall-clock values here: a resumed run repeats it exactly."""
+        self._own()
         event = {"kind": kind, "step": self.step, **fields}
         with (self.folder / "events.jsonl").open("a") as out:
             out.write(json.dumps(event, allow_nan=False) + "\n")
@@ -112,6 +120,7 @@ class Run:
 
     def timing(self, **seconds: float) -> None:
         """Append wall-clock seconds of this step."""
+        self._own()
         row = {"step": self.step, **{k: round(v, 4) for k, v in seconds.items()}}
         with (self.folder / "timings.jsonl").open("a") as out:
             out.write(json.dumps(row) + "\n")
@@ -119,12 +128,13 @@ class Run:
     def write_rollouts(
         self, groups: Sequence[Group], trained: Sequence[Group], extra: Mapping[str, Sequence[Any]]
     ) -> None:
-        """Every completion that was sampled in this step, and whether it was trained on."""
+        """Every completion that was sampled in this step, and whether it was trained on: numbered like its event."""
+        self._own()
         chosen = {id(c) for g in trained for c in g.completions}
         known = {id(c) for g in groups for c in g.completions}
         carried = [g for g in trained if any(id(c) not in known for c in g.completions)]
         index = 0
-        with (self.folder / "rollouts" / f"step-{self.step:06d}.jsonl").open("w") as out:
+        with (self.folder / "rollouts" / f"step-{self.step + 1:06d}.jsonl").open("w") as out:
             for group in [*groups, *carried]:
                 for completion in group.completions:
                     used = id(completion) in chosen and completion.reward is not None
@@ -135,6 +145,7 @@ class Run:
 
     def write_answers(self, groups: Sequence[Group]) -> None:
         """Held-out answers of one evaluation, appended to eval.jsonl."""
+        self._own()
         with (self.folder / "eval.jsonl").open("a") as out:
             for group in groups:
                 for completion in group.completions:
@@ -146,12 +157,14 @@ class Run:
     def write_config(self, resolved: Mapping[str, Any], rejected: Sequence[str]) -> None:
         """The resolved recipe, and the rows that were skipped."""
         text = "# The resolved recipe: `postlude train` of this file repeats the run.\n"
-        (self.folder / "config.yaml").write_text(text + yaml.safe_dump(dict(resolved), sort_keys=False))
+        (self.folder / "config.yaml").write_text(text + dump(dict(resolved)))
         if rejected:
             (self.folder / "rejected.txt").write_text("".join(line + "\n" for line in rejected))
 
-    def write_manifest(self, seed: int, data: Mapping[str, str | None], engine: Mapping[str, Any]) -> None:
-        """What this run was made of: versions, hashes of config and data, seed, engine."""
+    def write_manifest(
+        self, seed: int, data: Mapping[str, str | None], engine: Mapping[str, Any], chosen: Mapping[str, Any]
+    ) -> None:
+        """What this run was made of: versions, hashes of config and data, seed, engine, settings chosen to fit."""
         import torch
         import transformers
 
@@ -166,8 +179,13 @@ class Run:
             "config_sha256": hashlib.sha256(config).hexdigest(),
             "data_sha256": {name: _file_hash(path) for name, path in data.items() if path},
             "engine": dict(engine),
+            "chosen": dict(chosen),
         }
         (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+    def chosen(self) -> dict[str, Any]:
+        """Settings that were chosen when the run began, since its recipe left them open."""
+        return json.loads((self.folder / "manifest.json").read_text()).get("chosen", {})
 
     # --------------------------------------------------------------------------------------- checkpoints
 
@@ -179,6 +197,7 @@ class Run:
 
     def checkpoint(self, save: Callable[[Path], None], state: Mapping[str, Any], keep: int) -> Path:
         """Save under a temporary name, rename, then delete all but the newest `keep`."""
+        self._own()
         final = self.folder / "checkpoints" / f"step-{self.step:06d}"
         if final.exists() and final in self.checkpoints:
             return final
@@ -217,14 +236,20 @@ class Run:
         self._rewind(int(state["event_bytes"]))
         for name in ("timings.jsonl", "eval.jsonl"):
             _keep_steps(self.folder / name, self.step if newest else -1)
-        for path in (self.folder / "rollouts").glob("step-*.jsonl"):
-            if int(path.stem.split("-")[1]) >= self.step:
+        _count_from_one(self.folder / "rollouts")
+        for number, path in _numbered(self.folder / "rollouts"):
+            if number > self.step:
                 path.unlink()
         return (newest, state) if newest else None
 
     def close(self) -> None:
         """Let others write to the folder."""
         self._lock.close()
+
+    def _own(self) -> None:
+        """A forked child ends here instead of writing."""
+        if os.getpid() != self._owner:
+            end_child(f"something in the run {self.folder}")
 
     def _rewind(self, size: int) -> None:
         path = self.folder / "events.jsonl"
@@ -233,10 +258,61 @@ class Run:
                 out.truncate(size)
 
 
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """The rollout files in order; what has another kind of name is left alone."""
+    found = [(re.fullmatch(r"step-(\d+)\.jsonl", path.name), path) for path in folder.iterdir()]
+    return sorted((int(name[1]), path) for name, path in found if name)
+
+
+def _count_from_one(folder: Path) -> None:
+    """Runs of 0.1 numbered these files from 0, one less than their step: such a folder is renamed, the last first."""
+    found = _numbered(folder)
+    if found and found[0][0] == 0:
+        for number, path in reversed(found):
+            path.rename(folder / f"step-{number + 1:06d}.jsonl")
+
+
+TAIL = 1 << 16
+"""Bytes at the end of events.jsonl that hold its last line."""
+
+
+def unfinished(path: str | Path) -> str | None:
+    """What is to be known of a run that nothing ended as it should; None of one that ended, still goes on, or is none.
+
+    Every run that ends, by an error too, says so last: one that does not was killed, or its process left otherwise.
+    """
+    folder = Path(path).expanduser()
+    events = folder / "events.jsonl"
+    if not (events.is_file() and (folder / "checkpoints").is_dir()) or _is_held(folder / "lock"):
+        return None
+    with events.open("rb") as file:
+        file.seek(max(events.stat().st_size - TAIL, 0))
+        last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    if b'"kind": "end"' in last:
+        return None
+    return (
+        f"{str(folder)!r} was left in the middle of its work: its process was killed, or something in it (a reward, "
+        "say) ended it. What came after its newest checkpoint is lost."
+    )
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process is writing to the run."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def _keep_steps(path: Path, last: int) -> None:
     """Drop the lines of later steps: a resumed run writes them again."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= last]
+        with path.open(encoding="utf-8", newline="\n") as file:
+            lines = [line for line in file if json.loads(line)["step"] <= last]
         path.write_text("".join(lines))
 
 
@@ -254,6 +330,7 @@ def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]
         "stop": row.pop("stop"),
         "policy_version": row.pop("policy_version"),
         "tokens": row.pop("tokens"),
+        **({"steps": row["steps"], "whole": row["whole"]} if row["steps"] else {}),
         "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],
     }
 

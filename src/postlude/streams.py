@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from postlude.batch import Batch, pack, select, with_mismatched
 from postlude.data import Group
 from postlude.engines.protocol import Engine
 from postlude.events import Stats
+from postlude.lazy import no_grad, torch
 from postlude.objectives import Objective, Outputs, TokenObjective
 from postlude.objectives.divergence import KLControl
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import FileSource
 from postlude.sources.rollout import RolloutSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -28,14 +29,14 @@ class ReferenceMemory:
     Saved with a checkpoint, so that a resumed run sees the very same numbers.
     """
 
-    known: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    known: dict[str, Tensor] = field(default_factory=dict)
     """Prompt id and place of the answer -> log-prob of each of its tokens."""
 
     def fill(self, engine: Engine, batch: Batch, groups: Sequence[Group]) -> Tensor:
         """[T] log-probs of a batch that was packed from `groups`; extra sequences of KTO are looked up every time."""
         names = [f"{g.prompt.id}/{j}" for g in groups for j in range(len(g.completions))]
         own = (~batch.mismatched).nonzero().squeeze(1).tolist()
-        result = torch.zeros_like(batch.tokens, dtype=torch.float32)
+        result = torch.zeros_like(batch.tokens, dtype=batch.dtype)
         rows = _rows(batch)
         missing = [s for s, name in zip(own, names, strict=True) if name not in self.known]
         wanted = sorted([*missing, *batch.mismatched.nonzero().squeeze(1).tolist()])
@@ -43,7 +44,6 @@ class ReferenceMemory:
             part = select(replace(batch, rows=torch.arange(batch.tokens.shape[0])), torch.tensor(wanted))
             found = engine.trainer.forward(part, "reference").logprobs
             assert found is not None and part.rows is not None
-            result = result.to(found.dtype)
             result[part.rows[part.mask]] = found[part.mask]
         for s, name in zip(own, names, strict=True):
             if name in self.known:
@@ -84,6 +84,9 @@ class Stream:
     """Adapts the objective's KL coefficient after every draw."""
     stop_kl: float | None = None
     """Nats per token that the policy may move within a draw; beyond that the rest of its updates is left out."""
+    truncated: bool = False
+    """Whether answers are sampled from a part of the distribution (top-p, top-k): the sampler's log-probs are then of
+    that part, the trainer's of the whole, and nothing compares the two."""
     memory: ReferenceMemory | None = None
     """Of written answers, where the objective compares with the reference."""
     told: list[str] = field(default_factory=list[str])
@@ -109,13 +112,15 @@ class Stream:
     def prepare(self, engine: Engine, groups: Sequence[Group]) -> Batch:
         """Pack a draw and look up what the objective needs of it: often nothing."""
         needs, objective = self.objective.needs, self.objective
-        batch = pack(groups, temperature=self.temperature)
-        if "mismatched" in needs:
-            batch = with_mismatched(groups, self.temperature)
+        pack_ = with_mismatched if "mismatched" in needs else pack
+        batch = pack_(groups, engine.trainer.dtype, self.temperature)
+        if self.truncated:
+            batch = replace(batch, rollout_logprobs=None)
         uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
         corrected = objective.kind == "token" and objective.correction is not None
         if "old" in needs or ((uses_ratio or corrected) and self.passes > 1):
-            batch = replace(batch, old_logprobs=engine.trainer.forward(batch, "policy").logprobs)
+            old = engine.trainer.forward(batch, "policy")
+            batch = replace(batch, old_logprobs=old.logprobs, old_entropy=old.entropy)
         if "reference" in needs:
             batch = replace(batch, ref_logprobs=self._reference(engine, batch, groups))
         if "values" in needs:
@@ -128,14 +133,14 @@ class Stream:
         return engine.trainer.forward(batch, "reference").logprobs
 
     def live(self, engine: Engine, part: Batch, fresh: bool) -> Outputs | None:
-        """The current policy's outputs for the few objectives that weigh with them; before the first update, the old.
+        """The current policy's outputs, for the few objectives that weigh with them; before the first update, the old.
 
         KTO's reference point needs its extra sequences only.
         """
+        if fresh and part.old_logprobs is not None:
+            return Outputs(logprobs=part.old_logprobs, entropy=part.old_entropy)
         if not self.objective.live:
             return None
-        if fresh and part.old_logprobs is not None:
-            return Outputs(logprobs=part.old_logprobs)
         if "mismatched" not in self.objective.needs:
             return engine.trainer.forward(part, "policy")
         logprobs = torch.zeros_like(part.tokens, dtype=part.dtype)
@@ -149,13 +154,16 @@ class Stream:
 
     def weigh(self, engine: Engine, part: Batch, fresh: bool) -> Batch:
         """An update with its weights set; sequences that only served to set them are left out."""
-        weighed = self.objective.weigh(part, self.live(engine, part, fresh))
+        live = self.live(engine, part, fresh)
+        weighed = self.objective.weigh(part, live)
+        if live is not None and live.entropy is not None:  # whoever has no gradient need not be asked again
+            weighed = replace(weighed, live_logprobs=live.logprobs, live_entropy=live.entropy)
         if not bool(weighed.mismatched.any()):
             return weighed
         own = (~weighed.mismatched).nonzero().squeeze(1)
         return replace(select(weighed, own), report=weighed.report)
 
-    @torch.no_grad()
+    @no_grad
     def measure(self, engine: Engine, groups: Sequence[Group]) -> dict[str, float]:
         """The objective's figures on held-out groups: loss, accuracy, margins."""
         weighed = self.weigh(engine, self.prepare(engine, groups), fresh=False)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-import torch
 
 from postlude.batch import Batch, minibatches, split
 from postlude.engines.protocol import Engine
-from postlude.errors import RewardError
+from postlude.errors import RewardError, TrainingError
 from postlude.evaluate import Report
-from postlude.events import Stats
+from postlude.events import Stats, beside
+from postlude.lazy import torch
+from postlude.learning import EARLY, Learning
 from postlude.run import Run
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import Drawn
@@ -36,6 +36,8 @@ class Plan:
     stop_at: float | None = None
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
+    learning: Learning = field(default_factory=Learning)
+    """What the steps before this part of the run have taught."""
 
 
 async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
@@ -45,6 +47,15 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     """
     try:
         await _train(run, engine, streams, plan)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"memory ran out in step {run.step + 1}: {str(error).splitlines()[0]}\nHalve token_budget "
+            f"({engine.token_budget} now) or head_chunk, lower cache_gib where answers were being sampled, or take "
+            "model.gradient_checkpointing=true or model.lora.rank=16. With a checkpoint: postlude train "
+            f"{run.folder} token_budget={max(1, engine.token_budget // 2)} --resume"
+        ) from error
     except RewardError as error:
         if run.step == 0:
             raise
@@ -58,10 +69,16 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
             stream.source.close()
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed: torch has a type for it on a GPU, and on a CPU a sentence."""
+    said = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in said)
+
+
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     if run.step == 0:
         await _measure(run, plan)
-    begun, trained = run.step, False
+    begun, before, reached = run.step, engine.fingerprint(), False
     while run.step < plan.steps and not run.stop:
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
@@ -71,19 +88,33 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         else:
             used = _update(run, engine, streams, drawn, plan)
         clock.lap("train")
-        trained = trained or bool(used)
-        _report(run, drawn, used, clock)
+        _report(run, drawn, used, clock, plan.learning)
         broken = await _settle(streams)
         engine.sync()
-        if await _after(run, engine, streams, plan):
+        reached = await _after(run, engine, streams, plan)
+        if reached:
             break
         if broken is not None:
             raise broken
-    if begun < run.step and not trained:
-        text = "no step of this run had anything to train on: the weights are as they were; the notes above say why"
-        run.emit("note", text=text)
+    if begun < run.step:
+        _conclude(run, plan.learning, engine.fingerprint() == before, reached, plan.rate(begun)[0])
     _checkpoint(run, engine, streams, plan)
     run.emit("end", reason="interrupted" if run.stop else "done")
+
+
+def _conclude(run: Run, learning: Learning, same: bool, reached: bool, lr: float) -> None:
+    """Say plainly where the steps of this part of the run taught nothing, or moved no weight."""
+    if run.stop or reached:
+        return
+    if not learning.learnt:
+        text = learning.nothing_in(run.step) + (" The weights are as they were." if same else "")
+        run.failed = run.step >= EARLY
+    elif same:
+        text = f"no weight is another than before: updates at this rate ({lr:g}) are too small for their precision"
+    else:
+        return
+    run.conclusion = text
+    run.emit("note", text=text)
 
 
 async def _settle(streams: list[Stream]) -> RewardError | None:
@@ -199,7 +230,7 @@ class Clock:
         self._last = now
 
 
-def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock) -> None:
+def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, learning: Learning) -> None:
     """Write the step's event: the first stream's figures under their own names, others' under the stream's."""
     figures: dict[str, float] = {}
     for d in drawn:
@@ -217,6 +248,9 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock) -> 
             trained.stream.observe(figures, trained.last.summary())
         else:
             figures |= {f"{trained.stream.name}/{k}": v for k, v in mine.items()}
+    figures = beside(figures, drawn[0].logged)
+    idle = learning.see(drawn[0], figures)
+    drawn[0].notes += [idle] if idle else []
     for note in (note for d in drawn for note in d.notes):
         run.emit("note", text=note)
     run.step += 1
@@ -265,6 +299,8 @@ async def _measure(run: Run, plan: Plan) -> bool:
         run.emit("note", text=note)
     run.emit("eval", **report.figures)
     accuracy = report.figures.get("sampled/accuracy")
+    if plan.stop_at is not None and accuracy is None:
+        run.emit("note", text="no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing")
     if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:
         run.emit("note", text=f"held-out accuracy {accuracy:.2f} reached evaluate.stop_at {plan.stop_at:g}")
         return True
@@ -279,4 +315,5 @@ def _checkpoint(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
         for stream in streams:
             stream.save(folder)
 
-    run.checkpoint(save, {"streams": {s.name: s.state() for s in streams}}, plan.keep_checkpoints)
+    state = {"streams": {s.name: s.state() for s in streams}, "learning": asdict(plan.learning)}
+    run.checkpoint(save, state, plan.keep_checkpoints)

@@ -45,7 +45,7 @@ def test_a_prompt_that_does_not_fit_is_an_error(model_folder: Path) -> None:
 
 
 def test_settings_out_of_range_are_errors(model_folder: Path) -> None:
-    with pytest.raises(ConfigError, match="--temperature must not be negative"):
+    with pytest.raises(ConfigError, match="--temperature must lie in"):
         call("sample", str(model_folder), "--prompt", "1", "--temperature", "-1")
 
 

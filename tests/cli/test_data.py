@@ -78,7 +78,7 @@ def test_a_verl_file_is_checked_for_grpo(place: Path, model_folder: Path) -> Non
     assert "train.parquet: 6 rows, verl (prompt, reward_model)" in said
     assert "train.parquet used: 6" in said
     call("train", *words, "output=run")
-    rollouts = [json.loads(line) for line in Path("run/rollouts/step-000000.jsonl").read_text().splitlines()]
+    rollouts = [json.loads(line) for line in Path("run/rollouts/step-000001.jsonl").read_text().splitlines()]
     assert {(r["prompt"][0]["content"], r["answer"]) for r in rollouts} <= {(f"{i}+1=", str(i + 1)) for i in range(6)}
 
 
@@ -96,7 +96,8 @@ def test_sharegpt_in_gzip_is_trained_on(place: Path, model_folder: Path) -> None
 
 def test_alpaca_in_csv_is_trained_on_as_text_and_as_chat(place: Path, model_folder: Path) -> None:
     Path("a.csv").write_text('instruction,input,output\n"add, please",1 2,3\nsay hi,,hi\n')
-    base = {"method": "sft", "model": {"path": str(model_folder), "chat_template": "chat.jinja"}}
+    model = {"path": str(model_folder), "chat_template": "chat.jinja"}
+    base = {"method": "sft", "model": model, "prompts_per_step": 2}
     plain = check(Document({**base, "data": "a.csv"}))
     assert plain.notes == ["a.csv: 2 rows, Alpaca (instruction, input, output)"]
     assert isinstance(plain.items[0].prompt.messages, str)
@@ -110,7 +111,7 @@ def test_rows_that_are_skipped_are_counted_beside_what_the_rest_is(place: Path, 
     Path("q.csv").write_text("question,gold\n1=,1\n,2\n3=,3,3\n4=,4\n")
     values = {
         "method": "grpo", "model": str(model_folder), "reward": "exact", "sampling": {"max_tokens": 4},
-        "data": {"path": "q.csv", "columns": {"answer": "gold"}, "on_bad_row": "skip"},
+        "data": {"path": "q.csv", "columns": {"answer": "gold"}, "on_bad_row": "skip"}, "prompts_per_step": 2,
     }  # fmt: skip
     found = check(Document(values))
     assert found.notes == ["q.csv: 2 of 4 rows, question as prompt (answer from gold)"]
@@ -276,7 +277,7 @@ WRONG = {
     "neither": ("data: {eval: a}", "line 4: data names no file: give data.path, or several sets as data.mix"),
     "nothing": ("data: {path: null}", "data names no file"),
     "no sets": ("data: []", "data names no file"),
-    "a weight of 0": ("data:\n  mix:\n  - {path: a, weight: 0}", "line 6: the weight of 'a' must be positive, got 0."),
+    "a weight of 0": ("data:\n  mix:\n  - {path: a, weight: 0}", "line 6: data.mix.0.weight must be positive, got 0."),
     "a negative weight": ("data: [{path: a, weight: -1}]", "must be positive, got -1."),
     "an endless weight": ("data: [{path: a, weight: .inf}]", "must be"),
     "one name twice": ("data: [x/a.jsonl, y/a.csv]", "2 sets of data.mix are called 'a'; give each its own `name`"),
@@ -320,5 +321,6 @@ def test_the_recipe_of_a_mixture_resolves_to_itself(place: Path, model_folder: P
     sets()
     run = train(model_folder, "sft", "run", steps=1)
     again = resolve(config.read(run.folder / "config.yaml"))
-    assert [s.path for s in again.data.mix] == ["sums.jsonl", "less.csv"]
-    assert again == resolve(Document({**config.read(run.folder / "config.yaml").values, "data": {"mix": MIX}}))
+    assert [s.path for s in again.data.mix] == [str(place / "sums.jsonl"), str(place / "less.csv")]
+    absolute = [{**one, "path": str(place / one["path"])} for one in MIX]
+    assert again == resolve(Document({**config.read(run.folder / "config.yaml").values, "data": {"mix": absolute}}))

@@ -53,7 +53,7 @@ def test_everything_wrong_is_listed_at_once(place: Path) -> None:
     for part in (
         "r.yaml line 7: group_size is 1",
         "r.yaml line 8: unknown key 'stepz'; did you mean 'steps'?",
-        "r.yaml line 10: objective.surrogate: low must lie in [0, 1], got -0.1.",
+        "r.yaml line 10: objective.surrogate.low must lie in [0, 1], got -0.1.",
         'r.yaml line 11: objective.kl.estimator is "k9"; allowed: k1, k2',
         'r.yaml line 12: schedule.lr must be a number, found "fast".',
         "'nowhere/at/all' does not exist",
@@ -92,7 +92,7 @@ def test_everything_wrong_is_listed_at_once(place: Path) -> None:
         ({"reward": "{use: exact, squash: relu}"}, "allowed: sigmoid, tanh"),
         ({"reward": "{use: exact, gate: true}"}, "reward.0.gate must be a number, found true"),
         ({"reward": "{use: exact, gates: 1}"}, "unknown key 'reward.0.gates'; did you mean 'reward.0.gate'?"),
-        ({"reward": "{use: exact, errors: 2}"}, "errors is a share and must lie in [0, 1], got 2"),
+        ({"reward": "{use: exact, errors: 2}"}, "errors must lie in [0, 1], got 2"),
         ({"reward": "{use: exact, timeout: 5}"}, "concurrency and timeout are for async functions"),
         ({"reward": "{use: length, args: {limit: 3}, cache: true}"}, "the function takes completion_ids"),
         ({"reward": "{use: exact, cache: 3}"}, "reward.0.cache"),

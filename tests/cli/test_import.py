@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from postlude import config
 from postlude.cli.app import app
-from postlude.config import Loader
 from postlude.errors import ConfigError
 from postlude.importing import Imported, import_file
+from postlude.plain_yaml import Loader
 from postlude.prepare import check
 from postlude.recipe import Recipe, resolve
 
@@ -66,6 +66,8 @@ def test_the_recipe_passes_the_check_once_model_data_and_reward_are_given(
     words = [f"model={model_folder}", "data=d.jsonl", "data.split=train", "sampling.max_tokens=8"]
     if "targets" in str(document.values.get("model")):
         words.append("model.lora.targets=all-linear")
+    if "shaping" in document.values:
+        words.append("shaping.0.cache=4")
     config.override(document, words + ([] if sft else ["reward=exact"]))
     assert check(document).recipe.method == document.values["method"]
 

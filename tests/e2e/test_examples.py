@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,22 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import pack
-from postlude.config import Document
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.engine import LocalEngine
-from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.sources.tasks import TASKS, write
+from tests.cases import BY_HAND, example
+from tests.learning import keeps
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def example(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -90,25 +78,14 @@ def test_one_file_of_grpo_runs(
     assert capsys.readouterr().out.count("right") == 2
 
 
-def test_a_loop_by_hand_learns_and_its_checkpoint_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_a_loop_by_hand_learns_and_its_checkpoint_goes_on(tmp_path: Path) -> None:
     """A model taught to answer with any digit learns that the right one is 7 for every prompt."""
-    prompts = [json.loads(line)["prompt"] for line in (folder / "prompts.jsonl").open()]
-    taught, asked = tmp_path / "taught.jsonl", tmp_path / "asked.jsonl"
-    taught.write_text(
-        "".join(json.dumps({"prompt": p, "completion": f"#{i % 10}"}) + "\n" for i, p in enumerate(prompts))
-    )
-    asked.write_text("".join(json.dumps({"prompt": p, "answer": "7"}) + "\n" for p in prompts))
-    sft = {"method": "sft", "model": str(folder / "model"), "data": str(taught), "output": str(tmp_path / "sft")}
-    launch(Document({**sft, "steps": 40, "schedule": {"lr": 3e-3}}))
-    start, out = str(tmp_path / "sft/model"), tmp_path / "out"
-    right = asyncio.run(
-        example("engine_by_hand").train(start, str(asked), steps=25, lr=3e-3, max_tokens=4, output=str(out))
-    )
-    assert right > 0.8
-    engine = LocalEngine.open(start)
+    keeps(BY_HAND, tmp_path)
+    start, out = str(tmp_path / "by-hand/sft/model"), tmp_path / "by-hand/out"
+    engine = LocalEngine.open(start, dtype="float64")
     before = [p.detach().clone() for p in engine.model.net.parameters()]
     engine.load(out)
-    saved = AutoModelForCausalLM.from_pretrained(out)
+    saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float64)
     assert any(not torch.equal(a, b) for a, b in zip(before, engine.model.net.parameters(), strict=True))
     for a, b in zip(engine.model.net.parameters(), saved.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from postlude.errors import RewardError
-from tests.e2e.test_methods import figures, run, weights
-from tests.e2e.test_methods import world as world  # the fixture
+from tests.cases import JUDGES, judge, likes_dots
 from tests.judging import Bad, ChatServer, Messages
-from tests.rewards.test_judge import between
+from tests.learning import Case, chosen, figures, keeps, run, weights
 
 
-def likes_dots(messages: Messages) -> str:
-    text = messages[0]["content"]
-    if "[answer 1 " in text:
-        a, b = (between(text, f"answer {i}").count(".") for i in (1, 2))
-        return json.dumps({"better": 0 if a == b else 1 if a > b else 2})
-    return json.dumps({"score": 1 + min(between(text, "answer").count("."), 9)})
-
-
-def judged(server: ChatServer, **args: Any) -> list[dict[str, Any]]:
-    return [{"use": "judge", "args": {"url": server.url, "model": "j", "pause": 0.001, **args}}]
-
-
-@pytest.mark.parametrize("mode", ["score", "pairs"])
-def test_what_the_judge_likes_rises(world: Path, mode: str) -> None:
-    with ChatServer(likes_dots) as server:
-        settings = {"steps": 6, "prompts_per_step": 8, "evaluate": {"every": 0, "prompts": 4}, "output": f"dots-{mode}"}
-        done = run(world, "grpo", "sft/model", reward=judged(server, mode=mode), **settings)
-    steps = figures(done, "step")
-    assert steps[-1]["completion_length/mean"] > steps[0]["completion_length/mean"] + 0.5
-    assert steps[0]["judge/calls"] > 0 and steps[0]["judge/unreadable"] == 0
+@pytest.mark.parametrize("case", chosen(JUDGES, "dots-score"))
+def test_what_the_judge_likes_rises(world: Path, case: Case) -> None:
+    done = keeps(case, world).run
+    first = figures(done, "step")[0]
+    assert first["judge/calls"] > 0 and first["judge/unreadable"] == 0
     start = figures(done, "start")[0]
     assert any("reward judge: j at http" in line and "questions" in line for line in start["data"])
 
@@ -43,13 +26,13 @@ def test_what_the_judge_likes_rises(world: Path, mode: str) -> None:
 def test_a_resumed_run_asks_nothing_twice(world: Path) -> None:
     settings = {"prompts_per_step": 4, "data": {"path": str(world / "prompts.jsonl")}, "checkpoint_every": 2}
     with ChatServer(likes_dots) as server:
-        whole = run(world, "grpo", "sft/model", reward=judged(server), output="judged-whole", steps=6, **settings)
+        whole = run(world, "grpo", "sft/model", reward=judge(server), output="judged-whole", steps=6, **settings)
     with ChatServer(likes_dots) as server:
         own = {**settings, "output": "judged-cut"}
         with pytest.raises(RewardError, match=r"max_calls is \d+; \d+ were spent"):
-            run(world, "grpo", "sft/model", reward=judged(server, max_calls=120), steps=6, **own)
+            run(world, "grpo", "sft/model", reward=judge(server, max_calls=120), steps=6, **own)
         before = len(server.seen)
-        again = run(world, "grpo", "sft/model", True, reward=judged(server), steps=6, **own)
+        again = run(world, "grpo", "sft/model", True, reward=judge(server), steps=6, **own)
         texts = [json.dumps(body["messages"]) for body in server.seen]
     assert before <= 120 and len(set(texts)) == len(texts), "no question was asked twice"
     for key, value in weights(whole.folder).items():
@@ -62,7 +45,7 @@ def test_a_step_with_too_many_answers_unscored_is_not_trained(world: Path) -> No
 
     settings = {"prompts_per_step": 4, "data": {"path": str(world / "prompts.jsonl")}, "steps": 8, "output": "moody"}
     with ChatServer(moody) as server, pytest.raises(RewardError, match="judge"):
-        run(world, "grpo", "sft/model", reward=judged(server, canary_limit=None), **settings)
+        run(world, "grpo", "sft/model", reward=judge(server, canary_limit=None), **settings)
     events = [json.loads(line) for line in (world / "moody" / "events.jsonl").read_text().splitlines()]
     assert any(e["kind"] == "note" and "nothing of this step is trained on" in e["text"] for e in events)
 
@@ -70,7 +53,7 @@ def test_a_step_with_too_many_answers_unscored_is_not_trained(world: Path) -> No
 def test_a_bad_key_stops_at_once(world: Path) -> None:
     settings = {"prompts_per_step": 4, "data": {"path": str(world / "prompts.jsonl")}, "steps": 2, "output": "keyless"}
     with ChatServer(always=Bad(401)) as server, pytest.raises(RewardError, match="Set OPENAI_API_KEY"):
-        run(world, "grpo", "sft/model", reward=judged(server), **settings)
+        run(world, "grpo", "sft/model", reward=judge(server), **settings)
     assert len(server.seen) <= 40, "what was under way, nothing after it"
 
 

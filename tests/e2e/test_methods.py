@@ -14,151 +14,30 @@ from postlude.config import Document
 from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
 from postlude.models.load import Lora, ModelSpec, load
-from postlude.models.tiny import save_tiny_model
-from postlude.run import Run
-
-LETTERS = "abcdefgh"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Answer a letter with its successor; teachers are wrong half of the time, and like to add dots."""
-    import random
-
-    rng = random.Random(0)
-    folder = tmp_path_factory.mktemp("world")
-    rows, held = [], []
-    for a in LETTERS:
-        for b in LETTERS:
-            right = LETTERS[(LETTERS.index(a) + 1) % 8]
-            for _ in range(6):
-                said = right if rng.random() < 0.5 else rng.choice(LETTERS)
-                dots = "." * (4 if rng.random() < 0.5 else 1)
-                row = {"prompt": f"{b}{a}>", "completion": f"{dots}#{said}", "answer": right}
-                rows.append(row)
-            held.append({"prompt": f"{b}{a}>", "answer": right})
-    evaluation = [row for i, row in enumerate(held) if (i + i // 8) % 4 == 0]
-    kept = {row["prompt"] for row in evaluation}
-    train = [row for row in rows if row["prompt"] not in kept]
-    unique = list({r["prompt"]: {k: r[k] for k in ("prompt", "answer")} for r in train}.values())
-    for name, content in (("sft", train), ("prompts", unique), ("eval", evaluation)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in content))
-    save_tiny_model(folder / "model", layers=2, width=128, heads=4)
-    run(folder, "sft", "model", steps=120, prompts_per_step=48, schedule={"lr": 1e-3, "warmup": 20})
-    return folder
-
-
-def run(folder: Path, method: str, start: str, resume: bool = False, **values: Any) -> Run:
-    """Train with sensible tiny settings; `values` go on top."""
-    data = "sft" if method == "sft" else "prompts"
-    base = {
-        "method": method,
-        "model": {"path": str(folder / start)},
-        "data": {"path": str(folder / f"{data}.jsonl"), "eval": str(folder / "eval.jsonl")},
-        "reward": [{"use": "exact", "args": {"after": "#"}}],
-        "output": str(folder / values.pop("output", method)),
-        "steps": 25,
-        "prompts_per_step": 12,
-        "sampling": {"max_tokens": 10},
-        "schedule": {"lr": 1e-3},
-        "evaluate": {"every": 0, "prompts": 16, "samples": 4},
-    }
-    return launch(Document({**base, **values}), resume)
-
-
-def figures(run_: Run, kind: str = "eval") -> list[dict[str, float]]:
-    lines = (run_.folder / "events.jsonl").read_text().splitlines()
-    return [e for e in map(json.loads, lines) if e["kind"] == kind]
+from tests.cases import COMPOSED, LORA, METHODS, SHORTER, TALKS, TEACHERS
+from tests.learning import Case, chosen, figures, keeps, run, weights
 
 
 def test_sft_learns_to_write_like_its_teachers(world: Path) -> None:
-    events = [json.loads(line) for line in (world / "sft" / "events.jsonl").read_text().splitlines()]
-    first, last = (e for e in events if e["kind"] == "eval")
-    assert first["sampled/accuracy"] < 0.1
-    assert 0.3 < last["sampled/accuracy"] < 0.9
+    assert keeps(TEACHERS, world).first["sampled/accuracy"] < 0.1
 
 
-@pytest.mark.parametrize(
-    ("method", "settings"),
-    [
-        ("grpo", {"objective": {"kl": None}}),
-        ("grpo", {"updates": 2, "epochs": 2, "output": "grpo-epochs"}),
-        ("dapo", {}),
-        ("drpo", {"updates": 2}),
-        ("rft", {"schedule": {"lr": 1e-3}, "steps": 60}),
-        ("rft_online", {}),
-        ("reinforce", {"group_size": 8}),
-        ("reinforce_pp", {"group_size": 8}),
-        ("reinforce_pp_baseline", {}),
-        ("rloo", {"schedule": {"lr": 3e-4}}),
-        ("dr_grpo", {}),
-        ("gspo", {}),
-        ("cispo", {}),
-        ("dppo", {}),
-        ("hapo", {"steps": 45, "schedule": {"lr": 5e-4}}),
-        ("rloo_clip", {"updates": 2}),
-        ("gspo_token", {}),
-        ("disco", {"updates": 2}),
-        ("disco_ratio", {"updates": 2, "schedule": {"lr": 4e-4}, "steps": 40}),
-        ("rloo_lp", {"schedule": {"lr": 3e-4}}),
-        ("alp", {}),
-        *(
-            ("grpo", {"objective": {"kl": {"estimator": form, "coef": 0.01}}, "output": f"grpo-{form}"})
-            for form in ("k1", "k2", "k3", "k3_ratio", "ratio_k1")
-        ),
-        ("dapo", {"objective": {"surrogate": {"high": 0.2}}, "output": "dapo-symmetric"}),
-        ("dapo", {"keep": None, "output": "dapo-static"}),
-        ("dapo", {"objective": {"aggregate": {"mode": "seq_mean_token_mean"}}, "output": "dapo-per-answer"}),
-        ("dapo", {"shaping": [{"kind": "plus_minus_one"}], "output": "dapo-no-penalty"}),
-        ("gspo", {"objective": {"correction": {"mode": "sequence_truncate"}}, "output": "gspo-sequence-tis"}),
-        (
-            "dr_grpo",
-            {
-                "updates": 2,
-                "epochs": 2,
-                "objective": {"correction": {"mode": "sequence_mask", "low": 0.5}, "off_policy_mask": {"delta": 0.5}},
-                "output": "dr_grpo-masked",
-                "steps": 60,  # sequences that are masked teach nothing
-            },
-        ),
-    ],
-)
-def test_method_raises_held_out_accuracy(world: Path, method: str, settings: dict[str, Any]) -> None:
-    done = run(world, method, "sft/model", **settings)
-    first, last = figures(done)
-    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
-    assert last["sampled/accuracy"] > 0.65
-    assert last["greedy/accuracy"] >= 0.7  # of 16 prompts
+@pytest.mark.parametrize("case", chosen(METHODS, "grpo", "dapo", "drpo", "gspo", "reinforce", "ahead", "own-method"))
+def test_method_raises_held_out_accuracy(world: Path, case: Case) -> None:
+    keeps(case, world)
 
 
 def test_composed_rewards_teach_form_answer_and_brevity(world: Path) -> None:
-    """The shape of recipes/tiny/grpo-composed.yaml: a gate, and two rewards that are normalised by themselves."""
-    reward = [
-        {"use": "format", "gate": 1, "weight": 0.5, "args": {"pattern": r"\.+#[a-h]"}},
-        {"use": "exact", "normalise": "group", "args": {"after": "#"}},
-        {"use": "length", "weight": 0.3, "clip": [-1, -0.35], "shift": -1, "normalise": "group", "args": {"limit": 10}},
-    ]
-    done = run(world, "grpo", "sft/model", output="grpo-composed", reward=reward, steps=40)
-    first, last = figures(done)
-    assert last["sampled/accuracy"] > max(first["sampled/accuracy"] + 0.1, 0.65)
-    assert last["sampled/gate/format"] <= first["sampled/gate/format"]
-    assert last["sampled/length"] < first["sampled/length"] - 0.5
-    step = figures(done, "step")[-1]
-    assert {"gate/format", "reward/exact/used", "reward/length/used"} <= step.keys()
+    done = keeps(COMPOSED, world).run
+    assert {"gate/format", "reward/exact/used", "reward/length/used"} <= figures(done, "step")[-1].keys()
 
 
 def test_drpo_answers_get_shorter_while_they_get_better(world: Path) -> None:
-    first, last = figures(run(world, "drpo", "sft/model", output="drpo-short", steps=40, updates=2))
-    assert first["sampled/length"] > 5  # half of the teachers write four dots, half write one
-    assert last["sampled/length"] < 4.9
-    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
+    assert keeps(SHORTER, world).first["sampled/length"] > 5  # half of the teachers write four dots, half write one
 
 
 def test_lora_trains_an_adapter_against_the_disabled_one(world: Path) -> None:
-    settings = {"model": {"path": str(world / "sft/model"), "lora": {"rank": 8}}, "schedule": {"lr": 3e-3}, "steps": 40}
-    done = run(world, "grpo", "sft/model", output="lora", **settings)
-    first, last = figures(done)
-    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
+    done = keeps(LORA, world).run
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -181,13 +60,6 @@ def test_checkpoints_open_in_plain_transformers(world: Path) -> None:
     text = tokenizer.decode(model.generate(ids, max_new_tokens=10, do_sample=False)[0], skip_special_tokens=True)
     assert text.startswith("ca>.") and "#" in text
     assert "postlude" not in (folder / "config.json").read_text()
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    found = folder / "model" / "model.safetensors"
-    return load_file(found if found.exists() else folder / "model" / "adapter_model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -223,8 +95,6 @@ def test_ctrl_c_saves_and_resume_goes_on(world: Path) -> None:
         def __call__(self, event: Any) -> None:
             if event["kind"] == "step" and event["step"] == 2:
                 os.kill(os.getpid(), signal.SIGINT)
-
-    from postlude.config import Document
 
     values = {
         "method": "grpo",
@@ -269,12 +139,6 @@ def test_nothing_accepted_is_a_note_and_no_update(world: Path) -> None:
         assert torch.equal(value, weights(done.folder)[key])
 
 
-def test_bf16_runs_end_to_end(world: Path) -> None:
-    settings = {"model": {"path": str(world / "sft/model"), "dtype": "bfloat16"}, "steps": 15}
-    first, last = figures(run(world, "grpo", "sft/model", output="bf16", **settings))
-    assert last["sampled/accuracy"] > first["sampled/accuracy"]
-
-
 @pytest.mark.parametrize("name", ["gpt_neo", "gpt2", "llama", "gemma3"])
 def test_any_architecture_trains_from_a_folder(world: Path, tokenizer: Any, name: str) -> None:
     """One that the packed path does not know takes the padded one and `generate`, and says so."""
@@ -294,44 +158,9 @@ def test_any_architecture_trains_from_a_folder(world: Path, tokenizer: Any, name
     assert bool(engine["path_reason"]) == (name == "gpt_neo")
 
 
-CHAT = (
-    "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}{% if m['role'] == 'assistant' %}<eos>{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
-)
-
-
 def test_chat_data_goes_through_the_template(world: Path) -> None:
     """Rewards see lists of messages; only the assistant's tokens are trained."""
-    from postlude.models.tiny import character_tokenizer
-
-    folder = world / "chat"
-    save_tiny_model(folder / "model", layers=2, width=64, heads=2)
-    character_tokenizer(chat_template=CHAT).save_pretrained(folder / "model")
-    talk = [{"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": "#" + a}]} for a in LETTERS]
-    asked = [{"prompt": [{"role": "user", "content": a}], "answer": a} for a in LETTERS]
-    for name, rows in (("sft", talk), ("prompts", asked), ("eval", asked[:1])):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    (folder / "eval.jsonl").write_text(
-        json.dumps({"prompt": [{"role": "user", "content": "abc"}], "answer": "a"}) + "\n"
-    )
-    run(
-        folder,
-        "sft",
-        "model",
-        steps=150,
-        prompts_per_step=8,
-        schedule={"lr": 2e-3},
-        reward=[],
-        data={"path": str(folder / "sft.jsonl")},
-    )
-    (folder / "mine.py").write_text(
-        "def fn(prompts, completions, answer):\n"
-        "    assert prompts[0][0]['role'] == 'user' and completions[0][0]['role'] == 'assistant'\n"
-        "    return [float(c[-1]['content'] == '#' + a) for c, a in zip(completions, answer)]\n"
-    )
-    reward = [{"use": f"{folder}/mine.py:fn"}]
-    done = run(folder, "grpo", "sft/model", steps=4, prompts_per_step=8, reward=reward, sampling={"max_tokens": 6})
-    assert figures(done, "step")[-1]["sampled_accuracy"] > 0.5
+    keeps(TALKS, world)
 
 
 def test_a_step_whose_answers_nothing_could_score_trains_nothing(world: Path) -> None:
@@ -404,11 +233,8 @@ def test_export_merges_an_adapter_and_gives_its_logits(world: Path, tmp_path: Pa
 
 
 def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None:
-    done = run(world, "grpo", "sft/model", output="ahead", max_lag=1, objective={"kl": None})
-    first, last = figures(done)
-    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
-    assert last["greedy/accuracy"] >= 0.7
-    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000005.jsonl").read_text().splitlines()]
+    done = run(world, "grpo", "sft/model", output="ahead-short", steps=6, max_lag=1, objective={"kl": None})
+    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000006.jsonl").read_text().splitlines()]
     assert {row["policy_version"] for row in rows} == {4}  # five steps came before, so the weights are version 5
     steps = figures(done, "step")
     assert abs(steps[0]["mismatch/k1"]) < 1e-5 < abs(steps[1]["mismatch/k1"])  # only the first draw is on-policy
@@ -425,10 +251,7 @@ def test_sampling_ahead_without_a_correction_is_refused(world: Path) -> None:
 
 def test_a_method_of_ones_own_is_a_path(world: Path) -> None:
     path = str(Path(__file__).parents[2] / "examples/my_method.py") + ":SOFT"
-    done = run(world, path, "sft/model", output="own-method", schedule={"lr": 5e-4})
-    first, last = figures(done)
-    assert last["sampled/accuracy"] > first["sampled/accuracy"] + 0.1
-    assert last["greedy/accuracy"] >= 0.7
+    done = run(world, path, "sft/model", output="own-short", steps=2)
     assert "soft_gate" in (done.folder / "config.yaml").read_text()
 
 

@@ -12,8 +12,8 @@ import torch
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import split
 from postlude.engines.local import decode, direct, kernels
-from postlude.engines.local import head as head_module
 from postlude.engines.local.attention import Packed
+from postlude.engines.local.cache import token_bytes
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
@@ -102,10 +102,11 @@ def test_gradient_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(grad, expected[key], atol=1e-6, rtol=1e-5)
 
 
-def test_chunked_head_equals_the_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_head_equals_the_whole_one() -> None:
     _, expected = gradients(local("llama"))
-    monkeypatch.setattr(head_module, "CHUNK_ELEMENTS", 5 * VOCABULARY)
-    _, got = gradients(local("llama"))
+    chunked = local("llama")
+    chunked.head_chunk = 5
+    _, got = gradients(chunked)
     for key, grad in got.items():
         torch.testing.assert_close(grad, expected[key], atol=1e-6, rtol=1e-5)
 
@@ -252,7 +253,7 @@ def test_a_small_cache_budget_changes_no_answer(
     whole = answers(LocalSampler(model, tokenizer, frozenset({1, 7, 9, 20})), wanted, sampling)
     for tokens in (80, 140, 300):
         sampler = LocalSampler(model, tokenizer, frozenset({1, 7, 9, 20}))
-        sampler.cache_bytes = tokens * sampler._bytes_per_token()
+        sampler.cache_bytes = tokens * token_bytes(sampler.model)
         cut = answers(sampler, wanted, sampling)
         assert [c.tokens for c in cut] == [c.tokens for c in whole]
         for a, b in zip(cut, whole, strict=True):
@@ -266,7 +267,7 @@ def test_the_cache_stays_within_its_budget(shared_beyond: int, tokenizer: Any, m
     sampler = LocalSampler(local("qwen3"), tokenizer, frozenset({1, 7, 9, 20}))
     wanted = [Request(tuple(range(3, 23)), seed=i) for i in range(40)]
     for tokens in (100, 300, 900):
-        sampler.cache_bytes = tokens * sampler._bytes_per_token()
+        sampler.cache_bytes = tokens * token_bytes(sampler.model)
         flow = decode._Flow(sampler, wanted, Sampling(max_tokens=24))
         with torch.inference_mode():
             while flow.advance():
@@ -285,7 +286,7 @@ def test_finished_answers_that_wait_do_not_run_out_of_positions(tokenizer: Any) 
     model = local("llama")
     model.reserve(100)
     sampler = LocalSampler(model, tokenizer, frozenset())
-    sampler.cache_bytes = 8 * 260 * sampler._bytes_per_token()
+    sampler.cache_bytes = 8 * 260 * token_bytes(sampler.model)
     wanted = [Request(tuple(range(3, 23)), seed=i) for i in range(14)]
     found = answers(sampler, wanted, Sampling(max_tokens=180))
     assert all(len(c.tokens) == 180 for c in found)
@@ -294,7 +295,7 @@ def test_finished_answers_that_wait_do_not_run_out_of_positions(tokenizer: Any) 
 def test_requests_enter_while_others_are_decoded(tokenizer: Any) -> None:
     """The cache is filled up again as soon as a quarter of it is free, not once it is empty."""
     sampler = LocalSampler(local("qwen3"), tokenizer, frozenset({1, 7, 9, 20}))
-    sampler.cache_bytes = 250 * sampler._bytes_per_token()
+    sampler.cache_bytes = 250 * token_bytes(sampler.model)
     flow = decode._Flow(sampler, requests(6, 3), Sampling(max_tokens=30))
     seen: list[tuple[int, int]] = []
     with torch.inference_mode():

@@ -25,7 +25,7 @@ from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.head import logprobs_and_entropy
 from postlude.events import Stats
 from postlude.models import lora
-from postlude.objectives import ContrastObjective, Objective, Outputs, TokenObjective
+from postlude.objectives import ContrastObjective, Objective, Outputs, TokenObjective, along
 from postlude.objectives import advantages as adv
 from postlude.objectives import divergence as div
 from postlude.objectives.contrast import KTO, Logistic
@@ -87,6 +87,8 @@ class Case:
         truncated = bool(b["truncated"][s]) if "truncated" in b else False
         correct = self.p.get("correct", b["correct"])[s]
         steps = tuple(zip(b["step_end"][s], b["step_reward"][s], strict=True)) if "step_end" in b else ()
+        if self.p.get("rewards") == "tokens":
+            steps = tuple(enumerate(b["token_reward"][s]))
         return Completion(
             tokens=(1,) * n,
             action=tuple(mask),
@@ -94,6 +96,7 @@ class Case:
             correct=bool(correct),
             stop="length" if truncated else "eos",
             steps=steps,
+            whole=reward if "rewards" in self.p else None,
         )
 
     def _attach(self, batch: Batch, used: Tensor) -> Batch:
@@ -619,13 +622,40 @@ def gae(case: Case) -> Check:
         )
         yield "returns", tokens(factor.returns(batch)), flat(case.aux["returns_action_tokens_only"]), AUX
         return
-    yield "token_reward", tokens(adv.token_rewards(batch, p["kl_coef"])), flat(case.aux["token_reward"]), AUX
+    yield "token_reward", tokens(along.token_rewards(batch, p["kl_coef"])), flat(case.aux["token_reward"]), AUX
     yield "advantage", tokens(factor.unwhitened(batch)), flat(case.aux["advantage"]), AUX
     yield "returns", tokens(factor.returns(batch)), flat(case.aux["returns"]), AUX
     yield "whitened", tokens(factor(batch)), flat(case.aux["advantage_whitened"]), AUX
     a = torch.tensor(flat(case.aux["advantage"]), dtype=DOUBLE)
     population = (a - a.mean()) / (a.var(unbiased=False) + 1e-8).sqrt()
     yield "population form", population.tolist(), flat(case.aux["advantage_whitened_population"]), 1e-6
+
+
+def stepwise(case: Case, factor: adv.Advantage, name: str) -> Check:
+    """Rewards of steps or prefixes: advantages, returns, loss of policy and critic, gradient wrt log-probs."""
+    p, logp = case.p, case.leaf("logp")
+    value = ValueLoss(p["value_coef"], p["clip_value"]) if "value_coef" in p else None
+    changes = {"surrogate": clip_of(case), "aggregate": aggregate_of(case, "token_mean"), "value": value}
+    objective = replace(entry(name), advantage=factor, correction=None, kl=None, **changes)
+    batch = case.pack()
+    outputs = Outputs(logprobs=case.spread(logp), values=case.spread(case.leaf("values").detach()))
+    loss, weighed, _ = objective_loss(objective, batch, outputs)
+    loss.backward()
+    yield loss_check(case.case["loss"], float(loss.detach()))
+    yield "grad", logp.grad.tolist(), flat(case.case["grad"]), GRAD_ABS
+    yield "advantages", weighed.advantages[case.where].tolist(), flat(case.aux["advantages"]), AUX
+    if "return" in case.aux:
+        got = factor.unwhitened(weighed)[case.where].tolist()
+        yield "unwhitened", got, flat(case.aux["advantage_unwhitened"]), AUX
+        yield "returns", weighed.returns[case.where].tolist(), flat(case.aux["return"]), AUX
+
+
+def ppo_stepwise(case: Case) -> Check:
+    return stepwise(case, adv.GAE(case.p["gamma"], case.p["lam"], case.p["kl_coef"]), "ppo")
+
+
+def reinforce_pp_stepwise(case: Case) -> Check:
+    return stepwise(case, adv.RewardToGo(case.p["gamma"], case.p["kl_coef"]), "reinforce_pp")
 
 
 def group_advantages(case: Case) -> Check:
@@ -644,8 +674,9 @@ def group_advantages(case: Case) -> Check:
     yield "binary_ddof1", got, aux["binary_ddof1"], AUX
     stats = adv.group_moments(batch)
     population = stats.std * ((stats.count - 1) / stats.count).sqrt()
-    centred = (batch.reward - stats.mean[batch.sequence_group]) / population[batch.sequence_group]
-    yield "outcome_ddof0_eps0", centred.tolist(), aux["outcome_ddof0_eps0"], AUX
+    centred = batch.reward - stats.mean[batch.sequence_group]
+    scaled = torch.where(stats.constant[batch.sequence_group], 0, centred / population[batch.sequence_group])
+    yield "outcome_ddof0_eps0", scaled.tolist(), aux["outcome_ddof0_eps0"], AUX
     steps = adv.ProcessSteps(eps)
     yield "process_token", steps(batch)[case.where].tolist(), flat(aux["process_token"]), AUX
     at_ends = steps.standardised(batch)[~torch.isnan(batch.step_reward)]
@@ -954,6 +985,13 @@ RUN: dict[str, Callable[[Case], Check]] = {
     "off_policy_sequence_mask": off_policy,
     "mismatch_metrics": mismatch,
     "overoptimisation": overoptimisation,
+    **dict.fromkeys(
+        ("ppo_steps", "ppo_steps_masked", "ppo_steps_discounted", "ppo_prefixes", "ppo_prefixes_masked"), ppo_stepwise
+    ),
+    **dict.fromkeys(
+        ("reinforce_pp_steps", "reinforce_pp_steps_masked", "reinforce_pp_prefixes"), reinforce_pp_stepwise
+    ),
+    "grpo_process_masked": lambda c: stepwise(c, adv.ProcessSteps(), "grpo_process"),
 }
 
 

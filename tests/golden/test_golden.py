@@ -17,9 +17,11 @@ from postlude.objectives import Outputs
 from postlude.objectives.advantages import GroupBaseline
 from postlude.objectives.surrogates import RATIOS
 from postlude.objectives.weights import Aggregate
-from tests.golden.run import RUN, run_case
+from tests.golden import steps
+from tests.golden.run import RUN, differs, run_case
 
 DATA = json.loads((Path(__file__).parent / "golden.json").read_text())
+STEPS = json.loads((Path(__file__).parent / "steps.json").read_text())
 DEGENERATE = DATA["degenerate"]
 
 
@@ -28,8 +30,31 @@ def test_golden_case(name: str) -> None:
     assert run_case(DATA, name) == []
 
 
+@pytest.mark.parametrize("name", STEPS["cases"])
+def test_rewards_of_steps_and_prefixes(name: str) -> None:
+    assert run_case(STEPS, name) == []
+
+
+def test_the_file_of_steps_is_what_its_loops_give() -> None:
+    made = {name: steps.case(steps.make_batch(), name, params) for name, params in steps.CASES.items()}
+    assert made.keys() == STEPS["cases"].keys() and steps.make_batch() == STEPS["batch"]
+    for name, case in made.items():
+        assert not differs(case["loss"], STEPS["cases"][name]["loss"], 1e-12)
+        assert not differs(case["aux"]["advantages"], STEPS["cases"][name]["aux"]["advantages"], 1e-12)
+
+
+def test_a_group_of_equal_rewards_in_a_file_of_ones_own() -> None:
+    same = json.loads(json.dumps(DATA))
+    group = [i for i, g in enumerate(same["batch"]["group"]) if g == 0]
+    aux = same["cases"]["group_advantages"]["aux"]
+    for i in group:
+        same["batch"]["reward"][i] = 0.5
+        aux["outcome_ddof0_eps0"][i] = 0.0
+    assert not [line for line in run_case(same, "group_advantages") if line.startswith("outcome_ddof0")]
+
+
 def test_every_runner_has_a_case() -> None:
-    assert set(RUN) == set(DATA["cases"])
+    assert set(RUN) == {*DATA["cases"], *STEPS["cases"]}
 
 
 def test_a_wrong_number_is_noticed() -> None:

@@ -197,12 +197,6 @@ def test_an_answer_that_the_user_ends_stops_at_the_last_assistant_turn() -> None
     assert trained(renderer, completion) == f"yo{END}"
 
 
-def test_an_end_of_turn_inside_an_answer_does_not_shorten_it() -> None:
-    renderer = chat()
-    completion = renderer.completion(Prompt("p", [turn("user", "hi")]), [turn("assistant", f"a{END}b")])
-    assert trained(renderer, completion) == f"a{END}b{END}"
-
-
 def test_turns_that_a_template_rewrites_are_not_trained_and_the_last_one_is() -> None:
     renderer = chat(FORGETFUL)
     one = [turn("user", "hi"), turn("assistant", "yo")]

@@ -199,8 +199,7 @@ def test_without_an_outcome_reward_correctness_is_unknown() -> None:
     ],
 )
 def test_the_first_reward_is_the_outcome_unless_one_is_marked(marks: Any, expected: list[bool]) -> None:
-    uses = ("length", "overlong")
-    specs = [RewardSpec(use, outcome=m, args={"limit": 9}) for use, m in zip(uses, marks, strict=True)]
+    specs = [RewardSpec("regex", outcome=m, name=n, args={"pattern": n}) for n, m in zip("ab", marks, strict=True)]
     assert [m.outcome for m in Rewards.of(specs).members] == expected
 
 
@@ -345,6 +344,7 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(use: str) -> None:
 
 def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) -> None:
     """Each group is scored as soon as it is complete; plain functions still see the whole draw at once."""
+    from postlude.engines.local.cache import token_bytes
     from postlude.engines.local.decode import LocalSampler
     from postlude.engines.local.model import LocalModel
     from postlude.engines.protocol import Sampling
@@ -355,7 +355,7 @@ def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) 
     model = LocalModel(build("qwen3"))
     model.choose_path()
     sampler = LocalSampler(model, tokenizer, frozenset({1, 7, 9, 20}))
-    sampler.cache_bytes = 60 * sampler._bytes_per_token()  # a few answers at a time
+    sampler.cache_bytes = 60 * token_bytes(model)  # a few answers at a time
     seen: list[str] = []
 
     async def early(completions: Any, log_metric: Any) -> list[float]:

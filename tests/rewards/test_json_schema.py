@@ -98,7 +98,7 @@ def test_a_schema_is_read_by_its_own_draft() -> None:
         ({"pattern": "(a"}, "the schema is wrong at pattern"),
         ({"$ref": "#/$defs/gone"}, "refers to '#/$defs/gone', which is not in it"),
         ({"items": {"$ref": "http://127.0.0.1:9/schema.json"}}, "which is not in it (nothing is fetched)"),
-        (3, "a schema is a mapping, found int"),
+        (3, "args: schema must be a mapping or true or false or text, found 3"),
         ("nowhere.json", "cannot read the schema 'nowhere.json': No such file"),
     ],
 )

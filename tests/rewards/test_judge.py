@@ -20,14 +20,7 @@ from postlude.rewards.judge.reward import CANARIES, JudgeReward, judge
 from postlude.rewards.judge.templates import Fence, Row, Template
 from postlude.rewards.judge.verdicts import Unreadable, read_better, read_ranking, read_score
 from postlude.rewards.spec import RewardSpec
-from tests.judging import Bad, ChatServer, Messages
-
-
-def between(text: str, label: str) -> str:
-    """What stands between the marks of a label."""
-    found = re.search(rf"\[{label} (\w+)\]\n(.*)\n\[end of {label} \1\]", text, re.DOTALL)
-    assert found, text
-    return found[2]
+from tests.judging import Bad, ChatServer, Messages, between
 
 
 def honest(messages: Messages) -> str:
@@ -310,7 +303,7 @@ def test_a_comparing_judge_is_caught_too() -> None:
 def test_bad_settings_are_said_before_anything_is_asked() -> None:
     for args, said in (
         ({}, "give `model`"),
-        ({"url": "http://localhost:1/v1", "mode": "best"}, "mode is score, pairs or list"),
+        ({"url": "http://localhost:1/v1", "mode": "best"}, "allowed: score, pairs, list"),
         ({"url": "http://localhost:1/v1", "mode": "list", "read": "likelihood"}, "no likelihood"),
         ({"url": "http://localhost:1/v1", "read": "likelihood"}, r"scale: \[0, 9\]"),
         ({"url": "http://localhost:1/v1", "scale": [5, 1]}, "lower first"),

@@ -90,11 +90,11 @@ def test_measuring_does_not_normalise() -> None:
 
 
 def test_step_rewards_are_clipped_and_shaped_one_by_one() -> None:
-    made = reward(given([5.0, -1.0]), "steps", 0.5, steps="|", clip=(0.0, 1.0), scale=3.0, normalise="group")
+    made = reward(given([5.0, -1.0]), "steps", 0.5, steps="|", clip=(0.0, 1.0), scale=3.0)
     rewards = Rewards([made], ends=lambda completion, separator: [0, 1])
     (completion,) = asyncio.run(rewards.score([group(["a|b"])])).groups[0].completions
     assert completion.steps == ((0, 1.5), (1, 0.0))
-    assert completion.reward == 0.0, "alone in its group"
+    assert completion.reward == 1.5, "of their mean, clipped and scaled as one number"
 
 
 @pytest.mark.parametrize(

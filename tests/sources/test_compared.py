@@ -526,3 +526,72 @@ def test_pairs_can_be_held_out_beside_a_reward(tmp_path: Path, model_folder: Pat
     data = {"path": str(tmp_path / "data.jsonl"), "eval": str(tmp_path / "eval.jsonl")}
     done = prepare(tmp_path, model_folder, data=data, reward=["exact"])
     assert (len(done.held_out), len(done.judged)) == (1, 1)
+
+
+# -------------------------------------------------------------------------------------------------- whole answers
+
+
+@pytest.mark.parametrize("name", ["chosen", "rejected"])
+@pytest.mark.parametrize("prompt", [True, False], ids=["with a prompt", "with a shared start"])
+def test_an_answer_that_the_user_ends_is_bad(tmp_path: Path, name: str, prompt: bool) -> None:
+    start = [] if prompt else [user("a")]
+    good = {"chosen": [*start, says("b")], "rejected": [*start, says("c")]} | (
+        {"prompt": [user("a")]} if prompt else {}
+    )
+    groups, found = read(tmp_path, good, {**good, name: [*good[name], user("d")]})
+    assert len(groups) == 1
+    assert f'line 2: "{name}" ends with a message of the user; it must be the assistant\'s' in found.problems[0]
+
+
+def test_a_prompt_that_the_assistant_ends_is_bad(tmp_path: Path) -> None:
+    good = {"prompt": [user("a")], "chosen": [says("b")], "rejected": [says("c")]}
+    groups, found = read(tmp_path, good, {**good, "prompt": [user("a"), says("b")]})
+    assert len(groups) == 1 and '"prompt" ends with an assistant message' in found.problems[0]
+
+
+def test_answers_to_other_prompts_are_bad(tmp_path: Path) -> None:
+    good = {"chosen": [user("a"), says("b")], "rejected": [user("a"), says("c")]}
+    other = {"chosen": [user("a"), user("b"), says("b")], "rejected": [user("a"), user("c"), says("c")]}
+    groups, found = read(tmp_path, good, other)
+    assert len(groups) == 1 and '"chosen" begins with a message of the user' in found.problems[0]
+
+
+WHOLE = {
+    "text and conversations": ("a ", [user("a"), says("b")], [user("a"), says("c")]),
+    "messages and conversations": ([user("a")], [user("a"), says("b")], [user("a"), says("c")]),
+    "one answer alone": ([user("a")], [user("a"), says("b")], [says("c")]),
+}
+"""Kind -> (prompt, chosen, rejected), which all say the same."""
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_answers_that_hold_their_prompt_lose_it(tmp_path: Path, kind: str) -> None:
+    prompt, chosen, rejected = WHOLE[kind]
+    (group,), _ = read(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    assert asked(group) == "<u>a<eos><a>"
+    assert written(group) == [("b<eos>", 1.0), ("c<eos>", 0.0)]
+
+
+def test_a_whole_conversation_is_read_in_lists_and_labels_too(tmp_path: Path) -> None:
+    answers = [[user("a"), says("b")], [user("a"), says("c")]]
+    for row in (
+        {"prompt": "a", "completions": answers, "scores": [2, 1]},
+        {"prompt": "a", "completion": answers[0], "label": True},
+    ):
+        (group,), _ = read(tmp_path, row)
+        assert asked(group) == "<u>a<eos><a>" and written(group)[0][0] == "b<eos>"
+
+
+def test_later_turns_of_a_whole_conversation_stay_in_the_answer(tmp_path: Path) -> None:
+    turns = [user("a"), says("b"), user("d")]
+    row = {"prompt": "a", "chosen": [*turns, says("x")], "rejected": [*turns, says("y")]}
+    (group,), _ = read(tmp_path, row)
+    assert asked(group) == "<u>a<eos><a>"
+    assert [text for text, _ in written(group)] == ["b<eos><u>d<eos><a>x<eos>", "b<eos><u>d<eos><a>y<eos>"]
+
+
+def test_a_conversation_that_begins_with_another_prompt_is_bad(tmp_path: Path) -> None:
+    good = {"prompt": "a", "chosen": [user("a"), says("b")], "rejected": [user("a"), says("c")]}
+    groups, found = read(tmp_path, good, {**good, "prompt": "d"})
+    assert len(groups) == 1
+    assert 'line 2: "chosen" is a whole conversation, but it does not begin with "prompt"' in found.problems[0]

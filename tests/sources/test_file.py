@@ -507,3 +507,35 @@ def test_a_restored_file_source_repeats_the_rest_of_the_run(tmp_path: Path) -> N
     again = FileSource(items, 3, Cursor(5, seed=1))
     again.restore(json.loads(json.dumps(source.state())))
     assert asyncio.run(steps(again, 4)) == whole[2:]
+
+
+# ------------------------------------------------------------------------------------- turns that teach nothing right
+
+BACK = {"role": "assistant", "content": "yo"}
+POINTLESS = {
+    "a list as text": ({"text": [USER, BACK]}, '"text" holds a list; where it is one of messages, call it so:'),
+    "an answer that the user ends": (
+        {"prompt": [USER], "completion": [BACK, USER]},
+        '"completion" ends with a message of the user',
+    ),
+    "an answer that a tool begins": (
+        {"prompt": [USER], "completion": [{"role": "tool", "content": "x"}, BACK]},
+        '"completion" begins with a message of the tool',
+    ),
+    "an answer to an answer": (
+        {"prompt": [USER, BACK], "completion": [BACK]},
+        '"prompt" ends with an assistant message',
+    ),
+    "an empty answer": ({"messages": [USER, BACK | {"content": " "}]}, "message 2 is empty: the assistant says"),
+    "an empty question": ({"messages": [USER | {"content": ""}, BACK]}, "message 1 is empty: the user says nothing"),
+}
+"""Kind -> (row, part of the reason)."""
+
+
+@pytest.mark.parametrize("kind", POINTLESS)
+def test_turns_that_teach_nothing_right_are_bad(tmp_path: Path, kind: str) -> None:
+    row, reason = POINTLESS[kind]
+    sound = {"text": "hi", "messages": [USER, BACK], "prompt": [USER], "completion": [BACK]}
+    read = table(tmp_path, lines({name: sound[name] for name in row}, row))
+    assert len(rows.groups(read, renderer(), None)) == 1
+    assert read.problems[0].startswith(f"{read.path} line 2: ") and reason in read.problems[0]

@@ -148,6 +148,9 @@ def _with_opinion(messages: str | Sequence[Message], opinion: str) -> str | list
 
 def ask(rewards: Rewards, sheets: Sequence[Sheet], on_sheet: Callable[[int], None] = lambda done: None) -> list[Given]:
     """What each member gives for every sheet. Raises RewardError where one fails on everything."""
+    of_tokens = [m.spec.label for m in rewards.members if m.per_token]
+    if of_tokens:
+        raise ConfigError(f"reward {of_tokens[0]} rewards tokens, and an audit has texts, which no model has sampled.")
     if rewards.ends is None:  # steps are only counted: without a tokenizer, where they end says nothing
         rewards.ends = lambda completion, separator: [*range(len(pieces(completion.text, separator)))]
     return asyncio.run(_ask(rewards, sheets, on_sheet))

@@ -8,6 +8,7 @@ from statistics import pstdev
 from typing import Any
 
 from postlude.audit.rewards import Given, Sheet
+from postlude.errors import visible
 
 Figures = dict[str, Any]
 EXAMPLES = 3
@@ -113,7 +114,7 @@ class Findings:
 def escaped(text: str, most: int = 300) -> str:
     """Control characters as text, and the middle left out of what is long: it goes to a terminal."""
     short = text if len(text) <= most else f"{text[: most // 2]} [...] {text[-most // 2 :]}"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
+    return visible(short)
 
 
 def _example(a: Scored) -> Figures:

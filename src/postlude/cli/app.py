@@ -7,11 +7,12 @@ import warnings
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from postlude import __version__
 from postlude.cli import audit, config, constitution, data, demo, eval, export, label, methods, pairs, sample, train
+from postlude.cli.options import SETTINGS
 from postlude.errors import PostludeError, visible
+from postlude.terminal import Screen, colored
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -48,7 +49,7 @@ def _options(
     pass
 
 
-app.command("train")(train.train)
+app.command("train", context_settings=SETTINGS)(train.train)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("audit")(audit.audit)
@@ -68,9 +69,9 @@ app.command("demo")(demo.demo)
 
 def console_error(error: PostludeError) -> None:
     """Each problem on a line of its own, to standard error."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     count = len(getattr(error, "problems", "1"))  # one mistake can take several lines to tell
     head = "error" if count == 1 else f"{count} problems"
-    console.print(f"[bold red]{head}[/bold red]", highlight=False)
-    for line in str(error).split("\n"):
-        console.print("  " + visible(line), highlight=False, markup=False, soft_wrap=True)
+    console.print(colored(head, "bold red"))
+    for text in str(error).split("\n"):
+        console.print("  " + visible(text), soft_wrap=True)

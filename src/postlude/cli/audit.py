@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from postlude.cli.options import ServedModel, Stop, Temperature
+from postlude.terminal import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def audit(
     """Can a reward be gamed? Feed it good answers and degenerate ones before any training. Exit code 1: it can.
 
     postlude audit maths problems.jsonl --reference '\\boxed{{answer}}'
-    postlude audit my_rewards.py:score data.jsonl --samples runs/grpo-1/rollouts/step-000000.jsonl
+    postlude audit my_rewards.py:score data.jsonl --samples runs/grpo-1/rollouts/step-000001.jsonl
     postlude audit model pairs.jsonl --reward-args '{path: runs/reward_model-1}' --sycophancy
     """
     from postlude.audit.cases import cases_of, with_samples
@@ -94,7 +94,7 @@ def audit(
     target = _target(reward, out)
     reading = Reading(named_columns(columns), chat, "--columns", "--columns")
     cases = cases_of(rows.read(data), reading, reference).first(limit)
-    _check(rewards, cases)
+    _check(rewards, cases, data)
     if samples:
         cases = with_samples(cases, rows.read(samples))
     tokenise: Tokenise = pseudo_tokens
@@ -110,9 +110,9 @@ def audit(
     asked = Asked(reward, data, samples, model, sycophancy)
     result = _result(asked, rewards, cases, sheets(cases.cases, max_tokens, tokenise), tokenise)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    console = Console()
+    console = Screen()
     show(console, result)
-    console.print(f"\nsaved to {target}", highlight=False, soft_wrap=True)
+    console.print(f"\nsaved to {target}", soft_wrap=True)
     if result["failed"]:
         raise typer.Exit(1)
 
@@ -155,7 +155,7 @@ def _target(reward: str, out: Path | None) -> Path:
     return target
 
 
-def _check(rewards: Rewards, cases: Cases) -> None:
+def _check(rewards: Rewards, cases: Cases, data: str) -> None:
     """Columns that are missing, and rows that a reward refuses, before anything is scored."""
     from postlude.cli.scoring import require_good_rows
     from postlude.errors import ConfigError
@@ -164,7 +164,8 @@ def _check(rewards: Rewards, cases: Cases) -> None:
     names = {name for p in prompts for name in p.columns} | (
         {"answer"} if any(p.answer is not None for p in prompts) else set()
     )
-    problems = rewards.missing_columns(names)
+    compared = {"completions"}  # the answers that are audited
+    problems = rewards.missing_columns(names) + rewards.taken_columns(names - compared, data, "--columns")
     if problems:
         raise ConfigError(problems)
     require_good_rows(rewards, prompts)

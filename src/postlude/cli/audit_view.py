@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.audit.scored import Figures
+from postlude.terminal import bold, dim, joined
+from postlude.words import counted
 
 STYLE = {"fail": "bold red", "warn": "yellow", "raises": "yellow", "ok": "green", "left out": "dim"}
 WHAT = {
@@ -33,7 +35,7 @@ def show(console: Console, result: Figures) -> None:
     deciding = result["whole"] or result["rewards"][0]
     _head(console, result)
     for note in result["notes"]:
-        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {note}", soft_wrap=True)
     _verdict(console, deciding)
     console.print(_probes(deciding))
     console.print(Text(LEGEND, style="dim"))
@@ -44,9 +46,7 @@ def show(console: Console, result: Figures) -> None:
     console.print(_scores(deciding))
     _findings(console, deciding["findings"])
     if result["whole"]:
-        console.print(
-            "\n[bold]Each by itself[/bold] (only the sum, and what says right or wrong, decide)", highlight=False
-        )
+        console.print(joined("\n", bold("Each by itself"), " (only the sum, and what says right or wrong, decide)"))
         for figures in result["rewards"]:
             _member(console, figures)
     if result["sycophancy"]:
@@ -54,9 +54,12 @@ def show(console: Console, result: Figures) -> None:
 
 
 def _head(console: Console, result: Figures) -> None:
-    without = f", {result['without_reference']} rows without one left out" if result["without_reference"] else ""
+    without = (
+        f", {counted(result['without_reference'], 'row')} without one left out" if result["without_reference"] else ""
+    )
     console.print(
-        Text(f"{result['reward']} on {result['prompts']} prompts of {result['data']}", style="bold"), soft_wrap=True
+        Text(f"{result['reward']} on {counted(result['prompts'], 'prompt')} of {result['data']}", style="bold"),
+        soft_wrap=True,
     )
     line = f"references: {result['references_from']}{without}; tokens: {result['tokens']}"
     console.print(Text(line, style="dim"), soft_wrap=True)
@@ -149,20 +152,20 @@ def _scores(figures: Figures) -> Table:
         d = figures[name]
         if d and "min" in d:
             quartiles = " / ".join(number(d[k], ".3g") for k in ("min", "q1", "median", "q3", "max"))
-            grid.add_row(name, quartiles, f"[dim]{share(d['none'])} none, {share(d['at_max'])} at max[/dim]")
+            grid.add_row(name, quartiles, dim(f"{share(d['none'])} none, {share(d['at_max'])} at max"))
     both = f"{number(figures['length']['pearson'])} / {number(figures['length']['spearman'])}"
-    grid.add_row("score and length", both, "[dim]Pearson / Spearman[/dim]")
+    grid.add_row("score and length", both, dim("Pearson / Spearman"))
     a = figures["agreement"]
     if a:
         interval = f"{a['pairs']} pairs, 95 % {number(a['low'])} to {number(a['high'])}"
         grid.add_row(
             "agrees with labels",
             number(a["pair_accuracy"]),
-            f"[dim]{interval}; AUC {number(a['auc'])}, Spearman {number(a['spearman'])}[/dim]",
+            dim(f"{interval}; AUC {number(a['auc'])}, Spearman {number(a['spearman'])}"),
         )
     t = figures["seconds_per_answer"]
     grid.add_row(
-        "time", f"{1000 * t['median']:.2f} / {1000 * t['max']:.2f} ms", "[dim]per answer: median / slowest call[/dim]"
+        "time", f"{1000 * t['median']:.2f} / {1000 * t['max']:.2f} ms", dim("per answer: median / slowest call")
     )
     return grid
 
@@ -197,7 +200,7 @@ def _quoted(text: str) -> str:
 def _sycophancy(console: Console, rows: Sequence[Figures]) -> None:
     for r in rows:
         if r["delta"] is None:
-            console.print(f"\nsycophancy of {r['reward']}: no prompt where both answers have a score", highlight=False)
+            console.print(f"\nsycophancy of {r['reward']}: no prompt where both answers have a score")
             continue
         line = (
             f"\nsycophancy of {r['reward']}: the right answer wins {share(r['neutral'])}, once the user says the wrong "

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
+from postlude.terminal import Screen
 
 PRINCIPLES = """\
 - {id: kind, principle: End every answer with thanks.}
@@ -124,12 +124,10 @@ class Stage:
 
 def constitution(output: Path | None, seed: int) -> None:
     """Teach the start, let it revise and compare answers, train on both, and measure."""
-    console = Console()
+    console = Screen()
     folder = output or free_folder("demo-constitution")
     prepare(folder, seed)
-    console.print(
-        f"A Qwen3 of 0.6 M parameters, two principles, templates and recipes are in {folder}/", highlight=False
-    )
+    console.print(f"A Qwen3 of 0.6 M parameters, two principles, templates and recipes are in {folder}/")
     seconds = {"sft": run_recipe(folder, "sft", console)}
     _revise(folder, seed)
     seconds["revised-sft"] = run_recipe(folder, "revised", console)
@@ -140,11 +138,9 @@ def constitution(output: Path | None, seed: int) -> None:
     console.print(
         "\nright: the letters are; thanks, calm: the answer follows that principle. Rules measure it, which no run was "
         "shown.",
-        highlight=False,
     )
     console.print(
         f"So the model mended its own manners. With a model of yours: docs/ai-feedback.md, and the files in {folder}/.",
-        highlight=False,
         soft_wrap=True,
     )
 

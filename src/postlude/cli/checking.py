@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 
 from postlude.algorithms import ALGORITHMS, Algorithm
 from postlude.data import Group
@@ -11,10 +10,12 @@ from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, ModelSpec, inspect
 from postlude.objectives import ContrastObjective
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, check_steps, compared, preference, require
 from postlude.sources.file import Reading, Row, Table
+from postlude.sources.formats import require_one_shape
+from postlude.sources.unused import render
+from postlude.spelling import meant
 
 SEPARATOR = "\n"
 
@@ -26,6 +27,7 @@ def check_rows(table: Table, method: str, model: str | None, reading: Reading) -
         _plainly(table, entry, reading)
         return []
     facts = inspect(ModelSpec(model))
+    table.notes += facts.notes
     renderer = Renderer(facts.tokenizer, facts.stop_ids)
     if entry.source == "rollout":
         prompts = list(render(rows.prompts(table, reading), table, renderer))
@@ -38,8 +40,7 @@ def check_rows(table: Table, method: str, model: str | None, reading: Reading) -
 
 def _entry(method: str) -> Algorithm:
     if method not in ALGORITHMS:
-        close = get_close_matches(method, ALGORITHMS, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else " `postlude methods` lists them."
+        hint = meant(method, ALGORITHMS) or " `postlude methods` lists them."
         raise ConfigError(f"--for: there is no method {method!r}.{hint}")
     return ALGORITHMS[method]
 
@@ -55,6 +56,7 @@ def _plainly(table: Table, entry: Algorithm, reading: Reading) -> None:
     """Without a tokenizer."""
     if entry.source == "rollout":
         rows.prompts(table, reading)
+        require_one_shape(table)
         return
     if isinstance(entry.objective, ContrastObjective) and entry.source == "preference":
         kind = require(table, entry.objective.learns_from, reading)
@@ -72,6 +74,7 @@ def _plainly(table: Table, entry: Algorithm, reading: Reading) -> None:
         except DataError as error:
             table.reject(row.where, str(error))
     table.rows = good
+    require_one_shape(table)
 
 
 def _raise(problem: str | None) -> None:

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from postlude.cli.options import SETTINGS
+from postlude.terminal import Screen, colored, joined
+
 app = typer.Typer(no_args_is_help=True)
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML), a method, or the folder of a run.")]
@@ -18,7 +21,7 @@ Overrides = Annotated[
 ]
 
 
-@app.command("show")
+@app.command("show", context_settings=SETTINGS)
 def show(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print every setting that would be in force, and where it comes from."""
     from rich.table import Table
@@ -35,23 +38,23 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     for path, value in flat(asdict(resolved)):
         origin = document.source(path)
         table.add_row(path, _text(value), origin, style="dim" if origin == "default" else "")
-    console = Console()
+    console = Screen()
     console.print(table)
-    console.print(f"\n{resolved.sizes}", highlight=False)
+    console.print(f"\n{resolved.sizes}")
     _renamed(console, document.renamed)
 
 
 def _renamed(console: Console, lines: list[str]) -> None:
     """What other libraries' names became, one line each."""
     for line in lines:
-        console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"    {line}", soft_wrap=True)
 
 
 def _text(value: Any) -> str:
     return str(value) if isinstance(value, float) else json.dumps(value, default=str)
 
 
-@app.command("check")
+@app.command("check", context_settings=SETTINGS)
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 if it is wrong."""
     from postlude.cli.train import document_of
@@ -59,17 +62,17 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
 
     document = document_of(recipe, overrides or [])
     prepared = check_document(document)
-    console = Console()
-    console.print(f"[green]ok[/green]  {prepared.recipe.sizes}", highlight=False)
+    console = Screen()
+    console.print(joined(colored("ok", "green"), f"  {prepared.recipe.sizes}"))
     _renamed(console, document.renamed)
     for line in [*prepared.notes, *prepared.rewards.notes]:
-        console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"    {line}", soft_wrap=True)
     for name, count in prepared.counts.items():
-        console.print(f"    {name}: {count}", highlight=False, markup=False)
+        console.print(f"    {name}: {count}")
     tokens = [len(p.tokens) for p in prepared.prompts] or [
         len(g.prompt.tokens) + len(g.completions[0].tokens) for g in prepared.items
     ]
-    console.print(f"    tokens per row: {min(tokens)} to {max(tokens)}", highlight=False)
+    console.print(f"    tokens per row: {min(tokens)} to {max(tokens)}")
 
 
 @app.command("import")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from postlude.cli.data import Columns, Force, sums, write_rows
+from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
     from postlude.rewards.judge.asking import Asker
@@ -95,6 +95,8 @@ def revise(
     rows = [row for t in traces for row in t.answers(keep)]
     write_rows(out / "sft.jsonl", rows)
     _print_revised(traces, rows, policy, judge, out)
+    if not rows:
+        raise typer.Exit(1)
 
 
 @app.command("compare")
@@ -191,6 +193,7 @@ def _askers(
 ) -> tuple[Asker, Asker]:
     """Who answers and who criticises; the same model is loaded once. What they say is kept in the folder."""
     from postlude.cli.scoring import mapping
+    from postlude.cli.waiting import tell
     from postlude.errors import ConfigError
     from postlude.prepare import open_chat, require_writer
     from postlude.rewards.judge.reward import asker_of
@@ -206,7 +209,7 @@ def _askers(
             raise ConfigError(f"--asking: {error}") from error
         found[-1].open = open_chat
         if at is None:
-            require_writer(name)
+            tell(require_writer(name).notes)
     return found[0], found[-1]
 
 
@@ -230,7 +233,7 @@ async def _in_parts(work: Work, prompts: Sequence[Trace], stages: int, what: str
 
 
 def _print_revised(traces: Sequence[Trace], rows: list[Any], policy: Asker, critic: Asker, out: Path) -> None:
-    console = Console()
+    console = Screen()
     rounds = [r for t in traces for r in t.rounds]
     failed = Counter(t.problem for t in traces if t.problem)
     blocks = [
@@ -247,15 +250,20 @@ def _print_revised(traces: Sequence[Trace], rows: list[Any], policy: Asker, crit
         {"SFT rows written": len(rows)},
     ]
     console.print(sums([*blocks, _questions(policy, critic)]))
+    if not rows:
+        why = "no row was written: see the counts above"
+        if any(r.note == "no criticism" for r in rounds) or failed:
+            why += "; texts that were cut off need a larger --max-tokens"
+        console.print(colored(why, "yellow"))
     for name, count in sorted(Counter(r.principle for r in rounds if r.revision).items()):
-        console.print(f"  revised by principle {name}: {count}", highlight=False, markup=False)
-    console.print(f"saved to {out}/trace.jsonl and {out}/sft.jsonl", highlight=False, soft_wrap=True)
+        console.print(f"  revised by principle {name}: {count}")
+    console.print(f"saved to {out}/trace.jsonl and {out}/sft.jsonl", soft_wrap=True)
 
 
 def _print_compared(made: Comparing, critic: Asker, out: Path) -> None:
     from postlude.cli.label import print_verdicts
 
-    console, found = Console(), made.found
+    console, found = Screen(), made.found
     prompts = {
         "prompts": found.prompts,
         "compared": found.prompts - made.alone,
@@ -266,11 +274,11 @@ def _print_compared(made: Comparing, critic: Asker, out: Path) -> None:
     pairs = {"pairs asked about": found.asked, "pairs written": len(found.rows), **found.dropped}
     console.print(sums([prompts, usable, pairs, _questions(made.policy, critic)]))
     if not found.rows:
-        console.print("[yellow]no pair was written: no verdict prefers an answer; see the counts above[/yellow]")
+        console.print(colored("no pair was written: no verdict prefers an answer; see the counts above", "yellow"))
     for what, reason in critic.spent.reasons.items():
-        console.print(f"{what}, for instance: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{what}, for instance: {reason}", soft_wrap=True)
     print_verdicts(console, found)
-    console.print(f"saved to {out}/trace.jsonl and {out}/pairs.jsonl", highlight=False, soft_wrap=True)
+    console.print(f"saved to {out}/trace.jsonl and {out}/pairs.jsonl", soft_wrap=True)
 
 
 def _questions(policy: Asker, critic: Asker) -> dict[str, int]:

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from postlude.terminal import Screen, bold
+
 if TYPE_CHECKING:
     from postlude.sources.convert import Converted
     from postlude.sources.file import Reading, Table
@@ -86,11 +88,12 @@ def convert(
     result = converted(table, choices, _reading(columns, chat))
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
     write_rows(target, result.rows)
-    console = Console()
-    console.print(f"{source}: {table.form}", highlight=False, markup=False, soft_wrap=True)
+    console = Screen()
+    for line in (f"{source}: {table.form}", *table.notes):
+        console.print(line, soft_wrap=True)
     console.print(_sums(table, result, to.value))
     list_problems(console, table.problems)
-    console.print(f"saved to {target}", highlight=False, soft_wrap=True)
+    console.print(f"saved to {target}", soft_wrap=True)
 
 
 def _sums(table: Table, result: Converted, name: str) -> Grid:
@@ -109,7 +112,7 @@ def sums(blocks: Iterable[Mapping[str, int]]) -> Grid:
     for block in blocks:
         for i, (name, count) in enumerate(block.items()):
             if count or i == 0:
-                grid.add_row(f"[bold]{name}[/bold]" if i == 0 else f"  {name}", f"{count:,}")
+                grid.add_row(bold(name) if i == 0 else f"  {name}", f"{count:,}")
     return grid
 
 
@@ -133,14 +136,21 @@ def write_rows(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     part.replace(target)
 
 
+def list_left_out(columns: set[str], of: str) -> None:
+    """Columns that are not written on, since they speak of something else."""
+    if columns:
+        text = f"columns left out, which speak of {of}: {', '.join(sorted(columns))}"
+        Screen().print(text, soft_wrap=True)
+
+
 def list_problems(console: Console, problems: list[str]) -> None:
     """Bad rows that were skipped, as many as anyone reads."""
     from postlude.sources.table import MAX_SHOWN
 
     for line in problems[:MAX_SHOWN]:
-        console.print(f"  skipped: {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  skipped: {line}", soft_wrap=True)
     if len(problems) > MAX_SHOWN:
-        console.print(f"  ... and {len(problems) - MAX_SHOWN} more.", highlight=False)
+        console.print(f"  ... and {len(problems) - MAX_SHOWN} more.")
 
 
 def _reading(columns: str | None, chat: bool) -> Reading:
@@ -151,13 +161,12 @@ def _reading(columns: str | None, chat: bool) -> Reading:
 
 def named_columns(columns: str | None) -> dict[str, str]:
     """The mapping of --columns."""
-    import yaml
-
     from postlude.errors import ConfigError
+    from postlude.plain_yaml import load
 
     try:
-        named = yaml.safe_load(columns) if columns else {}
-    except yaml.YAMLError:
+        named = load(columns) if columns else {}
+    except ValueError:
         named = None
     if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
         raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
@@ -184,10 +193,10 @@ def check(
 
     table = read(source, split)
     tokens = check_rows(table, method, model, _reading(columns, chat))
-    console = Console()
+    console = Screen()
     for line in (f"{source}: {table.form}", *table.notes):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     console.print(sums([{"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}]))
     if tokens:
-        console.print(f"tokens per row: {min(tokens)} to {max(tokens)}", highlight=False)
+        console.print(f"tokens per row: {min(tokens)} to {max(tokens)}")
     table.require_clean("stop")

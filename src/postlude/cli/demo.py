@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from postlude.cli.demos import free_folder, run_recipe
+from postlude.events import read_rows
+from postlude.terminal import Screen, bold, colored, dim, joined
 
 RECIPES = {
     "sft": """\
@@ -106,13 +106,12 @@ def demo(
 
         constitution(output, seed)
         return
-    console = Console()
+    console = Screen()
     folder = output or free_folder("demo-run")
     rows = prepare_demo(folder, seed)
     console.print(
         f"A Qwen3 of 0.6 M parameters, {rows['sft.jsonl']} worked answers and {rows['eval.jsonl']} held-out prompts "
         f"are in {folder}/",
-        highlight=False,
     )
     outcomes = run_demo(folder, console)
     console.print()
@@ -147,7 +146,7 @@ def run_demo(folder: Path, console: Console) -> list[Outcome]:
 
 def _evaluations(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first and the last evaluation of a run."""
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(folder / "events.jsonl")
     found = [e for e in events if e["kind"] == "eval"]
     return found[0], found[-1]
 
@@ -164,7 +163,7 @@ def _table(outcomes: list[Outcome]) -> Table:
         table.add_column(column, justify="right")
     for o in outcomes:
         seconds = f"{o.seconds:.0f}" if o.seconds else ""
-        table.add_row(f"[bold]{o.stage}[/bold]", f"{o.greedy:.3f}", f"{o.sampled:.3f}", f"{o.length:.1f}", seconds)
+        table.add_row(bold(o.stage), f"{o.greedy:.3f}", f"{o.sampled:.3f}", f"{o.length:.1f}", seconds)
     return table
 
 
@@ -174,18 +173,19 @@ def _answers(console: Console, folder: Path) -> None:
         "\nThree answers of each, sampled at the end (the digits of the prompt, their running sum, then #result):"
     )
     for name in RECIPES:
-        rows = [json.loads(line) for line in (folder / name / "eval.jsonl").read_text().splitlines()]
+        rows = read_rows(folder / name / "eval.jsonl")
         last = rows[-1]["step"]
         final = [r for r in rows if r["step"] == last]
         for row in final[len(final) // 2 :][:3]:
-            mark = "[green]right[/green]" if row["correct"] else "[red]wrong[/red]"
-            text = escape(row["prompt"] + row["completion"])
-            console.print(f"  [dim]{name:5}[/dim] {text}  {mark}", highlight=False, soft_wrap=True)
+            mark = colored("right", "green") if row["correct"] else colored("wrong", "red")
+            console.print(
+                joined("  ", dim(f"{name:5}"), f" {row['prompt']}{row['completion']}  ", mark), soft_wrap=True
+            )
 
 
 def _next(console: Console, folder: Path) -> None:
     commands = (
-        ("the answers that GRPO was trained on", f"head -n 3 {folder}/grpo/rollouts/step-000000.jsonl"),
+        ("the answers that GRPO was trained on", f"head -n 3 {folder}/grpo/rollouts/step-000001.jsonl"),
         ("ask the result", f"postlude sample {folder}/drpo --prompt 25143= -n 4"),
         (
             "measure it",
@@ -198,7 +198,7 @@ def _next(console: Console, folder: Path) -> None:
         ),
         ("the other methods", "postlude methods"),
     )
-    console.print(f"\nRuns: {', '.join(f'{folder}/{name}' for name in RECIPES)}", highlight=False, soft_wrap=True)
+    console.print(f"\nRuns: {', '.join(f'{folder}/{name}' for name in RECIPES)}", soft_wrap=True)
     console.print("Next:")
     for what, command in commands:
-        console.print(f"  [dim]# {what}[/dim]\n  {escape(command)}", highlight=False, soft_wrap=True)
+        console.print(joined("  ", dim(f"# {what}"), f"\n  {command}"), soft_wrap=True)

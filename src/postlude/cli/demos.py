@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from postlude.cli import data
+from postlude.terminal import bold
 
 
 def free_folder(name: str) -> Path:
@@ -33,7 +34,7 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         result.add_column(column, justify="right")
     for name, *figures in rows:
-        result.add_row(f"[bold]{name}[/bold]", *figures)
+        result.add_row(bold(name), *figures)
     return result
 
 
@@ -46,5 +47,10 @@ def run_recipe(folder: Path, name: str, console: Console) -> float:
     with LiveView(console, f"postlude {name}") as view:
         run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
     if run.stop:
+        console.print(
+            f"\nstopped at step {run.step} of {name}; go on with: postlude train {run.folder} --resume\n"
+            f"or begin anew in another folder: postlude demo ...",
+            soft_wrap=True,
+        )
         raise typer.Exit(130)
     return run.elapsed

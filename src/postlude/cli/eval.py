@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from postlude.cli.data import OnBadRow
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
+from postlude.terminal import Screen
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.evaluate import Report
@@ -93,9 +94,9 @@ def evaluate(
     target = _target(model, data, out)
     table, reading = rows.read(data), reading_of(model, columns, chat)
     rows.recognise(table, "prompts", reading)
-    require_columns(rewards, table)
+    require_columns(rewards, table, reading)
     opened = open_sampler(policy)
-    equip(rewards, opened.facts.tokenizer)
+    equip(rewards, opened.facts.tokenizer, opened.facts.stop_ids)
     prompts = opened.prompts(table, limit, reading)
     require_good_rows(rewards, prompts)
     opened.check_lengths(prompts, settings)
@@ -107,7 +108,7 @@ def evaluate(
     target.write_text(json.dumps(result, indent=1, default=str) + "\n")
     cut = cut_off([c for g in report.groups for c in g.completions])
     for note in [*report.notes, *([cut] if cut else [])]:
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
     _print(figures, len(prompts), count, target)
 
 
@@ -164,7 +165,7 @@ def _print(figures: dict[str, float], prompts: int, count: int, target: Path) ->
             f"  (95 % {figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f})" if name == "accuracy" else ""
         )
         table.add_row(name, f"{value:.3f}{interval}")
-    console = Console()
-    console.print(f"{prompts} prompts x {count} answers", highlight=False)
+    console = Screen()
+    console.print(f"{counted(prompts, 'prompt')} x {counted(count, 'answer')}")
     console.print(table)
-    console.print(f"saved to {target}", highlight=False)
+    console.print(f"saved to {target}")

@@ -9,8 +9,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-
 from postlude.audit.reward_models import (
     Compared,
     Figures,
@@ -21,7 +19,7 @@ from postlude.audit.reward_models import (
     pairs_of,
 )
 from postlude.cli.scores_view import show
-from postlude.cli.waiting import Waiting
+from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
 from postlude.engines.protocol import ScorerSpec
 from postlude.errors import ConfigError
@@ -32,6 +30,7 @@ from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading, Table
 from postlude.sources.table import Kind
+from postlude.terminal import Screen
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
@@ -71,7 +70,7 @@ class Scored:
 
 def evaluate_scores(asked: Asked, target: Path) -> None:
     """Measure, save as JSON, show."""
-    console = Console()
+    console = Screen()
     table = rows.read(asked.data)
     members = _same_rows([_scored(model, table, asked) for model in asked.models])
     first = members[0]
@@ -83,17 +82,18 @@ def evaluate_scores(asked: Asked, target: Path) -> None:
     result |= {"figures": figures, "others": [*asked.models[1:]], "ensemble": ensemble, "scores": [*_answers(first)]}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
     show(console, result, first.problems)
-    console.print(f"\nsaved to {target}", highlight=False, soft_wrap=True)
+    console.print(f"\nsaved to {target}", soft_wrap=True)
 
 
 def _scored(model: str, table: Table, asked: Asked) -> Scored:
     """One model's scores of the rows, read with its own tokenizer."""
     scorer = open_scorer(ScorerSpec(model, separator=asked.separator))
-    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[])
+    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
     limits = Limits(scorer.facts.context, scorer.facts.vocabulary, asked.separator)
     renderer = Renderer(scorer.facts.tokenizer, scorer.facts.stop_ids)
     groups = compared(mine, renderer, limits, KINDS, asked.reading)
     mine.require_clean(asked.on_bad_row, "--on-bad-row skip")
+    tell(mine.notes)
     assert mine.kind is not None
     groups = groups[: asked.limit]
     steps, pairs = mine.kind == "steps", scorer.reads_pairs

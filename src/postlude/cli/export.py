@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from postlude.errors import ConfigError, EngineError
+from postlude.terminal import Screen
 
-TOLERANCE = 1e-3
-"""Largest difference of a logit that merging in float32 may make."""
+if TYPE_CHECKING:
+    from postlude.models.merging import Merged
 
 
 def export(
@@ -30,35 +31,44 @@ def export(
         raise ConfigError(f"{str(folder)!r} exists already; choose another folder.")
     if not is_adapter(source):
         raise ConfigError(f"{model!r} holds no LoRA adapter: {source} is a whole model already. Copy that folder.")
-    difference = _merge(source, folder)
-    Console().print(
-        f"{folder}: a whole model in float32; its logits differ from the adapter's by at most {difference:.1e}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    merged = _merge(source, folder)
+    lines = [
+        f"{folder}: a whole model in float32{_was(source)}; its log-probs (or scores) differ from the adapter's by at "
+        f"most {merged.difference:.1e}"
+    ]
+    if merged.untied:
+        lines.append("input and output layers shared a matrix; the adapter changed one of them, so they are two now")
+    for line in lines:
+        Screen().print(line, soft_wrap=True)
 
 
-def _merge(source: str, folder: Path) -> float:
-    """Largest difference between the logits of the written model and those of the adapter on its base."""
-    import torch
-    from peft import PeftConfig, PeftModel
+def _merge(source: str, folder: Path) -> Merged:
+    """Write the merged model. It was compared with the adapter, and what is on disk is compared with it."""
     from transformers import AutoTokenizer
 
-    from postlude.models.load import base_path, open_causal, open_scorer, quiet
+    from postlude.models import adapters, opening, saved
+    from postlude.models.load import ModelSpec, inspect, inspect_files, name_stops, quiet
 
-    with quiet(), torch.no_grad():
-        scorer = PeftConfig.from_pretrained(source).task_type == "SEQ_CLS"
-        base = open_scorer(base_path(source)) if scorer else open_causal(base_path(source), merge=False)
-        adapted = PeftModel.from_pretrained(base, source).eval()
-        ids = (torch.arange(32).reshape(1, 32) * 7919 + 13) % base.get_input_embeddings().weight.shape[0]
-        expected = adapted(input_ids=ids).logits
-        adapted.merge_and_unload().save_pretrained(folder)
+    scalar = adapters.makes_scorer(source)
+    with quiet():
+        inspect_files(source, scalar=scalar)
+        merged = opening.merged(source)
+        if not scalar:
+            name_stops(merged.net, inspect(ModelSpec(source)).stop_ids)
+        try:
+            saved.save(merged.net, folder)
+        except EngineError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         AutoTokenizer.from_pretrained(source).save_pretrained(folder)
-        again = open_scorer(str(folder)) if scorer else open_causal(str(folder), merge=False)
-        difference = float((again.eval()(input_ids=ids).logits - expected).abs().max())
-    if difference > TOLERANCE:
-        raise EngineError(
-            f"{folder}: the merged model's logits differ by {difference:.1e} from those with the adapter (limit "
-            f"{TOLERANCE:.0e}); do not use it."
-        )
-    return difference
+    return merged
+
+
+def _was(source: str) -> str:
+    """What kind of numbers the model under an adapter is saved in, where that is another."""
+    from postlude.models import files
+    from postlude.models.adapters import base_path
+
+    base = Path(base_path(source)).expanduser()
+    kinds = {one.dtype for one in files.whole(base).values()} - {"F32"} if base.is_dir() else set[str]()
+    return f" (the one under the adapter holds {', '.join(sorted(kinds))} numbers)" if kinds else ""

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from postlude.cli.data import Bad, Columns, Force, OnBadRow, Split, list_problems, require_free, sums, write_rows
+from postlude.cli.data import (
+    Bad,
+    Columns,
+    Force,
+    OnBadRow,
+    Split,
+    list_left_out,
+    list_problems,
+    require_free,
+    sums,
+    write_rows,
+)
+from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
     from postlude.rewards.judge.reward import JudgeReward
@@ -62,7 +74,8 @@ def label(
     judge's agreement with them is reported. What was answered is kept beside OUT: after an interruption the same
     command goes on where it stopped.
     """
-    from postlude.sources.labelled import Labelled, unlabelled
+    from postlude.cli.waiting import tell
+    from postlude.sources.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
     from postlude.sources.reading import read as read_rows
 
     require_free(target, force)
@@ -70,11 +83,13 @@ def label(
     table = read_rows(source, split)
     found = unlabelled(table, _reading(columns))
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
+    tell(table.notes)
     result = Labelled(threshold, hard)
     asyncio.run(_label(asked, found[:limit], result))
     write_rows(target, result.rows)
     _print(source, table, asked, result, len(found))
-    Console().print(f"saved to {target}", highlight=False, soft_wrap=True)
+    list_left_out(table.columns & (SPOKEN_FOR - READ), "another judgement than the judge's")
+    Screen().print(f"saved to {target}", soft_wrap=True)
     if not result.rows:
         raise typer.Exit(1)
 
@@ -82,6 +97,7 @@ def label(
 def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
     """The judge of the command line; what it answers is kept beside the file of pairs."""
     from postlude.cli.scoring import mapping
+    from postlude.cli.waiting import tell
     from postlude.errors import ConfigError
     from postlude.prepare import equip, require_writer
     from postlude.rewards.compose import Rewards
@@ -100,7 +116,7 @@ def _judge(model: str, url: str | None, read: str, given: str | None, target: Pa
     rewards = Rewards.of([RewardSpec("judge", args={**own, **more})])
     equip(rewards, None)
     if url is None:
-        require_writer(model)
+        tell(require_writer(model).notes)
     (member,) = rewards.members
     assert isinstance(member.function, JudgeReward)
     return member.function
@@ -135,10 +151,8 @@ async def _label(judge: JudgeReward, rows: Sequence[Unlabelled], result: Labelle
 
 
 def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, lists: int) -> None:
-    console = Console()
-    console.print(
-        f"{source}: {table.form or 'answers'}; judge {judge.note}", highlight=False, markup=False, soft_wrap=True
-    )
+    console = Screen()
+    console.print(f"{source}: {table.form or 'answers'}; judge {judge.note}", soft_wrap=True)
     rows = {"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}
     used = {
         "prompts": lists,
@@ -156,9 +170,9 @@ def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, list
     console.print(sums([rows, used, asked, calls]))
     print_verdicts(console, result)
     for what, reason in spent.reasons.items():
-        console.print(f"{what}, for instance: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{what}, for instance: {reason}", soft_wrap=True)
     if not result.rows:
-        console.print("[yellow]no pair was written: no verdict prefers an answer; see the counts above[/yellow]")
+        console.print(colored("no pair was written: no verdict prefers an answer; see the counts above", "yellow"))
     list_problems(console, table.problems)
 
 
@@ -167,17 +181,14 @@ def print_verdicts(console: Console, result: Labelled) -> None:
     figures = result.figures
     if "flip rate" in figures:
         flips, place = figures["flip rate"], figures["place bias"]
-        console.print(
-            f"verdict changed with the order: {flips:.1%}; first place preferred by {place:+.3f}", highlight=False
-        )
+        console.print(f"verdict changed with the order: {flips:.1%}; first place preferred by {place:+.3f}")
     if flips_too_much(figures):
-        console.print("[yellow]more than one verdict in five goes with the place, not with the answer[/yellow]")
+        console.print(colored("more than one verdict in five goes with the place, not with the answer", "yellow"))
     if "agreement" in figures:
         low, high = figures["agreement low"], figures["agreement high"]
         console.print(
             f"agreement with the labels that were there: {figures['agreement']:.1%} of {len(result.agreements)} pairs "
             f"(95 % {low:.1%} to {high:.1%})",
-            highlight=False,
             soft_wrap=True,
         )
 

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.errors import ConfigError
+from postlude.spelling import meant
+from postlude.terminal import Screen, bold, joined
 
 if TYPE_CHECKING:
     from postlude.algorithms import Algorithm
@@ -20,17 +22,14 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="Show one method whole, with every default.")] = None,
 ) -> None:
     """List the methods: what each does, what it needs, where it comes from."""
-    from difflib import get_close_matches
-
     from postlude.algorithms import ALGORITHMS
 
-    console = Console()
+    console = Screen()
     if name is None:
         _list(console)
         return
     if name not in ALGORITHMS:
-        close = get_close_matches(name, ALGORITHMS, 1)
-        raise ConfigError(f"there is no method {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+        raise ConfigError(f"there is no method {name!r}.{meant(name, ALGORITHMS)}")
     _one(console, name)
 
 
@@ -105,10 +104,10 @@ def _one(console: Console, name: str) -> None:
     from postlude.algorithms import ALGORITHMS
 
     entry = ALGORITHMS[name]
-    console.print(f"[bold]{entry.name}[/bold]  {entry.summary}", highlight=False)
-    console.print(f"needs    {needs_of(name)}", highlight=False)
-    console.print(f"source   {entry.cite}", highlight=False)
-    console.print("defaults (any of them can be a key of a recipe)", highlight=False)
+    console.print(joined(bold(entry.name), f"  {entry.summary}"))
+    console.print(f"needs    {needs_of(name)}")
+    console.print(f"source   {entry.cite}")
+    console.print("defaults (any of them can be a key of a recipe)")
     for path, value in defaults_of(entry):
         shown = value if isinstance(value, float) and value == float("inf") else None
-        console.print(f"  {path} = {shown or json.dumps(value, default=str)}", highlight=False, markup=False)
+        console.print(f"  {path} = {shown or json.dumps(value, default=str)}")

@@ -8,20 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-
+from postlude import config
 from postlude.cli.data import named_columns
-from postlude.cli.waiting import Waiting
+from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler, Served
 from postlude.engines.protocol import Sampler, Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, ModelSpec
-from postlude.prepare import render
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
+from postlude.sources.unused import render
+from postlude.words import counted
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,28 @@ class Opened:
         """The first `limit` prompts of a file, rendered; any bad row is an error."""
         found = list(render(rows.prompts(table, reading), table, self.renderer))
         table.require_clean("stop", None)
+        tell(table.notes)
         return found[:limit]
 
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        """Prompts that leave no room for an answer are an error."""
+        """Prompts that leave no room for an answer, or that the model has no rows for, are an error."""
         empty = [p for p in prompts if not p.tokens]
         if empty:
             raise DataError("a prompt without any token cannot be answered; give some text.")
+        beyond = [t for p in prompts for t in p.tokens if t >= self.facts.vocabulary]
+        if beyond:
+            raise DataError(
+                f"a prompt holds {self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r} (id {beyond[0]}), which "
+                f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary."
+            )
         context = self.facts.context
         if context is None:
             return
         long = [p for p in prompts if len(p.tokens) + sampling.max_tokens > context]
         if long:
             raise DataError(
-                f"{len(long)} of {len(prompts)} prompts do not fit: {len(long[0].tokens)} tokens + --max-tokens "
-                f"{sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
+                f"{len(long)} of {counted(len(prompts), 'prompt')} do not fit: {len(long[0].tokens)} tokens + "
+                f"--max-tokens {sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
 
 
@@ -68,7 +74,7 @@ def own_part(path: str, part: str) -> dict[str, Any]:
     """A part of a recipe, or of that of a run folder; empty for any other model."""
     given = Path(path).expanduser()
     recipe = given if is_recipe(path) else given / "config.yaml"
-    found = (yaml.safe_load(recipe.read_text()).get(part) or {}) if recipe.exists() else {}
+    found = config.read(recipe).values.get(part) if recipe.exists() else {}
     return found if isinstance(found, dict) else {}
 
 
@@ -128,8 +134,11 @@ def open_sampler(policy: Policy) -> Opened:
     """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
     from postlude.models.heads import is_scorer
     from postlude.models.load import inspect
-    from postlude.run import latest_model
+    from postlude.run import latest_model, unfinished
 
+    left = unfinished(policy.model.path)
+    if left:
+        tell([left])
     spec = replace(policy.model, path=latest_model(policy.model.path))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
@@ -138,6 +147,7 @@ def open_sampler(policy: Policy) -> Opened:
                 f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
             )
         sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+    tell(facts.notes)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
 
@@ -149,11 +159,12 @@ def _remote(served: Served, facts: Facts) -> Sampler:
 
 def _local(spec: ModelSpec, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.local.memory import Work
     from postlude.engines.local.trainer import Optimizer
 
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=False)
+    engine = LocalEngine.start(spec, facts, Optimizer(), None, keep_reference=False, work=Work(trains=False))
     if slow := engine.describe()["slow"]:
-        Console(stderr=True).print(f"note: {slow}", highlight=False, markup=False, soft_wrap=True)
+        tell([slow])
     return engine.sampler
 
 

@@ -28,3 +28,5 @@ Url = Annotated[
     ),
 ]
 ServedModel = Annotated[str | None, typer.Option(help="The model's name there. Default: the only one it serves.")]
+SETTINGS = {"ignore_unknown_options": True}
+"""Of commands that take KEY=VALUE: a key written as an option (`--lr 1e-6`) reaches them, to be told how it is done."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from postlude.cli.data import Columns, Force, require_free, sums
+from postlude.cli.data import Columns, Force, list_left_out, require_free, sums
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
+from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
     from postlude.cli.opening import Opened
@@ -97,7 +97,7 @@ def pairs(
     from postlude.cli.scoring import require_columns, rewards_of
     from postlude.prepare import equip
     from postlude.sources import file as rows
-    from postlude.sources.sampled import Choosing
+    from postlude.sources.sampled import DROPPED, Choosing
 
     require_free(out, force, "--out")
     side = given.value if given else None
@@ -107,13 +107,14 @@ def pairs(
     rewards = rewards_of(reward or [], reward_args)
     table, reading = rows.read(data), reading_of(model, columns, chat)
     rows.recognise(table, "prompts", reading)
-    require_columns(rewards, table)
+    require_columns(rewards, table, reading)
     opened = open_sampler(policy)
-    equip(rewards, opened.facts.tokenizer)
+    equip(rewards, opened.facts.tokenizer, opened.facts.stop_ids)
     prompts = _prompts(opened, table, limit, reading, choosing)
     opened.check_lengths(prompts, policy.sampling)
     found = asyncio.run(_make(Task(opened, policy.sampling, rewards, choosing, count, seed), prompts, out))
     _print(found, out, bool(reward))
+    list_left_out(table.columns & DROPPED, "other answers than the new pairs'")
 
 
 def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choosing: Choosing) -> list[Prompt]:
@@ -178,7 +179,7 @@ async def _scored(task: Task, prompts: list[Prompt]) -> list[tuple[Group, Comple
 
 
 def _print(found: Paired, out: Path, rewarded: bool) -> None:
-    console = Console()
+    console = Screen()
     blocks = [
         {"prompts": found.prompts, "with pairs": found.paired, "without": found.prompts - found.paired},
         {"answers": found.answers, "usable": found.usable, **found.unused},
@@ -187,7 +188,7 @@ def _print(found: Paired, out: Path, rewarded: bool) -> None:
     console.print(sums(blocks))
     scores = [row["chosen_score"] - row["rejected_score"] for row in found.rows if "rejected_score" in row]
     if rewarded and scores:
-        console.print(f"mean difference of rewards {sum(scores) / len(scores):.3f}", highlight=False)
+        console.print(f"mean difference of rewards {sum(scores) / len(scores):.3f}")
     if not found.rows:
-        console.print("[yellow]no pair: no two answers to a prompt differ enough under this reward[/yellow]")
-    console.print(f"saved to {out}", highlight=False, soft_wrap=True)
+        console.print(colored("no pair: no two answers to a prompt differ enough under this reward", "yellow"))
+    console.print(f"saved to {out}", soft_wrap=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
 from postlude.data import Group
+from postlude.events import read_rows
+from postlude.terminal import Screen
 
 RECIPES = {
     "sft": """\
@@ -103,24 +103,21 @@ class Stage:
 
 def rlhf(output: Path | None, seed: int) -> None:
     """Make model, data and recipes in a folder, run them in order, and compare the policies."""
-    console = Console()
+    console = Screen()
     folder = output or free_folder("demo-rlhf")
     prepare(folder, seed)
-    console.print(f"A Qwen3 of 0.6 M parameters, demonstrations and preferences are in {folder}/", highlight=False)
+    console.print(f"A Qwen3 of 0.6 M parameters, demonstrations and preferences are in {folder}/")
     seconds = {"sft": run_recipe(folder, "sft", console)}
-    console.print(f"labellers compare the taught model's answers: {collect(folder, seed)} pairs", highlight=False)
+    console.print(f"labellers compare the taught model's answers: {collect(folder, seed)} pairs")
     seconds |= {name: run_recipe(folder, name, console) for name in RECIPES if name != "sft"}
     stages = [measure(folder, name, seconds[name]) for name in ("sft", "ppo", "ppo_ptx")]
     console.print()
     console.print(table(stages))
     accuracy = _last(folder / "reward_model", "eval")["held_out/rewards/accuracy"]
-    console.print(
-        f"\nThe reward model agrees with the labellers' rule on {accuracy:.1%} of held-out pairs.", highlight=False
-    )
+    console.print(f"\nThe reward model agrees with the labellers' rule on {accuracy:.1%} of held-out pairs.")
     console.print(
         "right: share of sampled answers to held-out prompts that are right; score: the reward model's; text loss: on "
         "held-out answers to the other task, in nats per token; what it rises by is the alignment tax.",
-        highlight=False,
     )
 
 
@@ -132,7 +129,7 @@ def prepare(folder: Path, seed: int) -> None:
     write(TASKS["lines"], folder, train=2500, evaluate=256, seed=seed)
     other = [row for row, _ in zip(rows(TASKS["sort"], seed, "train"), range(1500), strict=False)]
     held = [row for row, _ in zip(rows(TASKS["sort"], seed, "eval"), range(128), strict=False)]
-    both = [json.loads(line) for line in (folder / "sft.jsonl").read_text().splitlines()] + other
+    both = read_rows(folder / "sft.jsonl") + other
     random.Random(seed).shuffle(both)
     write_rows(folder, {"both": both, "text": other, "text-eval": held})
     save_tiny_model(folder / "model", seed)
@@ -243,5 +240,5 @@ def table(stages: list[Stage]) -> Table:
 
 
 def _last(folder: Path, kind: str) -> dict[str, Any]:
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = read_rows(folder / "events.jsonl")
     return [e for e in events if e["kind"] == kind][-1]

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
+from postlude.terminal import Screen, bold, dim, joined
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.cli.waiting import Waiting
@@ -85,7 +86,7 @@ def sample(
         _print(group, as_json)
     note = cut_off([c for g in groups for c in g.completions])
     if note and not as_json:  # there every row says why it stopped
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
 
 
 @dataclass
@@ -131,7 +132,7 @@ def _best(groups: list[Group], rewards: Rewards) -> list[Group]:
     found = [max(g.scored, key=lambda c: c.reward or 0.0) for g in scored if g.scored]
     lost = len(scored) - len(found)
     if lost:
-        Console(stderr=True).print(f"{lost} of {len(scored)} prompts: no answer could be scored", highlight=False)
+        Screen(stderr=True).print(f"{lost} of {counted(len(scored), 'prompt')}: no answer could be scored")
     return [replace(g, completions=(c,)) for g, c in zip([g for g in scored if g.scored], found, strict=True)]
 
 
@@ -146,15 +147,8 @@ def _print_answer(group: Group, completion: Completion, as_json: bool) -> None:
         row |= {"reward": completion.reward} if completion.reward is not None else {}
         print(json.dumps({**row, "stop": completion.stop, "tokens": completion.length}), flush=True)
         return
-    console = Console()
-    console.print(f"[dim]{_safe(group.prompt.text)}[/dim] ", end="", highlight=False, soft_wrap=True)
+    console = Screen()
+    console.print(joined(dim(group.prompt.text), " "), end="", soft_wrap=True)
     score = f", reward {completion.reward:g}" if completion.reward is not None else ""
-    how = f"[dim]{completion.stop}, {completion.length} tokens{score}[/dim]"
-    console.print(f"[bold]{_safe(completion.text)}[/bold]  {how}", highlight=False, soft_wrap=True)
-
-
-def _safe(text: str) -> str:
-    """Model text without markup and control characters."""
-    from rich.markup import escape
-
-    return escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
+    how = dim(f"{completion.stop}, {counted(completion.length, 'token')}{score}")
+    console.print(joined(bold(completion.text), "  ", how), soft_wrap=True)

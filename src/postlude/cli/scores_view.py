@@ -10,6 +10,8 @@ from rich.text import Text
 
 from postlude.audit.reward_models import Figures, bins_of
 from postlude.cli.data import list_problems
+from postlude.terminal import bold, colored, dim, joined
+from postlude.words import counted
 
 WIDTH = 40
 WHAT = {
@@ -25,8 +27,10 @@ def show(console: Console, result: Figures, problems: Sequence[str]) -> None:
     figures, kind = result["figures"], result["kind"]
     count = figures.get("pairs", figures.get("judged"))
     console.print(
-        f"[bold]{result['model']}[/bold] on {count:,} {WHAT[kind]} from {result['rows']:,} rows of {result['data']}",
-        highlight=False,
+        joined(
+            bold(result["model"]),
+            f" on {count:,} {WHAT[kind]} from {counted(result['rows'], 'row')} of {result['data']}",
+        ),
         soft_wrap=True,
     )
     list_problems(console, [*problems])
@@ -44,7 +48,7 @@ def show(console: Console, result: Figures, problems: Sequence[str]) -> None:
 
 
 def _heading(console: Console, text: str) -> None:
-    console.print(f"\n[bold]{text}[/bold]", highlight=False, soft_wrap=True)
+    console.print(joined("\n", bold(text)), soft_wrap=True)
 
 
 def number(value: float | None) -> str:
@@ -56,17 +60,17 @@ def _main(figures: Figures, kind: str) -> Table:
     name = {"binary": "accuracy at score 0", "steps": "step accuracy"}.get(kind, "pair accuracy")
     interval = f"95 % {figures['accuracy_low']:.3f} to {figures['accuracy_high']:.3f}"
     ties = f", {figures['ties']} ties as half" if figures.get("ties") else ""
-    grid.add_row(name, f"[bold green]{number(figures['accuracy'])}[/bold green]", f"[dim]{interval}{ties}[/dim]")
+    grid.add_row(name, colored(number(figures["accuracy"]), "bold green"), dim(f"{interval}{ties}"))
     if "auc" in figures:
-        grid.add_row("AUC", number(figures["auc"]), f"[dim]{figures['good']} of {figures['judged']} are good[/dim]")
+        grid.add_row("AUC", number(figures["auc"]), dim(f"{figures['good']} of {figures['judged']} are good"))
     else:
-        grid.add_row("mean margin", number(figures["margin"]), "[dim]better minus worse, in logits[/dim]")
-    grid.add_row("calibration error", number(figures["ece"]), "[dim]ECE, 10 bins; 0 is best[/dim]")
+        grid.add_row("mean margin", number(figures["margin"]), dim("better minus worse, in logits"))
+    grid.add_row("calibration error", number(figures["ece"]), dim("ECE, 10 bins; 0 is best"))
     if "length_pearson" in figures:
         both = f"{number(figures['length_pearson'])} / {number(figures['length_spearman'])}"
-        grid.add_row("score and length", both, "[dim]Pearson / Spearman; - where nothing varies[/dim]")
+        grid.add_row("score and length", both, dim("Pearson / Spearman; - where nothing varies"))
     spread = f"{figures['score_min']:.3f} to {figures['score_max']:.3f}"
-    grid.add_row("score", f"{figures['score_mean']:.3f} ± {figures['score_std']:.3f}", f"[dim]from {spread}[/dim]")
+    grid.add_row("score", f"{figures['score_mean']:.3f} ± {figures['score_std']:.3f}", dim(f"from {spread}"))
     return grid
 
 
@@ -107,16 +111,14 @@ def _ensemble(figures: Figures, names: Sequence[str]) -> Table:
     grid = Table.grid(padding=(0, 2))
     measure = "accuracy" if figures["measure"] == "accuracy" else "AUC"
     for name, value in zip(names, figures["each"], strict=True):
-        grid.add_row(Text(name), number(value), f"[dim]{measure}[/dim]")
+        grid.add_row(Text(name), number(value), dim(f"{measure}"))
     about = {"mean": "", "worst": "", "uncertainty": f", mean - {figures['lam']:g} variance"}
     for how, value in figures["combined"].items():
-        grid.add_row(
-            f"[bold]{how}[/bold]", f"[bold]{number(value)}[/bold]", f"[dim]{measure} together{about[how]}[/dim]"
-        )
-    grid.add_row("disagreement", number(figures["disagreement"]), "[dim]mean std of standardised scores[/dim]")
+        grid.add_row(bold(how), bold(number(value)), dim(f"{measure} together{about[how]}"))
+    grid.add_row("disagreement", number(figures["disagreement"]), dim("mean std of standardised scores"))
     wrong = figures["disagreement_wrong_pearson"]
-    grid.add_row("and being wrong", number(wrong), "[dim]correlation; above 0: it doubts where it errs[/dim]")
+    grid.add_row("and being wrong", number(wrong), dim("correlation; above 0: it doubts where it errs"))
     scales = ", ".join(f"{x:.4g}" for x in figures["scale"])
     shifts = ", ".join(f"{x:.4g}" for x in figures["shift"])
-    grid.add_row("one scale", "", f"[dim]shift: \\[{shifts}], scale: \\[{scales}][/dim]")
+    grid.add_row("one scale", "", dim(f"shift: [{shifts}], scale: [{scales}]"))
     return grid

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from postlude.cli.waiting import tell
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
+from postlude.plain_yaml import load
 from postlude.rewards.compose import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
-from postlude.sources.file import Table
+from postlude.sources.file import Reading, Table
 from postlude.sources.table import MAX_SHOWN
 
 
 def mapping(option: str, text: str | None) -> dict[str, Any]:
     """An option's YAML mapping; empty where it is not given."""
     try:
-        given = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{option} is not YAML ({' '.join(str(error).split())}), found {text!r}.") from error
+        given = load(text) if text else {}
+    except ValueError as error:
+        raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.") from error
     if not isinstance(given, dict):
         raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
     return given
@@ -31,13 +31,21 @@ def mapping(option: str, text: str | None) -> dict[str, Any]:
 def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
     """The rewards of --reward, the first with the arguments of --reward-args."""
     given = mapping("--reward-args", arguments)
-    return Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
+    rewards = Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
+    rewards.guard.waits.tell = _tell_wait
+    return rewards
 
 
-def require_columns(rewards: Rewards, table: Table) -> None:
-    """Rewards whose columns are not in the data are an error before a model loads."""
+def _tell_wait(text: str, noted: bool) -> None:
+    if noted:
+        tell([text])
+
+
+def require_columns(rewards: Rewards, table: Table, reading: Reading | None = None) -> None:
+    """Rewards whose columns are not in the data, or cannot be seen there, are an error before a model loads."""
     answers = {"answer"} if set(rows.ANSWERS) & table.columns else set[str]()
-    problems = rewards.missing_columns(table.columns | answers)
+    there = table.columns - rows.renamed(reading)
+    problems = rewards.missing_columns(there | answers) + rewards.taken_columns(there, table.path, "--columns")
     if problems:
         raise ConfigError(problems)
 
@@ -52,15 +60,13 @@ def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
 
 def holds_scorer(path: str) -> bool:
     """Whether MODEL is a folder or run of a reward model."""
-    from transformers import AutoConfig
-
-    from postlude.models.heads import is_scorer
+    from postlude.models.heads import config_of, is_scorer
     from postlude.run import latest_model
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return False
     try:
-        return is_scorer(AutoConfig.from_pretrained(latest_model(path), trust_remote_code=False))
+        return is_scorer(config_of(latest_model(path)))
     except (OSError, ValueError):
         return False

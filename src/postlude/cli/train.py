@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, TrainingError
+from postlude.spelling import closest
+from postlude.terminal import Screen
 
 if TYPE_CHECKING:
     from postlude.config import Document
@@ -19,23 +19,37 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
     """The document of a recipe file, run folder or method name, with the command line's overrides applied."""
     from postlude import config
     from postlude.algorithms import ALGORITHMS
+    from postlude.places import exists
+    from postlude.recipe import key_of
 
     name = str(recipe)
-    if name in ALGORITHMS or (":" in name and not recipe.exists()):  # a folder of a method's name is ./NAME
-        document = config.Document({"method": name}, {"method": "command line"})
-    elif not recipe.exists():
-        close = get_close_matches(str(recipe), ALGORITHMS, 1)
-        hint = f" Did you mean the method {close[0]!r}?" if close else " Methods: see `postlude methods`."
-        raise ConfigError(f"there is no recipe, run or method called {str(recipe)!r}.{hint}")
+    if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME
+        document = config.Document({})
+        overrides = [f"method={name}", *overrides]
+    elif not exists(recipe):
+        raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
     elif recipe.is_dir() and not (recipe / "config.yaml").exists():
         raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.")
     else:
         document = config.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
-    config.override(document, overrides)
+    config.override(document, overrides, key_of)
     if name not in ALGORITHMS and recipe.is_dir():
-        document.values.setdefault("output", str(recipe))
-        document.values["output"] = document.values["output"] or str(recipe)
+        if document.where("output") != config.COMMAND_LINE:  # the folder named, also where the run was moved
+            document.values["output"] = str(recipe)
     return document
+
+
+def _meant(recipe: Path) -> str:
+    """The file or folder beside it, or the method, whose name is nearest."""
+    from postlude.algorithms import ALGORITHMS
+    from postlude.places import exists
+
+    beside = recipe.parent if exists(recipe.parent) else Path()
+    there = [str(beside / p.name) for p in beside.iterdir() if p.suffix in (".yaml", ".yml") or p.is_dir()]
+    close = closest(str(recipe), [*ALGORITHMS, *there])
+    if close is None:
+        return " Methods: see `postlude methods`."
+    return f" Did you mean {'the method ' if close in ALGORITHMS else ''}{close!r}?"
 
 
 def train(
@@ -64,7 +78,7 @@ def train(
     from postlude.watch.live import LiveView
 
     document = document_of(recipe, overrides or [])
-    console = Console()
+    console = Screen()
     with LiveView(console) as view:
         run = launch(document, resume, [view])
     lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
@@ -75,5 +89,8 @@ def train(
         raise typer.Exit(130)
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
-    for line in [*lines, f"try     postlude {next_}"]:
-        console.print(line, highlight=False, soft_wrap=True)
+    if run.failed:
+        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.")
+    last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
+    for line in [*lines, last]:
+        console.print(line, soft_wrap=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from postlude.terminal import Screen
 from postlude.watch.live import duration
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.protocol import Progress, Sampler
@@ -28,7 +29,7 @@ class Waiting:
 
     def __init__(self, doing: str) -> None:
         self.doing, self._detail = doing, ""
-        self._console = Console(stderr=True)
+        self._console = Screen(stderr=True)
         self._began = time.monotonic()
         self._over = threading.Event()
         self._status = Status(Text(doing), console=self._console) if self._console.is_terminal else None
@@ -65,7 +66,7 @@ class Waiting:
         """What a sampler has done so far."""
         rate = progress.tokens / max(time.monotonic() - self._began, 1e-9)
         answers = f"{progress.finished} of {progress.total} answers" if progress.total > 1 else "1 answer"
-        self.say(f"{answers}, {progress.tokens} tokens, {rate:.0f} a second")
+        self.say(f"{answers}, {counted(progress.tokens, 'token')}, {rate:.0f} a second")
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -84,7 +85,7 @@ class Waiting:
         while not self._over.wait(pause):
             pause = min(2 * pause, LAST_LINE)
             spent = duration(time.monotonic() - self._began)
-            self._console.print(f"{self._text()} ({spent} so far)", highlight=False, markup=False, soft_wrap=True)
+            self._console.print(f"{self._text()} ({spent} so far)", soft_wrap=True)
 
 
 @contextmanager
@@ -97,3 +98,9 @@ def sampling(sampler: Sampler, doing: str = "sampling") -> Iterator[Waiting]:
             yield waiting
         finally:
             sampler.on_progress = before
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Say on standard error what a user should know of the data or the model."""
+    for note in notes:
+        Screen(stderr=True).print(f"note: {note}", soft_wrap=True)

@@ -10,14 +10,17 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from postlude.bounds import Bounds, Line, Seconds, hold
 from postlude.data import Completion, Stop
 from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
 from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
+from postlude.models.said import answer_text
 
 ROUNDING = 1e-3
 """A log-prob may be this far above 0."""
@@ -34,15 +37,15 @@ HOW_TO = (
 class Served:
     """A model behind an OpenAI-compatible server. The key, where one is needed, is read from OPENAI_API_KEY."""
 
-    url: str
+    url: Line
     """A server that answers instead, such as http://localhost:8000/v1; only for `postlude sample` and `eval`."""
-    model: str | None = None
+    model: Line | None = None
     """Its name on the server. Default: the only one the server has."""
-    concurrency: int = 32
+    concurrency: Annotated[int, Bounds(1, 4096)] = 32
     """Requests under way at once."""
-    timeout: float = 120.0
+    timeout: Seconds = 120.0
     """Seconds for one answer; long answers from a busy server need more."""
-    retries: int = 4
+    retries: Annotated[int, Bounds(0, 1000)] = 4
     """Further tries after 429, 5xx and broken connections, with growing pauses or as Retry-After says."""
 
     def __post_init__(self) -> None:
@@ -51,11 +54,7 @@ class Served:
             raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
         if parts.username or parts.password:
             raise ValueError("url must not hold a user or password; put the key into OPENAI_API_KEY")
-        if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0:
-            raise ValueError(
-                f"need concurrency >= 1, timeout > 0 and retries >= 0, got {self.concurrency}, {self.timeout:g} and "
-                f"{self.retries}"
-            )
+        hold(self)
 
     @property
     def longest_wait(self) -> float:
@@ -204,11 +203,12 @@ class OpenAISampler:
         problem = reply.lacks or self._problem(reply, request, sampling)
         if problem:
             raise self._error(problem)
+        count = until_stop(self.tokenizer, reply.tokens, sampling.stop)
+        reply = replace(reply, tokens=reply.tokens[:count], logprobs=reply.logprobs[:count])
         stop = self._stop(reply, sampling)
-        visible = reply.tokens[:-1] if stop == "eos" else reply.tokens
         return Completion(
             tokens=tuple(reply.tokens),
-            text=self.tokenizer.decode(visible, skip_special_tokens=True),
+            text=answer_text(self.tokenizer, reply.tokens, self.stop_ids),
             logprobs=tuple(map(float, reply.logprobs)),
             stop=stop,
             policy_version=self.version,
@@ -246,8 +246,7 @@ class OpenAISampler:
         if last in self.stop_ids:
             return "eos"
         if sampling.stop and reply.finish in ("stop", "length"):
-            text = self.tokenizer.decode(reply.tokens, skip_special_tokens=False)
-            if any(s in text for s in sampling.stop):
+            if completes_stop(self.tokenizer, reply.tokens, sampling.stop):
                 return "string"
         if reply.finish == "length":
             return "length"

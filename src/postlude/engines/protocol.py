@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from postlude.batch import Batch
+from postlude.bounds import Bounds, Count, CountOrZero, NotNegative, Seconds, Small, hold
 from postlude.data import Completion, Message
 from postlude.events import Stats
+from postlude.lazy import torch
+from postlude.models.dtypes import Dtype
 from postlude.objectives import Objective, Outputs, Want
 
 
@@ -19,27 +22,40 @@ from postlude.objectives import Objective, Outputs, Want
 class Sampling:
     """How completions are drawn."""
 
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: Annotated[float, Bounds(0, 100)] = 1.0
+    top_p: Annotated[float, Bounds(0, 1, above=True)] = 1.0
     """Sample from the smallest set of tokens with this much probability; 1 is off, and right for training."""
-    top_k: int = 0
+    top_k: CountOrZero = 0
     """Sample from this many most likely tokens; 0 is off."""
-    max_tokens: int = 256
+    max_tokens: Annotated[int, Bounds(1, 2**24)] = 256
     """The longest completion, in tokens."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion; they stay part of it."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative, got {self.temperature:g}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p:g}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must not be negative (0 is off), got {self.top_k}")
+        hold(self)
         if "" in self.stop:
             raise ValueError("stop must not hold an empty string")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are never sampled: log-probs are then of the part that is kept."""
+        return self.top_p < 1 or self.top_k > 0
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW and what surrounds it. The rate comes with every step."""
+
+    beta1: Annotated[float, Bounds(0, 1, below=True)] = 0.9
+    beta2: Annotated[float, Bounds(0, 1, below=True)] = 0.95
+    eps: Small = 1e-8
+    weight_decay: Annotated[float, Bounds(0, 100)] = 0.0
+    max_grad_norm: NotNegative = 1.0
+    """Gradients are scaled down to this norm; 0 is off."""
+
+    def __post_init__(self) -> None:
+        hold(self)
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,11 @@ class Sampler(Protocol):
 class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers that it gives and that a batch for it holds: float32, or float64 for a model in that."""
+        ...
+
     def forward(self, batch: Batch, want: Want) -> Outputs:
         """Without gradient, [T] each: log-probs of the `policy` or the `reference`, `values`, or `scores`."""
         ...
@@ -102,7 +123,7 @@ class ScorerSpec:
     """A reward model: where it is and how it is held."""
 
     path: str
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     separator: str = "\n"
     """Between the steps of an answer, for a process model."""
@@ -138,17 +159,17 @@ class ChatSpec:
     """Such as http://localhost:8000/v1. The key, where one is needed, is read from the environment."""
     key: str = "OPENAI_API_KEY"
     """The environment variable that holds the key."""
-    concurrency: int = 16
+    concurrency: Annotated[int, Bounds(1, 4096)] = 16
     """Requests under way at once."""
-    timeout: float = 60.0
+    timeout: Seconds = 60.0
     """Seconds for one request."""
-    retries: int = 5
+    retries: Annotated[int, Bounds(0, 1000)] = 5
     """Further tries after 408, 409, 429, 5xx and broken connections."""
-    pause: float = 1.0
+    pause: Annotated[float, Bounds(0, 3600)] = 1.0
     """Seconds before the first retry; they double up to 60, times 0.5 to 1.5 at random. Retry-After goes first."""
-    breaker: int = 20
+    breaker: Count = 20
     """So many questions in a row that failed for good, and no more are sent."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
@@ -159,8 +180,7 @@ class ChatSpec:
             raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
         if parts.username or parts.password:
             raise ValueError(f"url must not hold a user or password; put the key into {self.key}")
-        if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0 or self.pause < 0 or self.breaker < 1:
-            raise ValueError("need concurrency >= 1, timeout > 0, retries >= 0, pause >= 0 and breaker >= 1")
+        hold(self)
 
 
 @dataclass(frozen=True)
@@ -247,8 +267,10 @@ class Engine(Protocol):
     @property
     def trainer(self) -> Trainer: ...
 
-    token_budget: int
-    """Tokens per micro-batch."""
+    @property
+    def token_budget(self) -> int:
+        """Tokens per micro-batch."""
+        ...
 
     @property
     def version(self) -> int:
@@ -273,6 +295,14 @@ class Engine(Protocol):
 
     def sync(self) -> None:
         """Let the sampler see the trainer's weights."""
+        ...
+
+    def fingerprint(self) -> list[int]:
+        """Of the policy's trained weights: another list where any of them is another number."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """What was chosen where the recipe left it open, as keys of a recipe: they decide how sums are rounded."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Union, get_type_hints
 
 from postlude import config
+from postlude.validation import members, tag
 
 
 class Untranslatable(Exception):
@@ -61,9 +62,9 @@ class View:
         """Whether the schema has this key, given the kinds of factors in force."""
         schema, values = self.schema, self.merged
         for name in path.split("."):
-            options = [m for m in config.members(schema) if is_dataclass(m)]
+            options = [m for m in members(schema) if is_dataclass(m)]
             kind = values.get("kind") if isinstance(values, Mapping) else None
-            hints = [get_type_hints(m, include_extras=True) for m in options if kind in (None, config.tag(m))]
+            hints = [get_type_hints(m, include_extras=True) for m in options if kind in (None, tag(m))]
             found = tuple(h[name] for h in hints if name in h)
             if not found:
                 return False
@@ -107,8 +108,14 @@ class Alias:
             raise Untranslatable("its value refers to another setting or variable; write the value itself")
         try:
             outputs = self.convert(value, view) if self.convert else self._rename(value, view)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise Untranslatable(f"cannot read the value {value!r}") from error
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+        ) as error:  # of another kind or size
+            raise Untranslatable(f"cannot read the value {str(value)[:60]!r}") from error
         missing = [path for path in outputs if not view.has(path)]
         if missing:
             raise lacking(view, *missing)

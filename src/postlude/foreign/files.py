@@ -12,14 +12,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from postlude.config import Loader
 from postlude.errors import ConfigError
 from postlude.foreign.alias import Trainer
 from postlude.foreign.refused import refusal
 from postlude.foreign.trainers import TRAINERS
 from postlude.foreign.translate import NAMES
+from postlude.plain_yaml import parse
 
 VERL_ROOTS = ("actor_rollout_ref", "algorithm", "critic", "data", "trainer", "reward_model", "optim", "model", "reward")
 _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_]\w*(?:[.@/][\w@/]+)+)=(.*)", re.DOTALL)
@@ -41,10 +39,10 @@ class Source:
 def read(path: Path) -> Source:
     """The settings of a file. Raises ConfigError where it is neither TRL's nor verl's."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the name
         raise ConfigError(f"cannot read {str(path)!r}: {error}") from error
-    values = _mapping(text)
+    values = _mapping(text, path.name)
     if values is None:
         settings = overrides(text)
         library = "verl" if settings else ""
@@ -57,13 +55,14 @@ def read(path: Path) -> Source:
     return Source(path, library, _settled(settings) if library == "verl" else settings)
 
 
-def _mapping(text: str) -> dict[str, Any] | None:
+def _mapping(text: str, name: str) -> dict[str, Any] | None:
     """The text as a YAML (or JSON) mapping; None where it is something else."""
-    try:
-        values = yaml.load(text, Loader)
-    except yaml.YAMLError:
+    parsed = parse(text)
+    if not isinstance(parsed.values, dict):
         return None
-    return {str(k): v for k, v in values.items()} if isinstance(values, dict) else None
+    if parsed.problems:
+        raise ConfigError([f"{name} line {line}: {sentence}." for line, sentence in parsed.problems])
+    return parsed.values
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -210,10 +209,8 @@ def _value(text: str) -> Any:
     """A value as hydra reads it: YAML, with a variable that is not known left as text."""
     if "$" in text:
         return re.sub(r"\$\(?(\w+)", r"${\1}", text) if "${" not in text else text
-    try:
-        return yaml.load(text, Loader)
-    except yaml.YAMLError:
-        return text
+    parsed = parse(text)
+    return text if parsed.problems else parsed.values
 
 
 def _settled(settings: Mapping[str, Any]) -> dict[str, Any]:

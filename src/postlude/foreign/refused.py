@@ -12,7 +12,9 @@ SPREAD = "how work is spread over devices, not part of a recipe"
 MEMORY = "micro-batches are cut by token_budget and do not change results"
 LOGGING = "logging and publishing; a run writes events.jsonl and Hugging Face folders"
 LOADING = "how data is loaded, not needed here"
-CRITIC = "methods with a critic cannot be trained in this version"
+CRITIC = (
+    "the critic has the policy's batches, schedule and bound of the gradient; critic.form, path, lr, warmup are its own"
+)
 TURNS = "tools and several turns are not there yet"
 
 
@@ -27,9 +29,6 @@ def _verl(*names: str, why: str, neutral: tuple[Any, ...] = (), decide: bool = F
 REFUSED = (
     # --------------------------------------------------------------------------------------------------- TRL
     _trl("num_train_epochs", why="a run is counted in draws: steps = epochs x rows / prompts_per_step", decide=True),
-    _trl(
-        "reward_model_name_or_path", why="wrap the reward model in a Python function and give it as reward", decide=True
-    ),
     _trl(
         "max_length",
         "max_prompt_length",
@@ -62,8 +61,7 @@ REFUSED = (
     _trl(
         "eos_token",
         "pad_token",
-        "chat_template_path",
-        why="taken from the tokenizer; a template goes to model.chat_template",
+        why="taken from the tokenizer",
         neutral=("<EOS_TOKEN>", "<PAD_TOKEN>"),
         decide=True,
     ),
@@ -96,7 +94,11 @@ REFUSED = (
         "discopop_tau",
         why="no such variant here",
     ),
-    _trl("disable_dropout", why="dropout is never used here"),
+    _trl(
+        "disable_dropout",
+        why="only sft uses dropout, where the model's config asks for some; set it to 0 there to switch it off",
+        decide=True,
+    ),
     _trl("lora_dropout", why="adapters have no dropout here", neutral=(0, 0.0)),
     _trl("lora_*", "use_rslora", "use_dora", why="adapters are plain LoRA on named or all linear layers"),
     _trl("load_in_*", "*bnb*", why="no quantised training here"),
@@ -106,7 +108,7 @@ REFUSED = (
         "min_p",
         "repetition_penalty",
         "generation_kwargs",
-        why="sampling other than temperature, top_p, top_k would bias the ratio",
+        why="sampling other than by a temperature would bias the ratio",
         neutral=(1.0, 1),
     ),
     _trl(
@@ -232,7 +234,7 @@ REFUSED = (
         "trainer.total_epochs", why="a run is counted in draws: steps = epochs x rows / prompts_per_step", decide=True
     ),
     _verl(
-        "*custom_reward_function.*",
+        "*custom_reward_function.reward_kwargs*",
         "reward_model.reward_manager*",
         "reward.reward_manager*",
         why="reward: verl:FILE.py:FUNCTION calls a compute_score as it is; see docs/rewards.md",
@@ -244,7 +246,12 @@ REFUSED = (
         "reward.compute_score_kwargs*",
         why="arguments of verl's reward manager",
     ),
-    _verl("reward_model.*", "reward.*", "sandbox_fusion.*", why="rewards are Python functions here"),
+    _verl(
+        "reward_model.*",
+        "reward.*",
+        "sandbox_fusion.*",
+        why="a reward is a function, a reward model or a judge here; see docs/rewards.md",
+    ),
     _verl(
         "data.prompt_key",
         "data.reward_fn_key",
@@ -268,8 +275,6 @@ REFUSED = (
     ),
     _verl("algorithm.filter_groups.*", "*overlong_buffer*.log", "*max_resp_len", why=ENGINE),
     _verl("algorithm.kl_penalty", why="in the reward the KL estimate is k1", neutral=("kl", "k1")),
-    _verl("algorithm.kl_ctrl.type", why="the KL coefficient is fixed here", neutral=("fixed",)),
-    _verl("algorithm.kl_ctrl.*", why="only used by an adaptive KL coefficient"),
     _verl("algorithm.use_pf_ppo", "algorithm.pf_ppo.*", why="no such variant here", neutral=(False,)),
     _verl(
         "algorithm.rollout_correction.rollout_rs", why="set objective.correction.mode to one of the masks", decide=True
@@ -314,7 +319,7 @@ REFUSED = (
     _verl(
         "actor_rollout_ref.rollout.repetition_penalty",
         "actor_rollout_ref.rollout.do_sample",
-        why="sampling other than temperature, top_p, top_k would bias the ratio",
+        why="sampling other than by a temperature would bias the ratio",
         neutral=(True, 1, 1.0),
     ),
     _verl("actor_rollout_ref.model.*", "model.*", why=ENGINE),
@@ -327,7 +332,7 @@ REFUSED = (
         why="see checkpoint_every, keep_checkpoints and --resume",
     ),
     _verl("actor_rollout_ref.*", "engine.*", "*profiler*", "skip.*", "transfer_queue.*", why=ENGINE),
-    _verl("critic.*", "trainer.critic_warmup", why=CRITIC),
+    _verl("critic.*", why=CRITIC),
     _verl("data.*", why=LOADING),
     _verl(
         "trainer.logger",

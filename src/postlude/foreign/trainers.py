@@ -260,6 +260,8 @@ VERL = (
             "data.train_batch_size": 1024,
             "data.max_response_length": 512,
             "critic.cliprange_value": 0.5,
+            "critic.optim.lr": 1e-5,
+            "trainer.critic_warmup": 0,
         },
         {**_PLAIN, "objective.correction": None, "objective.mask_truncated": False},
         differs=(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from postlude.config import Document, assign
+from postlude.config import COMMAND_LINE, Document, assign
 from postlude.foreign import trl, verl
 from postlude.foreign.alias import COMMON, Alias, Ineffective, Outputs, Untranslatable, View
 from postlude.foreign.refused import refusal
@@ -16,7 +16,6 @@ ALIASES = (*verl.ALIASES, *trl.ALIASES, *COMMON)
 """Every name that is understood, in the order they are applied."""
 NAMES = {name: alias for alias in reversed(ALIASES) for name in alias.names}
 _ORDER = {id(alias): i for i, alias in enumerate(ALIASES)}
-COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def apply(
     `yielding` keys of the document give way to all of them; `facts` are what conversions know besides.
     """
     result = Translation()
-    found = sorted(found, key=lambda f: _ORDER[id(f.alias)])
+    found, result.clashes = _once_each(sorted(found, key=lambda f: _ORDER[id(f.alias)]))
     foreign = {f.alias.name: f.value for f in found} | dict(facts or {})
     weakly = set(yielding)
     for one in found:
@@ -153,6 +152,35 @@ def apply(
             continue
         _enforce(document, one, outputs, weakly, result)
     return result
+
+
+def _once_each(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
+    """An option under two of its names: the command line's goes before the file's; on one side they must agree."""
+    kept: list[Found] = []
+    clashes: list[str] = []
+    for one in found:
+        at = next((i for i, other in enumerate(kept) if other.alias is one.alias and not one.default), None)
+        if at is None:
+            kept.append(one)
+        elif _on_command_line(kept[at].where) != _on_command_line(one.where):
+            kept[at] = one if _on_command_line(one.where) else kept[at]
+        elif kept[at].value != one.value:
+            first = kept[at]
+            clashes.append(
+                f"{one.where}: {one.name} is {_plain(one.value)}, but {first.where}: {first.name}, which is the same "
+                f"option, is {_plain(first.value)}. Keep one of the two."
+            )
+    return kept, clashes
+
+
+def _on_command_line(where: str) -> bool:
+    return where.startswith(COMMAND_LINE)
+
+
+def _of_another_library(place: str, alias: Alias) -> bool:
+    """Whether a key was set by a name of a library that knows nothing of this one's finer options."""
+    other = NAMES.get(place.rpartition(": ")[2])
+    return other is not None and other.library != alias.library
 
 
 def _enforce(document: Document, one: Found, outputs: Outputs, weakly: set[str], result: Translation) -> None:
@@ -175,9 +203,10 @@ def _set(document: Document, one: Found, path: str, value: Any, weakly: set[str]
     weak = one.default or path in one.alias.weak
     if taken and old == value:
         return ""
-    if taken and not any(path == w or path.startswith(w + ".") for w in weakly):
-        ours, theirs = place.startswith(COMMAND_LINE), one.where.startswith(COMMAND_LINE)
-        if (ours and not theirs) or (weak and ours == theirs):
+    ours, theirs = _on_command_line(place), _on_command_line(one.where)
+    rival = taken and ours == theirs and not one.default and _of_another_library(place, one.alias)
+    if taken and (rival or not any(path == w or path.startswith(w + ".") for w in weakly)):
+        if (ours and not theirs) or (weak and ours == theirs and not rival):
             return ""
         if ours == theirs:
             asked = f"{one.where}: {one.name} asks for {path} = {_plain(value)}"

@@ -131,10 +131,12 @@ def _warmup(value: Any, view: View) -> Outputs:
 
 
 def _dtype(_: Any, view: View) -> Outputs:
-    if view.theirs("fp16"):
+    named = str(view.theirs("dtype", view.theirs("torch_dtype")))
+    if view.theirs("fp16") or named in ("float16", "half"):
         raise Untranslatable("there is no float16 training here; bf16 is model.dtype=bfloat16")
-    low = view.theirs("bf16") is True or str(view.theirs("dtype", view.theirs("torch_dtype"))) == "bfloat16"
-    return {"model.dtype": "bfloat16" if low else "float32"}
+    if view.theirs("bf16") is True or named == "bfloat16":
+        return {"model.dtype": "bfloat16"}
+    return {"model.dtype": "float64" if named == "float64" else "float32"}
 
 
 def _use_peft(value: Any, view: View) -> Outputs:
@@ -179,8 +181,6 @@ def _test_split(value: Any, view: View) -> Outputs:
 def _held_out(view: View) -> Outputs:
     if not view.theirs("dataset_name"):
         raise Untranslatable("needs held-out prompts: give data.eval")
-    if view.method == "sft" or view.ours("objective.kind") == "contrast":
-        raise Untranslatable("held-out loss is not measured; with data.eval and a reward, sampled answers are scored")
     split = view.theirs("dataset_test_split", "test")
     return {"data.eval": data_path(view.theirs("dataset_name")), "data.eval_split": split}
 
@@ -224,10 +224,22 @@ def _reward(name: str) -> dict[str, Any]:
     """TRL's functions run here unchanged; its factory of a length penalty is our shaping `overlong`."""
     if name == "get_soft_overlong_punishment":
         raise Untranslatable("reward_funcs: get_soft_overlong_punishment is shaping here: [{kind: overlong}]")
+    if "/" in name:
+        return {"use": "model", "args": {"path": name}}
     if "." not in name:
         return {"use": f"trl.rewards:{name}"}
     module, _, function = name.rpartition(".")
     return {"use": f"{module}:{function}"}
+
+
+def _reward_model(value: Any, view: View) -> Outputs:
+    return {"reward": [{"use": "model", "args": {"path": str(value)}}]}
+
+
+def _template(value: Any, view: View) -> Outputs:
+    if not str(value).endswith((".jinja", ".j2")):
+        raise Untranslatable("a tokenizer: save its template to a Jinja file, and give that as model.chat_template")
+    return {"model.chat_template": str(value)}
 
 
 def _sampler_correction(_: Any, view: View) -> Outputs:
@@ -332,7 +344,7 @@ ALIASES = (
     _a("max_steps", ("steps",), _max_steps, note="optimiser steps there, draws here"),
     # ------------------------------------------------------------------------------------------------ sampling
     _a("temperature", ("sampling.temperature",)),
-    _a("top_p", ("sampling.top_p",)),
+    _a("top_p", ("sampling.top_p",), note="below 1 only without an importance correction"),
     _a("top_k", ("sampling.top_k",), no_top_k),
     _a("max_completion_length", ("sampling.max_tokens",)),
     _a("max_new_tokens", ("sampling.max_tokens",)),
@@ -355,6 +367,8 @@ ALIASES = (
     _a("max_grad_norm", ("optimizer.max_grad_norm",)),
     # --------------------------------------------------------------------------------------------------- model
     _a("model_name_or_path", ("model.path",)),
+    _a("sft_model_path", ("model.path",), note="PPO: where the policy starts"),
+    _a("chat_template_path", ("model.chat_template",), _template, note="a Jinja file"),
     *(
         _a(name, ("model.dtype",), _dtype, note="bf16 or dtype bfloat16 is bfloat16 with an fp32 master copy")
         for name in ("bf16", "dtype", "torch_dtype", "fp16")
@@ -370,6 +384,10 @@ ALIASES = (
     _a("dataset_test_split", ("data.eval", "data.eval_split"), _test_split),
     _a("reward_funcs", ("reward",), _rewards, note="a.b.fn is a.b:fn here; TRL's own need trl installed"),
     _a("reward_weights", ("reward",), _rewards),
+    *(
+        _a(name, ("reward",), _reward_model, note="PPO: the built-in reward `model`")
+        for name in ("reward_model_path", "reward_model_name_or_path")
+    ),
     _a("eval_strategy", ("data.eval", "data.eval_split"), _evaluates),
     _a("eval_steps", ("evaluate.every",), _eval_steps, note="optimiser steps there, draws here"),
     _a("save_strategy", ("checkpoint_every",), _save_strategy),

@@ -18,6 +18,7 @@ from postlude.foreign.alias import (
     decay,
     gae_lambda,
     kl_loss_weight,
+    lacking,
     lora_rank,
     no_top_k,
     of_critic,
@@ -149,6 +150,67 @@ def _kl_reward_weight(value: Any, view: View) -> Outputs:
     return {"objective.advantage.kl_coef": value}
 
 
+def _kl_control(_: Any, view: View) -> Outputs:
+    """verl's adaptive controller: proportional, on the mean over tokens, counted in answers."""
+    if view.theirs("algorithm.use_kl_in_reward") is not True:
+        raise Ineffective("use_kl_in_reward is off")
+    kind = view.theirs("algorithm.kl_ctrl.type", "fixed")
+    if kind == "fixed":
+        return {"kl_control": None}
+    if kind != "adaptive":
+        raise Untranslatable(f"there is no controller {kind!r} here; there are fixed and adaptive")
+    return {
+        "kl_control": {
+            "kind": "proportional",
+            "unit": "token",
+            "target": view.theirs("algorithm.kl_ctrl.target_kl", 0.1),
+            "horizon": view.theirs("algorithm.kl_ctrl.horizon", 10_000),
+        }
+    }
+
+
+def _of_own_critic(path: str) -> Any:
+    def convert(value: Any, view: View) -> Outputs:
+        if view.ours("critic") is None:
+            raise lacking(view, path)
+        return {path: value}
+
+    return convert
+
+
+def _value_aggregate(value: Any, view: View) -> Outputs:
+    if view.ours("objective.value") is None:
+        raise lacking(view, "objective.value.aggregate.mode")
+    if value not in AGGREGATES:
+        raise Untranslatable(f"no such mean here; known: {', '.join(AGGREGATES)}")
+    return {"objective.value.aggregate.mode": AGGREGATES[value]}
+
+
+def _reward_model(switch: str, path: str) -> Any:
+    def convert(_: Any, view: View) -> Outputs:
+        if not view.theirs(switch):
+            raise Ineffective(f"{switch} is off")
+        if not isinstance(view.theirs(path), str):
+            raise Untranslatable(f"{path} does not say which model")
+        return {"reward": [{"use": "model", "args": {"path": view.theirs(path)}}]}
+
+    return convert
+
+
+def _compute_score(prefix: str) -> Any:
+    """verl's own scorer of a file runs here as it is."""
+
+    def convert(_: Any, view: View) -> Outputs:
+        path = view.theirs(f"{prefix}.path")
+        if not path:
+            raise Ineffective("no path is given")
+        if not isinstance(path, str):
+            raise Untranslatable(f"the path of a Python file is text, not {path!r}")
+        return {"reward": [{"use": f"verl:{path}:{view.theirs(f'{prefix}.name', 'compute_score')}"}]}
+
+    return convert
+
+
 def _filter(value: Any, view: View) -> Outputs:
     if not value:
         return {"keep": None}
@@ -239,8 +301,6 @@ def _lora_part(path: str, rank: str) -> Any:
 
 def _file(path: str) -> Any:
     def convert(value: Any, view: View) -> Outputs:
-        if path == "data.eval" and view.method == "sft":
-            raise Untranslatable("held-out loss is not measured; with data.eval and a reward, answers are scored")
         files = value if isinstance(value, list) else [value]
         if len(files) != 1:
             raise Untranslatable("several files: give them as data.mix, each with a weight; see docs/data.md")
@@ -261,6 +321,11 @@ def _test_freq(value: Any, view: View) -> Outputs:
 
 OPTIM = (f"{ACTOR}.optim", "optim")
 """Where PPO and SFT keep the same settings."""
+REWARD_MODELS = (
+    ("reward_model.enable", "reward_model.model.path"),
+    ("reward.reward_model.enable", "reward.reward_model.model_path"),
+)
+"""The switch of a reward model and where it is, in older and newer configurations."""
 _OVERLONG = ("reward_model.overlong_buffer", "reward_model.reward_kwargs.overlong_buffer_cfg")
 _CORRECTION = ("objective.correction.mode", "objective.correction.high", "objective.correction")
 _KL = ("objective.kl.coef", "objective.kl")
@@ -316,6 +381,11 @@ ALIASES = (
     _a("algorithm.kl_ctrl.kl_coef", ("objective.advantage.kl_coef",), _kl_reward_weight),
     _a("algorithm.gamma", ("objective.advantage.gamma",)),
     _a("algorithm.lam", ("objective.advantage.lam",), gae_lambda),
+    *(_a(f"algorithm.kl_ctrl.{name}", ("kl_control",), _kl_control) for name in ("type", "horizon", "target_kl")),
+    _a("critic.optim.lr", ("critic.lr",), _of_own_critic("critic.lr")),
+    _a("critic.model.path", ("critic.path",), _of_own_critic("critic.path")),
+    _a("trainer.critic_warmup", ("critic.warmup",), _of_own_critic("critic.warmup"), note="draws, as here"),
+    _a("critic.loss_agg_mode", ("objective.value.aggregate.mode",), _value_aggregate),
     _a("critic.cliprange_value", ("objective.value.clip",), of_critic("objective.value.clip")),
     _a("algorithm.filter_groups.enable", ("keep",), _filter, note="dynamic sampling: keep: {kind: mixed}"),
     _a("algorithm.filter_groups.max_num_gen_batches", ("keep",), _rounds),
@@ -333,7 +403,7 @@ ALIASES = (
     _a("trainer.total_training_steps", ("steps",), short=True, note="draws, as here"),
     # ------------------------------------------------------------------------------------------------ sampling
     _a(f"{ROLLOUT}.temperature", ("sampling.temperature",)),
-    _a(f"{ROLLOUT}.top_p", ("sampling.top_p",)),
+    _a(f"{ROLLOUT}.top_p", ("sampling.top_p",), note="below 1 only without an importance correction"),
     _a(f"{ROLLOUT}.top_k", ("sampling.top_k",), no_top_k, note="-1 is off there, 0 here"),
     _a("data.max_response_length", ("sampling.max_tokens",), short=True),
     _a(f"{ROLLOUT}.response_length", ("sampling.max_tokens",)),
@@ -343,6 +413,10 @@ ALIASES = (
     *(alias for prefix in (MODEL, "model") for alias in _model(prefix)),
     _a("model.partial_pretrain", ("model.path",)),
     *(_a(f"{ACTOR}.fsdp_config.{name}", ("model.dtype",), _dtype) for name in ("dtype", "model_dtype")),
+    *(_a(name, ("reward",), _reward_model(switch, path), note=f"with {switch}: the built-in reward `model`")
+      for switch, path in REWARD_MODELS for name in (switch, path)),
+    *(_a(f"{prefix}.{name}", ("reward",), _compute_score(prefix), note="verl:FILE.py:FUNCTION")
+      for prefix in ("custom_reward_function", "reward.custom_reward_function") for name in ("path", "name")),
     _a("data.train_files", ("data.path",), _file("data.path"), note="one file; several become data.mix"),
     _a("data.val_files", ("data.eval",), _file("data.eval"), note="one file; several become data.mix"),
     _a("trainer.save_freq", ("checkpoint_every",), _save_freq),

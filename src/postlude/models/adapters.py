@@ -7,43 +7,78 @@ underneath, so that every tool can load it, and the new one alone in `trainer/ad
 
 from __future__ import annotations
 
+import json
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-NEW, START, JOINED = "default", "start", "joined"
-"""Names of the adapter that is trained, the one the policy starts from, and both as one."""
+from postlude.errors import ConfigError, EngineError
+from postlude.models import files, joining
+from postlude.models.fit import PREFIX
+
+NEW, START = "default", "start"
+"""Names of the adapter that is trained, and of the one the policy starts from."""
+BASE = "base_model_name_or_path"
+"""In an adapter's config: the model it belongs to."""
+NOTES = "postlude.json"
+"""In an adapter's folder: settings of the whole model's config that the adapter's own has no place for."""
+EMBEDDINGS = {"embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings"}
+"""Names of the modules that have a row for every token."""
+TWICE = {"modules_to_save", "token_adapter", "original_module"}
+"""Parts of names under which peft saves a changed embedding a second time, and never reads it."""
 OWN = Path("trainer") / "adapter"
 """Where a checkpoint keeps the trained adapter by itself, if it stands on another."""
 
 
 def is_adapter(path: str) -> bool:
     """Whether a folder holds an adapter."""
-    return (Path(path).expanduser() / "adapter_config.json").exists()
+    return (Path(path).expanduser() / files.ADAPTER_CONFIG).exists()
 
 
-def merged(net: Any, path: str) -> Any:
-    """The model with an adapter folder's weights added to its own, in the model's precision."""
-    from peft import PeftModel
+def base_path(path: str) -> str:
+    """The model under an adapter folder, or the folder itself."""
+    folder = Path(path).expanduser()
+    return path if not is_adapter(path) or (folder / "config.json").exists() else read_config(path)[BASE]
 
-    return PeftModel.from_pretrained(net, path).merge_and_unload().requires_grad_(True)
+
+def read_config(path: str) -> dict[str, Any]:
+    """The config of an adapter folder."""
+    return json.loads((Path(path).expanduser() / files.ADAPTER_CONFIG).read_text())
+
+
+def makes_scorer(path: str) -> bool:
+    """Whether an adapter was trained with a scalar head on its model."""
+    return read_config(path).get("task_type") == "SEQ_CLS"
+
+
+def outputs(path: str) -> int:
+    """Numbers that the head of an adapter gives; 1 where it holds none."""
+    tensors = files.adapter(Path(path).expanduser())
+    return next((one.shape[0] for name, one in tensors.items() if name.endswith(".score.weight")), 1)
+
+
+def notes(path: str) -> dict[str, Any]:
+    """What this library says of an adapter beside its config, for the config of the whole model."""
+    file = Path(path).expanduser() / NOTES
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def with_adapter(net: Any, config: Any, start: str | None, checkpoint: str | None) -> Any:
     """The model with an adapter to train, a fresh one of `config` or a checkpoint's, on a frozen one of `start`."""
-    from peft import PeftModel, get_peft_model
+    from peft import get_peft_model
 
     if start is None:
         if checkpoint:
-            return PeftModel.from_pretrained(net, checkpoint, is_trainable=True)
+            return opened(net, checkpoint, trainable=True)
         adapted = get_peft_model(net, config)
-        place = Path(net.name_or_path)
-        if place.exists():  # a relative path would only work from this folder
-            adapted.peft_config[NEW].base_model_name_or_path = str(place.resolve())
+        adapted.peft_config[NEW].base_model_name_or_path = _lasting(net.name_or_path)
         return adapted
-    adapted = PeftModel.from_pretrained(net, start, adapter_name=START)
+    _require_same_rows(net, start)
+    adapted = opened(net, start, START)
+    adapted.peft_config[START].base_model_name_or_path = _lasting(net.name_or_path)
     if checkpoint:
         adapted.load_adapter(str(Path(checkpoint) / OWN), adapter_name=NEW, is_trainable=True)
     else:
@@ -52,6 +87,26 @@ def with_adapter(net: Any, config: Any, start: str | None, checkpoint: str | Non
     for name, p in adapted.named_parameters():
         p.requires_grad_(f".{NEW}." in name)
     return adapted
+
+
+def _require_same_rows(net: Any, start: str) -> None:
+    """Raise EngineError where an adapter brings an embedding that is not its model's: joining would lose it."""
+    import torch
+    from peft import load_peft_weights
+
+    for name, tensor in load_peft_weights(start, device="cpu").items():
+        if name.endswith(".base_layer.weight"):
+            own = net.get_parameter(name.removeprefix(PREFIX).replace(".base_layer", ""))
+            if own.shape != tensor.shape or not torch.equal(own.detach().cpu().to(tensor.dtype), tensor):
+                raise EngineError(
+                    f"{start}: this adapter holds {name}, which is not its model's, and another adapter cannot stand "
+                    f"on that. Merge it first (postlude export {start} FOLDER), and train that."
+                )
+
+
+def _lasting(path: str) -> str:
+    """A folder by its whole path: a relative one would only work from this folder."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def has_start(net: Any) -> bool:
@@ -73,42 +128,6 @@ def without_trained(net: Any) -> Iterator[None]:
         _activate(net, [START, NEW])
 
 
-def save(net: Any, folder: Path) -> None:
-    """One adapter that any tool can load; beside it the trained one by itself where it stands on another."""
-    if not has_start(net):
-        net.save_pretrained(folder)
-        return
-    net.add_weighted_adapter([START, NEW], [1.0, 1.0], JOINED, combination_type="cat")
-    _activate(net, [START, NEW])
-    net.peft_config[JOINED].base_model_name_or_path = net.peft_config[START].base_model_name_or_path
-    try:
-        net.save_pretrained(folder, selected_adapters=[JOINED])
-        net.save_pretrained(folder / OWN.parent, selected_adapters=[NEW])
-    finally:
-        net.delete_adapter(JOINED)
-        _activate(net, [START, NEW])
-    for path in (folder / JOINED).iterdir():
-        shutil.move(path, folder / path.name)
-    (folder / JOINED).rmdir()
-    _own_folder(folder)
-
-
-def _own_folder(folder: Path) -> None:
-    """peft writes the adapter called `default` to the folder itself, others to folders of their names."""
-    own = folder / OWN
-    own.mkdir(parents=True, exist_ok=True)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        shutil.move(folder / OWN.parent / name, own / name)
-
-
-def load(net: Any, folder: str, device: str) -> None:
-    """Put a checkpoint's trained adapter into the model."""
-    from peft import load_peft_weights, set_peft_model_state_dict
-
-    place = str(Path(folder) / OWN) if has_start(net) else folder
-    set_peft_model_state_dict(net, load_peft_weights(place, device=device), adapter_name=NEW)
-
-
 def _activate(net: Any, names: Sequence[str]) -> None:
     """Which adapters take part. Not peft's own way, which also changes what is trained."""
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -116,3 +135,191 @@ def _activate(net: Any, names: Sequence[str]) -> None:
     for module in net.modules():
         if isinstance(module, BaseTunerLayer):
             module._active_adapter = list(names)
+
+
+# ------------------------------------------------------------------------------------------------ opening
+
+
+def opened(net: Any, folder: str, name: str = NEW, trainable: bool = False) -> Any:
+    """The model with a folder's adapter on it. Raises ConfigError unless every tensor of it has its place."""
+    from peft import PeftModel, load_peft_weights
+
+    make_room(net, folder)
+    try:
+        adapted = PeftModel.from_pretrained(net, folder, adapter_name=name, is_trainable=trainable)
+        problems = misfits(adapted, load_peft_weights(folder, device="cpu"), name)
+    except (ValueError, TypeError, KeyError, RuntimeError, OSError, ImportError, NotImplementedError) as error:
+        raise ConfigError(f"{folder}: this adapter cannot be put on its model: {_first(error)}") from error
+    if problems:
+        raise ConfigError([f"{folder}: {problem}" for problem in problems])
+    return adapted
+
+
+def misfits(adapted: Any, tensors: dict[str, Any], name: str) -> list[str]:
+    """Put an adapter's tensors into a model that has it, on the meta device or with memory; what did not fit."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    try:
+        result = set_peft_model_state_dict(adapted, tensors, adapter_name=name)
+    except KeyError as error:
+        return [f"the adapter's weights lack {error.args[0]}. Save or download the adapter again."]
+    except RuntimeError as error:  # of torch: every size mismatch on a line of its own
+        lines = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
+        return [f"the adapter was made for a model of another size: {lines[0] if lines else _first(error)}"]
+    expected = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
+    missing = sorted({*expected} - {*tensors})
+    converted = not result.unexpected_keys and {*tensors} - {*expected}  # names of an older transformers
+    strange = sorted(name for name in result.unexpected_keys if not TWICE.intersection(name.split(".")))
+    problems = []
+    if strange:
+        problems.append(
+            f"{len(strange)} of the adapter's tensors have no place in its model: {files.some(strange)}. It was made "
+            "for another model."
+        )
+    if missing and not converted:
+        problems.append(f"{len(missing)} tensors are missing from the adapter's weights: {files.some(missing)}.")
+    return problems
+
+
+def tried(net: Any, folder: Path) -> list[str]:
+    """What does not fit of an adapter on its model, both without memory; the model is changed."""
+    import torch
+    from peft import PeftConfig, get_peft_model
+
+    make_room(net, str(folder))
+    try:
+        config: Any = PeftConfig.from_pretrained(str(folder))
+        config.init_lora_weights = True  # others read the weights
+        with warnings.catch_warnings(action="ignore"):
+            adapted = get_peft_model(net, config)
+        tensors = {name: torch.empty(one.shape, device="meta") for name, one in files.adapter(folder).items()}
+        return misfits(adapted, tensors, NEW) + _homeless_biases(adapted)
+    except (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError) as error:
+        return [f"this adapter cannot be put on its model: {_first(error)}"]
+
+
+def _homeless_biases(adapted: Any) -> list[str]:
+    """Biases of LoRA itself on maps that have none: no whole model has a place for them."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [(n, m) for n, m in adapted.named_modules() if isinstance(m, LoraLayer) and m.lora_bias.get(NEW)]
+    names = [name.removeprefix(PREFIX) for name, m in layers if m.get_base_layer().bias is None]
+    if not names:
+        return []
+    return [
+        f"the adapter has biases (lora_bias) on {len(names)} maps of the model that have none ({files.some(names)}), "
+        "so no merged model of this kind can hold them. Train it without lora_bias."
+    ]
+
+
+def make_room(net: Any, folder: str) -> None:
+    """Give the model as many rows in its vocabulary as the adapter's own embedding has, where it holds one."""
+    rows = vocabulary(folder)
+    if rows and rows != net.get_input_embeddings().weight.shape[0]:
+        net.resize_token_embeddings(rows, mean_resizing=False)
+
+
+def vocabulary(folder: str) -> int | None:
+    """Rows of the embedding or the output layer that an adapter holds whole; None where it holds none."""
+    tensors = files.adapter(Path(folder).expanduser())
+    whole = [
+        one.shape[0]
+        for name, one in tensors.items()
+        if name.endswith(".weight") and ".lora_" not in name and EMBEDDINGS.intersection(name.split("."))
+    ]
+    return max(whole, default=None)
+
+
+def problems_of_config(folder: Path) -> list[str]:
+    """What is wrong with an adapter folder, from its config and the headers of its weights."""
+    try:
+        config = json.loads((folder / files.ADAPTER_CONFIG).read_text())
+        kind = str(config.get("peft_type"))
+    except (ValueError, AttributeError, OSError) as error:
+        return [f"{folder}: {files.ADAPTER_CONFIG} cannot be read: {_first(error)}. Save the adapter again."]
+    if kind != "LORA":
+        return [
+            f"{folder}: this adapter is of type {kind}, and only LoRA can be opened. Merge it into its model with peft "
+            "(merge_and_unload, then save_pretrained), and give the merged folder."
+        ]
+    problems = [f"{folder}: {problem}" for problem in joining.unopenable(config)]
+    if (folder / "config.json").exists():
+        problems.append(
+            f"{folder} holds a whole model (config.json) and an adapter ({files.ADAPTER_CONFIG}), and it is not said "
+            "which counts. Move one of them to a folder of its own."
+        )
+    try:
+        files.adapter(folder)
+    except ConfigError as error:
+        problems += error.problems
+    return problems
+
+
+def require_known_fields(folder: Path) -> list[str]:
+    """Settings of an adapter that the installed peft does not know, and would leave out."""
+    from peft import LoraConfig
+
+    given = json.loads((folder / files.ADAPTER_CONFIG).read_text())
+    strange = [k for k, v in given.items() if v and k not in LoraConfig.__dataclass_fields__ and k != "peft_version"]
+    if not strange:
+        return []
+    return [
+        f"{folder}: the adapter was built with settings that the installed peft does not know: {files.some(strange)}. "
+        "Upgrade peft, or merge the adapter with the version that made it."
+    ]
+
+
+# ------------------------------------------------------------------------------------------ saving, loading
+
+
+def save(net: Any, folder: Path) -> None:
+    """One adapter that any tool can load; beside it the trained one by itself where it stands on another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
+    if own:
+        (folder / NOTES).write_text(json.dumps(own))
+    if not has_start(net):
+        net.save_pretrained(folder, selected_adapters=[NEW], save_embedding_layers=False)
+        _require_same(_state(net, NEW), folder)
+        return
+    config, tensors = joining.joined(net, START, NEW)
+    config.base_model_name_or_path = net.peft_config[START].base_model_name_or_path
+    joining.write(config, tensors, folder)
+    _require_same(tensors, folder)
+    net.save_pretrained(folder / OWN.parent, selected_adapters=[NEW], save_embedding_layers=False)
+    _own_folder(folder)
+    _require_same(_state(net, NEW), folder / OWN)
+
+
+def _own_folder(folder: Path) -> None:
+    """peft writes the adapter called `default` to the folder itself, others to folders of their names."""
+    own = folder / OWN
+    own.mkdir(parents=True, exist_ok=True)
+    for name in (files.ADAPTER_CONFIG, files.ADAPTER):
+        shutil.move(folder / OWN.parent / name, own / name)
+
+
+def _state(net: Any, name: str) -> dict[str, Any]:
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(net, adapter_name=name, save_embedding_layers=False)
+
+
+def _require_same(tensors: dict[str, Any], folder: Path) -> None:
+    from postlude.models.saved import require_same
+
+    require_same(tensors, [folder / files.ADAPTER])
+
+
+def load(net: Any, folder: str, device: str) -> None:
+    """Put a checkpoint's trained adapter into the model."""
+    from peft import load_peft_weights
+
+    place = str(Path(folder) / OWN) if has_start(net) else folder
+    problems = misfits(net, load_peft_weights(place, device=device), NEW)
+    if problems:
+        raise EngineError("\n".join(f"{place}: {problem}" for problem in problems))
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,38 +2,76 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from jinja2 import TemplateError
-
 from postlude.data import Completion, Message, Prompt, message_text
 from postlude.errors import DataError
+from postlude.models.spelling import letters, places, stand_in, strings, with_strings
+from postlude.models.turns import REFUSALS, Turns, turns_of
 
 Tools = Sequence[Mapping[str, Any]] | None
 """JSON schemas of the tools a template shows to the model."""
+Options = Mapping[str, Any] | None
+"""What else a template is given, by name."""
+Ids = tuple[int, ...]
+OPTIONS = ("enable_thinking", "documents")
+"""Columns that templates read by their own names, beside those in `chat_template_kwargs`."""
+_RESERVED = {
+    "messages", "conversation", "tools", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize",
+    "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
+    "tokenizer_kwargs", "sanitize_control_tokens",
+}  # fmt: skip
 _MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+def options_of(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """What the columns of a row say to the chat template. Raises DataError for what is not theirs to say."""
+    given = columns.get("chat_template_kwargs")
+    if given is not None and not isinstance(given, Mapping):
+        raise DataError(f'"chat_template_kwargs" must be an object, found {type(given).__name__}')
+    options = {str(k): v for k, v in (given or {}).items() if v is not None}
+    taken = sorted(_RESERVED & {*options})
+    if taken:
+        raise DataError(f'"chat_template_kwargs" sets {taken[0]!r}, which is not for a row to set')
+    for name in OPTIONS:
+        value = columns.get(name)
+        if isinstance(value, bool) or (isinstance(value, list) and value and all(isinstance(v, dict) for v in value)):
+            options.setdefault(name, value)
+    return options
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """A tokenizer with its chat template, and the ids that end a completion."""
+    """A tokenizer with its chat template, and the ids that end a completion.
+
+    In messages no text becomes a token that begins or ends turns (`turns.control`): it is read as letters. Plain text
+    is tokenised as it is, control tokens included.
+    """
 
     tokenizer: Any
     stop_ids: frozenset[int]
 
-    def prompt(self, messages: str | Sequence[Message], tools: Tools = None) -> tuple[int, ...]:
+    @cached_property
+    def turns(self) -> Turns:
+        """What the chat template writes around turns."""
+        return turns_of(self.tokenizer, self.stop_ids, lambda messages, **options: self._text(messages, None, options))
+
+    def prompt(self, messages: str | Sequence[Message], tools: Tools = None, options: Options = None) -> Ids:
         """Ids of a prompt: plain text with the tokenizer's own BOS, or messages up to the assistant's turn."""
         if isinstance(messages, str):
             return self._with_bos(messages)
-        return self._template(messages, tools, add_generation_prompt=True)
+        return self._template(messages, _Given(tools, options), add_generation_prompt=True)
 
     def with_tokens(self, prompt: Prompt) -> Prompt:
-        """The prompt with its ids filled in; a `tools` column goes to the chat template."""
-        return replace(prompt, tokens=self.prompt(prompt.messages, prompt.columns.get("tools")))
+        """The prompt with its ids filled in; `tools` and other columns that templates read go to the template."""
+        given = _given(prompt)
+        return replace(prompt, tokens=self.prompt(prompt.messages, given.tools, given.options))
 
     def completion(self, prompt: Prompt, answer: str | Sequence[Message]) -> Completion:
         """A written answer as a completion with reward 1, ending with the end-of-sequence token.
@@ -44,17 +82,28 @@ class Renderer:
             return self._finished(self._plain(answer), answer)
         if isinstance(prompt.messages, str):
             raise DataError('"completion" is a list of messages but "prompt" is text; make both the same')
-        return self._turns([*prompt.messages], [*answer], prompt.columns.get("tools"))
+        return self._turns([*prompt.messages], [*answer], _given(prompt))
 
-    def conversation(self, messages: Sequence[Message], tools: Tools = None) -> tuple[Prompt, Completion]:
+    def conversation(
+        self, messages: Sequence[Message], tools: Tools = None, options: Options = None
+    ) -> tuple[Prompt, Completion]:
         """A whole conversation: everything before the first assistant turn is the prompt."""
         first = next(i for i, m in enumerate(messages) if m["role"] == "assistant")
         if first == 0:
             raise DataError('"messages" starts with the assistant: there is nothing it answers')
         before = list(messages[:first])
-        return Prompt("", before, tokens=self.prompt(before, tools)), self._turns(before, [*messages[first:]], tools)
+        completion = self._turns(before, [*messages[first:]], _Given(tools, options))
+        return Prompt("", before, tokens=self.prompt(before, tools, options)), completion
 
-    def plain_text(self, text: str) -> tuple[tuple[int, ...], Completion]:
+    def text(self, messages: Sequence[Message], tools: Tools = None, options: Options = None, ask: bool = False) -> str:
+        """What the template makes of messages, for looking at; `ask` opens the assistant's turn."""
+        self._require_template()
+        try:
+            return self._text(messages, tools, {**(options or {}), "add_generation_prompt": ask})
+        except REFUSALS as error:
+            raise _refused(error) from error
+
+    def plain_text(self, text: str) -> tuple[Ids, Completion]:
         """Language-modelling text: the prompt is the BOS token alone, where the tokenizer has one."""
         ids = self._with_bos(text)
         bos = self.tokenizer.bos_token_id
@@ -63,10 +112,10 @@ class Renderer:
 
     # ------------------------------------------------------------------------------------------------ parts
 
-    def _plain(self, text: str) -> tuple[int, ...]:
+    def _plain(self, text: str) -> Ids:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
-    def _with_bos(self, text: str) -> tuple[int, ...]:
+    def _with_bos(self, text: str) -> Ids:
         """Ids with the tokenizer's own beginning, without an end-of-sequence token it may add."""
         ids = tuple(self.tokenizer(text).input_ids)
         bare = self._plain(text) if self.tokenizer.num_special_tokens_to_add() else ids
@@ -79,26 +128,61 @@ class Renderer:
             raise DataError(f"the prompt starts with two BOS tokens: {text[:60]!r} already holds one; remove it")
         return ids
 
-    def _template(
-        self, messages: Sequence[Message], tools: Tools, add_generation_prompt: bool = False
-    ) -> tuple[int, ...]:
-        return tuple(self._rendered(messages, tools, add_generation_prompt=add_generation_prompt)["input_ids"])
+    def _template(self, messages: Sequence[Message], given: _Given, add_generation_prompt: bool = False) -> Ids:
+        return self._rendered(messages, given, add_generation_prompt=add_generation_prompt)[0]
 
-    def _rendered(self, messages: Sequence[Message], tools: Tools, **options: bool) -> Any:
+    def _rendered(self, messages: Sequence[Message], given: _Given, **how: bool) -> tuple[Ids, list[int]]:
+        """Ids, and which of them the template marks as the assistant's, where it was asked for that."""
+        self._require_template()
+        try:
+            found = self._apply(messages, given.tools, {**(given.options or {}), **how}, return_dict=True)
+            ids: Ids = tuple(found["input_ids"])
+            masks: list[int] = list(found["assistant_masks"]) if "assistant_masks" in found else []
+            if any(map(self.turns.pattern.search, strings([*messages, given.tools, given.options]))):
+                return self._spelled(ids, masks, self._own_places(messages, given, how))
+        except REFUSALS as error:
+            raise _refused(error) from error
+        return ids, masks
+
+    def _require_template(self) -> None:
         if not self.tokenizer.chat_template:
             raise DataError(
                 "these are chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
             )
-        try:
-            return self.tokenizer.apply_chat_template(
-                [dict(m) for m in messages],
-                tools=[dict(t) for t in tools] if tools else None,
-                tokenize=True,
-                return_dict=True,
-                **options,
+
+    def _own_places(self, messages: Sequence[Message], given: _Given, how: Mapping[str, bool]) -> list[bool]:
+        """For each control token of a rendered conversation, whether a message wrote it and not the template."""
+        everything = [list(map(dict, messages)), given.tools, dict(given.options or {})]
+        own = stand_in(everything)
+        replaced = with_strings(everything, lambda text: self.turns.pattern.sub(own, text))
+        asked = {"add_generation_prompt": how.get("add_generation_prompt", False)}
+        return places(self._text(replaced[0], replaced[1], {**replaced[2], **asked}), self.turns.pattern, own)
+
+    def _spelled(self, ids: Ids, masks: list[int], own: list[bool]) -> tuple[Ids, list[int]]:
+        """The ids with letters in place of the control tokens that messages wrote."""
+        names = {i: text for text, i in self.turns.control.items()}
+        if sum(i in names for i in ids) != len(own):
+            raise DataError(
+                "a message holds control tokens of the tokenizer which cannot be told from the chat template's own; "
+                "remove them"
             )
-        except (TemplateError, ValueError, TypeError) as error:
-            raise DataError(f"the chat template refuses the messages: {error}") from error
+        left = iter(own)
+        parts = [letters(self.tokenizer, names[i], names) if i in names and next(left) else (i,) for i in ids]
+        spread = [mask for mask, part in zip(masks, parts, strict=True) for _ in part] if masks else []
+        return tuple(i for part in parts for i in part), spread
+
+    def _text(self, messages: Sequence[Message], tools: Tools, options: Mapping[str, Any]) -> str:
+        return self._apply(messages, tools, options, tokenize=False)
+
+    def _apply(self, messages: Sequence[Message], tools: Tools, options: Mapping[str, Any], **how: bool) -> Any:
+        given = {"tools": [dict(t) for t in tools] if tools else None, **options, **how}
+        try:
+            return self.tokenizer.apply_chat_template([dict(m) for m in messages], **given)
+        except TypeError:  # some templates join the arguments of calls to text, as if they were JSON text themselves
+            written = [_with_text_arguments(m) for m in messages]
+            if written == [*messages]:
+                raise
+            return self.tokenizer.apply_chat_template(written, **given)
 
     def _has_marks(self, tools: Tools) -> bool:
         """Whether the template itself says which tokens are the assistant's; slow tokenizers cannot tell."""
@@ -106,21 +190,21 @@ class Renderer:
             return False
         return bool(_MARK.search(self.tokenizer.get_chat_template(tools=tools or None)))
 
-    def _finished(self, ids: tuple[int, ...], text: str) -> Completion:
+    def _finished(self, ids: Ids, text: str) -> Completion:
         eos = self.tokenizer.eos_token_id
         if eos is not None and (not ids or ids[-1] not in self.stop_ids):
             ids = (*ids, eos)
         return Completion(ids, text=text, reward=1.0)
 
-    def _turns(self, before: list[Message], turns: list[Message], tools: Tools) -> Completion:
+    def _turns(self, before: list[Message], turns: list[Message], given: _Given) -> Completion:
         """Completion ids after `before`, action True on the assistant's turns."""
         if not any(t["role"] == "assistant" for t in turns):
             raise DataError("the answer holds no message of the assistant")
-        start = self._template(before, tools, add_generation_prompt=True)
-        if self._has_marks(tools):
-            whole, action = self._by_marks([*before, *turns], tools)
+        start = self._template(before, given, add_generation_prompt=True)
+        if self._has_marks(given.tools):
+            whole, action = self._by_marks([*before, *turns], given)
         else:
-            whole, action = self._by_prefix(before, turns, tools)
+            whole, action = self._by_prefix(before, turns, given)
         self._check_prefix(start, whole, before)
         tokens, actions = whole[len(start) :], tuple(action[len(start) :])
         while actions and not actions[-1]:
@@ -130,13 +214,12 @@ class Renderer:
         text = next(message_text(t) for t in reversed(turns) if t["role"] == "assistant")
         return Completion(tokens, text=text, action=actions, reward=1.0)
 
-    def _by_marks(self, messages: list[Message], tools: Tools) -> tuple[tuple[int, ...], list[bool]]:
+    def _by_marks(self, messages: list[Message], given: _Given) -> tuple[Ids, list[bool]]:
         """The assistant's tokens as the template's own `{% generation %}` marks them, each turn with its end."""
-        rendered = self._rendered(messages, tools, return_assistant_tokens_mask=True)
-        whole = tuple(rendered["input_ids"])
+        whole, masks = self._rendered(messages, given, return_assistant_tokens_mask=True)
         action = [False] * len(whole)
         place = 0
-        for marked, span in groupby(rendered["assistant_masks"]):
+        for marked, span in groupby(masks):
             start, place = place, place + len(list(span))
             # many templates end the mark before the end of turn: without it no model would learn to stop
             end = place + 1 if place < len(whole) and whole[place] in self.stop_ids else place
@@ -144,21 +227,19 @@ class Renderer:
                 self._set(action, whole, start, end)
         return whole, action
 
-    def _by_prefix(
-        self, before: list[Message], turns: list[Message], tools: Tools
-    ) -> tuple[tuple[int, ...], list[bool]]:
+    def _by_prefix(self, before: list[Message], turns: list[Message], given: _Given) -> tuple[Ids, list[bool]]:
         """The assistant's tokens as what follows the conversation so far, turn by turn.
 
         A template may render earlier turns otherwise once more follow, as those of thinking models do. Such a turn
         does not stand in the conversation as the model would have said it, and is not trained; the last one must.
         """
-        whole = self._template([*before, *turns], tools)
+        whole = self._template([*before, *turns], given)
         action = [False] * len(whole)
         assistants = [k for k, turn in enumerate(turns) if turn["role"] == "assistant"]
         for k in assistants:
             ahead = [*before, *turns[:k]]
-            head = self._template(ahead, tools, add_generation_prompt=True)
-            tail = self._template([*ahead, turns[k]], tools)
+            head = self._template(ahead, given, add_generation_prompt=True)
+            tail = self._template([*ahead, turns[k]], given)
             if whole[: len(head)] == head and whole[: len(tail)] == tail:
                 self._set(action, whole, len(head), len(tail))
             elif k == assistants[-1]:
@@ -166,16 +247,46 @@ class Renderer:
                 self._check_prefix(tail, whole, [*ahead, turns[k]])
         return whole, action
 
-    def _set(self, action: list[bool], whole: tuple[int, ...], start: int, end: int) -> None:
+    def _set(self, action: list[bool], whole: Ids, start: int, end: int) -> None:
         """Mark one turn, up to the token that ends it: what follows that is never sampled."""
         ends = [i for i in range(start, end) if whole[i] in self.stop_ids]
         for i in range(start, ends[-1] + 1 if ends else end):
             action[i] = True
 
-    def _check_prefix(self, prefix: tuple[int, ...], whole: tuple[int, ...], messages: Sequence[Message]) -> None:
+    def _check_prefix(self, prefix: Ids, whole: Ids, messages: Sequence[Message]) -> None:
         if whole[: len(prefix)] != prefix:
             raise DataError(
                 f"the chat template renders the first {len(messages)} messages differently once more follow, so the "
                 "assistant's tokens cannot be found by prefix. Use prompt/completion rows, or a template that marks "
                 "them with {% generation %} (model.chat_template)."
             )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a template is given beside messages."""
+
+    tools: Tools = None
+    options: Options = None
+
+
+def _given(prompt: Prompt) -> _Given:
+    if isinstance(prompt.messages, str):
+        return _Given()
+    return _Given(prompt.columns.get("tools"), options_of(prompt.columns))
+
+
+def _refused(error: Exception) -> DataError:
+    return DataError(f"the chat template refuses the messages: {error}")
+
+
+def _with_text_arguments(message: Message) -> dict[str, Any]:
+    """The message with the arguments of its calls as JSON text."""
+    calls: list[Any] = []
+    for call in message.get("tool_calls") or ():
+        function = call.get("function")
+        if isinstance(function, Mapping) and not isinstance(function.get("arguments"), str):
+            text = json.dumps(function.get("arguments"), ensure_ascii=False)
+            call = {**call, "function": {**function, "arguments": text}}
+        calls.append(call)
+    return {**message, "tool_calls": calls} if calls else dict(message)

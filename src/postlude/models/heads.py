@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from postlude.errors import EngineError
+from postlude.errors import ConfigError, EngineError
+from postlude.models import adapters
+from postlude.models.dtypes import Dtype
 from postlude.models.paths import is_nowhere
 
 HEAD = "score"
@@ -13,6 +15,19 @@ READS = "postlude_reads"
 """In a config: what the head was trained to read, where that is a `pair` of answers and not one."""
 VALUE_HEAD = "value_head.safetensors"
 """In a checkpoint: the critic's map on the policy's own hidden states."""
+
+
+def config_of(path: str) -> Any:
+    """The config of a folder or hub id; of an adapter its model's, as a scorer's where the adapter makes it one."""
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(adapters.base_path(path), trust_remote_code=False)
+    if adapters.is_adapter(path) and adapters.makes_scorer(path):
+        config.architectures = ["AdapterForSequenceClassification"]
+        config.num_labels = adapters.outputs(path)
+        for name, value in adapters.notes(path).items():
+            setattr(config, name, value)
+    return config
 
 
 def is_scorer(config: Any) -> bool:
@@ -47,38 +62,38 @@ def scorer_class(config: Any) -> Any:
     return type(name, (GenericForSequenceClassification, family), {"__module__": __name__})
 
 
-def load_scorer(path: str, pad: int | None, zero: bool = False) -> Any:
-    """A model with one output number, in float32; the head of a folder that has none is new.
+def load_scorer(path: str, pad: int | None, zero: bool = False, dtype: Dtype = "float32") -> Any:
+    """A model with one output number; the head of a folder that has none is new.
 
     New heads are drawn from N(0, 1/(d+1)) (InstructGPT, 2203.02155 appendix C), or are zero. `pad` is what
     transformers skips when it looks for the last token; it must not end answers.
     """
     import torch
-    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    from postlude.models.fit import read
+
+    config = config_of(path)
     known = is_scorer(config)
     config.num_labels = 1
     config.get_text_config().pad_token_id = pad
-    net = scorer_class(config).from_pretrained(path, config=config, dtype=torch.float32)
+    net = read(scorer_class(config), path, config, trunk_only=not known, dtype=dtype)
     if not hasattr(net, HEAD):
         raise EngineError(f"{type(net).__name__} keeps its head elsewhere than in {HEAD!r}")
     if not known:
         weight = getattr(net, HEAD).weight
         with torch.no_grad():
-            weight.zero_() if zero else weight.normal_(0, (1 / (weight.shape[1] + 1)) ** 0.5)
+            drawn = torch.empty_like(weight, dtype=torch.float64)  # float32's draws depend on the processor
+            weight.copy_(drawn.zero_() if zero else drawn.normal_(0, (1 / (weight.shape[1] + 1)) ** 0.5))
     return net
 
 
 def require_head(path: str, what: str) -> Any:
     """The config of a folder with a trained scalar head; an EngineError with what to do for any other."""
-    from transformers import AutoConfig
-
     if is_nowhere(path):
         raise EngineError(f"{what}: {path!r} does not exist. Give a folder, a run, or a hub id OWNER/NAME.")
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        config = config_of(path)
+    except (OSError, ValueError, KeyError, ConfigError) as error:
         raise EngineError(f"{what}: cannot read {path!r}: {str(error).strip().splitlines()[0]}") from error
     if not is_scorer(config):
         found = ", ".join(config.architectures or ["no architecture"])

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from postlude.bounds import CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError
-from postlude.models import adapters, heads
-from postlude.models import lora as lora_arithmetic
+from postlude.models import adapters, fit, heads, opening
+from postlude.models.adapters import base_path
+from postlude.models.chat import Renderer
+from postlude.models.dtypes import Dtype, wide
+from postlude.models.files import ADAPTER_CONFIG
+from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
 
-
-@dataclass(frozen=True)
-class Lora:
-    """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
-
-    rank: int = 16
-    alpha: int = lora_arithmetic.ALPHA
-    targets: str | tuple[str, ...] = "all-linear"
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank and alpha must be at least 1, got {self.rank} and {self.alpha}")
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """Which model, and how it is held."""
 
-    path: str
+    path: Line
     """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy."""
+    dtype: Dtype = "float32"
+    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy. float64 is for small models
+    and tests: a run then samples the same tokens on every processor."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: Lora | None = None
     """Train an adapter instead of all weights."""
@@ -44,7 +41,7 @@ class ModelSpec:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     packed: bool = True
     """Use the packed path where the self-check passes; false forces plain padded rows."""
-    chat_template: str | None = None
+    chat_template: Line | None = None
     """A Jinja file used instead of the tokenizer's own template."""
 
 
@@ -54,19 +51,16 @@ class Critic:
 
     form: Literal["own", "trunk"] = "own"
     """`own` is a second model; `trunk` a linear map on the policy's hidden states, which its gradient then changes."""
-    path: str | None = None
+    path: Line | None = None
     """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
     starts, with a head of zeros."""
-    lr: float | None = None
+    lr: Rate | None = None
     """Its learning rate. Default: ten times the policy's."""
-    warmup: int = 0
+    warmup: CountOrZero = 0
     """Steps in which the critic alone learns."""
 
     def __post_init__(self) -> None:
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr:g}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must not be negative, got {self.warmup}")
+        hold(self)
         if self.form == "trunk" and self.path:
             raise ValueError("a critic on the policy's trunk starts with the policy; path is for a critic of its own")
 
@@ -82,6 +76,8 @@ class Facts:
     """Longest sequence in tokens, None where the config does not say."""
     vocabulary: int
     """Rows of the embedding."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of them, such as how answers end."""
 
 
 @contextmanager
@@ -101,17 +97,9 @@ def quiet() -> Iterator[None]:
 def problems_of_path(path: str) -> list[str]:
     """What is wrong with a model path, without importing anything heavy."""
     folder = Path(path).expanduser()
-    if is_nowhere(path):
-        return [f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME."]
-    if not folder.exists():
-        return []
-    if folder.is_file():
-        return [f"model: {path!r} is a file. Give the folder that holds config.json and the weights."]
-    problems = []
-    if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
-        problems.append(f"model: {path!r} has no config.json, so it is not a Hugging Face model folder.")
+    problems = _problems_of_place(path)
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
-    if not any((folder / name).exists() for name in names):
+    if folder.is_dir() and not any((folder / name).exists() for name in names):
         problems.append(
             f"model: {path!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it there with "
             "tokenizer.save_pretrained(FOLDER)."
@@ -119,16 +107,51 @@ def problems_of_path(path: str) -> list[str]:
     return problems
 
 
+def _problems_of_place(path: str) -> list[str]:
+    """Whether a path can hold a model at all."""
+    folder = Path(path).expanduser()
+    if is_nowhere(path):
+        return [f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME."]
+    if not folder.exists():
+        return []
+    if folder.is_file():
+        return [f"model: {path!r} is a file. Give the folder that holds config.json and the weights."]
+    if adapters.is_adapter(path):
+        return [f"model: {problem}" for problem in _problems_of_base(folder)]
+    if not (folder / "config.json").exists():
+        return [f"model: {path!r} has no config.json, so it is not a Hugging Face model folder."]
+    return []
+
+
+def _problems_of_base(folder: Path) -> list[str]:
+    """What is wrong with the model that an adapter folder names as its own."""
+    try:
+        base = json.loads((folder / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
+    except (ValueError, AttributeError, OSError) as error:
+        return [f"{folder}: {ADAPTER_CONFIG} cannot be read ({error}). Save the adapter again."]
+    change = f"Set base_model_name_or_path in its {ADAPTER_CONFIG}."
+    if not isinstance(base, str) or not base:
+        return [f"{folder}: the adapter does not say which model it belongs to. {change}"]
+    if is_nowhere(base):
+        return [f"{folder}: the adapter belongs to {base!r}, which does not exist here. {change}"]
+    if adapters.is_adapter(base):
+        return [
+            f"{folder}: the adapter stands on {base!r}, which is an adapter too. Merge that first "
+            f"(postlude export {base} FOLDER), and name the result. {change}"
+        ]
+    return []
+
+
 def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     """Config and tokenizer of a model; every problem found in them at once, without loading weights."""
     problems = problems_of_path(spec.path)
     if problems:
         raise ConfigError(problems)
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     try:
         with quiet():
-            config: Any = AutoConfig.from_pretrained(base_path(spec.path), trust_remote_code=False)
+            config = heads.config_of(spec.path)
             tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0]
@@ -144,31 +167,57 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
             f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
             "models only. Take a decoder-only model such as Llama, Qwen or Gemma."
         )
-    stop_ids = _stop_ids(spec.path, config, tokenizer)
+    named = _stop_ids(spec.path, config, tokenizer)
+    stop_ids = named | _turn_end(tokenizer, named)
     if not stop_ids and not stop:
         problems.append(
             f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
             "tokenizer.eos_token and save it, or give sampling.stop."
         )
+    text = config.get_text_config()
+    rows = (adapters.is_adapter(spec.path) and adapters.vocabulary(spec.path)) or text.vocab_size
+    problems += _unanswerable(spec.path, stop_ids, rows)
     if problems:
         raise ConfigError(problems)
-    text = config.get_text_config()
-    return Facts(config, tokenizer, stop_ids, _context(text), text.vocab_size)
+    notes = (*_end_notes(tokenizer, named), *_beyond(spec.path, tokenizer, rows))
+    return Facts(config, tokenizer, stop_ids, _context(text), rows, notes)
+
+
+def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[str]:
+    """Ends of answers that the model has no output for."""
+    beyond = sorted(i for i in stop_ids if i >= rows)
+    if not beyond or len(beyond) < len(stop_ids):
+        return []
+    return [
+        f"model: answers of {path!r} end with token id {beyond[0]}, and the model has {rows} rows in its vocabulary, "
+        "so none would end. Resize the model's embedding to its tokenizer, or set another eos_token."
+    ]
+
+
+def _beyond(path: str, tokenizer: Any, rows: int) -> tuple[str, ...]:
+    """Tokens that the tokenizer knows and the model does not, in a sentence."""
+    found = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
+    if not found:
+        return ()
+    first = ", ".join(repr(token) for _, token in found[:4]) + (", ..." if len(found) > 4 else "")
+    return (
+        f"the tokenizer of {path!r} has {len(found)} tokens beyond the {rows} rows of the model's vocabulary "
+        f"({first}): rows that hold them are refused",
+    )
+
+
+def inspect_files(path: str, scalar: bool = False, lora: Lora | None = None) -> None:
+    """Raise ConfigError with all that the headers of a model's files say is wrong."""
+    problems = _problems_of_place(path)
+    if not problems:
+        problems = opening.problems_of_weights(path, heads.config_of(path), scalar, lora)
+    if problems:
+        raise ConfigError(problems)
 
 
 def _context(config: Any) -> int | None:
     names = ("max_position_embeddings", "n_positions")
     return next((config.__dict__[n] for n in names if config.__dict__.get(n)), None)
-
-
-def base_path(path: str) -> str:
-    """The model under an adapter folder, or the folder itself."""
-    import json
-
-    adapter = Path(path).expanduser() / "adapter_config.json"
-    if adapter.exists() and not (adapter.parent / "config.json").exists():
-        return json.loads(adapter.read_text())["base_model_name_or_path"]
-    return path
 
 
 def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
@@ -188,14 +237,65 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
+def _turn_end(tokenizer: Any, named: frozenset[int]) -> frozenset[int]:
+    """The token with which the chat template ends the assistant's turn, where it is one."""
+    end = Renderer(tokenizer, named).turns.end
+    return frozenset() if end is None else frozenset({end})
+
+
+def _end_notes(tokenizer: Any, named: frozenset[int]) -> Iterator[str]:
+    for i in sorted(_turn_end(tokenizer, named) - named):
+        others = ", ".join(repr(tokenizer.convert_ids_to_tokens(k)) for k in sorted(named)) or "nothing"
+        yield (
+            f"model: the chat template ends a turn with {tokenizer.convert_ids_to_tokens(i)!r}, while tokenizer and "
+            f"generation settings name {others}: answers end at both, and a checkpoint's generation settings name both"
+        )
+    if tokenizer.eos_token_id is None:
+        yield "model: the tokenizer has no EOS token: a written answer that no chat template ends has no end to learn"
+
+
+def name_stops(net: Any, stop_ids: frozenset[int]) -> None:
+    """Let the model's generation settings name every id that ends an answer, so that other tools stop there too."""
+    settings = net.generation_config
+    named = settings.eos_token_id
+    if not stop_ids <= {*(named if isinstance(named, list) else [named])}:
+        settings.eos_token_id = sorted(stop_ids)
+
+
 def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False, zero: bool = False) -> Any:
     """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
 
     `adapter_from`: a checkpoint folder whose adapter is continued instead. A model folder that holds an adapter
-    gets it merged in float32, or under LoRA keeps it, frozen, below the new one: a reference taken from the start
-    includes it either way. `scalar`: with one output
+    gets it merged in float32 (float64 where that is the dtype), or under LoRA keeps it, frozen, below the new one: a
+    reference taken from the start includes it either way. `scalar`: with one output
     number instead of a vocabulary, whose map is new (of zeros with `zero`) where the folder has none.
     """
+    import torch
+    from safetensors import SafetensorError
+
+    device = device_of(spec)
+    dtype, merge = wide(spec.dtype), spec.lora is None
+    try:
+        with quiet():
+            inspect_files(spec.path, scalar, spec.lora)
+            net = opening.scorer(spec.path, zero, dtype) if scalar else opening.causal(spec.path, merge, dtype)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
+    for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
+        if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
+            p.data = p.data.to(getattr(torch, spec.dtype))
+    if spec.lora:
+        net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
+    fit.require_finite(net, spec.path)
+    if spec.gradient_checkpointing:
+        net.gradient_checkpointing_enable({"use_reentrant": False})
+        if spec.lora:
+            net.enable_input_require_grads()
+    return net.to(device).train()
+
+
+def device_of(spec: ModelSpec) -> torch.device:
+    """Where a model is held. Raises EngineError where that device is not here."""
     import torch
 
     device = spec.device
@@ -203,22 +303,7 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
-    dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
-    try:
-        with quiet():
-            net = open_scorer(spec.path, zero) if scalar else open_causal(spec.path, merge=spec.lora is None)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
-    for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
-        if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
-            p.data = p.data.to(dtype)
-    if spec.lora:
-        net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
-    if spec.gradient_checkpointing:
-        net.gradient_checkpointing_enable({"use_reentrant": False})
-        if spec.lora:
-            net.enable_input_require_grads()
-    return net.to(device).train()
+    return torch.device(device)
 
 
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
@@ -240,32 +325,30 @@ def note_of_half(dtype: str, device: str) -> str | None:
     )
 
 
-def open_causal(path: str, merge: bool) -> Any:
-    """The model of a folder; an adapter that it holds is merged, unless another will stand on it."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    net = AutoModelForCausalLM.from_pretrained(base_path(path), dtype=torch.float32, trust_remote_code=False)
-    return adapters.merged(net, path) if merge and adapters.is_adapter(path) else net
-
-
-def open_scorer(path: str, zero: bool = False) -> Any:
-    """A scalar head on a folder's model; on top of an adapter that it may hold, of a policy or a scorer."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id != tokenizer.eos_token_id else None
-    net = heads.load_scorer(base_path(path), pad, zero)
-    return adapters.merged(net, path) if adapters.is_adapter(path) else net
-
-
 def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) -> Any:
     from peft import LoraConfig
 
     assert spec.lora is not None
-    targets = spec.lora.targets if isinstance(spec.lora.targets, str) else list(spec.lora.targets)
     config = LoraConfig(
-        r=spec.lora.rank, lora_alpha=spec.lora.alpha, lora_dropout=0.0, target_modules=targets, task_type=task
+        r=spec.lora.rank,
+        lora_alpha=spec.lora.alpha,
+        lora_dropout=0.0,
+        target_modules=fit.as_peft(spec.lora.targets),
+        task_type=task,
     )
     start = spec.path if adapters.is_adapter(spec.path) else None
-    return adapters.with_adapter(net, config, start, checkpoint)
+    with _default(wide(spec.dtype)):
+        return adapters.with_adapter(net, config, start, checkpoint)
+
+
+@contextmanager
+def _default(dtype: Dtype) -> Iterator[None]:
+    """Make new weights in `dtype`: peft draws an adapter's in torch's default, whatever the model's."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

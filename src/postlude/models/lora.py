@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from postlude.bounds import Bounds, hold
 
 ALPHA = 32
 """W' = W + alpha/rank B A with alpha 32 at every rank."""
@@ -31,3 +34,15 @@ def lr_from_width(width: int, family: Literal["llama", "qwen"]) -> float:
 def parameters(inputs: int, outputs: int, rank: int) -> int:
     """Trainable parameters of one adapted linear layer."""
     return rank * (inputs + outputs)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A low-rank adapter on the model ("LoRA Without Regret": all linear layers, alpha 32)."""
+
+    rank: Annotated[int, Bounds(1, 65_536)] = 16
+    alpha: Annotated[int, Bounds(1, 10**6)] = ALPHA
+    targets: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        hold(self)

@@ -25,8 +25,14 @@ def character_tokenizer(alphabet: str = ALPHABET, chat_template: str | None = No
     return tokenizer
 
 
-def tiny_qwen3(tokenizer: Any, seed: int = 0, layers: int = 3, width: int = 128, heads: int = 4) -> Any:
-    """A Qwen3 with random weights: 0.57 M parameters at the default size."""
+def tiny_qwen3(
+    tokenizer: Any, seed: int = 0, layers: int = 3, width: int = 128, heads: int = 4, spread: float = 0.02
+) -> Any:
+    """A Qwen3 with random weights: 0.57 M parameters at the default size.
+
+    numpy draws them: what torch draws in float32 depends on the processor's instructions.
+    """
+    import numpy as np
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -44,11 +50,15 @@ def tiny_qwen3(tokenizer: Any, seed: int = 0, layers: int = 3, width: int = 128,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
     )
-    torch.manual_seed(seed)
-    return Qwen3ForCausalLM(config)
+    model, random = Qwen3ForCausalLM(config), np.random.default_rng(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim > 1:
+                p.copy_(torch.from_numpy(spread * random.standard_normal(p.shape)))
+    return model
 
 
-def save_tiny_model(folder: Path | str, seed: int = 0, **size: int) -> None:
+def save_tiny_model(folder: Path | str, seed: int = 0, **size: Any) -> None:
     """Write model and tokenizer as an ordinary Hugging Face folder."""
     folder = Path(folder)
     tokenizer = character_tokenizer()

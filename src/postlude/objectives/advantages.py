@@ -7,20 +7,32 @@ or number fewer than two (specification 0.6).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from postlude.batch import Batch
+from postlude.bounds import Bounds, Count, NotNegative, Positive, Share, Small, hold
+from postlude.lazy import torch
+from postlude.objectives.along import (
+    action_rows,
+    at_actions,
+    discounted,
+    known_reward,
+    next_action,
+    reference_k1,
+    required,
+    rewarded,
+    token_rewards,
+)
 from postlude.objectives.weights import indicator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STD_EPS = 1e-6
 """Added to a standard deviation (verl's value; TRL 1e-4, OpenRLHF 1e-9)."""
-
-
-def _known_reward(batch: Batch) -> Tensor:
-    return torch.where(batch.scored, batch.reward, torch.zeros_like(batch.reward))
+Discount = Annotated[float, Bounds(0, 1, above=True)]
+Sharpness = Annotated[float, Bounds(0, 1e9, above=True, infinite=True)]
+"""Of DRPO's weights by length; infinity weighs all right answers alike."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,14 @@ def moments(values: Tensor, member: Tensor, keep: Tensor, groups: int) -> Moment
 
 def group_moments(batch: Batch) -> Moments:
     """Moments of the rewards of each group."""
-    return moments(_known_reward(batch), batch.sequence_group, batch.scored, batch.groups)
+    return moments(known_reward(batch), batch.sequence_group, batch.scored, batch.groups)
+
+
+def equal_steps(batch: Batch) -> Tensor:
+    """[G] bool: no rewards of steps that stand at their own tokens, or equal ones."""
+    if batch.whole_reward is None or batch.step_reward is None:
+        return torch.ones(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+    return _step_moments(batch, batch.step_reward).constant
 
 
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
@@ -85,7 +104,7 @@ class Reward:
     needs = frozenset[str]()
 
     def __call__(self, batch: Batch) -> Tensor:
-        reward = _known_reward(batch)
+        reward = known_reward(batch)
         if self.baseline == "batch":
             reward = reward - reward.sum() / batch.scored.sum().clamp(min=1)
         return batch.to_tokens(reward)
@@ -111,7 +130,7 @@ class GroupBaseline:
     """
 
     scale: Literal["group", "batch", "none"] = "group"
-    eps: float = STD_EPS
+    eps: Small = STD_EPS
     kind: Literal["group_baseline"] = "group_baseline"
     needs = frozenset[str]({"group"})
 
@@ -121,7 +140,7 @@ class GroupBaseline:
     def per_sequence(self, batch: Batch) -> Tensor:
         """[S]"""
         stats = group_moments(batch)
-        centred = _known_reward(batch) - stats.mean[batch.sequence_group]
+        centred = known_reward(batch) - stats.mean[batch.sequence_group]
         live = batch.scored & ~stats.constant[batch.sequence_group]
         return torch.where(live, centred / self._scale(batch, stats), torch.zeros_like(centred))
 
@@ -142,7 +161,7 @@ class LeaveOneOut:
     With `kl_coef`, R is first reduced by kl_coef times the sequence's summed k1 to the reference.
     """
 
-    kl_coef: float = 0.0
+    kl_coef: NotNegative = 0.0
     kind: Literal["leave_one_out"] = "leave_one_out"
 
     @property
@@ -151,10 +170,10 @@ class LeaveOneOut:
 
     def shaped_reward(self, batch: Batch) -> Tensor:
         """[S] reward minus the KL penalty."""
-        reward = _known_reward(batch)
+        reward = known_reward(batch)
         if not self.kl_coef:
             return reward
-        return reward - self.kl_coef * batch.sum_by_sequence(_reference_k1(batch))
+        return reward - self.kl_coef * batch.sum_by_sequence(reference_k1(batch))
 
     def __call__(self, batch: Batch) -> Tensor:
         reward = self.shaped_reward(batch)
@@ -178,10 +197,10 @@ class WhitenedGroupBaseline:
 
 @dataclass(frozen=True)
 class RewardToGo:
-    """A_t = whiten(sum over k >= t of gamma^(k-t) r_k), r = -kl_coef k1 + terminal reward (REINFORCE++, 2501.03262)."""
+    """A_t = whiten(sum over k >= t of gamma^(k-t) r_k), r as in `token_rewards` (REINFORCE++, 2501.03262)."""
 
-    gamma: float = 1.0
-    kl_coef: float = 0.01
+    gamma: Discount = 1.0
+    kl_coef: NotNegative = 0.01
     kind: Literal["reward_to_go"] = "reward_to_go"
 
     @property
@@ -190,7 +209,7 @@ class RewardToGo:
 
     def __call__(self, batch: Batch) -> Tensor:
         reward = token_rewards(batch, self.kl_coef)
-        return whiten(_discounted(batch, reward, self.gamma), batch.mask)
+        return whiten(discounted(batch, reward, self.gamma), batch.mask)
 
 
 @dataclass(frozen=True)
@@ -198,18 +217,17 @@ class GAE:
     """Generalised advantage estimation over action tokens (1506.02438 eq. 16), finite horizon, then whitened.
 
     delta_t = r_t + gamma V_{t+1} - V_t with V = 0 after the last action token; A_t = sum (gamma lam)^l delta_{t+l}.
-    Token rewards carry -kl_coef k1 and the terminal score. Other tokens are skipped, not discounted across.
+    r is that of `token_rewards`. Other tokens are skipped, not discounted across.
     """
 
-    gamma: float = 1.0
-    lam: float = 0.95
-    kl_coef: float = 0.05
+    gamma: Discount = 1.0
+    lam: Share = 0.95
+    kl_coef: NotNegative = 0.05
     whitened: bool = True
     kind: Literal["gae"] = "gae"
 
     def __post_init__(self) -> None:
-        if not (0 < self.gamma <= 1 and 0 <= self.lam <= 1):
-            raise ValueError(f"need 0 < gamma <= 1 and 0 <= lam <= 1, got {self.gamma:g} and {self.lam:g}")
+        hold(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -217,10 +235,10 @@ class GAE:
 
     def unwhitened(self, batch: Batch) -> Tensor:
         """[T] advantages in reward units."""
-        values = _required(batch.old_values, "values of the critic")
+        values = required(batch.old_values, "values of the critic")
         following = next_action(batch, values)
         delta = token_rewards(batch, self.kl_coef) + self.gamma * following - values
-        return _discounted(batch, delta, self.gamma * self.lam)
+        return discounted(batch, delta, self.gamma * self.lam)
 
     def __call__(self, batch: Batch) -> Tensor:
         advantages = self.unwhitened(batch)
@@ -228,7 +246,7 @@ class GAE:
 
     def returns(self, batch: Batch) -> Tensor:
         """[T] A_t + V_t before whitening: the critic's target."""
-        values = _required(batch.old_values, "values of the critic")
+        values = required(batch.old_values, "values of the critic")
         return torch.where(batch.mask, self.unwhitened(batch) + values, torch.zeros_like(values))
 
 
@@ -237,24 +255,24 @@ class ProcessSteps:
     """GRPO with process supervision (2402.03300 section 4.1.3): A_t = sum of the standardised rewards of steps
     that end at or after t, the step in progress included.
 
-    All step rewards of a group are pooled; fewer than two, or equal ones, give 0.
+    All step rewards of a group's scored completions are pooled; fewer than two, or equal ones, give 0.
     """
 
-    eps: float = STD_EPS
+    eps: Small = STD_EPS
     kind: Literal["process_steps"] = "process_steps"
     needs = frozenset[str]({"group", "steps"})
 
     def standardised(self, batch: Batch) -> Tensor:
         """[T] the standardised reward at each step's last token, 0 elsewhere."""
-        reward = _required(batch.step_reward, "step rewards")
-        here = ~torch.isnan(reward) & batch.mask
+        reward = required(batch.step_reward, "step rewards")
+        here = rewarded(batch, reward)
         value = torch.where(here, reward, torch.zeros_like(reward))
-        stats = moments(value, batch.group, here, batch.groups)
+        stats = _step_moments(batch, reward)
         scaled = (value - stats.mean[batch.group]) / (stats.std[batch.group] + self.eps)
         return torch.where(here & ~stats.constant[batch.group], scaled, torch.zeros_like(scaled))
 
     def __call__(self, batch: Batch) -> Tensor:
-        return _discounted(batch, self.standardised(batch), 1.0)
+        return discounted(batch, at_actions(batch, self.standardised(batch)), 1.0)
 
 
 @dataclass(frozen=True)
@@ -266,18 +284,15 @@ class DecoupledReward:
     class only get 0. lam = inf is DisCO (2505.12366). The gradient equals that of the boxed loss in the paper.
     """
 
-    lam: float = 0.1
-    tau: float = 10.0
-    cap: int | None = None
+    lam: Sharpness = 0.1
+    tau: Positive = 10.0
+    cap: Count | None = None
     """C, the longest response in tokens; filled with the generation limit where it is None."""
     score: Literal["likelihood", "ratio"] = "likelihood"
     kind: Literal["decoupled_reward"] = "decoupled_reward"
 
     def __post_init__(self) -> None:
-        if self.lam <= 0 or self.tau <= 0:
-            raise ValueError(f"lam and tau must be positive, got {self.lam:g} and {self.tau:g}")
-        if self.cap is not None and self.cap < 1:
-            raise ValueError(f"cap must be at least 1 token, got {self.cap}")
+        hold(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -302,7 +317,7 @@ class DecoupledReward:
         """[S] s_i from detached log-probs [T] of the current policy."""
         if self.score == "likelihood":
             return batch.mean_by_sequence(torch.where(torch.isfinite(live), live, torch.zeros_like(live)))
-        old = _required(batch.old_logprobs, "old log-probs")
+        old = required(batch.old_logprobs, "old log-probs")
         return batch.mean_by_sequence((live - old).clamp(-20, 20).exp())
 
     def __call__(self, batch: Batch, live: Tensor) -> Tensor:
@@ -334,8 +349,8 @@ class DecoupledValue:
     V(x) is the value at the first completion token.
     """
 
-    lam: float = 0.1
-    cap: int | None = None
+    lam: Sharpness = 0.1
+    cap: Count | None = None
     kind: Literal["decoupled_value"] = "decoupled_value"
     needs = frozenset[str]({"group", "correct", "values"})
 
@@ -345,18 +360,18 @@ class DecoupledValue:
         right = (batch.correct == 1) & batch.scored & (batch.lengths > 0)
         count = batch.by_group(right.to(batch.dtype))[batch.sequence_group]
         omega = count * group_softmax(batch, (1 - batch.lengths / self.cap) / self.lam, right)
-        gap = _known_reward(batch) - self._prompt_value(batch)
+        gap = known_reward(batch) - self._prompt_value(batch)
         return batch.to_tokens(torch.where(right & (gap > 0), omega * gap, gap))
 
     def _prompt_value(self, batch: Batch) -> Tensor:
-        values = _required(batch.old_values, "values of the critic")
+        values = required(batch.old_values, "values of the critic")
         rows = action_rows(batch)
         first = rows[:, 0] if rows.shape[1] else rows.new_full((batch.sequences,), -1)
         return torch.where(first >= 0, values[first.clamp(min=0)], torch.zeros_like(batch.reward))
 
     def returns(self, batch: Batch) -> Tensor:
         """[T] the reward: the target of V(x)."""
-        return batch.to_tokens(_known_reward(batch))
+        return batch.to_tokens(known_reward(batch))
 
 
 Advantage = (
@@ -384,61 +399,7 @@ def group_softmax(batch: Batch, x: Tensor, member: Tensor) -> Tensor:
     return torch.where(member, weight / total.clamp(min=1e-300 if x.dtype == torch.float64 else 1e-30), 0)
 
 
-def action_rows(batch: Batch) -> Tensor:
-    """[S, L] rows of each sequence's trained tokens in order, -1 where a sequence is shorter than L."""
-    rows = batch.mask.nonzero().squeeze(1)
-    rows = rows[torch.argsort(batch.sequence[rows], stable=True)]
-    owner = batch.sequence[rows]
-    count = torch.bincount(owner, minlength=batch.sequences)
-    start = torch.cumsum(count, 0) - count
-    longest = int(count.max()) if count.numel() else 0
-    table = rows.new_full((batch.sequences, longest), -1)
-    table[owner, torch.arange(rows.shape[0], device=rows.device) - start[owner]] = rows
-    return table
-
-
-def next_action(batch: Batch, values: Tensor) -> Tensor:
-    """[T] the value at the sequence's next trained token, 0 after the last."""
-    table = action_rows(batch)
-    result = torch.zeros_like(values)
-    if table.shape[1] > 1:
-        here, there = table[:, :-1], table[:, 1:]
-        valid = there >= 0
-        result[here[valid]] = values[there[valid]]
-    return result
-
-
-def token_rewards(batch: Batch, kl_coef: float) -> Tensor:
-    """[T] r_t = -kl_coef (log old - log ref) + the score on the last trained token of each sequence (section 3.1)."""
-    table = action_rows(batch)
-    length = (table >= 0).sum(dim=1)
-    has = length > 0
-    reward = torch.zeros(batch.tokens.shape[0], dtype=batch.dtype, device=batch.tokens.device)
-    last = table[has].gather(1, (length[has] - 1).unsqueeze(1)).squeeze(1)
-    reward[last] = _known_reward(batch)[has]
-    return reward - kl_coef * _reference_k1(batch) if kl_coef else reward
-
-
-def _discounted(batch: Batch, x: Tensor, factor: float) -> Tensor:
-    """[T] sum over l >= 0 of factor^l x_{t+l} along the trained tokens of each sequence; 0 elsewhere."""
-    table = action_rows(batch)
-    result = torch.zeros_like(x)
-    running = x.new_zeros(batch.sequences)
-    for column in reversed(range(table.shape[1])):
-        rows = table[:, column]
-        valid = rows >= 0
-        running = torch.where(valid, x[rows.clamp(min=0)] + factor * running, running)
-        result[rows[valid]] = running[valid]
-    return result
-
-
-def _reference_k1(batch: Batch) -> Tensor:
-    old = _required(batch.old_logprobs, "old log-probs")
-    reference = _required(batch.ref_logprobs, "log-probs of the reference")
-    return torch.where(batch.mask, old - reference, torch.zeros_like(old))
-
-
-def _required(value: Tensor | None, what: str) -> Tensor:
-    if value is None:
-        raise ValueError(f"this advantage needs {what}, and the batch has none")
-    return value
+def _step_moments(batch: Batch, step_reward: Tensor) -> Moments:
+    """Moments of the step rewards of each group, pooled over its completions."""
+    here = rewarded(batch, step_reward)
+    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.groups)

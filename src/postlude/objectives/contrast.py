@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from postlude.batch import Batch
-from postlude.objectives.advantages import action_rows
+from postlude.bounds import Bounds, Finite, NotNegative, Positive, hold
+from postlude.lazy import F, torch
+from postlude.objectives.along import action_rows
 from postlude.objectives.terms import Loss, Outputs, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ScoreKind = Literal["implicit", "implicit_mean", "mean_logprob", "log_odds", "head", "pair_head"]
 """`pair_head` is `head` of a model that reads both answers, one behind the other, and judges the first."""
@@ -68,18 +70,15 @@ class Logistic:
     (Llama 2, 2307.09288). `center` adds center (s_w + s_l)^2 (2312.09244).
     """
 
-    beta: float = 0.1
-    smoothing: float = 0.0
+    beta: Positive = 0.1
+    smoothing: Annotated[float, Bounds(0, 0.5, below=True)] = 0.0
     robust: bool = False
-    margin: float = 0.0
-    center: float = 0.0
+    margin: Finite = 0.0
+    center: NotNegative = 0.0
     kind: Literal["logistic"] = "logistic"
 
     def __post_init__(self) -> None:
-        if self.beta <= 0:
-            raise ValueError(f"beta must be positive, got {self.beta:g}")
-        if not 0 <= self.smoothing < 0.5:
-            raise ValueError(f"smoothing must lie in [0, 0.5), got {self.smoothing:g}")
+        hold(self)
 
     def __call__(self, preferred: Tensor, other: Tensor, margin: Tensor) -> Tensor:
         z = self.beta * (preferred - other) - self.margin - margin
@@ -94,12 +93,11 @@ class Logistic:
 class Squared:
     """(s_w - s_l - 1/(2 beta))^2: IPO (2310.12036 eq. 17)."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     kind: Literal["squared"] = "squared"
 
     def __post_init__(self) -> None:
-        if self.beta <= 0:
-            raise ValueError(f"beta must be positive, got {self.beta:g}")
+        hold(self)
 
     def __call__(self, preferred: Tensor, other: Tensor, margin: Tensor) -> Tensor:
         return (preferred - other - 1 / (2 * self.beta) - margin).square()
@@ -109,12 +107,11 @@ class Squared:
 class Hinge:
     """max(0, 1 - beta (s_w - s_l)): SLiC (2305.10425)."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     kind: Literal["hinge"] = "hinge"
 
     def __post_init__(self) -> None:
-        if self.beta <= 0:
-            raise ValueError(f"beta must be positive, got {self.beta:g}")
+        hold(self)
 
     def __call__(self, preferred: Tensor, other: Tensor, margin: Tensor) -> Tensor:
         return (1 + margin - self.beta * (preferred - other)).clamp(min=0)
@@ -144,14 +141,13 @@ class KTO:
     z0 = max(0, mean of s over mismatched prompt and completion), detached, over the whole update.
     """
 
-    beta: float = 0.1
-    lam_desirable: float = 1.0
-    lam_undesirable: float = 1.0
+    beta: Positive = 0.1
+    lam_desirable: NotNegative = 1.0
+    lam_undesirable: NotNegative = 1.0
     kind: Literal["kto"] = "kto"
 
     def __post_init__(self) -> None:
-        if self.beta <= 0:
-            raise ValueError(f"beta must be positive, got {self.beta:g}")
+        hold(self)
 
     def __call__(self, score: Tensor, reward: Tensor, offset: float) -> Tensor:
         good = self.lam_desirable * (1 - torch.sigmoid(self.beta * (score - offset)))
@@ -166,7 +162,7 @@ class Binary:
     `shift` is the offset b (BCO, 2404.04656). Also the pair model that reads both answers and outputs one logit.
     """
 
-    shift: float = 0.0
+    shift: Finite = 0.0
     kind: Literal["binary"] = "binary"
 
     def __call__(self, score: Tensor, reward: Tensor, offset: float) -> Tensor:
@@ -207,8 +203,8 @@ class ContrastObjective:
 
     score: ScoreKind
     link: Annotated[Link, Field(discriminator="kind")]
-    nll: float = 0.0
-    link_coef: float = 1.0
+    nll: NotNegative = 0.0
+    link_coef: NotNegative = 1.0
     kind: Literal["contrast"] = "contrast"
 
     def __post_init__(self) -> None:

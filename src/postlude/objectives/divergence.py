@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
+from postlude.bounds import Count, NotNegative, Positive, hold
+from postlude.lazy import torch
 from postlude.objectives.terms import CLAMP, exp_clamped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def k1(new: Tensor, reference: Tensor) -> Tensor:
@@ -78,12 +80,11 @@ class KL:
     estimator: Literal[
         "k1", "k2", "k3", "k3_ratio", "k1_straight", "k3_straight", "reverse_k1", "reverse_k3", "ratio_k1"
     ] = "k3"
-    coef: float = 0.04
+    coef: NotNegative = 0.04
     against: Literal["reference", "old", "rollout"] = "reference"
 
     def __post_init__(self) -> None:
-        if self.coef < 0:
-            raise ValueError(f"coef must not be negative, got {self.coef:g}")
+        hold(self)
 
     def __call__(self, new: Tensor, other: Tensor, ratio: Tensor) -> Tensor:
         """[T] estimates from log-probs [T]; without the coefficient."""
@@ -100,13 +101,12 @@ class KLHinge:
     then multiplies the estimator's plain sum.
     """
 
-    beta: float = 1e3
-    delta: float = 1e-4
+    beta: NotNegative = 1e3
+    delta: NotNegative = 1e-4
     estimator: Literal["reverse_k1", "reverse_k3"] = "reverse_k1"
 
     def __post_init__(self) -> None:
-        if self.beta < 0 or self.delta < 0:
-            raise ValueError(f"beta and delta must not be negative, got {self.beta:g} and {self.delta:g}")
+        hold(self)
 
     def __call__(self, new: Tensor, old: Tensor) -> Tensor:
         return _ESTIMATORS[self.estimator](new, old)
@@ -150,16 +150,15 @@ class KLControl:
     """
 
     kind: Literal["proportional", "ziegler", "doubling"] = "proportional"
-    target: float = 6.0
+    target: Positive = 6.0
     unit: Literal["sequence", "token"] = "sequence"
-    horizon: int = 10_000
+    horizon: Count = 10_000
     """Of `proportional`, in answers."""
-    gain: float = 0.1
+    gain: Positive = 0.1
     """Of `ziegler`."""
 
     def __post_init__(self) -> None:
-        if self.target <= 0 or self.horizon < 1 or self.gain <= 0:
-            raise ValueError("target, horizon and gain must be positive")
+        hold(self)
 
     def __call__(self, beta: float, figures: Mapping[str, float], last: Mapping[str, float]) -> float:
         """The next coefficient, from the figures of a step and those of its last update."""

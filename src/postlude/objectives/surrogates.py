@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from postlude.batch import Batch
+from postlude.bounds import Bounds, NotNegative, Positive, Share, hold
+from postlude.lazy import torch
 from postlude.objectives.terms import exp_clamped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ratio = Literal["none", "token", "sequence_mean", "sequence_sum", "sequence_token"]
 """`sequence_mean`: GSPO's geometric mean; `sequence_sum`: RLOO's whole-sequence product; `sequence_token`:
@@ -84,18 +86,13 @@ class Clip:
     `dual` caps the loss of a negative advantage at -dual * A (dual clip, 1912.09729); None is off.
     """
 
-    low: float = 0.2
-    high: float = 0.2
-    dual: float | None = None
+    low: Share = 0.2
+    high: NotNegative = 0.2
+    dual: Annotated[float, Bounds(1, 1e9, above=True)] | None = None
     kind: Literal["clip"] = "clip"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low <= 1:
-            raise ValueError(f"low must lie in [0, 1], got {self.low:g}")
-        if self.high < 0:
-            raise ValueError(f"high must not be negative, got {self.high:g}")
-        if self.dual is not None and self.dual <= 1:
-            raise ValueError(f"dual must be greater than 1 (3 is usual), got {self.dual:g}")
+        hold(self)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -117,12 +114,13 @@ class Cispo:
     `ratio_max` is the cap itself: TRL's `epsilon_high`, verl's 1 + `clip_ratio_high`.
     """
 
-    ratio_max: float = 5.0
-    ratio_min: float = 0.0
+    ratio_max: Positive = 5.0
+    ratio_min: NotNegative = 0.0
     kind: Literal["cispo"] = "cispo"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio_min < self.ratio_max:
+        hold(self)
+        if not self.ratio_min < self.ratio_max:
             raise ValueError(f"need 0 <= ratio_min < ratio_max, got {self.ratio_min:g} and {self.ratio_max:g}")
 
     @property
@@ -141,14 +139,13 @@ class ProbabilityMask:
     Dropped: A > 0 and pi - mu > high, or A <= 0 and pi - mu < -low (DPPO's binary total variation, 2602.04879).
     """
 
-    low: float = 0.2
-    high: float = 0.2
+    low: NotNegative = 0.2
+    high: NotNegative = 0.2
     kind: Literal["probability_mask"] = "probability_mask"
     bounds = (0.0, float("inf"))
 
     def __post_init__(self) -> None:
-        if self.low < 0 or self.high < 0:
-            raise ValueError(f"low and high must not be negative, got {self.low:g} and {self.high:g}")
+        hold(self)
 
     def __call__(self, terms: Terms) -> Tensor:
         moved = terms.logprobs.detach().exp() - terms.behaviour.exp()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from postlude.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Want = Literal["policy", "reference", "values", "scores", "entropy"]
 """What a forward pass can be asked for."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from postlude.batch import Batch
-from postlude.objectives.advantages import Advantage, DecoupledReward, group_moments
+from postlude.bounds import NotNegative, hold
+from postlude.lazy import no_grad, torch
+from postlude.objectives.advantages import Advantage, DecoupledReward, equal_steps, group_moments
 from postlude.objectives.divergence import KL, KLHinge, k3
 from postlude.objectives.surrogates import RATIOS, LogProb, Ratio, Surrogate, Terms
 from postlude.objectives.terms import CLAMP, Loss, Outputs, log_ratio, weighted_sum
 from postlude.objectives.value import ValueLoss, explained_variance
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask, mismatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,13 @@ class TokenObjective:
     off_policy_mask: OffPolicyMask | None = None
     kl: KL | None = None
     hinge: KLHinge | None = None
-    entropy: float = 0.0
+    entropy: NotNegative = 0.0
     value: ValueLoss | None = None
     mask_truncated: bool = False
     kind: Literal["token"] = "token"
 
     def __post_init__(self) -> None:
+        hold(self)
         uses_ratio = not isinstance(self.surrogate, LogProb)
         if uses_ratio and self.ratio == "none":
             raise ValueError(f'surrogate {self.surrogate.kind} needs a ratio; set ratio to "token"')
@@ -49,8 +53,6 @@ class TokenObjective:
             raise ValueError(f'surrogate logprob uses no ratio; set ratio to "none", not "{self.ratio}"')
         if self.kl and self.hinge:
             raise ValueError("kl and hinge both hold the policy back; set one of them to null")
-        if self.entropy < 0:
-            raise ValueError(f"entropy must not be negative, got {self.entropy:g}")
 
     @property
     def decoupled(self) -> DecoupledReward | None:
@@ -164,6 +166,18 @@ class TokenObjective:
             }
         return replace(update, report={**report, "drpo/loss": float(loss)})
 
+    def idle(self, update: Batch) -> Tensor:
+        """[G] bool: no token of the group gives a gradient, because its advantages are 0 (or its weights) and nothing
+        else pulls at it. Its tokens still count in every figure and denominator."""
+        none = torch.zeros(update.groups, dtype=torch.bool, device=update.tokens.device)
+        if self.entropy or self.value or not isinstance(self.surrogate, Surrogate):  # one's own may pull at 0 too
+            return none
+        assert update.policy_weight is not None and update.advantages is not None
+        pull = update.mask & (update.policy_weight * update.advantages != 0)
+        if update.kl_weight is not None:
+            pull = pull | (update.mask & (update.kl_weight != 0))
+        return ~none.index_put((update.group[pull],), torch.ones_like(none[:1]))
+
     def loss(self, micro: Batch, outputs: Outputs) -> Loss:
         """The weighted sum over one micro-batch. Only here is there a gradient."""
         logp = outputs.logprobs
@@ -229,7 +243,7 @@ class TokenObjective:
         assert other is not None, f"the KL term needs log-probs of the {self.kl.against} policy"
         return other
 
-    @torch.no_grad()
+    @no_grad
     def _figures(
         self,
         micro: Batch,
@@ -303,7 +317,8 @@ def _group_report(batch: Batch) -> dict[str, float]:
             "reward/max": float(known.max()),
         }
     if batch.groups and batch.sequences > batch.groups:  # groups of one have no spread to speak of
-        report["frac_zero_std_groups"] = float(stats.constant.to(batch.dtype).mean())
+        constant = stats.constant & equal_steps(batch)
+        report["frac_zero_std_groups"] = float(constant.to(batch.dtype).mean())
     right = batch.by_group((batch.correct == 1).to(batch.dtype))
     judged = batch.by_group((batch.correct >= 0).to(batch.dtype))
     if bool((judged > 0).any()):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from postlude.bounds import NotNegative, Positive, hold
+from postlude.lazy import torch
 from postlude.objectives.weights import Aggregate
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,15 +20,12 @@ class ValueLoss:
     With `clip`, the larger of the plain square and the one with V held within `clip` of the rollout-time value.
     """
 
-    coef: float = 0.5
-    clip: float | None = 0.2
+    coef: NotNegative = 0.5
+    clip: Positive | None = 0.2
     aggregate: Aggregate = Aggregate("token_mean")
 
     def __post_init__(self) -> None:
-        if self.coef < 0:
-            raise ValueError(f"coef must not be negative, got {self.coef:g}")
-        if self.clip is not None and self.clip <= 0:
-            raise ValueError(f"clip must be positive, or null for none; got {self.clip:g}")
+        hold(self)
 
     def __call__(self, values: Tensor, returns: Tensor, old_values: Tensor | None) -> Tensor:
         plain = (values - returns).square()

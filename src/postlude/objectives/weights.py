@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from postlude.batch import Batch
+from postlude.bounds import Count, NotNegative, Positive, hold
+from postlude.lazy import torch
 from postlude.objectives.terms import CLAMP
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Mode = Literal[
     "token_mean",
@@ -95,12 +97,11 @@ class Aggregate:
     """
 
     mode: Mode = "token_mean"
-    length: int | None = None
+    length: Count | None = None
     """L_max of `seq_mean_token_sum_norm`, in tokens; filled with the generation limit where it is None."""
 
     def __post_init__(self) -> None:
-        if self.length is not None and self.length < 1:
-            raise ValueError(f"length must be at least 1 token, got {self.length}")
+        hold(self)
 
     def __call__(self, batch: Batch) -> Tensor:
         if self.mode != "seq_mean_token_sum_norm":
@@ -133,11 +134,12 @@ class Correction:
     """
 
     mode: CorrectionKind = "token_truncate"
-    low: float = 0.0
-    high: float = 2.0
+    low: NotNegative = 0.0
+    high: Positive = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low < self.high:
+        hold(self)
+        if not self.low < self.high:
             raise ValueError(f"need 0 <= low < high, got {self.low:g} and {self.high:g}")
 
     def __call__(self, batch: Batch, old: Tensor) -> Tensor:
@@ -178,7 +180,7 @@ def mismatch(batch: Batch, old: Tensor) -> Tensor:
 class OffPolicyMask:
     """Drops a sequence iff A < 0 and the mean of log mu - log pi_theta exceeds `delta` (DeepSeek-V3.2, 2512.02556)."""
 
-    delta: float = 0.5
+    delta: NotNegative = 0.5
 
     def __call__(self, batch: Batch, live: Tensor, advantages: Tensor) -> Tensor:
         """[T] of 1 and 0, from the current policy's detached log-probs [T]."""

@@ -43,6 +43,14 @@ class FromVerl:
             _log("verl", name, [f.get(name) if isinstance(f, Mapping) else None for f in found], log_metric, log_extra)
         return [_score(f) for f in found]
 
+    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+        """Why a row cannot be scored; None where it can."""
+        try:
+            _ground_truth(*(columns.get(name) for name in self.one_of))
+        except RewardError as error:
+            return error.what
+        return None
+
     @property
     def wrapped(self) -> Callable[..., Any]:
         """The function it calls."""

@@ -1,23 +1,21 @@
-"""Calling one reward function once: its arguments, its limit in time, and checks of what it gave."""
+"""Calling one reward function once: its limit in time, and what it gave and logged."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from postlude.data import Completion, Group
-from postlude.errors import RewardError
-from postlude.models.steps import pieces
+from postlude.errors import RewardError, shown
+from postlude.rewards.copies import Answers, Prefixes, arguments
 from postlude.rewards.failures import CallFailed, Failure
-from postlude.rewards.member import RESERVED, Reward
-
-Answers = Sequence[tuple[Group, Completion]]
-"""Completions, each with the group it belongs to."""
+from postlude.rewards.given import finite, listed, numbers, plain_json, step_numbers
+from postlude.rewards.guard import Guard
+from postlude.rewards.member import Reward
+from postlude.rewards.waits import TooLong
 
 
 @dataclass
@@ -32,6 +30,8 @@ class Scores:
     """False where a gate kept the answer from it."""
     extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
     metrics: dict[str, list[float]] = field(default_factory=dict[str, "list[float]"])
+    unfit: dict[str, list[str]] = field(default_factory=dict[str, "list[str]"])
+    """What was logged as a metric and is no finite number, as it is shown."""
     notes: list[str] = field(default_factory=list[str])
     calls: int = 0
     failures: list[Failure] = field(default_factory=list[Failure])
@@ -55,6 +55,8 @@ class Scores:
         """Take over what is not of single completions."""
         for name, values in part.metrics.items():
             self.metrics.setdefault(name, []).extend(values)
+        for name, texts in part.unfit.items():
+            self.unfit.setdefault(name, []).extend(texts)
         self.notes += part.notes
         self.failures += part.failures
         self.calls += part.calls
@@ -80,16 +82,20 @@ def pad_and_extend(columns: dict[str, list[Any]], more: Mapping[str, Sequence[An
         column += more.get(name, [None] * new)
 
 
-async def call(reward: Reward, answers: Answers, step: int, steps: int) -> Scores:
+async def call(
+    reward: Reward, answers: Answers, step: int, steps: int, guard: Guard, prefixes: Prefixes | None = None
+) -> Scores:
     """What the function gives for some answers. Raises CallFailed where it raised or took too long, RewardError where
     what it gave is no list of finite numbers."""
     result = Scores(asked=[True] * len(answers), calls=1)
-    arguments = _arguments(reward, answers, result, SimpleNamespace(global_step=step, max_steps=steps))
-    given = await _ask(reward, arguments, len(answers))
-    if reward.separator is not None:
-        result.steps, given = _by_steps(reward, given)
-    result.values = _checked(reward, given, answers)
-    result.steps = result.steps or [[] for _ in answers]
+    state = SimpleNamespace(global_step=step, max_steps=steps)
+    asked = arguments(reward, answers, state, _loggers(reward, result), prefixes)
+    given = await _ask(reward, asked, len(answers), guard)
+    if reward.stepwise:
+        result.steps, result.values = step_numbers(reward, given, answers)
+    else:
+        result.values = numbers(reward, given, answers)
+        result.steps = [[] for _ in answers]
     for name, values in result.extra.items():
         if len(values) != len(answers):
             raise RewardError(
@@ -98,13 +104,16 @@ async def call(reward: Reward, answers: Answers, step: int, steps: int) -> Score
     return result
 
 
-async def _ask(reward: Reward, arguments: Mapping[str, Any], answers: int) -> Any:
+async def _ask(reward: Reward, given: Mapping[str, Any], answers: int, guard: Guard) -> Any:
     """Anything a user's function raises becomes one clear failure; our own cancellation passes through."""
-    clock = asyncio.timeout(reward.timeout)
+    clock = asyncio.timeout(reward.timeout if reward.early else None)
+    label, limit = reward.spec.label, reward.timeout
     try:
-        async with clock:
-            given = reward.function(**arguments)
-            return await given if inspect.isawaitable(given) else given
+        with guard.over(label, answers):
+            async with clock:
+                with guard.limited(None if reward.early else limit):
+                    result = reward.function(**given)
+                return await result if inspect.isawaitable(result) else result
     except RewardError:
         raise
     except asyncio.CancelledError as error:
@@ -112,81 +121,34 @@ async def _ask(reward: Reward, arguments: Mapping[str, Any], answers: int) -> An
         if task is None or task.cancelling():  # we were asked to stop; else it is the function's own doing
             raise
         raise CallFailed(Failure.of(error, answers)) from error
-    except (Exception, SystemExit) as error:
-        if isinstance(error, TimeoutError) and clock.expired():
-            text = f"took longer than {reward.timeout:g} seconds for {answers} answers (`timeout`)"
-            raise CallFailed(Failure(text, (), answers)) from error
+    except (Exception, SystemExit, TooLong) as error:
+        if isinstance(error, TooLong) or (isinstance(error, TimeoutError) and clock.expired()):
+            frames = Failure.of(error, answers).frames if isinstance(error, TooLong) else ()
+            text = f"took longer than {limit:g} seconds for {answers} answers (`timeout`)"
+            raise CallFailed(Failure(text, frames, answers)) from error
         raise CallFailed(Failure.of(error, answers)) from error
 
 
-def _arguments(reward: Reward, answers: Answers, result: Scores, state: SimpleNamespace) -> dict[str, Any]:
-    required, named, anything = reward.parameters
+def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:
+    """What a function logs with, into `result`."""
 
-    def as_given(group: Group, completion: Completion) -> Any:
-        if isinstance(group.prompt.messages, str):
-            return completion.text
-        return [{"role": "assistant", "content": completion.text}]
-
-    available: dict[str, Callable[[], Any]] = {
-        "prompts": lambda: [g.prompt.messages for g, _ in answers],
-        "completions": lambda: [as_given(g, c) for g, c in answers],
-        "completion_ids": lambda: [list(c.tokens) for _, c in answers],
-        "trainer_state": lambda: state,
-        "steps": lambda: [pieces(c.text, reward.separator or "\n") for _, c in answers],
-        "log_extra": lambda: lambda column, values: result.extra.__setitem__(column, list(values)),
-        "log_metric": lambda: lambda name, value: result.metrics.setdefault(name, []).append(float(value)),
-        "log_note": lambda: lambda text: result.notes.append(str(text)),
-    }
-    if "log_note" not in named:  # TRL's functions do not expect it among their `**kwargs`
-        del available["log_note"]
-    if reward.memory is not None:  # what is kept must not depend on them
-        del available["trainer_state"], available["completion_ids"]
-    # a column that only some rows have may be missing from all of these
-    columns = ({name for g, _ in answers for name in g.prompt.columns} | required) - RESERVED
-    for name in columns:
-        available[name] = lambda name=name: [g.prompt.columns.get(name) for g, _ in answers]
-    return {name: make() for name, make in available.items() if anything or name in named}
-
-
-def _by_steps(reward: Reward, given: Any) -> tuple[list[list[float]], list[float | None]]:
-    """Step rewards of each answer, and a number for the whole; an answer it abstained on has no steps."""
-    label = reward.spec.label
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise RewardError(f"reward {label} returned {type(given).__name__}; with `steps` it returns a list of lists.")
-    rows: list[list[float]] = []
-    for row in given:
-        if row is not None and (not isinstance(row, Sequence) or isinstance(row, str)):
+    def log_extra(column: str, values: Any) -> None:
+        found = listed(values)
+        if found is None:
             raise RewardError(
-                f"reward {label} returned {row!r} for an answer; with `steps` it gives a number per step."
+                f"reward {reward.spec.label} called log_extra({column!r}, {shown(values)}); it takes a list with a "
+                "value for each completion."
             )
-        values = [float(x) for x in row or ()]
-        if not all(map(math.isfinite, values)):
-            raise RewardError(f"reward {label} returned step rewards {values}; return finite numbers.")
-        rows.append(values)
-    return rows, [None if row is None else reward.whole(r) for row, r in zip(given, rows, strict=True)]
+        result.extra[str(column)] = [plain_json(value) for value in found]
 
+    def log_metric(name: str, value: Any) -> None:
+        number = finite(value)
+        if number is None:
+            result.unfit.setdefault(str(name), []).append(shown(value))
+        else:
+            result.metrics.setdefault(str(name), []).append(number)
 
-def _checked(reward: Reward, given: Any, answers: Answers) -> list[float | None]:
-    label = reward.spec.label
-    values = given.tolist() if hasattr(given, "tolist") else given  # arrays and tensors
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        raise RewardError(f"reward {label} returned {type(given).__name__}; it must return a list of float or None.")
-    if len(values) != len(answers):
-        raise RewardError(f"reward {label} returned {len(values)} values for {len(answers)} completions.")
-    return [_number(reward, value, answer) for value, answer in zip(values, answers, strict=True)]
+    def log_note(text: str) -> None:
+        result.notes.append(str(text))
 
-
-def _number(reward: Reward, value: Any, answer: tuple[Group, Completion]) -> float | None:
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isfinite(number):
-        return number
-    group, completion = answer
-    raise RewardError(
-        f"reward {reward.spec.label} returned {value!r} for prompt {group.prompt.id} ({group.prompt.text[:60]!r}), "
-        f"answer {completion.text[:60]!r}. Return a finite number, or None where it cannot score."
-    )
+    return {"log_extra": log_extra, "log_metric": log_metric, "log_note": log_note}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from postlude.errors import RewardError
+from postlude.errors import RewardError, shown
 from postlude.rewards.text import RewardFunction, tail, text_of
 
 
@@ -57,16 +58,34 @@ def choice(letters: str = "ABCD", after: str | None = None) -> RewardFunction:
     """
     if len(set(letters)) != len(letters) or not letters.isalpha() or not letters.isupper() or len(letters) < 2:
         raise ValueError(f"letters must be two or more different capitals, got {letters!r}")
-    rule = Letters(letters)
+    return Choice(Letters(letters), letters, after)
 
-    def right_choice(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        found = [_answered(text_of(c), after) for c in completions]
+
+@dataclass(frozen=True)
+class Choice:
+    """The reward `choice`."""
+
+    rule: Letters
+    letters: str
+    after: str | None
+
+    def __call__(self, completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
+        found = [_answered(text_of(c), self.after) for c in completions]
         return [
-            None if a is None else float(f is not None and rule.of(f) == {_expected(a, letters)})
+            None if a is None else float(f is not None and self.rule.of(f) == {_expected(a, self.letters)})
             for f, a in zip(found, answer, strict=True)
         ]
 
-    return right_choice
+    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+        """Why a row cannot be scored; None where it can."""
+        gold = columns.get("answer")
+        if gold is None:
+            return '"answer" is missing or null, which the reward choice needs'
+        try:
+            _expected(gold, self.letters)
+        except RewardError as error:
+            return error.what
+        return None
 
 
 def _answered(text: str, after: str | None) -> str | None:
@@ -75,10 +94,11 @@ def _answered(text: str, after: str | None) -> str | None:
 
 
 def _expected(answer: Any, letters: str) -> str:
-    letter = str(answer).strip().strip("().").upper()
+    letter = answer.strip() if isinstance(answer, str) else ""
+    letter = letter.strip("().").upper()
     if len(letter) != 1 or letter not in letters:
         raise RewardError(
-            f"reward choice: the column answer holds {answer!r}, which is none of the letters {letters}. Write "
+            f"reward choice: the column answer holds {shown(answer)}, which is none of the letters {letters}. Write "
             "the right option's letter there (a number could count from 0 or from 1)."
         )
     return letter

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postlude.data import Completion, Group
+from postlude.data import ROLLOUT_FIELDS, Completion, Group
 from postlude.errors import RewardError
+from postlude.events import mean
 from postlude.rewards import failures
 from postlude.rewards.calls import Scores
 from postlude.rewards.member import Reward
-from postlude.rewards.numbers import shaped, used
+from postlude.rewards.numbers import used, used_steps
 
 Ends = Callable[[Completion, str], list[int]]
 """(answer, separator) -> index of the last token of each step."""
@@ -29,6 +30,8 @@ class Scored:
     counts: dict[str, float] = field(default_factory=dict[str, float])
     """Figures that add up over the draws of a step."""
     notes: list[str] = field(default_factory=list[str])
+    chosen: frozenset[str] = frozenset()
+    """Those of `metrics` whose names a function chose: ours go first where they meet."""
 
 
 def doors(gates: Sequence[Reward], given: Sequence[Scores], count: int) -> list[bool | None]:
@@ -53,6 +56,7 @@ class Combining:
     """Completions of each group."""
     ends: Ends | None
     measuring: bool = False
+    correct_above: float | None = None
     doors: list[bool | None] = field(init=False)
     used: list[list[float | None]] = field(init=False)
     """The number of each member for each completion that is weighed."""
@@ -66,46 +70,67 @@ class Combining:
         self.used = [used(m.spec, s.values, none if m.is_gate else shut, self.sizes, self.measuring) for m, s in mine]
         self._deciding = _deciding(self.members)
         self._named = [(m.spec.label, s) for m, s in mine]
-        self._stepwise = [(m, s) for m, s in mine if m.separator is not None]
+        self._stepwise = [
+            (m, used_steps(m.spec, s.steps, none if m.is_gate else shut, self.sizes, self.measuring))
+            for m, s in mine
+            if m.stepwise and m.spec.weight
+        ]
+        self._answerwise = [i for i, (m, _) in enumerate(mine) if not m.stepwise]
         self._weights = [m.spec.weight for m in self.members]
         self._judges = [s.values for m, s in mine if m.outcome]
 
     def completion(self, i: int, completion: Completion) -> Completion:
         """Completion `i` with its reward, scores, correctness and step rewards."""
         scores = {label: s.values[i] for label, s in self._named if s.asked[i]}
-        steps = self._steps(completion, i) if self._stepwise and self.doors[i] else ()
-        return replace(completion, reward=self.reward(i), scores=scores, correct=self._correct(i), steps=steps)
+        reward = self.reward(i)
+        found = replace(completion, reward=reward, scores=scores, correct=self._correct(i, reward))
+        if not self._stepwise or reward is None:
+            return found
+        return replace(found, steps=self._steps(completion, i), whole=self._sum(i, self._answerwise))
 
     def reward(self, i: int) -> float | None:
         """The weighted sum of those that did not abstain; None where a gate, or every reward that decides, did."""
         if self.doors[i] is None or all(self.used[m][i] is None for m in self._deciding):
             return None
+        return self._sum(i, range(len(self.members)))
+
+    def _sum(self, i: int, members: Iterable[int]) -> float:
+        """The weighted sum of some members, without those that abstained."""
         total = 0.0
-        for weight, column in zip(self._weights, self.used, strict=True):
-            value = column[i]
-            total += 0.0 if value is None else weight * value
+        for member in members:
+            value = self.used[member][i]
+            total += 0.0 if value is None else self._weights[member] * value
         return total
 
-    def _correct(self, i: int) -> bool | None:
-        """By the number as it was given: 1 or more is right, 0 or less is wrong; what a gate stopped is wrong."""
-        if not self._judges or self.doors[i] is None:
+    def _correct(self, i: int, reward: float | None) -> bool | None:
+        """By the number as it was given: 1 or more is right, 0 or less is wrong; what a gate stopped is wrong.
+
+        Where that says nothing: by the reward, before any shaping, against the threshold, if there is one.
+        """
+        judged = bool(self._judges) or self.correct_above is not None
+        if not judged or self.doors[i] is None:
             return None
         value = next((values[i] for values in self._judges if values[i] is not None), None)
         if self.doors[i] is False or (value is not None and value <= 0):
             return False
-        return True if value is not None and value >= 1 else None
+        if value is not None and value >= 1:
+            return True
+        return None if self.correct_above is None or reward is None else reward > self.correct_above
 
     def _steps(self, completion: Completion, i: int) -> tuple[tuple[int, float], ...]:
         """(last token, reward) of each step; rewards of steps that end at the same token add up."""
         at: dict[int, float] = {}
-        for member, scores in self._stepwise:
-            if scores.values[i] is None:
-                continue
-            for place, value in zip(self._places(member, completion, scores.steps[i]), scores.steps[i], strict=True):
-                at[place] = at.get(place, 0.0) + member.spec.weight * shaped(member.spec, value)
+        for member, rows in self._stepwise:
+            for place, value in zip(self._places(member, completion, rows[i], i), rows[i], strict=True):
+                at[place] = at.get(place, 0.0) + member.spec.weight * value
         return tuple(sorted(at.items()))
 
-    def _places(self, member: Reward, completion: Completion, values: Sequence[float]) -> list[int]:
+    def _places(self, member: Reward, completion: Completion, values: Sequence[float], i: int) -> list[int]:
+        """The last token of each step. An answer that a gate stopped is one step, if it is any."""
+        if not values or (self.doors[i] is False and not member.is_gate):
+            return [len(completion.tokens) - 1] * len(values)
+        if member.per_token:
+            return self._tokens(member, completion, values)
         assert self.ends is not None and member.separator is not None, "steps need to be found in tokens"
         places = self.ends(completion, member.separator)
         if len(places) == len(values):
@@ -116,21 +141,38 @@ class Combining:
             "them."
         )
 
+    def _tokens(self, member: Reward, completion: Completion, values: Sequence[float]) -> list[int]:
+        if len(values) == len(completion.tokens):
+            return [*range(len(values))]
+        raise RewardError(
+            f"reward {member.spec.label} gave {len(values)} rewards for an answer of {len(completion.tokens)} tokens "
+            f"({completion.text[:60]!r}); the arguments `completion_ids` and `prefixes` hold them, the end token too."
+        )
+
     # ------------------------------------------------------------------------------------------------- figures
 
+    def logged(self) -> dict[str, float]:
+        """Means of what the functions logged, under the reward's name."""
+        found: dict[str, float] = {}
+        for member, scores in zip(self.members, self.given, strict=True):
+            mine = {k: v for k, v in scores.metrics.items() if k not in member.traits.summed}
+            found |= {f"{member.spec.label}/{k}": mean(v) for k, v in mine.items()}
+        return found
+
     def metrics(self) -> dict[str, float]:
-        """What the functions logged, shares that gates stopped, and what was changed or came out of a cache."""
+        """Shares that gates stopped, and what was changed or came out of a cache."""
         found: dict[str, float] = {}
         for member, scores, column in zip(self.members, self.given, self.used, strict=True):
             label = member.spec.label
-            summed = member.traits.summed
-            found |= {f"{label}/{k}": sum(v) / len(v) for k, v in scores.metrics.items() if k not in summed}
             if member.is_gate:
                 below = [v is not None and v < (member.spec.gate or 0.0) for v in scores.values]
                 found[f"gate/{label}"] = sum(below) / len(below)
             known = [x for x, asked in zip(column, scores.asked, strict=True) if asked and x is not None]
             if member.spec.shapes and known:
-                found[f"reward/{label}/used"] = sum(known) / len(known)
+                found[f"reward/{label}/used"] = mean(known)
+            sums = [sum(row) for row, asked in zip(scores.steps, scores.asked, strict=True) if asked and row]
+            if member.stepwise and sums:
+                found[f"reward/{label}/sum"] = mean(sums)
             if member.memory is not None and any(scores.asked):
                 found[f"reward/{label}/cached"] = scores.kept / sum(scores.asked)
         return found
@@ -154,6 +196,28 @@ class Combining:
         failed = [failures.lost(m.spec.label, s.failures, s.calls) for m, s in pairs if s.failures]
         return list(dict.fromkeys([*(note for _, s in pairs for note in s.notes), *failed]))
 
+    def unfit(self) -> dict[str, str]:
+        """What was left out of the metrics, by reward and name."""
+        found: dict[str, str] = {}
+        for member, scores in zip(self.members, self.given, strict=True):
+            for name, texts in scores.unfit.items():
+                many = len(texts) + len(scores.metrics.get(name, ()))
+                found[f"{member.spec.label}/{name}"] = (
+                    f"reward {member.spec.label}: {len(texts)} of {many} values of log_metric({name!r}) are no finite "
+                    f"numbers (the first: {texts[0]}); the figure is the mean of the others. This is said once."
+                )
+        return found
+
+    def renamed(self) -> dict[str, str]:
+        """What log_extra was given under a name that a row of rollouts/ has already: where it stands."""
+        return {
+            f"{member.spec.label}/{name}": f"reward {member.spec.label}: log_extra({name!r}) stands in rollouts/ as "
+            f"{member.spec.label}/{name}, since {name} is a field of its own there"
+            for member, scores in zip(self.members, self.given, strict=True)
+            for name in scores.extra
+            if name in ROLLOUT_FIELDS
+        }
+
     def warning(self) -> str | None:
         """Where being stopped by a gate pays: the rewards behind it go below the 0 that a stopped answer counts."""
         gate = next((m.spec.label for m in self.members if m.is_gate), None)
@@ -167,11 +231,13 @@ class Combining:
         return None
 
     def extra(self) -> dict[str, list[Any]]:
-        """All columns; a second one of a name carries that of its reward."""
+        """All columns; a second one of a name, or one of a name that rollouts have, carries that of its reward."""
         found: dict[str, list[Any]] = {}
         for member, scores in zip(self.members, self.given, strict=True):
             for name, values in scores.extra.items():
-                found[name if name not in found else f"{member.spec.label}/{name}"] = values
+                while name in found or name in ROLLOUT_FIELDS:
+                    name = f"{member.spec.label}/{name}"
+                found[name] = values
         return found
 
 

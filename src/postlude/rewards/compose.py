@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from postlude.data import Group, Prompt
+from postlude.data import RESERVED, Group, Prompt
 from postlude.errors import ConfigError
+from postlude.events import beside, mean
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
-from postlude.rewards.member import RESERVED, Reward, Traits
+from postlude.rewards.copies import Prefixes, copied
+from postlude.rewards.guard import Guard
+from postlude.rewards.member import Reward
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
+
+TOGETHER = ("mean", "std", "min", "max")
+"""Figures reward/... of the weighted sum, which no single reward may be called like."""
 
 
 @dataclass
@@ -22,25 +29,39 @@ class Rewards:
 
     members: list[Reward]
     ends: Ends | None = None
-    """Set by whoever knows the tokenizer."""
-    warned: bool = False
-    """Whether there was a note on a gate that pays."""
+    prefixes: Prefixes | None = None
+    """Both are set by whoever knows the tokenizer."""
+    correct_above: float | None = None
+    """Where no reward says whether an answer is correct, it is if its reward lies above this."""
+    told: set[str] = field(default_factory=set[str])
+    """What was noted and is noted once."""
+    guard: Guard = field(default_factory=Guard)
+    """Around every call."""
+    rows: int = 0
+    """How many were checked."""
+    lacking: Counter[str] = field(default_factory=Counter[str])
+    """Reward -> rows that have nothing in a column it needs, and are used."""
 
     @classmethod
     def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
         """Resolve every spec; collects all problems."""
         problems: list[str] = []
         members: list[Reward] = []
-        first = _judge(specs)
-        for i, spec in enumerate(specs):
+        for spec in specs:
             try:
-                members.append(_member(spec, i == first))
+                members.append(_member(spec))
                 problems += members[-1].problems()
             except ConfigError as error:
                 problems += error.problems
+        problems += [
+            f"reward {spec.label}: its figure would be reward/{spec.label}, which is that of all rewards together. "
+            "Give it another `name`."
+            for spec in specs
+            if spec.label in TOGETHER
+        ]
         if problems:
             raise ConfigError(problems)
-        return cls(members)
+        return cls(_with_judge(members))
 
     def keep_in(self, folder: Path) -> None:
         """A run begins whose folder this is: caches of `cache: true` lie there. Raises ConfigError where one cannot be.
@@ -58,7 +79,7 @@ class Rewards:
         problems = []
         for reward in self.members:
             required, _, _ = reward.parameters
-            missing = sorted(required - RESERVED - columns)
+            missing = sorted(required - reward.reserved - columns)
             wanted = [f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"] if missing else []
             one_of = reward.traits.one_of
             if one_of and not columns & set(one_of):
@@ -70,20 +91,54 @@ class Rewards:
                 )
         return problems
 
+    def taken_columns(self, columns: Collection[str], where: str, key: str = "data.columns") -> list[str]:
+        """A problem for each column that no reward can see, since it gets something else under that name."""
+        found: dict[str, list[str]] = {}
+        for reward in self.members:
+            for name in sorted({*columns} & reward.supplied(columns)):
+                found.setdefault(name, []).append(reward.spec.label)
+        return [
+            f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
+            f"{', '.join(labels)}, which would never see the column. Give it another name: "
+            f"{key}={{{name}_of_row: {name}}}."
+            for name, labels in found.items()
+        ]
+
     def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[str | None]:
         """What a reward says against the row of each prompt before anything is sampled; None where nothing is wrong.
 
-        Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need.
+        Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need. A
+        row that merely lacks what one needs is counted, and is none too few where another reward can score it.
         """
         columns = {name for p in prompts for name in p.columns} | RESERVED
-        members = [m for m in self.members if hasattr(m.function, "check_row") and m.parameters[0] <= columns]
-        return [next(filter(None, (_problem_of_row(m, p) for m in members)), None) for p in prompts]
+        members = [m for m in self.members if m.parameters[0] <= columns]
+        self.rows += len(prompts)
+        return [self._problem_of_row(members, p) for p in prompts]
+
+    def _problem_of_row(self, members: Sequence[Reward], prompt: Prompt) -> str | None:
+        told = [(m, _told_of_row(m, prompt), _lacks(m, prompt)) for m in members]
+        able = any(m.spec.weight and not m.is_gate and not problem and not lacks for m, problem, lacks in told)
+        for member, problem, lacks in told:
+            if problem and not (lacks and able and not member.is_gate):
+                return problem
+        self.lacking.update(m.spec.label for m, _, lacks in told if lacks)
+        return None
 
     @property
     def notes(self) -> list[str]:
-        """What a reward function says of how it works here (its attribute `note`), a line each."""
+        """What reward functions say of how they work here (their attribute `note`), for how many rows they have nothing
+        to go by, and who decides what is correct."""
         lines = [(r.spec.label, r.traits.note) for r in self.members]
-        return [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        said = [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        needs = {m.spec.label: ", ".join(m.needs) for m in self.members}
+        said += [
+            f"reward {label}: {count} of {self.rows} rows have nothing in what it needs ({needs[label]})"
+            for label, count in self.lacking.items()
+        ]
+        if self.correct_above is None:
+            return said
+        where = "where no reward says it, " if any(r.outcome for r in self.members) else ""
+        return [*said, f"{where}an answer is correct if its reward lies above {self.correct_above:g} (correct_above)"]
 
     async def score(self, groups: Sequence[Group], step: int = 0, steps: int = 0, measuring: bool = False) -> Scored:
         """The groups with reward, scores and correctness filled in.
@@ -95,40 +150,57 @@ class Rewards:
 
     def combine(self, groups: Sequence[Group], given: Sequence[Scores], measuring: bool = False) -> Scored:
         """`given`: what each member gave for all completions of the groups, in order."""
-        all_of_it = Combining(self.members, given, [len(g.completions) for g in groups], self.ends, measuring)
+        sizes = [len(g.completions) for g in groups]
+        all_of_it = Combining(self.members, given, sizes, self.ends, measuring, self.correct_above)
         completions = [all_of_it.completion(i, c) for i, c in enumerate(c for g in groups for c in g.completions)]
         result, start = [], 0
         for group in groups:
             end = start + len(group.completions)
             result.append(replace(group, completions=tuple(completions[start:end])))
             start = end
-        notes, warning = all_of_it.notes(), all_of_it.warning()
-        if warning and not self.warned:
-            self.warned = True
-            notes.append(warning)
-        return Scored(result, all_of_it.metrics(), all_of_it.extra(), all_of_it.counts(), notes)
+        figures, logged = all_of_it.metrics(), all_of_it.logged()
+        notes = [*all_of_it.notes(), *self._once(all_of_it), *self.guard.take_notes()]
+        chosen = frozenset(logged) - {*figures}
+        return Scored(result, beside(figures, logged), all_of_it.extra(), all_of_it.counts(), notes, chosen)
+
+    def _once(self, draw: Combining) -> list[str]:
+        """Notes that are for the first time only."""
+        warning = draw.warning()
+        every = {**draw.unfit(), **draw.renamed(), **({"gate": warning} if warning else {})}
+        fresh = [text for name, text in every.items() if name not in self.told]
+        self.told |= {*every}
+        return fresh
 
 
-def _judge(specs: Sequence[RewardSpec]) -> int | None:
-    """Which reward says what is correct where none is marked: the first that is no gate, if there is one."""
-    if any(s.outcome for s in specs):
-        return None
-    return next((i for i, s in enumerate(specs) if s.gate is None), 0)
+def _with_judge(members: list[Reward]) -> list[Reward]:
+    """Where none is marked to say what is correct, the first that can does: one that is no gate, if there is one."""
+    if any(m.outcome for m in members):
+        return members
+    gates_only = all(m.is_gate for m in members)
+    able = [i for i, m in enumerate(members) if m.traits.says_right and (gates_only or not m.is_gate)]
+    return [replace(m, outcome=i in able[:1] and m.spec.outcome is None) for i, m in enumerate(members)]
 
 
-def _member(spec: RewardSpec, first: bool) -> Reward:
+def _member(spec: RewardSpec) -> Reward:
     """A spec with its function. Raises ConfigError."""
-    function = resolve(spec)
-    outcome = spec.outcome if spec.outcome is not None else first and Traits.of(function).says_right
-    member = Reward(spec, function, outcome)
+    member = Reward(spec, resolve(spec), bool(spec.outcome))
     return replace(member, memory=Memory.of(member))
 
 
-def _problem_of_row(reward: Reward, prompt: Prompt) -> str | None:
+def _lacks(reward: Reward, prompt: Prompt) -> bool:
+    """Whether the row has nothing where the reward needs something."""
+    empty = [prompt.columns.get(name) is None for name in reward.needs]
+    return all(empty) and bool(empty) if reward.traits.one_of else any(empty)
+
+
+def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
+    if not hasattr(reward.function, "check_row"):
+        return None
     try:
-        return reward.function.check_row(prompt.columns)  # type: ignore[attr-defined]  # its caller has looked
-    except Exception as error:  # a user's function can raise anything
+        found = reward.function.check_row(copied(prompt.columns))  # type: ignore[attr-defined]  # its caller has looked
+    except (Exception, SystemExit) as error:  # a user's function can raise anything
         return f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
+    return found if found is None or isinstance(found, str) else f"check_row of reward {reward.spec.label}: {found!r}"
 
 
 @dataclass(frozen=True)
@@ -146,5 +218,5 @@ class RewardFigures:
             for name, value in completion.scores.items():
                 if value is not None:
                     columns.setdefault(name, []).append(value)
-        means = {f"reward/{name}": sum(v) / len(v) for name, v in columns.items()}
+        means = {f"reward/{name}": mean(v) for name, v in columns.items()}
         return cls(means, sum(c.reward is None for c in completions))

@@ -13,7 +13,7 @@ from postlude.errors import RewardError
 
 OURS = str(Path(__file__).parents[1]) + os.sep
 """The folder of this package: its frames say nothing about a mistake in a user's file."""
-LIBRARIES = (sysconfig.get_path("stdlib"), "site-packages", "dist-packages")
+LIBRARIES = (sysconfig.get_path("stdlib"), "site-packages", "dist-packages", "<frozen")
 MOST_FRAMES = 4
 
 

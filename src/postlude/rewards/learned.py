@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import pstdev
 from typing import Any, Literal
 
+from postlude.bounds import Finite, NotNegative
 from postlude.engines.protocol import Scorer, ScorerSpec
 from postlude.errors import ConfigError, EngineError
+from postlude.models.dtypes import Dtype
 from postlude.models.heads import reads_pairs, require_head
+from postlude.models.opening import problems_of_weights
 from postlude.rewards.model import ensemble_score, logit, pair_preference, sigmoid, solution_score
 from postlude.rewards.text import text_of
 
@@ -42,10 +45,12 @@ class LearnedReward:
         problems = []
         for spec in self.specs:
             try:
-                pairs = reads_pairs(require_head(spec.path, "reward model"))
+                config = require_head(spec.path, "reward model")
             except EngineError as error:
                 problems.append(str(error))
                 continue
+            problems += problems_of_weights(spec.path, config, scalar=True, what="reward model")
+            pairs = reads_pairs(config)
             if pairs != self.compares:
                 is_, use = ("two answers at once", "pair_model") if pairs else ("one answer at a time", "model")
                 problems.append(f"reward model: {spec.path!r} reads {is_}; as a reward it is `{use}`.")
@@ -95,6 +100,22 @@ class StepReward(LearnedReward):
 
 
 @dataclass
+class PrefixReward(AnswerReward):
+    """What its models say of an answer up to and with each of its tokens: r(x, y<=t), a score for every token."""
+
+    def __call__(  # type: ignore[override]  # its arguments are its signature
+        self, prompts: Sequence[Any], prefixes: Sequence[Sequence[str]], log_metric: Callable[[str, float], None]
+    ) -> list[list[float]]:
+        asked = [prompt for prompt, texts in zip(prompts, prefixes, strict=True) for _ in texts]
+        scores = iter(super().__call__(asked, [text for texts in prefixes for text in texts], log_metric))
+        return [[*islice(scores, len(texts))] for texts in prefixes]
+
+    def whole(self, scores: Sequence[float]) -> float:
+        """The score of the whole answer."""
+        return scores[-1]
+
+
+@dataclass
 class PairReward(LearnedReward):
     """A model that reads two answers: each answer's mean chance of being better than the others to its prompt.
 
@@ -121,7 +142,7 @@ class PairReward(LearnedReward):
 
 def pair_model(
     path: str,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> PairReward:
     """The mean chance of an answer against the others to its prompt, by a model that reads both (reward_model_pair)."""
@@ -133,21 +154,24 @@ def pair_model(
 def reward_model(
     path: str | Sequence[str],
     combine: Combine = "mean",
-    lam: float = 0.5,
-    shift: float | Sequence[float] = 0.0,
-    scale: float | Sequence[float] = 1.0,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    lam: NotNegative = 0.5,
+    shift: Finite | Sequence[Finite] = 0.0,
+    scale: Finite | Sequence[Finite] = 1.0,
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    prefixes: bool = False,
 ) -> AnswerReward:
     """The score of a reward model (a folder, a run, or a list of them: an ensemble).
 
     `combine`: mean, `worst` member, or `uncertainty`: mean - lam variance (2310.02743). Each score becomes
     (score - shift) * scale first, one pair for all members or one each: an ensemble's members must be on one scale.
+    With `prefixes` it scores the answer up to and with every token, for methods that reward tokens.
     """
     specs = _specs(path, dtype, device)
     if combine not in ("mean", "worst", "uncertainty"):
         raise ValueError(f"combine must be mean, worst or uncertainty, got {combine!r}")
-    made = AnswerReward(specs, combine=combine, lam=lam, shift=_each(shift, specs), scale=_each(scale, specs))
+    kind = PrefixReward if prefixes else AnswerReward
+    made = kind(specs, combine=combine, lam=lam, shift=_each(shift, specs), scale=_each(scale, specs))
     made.check()
     return made
 
@@ -156,7 +180,7 @@ def process_model(
     path: str,
     combine: Solution = "product",
     separator: str = "\n",
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> StepReward:
     """The probability that each step is right, by a process model; steps stand between separators."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from postlude.data import Group
+from postlude.bounds import Count, CountOrZero, NotNegative, Positive, hold
+from postlude.data import Completion, Group
 
 State = Mapping[str, Any]
 """JSON state of a shaping factor, kept by its stream and saved with the run."""
@@ -55,11 +56,15 @@ def hapo_reward(correct: bool, length: int, shortest: int | None, weight: float)
 
 
 def _with_rewards(group: Group, rewards: Sequence[float]) -> Group:
-    """The group with new rewards where there was one."""
-    completions = [
-        c if c.reward is None else replace(c, reward=r) for c, r in zip(group.completions, rewards, strict=True)
-    ]
-    return replace(group, completions=tuple(completions))
+    """The group with new rewards where there was one; what changed belongs to the answer as a whole."""
+
+    def changed(completion: Completion, reward: float) -> Completion:
+        if completion.reward is None:
+            return completion
+        whole = None if completion.whole is None else completion.whole + (reward - completion.reward)
+        return replace(completion, reward=reward, whole=whole)
+
+    return replace(group, completions=tuple(map(changed, group.completions, rewards)))
 
 
 def _judged(group: Group) -> tuple[list[bool], list[int]]:
@@ -83,14 +88,13 @@ class Overlong:
     None: limit = the generation limit, cache = a fifth of it (the paper's 4096 of 20480).
     """
 
-    limit: int | None = None
-    cache: int | None = None
-    factor: float = 1.0
+    limit: Count | None = None
+    cache: CountOrZero | None = None
+    factor: NotNegative = 1.0
     kind: Literal["overlong"] = "overlong"
 
     def __post_init__(self) -> None:
-        if self.cache is not None and self.cache < 0:
-            raise ValueError(f"cache must not be negative, got {self.cache}")
+        hold(self)
 
     def __call__(self, group: Group, state: State) -> Group:
         if self.limit is None:
@@ -104,7 +108,7 @@ class Overlong:
 class RlooLength:
     """RLOO-LP's reward, `rloo_length_rewards`."""
 
-    alpha: float = 0.1
+    alpha: NotNegative = 0.1
     kind: Literal["rloo_length"] = "rloo_length"
 
     def __call__(self, group: Group, state: State) -> Group:
@@ -115,8 +119,8 @@ class RlooLength:
 class AdaptiveLength:
     """ALP's reward, `alp_rewards`; `unit` tokens count as one."""
 
-    beta: float = 1e-3
-    unit: float = 1.0
+    beta: NotNegative = 1e-3
+    unit: Positive = 1.0
     kind: Literal["adaptive_length"] = "adaptive_length"
 
     def __call__(self, group: Group, state: State) -> Group:
@@ -127,7 +131,7 @@ class AdaptiveLength:
 class HistoryLength:
     """HAPO's reward, `hapo_reward`. State: prompt id -> shortest correct length, updated after the step."""
 
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     kind: Literal["history_length"] = "history_length"
 
     def __call__(self, group: Group, state: State) -> Group:

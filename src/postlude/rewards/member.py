@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from postlude.data import RESERVED
 from postlude.rewards.adapters import FromOpenRLHF, FromVerl, is_asynchronous
-from postlude.rewards.learned import StepReward
+from postlude.rewards.learned import PrefixReward, StepReward
+from postlude.rewards.model import whole_of
 from postlude.rewards.spec import CONCURRENCY, RewardSpec
 from postlude.rewards.text import RewardFunction
 
 if TYPE_CHECKING:
     from postlude.rewards.recall import Memory
 
-RESERVED = {
-    "prompts",
-    "completions",
-    "completion_ids",
-    "trainer_state",
-    "log_extra",
-    "log_metric",
-    "log_note",
-    "steps",
-}
-"""Arguments postlude supplies (TRL's names, and ours); they are never looked up as columns."""
+OURS = {"log_note", "steps", "prefixes"}
+"""Those of them that TRL does not know. A function that takes anything means a column by them, where there is one."""
+
+Parameters = tuple[set[str], set[str], bool]
+"""(required, all, takes anything) names of a function's parameters."""
+
 
 TIMEOUT = 300.0
 """Seconds for one call of a user's async function."""
@@ -78,11 +75,33 @@ class Reward:
             return self.spec.steps or self.function.specs[0].separator
         return self.spec.steps
 
+    @property
+    def per_token(self) -> bool:
+        """Whether it rewards every token."""
+        return self.spec.tokens or isinstance(self.function, PrefixReward)
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether it gives an answer a list of numbers, of its steps or tokens."""
+        return self.separator is not None or self.per_token
+
+    @property
+    def kind(self) -> str:
+        """What a list of its numbers is of."""
+        return "tokens" if self.per_token else "steps"
+
+    @property
+    def says_whole(self) -> bool:
+        """Whether the recipe says which one number stands for an answer whose steps are rewarded."""
+        return self.spec.whole is not None or (isinstance(self.function, StepReward) and "combine" in self.spec.args)
+
     def whole(self, steps: Sequence[float]) -> float:
-        """One number for an answer whose steps were rewarded: their mean, unless the function has another way."""
+        """One number for an answer whose steps were rewarded: as the recipe or the function says, else their mean."""
         if not steps:
             return 0.0
-        return self.function.whole(steps) if isinstance(self.function, StepReward) else sum(steps) / len(steps)
+        if self.spec.whole is None and isinstance(self.function, StepReward | PrefixReward):
+            return self.function.whole(steps)
+        return whole_of(steps, self.spec.whole or "mean")
 
     @property
     def users(self) -> Any:
@@ -96,10 +115,8 @@ class Reward:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds for one call; None is no limit: a plain function cannot be stopped, built-ins stop themselves."""
-        if not self.early:
-            return None
-        return self.spec.timeout or (TIMEOUT if ":" in self.spec.use else None)
+        """Seconds for one call; None is no limit, as of a plain function by default: built-ins stop themselves."""
+        return self.spec.timeout or (TIMEOUT if self.early and ":" in self.spec.use else None)
 
     @property
     def most_abstained(self) -> float:
@@ -107,19 +124,40 @@ class Reward:
         return self.spec.abstain if self.spec.abstain is not None else self.traits.abstain
 
     @property
-    def parameters(self) -> tuple[set[str], set[str], bool]:
-        """(required, all, takes anything) names of the function's parameters."""
+    def parameters(self) -> Parameters:
+        """The names it can be called with."""
         found = inspect.signature(self.function).parameters.values()
         named = {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         required = {p.name for p in found if p.name in named and p.default is p.empty}
         return required, named, any(p.kind is p.VAR_KEYWORD for p in found)
 
+    @property
+    def reserved(self) -> set[str]:
+        """The names of arguments that are no columns to it."""
+        return RESERVED if self.per_token else RESERVED - {"prefixes"}
+
+    def supplied(self, columns: Collection[str]) -> set[str]:
+        """The reserved names under which it gets something of ours, beside data of these columns."""
+        _, named, anything = self.parameters
+        unnamed = self.reserved - {"log_note"} - (OURS & {*columns}) if anything else set[str]()
+        return (self.reserved & named) | unnamed
+
+    @property
+    def needs(self) -> list[str]:
+        """Columns it needs: one of those it says, else each that its signature requires."""
+        return [*self.traits.one_of] or sorted(self.parameters[0] - self.reserved)
+
     def problems(self) -> list[str]:
         """Settings that this function has no use for."""
         spec = self.spec
-        if self.early or (spec.concurrency == CONCURRENCY and spec.timeout is None):
+        users = ":" in spec.use
+        if spec.whole is not None and not self.stepwise:
+            return [f"reward {spec.label}: whole is for rewards of steps or tokens, and this one is of whole answers."]
+        if spec.tokens and self.separator is not None:
+            return [f"reward {spec.label}: tokens is set, but this built-in rewards steps. Remove it."]
+        if self.early or (spec.concurrency == CONCURRENCY and (users or spec.timeout is None)):
             return []
         return [
             f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is called "
-            "once per draw, and cannot be stopped from outside. Remove them, or make it `async def`."
+            f"once per draw. {'Remove concurrency' if users else 'Remove them'}, or make it `async def`."
         ]

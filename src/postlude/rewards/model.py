@@ -44,3 +44,12 @@ def logit(p: float) -> float:
     """The inverse of `sigmoid`, for probabilities away from 0 and 1."""
     p = min(max(p, 1e-12), 1 - 1e-12)
     return math.log(p / (1 - p))
+
+
+def whole_of(steps: Sequence[float], how: Literal["mean", "sum", "last", "min", "product"]) -> float:
+    """One number from the rewards of the steps of an answer, of which there is at least one."""
+    if how == "mean":
+        return sum(steps) / len(steps)
+    if how == "last":
+        return steps[-1]
+    return {"sum": sum, "min": min, "product": math.prod}[how](steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import islice
 from statistics import fmean, stdev
 
 from postlude.rewards.model import sigmoid
@@ -36,6 +37,29 @@ def used(
     result: list[float | None] = []
     for size in sizes:
         result += standardised(values[len(result) : len(result) + size])
+    return result
+
+
+def used_steps(
+    spec: RewardSpec,
+    raw: Sequence[Sequence[float]],
+    stopped: Sequence[bool],
+    sizes: Sequence[int],
+    measuring: bool,
+) -> list[list[float]]:
+    """As `used`, for the steps of each completion: `normalise` pools all steps of a prompt's answers, or of the draw.
+
+    A completion that a gate stopped then counts as one step of 0.
+    """
+    rows = [[shaped(spec, x) for x in row] for row in raw]
+    if spec.normalise is None or measuring:
+        return rows
+    rows = [[0.0] if s else row for s, row in zip(stopped, rows, strict=True)]
+    result: list[list[float]] = []
+    for size in [len(rows)] if spec.normalise == "batch" else sizes:
+        part = rows[len(result) : len(result) + size]
+        pooled = iter(standardised([x for row in part for x in row]))
+        result += [[x for x in islice(pooled, len(row)) if x is not None] for row in part]
     return result
 
 

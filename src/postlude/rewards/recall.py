@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from postlude import __version__
-from postlude.data import Completion, Group
+from postlude.data import RESERVED, Completion, Group
 from postlude.errors import ConfigError
 from postlude.rewards.cache import Cache, key_of
-from postlude.rewards.calls import Answers, Scores
+from postlude.rewards.calls import Scores
+from postlude.rewards.copies import Answers
 from postlude.rewards.learned import LearnedReward
-from postlude.rewards.member import RESERVED, Reward
+from postlude.rewards.member import Reward
 
 FILE = "reward-cache.sqlite"
 """Of a run, in its folder."""
-UNCACHED = ("trainer_state", "completion_ids")
+UNCACHED = ("trainer_state", "completion_ids", "prefixes")
 """Arguments that the key of an answer does not hold."""
 
 
@@ -45,6 +46,11 @@ class Memory:
             return None
         _, named, anything = reward.parameters
         wrong = [name for name in UNCACHED if name in named]
+        if reward.per_token:
+            raise ConfigError(
+                f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of "
+                "tokens. Remove the cache."
+            )
         if wrong:
             raise ConfigError(
                 f"reward {spec.label}: cache is set, but the function takes {' and '.join(wrong)}, so that its score "
@@ -82,7 +88,7 @@ class Memory:
     def key(self, group: Group, completion: Completion) -> str:
         """Of an answer: the same wherever reward, prompt, text and the columns it reads are."""
         columns = group.prompt.columns
-        read = {k: v for k, v in columns.items() if k not in RESERVED and (self.names is None or k in self.names)}
+        read = {k: v for k, v in columns.items() if self.names is None or k in self.names}
         return key_of(self.identity, _plain(group.prompt.messages), completion.text, _plain(read))
 
 
@@ -123,7 +129,7 @@ def _identity(reward: Reward) -> Any:
     """What a score depends on beside the answer: another function, arguments, source or model is another reward."""
     spec = reward.spec
     source = _source(reward) if ":" in spec.use else __version__
-    return [spec.use, _plain(spec.args), source, reward.separator, dict(_files(reward))]
+    return [spec.use, _plain(spec.args), source, reward.separator, spec.whole, dict(_files(reward))]
 
 
 def _source(reward: Reward) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from postlude.data import Group
 from postlude.rewards import failures
-from postlude.rewards.calls import Answers, Scores, call
+from postlude.rewards.calls import Scores, call
 from postlude.rewards.combining import Scored, doors
+from postlude.rewards.copies import Answers
 from postlude.rewards.recall import recalled
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Scoring:
         reward = self._rewards.members[member]
         async with self._slots[member]:
             try:
-                return await call(reward, answers, self._step, self._steps)
+                return await call(reward, answers, self._step, self._steps, self._rewards.guard, self._rewards.prefixes)
             except failures.CallFailed as error:
                 if not reward.spec.errors:
                     raise failures.stopped(reward.spec.label, error.failure, reward.early) from error.__cause__

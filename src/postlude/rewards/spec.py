@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import math
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from postlude.bounds import Bounds, Finite, Line, Seconds, Share, hold
 from postlude.errors import ConfigError
 from postlude.rewards.adapters import FORMS
+from postlude.rewards.arguments import problems_of
 from postlude.rewards.builtin import BUILT_IN
 from postlude.rewards.text import RewardFunction
+from postlude.spelling import meant
 
 CONCURRENCY = 64
 
@@ -26,58 +27,60 @@ CONCURRENCY = 64
 class RewardSpec:
     """One reward of a recipe."""
 
-    use: str
+    use: Line
     """A built-in name, `my_rewards.py:fn` or `package.module:name`; with `verl:` or `openrlhf:` before it, theirs."""
-    weight: float = 1.0
+    weight: Annotated[float, Bounds(-1e6, 1e6)] = 1.0
     """In the sum. 0 only measures: it does not make an answer a scored one."""
     outcome: bool | None = None
     """Whether it says if an answer is correct (1 right, 0 wrong). Default: the first reward that is no gate does."""
-    name: str | None = None
+    name: Line | None = None
     """What it is logged as. Default: the function's name."""
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Arguments of a built-in."""
     steps: str | None = None
     """Where it is set, the function gives a list for each answer, a number per step; steps stand between this text."""
-    gate: float | None = None
+    tokens: bool = False
+    """The function gives a list for each answer, a number per token: the reward of the answer up to and with it. The
+    arguments `completion_ids` and `prefixes` (the texts up to and with each token) hold them."""
+    whole: Literal["mean", "sum", "last", "min", "product"] | None = None
+    """What one number stands for an answer whose steps or tokens are rewarded: it is logged, and methods that do not
+    reward steps train on it, where it is set. Default: the mean, or what a built-in says."""
+    gate: Finite | None = None
     """An answer that scores less than this here is not correct, is not shown to the other rewards, and counts 0 for
     them. Gates come first."""
-    clip: tuple[float, float] | None = None
+    clip: tuple[Finite, Finite] | None = None
     """Bounds of the number as the function gave it."""
-    shift: float = 0.0
+    shift: Finite = 0.0
     """Taken off after `clip`."""
-    scale: float = 1.0
+    scale: Finite = 1.0
     """What the number is multiplied with after `shift`."""
     squash: Literal["sigmoid", "tanh"] | None = None
     """Applied after `scale`: sigmoid into (0, 1), tanh into (-1, 1)."""
     normalise: Literal["group", "batch"] | None = None
     """(x - mean) / standard deviation, before the weight: over the answers to the prompt (GDPO), or over the draw."""
-    abstain: float | None = None
+    abstain: Share | None = None
     """A step in which more than this share of the answers shown to it could not be scored is not trained on; three in
     a row stop the run. Default: 1, or what a built-in sets."""
-    errors: float = 0.0
+    errors: Share = 0.0
     """The share of a draw's calls that may raise or time out; their answers abstain. Above it the run stops."""
-    concurrency: int = CONCURRENCY
+    concurrency: Annotated[int, Bounds(1, 65_536)] = CONCURRENCY
     """Of an async function: calls under way at a time."""
-    timeout: float | None = None
-    """Of an async function: seconds for one call. Default: 300; built-ins have limits of their own."""
-    cache: bool | str = False
+    timeout: Seconds | None = None
+    """Seconds for one call. Default: 300 for an async function, none for a plain one; built-ins have limits of their
+    own."""
+    cache: bool | Line = False
     """Keep every score and ask only for answers that have none: true in the run folder, or the path of a file."""
 
     def __post_init__(self) -> None:
-        for name in ("weight", "shift", "scale", "gate"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, got {value}")
+        hold(self)
         if self.scale == 0:
             raise ValueError("scale is 0, which makes every score the same; to only measure, set weight to 0")
         if self.clip is not None and not self.clip[0] < self.clip[1]:
             raise ValueError(f"clip is [low, high] with low < high, got {list(self.clip)}")
-        for name in ("errors", "abstain"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} is a share and must lie in [0, 1], got {value:g}")
-        if self.concurrency < 1 or (self.timeout is not None and not self.timeout > 0):
-            raise ValueError(f"need concurrency >= 1 and timeout > 0, got {self.concurrency} and {self.timeout}")
+        if self.tokens and self.steps is not None:
+            raise ValueError("steps and tokens are both set: a reward is of steps or of single tokens")
+        if self.steps == "":
+            raise ValueError('steps is empty text; it is what stands between steps, such as "\\n"')
         if self.cache == "":
             raise ValueError("cache is empty text; give true, or the path of a file")
 
@@ -99,22 +102,55 @@ def resolve(spec: RewardSpec) -> RewardFunction:
     if spec.args:
         raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
     form, path = form_of(spec.use)
-    function = load_object(path, "reward")
+    function = _instance(path, load_object(path, "reward"))
     if not callable(function):
         raise ConfigError(f"reward: {path!r} is a {type(function).__name__}, not a function.")
-    return FORMS[form](function) if form else function
+    if form:
+        return FORMS[form](function)
+    _require_callable_by_name(path, function)
+    return function
 
 
-def _misspelt(spec: RewardSpec) -> str | None:
-    """What is wrong with the names of a built-in's arguments."""
-    factory = BUILT_IN[spec.use]
-    known = [*inspect.signature(factory).parameters]
-    unknown = [name for name in spec.args if name not in known]
-    if not unknown:
-        return None
-    close = get_close_matches(unknown[0], known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}."
-    return f"reward {spec.use} has no argument {unknown[0]!r}; {hint}"
+def _instance(path: str, found: Any) -> Any:
+    """What was named; of a class an instance, where one can be made without arguments."""
+    if not inspect.isclass(found):
+        return found
+    advice = f"name an instance of it: score = {found.__name__}(...) in the file, and reward ...:score."
+    if "__call__" not in {name for kind in found.__mro__[:-1] for name in vars(kind)}:
+        raise ConfigError(f"reward: {path!r} is a class whose instances cannot be called: it has no __call__.")
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"reward: {path!r} is a class, and its __init__ needs arguments ({error}); {advice}"
+        ) from error
+    try:
+        return found()
+    except (Exception, SystemExit) as error:  # a user's class can raise anything
+        raise ConfigError(
+            f"reward: {path!r} is a class, and {found.__name__}() raised {type(error).__name__}: {error}; {advice}"
+        ) from error
+
+
+def _require_callable_by_name(path: str, function: Any) -> None:
+    """A function that could not be called as rewards are would say so only after the first answers were sampled."""
+    for thing in (function, type(function).__call__):
+        if inspect.isgeneratorfunction(thing) or inspect.isasyncgenfunction(thing):
+            raise ConfigError(f"reward: {path!r} is a generator (it has `yield`); return a list of numbers.")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"reward: {path!r} does not say which arguments it takes; wrap it in a def.") from error
+    nameless = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
+    if nameless:
+        raise ConfigError(
+            f"reward: {path!r} takes {nameless[0]!r} by its place only; rewards are called by name: remove the `/`."
+        )
+    if all(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters):
+        raise ConfigError(
+            f"reward: {path!r} takes no argument by name, so it sees no answer. Give it `completions` (and prompts, "
+            "completion_ids, or columns of the data)."
+        )
 
 
 def _built_in(spec: RewardSpec) -> RewardFunction:
@@ -125,10 +161,13 @@ def _built_in(spec: RewardSpec) -> RewardFunction:
         )
     if spec.use not in BUILT_IN:
         known = ", ".join(BUILT_IN)
-        raise ConfigError(f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn.")
-    problem = _misspelt(spec)
-    if problem:
-        raise ConfigError(problem)
+        raise ConfigError(
+            f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn."
+            f"{meant(spec.use, BUILT_IN)}"
+        )
+    problems = problems_of(spec.use, BUILT_IN[spec.use], spec.args)
+    if problems:
+        raise ConfigError(problems)
     try:
         return BUILT_IN[spec.use](**spec.args)
     except (TypeError, ValueError, re.error) as error:
@@ -150,7 +189,7 @@ def load_object(path: str, what: str) -> Any:
         raise ConfigError(f"{what}: file {where!r} does not exist.") from error
     except ImportError as error:
         raise ConfigError(f"{what}: cannot import {where!r}: {error}") from error
-    except Exception as error:  # the user's file can raise anything while it is imported
+    except (Exception, SystemExit) as error:  # the user's file can raise anything while it is imported
         raise ConfigError(f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}") from error
     if name not in vars(module):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from postlude.bounds import Count, CountOrZero
+from postlude.rewards.golds import golds, problem_of
 from postlude.rewards.length import overlong_penalty
 
 RewardFunction = Callable[..., Any]
@@ -24,24 +27,59 @@ def tail(text: str, after: str | None) -> str | None:
     return tail if found else None
 
 
+@dataclass(frozen=True)
+class Exact:
+    """1 where an answer is one of the right texts of its row (`golds.accepted`), else 0; None where that has none."""
+
+    after: str | None = None
+    ignore_case: bool = False
+    strip: bool = True
+
+    def __call__(self, completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
+        found = [tail(text_of(c), self.after) for c in completions]
+        return [self._score(f, right) for f, right in zip(found, golds("exact", answer), strict=True)]
+
+    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+        """Why a row cannot be scored; None where it can."""
+        return problem_of("exact", columns)
+
+    def _score(self, found: str | None, right: Sequence[str] | None) -> float | None:
+        if right is None:
+            return None
+        return float(found is not None and self._clean(found) in map(self._clean, right))
+
+    def _clean(self, text: str) -> str:
+        text = text.strip() if self.strip else text
+        return text.casefold() if self.ignore_case else text
+
+
 def exact(after: str | None = None, ignore_case: bool = False, strip: bool = True) -> RewardFunction:
-    """1 where the answer equals the column `answer`, else 0; None where that is null.
+    """1 where the answer equals the column `answer` (or one of a list of them), else 0; None where that is null.
 
     `after`: compare what follows its last occurrence.
     """
+    return Exact(after, ignore_case, strip)
 
-    def clean(text: str) -> str:
-        text = text.strip() if strip else text
-        return text.casefold() if ignore_case else text
 
-    def exact_match(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        found = [tail(text_of(c), after) for c in completions]
-        return [
-            None if a is None else float(f is not None and clean(f) == clean(str(a)))
-            for f, a in zip(found, answer, strict=True)
-        ]
+@dataclass(frozen=True)
+class GroupEquals:
+    """1 where a group of the pattern's last match is one of the right texts of its row, else 0; None without any."""
 
-    return exact_match
+    pattern: re.Pattern[str]
+    group: int | str
+
+    def __call__(self, completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
+        last = [list(self.pattern.finditer(text_of(c)))[-1:] for c in completions]
+        return [self._score(m, right) for m, right in zip(last, golds("regex", answer), strict=True)]
+
+    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+        """Why a row cannot be scored; None where it can."""
+        return problem_of("regex", columns)
+
+    def _score(self, match: Sequence[re.Match[str]], right: Sequence[str] | None) -> float | None:
+        if right is None:
+            return None
+        return float(bool(match) and str(match[0].group(self.group)).strip() in [text.strip() for text in right])
 
 
 def regex(pattern: str, group: int | str | None = None) -> RewardFunction:
@@ -49,15 +87,9 @@ def regex(pattern: str, group: int | str | None = None) -> RewardFunction:
     compiled = re.compile(pattern, re.DOTALL)
     if group is None:
         return lambda completions: [float(bool(compiled.search(text_of(c)))) for c in completions]
-
-    def group_equals(completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        last = [list(compiled.finditer(text_of(c)))[-1:] for c in completions]
-        return [
-            None if a is None else float(bool(m) and str(m[0].group(group)).strip() == str(a).strip())
-            for m, a in zip(last, answer, strict=True)
-        ]
-
-    return group_equals
+    if group not in (compiled.groupindex if isinstance(group, str) else range(compiled.groups + 1)):
+        raise ValueError(f"the pattern has no group {group!r}")
+    return GroupEquals(compiled, group)
 
 
 def format_(pattern: str) -> RewardFunction:
@@ -66,18 +98,24 @@ def format_(pattern: str) -> RewardFunction:
     return lambda completions: [float(bool(compiled.fullmatch(text_of(c).strip()))) for c in completions]
 
 
-def length(limit: int) -> RewardFunction:
+def _penalty(function: RewardFunction) -> RewardFunction:
+    """A price on a property of an answer, which says nothing of right or wrong."""
+    function.says_right = False  # type: ignore[attr-defined]  # as `member.Traits` reads it
+    return function
+
+
+def length(limit: Count) -> RewardFunction:
     """-(tokens/limit), at least -1: a plain price on length."""
-    return lambda completion_ids: [-min(len(ids) / limit, 1.0) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [-min(len(ids) / limit, 1.0) for ids in completion_ids])
 
 
-def overlong(limit: int, cache: int | None = None) -> RewardFunction:
+def overlong(limit: Count, cache: CountOrZero | None = None) -> RewardFunction:
     """DAPO's soft overlong punishment: 0 up to limit - cache tokens, -1 at the limit."""
     ramp = limit // 5 if cache is None else cache
-    return lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [overlong_penalty(len(ids), limit, ramp) for ids in completion_ids])
 
 
-def repetition(ngram: int = 4) -> RewardFunction:
+def repetition(ngram: Count = 4) -> RewardFunction:
     """-(share of n-grams of tokens that were there before): 0 where all differ, near -1 where one is all there is."""
     if ngram < 1:
         raise ValueError(f"ngram must be at least 1, got {ngram}")
@@ -86,4 +124,4 @@ def repetition(ngram: int = 4) -> RewardFunction:
         grams = list(zip(*(ids[i:] for i in range(ngram)), strict=False))
         return len(set(grams)) / len(grams) - 1 if grams else 0.0
 
-    return lambda completion_ids: [repeated(ids) for ids in completion_ids]
+    return _penalty(lambda completion_ids: [repeated(ids) for ids in completion_ids])

@@ -59,6 +59,7 @@ class Ahead:
                 "answers": groups_to_json(ready.groups, ready.sampled),
                 "report": ready.report,
                 "notes": ready.notes,
+                "logged": ready.logged,
                 "extra": json.dumps(ready.extra, default=str),  # anything a reward logs, as the rollouts have it
             }
         return {**self._source.state(), "ahead": waiting}
@@ -69,4 +70,5 @@ class Ahead:
         if waiting is not None:
             groups, sampled = groups_from_json(waiting["answers"], self._source.prompts)
             extra = json.loads(waiting["extra"])
-            self._ready = Drawn(groups, sampled, waiting["report"], waiting["notes"], extra)
+            logged = dict(waiting.get("logged", {}))
+            self._ready = Drawn(groups, sampled, waiting["report"], waiting["notes"], extra, logged)

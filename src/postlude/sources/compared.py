@@ -16,9 +16,11 @@ from postlude.data import Completion, Group, Message, Prompt, joined_pair
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
 from postlude.models.steps import ends, pieces
-from postlude.sources.file import field_problem, unique_id
-from postlude.sources.formats import Reading, candidates, recognise
+from postlude.sources.file import EARLY, answer_messages_problem, field_problem, unanswered_problem, unique_id
+from postlude.sources.formats import candidates, recognise, require_one_shape
+from postlude.sources.forms import Reading
 from postlude.sources.table import Kind, Row, Table
+from postlude.sources.unused import Unused
 
 Values = Mapping[str, Any]
 Text = str | list[Message]
@@ -66,9 +68,11 @@ def compared(
     seen = Counter() if seen is None else seen
     good: list[Row] = []
     result: list[Group] = []
+    unused = Unused(renderer)
     for row in table.rows:
         try:
             group = _READ[kind](row.values, renderer, limits)
+            _check_reading(row.values, kind, group, unused)
             group = joined_pair(group) if joined else group
             _check_tokens(group, limits)
         except DataError as error:
@@ -78,8 +82,21 @@ def compared(
         named = replace(group.prompt, id=unique_id(row, seen), place=row.where)
         result.append(replace(group, prompt=named))
     table.rows = good
+    require_one_shape(table)
+    unused.told(table)
     _note_conflicts(table, result)
     return result
+
+
+def _check_reading(row: Values, kind: Kind, group: Group, unused: Unused) -> None:
+    """Raise DataError where the model would not read what a row says."""
+    answers: Sequence[Text] = () if kind == "steps" else stated(row, kind).answers
+    problem = unused.problem(group.prompt.messages, row, answers)
+    if problem is None and isinstance(group.prompt.messages, str):
+        early = any(unused.stops_early(c) for c in group.completions)
+        problem = EARLY if early else None
+    if problem:
+        raise DataError(problem)
 
 
 def holds_compared(table: Table) -> bool:
@@ -125,7 +142,14 @@ def stated(row: Values, kind: Kind) -> Stated:
     """
     said = {"pair": _stated_pair, "rated": _stated_list, "binary": _stated_label}[kind](row)
     if any(isinstance(answer, str) != isinstance(said.prompt, str) for answer in said.answers):
-        raise DataError("prompt and answers must all be text or all be messages")
+        raise DataError(
+            "prompt and answers must all be text or all be messages (data.chat=true makes messages of text)"
+        )
+    names = {"pair": ("chosen", "rejected"), "rated": ("completions",), "binary": ("completion",)}[kind]
+    problems = [answer_messages_problem(a, names[min(i, len(names) - 1)]) for i, a in enumerate(said.answers)]
+    problem = next(filter(None, [unanswered_problem(said.prompt, "prompt"), *problems]), None)
+    if problem:
+        raise DataError(problem)
     return said
 
 
@@ -244,7 +268,7 @@ def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
 
 
 def _with_steps(completion: Completion, labels: list[Any], renderer: Renderer, separator: str) -> Completion:
-    places = ends(renderer.tokenizer, completion.tokens, separator)
+    places = ends(renderer.tokenizer, completion.tokens, separator, renderer.stop_ids)
     if len(places) != len(labels) or len({*places}) != len(places):
         raise DataError(
             f"the tokenizer merges steps: {len(labels)} steps end at {len({*places})} different tokens; use a "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from postlude.data import Message
+from postlude.data import Message, with_columns
 from postlude.engines.protocol import Reply, Sampling, Talk
 from postlude.rewards.judge.asking import Asker
 from postlude.rewards.judge.principles import Principle, choose
@@ -53,7 +53,8 @@ class Trace:
         """For trace.jsonl."""
         rounds = [{k: v for k, v in vars(r).items() if v} for r in self.rounds]
         row = {"prompt": self.prompt, "response": self.response, "rounds": rounds, "final": self.final}
-        return {**self.columns, **row, **({"problem": self.problem} if self.problem else {})}
+        row |= {"problem": self.problem} if self.problem else {}
+        return with_columns(row, self.columns, also=("problem",))
 
     def answers(self, keep: Literal["all", "last"]) -> Iterator[dict[str, Any]]:
         """Rows for SFT: every different revision, or the last answer. What was never revised says nothing new."""
@@ -63,7 +64,8 @@ class Trace:
             said: Any = step.revision
             if not isinstance(self.prompt, str):
                 said = [{"role": "assistant", "content": step.revision}]
-            yield {**self.columns, "prompt": self.prompt, "completion": said, "principle": step.principle}
+            row = {"prompt": self.prompt, "completion": said, "principle": step.principle}
+            yield with_columns(row, self.columns)
 
 
 @dataclass(frozen=True)
@@ -191,17 +193,17 @@ class Comparing:
         rows = []
         for trace, row, item in zip(prompts, texts, items, strict=True):
             mine = [next(verdicts) for _ in item.pairs]
+            principle = choose([*self.judging.principles], trace.prompt).id
+            item = replace(item, kept={**item.kept, "principle": principle})
             self.found.add(item, item.pairs, mine)
             told = zip(item.pairs, mine, strict=True)
-            rows.append(
-                {
-                    **trace.columns,
-                    "prompt": trace.prompt,
-                    "answers": row,
-                    "principle": choose([*self.judging.principles], trace.prompt).id,
-                    "verdicts": [{"first": i, "second": j, "p": None if v is None else v.p} for (i, j), v in told],
-                }
-            )
+            said = {
+                "prompt": trace.prompt,
+                "answers": row,
+                "principle": principle,
+                "verdicts": [{"first": i, "second": j, "p": None if v is None else v.p} for (i, j), v in told],
+            }
+            rows.append(with_columns(said, trace.columns))
         return rows
 
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from postlude.errors import ConfigError, DataError
 from postlude.sources.compared import Stated, stated
-from postlude.sources.formats import Reading, recognise
+from postlude.sources.formats import recognise
+from postlude.sources.forms import Reading
 from postlude.sources.table import Kind, Table
 
 Target = Literal["pairs", "ranks", "labels", "sft"]

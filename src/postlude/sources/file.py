@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from postlude.data import Completion, Group, Prompt, row_id
+from postlude.data import RESERVED, Completion, Group, Prompt, row_id
 from postlude.errors import DataError
-from postlude.models.chat import Renderer
-from postlude.sources.formats import Reading, recognise
+from postlude.models.chat import Renderer, options_of
+from postlude.sources.formats import recognise, require_one_shape
+from postlude.sources.forms import ANSWERS, Reading
 from postlude.sources.order import Cursor, Mixture
 from postlude.sources.reading import read
 from postlude.sources.table import MAX_SHOWN, Kind, Row, Table
+from postlude.sources.unused import TRAINED, Unused
 
 __all__ = [
     "ANSWERS", "MAX_SHOWN", "Cursor", "Drawn", "FileSource", "Mixture", "Reading", "Row", "Table",
-    "groups", "prompts", "read", "recognise", "require_answers",
+    "groups", "prompts", "read", "recognise", "renamed", "require_answers",
 ]  # fmt: skip
 
-ANSWERS = ("answer", "solution", "ground_truth", "target")
-"""Columns taken as `Prompt.answer`, in this order."""
+EARLY = (
+    "the answer goes on behind a token that ends answers: no model would write the rest. Cut it there, or make a text "
+    "row of prompt and answer"
+)
 ROLES = {"system", "user", "assistant", "tool", "developer"}
 
 
@@ -78,6 +83,28 @@ def _message_problem(message: Any) -> str | None:
     surrogate = _surrogate(content)
     if surrogate is not None:
         return f"holds a lone surrogate at character {surrogate}, which no file can store"
+    if message["role"] in ("user", "assistant") and not content.strip() and not calls:
+        return f"is empty: the {message['role']} says nothing"
+    return None
+
+
+def answer_messages_problem(messages: Any, name: str) -> str | None:
+    """What is wrong with the turns that answer a prompt of messages; None for text, which has none."""
+    if not isinstance(messages, list):
+        return None
+    if all(m["role"] != "assistant" for m in messages):
+        return f'"{name}": the answer holds no message of the assistant'
+    for place, where in ((0, "begins"), (-1, "ends")):
+        if messages[place]["role"] != "assistant":
+            return f'"{name}" {where} with a message of the {messages[place]["role"]}; it must be the assistant\'s'
+    return _left_out(messages, name)
+
+
+def unanswered_problem(messages: Any, name: str) -> str | None:
+    """What is wrong with a prompt that the assistant has had the last word in."""
+    if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
+        if messages[-1].get("role") == "assistant":
+            return f'"{name}" ends with an assistant message; the policy must answer a user\'s'
     return None
 
 
@@ -100,6 +127,8 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
     good: list[Row] = []
     result: list[Prompt] = []
     seen = Counter() if seen is None else seen
+    left = {column, *renamed(reading)}
+    instead = 0
     for row in table.rows:
         messages: Any = row.values.get(column)
         problem = _prompt_problem(row, column)
@@ -107,23 +136,42 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
             table.reject(row.where, problem)
             continue
         good.append(row)
-        answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
-        columns = {k: v for k, v in row.values.items() if k != column}
+        answer = _gold(next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None))
+        columns = {k: v for k, v in row.values.items() if k not in left}
+        if isinstance(columns.get("answer"), Decimal):
+            columns["answer"] = _gold(columns["answer"])
         if columns.get("answer") is None and answer is not None:
+            instead += "answer" in columns
             columns["answer"] = answer
         result.append(Prompt(unique_id(row, seen), messages, answer, columns, place=row.where))
     table.rows = good
+    if instead:
+        others = ", ".join(c for c in ANSWERS[1:] if c in table.columns)
+        table.notes.append(f'{table.path}: in {instead} of {len(good)} rows "answer" is null and taken from {others}')
     return result
+
+
+def _gold(answer: Any) -> Any:
+    """A decimal number, as data bases give them, as a plain one."""
+    if isinstance(answer, Decimal) and answer.is_finite():
+        return int(answer) if answer == answer.to_integral_value() else float(answer)
+    return None if isinstance(answer, Decimal) else answer
+
+
+def renamed(reading: Reading | None) -> set[str]:
+    """Columns with the name of a reward's argument that were given another: they do not stand under both."""
+    names = reading.columns.items() if reading else ()
+    return {column for name, column in names if name != column and column in RESERVED}
 
 
 def _prompt_problem(row: Row, column: str) -> str | None:
     if column not in row.values:
         return '"prompt" is missing. Rows for sampling need "prompt" (text or messages)'
+    answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
+    if not isinstance(answer, str | int | float | list | dict | Decimal | None):
+        return f"the answer is of the kind {type(answer).__name__}, which no text equals; write it as text"
     messages = row.values[column]
-    if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
-        if messages[-1].get("role") == "assistant":
-            return f'"{column}" ends with an assistant message; the policy must answer a user\'s'
-    return field_problem(messages, column)
+    return unanswered_problem(messages, column) or field_problem(messages, column)
 
 
 # ------------------------------------------------------------------------------------------------ written answers
@@ -143,26 +191,24 @@ def groups(
     good: list[Row] = []
     result: list[Group] = []
     fewer = 0
+    unused = Unused(renderer)
     for row in table.rows:
-        problem = answer_problem(row.values, kind)
-        if problem is None:
-            try:
-                group = _group(row, kind, renderer)
-                problem = _unusable(group, max_tokens, vocabulary)
-            except DataError as error:
-                problem = str(error)
-        if problem is not None:
-            table.reject(row.where, problem)
+        try:
+            group = _usable(row, kind, unused, max_tokens, vocabulary)
+        except DataError as error:
+            table.reject(row.where, str(error))
             continue
         good.append(row)
         result.append(replace(group, prompt=replace(group.prompt, id=unique_id(row, seen))))
         fewer += _trains_fewer_turns(row.values, kind, group.completions[0])
     table.rows = good
+    require_one_shape(table)
     if fewer:
         table.notes.append(
             f"{table.path}: in {fewer} of {len(good)} rows not every turn of the assistant is trained: the chat "
             "template renders earlier turns otherwise than they were written (it drops their thinking, say)"
         )
+    unused.told(table)
     return result
 
 
@@ -189,39 +235,66 @@ def _trains_fewer_turns(row: Mapping[str, Any], kind: Kind, completion: Completi
     return sum(trained for trained, _ in groupby(completion.actions)) < roles.count("assistant")
 
 
-def _unusable(group: Group, max_tokens: int | None, vocabulary: int | None) -> str | None:
-    """A training row is used whole or not at all; one without a trained token teaches nothing."""
-    completion = group.completions[0]
+def _said(row: Mapping[str, Any], kind: Kind) -> tuple[Any, Mapping[str, Any], tuple[Any, ...]]:
+    """Prompt, columns and answers of a row, as far as they are to be told apart before it is rendered."""
+    if kind == "prompt":
+        return row["prompt"], row, (row["completion"],)
+    return (row["text"], row, ()) if kind == "text" else ([], row, (row["messages"],))
+
+
+def _usable(row: Row, kind: Kind, unused: Unused, max_tokens: int | None, vocabulary: int | None) -> Group:
+    """The group of a row, which is used whole or not at all (DataError); without a trained token it teaches nothing."""
+    problem = answer_problem(row.values, kind) or unused.problem(*_said(row.values, kind))
+    if problem:
+        raise DataError(problem)
+    group = _group(row, kind, unused.renderer)
+    (completion,) = group.completions
     if not any(completion.actions):
-        return "no token of the assistant to train on"
+        raise DataError("no token of the assistant to train on")
+    if kind == "prompt" and isinstance(group.prompt.messages, str) and unused.stops_early(completion):
+        raise DataError(EARLY)
     highest = max((*group.prompt.tokens, *completion.tokens))
     if vocabulary is not None and highest >= vocabulary:
-        return f"token id {highest} is beyond the model's vocabulary of {vocabulary}"
+        raise DataError(f"token id {highest} is beyond the model's vocabulary of {vocabulary}")
     total = len(group.prompt.tokens) + len(completion.tokens)
     if max_tokens is not None and total > max_tokens:
-        return f"{total} tokens, the context holds {max_tokens}"
-    return None
+        raise DataError(f"{total} tokens, the context holds {max_tokens}")
+    return group
 
 
 def answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
     """What is wrong with a row of written answers, as far as it shows without a tokenizer."""
+    if kind == "text" and isinstance(row["text"], list):
+        return '"text" holds a list; where it is one of messages, call it so: data.columns={messages: text}'
     if kind == "text":
         return field_problem(row["text"], "text")
     if kind == "messages":
         problem = field_problem(row["messages"], "messages", roles_end="assistant")
         if problem is None and isinstance(row["messages"], str):
             return '"messages" must be a list of messages'
-        return problem or _left_out(row["messages"])
+        return problem or _left_out(row["messages"], "messages")
     problem = field_problem(row["prompt"], "prompt") or field_problem(row["completion"], "completion")
     if problem is None and isinstance(row["completion"], str) != isinstance(row["prompt"], str):
         problem = '"prompt" and "completion" must both be text or both be messages'
-    return problem
+    return (
+        problem
+        or unanswered_problem(row["prompt"], "prompt")
+        or answer_messages_problem(row["completion"], "completion")
+    )
 
 
-def _left_out(messages: list[Any]) -> str | None:
-    """OpenAI's way to leave a turn untrained, which must not be trained instead."""
-    place = next((i for i, m in enumerate(messages, 1) if m["role"] == "assistant" and m.get("weight") == 0), None)
-    return f'"messages" message {place} has weight 0; leaving out single turns is not supported' if place else None
+def _left_out(messages: list[Any], name: str) -> str | None:
+    """A turn that is to be trained otherwise than turns are: all of the assistant's, and no other."""
+    for place, message in enumerate(messages, 1):
+        for key in TRAINED:
+            value, own = message.get(key), message["role"] == "assistant"
+            wanted = value in (1, "1", "true", "True")
+            if value is not None and (not wanted if own else wanted and key != "weight"):
+                return (
+                    f'"{name}" message {place} has {key} {value}, and every turn of the assistant is trained and no '
+                    "other; to train some, write a row for each, as prompt and completion"
+                )
+    return None
 
 
 def _group(row: Row, kind: Kind, renderer: Renderer) -> Group:
@@ -232,7 +305,7 @@ def _group(row: Row, kind: Kind, renderer: Renderer) -> Group:
         start, completion = renderer.plain_text(values["text"])
         return Group(Prompt("", "", None, columns, start), (completion,))
     if kind == "messages":
-        prompt, completion = renderer.conversation(values["messages"], values.get("tools"))
+        prompt, completion = renderer.conversation(values["messages"], values.get("tools"), options_of(values))
         return Group(replace(prompt, columns=columns), (completion,))
     prompt = renderer.with_tokens(Prompt("", values["prompt"], None, columns))
     return Group(prompt, (renderer.completion(prompt, values["completion"]),))
@@ -250,6 +323,8 @@ class Drawn:
     report: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
     extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
+    logged: dict[str, float] = field(default_factory=dict[str, float])
+    """Figures whose names a reward function chose."""
     name: str = ""
     """Of the stream, where there are several."""
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from postlude.bounds import Count, CountOrZero, NotNegative, hold
 from postlude.data import Group
 
 
@@ -13,26 +14,28 @@ from postlude.data import Group
 class Mixed:
     """Dynamic sampling (DAPO, 2503.14476 section 3.2): keep a prompt only if some answers are right, some wrong.
 
-    Judged by correctness, before shaping; where that is unknown, by rewards that differ by more than
-    `tolerance`. The batch is refilled for at most `max_rounds` draws (0: no bound); what is left over after a
-    full batch is carried to the next step unless `carry` is off.
+    Judged by correctness, before shaping; where that is unknown, by rewards (of answers, or of their steps) that
+    differ by more than `tolerance`. The batch is refilled for at most `max_rounds` draws (0: no bound); what is left
+    over after a full batch is carried to the next step unless `carry` is off.
     """
 
-    tolerance: float = 1e-6
-    max_rounds: int = 10
+    tolerance: NotNegative = 1e-6
+    max_rounds: CountOrZero = 10
     carry: bool = True
     kind: Literal["mixed"] = "mixed"
 
     def __post_init__(self) -> None:
-        if self.max_rounds < 0:
-            raise ValueError(f"max_rounds must not be negative, got {self.max_rounds}")
+        hold(self)
 
     def __call__(self, group: Group) -> Group | None:
         rate = group.solve_rate
         if rate is not None:
             return group if 0 < rate < 1 else None
-        rewards = [c.reward for c in group.completions if c.reward is not None]
-        return group if rewards and max(rewards) - min(rewards) > self.tolerance else None
+        steps = [reward for c in group.scored if c.whole is not None for _, reward in c.steps]
+        for rewards in ([c.reward for c in group.scored if c.reward is not None], steps):
+            if rewards and max(rewards) - min(rewards) > self.tolerance:
+                return group
+        return None
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,12 @@ class Accepted:
     white space. The shortest are not preferred: the order of sampling decides.
     """
 
-    per_prompt: int = 4
+    per_prompt: Count = 4
     unique: bool = True
     kind: Literal["accepted"] = "accepted"
 
     def __post_init__(self) -> None:
-        if self.per_prompt < 1:
-            raise ValueError(f"per_prompt must be at least 1, got {self.per_prompt}")
+        hold(self)
 
     def __call__(self, group: Group) -> Group | None:
         kept, seen = [], set[str]()
@@ -70,12 +72,11 @@ class Extremes:
     A group whose rewards differ by `margin` or less gives none.
     """
 
-    margin: float = 0.0
+    margin: NotNegative = 0.0
     kind: Literal["extremes"] = "extremes"
 
     def __post_init__(self) -> None:
-        if self.margin < 0:
-            raise ValueError(f"margin must not be negative, got {self.margin:g}")
+        hold(self)
 
     def __call__(self, group: Group) -> Group | None:
         usable = [c for c in group.scored if c.tokens]

@@ -1,190 +1,20 @@
-"""The formats people keep rows in, as one table, and the way from each to `prompt`, `completion`, `messages`, `text`.
+"""Rows of a table put into canonical columns, in whichever of the known formats (`forms`) they are.
 
-A new format is a line in `FORMS`: the columns that make a row one, and a function to the canonical columns. All other
-columns, those that were read from too, stay in the row under their own names.
+All other columns, those that were read from too, stay in the row under their own names.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal
 
 from postlude.errors import DataError
+from postlude.sources.cells import read_cells
+from postlude.sources.forms import COMPARED, COMPLETIONS, CONVERSATIONS, FORMS, Form, Reading, Values, Want
+from postlude.sources.messages import add_system, is_chat, message, take_out_prompt, to_chat, tools_of
 from postlude.sources.table import Kind, Row, Table
-
-Values = Mapping[str, Any]
-Want = Literal["prompts", "answers", "compared"]
-
-COMPLETIONS = ("completion", "response", "output")
-"""Columns taken as the written answer to a prompt."""
-CANONICAL = (
-    "prompt", "completion", "messages", "text", "answer", "tools", "system",
-    "chosen", "rejected", "completions", "ranks", "scores", "label", "labels", "margin", "probability",
-)  # fmt: skip
-PINS: Mapping[str, Kind] = {"prompt": "prompt", "completion": "prompt", "messages": "messages", "text": "text"}
-"""Canonical columns that decide, once they are named in data.columns, which kind of row this is."""
-SPEAKERS = {
-    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
-    "model": "assistant", "function_call": "assistant", "system": "system", "tool": "tool", "observation": "tool",
-    "function_response": "tool",
-}  # fmt: skip
-"""ShareGPT's `from` -> role."""
-ALPACA = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.",
-)
-"""The opening of Alpaca's own prompt, without and with an input."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the columns of a file are to be read."""
-
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Canonical name -> column of the file; goes before everything that is recognised by itself."""
-    chat: bool = False
-    """Text prompts and answers become a user's and an assistant's message."""
-    key: str = "data.columns"
-    """Where `columns` stands in the recipe, for messages."""
-    own_key: str = "data.columns"
-    """Where columns of this file alone can be named."""
-
-    @property
-    def kind(self) -> Kind | None:
-        """The kind of rows that `columns` asks for."""
-        return next((PINS[name] for name in self.columns if name in PINS), None)
-
-
-# ----------------------------------------------------------------------------------------------------- the table
-
-
-@dataclass(frozen=True)
-class Form:
-    """One way to write rows down."""
-
-    name: str
-    kind: Kind
-    needs: tuple[str, ...]
-    """A row with these columns is of this form."""
-    also: tuple[str, ...] = ()
-    """Columns that are read with it where they are there."""
-    convert: Callable[[Values, bool], dict[str, Any]] = lambda row, chat: {}
-    """(row, whether chat is wanted) -> canonical columns to put into it."""
-    when: Callable[[Values], bool] = lambda row: True
-    """What else must hold of a row with the columns it needs."""
-
-    def fits(self, row: Values) -> bool:
-        return all(name in row for name in self.needs) and self.when(row)
-
-    def covers(self, other: Form) -> bool:
-        """Whether a row of this form would fit `other` only by the way."""
-        return {*other.needs} < {*self.needs, *self.also} and self.needs != other.needs
-
-    @property
-    def canonical(self) -> bool:
-        return self.kind in self.needs
-
-
-def _is_verl(row: Values) -> bool:
-    return isinstance(row["reward_model"], dict) and "ground_truth" in row["reward_model"]
-
-
-def _verl(row: Values, chat: bool) -> dict[str, Any]:
-    return {} if row.get("answer") is not None else {"answer": row["reward_model"]["ground_truth"]}
-
-
-def _alpaca(row: Values, chat: bool) -> dict[str, Any]:
-    if row.get("history"):
-        raise DataError('"history" is not read with "instruction"; write the row as "messages"')
-    instruction, extra, system = row["instruction"], row.get("input"), row.get("system")
-    if not isinstance(instruction, str) or not instruction.strip():
-        return {"prompt": instruction}
-    if chat:
-        return {"prompt": f"{instruction}\n\n{extra}" if extra else instruction}
-    context = f"\n\n### Input:\n{extra}" if extra else ""
-    return {"prompt": f"{system or ALPACA[bool(extra)]}\n\n### Instruction:\n{instruction}{context}\n\n### Response:\n"}
-
-
-def _sharegpt(row: Values, chat: bool) -> dict[str, Any]:
-    turns, system = row["conversations"], row.get("system")
-    if not isinstance(turns, list):
-        return {"messages": turns}
-    starts = bool(turns) and isinstance(turns[0], dict) and "system" in (turns[0].get("from"), turns[0].get("role"))
-    if system and not starts:
-        return {"messages": [{"role": "system", "content": system}, *turns]}
-    return {"messages": turns}
-
-
-def _same(name: str) -> Callable[[Values, bool], dict[str, Any]]:
-    return lambda row, chat: {"prompt": row[name]}
-
-
-FORMS = (
-    Form("prompt", "prompt", ("prompt",)),
-    Form("messages", "messages", ("messages",)),
-    Form("text", "text", ("text",)),
-    Form("verl", "prompt", ("prompt", "reward_model"), convert=_verl, when=_is_verl),
-    Form("Alpaca", "prompt", ("instruction",), ("input", "output", "system", "history"), _alpaca),
-    Form("ShareGPT", "messages", ("conversations",), ("system",), _sharegpt),
-    Form("OpenRLHF", "prompt", ("input",), ("output",), _same("input")),
-    Form("OpenRLHF", "prompt", ("context_messages",), convert=_same("context_messages")),
-    Form("question", "prompt", ("question",), convert=_same("question")),
-    Form("query", "prompt", ("query",), convert=_same("query")),
-    Form("problem", "prompt", ("problem",), convert=_same("problem")),
-)
-
-
-def _helpsteer(row: Values, chat: bool) -> dict[str, Any]:
-    """NVIDIA's strength of preference: negative where the first answer is better."""
-    name = next(n for n in ("preference_strength", "overall_preference") if n in row)
-    strength = row[name]
-    if isinstance(strength, bool) or not isinstance(strength, int | float):
-        raise DataError(f'"{name}" must be a number, found {strength!r}')
-    if strength == 0:
-        raise DataError(f'"{name}" is 0: neither answer is preferred')
-    prompt = row.get("prompt", row.get("context"))
-    answers = [row[n] for n in ("response_1", "response_2", "response1", "response2") if n in row]
-    if isinstance(prompt, list):  # HelpSteer3 answers messages with text
-        answers = [_said(answer) for answer in answers]
-    first, second = answers
-    pair = (first, second) if strength < 0 else (second, first)
-    return {"prompt": prompt, "chosen": pair[0], "rejected": pair[1]}
-
-
-def _nemo(row: Values, chat: bool) -> dict[str, Any]:
-    """NeMo's list of {rank, completion}; a completion there is a list of messages."""
-    items = row["completions"]
-    if not all("rank" in item and "completion" in item for item in items):
-        raise DataError('"completions" must hold objects with "rank" and "completion"')
-    return {
-        "prompt": row["context"],
-        "completions": [item["completion"] for item in items],
-        "ranks": [item["rank"] for item in items],
-    }
-
-
-def _holds_objects(row: Values) -> bool:
-    items = row["completions"]
-    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
-
-
-COMPARED = (
-    Form("pairs", "pair", ("chosen", "rejected"), ("prompt", "margin", "probability")),
-    Form("HelpSteer", "pair", ("response_1", "response_2", "preference_strength"), ("prompt",), _helpsteer),
-    Form("HelpSteer", "pair", ("response1", "response2", "overall_preference"), ("context",), _helpsteer),
-    Form("ranked", "rated", ("prompt", "completions", "ranks"), when=lambda row: "scores" not in row),
-    Form("rated", "rated", ("prompt", "completions", "scores")),
-    Form("NeMo", "rated", ("context", "completions"), convert=_nemo, when=_holds_objects),
-    Form("labelled", "binary", ("prompt", "completion", "label")),
-    Form("labelled steps", "steps", ("prompt", "completions", "labels")),
-)
-"""The forms of compared and judged answers."""
-
 
 # --------------------------------------------------------------------------------------------------- recognising
 
@@ -234,12 +64,50 @@ def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: S
         return table.kind
     reading = reading or Reading()
     _rename(table, reading)
+    _read_cells(table)
     found = [_found(row, want, reading, table, kinds) for row in table.rows]
     only = _only(table, _without_unknown(table, found), want)
     table.kind = only.form.kind
     table.form = _compared(table, only.form) if want == "compared" else _sentence(table, only, reading)
-    table.rows = [row for row in (_canonical(table, row, only, reading) for row in table.rows) if row]
+    other_system = Counter[bool]()
+    converted = [_canonical(table, row, only, reading, want, other_system) for row in table.rows]
+    table.rows = [row for row in converted if row]
+    if other_system[True]:
+        table.notes.append(
+            f"{table.path}: in {other_system[True]} of {len(table.rows)} rows messages have a system message of their "
+            'own, and the column "system" says another: it is not read'
+        )
     return table.kind
+
+
+def _read_cells(table: Table) -> None:
+    """Lists that cells hold as text; a row with one that cannot be read is bad."""
+    kept = []
+    for row in table.rows:
+        try:
+            kept.append(replace(row, values=read_cells(row.values, CONVERSATIONS)))
+        except DataError as error:
+            table.reject(row.where, str(error))
+    table.rows = kept
+
+
+def require_one_shape(table: Table) -> None:
+    """Good rows are all text or all messages: a file of both kinds holds two formats (DataError)."""
+    found = [(row, _shape(row.values)) for row in table.rows]
+    counts = Counter(shape for _, shape in found if shape)
+    if len(counts) > 1:
+        most = counts.most_common(1)[0][0]
+        said = ", ".join(f"{n} rows are {shape}" for shape, n in counts.most_common())
+        odd = next(row for row, shape in found if shape and shape != most)
+        raise DataError(
+            f"{table.path}: mixed formats: {said} (first odd one: {odd.where}). Put them into two files, or let "
+            "data.chat=true make messages of text."
+        )
+
+
+def _shape(row: Values) -> str | None:
+    value = next((row[n] for n in ("prompt", "messages", "text", "chosen") if row.get(n) is not None), None)
+    return "text" if isinstance(value, str) else "chat messages" if isinstance(value, list) else None
 
 
 def _rename(table: Table, reading: Reading) -> None:
@@ -388,15 +256,18 @@ def _sentence(table: Table, found: Found, reading: Reading) -> str:
 # ----------------------------------------------------------------------------------------------------- converting
 
 
-def _canonical(table: Table, row: Row, found: Found, reading: Reading) -> Row | None:
-    """The row with canonical columns; None where it cannot be converted, which is noted."""
+def _canonical(
+    table: Table, row: Row, found: Found, reading: Reading, want: Want, other_system: Counter[bool]
+) -> Row | None:
+    """The row with canonical columns; None where it cannot be converted, which is noted. `other_system` counts the rows
+    whose messages have another system message than the column of that name."""
     values = dict(row.values)
     try:
         values |= found.form.convert(row.values, reading.chat)
         if found.completion:
             values["completion"] = row.values[found.completion]
         if reading.chat and found.form.kind not in ("messages", "text"):
-            _to_chat(values)
+            to_chat(values)
         for name in ("prompt", "completion", "messages", "chosen", "rejected"):
             if isinstance(values.get(name), list):
                 values[name] = [message(item) for item in values[name]]
@@ -404,102 +275,13 @@ def _canonical(table: Table, row: Row, found: Found, reading: Reading) -> Row | 
             values["completions"] = [
                 [message(item) for item in one] if isinstance(one, list) else one for one in values["completions"]
             ]
-        if _is_chat(values):
-            values |= _tools(values)
+        if want != "prompts":
+            take_out_prompt(values)
+        if found.form.name != "Alpaca" or reading.chat:  # text in Alpaca's own frame holds it already
+            other_system[add_system(values)] += 1
+        if is_chat(values):
+            values |= tools_of(values)
     except DataError as error:
         table.reject(row.where, str(error))
         return None
     return replace(row, values=values)
-
-
-def _to_chat(values: dict[str, Any]) -> None:
-    """Text becomes messages; what is empty or no text stays, to be found by the checks."""
-    prompt, system = values.get("prompt"), values.get("system")
-    if isinstance(prompt, str) and prompt.strip():
-        before = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
-        values["prompt"] = [*before, {"role": "user", "content": prompt}]
-    for name in ("completion", "chosen", "rejected"):
-        values |= {name: _said(values[name])} if name in values else {}
-    if "completions" in values and "labels" not in values and isinstance(values["completions"], list):
-        values["completions"] = [_said(one) for one in values["completions"]]
-
-
-def _said(answer: Any) -> Any:
-    """Text as the assistant's message; what is empty or no text stays."""
-    if isinstance(answer, str) and answer.strip():
-        return [{"role": "assistant", "content": answer}]
-    return answer
-
-
-def _is_chat(values: Values) -> bool:
-    return any(isinstance(values.get(name), list) for name in ("prompt", "messages"))
-
-
-def _tools(values: Values) -> dict[str, Any]:
-    """The `tools` column as a list of JSON schemas, which many data sets keep as JSON text."""
-    tools = values.get("tools")
-    if isinstance(tools, str):
-        try:
-            tools = json.loads(tools) if tools.strip() else None
-        except ValueError as error:
-            raise DataError(f'"tools" is not JSON: {error}') from error
-    if tools is None or tools == []:
-        return {"tools": None} if "tools" in values else {}
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise DataError('"tools" must be a list of objects, one JSON schema for each tool')
-    return {"tools": tools}
-
-
-def message(item: Any) -> Any:
-    """One message as `role` and `content`, whoever wrote it; what is not one stays, to be found by the checks."""
-    if not isinstance(item, dict):
-        return item
-    result = {k: v for k, v in item.items() if v is not None or k in ("role", "content")}
-    if "from" in result and "role" not in result:
-        result = _speech(result)
-    content, calls = result.get("content"), result.get("tool_calls")
-    if isinstance(content, list):
-        result["content"] = _joined(content)
-    if isinstance(calls, list):
-        result["tool_calls"] = [_call(call) for call in calls]
-    return result
-
-
-def _speech(turn: dict[str, Any]) -> dict[str, Any]:
-    """A turn of ShareGPT as a message."""
-    speaker, value = turn.pop("from"), turn.pop("value", None)
-    if not isinstance(speaker, str) or speaker not in SPEAKERS:
-        raise DataError(f'"conversations" has a turn from {speaker!r}; known: {", ".join(sorted(SPEAKERS))}')
-    if speaker != "function_call":
-        return {"role": SPEAKERS[speaker], "content": value, **turn}
-    try:
-        calls = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise DataError(f'"conversations" has a function_call that is not JSON: {error}') from error
-    calls = calls if isinstance(calls, list) else [calls]
-    if not all(isinstance(call, dict) and "name" in call for call in calls):
-        raise DataError('"conversations" has a function_call without "name" and "arguments"')
-    return {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [{"type": "function", "function": call} for call in calls],
-    }
-
-
-def _joined(parts: list[Any]) -> Any:
-    """OpenAI's list of text parts as one text; other parts stay, to be found by the checks."""
-    if parts and all(isinstance(p, dict) and p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts):
-        return "".join(p["text"] for p in parts)
-    return parts
-
-
-def _call(call: Any) -> Any:
-    """A tool call with its arguments as an object: OpenAI writes JSON text, which templates would quote again."""
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        return call
-    try:
-        arguments = json.loads(function["arguments"])
-    except ValueError:
-        return call
-    return {**call, "function": {**function, "arguments": arguments}} if isinstance(arguments, dict) else call

@@ -12,14 +12,18 @@ from postlude.audit.statistics import clustered
 from postlude.errors import DataError
 from postlude.rewards.judge.questions import Compared
 from postlude.sources.compared import Stated, stated
-from postlude.sources.formats import Reading, recognise
+from postlude.sources.formats import recognise
+from postlude.sources.forms import Reading
 from postlude.sources.table import Table
+from postlude.sources.unused import WORDS
 
 SPOKEN_FOR = {
     "prompt", "chosen", "rejected", "completion", "completions", "ranks", "scores", "label", "labels", "margin",
     "probability",
 }  # fmt: skip
 """Columns that speak of the old judgement: all others are kept."""
+READ = {"prompt", "chosen", "rejected", "completion", "completions"}
+"""Those of them that the answers are read from."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
                 said = stated({**values, "scores": [0.0] * len(_listed(values))}, "rated")
             else:
                 said = stated(values, kind)
+            _check_shown(said)
         except DataError as error:
             table.reject(row.where, str(error))
             continue
@@ -79,6 +84,13 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
         found.append(Unlabelled(row.where, values, said, judged=kind is not None))
     table.rows = good
     return found
+
+
+def _check_shown(said: Stated) -> None:
+    """A judge reads the words of one message: an answer of more is judged by less than it is (DataError)."""
+    for answer in said.answers:
+        if isinstance(answer, list) and (len(answer) > 1 or {*answer[0]} & {*WORDS}):
+            raise DataError("an answer holds more than the words of one message, which are all that a judge reads")
 
 
 def _bare(row: Any) -> bool:
@@ -105,7 +117,8 @@ def _by_prompt(table: Table) -> list[Unlabelled]:
         good += members
         prompt = members[0].values["prompt"]
         said: tuple[Any, ...] = tuple(a if isinstance(prompt, str) else [_assistant(a)] for a in answers)
-        row = dict(members[0].values)
+        first = members[0].values  # what is of one answer alone says nothing of the pair
+        row = {k: v for k, v in first.items() if all(m.values.get(k) == v for m in members)}
         found.append(Unlabelled(members[0].where, row, Stated(prompt, said, (0.0,) * len(said)), judged=False))
     table.rows = good
     return found

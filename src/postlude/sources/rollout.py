@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to_json
 from postlude.engines.protocol import Request, Sampler, Sampling
 from postlude.errors import RewardError
+from postlude.events import mean
 from postlude.rewards.calls import pad_and_extend
 from postlude.rewards.combining import Scored
 from postlude.rewards.compose import RewardFigures, Rewards
@@ -104,6 +105,8 @@ class RolloutSource:
     keep: Filter | None = None
     shaping: tuple[Shaping, ...] = ()
     on_phase: Callable[[str], None] = lambda phase: None
+    needs_correct: bool = False
+    """Whether an answer is of no use while nobody knows if it is correct."""
     carried: list[Group] = field(default_factory=list[Group])
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     unscored: int = 0
@@ -134,6 +137,7 @@ class RolloutSource:
         self.waiting = []
         drawn.extra = logged.extra
         drawn.report |= self.cursor.figures(counts) | logged.figures()
+        drawn.logged = logged.chosen()
         drawn.notes += dict.fromkeys(logged.notes)
         for shaping in self.shaping:
             if isinstance(shaping, HistoryLength):
@@ -163,6 +167,9 @@ class RolloutSource:
     def _give_up(self, drawn: Drawn) -> None:
         """Train on nothing of a step that a reward could not score; stop after too many such steps in a row."""
         notes = [n for n in (_abstained(m, drawn.sampled) for m in self.rewards.members) if n]
+        remedy = "raise `abstain` of this reward if so much is usual"
+        if self.needs_correct and not notes:
+            notes, remedy = _undecided(self.rewards, drawn.sampled), "set correct_above"
         self.unscored = self.unscored + 1 if notes else 0
         if not notes:
             return
@@ -171,7 +178,7 @@ class RolloutSource:
         if self.unscored >= MOST_UNSCORED:
             raise RewardError(
                 f"{'; '.join(notes)}. That was so in {self.unscored} steps in a row: look at what it is asked "
-                "(rollouts/ has the answers), or raise `abstain` of this reward if so much is usual."
+                f"(rollouts/ has the answers), or {remedy}."
             )
 
     def _shape(self, group: Group) -> Group:
@@ -248,6 +255,7 @@ class Logged:
     notes: list[str] = field(default_factory=list[str])
     _metrics: dict[str, list[float]] = field(default_factory=dict[str, "list[float]"])
     _counts: dict[str, float] = field(default_factory=dict[str, float])
+    _chosen: set[str] = field(default_factory=set[str])
     _rows: int = 0
 
     def add(self, scored: Scored) -> None:
@@ -260,10 +268,18 @@ class Logged:
             self._counts[name] = self._counts.get(name, 0.0) + value
         for name, value in scored.metrics.items():
             self._metrics.setdefault(name, []).append(value)
+        self._chosen |= scored.chosen
 
     def figures(self) -> dict[str, float]:
         """Means over the rounds, and sums of what is counted."""
-        return {name: sum(values) / len(values) for name, values in self._metrics.items()} | self._counts
+        return self._means(self._metrics.keys() - self._chosen) | self._counts
+
+    def chosen(self) -> dict[str, float]:
+        """The same of figures whose names a reward function chose."""
+        return self._means(self._chosen)
+
+    def _means(self, names: Collection[str]) -> dict[str, float]:
+        return {name: mean(values) for name, values in self._metrics.items() if name in names}
 
 
 def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:
@@ -280,6 +296,18 @@ def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:
         f"reward {label} could not score {missing} of {len(given)} answers, more than the share of "
         f"{member.most_abstained:g} that it may abstain on (`abstain`)"
     )
+
+
+def _undecided(rewards: Rewards, sampled: Sequence[Group]) -> list[str]:
+    """That nothing said of any answer whether it is correct, to a method that must know."""
+    scored = [c for g in sampled for c in g.scored]
+    if not scored or any(c.correct is not None for c in scored):
+        return []
+    judge = next((m.spec.label for m in rewards.members if m.outcome), "none")
+    return [
+        f"reward {judge} called none of {len(scored)} answers right (1 or more) or wrong (0 or less), which the method "
+        "must know (with `correct_above` an answer is correct if its reward lies above that)"
+    ]
 
 
 def difficulty(groups: Sequence[Group]) -> dict[str, float]:
@@ -314,6 +342,7 @@ def _figures(groups: Sequence[Group]) -> dict[str, float]:
     }
     report |= difficulty(groups)
     if known:
+        report["undecided"] = float(sum(c.correct is None for c in completions))
         report["sampled_accuracy"] = sum(known) / len(known)
         right = [c.length for c in completions if c.correct]
         wrong = [c.length for c in completions if c.correct is False]

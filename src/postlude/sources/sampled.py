@@ -15,7 +15,7 @@ Side = Literal["chosen", "rejected"]
 Answer = str | Sequence[Message]
 DROPPED = {
     "completion", "completions", "ranks", "scores", "label", "labels", "margin", "probability", "chosen", "rejected",
-    "response_1", "response_2",
+    "response_1", "response_2", "chosen_score", "rejected_score",
 }  # fmt: skip
 """Columns that speak of other answers than the new pair's."""
 

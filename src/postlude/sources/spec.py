@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from postlude.sources.formats import CANONICAL, PINS, Reading
+from postlude.bounds import Line, Positive
+from postlude.sources.forms import CANONICAL, PINS, Reading
 
 _ENDING = re.compile(r"(\.(jsonl|json|ndjson|csv|tsv|parquet))?(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 
@@ -20,13 +20,13 @@ _ENDING = re.compile(r"(\.(jsonl|json|ndjson|csv|tsv|parquet))?(\.(gz|bz2|xz|zst
 class SetSpec:
     """One set of a mixture."""
 
-    path: str
+    path: Line
     """As `data.path`, which several sets, drawn by weight, take the place of."""
-    weight: float = 1.0
+    weight: Positive = 1.0
     """Rows are drawn from the sets in proportion to their weights."""
-    name: str | None = None
+    name: Line | None = None
     """In figures and counts. Default: the file's name without its ending."""
-    split: str | None = None
+    split: Line | None = None
     """Default: `data.split`."""
     columns: dict[str, str] | None = None
     """Default: `data.columns`."""
@@ -40,7 +40,7 @@ class SetSpec:
 class DataSpec:
     """Where prompts (or written answers) come from."""
 
-    path: str | None = None
+    path: Line | None = None
     """A JSONL, JSON, CSV, TSV (also .gz, .bz2, .xz, .zst) or Parquet file, a folder saved by `datasets`, or
     hf:OWNER/NAME."""
     mix: tuple[SetSpec, ...] = ()
@@ -49,12 +49,12 @@ class DataSpec:
     """Name that is wanted -> column of the file, e.g. {prompt: question, completion: reply, answer: gold}."""
     chat: bool = False
     """Text prompts and answers become a user's and an assistant's message, for models with a chat template."""
-    eval: str | None = None
+    eval: Line | None = None
     """Held-out rows of the same kind: sampled from where there is a reward, else measured by the method's own loss (and
     accuracy, of compared answers). No prompt is shared with `path`."""
-    split: str = "train"
+    split: Line = "train"
     """Of a data set."""
-    eval_split: str | None = None
+    eval_split: Line | None = None
     """Of a data set given as `eval`. Default: `split`."""
     eval_columns: dict[str, str] | None = None
     """Of `eval`. Default: `columns`."""
@@ -89,10 +89,6 @@ class DataSpec:
         if self.path and self.mix:
             problems.append(f"{at('data.mix')}data.path and data.mix are both given; a path can be a set of the mix.")
         for i, one in enumerate(self.mix):
-            if not (one.weight > 0 and math.isfinite(one.weight)):
-                problems.append(
-                    f"{at(f'data.mix.{i}.weight')}the weight of {one.label!r} must be positive, got {one.weight:g}."
-                )
             problems += _column_problems(one.columns or {}, f"data.mix.{i}.columns", at)
         for name, n in Counter(one.label for one in self.mix).items():
             if n > 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from postlude.errors import DataError
+from postlude.words import counted
 
 Kind = Literal["prompt", "messages", "text", "pair", "rated", "binary", "steps"]
 """What a row is: a prompt (with or without a completion), a conversation, plain text, or compared answers."""
@@ -69,7 +70,8 @@ class Table:
             shown = self.problems[:MAX_SHOWN]
             more = len(self.problems) - len(shown)
             tail = [f"... and {more} more rows like these."] if more else []
-            summary = f"{self.path}: {self.read} rows read, {len(self.rows)} good, {self.read - len(self.rows)} bad."
+            good, bad = len(self.rows), self.read - len(self.rows)
+            summary = f"{self.path}: {counted(self.read, 'row')} read, {good} good, {bad} bad."
             without = f", or go on without them: {option} (they are counted and listed)" if option else ""
             advice = f"Mend them{without}."
             raise DataError([*shown, *tail, summary + " " + advice])

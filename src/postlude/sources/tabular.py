@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from postlude.errors import DataError
 from postlude.sources.table import MAX_RECORD, Table
 
+MISSING = {"nan", "NaN", "NAN", "-nan", "NaT", "<NA>", "None", "null", "NULL", "inf", "-inf"}
+"""What libraries write into a cell of CSV where there is no value."""
+
 # ------------------------------------------------------------------------------------------------ CSV and TSV
 
 
 def read_separated(table: Table, text: str, delimiter: str) -> None:
-    """Rows of CSV or TSV text under a header line. Cells are text; an empty one is null."""
+    """Rows of CSV or TSV text under a header line. Cells are text; an empty one is null, and so is `MISSING`."""
     before = csv.field_size_limit(MAX_RECORD)
     try:
         _read_cells(table, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -26,6 +31,7 @@ def read_separated(table: Table, text: str, delimiter: str) -> None:
 
 def _read_cells(table: Table, reader: Any) -> None:
     header: list[str] | None = None
+    missing = Counter[str]()
     for line, cells in _records(table, reader):
         where = f"{table.path} line {line}"
         if header is None:
@@ -43,7 +49,14 @@ def _read_cells(table: Table, reader: Any) -> None:
                 "quote or a line break must be quoted)",
             )
         else:
-            table.add(where, {name: cell or None for name, cell in zip(header, cells, strict=True)})
+            missing.update(cell for cell in cells if cell in MISSING)
+            table.add(
+                where, {n: None if cell in MISSING else cell or None for n, cell in zip(header, cells, strict=True)}
+            )
+    if missing:
+        table.notes.append(
+            f"{table.path}: {missing.total()} cells say {' or '.join(sorted(missing))} and are taken as missing"
+        )
 
 
 def _records(table: Table, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
@@ -103,6 +116,7 @@ def read_parquet(path: str, place: Path) -> Table:
                 raise DataError(f"{path}: column {twice[0]!r} stands in it twice. Rename one.")
             for batch in file.iter_batches(batch_size=1024):
                 _add_batch(table, batch)
+            _settle_numbers(table)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {first_line(error)}") from error
     return table
@@ -149,7 +163,36 @@ def read_data_set(path: str, split: str) -> Table:
     for number, value in enumerate(found.with_format(None), 1):  # a saved format would give arrays
         table.read += 1
         table.add(f"{path} row {number}", without_nulls(dict(value)))
+    _settle_numbers(table)
     return table
+
+
+def _settle_numbers(table: Table) -> None:
+    """What is no number becomes null; integers that pandas made floats, since others were missing, are such again."""
+    lost = Counter[str]()
+    for i, row in enumerate(table.rows):
+        values = {name: _finite(value, name, lost) for name, value in row.values.items()}
+        table.rows[i] = replace(row, values=values)
+    for name in table.columns:
+        column = [row.values.get(name) for row in table.rows]
+        floats = [x for x in column if isinstance(x, float)]
+        others = [x for x in column if x is not None and not isinstance(x, float)]
+        if floats and not others and len(floats) < len(column) and all(x.is_integer() for x in floats):
+            for i, row in enumerate(table.rows):
+                value = row.values.get(name)
+                table.rows[i] = replace(row, values={**row.values, name: int(value) if value is not None else None})
+    if lost:
+        columns = ", ".join(sorted(lost))
+        table.notes.append(f"{table.path}: {lost.total()} values of {columns} are not finite and are taken as missing")
+
+
+def _finite(value: Any, name: str, lost: Counter[str]) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        lost[name] += 1
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v, name, lost) for k, v in value.items()}
+    return [_finite(v, name, lost) for v in value] if isinstance(value, list) else value
 
 
 def first_line(error: Exception) -> str:
@@ -165,10 +208,12 @@ def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _are_messages(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in value)
+    """Whether this is a list of messages, or a list of such lists."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(
+        _are_messages(item) if isinstance(item, list) else isinstance(item, dict) and ("role" in item or "from" in item)
+        for item in value
     )
 
 

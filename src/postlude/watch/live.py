@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from postlude.errors import visible
+from postlude.errors import printable, visible
+from postlude.words import counted
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -154,14 +155,14 @@ class LiveView:
             self.note = "Ctrl-C: finishing this step, then saving. Press it again to stop at once."
             self._say(self.note)
         elif kind == "finished":
-            self._say(f"already finished: {event['step']} of {event['steps']} steps.")
+            self._say(f"already finished: {event['step']} of {counted(event['steps'], 'step')}.")
         elif kind == "end":
             self.phase, self.progress = "done" if event["reason"] == "done" else "stopped", ""
 
     def _say(self, text: str) -> None:
         """One plain line, where there is no terminal to draw on."""
         if self._live is None:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(text, soft_wrap=True)
 
     def _headline(self) -> str:
         engine = self.facts["engine"]
@@ -173,13 +174,15 @@ class LiveView:
             f"{self.facts['method']}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
             f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
             + "".join(f"\n{line}" for line in self.facts.get("data", ()))
-            + _memory(engine.get("memory_mb", {}))
+            + (f"\n{engine['memory']}" if engine.get("memory") else _memory(engine.get("memory_mb", {})))
+            + (f"\nnote: {engine['warning']}" if engine.get("warning") else "")
             + (f"\nnote: {engine['slow']}" if engine.get("slow") else "")
         )
 
     def _line(self, event: Mapping[str, Any]) -> str:
         rows = ROWS[self.facts.get("source", "rollout")]
         parts = [f"{label} {shown(event[name])}" for label, name, _ in rows if name in event]
+        parts = parts or [f"{name} {shown(value)}" for name, value in event.items() if isinstance(value, float)]
         return f"{event['kind']} {event['step']}/{self.facts.get('steps', '?')}  " + "  ".join(parts)
 
     # ---------------------------------------------------------------------------------------------- drawing
@@ -190,12 +193,13 @@ class LiveView:
         steps = int(self.facts["steps"])
         parts: list[RenderableType] = [Text(self._headline(), style="dim"), Text("")]
         bar = Table.grid(padding=(0, 1))
-        where = PHASES.get(self.phase, self.phase) + (f": {self.progress}" if self.progress else "")
+        over = self.phase in ("done", "stopped")  # said with the time it took
+        doing = PHASES.get(self.phase, self.phase) + (f": {self.progress}" if self.progress else "")
         bar.add_row(
             Text(f"step {self.step}/{steps}", style="bold"),
             ProgressBar(total=steps, completed=self.step, width=28),
             Text(self._left(steps)),
-            Text(where, style="cyan"),
+            Text("" if over else doing, style="cyan"),
         )
         parts += [bar, Text("")]
         table = Table.grid(padding=(0, 2))
@@ -213,7 +217,7 @@ class LiveView:
         parts.append(table)
         if self.note:
             parts += [Text(""), Text(self.note, style="yellow")]
-        title = self.title or f"postlude {self.facts['method']}"
+        title = Text(printable(self.title or f"postlude {self.facts['method']}"))
         return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
     def _left(self, steps: int) -> str:
@@ -221,7 +225,10 @@ class LiveView:
         spent = time.monotonic() - self._steps_began
         if self.phase in ("done", "stopped"):
             return f"{self.phase} in {duration(time.monotonic() - self._began)}"
-        return f"{duration(spent / done * (steps - self.step))} left" if done else f"{duration(spent)} so far"
+        if not done:
+            return f"{duration(spent)} so far"
+        at_most = "at most " if self.facts.get("stop_at") is not None else ""
+        return f"{at_most}{duration(spent / done * (steps - self.step))} left"
 
 
 def _memory(parts: Mapping[str, float]) -> str:

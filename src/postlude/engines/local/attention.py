@@ -230,7 +230,8 @@ def _block(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> _Blo
 
 def _explicit(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, options: Options) -> Tensor:
     """Attention with a soft cap or sinks, which the fused kernels do not offer."""
-    scores = cap((q @ k.transpose(-1, -2)).float() * options.scale, options.softcap)
+    scores = q @ k.transpose(-1, -2)
+    scores = cap(scores.to(torch.promote_types(scores.dtype, torch.float32)) * options.scale, options.softcap)
     scores = scores.masked_fill(~allowed, -float("inf"))
     return F.dropout(softmax_with_sinks(scores, options.sinks), options.dropout).to(v.dtype) @ v
 
@@ -244,5 +245,5 @@ def softmax_with_sinks(scores: Tensor, sinks: Tensor | None) -> Tensor:
     """Softmax over the last axis of [N, H, Q, K], with one more logit per head where there are sinks [H]."""
     if sinks is None:
         return torch.softmax(scores, -1)
-    extra = sinks.float().reshape(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
+    extra = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
     return torch.softmax(torch.cat([scores, extra], -1), -1)[..., :-1]

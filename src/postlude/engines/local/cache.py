@@ -8,6 +8,7 @@ from torch import Tensor
 
 from postlude.batch import Batch
 from postlude.engines.local.attention import Options, Packed, cap, softmax_with_sinks
+from postlude.engines.local.model import LocalModel
 from postlude.engines.local.spans import Spans, ranges
 
 SHARED_BEYOND = 64
@@ -34,6 +35,14 @@ class PromptCache(Packed):
 def columns(longest: int) -> int:
     """Columns per sequence at most: a quarter more than the longest needs, so that dropping unused ones is rare."""
     return longest + longest // 4 + 1
+
+
+def token_bytes(model: LocalModel) -> int:
+    """Keys and values of one token in every layer."""
+    config = model.config
+    heads = config.__dict__.get("num_key_value_heads") or config.num_attention_heads
+    width = config.__dict__.get("head_dim") or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * width * torch.finfo(model.dtype).bits // 8
 
 
 class Decode:

@@ -18,6 +18,7 @@ from postlude.engines.local.model import LocalModel, read_frozen, without_dropou
 from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Request, Sampling, Talk, Tell, unmetered
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
+from postlude.models.dtypes import Dtype
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, ModelSpec, inspect, load
 
@@ -29,7 +30,7 @@ class LocalChat:
     path: str
     model: LocalModel
     facts: Facts
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
 
     @classmethod
     def open(cls, spec: ChatSpec) -> LocalChat:
@@ -106,7 +107,11 @@ class LocalChat:
         return tuple(self.facts.tokenizer(option, add_special_tokens=False).input_ids)
 
     def _ids(self, talk: Talk) -> tuple[int, ...]:
-        return Renderer(self.facts.tokenizer, self.facts.stop_ids).prompt(talk)
+        return self._renderer.prompt(talk)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.facts.tokenizer, self.facts.stop_ids)
 
     def _fitting(
         self, asked: Sequence[tuple[int, ...]], more: int, tell: Tell, kind: type[Reply] | type[Likely]

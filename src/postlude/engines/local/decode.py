@@ -17,10 +17,12 @@ from transformers import GenerationConfig
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt, Stop
 from postlude.engines.local.attention import attending
-from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, columns
+from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, columns, token_bytes
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.stopping import completes_stop
+from postlude.models.said import answer_text
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
@@ -67,10 +69,9 @@ class LocalSampler:
 
     def _completion(self, trace: _Trace) -> Completion:
         assert trace.stop is not None
-        visible = trace.tokens[:-1] if trace.stop == "eos" else trace.tokens
         return Completion(
             tokens=tuple(trace.tokens),
-            text=self.tokenizer.decode(visible, skip_special_tokens=True),
+            text=answer_text(self.tokenizer, trace.tokens, self.stop_ids),
             logprobs=tuple(trace.logprobs),
             stop=trace.stop,
             policy_version=self.version,
@@ -103,7 +104,7 @@ class LocalSampler:
     def take(self, requests: Sequence[Request], waiting: deque[int], each: int, held: int, shared: bool) -> list[int]:
         """The next requests that fit beside `held` cached tokens, with `each` for every one and prompts once per run of
         equal ones where they are `shared`; at least one where none are held."""
-        room = self.cache_bytes // self._bytes_per_token() - held
+        room = self.cache_bytes // token_bytes(self.model) - held
         part: list[int] = []
         while waiting:
             prompt = requests[waiting[0]].prompt
@@ -114,12 +115,6 @@ class LocalSampler:
             part.append(waiting.popleft())
             room -= cost
         return part
-
-    def _bytes_per_token(self) -> int:
-        config = self.model.config
-        heads = config.__dict__.get("num_key_value_heads") or config.num_attention_heads
-        width = config.__dict__.get("head_dim") or config.hidden_size // config.num_attention_heads
-        return 2 * config.num_hidden_layers * heads * width * torch.finfo(self.model.dtype).bits // 8
 
     def prefill(self, prompts: list[tuple[int, ...]]) -> tuple[PromptCache, Tensor]:
         """Cache of the prompts and [G, D] the hidden state after each."""
@@ -132,15 +127,9 @@ class LocalSampler:
     def _stopped(self, trace: _Trace, sampling: Sampling) -> Stop | None:
         if trace.tokens[-1] in self.stop_ids:
             return "eos"
-        if sampling.stop and self._has_stop_string(trace.tokens, sampling.stop):
+        if sampling.stop and completes_stop(self.tokenizer, trace.tokens, sampling.stop):
             return "string"
         return "length" if len(trace.tokens) >= sampling.max_tokens else None
-
-    def _has_stop_string(self, tokens: list[int], stop: tuple[str, ...]) -> bool:
-        """Only the newest token can complete a stop string, so a tail of the text is enough."""
-        tail = tokens[-(max(map(len, stop)) + 4) :]
-        text = self.tokenizer.decode(tail, skip_special_tokens=False)
-        return any(s in text for s in stop)
 
     # ------------------------------------------------------------------------------------------- fall-back
 

@@ -92,8 +92,16 @@ class Direct:
             return
         with torch.inference_mode(False), torch.no_grad():
             rows = torch.arange(max(256, 2 * positions), device=weight.device)
-            cos, sin = self._body.rotary_emb(torch.empty(0, dtype=weight.dtype, device=weight.device), rows[None])
-            self._angles = torch.stack([cos[0], sin[0]], 1).unsqueeze(2).contiguous()
+            self._angles = self._turns(rows, weight.dtype).unsqueeze(2).contiguous()
+
+    def _turns(self, position: Tensor, dtype: torch.dtype) -> Tensor:
+        """[T, 2, d] cosines and sines: the module's own, whose float32 is too coarse for a float64 model."""
+        rotary = self._body.rotary_emb
+        if dtype != torch.float64:
+            cos, sin = rotary(torch.empty(0, dtype=dtype, device=position.device), position[None])
+            return torch.stack([cos[0], sin[0]], 1)
+        angle = (position[:, None] * _frequencies(rotary)).repeat(1, 2)
+        return torch.stack([angle.cos(), angle.sin()], 1) * rotary.attention_scaling
 
     def angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [T, 1, d] of positions [T] that were reserved."""
@@ -101,12 +109,30 @@ class Direct:
         cos, sin = self._angles[position].unbind(1)
         return cos, sin
 
+    @property
+    def copied(self) -> int:
+        """Bytes of the copy that decoding makes of a small model; 0 of a large one."""
+        params = list(self._body.layers.parameters())
+        if sum(p.numel() for p in params) > COPIES_BELOW:
+            return 0
+        return sum(p.numel() * p.element_size() for p in params)
+
     @torch.no_grad()
     def for_decoding(self) -> Stepper | None:
         """A fused copy of today's weights, of a small model, with LoRA adapters added in; None for all others."""
         plain = all(_is_one_weight(m) for layer in self._body.layers for m in _linears(layer))
         count = sum(p.numel() for p in self._body.layers.parameters())
         return Stepper(self) if plain and count <= COPIES_BELOW else None
+
+
+def _frequencies(rotary: Any) -> Tensor:
+    """[d/2] radians per position in float64. The plain ones are computed anew: the last digit of the module's, which
+    are in float32, depends on the processor."""
+    known: Tensor = rotary.inv_freq
+    if rotary.rope_type != "default":
+        return known.double()
+    pair = torch.arange(known.shape[0], dtype=torch.float64, device=known.device)
+    return rotary.config.rope_parameters["rope_theta"] ** (-pair / known.shape[0])
 
 
 def _linears(layer: Any) -> list[nn.Module]:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from postlude.engines.local.decode import LocalSampler
+from postlude.engines.local.free import free
+from postlude.engines.local.memory import BUDGET, GIB, Asked, Held, Plan, Work, choose
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
+from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import READS
-from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, note_of_half, quiet
+from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, name_stops, note_of_half, quiet
 
 SMALL = 5_000_000
 """Parameters under which one CPU thread is faster than several."""
-
-
-def _cache_bytes(gib: float | None, device: Any) -> int:
-    """Room for keys and values: what was asked for, else 40 % of a GPU's memory or 2 GiB."""
-    if gib is not None:
-        return int(gib * 2**30)
-    if device.type == "cuda":
-        return int(0.4 * torch.cuda.get_device_properties(device).total_memory)
-    return 2 << 30
 
 
 @dataclass
@@ -37,18 +33,21 @@ class LocalEngine:
     model: LocalModel
     sampler: LocalSampler
     trainer: LocalTrainer
-    token_budget: int
+    plan: Plan
+    """How large micro-batches, the head's chunk and the cache are."""
 
     @classmethod
     def open(
         cls,
         path: str,
         optimizer: Optimizer | None = None,
-        token_budget: int = 16384,
+        token_budget: int | None = None,
         keep_reference: bool = False,
         **model: Any,
     ) -> LocalEngine:
         """An engine to drive by hand; `model` holds further fields of `ModelSpec` (dtype, device, lora, ...).
+
+        `token_budget`: tokens per micro-batch; by default what fits into the memory that is free.
 
         `keep_reference` keeps the starting weights for `trainer.forward(batch, "reference")`; under LoRA they are
         there anyway.
@@ -67,22 +66,26 @@ class LocalEngine:
         spec: ModelSpec,
         facts: Facts,
         optimizer: Optimizer,
-        token_budget: int,
+        token_budget: int | None,
         keep_reference: bool,
         dropout: bool = False,
         threads: int | None = None,
         cache_gib: float | None = None,
+        head_chunk: int | None = None,
         checkpoint: str | None = None,
         own_sampler: bool = False,
         scores: bool = False,
         critic: Critic | None = None,
         pairs: bool = False,
+        work: Work | None = None,
     ) -> LocalEngine:
         """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
 
         `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does; `scores`
         makes it a reward model, with `pairs` one that reads two answers; `critic` adds a value function. The reference
-        is always taken from the model the recipe names, never from a checkpoint.
+        is always taken from the model the recipe names, never from a checkpoint. What `token_budget`,
+        `cache_gib` and `head_chunk` leave open is chosen to fit into memory, given the `work`; ConfigError where no
+        micro-batch fits.
         """
         net = load(spec, adapter_from=checkpoint if spec.lora else None, scalar=scores)
         if pairs:
@@ -92,17 +95,49 @@ class LocalEngine:
             torch.set_num_threads(threads or 1)
         if not dropout:
             without_dropout(net)
+        if not scores:
+            name_stops(net, facts.stop_ids)
         model = LocalModel(net, "scores" if scores else "logprobs")
         model.choose_path(spec.packed)
         beside = _second_model(spec, critic) if critic and critic.form == "own" else None
         if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
-        trainer = LocalTrainer(model, optimizer, token_budget, keep_reference, beside)
+        trainer = LocalTrainer(model, optimizer, token_budget or BUDGET, keep_reference, beside)
+        trainer.skips_idle = not dropout
         if checkpoint:
             trainer.load_weights(checkpoint)
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
-        sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids, _cache_bytes(cache_gib, model.device))
-        return cls(model, sampler, trainer, token_budget)
+        sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids)
+        made = cls(model, sampler, trainer, Plan(0, 0, 0))
+        work = work or Work()
+        asked = Asked(token_budget, head_chunk, cache_gib)
+        made._use(choose(model, beside, made._held(work), free(model.device), work, asked))
+        return made
+
+    def _use(self, plan: Plan) -> None:
+        self.plan = plan
+        self.trainer.use(plan.token_budget, plan.head_chunk)
+        self.sampler.cache_bytes = plan.cache_bytes
+
+    def _held(self, work: Work) -> Held:
+        """What stays in memory whatever the batch."""
+        parts = list(self.trainer.parts.values())
+        trained = [p for part in parts for p in part.params]
+        owned = [p for part in parts for p in part.owned]
+        apart = self.sampler.model is not self.model
+        copies = self.trainer.keeps_reference + apart
+        critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
+        masters = _bytes(own for p, own in zip(trained, owned, strict=True) if own is not p)
+        halves = _bytes(p for p, own in zip(trained, owned, strict=True) if own is not p)  # have gradients, too
+        weights = (1 + copies) * _bytes(self.model.net.parameters()) + critic + masters
+        growing = _bytes(owned) if work.trains else 0
+        decoding = self.model.direct.copied if self.model.direct else 0
+        return Held(weights, growing + (halves if work.trains else 0), 2 * growing, decoding, apart)
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens per micro-batch."""
+        return self.plan.token_budget
 
     @property
     def tokenizer(self) -> Any:
@@ -127,6 +162,15 @@ class LocalEngine:
             self.trainer.save(folder)
             self.sampler.tokenizer.save_pretrained(folder)
 
+    def rehearse(self) -> None:
+        """Try the needs of a save, before any work that would be lost: all but the whole models' weights is written."""
+        try:
+            with quiet(), TemporaryDirectory() as place:
+                self.trainer.rehearse(Path(place))
+                self.sampler.tokenizer.save_pretrained(place)
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise EngineError(f"checkpoints of this model could not be saved: {error}") from error
+
     def load(self, folder: Path) -> None:
         """Take up a checkpoint that `save` wrote: weights and optimiser. The reference stays what it was."""
         self.trainer.load_weights(str(folder))
@@ -144,6 +188,29 @@ class LocalEngine:
             for mine, new in zip(self.sampler.model.net.parameters(), self.model.net.parameters(), strict=True):
                 mine.copy_(new)
 
+    @torch.no_grad()
+    def fingerprint(self) -> list[int]:
+        """Of the policy's trained weights: a sum of the bits of each tensor.
+
+        Its largest weight is added first, so that a weight of exactly 0 that becomes 1e-30 is none that changed.
+        """
+        result = []
+        for p in self.trainer.parts["policy"].params:
+            weights = p.detach() if p.dtype in (torch.float32, torch.float64) else p.detach().float()
+            shifted = weights + weights.abs().max()
+            bits = shifted.view(torch.int64 if shifted.element_size() == 8 else torch.int32)
+            result.append(int(bits.sum(dtype=torch.int64)))
+        return result
+
+    def settings(self) -> dict[str, Any]:
+        """What was chosen where the recipe left it open: keys of a recipe."""
+        plan = self.plan
+        return {
+            "token_budget": plan.token_budget,
+            "head_chunk": plan.head_chunk,
+            "cache_gib": plan.cache_bytes / GIB,
+        }
+
     def describe(self) -> dict[str, Any]:
         """Facts for the manifest and the first lines of a run."""
         trainable, total = self.trainer.parameters()
@@ -157,28 +224,32 @@ class LocalEngine:
             "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
             "path_reason": self.model.reason or self.model.indirect,
             "attention": self.model.layout.__name__,
+            "stops": [self.tokenizer.convert_ids_to_tokens(i) for i in sorted(self.sampler.stop_ids)],
             "memory_mb": self.memory(),
+            "memory": self.plan.text,
+            "warning": self.plan.warning,
             "slow": note_of_half(dtype, self.model.device.type),
         }
 
     def memory(self) -> dict[str, float]:
         """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
-        weights = _bytes(self.model.net)
+        weights = _bytes(self.model.net.parameters())
         trained = self.trainer.parameters()[0]
-        master = 4 * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
+        each = self.trainer.dtype.itemsize
+        master = each * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
         parts = {
             "weights": weights,
-            "optimizer": 8 * trained + master,
-            "gradients": 4 * trained,
+            "optimizer": 2 * each * trained + master,
+            "gradients": each * trained,
             "reference": weights if self.trainer.keeps_reference else 0,
-            "critic": _bytes(self.trainer.critic.net) if self.trainer.critic else 0,
+            "critic": _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }
         return {name: round(size / 1e6, 1) for name, size in parts.items() if size}
 
 
-def _bytes(net: nn.Module) -> int:
-    return sum(p.numel() * p.element_size() for p in net.parameters())
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(p.numel() * p.element_size() for p in tensors)
 
 
 def _second_model(spec: ModelSpec, critic: Critic) -> LocalModel:
@@ -193,7 +264,7 @@ def _second_model(spec: ModelSpec, critic: Critic) -> LocalModel:
 def _value_head(model: LocalModel) -> nn.Linear:
     """A map of zeros from the policy's hidden states to a value."""
     width = model.config.hidden_size
-    head = nn.Linear(width, 1, device=model.device)
+    head = nn.Linear(width, 1, device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head

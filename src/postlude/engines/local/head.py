@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_ELEMENTS = 16_000_000
-"""Logits held at a time (rows x vocabulary): 64 MB in float32."""
+"""Logits held at a time (rows x vocabulary) where memory allows: 64 MB in float32."""
 
 
 def logprobs_and_entropy(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -41,11 +41,11 @@ def head_outputs(
     targets: Tensor,
     temperature: float,
     entropy_gradient: bool = False,
-    vocabulary: int = 0,
+    size: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs and entropies [N] of targets [N] from hidden states [N, D], a chunk of rows at a time.
 
-    `head` maps hidden states to final logits (cap, scale and bias included). Beyond `CHUNK_ELEMENTS` logits the
+    `head` maps hidden states to final logits (cap, scale and bias included). Beyond `size` rows (0: any number) the
     chunks are recomputed in the backward pass, which keeps memory flat and costs about a fifth more head time.
     """
     compute = logprobs_and_entropy if entropy_gradient else _without_entropy_gradient
@@ -54,8 +54,7 @@ def head_outputs(
         return compute(head(rows), goal, temperature)
 
     n = hidden.shape[0]
-    size = n if vocabulary == 0 else max(1, CHUNK_ELEMENTS // vocabulary)
-    if n <= size:
+    if not size or n <= size:
         return chunk(hidden, targets)
     pieces = [
         checkpoint(chunk, rows, goal, use_reentrant=False) if torch.is_grad_enabled() else chunk(rows, goal)

@@ -37,7 +37,7 @@ def choose(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
     The log-prob is that of the distribution sampled from: after temperature, top-k and top-p. At temperature 0
     the most likely token is taken, with its log-prob at temperature 1.
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if sampling.temperature not in (0, 1):
         logits = logits / sampling.temperature
     if sampling.temperature and (sampling.top_k or sampling.top_p < 1):
@@ -48,7 +48,7 @@ def choose(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
         token, total = likeliest, weights.sum(-1, keepdim=True, dtype=torch.float64)
     else:
         token, total = _inverse_cdf(weights, uniform)
-    return token.squeeze(1), (weights.gather(1, token) / total).log_().squeeze(1).float()
+    return token.squeeze(1), (weights.gather(1, token) / total).log_().squeeze(1).to(logits.dtype)
 
 
 def _truncate(logits: Tensor, top_k: int, top_p: float) -> Tensor:

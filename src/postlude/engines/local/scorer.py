@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ class LocalScorer:
         groups = []
         for group in self.groups(prompts, answers):
             (completion,) = group.completions
-            found = ends(self.facts.tokenizer, completion.tokens, self.separator)
+            found = ends(self.facts.tokenizer, completion.tokens, self.separator, self.facts.stop_ids)
             marked = replace(completion, steps=tuple((end, 0.0) for end in found))
             groups.append(replace(group, completions=(marked,)))
         return self.steps_of_groups(groups)
@@ -96,7 +97,7 @@ class LocalScorer:
 
     def groups(self, prompts: Sequence[Any], answers: Sequence[str]) -> list[Group]:
         """Neighbouring answers to one prompt, each as a group of its own, in this model's tokens."""
-        renderer = Renderer(self.facts.tokenizer, self.facts.stop_ids)
+        renderer = self._renderer
         known: dict[str, Prompt] = {}
         result = []
         for prompt, answer in zip(prompts, answers, strict=True):
@@ -108,6 +109,10 @@ class LocalScorer:
             result.append(Group(asked, (Completion(tokens, reward=0.0, action=completion.action[: last + 1]),)))
         self._check_lengths(result)
         return result
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.facts.tokenizer, self.facts.stop_ids)
 
     def _check_lengths(self, groups: Sequence[Group]) -> None:
         longest = max((len(g.prompt.tokens) + len(c.tokens) for g in groups for c in g.completions), default=0)

@@ -15,34 +15,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from postlude.batch import Batch, split
+from postlude.batch import Batch, select, split
 from postlude.engines.local.model import LocalModel
+from postlude.engines.protocol import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.events import Stats
-from postlude.models import adapters
+from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
 from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW and what surrounds it. The rate comes with every step."""
-
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm; 0 is off."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"beta1 and beta2 must lie in [0, 1), got {self.beta1:g} and {self.beta2:g}")
-        if self.max_grad_norm < 0 or self.weight_decay < 0:
-            raise ValueError("max_grad_norm and weight_decay must not be negative")
-
-
+WORTH_SKIPPING = 0.1
+"""Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 MAX_SKIPPED = 3
 """Consecutive optimiser steps with a non-finite gradient before a run stops."""
 
@@ -109,6 +93,22 @@ class LocalTrainer:
         )
         self._reference = self._frozen_copy() if keep_reference and not self._has_adapter else None
         self._skipped = 0
+        self.skips_idle = True
+        """Whether groups without a gradient are only read: not where dropout would draw other numbers for the rest."""
+        self._passes = {True: 0, False: 0}
+        """Of the update under way: with and without a gradient."""
+
+    def use(self, token_budget: int, head_chunk: int) -> None:
+        """Take so many tokens at a time, and of the output layer so many."""
+        self.token_budget = token_budget
+        for model in (self.model, self._reference):
+            if model is not None and model.reads == "logprobs":
+                model.head_chunk = head_chunk
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers that it gives: float32, or float64 for a model in that."""
+        return torch.promote_types(self.model.dtype, torch.float32)
 
     @property
     def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -172,16 +172,44 @@ class LocalTrainer:
         return self.model, nullcontext()
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
-        """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes."""
-        micro = batch.to(self.model.device)
-        with ExitStack() as contexts:
-            outputs = self._outputs(micro, objective, contexts)
-            loss = objective.loss(micro, outputs)
-            if not torch.isfinite(loss.total):
-                raise TrainingError(_not_finite(micro, float(loss.total)))
-            (coef * loss.total).backward()
+        """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes.
+
+        Groups without a gradient are read for their figures and not gone back through; not even read where a pass under
+        these weights has just told what the figures need.
+        """
+        stats = Stats()
+        for part, pulls in self._parts(batch, objective):
+            micro = part.to(self.model.device)
+            with ExitStack() as contexts:
+                contexts.enter_context(torch.set_grad_enabled(pulls))
+                outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
+                loss = objective.loss(micro, outputs)
+                if not torch.isfinite(loss.total):
+                    raise TrainingError(_not_finite(micro, float(loss.total)))
+                if pulls:
+                    (coef * loss.total).backward()
+            self._passes[pulls] += 1
+            stats += Stats.of(loss)
         self._collect()
-        return Stats.of(loss)
+        return stats
+
+    def _parts(self, batch: Batch, objective: Objective) -> list[tuple[Batch, bool]]:
+        """The micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
+        if not self.skips_idle or not isinstance(objective, TokenObjective):
+            return [(batch, True)]
+        trained = batch.lengths > 0
+        if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
+            batch = select(batch, trained.nonzero().squeeze(1))
+        idle = objective.idle(batch)
+        if int(idle[batch.group].sum()) < max(1, WORTH_SKIPPING * batch.tokens.numel()):
+            return [(batch, True)]
+        if bool(idle.all()):
+            return [(batch, False)]
+        rests = idle[batch.sequence_group]
+        return [
+            (select(batch, (~rests).nonzero().squeeze(1)), True),
+            (select(batch, rests.nonzero().squeeze(1)), False),
+        ]
 
     def _outputs(self, micro: Batch, objective: Objective, contexts: ExitStack) -> Outputs:
         """What the objective reads, with a gradient; the contexts have to stay open through the backward pass."""
@@ -206,6 +234,9 @@ class LocalTrainer:
         """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves
         its part as it is. A non-finite gradient is skipped; three in a row stop the run."""
         rates = {"policy": lr, "critic": lr if critic_lr is None else critic_lr}
+        if self._passes[False] and not self._passes[True]:
+            self._rest()
+        self._passes = {True: 0, False: 0}
         norms = {name: part.norm() for name, part in self.parts.items()}
         finite = all(math.isfinite(norm) for norm in norms.values())
         if finite:
@@ -226,6 +257,12 @@ class LocalTrainer:
         for name, norm in norms.items():
             sums["update/grad_norm" if name == "policy" else f"update/{name}/grad_norm"] = norm if finite else 0.0
         return Stats(sums, updates=1)
+
+    def _rest(self) -> None:
+        """An update in which nothing had a gradient has one of 0, not none: its moments decay all the same."""
+        owned = self.parts["policy"].owned
+        for p in [p for p in owned if self._optimizer.state.get(p)] or owned:
+            p.grad = torch.zeros_like(p)
 
     def _clip(self, part: Part, norm: float) -> None:
         limit = self.settings.max_grad_norm
@@ -257,9 +294,9 @@ class LocalTrainer:
         if self._has_adapter:
             adapters.save(self.model.net, folder)
         else:
-            self.model.net.save_pretrained(folder)  # type: ignore[operator]
+            saved.save(self.model.net, folder)
         if self.critic is not None:
-            self.critic.net.save_pretrained(folder / "critic")  # type: ignore[operator]
+            saved.save(self.critic.net, folder / "critic")
         if self.model.value_head is not None:
             save_file(dict(self.model.value_head.state_dict()), folder / VALUE_HEAD)
         state = folder / "trainer"
@@ -277,6 +314,14 @@ class LocalTrainer:
         save_file(tensors, state / "optimizer.safetensors")
         (state / "optimizer.json").write_text(json.dumps({"steps": steps, "skipped": self._skipped}))
 
+    def rehearse(self, folder: Path) -> None:
+        """Everything of `save` but a whole model's weights and the optimiser; raises what it would raise."""
+        if self._has_adapter:
+            adapters.save(self.model.net, folder)
+        for name, model in (("model", None if self._has_adapter else self.model), ("critic", self.critic)):
+            if model is not None:
+                model.net.save_pretrained(folder / name, state_dict={})  # type: ignore[operator]
+
     @torch.no_grad()
     def load_weights(self, folder: str) -> None:
         """Put a checkpoint's weights into the model (all of them, or the adapter's) and into the critic."""
@@ -289,6 +334,7 @@ class LocalTrainer:
             return
         _load_into(self.model.net, folder)
 
+    @torch.no_grad()
     def load(self, folder: Path) -> None:
         """Optimiser state and fp32 master; the weights themselves come with `load_weights`."""
         state = folder / "trainer"
@@ -297,13 +343,12 @@ class LocalTrainer:
         tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
         notes = json.loads((state / "optimizer.json").read_text())
         self._skipped = notes["skipped"]
-        for name, _, p in self._named:
-            if f"{name}::master" in tensors:
-                p.data.copy_(tensors[f"{name}::master"])
+        for name, p, owned in self._named:
             found = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
-            found.pop("master", None)
+            owned.data.copy_(found.pop("master", p))  # the checkpoint may be of a model in another dtype
             if found:
-                self._optimizer.state[p] = {**found, "step": torch.tensor(notes["steps"][name], device=p.device)}
+                step = torch.tensor(notes["steps"][name], device=p.device)
+                self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in found.items()}, "step": step}
         self._copy_master()
 
     def parameters(self) -> tuple[int, int]:
@@ -313,11 +358,18 @@ class LocalTrainer:
         return trained, sum(p.numel() for net in own if net is not None for p in net.parameters())
 
 
+def _known(micro: Batch) -> Outputs | None:
+    """What the figures of a part without a gradient need, where it is there already."""
+    if micro.live_logprobs is None or micro.live_entropy is None:
+        return None
+    return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)
+
+
 @torch.no_grad()
 def _load_into(net: Any, folder: str) -> None:
     """The weights of a folder that the same class of model wrote."""
     with quiet():
-        loaded = type(net).from_pretrained(folder, dtype=torch.float32)
+        loaded = type(net).from_pretrained(folder, dtype=torch.promote_types(net.dtype, torch.float32))
     net.load_state_dict(loaded.state_dict())
 
 
@@ -325,7 +377,7 @@ def _grad_norm(params: Sequence[Tensor]) -> float:
     grads = [p.grad for p in params if p.grad is not None]
     if not grads:
         return 0.0
-    return float(torch.stack([g.float().norm() for g in grads]).norm())
+    return float(torch.stack([g.to(torch.promote_types(g.dtype, torch.float32)).norm() for g in grads]).norm())
 
 
 def _not_finite(micro: Batch, loss: float) -> str:

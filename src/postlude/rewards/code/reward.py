@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from postlude.bounds import Bounds, NotNegative, Workers
 from postlude.errors import RewardError
 from postlude.rewards.code.cases import Case, cases_of
 from postlude.rewards.code.compare import Comparison
@@ -202,14 +203,14 @@ def _printable(text: str) -> str:
 def code(
     sandbox: str = "auto",
     profile: Literal["strict", "files"] = "strict",
-    seconds: float = 5.0,
-    memory: int = 1024,
-    scratch: int = 64,
+    seconds: Annotated[float, Bounds(0.1, 600)] = 5.0,
+    memory: Annotated[int, Bounds(64, 10**6)] = 1024,
+    scratch: Annotated[int, Bounds(1, 10**6)] = 64,
     score: Literal["all", "share"] = "all",
-    tolerance: float = 0.0,
+    tolerance: NotNegative = 0.0,
     types: Literal["exact", "loose"] = "exact",
     fence: Literal["required", "optional"] = "required",
-    workers: int | None = None,
+    workers: Workers | None = None,
 ) -> Code:
     """1 where the answer's last Python block passes all tests of its row, else 0; None where the row has none.
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from postlude.errors import ConfigError
+from postlude.plain_yaml import load
 
 KEYS = {"id", "principle", "critique", "revise", "prefer"}
 
@@ -37,11 +36,13 @@ def read_principles(path: str) -> list[Principle]:
     """
     file = Path(path).expanduser()
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the name
         raise ConfigError(f"principles {path!r} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"principles {path!r} are not YAML: {' '.join(str(error).split())}.") from error
+    try:
+        found = load(text)
+    except ValueError as error:
+        raise ConfigError(f"principles {path!r}, {error}.") from error
     rows = found.get("principles") if isinstance(found, Mapping) else found
     if not isinstance(rows, list) or not rows:
         raise ConfigError(f"principles {path!r}: expected a list such as '- Be brief.', found {type(found).__name__}.")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from postlude.bounds import Bounds, Count, Finite, NotNegative, Positive
 from postlude.engines.protocol import ChatSpec, Sampling
 from postlude.errors import RewardError
 from postlude.rewards.judge.asking import Asker, Caps, Spent
@@ -302,12 +303,12 @@ def judge(
     template: str | None = None,
     reference: str | None = None,
     scale: Sequence[int] = (1, 10),
-    samples: int = 1,
+    samples: Annotated[int, Bounds(1, 1024)] = 1,
     think: bool = False,
     clamp: Sequence[float] = (0.0, 1.0),
-    temperature: float | None = None,
-    max_tokens: int = 512,
-    canary_limit: float | None = 0.0,
+    temperature: Annotated[float, Bounds(0, 100)] | None = None,
+    max_tokens: Annotated[int, Bounds(1, 2**24)] = 512,
+    canary_limit: Finite | None = 0.0,
     **asking: Any,
 ) -> JudgeReward:
     """A language model as the judge, in this process (`model`) or on an OpenAI-compatible server (`url`).
@@ -341,10 +342,10 @@ def asker_of(
     model: str,
     url: str | None,
     cache: str | None = None,
-    max_calls: int | None = None,
-    max_tokens_spent: int | None = None,
-    max_cost: float | None = None,
-    price: Sequence[float] = (0.0, 0.0),
+    max_calls: Count | None = None,
+    max_tokens_spent: Annotated[int, Bounds(1, 10**15)] | None = None,
+    max_cost: Positive | None = None,
+    price: Sequence[NotNegative] = (0.0, 0.0),
     **connection: Any,
 ) -> Asker:
     """A language model with its cache and caps; `price` is of a million tokens read and written.
@@ -362,6 +363,7 @@ def _by_name(*names: str) -> list[inspect.Parameter]:
     return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
 
 
+judge.passes_to = (ChatSpec, asker_of)  # type: ignore[attr-defined]
 judge.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # the names that **asking and **connection hide
     [
         *_by_name(*(p for p in inspect.signature(judge).parameters if p != "asking")),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from postlude.bounds import Seconds, Workers
 from postlude.errors import RewardError
 from postlude.rewards.maths.extract import DEFAULT, RULES
 from postlude.rewards.maths.verify import Result, Verifier
@@ -75,8 +76,8 @@ def maths(
     tolerance: float | str = 0,
     rules: Sequence[str] = DEFAULT,
     after: str | None = None,
-    seconds: float = 2.0,
-    workers: int = 2,
+    seconds: Seconds = 2.0,
+    workers: Workers = 2,
 ) -> Maths:
     """The reward. `tolerance`: the relative error allowed between numbers; 0 is none.
 

@@ -1,0 +1,135 @@
+"""What the files of a model folder hold, from their headers: whole, cut off, placeholders, pickle, quantised.
+
+Reads a few kilobytes of each file and imports nothing heavy, so that every problem shows before weights are read.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from postlude.errors import ConfigError
+
+WHOLE, ADAPTER = "model.safetensors", "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+LFS = b"version https://git-lfs"
+LONGEST_HEADER = 100_000_000
+"""Bytes; safetensors itself reads no longer ones."""
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Bytes of a number, for every kind of number that weights are read from."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file, unread."""
+
+    dtype: str
+    """As safetensors names it: F32, BF16, ..."""
+    shape: tuple[int, ...]
+
+
+def header(file: Path) -> dict[str, Stored]:
+    """The tensors of a safetensors file by name. Raises ConfigError where the file cannot be whole."""
+    size = file.stat().st_size
+    with file.open("rb") as f:
+        start = f.read(len(LFS))
+        if start == LFS:
+            raise ConfigError(f"{file} is a placeholder of git-lfs, not the weights. Get them with: git lfs pull")
+        if size < 8:
+            raise ConfigError(f"{file} has {size} bytes, so it is no weights file. Copy or download it again.")
+        f.seek(0)
+        (length,) = struct.unpack("<Q", f.read(8))
+        if length > min(LONGEST_HEADER, size - 8):
+            raise ConfigError(f"{file} is not a safetensors file, or is cut off in its header. Download it again.")
+        text = f.read(length)
+    try:
+        found: dict[str, Any] = json.loads(text)
+        found.pop("__metadata__", None)
+        end = 8 + length + max((entry["data_offsets"][1] for entry in found.values()), default=0)
+        tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in found.items()}
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ConfigError(f"{file} is not a safetensors file: its header cannot be read. Download it again.") from error
+    if end != size:
+        what = "is cut off" if size < end else "is longer than its header says"
+        raise ConfigError(f"{file} {what}: {size} bytes of {end}. Copy or download it again.")
+    if not tensors:
+        raise ConfigError(f"{file} holds no tensor. Save or download the weights again.")
+    return tensors
+
+
+def whole(folder: Path) -> dict[str, Stored]:
+    """The tensors of a model folder, from one file or its shards. Raises ConfigError with every problem found."""
+    index = folder / f"{WHOLE}.index.json"
+    if (folder / WHOLE).exists():
+        return _joined([folder / WHOLE])
+    if not index.exists():
+        raise ConfigError(_no_weights(folder, WHOLE, "model"))
+    try:
+        places: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
+        shards = sorted({*places.values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{index} cannot be read as the index of a sharded model. Download it again.") from error
+    missing = [name for name in shards if not (folder / name).exists()]
+    if missing:
+        raise ConfigError(
+            f"{folder}: the index names {len(shards)} weights files, and {len(missing)} of them are missing: "
+            f"{some(missing)}. Download them too."
+        )
+    tensors = _joined([folder / name for name in shards])
+    absent = sorted({*places} - {*tensors})
+    if absent:
+        raise ConfigError(f"{folder}: the index names tensors that no weights file holds: {some(absent)}.")
+    return tensors
+
+
+def adapter(folder: Path) -> dict[str, Stored]:
+    """The tensors of an adapter folder. Raises ConfigError."""
+    if not (folder / ADAPTER).exists():
+        raise ConfigError(_no_weights(folder, ADAPTER, "adapter"))
+    return _joined([folder / ADAPTER])
+
+
+def _joined(files: Sequence[Path]) -> dict[str, Stored]:
+    tensors: dict[str, Stored] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            tensors |= header(file)
+        except ConfigError as error:
+            problems += error.problems
+    odd = [name for name, stored in tensors.items() if stored.dtype not in BYTES]
+    if odd:
+        kinds = ", ".join(sorted({tensors[name].dtype for name in odd}))
+        problems.append(
+            f"{files[0].parent}: {len(odd)} tensors hold {kinds} numbers, as quantised models do (first {odd[0]}). "
+            "Give the model in float32, bfloat16 or float16."
+        )
+    if problems:
+        raise ConfigError(problems)
+    return tensors
+
+
+def _no_weights(folder: Path, name: str, what: str) -> str:
+    stem = name.removesuffix(".safetensors")
+    pickles = sorted(p.name for p in folder.glob("*.bin") if p.name.startswith((stem, "pytorch_model")))
+    if pickles:
+        return (
+            f"{folder}: its weights are a pickle ({pickles[0]}), which can run code when it is opened; only "
+            "safetensors are read. Where you trust it, open it with the library that made it and save it again with "
+            f"save_pretrained(FOLDER), which writes {name}."
+        )
+    other = sorted(p.name for p in folder.glob("*.gguf")) if folder.is_dir() else []
+    if other:
+        return (
+            f"{folder}: its weights are a GGUF file ({other[0]}). Read it once with transformers "
+            "(from_pretrained(FOLDER, gguf_file=...)) and save it with save_pretrained(FOLDER)."
+        )
+    return f"{folder} has no {name}, so there are no weights. Download or save the {what} again."
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,74 @@
+"""What was written is what was trained: weights files compared with live tensors, one tensor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from postlude.errors import ConfigError, EngineError
+from postlude.models import files, fit
+from postlude.models.heads import is_scorer
+
+
+def require_same(live: Mapping[str, Any], written: Sequence[Path]) -> None:
+    """Raise EngineError unless the files hold exactly these tensors, bit by bit."""
+    import torch
+    from safetensors import safe_open
+
+    left = {*live}
+    for file in written:
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118  # it is no mapping
+                if name not in live:
+                    raise EngineError(f"{file} holds {name!r}, which was not trained: the checkpoint is wrong.")
+                left.discard(name)
+                one, other = stored.get_tensor(name), live[name].detach().cpu()
+                if one.dtype != other.dtype or not torch.equal(_bits(one), _bits(other)):
+                    raise EngineError(f"{file}: {name!r} is not what was trained: the checkpoint is wrong.")
+    if left:
+        raise EngineError(f"{written[0].parent} lacks {files.some(sorted(left))}: the checkpoint is wrong.")
+
+
+def _bits(tensor: Any) -> Any:
+    """A tensor as integers, so that NaN equals itself."""
+    import torch
+
+    sizes = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.contiguous().view(sizes[tensor.element_size()])
+
+
+def save(net: Any, folder: Path) -> None:
+    """A whole model as Hugging Face writes it, read again and compared."""
+    net.save_pretrained(folder)
+    require_saved(net, folder)
+
+
+def require_saved(net: Any, folder: Path) -> None:
+    """Raise EngineError unless opening a folder gives this model: every weight, and what it shares."""
+    from transformers import AutoConfig
+
+    try:
+        stored = files.whole(folder)
+        config = AutoConfig.from_pretrained(folder)
+        again = fit.skeleton(config, is_scorer(config), stored, str(folder))
+    except ConfigError as error:
+        raise EngineError(f"the checkpoint cannot be opened again: {error}") from error
+    for one, other in again.all_tied_weights_keys.items():
+        if one in stored and other in stored:
+            raise EngineError(f"{folder}: its config says that {one} and {other} are one matrix; they were two.")
+    live = net.state_dict()
+    if not {*stored} <= {*live}:  # transformers writes this architecture under older names
+        _require_equal(live, type(net).from_pretrained(folder, dtype=net.dtype).state_dict(), folder)
+        return
+    shared = {live[name].data_ptr() for name in stored}
+    own = {name: tensor for name, tensor in live.items() if name in stored or tensor.data_ptr() not in shared}
+    require_same(own, sorted(folder.glob("model*.safetensors")))
+
+
+def _require_equal(live: Mapping[str, Any], again: Mapping[str, Any], folder: Path) -> None:
+    import torch
+
+    wrong = [n for n, t in live.items() if n not in again or not torch.equal(_bits(t.cpu()), _bits(again[n]))]
+    if wrong:
+        raise EngineError(f"{folder}: {files.some(wrong)} are not what was trained: the checkpoint is wrong.")

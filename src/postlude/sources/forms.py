@@ -1,0 +1,177 @@
+"""The formats people keep rows in, as one table: a new one is a line in `FORMS` or `COMPARED`.
+
+A line says which columns make a row one, and how it becomes `prompt`, `completion`, `messages`, `text` or compared
+answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from postlude.errors import DataError
+from postlude.sources.messages import said
+from postlude.sources.table import Kind
+
+Values = Mapping[str, Any]
+Want = Literal["prompts", "answers", "compared"]
+
+ANSWERS = ("answer", "solution", "ground_truth", "target")
+"""Columns taken as `Prompt.answer`, in this order."""
+COMPLETIONS = ("completion", "response", "output")
+"""Columns taken as the written answer to a prompt."""
+CANONICAL = (
+    "prompt", "completion", "messages", "text", "answer", "tools", "system",
+    "chosen", "rejected", "completions", "ranks", "scores", "label", "labels", "margin", "probability",
+)  # fmt: skip
+PINS: Mapping[str, Kind] = {"prompt": "prompt", "completion": "prompt", "messages": "messages", "text": "text"}
+"""Canonical columns that decide, once they are named in data.columns, which kind of row this is."""
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.",
+)
+"""The opening of Alpaca's own prompt, without and with an input."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the columns of a file are to be read."""
+
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Canonical name -> column of the file; goes before everything that is recognised by itself."""
+    chat: bool = False
+    """Text prompts and answers become a user's and an assistant's message."""
+    key: str = "data.columns"
+    """Where `columns` stands in the recipe, for messages."""
+    own_key: str = "data.columns"
+    """Where columns of this file alone can be named."""
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind of rows that `columns` asks for."""
+        return next((PINS[name] for name in self.columns if name in PINS), None)
+
+
+# ----------------------------------------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write rows down."""
+
+    name: str
+    kind: Kind
+    needs: tuple[str, ...]
+    """A row with these columns is of this form."""
+    also: tuple[str, ...] = ()
+    """Columns that are read with it where they are there."""
+    convert: Callable[[Values, bool], dict[str, Any]] = lambda row, chat: {}
+    """(row, whether chat is wanted) -> canonical columns to put into it."""
+    when: Callable[[Values], bool] = lambda row: True
+    """What else must hold of a row with the columns it needs."""
+
+    def fits(self, row: Values) -> bool:
+        return all(name in row for name in self.needs) and self.when(row)
+
+    def covers(self, other: Form) -> bool:
+        """Whether a row of this form would fit `other` only by the way."""
+        return {*other.needs} < {*self.needs, *self.also} and self.needs != other.needs
+
+    @property
+    def canonical(self) -> bool:
+        return self.kind in self.needs
+
+
+def _is_verl(row: Values) -> bool:
+    return isinstance(row["reward_model"], dict) and "ground_truth" in row["reward_model"]
+
+
+def _verl(row: Values, chat: bool) -> dict[str, Any]:
+    return {} if row.get("answer") is not None else {"answer": row["reward_model"]["ground_truth"]}
+
+
+def _alpaca(row: Values, chat: bool) -> dict[str, Any]:
+    if row.get("history"):
+        raise DataError('"history" is not read with "instruction"; write the row as "messages"')
+    instruction, extra, system = row["instruction"], row.get("input"), row.get("system")
+    if not isinstance(instruction, str) or not instruction.strip():
+        return {"prompt": instruction}
+    if chat:
+        return {"prompt": f"{instruction}\n\n{extra}" if extra else instruction}
+    context = f"\n\n### Input:\n{extra}" if extra else ""
+    return {"prompt": f"{system or ALPACA[bool(extra)]}\n\n### Instruction:\n{instruction}{context}\n\n### Response:\n"}
+
+
+def _same(name: str) -> Callable[[Values, bool], dict[str, Any]]:
+    return lambda row, chat: {"prompt": row[name]}
+
+
+FORMS = (
+    Form("prompt", "prompt", ("prompt",)),
+    Form("messages", "messages", ("messages",), ("system",)),
+    Form("text", "text", ("text",)),
+    Form("verl", "prompt", ("prompt", "reward_model"), convert=_verl, when=_is_verl),
+    Form("Alpaca", "prompt", ("instruction",), ("input", "output", "system", "history"), _alpaca),
+    Form("ShareGPT", "messages", ("conversations",), ("system",), lambda row, chat: {"messages": row["conversations"]}),
+    Form("OpenRLHF", "prompt", ("input",), ("output",), _same("input")),
+    Form("OpenRLHF", "prompt", ("context_messages",), convert=_same("context_messages")),
+    Form("question", "prompt", ("question",), convert=_same("question")),
+    Form("query", "prompt", ("query",), convert=_same("query")),
+    Form("problem", "prompt", ("problem",), convert=_same("problem")),
+)
+
+
+def _helpsteer(row: Values, chat: bool) -> dict[str, Any]:
+    """NVIDIA's strength of preference: negative where the first answer is better."""
+    name = next(n for n in ("preference_strength", "overall_preference") if n in row)
+    strength = row[name]
+    if isinstance(strength, bool) or not isinstance(strength, int | float):
+        raise DataError(f'"{name}" must be a number, found {strength!r}')
+    if strength == 0:
+        raise DataError(f'"{name}" is 0: neither answer is preferred')
+    prompt = row.get("prompt", row.get("context"))
+    answers = [row[n] for n in ("response_1", "response_2", "response1", "response2") if n in row]
+    if isinstance(prompt, list):  # HelpSteer3 answers messages with text
+        answers = [said(answer) for answer in answers]
+    first, second = answers
+    pair = (first, second) if strength < 0 else (second, first)
+    return {"prompt": prompt, "chosen": pair[0], "rejected": pair[1]}
+
+
+def _nemo(row: Values, chat: bool) -> dict[str, Any]:
+    """NeMo's list of {rank, completion}; a completion there is a list of messages."""
+    items = row["completions"]
+    if not all("rank" in item and "completion" in item for item in items):
+        raise DataError('"completions" must hold objects with "rank" and "completion"')
+    return {
+        "prompt": row["context"],
+        "completions": [item["completion"] for item in items],
+        "ranks": [item["rank"] for item in items],
+    }
+
+
+def _holds_objects(row: Values) -> bool:
+    items = row["completions"]
+    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
+
+
+COMPARED = (
+    Form("pairs", "pair", ("chosen", "rejected"), ("prompt", "margin", "probability")),
+    Form("HelpSteer", "pair", ("response_1", "response_2", "preference_strength"), ("prompt",), _helpsteer),
+    Form("HelpSteer", "pair", ("response1", "response2", "overall_preference"), ("context",), _helpsteer),
+    Form("ranked", "rated", ("prompt", "completions", "ranks"), when=lambda row: "scores" not in row),
+    Form("rated", "rated", ("prompt", "completions", "scores")),
+    Form("NeMo", "rated", ("context", "completions"), convert=_nemo, when=_holds_objects),
+    Form("labelled", "binary", ("prompt", "completion", "label")),
+    Form("labelled steps", "steps", ("prompt", "completions", "labels")),
+)
+"""The forms of compared and judged answers."""
+
+CONVERSATIONS = {
+    *(name for form in (*FORMS, *COMPARED) for name in form.needs),
+    *COMPLETIONS,
+    *ANSWERS,
+}
+"""Columns that may hold messages."""

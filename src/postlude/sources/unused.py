@@ -1,0 +1,330 @@
+"""What a row says and the model never reads, because the chat template has no place for it.
+
+Found by rendering: a message's words are exchanged, a field is left out, and where the text stays the same nothing of
+it reaches the model. What holds words makes the row bad; all else is counted, and said in one line for each kind.
+Templates look at which roles and fields there are, so most of this is asked once for all rows of one shape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from postlude.data import Completion, Message, Prompt
+from postlude.errors import DataError
+from postlude.models.chat import Renderer, options_of
+from postlude.models.spelling import strings
+from postlude.sources.formats import require_one_shape
+from postlude.sources.messages import SYSTEM
+from postlude.sources.table import Table
+from postlude.words import counted
+
+Columns = Mapping[str, Any]
+
+WORDS = (
+    "reasoning_content", "reasoning", "thinking", "thought", "thoughts", "tool_calls", "function_call", "refusal",
+)  # fmt: skip
+"""Fields of a message that hold what was said or done: a row must not lose them."""
+BESIDE = (
+    "context",
+    "history",
+    "input",
+    "instruction",
+    "passage",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "thought",
+)
+"""Columns that often hold words which are meant for the model, and that no format reads beside others."""
+MEDIA = ("images", "image", "audio", "audios", "video", "videos")
+"""Columns and fields that no text model reads."""
+TRAINED = ("weight", "loss", "train", "trainable", "training", "loss_weight")
+"""Fields by which data sets say whether a turn is learned."""
+IGNORED = {"role", "content", *TRAINED}
+"""Keys that are looked at elsewhere."""
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What is lost from every row of one shape."""
+
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Unused:
+    """Looks at rows one by one; counts what is no reason to refuse them."""
+
+    renderer: Renderer
+    counts: Counter[str] = field(default_factory=Counter[str])
+    """What was seen -> in how many rows."""
+    rows: int = 0
+    _shapes: dict[str, _Shape] = field(default_factory=dict[str, _Shape])
+    _chat: bool = False
+
+    def problem(self, messages: str | Sequence[Message], columns: Columns, answers: Sequence[Any] = ()) -> str | None:
+        """Why a row cannot be used; else it is counted.
+
+        `answers`: written ones, text or messages as the prompt is; without any the policy is asked.
+        """
+        seen: set[str] = set()
+        try:
+            if isinstance(messages, str):
+                self._plain([messages, *map(str, answers)], columns, seen)
+            else:
+                for answer in answers or ([],):
+                    self._conversation([*messages, *answer], columns, seen, asked=not answers)
+        except DataError as error:
+            return str(error)
+        seen |= _left_beside(columns, [*strings([messages, *answers])])
+        self.rows += 1
+        self.counts.update(seen)
+        return None
+
+    def stops_early(self, completion: Completion) -> bool:
+        """Whether a plain answer goes on behind a token at which every model stops."""
+        return any(token in self.renderer.stop_ids for token in completion.tokens[:-1])
+
+    def told(self, table: Table) -> None:
+        """Put what was counted into the table's notes."""
+        table.notes += [
+            f"{table.path}: in {n} of {counted(self.rows, 'row')} {what}" for what, n in self.counts.items()
+        ]
+        if self._chat:
+            table.notes += self.renderer.turns.notes
+
+    # ---------------------------------------------------------------------------------------------- plain text
+
+    def _plain(self, texts: Sequence[str], columns: Columns, seen: set[str]) -> None:
+        _refuse_media(columns)
+        found = next((m.group() for m in map(self.renderer.turns.pattern.search, texts) if m), None)
+        if found is not None:
+            seen.add(f"plain text holds control tokens such as {found!r}, which are read as such, not as letters")
+        for name in (*SYSTEM, "tools"):
+            if columns.get(name) and str(columns[name]).strip() not in texts[0]:
+                seen.add(f'"{name}" is not read, since the prompt is plain text (data.chat=true makes it messages)')
+
+    # ------------------------------------------------------------------------------------------------ messages
+
+    def _conversation(self, messages: Sequence[Message], columns: Columns, seen: set[str], asked: bool) -> None:
+        self._chat = True
+        _refuse_media(columns)
+        for i, message in enumerate(messages, 1):
+            _refuse_media(message, f"message {i} ")
+        tools, options = columns.get("tools"), options_of(columns)
+        case = _Case(self.renderer, list(messages), tools, options, asked)
+        shape = self._shapes.get(case.name)
+        if shape is None:
+            shape = self._shapes[case.name] = case.shape()
+        if shape.problem:
+            raise DataError(shape.problem)
+        seen.update(shape.notes)
+        seen.update(case.changes())
+        self._look_for_marks(messages, seen)
+        own = self.renderer.turns.own_system
+        if own and all(m["role"] not in ("system", "developer") for m in messages):
+            seen.add(f"the chat template adds a system message of its own, {own[:60]!r}, as there is none")
+
+    def _look_for_marks(self, messages: Sequence[Message], seen: set[str]) -> None:
+        turns = self.renderer.turns
+        said = [*strings([*messages])]
+        found = next((m.group() for m in map(turns.pattern.search, said) if m), None)
+        if found is not None:
+            seen.add(f"messages hold control tokens such as {found!r}; the model reads them as letters, not as tokens")
+        letters = next((mark for mark in turns.marks for text in said if mark in text), None)
+        if letters is not None:
+            seen.add(
+                f"messages hold {letters!r}, which the chat template writes around turns as plain letters: to the "
+                "model it looks like the end or the beginning of a turn"
+            )
+
+
+def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
+    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
+    places = {prompt.place for prompt in found}
+    require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
+    unused = Unused(renderer)
+    for prompt in found:
+        try:
+            problem = unused.problem(prompt.messages, prompt.columns)
+            if problem:
+                table.reject(prompt.place, problem)
+            else:
+                yield renderer.with_tokens(prompt)
+        except DataError as error:
+            table.reject(prompt.place, str(error))
+    unused.told(table)
+
+
+def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
+    """What stands in columns that often hold words for the model, and in no message."""
+    given = {name: columns[name] for name in BESIDE if isinstance(columns.get(name), str) and columns[name].strip()}
+    return {
+        f'"{name}" is a column that the model does not read'
+        for name, words in given.items()
+        if not any(words.strip() in text for text in texts)
+    }
+
+
+def _refuse_media(there: Mapping[str, Any], where: str = "") -> None:
+    name = next((n for n in MEDIA if _holds(there.get(n))), None)
+    if name:
+        raise DataError(
+            f'{where}"{name}" holds what no text model reads; leave the row out, or the column where the words alone '
+            "are meant"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ one row
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A conversation as it is rendered, and the same with something else or something less in it."""
+
+    renderer: Renderer
+    messages: list[Message]
+    tools: Any
+    options: Mapping[str, Any]
+    asked: bool
+    """Whether the assistant's turn is opened at the end."""
+
+    @property
+    def name(self) -> str:
+        """What the rows of one shape have in common: roles, the fields that are there, what else is given."""
+        fields = [(m["role"], sorted(k for k, v in m.items() if _is_there(v))) for m in self.messages]
+        return repr((fields, bool(self.tools), sorted(self.options.items(), key=str), self.asked))
+
+    def text(self, messages: Sequence[Message] | None = None, **changed: Any) -> str:
+        given = {"tools": self.tools, "options": self.options, **changed}
+        return self.renderer.text(self.messages if messages is None else messages, **given, ask=self.asked)
+
+    # ---------------------------------------------------------------------------------- what a shape has no place for
+
+    def shape(self) -> _Shape:
+        """What this row and every other of its shape loses."""
+        whole = self.text()
+        notes: list[str] = []
+        problem = self._lost_content(whole, notes) or self._lost_tools(whole)
+        for key in sorted({k for m in self.messages for k, v in m.items() if _is_there(v)} - IGNORED):
+            places = {i for i, m in enumerate(self.messages) if _is_there(m.get(key))}
+            lost = {i for i in places if self._same(whole, _without(self.messages, {i}, key))}
+            if lost == places and key in WORDS and not self._known(self.messages[min(places)], key):
+                problem = problem or (
+                    f'message {min(lost) + 1} has "{key}", which the chat template does not show to the model; remove '
+                    "it, or give a template that does (model.chat_template)"
+                )
+            elif lost and key in WORDS:
+                notes.append(f'the chat template leaves out "{key}" of some turns')
+            elif lost:
+                notes.append(f'the chat template does not show "{key}" of messages')
+        notes += [
+            f'"{name}" changes nothing in what the chat template writes'
+            for name in self.options
+            if self.text(options={k: v for k, v in self.options.items() if k != name}) == whole
+        ]
+        return _Shape(problem, tuple(dict.fromkeys(notes)))
+
+    def _same(self, whole: str, messages: Sequence[Message]) -> bool:
+        """Whether other messages give the same text; those that a template refuses do not."""
+        try:
+            return self.text(messages) == whole
+        except DataError:
+            return False
+
+    def _known(self, message: Message, key: str) -> bool:
+        """Whether the template shows a field of the assistant's at least in its newest turn."""
+        asked: list[Message] = [{"role": "user", "content": "Qhello"}, message]
+        try:
+            return self.text(asked) != self.text(_without(asked, {1}, key))
+        except DataError:
+            return False
+
+    def _lost_content(self, whole: str, notes: list[str]) -> str | None:
+        """The first message whose words are left out; earlier answers are noted, since some models forget theirs."""
+        last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=-1)
+        for i, message in enumerate(self.messages):
+            content = message.get("content")
+            if not isinstance(content, str) or not content.strip():
+                continue
+            other: Message = {**message, "content": "Qother"}
+            if not self._same(whole, [*self.messages[:i], other, *self.messages[i + 1 :]]):
+                continue
+            calls = bool(message.get("tool_calls"))
+            if message["role"] == "assistant" and i < last and not calls:
+                notes.append("the chat template leaves out what the assistant said before its last turn")
+                continue
+            return (
+                f"message {i + 1}, of the {message['role']}, does not reach the model: the chat template leaves its "
+                f"words out{' beside tool calls' if calls else ''}"
+            )
+        return None
+
+    def _lost_tools(self, whole: str) -> str | None:
+        if not self.tools or self.text(tools=None) != whole:
+            return None
+        return (
+            '"tools" does not reach the model: the chat template has no place for tools; remove the column, or give a '
+            "template that shows them (model.chat_template)"
+        )
+
+    # --------------------------------------------------------------------------------------- what a row alone shows
+
+    def changes(self) -> list[str]:
+        """What the template makes of the words of this row. Raises DataError where it changes what is to be learned."""
+        whole = self.text()
+        last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=-1)
+        found: list[str] = []
+        for i, message in enumerate(self.messages):
+            content = message.get("content")
+            if isinstance(content, str) and content not in whole:
+                found += self._changed(i, content, whole, learned=i == last and not self.asked)
+            _check_calls(message, i, whole)
+        return found
+
+    def _changed(self, place: int, content: str, whole: str, learned: bool) -> list[str]:
+        if content.strip() in whole:
+            who = "answers" if self.messages[place]["role"] == "assistant" else "messages"
+            return [f"the chat template cuts white space at the ends of {who}"]
+        if _escaped(content, whole):
+            return []
+        if learned:
+            raise DataError(
+                f"message {place + 1}, the answer that is to be learned, does not stand in what the chat template "
+                "writes: it changes the words or leaves some out (thinking, say). Write it as the template wants it, "
+                "or give another (model.chat_template)"
+            )
+        return [f"the chat template changes or shortens what the {self.messages[place]['role']} says"]
+
+
+def _holds(value: Any) -> bool:
+    """Whether anything stands in a value, in a list of lists or an object of nulls too."""
+    if isinstance(value, Mapping):
+        return any(map(_holds, value.values()))
+    return any(map(_holds, value)) if isinstance(value, list | tuple) else value is not None and value != ""
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and value != "" and value != [] and value != {}
+
+
+def _without(messages: Sequence[Message], places: set[int], key: str) -> list[Message]:
+    return [{k: v for k, v in m.items() if i not in places or k != key} for i, m in enumerate(messages)]
+
+
+def _escaped(content: str, whole: str) -> bool:
+    """Whether a text stands in another as JSON writes it."""
+    return any(json.dumps(content.strip(), ensure_ascii=ascii)[1:-1] in whole for ascii in (False, True))
+
+
+def _check_calls(message: Message, place: int, whole: str) -> None:
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if isinstance(name, str) and name not in whole:
+            raise DataError(f"message {place + 1} calls {name!r}, which the chat template does not show to the model")
