@@ -71,11 +71,7 @@ hostile: .venv/installed-dev
 	$(BIN)/python -m bench.hostile $(DIR)
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-# Every command and family on it: docs/real.md, a quarter of an hour on two cores, at most 8 GiB.
-real: real-model
-	$(BIN)/python -m bench.real.tour $(MODEL)
-
-study: .venv/installed
+methods-study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
@@ -94,6 +90,10 @@ real-model: $(if $(filter .models/smollm2,$(MODEL)),.models/smollm2/config.json)
 .models/smollm2/config.json: | .venv/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[gguf]"
 	$(BIN)/python -m bench.real.model
+
+# Every command and family on it: docs/real.md, a quarter of an hour on two cores, at most 8 GiB.
+real: real-model
+	$(BIN)/python -m bench.real.tour $(MODEL)
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds
