@@ -182,3 +182,13 @@ def test_templates_that_join_arguments_to_text_get_them_as_text() -> None:
     messages = [turn("user", "hi"), {"role": "assistant", "content": "", "tool_calls": [call]}]
     texts = [templates.of(t, *templates.SPECIAL[templates.QWEN]).text(messages) for t in (templates.QWEN, joined)]
     assert joined != templates.QWEN and texts[0] == texts[1]
+
+
+def test_an_unknown_token_that_is_never_needed_is_letters_in_messages() -> None:
+    tokenizer = templates.subword("bytes").tokenizer
+    tokenizer.add_special_tokens({"unk_token": "<|endoftext|>"})
+    bytes_ = Renderer(tokenizer, frozenset({tokenizer.eos_token_id}))
+    ids = bytes_.prompt([{"role": "user", "content": "a <|endoftext|> b"}])
+    assert bytes_.unknown is None
+    assert tokenizer.unk_token_id not in ids
+    assert "a <|endoftext|> b" in tokenizer.decode(ids)
