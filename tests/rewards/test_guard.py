@@ -136,7 +136,7 @@ def test_what_is_no_exception_is_told_too() -> None:
     def panics(completions: list[str]) -> list[float]:
         raise Panic("called `Option::unwrap()` on a `None` value")
 
-    with pytest.raises(RewardError, match="reward fn raised Panic at test_guard.py"):
+    with pytest.raises(RewardError, match=r"reward fn raised Panic at test_guard\.py"):
         score(GROUPS, reward(panics))
 
 

@@ -198,7 +198,7 @@ def load_object(path: str, what: str) -> Any:
 
 
 def _module_of_file(path: Path) -> Any:
-    """The module that a file makes. It may import what lies beside it, as a script may, behind all that is installed."""
+    """The module that a file makes. It may import what lies beside it, behind all that is installed."""
     path = path.expanduser().resolve()
     if not path.exists():
         raise FileNotFoundError(path)
