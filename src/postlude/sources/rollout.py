@@ -193,8 +193,8 @@ class RolloutSource:
         if not self.told_of_neither:
             self.told_of_neither = True
             drawn.notes.append(
-                f"{neither} of {len(scored)} answers are neither right (1 or more) nor wrong (0 or less), and the method "
-                "goes by that: nothing is learnt from them as right or wrong answers. correct_above decides (an answer "
+                f"{neither} of {len(scored)} answers are neither right (1 or more) nor wrong (0 or less), and the "
+                "method goes by that: nothing is learnt from them as right or wrong answers. correct_above decides (an answer "
                 "is correct if its reward lies above it)"
             )
 
