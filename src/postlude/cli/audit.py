@@ -85,13 +85,14 @@ def audit(
     from postlude.audit.rewards import pseudo_tokens, sheets
     from postlude.cli.audit_view import show
     from postlude.cli.data import named_columns
+    from postlude.cli.opening import is_recipe
     from postlude.prepare import equip
     from postlude.rewards.judge.reward import JudgeReward
     from postlude.sources import file as rows
     from postlude.sources.file import Reading
 
     rewards = _rewards(reward, reward_args, steps)
-    target = _target(reward, out)
+    target = _target(reward if is_recipe(reward) else rewards.members[0].spec.label, out)
     reading = Reading(named_columns(columns), chat, "--columns", "--columns")
     cases = cases_of(rows.read(data), reading, reference).first(limit)
     _check(rewards, cases, data)
@@ -148,7 +149,7 @@ def _target(reward: str, out: Path | None) -> Path:
     from postlude.cli.opening import is_recipe
     from postlude.errors import ConfigError
 
-    name = Path(reward).stem if is_recipe(reward) else reward.rpartition(":")[2]
+    name = Path(reward).stem if is_recipe(reward) else reward
     target = out or Path("audit-" + re.sub(r"[^\w.-]+", "-", name) + ".json")
     if not target.parent.is_dir() or target.is_dir():
         raise ConfigError(f"--out: {str(target)!r} cannot be written: it is a folder, or its folder does not exist.")

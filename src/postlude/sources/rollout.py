@@ -194,8 +194,8 @@ class RolloutSource:
             self.told_of_neither = True
             drawn.notes.append(
                 f"{neither} of {len(scored)} answers are neither right (1 or more) nor wrong (0 or less), and the "
-                "method goes by that: nothing is learnt from them as right or wrong answers. correct_above decides (an answer "
-                "is correct if its reward lies above it)"
+                "method goes by that: nothing is learnt from them as right or wrong answers. correct_above decides (an "
+                "answer is correct if its reward lies above it)"
             )
 
     def _shape(self, group: Group) -> Group:
