@@ -217,7 +217,7 @@ def test_every_answer_of_a_conversation_must_follow_its_generation_prompt() -> N
     renderer = chat(TURNS + "{% if add_generation_prompt %}" + later + "{% endif %}")
     one = [turn("user", "hi"), turn("assistant", "yo")]
     assert trained(renderer, renderer.conversation(one)[1]) == f"yo{END}"
-    with pytest.raises(DataError, match="first 3 messages differently"):
+    with pytest.raises(DataError, match="first 3 messages give other tokens"):
         renderer.conversation([*one, *one])
 
 

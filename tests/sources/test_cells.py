@@ -226,3 +226,11 @@ def test_columns_of_nothing_but_nulls_hold_no_pictures(tmp_path: Path) -> None:
     image = [[{"bytes": None, "path": None}], [{"bytes": b"x", "path": "p"}]]
     read = parquet(tmp_path, {"prompt": ["a", "b"], "images": image})
     assert [p.messages for p in render(rows.prompts(read), read, renderer(templates.CHATML))] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"from": "a@b.c", "to": "d@e.f"}', '[{"role": "admin", "id": 1}]', "{'role': 'user'}", '{"role": "admin"}'],
+)
+def test_json_that_says_nothing_as_anybody_is_text(text: str) -> None:
+    assert conversation(text, "completion") == text

@@ -595,3 +595,78 @@ def test_a_conversation_that_begins_with_another_prompt_is_bad(tmp_path: Path) -
     groups, found = read(tmp_path, good, {**good, "prompt": "d"})
     assert len(groups) == 1
     assert 'line 2: "chosen" is a whole conversation, but it does not begin with "prompt"' in found.problems[0]
+
+
+# ------------------------------------------------------------------------------------- prompts under another name
+
+
+ASKED_ELSEWHERE: dict[str, tuple[dict[str, Any], str]] = {
+    "question": ({"question": "what is two"}, "what is two"),
+    "query": ({"query": "what is two"}, "what is two"),
+    "input": ({"input": "what is two"}, "what is two"),
+    "problem": ({"problem": "what is two"}, "what is two"),
+}
+
+
+@pytest.mark.parametrize("name", ASKED_ELSEWHERE)
+@pytest.mark.parametrize(
+    "judged",
+    [
+        {"chosen": "it is 2", "rejected": "it is 3"},
+        {"completions": ["it is 2", "it is 3"], "scores": [1, 0]},
+        {"completion": "it is 2", "label": True},
+        {"completions": ["one", "two"], "labels": [True, False]},
+    ],
+)
+def test_the_usual_names_of_prompts_are_read_beside_judged_answers(
+    tmp_path: Path, name: str, judged: dict[str, Any]
+) -> None:
+    row, prompt = ASKED_ELSEWHERE[name]
+    (group,), table = read(tmp_path, {**row, **judged}, kinds=ALL)
+    assert group.prompt.messages == prompt, "not the first words that both answers share"
+    assert f"data.jsonl: in 1 of 1 row the prompt is taken from {name}" in "\n".join(table.notes)
+
+
+def test_the_prompt_of_pairs_of_messages_is_not_the_system_message_alone(tmp_path: Path) -> None:
+    row = {"system": "be kind", "question": "what is two", "chosen": "2", "rejected": "3"}
+    (group,), _ = read(tmp_path, row, reading=Reading(chat=True))
+    assert group.prompt.messages == [{"role": "system", "content": "be kind"}, user("what is two")]
+    nobody = {"system": "be kind", "topic": "two", "chosen": "2", "rejected": "3"}
+    _, table = read(tmp_path, nobody, reading=Reading(chat=True))
+    assert "all that" in table.problems[0] and "is what the system says" in table.problems[0]
+
+
+def test_a_conversation_that_waits_for_an_answer_is_the_prompt(tmp_path: Path) -> None:
+    row = {
+        "conversations": [{"from": "human", "value": "hi"}],
+        "chosen": {"from": "gpt", "value": "yes"},
+        "rejected": {"from": "gpt", "value": "no"},
+    }
+    (group,), _ = read(tmp_path, row)
+    assert group.prompt.messages == [user("hi")]
+    assert [c.text for c in group.completions] == ["yes", "no"]
+
+
+def test_a_prompt_that_may_stand_in_two_columns_makes_the_row_bad(tmp_path: Path) -> None:
+    two = {"question": "a", "query": "b", "chosen": "c", "rejected": "d"}
+    _, found = read(tmp_path, two, {"prompt": "a", "chosen": "c", "rejected": "d"})
+    assert "the prompt may stand in question or query" in found.problems[0]
+
+
+def test_a_prompt_that_is_guessed_or_stands_twice_is_told(tmp_path: Path) -> None:
+    _, guessed = read(tmp_path, {"chosen": "the end is near", "rejected": "the end is far"})
+    assert "the first words that both answers share are taken for it" in guessed.notes[0]
+    twice = {"prompt": "two and two", "chosen": "two and two are 4", "rejected": "two and two are 5"}
+    _, told = read(tmp_path, twice, {**twice, "rejected": "no"})
+    assert "in 1 of 2 rows answers begin with the prompt" in told.notes[0]
+    _, silent = read(tmp_path, {"prompt": "two", "chosen": "two it is", "rejected": "two or three"})
+    assert not silent.notes, "one word says little"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_users_turn_within_an_answer_written_as_text_makes_the_row_bad(tmp_path: Path, given: bool) -> None:
+    asked = "\n\nHuman: hi\n\nAssistant:"
+    answers = {"chosen": " yes\n\nHuman: and then\n\nAssistant: more", "rejected": " no"}
+    row = {"prompt": asked, **answers} if given else {k: asked + v for k, v in answers.items()}
+    _, table = read(tmp_path, row)
+    assert "goes on with a turn of the user" in table.problems[0]

@@ -539,3 +539,19 @@ def test_turns_that_teach_nothing_right_are_bad(tmp_path: Path, kind: str) -> No
     read = table(tmp_path, lines({name: sound[name] for name in row}, row))
     assert len(rows.groups(read, renderer(), None)) == 1
     assert read.problems[0].startswith(f"{read.path} line 2: ") and reason in read.problems[0]
+
+
+def test_an_empty_answer_is_none_and_verls_truth_is_taken(tmp_path: Path) -> None:
+    truth = {"reward_model": {"style": "rule", "ground_truth": "34"}}
+    found = table(tmp_path, "".join(json.dumps(row) + "\n" for row in (
+        {"prompt": "a", "answer": "", "solution": "so 34", **truth},
+        {"prompt": "b", "answer": "35", **truth},
+    )))  # fmt: skip
+    first, second = rows.prompts(found)
+    assert (first.answer, first.columns["answer"], second.answer) == ("34", "34", "35")
+    assert found.notes == [
+        f'{found.path}: in 1 of 2 rows "answer" says another thing than the "ground_truth" of "reward_model"; "answer" '
+        "is taken"
+    ]
+    (blank,) = rows.prompts(table(tmp_path, '{"prompt": "a", "answer": " ", "solution": "so 34"}\n'))
+    assert blank.answer == "so 34"

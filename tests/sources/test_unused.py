@@ -352,3 +352,52 @@ def test_columns_that_look_meant_for_the_model_are_counted(tmp_path: Path, kind:
     assert found.notes == [f'{found.table.path}: in 1 of 2 rows "{column}" is a column that the model does not read']
     framed = {"instruction": "Qdo", "input": "Qthis", "output": "Qdone"}
     assert not Read(tmp_path, templates.CHATML, "sft", framed).said, "these are read"
+
+
+def test_columns_with_sentences_are_counted_in_one_line(tmp_path: Path) -> None:
+    rows_ = [
+        row_of("sft", [USER], ASSISTANT, persona="Qa man of the sea", notes=["Qmany words stand in here"], id="a b c")
+    ]
+    found = Read(tmp_path, templates.CHATML, "sft", *rows_, row_of("sft", [USER], ASSISTANT, topic="Qask me"))
+    said = 'columns that the model does not read: "notes" (in 1 of 2 rows), "persona" (in 1 of 2 rows)'
+    assert found.notes == [f"{found.table.path}: {said}"]
+
+
+def test_documents_that_are_text_are_counted(tmp_path: Path) -> None:
+    found = Read(tmp_path, templates.CHATML, "sft", row_of("sft", [USER], ASSISTANT, documents=["Qone", "Qtwo"]))
+    assert '"documents" is a column that the model does not read' in found.said
+
+
+def test_an_option_that_only_opens_the_answer_is_heeded(tmp_path: Path) -> None:
+    row = {"messages": [USER, ASSISTANT], "chat_template_kwargs": {"enable_thinking": False}}
+    found = Read(tmp_path, templates.QWEN, "sft", row)
+    assert not found.said and "<think>" in found.texts[0]
+
+
+def test_characters_that_the_tokenizer_does_not_know_are_counted(tmp_path: Path) -> None:
+    found = Read(tmp_path, templates.CHATML, "sft", {"messages": [USER, {**ASSISTANT, "content": "Qä"}]})
+    assert "in 1 of 1 row the tokenizer has no token for some characters, and the model reads '<unk>'" in found.said
+    assert templates.subword("bytes").unknown is None
+
+
+def test_one_message_of_a_tree_is_no_text(tmp_path: Path) -> None:
+    row = {"message_id": "b", "parent_id": "a", "role": "prompter", "text": "Qhello"}
+    assert "is one message" in Read(tmp_path, templates.CHATML, "sft", row).problems[0]
+
+
+def test_functions_kept_as_text_are_tools(tmp_path: Path) -> None:
+    row = row_of("sft", [USER], ASSISTANT, functions=json.dumps([TOOL["function"]]))
+    assert "weather" in Read(tmp_path, templates.QWEN, "sft", row).texts[0]
+
+
+@pytest.mark.parametrize("column", ["image_url", "image_path", "audio_file", "video_bytes"])
+def test_media_by_other_names_make_the_row_bad(tmp_path: Path, column: str) -> None:
+    found = Read(tmp_path, templates.CHATML, "sft", row_of("sft", [USER], ASSISTANT, **{column: "a.png"}))
+    assert f'"{column}" holds what no text model reads' in found.problems[0]
+
+
+def test_parts_that_responses_are_kept_in_are_text(tmp_path: Path) -> None:
+    parts = [{"type": "input_text", "text": "Qask"}], [{"type": "output_text", "text": "Qsay"}]
+    messages = [{**USER, "content": parts[0]}, {**ASSISTANT, "content": parts[1]}]
+    (text,) = Read(tmp_path, templates.CHATML, "sft", {"messages": messages}).texts
+    assert "Qask<|im_end|>" in text and "Qsay<|im_end|>" in text

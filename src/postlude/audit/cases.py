@@ -16,6 +16,7 @@ from postlude.sources import file as rows
 from postlude.sources.compared import holds_compared, preference
 from postlude.sources.file import Reading, Row, Table
 from postlude.sources.formats import recognise
+from postlude.sources.forms import given_answer
 
 WRITTEN = ("completion", "response", "output", "solution")
 """Columns taken as the reference answer, in this order, before the column `answer`."""
@@ -155,7 +156,7 @@ def _compared(table: Table, reading: Reading | None) -> Cases | None:
             continue
         good.append(row)
         key = key_of(found.prompt)
-        gold = next((row.values[c] for c in rows.ANSWERS if row.values.get(c) is not None), None)
+        gold = given_answer(row.values)
         name = rows.unique_id(row, seen)
         asked.setdefault(key, Prompt(name, found.prompt, gold, dict(row.values), place=row.where))
         pairs = zip(found.answers, found.rewards, strict=True)

@@ -13,7 +13,7 @@ from typing import Any
 from postlude.data import Completion, Message, Prompt, message_text
 from postlude.errors import DataError
 from postlude.models.spelling import letters, places, stand_in, strings, with_strings
-from postlude.models.turns import REFUSALS, Turns, turns_of
+from postlude.models.turns import REFUSALS, UNKNOWN, Turns, turns_of
 
 Tools = Sequence[Mapping[str, Any]] | None
 """JSON schemas of the tools a template shows to the model."""
@@ -61,6 +61,12 @@ class Renderer:
     def turns(self) -> Turns:
         """What the chat template writes around turns."""
         return turns_of(self.tokenizer, self.stop_ids, lambda messages, **options: self._text(messages, None, options))
+
+    @cached_property
+    def unknown(self) -> int | None:
+        """The token for characters that the tokenizer does not know; None where it can write every character."""
+        unk = self.tokenizer.unk_token_id
+        return unk if unk is not None and unk in self._plain(UNKNOWN) else None
 
     def prompt(self, messages: str | Sequence[Message], tools: Tools = None, options: Options = None) -> Ids:
         """Ids of a prompt: plain text with the tokenizer's own BOS, or messages up to the assistant's turn."""
@@ -256,9 +262,10 @@ class Renderer:
     def _check_prefix(self, prefix: Ids, whole: Ids, messages: Sequence[Message]) -> None:
         if whole[: len(prefix)] != prefix:
             raise DataError(
-                f"the chat template renders the first {len(messages)} messages differently once more follow, so the "
-                "assistant's tokens cannot be found by prefix. Use prompt/completion rows, or a template that marks "
-                "them with {% generation %} (model.chat_template)."
+                f"the first {len(messages)} messages give other tokens once more follow, so the assistant's cannot be "
+                "found by prefix: the chat template writes them differently, or an answer begins with line breaks that "
+                "merge with the template's own into one token. Take white space off the beginning of answers, or give "
+                "a template that marks them with {% generation %} (model.chat_template)."
             )
 
 

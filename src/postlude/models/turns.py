@@ -21,6 +21,8 @@ Render = Callable[..., str]
 
 REFUSALS = (TemplateError, ValueError, TypeError)
 """What a template may raise."""
+UNKNOWN = "\U000f1234"
+"""A private character, which no vocabulary holds."""
 _TAG = re.compile(r"</?\w+>")
 _WORDS = {"user": "Qhello", "assistant": "Ahello", "system": "Shello"}
 
@@ -64,6 +66,8 @@ def turns_of(tokenizer: Any, stop_ids: frozenset[int], render: Render) -> Turns:
     """The frame of a tokenizer's chat template; of one without a template, only what ends texts."""
     known = added_tokens(tokenizer)
     own = {*stop_ids, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    if tokenizer.unk_token_id not in tokenizer(UNKNOWN, add_special_tokens=False).input_ids:
+        own.add(tokenizer.unk_token_id)  # never written for a character: models over bytes end documents with it
     control = {text: i for text, i in known.items() if i in own}
     if not tokenizer.chat_template:
         return Turns(control)

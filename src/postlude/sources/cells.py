@@ -103,7 +103,11 @@ def _flat(found: list[Any]) -> Iterator[Any]:
 
 
 def _is_message(item: Any) -> bool:
-    return isinstance(item, dict) and ("role" in item or "from" in item)
+    """Whether an object says something as somebody; other JSON may have such keys too."""
+    if not isinstance(item, dict):
+        return False
+    said = "content" in item or "value" in item or "tool_calls" in item or "function_call" in item
+    return said and ("role" in item or "from" in item)
 
 
 def read_cells(row: Mapping[str, Any], conversations: set[str]) -> dict[str, Any]:

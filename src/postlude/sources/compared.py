@@ -19,6 +19,7 @@ from postlude.models.steps import ends, pieces
 from postlude.sources.file import EARLY, answer_messages_problem, field_problem, unanswered_problem, unique_id
 from postlude.sources.formats import candidates, recognise, require_one_shape
 from postlude.sources.forms import Reading
+from postlude.sources.messages import SPEAKS
 from postlude.sources.table import Kind, Row, Table
 from postlude.sources.unused import Unused
 
@@ -73,6 +74,7 @@ def compared(
         try:
             group = _READ[kind](row.values, renderer, limits)
             _check_reading(row.values, kind, group, unused)
+            unused.look_for_unknown([i for ids in (group.prompt, *group.completions) for i in ids.tokens])
             group = joined_pair(group) if joined else group
             _check_tokens(group, limits)
         except DataError as error:
@@ -150,7 +152,19 @@ def stated(row: Values, kind: Kind) -> Stated:
     problem = next(filter(None, [unanswered_problem(said.prompt, "prompt"), *problems]), None)
     if problem:
         raise DataError(problem)
+    for answer in said.answers:
+        _check_speakers(said.prompt, answer)
     return said
+
+
+def _check_speakers(prompt: Text, answer: Text) -> None:
+    """In a conversation written as text, an answer that holds a user's turn would teach to speak for the user."""
+    if isinstance(prompt, str) and isinstance(answer, str):
+        if SPEAKS["assistant"] in prompt and SPEAKS["user"] in answer:
+            raise DataError(
+                f"an answer goes on with a turn of the user ({SPEAKS['user']!r}), which would be trained as the "
+                "model's own words; cut it there, or write the row as messages"
+            )
 
 
 def preference(row: Values, kind: Kind) -> Stated:
@@ -348,14 +362,16 @@ def shared_start(chosen: Any, rejected: Any) -> tuple[Text, Text, Text]:
         )
         if same == 0 or same == len(chosen) or same == len(rejected):
             raise DataError('"prompt" is missing, and "chosen" and "rejected" do not begin with the same messages')
+        if all(m["role"] in ("system", "developer") for m in chosen[:same]):
+            raise DataError('"prompt" is missing: all that "chosen" and "rejected" share is what the system says')
         return chosen[:same], chosen[same:], rejected[same:]
     if not isinstance(chosen, str) or not isinstance(rejected, str):
         raise DataError('"chosen" and "rejected" must both be text or both be messages')
     same = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
     same = min(len(chosen), len(rejected)) if same is None else same
     start = chosen[:same]
-    turn = start.rfind("\n\nAssistant:")
-    cut = turn + len("\n\nAssistant:") if turn >= 0 else start.rfind(" ") + 1
+    turn = start.rfind(SPEAKS["assistant"])
+    cut = turn + len(SPEAKS["assistant"]) if turn >= 0 else start.rfind(" ") + 1
     if not chosen[:cut].strip() or not chosen[cut:].strip() or not rejected[cut:].strip():
         raise DataError('"prompt" is missing, and "chosen" and "rejected" do not begin with the same words')
     return chosen[:cut], chosen[cut:], rejected[cut:]

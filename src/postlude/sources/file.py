@@ -13,7 +13,7 @@ from postlude.data import RESERVED, Completion, Group, Prompt, row_id
 from postlude.errors import DataError
 from postlude.models.chat import Renderer, options_of
 from postlude.sources.formats import recognise, require_one_shape
-from postlude.sources.forms import ANSWERS, Reading
+from postlude.sources.forms import ANSWERS, Reading, given_answer, is_missing
 from postlude.sources.order import Cursor, Mixture
 from postlude.sources.reading import read
 from postlude.sources.table import MAX_SHOWN, Kind, Row, Table
@@ -79,13 +79,25 @@ def _message_problem(message: Any) -> str | None:
     if content is None and calls and message["role"] == "assistant":
         return None
     if not isinstance(content, str):
-        return 'has no text in "content"'
+        return 'has no text in "content"' + _seen_instead(message)
     surrogate = _surrogate(content)
     if surrogate is not None:
         return f"holds a lone surrogate at character {surrogate}, which no file can store"
     if message["role"] in ("user", "assistant") and not content.strip() and not calls:
         return f"is empty: the {message['role']} says nothing"
     return None
+
+
+def _seen_instead(message: Mapping[str, Any]) -> str:
+    """What a message without text holds: parts of other kinds, a refusal, a value that is none."""
+    content = message.get("content")
+    if isinstance(content, list):
+        kinds = [str(part.get("type")) if isinstance(part, dict) else type(part).__name__ for part in content]
+        return f", but parts of the kinds {', '.join(dict.fromkeys(kinds))}" if kinds else ", but an empty list"
+    if content is not None:
+        return f", found {type(content).__name__} {str(content)[:40]!r}"
+    refusal = message.get("refusal")
+    return '; what "refusal" says can be written there' if isinstance(refusal, str) and refusal else ""
 
 
 def answer_messages_problem(messages: Any, name: str) -> str | None:
@@ -128,7 +140,7 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
     result: list[Prompt] = []
     seen = Counter() if seen is None else seen
     left = {column, *renamed(reading)}
-    instead = 0
+    instead = other = 0
     for row in table.rows:
         messages: Any = row.values.get(column)
         problem = _prompt_problem(row, column)
@@ -136,19 +148,35 @@ def prompts(table: Table, reading: Reading | None = None, seen: Counter[str] | N
             table.reject(row.where, problem)
             continue
         good.append(row)
-        answer = _gold(next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None))
+        answer = _gold(given_answer(row.values))
         columns = {k: v for k, v in row.values.items() if k not in left}
         if isinstance(columns.get("answer"), Decimal):
             columns["answer"] = _gold(columns["answer"])
-        if columns.get("answer") is None and answer is not None:
+        other += _other_truth(row.values)
+        if is_missing(columns.get("answer")) and not is_missing(answer):
             instead += "answer" in columns
             columns["answer"] = answer
         result.append(Prompt(unique_id(row, seen), messages, answer, columns, place=row.where))
     table.rows = good
     if instead:
         others = ", ".join(c for c in ANSWERS[1:] if c in table.columns)
-        table.notes.append(f'{table.path}: in {instead} of {len(good)} rows "answer" is null and taken from {others}')
+        table.notes.append(
+            f'{table.path}: in {instead} of {len(good)} rows "answer" is missing and taken from {others}'
+        )
+    if other:
+        table.notes.append(
+            f'{table.path}: in {other} of {len(good)} rows "answer" says another thing than the "ground_truth" of '
+            '"reward_model"; "answer" is taken'
+        )
     return result
+
+
+def _other_truth(row: Mapping[str, Any]) -> bool:
+    """Whether verl's truth is not what the row's own answer says."""
+    truth = row.get("reward_model")
+    truth = truth.get("ground_truth") if isinstance(truth, dict) else None
+    own = row.get("answer")
+    return not is_missing(own) and not is_missing(truth) and str(own).strip() != str(truth).strip()
 
 
 def _gold(answer: Any) -> Any:
@@ -167,7 +195,7 @@ def renamed(reading: Reading | None) -> set[str]:
 def _prompt_problem(row: Row, column: str) -> str | None:
     if column not in row.values:
         return '"prompt" is missing. Rows for sampling need "prompt" (text or messages)'
-    answer = next((row.values[c] for c in ANSWERS if row.values.get(c) is not None), None)
+    answer = given_answer(row.values)
     if not isinstance(answer, str | int | float | list | dict | Decimal | None):
         return f"the answer is of the kind {type(answer).__name__}, which no text equals; write it as text"
     messages = row.values[column]
@@ -253,6 +281,7 @@ def _usable(row: Row, kind: Kind, unused: Unused, max_tokens: int | None, vocabu
         raise DataError("no token of the assistant to train on")
     if kind == "prompt" and isinstance(group.prompt.messages, str) and unused.stops_early(completion):
         raise DataError(EARLY)
+    unused.look_for_unknown((*group.prompt.tokens, *completion.tokens))
     highest = max((*group.prompt.tokens, *completion.tokens))
     if vocabulary is not None and highest >= vocabulary:
         raise DataError(f"token id {highest} is beyond the model's vocabulary of {vocabulary}")
@@ -266,6 +295,11 @@ def answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
     """What is wrong with a row of written answers, as far as it shows without a tokenizer."""
     if kind == "text" and isinstance(row["text"], list):
         return '"text" holds a list; where it is one of messages, call it so: data.columns={messages: text}'
+    if kind == "text" and row.get("role") is not None and "parent_id" in row:
+        return (
+            f'the row is one message ("role" is {row["role"]!r}) of a tree ("parent_id"), not a text of its own; '
+            'write each conversation as a row of "messages"'
+        )
     if kind == "text":
         return field_problem(row["text"], "text")
     if kind == "messages":

@@ -12,9 +12,30 @@ from difflib import get_close_matches
 
 from postlude.errors import DataError
 from postlude.sources.cells import read_cells
-from postlude.sources.forms import COMPARED, COMPLETIONS, CONVERSATIONS, FORMS, Form, Reading, Values, Want
-from postlude.sources.messages import add_system, is_chat, message, take_out_prompt, to_chat, tools_of
+from postlude.sources.forms import (
+    COMPARED,
+    COMPLETIONS,
+    CONVERSATIONS,
+    FORMS,
+    Form,
+    Reading,
+    Values,
+    Want,
+    prompt_beside,
+)
+from postlude.sources.messages import (
+    ANSWERED,
+    add_system,
+    holds_prompt,
+    is_chat,
+    listed,
+    message,
+    take_out_prompt,
+    to_chat,
+    tools_of,
+)
 from postlude.sources.table import Kind, Row, Table
+from postlude.words import counted
 
 # --------------------------------------------------------------------------------------------------- recognising
 
@@ -65,6 +86,8 @@ def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: S
     reading = reading or Reading()
     _rename(table, reading)
     _read_cells(table)
+    if want == "compared":
+        _name_prompts(table, reading)
     found = [_found(row, want, reading, table, kinds) for row in table.rows]
     only = _only(table, _without_unknown(table, found), want)
     table.kind = only.form.kind
@@ -72,6 +95,8 @@ def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: S
     other_system = Counter[bool]()
     converted = [_canonical(table, row, only, reading, want, other_system) for row in table.rows]
     table.rows = [row for row in converted if row]
+    if want != "prompts":
+        _note_prompts(table)
     if other_system[True]:
         table.notes.append(
             f"{table.path}: in {other_system[True]} of {len(table.rows)} rows messages have a system message of their "
@@ -89,6 +114,64 @@ def _read_cells(table: Table) -> None:
         except DataError as error:
             table.reject(row.where, str(error))
     table.rows = kept
+
+
+def _name_prompts(table: Table, reading: Reading) -> None:
+    """The prompt of compared answers under its own name, where it has another one of the usual."""
+    taken = Counter[str]()
+    kept = []
+    for row in table.rows:
+        try:
+            found = prompt_beside(row.values, reading.chat)
+        except DataError as error:
+            table.reject(row.where, str(error))
+            continue
+        if found:
+            taken[found[0]] += 1
+        kept.append(replace(row, values={**row.values, "prompt": found[1]}) if found else row)
+    table.rows = kept
+    table.notes += [
+        f"{table.path}: in {n} of {counted(len(kept), 'row')} the prompt is taken from {names}"
+        for names, n in taken.items()
+    ]
+
+
+def _note_prompts(table: Table) -> None:
+    """Say where an answer begins with its prompt, and where the prompt is nothing but the first words of both."""
+    repeated = sum(map(_repeats_prompt, (row.values for row in table.rows)))
+    guessed = sum(
+        "prompt" not in row.values
+        and isinstance(row.values.get("chosen"), str)
+        and not holds_prompt(row.values["chosen"])
+        for row in table.rows
+    )
+    rows = counted(len(table.rows), "row")
+    if repeated:
+        table.notes.append(
+            f"{table.path}: in {repeated} of {rows} answers begin with the prompt, which so stands there twice and is "
+            "trained as part of the answer; leave it out of one of them"
+        )
+    if guessed:
+        table.notes.append(
+            f'{table.path}: in {guessed} of {rows} there is no "prompt", and the first words that both answers share '
+            "are taken for it; columns can name another"
+        )
+
+
+def _repeats_prompt(row: Values) -> bool:
+    """Whether every answer of a row begins with a prompt of several words."""
+    asked = _words(row.get("prompt"), -1)
+    answers = [row[n] for n in ("completion", "chosen", "rejected") if n in row]
+    if "labels" not in row and isinstance(row.get("completions"), list):
+        answers += row["completions"]
+    return len(asked.split()) > 1 and bool(answers) and all(_words(a, 0).startswith(asked) for a in answers)
+
+
+def _words(said: object, place: int) -> str:
+    """A text, or what one of its messages says."""
+    if isinstance(said, list) and said and isinstance(said[place], dict):
+        said = said[place].get("content")
+    return said.strip() if isinstance(said, str) else ""
 
 
 def require_one_shape(table: Table) -> None:
@@ -269,6 +352,8 @@ def _canonical(
         if reading.chat and found.form.kind not in ("messages", "text"):
             to_chat(values)
         for name in ("prompt", "completion", "messages", "chosen", "rejected"):
+            if name in ANSWERED and name in values:
+                values[name] = listed(values[name])
             if isinstance(values.get(name), list):
                 values[name] = [message(item) for item in values[name]]
         if found.form.kind == "rated" and isinstance(values["completions"], list):

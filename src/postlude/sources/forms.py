@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from postlude.errors import DataError
-from postlude.sources.messages import said
+from postlude.sources.messages import holds_prompt, said
 from postlude.sources.table import Kind
 
 Values = Mapping[str, Any]
@@ -84,12 +84,23 @@ class Form:
         return self.kind in self.needs
 
 
+def given_answer(row: Values) -> Any:
+    """What a row gives as the right answer, under whichever name; None where nothing is."""
+    given = [row[name] for name in ANSWERS if row.get(name) is not None]
+    return next((one for one in given if not is_missing(one)), given[0] if given else None)
+
+
+def is_missing(answer: Any) -> bool:
+    """Whether nothing is given as the right answer: null, or no more than white space."""
+    return answer is None or (isinstance(answer, str) and not answer.strip())
+
+
 def _is_verl(row: Values) -> bool:
     return isinstance(row["reward_model"], dict) and "ground_truth" in row["reward_model"]
 
 
 def _verl(row: Values, chat: bool) -> dict[str, Any]:
-    return {} if row.get("answer") is not None else {"answer": row["reward_model"]["ground_truth"]}
+    return {"answer": row["reward_model"]["ground_truth"]} if is_missing(row.get("answer")) else {}
 
 
 def _alpaca(row: Values, chat: bool) -> dict[str, Any]:
@@ -121,6 +132,36 @@ FORMS = (
     Form("query", "prompt", ("query",), convert=_same("query")),
     Form("problem", "prompt", ("problem",), convert=_same("problem")),
 )
+
+
+def prompt_beside(row: Values, chat: bool) -> tuple[str, Any] | None:
+    """(columns, prompt) of compared answers whose prompt has another name; None where they hold it themselves.
+
+    Raises DataError where it may stand in several columns.
+    """
+    answers = [row[n] for n in ("chosen", "rejected", "completions", "completion") if n in row]
+    if "prompt" in row or not answers or any(map(holds_prompt, answers)):
+        return None
+    unanswered = next((n for n in ("conversations", "messages") if _asks(row.get(n))), None)
+    if unanswered:
+        return unanswered, row[unanswered]
+    fitting = [f for f in FORMS if f.kind == "prompt" and not f.canonical and f.fits(row)]
+    fitting = [f for f in fitting if not any(other.covers(f) for other in fitting)]
+    if len(fitting) > 1:
+        names = " or ".join(f.needs[0] for f in fitting)
+        raise DataError(f"the prompt may stand in {names}; data.columns={{prompt: {fitting[0].needs[0]}}} says which")
+    if not fitting:
+        return None
+    form = fitting[0]
+    frame = ", in Alpaca's own frame" if form.name == "Alpaca" and not chat else ""
+    read = [*form.needs, *(n for n in form.also if n in row and n not in COMPLETIONS)]
+    return ", ".join(read) + frame, form.convert(row, chat)["prompt"]
+
+
+def _asks(turns: Any) -> bool:
+    """Whether these are messages that wait for an answer."""
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, dict) and last.get("role", last.get("from")) in ("user", "human", "tool", "observation")
 
 
 def _helpsteer(row: Values, chat: bool) -> dict[str, Any]:

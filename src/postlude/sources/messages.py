@@ -20,6 +20,8 @@ ALIASES = {"function": "tool", "ipython": "tool"}
 """Roles that say the same."""
 SYSTEM = ("system", "system_prompt")
 """Columns that hold the words of a system message."""
+SPEAKS = {"user": "\n\nHuman:", "assistant": "\n\nAssistant:"}
+"""How conversations written as text (Anthropic's HH) name who speaks."""
 ANSWERED = ("completion", "chosen", "rejected")
 
 
@@ -98,6 +100,13 @@ def _is_whole(answer: Any) -> bool:
     )
 
 
+def holds_prompt(answer: Any) -> bool:
+    """Whether an answer begins with what it answers: a whole conversation, or one written as text with its speakers."""
+    if isinstance(answer, str):
+        return SPEAKS["assistant"] in answer
+    return _is_whole([message(m) for m in answer]) if isinstance(answer, list) else False
+
+
 def _same_words(message: Values, text: str) -> bool:
     return isinstance(message.get("content"), str) and message["content"].strip() == text.strip()
 
@@ -121,20 +130,31 @@ def is_chat(values: Values) -> bool:
 
 def tools_of(values: Values) -> dict[str, Any]:
     """The `tools` column as a list of JSON schemas, which many data sets keep as JSON text; or OpenAI's `functions`."""
-    tools = values.get("tools")
-    functions = values.get("functions")
-    if tools is None and isinstance(functions, list) and functions:
+    tools = _from_json(values.get("tools"), "tools")
+    functions = _from_json(values.get("functions"), "functions")
+    if not tools and isinstance(functions, list):
         tools = [{"type": "function", "function": one} for one in functions]
-    elif isinstance(tools, str):
-        try:
-            tools = json.loads(tools) if tools.strip() else None
-        except ValueError as error:
-            raise DataError(f'"tools" is not JSON: {error}') from error
     if tools is None or tools == []:
         return {"tools": None} if "tools" in values else {}
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise DataError('"tools" must be a list of objects, one JSON schema for each tool')
     return {"tools": tools}
+
+
+def _from_json(value: Any, name: str) -> Any:
+    """The value that a column keeps as JSON text; None where it is empty."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.strip() else None
+    except ValueError as error:
+        raise DataError(f'"{name}" is not JSON: {error}') from error
+
+
+def listed(value: Any) -> Any:
+    """A single message, as some write an answer, as a list of it; every other value as it is."""
+    one = isinstance(value, dict) and ("role" in value or "from" in value)
+    return [value] if one else value
 
 
 def message(item: Any) -> Any:
@@ -182,7 +202,8 @@ def _speech(turn: dict[str, Any]) -> dict[str, Any]:
 
 def _joined(parts: list[Any]) -> Any:
     """OpenAI's list of text parts as one text; other parts stay, to be found by the checks."""
-    if parts and all(isinstance(p, dict) and p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts):
+    kinds = ("text", "input_text", "output_text")
+    if parts and all(isinstance(p, dict) and p.get("type") in kinds and isinstance(p.get("text"), str) for p in parts):
         return "".join(p["text"] for p in parts)
     return parts
 

@@ -8,6 +8,7 @@ Templates look at which roles and fields there are, so most of this is asked onc
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from postlude.errors import DataError
 from postlude.models.chat import Renderer, options_of
 from postlude.models.spelling import strings
 from postlude.sources.formats import require_one_shape
+from postlude.sources.forms import ANSWERS, CANONICAL
 from postlude.sources.messages import SYSTEM
 from postlude.sources.table import Table
 from postlude.words import counted
@@ -38,12 +40,19 @@ BESIDE = (
     "reasoning",
     "thinking",
     "thought",
+    "documents",
+    "passages",
+    "contexts",
 )
 """Columns that often hold words which are meant for the model, and that no format reads beside others."""
-MEDIA = ("images", "image", "audio", "audios", "video", "videos")
-"""Columns and fields that no text model reads."""
+SENTENCE = 4
+"""From so many words on, any other column may be meant for the model too."""
+MEDIA = re.compile(r"(image|audio|video)s?(_(url|uri|path|file|bytes)s?)?")
+"""Names of columns and fields that no text model reads."""
 TRAINED = ("weight", "loss", "train", "trainable", "training", "loss_weight")
 """Fields by which data sets say whether a turn is learned."""
+_SPOKEN_FOR = {*CANONICAL, *ANSWERS, "system_prompt", "chat_template_kwargs"}
+"""Columns that are read, or looked at elsewhere."""
 IGNORED = {"role", "content", *TRAINED}
 """Keys that are looked at elsewhere."""
 
@@ -64,6 +73,10 @@ class Unused:
     counts: Counter[str] = field(default_factory=Counter[str])
     """What was seen -> in how many rows."""
     rows: int = 0
+    beside: Counter[str] = field(default_factory=Counter[str])
+    """Column that the model does not read -> in how many rows it holds words."""
+    unknown: int = 0
+    """Rows with characters that the tokenizer has no token for."""
     _shapes: dict[str, _Shape] = field(default_factory=dict[str, _Shape])
     _chat: bool = False
 
@@ -81,7 +94,7 @@ class Unused:
                     self._conversation([*messages, *answer], columns, seen, asked=not answers)
         except DataError as error:
             return str(error)
-        seen |= _left_beside(columns, [*strings([messages, *answers])])
+        self.beside.update(_left_beside(columns, [*strings([messages, *answers])]))
         self.rows += 1
         self.counts.update(seen)
         return None
@@ -90,13 +103,32 @@ class Unused:
         """Whether a plain answer goes on behind a token at which every model stops."""
         return any(token in self.renderer.stop_ids for token in completion.tokens[:-1])
 
+    def look_for_unknown(self, ids: Sequence[int]) -> None:
+        """Count a row in which the tokenizer writes its token for unknown characters."""
+        self.unknown += self.renderer.unknown is not None and self.renderer.unknown in ids
+
     def told(self, table: Table) -> None:
         """Put what was counted into the table's notes."""
         table.notes += [
             f"{table.path}: in {n} of {counted(self.rows, 'row')} {what}" for what, n in self.counts.items()
         ]
+        table.notes += self._told_beside(table.path)
+        if self.unknown:
+            unk = self.renderer.tokenizer.unk_token
+            table.notes.append(
+                f"{table.path}: in {self.unknown} of {counted(self.rows, 'row')} the tokenizer has no token for some "
+                f"characters, and the model reads {unk!r} in their place"
+            )
         if self._chat:
             table.notes += self.renderer.turns.notes
+
+    def _told_beside(self, path: str) -> list[str]:
+        rows = counted(self.rows, "row")
+        if len(self.beside) == 1:
+            ((name, n),) = self.beside.items()
+            return [f'{path}: in {n} of {rows} "{name}" is a column that the model does not read']
+        names = ", ".join(f'"{name}" (in {n} of {rows})' for name, n in sorted(self.beside.items()))
+        return [f"{path}: columns that the model does not read: {names}"] if names else []
 
     # ---------------------------------------------------------------------------------------------- plain text
 
@@ -105,9 +137,11 @@ class Unused:
         found = next((m.group() for m in map(self.renderer.turns.pattern.search, texts) if m), None)
         if found is not None:
             seen.add(f"plain text holds control tokens such as {found!r}, which are read as such, not as letters")
+        way = " (data.chat=true makes it messages)" if "prompt" in columns or "text" not in columns else ""
         for name in (*SYSTEM, "tools"):
             if columns.get(name) and str(columns[name]).strip() not in texts[0]:
-                seen.add(f'"{name}" is not read, since the prompt is plain text (data.chat=true makes it messages)')
+                what = "the prompt" if way else "the row"
+                seen.add(f'"{name}" is not read, since {what} is plain text{way}')
 
     # ------------------------------------------------------------------------------------------------ messages
 
@@ -155,24 +189,30 @@ def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Pr
             if problem:
                 table.reject(prompt.place, problem)
             else:
-                yield renderer.with_tokens(prompt)
+                rendered = renderer.with_tokens(prompt)
+                unused.look_for_unknown(rendered.tokens)
+                yield rendered
         except DataError as error:
             table.reject(prompt.place, str(error))
     unused.told(table)
 
 
 def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
-    """What stands in columns that often hold words for the model, and in no message."""
-    given = {name: columns[name] for name in BESIDE if isinstance(columns.get(name), str) and columns[name].strip()}
-    return {
-        f'"{name}" is a column that the model does not read'
-        for name, words in given.items()
-        if not any(words.strip() in text for text in texts)
-    }
+    """Columns with words that are in no message: any that hold a sentence, or are called as such columns often are."""
+    return {name for name, value in columns.items() if name not in _SPOKEN_FOR and _speaks_beside(name, value, texts)}
+
+
+def _speaks_beside(name: str, value: Any, texts: Sequence[str]) -> bool:
+    said = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    least = 1 if name in BESIDE else SENTENCE
+    return any(
+        isinstance(one, str) and len(one.split()) >= least and not any(one.strip() in text for text in texts)
+        for one in said
+    )
 
 
 def _refuse_media(there: Mapping[str, Any], where: str = "") -> None:
-    name = next((n for n in MEDIA if _holds(there.get(n))), None)
+    name = next((n for n, value in there.items() if MEDIA.fullmatch(n) and _holds(value)), None)
     if name:
         raise DataError(
             f'{where}"{name}" holds what no text model reads; leave the row out, or the column where the words alone '
@@ -226,9 +266,19 @@ class _Case:
         notes += [
             f'"{name}" changes nothing in what the chat template writes'
             for name in self.options
-            if self.text(options={k: v for k, v in self.options.items() if k != name}) == whole
+            if not self._heeds(whole, {k: v for k, v in self.options.items() if k != name})
         ]
         return _Shape(problem, tuple(dict.fromkeys(notes)))
+
+    def _heeds(self, whole: str, others: Mapping[str, Any]) -> bool:
+        """Whether an option beyond `others` changes the conversation, or how the assistant's turn is opened."""
+        if self.text(options=others) != whole:
+            return True
+        last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=len(self.messages))
+        before = self.messages[:last]
+        given = {"tools": self.tools, "ask": True}
+        opened = [self.renderer.text(before, options=options, **given) for options in (self.options, others)]
+        return opened[0] != opened[1]
 
     def _same(self, whole: str, messages: Sequence[Message]) -> bool:
         """Whether other messages give the same text; those that a template refuses do not."""
