@@ -11,15 +11,34 @@ import typer
 from rich.table import Table
 
 from postlude.cli.data import OnBadRow
-from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
+from postlude.cli.options import (
+    MOST_ANSWERS,
+    MaxTokens,
+    Model,
+    ServedModel,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    Url,
+    require_free,
+    require_read,
+)
 from postlude.terminal import Screen
 from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.evaluate import Report
 
+OF_ANSWERS = (
+    *("reward_args", "count", "max_tokens", "temperature", "top_p", "top_k", "stop"),
+    *("url", "served_model"),
+)
+"""Options of a policy's answers and their reward."""
+
 
 def evaluate(
+    context: typer.Context,
     model: Model,
     data: Annotated[
         str,
@@ -38,7 +57,9 @@ def evaluate(
         str | None,
         typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}'."),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt, for pass@k.")] = 1,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers per prompt, for pass@k.")
+    ] = 1,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -82,11 +103,13 @@ def evaluate(
     if not _answers_prompts(model, reward or [], ensemble or []):
         from postlude.cli.eval_scores import Asked, evaluate_scores
 
+        require_read(context, "a reward model scores the answers in the data, and gives none of its own", *OF_ANSWERS)
         reading, bad = reading_of(model, columns, chat), on_bad_row.value
         separator = own_part(model, "data").get("step_separator") or "\n"
         models = [latest_model(m) for m in (model, *(ensemble or []))]
         evaluate_scores(Asked(models, data, reading, separator, limit, bad), _target(model, data, out))
         return
+    require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
     policy = policy_of(model, flags, url, served_model)
     settings = policy.sampling
@@ -131,13 +154,11 @@ def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool
 def _target(model: str, data: str, out: Path | None) -> Path:
     """Where the figures go: beside the run, or here; a file for each data set."""
     from postlude.cli.opening import is_recipe
-    from postlude.errors import ConfigError
 
     own = Path(model).expanduser()
     name, on = own.stem if is_recipe(model) else own.name, Path(data).stem or "data"
     target = out or (own / f"eval-{on}.json" if (own / "config.yaml").exists() else Path(f"eval-{name}-{on}.json"))
-    if not target.parent.is_dir():
-        raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
+    require_free(target, None, "--out")
     return target
 
 
