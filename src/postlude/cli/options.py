@@ -59,10 +59,12 @@ def require_free(target: Path, force: bool | None, option: str = "OUT") -> None:
     """
     try:
         there, above = target.exists(), target.parent.is_dir()
-        target.with_name(target.name + ".part").exists()  # what is written first; its name may be too long
+        folder = target.is_dir()
+        if not folder:
+            target.with_name(target.name + ".part").exists()  # what is written first; its name may be too long
     except (OSError, ValueError) as error:
         raise ConfigError(f"{option}: cannot write {str(target)[:80]!r}: {error.args[-1].lower()}.") from error
-    if target.is_dir():
+    if folder:
         raise ConfigError(f"{option}: cannot write {str(target)!r}: it is a folder.")
     if there and force is False:
         raise ConfigError(f"{option}: {str(target)!r} exists already. Give another name, or --force to write over it.")
