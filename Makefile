@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
 .PHONY: test-slow test-processors study-tests
-.PHONY: real-model real
+.PHONY: real-model real real-study
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -90,6 +90,14 @@ real-model: $(if $(filter .models/smollm2,$(MODEL)),.models/smollm2/config.json)
 .models/smollm2/config.json: | .venv/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[gguf]"
 	$(BIN)/python -m bench.real.model
+
+# Every command and family on it: docs/real.md, a quarter of an hour on two cores, at most 8 GiB.
+real: real-model
+	$(BIN)/python -m bench.real.tour $(MODEL)
+
+# What it learns: GRPO and DRPO on three seeds, docs/real-model.md, half an hour.
+real-study: real-model .venv/installed-bench
+	MODEL=$(MODEL) $(BIN)/python -m bench.real.learning
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

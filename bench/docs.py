@@ -115,6 +115,9 @@ def _rows(kind: Any, prefix: str) -> list[str]:
         if f.name in ("objective", "keep", "shaping"):
             lines.append(f"| `{prefix}{f.name}` | of the method | | {notes.get(f.name, '')} |")
         elif len(inner) == 1:
+            if isinstance(f.default, str):  # a word, or a mapping
+                words = f"{', '.join(w for m in members(hints[f.name]) for w in get_args(m))}, or a mapping"
+                lines.append(f"| `{prefix}{f.name}` | {_default(f)} | {words} | {notes.get(f.name, '')} |")
             lines += _rows(inner[0], f"{prefix}{f.name}.")
         elif parts := [a for a in get_args(hints[f.name]) if isinstance(a, type) and is_dataclass(a)]:
             lines += _rows(parts[0], f"{prefix}{f.name}[].")

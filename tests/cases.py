@@ -25,9 +25,9 @@ def falls(figure: str, by: float) -> Promise:
 
 
 LEARNS = (
-    rises("sampled/accuracy", 0.2),
-    Promise("sampled/accuracy", 0.75),
-    Promise("greedy/accuracy", 0.8),
+    rises("sampled/accuracy", 0.15),
+    Promise("sampled/accuracy", 0.65),
+    Promise("greedy/accuracy", 0.7),
 )
 """What an online method does with a model that is right half of the time; greedy accuracy is of 16 prompts."""
 
@@ -46,7 +46,7 @@ METHODS = [
     online("reinforce", group_size=8),
     online("reinforce_pp", group_size=8),
     online("reinforce_pp_baseline"),
-    online("rloo", schedule={"lr": 3e-4}),
+    online("rloo", schedule={"lr": 5e-4}),
     online("dr_grpo"),
     online("gspo"),
     online("cispo"),
@@ -56,7 +56,7 @@ METHODS = [
     online("gspo_token"),
     online("disco", updates=2),
     online("disco_ratio", updates=2, schedule={"lr": 4e-4}, steps=25),
-    online("rloo_lp", schedule={"lr": 3e-4}),
+    online("rloo_lp", schedule={"lr": 5e-4}),
     online("alp"),
     *(
         online("grpo", f"grpo-{form}", objective={"kl": {"estimator": form, "coef": 0.01}})

@@ -32,7 +32,7 @@ COMMON: dict[str, Any] = {}
 # ------------------------------------------------------------------------------------------------ the world
 
 
-def make_world(folder: Path, seed: int = 0, steps: int = 100) -> Path:
+def make_world(folder: Path, seed: int = 0, steps: int = 160) -> Path:
     """Answer three letters with the successor of the last; teachers are wrong half of the time, and like to add dots.
 
     Holds rows for SFT, prompts, held-out prompts, a model, and the run `sft` that taught it.
@@ -101,7 +101,7 @@ def run(folder: Path, method: str, start: str, resume: bool = False, **values: A
         "data": {"path": str(folder / f"{data}.jsonl"), "eval": str(folder / "eval.jsonl")},
         "reward": [{"use": "exact", "args": {"after": "#"}}],
         "output": str(folder / values.pop("output", method)),
-        "steps": 16,
+        "steps": 20,
         "prompts_per_step": 12,
         "sampling": {"max_tokens": 10},
         "schedule": {"lr": 1e-3},

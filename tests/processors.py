@@ -29,7 +29,12 @@ def available() -> list[str]:
 
 def sampled(folder: Path, kind: str | None, threads: int, cases: list[str]) -> dict[str, str]:
     """Hashes of all that the runs of these cases sample, from a process of its own: see `main`."""
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), **({"ATEN_CPU_CAPABILITY": kind} if kind else {})}
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **({"ATEN_CPU_CAPABILITY": kind} if kind else {}),
+    }
     words = [sys.executable, "-m", "tests.processors", str(folder), str(threads), *cases]
     done = subprocess.run(words, env=env, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr[-2000:]
@@ -52,8 +57,8 @@ def main(folder: Path, threads: int, cases: list[str]) -> dict[str, str]:
 
     learning.COMMON["threads"] = threads
     if not cases:
-        learning.make_world(folder, steps=25)
-        learning.run(folder, "grpo", "sft/model", steps=6)
+        learning.make_world(folder, steps=12)
+        learning.run(folder, "grpo", "sft/model", steps=4)
     else:
         learning.add_judged(learning.make_world(folder))
     for case in CASES:

@@ -84,6 +84,7 @@ BY_PATH: dict[str, tuple[str, Any]] = {
     "model.lora.rank": ("grpo", 4),
     "model.lora.targets": ("grpo", ["q_proj"]),
     "model.path": ("grpo", "other"),
+    "model.reference.every": ("grpo", 20),
     "optimizer.beta1": ("grpo", 0.8),
     "optimizer.beta2": ("grpo", 0.9),
     "optimizer.eps": ("grpo", 1e-6),
@@ -158,6 +159,9 @@ SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "per_device_train_batch_size": ("grpo", {"per_device_train_batch_size": 64}),
     "num_mini_batches": ("ppo", {"num_mini_batches": 2}),
     "gae_lambda": ("ppo", {"gae_lambda": 0.5}),
+    "sync_ref_model": ("grpo", {"sync_ref_model": True}),
+    "ref_model_sync_steps": ("grpo", {"ref_model_sync_steps": 64, "sync_ref_model": True}),
+    "ref_model_mixup_alpha": ("grpo", {"ref_model_mixup_alpha": 0.5, "sync_ref_model": True}),
     "dataset_name": ("grpo", {"dataset_name": "owner/name"}),
 }
 

@@ -27,6 +27,8 @@ HELD_OUT = (
     ("What is the opposite of dark?", "Light", "Green"),
     ("How many days does a week have?", "Seven", "Nine"),
 )
+ROWS = 6
+"""Written or judged rows: every step sees all of them, so that a loss has to fall."""
 REWARDS = '''"""Rewards of the tour."""
 
 
@@ -50,11 +52,12 @@ def write(folder: Path) -> None:
     prompts = [{"prompt": asked(q), "answer": a} for q, a, _ in FACTS]
     _lines(folder / "prompts.jsonl", prompts)
     _lines(folder / "held-out.jsonl", [{"prompt": asked(q), "answer": a} for q, a, _ in HELD_OUT])
-    _lines(folder / "sft.jsonl", [{"prompt": asked(q), "completion": said(a)} for q, a, _ in FACTS])
-    for name, facts in (("pairs", FACTS), ("held-out-pairs", HELD_OUT)):
+    written = [{"prompt": asked(q), "completion": said(a)} for q, a, _ in FACTS[:ROWS]]
+    _lines(folder / "sft.jsonl", written)
+    for name, facts in (("pairs", FACTS[:ROWS]), ("held-out-pairs", HELD_OUT)):
         rows = [{"prompt": asked(q), "chosen": said(a), "rejected": said(b)} for q, a, b in facts]
         _lines(folder / f"{name}.jsonl", rows)
-    labels = [(q, x, x == a) for q, a, b in FACTS for x in (a, b)]
+    labels = [(q, x, x == a) for q, a, b in FACTS[: ROWS // 2] for x in (a, b)]
     _lines(folder / "labels.jsonl", [{"prompt": asked(q), "completion": said(x), "label": y} for q, x, y in labels])
     both = [{"prompt": asked(q), "completions": [said(a), said(b)]} for q, a, b in FACTS[:4]]
     _lines(folder / "answers.jsonl", both)

@@ -19,6 +19,7 @@ from bench.real.command import LIMIT_GIB, Done, furthest, moved_by, postlude, ro
 
 PAGE = Path("docs/real.md")
 SHORT = ("prompts_per_step=2", "group_size=4", "sampling.max_tokens=16", "schedule.lr=1e-5")
+ALL_ROWS = f"prompts_per_step={material.ROWS}"
 LORA = ("model.lora.rank=16", "schedule.lr=1e-3")
 
 
@@ -215,17 +216,17 @@ TOUR = (
                   "--max-tokens", "16", "--out", "eval.json"), evaluated),
     Stop("audit", ("audit", "my_rewards.py:right", "prompts.jsonl", "--limit", "4", "--out", "audit.json"),
          said("saved to audit.json"), codes=(0, 1)),  # 1: the plain reward of the tour can be gamed
-    train("sft", "sft", falls("sft", "loss/policy"), "prompts_per_step=12", "schedule.lr=1e-4", "steps=3", data="sft"),
-    train("sft-packed", "sft", same_figures("sft-packed", "sft", 0.02), "prompts_per_step=12", "schedule.lr=1e-4",
+    train("sft", "sft", falls("sft", "loss/policy"), ALL_ROWS, "schedule.lr=1e-4", "steps=3", data="sft"),
+    train("sft-packed", "sft", same_figures("sft-packed", "sft", 0.02), ALL_ROWS, "schedule.lr=1e-4",
           "steps=3", "model.packed=false", data="sft"),
-    train("sft-lora", "sft", falls("sft-lora", "loss/policy"), "prompts_per_step=12", *LORA, "steps=3", data="sft"),
-    train("sft-bf16", "sft", near_float32, "prompts_per_step=12", "schedule.lr=1e-4", "steps=3",
+    train("sft-lora", "sft", falls("sft-lora", "loss/policy"), ALL_ROWS, *LORA, "steps=3", data="sft"),
+    train("sft-bf16", "sft", near_float32, ALL_ROWS, "schedule.lr=1e-4", "steps=3",
           "model.dtype=bfloat16", data="sft"),
-    train("dpo", "dpo", begins_at("dpo", "loss/pairs", math.log(2), 1e-5), "prompts_per_step=12", "schedule.lr=1e-5",
+    train("dpo", "dpo", begins_at("dpo", "loss/pairs", math.log(2), 1e-5), ALL_ROWS, "schedule.lr=1e-5",
           data="pairs"),
-    train("kto", "kto", falls("kto", "loss/points"), "prompts_per_step=12", "schedule.lr=1e-5", "steps=3",
+    train("kto", "kto", falls("kto", "loss/points"), ALL_ROWS, "schedule.lr=1e-5", "steps=3",
           data="labels"),
-    train("reward-model", "reward_model", falls("reward-model", "loss/pairs"), "prompts_per_step=12",
+    train("reward-model", "reward_model", falls("reward-model", "loss/pairs"), ALL_ROWS,
           "schedule.lr=2e-5", "steps=3", "data.eval=held-out-pairs.jsonl", data="pairs"),
     Stop("eval reward-model", ("eval", "reward-model", "--data", "held-out-pairs.jsonl", "--out", "rm.json"),
          said("accuracy")),

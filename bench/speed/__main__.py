@@ -17,10 +17,12 @@ from typing import Any
 from bench.speed import limits
 from bench.speed.cells import CELLS, Cell
 from bench.speed.frozen import difference
-from bench.speed.material import save_data, save_model, save_scorer, taught_model
+from bench.speed.material import real_model, save_data, save_model, save_scorer, taught_model
 from bench.speed.result import Result, line, write_page
 
 PAIRS, SHIPPED, WARM_UP = 5, 3, 2
+REAL_PAIRS = 3
+"""Of a real model: a step takes half a minute."""
 
 
 class Worker:
@@ -67,7 +69,7 @@ def cost(cell: Cell, row: dict[str, Any]) -> float:
 
 def compare(cell: Cell, folder: Path, machine: limits.Machine) -> Result:
     """Both contestants in alternation; the frozen batch is compared before anything is timed."""
-    names = ["postlude", "trl"] + ([] if cell.packing else ["trl-shipped"])
+    names = ["postlude", "trl"] + ([] if cell.packing or cell.real else ["trl-shipped"])
     workers = {name: Worker(name, cell, folder) for name in names}
     try:
         for worker in workers.values():
@@ -75,7 +77,7 @@ def compare(cell: Cell, folder: Path, machine: limits.Machine) -> Result:
         warm = {name: [worker.step() for _ in range(WARM_UP)] for name, worker in workers.items()}
         check = difference(cell, folder, warm)
         pairs = []
-        for i in range(PAIRS):
+        for i in range(REAL_PAIRS if cell.real else PAIRS):
             pairs.append({n: w.step() for n, w in workers.items() if n != "trl-shipped" or i < SHIPPED})
     finally:
         for worker in workers.values():
@@ -153,6 +155,9 @@ def main() -> None:
     print(machine.text, flush=True)
     results = []
     for cell in chosen:
+        if cell.real and not Path(cell.shape.folder).exists():
+            print(f"| {cell.name} | left out: {cell.shape.folder} is not here (make real-model)", flush=True)
+            continue
         if not machine.serves(cell.dtype):
             print(f"| {cell.name} | left out: {cell.dtype} products are emulated here", flush=True)
             continue
@@ -161,6 +166,8 @@ def main() -> None:
             save_data(folder, cell)
             if cell.kind == "goal":
                 taught_model(folder)
+            elif cell.real:
+                real_model(folder, Path(cell.shape.folder))
             else:
                 save_model(folder, cell.shape, cell.natural)
             if cell.kind == "reward_model":

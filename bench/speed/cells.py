@@ -9,17 +9,21 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen3 with random weights."""
+    """A Qwen3 with random weights, or a real model."""
 
     layers: int
     width: int
     heads: int
     vocabulary: int = 58
+    layer: int = 0
+    """Parameters of the linear maps of a layer, where they are not 12 times the width squared."""
+    folder: str = ""
+    """Of a real model."""
 
     @property
     def linear(self) -> int:
         """Parameters that take part in a matrix product for every token, the output layer apart."""
-        return 12 * self.width**2 * self.layers
+        return (self.layer or 12 * self.width**2) * self.layers
 
     @property
     def parameters(self) -> int:
@@ -30,6 +34,8 @@ TINY = Shape(3, 128, 4)
 SMALL = Shape(7, 256, 8)
 MIDDLE = Shape(9, 512, 8)
 WIDE_VOCABULARY = Shape(4, 256, 8, 151_936)
+SMOLLM2 = Shape(30, 576, 9, 49_152, 576 * (2 * 576 + 2 * 192 + 3 * 1536), ".models/smollm2")
+"""SmolLM2-135M-Instruct, which `make real-model` brings."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Cell:
         return self.prompts * self.group
 
     @property
+    def real(self) -> bool:
+        """On a real model, whose steps take so long that fewer are timed, and TRL as shipped is left out."""
+        return bool(self.shape.folder)
+
+    @property
     def compared(self) -> bool:
         """Trained on compared or judged answers; both contestants take the same rows in the same order."""
         return self.kind in ("dpo", "kto", "reward_model")
@@ -97,6 +108,7 @@ _A = Cell("A", "short", TINY, 1.6, 3.0)
 _B = Cell("B", "long prompt", TINY, 4.0, 8.0, prompts=2, prompt=256)
 _SFT = Cell("G", "SFT, ragged rows of 8 to 200 tokens", SMALL, 2.0, 3.0, kind="sft", prompts=16, group=1, prompt=48)
 _PAIRS = Cell("G", "", SMALL, 2.0, 3.0, prompts=16, group=2, prompt=48)
+_REAL = Cell("R", "real model, short", SMOLLM2, 1.4, 2.0, prompts=2, group=4)
 _REFERENCE = Cell("H", "", TINY, 1.6, 2.5, beta=0.04)
 
 CELLS = (
@@ -119,4 +131,11 @@ CELLS = (
     Cell("I", "cold start: from import to the first step", TINY, 1 / 0.75, 1 / 0.6, kind="cold", quick=True),
     Cell("J", "to 0.9 on the embedded task", TINY, 1.8, 3.0, kind="goal", prompts=16, completion=48),
     Cell("K", "long completion", TINY, 1.3, 2.0, completion=512),
+    replace(_REAL, name="R1"),
+    replace(_REAL, name="R2", what="real model, long prompt", must=2.0, aim=3.0, prompt=256, group=8),
+    replace(_SFT, name="R3", what="real model, SFT, ragged rows", shape=SMOLLM2, must=1.5, aim=2.5, prompts=8),
+    replace(
+        _PAIRS, name="R4", what="real model, DPO, ragged pairs", shape=SMOLLM2, must=1.8, aim=3.0, kind="dpo", prompts=3
+    ),
+    replace(_REAL, name="R5", what="real model, short, bf16", must=1.2, aim=2.0, dtype="bfloat16"),
 )

@@ -16,6 +16,8 @@ from postlude.sources.tasks import TASKS, write
 
 NEVER, SOMETIMES = -4.0, 1.0234
 """First component of EOS's embedding: it ends no answer, or about one token in 45 (see `save_model`)."""
+UNUSED = "<jupyter_script>"
+"""A token of SmolLM2 that it never writes after digits."""
 MOVED = "moved"
 """Folder of TRL's weights after its first step, of cells with a reference."""
 DIGITS = "0123456789"
@@ -57,6 +59,26 @@ def save_model(folder: Path, shape: Shape, natural: bool) -> None:
     with quiet():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def real_model(folder: Path, source: Path) -> None:
+    """A real model's weights under another end-of-sequence token, one that never ends an answer; its tokens for digits
+    are one each, as the others' are."""
+    import os
+
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    for path in source.resolve().glob("*.safetensors"):
+        os.symlink(path, folder / path.name)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.eos_token, tokenizer.pad_token = UNUSED, "<|endoftext|>"
+    tokenizer.chat_template = None  # its end of a turn would be a stop too
+    tokenizer.save_pretrained(folder)
+    config = AutoConfig.from_pretrained(source)
+    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config.update(ids)
+    config.save_pretrained(folder)
+    GenerationConfig(**ids).save_pretrained(folder)
 
 
 def save_data(folder: Path, cell: Cell) -> None:

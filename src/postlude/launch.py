@@ -16,6 +16,7 @@ from postlude.engines.protocol import Engine
 from postlude.errors import PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
 from postlude.learning import EARLY, Learning
+from postlude.models.load import Refreshed
 from postlude.places import fixed
 from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
 from postlude.recipe import Recipe
@@ -68,7 +69,7 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
     engine = build_engine(begun, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: _tell_phase(run, phase))
     if restored:
-        engine.trainer.load(restored[0])
+        engine.trainer.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
         engine.version = run.step
         for stream in streams:
             stream.restore(restored[1]["streams"][stream.name], restored[0])
@@ -199,6 +200,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         stop_at=wanted.stop_at,
         checkpoint_every=recipe.checkpoint_every,
         keep_checkpoints=recipe.keep_checkpoints,
+        reference=recipe.model.reference if isinstance(recipe.model.reference, Refreshed) else None,
     )
 
 

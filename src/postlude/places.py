@@ -21,10 +21,15 @@ OBJECTS = ("method", "reward.*.use")
 """`FILE.py:NAME`, with `verl:` or `openrlhf:` before it or not; anything else is no path."""
 OTHERS = (
     *("model.path", "critic.path", "reward.*.cache"),
-    *(f"reward.*.args.{name}" for name in ("path", "path.*", "model", "policy", "schema", "template", "principles")),
+    *(
+        f"reward.*.args.{name}"
+        for name in ("path", "path.*", "model", "policy", "policy.*", "schema", "template", "principles")
+    ),
     "reward.*.args.cache",
 )
 """May be something else than a path that is there: a hub id, a name on a server, a file that is yet to be made."""
+BESIDE = ("reward.*.args.reference", "policy")
+"""A path where the second stands beside it; a judge's `reference` is a column."""
 _OBJECT = re.compile(r"((?:verl:|openrlhf:)?)(.+\.py)(:\w+)", re.DOTALL)
 
 
@@ -75,9 +80,13 @@ def _changed(values: Mapping[str, Any], change: Callable[[str, str], str]) -> di
             found = _OBJECT.fullmatch(given)
             if found:
                 holder[key] = found[1] + change(path, found[2]) + found[3]
-        elif given and any(fnmatchcase(path, p) for p in (*FILES, *OTHERS)):
+        elif given and (any(fnmatchcase(path, p) for p in (*FILES, *OTHERS)) or _is_beside(path, holder)):
             holder[key] = change(path, given)
     return result
+
+
+def _is_beside(path: str, holder: Any) -> bool:
+    return fnmatchcase(path, BESIDE[0]) and BESIDE[1] in holder
 
 
 def _texts(values: Any, prefix: str = "") -> Iterator[tuple[Any, Any, str]]:

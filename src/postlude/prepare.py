@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Chat, ChatSpec, Engine, ScorerSpec
+from postlude.engines.protocol import Chat, ChatSpec, Engine, ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
-from postlude.models.load import Facts, ModelSpec, inspect, problems_of_path
+from postlude.models.load import Facts, ModelSpec, Refreshed, inspect, problems_of_path
 from postlude.models.opening import problems_of_weights
 from postlude.models.steps import ends, prefixes
-from postlude.objectives import ContrastObjective
+from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
@@ -148,7 +148,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         attempt(lambda: _read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: _read_pretrain(prepared))
-    prepared.notes += _unseen_tools(prepared)
+    prepared.notes += _unseen_tools(prepared) + _same_reference(recipe)
     return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
 
 
@@ -187,6 +187,18 @@ def _unseen_tools(prepared: Prepared) -> list[str]:
     if not any(p.columns.get("tools") for p in prepared.prompts) or not asking:
         return []
     return [f"reward {m.spec.label}: its model reads the prompts without their tools" for m in asking]
+
+
+def _same_reference(recipe: Recipe) -> list[str]:
+    """A reference that is refreshed after every step is the policy itself in a step of one update."""
+    reference, objective = recipe.model.reference, recipe.objective
+    once = recipe.updates * recipe.epochs == 1 and isinstance(objective, TokenObjective)
+    if not once or not isinstance(reference, Refreshed) or (reference.every, reference.mix) != (1, 1.0):
+        return []
+    return [
+        "model.reference: refreshed after every step, and a step is one update: the policy is compared with itself, "
+        "so the KL to the reference is always 0. Take a larger `every`, or several updates a step"
+    ]
 
 
 def _problems_of_weights(prepared: Prepared) -> list[str]:
@@ -240,7 +252,11 @@ def require_writer(path: str) -> Facts:
 
 
 def open_scorer(spec: ScorerSpec) -> LocalScorer:
-    """A reward model with its weights, in this process."""
+    """A reward model with its weights, in this process; a policy with its reference is one too."""
+    if isinstance(spec, ImplicitSpec):
+        from postlude.engines.local.implicit import ImplicitScorer
+
+        return ImplicitScorer.open(spec)
     from postlude.engines.local.scorer import LocalScorer
 
     return LocalScorer.open(spec)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import Algorithm
 from postlude.config import Document
+from postlude.models.load import Refreshed
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import Constant
 from postlude.rewards.length import Overlong
@@ -144,6 +145,7 @@ def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
             f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; "
             "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
         )
+    problems += _refreshes(recipe, entry, at)
     if "mismatched" in needs and recipe.prompts_per_step < 2:
         problems.append(
             f"{at('prompts_per_step')}prompts_per_step is 1, but {entry.name} takes its reference point from answers "
@@ -156,6 +158,28 @@ def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
             f"{at('sampling.temperature')}sampling.temperature is 0: every answer of a group would be the same; use 1."
         )
     return problems
+
+
+def _refreshes(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+    """A reference that follows the policy is compared with, and can be made."""
+    reference = recipe.model.reference
+    if not isinstance(reference, Refreshed):
+        return []
+    if "reference" not in recipe.objective.needs:
+        how = "remove the line"
+        if isinstance(recipe.objective, TokenObjective):
+            hinge = "objective.hinge=null " if recipe.objective.hinge else ""
+            how += f", or give the method a KL against the reference ({hinge}objective.kl.coef=0.01)"
+        return [
+            f"{at('model.reference.every')}model.reference is refreshed every {reference.every} steps, but "
+            f"{entry.name} compares with no reference here; {how}."
+        ]
+    if recipe.model.lora and reference.mix != 1:
+        return [
+            f"{at('model.reference.mix')}model.reference.mix is {reference.mix:g}, but adapters cannot be mixed: the "
+            "product of two means is not the mean of two products. Take mix 1, or train without model.lora."
+        ]
+    return []
 
 
 def _measures(recipe: Recipe, entry: Algorithm, at: Where, document: Document) -> list[str]:

@@ -24,16 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class ReferenceMemory:
-    """Log-probs of written answers under the reference: looked up once, since neither ever changes.
+    """Log-probs of written answers under the reference: looked up once for as long as that stays what it is.
 
     Saved with a checkpoint, so that a resumed run sees the very same numbers.
     """
 
     known: dict[str, Tensor] = field(default_factory=dict)
     """Prompt id and place of the answer -> log-prob of each of its tokens."""
+    of: int = 0
+    """Which reference they are of, by how often it had been refreshed."""
 
     def fill(self, engine: Engine, batch: Batch, groups: Sequence[Group]) -> Tensor:
         """[T] log-probs of a batch that was packed from `groups`; extra sequences of KTO are looked up every time."""
+        if self.of != engine.trainer.references:
+            self.known, self.of = {}, engine.trainer.references
         names = [f"{g.prompt.id}/{j}" for g in groups for j in range(len(g.completions))]
         own = (~batch.mismatched).nonzero().squeeze(1).tolist()
         result = torch.zeros_like(batch.tokens, dtype=batch.dtype)
@@ -173,7 +177,8 @@ class Stream:
         return stats.summary()
 
     def state(self) -> dict[str, Any]:
-        return {"source": self.source.state(), "kl_coef": self.kl_coef, "told": self.told}
+        state = {"source": self.source.state(), "kl_coef": self.kl_coef, "told": self.told}
+        return state if self.memory is None else {**state, "reference": self.memory.of}
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
         """Take up where a checkpoint in `folder` was written."""
@@ -183,6 +188,7 @@ class Stream:
             self.objective = self.objective.with_kl_coef(state["kl_coef"])
         if self.memory is not None:
             self.memory.load(self._memory_file(folder))
+            self.memory.of = state.get("reference", 0)
 
     def save(self, folder: Path) -> None:
         """What a checkpoint keeps beside `state`."""

@@ -15,6 +15,7 @@ from postlude.evaluate import Report
 from postlude.events import Stats, beside
 from postlude.lazy import torch
 from postlude.learning import EARLY, Learning
+from postlude.models.load import Refreshed
 from postlude.run import Run
 from postlude.sources.ahead import Ahead
 from postlude.sources.file import Drawn
@@ -36,6 +37,8 @@ class Plan:
     stop_at: float | None = None
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
+    reference: Refreshed | None = None
+    """When the reference becomes the policy; None leaves it what it was at the start."""
     learning: Learning = field(default_factory=Learning)
     """What the steps before this part of the run have taught."""
 
@@ -71,7 +74,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed: torch has a type for it on a GPU, and on a CPU a sentence."""
-    said = ("can't allocate memory", "not enough memory")
+    said = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in said)
 
 
@@ -275,16 +278,22 @@ def _displacement(share: float) -> str | None:
         return None
     return (
         f"likelihood displacement: in {share:.0%} of the pairs the chosen answer has become less "
-        "likely than it was at the start, although the margin grew. Some of it is usual; where answers get worse, add "
+        "likely than under the reference, although the margin grew. Some of it is usual; where answers get worse, add "
         "a likelihood term (objective.nll=0.2), take method ipo, or lower the rate."
     )
 
 
 async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> bool:
-    """Evaluate and save when due; True when the goal is reached."""
+    """Evaluate, refresh the reference and save when due; True when the goal is reached.
+
+    Held-out figures are against the reference the step was trained against; a checkpoint has the new one.
+    """
     due = plan.evaluate_every and run.step % plan.evaluate_every == 0
     last = run.step >= plan.steps or run.stop
     reached = await _measure(run, plan) if due or last else False
+    if plan.reference is not None and run.step % plan.reference.every == 0:
+        engine.trainer.refresh_reference(plan.reference.mix)
+        run.emit("reference", refreshed=engine.trainer.references)
     if plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
         _checkpoint(run, engine, streams, plan)
     return reached

@@ -42,12 +42,26 @@ def validate(
             found = error.errors(include_url=False)
             # a complaint about what holds a part set aside before is a consequence, not a mistake
             fresh = [one for one in found if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
-            for one in _one_per_key(fresh, trimmed):
+            for one in _one_per_key(_of_their_kind(fresh), trimmed):
                 problems.append(_sentence(one, trimmed, schema, document, elsewhere or {}))
             for one in found:
                 _drop(trimmed, one["loc"])
             known += [one["loc"] for one in found]
     return None, problems
+
+
+def _of_their_kind(found: Sequence[Any]) -> list[Any]:
+    """Of a value that may be one of a few words or a mapping: what its own kind has to say."""
+    words = {one["loc"][:-1] for one in found if one["type"] == "literal_error"}
+    inside = {one["loc"][: len(place)] for place in words for one in found if one["type"] != "literal_error"}
+
+    def other(one: Any) -> bool:
+        place = one["loc"][:-1]
+        if one["type"] == "literal_error":
+            return isinstance(one["input"], dict) and place in inside
+        return one["type"] == "dataclass_type" and place in words
+
+    return [one for one in found if not other(one)]
 
 
 def _one_per_key(found: Sequence[Any], values: Any) -> Iterable[Any]:
@@ -104,7 +118,9 @@ def _sentence(error: Any, values: Any, schema: Any, document: Document, elsewher
         return f"{start}{path}.kind is missing: it says which of them it is."
     if kind == "literal_error":
         allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{start}{path} is {shown(seen)}; allowed: {allowed}.{meant(str(seen), allowed.split(', '))}"
+        mappings = [m for m in members(_type_at(schema, real)) if is_dataclass(m)]
+        more = "".join(f", or a mapping of {' and '.join(f.name for f in fields(m))}" for m in mappings)
+        return f"{start}{path} is {shown(seen)}; allowed: {allowed}{more}.{meant(str(seen), allowed.split(', '))}"
     wanted = _WANTED.get(kind, str(error["msg"]).lower().removeprefix("input should be "))
     return f"{start}{path or 'the recipe'} must be {wanted}, found {shown(seen)}.{_advice(kind, seen)}"
 

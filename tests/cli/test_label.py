@@ -182,7 +182,7 @@ def test_thoughts_and_cut_answers_are_not_learned(tmp_path: Path, principles: Pa
         call(*words, "--out", tmp_path / "o", "--url", server.url, "--rounds", 1)
     assert [r["completion"] for r in read(tmp_path / "o" / "sft.jsonl")] == ["0 is fine", "1 is fine"]
     with ChatServer(helpful, finish="length") as server:
-        said = call(*words, "--out", tmp_path / "p", "--url", server.url, "--asking", "{concurrency: 1}")
+        said = call(*words, "--out", tmp_path / "p", "--url", server.url, "--asking", "{concurrency: 1}", code=1)
     assert re.search(r"cut by --max-tokens\s+2", said), said
     with pytest.raises(ConfigError, match="--asking"):
         call(*words, "--out", tmp_path / "q", "--url", "http://localhost:1/v1", "--asking", "{speed: 1}")
@@ -217,7 +217,7 @@ def test_a_local_model_does_both_without_a_network(tmp_path: Path, principles: P
     own = ("--principles", principles, "--data", data, "--max-tokens", 400)
     template = tmp_path / "revise.jinja"
     call("constitution", "revise", tmp_path / "m", *own, "--out", tmp_path / "r",
-         "--critique-template", template, "--revise-template", template)  # fmt: skip
+         "--critique-template", template, "--revise-template", template, code=1)  # nothing criticised # fmt: skip
     call(
         "constitution", "compare", tmp_path / "m", *own, "--out", tmp_path / "c", "--template", tmp_path / "pairs.jinja"
     )

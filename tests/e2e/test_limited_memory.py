@@ -66,6 +66,7 @@ def test_a_run_under_a_limit_takes_smaller_micro_batches(deep: Path) -> None:
     assert "the process's limit (ulimit)" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set from /proc")
 def test_memory_that_runs_out_is_an_error_with_advice(deep: Path) -> None:
     tight = ["token_budget=16384", "output=tight"]
@@ -118,15 +119,16 @@ def test_weights_that_cannot_fit_are_refused_before_they_are_read(deep: Path) ->
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "config.json").exists(), reason="make real-model puts the model there")
-def test_the_first_command_of_the_readme_on_a_real_model_within_4_gib(tmp_path: Path) -> None:
+def test_the_first_command_of_the_readme_on_a_real_model_within_5_gib(tmp_path: Path) -> None:
     """16 prompts x 8 answers would take 22 GiB in one micro-batch; fewer and shorter ones here, for the minutes."""
     rows = [{"prompt": [{"role": "user", "content": f"What is {n} + 2?"}], "answer": str(n + 2)} for n in range(8)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "my_rewards.py").write_text(RIGHT)
     few = ["steps=1", "prompts_per_step=4", "sampling.max_tokens=24", "output=run"]
     given = ["train", "grpo", f"model={REAL}", "data=prompts.jsonl", "reward=my_rewards.py:right", *few]
-    done = limited(4096, *given, cwd=tmp_path, base=False)
+    done = limited(5120, *given, cwd=tmp_path, base=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["chosen"]["token_budget"] < 900
     refused = limited(2048, *given[:-1], "output=other", cwd=tmp_path, base=False)

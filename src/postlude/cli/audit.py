@@ -96,6 +96,7 @@ def audit(
     from postlude.audit.rewards import pseudo_tokens, sheets
     from postlude.cli.audit_view import show
     from postlude.cli.data import named_columns
+    from postlude.cli.opening import is_recipe
     from postlude.prepare import equip
     from postlude.rewards.judge.reward import JudgeReward
     from postlude.sources import file as rows
@@ -104,7 +105,7 @@ def audit(
     if not model:
         require_read(context, "there is no --model", *OF_ANSWERS)
     rewards = _rewards(reward, reward_args, steps)
-    target = _target(reward, out)
+    target = _target(reward if is_recipe(reward) else rewards.members[0].spec.label, out)
     reading = Reading(named_columns(columns), chat, "--columns", "--columns")
     cases = cases_of(rows.read(data), reading, reference).first(limit)
     _check(rewards, cases, data)
@@ -162,7 +163,7 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
 def _target(reward: str, out: Path | None) -> Path:
     from postlude.cli.opening import is_recipe
 
-    name = Path(reward).stem if is_recipe(reward) else reward.rpartition(":")[2]
+    name = Path(reward).stem if is_recipe(reward) else reward
     target = out or Path("audit-" + re.sub(r"[^\w.-]+", "-", name) + ".json")
     require_free(target, None, "--out")
     return target

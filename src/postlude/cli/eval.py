@@ -13,8 +13,8 @@ from rich.table import Table
 from postlude.cli.data import OnBadRow
 from postlude.cli.options import (
     MOST_ANSWERS,
+    AnyModel,
     MaxTokens,
-    Model,
     ServedModel,
     Stop,
     Temperature,
@@ -28,18 +28,17 @@ from postlude.terminal import Screen
 from postlude.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from postlude.engines.protocol import ScorerSpec
     from postlude.evaluate import Report
 
-OF_ANSWERS = (
-    *("reward_args", "count", "max_tokens", "temperature", "top_p", "top_k", "stop"),
-    *("url", "served_model"),
-)
-"""Options of a policy's answers and their reward."""
+OF_ANSWERS = ("count", "max_tokens", "temperature", "top_p", "top_k", "stop", "url", "served_model")
+"""Options of a policy's answers."""
 
 
 def evaluate(
     context: typer.Context,
-    model: Model,
     data: Annotated[
         str,
         typer.Option(
@@ -47,10 +46,12 @@ def evaluate(
             "or hf:OWNER/NAME."
         ),
     ],
+    model: AnyModel = None,
     reward: Annotated[
         list[str] | None,
         typer.Option(
-            help="A built-in, my_rewards.py:fn or verl:my_score.py:fn; repeatable. The first says right or wrong."
+            help="A built-in, my_rewards.py:fn or verl:my_score.py:fn; repeatable. The first says right or wrong. "
+            "Without MODEL: the reward model to measure, such as implicit."
         ),
     ] = None,
     reward_args: Annotated[
@@ -90,24 +91,26 @@ def evaluate(
     Or a reward model on pairs, ranked lists, labelled answers or steps: accuracy, length, calibration.
 
     postlude eval runs/reward_model-1 --data held-out-pairs.jsonl --ensemble runs/reward_model-2
+    postlude eval --reward implicit --reward-args '{policy: runs/dpo-1}' --data held-out-pairs.jsonl
     """
-    from postlude.cli.opening import about, open_sampler, own_part, policy_of, reading_of
+    from postlude.cli.opening import about, open_sampler, policy_of, reading_of
     from postlude.cli.scoring import require_columns, require_good_rows, rewards_of
     from postlude.cli.waiting import sampling
     from postlude.evaluate import measure
     from postlude.prepare import equip
-    from postlude.run import latest_model
     from postlude.sources import file as rows
     from postlude.sources.rollout import cut_off
 
-    if not _answers_prompts(model, reward or [], ensemble or []):
+    if model is None or not _answers_prompts(model, reward or [], ensemble or []):
         from postlude.cli.eval_scores import Asked, evaluate_scores
 
-        require_read(context, "a reward model scores the answers in the data, and gives none of its own", *OF_ANSWERS)
-        reading, bad = reading_of(model, columns, chat), on_bad_row.value
-        separator = own_part(model, "data").get("step_separator") or "\n"
-        models = [latest_model(m) for m in (model, *(ensemble or []))]
-        evaluate_scores(Asked(models, data, reading, separator, limit, bad), _target(model, data, out))
+        why = "a reward model scores the answers in the data, and gives none of its own"
+        require_read(context, why, *OF_ANSWERS, *(["reward_args"] if model else []))
+        name, specs, units = (
+            _models(model, ensemble or []) if model else _of_reward(reward or [], reward_args, ensemble or [])
+        )
+        asked = Asked(specs, data, reading_of(model or "", columns, chat), limit, on_bad_row.value, units)
+        evaluate_scores(asked, _target(name, data, out))
         return
     require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
@@ -135,6 +138,36 @@ def evaluate(
     _print(figures, len(prompts), count, target)
 
 
+Measured = tuple[str, "Sequence[ScorerSpec]", "Sequence[tuple[float, float]]"]
+"""A name, reward models, and the (shift, scale) of each where there are any."""
+
+
+def _models(model: str, ensemble: list[str]) -> Measured:
+    """The reward models of MODEL and --ensemble."""
+    from postlude.cli.opening import own_part
+    from postlude.engines.protocol import ScorerSpec
+    from postlude.run import latest_model
+
+    separator = own_part(model, "data").get("step_separator") or "\n"
+    return model, [ScorerSpec(latest_model(m), separator=separator) for m in (model, *ensemble)], ()
+
+
+def _of_reward(reward: list[str], arguments: str | None, ensemble: list[str]) -> Measured:
+    """The reward models that --reward is made of."""
+    from postlude.cli.scoring import rewards_of, the_model
+    from postlude.errors import ConfigError
+    from postlude.rewards.learned import AnswerReward
+
+    if not reward:
+        raise ConfigError("give MODEL, or a reward model to measure as --reward.")
+    if ensemble:
+        raise ConfigError("--ensemble goes with MODEL; in --reward give a list of paths or policies.")
+    rewards = rewards_of(reward, arguments)
+    function = the_model(rewards)
+    units = zip(function.shift, function.scale, strict=True) if isinstance(function, AnswerReward) else ()
+    return rewards.members[0].spec.label, function.specs, [*units]
+
+
 def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool:
     """Whether MODEL is a policy, to be sampled from under a reward, rather than a reward model."""
     from postlude.cli.scoring import holds_scorer
@@ -144,7 +177,10 @@ def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool
         if ensemble:
             raise ConfigError(f"--ensemble is for reward models; {model!r} has no scalar head.")
         if not reward:
-            raise ConfigError("give --reward, which says how good an answer is (only a reward model needs none).")
+            raise ConfigError(
+                "give --reward, which says how good an answer is (only a reward model needs none). To measure the "
+                f"implicit reward of a policy: postlude eval --reward implicit --reward-args '{{policy: {model}}}'."
+            )
         return True
     if reward:
         raise ConfigError(f"{model!r} is a reward model, which scores answers and gives none: leave out --reward.")

@@ -21,7 +21,7 @@ from postlude.audit.reward_models import (
 from postlude.cli.scores_view import show
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
-from postlude.engines.protocol import ScorerSpec
+from postlude.engines.protocol import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
 from postlude.prepare import open_scorer
@@ -44,13 +44,14 @@ KINDS: tuple[Kind, ...] = ("pair", "rated", "binary", "steps")
 class Asked:
     """What is measured on what."""
 
-    models: Sequence[str]
+    models: Sequence[ScorerSpec]
     """The model, then the other members of its ensemble."""
     data: str
     reading: Reading
-    separator: str
     limit: int | None = None
     on_bad_row: Literal["stop", "skip"] = "stop"
+    units: Sequence[tuple[float, float]] = ()
+    """(shift, scale) of each: its scores are (score - shift) * scale. None is as they are."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +68,44 @@ class Scored:
     def flat(self) -> list[float]:
         return [s for row in self.scores for s in row]
 
+    def on_scale(self, shift: float, scale: float) -> Scored:
+        """The same scores in another unit."""
+        return replace(self, scores=[[(s - shift) * scale for s in row] for row in self.scores])
+
 
 def evaluate_scores(asked: Asked, target: Path) -> None:
     """Measure, save as JSON, show."""
     console = Screen()
     table = rows.read(asked.data)
-    members = _same_rows([_scored(model, table, asked) for model in asked.models])
+    units = asked.units or [(0.0, 1.0)] * len(asked.models)
+    scored = [_scored(model, table, asked) for model in asked.models]
+    members = _same_rows([m.on_scale(*unit) for m, unit in zip(scored, units, strict=True)])
     first = members[0]
     data = _judgements(first, asked.data)
     figures = pair_figures(first.flat, data) if isinstance(data, Compared) else label_figures(first.flat, data)
     ensemble = ensemble_figures([m.flat for m in members], data) if len(members) > 1 else None
-    result: Figures = {"model": asked.models[0], "data": asked.data, "kind": first.kind, "rows": len(first.groups)}
+    names = [*map(name_of, asked.models)]
+    result: Figures = {"model": names[0], "data": asked.data, "kind": first.kind, "rows": len(first.groups)}
     result |= {"rows_read": table.read, "rows_bad": table.read - len(first.groups) if asked.limit is None else 0}
-    result |= {"figures": figures, "others": [*asked.models[1:]], "ensemble": ensemble, "scores": [*_answers(first)]}
+    result |= {"figures": figures, "others": names[1:], "ensemble": ensemble, "scores": [*_answers(first)]}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
     show(console, result, first.problems)
     console.print(f"\nsaved to {target}", soft_wrap=True)
 
 
-def _scored(model: str, table: Table, asked: Asked) -> Scored:
+def name_of(spec: ScorerSpec) -> str:
+    """What is measured, in words."""
+    if not isinstance(spec, ImplicitSpec):
+        return spec.path
+    mean = ", mean per token" if spec.per_token else ""
+    return f"{spec.path} (implicit reward against {spec.reference}, beta {spec.beta:g}{mean})"
+
+
+def _scored(model: ScorerSpec, table: Table, asked: Asked) -> Scored:
     """One model's scores of the rows, read with its own tokenizer."""
-    scorer = open_scorer(ScorerSpec(model, separator=asked.separator))
+    scorer = open_scorer(model)
     mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
-    limits = Limits(scorer.facts.context, scorer.facts.vocabulary, asked.separator)
+    limits = Limits(scorer.facts.context, scorer.facts.vocabulary, model.separator)
     renderer = Renderer(scorer.facts.tokenizer, scorer.facts.stop_ids)
     groups = compared(mine, renderer, limits, KINDS, asked.reading)
     mine.require_clean(asked.on_bad_row, "--on-bad-row skip")
@@ -99,7 +115,7 @@ def _scored(model: str, table: Table, asked: Asked) -> Scored:
     steps, pairs = mine.kind == "steps", scorer.reads_pairs
     if pairs:
         groups = _of_two(groups, mine)
-    with Waiting(f"scoring with {model}") as waiting:
+    with Waiting(f"scoring with {model.path}") as waiting:
         scores: list[list[float]] = []
         for start in range(0, len(groups), AT_A_TIME):
             waiting.count(start, len(groups), "rows")

@@ -22,9 +22,12 @@ from postlude.cli.data import (
     write_rows,
 )
 from postlude.cli.options import require_free
+from postlude.errors import ConfigError
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
+    from postlude.rewards.compose import Rewards
+    from postlude.rewards.judge.questions import Compared
     from postlude.rewards.judge.reward import JudgeReward
     from postlude.sources.labelled import Labelled, Unlabelled
     from postlude.sources.table import Table
@@ -53,6 +56,12 @@ def label(
         str | None,
         typer.Option(help="More of the reward `judge`'s arguments, as YAML: rubric, principles, template, think, ..."),
     ] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="A reward model instead of a judge: model, pair_model or implicit.")
+    ] = None,
+    reward_args: Annotated[
+        str | None, typer.Option(help="Its arguments as YAML, e.g. '{path: runs/reward_model-1}'.")
+    ] = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Drop pairs whose chance is nearer to one half than this.")
     ] = 0.0,
@@ -65,21 +74,24 @@ def label(
     on_bad_row: Bad = OnBadRow.stop,
     force: Force = False,
 ) -> None:
-    """Let a judge say which answers are better: preference pairs with the chance that the chosen one is.
+    """Let a judge or a reward model say which answers are better: pairs with the chance that the chosen one is.
 
     postlude label answers.jsonl pairs.jsonl --judge Qwen/Qwen3-4B
     postlude label pairs.jsonl judged.jsonl --judge my-judge --url http://localhost:8000/v1 --read reply
+    postlude label answers.jsonl pairs.jsonl --reward implicit --reward-args '{policy: runs/dpo-1}'
 
-    Every pair is shown in both orders and the two verdicts are averaged. Where the rows say what people preferred, the
-    judge's agreement with them is reported. What was answered is kept beside OUT: after an interruption the same
-    command goes on where it stopped.
+    Every pair is shown to a judge in both orders and the two verdicts are averaged. Where the rows say what people
+    preferred, the agreement with them is reported. What a judge answered is kept beside OUT: after an interruption the
+    same command goes on where it stopped.
     """
     from postlude.cli.waiting import tell
     from postlude.sources.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
     from postlude.sources.reading import read as read_rows
 
     require_free(target, force)
-    asked = _judge(judge, url, read, judge_args, target)
+    if reward is not None and (judge or url or judge_args):
+        raise ConfigError("give --reward or a judge (--judge, --url, --judge-args), not both.")
+    asked = _reward(reward, reward_args) if reward else _judge(judge, url, read, judge_args, target)
     table = read_rows(source, split)
     found = unlabelled(table, _reading(columns))
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
@@ -98,14 +110,13 @@ def _judge(model: str, url: str | None, read: str, given: str | None, target: Pa
     """The judge of the command line; what it answers is kept beside the file of pairs."""
     from postlude.cli.scoring import mapping
     from postlude.cli.waiting import tell
-    from postlude.errors import ConfigError
     from postlude.prepare import equip, require_writer
     from postlude.rewards.compose import Rewards
     from postlude.rewards.judge.reward import JudgeReward
     from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
-        raise ConfigError("give --judge (a folder, run or hub id), or --url of a server.")
+        raise ConfigError("give --judge (a folder, run or hub id), --url of a server, or --reward.")
     own: dict[str, Any] = {"model": model, "url": url, "read": read, "mode": "pairs"}
     more = mapping("--judge-args", given)
     if wrong := sorted({*own} & {*more}):
@@ -129,30 +140,81 @@ def _reading(columns: str | None) -> Any:
     return Reading(named_columns(columns), False, "--columns", "--columns")
 
 
-async def _label(judge: JudgeReward, rows: Sequence[Unlabelled], result: Labelled) -> None:
+def _reward(use: str, given: str | None) -> Rewards:
+    """The reward model of the command line: one that scores whole answers, or compares two."""
+    from postlude.cli.scoring import rewards_of, the_model
+    from postlude.prepare import equip
+
+    rewards = rewards_of([use], given)
+    the_model(rewards)
+    if rewards.members[0].stepwise:
+        raise ConfigError(f"--reward: {use} rewards the parts of an answer; `label` compares whole answers.")
+    equip(rewards, None)
+    return rewards
+
+
+async def _label(asked: JudgeReward | Rewards, rows: Sequence[Unlabelled], result: Labelled) -> None:
     """Ask about all pairs, some rows at a time."""
     from postlude.cli.waiting import Waiting
-    from postlude.rewards.judge.questions import Question
-    from postlude.rewards.text import text_of
+    from postlude.rewards.compose import Rewards
 
-    with Waiting("judging") as waiting:
+    with Waiting("scoring" if isinstance(asked, Rewards) else "judging") as waiting:
         for start in range(0, len(rows), AT_A_TIME):
             waiting.count(start, len(rows), "rows")
             part = rows[start : start + AT_A_TIME]
-            pairs = [(item, i, j) for item in part for i, j in item.pairs]
-            asked = []
-            for item, i, j in pairs:
-                reference = item.row.get(judge.reference) if judge.reference else None
-                question = Question(item.said.prompt, item.row, reference)
-                asked.append((question, text_of(item.said.answers[i]), text_of(item.said.answers[j])))
-            verdicts = iter(await judge.judging.compare(asked))
+            found = await (_scored(asked, part) if isinstance(asked, Rewards) else _judged(asked, part))
+            verdicts = iter(found)
             for item in part:
                 result.add(item, item.pairs, [next(verdicts) for _ in item.pairs])
 
 
-def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, lists: int) -> None:
+async def _judged(judge: JudgeReward, part: Sequence[Unlabelled]) -> Sequence[Compared | None]:
+    """A judge's verdict on every pair of some rows."""
+    from postlude.rewards.judge.questions import Question
+    from postlude.rewards.text import text_of
+
+    asked = []
+    for item, i, j in [(row, i, j) for row in part for i, j in row.pairs]:
+        reference = item.row.get(judge.reference) if judge.reference else None
+        question = Question(item.said.prompt, item.row, reference)
+        asked.append((question, text_of(item.said.answers[i]), text_of(item.said.answers[j])))
+    return await judge.judging.compare(asked)
+
+
+async def _scored(rewards: Rewards, part: Sequence[Unlabelled]) -> Sequence[Compared | None]:
+    """A reward model's chance that the first of two answers is better: sigmoid of the difference of their scores."""
+    from postlude.data import Completion, Group, Prompt
+    from postlude.rewards.judge.questions import Compared
+    from postlude.rewards.learned import PairReward
+    from postlude.rewards.model import sigmoid
+    from postlude.rewards.text import text_of
+
+    texts = [[text_of(a) for a in item.said.answers] for item in part]
+    function = rewards.members[0].function
+    if isinstance(function, PairReward):
+        (scorer,) = function.scorers
+        pairs = [(item.said.prompt, (t[i], t[j])) for item, t in zip(part, texts, strict=True) for i, j in item.pairs]
+        logits = scorer.prefer([p for p, _ in pairs], [both for _, both in pairs])
+        return [Compared(sigmoid(forth), 1 - sigmoid(back)) for forth, back in logits]
+    groups = [
+        Group(Prompt(item.where, item.said.prompt, columns=item.row), tuple(Completion((), x) for x in t))
+        for item, t in zip(part, texts, strict=True)
+    ]
+    found: list[Compared | None] = []
+    for item, group in zip(part, (await rewards.score(groups)).groups, strict=True):
+        given = [c.reward for c in group.completions]
+        for i, j in item.pairs:
+            a, b = given[i], given[j]
+            found.append(None if a is None or b is None else Compared(p := sigmoid(a - b), p))
+    return found
+
+
+def _print(source: str, table: Table, asked: JudgeReward | Rewards, result: Labelled, lists: int) -> None:
+    from postlude.rewards.compose import Rewards
+
     console = Screen()
-    console.print(f"{source}: {table.form or 'answers'}; judge {judge.note}", soft_wrap=True)
+    who = f"reward {asked.members[0].spec.label}" if isinstance(asked, Rewards) else f"judge {asked.note}"
+    console.print(f"{source}: {table.form or 'answers'}; {who}", soft_wrap=True)
     rows = {"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}
     used = {
         "prompts": lists,
@@ -160,26 +222,30 @@ def _print(source: str, table: Table, judge: JudgeReward, result: Labelled, list
         "without two different answers": result.alone,
         "beyond --limit": lists - result.prompts,
     }
-    asked = {"pairs asked about": result.asked, "pairs written": len(result.rows), **result.dropped}
-    spent = judge.asker.spent
-    calls = {
-        "requests and known answers": spent.calls + spent.cached,
-        "requests": spent.calls,
-        "known, or equal": spent.cached,
-    }
-    console.print(sums([rows, used, asked, calls]))
-    print_verdicts(console, result)
-    for what, reason in spent.reasons.items():
+    pairs = {"pairs asked about": result.asked, "pairs written": len(result.rows), **result.dropped}
+    spent = None if isinstance(asked, Rewards) else asked.asker.spent
+    calls = (
+        {
+            "requests and known answers": spent.calls + spent.cached,
+            "requests": spent.calls,
+            "known, or equal": spent.cached,
+        }
+        if spent
+        else {}
+    )
+    console.print(sums([b for b in (rows, used, pairs, calls) if b]))
+    print_verdicts(console, result, both_orders=spent is not None)
+    for what, reason in spent.reasons.items() if spent else ():
         console.print(f"{what}, for instance: {reason}", soft_wrap=True)
     if not result.rows:
         console.print(colored("no pair was written: no verdict prefers an answer; see the counts above", "yellow"))
     list_problems(console, table.problems)
 
 
-def print_verdicts(console: Console, result: Labelled) -> None:
-    """How far the verdicts go by the answers: order, place, people."""
+def print_verdicts(console: Console, result: Labelled, both_orders: bool = True) -> None:
+    """How far the verdicts go by the answers: order (where they were shown in both), place, people."""
     figures = result.figures
-    if "flip rate" in figures:
+    if "flip rate" in figures and both_orders:
         flips, place = figures["flip rate"], figures["place bias"]
         console.print(f"verdict changed with the order: {flips:.1%}; first place preferred by {place:+.3f}")
     if flips_too_much(figures):

@@ -13,12 +13,12 @@ from postlude.errors import ConfigError
 MOST_ANSWERS = 65_536
 """To a prompt; as `group_size`."""
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="A model folder, hub id, run folder (its newest checkpoint), or a recipe (YAML) with model and sampler."
-    ),
-]
+_model = typer.Argument(
+    metavar="MODEL",
+    help="A model folder, hub id, run folder (its newest checkpoint), or a recipe (YAML) with model and sampler.",
+)
+Model = Annotated[str, _model]
+AnyModel = Annotated[str | None, _model]
 Temperature = Annotated[
     float | None, typer.Option(help="0 takes the most likely token. Default: a recipe's own, else 1.")
 ]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from postlude.cli.waiting import tell
+from postlude.config import Document
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
 from postlude.plain_yaml import load
+from postlude.recipe import rewarded
 from postlude.rewards.compose import Rewards
+from postlude.rewards.learned import LearnedReward
 from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
@@ -29,11 +32,34 @@ def mapping(option: str, text: str | None) -> dict[str, Any]:
 
 
 def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
-    """The rewards of --reward, the first with the arguments of --reward-args."""
+    """The rewards of --reward, each a name or a whole entry of a recipe; the first with the arguments of
+    --reward-args."""
     given = mapping("--reward-args", arguments)
-    rewards = Rewards.of([RewardSpec(use, args=given if i == 0 else {}) for i, use in enumerate(uses)])
+    rewards = Rewards.of([_spec(use, given if i == 0 else {}) for i, use in enumerate(uses)])
     rewards.guard.waits.tell = _tell_wait
     return rewards
+
+
+def _spec(use: str, arguments: Mapping[str, Any]) -> RewardSpec:
+    """One reward of the command line: `model`, or '{use: model, args: {path: runs/rm}}'."""
+    if not use.lstrip().startswith("{"):
+        return RewardSpec(use, args=arguments)
+    entry = mapping("--reward", use)
+    if arguments and "args" in entry:
+        raise ConfigError(f"--reward-args: the reward {use!r} has arguments of its own; give them in one place.")
+    (spec,) = rewarded(Document({"reward": [{**({"args": {**arguments}} if arguments else {}), **entry}]}))
+    return spec
+
+
+def the_model(rewards: Rewards) -> LearnedReward:
+    """The reward itself, where it is a single one that a model gives to answers."""
+    function = rewards.members[0].function if len(rewards.members) == 1 else None
+    if not isinstance(function, LearnedReward):
+        raise ConfigError(
+            "--reward must be one reward model here: model, pair_model, process_model or implicit, with --reward-args "
+            "or as '{use: implicit, args: {policy: runs/dpo-1}}'."
+        )
+    return function
 
 
 def _tell_wait(text: str, noted: bool) -> None:

@@ -89,9 +89,16 @@ class Sampler(Protocol):
 class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm."""
 
+    references: int
+    """How often the reference was refreshed: what was computed under an earlier one is out of date."""
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the numbers that it gives and that a batch for it holds: float32, or float64 for a model in that."""
+        ...
+
+    def refresh_reference(self, mix: float = 1.0) -> None:
+        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference."""
         ...
 
     def forward(self, batch: Batch, want: Want) -> Outputs:
@@ -113,8 +120,8 @@ class Trainer(Protocol):
         """The weights as a Hugging Face folder, with the optimiser's state in `trainer/`."""
         ...
 
-    def load(self, folder: Path) -> None:
-        """The inverse of `save`."""
+    def load(self, folder: Path, reference: bool = True) -> None:
+        """The inverse of `save`; without a refreshed reference where `reference` is False."""
         ...
 
 
@@ -127,6 +134,28 @@ class ScorerSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     separator: str = "\n"
     """Between the steps of an answer, for a process model."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The models it is made of."""
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class ImplicitSpec(ScorerSpec):
+    """A policy as a reward model, against the policy it was trained from: beta (log policy(y|x) - log reference(y|x)).
+
+    `path` is the policy.
+    """
+
+    reference: str = ""
+    beta: float = 0.1
+    per_token: bool = False
+    """The mean over the answer's tokens instead of the sum, as of a length-normalised DPO."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (self.path, self.reference)
 
 
 class Scorer(Protocol):

@@ -82,7 +82,7 @@ REFUSED = (
         why="the entropy coefficient is fixed here",
         neutral=(False,),
     ),
-    _trl("sync_ref_model", "ref_model_*", why="the reference is the start and stays it", neutral=(False,)),
+    _trl("ref_model_*", why="the reference is where the policy starts; another model cannot be one"),
     _trl("precompute_ref_*", why="reference log-probs are computed when needed"),
     _trl("sapo_*", "vespo_*", why="the losses sapo and vespo are not there"),
     _trl(

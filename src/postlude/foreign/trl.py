@@ -140,6 +140,19 @@ def _dtype(_: Any, view: View) -> Outputs:
     return {"model.dtype": "float64" if named == "float64" else "float32"}
 
 
+def _sync(_: Any, view: View) -> Outputs:
+    """The reference follows the policy. TRL counts optimiser steps, and keeps 0.4 of the old reference by default."""
+    if not view.theirs("sync_ref_model", False):
+        raise Ineffective("sync_ref_model is off")
+    steps = int(view.theirs("ref_model_sync_steps", 512))
+    if steps % view.passes:
+        raise Untranslatable(
+            f"{steps} optimiser steps are no whole number of draws of {view.passes}; give model.reference.every"
+        )
+    mix = float(view.theirs("ref_model_mixup_alpha", 0.6))
+    return {"model.reference.every": steps // view.passes, "model.reference.mix": mix}
+
+
 def _use_peft(value: Any, view: View) -> Outputs:
     return {"model.lora.rank": 16} if value else {"model.lora": None}
 
@@ -377,6 +390,10 @@ ALIASES = (
         for name in ("bf16", "dtype", "torch_dtype", "fp16")
     ),
     _a("gradient_checkpointing", ("model.gradient_checkpointing",)),
+    *(
+        _a(name, ("model.reference.every", "model.reference.mix"), _sync, note="optimiser steps there, draws here")
+        for name in ("sync_ref_model", "ref_model_sync_steps", "ref_model_mixup_alpha")
+    ),
     _a("use_peft", ("model.lora.rank", "model.lora"), _use_peft, weak=("model.lora.rank",)),
     _a("lora_r", ("model.lora.rank", "model.lora"), _lora("model.lora.rank")),
     _a("lora_alpha", ("model.lora.alpha",), _lora("model.lora.alpha")),

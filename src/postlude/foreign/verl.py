@@ -313,6 +313,12 @@ def _save_freq(value: Any, view: View) -> Outputs:
     return {"checkpoint_every": max(int(value), 0)}
 
 
+def _ref_update_freq(value: Any, view: View) -> Outputs:
+    if value <= 0:
+        raise Ineffective("off: the reference stays the start")
+    return {"model.reference.every": value}
+
+
 def _test_freq(value: Any, view: View) -> Outputs:
     if value <= 0:
         raise Ineffective("off; without data.eval nothing is evaluated here either")
@@ -421,6 +427,7 @@ ALIASES = (
     _a("data.val_files", ("data.eval",), _file("data.eval"), note="one file; several become data.mix"),
     _a("trainer.save_freq", ("checkpoint_every",), _save_freq),
     _a("trainer.test_freq", ("evaluate.every",), _test_freq),
+    _a("trainer.ref_update_freq", ("model.reference.every",), _ref_update_freq, note="of the recipe SPIN; draws"),
     _a("trainer.max_actor_ckpt_to_keep", ("keep_checkpoints",)),
     _a("trainer.default_local_dir", ("output",)),
     _a("trainer.seed", ("seed",)),

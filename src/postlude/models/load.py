@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from postlude.bounds import CountOrZero, Line, Rate, hold
+from postlude.bounds import Bounds, Count, CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError
 from postlude.models import adapters, fit, heads, opening
 from postlude.models.adapters import base_path
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Refreshed:
+    """A reference that follows the policy: after every so many steps it becomes the policy as it is then."""
+
+    every: Count
+    """Steps (draws) between refreshes; the first follows step `every`, the start is the reference until then."""
+    mix: Annotated[float, Bounds(0, 1, above=True)] = 1.0
+    """The policy's share in the new reference: mix x policy + (1 - mix) x reference, weight by weight (TR-DPO's alpha,
+    2404.09656). 1 replaces the reference."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Which model, and how it is held."""
 
@@ -35,8 +49,9 @@ class ModelSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: Lora | None = None
     """Train an adapter instead of all weights."""
-    reference: Literal["start", "none"] = "start"
-    """`none` promises that no copy of the starting weights is kept; methods that compare with them then refuse."""
+    reference: Literal["start", "none"] | Refreshed = "start"
+    """What methods with a reference compare with: the starting weights, or the policy of a few steps ago. `none`
+    promises that no copy of any weights is kept; methods that compare then refuse."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     packed: bool = True

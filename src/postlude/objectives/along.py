@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from postlude.batch import Batch
+from postlude.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def known_reward(batch: Batch) -> Tensor:

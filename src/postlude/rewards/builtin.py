@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from postlude.rewards.choice import choice
 from postlude.rewards.code.reward import code
+from postlude.rewards.implicit import implicit
 from postlude.rewards.json_schema import json_schema
 from postlude.rewards.judge.reward import judge
 from postlude.rewards.learned import pair_model, process_model, reward_model
@@ -26,6 +27,7 @@ BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
     "model": reward_model,
     "pair_model": pair_model,
     "process_model": process_model,
+    "implicit": implicit,
     "judge": judge,
 }
 """Name in a recipe -> factory; the recipe's `args` are its arguments."""

@@ -171,7 +171,7 @@ def reward_model(
     if combine not in ("mean", "worst", "uncertainty"):
         raise ValueError(f"combine must be mean, worst or uncertainty, got {combine!r}")
     kind = PrefixReward if prefixes else AnswerReward
-    made = kind(specs, combine=combine, lam=lam, shift=_each(shift, specs), scale=_each(scale, specs))
+    made = kind(specs, combine=combine, lam=lam, shift=each(shift, specs), scale=each(scale, specs))
     made.check()
     return made
 
@@ -195,16 +195,16 @@ def _specs(path: str | Sequence[str], dtype: Any, device: Any, separator: str = 
     paths = [path] if isinstance(path, str) else [*path]
     if not paths or not all(isinstance(p, str) for p in paths):
         raise ValueError(f"path must be a folder or a list of folders, got {path!r}")
-    return tuple(ScorerSpec(_model_of(p), dtype, device, separator) for p in paths)
+    return tuple(ScorerSpec(model_of(p), dtype, device, separator) for p in paths)
 
 
-def _model_of(path: str) -> str:
+def model_of(path: str) -> str:
     """A run's newest model; any other path as it is."""
     inside = Path(path).expanduser() / "model"
     return str(inside) if (inside / "config.json").exists() or (inside / "adapter_config.json").exists() else path
 
 
-def _each(value: float | Sequence[float], specs: Sequence[ScorerSpec]) -> tuple[float, ...]:
+def each(value: float | Sequence[float], specs: Sequence[ScorerSpec]) -> tuple[float, ...]:
     values = (float(value),) * len(specs) if isinstance(value, int | float) else tuple(map(float, value))
     if len(values) != len(specs):
         raise ValueError(f"{len(values)} numbers for {len(specs)} models")

@@ -144,8 +144,9 @@ def _source(reward: Reward) -> str:
 
 
 def _files(reward: Reward) -> Iterator[tuple[str, Any]]:
-    """Size and time of the files that the arguments name: a reward model, a schema."""
-    models = [spec.path for spec in reward.function.specs] if isinstance(reward.function, LearnedReward) else []
+    """Size and time of the files that the arguments name: a reward model, what it is measured against, a schema."""
+    specs = reward.function.specs if isinstance(reward.function, LearnedReward) else ()
+    models = [folder for spec in specs for folder in spec.folders]
     for name in [*models, *(v for v in reward.spec.args.values() if isinstance(v, str))]:
         path = Path(name).expanduser()
         for file in [path] if _is(path) else sorted(path.glob("*.*")) if name in models else []:

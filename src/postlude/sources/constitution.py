@@ -194,7 +194,7 @@ class Comparing:
         for trace, row, item in zip(prompts, texts, items, strict=True):
             mine = [next(verdicts) for _ in item.pairs]
             principle = choose([*self.judging.principles], trace.prompt).id
-            item = replace(item, kept={**item.kept, "principle": principle})
+            item = replace(item, row=with_columns({"principle": principle}, item.row))
             self.found.add(item, item.pairs, mine)
             told = zip(item.pairs, mine, strict=True)
             said = {

@@ -14,6 +14,7 @@ import torch
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.decode import LocalSampler
+from postlude.engines.local.memory import spare_cache
 from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
 from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Request, Sampling, Talk, Tell, unmetered
 from postlude.errors import EngineError
@@ -75,7 +76,7 @@ class LocalChat:
         """One reply to each; a talk that leaves no room for one has a problem instead."""
         asked = [self._ids(talk) for talk in talks]
         places = self._fitting(asked, sampling.max_tokens, tell, Reply)
-        sampler = LocalSampler(self.model, self.facts.tokenizer, self.facts.stop_ids)
+        sampler = LocalSampler(self.model, self.facts.tokenizer, self.facts.stop_ids, spare_cache(self.model))
         requests = [Request(asked[i], seeds[i]) for i in places]
         with ExitStack() as stack:
             usages = [stack.enter_context(meter(len(asked[i]), sampling.max_tokens)) for i in places]

@@ -186,7 +186,7 @@ class _Flow:
         # a finished row stays until enough others have, while its position goes on
         sampler.model.reserve(most + 2 * sampling.max_tokens)
         self._layout = Decode(self._shared, self._longest)
-        self._hidden = sampler.model.stepper()
+        self._hidden, self._head = sampler.model.stepper()
         self.drawn: tuple[list[int], list[float]] = ([], [])
         """Token and log-prob of every row in the step just taken."""
         self._tokens = torch.empty(0, dtype=torch.long, device=self.device)
@@ -203,7 +203,7 @@ class _Flow:
             with attending(self._layout):
                 hidden = self._hidden(self._tokens, self._layout.position)
             self._layout.time += 1
-            logits.append(self.sampler.model.head(hidden))
+            logits.append(self._head(hidden))
         admitted = self._admit() if self.waiting and len(self.traces) == len(alive) else []
         logits += admitted
         if self.steps % _RANDOM == 0 or admitted:
@@ -235,7 +235,7 @@ class _Flow:
         group = torch.tensor(owner, device=self.device)
         self._layout.admit(cache, group)
         self.traces += [_Trace(i) for i in part]
-        return [self.sampler.model.head(hidden)[group]]
+        return [self._head(hidden)[group]]
 
     def _refresh(self) -> None:
         """The next random numbers of every row, placed so that the column is that of the step."""

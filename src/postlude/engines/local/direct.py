@@ -1,9 +1,9 @@
 """Llama-shaped models as plain functions over their own Hugging Face weights, for training and for decoding.
 
 The modules of transformers spend most of a small step outside of matrix products. `Direct` reads the same parameters
-and does the same arithmetic with a third of the operations. In training, adapters' own modules are called; decoding
-adds them to its copy. It serves Llama, Mistral, Qwen2 and Qwen3; the self-check at load compares it with the modules,
-which serve everything else.
+and does the same arithmetic with a third of the operations. In training, adapters other than plain LoRA are called as
+modules; decoding adds plain ones to its copy. It serves Llama, Mistral, Qwen2 and Qwen3; the self-check at load
+compares it with the modules, which serve everything else.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from torch.utils.checkpoint import checkpoint
 
 from postlude.engines.local.attention import Layout, Options, active
 from postlude.engines.local.kernels import rms_norm, rotate, rotated, swiglu
+from postlude.engines.local.products import PackedWeight, adapted, linear, multiply, serves
 
 SERVED = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Rotary scalings whose angles do not depend on how long the sequence is."""
 COPIES_BELOW = 100_000_000
 """Parameters up to which decoding keeps its own copy of the weights, fused and transposed."""
+PACKS_BELOW = 400_000_000
+"""The same where the copy is packed, which makes it faster at any size: here memory is the limit."""
 
 Projected = tuple[Tensor, Tensor, Tensor]
 
@@ -113,8 +116,11 @@ class Direct:
     def copied(self) -> int:
         """Bytes of the copy that decoding makes of a small model; 0 of a large one."""
         params = list(self._body.layers.parameters())
-        if sum(p.numel() for p in params) > COPIES_BELOW:
+        if sum(p.numel() for p in params) > _copied_below():
             return 0
+        output = self._hf.get_output_embeddings()
+        if serves() and output is not None:  # it is packed, too
+            params.append(output.weight)
         return sum(p.numel() * p.element_size() for p in params)
 
     @torch.no_grad()
@@ -122,7 +128,7 @@ class Direct:
         """A fused copy of today's weights, of a small model, with LoRA adapters added in; None for all others."""
         plain = all(_is_one_weight(m) for layer in self._body.layers for m in _linears(layer))
         count = sum(p.numel() for p in self._body.layers.parameters())
-        return Stepper(self) if plain and count <= COPIES_BELOW else None
+        return Stepper(self) if plain and count <= _copied_below() else None
 
 
 def _frequencies(rotary: Any) -> Tensor:
@@ -133,6 +139,11 @@ def _frequencies(rotary: Any) -> Tensor:
         return known.double()
     pair = torch.arange(known.shape[0], dtype=torch.float64, device=known.device)
     return rotary.config.rope_parameters["rope_theta"] ** (-pair / known.shape[0])
+
+
+def _copied_below() -> int:
+    """Parameters of the layers up to which decoding copies them."""
+    return PACKS_BELOW if serves() else COPIES_BELOW
 
 
 def _linears(layer: Any) -> list[nn.Module]:
@@ -173,12 +184,13 @@ def _options(attention: Any) -> Options:
 
 
 def _live(module: Any) -> _Block:
-    """A block that calls the layer's own linear modules, so that gradients and adapters are as they are there."""
+    """A block over the layer's own weights, with gradients; adapters' modules are called as they are."""
     a, m = module.self_attn, module.mlp
+    gate, up = mapped(m.gate_proj), mapped(m.up_proj)
     q_norm, k_norm = getattr(a, "q_norm", None), getattr(a, "k_norm", None)
 
     def project(x: Tensor, cos: Tensor, sin: Tensor) -> Projected:
-        q, k, v = (linear(x).unflatten(1, (-1, a.head_dim)) for linear in (a.q_proj, a.k_proj, a.v_proj))
+        q, k, v = (mapped(part)(x).unflatten(1, (-1, a.head_dim)) for part in (a.q_proj, a.k_proj, a.v_proj))
         if q_norm is not None and k_norm is not None:
             q = rms_norm(q, q_norm.weight, q_norm.variance_epsilon)
             k = rms_norm(k, k_norm.weight, k_norm.variance_epsilon)
@@ -187,8 +199,41 @@ def _live(module: Any) -> _Block:
     norms = module.input_layernorm.weight, module.post_attention_layernorm.weight
     eps = module.input_layernorm.variance_epsilon
     return _Block(
-        project, a.o_proj, lambda x: (m.gate_proj(x), m.up_proj(x)), m.down_proj, norms, eps, a.layer_idx, _options(a)
+        project,
+        mapped(a.o_proj),
+        lambda x: (gate(x), up(x)),
+        mapped(m.down_proj),
+        norms,
+        eps,
+        a.layer_idx,
+        _options(a),
     )
+
+
+def mapped(module: Any) -> Callable[[Tensor], Tensor]:
+    """What a linear module does to rows [N, I], with or without plain LoRA; other modules are called as they are."""
+    if type(module) is nn.Linear:
+        return lambda x: linear(x, module.weight, module.bias)
+    adapter = _adapter(module)
+    if adapter is None:
+        return module
+    base, down, up, scale = adapter
+    if torch.is_grad_enabled():
+        return lambda x: adapted(x, base.weight, base.bias, down, up, scale)
+    return lambda x: multiply(x, base.weight, base.bias).addmm_(multiply(x, down), up.t(), alpha=scale)
+
+
+def _adapter(module: Any) -> tuple[nn.Linear, Tensor, Tensor, float] | None:
+    """(frozen layer, A, B, scale) of a module with one plain LoRA adapter that is on, all of one precision."""
+    if not hasattr(module, "get_delta_weight") or not _is_one_weight(module) or module.disable_adapters:
+        return None
+    names = [name for name in module.active_adapters if name in module.lora_A]
+    base = module.get_base_layer()
+    if len(names) != 1 or base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad):
+        return None
+    down, up = module.lora_A[names[0]].weight, module.lora_B[names[0]].weight
+    plain = isinstance(module.lora_dropout[names[0]], nn.Identity) and down.dtype == up.dtype == base.weight.dtype
+    return (base, down, up, module.scaling[names[0]]) if plain else None
 
 
 class Stepper:
@@ -215,12 +260,11 @@ class Stepper:
 def _joined(*modules: Any, scale: float = 1.0) -> Callable[[Tensor], Tensor]:
     """x -> the outputs of several linear modules side by side, the first one's times `scale`."""
     first, *rest = (_weight(m) for m in modules)
-    weight = torch.cat([first * scale, *rest]).t().contiguous()
+    weight = torch.cat([first * scale, *rest])
     if all(m.bias is None for m in modules):
-        return lambda x: torch.mm(x, weight)
+        return PackedWeight(weight)
     first, *rest = (m.bias if m.bias is not None else m.weight.new_zeros(m.out_features) for m in modules)
-    bias = torch.cat([first * scale, *rest])
-    return lambda x: torch.addmm(bias, x, weight)
+    return PackedWeight(weight, torch.cat([first * scale, *rest]))
 
 
 def _fused(module: Any) -> _Block:

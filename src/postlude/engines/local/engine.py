@@ -172,7 +172,7 @@ class LocalEngine:
             raise EngineError(f"checkpoints of this model could not be saved: {error}") from error
 
     def load(self, folder: Path) -> None:
-        """Take up a checkpoint that `save` wrote: weights and optimiser. The reference stays what it was."""
+        """Take up a checkpoint that `save` wrote: weights, optimiser, and the reference where that was refreshed."""
         self.trainer.load_weights(str(folder))
         self.trainer.load(folder)
         self._publish()
@@ -241,7 +241,7 @@ class LocalEngine:
             "weights": weights,
             "optimizer": 2 * each * trained + master,
             "gradients": each * trained,
-            "reference": weights if self.trainer.keeps_reference else 0,
+            "reference": _bytes(self.trainer.reference_weights),
             "critic": _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }

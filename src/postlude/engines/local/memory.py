@@ -14,7 +14,7 @@ import torch
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.cache import columns, token_bytes
-from postlude.engines.local.free import Free
+from postlude.engines.local.free import Free, free
 from postlude.engines.local.head import CHUNK_ELEMENTS
 from postlude.engines.local.measuring import peak
 from postlude.engines.local.model import LocalModel
@@ -107,19 +107,19 @@ class Asked:
     cache_gib: float | None = None
 
 
-def choose(model: LocalModel, critic: LocalModel | None, held: Held, free: Free, work: Work, asked: Asked) -> Plan:
+def choose(model: LocalModel, critic: LocalModel | None, held: Held, left: Free, work: Work, asked: Asked) -> Plan:
     """The largest micro-batch, chunk and cache that fit beside what is held. Raises ConfigError where none does.
 
-    `free` is what is left with the models loaded. A setting of the user's stands, with a warning where it is too large.
+    `left` is what is free with the models loaded. A setting of the user's stands, with a warning where it is too large.
     """
-    room = USABLE * free.bytes - held.optimizer - work.other
+    room = USABLE * left.bytes - held.optimizer - work.other
     costs = rough(model, critic)
     small = Plan(BUDGET, _chunk(model, asked), _most_cache(model))
     if _micro(small, costs, model, work) > (room - held.gradients) / 2:
         costs = measure(model, critic) if work.trains else costs
     sizing = _Sizing(model, costs, held, room, work, asked)
     plan = sizing.plan()
-    return replace(plan, text=sizing.told(plan, free), warning=sizing.warning(plan))
+    return replace(plan, text=sizing.told(plan, left), warning=sizing.warning(plan))
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class _Sizing:
             return replace(plan, token_budget=self.asked.token_budget)
         if not self.work.trains:
             return plan
-        while plan.token_budget > LEAST_BUDGET and self._holes * self.micro(plan) > room:
+        while plan.token_budget > LEAST_BUDGET and self._spacious(plan) > room:
             plan = replace(plan, token_budget=plan.token_budget // 2)
         if TIGHT * self.micro(plan) > room:
             raise ConfigError(self._refusal(plan, room))
@@ -156,6 +156,10 @@ class _Sizing:
 
     def micro(self, plan: Plan) -> float:
         return _micro(plan, self.costs, self.model, self.work)
+
+    def _spacious(self, plan: Plan) -> float:
+        """With what the allocator takes on top; what is fixed is of the size of weights, and gets whole pages."""
+        return self._holes * (self.micro(plan) - self.costs.fixed) + TIGHT * self.costs.fixed
 
     def _head(self, plan: Plan) -> float:
         return self._holes * self.costs.logit * plan.head_chunk * _width(self.model)
@@ -183,7 +187,7 @@ class _Sizing:
         used = rows * each if self.work.answers else cache
         return self.held.decoding + 1.5 * used + PER_LOGIT * rows * _width(self.model)
 
-    def told(self, plan: Plan, free: Free) -> str:
+    def told(self, plan: Plan, left: Free) -> str:
         """For the first lines of a run."""
         held, micro = self.held, self.micro(plan)
         cache = self.sampling(plan.cache_bytes) if self.work.answers else 0.0
@@ -197,8 +201,8 @@ class _Sizing:
         parts.append(f"{least}{_gib(tokens * each)} GiB for micro-batches of {tokens:,} tokens{rest}")
         beside = "beside it" if held.apart else "at other times"
         sampled = f"; sampling {beside} {least}{_gib(cache)} GiB" if cache else ""
-        total = free.bytes + held.weights
-        return f"{' + '.join(parts)} = {_gib(peak)} of {_gib(total)} GiB free in {free.bound}{sampled}"
+        total = left.bytes + held.weights
+        return f"{' + '.join(parts)} = {_gib(peak)} of {_gib(total)} GiB free in {left.bound}{sampled}"
 
     def warning(self, plan: Plan) -> str:
         """Where what the user set is more than fits."""
@@ -280,6 +284,14 @@ def _most_cache(model: LocalModel) -> int:
     if model.device.type == "cuda":
         return int(GPU_CACHE * torch.cuda.get_device_properties(model.device).total_memory)
     return CPU_CACHE
+
+
+def spare_cache(model: LocalModel) -> int:
+    """Bytes for keys and values of a model beside the one that trains: halved until four of its like would be free."""
+    size, room = _most_cache(model), free(model.device).bytes
+    while size > CPU_CACHE // 64 and 4 * size > room:
+        size //= 2
+    return size
 
 
 def _gib(size: float) -> str:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from postlude.batch import Batch, pack, split
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.attention import NAME, Options, Packed, attending
-from postlude.engines.local.direct import Direct, unserved
+from postlude.engines.local.direct import Direct, mapped, unserved
 from postlude.engines.local.head import CHUNK_ELEMENTS, head_outputs
+from postlude.engines.local.products import PackedWeight, serves
 from postlude.engines.local.spans import Spans, ranges
 from postlude.errors import EngineError
 from postlude.models import adapters
@@ -84,13 +85,22 @@ class LocalModel:
     def head(self, hidden: Tensor) -> Tensor:
         """Final logits [N, V] of hidden states [N, D]: output layer, scale and soft cap."""
         config = self.config
-        logits = self.hf.get_output_embeddings()(hidden)
+        logits = mapped(self.hf.get_output_embeddings())(hidden)
         if "logit_scale" in config.__dict__ and config.logit_scale is not None:  # Cohere
             logits = logits * config.logit_scale
         if "logits_scaling" in config.__dict__ and config.logits_scaling is not None:  # Granite
             logits = logits / config.logits_scaling
         cap = config.__dict__.get("final_logit_softcapping")  # Gemma 2
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @property
+    def output(self) -> nn.Linear | None:
+        """The output layer, where `head` is that and nothing else."""
+        layer = self.hf.get_output_embeddings()
+        names = ("logit_scale", "logits_scaling", "final_logit_softcapping")
+        if type(layer) is not nn.Linear or any(self.config.__dict__.get(name) is not None for name in names):
+            return None
+        return layer
 
     def hidden(self, tokens: Tensor, position: Tensor, rows: Tensor) -> Tensor:
         """[N, D] last hidden states of `rows` [N] of a packed row; a layout must be active."""
@@ -104,12 +114,15 @@ class LocalModel:
         )
         return out.last_hidden_state[0].index_select(0, rows)
 
-    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """[S, D] last hidden states of one token per sequence, with today's weights."""
+    def stepper(self) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """([S, D] last hidden states of one token per sequence, their logits [S, V]), with today's weights."""
         fused = None if self.direct is None else self.direct.for_decoding()
         if fused is not None:
-            return fused.hidden
-        return lambda tokens, position: self.hidden(tokens, position, torch.arange(len(tokens), device=tokens.device))
+            layer = self.output if serves() and self.dtype is torch.float32 else None
+            return fused.hidden, self.head if layer is None else PackedWeight(layer.weight, layer.bias)
+        return (
+            lambda tokens, position: self.hidden(tokens, position, torch.arange(len(tokens), device=tokens.device))
+        ), self.head
 
     def reserve(self, positions: int) -> None:
         """Prepare for sequences of so many tokens."""
@@ -138,7 +151,7 @@ class LocalModel:
         hidden = self.hidden(batch.tokens, batch.position, read)
         if self.reads != "logprobs":
             return self._numbers(batch, rows, hidden)
-        return self._finish(batch, rows, hidden, hidden, self.head, entropy_gradient)
+        return self._finish(batch, rows, hidden, hidden, self.head, entropy_gradient, self.output)
 
     def _padded_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
         """Each sequence as a row of its own, prompt repeated, padded on the right."""
@@ -178,9 +191,10 @@ class LocalModel:
         hidden: Tensor | None,
         head: Callable[[Tensor], Tensor],
         entropy_gradient: bool,
+        layer: nn.Linear | None = None,
     ) -> Outputs:
         logp, entropy = head_outputs(
-            head, source, batch.tokens[rows], batch.temperature, entropy_gradient, self.head_chunk
+            head, source, batch.tokens[rows], batch.temperature, entropy_gradient, self.head_chunk, layer
         )
         empty = logp.new_zeros(batch.tokens.shape[0])
         values = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,8 @@ from postlude.models.heads import VALUE_HEAD
 from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 
+REFERENCE = "reference.safetensors"
+"""In `trainer/` of a checkpoint: the reference's weights, once it is no longer the start."""
 WORTH_SKIPPING = 0.1
 """Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 MAX_SKIPPED = 3
@@ -92,6 +94,10 @@ class LocalTrainer:
             fused=True if model.device.type in ("cuda", "cpu") else None,
         )
         self._reference = self._frozen_copy() if keep_reference and not self._has_adapter else None
+        self._refreshed: list[Tensor] = []
+        """Under LoRA: the trained adapter's weights as they were when they became the reference."""
+        self.references = 0
+        """How often the reference was refreshed: what was computed under an earlier one is out of date."""
         self._skipped = 0
         self.skips_idle = True
         """Whether groups without a gradient are only read: not where dropout would draw other numbers for the rest."""
@@ -124,8 +130,13 @@ class LocalTrainer:
 
     @property
     def keeps_reference(self) -> bool:
-        """Whether a copy of the starting weights is held."""
+        """Whether a copy of the whole model is held."""
         return self._reference is not None
+
+    @property
+    def reference_weights(self) -> Sequence[Tensor]:
+        """The weights that are held for the reference alone: a frozen copy, or under LoRA an adapter's as it was."""
+        return [*self._reference.net.parameters()] if self._reference is not None else self._refreshed
 
     def _frozen_copy(self) -> LocalModel:
         net = deepcopy(self.model.net).requires_grad_(False).eval()
@@ -133,10 +144,48 @@ class LocalTrainer:
 
     def _reference_model(self) -> tuple[LocalModel, AbstractContextManager[Any]]:
         if self._has_adapter:
-            return self.model, self.model.without_adapter()
+            return self.model, self._as_refreshed() if self._refreshed else self.model.without_adapter()
         if self._reference is None:
             raise EngineError("a reference was asked for, and none was kept")
         return self._reference, nullcontext()
+
+    @contextmanager
+    def _as_refreshed(self) -> Iterator[None]:
+        """The model with its trained adapter as it was at the last refresh."""
+        params = self.parts["policy"].params
+        trained = [p.data for p in params]
+        try:
+            for p, frozen in zip(params, self._refreshed, strict=True):
+                p.data = frozen
+            yield
+        finally:
+            for p, data in zip(params, trained, strict=True):
+                p.data = data
+
+    @torch.no_grad()
+    def refresh_reference(self, mix: float = 1.0) -> None:
+        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight.
+
+        Adapters cannot be mixed: the product of two means is not the mean of two products.
+        """
+        params = self.parts["policy"].params
+        if self._has_adapter:
+            if mix != 1:
+                raise EngineError("a reference under LoRA can be replaced (mix 1), not mixed")
+            self._refreshed = [p.detach().clone() for p in params]
+        elif self._reference is None:
+            raise EngineError("a reference was to be refreshed, and none was kept")
+        else:
+            for frozen, p in zip(self._reference_params(), params, strict=True):
+                frozen.copy_(p) if mix == 1 else frozen.lerp_(p, mix)
+        self.references += 1
+
+    def _reference_params(self) -> list[Tensor]:
+        """The reference's counterparts of what is trained."""
+        if self._reference is None:
+            return self._refreshed
+        own = dict(self._reference.net.named_parameters())
+        return [own[name] for name in self.parts["policy"].names]
 
     # --------------------------------------------------------------------------------------------- passes
 
@@ -312,7 +361,11 @@ class LocalTrainer:
             if owned is not p:
                 tensors[f"{name}::master"] = owned.detach().contiguous()
         save_file(tensors, state / "optimizer.safetensors")
-        (state / "optimizer.json").write_text(json.dumps({"steps": steps, "skipped": self._skipped}))
+        notes = {"steps": steps, "skipped": self._skipped, "references": self.references}
+        (state / "optimizer.json").write_text(json.dumps(notes))
+        if self.references:
+            named = zip(self.parts["policy"].names, self._reference_params(), strict=True)
+            save_file({name: p.detach().contiguous() for name, p in named}, state / REFERENCE)
 
     def rehearse(self, folder: Path) -> None:
         """Everything of `save` but a whole model's weights and the optimiser; raises what it would raise."""
@@ -335,8 +388,9 @@ class LocalTrainer:
         _load_into(self.model.net, folder)
 
     @torch.no_grad()
-    def load(self, folder: Path) -> None:
-        """Optimiser state and fp32 master; the weights themselves come with `load_weights`."""
+    def load(self, folder: Path, reference: bool = True) -> None:
+        """Optimiser state, fp32 master and (unless `reference` is False) a refreshed reference; the weights themselves
+        come with `load_weights`."""
         state = folder / "trainer"
         if not (state / "optimizer.safetensors").exists():
             raise EngineError(f"{folder} has no trainer/optimizer.safetensors: it is a model, not a checkpoint")
@@ -350,6 +404,20 @@ class LocalTrainer:
                 step = torch.tensor(notes["steps"][name], device=p.device)
                 self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in found.items()}, "step": step}
         self._copy_master()
+        if reference and notes.get("references"):
+            self._load_reference(state / REFERENCE, notes["references"])
+
+    @torch.no_grad()
+    def _load_reference(self, file: Path, references: int) -> None:
+        """A refreshed reference as `save` wrote it."""
+        found = load_file(file, device=str(self.model.device))
+        tensors = [found[name] for name in self.parts["policy"].names]
+        if self._has_adapter:
+            self._refreshed = tensors
+        elif self._reference is not None:
+            for frozen, saved in zip(self._reference_params(), tensors, strict=True):
+                frozen.copy_(saved)
+        self.references = references
 
     def parameters(self) -> tuple[int, int]:
         """(trainable, all) parameters of the model and its critic."""
