@@ -178,11 +178,12 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     except Exception as error:  # what the libraries stumble over in a damaged file can be of any kind
         raise ConfigError(f"model: cannot read the tokenizer of {spec.path!r}: {reason(error)}") from error
     if spec.chat_template:
-        template = Path(spec.chat_template)
-        if template.exists():
-            tokenizer.chat_template = template.read_text()
-        else:
+        try:
+            tokenizer.chat_template = Path(spec.chat_template).expanduser().read_text(encoding="utf-8")
+        except FileNotFoundError:
             problems.append(f"model.chat_template: {spec.chat_template!r} does not exist.")
+        except (OSError, ValueError) as error:
+            problems.append(f"model.chat_template: cannot read {spec.chat_template[:80]!r}: {error}.")
     if config.is_encoder_decoder:
         problems.append(
             f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
