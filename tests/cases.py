@@ -186,17 +186,17 @@ def scorer(method: str, data: str, promise: Promise, steps: int = 80, lr: float 
 AGREES = "held_out/rewards/accuracy"
 SCORERS = [  # a loss may rise all the same: some are sure of themselves where they err
     scorer("reward_model", "pairs", Promise(AGREES, 0.8)),
-    scorer("reward_model_soft", "soft", Promise(AGREES, 0.8)),
+    scorer("reward_model_soft", "soft", Promise(AGREES, 0.75), steps=200, lr=1e-3),
     scorer("reward_model_binary", "labels", Promise(AGREES, 0.6), steps=400, lr=1e-3),  # an answer at a time is harder
     scorer("reward_model_pair", "pairs", Promise(AGREES, 0.75), steps=240, lr=7e-4),
-    scorer("reward_model_listwise", "ranked", Promise(AGREES, 0.8)),
+    scorer("reward_model_listwise", "ranked", Promise(AGREES, 0.75), steps=160),
     scorer("reward_model_process", "steps", falls("held_out/loss/steps", 0.15)),
 ]
 
 
 def train_scorer(world: Path, method: str, data: str, seed: int = 0, steps: int = 80) -> str:
     """The run of a reward model of one case's own: others may be running in another process."""
-    own = {"steps": steps, "prompts_per_step": 32, "schedule": {"lr": 2e-3, "warmup": 5, "decay": "linear"}}
+    own = {"steps": steps, "prompts_per_step": 32, "schedule": {"lr": 2e-3, "warmup": min(5, steps), "decay": "linear"}}
     files = {"path": str(world / f"{data}.jsonl"), "step_separator": "#"}
     done = run(world, method, "sft/model", output=f"{method}-whole", seed=seed, data=files, reward=[], **own)
     return str(done.folder)

@@ -217,7 +217,7 @@ TOUR = (
     Stop("audit", ("audit", "my_rewards.py:right", "prompts.jsonl", "--limit", "4", "--out", "audit.json"),
          said("saved to audit.json"), codes=(0, 1)),  # 1: the plain reward of the tour can be gamed
     train("sft", "sft", falls("sft", "loss/policy"), ALL_ROWS, "schedule.lr=1e-4", "steps=3", data="sft"),
-    train("sft-packed", "sft", same_figures("sft-packed", "sft", 0.02), ALL_ROWS, "schedule.lr=1e-4",
+    train("sft-padded", "sft", same_figures("sft-padded", "sft", 0.02), ALL_ROWS, "schedule.lr=1e-4",
           "steps=3", "model.packed=false", data="sft"),
     train("sft-lora", "sft", falls("sft-lora", "loss/policy"), ALL_ROWS, *LORA, "steps=3", data="sft"),
     train("sft-bf16", "sft", near_float32, ALL_ROWS, "schedule.lr=1e-4", "steps=3",

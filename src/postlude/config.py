@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePath
@@ -127,13 +128,28 @@ def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
 
 
 def _contradictions(given: Mapping[str, Any]) -> list[str]:
-    """A key switched off, with another that sets a part of it."""
+    """A key that is switched off or set, with another that changes what it says rather than adding to it."""
+    keys = sorted(given, key=lambda k: k.count("."))
     return [
-        f"command line: {above} is {shown(given[above])}, and {key} sets a part of it. Keep one of the two."
-        for key in given
-        for above in given
-        if key.startswith(f"{above}.") and (given[above] is None or isinstance(given[above], bool | int | float))
+        f"command line: {first} is {shown(given[first])}, and {other} "
+        f"{'sets a part of it' if other.startswith(f'{first}.') else 'takes its place'}. Keep one of the two."
+        for i, first in enumerate(keys)
+        for other in keys[i + 1 :]
+        if first.partition(".")[0] == other.partition(".")[0] and _changes(given, first, other)
     ]
+
+
+def _changes(given: Mapping[str, Any], first: str, other: str) -> bool:
+    """Whether something that `first` sets is another once `other` is set."""
+    document = Document({})
+    try:
+        assign(document, first, deepcopy(given[first]), COMMAND_LINE)
+        before = [*flat(long_form(deepcopy(document.values)))]
+        assign(document, other, given[other], COMMAND_LINE)
+    except ConfigError:  # it is told where both are set
+        return False
+    after = dict(flat(long_form(document.values)))
+    return any(path not in after or after[path] != value for path, value in before if value != {})
 
 
 def long_form(values: Mapping[str, Any]) -> dict[str, Any]:

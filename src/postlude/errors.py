@@ -35,6 +35,13 @@ def shown(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what a library says, of its cause where it gives one; the type where that says nothing."""
+    told = error.__cause__ or error
+    text = str(told).strip()
+    return f"{type(told).__name__}: {visible(text.splitlines()[0])}" if text else type(told).__name__
+
+
 class PostludeError(Exception):
     """Root of all errors that postlude raises on purpose."""
 

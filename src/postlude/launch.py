@@ -30,7 +30,7 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once."""
     prepared = check(document)
     recipe = prepared.recipe
-    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
+    folder = Path(recipe.output).expanduser() if recipe.output else Run.fresh_folder(recipe.name)
     left = unfinished(folder) if resume else None
     run = Run.open(folder, resume)
     run.listeners += listeners

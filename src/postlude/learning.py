@@ -19,6 +19,8 @@ ADVICE = {
     "the reward.",
     "even": "The answers to each prompt differ in nothing the reward sees: take more of them (group_size), a higher "
     "sampling.temperature, or a reward that tells them apart.",
+    "neither": "The method goes by right and wrong, and the numbers between 0 and 1 are neither: set correct_above (an "
+    "answer is correct if its reward lies above it), or take a method that goes by the reward itself, such as grpo.",
     "unscored": "The reward abstained everywhere: look at rollouts/ and at the reward.",
     "skipped": "Lower schedule.lr, or train in float32.",
     "unknown": "Look at rollouts/ and at the figures of events.jsonl.",
@@ -79,6 +81,7 @@ class Learning:
             "wrong": "every answer was wrong.",
             "constant": f"the reward was the same{value} for every answer.",
             "even": "all answers to each prompt got the same reward.",
+            "neither": "no prompt had right answers beside wrong ones, and some answers were neither.",
             "unscored": "no answer got a reward.",
             "skipped": "every update was skipped, since its gradient was not finite.",
             "unknown": "the gradient was exactly 0.",
@@ -103,4 +106,6 @@ def _cause(completions: Sequence[Completion], constant: bool, figures: Mapping[s
         return "constant"
     if figures.get("skipped_updates", 0.0) > 0:
         return "skipped"
+    if figures.get("neither_frac", 0.0) > 0:
+        return "neither"
     return "even" if scored else "unknown"

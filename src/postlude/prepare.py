@@ -26,7 +26,7 @@ from postlude.recipe import Recipe, in_order, resolve_with_problems
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
-from postlude.run import latest_model
+from postlude.run import latest_model, problems_of_output
 from postlude.signals import trains_on_correct, uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.ahead import Ahead
@@ -36,6 +36,7 @@ from postlude.sources.order import Share
 from postlude.sources.rollout import RolloutSource
 from postlude.sources.unused import render
 from postlude.streams import ReferenceMemory, Stream
+from postlude.unread import unread
 from postlude.words import counted
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def check(document: Document) -> Prepared:
     if recipe is None:
         raise ConfigError(in_order(problems))
     recipe, gone = _of_a_run(recipe)
-    problems += gone
+    problems += gone + (problems_of_output(recipe.output) if recipe.output else [])
     prepared = Prepared(recipe)
-    prepared.notes += document.notes
+    prepared.notes += document.notes + unread(recipe, recipe.algorithm, document)
     problems += prepare(prepared, look_up=not problems)
     if problems:
         raise ConfigError(in_order(problems))

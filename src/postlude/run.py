@@ -340,6 +340,26 @@ def _file_hash(path: str) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
+def problems_of_output(path: str) -> list[str]:
+    """Why no run can be written there, found before anything is loaded."""
+    folder = Path(path).expanduser()
+    try:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        (folder / "timings.jsonl").exists()
+    except (OSError, ValueError) as error:
+        return [f"output: cannot write to {path[:80]!r}: {error.args[-1]}."]
+    if not there.is_dir():
+        return [f"output: cannot write to {path!r}: {str(there)!r} is a file."]
+    if not os.access(there, os.W_OK):
+        return [f"output: cannot write to {path!r}: {str(there)!r} may not be written to."]
+    if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
+        return [
+            f"output: {path!r} is the folder of a model. A run in it would be taken for that model by its name; give a "
+            "folder of its own."
+        ]
+    return []
+
+
 def latest_model(path: str) -> str:
     """A run folder's newest checkpoint; any other path is returned as it is."""
     folder = Path(path).expanduser()

@@ -24,6 +24,9 @@ def marks(completions):
 def parity(completions):
     return [float(sum(map(ord, c)) % 2) for c in completions]
 
+def graded(completions):
+    return [0.5 * (sum(map(ord, c)) % 2) for c in completions]
+
 def half(completions):
     return [0.5 for _ in completions]
 
@@ -147,6 +150,18 @@ def test_a_run_in_which_nobody_says_what_is_correct_stops(place: Path, model_fol
     with pytest.raises(RewardError, match="reward half called none of 16 answers right") as error:
         launch(document(model_folder, "drpo", {"use": "mine.py:half"}, steps=6))
     assert "3 steps in a row" in str(error.value) and "set correct_above" in str(error.value)
+
+
+def test_answers_that_are_neither_right_nor_wrong_are_told_and_named_as_the_cause(
+    place: Path, model_folder: Path
+) -> None:
+    done = launch(document(model_folder, "drpo", {"use": "mine.py:graded"}, steps=3))
+    assert done.failed
+    rows = [json.loads(line) for line in (done.folder / "events.jsonl").read_text().splitlines()]
+    notes = [e["text"] for e in rows if e["kind"] == "note"]
+    assert sum("answers are neither right (1 or more) nor wrong (0 or less)" in text for text in notes) == 1
+    assert any("no prompt had right answers beside wrong ones, and some answers were neither" in text for text in notes)
+    assert all(0 < step["neither_frac"] < 1 for step in rows if step["kind"] == "step")
 
 
 # ------------------------------------------------------------------------------------------------ steps and tokens

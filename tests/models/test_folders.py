@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from postlude.cli.scoring import holds_scorer
 from postlude.errors import ConfigError, EngineError
 from postlude.models import heads, opening
-from postlude.models.load import Lora, ModelSpec, inspect, load, quiet
+from postlude.models.load import Lora, ModelSpec, inspect, inspect_files, load, quiet
 
 WEIGHTS = "model.safetensors"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n"
@@ -59,6 +60,41 @@ def cut(file: Path) -> None:
 
 def headless(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:50])
+
+
+def rewritten(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+NO_MODEL: list[tuple[dict[str, Any], str]] = [
+    ({"num_hidden_layers": 1}, "`num_hidden_layers` \\(1\\) must be equal"),
+    ({"hidden_size": "x"}, "hidden_size' expected int, got str"),
+    ({"hidden_size": -4}, "no model can be made .* negative dimension"),
+    ({"num_attention_heads": 0}, "no model can be made .* ZeroDivisionError"),
+    ({"hidden_act": "gleu"}, "no model can be made .* KeyError: 'gleu'"),
+    ({"rope_parameters": {"rope_type": "foo", "rope_theta": 1e4}}, "no model can be made .* 'foo'"),
+    ({"architectures": 5}, "architectures 5, which is no list"),
+    ({"dtype": "float13"}, "float13"),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), NO_MODEL, ids=[next(iter(values)) for values, _ in NO_MODEL])
+def test_a_config_of_no_model_is_told(values: dict[str, Any], said: str, folder: Path) -> None:
+    rewritten(folder / "config.json", **values)
+    with pytest.raises(ConfigError, match=said), quiet():
+        inspect(ModelSpec(str(folder)))
+        inspect_files(str(folder), scalar=True)  # as a critic's are looked at
+    assert not holds_scorer(str(folder))  # nor does the look for a reward model end in a traceback
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", '"x"', "{", "{}"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_damaged_file_beside_the_weights_is_told(name: str, text: str, folder: Path) -> None:
+    (folder / name).write_text(text)
+    if text == "{}" and name in ("generation_config.json", "tokenizer_config.json"):
+        return  # says nothing, and may
+    with pytest.raises(ConfigError, match=name.partition("_")[0].partition(".")[0]), quiet():
+        inspect(ModelSpec(str(folder)))
 
 
 DAMAGE: list[tuple[Callable[[Path], Any], str]] = [

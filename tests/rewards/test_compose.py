@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,16 @@ def test_functions_of_a_file_are_found(tmp_path: Path) -> None:
     scored = asyncio.run(Rewards.of(specs).score([group(["abc", "d"])]))
     assert rewards_of(scored) == [2.5, 1.5]
     assert scored.groups[0].completions[0].scores == {"count": 3.0, "unit": 1.0}
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "a_helper_of_mine.py").write_text("def count(text):\n    return float(len(text))\n")
+    path = tmp_path / "my_rewards.py"
+    path.write_text(
+        "import a_helper_of_mine as h\ndef fn(completions):\n    return [h.count(c) for c in completions]\n"
+    )
+    assert rewards_of(asyncio.run(Rewards.of([RewardSpec(f"{path}:fn")]).score([group(["abc"])]))) == [3.0]
 
 
 def test_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:

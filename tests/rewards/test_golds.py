@@ -40,6 +40,10 @@ SOLUTION = "She has 6 * 7 = <<6*7=42>>42 apples.\n#### 42"
         (("a",), ["a"], ["b"]),
         (SOLUTION, ["42", SOLUTION], ["apples"]),
         ("#### 3.0", ["3", "3.0"], ["4"]),
+        ("so\n#### 1,080", ["1,080", "1080"], ["1", "080", "10,80"]),
+        ("#### -1,234,567.00\n", ["-1,234,567.00", "-1234567.00", "-1234567"], ["1234567"]),
+        ("#### 1,2", ["1,2"], ["12"]),
+        ("1,080", ["1,080"], ["1080"]),
         (np.int64(42), ["42"], ["43"]),
         (np.float64(42.0), ["42", "42.0"], ["43"]),
         (np.bool_(True), ["true"], ["1"]),
@@ -86,6 +90,11 @@ def test_a_gold_that_says_no_answer_is_told_with_what_was_seen(gold: Any, said: 
     assert problem and said in problem and "data.columns" in problem
     with pytest.raises(RewardError, match="reward exact: the column answer holds"):
         member.function(completions=["42"], answer=[gold])
+
+
+def test_what_follows_the_hashes_is_read_without_the_space_before_it() -> None:
+    (member,) = Rewards.of([RewardSpec("exact", args={"strip": False})]).members
+    assert member.function(completions=["42", " 42"], answer=[SOLUTION] * 2) == [1.0, 0.0]
 
 
 def test_no_text_stands_twice() -> None:

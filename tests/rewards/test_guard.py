@@ -104,12 +104,40 @@ def leaves(how: Callable[[], Any]) -> Callable[..., Any]:
     return fn
 
 
-@pytest.mark.parametrize("how", [lambda: sys.exit(0), lambda: os._exit(0), lambda: quit()], ids=["sys", "os", "quit"])
+EXITS: dict[str, Callable[[], Any]] = {
+    "sys": lambda: sys.exit(0),
+    "os": lambda: os._exit(0),
+    "quit": lambda: quit(),
+    "another program": lambda: os.execv("/bin/true", ["true"]),
+    "one from the path": lambda: os.execlp("true", "true"),
+    "with an environment": lambda: os.execle("/bin/true", "true", {}),
+}
+
+
+@pytest.mark.parametrize("how", EXITS.values(), ids=EXITS)
 def test_a_reward_does_not_end_the_process(how: Callable[[], Any]) -> None:
-    real = os._exit
+    real = os._exit, os.execv, os.execve
     with pytest.raises(RewardError, match=r"reward fn raised SystemExit at test_guard.py"):
         score(GROUPS, reward(leaves(how)))
-    assert os._exit is real
+    assert (os._exit, os.execv, os.execve) == real
+
+
+def test_a_child_may_become_another_program() -> None:
+    def spawns(completions: list[str]) -> list[float]:
+        return [float(os.spawnlp(os.P_WAIT, "false", "false")), 0.0]
+
+    assert rewards_of(score(GROUPS, reward(spawns))) == [1.0, 0.0]
+
+
+def test_what_is_no_exception_is_told_too() -> None:
+    class Panic(BaseException):
+        pass
+
+    def panics(completions: list[str]) -> list[float]:
+        raise Panic("called `Option::unwrap()` on a `None` value")
+
+    with pytest.raises(RewardError, match=r"reward fn raised Panic at test_guard\.py"):
+        score(GROUPS, reward(panics))
 
 
 def test_a_child_that_comes_back_from_a_reward_ends_there(capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postlude.cli.options import ServedModel, Stop, Temperature
+from postlude.cli.options import MOST_ANSWERS, ServedModel, Stop, Temperature, require_free, require_read
 from postlude.terminal import Screen
 
 if TYPE_CHECKING:
@@ -34,7 +34,14 @@ class Asked:
     sycophancy: bool
 
 
+MOST_TOKENS = 65_536
+"""Of an answer that is audited: fillers are written to that length."""
+OF_ANSWERS = ("count", "temperature", "stop", "url", "served_model")
+"""Options of a model's own answers."""
+
+
 def audit(
+    context: typer.Context,
     reward: Annotated[
         str,
         typer.Argument(help="A built-in, my_rewards.py:fn, verl:my_score.py:fn, or a recipe (YAML) with its rewards."),
@@ -56,8 +63,12 @@ def audit(
         str | None, typer.Option(help="Real answers to the same prompts: a run's rollouts, or rows with completion(s).")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Sample from this model, and count tokens as it does.")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers of the model per prompt.")] = 4,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer allowed, of filler and of the model.")] = 1024,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers of the model per prompt.")
+    ] = 4,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, max=MOST_TOKENS, help="Longest answer allowed, of filler and of the model.")
+    ] = 1024,
     temperature: Temperature = None,
     stop: Stop = None,
     url: Annotated[
@@ -91,6 +102,8 @@ def audit(
     from postlude.sources import file as rows
     from postlude.sources.file import Reading
 
+    if not model:
+        require_read(context, "there is no --model", *OF_ANSWERS)
     rewards = _rewards(reward, reward_args, steps)
     target = _target(reward if is_recipe(reward) else rewards.members[0].spec.label, out)
     reading = Reading(named_columns(columns), chat, "--columns", "--columns")
@@ -132,6 +145,8 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
 
     if not is_recipe(use):
         found = rewards_of([use], arguments)
+        if steps == "":
+            raise ConfigError("--steps is empty; it is what stands between steps, such as '\\n'.")
         steps = steps and steps.replace("\\n", "\n").replace("\\t", "\t")  # as a shell passes them
         found.members = [replace(m, spec=replace(m.spec, steps=steps)) for m in found.members]
         return found
@@ -147,12 +162,10 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
 
 def _target(reward: str, out: Path | None) -> Path:
     from postlude.cli.opening import is_recipe
-    from postlude.errors import ConfigError
 
     name = Path(reward).stem if is_recipe(reward) else reward
     target = out or Path("audit-" + re.sub(r"[^\w.-]+", "-", name) + ".json")
-    if not target.parent.is_dir() or target.is_dir():
-        raise ConfigError(f"--out: {str(target)!r} cannot be written: it is a folder, or its folder does not exist.")
+    require_free(target, None, "--out")
     return target
 
 

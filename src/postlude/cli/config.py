@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from postlude.cli.options import SETTINGS
+from postlude.cli.options import SETTINGS, require_free
 from postlude.terminal import Screen, colored, joined
 
 app = typer.Typer(no_args_is_help=True)
@@ -93,8 +93,10 @@ def import_(
     from postlude.errors import ConfigError
     from postlude.importing import import_file
 
-    if output and output.exists():
-        raise ConfigError(f"--output: {str(output)!r} exists already. Give another name, or delete it.")
+    if output:
+        require_free(output, None, "--output")
+        if output.exists():
+            raise ConfigError(f"--output: {str(output)!r} exists already. Give another name, or delete it.")
     found = import_file(file, trainer, processes)
     if output:
         output.write_text(found.text, encoding="utf-8")

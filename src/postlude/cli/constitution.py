@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from postlude.cli.data import Columns, Force, sums, write_rows
+from postlude.cli.options import MOST_ANSWERS
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
+    from postlude.engines.protocol import Sampling
     from postlude.rewards.judge.asking import Asker
     from postlude.sources.constitution import Comparing, Trace
 
@@ -75,20 +77,18 @@ def revise(
     Writes trace.jsonl (every text, with the principle's id) and sft.jsonl (prompt, completion). What was answered is
     kept in the folder: after an interruption the same command goes on where it stopped.
     """
-    from postlude.engines.protocol import Sampling
     from postlude.rewards.judge.principles import read_principles
     from postlude.rewards.judge.templates import Template
     from postlude.sources.constitution import Revising
 
     _require_free(out, force, "sft.jsonl")
+    careful, answers = _sampling(0.0, max_tokens), _sampling(temperature, max_tokens)
     known = read_principles(principles)
     asks, asks_again = Template.of(critique_template, "critique"), Template.of(revise_template, "revise")
     for one in (asks, asks_again):
         one.check({"prompt", "answer", "critique", "principle"}, {"answer"})
     prompts = _prompts(data, columns, limit)
     policy, judge = _askers(model, url, critic, critic_url, asking, out)
-    careful = Sampling(temperature=0.0, max_tokens=max_tokens)
-    answers = Sampling(temperature=temperature, max_tokens=max_tokens)
     revising = Revising(policy, judge, known, rounds, asks, asks_again, answers, careful, seed)
     traces = asyncio.run(_in_parts(revising.run, prompts, rounds + 1, "answers, criticisms, revisions"))
     write_rows(out / "trace.jsonl", [t.as_row() for t in traces])
@@ -105,7 +105,9 @@ def compare(
     principles: Principles,
     data: Data,
     out: Out,
-    count: Annotated[int, typer.Option("-n", "--count", min=2, help="Answers per prompt; every two are compared.")] = 2,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=2, max=MOST_ANSWERS, help="Answers per prompt; every two are compared.")
+    ] = 2,
     critic: Critic = None,
     url: Url = None,
     critic_url: CriticUrl = None,
@@ -131,7 +133,6 @@ def compare(
     postlude train recipes/dpo.yaml model=runs/sft-1 data=compared/pairs.jsonl
     postlude train reward_model_soft model=runs/sft-1 data=compared/pairs.jsonl
     """
-    from postlude.engines.protocol import Sampling
     from postlude.rewards.judge.principles import read_principles
     from postlude.rewards.judge.questions import SHOWN, Judging, variables
     from postlude.rewards.judge.templates import Template
@@ -139,16 +140,15 @@ def compare(
     from postlude.sources.labelled import Labelled
 
     _require_free(out, force, "pairs.jsonl")
+    careful, sampling = _sampling(0.0, max_tokens), _sampling(temperature, max_tokens)
     known = tuple(read_principles(principles))
     asks = Template.of(template, "pairs")
     asks.check(variables("pairs"), SHOWN["pairs"])
     prompts = _prompts(data, columns, limit)
     policy, judge = _askers(model, url, critic, critic_url, asking, out)
     clamp = (0.4, 0.6) if think else (0.0, 1.0)
-    careful = Sampling(temperature=0.0, max_tokens=max_tokens)
     judging = Judging(judge, asks, read == "likelihood", principles=known, think=think, clamp=clamp, sampling=careful)
     found = Labelled(threshold)
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
     if read == "likelihood":  # before answers are paid for
         asyncio.run(judge.likelihoods(["Reply with 1 or 2."], ("1", "2")))
     comparing = Comparing(policy, judging, count, sampling, found, seed)
@@ -164,15 +164,29 @@ def compare(
 
 
 def _require_free(out: Path, force: bool, name: str) -> None:
+    """The folder is there, and can be written."""
     from postlude.errors import ConfigError
 
-    if (out / name).exists() and not force:
+    try:
+        there = (out / name).exists()
+    except OSError as error:
+        raise ConfigError(f"--out: cannot write {str(out)[:80]!r}: {error.strerror}.") from error
+    if there and not force:
         raise ConfigError(
             f"--out: {str(out / name)!r} exists already. Give another folder, or --force to write over it."
         )
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out: {str(out)!r} is a file.")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out: cannot write {str(out)!r}: {error.strerror}.") from error
+
+
+def _sampling(temperature: float, max_tokens: int) -> Sampling:
+    """Raises ConfigError for numbers that no answer can be drawn with."""
+    from postlude.cli.opening import drawn
+    from postlude.engines.protocol import Sampling
+
+    return drawn(Sampling(), {"temperature": temperature, "max_tokens": max_tokens})
 
 
 def _prompts(data: str, columns: str | None, limit: int | None) -> list[Trace]:

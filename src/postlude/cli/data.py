@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from postlude.cli.options import require_free, require_read
 from postlude.terminal import Screen, bold
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ Force = Annotated[bool, typer.Option("--force", help="Write over a file that is 
 
 @app.command("convert")
 def convert(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="IN", help="A file, saved data set or hf:OWNER/NAME.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A JSONL file to write.")],
     to: Annotated[Target, typer.Option("--to", help="What the rows become.")],
@@ -83,6 +85,10 @@ def convert(
     from postlude.sources.reading import read
 
     require_free(target, force)
+    if to is not Target.pairs:
+        require_read(context, f"--to {to.value} makes no pairs", "which", "margin", "write_margin")
+    if to is not Target.labels:
+        require_read(context, f"--to {to.value} makes no labels", "threshold")
     choices = Choices(to.value, which.value, margin, threshold, write_margin)
     table = read(source, split)
     result = converted(table, choices, _reading(columns, chat))
@@ -94,6 +100,8 @@ def convert(
     console.print(_sums(table, result, to.value))
     list_problems(console, table.problems)
     console.print(f"saved to {target}", soft_wrap=True)
+    if not result.rows:
+        raise typer.Exit(1)
 
 
 def _sums(table: Table, result: Converted, name: str) -> Grid:
@@ -114,17 +122,6 @@ def sums(blocks: Iterable[Mapping[str, int]]) -> Grid:
             if count or i == 0:
                 grid.add_row(bold(name) if i == 0 else f"  {name}", f"{count:,}")
     return grid
-
-
-def require_free(target: Path, force: bool, option: str = "OUT") -> None:
-    """Nothing is written over by mistake, and not at the end of a long computation only."""
-    from postlude.errors import ConfigError
-
-    if target.exists() and not force:
-        raise ConfigError(f"{option}: {str(target)!r} exists already. Give another name, or --force to write over it.")
-    if target.is_dir() or not target.parent.is_dir():
-        what = f"the folder {str(target.parent)!r} does not exist" if not target.is_dir() else "it is a folder"
-        raise ConfigError(f"{option}: cannot write {str(target)!r}: {what}.")
 
 
 def write_rows(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -163,6 +160,7 @@ def named_columns(columns: str | None) -> dict[str, str]:
     """The mapping of --columns."""
     from postlude.errors import ConfigError
     from postlude.plain_yaml import load
+    from postlude.sources.spec import column_problems
 
     try:
         named = load(columns) if columns else {}
@@ -170,6 +168,8 @@ def named_columns(columns: str | None) -> dict[str, str]:
         named = None
     if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
         raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
+    if problems := column_problems(named, "--columns", lambda _: ""):
+        raise ConfigError(problems)
     return named
 
 

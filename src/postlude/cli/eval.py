@@ -11,7 +11,19 @@ import typer
 from rich.table import Table
 
 from postlude.cli.data import OnBadRow
-from postlude.cli.options import AnyModel, MaxTokens, ServedModel, Stop, Temperature, TopK, TopP, Url
+from postlude.cli.options import (
+    MOST_ANSWERS,
+    AnyModel,
+    MaxTokens,
+    ServedModel,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    Url,
+    require_free,
+    require_read,
+)
 from postlude.terminal import Screen
 from postlude.words import counted
 
@@ -21,8 +33,12 @@ if TYPE_CHECKING:
     from postlude.engines.protocol import ScorerSpec
     from postlude.evaluate import Report
 
+OF_ANSWERS = ("count", "max_tokens", "temperature", "top_p", "top_k", "stop", "url", "served_model")
+"""Options of a policy's answers."""
+
 
 def evaluate(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -42,7 +58,9 @@ def evaluate(
         str | None,
         typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}'."),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt, for pass@k.")] = 1,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers per prompt, for pass@k.")
+    ] = 1,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -86,12 +104,15 @@ def evaluate(
     if model is None or not _answers_prompts(model, reward or [], ensemble or []):
         from postlude.cli.eval_scores import Asked, evaluate_scores
 
+        why = "a reward model scores the answers in the data, and gives none of its own"
+        require_read(context, why, *OF_ANSWERS, *(["reward_args"] if model else []))
         name, specs, units = (
             _models(model, ensemble or []) if model else _of_reward(reward or [], reward_args, ensemble or [])
         )
         asked = Asked(specs, data, reading_of(model or "", columns, chat), limit, on_bad_row.value, units)
         evaluate_scores(asked, _target(name, data, out))
         return
+    require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
     policy = policy_of(model, flags, url, served_model)
     settings = policy.sampling
@@ -169,13 +190,11 @@ def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool
 def _target(model: str, data: str, out: Path | None) -> Path:
     """Where the figures go: beside the run, or here; a file for each data set."""
     from postlude.cli.opening import is_recipe
-    from postlude.errors import ConfigError
 
     own = Path(model).expanduser()
     name, on = own.stem if is_recipe(model) else own.name, Path(data).stem or "data"
     target = out or (own / f"eval-{on}.json" if (own / "config.yaml").exists() else Path(f"eval-{name}-{on}.json"))
-    if not target.parent.is_dir():
-        raise ConfigError(f"--out: the folder {str(target.parent)!r} does not exist.")
+    require_free(target, None, "--out")
     return target
 
 

@@ -24,9 +24,12 @@ def export(
     postlude export runs/grpo-1 my-model
     """
     from postlude.models.adapters import is_adapter
+    from postlude.models.load import problems_of_path
     from postlude.run import latest_model
 
     source = latest_model(model)
+    if problems := problems_of_path(source):
+        raise ConfigError(problems)
     if folder.exists():
         raise ConfigError(f"{str(folder)!r} exists already; choose another folder.")
     if not is_adapter(source):

@@ -18,10 +18,10 @@ from postlude.cli.data import (
     Split,
     list_left_out,
     list_problems,
-    require_free,
     sums,
     write_rows,
 )
+from postlude.cli.options import require_free
 from postlude.errors import ConfigError
 from postlude.terminal import Screen, colored
 

@@ -96,12 +96,17 @@ def policy_of(path: str, given: Mapping[str, Any], url: str | None = None, serve
     """
     own = _from_recipe(path) if is_recipe(path) else _from_folder(path)
     flags = {k: v for k, v in given.items() if v is not None and v != []}
-    try:
-        sampling = replace(own.sampling, **{k: tuple(v) if k == "stop" else v for k, v in flags.items()})
-    except ValueError as error:
-        name, _, rest = str(error).partition(" ")
-        raise ConfigError(f"--{name.replace('_', '-')} {rest}") from error
+    sampling = drawn(own.sampling, {k: tuple(v) if k == "stop" else v for k, v in flags.items()})
     return replace(own, sampling=sampling, served=_served(own.served, url, served_model))
+
+
+def drawn(own: Sampling, flags: Mapping[str, Any]) -> Sampling:
+    """Sampling with some fields replaced. Raises ConfigError with every option that lies outside its limits."""
+    try:
+        return replace(own, **flags)
+    except ValueError as error:
+        wrong = [text.partition(" ") for text in str(error).split("; ")]
+        raise ConfigError([f"--{name.replace('_', '-')} {rest}" for name, _, rest in wrong]) from error
 
 
 def _from_recipe(path: str) -> Policy:

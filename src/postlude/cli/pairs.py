@@ -11,8 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postlude.cli.data import Columns, Force, list_left_out, require_free, sums
-from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
+from postlude.cli.data import Columns, Force, list_left_out, sums
+from postlude.cli.options import (
+    MOST_ANSWERS,
+    MaxTokens,
+    Model,
+    ServedModel,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    Url,
+    require_free,
+    require_read,
+)
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
@@ -54,6 +66,7 @@ class Task:
 
 
 def pairs(
+    context: typer.Context,
     model: Model,
     data: Annotated[str, typer.Option(help="Prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")],
     out: Annotated[Path, typer.Option(help="The JSONL file of pairs.")],
@@ -64,7 +77,7 @@ def pairs(
     reward_args: Annotated[
         str | None, typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{path: runs/rm}'.")
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt.")] = 8,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers per prompt.")] = 8,
     which: Annotated[Which, typer.Option("--pairs", help="Which answers are paired.")] = Which.best_worst,
     margin: Annotated[float, typer.Option(help="Least difference of rewards for a pair.")] = 0.0,
     given: Annotated[
@@ -100,10 +113,14 @@ def pairs(
     from postlude.sources.sampled import DROPPED, Choosing
 
     require_free(out, force, "--out")
+    if not reward:
+        require_read(context, "there is no --reward", "reward_args")
     side = given.value if given else None
     choosing = Choosing(which.value, margin, side, bool(reward), drop_truncated)
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
     policy = policy_of(model, flags, url, served_model)
+    if side is None:
+        _require_different(count, policy.sampling.temperature)
     rewards = rewards_of(reward or [], reward_args)
     table, reading = rows.read(data), reading_of(model, columns, chat)
     rows.recognise(table, "prompts", reading)
@@ -115,6 +132,18 @@ def pairs(
     found = asyncio.run(_make(Task(opened, policy.sampling, rewards, choosing, count, seed), prompts, out))
     _print(found, out, bool(reward))
     list_left_out(table.columns & DROPPED, "other answers than the new pairs'")
+    if not found.rows:
+        raise typer.Exit(1)
+
+
+def _require_different(count: int, temperature: float) -> None:
+    """Two answers that may differ, where both sides of a pair are the model's own."""
+    from postlude.errors import ConfigError
+
+    if count < 2:
+        raise ConfigError(f"-n is {count}, and a pair takes two answers; use at least 2 (8 is the default).")
+    if temperature == 0:
+        raise ConfigError("--temperature is 0: every answer to a prompt would be the same, and make no pair; use 1.")
 
 
 def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choosing: Choosing) -> list[Prompt]:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postlude.cli.options import MaxTokens, Model, ServedModel, Stop, Temperature, TopK, TopP, Url
+from postlude.cli.options import (
+    MOST_ANSWERS,
+    MaxTokens,
+    Model,
+    ServedModel,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    Url,
+    require_read,
+)
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
 from postlude.terminal import Screen, bold, dim, joined
@@ -22,13 +33,14 @@ if TYPE_CHECKING:
 
 
 def sample(
+    context: typer.Context,
     model: Model,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="A prompt; can be given several times.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="A file of prompts instead (JSONL, CSV, Parquet).")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns of --data as YAML, e.g. '{prompt: question}'.")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Answers per prompt.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers per prompt.")] = 1,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -65,6 +77,10 @@ def sample(
 
     if bool(prompt) == bool(data):
         raise ConfigError("give either --prompt (once or more) or --data FILE.")
+    if not data:
+        require_read(context, "there is no --data", "columns", "limit")
+    if not best_by:
+        require_read(context, "there is no --best-by", "reward_args")
     flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
     policy = policy_of(model, flags, url, served_model)
     settings = policy.sampling

@@ -94,5 +94,5 @@ def holds_scorer(path: str) -> bool:
         return False
     try:
         return is_scorer(config_of(latest_model(path)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, ConfigError):  # who opens it says what is wrong
         return False

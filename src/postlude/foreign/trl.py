@@ -6,6 +6,7 @@ The order matters: what fixes the shape of the objective first, then sizes, then
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,8 @@ def _reward(name: str) -> dict[str, Any]:
     """TRL's functions run here unchanged; its factory of a length penalty is our shaping `overlong`."""
     if name == "get_soft_overlong_punishment":
         raise Untranslatable("reward_funcs: get_soft_overlong_punishment is shaping here: [{kind: overlong}]")
+    if re.search(r"\.py:\w+$", name):  # as it is written here
+        return {"use": name}
     if "/" in name:
         return {"use": "model", "args": {"path": name}}
     if "." not in name:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import ConfigError, EngineError, reason
 from postlude.models import heads
 from postlude.models.dtypes import Dtype
 from postlude.models.files import Stored, some
@@ -97,18 +97,20 @@ def skeleton(config: Any, scalar: bool, stored: Mapping[str, Stored] | None = No
     new_head = scalar and not heads.is_scorer(config)
     if scalar:
         config.num_labels = 1
-    if stored is None:
-        with torch.device("meta"):
-            return cls(config)
-    tensors = {name: torch.empty(one.shape, device="meta") for name, one in stored.items()}
-    net, info = cls.from_pretrained(
-        None,
-        config=config,
-        state_dict=tensors,
-        device_map="meta",
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
+    try:
+        if stored is None:
+            with torch.device("meta"):
+                return cls(config)
+        net, info = cls.from_pretrained(
+            None,
+            config=config,
+            state_dict={name: torch.empty(one.shape, device="meta") for name, one in stored.items()},
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except Exception as error:  # whatever the values of a config that no model can have make it stumble over
+        raise ConfigError(f"{path}: no model can be made from its config.json: {reason(error)}") from error
     problems = Loaded.of(info, net.base_model_prefix if new_head else None).problems(path)
     if problems:
         raise ConfigError(problems)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import ConfigError, EngineError, reason
 from postlude.models import adapters
 from postlude.models.dtypes import Dtype
 from postlude.models.paths import is_nowhere
@@ -18,10 +18,21 @@ VALUE_HEAD = "value_head.safetensors"
 
 
 def config_of(path: str) -> Any:
-    """The config of a folder or hub id; of an adapter its model's, as a scorer's where the adapter makes it one."""
+    """The config of a folder or hub id; of an adapter its model's, as a scorer's where the adapter makes it one.
+
+    Raises ConfigError where its values are none, OSError or ValueError as transformers does where it is not there.
+    """
     from transformers import AutoConfig
 
-    config: Any = AutoConfig.from_pretrained(adapters.base_path(path), trust_remote_code=False)
+    base = adapters.base_path(path)
+    try:
+        config: Any = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    except (OSError, ValueError, ImportError):
+        raise
+    except Exception as error:  # what transformers stumbles over in a damaged file can be of any kind
+        raise ConfigError(f"the config.json of {base!r} describes no model: {reason(error)}") from error
+    if not isinstance(config.architectures or [], list):
+        raise ConfigError(f"the config.json of {base!r} has architectures {config.architectures!r}, which is no list.")
     if adapters.is_adapter(path) and adapters.makes_scorer(path):
         config.architectures = ["AdapterForSequenceClassification"]
         config.num_labels = adapters.outputs(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from postlude.bounds import Bounds, Count, CountOrZero, Line, Rate, hold
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import ConfigError, EngineError, reason
 from postlude.models import adapters, fit, heads, opening
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
@@ -21,6 +21,8 @@ from postlude.models.paths import is_nowhere
 
 if TYPE_CHECKING:
     import torch
+
+GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -168,15 +170,20 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
         with quiet():
             config = heads.config_of(spec.path)
             tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
+    except ConfigError as error:
+        raise ConfigError([f"model: {problem}" for problem in error.problems]) from error
     except (OSError, ValueError, KeyError, ImportError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"model: cannot read config and tokenizer of {spec.path!r}: {first}") from error
+    except Exception as error:  # what the libraries stumble over in a damaged file can be of any kind
+        raise ConfigError(f"model: cannot read the tokenizer of {spec.path!r}: {reason(error)}") from error
     if spec.chat_template:
-        template = Path(spec.chat_template)
-        if template.exists():
-            tokenizer.chat_template = template.read_text()
-        else:
+        try:
+            tokenizer.chat_template = Path(spec.chat_template).expanduser().read_text(encoding="utf-8")
+        except FileNotFoundError:
             problems.append(f"model.chat_template: {spec.chat_template!r} does not exist.")
+        except (OSError, ValueError) as error:
+            problems.append(f"model.chat_template: cannot read {spec.chat_template[:80]!r}: {error}.")
     if config.is_encoder_decoder:
         problems.append(
             f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
@@ -225,7 +232,11 @@ def inspect_files(path: str, scalar: bool = False, lora: Lora | None = None) -> 
     """Raise ConfigError with all that the headers of a model's files say is wrong."""
     problems = _problems_of_place(path)
     if not problems:
-        problems = opening.problems_of_weights(path, heads.config_of(path), scalar, lora)
+        try:
+            config = heads.config_of(path)
+        except (OSError, ValueError, ImportError) as error:
+            raise ConfigError(f"cannot read the config of {path!r}: {reason(error)}") from error
+        problems = opening.problems_of_weights(path, config, scalar, lora)
     if problems:
         raise ConfigError(problems)
 
@@ -242,10 +253,13 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
     ids: set[int] = set()
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)
+    base = base_path(path)
     try:
         with quiet():
-            more = GenerationConfig.from_pretrained(base_path(path)).eos_token_id
-    except OSError:
+            more = GenerationConfig.from_pretrained(base).eos_token_id
+    except Exception as error:  # what transformers stumbles over in a damaged file can be of any kind
+        if not isinstance(error, OSError) or (Path(base).expanduser() / GENERATION).exists():
+            raise ConfigError(f"model: the {GENERATION} of {base!r} cannot be read: {reason(error)}") from error
         more = config.get_text_config().__dict__.get("eos_token_id")
     if tokenizer.eos_token_id is not None and more is not None:
         ids |= {more} if isinstance(more, int) else set(more)

@@ -121,7 +121,9 @@ async def _ask(reward: Reward, given: Mapping[str, Any], answers: int, guard: Gu
         if task is None or task.cancelling():  # we were asked to stop; else it is the function's own doing
             raise
         raise CallFailed(Failure.of(error, answers)) from error
-    except (Exception, SystemExit, TooLong) as error:
+    except (KeyboardInterrupt, GeneratorExit):  # ours: somebody stops the run
+        raise
+    except BaseException as error:  # also what is no Exception: an exit, a panic of a library in Rust, pytest's skip
         if isinstance(error, TooLong) or (isinstance(error, TimeoutError) and clock.expired()):
             frames = Failure.of(error, answers).frames if isinstance(error, TooLong) else ()
             text = f"took longer than {limit:g} seconds for {answers} answers (`timeout`)"

@@ -198,7 +198,9 @@ def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
         return None
     try:
         found = reward.function.check_row(copied(prompt.columns))  # type: ignore[attr-defined]  # its caller has looked
-    except (Exception, SystemExit) as error:  # a user's function can raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's function can raise anything
         return f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
     return found if found is None or isinstance(found, str) else f"check_row of reward {reward.spec.label}: {found!r}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,8 @@ from postlude.errors import RewardError, shown
 
 HASHES = "####"
 """What stands before the final answer of a worked solution (GSM8K)."""
+THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+"""A number as GSM8K writes it; elsewhere a comma may part two numbers."""
 MEND = "write it as text or a number, or name another column (data.columns={answer: COLUMN})"
 
 
@@ -22,7 +25,8 @@ def accepted(gold: Any) -> list[str]:
     """Every text that is the right answer, as it is written. Raises NoGold where there is none.
 
     A list holds several right answers. A whole number that was read as a float (42.0, as tables make of integers
-    beside gaps) is 42 too, in text as well; true is True too; of a worked solution what follows `####` counts.
+    beside gaps) is 42 too, in text as well; true is True too; of a worked solution what follows `####` counts, 1,080
+    as 1080 too.
     """
     plain = gold.tolist() if hasattr(gold, "tolist") else gold  # numpy's scalars and arrays
     if isinstance(plain, list | tuple | set | frozenset):
@@ -44,14 +48,16 @@ def _one(gold: Any) -> list[str]:
 
 
 def _text(gold: str) -> list[str]:
-    final = gold.rpartition(HASHES)[2] if HASHES in gold else gold
+    solution = HASHES in gold
+    final = gold.rpartition(HASHES)[2].strip() if solution else gold
     if not final.strip():
-        raise NoGold(f"nothing follows {HASHES}" if final != gold else "it is empty")
+        raise NoGold(f"nothing follows {HASHES}" if solution else "it is empty")
     if final.strip().lower() == "nan":
         raise NoGold("it is nan, as tables write a missing value")
-    whole, dot, rest = final.strip().partition(".")
+    plain = final.replace(",", "") if solution and THOUSANDS.fullmatch(final) else final
+    whole, dot, rest = plain.strip().partition(".")
     as_integer = [whole] if dot and rest and not rest.strip("0") and _is_integer(whole) else []
-    return list(dict.fromkeys([gold, final, *as_integer]))
+    return list(dict.fromkeys([gold, final, plain, *as_integer]))
 
 
 def _is_integer(text: str) -> bool:

@@ -85,7 +85,7 @@ class Guard:
     """What was put right; each is said once."""
     _under_way: int = 0
     _before: Surroundings | None = None
-    _exit: Callable[[int], NoReturn] = os._exit
+    _ends: dict[str, Callable[..., NoReturn]] = field(default_factory=dict[str, "Callable[..., NoReturn]"])
     _told: set[str] = field(default_factory=set[str])
 
     @contextmanager
@@ -93,8 +93,9 @@ class Guard:
         """One call of this reward."""
         owner = os.getpid()
         if not self._under_way:
-            self._before, self._exit = Surroundings.now(), os._exit
-            os._exit = _no_exit(owner, os._exit)
+            self._before, self._ends = Surroundings.now(), {name: getattr(os, name) for name in _ENDS}
+            for name, really in self._ends.items():
+                setattr(os, name, _refused(owner, name, really))
         self._under_way += 1
         try:
             with self.waits.over(label, answers):
@@ -104,7 +105,8 @@ class Guard:
                 end_child(f"reward {label}")
             self._under_way -= 1
             if not self._under_way:
-                os._exit = self._exit
+                for name, really in self._ends.items():
+                    setattr(os, name, really)
             self._put_back(label)
 
     def limited(self, seconds: float | None) -> AbstractContextManager[None]:
@@ -125,12 +127,17 @@ class Guard:
                 self.notes.append(text)
 
 
-def _no_exit(owner: int, really: Callable[[int], NoReturn]) -> Callable[[int], NoReturn]:
-    """`os._exit` while a reward runs: of this process an error, of a child it forked what it always is."""
+_ENDS = ("_exit", "execv", "execve")
+"""Functions of `os` that end the process as it is; the other `exec...` go through the last two."""
 
-    def exit_(code: int = 0) -> NoReturn:
+
+def _refused(owner: int, name: str, really: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
+    """One of _ENDS while a reward runs: of this process an error, of a child it forked what it always is."""
+
+    def end(*args: Any, **kwargs: Any) -> NoReturn:
         if os.getpid() != owner:
-            really(code)
-        raise SystemExit(f"os._exit({code}) was called, which would end the run without a word")
+            really(*args, **kwargs)
+        given = ", ".join(repr(arg) for arg in args[:1])
+        raise SystemExit(f"os.{name}({given}) was called, which would end the run without a word")
 
-    return exit_
+    return end

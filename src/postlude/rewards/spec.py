@@ -198,11 +198,14 @@ def load_object(path: str, what: str) -> Any:
 
 
 def _module_of_file(path: Path) -> Any:
+    """The module that a file makes. It may import what lies beside it, behind all that is installed."""
     path = path.expanduser().resolve()
     if not path.exists():
         raise FileNotFoundError(path)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)

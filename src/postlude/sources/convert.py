@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import Any, Literal
 
+from postlude.bounds import Bounds
 from postlude.errors import ConfigError, DataError
 from postlude.sources.compared import Stated, stated
 from postlude.sources.formats import recognise
@@ -50,8 +51,10 @@ class Choices:
     """Write the difference as `margin`, which training then asks the better answer to win by."""
 
     def __post_init__(self) -> None:
-        if not self.margin >= 0:
-            raise ConfigError(f"--margin must not be negative, got {self.margin:g}.")
+        problems = [("--margin", Bounds(0).problem(self.margin))]
+        problems += [("--threshold", Bounds().problem(self.threshold))] if self.threshold is not None else []
+        if found := [f"{option} {problem}." for option, problem in problems if problem]:
+            raise ConfigError(found)
 
 
 @dataclass
@@ -99,8 +102,18 @@ def _check_target(table: Table, kind: Kind, choices: Choices) -> None:
         raise ConfigError(
             "--to labels: lists need --threshold: a score of at least this, or a rank of at most this, is good."
         )
-    if kind != "rated" and choices.margin:
-        raise ConfigError(f"--margin: {table.path} holds {table.form}, which have no scores or ranks to differ in.")
+    if kind == "rated":
+        return
+    of_lists = {
+        "--pairs": choices.which != "all",
+        "--margin": choices.margin,
+        "--write-margin": choices.write_margin,
+        "--threshold": choices.threshold is not None,
+    }
+    if given := [option for option, value in of_lists.items() if value]:
+        raise ConfigError(
+            f"{', '.join(given)}: {table.path} holds {table.form}, which have no scores or ranks to go by."
+        )
 
 
 def _kept(row: Mapping[str, Any], kind: Kind, choices: Choices) -> OutRow:

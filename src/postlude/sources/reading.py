@@ -16,6 +16,8 @@ from postlude.sources.table import MAX_RECORD, Table
 from postlude.sources.tabular import read_data_set, read_parquet, read_separated
 
 _BROKEN = object()
+SPLIT = "train"
+"""Of a data set, where none is named."""
 JSON = (".jsonl", ".json", ".ndjson", "")
 SEPARATED = {".csv": ",", ".tsv": "\t"}
 PACKED = (".gz", ".bz2", ".xz", ".zst")
@@ -32,7 +34,7 @@ MAGIC = {
 """First bytes -> what such a file is, for one that is not what its name says."""
 
 
-def read(path: str, split: str = "train") -> Table:
+def read(path: str, split: str = SPLIT) -> Table:
     """Rows of a JSONL, JSON, CSV, TSV or Parquet file, of a folder saved by `datasets`, or of `hf:OWNER/NAME`."""
     if path.startswith("hf:"):
         return read_data_set(path, split)
@@ -41,6 +43,13 @@ def read(path: str, split: str = "train") -> Table:
         raise DataError(f"data: {path!r} does not exist.{_nearby(place)}")
     if place.is_dir():
         return read_data_set(path, split)
+    table = _read_file(path, place)
+    if split != SPLIT:
+        table.notes.append(f"{path} is one file, which has no splits: all its rows are read, not only {split!r}")
+    return table
+
+
+def _read_file(path: str, place: Path) -> Table:
     suffixes = [s.lower() for s in place.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKED else ""
     kind = suffixes[-1] if suffixes else ""

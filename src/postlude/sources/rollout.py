@@ -107,6 +107,7 @@ class RolloutSource:
     on_phase: Callable[[str], None] = lambda phase: None
     needs_correct: bool = False
     """Whether an answer is of no use while nobody knows if it is correct."""
+    told_of_neither: bool = False
     carried: list[Group] = field(default_factory=list[Group])
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     unscored: int = 0
@@ -131,6 +132,7 @@ class RolloutSource:
         try:
             drawn = await self._select(fresh, step)
             self._give_up(drawn)
+            self._tell_of_neither(drawn)
         except RewardError:
             self.stopped = before | {"waiting": groups_to_json(*logged.sampled, *self.waiting)}
             raise
@@ -179,6 +181,21 @@ class RolloutSource:
             raise RewardError(
                 f"{'; '.join(notes)}. That was so in {self.unscored} steps in a row: look at what it is asked "
                 f"(rollouts/ has the answers), or {remedy}."
+            )
+
+    def _tell_of_neither(self, drawn: Drawn) -> None:
+        """To a method that goes by right and wrong, how many answers are neither; in words for the first time."""
+        scored = [c for g in drawn.sampled for c in g.scored]
+        neither = sum(c.correct is None for c in scored)
+        if not self.needs_correct or neither in (0, len(scored)):  # all of them: that was told
+            return
+        drawn.report["neither_frac"] = neither / len(scored)
+        if not self.told_of_neither:
+            self.told_of_neither = True
+            drawn.notes.append(
+                f"{neither} of {len(scored)} answers are neither right (1 or more) nor wrong (0 or less), and the "
+                "method goes by that: nothing is learnt from them as right or wrong answers. correct_above decides (an "
+                "answer is correct if its reward lies above it)"
             )
 
     def _shape(self, group: Group) -> Group:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
+from postlude.bounds import Bounds
 from postlude.data import Completion, Group, Message
 from postlude.errors import ConfigError, DataError
 
@@ -35,8 +36,8 @@ class Choosing:
     """Leave out answers that the length limit cut."""
 
     def __post_init__(self) -> None:
-        if not self.margin >= 0:
-            raise ConfigError(f"--margin must not be negative, got {self.margin:g}.")
+        if problem := Bounds(0).problem(self.margin):
+            raise ConfigError(f"--margin {problem}.")
         if not self.rewarded and self.given is None:
             raise ConfigError("give --reward, or --given chosen|rejected where the data hold one side of each pair.")
         if not self.rewarded and self.margin:

@@ -89,15 +89,16 @@ class DataSpec:
         if self.path and self.mix:
             problems.append(f"{at('data.mix')}data.path and data.mix are both given; a path can be a set of the mix.")
         for i, one in enumerate(self.mix):
-            problems += _column_problems(one.columns or {}, f"data.mix.{i}.columns", at)
+            problems += column_problems(one.columns or {}, f"data.mix.{i}.columns", at)
         for name, n in Counter(one.label for one in self.mix).items():
             if n > 1:
                 problems.append(f"{at('data.mix')}{n} sets of data.mix are called {name!r}; give each its own `name`.")
-        problems += _column_problems(self.columns, "data.columns", at)
-        return problems + _column_problems(self.eval_columns or {}, "data.eval_columns", at)
+        problems += column_problems(self.columns, "data.columns", at)
+        return problems + column_problems(self.eval_columns or {}, "data.eval_columns", at)
 
 
-def _column_problems(columns: dict[str, str], key: str, at: Callable[[str], str]) -> list[str]:
+def column_problems(columns: dict[str, str], key: str, at: Callable[[str], str]) -> list[str]:
+    """Names that are misspelt, or that make two kinds of rows of one."""
     problems = []
     for name in columns:
         close = [] if name in CANONICAL else get_close_matches(name, CANONICAL, 1, 0.8)
