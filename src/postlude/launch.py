@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from postlude.build import build_engine, build_streams, held_out_streams
 from postlude.config import Document, flat, read
 from postlude.engines.protocol import Engine
 from postlude.errors import PostludeError, TrainingError
@@ -18,7 +19,7 @@ from postlude.evaluate import Report, greedy_and_sampled
 from postlude.learning import EARLY, Learning
 from postlude.models.load import Refreshed
 from postlude.places import fixed
-from postlude.prepare import Prepared, build_engine, build_streams, check, held_out_streams
+from postlude.prepare import Prepared, check
 from postlude.recipe import Recipe
 from postlude.run import Listener, Run, unfinished
 from postlude.streams import Stream

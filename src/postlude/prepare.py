@@ -1,19 +1,15 @@
-"""From a recipe to what a run needs: data, rewards and tokenizer checked, then engine and streams built.
-
-The only place where concrete engines and sources are made.
-"""
+"""From a recipe to what a run needs, checked: data, rewards and tokenizer. `build` makes engine and streams of it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from postlude.algorithms import ALGORITHMS
 from postlude.config import Document
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Chat, ChatSpec, Engine, ImplicitSpec, ScorerSpec
+from postlude.engines.protocol import Chat, ChatSpec, ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
@@ -27,23 +23,17 @@ from postlude.rewards.compose import Rewards
 from postlude.rewards.judge.reward import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.run import latest_model, problems_of_output
-from postlude.signals import trains_on_correct, uncorrected, unmet
+from postlude.signals import uncorrected, unmet
 from postlude.sources import file as rows
-from postlude.sources.ahead import Ahead
 from postlude.sources.compared import Limits, compared, holds_compared, require
-from postlude.sources.file import Cursor, FileSource, Mixture, Reading
+from postlude.sources.file import Reading
 from postlude.sources.order import Share
-from postlude.sources.rollout import RolloutSource
 from postlude.sources.unused import render
-from postlude.streams import ReferenceMemory, Stream
 from postlude.unread import unread
 from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
-
-PRETRAIN = "pretrain"
-"""Name of the second stream."""
 
 
 @dataclass
@@ -313,11 +303,15 @@ def _read_answers(
         return []
     if kinds:
         limits = Limits(facts.context, facts.vocabulary, recipe.data.step_separator)
-        found = compared(table, prepared.renderer, limits, kinds, reading, seen, _reads_pairs(recipe))
+        found = compared(table, prepared.renderer, limits, kinds, reading, seen, reads_pairs(recipe))
     else:
         found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
     _settle(prepared, table, name)
     return found
+
+
+def reads_pairs(recipe: Recipe) -> bool:
+    return isinstance(recipe.objective, ContrastObjective) and recipe.objective.score == "pair_head"
 
 
 def _read_held_out(prepared: Prepared) -> None:
@@ -456,106 +450,3 @@ def _shared(prepared: Prepared) -> list[str]:
         f"data.eval: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they would "
         f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files."
     ]
-
-
-def build_engine(prepared: Prepared, weights: str | None = None, reference: bool | None = None) -> Engine:
-    """The local engine with the recipe's model. `weights`: a checkpoint to continue from."""
-    import torch
-
-    from postlude.engines.local.engine import LocalEngine
-    from postlude.footprint import require_room, work_of
-
-    recipe = prepared.recipe
-    needed = "reference" in recipe.objective.needs if reference is None else reference
-    require_room(prepared, needed)
-    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
-    engine = LocalEngine.start(
-        recipe.model,
-        prepared.facts,
-        recipe.optimizer,
-        recipe.token_budget,
-        keep_reference=needed,
-        dropout=recipe.method == "sft",
-        threads=recipe.threads,
-        cache_gib=recipe.cache_gib,
-        head_chunk=recipe.head_chunk,
-        own_sampler=recipe.max_lag > 0,
-        checkpoint=weights,
-        scores="scores" in recipe.objective.needs,
-        critic=recipe.critic,
-        pairs=_reads_pairs(recipe),
-        work=work_of(prepared),
-    )
-    engine.rehearse()
-    return engine
-
-
-def _reads_pairs(recipe: Recipe) -> bool:
-    return isinstance(recipe.objective, ContrastObjective) and recipe.objective.score == "pair_head"
-
-
-def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:
-    """The streams of a recipe: one source with its objective, and plain text beside it where the recipe has some."""
-    recipe = prepared.recipe
-    size = recipe.prompts_per_step
-    source: FileSource | RolloutSource | Ahead
-    if recipe.algorithm.source != "rollout":
-        source = FileSource(prepared.items, size, _order(prepared, len(prepared.items)))
-    else:
-        source = RolloutSource(
-            prepared.prompts,
-            engine.sampler,
-            prepared.rewards,
-            recipe.sampling,
-            size,
-            recipe.group_size,
-            _order(prepared, len(prepared.prompts)),
-            recipe.seed,
-            recipe.keep,
-            recipe.shaping,
-            on_phase,
-            needs_correct=bool(trains_on_correct(recipe)),
-        )
-        source = Ahead(source) if recipe.max_lag else source
-    temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
-    written = recipe.algorithm.source != "rollout" and "reference" in recipe.objective.needs
-    lead = Stream(
-        recipe.name,
-        source,
-        recipe.objective,
-        recipe.updates,
-        recipe.epochs,
-        temperature,
-        control=recipe.kl_control,
-        stop_kl=recipe.stop_kl,
-        truncated=recipe.algorithm.source == "rollout" and recipe.sampling.truncates,
-        memory=ReferenceMemory() if written else None,
-    )
-    return [lead, *_pretrain_stream(prepared)]
-
-
-def _pretrain_stream(prepared: Prepared) -> list[Stream]:
-    recipe = prepared.recipe
-    if recipe.pretrain is None:
-        return []
-    cursor = Cursor(len(prepared.pretrain), recipe.seed)
-    source = FileSource(prepared.pretrain, recipe.pretrain.rows, cursor, PRETRAIN)
-    objective = ALGORITHMS["sft"].objective
-    return [Stream(PRETRAIN, source, objective, recipe.updates, recipe.epochs, 1.0, recipe.pretrain.coef)]
-
-
-def held_out_streams(prepared: Prepared, streams: Sequence[Stream]) -> list[tuple[Stream, list[Group]]]:
-    """The objectives of the streams, each with the held-out groups it is measured on."""
-    found = []
-    if prepared.judged:
-        chosen = prepared.judged[: prepared.recipe.evaluate.prompts]
-        memory = ReferenceMemory() if streams[0].memory else None
-        found.append((replace(streams[0], name="held_out", control=None, memory=memory), chosen))
-    if prepared.pretrain_held_out:
-        found.append((replace(streams[1], name=f"{PRETRAIN}/held_out"), prepared.pretrain_held_out))
-    return found
-
-
-def _order(prepared: Prepared, size: int) -> Cursor | Mixture:
-    seed = prepared.recipe.seed
-    return Mixture(prepared.shares, seed) if prepared.recipe.data.mix else Cursor(size, seed)

@@ -144,7 +144,10 @@ def test_a_template_that_is_a_folder_is_an_error(place: Path, model_folder: Path
         ("data convert rated.jsonl o --to labels --threshold nan", "--threshold must be a finite number, got nan."),
         ("data convert rated.jsonl o --to sft --margin 1 --pairs all", "--pairs, --margin would have no effect"),
         ("data convert pairs.jsonl o --to labels --threshold 2", "which have no scores or ranks to go by"),
-        ("constitution revise m --principles x --data p.jsonl --out o --temperature 1000", "--temperature must lie in [0, 100]"),
+        (
+            "constitution revise m --principles x --data p.jsonl --out o --temperature 1000",
+            "--temperature must lie in [0, 100]",
+        ),
         ("constitution compare m --principles x --data p.jsonl --out o --max-tokens 1000000000", "must be at most"),
         ("constitution revise m --principles x --data p.jsonl --out p.jsonl", "--out: cannot write 'p.jsonl'"),
         ("export nowhere o", "model: 'nowhere' does not exist"),

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from postlude import config
+from postlude.build import build_engine
 from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
-from postlude.prepare import build_engine, check
+from postlude.prepare import check
 from postlude.run import Run
 
 REAL = Path(__file__).parents[2] / ".models" / "smollm2"

@@ -1,0 +1,118 @@
+"""From what was checked to what runs: the engine and the streams. The only place where concrete ones are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from postlude.algorithms import ALGORITHMS
+from postlude.data import Group
+from postlude.engines.protocol import Engine
+from postlude.prepare import Prepared, reads_pairs
+from postlude.signals import trains_on_correct
+from postlude.sources.ahead import Ahead
+from postlude.sources.file import Cursor, FileSource, Mixture
+from postlude.sources.rollout import RolloutSource
+from postlude.streams import ReferenceMemory, Stream
+
+PRETRAIN = "pretrain"
+"""Name of the second stream."""
+
+
+def build_engine(prepared: Prepared, weights: str | None = None, reference: bool | None = None) -> Engine:
+    """The local engine with the recipe's model. `weights`: a checkpoint to continue from."""
+    import torch
+
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.footprint import require_room, work_of
+
+    recipe = prepared.recipe
+    needed = "reference" in recipe.objective.needs if reference is None else reference
+    require_room(prepared, needed)
+    torch.manual_seed(recipe.seed)  # a fresh adapter's weights
+    engine = LocalEngine.start(
+        recipe.model,
+        prepared.facts,
+        recipe.optimizer,
+        recipe.token_budget,
+        keep_reference=needed,
+        dropout=recipe.method == "sft",
+        threads=recipe.threads,
+        cache_gib=recipe.cache_gib,
+        head_chunk=recipe.head_chunk,
+        own_sampler=recipe.max_lag > 0,
+        checkpoint=weights,
+        scores="scores" in recipe.objective.needs,
+        critic=recipe.critic,
+        pairs=reads_pairs(recipe),
+        work=work_of(prepared),
+    )
+    engine.rehearse()
+    return engine
+
+
+def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:
+    """The streams of a recipe: one source with its objective, and plain text beside it where the recipe has some."""
+    recipe = prepared.recipe
+    size = recipe.prompts_per_step
+    source: FileSource | RolloutSource | Ahead
+    if recipe.algorithm.source != "rollout":
+        source = FileSource(prepared.items, size, _order(prepared, len(prepared.items)))
+    else:
+        source = RolloutSource(
+            prepared.prompts,
+            engine.sampler,
+            prepared.rewards,
+            recipe.sampling,
+            size,
+            recipe.group_size,
+            _order(prepared, len(prepared.prompts)),
+            recipe.seed,
+            recipe.keep,
+            recipe.shaping,
+            on_phase,
+            needs_correct=bool(trains_on_correct(recipe)),
+        )
+        source = Ahead(source) if recipe.max_lag else source
+    temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
+    written = recipe.algorithm.source != "rollout" and "reference" in recipe.objective.needs
+    lead = Stream(
+        recipe.name,
+        source,
+        recipe.objective,
+        recipe.updates,
+        recipe.epochs,
+        temperature,
+        control=recipe.kl_control,
+        stop_kl=recipe.stop_kl,
+        truncated=recipe.algorithm.source == "rollout" and recipe.sampling.truncates,
+        memory=ReferenceMemory() if written else None,
+    )
+    return [lead, *_pretrain_stream(prepared)]
+
+
+def _pretrain_stream(prepared: Prepared) -> list[Stream]:
+    recipe = prepared.recipe
+    if recipe.pretrain is None:
+        return []
+    cursor = Cursor(len(prepared.pretrain), recipe.seed)
+    source = FileSource(prepared.pretrain, recipe.pretrain.rows, cursor, PRETRAIN)
+    objective = ALGORITHMS["sft"].objective
+    return [Stream(PRETRAIN, source, objective, recipe.updates, recipe.epochs, 1.0, recipe.pretrain.coef)]
+
+
+def held_out_streams(prepared: Prepared, streams: Sequence[Stream]) -> list[tuple[Stream, list[Group]]]:
+    """The objectives of the streams, each with the held-out groups it is measured on."""
+    found = []
+    if prepared.judged:
+        chosen = prepared.judged[: prepared.recipe.evaluate.prompts]
+        memory = ReferenceMemory() if streams[0].memory else None
+        found.append((replace(streams[0], name="held_out", control=None, memory=memory), chosen))
+    if prepared.pretrain_held_out:
+        found.append((replace(streams[1], name=f"{PRETRAIN}/held_out"), prepared.pretrain_held_out))
+    return found
+
+
+def _order(prepared: Prepared, size: int) -> Cursor | Mixture:
+    seed = prepared.recipe.seed
+    return Mixture(prepared.shares, seed) if prepared.recipe.data.mix else Cursor(size, seed)
