@@ -164,7 +164,19 @@ def medians(results: Sequence[Result]) -> str:
         accuracy = statistics.median(p.accuracy for p in last)
         length = statistics.median(p.length for p in last)
         said.append(f"{method} ends at {accuracy:.2f} of sampled answers right with {length:.1f} tokens")
-    return f"Medians over seeds: {'; '.join(said)}.\n"
+    return f"Medians over seeds: {'; '.join(said)}. {lengths(results)}\n"
+
+
+def lengths(results: Sequence[Result]) -> str:
+    """What the two methods' lengths say, in words."""
+    end = {m: statistics.median(r.points[-1].length for r in results if r.method == m) for m in METHODS}
+    gap = end["grpo"] - end["drpo"]
+    if abs(gap) < 1:
+        return (
+            "Neither is shorter than the other: both stop rambling, which is most of the length here, and what is left "
+            "is a sentence with the sum. DRPO's economy shows where right answers differ in length ([demo.md](demo.md))."
+        )
+    return f"DRPO's answers are {'shorter' if gap > 0 else 'longer'} by {abs(gap):.1f} tokens."
 
 
 def samples(r: Result) -> str:
