@@ -173,8 +173,9 @@ def lengths(results: Sequence[Result]) -> str:
     gap = end["grpo"] - end["drpo"]
     if abs(gap) < 1:
         return (
-            "Neither is shorter than the other: both stop rambling, which is most of the length here, and what is left "
-            "is a sentence with the sum. DRPO's economy shows where right answers differ in length ([demo.md](demo.md))."
+            "Neither is shorter than the other: both stop rambling, which is most of the length here, and what is "
+            "left is a sentence with the sum. DRPO's economy shows where right answers differ in length "
+            "([demo.md](demo.md))."
         )
     return f"DRPO's answers are {'shorter' if gap > 0 else 'longer'} by {abs(gap):.1f} tokens."
 
