@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,15 @@ def test_a_child_may_leave_as_it_likes() -> None:
     assert rewards_of(score(GROUPS, reward(works_in_a_child))) == [3.0, 0.0]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C does what it does in a terminal: a process that was started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_what_the_process_shares_is_put_back_and_said_once(tmp_path: Path) -> None:
     def changes(completions: list[str]) -> list[float]:
         torch.set_default_dtype(torch.float64)
