@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,8 +19,6 @@ from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Sampling, 
 from postlude.errors import EngineError
 
 LONGEST_PAUSE = 60.0
-GRACE = 5.0
-"""Seconds for which somebody who is told to stop waits for the answer to what was sent."""
 OWN_FAULT = {400, 413, 422}
 """Statuses that speak of one question: too long, filtered. It fails, the others go on."""
 TOP = 20
@@ -43,18 +40,6 @@ class _Again(Exception):
 
 class _Failed(Exception):
     """A question that has failed for good."""
-
-
-async def _seen_through(request: Coroutine[Any, Any, Any]) -> Any:
-    """The answer of a request. It was sent and is paid for: whoever is cancelled meanwhile, because a cap was reached
-    elsewhere say, takes it all the same where it comes within `GRACE`, so that it is not asked for again."""
-    task = asyncio.ensure_future(request)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        with suppress(EngineError, TimeoutError, _Again, _Failed):
-            return await asyncio.wait_for(task, GRACE)
-        raise
 
 
 @dataclass
@@ -171,7 +156,7 @@ class ServedChat:
                 )
             try:
                 with meter(_estimate(body), int(body.get("max_tokens", 0))) as usage:
-                    return read(await _seen_through(self._once(call, usage)))
+                    return read(await self._once(call, usage))
             except _Again as error:
                 if error.wait is not None and error.wait > LONGEST_RETRY_AFTER:
                     asked = f"{self._clean(str(error))}; the server asks to wait {error.wait:g} s"
