@@ -45,7 +45,7 @@ golden: .venv/installed-dev
 # Agreement of the maths reward with cases of {"gold", "response", "equivalent"}, and its speed.
 maths: FILE = tests/fixtures/math_cases.jsonl
 maths: .venv/installed-dev
-	$(BIN)/python -m postlude.rewards.maths $(FILE)
+	$(BIN)/python -m postlude.maths $(FILE)
 
 # The objectives against TRL's own loss code, imported from its package.
 peers: .venv/installed-dev

@@ -10,14 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from postlude import recipe
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
 from postlude.cli import cai, rlhf
 from postlude.cli.methods import defaults_of, needs_of
-from postlude.foreign.refused import REFUSED
-from postlude.foreign.translate import ALIASES
-from postlude.validation import members, tag
+from postlude.recipe import schema as recipe
+from postlude.recipe.foreign.refused import REFUSED
+from postlude.recipe.foreign.translate import ALIASES
+from postlude.recipe.validation import members, tag
 
 DOCS = Path(__file__).parent.parent / "docs"
 

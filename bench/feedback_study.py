@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.errors import PostludeError
-from postlude.events import read_rows
+from postlude.runs.stats import read_rows
 
 SEEDS = (61, 62)
 RECIPES = Path("recipes/tiny")
@@ -60,8 +60,8 @@ def names() -> list[str]:
 def one(folder: Path, method: str, seed: int, pairs: int) -> Result:
     """Train with one recipe; what its first and last evaluation say."""
     from postlude.algorithms import ALGORITHMS
-    from postlude.config import Document, read
     from postlude.launch import launch
+    from postlude.recipe.documents import Document, read
 
     text = (RECIPES / f"{method}.yaml").read_text().replace("demo-rlhf", str(folder))
     place = folder / f"{method}.yaml"
@@ -81,8 +81,8 @@ def one(folder: Path, method: str, seed: int, pairs: int) -> Result:
 def of_seed(seed: int, methods: list[str]) -> list[Result]:
     """The methods, all from one taught model."""
     from postlude.cli.rlhf import collect, prepare
-    from postlude.config import Document, read
     from postlude.launch import launch
+    from postlude.recipe.documents import Document, read
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from postlude.events import read_rows
+from postlude.runs.stats import read_rows
 
 STEPS = 40
 ANSWERS = 128
@@ -61,9 +61,9 @@ def teach(task: str, seed: int, folder: Path) -> None:
     import yaml
 
     from postlude.cli.demo import RECIPES as DEMO
-    from postlude.config import Document, Loader
     from postlude.launch import launch
     from postlude.models.tiny import save_tiny_model
+    from postlude.recipe.documents import Document, Loader
     from postlude.sources.tasks import TASKS as EMBEDDED
     from postlude.sources.tasks import write
 
@@ -80,7 +80,7 @@ def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
     from postlude.data import Prompt
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.protocol import Sampling
-    from postlude.sources.rollout import answer
+    from postlude.rollouts.rollout import answer
 
     engine = LocalEngine.open(str(end))
     rows = read_rows(data)[:128]
@@ -97,11 +97,11 @@ def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
 
 def one(task: str, seed: int, folder: Path, recipe: str) -> Result:
     """Train with one recipe; what the last evaluation says."""
-    from postlude import config
-    from postlude.config import Document
     from postlude.launch import launch
+    from postlude.recipe import documents
+    from postlude.recipe.documents import Document
 
-    values: dict[str, Any] = config.read(RECIPES / f"{recipe}.yaml").values
+    values: dict[str, Any] = documents.read(RECIPES / f"{recipe}.yaml").values
     assert values["prompts_per_step"] * values["group_size"] == ANSWERS, recipe
     values |= {
         "model": str(folder / "sft/model"),

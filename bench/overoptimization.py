@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from postlude.audit.overoptimisation import best_of_n_gold, kl_best_of_n, reward_best_of_n, reward_rl
-from postlude.events import read_rows
+from postlude.runs.stats import read_rows
+from postlude.statistics import best_of_n_gold, kl_best_of_n, reward_best_of_n, reward_rl
 
 SEEDS = (41,)
 PAIRS = (60, 400)
@@ -49,8 +49,8 @@ def teach(folder: Path, seed: int) -> None:
     import yaml
 
     from postlude.cli.demo import RECIPES, prepare_demo
-    from postlude.config import Document, Loader
     from postlude.launch import launch
+    from postlude.recipe.documents import Document, Loader
 
     prepare_demo(folder, seed)
     launch(Document(yaml.load(RECIPES["sft"].format(folder=folder, seed=seed), Loader)))
@@ -75,7 +75,7 @@ def sampled(model: Path, rows: Sequence[dict[str, Any]], count: int, seed: int) 
     from postlude.data import Prompt
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.protocol import Sampling
-    from postlude.sources.rollout import answer
+    from postlude.rollouts.rollout import answer
 
     engine = LocalEngine.open(str(model))
     prompts = [engine.renderer.with_tokens(Prompt(str(i), row["prompt"])) for i, row in enumerate(rows)]
@@ -85,8 +85,8 @@ def sampled(model: Path, rows: Sequence[dict[str, Any]], count: int, seed: int) 
 
 def proxy_of(folder: Path, pairs: list[dict[str, Any]], seed: int) -> Path:
     """A reward model trained on the pairs for four passes."""
-    from postlude.config import Document
     from postlude.launch import launch
+    from postlude.recipe.documents import Document
 
     name = f"proxy-{len(pairs)}"
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
@@ -131,8 +131,8 @@ def best_of_n(folder: Path, proxy: Path, pairs: int, seed: int) -> list[Point]:
 
 def reinforcement(folder: Path, proxy: Path, pairs: int, seed: int) -> list[Point]:
     """GRPO without anything that holds it back, measured on held-out prompts as it goes."""
-    from postlude.config import Document
     from postlude.launch import launch
+    from postlude.recipe.documents import Document
 
     every = 4
     run = launch(

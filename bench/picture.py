@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from postlude.events import read_rows
+from postlude.runs.stats import read_rows
 from postlude.watch.live import LiveView
 
 

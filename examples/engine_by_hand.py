@@ -12,7 +12,7 @@ from postlude.batch import minibatches, pack, split
 from postlude.data import Prompt
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Sampling
-from postlude.sources.rollout import answer
+from postlude.rollouts.rollout import answer
 
 
 async def train(model: str, data: str, steps=130, lr=3e-4, max_tokens=48, output="by-hand", dtype="float32"):

@@ -103,7 +103,7 @@ SHORTER = training(
 
 
 def _taught(world: Path, seed: int) -> Outcome:
-    from postlude.run import Run
+    from postlude.runs.folder import Run
 
     done = Run(world / "sft")  # the world's own start
     first, last = figures(done)

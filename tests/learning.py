@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from postlude.config import Document
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
-from postlude.run import Run
+from postlude.recipe.documents import Document
+from postlude.runs.folder import Run
 
 LETTERS = "abcdefgh"
 SEEDS = (0, 1, 2, 3, 4)

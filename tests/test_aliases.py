@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from postlude import config
 from postlude.algorithms import ALGORITHMS
-from postlude.config import Document
 from postlude.errors import ConfigError
-from postlude.foreign.alias import Alias, View
-from postlude.foreign.refused import REFUSED
-from postlude.foreign.translate import ALIASES, NAMES
-from postlude.importing import _at
-from postlude.recipe import Recipe, in_order, method_settings, resolve, resolve_with_problems
+from postlude.recipe import documents
+from postlude.recipe.documents import Document
+from postlude.recipe.foreign.alias import Alias, View
+from postlude.recipe.foreign.refused import REFUSED
+from postlude.recipe.foreign.translate import ALIASES, NAMES
+from postlude.recipe.importing import _at
+from postlude.recipe.resolve import in_order, method_settings, resolve, resolve_with_problems
+from postlude.recipe.schema import Recipe
 
 ACTOR = "actor_rollout_ref.actor"
 
@@ -223,7 +224,7 @@ def test_names_are_told_apart() -> None:
 def test_the_example_of_the_readme() -> None:
     given = document()
     words = "num_generations=16 epsilon_high=0.28 max_completion_length=512 learning_rate=1e-6 beta=0.05"
-    config.override(given, words.split())
+    documents.override(given, words.split())
     found = resolve(given)
     assert found.group_size == 16 and found.sampling.max_tokens == 512 and found.schedule.lr == 1e-6
     assert found.objective.surrogate.high == 0.28 and found.objective.kl.coef == 0.05  # type: ignore[union-attr]
@@ -356,7 +357,7 @@ def test_schedules_fall_to_0_as_theirs_do() -> None:
 
 def recipe_file(folder: Path, text: str) -> Document:
     (folder / "r.yaml").write_text("method: grpo\nmodel: m\ndata: d.jsonl\nreward: exact\n" + text)
-    return config.read(folder / "r.yaml")
+    return documents.read(folder / "r.yaml")
 
 
 def test_two_names_with_different_values_are_an_error_naming_both_places(tmp_path: Path) -> None:
@@ -383,13 +384,13 @@ def test_two_names_with_one_value_are_not_a_conflict(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_command_line_wins_whichever_name_it_uses(tmp_path: Path, text: str, word: str) -> None:
     given = recipe_file(tmp_path, text)
-    config.override(given, [word])
+    documents.override(given, [word])
     assert resolve(given).group_size == 16
 
 
 def test_what_gives_way_in_a_file_does_not_on_the_command_line(tmp_path: Path) -> None:
     given = recipe_file(tmp_path, "objective: {surrogate: {low: 0.2, high: 0.28}}\n")
-    config.override(given, ["epsilon=0.1"])
+    documents.override(given, ["epsilon=0.1"])
     clip = resolve(given).objective.surrogate  # type: ignore[union-attr]
     assert (clip.low, clip.high) == (0.1, 0.1)  # type: ignore[union-attr]
 
@@ -436,11 +437,11 @@ def test_an_entry_of_a_list_can_be_set_by_its_number() -> None:
     document = Document(
         {"reward": ["exact", {"use": "judge", "args": {"mode": "pairs"}}], "data": ["a.jsonl", "b.jsonl"]}
     )
-    config.override(document, ["reward.1.args.model=m", "reward.0.weight=2", "data.mix.1.weight=3"])
+    documents.override(document, ["reward.1.args.model=m", "reward.0.weight=2", "data.mix.1.weight=3"])
     assert document.values["reward"] == [
         {"use": "exact", "weight": 2},
         {"use": "judge", "args": {"mode": "pairs", "model": "m"}},
     ]
     assert document.values["data"] == {"mix": [{"path": "a.jsonl"}, {"path": "b.jsonl", "weight": 3}]}
     with pytest.raises(ConfigError, match="there are 2 entries, counted from 0, and '2' is none of them"):
-        config.override(document, ["reward.2.weight=1"])
+        documents.override(document, ["reward.2.weight=1"])

@@ -10,14 +10,15 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from postlude import config, recipe
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of, hold
-from postlude.config import Document
 from postlude.engines.protocol import Optimizer, Sampling
 from postlude.objectives.surrogates import Clip
-from postlude.recipe import resolve_with_problems
-from postlude.validation import members
+from postlude.recipe import documents
+from postlude.recipe import schema as recipe
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import resolve_with_problems
+from postlude.recipe.validation import members
 
 ODD = (math.nan, math.inf, -1, 0, 1e30)
 ZERO = """
@@ -63,7 +64,7 @@ def numbers(method: str) -> list[str]:
     """Dotted keys of every number of a recipe of this method."""
     found, _ = resolve_with_problems(Document({"method": method, **deepcopy(SET)}))
     assert found is not None
-    values = config.flat(asdict(found))
+    values = documents.flat(asdict(found))
     return [path for path, value in values if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
@@ -74,7 +75,7 @@ def test_a_number_that_no_run_can_mean_is_an_error_with_its_key(method: str) -> 
     for path in numbers(method):
         for value in ODD:
             document = Document({"method": method, **deepcopy(SET)})
-            config.assign(document, path, value, "command line")
+            documents.assign(document, path, value, "command line")
             above, _, last = path.rpartition(".")
             told = (f"command line: {path} ", f"{above}: {last} ")
             said = [p for p in resolve_with_problems(document)[1] if p.startswith(told)]
@@ -124,14 +125,14 @@ def test_every_number_of_the_schema_says_what_it_may_be() -> None:
 )
 def test_a_value_out_of_bounds_is_told_with_its_key(key: str, value: Any, said: str) -> None:
     document = Document({"method": "grpo", "model": "m", "data": "d.jsonl", "reward": "exact"})
-    config.assign(document, key, value, "command line")
+    documents.assign(document, key, value, "command line")
     problems = resolve_with_problems(document)[1]
     assert any(said in p for p in problems), problems
 
 
 def test_everything_out_of_bounds_is_told_at_once() -> None:
     document = Document({"method": "grpo", "model": "m", "data": "d.jsonl", "reward": "exact"})
-    config.override(document, ["seed=-1", "group_size=0", "schedule.lr=-1", "steps=0", "reward.0.errors=2"])
+    documents.override(document, ["seed=-1", "group_size=0", "schedule.lr=-1", "steps=0", "reward.0.errors=2"])
     problems = resolve_with_problems(document)[1]
     assert [p.split()[2] for p in problems] == ["reward.0.errors", "seed", "steps", "group_size", "schedule.lr"]
 

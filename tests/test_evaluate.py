@@ -8,9 +8,9 @@ from itertools import combinations
 
 import pytest
 
-from postlude.audit.statistics import clustered, wilson
 from postlude.data import Completion, Group, Prompt
 from postlude.evaluate import figures, pass_at_k
+from postlude.statistics import clustered, wilson
 
 # ----------------------------------------------------------------------------------------------------- pass@k
 

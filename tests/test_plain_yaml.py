@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from postlude import config
 from postlude.cli.app import app
-from postlude.config import Document
 from postlude.errors import ConfigError, PostludeError
 from postlude.plain_yaml import Loader, dump, load, parse
-from postlude.recipe import resolve_with_problems
+from postlude.recipe import documents
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import resolve_with_problems
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ AWKWARD = [
 def told(document: Document, words: list[str]) -> None:
     """Resolves, or says what is wrong."""
     try:
-        config.override(document, words)
+        documents.override(document, words)
         resolve_with_problems(document)
     except PostludeError as error:
         assert str(error)
@@ -121,7 +121,7 @@ def test_any_text_as_a_recipe_is_a_value_or_a_sentence(tmp_path_factory: pytest.
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        told(config.read(path), [])
+        told(documents.read(path), [])
     except ConfigError as error:
         assert str(error)
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from bench.docs import PAGES
-from postlude import config, recipe
 from postlude.algorithms import ALGORITHMS
-from postlude.config import Document
 from postlude.launch import _plain
-from postlude.recipe import resolve
+from postlude.recipe import documents
+from postlude.recipe import schema as recipe
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import resolve
 from postlude.rewards.builtin import BUILT_IN
-from postlude.run import Run
+from postlude.runs.folder import Run
 
 ROOT = Path(__file__).parent.parent
 SOURCE = "\n".join(p.read_text() for p in sorted((ROOT / "src").rglob("*.py")))
@@ -40,11 +41,11 @@ RECIPES = [p for p in sorted((ROOT / "recipes").rglob("*.yaml")) if p.name != "p
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
 def test_every_recipe_resolves(path: Path) -> None:
-    document = config.read(path)
+    document = documents.read(path)
     for key, value in (("model", "model"), ("data", "prompts.jsonl"), ("reward", "exact")):
         rewarded = ALGORITHMS[document.values["method"]].source == "rollout"
         if key not in document.values and (key != "reward" or rewarded):
-            config.override(document, [f"{key}={value}"])
+            documents.override(document, [f"{key}={value}"])
     assert resolve(document).method == document.values["method"]
 
 
@@ -55,7 +56,7 @@ def test_every_built_in_reward_stands_in_a_recipe(name: str) -> None:
 
 
 def _rewards(path: Path) -> list[dict[str, str]]:
-    given = config.read(path).values.get("reward", [])
+    given = documents.read(path).values.get("reward", [])
     return [{"use": one} if isinstance(one, str) else one for one in (given if isinstance(given, list) else [given])]
 
 
@@ -81,7 +82,7 @@ def test_a_resolved_recipe_resolves_to_itself(name: str, tmp_path: Path) -> None
         values["pretrain"] = "text.jsonl"
     found = resolve(Document(values))
     Run(tmp_path).write_config(_plain(asdict(found)), [])
-    assert resolve(config.read(tmp_path / "config.yaml")) == found
+    assert resolve(documents.read(tmp_path / "config.yaml")) == found
 
 
 def test_every_option_is_read_somewhere() -> None:

@@ -19,8 +19,8 @@ from bench.hostile.rate import rate
 from bench.hostile.trial import Trial, source_of, tests_of, try_program
 from bench.hostile.world import world
 from postlude.errors import PostludeError
-from postlude.rewards.sandbox.backends import Chosen, choose
-from postlude.rewards.sandbox.settings import Limits
+from postlude.sandbox.backends import Chosen, choose
+from postlude.sandbox.settings import Limits
 
 
 def main() -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import resource
 import time
 
-from postlude.rewards.code.cases import Call
-from postlude.rewards.code.compare import Comparison
-from postlude.rewards.code.grade import Grading
-from postlude.rewards.sandbox.pool import Pool
-from postlude.rewards.sandbox.settings import Backend, Limits
+from postlude.code.cases import Call
+from postlude.code.compare import Comparison
+from postlude.code.grade import Grading
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Backend, Limits
 
 RUNS, WARM = 300, 20
 SOURCE = "def solve(n):\n    return n * n + 7\n"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.hostile.world import SECRET, World
-from postlude.rewards.code.compare import Comparison
-from postlude.rewards.code.grade import Grading
-from postlude.rewards.code.reward import Tests, Verdict
-from postlude.rewards.sandbox.pool import Pool
-from postlude.rewards.sandbox.settings import Backend, Limits
-from postlude.rewards.sandbox.worker import SandboxFault
+from postlude.code.compare import Comparison
+from postlude.code.grade import Grading
+from postlude.rewards.code import Tests, Verdict
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Backend, Limits
+from postlude.sandbox.worker import SandboxFault
 
 TESTS = {
     "test": "assert solve(2) == 11\nassert solve(3) == 16\nassert solve(10) == 107",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from postlude.rewards.sandbox.inside.limits import UNUSED
+from postlude.sandbox.inside.limits import UNUSED
 
 SECRET = "the-secret-of-the-harness"
 WATCHED = ("/tmp", "/var/tmp", "/dev/shm")

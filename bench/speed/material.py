@@ -160,9 +160,9 @@ def taught_model(folder: Path) -> None:
     """The embedded default after supervised fine-tuning to 0.30 sampled accuracy."""
     import shutil
 
-    from postlude.config import Document
     from postlude.launch import launch
     from postlude.models.tiny import save_tiny_model
+    from postlude.recipe.documents import Document
 
     start = folder / "untaught"
     save_tiny_model(start)

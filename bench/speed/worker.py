@@ -56,8 +56,8 @@ def _peak() -> float:
 
 def postlude(cell: Cell, folder: Path, gate: Gate) -> None:
     """A run as `postlude train` makes it, with its events, rollouts and timings written."""
-    from postlude.config import Document
     from postlude.launch import launch
+    from postlude.recipe.documents import Document
 
     values: dict[str, Any] = {
         "method": "grpo" if cell.kind in ("cold", "goal") else cell.kind,

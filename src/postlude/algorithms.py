@@ -6,9 +6,11 @@ the number of optimiser steps a drawn batch is cut into, `epochs` how often it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
+from postlude.errors import ConfigError
 from postlude.objectives import ContrastObjective, Objective, TokenObjective
 from postlude.objectives.advantages import (
     GAE,
@@ -37,7 +39,9 @@ from postlude.objectives.divergence import KL, KLHinge
 from postlude.objectives.surrogates import Cispo, Clip, Linear, ProbabilityMask
 from postlude.objectives.value import ValueLoss
 from postlude.objectives.weights import Aggregate, Correction
-from postlude.rewards.length import (
+from postlude.objects import load_object
+from postlude.rollouts.filters import Accepted, Extremes, Filter, Mixed
+from postlude.rollouts.shaping import (
     AdaptiveLength,
     HistoryLength,
     Overlong,
@@ -45,7 +49,6 @@ from postlude.rewards.length import (
     RlooLength,
     Shaping,
 )
-from postlude.sources.filters import Accepted, Extremes, Filter, Mixed
 
 
 @dataclass(frozen=True)
@@ -439,3 +442,14 @@ ALGORITHMS: dict[str, Algorithm] = {entry.name: entry for entry in _ENTRIES}
 """Name -> entry."""
 
 __all__ = ["ALGORITHMS", "Algorithm"]
+
+
+@cache
+def find_method(method: str) -> Algorithm:
+    """The entry of a name, or of a path to one."""
+    if ":" not in method:
+        return ALGORITHMS[method]
+    found = load_object(method, "method")
+    if not isinstance(found, Algorithm):
+        raise ConfigError(f"method: {method!r} is a {type(found).__name__}, not an Algorithm of postlude.algorithms.")
+    return replace(found, name=method)

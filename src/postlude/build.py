@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from postlude.algorithms import ALGORITHMS
+from postlude.check import Prepared, reads_pairs
 from postlude.data import Group
 from postlude.engines.protocol import Engine
-from postlude.prepare import Prepared, reads_pairs
+from postlude.rollouts.ahead import Ahead
+from postlude.rollouts.rollout import RolloutSource
 from postlude.signals import trains_on_correct
-from postlude.sources.ahead import Ahead
 from postlude.sources.file import Cursor, FileSource, Mixture
-from postlude.sources.rollout import RolloutSource
 from postlude.streams import ReferenceMemory, Stream
 
 PRETRAIN = "pretrain"

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from postlude.audit.overoptimisation import best_of_n_gold, kl_best_of_n
-from postlude.audit.statistics import clustered
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Sampler, Sampling
 from postlude.rewards.compose import RewardFigures, Rewards
-from postlude.sources.rollout import answer
+from postlude.rollouts.rollout import answer
+from postlude.statistics import best_of_n_gold, clustered, kl_best_of_n
 
 EVAL_SEED = 20_251
 """Held-out answers are sampled with seeds of their own, the same at every evaluation."""

@@ -14,13 +14,13 @@ from postlude.engines.local.free import free
 from postlude.engines.local.memory import GIB, USABLE, Work
 from postlude.errors import ConfigError
 from postlude.models.load import ModelSpec, base_path, device_of
-from postlude.recipe import Recipe
-from postlude.rewards.judge.reward import JudgeReward
+from postlude.recipe.schema import Recipe
+from postlude.rewards.judge import JudgeReward
 from postlude.rewards.learned import LearnedReward
-from postlude.run import latest_model
+from postlude.runs.folder import latest_model
 
 if TYPE_CHECKING:
-    from postlude.prepare import Prepared
+    from postlude.check import Prepared
 
 SIZES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 """Bytes of one number."""

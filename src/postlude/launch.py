@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from postlude.build import build_engine, build_streams, held_out_streams
-from postlude.config import Document, flat, read
+from postlude.check import Prepared, check
 from postlude.engines.protocol import Engine
 from postlude.errors import PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
 from postlude.learning import EARLY, Learning
+from postlude.loop import Plan, train
 from postlude.models.load import Refreshed
-from postlude.places import fixed
-from postlude.prepare import Prepared, check
-from postlude.recipe import Recipe
-from postlude.run import Listener, Run, unfinished
+from postlude.recipe.documents import Document, flat, read
+from postlude.recipe.places import fixed
+from postlude.recipe.schema import Recipe
+from postlude.runs.folder import Listener, Run, unfinished
 from postlude.streams import Stream
-from postlude.train import Plan, train
 from postlude.words import counted
 
 

@@ -9,10 +9,10 @@ from postlude.algorithms import ALGORITHMS
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import GAE, Constant, ProcessSteps, RewardToGo
 from postlude.rewards.compose import Rewards
-from postlude.rewards.length import AdaptiveLength, HistoryLength, Overlong, RlooLength
+from postlude.rollouts.shaping import AdaptiveLength, HistoryLength, Overlong, RlooLength
 
 if TYPE_CHECKING:
-    from postlude.recipe import Recipe
+    from postlude.recipe.schema import Recipe
 
 JUDGED_SHAPING = (RlooLength, AdaptiveLength, HistoryLength)
 """Shaping that reads whether an answer is correct."""

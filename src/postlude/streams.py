@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from postlude.batch import Batch, pack, select, with_mismatched
 from postlude.data import Group
 from postlude.engines.protocol import Engine
-from postlude.events import Stats
 from postlude.lazy import no_grad, torch
 from postlude.objectives import Objective, Outputs, TokenObjective
 from postlude.objectives.divergence import KLControl
-from postlude.sources.ahead import Ahead
+from postlude.rollouts.ahead import Ahead
+from postlude.rollouts.rollout import RolloutSource
+from postlude.runs.stats import Stats
 from postlude.sources.file import FileSource
-from postlude.sources.rollout import RolloutSource
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,6 +1,53 @@
-"""Numbers with their nouns."""
+"""Words of messages: numbers with their nouns, and what a misspelt name probably meant."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+SHARE = 3
+"""One mistake is allowed for every so many letters, and one in any case."""
+
+
+def distance(a: str, b: str) -> int:
+    """Letters left out, put in, replaced or swapped with their neighbour that lie between two names.
+
+    The optimal string alignment distance: `gpro` is one swap from `grpo`, and two replacements from `gspo`.
+    """
+    before: list[int] = []
+    last = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            cost = min(last[j] + 1, row[-1] + 1, last[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, last = last, row
+    return last[-1]
+
+
+def closest(word: str, names: Iterable[str]) -> str | None:
+    """The name that is meant, whatever its case and whether - or _ joins its parts; None where none is near."""
+    asked = _plain(word)
+    allowed = max(1, len(asked) // SHARE)
+    found: list[tuple[int, float, str]] = []
+    for name in names:
+        plain = _plain(name)
+        if abs(len(plain) - len(asked)) <= allowed and (near := distance(asked, plain)) <= allowed:
+            if near < len(asked):
+                found.append((near, -SequenceMatcher(None, asked, plain).ratio(), name))
+    return min(found)[2] if found else None
+
+
+def meant(word: str, names: Iterable[str]) -> str:
+    """` Did you mean 'grpo'?`, or nothing."""
+    name = closest(word, names)
+    return f" Did you mean {name!r}?" if name else ""
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "_")[:100]
 
 
 def counted(number: int, noun: str, several: str | None = None) -> str:

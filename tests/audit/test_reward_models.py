@@ -16,11 +16,11 @@ from postlude.audit.reward_models import (
     pair_figures,
     pairs_of,
 )
-from postlude.audit.statistics import auc, calibration_error, pearson, reliability, spearman, wilson
+from postlude.statistics import auc, calibration_error, pearson, reliability, spearman, wilson
 
 
 def test_the_module_needs_no_torch() -> None:
-    code = "import sys, postlude.audit.reward_models, postlude.sources.convert; sys.exit('torch' in sys.modules)"
+    code = "import sys, postlude.audit.reward_models, postlude.feedback.convert; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from postlude import config
+from postlude.check import check
 from postlude.cli.app import app
 from postlude.cli.demo import RECIPES, prepare_demo
 from postlude.errors import ConfigError, DataError
-from postlude.prepare import check
+from postlude.recipe import documents
 from postlude.watch.live import LiveView, duration, shown, sparkline
 
 runner = CliRunner()
@@ -124,12 +124,12 @@ def test_a_method_can_stand_for_a_recipe(model_folder: Path, tmp_path: Path, mon
 
 def test_the_demos_recipes_fit_its_model_and_data(tmp_path: Path) -> None:
     prepare_demo(tmp_path / "demo", seed=3)
-    document = config.read(tmp_path / "demo" / "sft.yaml")
+    document = documents.read(tmp_path / "demo" / "sft.yaml")
     prepared = check(document)
     assert len(prepared.held_out) == 384
     for name in RECIPES:
-        other = config.read(tmp_path / "demo" / f"{name}.yaml")
-        config.override(other, [f"model={tmp_path / 'demo' / 'model'}"])
+        other = documents.read(tmp_path / "demo" / f"{name}.yaml")
+        documents.override(other, [f"model={tmp_path / 'demo' / 'model'}"])
         check(other)
 
 

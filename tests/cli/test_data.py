@@ -12,14 +12,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from postlude import config
+from postlude.check import check
 from postlude.cli.app import app
-from postlude.config import Document
 from postlude.errors import ConfigError, DataError
 from postlude.launch import launch
-from postlude.prepare import check
-from postlude.recipe import resolve
-from postlude.run import Run
+from postlude.recipe import documents
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import resolve
+from postlude.runs.folder import Run
 
 runner = CliRunner()
 CHAT = (
@@ -142,7 +142,7 @@ def test_held_out_prompts_may_have_columns_of_their_own(place: Path, model_folde
     with pytest.raises(ConfigError, match=r"'q', which is not there.* data.eval_columns can name others"):
         check(Document(values))
     document = Document(values)
-    config.override(document, ["data.eval_columns={prompt: frage, answer: antwort}"])
+    documents.override(document, ["data.eval_columns={prompt: frage, answer: antwort}"])
     found = check(document)
     assert [(p.text, p.answer) for p in found.held_out] == [("3=", "3")]
 
@@ -268,8 +268,8 @@ BASE = "method: grpo\nmodel: m\nreward: exact\n"
 
 def resolved(place: Path, text: str, *overrides: str) -> Any:
     (place / "r.yaml").write_text(BASE + text)
-    document = config.read(place / "r.yaml")
-    config.override(document, overrides)
+    document = documents.read(place / "r.yaml")
+    documents.override(document, overrides)
     return resolve(document).data
 
 
@@ -321,7 +321,7 @@ def test_data_on_the_command_line_takes_the_place_of_the_recipes(place: Path) ->
 def test_the_recipe_of_a_mixture_resolves_to_itself(place: Path, model_folder: Path) -> None:
     sets()
     run = train(model_folder, "sft", "run", steps=1)
-    again = resolve(config.read(run.folder / "config.yaml"))
+    again = resolve(documents.read(run.folder / "config.yaml"))
     assert [s.path for s in again.data.mix] == [str(place / "sums.jsonl"), str(place / "less.csv")]
     absolute = [{**one, "path": str(place / one["path"])} for one in MIX]
-    assert again == resolve(Document({**config.read(run.folder / "config.yaml").values, "data": {"mix": absolute}}))
+    assert again == resolve(Document({**documents.read(run.folder / "config.yaml").values, "data": {"mix": absolute}}))

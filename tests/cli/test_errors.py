@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from postlude import config
+from postlude.check import check
 from postlude.errors import ConfigError, PostludeError, RewardError, RunLocked
 from postlude.launch import launch
-from postlude.prepare import check
-from postlude.recipe import resolve
-from postlude.run import Run
+from postlude.recipe import documents
+from postlude.recipe.resolve import resolve
+from postlude.runs.folder import Run
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def recipe(place: Path, model: Path, text: str = "", **values: Any) -> config.Document:
+def recipe(place: Path, model: Path, text: str = "", **values: Any) -> documents.Document:
     base = f"method: grpo\nmodel: {model}\ndata: prompts.jsonl\nreward: exact\nsteps: 1\nsampling: {{max_tokens: 4}}\n"
     (place / "r.yaml").write_text(base + text)
-    document = config.read(place / "r.yaml")
-    config.override(document, [f"{k}={v}" for k, v in values.items()])
+    document = documents.read(place / "r.yaml")
+    documents.override(document, [f"{k}={v}" for k, v in values.items()])
     return document
 
 
-def problems(document: config.Document) -> str:
+def problems(document: documents.Document) -> str:
     with pytest.raises(ConfigError) as error:
         check(document)
     assert error.value.exit_code == 2
@@ -105,10 +105,10 @@ def test_one_mistake(place: Path, model_folder: Path, change: dict[str, str], sa
 def test_yaml_mistakes_name_the_line(place: Path) -> None:
     (place / "r.yaml").write_text("method: grpo\nmodel: [\n")
     with pytest.raises(ConfigError, match=r"r.yaml line 3: not YAML"):
-        config.read(place / "r.yaml")
+        documents.read(place / "r.yaml")
     (place / "r.yaml").write_text("steps: 1\nsteps: 2\n")
     with pytest.raises(ConfigError, match="line 2: steps is given twice"):
-        config.read(place / "r.yaml")
+        documents.read(place / "r.yaml")
 
 
 def test_scientific_notation_is_a_number(place: Path, model_folder: Path) -> None:
@@ -208,9 +208,8 @@ def test_two_processes_cannot_write_to_one_run(place: Path, model_folder: Path) 
     import sys
 
     run = Run.open(launch(recipe(place, model_folder, output="run")).folder, resume=True)
-    code = (
-        f"from postlude.run import Run; from pathlib import Path; Run.open(Path({str(run.folder.resolve())!r}), True)"
-    )
+    place = str(run.folder.resolve())
+    code = f"from postlude.runs.folder import Run; from pathlib import Path; Run.open(Path({place!r}), True)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "RunLocked" in found.stderr
     assert RunLocked.exit_code == 75
@@ -243,7 +242,7 @@ def test_every_error_names_an_exit_code() -> None:
 
 def test_a_short_form_leaves_the_other_keys_of_its_mapping_alone(place: Path, model_folder: Path) -> None:
     document = recipe(place, model_folder, **{"data.eval": "held.jsonl", "model.lora.rank": 4})
-    config.override(document, ["data=other.jsonl", "model=elsewhere"])
+    documents.override(document, ["data=other.jsonl", "model=elsewhere"])
     found = resolve(document)
     assert (found.data.path, found.data.eval) == ("other.jsonl", "held.jsonl")
     assert found.model.path == "elsewhere" and found.model.lora and found.model.lora.rank == 4

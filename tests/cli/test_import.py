@@ -11,13 +11,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from postlude import config
+from postlude.check import check
 from postlude.cli.app import app
 from postlude.errors import ConfigError
-from postlude.importing import Imported, import_file
 from postlude.plain_yaml import Loader
-from postlude.prepare import check
-from postlude.recipe import Recipe, resolve
+from postlude.recipe import documents
+from postlude.recipe.importing import Imported, import_file
+from postlude.recipe.resolve import resolve
+from postlude.recipe.schema import Recipe
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FILES = ("trl-grpo.yaml", "trl-rloo.json", "trl-sft.yaml", "trl-dpo.yaml", "verl-dapo.sh", "verl-ppo.yaml")
@@ -26,11 +27,11 @@ FILES = ("trl-grpo.yaml", "trl-rloo.json", "trl-sft.yaml", "trl-dpo.yaml", "verl
 def recipe_of(found: Imported, folder: Path) -> Recipe:
     """The written text, read again as a user's recipe."""
     (folder / "r.yaml").write_text(found.text)
-    document = config.read(folder / "r.yaml")
+    document = documents.read(folder / "r.yaml")
     for key, value in (("model", "m"), ("data", "d.jsonl"), ("reward", "exact")):
         there = document.values.get(key)
         if there is None or (isinstance(there, dict) and "path" not in there):
-            config.override(document, [f"{key}={value}"])
+            documents.override(document, [f"{key}={value}"])
     return resolve(document)
 
 
@@ -62,13 +63,13 @@ def test_the_recipe_passes_the_check_once_model_data_and_reward_are_given(
     Path("held-out.jsonl").write_text('{"prompt": "99=", "answer": "99"}\n')
     written = CliRunner().invoke(app, ["config", "import", str(FIXTURES / name), "--output", "r.yaml"])
     assert written.exit_code == 0, written.output
-    document = config.read(Path("r.yaml"))
+    document = documents.read(Path("r.yaml"))
     words = [f"model={model_folder}", "data=d.jsonl", "data.split=train", "sampling.max_tokens=8"]
     if "targets" in str(document.values.get("model")):
         words.append("model.lora.targets=all-linear")
     if "shaping" in document.values:
         words.append("shaping.0.cache=4")
-    config.override(document, words + ([] if sft else ["reward=exact"]))
+    documents.override(document, words + ([] if sft else ["reward=exact"]))
     assert check(document).recipe.method == document.values["method"]
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from postlude import config
 from postlude.cli.app import app
 from postlude.cli.opening import policy_of
 from postlude.errors import ConfigError, EngineError
-from postlude.recipe import resolve
+from postlude.recipe import documents
+from postlude.recipe.resolve import resolve
 from tests.serving import Server
 
 runner = CliRunner()
@@ -135,7 +135,7 @@ def test_training_refuses_a_server_and_says_why(method: str) -> None:
     if method != "sft":
         values["reward"] = "exact"
     with pytest.raises(ConfigError) as error:
-        resolve(config.Document(values))
+        resolve(documents.Document(values))
     said = str(error.value)
     assert said.startswith(f"sampler is a server, and {method} trains: the weights served at http://localhost:8000/v1")
     assert "postlude sample, postlude eval" in said and "\n" not in said

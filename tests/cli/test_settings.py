@@ -17,24 +17,24 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from postlude import config
 from postlude.batch import with_mismatched
+from postlude.check import check
 from postlude.cli.app import app
 from postlude.cli.train import document_of
-from postlude.config import Document
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, printable, visible
-from postlude.events import read_rows
-from postlude.foreign.refused import REFUSED
-from postlude.foreign.translate import ALIASES
 from postlude.launch import launch
-from postlude.prepare import check
-from postlude.recipe import Recipe, _keys, key_of, resolve, resolve_with_problems
-from postlude.run import Run
-from postlude.spelling import closest, distance
+from postlude.recipe import documents
+from postlude.recipe.documents import Document
+from postlude.recipe.foreign.refused import REFUSED
+from postlude.recipe.foreign.translate import ALIASES
+from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
+from postlude.recipe.schema import Recipe
+from postlude.runs.folder import Run
+from postlude.runs.stats import read_rows
 from postlude.terminal import Screen, bold, joined
 from postlude.watch.live import LiveView
-from postlude.words import counted
+from postlude.words import closest, counted, distance
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def problems(*words: str) -> list[str]:
     document = Document({"method": "grpo", "model": "m", "data": "d.jsonl", "reward": "exact"})
     try:
-        config.override(document, words, key_of)
+        documents.override(document, words, key_of)
     except ConfigError as error:
         return error.problems
     return resolve_with_problems(document)[1]
@@ -108,7 +108,7 @@ def test_what_was_meant_is_said(words: list[str], said: str) -> None:
 
 def test_a_part_of_a_short_form_can_be_set() -> None:
     document = Document({"method": "dapo", "model": "m", "data": ["a", "b"], "reward": "f.py:g"})
-    config.override(
+    documents.override(
         document,
         ["reward.errors=0.5", "model.dtype=bfloat16", "data.mix.0.weight=3", "shaping.1.factor=2", "reward.0.weight=3"],
     )
@@ -209,9 +209,9 @@ def test_paths_of_a_recipe_are_those_of_its_folder(
         "sampling: {max_tokens: 4}\noutput: run\n"
     )
     monkeypatch.chdir(away)
-    run = launch(config.read(Path("../home/recipe.yaml")))
+    run = launch(documents.read(Path("../home/recipe.yaml")))
     assert run.folder == Path("run") and (away / "run" / "model").exists()
-    written = config.read(away / "run" / "config.yaml").values
+    written = documents.read(away / "run" / "config.yaml").values
     assert written["data"]["path"] == str(away / "../home/sub/d.jsonl")
     monkeypatch.chdir(place)
     (place / "moved").mkdir()
@@ -226,8 +226,8 @@ def test_what_is_not_beside_the_recipe_is_taken_from_here_with_a_note(
 ) -> None:
     (place / "home").mkdir()
     (place / "home" / "r.yaml").write_text("method: sft\nmodel: m\ndata: {path: d.jsonl, eval: gone.jsonl}\n")
-    document = config.read(Path("home/r.yaml"))
-    config.override(document, ["pretrain=d.jsonl"])
+    document = documents.read(Path("home/r.yaml"))
+    documents.override(document, ["pretrain=d.jsonl"])
     found, _ = resolve_with_problems(document)
     assert found is not None and found.pretrain is not None
     assert (found.data.path, found.data.eval, found.pretrain.path) == ("d.jsonl", "gone.jsonl", "d.jsonl")

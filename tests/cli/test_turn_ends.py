@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from postlude.check import check
 from postlude.cli.app import app
-from postlude.config import Document
 from postlude.launch import launch
 from postlude.models.load import ModelSpec, inspect, quiet
 from postlude.models.tiny import tiny_qwen3
-from postlude.prepare import check
+from postlude.recipe.documents import Document
 from tests.models import templates
 
 USER, ASSISTANT = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from postlude import config
+from postlude.check import check
 from postlude.cli.app import app
-from postlude.config import Document
 from postlude.errors import ConfigError
-from postlude.prepare import check
-from postlude.recipe import resolve_with_problems
-from postlude.run import problems_of_output
-from postlude.unread import unread
+from postlude.recipe import documents
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import resolve_with_problems
+from postlude.recipe.unread import unread
+from postlude.runs.folder import problems_of_output
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def idle(method: str, *words: str) -> list[str]:
     document = Document({"method": method, "model": "m", "data": "d.jsonl"})
-    config.override(document, words)
+    documents.override(document, words)
     recipe, problems = resolve_with_problems(document)
     assert recipe and not problems
     return unread(recipe, recipe.algorithm, document)
@@ -76,7 +76,7 @@ def test_what_is_read_or_says_what_holds_anyway_is_not_told() -> None:
 )
 def test_a_key_and_a_part_of_it_must_not_disagree(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match="Keep one of the two") as error:
-        config.override(Document({}), words)
+        documents.override(Document({}), words)
     assert said in str(error.value)
 
 
@@ -92,7 +92,7 @@ def test_a_key_and_a_part_of_it_must_not_disagree(words: list[str], said: str) -
 )
 def test_a_key_and_what_adds_to_it_go_together(words: list[str], values: object) -> None:
     document = Document({})
-    config.override(document, words)
+    documents.override(document, words)
     assert document.values == values
 
 

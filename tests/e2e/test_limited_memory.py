@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from postlude import config
 from postlude.build import build_engine
+from postlude.check import check
 from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
-from postlude.prepare import check
-from postlude.run import Run
+from postlude.recipe import documents
+from postlude.runs.folder import Run
 
 REAL = Path(__file__).parents[2] / ".models" / "smollm2"
 RIGHT = """
@@ -79,9 +79,9 @@ def test_memory_that_runs_out_is_an_error_with_advice(deep: Path) -> None:
 
 
 def run(deep: Path, output: str, *overrides: str, resume: bool = False) -> Run:
-    document = config.Document({"method": "sft"}, {})
+    document = documents.Document({"method": "sft"}, {})
     pairs = ["model=" + str(deep / "model"), "data=" + str(deep / "short.jsonl"), "prompts_per_step=4", "threads=1"]
-    config.override(document, [*pairs, f"output={deep / output}", "schedule.lr=1e-3", *overrides])
+    documents.override(document, [*pairs, f"output={deep / output}", "schedule.lr=1e-3", *overrides])
     return launch(document, resume)
 
 
@@ -96,9 +96,9 @@ def test_a_resumed_run_keeps_the_settings_that_were_chosen(deep: Path) -> None:
     manifest["chosen"]["token_budget"] = 24  # as on a machine with little memory
     path.write_text(json.dumps(manifest))
     texts: list[str] = []
-    document = config.Document({"method": "sft"}, {})
+    document = documents.Document({"method": "sft"}, {})
     pairs = ["model=" + str(deep / "model"), "data=" + str(deep / "short.jsonl"), "prompts_per_step=4", "threads=1"]
-    config.override(document, [*pairs, f"output={begun.folder}", "schedule.lr=1e-3", "steps=2"])
+    documents.override(document, [*pairs, f"output={begun.folder}", "schedule.lr=1e-3", "steps=2"])
     launch(document, True, [lambda e: texts.append(str(e["engine"]["memory"])) if e["kind"] == "open" else None])
     assert "micro-batches of 24 tokens" in texts[0]
     run(deep, "resumed", "steps=3", "token_budget=100", resume=True)
@@ -109,8 +109,8 @@ def test_a_resumed_run_keeps_the_settings_that_were_chosen(deep: Path) -> None:
 def test_weights_that_cannot_fit_are_refused_before_they_are_read(deep: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    document = config.Document({"method": "sft"}, {})
-    config.override(document, [f"model={deep / 'model'}", f"data={deep / 'rows.jsonl'}", f"output={deep / 'none'}"])
+    document = documents.Document({"method": "sft"}, {})
+    documents.override(document, [f"model={deep / 'model'}", f"data={deep / 'rows.jsonl'}", f"output={deep / 'none'}"])
     prepared = check(document)
     resource.setrlimit(resource.RLIMIT_AS, (used + 20 * 2**20, before[1]))
     try:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from postlude.cli.export import export
-from postlude.config import Document
 from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
 from postlude.models.load import Lora, ModelSpec, load
+from postlude.recipe.documents import Document
 from tests.cases import COMPOSED, LORA, METHODS, SHORTER, TALKS, TEACHERS
 from tests.learning import Case, chosen, figures, keeps, run, weights
 

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
-from postlude.config import Document
 from postlude.errors import TrainingError
 from postlude.launch import launch
-from postlude.run import Run
+from postlude.recipe.documents import Document
+from postlude.runs.folder import Run
 
 BODY = """
 def constant(completions):

@@ -15,13 +15,13 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
-from postlude.config import Document
 from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.load import Refreshed
 from postlude.models.tiny import save_tiny_model
-from postlude.recipe import resolve
-from postlude.run import Run
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import resolve
+from postlude.runs.folder import Run
 
 STEPS = 4
 

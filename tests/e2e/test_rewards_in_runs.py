@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from postlude.config import Document
 from postlude.errors import RewardError
 from postlude.launch import launch
-from postlude.run import Run
+from postlude.recipe.documents import Document
+from postlude.runs.folder import Run
 
 BODY = """
 from pathlib import Path

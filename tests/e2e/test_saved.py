@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from postlude import config
 from postlude.engines.local.engine import LocalEngine
 from postlude.errors import ConfigError, EngineError
 from postlude.launch import launch
 from postlude.models.load import quiet
 from postlude.models.saved import require_saved
+from postlude.recipe import documents
 from tests.models.test_adapters import BUILDS, STACKED, by_peft, said
 from tests.models.test_adapters import saved as adapter_of
 
@@ -50,8 +50,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(output: str, values: dict[str, Any], resume: bool = False) -> Path:
     """A run in this folder, quietly; its newest checkpoint."""
     given = {"model": "model", "prompts_per_step": 4, "threads": 1, **values}
-    document = config.Document({"method": given.pop("method")}, {"method": "here"})
-    config.override(document, [f"{k}={v}" for k, v in given.items()] + [f"output={output}"])
+    document = documents.Document({"method": given.pop("method")}, {"method": "here"})
+    documents.override(document, [f"{k}={v}" for k, v in given.items()] + [f"output={output}"])
     with quiet():
         return launch(document, resume).checkpoints[-1]
 

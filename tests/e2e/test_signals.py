@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from postlude.config import Document
+from postlude.check import check
 from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
 from postlude.models.heads import VALUE_HEAD
-from postlude.prepare import check
-from postlude.run import Run
+from postlude.recipe.documents import Document
+from postlude.runs.folder import Run
 
 BODY = """
 def marks(completions):

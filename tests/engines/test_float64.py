@@ -17,7 +17,6 @@ from torch.utils._pytree import tree_leaves
 
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import pack
-from postlude.config import Document
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.chat import LocalChat
 from postlude.engines.local.direct import STATIC_ROPE, Direct
@@ -28,6 +27,7 @@ from postlude.engines.local.scorer import LocalScorer
 from postlude.engines.protocol import ChatSpec, Sampling, ScorerSpec
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
+from postlude.recipe.documents import Document
 from tests.conftest import VOCABULARY, build
 from tests.learning import figures, weights, write
 

@@ -14,10 +14,10 @@ from postlude.batch import Batch, minibatches, split
 from postlude.data import Group
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.trainer import LocalTrainer, Optimizer
-from postlude.events import Stats
 from postlude.models.load import ModelSpec, inspect
 from postlude.objectives import TokenObjective
 from postlude.objectives.divergence import KL
+from postlude.runs.stats import Stats
 from postlude.streams import Stream
 from tests.objectives.test_invariants import objective_of
 from tests.streaming import rolled_out

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from postlude import statistics as gao
 from postlude.algorithms import ALGORITHMS
-from postlude.audit import overoptimisation as gao
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.head import logprobs_and_entropy
-from postlude.events import Stats
+from postlude.judge import labels
 from postlude.models import lora
 from postlude.objectives import ContrastObjective, Objective, Outputs, TokenObjective, along
 from postlude.objectives import advantages as adv
@@ -33,9 +33,10 @@ from postlude.objectives.divergence import KL, KLHinge
 from postlude.objectives.surrogates import Cispo, Clip, ProbabilityMask
 from postlude.objectives.value import ValueLoss
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask
-from postlude.rewards import labels, length
 from postlude.rewards.model import ensemble_score, pair_preference, solution_score
-from postlude.sources.filters import Mixed, refill
+from postlude.rollouts import shaping
+from postlude.rollouts.filters import Mixed, refill
+from postlude.runs.stats import Stats
 
 DOUBLE = torch.float64
 Ragged = list[list[float]]
@@ -755,7 +756,7 @@ def controllers(case: Case) -> Check:
 
 def overlong_penalty(case: Case) -> Check:
     p = case.p
-    got = [length.overlong_penalty(n, p["L_max"], p["L_cache"]) for n in case.aux["length"]]
+    got = [shaping.overlong_penalty(n, p["L_max"], p["L_cache"]) for n in case.aux["length"]]
     yield "penalty", got, case.aux["penalty"], AUX
 
 
@@ -787,10 +788,10 @@ def length_penalties(case: Case) -> Check:
     members = [[i for i, g in enumerate(b["group"]) if g == k] for k in sorted(set(b["group"]))]
     n, right = b["lengths"], [bool(c) for c in b["correct"]]
     of = lambda values, m: [values[i] for i in m]
-    lp = flat([length.rloo_length_rewards(of(right, m), of(n, m), p["alpha"]) for m in members])
-    alp = flat([length.alp_rewards(of(right, m), of(n, m), p["beta"]) for m in members])
+    lp = flat([shaping.rloo_length_rewards(of(right, m), of(n, m), p["alpha"]) for m in members])
+    alp = flat([shaping.alp_rewards(of(right, m), of(n, m), p["beta"]) for m in members])
     history = p["history"]
-    hapo = [length.hapo_reward(c, k, history[g], p["w"]) for c, k, g in zip(right, n, b["group"], strict=True)]
+    hapo = [shaping.hapo_reward(c, k, history[g], p["w"]) for c, k, g in zip(right, n, b["group"], strict=True)]
     yield "rloo_lp", lp, aux["rloo_lp"], AUX
     yield "alp", alp, aux["alp"], AUX
     yield "hapo", hapo, aux["hapo"], AUX

@@ -23,10 +23,10 @@ trl = pytest.importorskip("trl", minversion="1.16")
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from postlude.config import Document
 from postlude.launch import launch
 from postlude.models.heads import load_scorer
 from postlude.models.load import quiet
+from postlude.recipe.documents import Document
 from postlude.sources.order import Cursor
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]

@@ -14,9 +14,9 @@ trl = pytest.importorskip("trl", minversion="1.16")
 from trl import ModelConfig
 from trl.scripts.utils import ScriptArguments
 
-from postlude.foreign.refused import refusal
-from postlude.foreign.trainers import TRL
-from postlude.foreign.translate import NAMES
+from postlude.recipe.foreign.refused import refusal
+from postlude.recipe.foreign.trainers import TRL
+from postlude.recipe.foreign.translate import NAMES
 
 pytestmark = pytest.mark.peers
 CONFIGS = [t for t in TRL if hasattr(trl, t.title)]

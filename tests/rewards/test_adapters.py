@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from postlude import config
+from postlude.check import check
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
-from postlude.prepare import check
+from postlude.recipe import documents
 from postlude.rewards.adapters import from_openrlhf, from_verl
 from postlude.rewards.combining import Scored
 from postlude.rewards.compose import Rewards
@@ -215,7 +215,7 @@ def test_columns_are_checked_before_a_model_loads(place: Path, model_folder: Pat
     Path("d.jsonl").write_text('{"prompt": "1=", "reward_model": {"ground_truth": "1"}}\n')
     values = {"method": "grpo", "model": str(model_folder), "data": "d.jsonl", "reward": "verl:v.py:compute_score"}
     with pytest.raises(ConfigError, match="reward compute_score needs column 'data_source'"):
-        check(config.Document({**values, "sampling": {"max_tokens": 4}}))
+        check(documents.Document({**values, "sampling": {"max_tokens": 4}}))
 
 
 @pytest.mark.parametrize(

@@ -360,7 +360,7 @@ def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) 
     from postlude.engines.local.model import LocalModel
     from postlude.engines.protocol import Sampling
     from postlude.rewards.scoring import Scoring
-    from postlude.sources.rollout import answer
+    from postlude.rollouts.rollout import answer
     from tests.conftest import build
 
     model = LocalModel(build("qwen3"))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from postlude.config import Document
+from postlude.check import check
 from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
-from postlude.prepare import check
+from postlude.recipe.documents import Document
 from postlude.rewards.compose import Rewards
 from postlude.rewards.golds import accepted
 from postlude.rewards.spec import RewardSpec

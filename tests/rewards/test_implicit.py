@@ -12,14 +12,14 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from postlude.check import equip
 from postlude.cli.app import app
-from postlude.config import Document
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.implicit import ImplicitScorer
 from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
-from postlude.prepare import equip
+from postlude.recipe.documents import Document
 from postlude.rewards.compose import Rewards
 from postlude.rewards.spec import RewardSpec
 

@@ -13,12 +13,12 @@ import pytest
 from postlude.engines.chat import ServedChat
 from postlude.engines.protocol import ChatSpec, Sampling
 from postlude.errors import AskingStopped, ConfigError, RewardError
+from postlude.judge.asking import Asker, Caps
+from postlude.judge.principles import choose, read_principles
+from postlude.judge.templates import Fence, Row, Template
+from postlude.judge.verdicts import Unreadable, read_better, read_ranking, read_score
 from postlude.rewards.compose import Rewards
-from postlude.rewards.judge.asking import Asker, Caps
-from postlude.rewards.judge.principles import choose, read_principles
-from postlude.rewards.judge.reward import CANARIES, JudgeReward, judge
-from postlude.rewards.judge.templates import Fence, Row, Template
-from postlude.rewards.judge.verdicts import Unreadable, read_better, read_ranking, read_score
+from postlude.rewards.judge import CANARIES, JudgeReward, judge
 from postlude.rewards.spec import RewardSpec
 from tests.judging import Bad, ChatServer, Messages, between
 

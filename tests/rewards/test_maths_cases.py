@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from postlude.rewards.maths.__main__ import _speed, main
-from postlude.rewards.maths.verify import Verifier
+from postlude.maths.__main__ import _speed, main
+from postlude.maths.verify import Verifier
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FILES = ["math_cases.jsonl", "math_more.jsonl"]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postlude.rewards.maths.compare import Comparison
-from postlude.rewards.maths.extract import extract
-from postlude.rewards.maths.problems import Unreadable
-from postlude.rewards.maths.reading import read
-from postlude.rewards.maths.verify import Verifier
+from postlude.maths.compare import Comparison
+from postlude.maths.extract import extract
+from postlude.maths.problems import Unreadable
+from postlude.maths.reading import read
+from postlude.maths.verify import Verifier
 
 FRACTIONS = st.fractions(max_denominator=10**6)
 FORMS = [

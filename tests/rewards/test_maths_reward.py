@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from postlude.config import Document
+from postlude.check import check
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, DataError, RewardError
 from postlude.launch import launch
-from postlude.prepare import check
+from postlude.maths import verify, workers
+from postlude.maths.verify import Verifier
+from postlude.maths.workers import Limits, Pool, WorkerError
+from postlude.recipe.documents import Document
 from postlude.rewards.compose import Rewards
-from postlude.rewards.maths import verify, workers
-from postlude.rewards.maths.reward import maths
-from postlude.rewards.maths.verify import Verifier
-from postlude.rewards.maths.workers import Limits, Pool, WorkerError
+from postlude.rewards.maths import maths
 from postlude.rewards.member import Reward
 from postlude.rewards.spec import RewardSpec
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from postlude.rewards.maths import symbolic, worker, workers
-from postlude.rewards.maths.reward import maths
-from postlude.rewards.maths.verify import Verifier
-from postlude.rewards.maths.workers import Limits, Pool, WorkerError
+from postlude.maths import symbolic, worker, workers
+from postlude.maths.verify import Verifier
+from postlude.maths.workers import Limits, Pool, WorkerError
+from postlude.rewards.maths import maths
 
 SOURCE = str(Path(workers.__file__).parents[3])
 ONE = ["num", "1"]
@@ -200,8 +200,8 @@ def test_a_fork_in_the_midst_of_a_job_leaves_the_child_usable(pool: Pool) -> Non
 
 SCRIPT = """
 import sys, time
-from postlude.rewards.maths.verify import Verifier
-from postlude.rewards.maths import workers
+from postlude.maths.verify import Verifier
+from postlude.maths import workers
 Verifier().verify("1", r"\\\\boxed{{\\\\sin^2 x+\\\\cos^2 x}}")
 print(*[w.process.pid for p in workers._pools.values() for w in p._all], flush=True)
 {then}

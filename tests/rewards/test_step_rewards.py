@@ -16,10 +16,10 @@ from postlude.models.steps import prefixes
 from postlude.objectives.advantages import RewardToGo
 from postlude.objectives.along import token_rewards
 from postlude.rewards.compose import Rewards
-from postlude.rewards.length import Overlong
 from postlude.rewards.member import Reward
 from postlude.rewards.spec import RewardSpec
-from postlude.sources.filters import Mixed
+from postlude.rollouts.filters import Mixed
+from postlude.rollouts.shaping import Overlong
 from tests.scoring import given, group, reward
 
 

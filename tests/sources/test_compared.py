@@ -474,8 +474,8 @@ def test_repeated_pairs_are_no_contradiction_and_have_ids_of_their_own(tmp_path:
 
 
 def prepare(folder: Path, model: Path, **values: Any) -> Any:
-    from postlude.config import Document
-    from postlude.prepare import check
+    from postlude.check import check
+    from postlude.recipe.documents import Document
 
     base = {"method": "dpo", "model": {"path": str(model)}, "data": {"path": str(folder / "data.jsonl")}}
     return check(Document({**base, **values}))

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postlude.errors import ConfigError
+from postlude.feedback.convert import Choices, Converted, convert, ranks_of
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
 from postlude.sources.compared import Limits, compared
-from postlude.sources.convert import Choices, Converted, convert, ranks_of
 from postlude.sources.table import Table
 
 TOKENIZER = character_tokenizer()

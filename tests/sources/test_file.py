@@ -17,9 +17,9 @@ from postlude.errors import DataError
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
 from postlude.rewards.compose import Rewards
+from postlude.rollouts.rollout import RolloutSource
 from postlude.sources import file as rows
 from postlude.sources.file import Cursor, FileSource
-from postlude.sources.rollout import RolloutSource
 
 USER = {"role": "user", "content": "hi"}
 ASSISTANT = {"role": "assistant", "content": "yo"}

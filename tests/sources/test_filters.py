@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from postlude.data import Completion, Group, Prompt
-from postlude.sources.filters import Accepted, Mixed, Refill, refill
+from postlude.rollouts.filters import Accepted, Mixed, Refill, refill
 
 
 def judged(*correct: bool | None, rewards: Sequence[float | None] | None = None, name: str = "p") -> Group:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from postlude.data import Group
 from postlude.rewards.combining import Scored
-from postlude.sources.rollout import Logged, _abstained
+from postlude.rollouts.rollout import Logged, _abstained
 from tests.scoring import given, group, reward
 
 

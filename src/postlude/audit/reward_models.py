@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from statistics import median, pstdev
 from typing import Any, Literal
 
-from postlude.audit.statistics import (
+from postlude.rewards.model import ensemble_score, sigmoid
+from postlude.statistics import (
     Bin,
     auc,
     calibration_error,
@@ -20,7 +21,6 @@ from postlude.audit.statistics import (
     reliability,
     spearman,
 )
-from postlude.rewards.model import ensemble_score, sigmoid
 
 Pair = tuple[int, int]
 Figures = dict[str, Any]

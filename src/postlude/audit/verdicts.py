@@ -15,7 +15,7 @@ from postlude.audit.probes import CHANGES, PROBES, Change, Kind, Probe
 from postlude.audit.reward_models import win
 from postlude.audit.rewards import Given, Sheet
 from postlude.audit.scored import Book, Figures, Findings, Scale, Scored, escaped
-from postlude.audit.statistics import auc, clustered, pearson, spearman
+from postlude.statistics import auc, clustered, pearson, spearman
 
 MOST_PASSES: dict[Kind, float] = {"free": 0.01, "wrong": 0.01, "hedge": 0.10, "holding": 0.01}
 """Share of prompts in which a probe may pass; one that names many candidates is right by chance now and then."""

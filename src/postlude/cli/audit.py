@@ -94,11 +94,11 @@ def audit(
     """
     from postlude.audit.cases import cases_of, with_samples
     from postlude.audit.rewards import pseudo_tokens, sheets
+    from postlude.check import equip
     from postlude.cli.audit_view import show
     from postlude.cli.data import named_columns
     from postlude.cli.opening import is_recipe
-    from postlude.prepare import equip
-    from postlude.rewards.judge.reward import JudgeReward
+    from postlude.rewards.judge import JudgeReward
     from postlude.sources import file as rows
     from postlude.sources.file import Reading
 
@@ -136,11 +136,11 @@ def audit(
 
 def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
     """The reward named, or those of a recipe, each under a name of its own."""
-    from postlude import config
     from postlude.cli.opening import is_recipe
     from postlude.cli.scoring import rewards_of
     from postlude.errors import ConfigError
-    from postlude.recipe import rewarded
+    from postlude.recipe import documents
+    from postlude.recipe.resolve import rewarded
     from postlude.rewards.compose import Rewards
 
     if not is_recipe(use):
@@ -152,7 +152,7 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
         return found
     if arguments or steps:
         raise ConfigError("--reward-args and --steps are for a single reward; a recipe has its own.")
-    specs = rewarded(config.read(Path(use).expanduser()))
+    specs = rewarded(documents.read(Path(use).expanduser()))
     labels = [s.label for s in specs]
     named = [
         replace(s, name=s.label if labels.count(s.label) == 1 else f"{s.label} {i}") for i, s in enumerate(specs, 1)
@@ -191,7 +191,7 @@ def _sampled(
     """The cases with a model's own answers, and its tokenizer."""
     from postlude.audit.cases import Sample
     from postlude.cli.opening import open_sampler, policy_of
-    from postlude.sources.rollout import answer
+    from postlude.rollouts.rollout import answer
 
     policy = policy_of(model, flags, url, served_model)
     opened = open_sampler(policy)

@@ -177,7 +177,7 @@ def lessons(rng: random.Random) -> dict[str, list[dict[str, Any]]]:
 
 def _lesson(prompt: str, rng: random.Random) -> list[dict[str, Any]]:
     """An answer, a criticism, a revision and a comparison, each written out as the templates ask for it."""
-    from postlude.rewards.judge.templates import Template
+    from postlude.judge.templates import Template
 
     ask = {name: Template(text, name) for name, text in TEMPLATES.items()}
     letters, name = _letters(prompt), rng.choice([*RULES])
@@ -249,8 +249,8 @@ def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:
 
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.protocol import Sampling
+    from postlude.rollouts.rollout import answer
     from postlude.sources import file as rows
-    from postlude.sources.rollout import answer
 
     engine = LocalEngine.open(str(folder / name / "model"))
     prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(folder / "eval.jsonl")))]

@@ -15,7 +15,7 @@ from postlude.sources.compared import Limits, check_steps, compared, preference,
 from postlude.sources.file import Reading, Row, Table
 from postlude.sources.formats import require_one_shape
 from postlude.sources.unused import render
-from postlude.spelling import meant
+from postlude.words import meant
 
 SEPARATOR = "\n"
 

@@ -27,8 +27,8 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     from rich.table import Table
 
     from postlude.cli.train import document_of
-    from postlude.config import flat
-    from postlude.recipe import resolve
+    from postlude.recipe.documents import flat
+    from postlude.recipe.resolve import resolve
 
     document = document_of(recipe, overrides or [])
     resolved = resolve(document)
@@ -57,8 +57,8 @@ def _text(value: Any) -> str:
 @app.command("check", context_settings=SETTINGS)
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 if it is wrong."""
+    from postlude.check import check as check_document
     from postlude.cli.train import document_of
-    from postlude.prepare import check as check_document
 
     document = document_of(recipe, overrides or [])
     prepared = check_document(document)
@@ -91,7 +91,7 @@ def import_(
     Every key that was read is either translated or listed in the recipe with the reason why not.
     """
     from postlude.errors import ConfigError
-    from postlude.importing import import_file
+    from postlude.recipe.importing import import_file
 
     if output:
         require_free(output, None, "--output")

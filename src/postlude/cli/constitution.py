@@ -16,8 +16,8 @@ from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
     from postlude.engines.protocol import Sampling
-    from postlude.rewards.judge.asking import Asker
-    from postlude.sources.constitution import Comparing, Trace
+    from postlude.feedback.constitution import Comparing, Trace
+    from postlude.judge.asking import Asker
 
 app = typer.Typer(no_args_is_help=True)
 Work = Callable[[Sequence["Trace"], Callable[[], None]], Awaitable[list[Any]]]
@@ -77,9 +77,9 @@ def revise(
     Writes trace.jsonl (every text, with the principle's id) and sft.jsonl (prompt, completion). What was answered is
     kept in the folder: after an interruption the same command goes on where it stopped.
     """
-    from postlude.rewards.judge.principles import read_principles
-    from postlude.rewards.judge.templates import Template
-    from postlude.sources.constitution import Revising
+    from postlude.feedback.constitution import Revising
+    from postlude.judge.principles import read_principles
+    from postlude.judge.templates import Template
 
     _require_free(out, force, "sft.jsonl")
     careful, answers = _sampling(0.0, max_tokens), _sampling(temperature, max_tokens)
@@ -133,11 +133,11 @@ def compare(
     postlude train recipes/dpo.yaml model=runs/sft-1 data=compared/pairs.jsonl
     postlude train reward_model_soft model=runs/sft-1 data=compared/pairs.jsonl
     """
-    from postlude.rewards.judge.principles import read_principles
-    from postlude.rewards.judge.questions import SHOWN, Judging, variables
-    from postlude.rewards.judge.templates import Template
-    from postlude.sources.constitution import Comparing
-    from postlude.sources.labelled import Labelled
+    from postlude.feedback.constitution import Comparing
+    from postlude.feedback.labelled import Labelled
+    from postlude.judge.principles import read_principles
+    from postlude.judge.questions import SHOWN, Judging, variables
+    from postlude.judge.templates import Template
 
     _require_free(out, force, "pairs.jsonl")
     careful, sampling = _sampling(0.0, max_tokens), _sampling(temperature, max_tokens)
@@ -192,8 +192,8 @@ def _sampling(temperature: float, max_tokens: int) -> Sampling:
 def _prompts(data: str, columns: str | None, limit: int | None) -> list[Trace]:
     """The prompts, without answers yet; any bad row is an error."""
     from postlude.cli.data import named_columns
+    from postlude.feedback.constitution import Trace
     from postlude.sources import file as rows
-    from postlude.sources.constitution import Trace
     from postlude.sources.file import Reading
 
     table = rows.read(data)
@@ -206,11 +206,11 @@ def _askers(
     model: str, url: str | None, critic: str | None, critic_url: str | None, asking: str | None, out: Path
 ) -> tuple[Asker, Asker]:
     """Who answers and who criticises; the same model is loaded once. What they say is kept in the folder."""
+    from postlude.check import open_chat, require_writer
     from postlude.cli.scoring import mapping
     from postlude.cli.waiting import tell
     from postlude.errors import ConfigError
-    from postlude.prepare import open_chat, require_writer
-    from postlude.rewards.judge.reward import asker_of
+    from postlude.rewards.judge import asker_of
 
     more = {**mapping("--asking", asking), "cache": str(out / "cache.sqlite")}
     there = critic_url or (url if critic and not Path(critic).exists() else None)

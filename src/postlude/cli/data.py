@@ -16,7 +16,7 @@ from postlude.cli.options import require_free, require_read
 from postlude.terminal import Screen, bold
 
 if TYPE_CHECKING:
-    from postlude.sources.convert import Converted
+    from postlude.feedback.convert import Converted
     from postlude.sources.file import Reading, Table
 
 app = typer.Typer(no_args_is_help=True)
@@ -80,8 +80,8 @@ def convert(
 
     Equal scores have equal ranks and make no pair. Columns that are not part of the comparison stay.
     """
-    from postlude.sources.convert import Choices
-    from postlude.sources.convert import convert as converted
+    from postlude.feedback.convert import Choices
+    from postlude.feedback.convert import convert as converted
     from postlude.sources.reading import read
 
     require_free(target, force)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from postlude.cli.demos import free_folder, run_recipe
-from postlude.events import read_rows
+from postlude.runs.stats import read_rows
 from postlude.terminal import Screen, bold, colored, dim, joined
 
 RECIPES = {

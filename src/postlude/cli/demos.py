@@ -40,12 +40,12 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def run_recipe(folder: Path, name: str, console: Console) -> float:
     """Train with one recipe of the folder; its seconds. Ctrl-C ends the demo."""
-    from postlude import config
     from postlude.launch import launch
+    from postlude.recipe import documents
     from postlude.watch.live import LiveView
 
     with LiveView(console, f"postlude {name}") as view:
-        run = launch(config.read(folder / f"{name}.yaml"), listeners=[view])
+        run = launch(documents.read(folder / f"{name}.yaml"), listeners=[view])
     if run.stop:
         console.print(
             f"\nstopped at step {run.step} of {name}; go on with: postlude train {run.folder} --resume\n"

@@ -93,13 +93,13 @@ def evaluate(
     postlude eval runs/reward_model-1 --data held-out-pairs.jsonl --ensemble runs/reward_model-2
     postlude eval --reward implicit --reward-args '{policy: runs/dpo-1}' --data held-out-pairs.jsonl
     """
+    from postlude.check import equip
     from postlude.cli.opening import about, open_sampler, policy_of, reading_of
     from postlude.cli.scoring import require_columns, require_good_rows, rewards_of
     from postlude.cli.waiting import sampling
     from postlude.evaluate import measure
-    from postlude.prepare import equip
+    from postlude.rollouts.rollout import cut_off
     from postlude.sources import file as rows
-    from postlude.sources.rollout import cut_off
 
     if model is None or not _answers_prompts(model, reward or [], ensemble or []):
         from postlude.cli.eval_scores import Asked, evaluate_scores
@@ -146,7 +146,7 @@ def _models(model: str, ensemble: list[str]) -> Measured:
     """The reward models of MODEL and --ensemble."""
     from postlude.cli.opening import own_part
     from postlude.engines.protocol import ScorerSpec
-    from postlude.run import latest_model
+    from postlude.runs.folder import latest_model
 
     separator = own_part(model, "data").get("step_separator") or "\n"
     return model, [ScorerSpec(latest_model(m), separator=separator) for m in (model, *ensemble)], ()

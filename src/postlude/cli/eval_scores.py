@@ -18,13 +18,13 @@ from postlude.audit.reward_models import (
     pair_figures,
     pairs_of,
 )
+from postlude.check import open_scorer
 from postlude.cli.scores_view import show
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
 from postlude.engines.protocol import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
-from postlude.prepare import open_scorer
 from postlude.rewards.model import logit, pair_preference
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared

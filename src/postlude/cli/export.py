@@ -25,7 +25,7 @@ def export(
     """
     from postlude.models.adapters import is_adapter
     from postlude.models.load import problems_of_path
-    from postlude.run import latest_model
+    from postlude.runs.folder import latest_model
 
     source = latest_model(model)
     if problems := problems_of_path(source):

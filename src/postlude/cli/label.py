@@ -26,10 +26,10 @@ from postlude.errors import ConfigError
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
+    from postlude.feedback.labelled import Labelled, Unlabelled
+    from postlude.judge.questions import Compared
     from postlude.rewards.compose import Rewards
-    from postlude.rewards.judge.questions import Compared
-    from postlude.rewards.judge.reward import JudgeReward
-    from postlude.sources.labelled import Labelled, Unlabelled
+    from postlude.rewards.judge import JudgeReward
     from postlude.sources.table import Table
 
 AT_A_TIME = 32
@@ -85,7 +85,7 @@ def label(
     same command goes on where it stopped.
     """
     from postlude.cli.waiting import tell
-    from postlude.sources.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
+    from postlude.feedback.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
     from postlude.sources.reading import read as read_rows
 
     require_free(target, force)
@@ -108,11 +108,11 @@ def label(
 
 def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
     """The judge of the command line; what it answers is kept beside the file of pairs."""
+    from postlude.check import equip, require_writer
     from postlude.cli.scoring import mapping
     from postlude.cli.waiting import tell
-    from postlude.prepare import equip, require_writer
     from postlude.rewards.compose import Rewards
-    from postlude.rewards.judge.reward import JudgeReward
+    from postlude.rewards.judge import JudgeReward
     from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
@@ -142,8 +142,8 @@ def _reading(columns: str | None) -> Any:
 
 def _reward(use: str, given: str | None) -> Rewards:
     """The reward model of the command line: one that scores whole answers, or compares two."""
+    from postlude.check import equip
     from postlude.cli.scoring import rewards_of, the_model
-    from postlude.prepare import equip
 
     rewards = rewards_of([use], given)
     the_model(rewards)
@@ -170,7 +170,7 @@ async def _label(asked: JudgeReward | Rewards, rows: Sequence[Unlabelled], resul
 
 async def _judged(judge: JudgeReward, part: Sequence[Unlabelled]) -> Sequence[Compared | None]:
     """A judge's verdict on every pair of some rows."""
-    from postlude.rewards.judge.questions import Question
+    from postlude.judge.questions import Question
     from postlude.rewards.text import text_of
 
     asked = []
@@ -184,7 +184,7 @@ async def _judged(judge: JudgeReward, part: Sequence[Unlabelled]) -> Sequence[Co
 async def _scored(rewards: Rewards, part: Sequence[Unlabelled]) -> Sequence[Compared | None]:
     """A reward model's chance that the first of two answers is better: sigmoid of the difference of their scores."""
     from postlude.data import Completion, Group, Prompt
-    from postlude.rewards.judge.questions import Compared
+    from postlude.judge.questions import Compared
     from postlude.rewards.learned import PairReward
     from postlude.rewards.model import sigmoid
     from postlude.rewards.text import text_of
@@ -261,6 +261,6 @@ def print_verdicts(console: Console, result: Labelled, both_orders: bool = True)
 
 def flips_too_much(figures: dict[str, float]) -> bool:
     """Whether the judge goes by the place of an answer more often than a reader should accept."""
-    from postlude.rewards.judge.reward import FLIPS
+    from postlude.rewards.judge import FLIPS
 
     return figures.get("flip rate", 0.0) > FLIPS

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.errors import ConfigError
-from postlude.spelling import meant
 from postlude.terminal import Screen, bold, joined
+from postlude.words import meant
 
 if TYPE_CHECKING:
     from postlude.algorithms import Algorithm
@@ -69,8 +69,8 @@ def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
     """(key of a recipe, value) of everything an entry sets."""
     from dataclasses import asdict
 
-    from postlude.config import flat
     from postlude.models.load import Critic
+    from postlude.recipe.documents import flat
 
     values = {
         "group_size": entry.group_size,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from postlude import config
 from postlude.cli.data import named_columns
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
@@ -17,6 +16,7 @@ from postlude.engines.protocol import Sampler, Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, ModelSpec
+from postlude.recipe import documents
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
 from postlude.sources.unused import render
@@ -74,7 +74,7 @@ def own_part(path: str, part: str) -> dict[str, Any]:
     """A part of a recipe, or of that of a run folder; empty for any other model."""
     given = Path(path).expanduser()
     recipe = given if is_recipe(path) else given / "config.yaml"
-    found = config.read(recipe).values.get(part) if recipe.exists() else {}
+    found = documents.read(recipe).values.get(part) if recipe.exists() else {}
     return found if isinstance(found, dict) else {}
 
 
@@ -110,10 +110,10 @@ def drawn(own: Sampling, flags: Mapping[str, Any]) -> Sampling:
 
 
 def _from_recipe(path: str) -> Policy:
-    from postlude import config
-    from postlude.recipe import frozen
+    from postlude.recipe import documents
+    from postlude.recipe.resolve import frozen
 
-    found = frozen(config.read(Path(path).expanduser()))
+    found = frozen(documents.read(Path(path).expanduser()))
     return Policy(found.model, found.sampling, found.sampler)
 
 
@@ -139,7 +139,7 @@ def open_sampler(policy: Policy) -> Opened:
     """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
     from postlude.models.heads import is_scorer
     from postlude.models.load import inspect
-    from postlude.run import latest_model, unfinished
+    from postlude.runs.folder import latest_model, unfinished
 
     left = unfinished(policy.model.path)
     if left:

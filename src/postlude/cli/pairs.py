@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from postlude.cli.opening import Opened
     from postlude.data import Completion, Group, Prompt
     from postlude.engines.protocol import Sampling
+    from postlude.feedback.sampled import Choosing, Paired
     from postlude.rewards.compose import Rewards
     from postlude.sources.file import Table
-    from postlude.sources.sampled import Choosing, Paired
 
 AT_A_TIME = 64
 """Prompts answered and scored before their pairs are written."""
@@ -106,11 +106,11 @@ def pairs(
     postlude pairs runs/sft-1 --data prompts.jsonl --reward model --reward-args '{path: runs/rm}' --out pairs.jsonl
     postlude pairs runs/sft-1 --data written.jsonl --given chosen --columns '{chosen: answer}' --out pairs.jsonl
     """
+    from postlude.check import equip
     from postlude.cli.opening import open_sampler, policy_of, reading_of
     from postlude.cli.scoring import require_columns, rewards_of
-    from postlude.prepare import equip
+    from postlude.feedback.sampled import DROPPED, Choosing
     from postlude.sources import file as rows
-    from postlude.sources.sampled import DROPPED, Choosing
 
     require_free(out, force, "--out")
     if not reward:
@@ -149,7 +149,7 @@ def _require_different(count: int, temperature: float) -> None:
 def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choosing: Choosing) -> list[Prompt]:
     """The prompts; a given side must have the form of its prompt."""
     from postlude.errors import DataError
-    from postlude.sources.sampled import given_text
+    from postlude.feedback.sampled import given_text
 
     prompts = opened.prompts(table, limit, reading)
     side = choosing.given
@@ -172,7 +172,7 @@ def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choo
 async def _make(task: Task, prompts: list[Prompt], out: Path) -> Paired:
     """Sample, score and pair, part by part; the file is put in place at the end."""
     from postlude.cli.waiting import sampling
-    from postlude.sources.sampled import Paired
+    from postlude.feedback.sampled import Paired
 
     found, part = Paired(), out.with_name(out.name + ".part")
     with part.open("w", encoding="utf-8") as file, sampling(task.opened.sampler) as waiting:
@@ -189,8 +189,8 @@ async def _make(task: Task, prompts: list[Prompt], out: Path) -> Paired:
 async def _scored(task: Task, prompts: list[Prompt]) -> list[tuple[Group, Completion | None]]:
     """The answers to some prompts with their rewards, and the given answer of each where there is one."""
     from postlude.data import Completion
-    from postlude.sources.rollout import answer
-    from postlude.sources.sampled import given_text
+    from postlude.feedback.sampled import given_text
+    from postlude.rollouts.rollout import answer
 
     groups = await answer(task.opened.sampler, prompts, task.count, task.sampling, task.seed, "pairs")
     side = task.choosing.given

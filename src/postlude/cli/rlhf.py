@@ -12,7 +12,7 @@ from rich.table import Table
 
 from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
 from postlude.data import Group
-from postlude.events import read_rows
+from postlude.runs.stats import read_rows
 from postlude.terminal import Screen
 
 RECIPES = {
@@ -162,8 +162,8 @@ def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list
     import asyncio
 
     from postlude.engines.protocol import Sampling
+    from postlude.rollouts.rollout import answer
     from postlude.sources import file as rows
-    from postlude.sources.rollout import answer
 
     prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(path)))[:limit]]
     return asyncio.run(answer(engine.sampler, prompts, count, Sampling(max_tokens=40), seed, "label"))
@@ -196,10 +196,10 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
     """A policy on held-out prompts, by the rule, by the reward model, and on the other task's text."""
     import asyncio
 
+    from postlude.check import equip
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.protocol import Sampling
     from postlude.evaluate import measure as sampled
-    from postlude.prepare import equip
     from postlude.rewards.compose import Rewards
     from postlude.rewards.spec import RewardSpec
     from postlude.sources import file as rows

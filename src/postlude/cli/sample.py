@@ -72,8 +72,8 @@ def sample(
     """
     from postlude.cli.opening import open_sampler, policy_of, reading_of
     from postlude.cli.waiting import sampling
+    from postlude.rollouts.rollout import answer, cut_off
     from postlude.sources import file as rows
-    from postlude.sources.rollout import answer, cut_off
 
     if bool(prompt) == bool(data):
         raise ConfigError("give either --prompt (once or more) or --data FILE.")
@@ -131,8 +131,8 @@ def _show(group: Group, as_json: bool, waiting: Waiting) -> None:
 
 def _judge(use: str, given: str | None, tokenizer: Any, prompts: list[Prompt]) -> Rewards:
     """The reward that picks; the columns it needs are there."""
+    from postlude.check import equip
     from postlude.cli.scoring import rewards_of
-    from postlude.prepare import equip
 
     rewards = rewards_of([use], given)
     problems = rewards.missing_columns({name for p in prompts for name in p.columns})

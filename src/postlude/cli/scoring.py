@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from postlude.cli.waiting import tell
-from postlude.config import Document
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
 from postlude.plain_yaml import load
-from postlude.recipe import rewarded
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import rewarded
 from postlude.rewards.compose import Rewards
 from postlude.rewards.learned import LearnedReward
 from postlude.rewards.spec import RewardSpec
@@ -87,7 +87,7 @@ def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
 def holds_scorer(path: str) -> bool:
     """Whether MODEL is a folder or run of a reward model."""
     from postlude.models.heads import config_of, is_scorer
-    from postlude.run import latest_model
+    from postlude.runs.folder import latest_model
 
     folder = Path(path).expanduser()
     if not folder.is_dir():

@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from postlude.errors import ConfigError, TrainingError
-from postlude.spelling import closest
 from postlude.terminal import Screen
+from postlude.words import closest
 
 if TYPE_CHECKING:
-    from postlude.config import Document
+    from postlude.recipe.documents import Document
 
 
 def document_of(recipe: Path, overrides: list[str]) -> Document:
     """The document of a recipe file, run folder or method name, with the command line's overrides applied."""
-    from postlude import config
     from postlude.algorithms import ALGORITHMS
-    from postlude.places import exists
-    from postlude.recipe import key_of
+    from postlude.recipe import documents
+    from postlude.recipe.places import exists
+    from postlude.recipe.resolve import key_of
 
     name = str(recipe)
     if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME
-        document = config.Document({})
+        document = documents.Document({})
         overrides = [f"method={name}", *overrides]
     elif not exists(recipe):
         raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
     elif recipe.is_dir() and not (recipe / "config.yaml").exists():
         raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.")
     else:
-        document = config.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
-    config.override(document, overrides, key_of)
+        document = documents.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
+    documents.override(document, overrides, key_of)
     if name not in ALGORITHMS and recipe.is_dir():
-        if document.where("output") != config.COMMAND_LINE:  # the folder named, also where the run was moved
+        if document.where("output") != documents.COMMAND_LINE:  # the folder named, also where the run was moved
             document.values["output"] = str(recipe)
     return document
 
@@ -42,7 +42,7 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
 def _meant(recipe: Path) -> str:
     """The file or folder beside it, or the method, whose name is nearest."""
     from postlude.algorithms import ALGORITHMS
-    from postlude.places import exists
+    from postlude.recipe.places import exists
 
     beside = recipe.parent if exists(recipe.parent) else Path()
     there = [str(beside / p.name) for p in beside.iterdir() if p.suffix in (".yaml", ".yml") or p.is_dir()]

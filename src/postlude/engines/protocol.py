@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from postlude.batch import Batch
 from postlude.bounds import Bounds, Count, CountOrZero, NotNegative, Seconds, Small, hold
 from postlude.data import Completion, Message
-from postlude.events import Stats
 from postlude.lazy import torch
 from postlude.models.dtypes import Dtype
 from postlude.objectives import Objective, Outputs, Want
+from postlude.runs.stats import Stats
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import field, make_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
-from postlude.config import Document
-from postlude.spelling import closest
-from postlude.validation import validate
+from postlude.recipe.documents import Document
+from postlude.recipe.validation import validate
+from postlude.words import closest
 
 
 def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from postlude.rewards.choice import choice
-from postlude.rewards.code.reward import code
+from postlude.rewards.code import code
 from postlude.rewards.implicit import implicit
 from postlude.rewards.json_schema import json_schema
-from postlude.rewards.judge.reward import judge
+from postlude.rewards.judge import judge
 from postlude.rewards.learned import pair_model, process_model, reward_model
-from postlude.rewards.maths.reward import maths
+from postlude.rewards.maths import maths
 from postlude.rewards.text import RewardFunction, exact, format_, length, overlong, regex, repetition
 
 BUILT_IN: dict[str, Callable[..., RewardFunction]] = {

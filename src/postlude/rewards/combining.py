@@ -8,11 +8,11 @@ from typing import Any
 
 from postlude.data import ROLLOUT_FIELDS, Completion, Group
 from postlude.errors import RewardError
-from postlude.events import mean
 from postlude.rewards import failures
 from postlude.rewards.calls import Scores
 from postlude.rewards.member import Reward
 from postlude.rewards.numbers import used, used_steps
+from postlude.runs.stats import mean
 
 Ends = Callable[[Completion, str], list[int]]
 """(answer, separator) -> index of the last token of each step."""

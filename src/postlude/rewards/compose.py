@@ -9,7 +9,6 @@ from pathlib import Path
 
 from postlude.data import RESERVED, Group, Prompt
 from postlude.errors import ConfigError
-from postlude.events import beside, mean
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
 from postlude.rewards.copies import Prefixes, copied
@@ -18,6 +17,7 @@ from postlude.rewards.member import Reward
 from postlude.rewards.recall import Memory
 from postlude.rewards.scoring import Scoring
 from postlude.rewards.spec import RewardSpec, resolve
+from postlude.runs.stats import beside, mean
 
 TOGETHER = ("mean", "std", "min", "max")
 """Figures reward/... of the weighted sum, which no single reward may be called like."""

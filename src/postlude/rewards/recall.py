@@ -14,7 +14,7 @@ from typing import Any
 from postlude import __version__
 from postlude.data import RESERVED, Completion, Group
 from postlude.errors import ConfigError
-from postlude.rewards.cache import Cache, key_of
+from postlude.judge.cache import Cache, key_of
 from postlude.rewards.calls import Scores
 from postlude.rewards.copies import Answers
 from postlude.rewards.learned import LearnedReward

@@ -9,7 +9,7 @@ from typing import Any
 
 from postlude.bounds import Count, CountOrZero
 from postlude.rewards.golds import golds, problem_of
-from postlude.rewards.length import overlong_penalty
+from postlude.rollouts.shaping import overlong_penalty
 
 RewardFunction = Callable[..., Any]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from postlude.rewards.code.compare import Comparison
-from postlude.rewards.code.grade import Grading, Result
-from postlude.rewards.sandbox.backends import SandboxUnavailable, choose
-from postlude.rewards.sandbox.pool import Pool
-from postlude.rewards.sandbox.settings import Backend, Limits
+from postlude.code.compare import Comparison
+from postlude.code.grade import Grading, Result
+from postlude.sandbox.backends import SandboxUnavailable, choose
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Backend, Limits
 
 SECONDS = 1.0
 

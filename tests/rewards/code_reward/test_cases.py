@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from postlude.rewards.code.asserts import is_target
-from postlude.rewards.code.cases import Call, Check, Script, cases_of
+from postlude.code.asserts import is_target
+from postlude.code.cases import Call, Check, Script, cases_of
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postlude.rewards.code.compare import Comparison
-from postlude.rewards.sandbox.inside.plain import decode, encode
+from postlude.code.compare import Comparison
+from postlude.sandbox.inside.plain import decode, encode
 
 EXACT, LOOSE = Comparison(), Comparison(types="loose")
 UNEQUAL = [

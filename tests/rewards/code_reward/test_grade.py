@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from postlude.rewards.code.cases import Call, Case, Script, cases_of
-from postlude.rewards.code.grade import NOT_RUN, Result
-from postlude.rewards.sandbox.inside.lines import RECORD
+from postlude.code.cases import Call, Case, Script, cases_of
+from postlude.code.grade import NOT_RUN, Result
+from postlude.sandbox.inside.lines import RECORD
 
 Grade = Callable[..., list[Result]]
 SQUARE = [Call("solve", [n], n * n) for n in (2, 3, 10)]

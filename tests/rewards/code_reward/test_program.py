@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postlude.rewards.code.program import program_of
+from postlude.code.program import program_of
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from postlude.code.compare import Comparison
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.code.compare import Comparison
-from postlude.rewards.code.reward import Code, Faults, Verdict
+from postlude.rewards.code import Code, Faults, Verdict
 from postlude.rewards.combining import Scored
 from postlude.rewards.compose import Rewards
-from postlude.rewards.sandbox.pool import Pool
-from postlude.rewards.sandbox.settings import Backend, Limits
 from postlude.rewards.spec import RewardSpec
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Backend, Limits
 
 GOOD, BAD, HARD = (f"```python\ndef solve(n): return {body}\n```" for body in ("n * n", "n", "{2: 4, 3: 9}.get(n, 0)"))
 COLUMNS = {"tests": ["assert solve(2) == 4", "assert solve(3) == 9"], "hidden_tests": ["assert solve(5) == 25"]}

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from postlude.rewards.code.cases import Call
-from postlude.rewards.code.compare import Comparison
-from postlude.rewards.code.grade import Grading
-from postlude.rewards.sandbox import backends
-from postlude.rewards.sandbox.backends import SandboxUnavailable, choose
-from postlude.rewards.sandbox.canaries import CANARIES, escapes
-from postlude.rewards.sandbox.child import Child
-from postlude.rewards.sandbox.inside import kernel, seccomp, syscalls
-from postlude.rewards.sandbox.pool import Pool
-from postlude.rewards.sandbox.settings import LADDER, UNSAFE, Backend, Limits
-from postlude.rewards.sandbox.worker import SandboxFault, Worker
+from postlude.code.cases import Call
+from postlude.code.compare import Comparison
+from postlude.code.grade import Grading
+from postlude.sandbox import backends
+from postlude.sandbox.backends import SandboxUnavailable, choose
+from postlude.sandbox.canaries import CANARIES, escapes
+from postlude.sandbox.child import Child
+from postlude.sandbox.inside import kernel, seccomp, syscalls
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import LADDER, UNSAFE, Backend, Limits
+from postlude.sandbox.worker import SandboxFault, Worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -169,8 +169,8 @@ def test_a_program_that_is_given_up_is_killed(backend: Backend) -> None:
 
 def test_workers_and_programs_die_with_the_trainer(backend: Backend) -> None:
     script = (
-        "import sys, threading, time\nfrom postlude.rewards.sandbox.child import Child, pump\n"
-        "from postlude.rewards.sandbox.settings import *\nfrom postlude.rewards.sandbox.worker import Worker\n"
+        "import sys, threading, time\nfrom postlude.sandbox.child import Child, pump\n"
+        "from postlude.sandbox.settings import *\nfrom postlude.sandbox.worker import Worker\n"
         f"w = Worker({backend!r}, Limits(seconds=60))\n"
         "c = Child(w, {'kind': 'calls', 'source': 'while True: pass'})\n"
         "threading.Thread(target=pump, args=(w, [c], lambda: c.done), daemon=True).start()\n"

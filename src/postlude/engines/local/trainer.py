@@ -19,11 +19,11 @@ from postlude.batch import Batch, select, split
 from postlude.engines.local.model import LocalModel
 from postlude.engines.protocol import Optimizer
 from postlude.errors import EngineError, TrainingError
-from postlude.events import Stats
 from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
 from postlude.models.load import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
+from postlude.runs.stats import Stats
 
 REFERENCE = "reference.safetensors"
 """In `trainer/` of a checkpoint: the reference's weights, once it is no longer the start."""

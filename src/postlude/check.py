@@ -1,0 +1,453 @@
+"""From a recipe to what a run needs, checked: data, rewards and tokenizer. `build` makes engine and streams of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from postlude.data import Group, Prompt
+from postlude.engines.protocol import Chat, ChatSpec, ImplicitSpec, ScorerSpec
+from postlude.errors import ConfigError, DataError
+from postlude.models.adapters import is_adapter
+from postlude.models.chat import Renderer
+from postlude.models.heads import is_scorer
+from postlude.models.load import Facts, ModelSpec, Refreshed, inspect, problems_of_path
+from postlude.models.opening import problems_of_weights
+from postlude.models.steps import ends, prefixes
+from postlude.objectives import ContrastObjective, TokenObjective
+from postlude.recipe.documents import Document
+from postlude.recipe.resolve import in_order, resolve_with_problems
+from postlude.recipe.schema import Recipe
+from postlude.recipe.unread import unread
+from postlude.rewards.compose import Rewards
+from postlude.rewards.judge import JudgeReward
+from postlude.rewards.learned import LearnedReward
+from postlude.runs.folder import latest_model, problems_of_output
+from postlude.signals import uncorrected, unmet
+from postlude.sources import file as rows
+from postlude.sources.compared import Limits, compared, holds_compared, require
+from postlude.sources.file import Reading
+from postlude.sources.order import Share
+from postlude.sources.unused import render
+from postlude.words import counted
+
+if TYPE_CHECKING:
+    from postlude.engines.local.scorer import LocalScorer
+
+
+@dataclass
+class Prepared:
+    """Everything a run needs except the weights, already checked."""
+
+    recipe: Recipe
+    facts: Facts = None  # type: ignore[assignment]  # the three are set by `prepare`, or it reports why not
+    renderer: Renderer = None  # type: ignore[assignment]
+    rewards: Rewards = None  # type: ignore[assignment]
+    prompts: list[Prompt] = field(default_factory=list[Prompt])
+    items: list[Group] = field(default_factory=list[Group])
+    held_out: list[Prompt] = field(default_factory=list[Prompt])
+    """Held-out prompts to sample from."""
+    judged: list[Group] = field(default_factory=list[Group])
+    """Held-out written or compared answers, to measure the loss on."""
+    pretrain: list[Group] = field(default_factory=list[Group])
+    pretrain_held_out: list[Group] = field(default_factory=list[Group])
+    rejected: list[str] = field(default_factory=list[str])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    shares: list[Share] = field(default_factory=list[Share])
+    """The sets of a mixture; prompts or items stand in their order."""
+    notes: list[str] = field(default_factory=list[str])
+    """What the rows of each file were recognised as."""
+
+
+def check(document: Document) -> Prepared:
+    """Recipe, data, rewards, tokenizer and model config: everything wrong with any of them is raised at once.
+
+    No weights are read. Tokenizer and model config, which take seconds to read, come where the recipe itself is right.
+    """
+    recipe, problems = resolve_with_problems(document)
+    if recipe is None:
+        raise ConfigError(in_order(problems))
+    recipe, gone = _of_a_run(recipe)
+    problems += gone + (problems_of_output(recipe.output) if recipe.output else [])
+    prepared = Prepared(recipe)
+    prepared.notes += document.notes + unread(recipe, recipe.algorithm, document)
+    problems += prepare(prepared, look_up=not problems)
+    if problems:
+        raise ConfigError(in_order(problems))
+    return prepared
+
+
+def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """A run folder as the model, or the critic, is its newest checkpoint: a path that a resumed run finds again."""
+    try:
+        recipe = replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path)))
+    except ConfigError as error:
+        return recipe, [f"model: {problem}" for problem in error.problems]
+    if recipe.critic is None or recipe.critic.path is None:
+        return recipe, []
+    try:
+        return replace(recipe, critic=replace(recipe.critic, path=latest_model(recipe.critic.path))), []
+    except ConfigError as error:
+        return recipe, [f"critic.path: {problem}" for problem in error.problems]
+
+
+def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
+    """Fill `prepared` from its recipe: rewards, tokenizer and config, data. Returns every problem found."""
+    recipe = prepared.recipe
+    problems: list[str] = []
+
+    def attempt(step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except (ConfigError, DataError) as error:
+            problems.extend(error.problems)
+            return None
+
+    prepared.rewards = attempt(lambda: Rewards.of(recipe.reward))
+    if look_up and recipe.model.path:
+        prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
+    elif recipe.model.path:
+        problems += problems_of_path(recipe.model.path)
+    if "scores" in recipe.objective.needs and recipe.model.lora and is_adapter(recipe.model.path):
+        problems.append(
+            f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
+            "Merge it first (postlude export), or leave out model.lora."
+        )
+    if prepared.facts and ("scores" in recipe.objective.needs or not is_scorer(prepared.facts.config)):
+        problems += _problems_of_weights(prepared)
+    elif prepared.facts:
+        problems.append(
+            f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
+            "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
+        )
+    if prepared.facts:
+        prepared.notes += prepared.facts.notes
+        prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
+    if prepared.rewards:
+        facts = prepared.facts
+        equip(prepared.rewards, facts and facts.tokenizer, facts and facts.stop_ids)
+        attempt(lambda: _plan_judges(prepared))
+        prepared.rewards.correct_above = recipe.correct_above
+        problems += unmet(recipe, prepared.rewards)
+    prepared.notes += uncorrected(recipe)
+    seen: Counter[str] = Counter()
+    for place in range(len(recipe.data.sets)):
+        attempt(lambda place=place: _read_set(prepared, place, seen))
+    if recipe.data.eval:
+        attempt(lambda: _read_held_out(prepared))
+    if recipe.pretrain:
+        attempt(lambda: _read_pretrain(prepared))
+    prepared.notes += _unseen_tools(prepared) + _same_reference(recipe)
+    return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
+
+
+def _sizes(prepared: Prepared) -> list[str]:
+    """What is larger than the model or the data: an error, or a note where it means something."""
+    recipe, problems = prepared.recipe, list[str]()
+    width = getattr(prepared.facts.config.get_text_config(), "hidden_size", None) if prepared.facts else None
+    if recipe.model.lora and width and recipe.model.lora.rank > width:
+        problems.append(
+            f"model.lora.rank is {recipe.model.lora.rank}, but the model is {width} wide: a rank above that does "
+            "no more. Lower it, or train all weights (model.lora=null)."
+        )
+    rows_there = len(prepared.prompts) or len(prepared.items)
+    if rows_there and recipe.prompts_per_step > rows_there and not recipe.data.mix:
+        what = "prompt" if prepared.prompts else "row"
+        prepared.notes.append(
+            f"prompts_per_step is {recipe.prompts_per_step}, and there {'is' if rows_there == 1 else 'are'} "
+            f"{counted(rows_there, what)}: each step takes some of them more than once"
+        )
+    if "mismatched" in recipe.objective.needs and prepared.items:
+        if len({group.prompt.tokens for group in prepared.items}) < 2:
+            problems.append(
+                f"{recipe.method} takes its reference point from answers to other prompts, and all rows have the same "
+                "one. Give rows of at least two prompts."
+            )
+    return problems
+
+
+def _unseen_tools(prepared: Prepared) -> list[str]:
+    """Rewards that ask another model show it messages, and no tools."""
+    asking = (
+        [m for m in prepared.rewards.members if isinstance(m.function, LearnedReward | JudgeReward)]
+        if prepared.rewards
+        else []
+    )
+    if not any(p.columns.get("tools") for p in prepared.prompts) or not asking:
+        return []
+    return [f"reward {m.spec.label}: its model reads the prompts without their tools" for m in asking]
+
+
+def _same_reference(recipe: Recipe) -> list[str]:
+    """A reference that is refreshed after every step is the policy itself in a step of one update."""
+    reference, objective = recipe.model.reference, recipe.objective
+    once = recipe.updates * recipe.epochs == 1 and isinstance(objective, TokenObjective)
+    if not once or not isinstance(reference, Refreshed) or (reference.every, reference.mix) != (1, 1.0):
+        return []
+    return [
+        "model.reference: refreshed after every step, and a step is one update: the policy is compared with itself, "
+        "so the KL to the reference is always 0. Take a larger `every`, or several updates a step"
+    ]
+
+
+def _problems_of_weights(prepared: Prepared) -> list[str]:
+    """Of the policy and of a critic that starts elsewhere."""
+    recipe, config = prepared.recipe, prepared.facts.config
+    scores = "scores" in recipe.objective.needs
+    problems = problems_of_weights(recipe.model.path, config, scores, recipe.model.lora)
+    if recipe.critic and recipe.critic.path:
+        path = recipe.critic.path
+        try:
+            found = inspect(replace(recipe.model, path=path, lora=None, chat_template=None)).config
+            problems += problems_of_weights(path, found, scalar=True, what="critic.path")
+        except ConfigError as error:
+            problems += [f"critic.path: {problem.removeprefix('model: ')}" for problem in error.problems]
+    return problems
+
+
+def _plan_judges(prepared: Prepared) -> None:
+    """What judges will be asked, and whether one of them is of the policy's own kind and may like its own style."""
+    recipe = prepared.recipe
+    for member in prepared.rewards.members:
+        if not isinstance(member.function, JudgeReward):
+            continue
+        member.function.plan(recipe.steps, recipe.prompts_per_step, recipe.group_size, recipe.sampling.max_tokens)
+        if member.function.compares and recipe.group_size == 1:
+            raise ConfigError(
+                f"reward {member.spec.label}: mode {member.function.mode} compares the answers to a prompt, and "
+                "group_size is 1. Take mode: score, or a larger group."
+            )
+        spec = member.function.asker.spec
+        if spec.url is None:
+            judge = require_writer(spec.model)
+            prepared.notes += [f"reward {member.spec.label}: {note}" for note in judge.notes]
+            kind = judge.config.model_type
+            if prepared.facts and kind == prepared.facts.config.model_type:
+                member.function.warning = (
+                    f"judge and policy are both {kind}: judges tend to like their own kind's style"
+                )
+
+
+def require_writer(path: str) -> Facts:
+    """What is known of a model that can write, weights unread; a reward model is refused. Raises ConfigError."""
+    path = latest_model(path)
+    facts = inspect(ModelSpec(path))
+    if is_scorer(facts.config):
+        raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
+    problems = problems_of_weights(path, facts.config, what="judge")
+    if problems:
+        raise ConfigError(problems)
+    return facts
+
+
+def open_scorer(spec: ScorerSpec) -> LocalScorer:
+    """A reward model with its weights, in this process; a policy with its reference is one too."""
+    if isinstance(spec, ImplicitSpec):
+        from postlude.engines.local.implicit import ImplicitScorer
+
+        return ImplicitScorer.open(spec)
+    from postlude.engines.local.scorer import LocalScorer
+
+    return LocalScorer.open(spec)
+
+
+def open_chat(spec: ChatSpec) -> Chat:
+    """A language model to ask: behind a server where there is a URL, else with its weights in this process."""
+    if spec.url:
+        from postlude.engines.chat import ServedChat
+
+        return ServedChat(spec)
+    from postlude.engines.local.chat import LocalChat
+
+    return LocalChat.open(replace(spec, model=latest_model(spec.model)))
+
+
+def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = None) -> None:
+    """Tell rewards what they cannot know themselves: how other models are run, and where steps end in tokens (one of
+    `stop_ids` may end an answer)."""
+    for member in rewards.members:
+        if isinstance(member.function, LearnedReward):
+            member.function.open = open_scorer
+        if isinstance(member.function, JudgeReward):
+            member.function.asker.open = open_chat
+    if tokenizer is not None:
+        rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator, stop_ids)
+        rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
+
+
+def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
+    """Add one set to the prompts or written answers, with its share of a mixture."""
+    recipe = prepared.recipe
+    one = recipe.data.sets[place]
+    reading = recipe.data.reading(place)
+    name = f"{one.label} ({one.path})" if recipe.data.mix else one.path
+    table = rows.read(one.path, one.split or recipe.data.split)
+    if recipe.algorithm.source == "rollout":
+        found = _read_prompts(prepared, table, reading, name, seen)
+        prepared.prompts += found
+    else:
+        found = _read_answers(prepared, table, reading, name, seen)
+        prepared.items += found
+    prepared.shares.append(Share(one.label, len(found), one.weight))
+
+
+def _read_answers(
+    prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
+) -> list[Group]:
+    """Written or compared answers, as the method learns from them; none where no tokenizer is there to read them."""
+    recipe, facts = prepared.recipe, prepared.facts
+    kinds = recipe.objective.learns_from if isinstance(recipe.objective, ContrastObjective) else ()
+    if prepared.renderer is None:
+        require(table, kinds, reading) if kinds else rows.require_answers(table, reading)
+        return []
+    if kinds:
+        limits = Limits(facts.context, facts.vocabulary, recipe.data.step_separator)
+        found = compared(table, prepared.renderer, limits, kinds, reading, seen, reads_pairs(recipe))
+    else:
+        found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
+    _settle(prepared, table, name)
+    return found
+
+
+def reads_pairs(recipe: Recipe) -> bool:
+    return isinstance(recipe.objective, ContrastObjective) and recipe.objective.score == "pair_head"
+
+
+def _read_held_out(prepared: Prepared) -> None:
+    """Prompts to sample from where there is a reward; answers to measure the loss on where the method needs such."""
+    recipe, data = prepared.recipe, prepared.recipe.data
+
+    table = rows.read(data.eval or "", data.eval_split or data.split)
+    reading = data.eval_reading()
+    if not recipe.reward:
+        prepared.judged = _read_answers(prepared, table, reading, table.path)
+        return
+    if recipe.algorithm.source == "preference" and holds_compared(table):
+        copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
+        prepared.judged = _read_answers(prepared, copy, reading, table.path)
+    prepared.held_out = _read_prompts(prepared, table, reading, table.path)
+
+
+def _read_pretrain(prepared: Prepared) -> None:
+    """Plain text beside the method's own data."""
+    assert prepared.recipe.pretrain is not None
+    if prepared.renderer is None:
+        return
+    for path, into in (
+        (prepared.recipe.pretrain.path, "pretrain"),
+        (prepared.recipe.pretrain.eval, "pretrain_held_out"),
+    ):
+        if path:
+            table, facts = rows.read(path, prepared.recipe.data.split), prepared.facts
+            found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, Reading(key="", own_key=""))
+            _settle(prepared, table, path)
+            setattr(prepared, into, found)
+
+
+def _read_prompts(
+    prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
+) -> list[Prompt]:
+    found = _scorable(prepared, rows.prompts(table, reading, seen), table)
+    if prepared.renderer is not None:
+        context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
+        if context is not None and answer >= context:
+            raise DataError(
+                f"sampling.max_tokens is {answer}, so prompt and answer exceed the model's context of {context}. "
+                "Lower it."
+            )
+        _need_template(prepared, found, table.path)
+        found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
+    kept = {p.place for p in found}
+    table.rows = [row for row in table.rows if row.where in kept]
+    _settle(prepared, table, name, len(found))
+    return found
+
+
+def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> list[Prompt]:
+    """The prompts without those whose row a reward refuses, such as one with a gold that it cannot read."""
+    if prepared.rewards is None:
+        return found
+    problems = prepared.rewards.problems_of_rows(found)
+    for prompt, problem in zip(found, problems, strict=True):
+        if problem:
+            table.reject(prompt.place, problem)
+    return [p for p, problem in zip(found, problems, strict=True) if not problem]
+
+
+def _missing_columns(prepared: Prepared) -> list[str]:
+    """Columns that a reward needs, or cannot see: of each set by itself; what one has is no help to another."""
+    if prepared.rewards is None:
+        return []
+    data = prepared.recipe.data
+    parts, start = [("", prepared.held_out, data.eval or "", data.eval_reading())], 0
+    for place, share in enumerate(prepared.shares if prepared.prompts else []):
+        name = f"data.mix, set {share.name!r}: " if data.mix else ""
+        parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
+        start += share.size
+    problems = []
+    for name, found, path, reading in parts:
+        columns = {column for p in found for column in p.columns}
+        if found:
+            problems += [name + problem for problem in prepared.rewards.missing_columns(columns)]
+            if prepared.recipe.algorithm.source == "preference":
+                columns -= {"completions"}  # the compared answers of the method itself
+            problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
+    return problems
+
+
+def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
+    chat = any(not isinstance(p.messages, str) for p in found)
+    if chat and not prepared.facts.tokenizer.chat_template:
+        raise DataError(
+            f"{path}: prompts are chat messages, but the tokenizer of {prepared.recipe.model.path!r} has no chat "
+            "template. Use plain text prompts, or give model.chat_template (a Jinja file)."
+        )
+
+
+def _fits(prompt: Prompt, prepared: Prepared, table: rows.Table) -> bool:
+    where = prompt.place
+    context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
+    if not prompt.tokens:
+        table.reject(where, "the prompt has no token")
+        return False
+    beyond = [t for t in prompt.tokens if t >= prepared.facts.vocabulary]
+    if beyond:
+        table.reject(where, f"token id {beyond[0]} is beyond the model's vocabulary of {prepared.facts.vocabulary}")
+        return False
+    if context is None or len(prompt.tokens) + answer <= context:
+        return True
+    table.reject(
+        where,
+        f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of "
+        f"{context}; shorten the prompt or lower sampling.max_tokens",
+    )
+    return False
+
+
+def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None = None) -> None:
+    """Refuse or count bad rows, rows used + rejected = rows read; say what the rows are."""
+    used = len(table.rows) if used is None else used
+    if used == 0 and not table.problems:
+        raise table.no_rows
+    table.require_clean(prepared.recipe.data.on_bad_row)
+    if used == 0:
+        raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
+    prepared.rejected += table.problems
+    prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
+    rows_said = counted(used, "row") if used == table.read else f"{used} of {counted(table.read, 'row')}"
+    prepared.notes += [f"{name}: {rows_said}, {table.form}", *table.notes]
+
+
+def _shared(prepared: Prepared) -> list[str]:
+    """Held-out prompts that are also trained on."""
+    trained = {p.text for p in prepared.prompts} | {g.prompt.text for g in prepared.items}
+    held_out = prepared.held_out or [g.prompt for g in prepared.judged]
+    both = [p for p in held_out if p.text in trained]
+    if not both or not any(p.text for p in both):
+        return []
+    return [
+        f"data.eval: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they would "
+        f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files."
+    ]

@@ -1,0 +1,309 @@
+"""Whether two values are the same answer: exactly, and the same way round from both sides.
+
+The comparison yields True, False, or the pairs of expressions it comes down to, where those need algebra that the exact
+path does not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from postlude.maths import ratios
+from postlude.maths.grammar import Node
+from postlude.maths.polynomials import Budget
+from postlude.maths.problems import Refused, Unreadable, Unsupported
+from postlude.maths.reading import as_region
+from postlude.maths.relations import of
+from postlude.maths.values import (
+    Based,
+    Clock,
+    Collection,
+    Expression,
+    Interval,
+    Labelled,
+    Listing,
+    Matrix,
+    Percent,
+    Quantity,
+    Region,
+    Relation,
+    Series,
+    Value,
+    Words,
+)  # fmt: skip
+
+Pair = tuple[Node, Node]
+Outcome = bool | tuple[Pair, ...]
+"""Pairs: equal if all of them are."""
+MAX_PAIRS = 1000
+"""Of values without a common form in two lists or sets."""
+_COORDINATES = ("xy", "xyz", "ab", "abc", "mn", "pq")
+"""Names whose values in this order are those of a tuple."""
+_DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
+
+
+class Comparison:
+    """`tolerance`: how far two rational numbers may be apart, as a share of the larger; 0 is exact."""
+
+    def __init__(self, tolerance: Fraction = Fraction(0)) -> None:
+        self.tolerance = tolerance
+
+    def same(self, a: Value, b: Value) -> Outcome:
+        """Raises Refused where to find out takes too long."""
+        if isinstance(a, Expression) and isinstance(b, Expression):
+            return self.numbers(a, b)
+        a, b = _opened(a), _opened(b)
+        if isinstance(b, Labelled) and not isinstance(a, Labelled):
+            a, b = b, a
+        if isinstance(a, Labelled):
+            return self.labelled(a, b)
+        if type(a) is type(b):
+            return self.alike(a, b)
+        return self.unlike(a, b) or self.unlike(b, a)
+
+    # -------------------------------------------------------------------------------------------- of one kind
+
+    def alike(self, a: Value, b: Value) -> Outcome:
+        if isinstance(a, Expression) and isinstance(b, Expression):
+            return self.numbers(a, b)
+        if isinstance(a, Percent) and isinstance(b, Percent):
+            return self.numbers(a.number, b.number)
+        if isinstance(a, Quantity) and isinstance(b, Quantity):
+            return self.quantities(a, b)
+        if isinstance(a, Listing | Collection) and isinstance(b, Listing | Collection):
+            return self.lists(a, b)
+        if isinstance(a, Series) and isinstance(b, Series):
+            return self.series(a, b)
+        if isinstance(a, Region) and isinstance(b, Region):
+            return self.regions(a, b)
+        if isinstance(a, Matrix) and isinstance(b, Matrix):
+            return self.matrices(a, b)
+        if isinstance(a, Relation) and isinstance(b, Relation):
+            return self.relations(a, b)
+        if isinstance(a, Clock) and isinstance(b, Clock):
+            return _clocks(a, b)
+        return a == b
+
+    def numbers(self, a: Expression, b: Expression) -> Outcome:
+        found = ratios.same(a.value, b.value, Budget())
+        if found is False and self.tolerance:
+            x, y = a.value.rational, b.value.rational
+            if x is None or y is None:
+                return ((a.tree, b.tree),)
+            return abs(x - y) <= self.tolerance * max(abs(x), abs(y))
+        return ((a.tree, b.tree),) if found is None else found
+
+    def quantities(self, a: Quantity, b: Quantity) -> Outcome:
+        if a.unit.powers == b.unit.powers:
+            return self.numbers(_scaled(a), _scaled(b))
+        if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
+            return self.numbers(_radians(a), _radians(b))
+        return False
+
+    def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
+        """In any order, but values of several names, as in `x = 1, y = 2`, only with those names."""
+        if len(_names(a) | _names(b)) > 1 and _names(a) != _names(b):
+            return False
+        return self.unordered(a.items, b.items)
+
+    def unordered(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
+        """Every value of one has an equal in the other. Two that need algebra may be left, not more."""
+        here, there = {_key(x): x for x in a}, {_key(y): y for y in b}
+        left = [x for k, x in here.items() if k not in there]
+        right = [y for k, y in there.items() if k not in here]
+        if len(left) * len(there) + len(right) * len(here) > MAX_PAIRS:
+            raise Refused("more values than can be compared with each other")
+        found = [[self.same(x, y) for y in there.values()] for x in left]
+        lost = [(x, row) for x, row in zip(left, found, strict=True) if True not in row]
+        back = [y for y in right if not any(self.same(x, y) is True for x in here.values())]
+        if not lost and not back:
+            return True
+        if len(lost) != 1 or len(back) != 1:
+            return False
+        return lost[0][1][[id(y) for y in there.values()].index(id(back[0]))]
+
+    def series(self, a: Series, b: Series) -> Outcome:
+        if len(a.items) != len(b.items):
+            return False
+        if (a.opening, a.closing) != (b.opening, b.closing) and len(a.items) == 2:
+            return False
+        if (a.opening in "([") != (b.opening in "([") or (a.closing in ")]") != (b.closing in ")]"):
+            return False
+        return _all(self.same(x, y) for x, y in zip(a.items, b.items, strict=True))
+
+    def regions(self, a: Region, b: Region) -> Outcome:
+        if (a.name and b.name and a.name != b.name) or len(a.intervals) != len(b.intervals):
+            return False
+        rest = list(b.intervals)
+        outcomes: list[Outcome] = []
+        for one in a.intervals:
+            found = [(self.intervals(one, other), other) for other in rest]
+            best = next((f for f in found if f[0] is True), next((f for f in found if f[0] is not False), None))
+            if best is None:
+                return False
+            outcomes.append(best[0])
+            rest.remove(best[1])
+        return _all(outcomes)
+
+    def intervals(self, a: Interval, b: Interval) -> Outcome:
+        if (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed):
+            return False
+        return _all([self.numbers(a.low, b.low), self.numbers(a.high, b.high)])
+
+    def matrices(self, a: Matrix, b: Matrix) -> Outcome:
+        if a.determinant != b.determinant or len(a.rows) != len(b.rows) or len(a.rows[0]) != len(b.rows[0]):
+            return False
+        cells = zip((c for r in a.rows for c in r), (c for r in b.rows for c in r), strict=True)
+        return _all(self.numbers(x, y) for x, y in cells)
+
+    def relations(self, a: Relation, b: Relation) -> Outcome:
+        """Sides that are equal, or differences of the sides that are in proportion."""
+        if a.mark != b.mark:
+            return False
+        budget = Budget()
+        x = ratios.subtract(a.left.value, a.right.value, budget)
+        y = ratios.subtract(b.left.value, b.right.value, budget)
+        share = ratios.proportion(x, y, budget)
+        if share is not None:
+            return share > 0 or a.mark == "="
+        straight = _all([self.numbers(a.left, b.left), self.numbers(a.right, b.right)])
+        crossed = _all([self.numbers(a.left, b.right), self.numbers(a.right, b.left)]) if a.mark == "=" else False
+        return straight if straight is not False else crossed
+
+    # ------------------------------------------------------------------------------------------ of two kinds
+
+    def labelled(self, a: Labelled, b: Value) -> Outcome:
+        """A name that only one side gives is left out; an equation may be the same one turned round."""
+        if isinstance(b, Labelled):
+            if a.name == b.name:
+                return self.same(a.value, b.value)
+            x, y = _relation(a), _relation(b)
+            return self.relations(x, y) if x and y else False
+        if isinstance(b, Relation):
+            found = _relation(a)
+            solved = found is not None and not found.right.value.symbols  # then 2x = 10 is still to be solved
+            return self.relations(found, b) if found and not solved else False
+        return self.same(a.value, b)
+
+    def unlike(self, a: Value, b: Value) -> Outcome:
+        if isinstance(a, Percent):
+            return self.percent(a, b)
+        if isinstance(a, Quantity) and isinstance(b, Expression):
+            return self.bare(a, b)
+        if isinstance(a, Series):
+            return self.pair(a, b)
+        if isinstance(a, Words):
+            return self.words(a, b)
+        if isinstance(a, Listing | Collection):
+            if isinstance(b, Listing | Collection):
+                return self.lists(a, b)
+            return self.same(a.items[0], b) if _single(a) else False
+        return False
+
+    def percent(self, a: Percent, b: Value) -> Outcome:
+        """50% is 0.5, and 50 where the sign was left out; a number up to 1 is never such a percentage."""
+        if not isinstance(b, Expression):
+            return False
+        value = b.value.rational
+        if value is not None and abs(value) > 1 and self.numbers(a.number, b) is True:
+            return True
+        return self.numbers(of(["/", a.number.tree, ["num", "100"]]), b)
+
+    def bare(self, a: Quantity, b: Expression) -> Outcome:
+        """A unit that only one side gives is left out; a degree is also pi/180."""
+        if a.unit.powers == {"angle": 1} and ("π" in b.value.atoms or b.value.opaque):
+            return self.numbers(_radians(a), b)
+        return self.numbers(a.number, b)
+
+    def pair(self, a: Series, b: Value) -> Outcome:
+        if isinstance(b, Region):
+            try:
+                return self.regions(as_region(a), b)
+            except Unsupported:
+                return False
+        if isinstance(b, Listing) and (a.opening, a.closing) == ("(", ")"):
+            named = sorted((i for i in b.items if isinstance(i, Labelled)), key=lambda i: i.name)
+            if "".join(i.name for i in named) in _COORDINATES and len(named) == len(b.items) == len(a.items):
+                return _all(self.same(x, y.value) for x, y in zip(a.items, named, strict=True))
+            return False
+        if isinstance(b, Matrix) and (a.opening, a.closing) == ("(", ")") and not b.determinant:
+            cells = [row[0] for row in b.rows] if len(b.rows[0]) == 1 else list(b.rows[0]) if len(b.rows) == 1 else []
+            if len(cells) == len(a.items):
+                return _all(self.same(x, y) for x, y in zip(a.items, cells, strict=True))
+        return False
+
+    def words(self, a: Words, b: Value) -> Outcome:
+        if isinstance(b, Region) and a.text == "all real numbers":
+            ends = [(str(i.low), str(i.high)) for i in b.intervals]
+            return ends == [("-1*∞", "∞")]
+        if isinstance(b, Series) and a.text == "all real numbers":
+            return self.pair(b, a) if not _is_line(b) else True
+        return False
+
+
+def _is_line(value: Series) -> bool:
+    return [str(i) for i in value.items] == ["-1*∞", "∞"]
+
+
+def _opened(value: Value) -> Value:
+    """A set of one number is also that number."""
+    if isinstance(value, Listing | Collection) and _single(value):
+        return value.items[0]
+    return value
+
+
+def _single(value: Listing | Collection) -> bool:
+    return len(value.items) == 1 and isinstance(value.items[0], Expression)
+
+
+def _names(value: Listing | Collection) -> set[str]:
+    return {i.name for i in value.items if isinstance(i, Labelled)}
+
+
+def _key(value: Value) -> tuple[type, str]:
+    """Equal keys mean equal values; equal values mostly have equal keys."""
+    return type(value), str(value)
+
+
+def _scaled(value: Quantity) -> Expression:
+    return of(["*", value.number.tree, ["num", str(value.unit.factor)]])
+
+
+def _radians(value: Quantity) -> Expression:
+    scaled = _scaled(value)
+    return of(["*", scaled.tree, _DEGREE]) if "angle" in value.unit.powers else scaled
+
+
+def _relation(value: Labelled) -> Relation | None:
+    """y = 2x + 1 as the equation it also is; only letters are names of unknowns."""
+    if not isinstance(value.value, Expression):
+        return None
+    name = value.name
+    try:
+        return Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" else None
+    except Unreadable:
+        return None
+
+
+def _clocks(a: Clock, b: Clock) -> bool:
+    if (a.half and b.half and a.half != b.half) or len(a.parts) != len(b.parts):
+        return False
+    if a.parts == b.parts:
+        return True
+    if a.looks_like_time or b.looks_like_time or not a.parts[0] or not b.parts[0]:
+        return False
+    return [p / a.parts[0] for p in a.parts] == [p / b.parts[0] for p in b.parts]
+
+
+def _all(outcomes: Iterable[Outcome]) -> Outcome:
+    """The conjunction; stops at the first False."""
+    pairs: tuple[Pair, ...] = ()
+    for outcome in outcomes:
+        if outcome is False:
+            return False
+        pairs += outcome if isinstance(outcome, tuple) else ()
+    return pairs or True
+
+
+__all__ = ["Based", "Comparison", "Outcome", "Pair"]

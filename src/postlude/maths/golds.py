@@ -1,0 +1,49 @@
+"""The answer column as text."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from postlude.maths.extract import extract
+from postlude.maths.problems import Unsupported
+
+MAX_WORDS = 8
+_NOTHING = frozenset({"", "nan", "null", "n/a", "na", "nil", "?", "-", "tbd", "unknown", "[]"})
+
+
+def gold_text(gold: Any) -> str:
+    """What a row gives as the right answer. Raises Unsupported for what is none.
+
+    A number is written out exactly as its shortest decimal; of a worked solution, the `#### line` or last box counts.
+    """
+    if isinstance(gold, bool) or not isinstance(gold, str | int | float):
+        raise Unsupported("it is missing" if gold is None else f"it is a {type(gold).__name__}, not text or a number")
+    if isinstance(gold, float) and not math.isfinite(gold):
+        raise Unsupported(f"it is {gold}")
+    text = gold if isinstance(gold, str) else _number(gold)
+    if text.strip().lower() in _NOTHING:
+        raise Unsupported(f"it is {text.strip()!r}" if text.strip() else "it is empty")
+    return _solution(text)
+
+
+def _number(value: int | float) -> str:
+    try:
+        return repr(value)
+    except ValueError as error:  # more digits than Python converts
+        raise Unsupported("a number of more than 4,300 digits") from error
+
+
+def _solution(text: str) -> str:
+    """The final answer of a worked solution; other text as it is."""
+    if "####" in text or "\\boxed" in text or "\\fbox" in text:
+        found = extract(text, ("hashes",) if "####" in text else ("box",))
+        if found.text is None:
+            raise Unsupported(
+                f"it holds an {found.rule}" if found.rule.startswith("empty") else f"it holds a {found.rule}"
+            )
+        return found.text
+    if len(re.findall(r"(?<!\\)\b[A-Za-z]{2,}\b", text)) > MAX_WORDS:
+        raise Unsupported(f"more than {MAX_WORDS} words, with neither \\boxed nor ####")
+    return text

@@ -1,0 +1,69 @@
+"""What is not given to a computer algebra system, because it could take it forever."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from postlude.maths.grammar import Node
+from postlude.maths.problems import Refused
+from postlude.maths.tokens import MAX_LENGTH, MAX_NESTING
+
+MAX_INTEGER = 200
+"""Digits."""
+MAX_EXPONENT = 1000
+MAX_NODES = 400
+_LARGE = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|limsup|liminf|bigcup|bigcap)(?![A-Za-z])")
+_FACTORIAL = re.compile(r"\d{4}\s*[)}]*\s*!|!\s*[)}]*\s*!")
+_EXPONENT = re.compile(r"\^\s*\{?\s*-?\s*\d{4}|\^\s*(?:\{[^{}]*)?\S*\^|\*\*")
+
+
+def check_tree(tree: Node) -> None:
+    """Raises Refused for a tree that is too large, nested or high."""
+    if _size(tree, 0, False) > MAX_NODES:
+        raise Refused(f"more than {MAX_NODES} operations")
+
+
+def _size(tree: Node, depth: int, raised: bool) -> int:
+    if depth > MAX_NESTING:
+        raise Refused(f"operations nested deeper than {MAX_NESTING}")
+    if tree[0] == "num":
+        _check_number(Fraction(tree[1]), raised)
+        return 1
+    if tree[0] == "sym":
+        return 1
+    if (raised and tree[0] == "^") or (tree[:2] == ["call", "factorial"] and tree[2][0] == "call"):
+        raise Refused("a tower of powers or factorials")
+    total = 1
+    for place, part in enumerate(tree[1:]):
+        if isinstance(part, list):
+            total += _size(part, depth + 1, raised or (tree[0] == "^" and place == 1))
+    return total
+
+
+def _check_number(value: Fraction, raised: bool) -> None:
+    if raised and max(abs(value.numerator), value.denominator) > MAX_EXPONENT:
+        raise Refused(f"an exponent above {MAX_EXPONENT}")
+    if max(abs(value.numerator), value.denominator) >= 10**MAX_INTEGER:
+        raise Refused(f"a number of more than {MAX_INTEGER} digits")
+
+
+def check_text(text: str) -> None:
+    """The same for LaTeX that another parser will read."""
+    if len(text) > MAX_LENGTH:
+        raise Refused(f"more than {MAX_LENGTH:,} characters")
+    if re.search(rf"\d{{{MAX_INTEGER + 1}}}", text):
+        raise Refused(f"a number of more than {MAX_INTEGER} digits")
+    for pattern, what in (
+        (_LARGE, "a sum, product, integral or limit"),
+        (_FACTORIAL, "a factorial"),
+        (_EXPONENT, "a power"),
+    ):
+        if pattern.search(text):
+            raise Refused(f"{what} that could take too long")
+    depth = deepest = 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        deepest = max(deepest, depth)
+    if deepest > MAX_NESTING:
+        raise Refused(f"more than {MAX_NESTING} brackets in each other")

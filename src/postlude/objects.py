@@ -1,0 +1,43 @@
+"""What a path such as `file.py:name` or `package.module:name` stands for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from postlude.errors import ConfigError
+
+
+def load_object(path: str, what: str) -> Any:
+    """The object of `file.py:name` or `package.module:name`."""
+    where, _, name = path.rpartition(":")
+    try:
+        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{what}: file {where!r} does not exist.") from error
+    except ImportError as error:
+        raise ConfigError(f"{what}: cannot import {where!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's file can raise anything while it is imported
+        raise ConfigError(f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}") from error
+    if name not in vars(module):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise ConfigError(f"{what}: {where!r} has no {name!r}; it has {', '.join(public) or 'no functions'}.")
+    return vars(module)[name]
+
+
+def _module_of_file(path: Path) -> Any:
+    """The module that a file makes. It may import what lies beside it, behind all that is installed."""
+    path = path.expanduser().resolve()
+    if not path.exists():
+        raise FileNotFoundError(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module

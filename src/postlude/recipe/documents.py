@@ -1,0 +1,294 @@
+"""Recipes as text: reading YAML with line numbers, and overriding keys; `validation` holds them against the schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path, PurePath
+from typing import Any
+
+from postlude.errors import ConfigError
+from postlude.plain_yaml import parse
+from postlude.words import closest
+
+COMMAND_LINE = "command line"
+"""Where a setting of it comes from."""
+
+
+@dataclass
+class Document:
+    """Nested values of a recipe, and where each came from (dotted path -> `recipe.yaml line 3`, `command line`)."""
+
+    values: dict[str, Any]
+    origin: dict[str, str] = field(default_factory=dict[str, str])
+    given: set[str] = field(default_factory=set[str])
+    """Dotted paths of the leaves that the user gave, short forms written out."""
+    renamed: list[str] = field(default_factory=list[str])
+    """Settings given under another library's name, each as a line for the user: what it became."""
+    folder: Path | None = None
+    """Where the recipe's file is: its paths are read from there."""
+    notes: list[str] = field(default_factory=list[str])
+    """What else the user should know about how the recipe was read."""
+
+    def source(self, path: str) -> str:
+        """Where the value in force came from: a line, the command line, the method, or `default`."""
+        if path in self.given:
+            return self.where(path)
+        return self.origin.get(path, "default")
+
+    def where(self, path: str) -> str:
+        """Where a dotted path was set, or its nearest parent; empty where nothing was."""
+        while path:
+            if path in self.origin:
+                return self.origin[path]
+            path = path.rpartition(".")[0]
+        return ""
+
+
+def read(path: Path) -> Document:
+    """A recipe file. Raises ConfigError with the line of each mistake in the YAML itself."""
+    name = str(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}") from error
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
+        raise ConfigError(f"cannot read recipe {name!r}: {error}") from error
+    parsed = parse(text)
+    problems = [f"{path.name} line {line}: {sentence}." for line, sentence in parsed.problems]
+    values = {} if parsed.values is None else parsed.values
+    if not isinstance(values, dict):
+        problems.append(f"{path.name}: a recipe is a mapping of keys to values, found {shown(values)}.")
+    if problems:
+        raise ConfigError(problems)
+    origin = {key: f"{path.name} line {line}" for key, line in parsed.lines.items()}
+    return Document(values, origin, folder=path.parent)
+
+
+def _nearby(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path()
+    close = closest(path.name, [p.name for p in folder.glob("*.y*ml")])
+    return f" Did you mean {str(folder / close)!r}?" if close else ""
+
+
+# -------------------------------------------------------------------------------------------------- command line
+
+
+def override(document: Document, assignments: Sequence[str], key_of: Callable[[str], str] = lambda name: name) -> None:
+    """Apply `key.sub=value` from the command line; values are YAML. `key_of`: the whole key of a name, for advice.
+
+    The order does not matter: a key comes before those inside it, and one that is given twice must be the same twice.
+    """
+    problems: list[str] = []
+    given: dict[str, Any] = {}
+    skip = False
+    for i, text in enumerate(assignments):
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if skip:
+            skip = False
+        elif text.startswith("-"):
+            following = assignments[i + 1] if i + 1 < len(assignments) and not equals else value
+            skip = not equals and bool(following) and "=" not in following
+            problems.append(_flag(key.lstrip("-").replace("-", "_"), following, key_of))
+        elif not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or ".." in key or key.endswith("."):
+            problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
+        else:
+            parsed, wrong = _value_of(key, value)
+            problems += wrong
+            if key in given and as_json(given[key]) != as_json(parsed):
+                problems.append(f"command line: {key} is given as {shown(given[key])} and as {shown(parsed)}.")
+            given[key] = parsed
+    problems += _contradictions(given)
+    for key in sorted(given, key=lambda k: k.count(".")):
+        try:
+            assign(document, key, given[key], COMMAND_LINE)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+def _flag(name: str, value: str, key_of: Callable[[str], str]) -> str:
+    option = closest(name, ("resume", "help"))
+    advice = f"did you mean --{option}?" if option else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
+    return f"command line: --{name} is no option; {advice}"
+
+
+def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
+    """A value of the command line: YAML, or the text itself where it is none."""
+    parsed = parse(text)
+    if not parsed.is_yaml:
+        return text, []
+    return parsed.values, [f"command line: {key}: {sentence}." for _, sentence in parsed.problems]
+
+
+def _contradictions(given: Mapping[str, Any]) -> list[str]:
+    """A key that is switched off or set, with another that changes what it says rather than adding to it."""
+    keys = sorted(given, key=lambda k: k.count("."))
+    return [
+        f"command line: {first} is {shown(given[first])}, and {other} "
+        f"{'sets a part of it' if other.startswith(f'{first}.') else 'takes its place'}. Keep one of the two."
+        for i, first in enumerate(keys)
+        for other in keys[i + 1 :]
+        if first.partition(".")[0] == other.partition(".")[0] and _changes(given, first, other)
+    ]
+
+
+def _changes(given: Mapping[str, Any], first: str, other: str) -> bool:
+    """Whether something that `first` sets is another once `other` is set."""
+    document = Document({})
+    try:
+        assign(document, first, deepcopy(given[first]), COMMAND_LINE)
+        before = [*flat(long_form(deepcopy(document.values)))]
+        assign(document, other, given[other], COMMAND_LINE)
+    except ConfigError:  # it is told where both are set
+        return False
+    after = dict(flat(long_form(document.values)))
+    return any(path not in after or after[path] != value for path, value in before if value != {})
+
+
+def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them."""
+    result = dict(values)
+    for key in ("model", "data", "pretrain"):
+        if isinstance(result.get(key), str):
+            result[key] = {"path": result[key]}
+    if isinstance(result.get("data"), list):
+        result["data"] = {"mix": result["data"]}
+    data = result.get("data")
+    if isinstance(data, dict) and isinstance(data.get("mix"), list):
+        result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
+    sampling = result.get("sampling")
+    if isinstance(sampling, dict) and isinstance(sampling.get("stop"), str):
+        result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
+    reward = result.get("reward")
+    if isinstance(reward, str | dict):
+        reward = [reward]
+    if isinstance(reward, list):
+        result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
+    if isinstance(result.get("shaping"), dict) and not _by_number(result["shaping"]):
+        result["shaping"] = [result["shaping"]]
+    return result
+
+
+def _by_number(value: Any) -> bool:
+    """Whether a mapping changes single entries of a list below it, as `shaping.0.factor=2` does with the method's."""
+    return isinstance(value, dict) and bool(value) and all(str(key).isdigit() for key in value)
+
+
+def assign(document: Document, path: str, value: Any, origin: str) -> None:
+    """Set one key, mappings above it made where they are missing, and note where it came from.
+
+    `data=X` leaves data.eval alone, `data.columns=...` a `data: X`. Raises ConfigError where a list has no such entry.
+    """
+    if "." in path or isinstance(document.values.get(path), dict):
+        document.values.update(long_form(document.values))
+    if path in ("model", "data", "pretrain") and isinstance(document.values.get(path), dict):
+        if not isinstance(value, dict) and value is not None:
+            path = f"{path}.{'mix' if isinstance(value, list) else 'path'}"
+    *parents, last = _numbered(document.values, path)
+    place: Any = document.values
+    for name, following in pairwise([*parents, last]):
+        at: Any = _index(place, name, path) if isinstance(place, list) else name
+        inner: Any = place[at] if isinstance(place, list) else place.get(name)
+        if name in ("reward", "mix") and following.isdigit() and not isinstance(inner, list):
+            raise ConfigError(f"{path}: there is no {name} yet to set an entry of; give {name} first.")
+        place[at] = inner if isinstance(inner, dict | list) else {}
+        place = place[at]
+    place[_index(place, last, path) if isinstance(place, list) else last] = value
+    path = ".".join([*parents, last])
+    instead = {"data.path": "mix", "data.mix": "path"}.get(path)
+    if instead and value:  # the command line's data replace the recipe's
+        document.values["data"].pop(instead, None)
+    for stale in [p for p in document.origin if p.startswith(path + ".")]:
+        del document.origin[stale]
+    document.origin[path] = origin
+
+
+def _numbered(values: Any, path: str) -> list[str]:
+    """The parts of a path; the only entry of a list needs no number: `reward.errors` is `reward.0.errors`."""
+    parts: list[str] = []
+    place: Any = values
+    for name in path.split("."):
+        if isinstance(place, list) and not name.isdigit():
+            if len(place) != 1:
+                above = ".".join(parts)
+                raise ConfigError(f"{path}: {above} is a list of {len(place)}; say which, such as {above}.0.{name}.")
+            parts.append("0")
+            place = place[0]
+        parts.append(name)
+        if isinstance(place, list):
+            place = place[int(name)] if len(name) < 10 and int(name) < len(place) else None
+        else:
+            place = place.get(name) if isinstance(place, dict) else None
+    return parts
+
+
+def _index(entries: list[Any], number: str, path: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", number) or int(number) >= len(entries):
+        there = "is 1 entry" if len(entries) == 1 else f"are {len(entries)} entries"
+        raise ConfigError(f"{path}: there {there}, counted from 0, and {number!r} is none of them.")
+    return int(number)
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `change` on top, mapping by mapping; another `kind` replaces a factor as a whole."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        if isinstance(old, list) and _by_number(value):
+            result[key] = _entries(old, value, key)
+            continue
+        same_kind = (
+            isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        )
+        result[key] = merge(old, value) if same_kind else value  # type: ignore[arg-type]
+    return result
+
+
+def _entries(below: Sequence[Any], change: Mapping[str, Any], key: str) -> list[Any]:
+    result = [*below]
+    for number, value in change.items():
+        at = _index(result, number, f"{key}.{number}")
+        result[at] = merge(result[at], value) if isinstance(value, Mapping) else value
+    return result
+
+
+def as_json(values: Any) -> str:
+    """Raises ConfigError for what no recipe can hold."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, PurePath):
+            return str(value)
+        raise ConfigError(
+            f"a recipe holds text, numbers, true and false, lists and mappings, found {type(value).__name__}: "
+            f"{str(value)[:60]!r}."
+        )
+
+    try:
+        text = json.dumps(values, default=plain)
+        text.encode()
+        return text
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
+
+
+def shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:60]
+
+
+def flat(values: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """(dotted path, value) of every leaf."""
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
+        for i, value in enumerate(values):
+            yield from flat(value, f"{prefix}.{i}")
+    else:
+        yield prefix, values

@@ -1,0 +1,225 @@
+"""A run as data: the schema of a recipe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import Field
+
+from postlude.algorithms import ALGORITHMS, Algorithm, find_method
+from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
+from postlude.engines.openai import Served
+from postlude.engines.protocol import Optimizer, Sampling
+from postlude.models.load import Critic, ModelSpec
+from postlude.objectives import ContrastObjective, TokenObjective
+from postlude.objectives.divergence import KLControl
+from postlude.recipe.validation import members
+from postlude.rewards.spec import RewardSpec
+from postlude.rollouts.filters import Filter
+from postlude.rollouts.shaping import Shaping
+from postlude.sources.spec import DataSpec
+from postlude.words import counted
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the run."""
+
+    lr: Rate | None = None
+    """Peak rate. Default: the method's (grpo 1e-6, sft 2e-5), ten times that under LoRA."""
+    warmup: CountOrZero = 0
+    """Steps of linear rise."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    final: Share = 0.1
+    """The rate at the last step, as a share of the peak."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+    def rate(self, step: int, steps: int, peak: float | None = None) -> float:
+        """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`."""
+        assert self.lr is not None
+        if peak is not None:
+            return peak / self.lr * self.rate(step, steps)
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        if self.decay == "constant":
+            return self.lr
+        share = (step - self.warmup) / max(steps - self.warmup - 1, 1)
+        fall = share if self.decay == "linear" else 0.5 * (1 - math.cos(math.pi * min(share, 1.0)))
+        return self.lr * (1 - (1 - self.final) * min(fall, 1.0))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measuring on held-out prompts while training."""
+
+    every: CountOrZero = 10
+    """Steps between evaluations; 0 is only before and after."""
+    prompts: Count = 128
+    """The first so many held-out prompts."""
+    samples: Annotated[int, Bounds(1, 65_536)] = 1
+    """Sampled answers per prompt, at the training temperature, beside the greedy one."""
+    stop_at: Annotated[float, Bounds(0, 1, above=True)] | None = None
+    """End the run once sampled held-out accuracy reaches this."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """A second stream of plain text beside the method's own data, against forgetting (InstructGPT's ptx)."""
+
+    path: Line
+    """Rows with `text`, `messages`, or `prompt` and `completion`, as for sft."""
+    coef: Positive = 1.0
+    """Its loss (mean over tokens) times this joins every update. InstructGPT's 27.8 belongs to its own scaling."""
+    rows: Count = 16
+    """Per step, spread over the step's updates."""
+    eval: Line | None = None
+    """Held-out text: its loss before and after shows what the training cost."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. Batches are two sizes, prompts per step and completions per prompt; the rest is derived."""
+
+    method: Line
+    """A name of `postlude methods`, or an `Algorithm` of your own: my_method.py:NAME."""
+    model: ModelSpec
+    data: DataSpec
+    reward: tuple[RewardSpec, ...] = ()
+    output: Line | None = None
+    """The run folder. Default: runs/METHOD-N."""
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    steps: Count = 100
+    """Draws of a batch; each is `epochs` x `updates` optimiser steps."""
+    prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
+    group_size: Annotated[int, Bounds(1, 65_536)] = 8
+    """Completions per prompt."""
+    updates: Annotated[int, Bounds(1, 10**6)] = 1
+    """Optimiser steps a drawn batch is cut into."""
+    epochs: Annotated[int, Bounds(1, 10**6)] = 1
+    """How often a drawn batch is gone through."""
+    sampling: Sampling = Sampling()
+    max_lag: Literal[0, 1] = 0
+    """1 samples the next draw while training on the current one: answers come from weights one step older, and the
+    sampler keeps its own copy of them."""
+    sampler: Served | None = None
+    """A server that answers instead; only `postlude sample` and `postlude eval` may use one."""
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    evaluate: Evaluation = Evaluation()
+    token_budget: Count | None = None
+    """Tokens per micro-batch; results do not change. Default: what fits into the memory that is free, at most 16384."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time in training; results do not change. Default: 16 million logits, fewer
+    where memory is short."""
+    checkpoint_every: CountOrZero = 50
+    """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
+    keep_checkpoints: Count = 2
+    cache_gib: Annotated[float, Bounds(0, 1e5, above=True)] | None = None
+    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less where memory
+    is short."""
+    threads: Annotated[int, Bounds(1, 1024)] | None = None
+    """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
+    objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
+        default_factory=lambda: ALGORITHMS["grpo"].objective
+    )
+    """The method's objective; any part can be set, e.g. objective.surrogate.high=0.28."""
+    keep: Annotated[Filter, Field(discriminator="kind")] | None = None
+    """Selection of groups: `mixed` is dynamic sampling, `accepted` rejection sampling."""
+    shaping: tuple[Annotated[Shaping, Field(discriminator="kind")], ...] = ()
+    """Changes to rewards after scoring."""
+    correct_above: Finite | None = None
+    """Where no reward says whether an answer is correct, it is if its reward (the sum, before shaping) lies above this.
+    Default: none, and an error where the method must know."""
+    critic: Critic | None = None
+    """The value function, of methods that have one."""
+    kl_control: KLControl | None = None
+    """Adapts the KL coefficient after every step, from the objective's own on."""
+    stop_kl: Positive | None = None
+    """Leave out the rest of a draw's updates once the policy has moved this far from the one that sampled (nats per
+    token, k3)."""
+    pretrain: Pretrain | None = None
+    """A second stream of text; ppo_ptx is PPO with one."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+    def rates(self, step: int) -> tuple[float, float]:
+        """Learning rates of policy and critic in a step; the policy's is 0 while the critic warms up."""
+        if self.critic is None:
+            return self.schedule.rate(step, self.steps), 0.0
+        policy = 0.0 if step < self.critic.warmup else self.schedule.rate(step, self.steps)
+        return policy, self.schedule.rate(step, self.steps, self.critic.lr)
+
+    @property
+    def name(self) -> str:
+        """The method's name; of one's own, without the folder of its file."""
+        return Path(self.method).name if ".py:" in self.method else self.method
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return find_method(self.method)
+
+    @property
+    def sizes(self) -> str:
+        """The batch in one line."""
+        passes = self.epochs * self.updates
+        tail = f"per step -> {counted(passes, 'update')} x {counted(self.steps, 'step')}"
+        if self.algorithm.source != "rollout":
+            return f"{counted(self.prompts_per_step, 'row')} {tail}"
+        answers = self.prompts_per_step * self.group_size
+        prompts, completions = counted(self.prompts_per_step, "prompt"), counted(self.group_size, "completion")
+        return f"{prompts} x {completions} = {answers:,} {tail}"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What `postlude sample` and `postlude eval` read of a recipe: a policy that stays as it is."""
+
+    model: ModelSpec
+    sampling: Sampling = Sampling()
+    sampler: Served | None = None
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """What `postlude audit` reads of a recipe: its rewards."""
+
+    reward: tuple[RewardSpec, ...] = ()
+
+
+def _forbid(*kinds: type) -> None:
+    """Unknown keys and numbers that are not finite are errors (plain dataclasses take both)."""
+    for kind in kinds:
+        kind.__pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
+
+
+def _schema_classes(root: Any, seen: set[type]) -> None:
+    """Every dataclass reachable from the schema."""
+    from typing import get_args
+
+    for option in members(root):
+        if is_dataclass(option) and isinstance(option, type) and option not in seen:
+            seen.add(option)
+            for hint in get_type_hints(option, include_extras=True).values():
+                _schema_classes(hint, seen)
+        else:
+            for inner in get_args(option):
+                _schema_classes(inner, seen)
+
+
+_all: set[type] = set()
+_schema_classes(Recipe, _all)
+_schema_classes(Frozen, _all)
+_schema_classes(Rewarded, _all)
+_forbid(*_all)

@@ -1,0 +1,59 @@
+"""Settings that a recipe gives and that nothing of the run reads: told in notes, since methods share recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from postlude.algorithms import Algorithm
+from postlude.engines.protocol import Sampling
+from postlude.objectives import ContrastObjective
+from postlude.recipe.documents import Document, flat
+from postlude.sources.spec import DataSpec
+
+if TYPE_CHECKING:
+    from postlude.recipe.schema import Recipe
+
+
+def unread(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
+    """A line for each reason why settings have no effect. Those that say what holds anyway are not told."""
+    values, usual = dict(flat(asdict(recipe))), _usual(entry)
+    given = [p for p in sorted(document.given) if p not in usual or values.get(p, usual[p]) != usual[p]]
+    lines: list[str] = []
+    for names, why in _idle(recipe, entry):
+        idle = [p for p in given if any(p == name or p.startswith(f"{name}.") for name in names)]
+        if idle:
+            lines.append(f"{', '.join(idle)}: no effect here, since {why}")
+        given = [p for p in given if p not in idle]
+    return lines
+
+
+def _usual(entry: Algorithm) -> dict[str, Any]:
+    """What holds where nothing is given, of the keys that may be idle."""
+    values = {"sampling": asdict(Sampling()), "data": asdict(DataSpec()), "group_size": entry.group_size}
+    values |= {"keep": asdict(entry.keep) if entry.keep else None, "shaping": [asdict(s) for s in entry.shaping]}
+    return dict(flat(values)) | {"correct_above": None, "cache_gib": None}
+
+
+def _idle(recipe: Recipe, entry: Algorithm) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(keys, why nothing reads them)."""
+    writes = entry.source == "rollout"
+    measured = bool(recipe.data.eval and recipe.reward)
+    if not writes:
+        yield ("group_size", "keep", "shaping"), f"{recipe.name} trains on the answers in its rows"
+    if not writes and not measured:
+        yield ("sampling", "cache_gib"), f"{recipe.name} samples no answers"
+    if not recipe.reward:
+        yield ("correct_above",), "there is no reward"
+    if not recipe.data.eval:
+        yield ("data.eval_split", "data.eval_columns"), "there is no data.eval"
+    if not recipe.data.eval and not (recipe.pretrain and recipe.pretrain.eval):
+        yield ("evaluate",), "nothing is held out (data.eval)"
+    elif not measured:
+        yield ("evaluate.samples",), "no held-out answers are sampled"
+    objective = recipe.objective
+    if not (isinstance(objective, ContrastObjective) and "steps" in objective.learns_from):
+        yield ("data.step_separator",), f"{recipe.name} learns from whole answers"
+    if recipe.schedule.decay == "constant":
+        yield ("schedule.final",), "schedule.decay is constant"

@@ -1,0 +1,238 @@
+"""The reward `code`: programs against tests, in a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from postlude.bounds import Bounds, NotNegative, Workers
+from postlude.code.cases import Case, cases_of
+from postlude.code.compare import Comparison
+from postlude.code.grade import ORDER, Grading, Result
+from postlude.code.program import program_of
+from postlude.errors import RewardError
+from postlude.rewards.text import text_of
+from postlude.sandbox.backends import choose
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Limits
+from postlude.sandbox.worker import SandboxFault
+
+TESTS = ("tests", "test_list", "test", "input_output")
+"""Columns that may hold the tests; the first a row has is read."""
+HIDDEN = ("hidden_tests", "challenge_test_list", "private_tests")
+FEWEST_FAULTS = 3
+"""So many faults of the sandbox in a step are never taken for bad luck, if they are more than MOST_FAULTS of it."""
+MOST_FAULTS = 0.01
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Of one row: those a model may have been shown, and those it was not."""
+
+    visible: list[Case]
+    hidden: list[Case]
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> Tests | None:
+        """None where the row has none. Raises ValueError naming the column."""
+        parts = []
+        for names in (TESTS, HIDDEN):
+            name = next((n for n in names if columns.get(n) is not None), None)
+            try:
+                parts.append(cases_of(columns[name], columns.get("entry_point")) if name else [])
+            except ValueError as error:
+                raise ValueError(f"column {name}: {error}") from error
+        if not any(parts):
+            return None
+        return cls(*parts)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one answer."""
+
+    word: str
+    """passed, failed, crashed, timeout, output, no program, no tests or fault."""
+    visible: tuple[bool, ...] = ()
+    hidden: tuple[bool, ...] = ()
+    detail: str = ""
+
+    @classmethod
+    def of(cls, results: Sequence[Result], visible: int) -> Verdict:
+        word = next(w for w in ORDER if any(r.word == w for r in results))
+        passed = tuple(r.word == "passed" for r in results)
+        number = next((n for n, r in enumerate(results) if r.word == word), 0)
+        detail = "" if word == "passed" else f"test {number + 1}: {results[number].detail}"
+        return cls(word, passed[:visible], passed[visible:], _printable(detail))
+
+    def score(self, how: str) -> float | None:
+        """1 or 0, with `share` the share of tests passed; None where there is nothing to judge by."""
+        if self.word in ("fault", "no tests"):
+            return None
+        passed = self.visible + self.hidden
+        if how == "share" and passed:
+            return sum(passed) / len(passed)
+        return float(self.word == "passed")
+
+
+class Code:
+    """The reward function. Safe to call from several event loops and threads."""
+
+    one_of = (*TESTS, *HIDDEN)
+
+    def __init__(self, pool: Pool, note: str, comparison: Comparison, score: str, fence: str, size: int) -> None:
+        self.note = note
+        """What isolates the programs, in one line."""
+        self._pool, self._comparison, self._score, self._fence = pool, comparison, score, fence
+        self._threads = ThreadPoolExecutor(size, "postlude-code")
+        self._faults = Faults()
+
+    async def __call__(
+        self,
+        completions: Sequence[Any],
+        trainer_state: Any,
+        log_metric: Callable[[str, float], None],
+        log_extra: Callable[[str, Sequence[Any]], None],
+        **columns: Sequence[Any],
+    ) -> list[float | None]:
+        rows = [{name: values[i] for name, values in columns.items()} for i in range(len(completions))]
+        waiting = [
+            asyncio.wrap_future(self._threads.submit(self.verdict, text_of(c), row))
+            for c, row in zip(completions, rows, strict=True)
+        ]
+        verdicts = await asyncio.gather(*waiting)
+        self._log(verdicts, log_metric, log_extra)
+        self._faults.count(trainer_state.global_step, verdicts)
+        return [v.score(self._score) for v in verdicts]
+
+    def verdict(self, answer: str, columns: Mapping[str, Any]) -> Verdict:
+        """Of one answer to a row of these columns. Raises RewardError where the tests are wrong."""
+        try:
+            tests = Tests.of(columns)
+        except ValueError as error:
+            raise RewardError(f"reward code: {error}. Correct the row, or take it out of the data.") from error
+        if tests is None:
+            return Verdict("no tests")
+        source = program_of(answer, self._fence)
+        if source is None:
+            return Verdict("no program", (False,) * len(tests.visible), (False,) * len(tests.hidden))
+        return self._graded(source, tests)
+
+    def _graded(self, source: str, tests: Tests) -> Verdict:
+        """A fault is tried once more, with another worker."""
+        reason = ""
+        for _ in range(2):
+            try:
+                results = Grading(self._pool, source, self._comparison).run([*tests.visible, *tests.hidden])
+                return Verdict.of(results, len(tests.visible))
+            except SandboxFault as fault:
+                reason = str(fault)
+        return Verdict("fault", detail=_printable(reason))
+
+    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+        """What is wrong with a row: tests that cannot be read, or a `solution` that fails them; None if nothing is."""
+        try:
+            tests = Tests.of(columns)
+        except ValueError as error:
+            return str(error)
+        if tests is None:
+            return f"no tests: one of the columns {', '.join(self.one_of)} must hold some"
+        solution = columns.get("solution")
+        if not isinstance(solution, str) or not solution.strip():
+            return None
+        verdict = self._graded(program_of(solution, "optional") or solution, tests)
+        if verdict.word == "passed":
+            return None
+        return f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})"
+
+    def close(self) -> None:
+        """End the workers; a later call starts new ones."""
+        self._pool.close()
+
+    def _log(
+        self, verdicts: Sequence[Verdict], log_metric: Callable[..., None], log_extra: Callable[..., None]
+    ) -> None:
+        log_extra("code/verdict", [v.word for v in verdicts])
+        log_extra("code/detail", [v.detail for v in verdicts])
+        for name in ("visible", "hidden"):
+            passed = [getattr(v, name) for v in verdicts]
+            log_extra(f"code/{name}", [f"{sum(p)}/{len(p)}" for p in passed])
+            for one in filter(None, passed):
+                log_metric(name, sum(one) / len(one))
+        for verdict in verdicts:
+            for word in ("timeout", "crashed", "no program", "fault"):
+                log_metric(word.replace(" ", "_"), float(verdict.word == word))
+            if not self._pool.backend.locked:
+                log_metric("unsafe", 1.0)
+
+
+class Faults:
+    """Faults of the sandbox in one step: a few abstain, more stop the run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._step, self._runs, self._faults = -1, 0, 0
+
+    def count(self, step: int, verdicts: Sequence[Verdict]) -> None:
+        """Raises RewardError where there are too many."""
+        reasons = [v.detail for v in verdicts if v.word == "fault"]
+        with self._lock:
+            if step != self._step:
+                self._step, self._runs, self._faults = step, 0, 0
+            self._runs += len(verdicts)
+            self._faults += len(reasons)
+            runs, faults = self._runs, self._faults
+        if faults >= FEWEST_FAULTS and faults > MOST_FAULTS * runs:
+            raise RewardError(
+                f"reward code: the sandbox failed on {faults} of {runs} answers of step {step}, last with: "
+                f"{(reasons or ['?'])[-1]}. That is more than {MOST_FAULTS:.0%}, so it is no accident: look for a "
+                "lack of memory or processes on this machine."
+            )
+
+
+def _printable(text: str) -> str:
+    """The first 300 characters in one line; what a terminal would obey is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:300])
+
+
+def code(
+    sandbox: str = "auto",
+    profile: Literal["strict", "files"] = "strict",
+    seconds: Annotated[float, Bounds(0.1, 600)] = 5.0,
+    memory: Annotated[int, Bounds(64, 10**6)] = 1024,
+    scratch: Annotated[int, Bounds(1, 10**6)] = 64,
+    score: Literal["all", "share"] = "all",
+    tolerance: NotNegative = 0.0,
+    types: Literal["exact", "loose"] = "exact",
+    fence: Literal["required", "optional"] = "required",
+    workers: Workers | None = None,
+) -> Code:
+    """1 where the answer's last Python block passes all tests of its row, else 0; None where the row has none.
+
+    `seconds` of wall clock for a run, `memory` in MiB. `profile` files: a folder of `scratch` MiB. `score` share: the
+    share of tests passed. `tolerance` and `types`: how values are compared. `sandbox`: `auto`, or a backend by name.
+    """
+    _require(profile in ("strict", "files"), f"profile is strict or files, not {profile!r}")
+    _require(score in ("all", "share"), f"score is all or share, not {score!r}")
+    _require(types in ("exact", "loose"), f"types is exact or loose, not {types!r}")
+    _require(fence in ("required", "optional"), f"fence is required or optional, not {fence!r}")
+    _require(0.1 <= seconds <= 600, f"seconds must lie in 0.1 to 600, got {seconds}")
+    _require(memory >= 64, f"memory must be at least 64 MiB, got {memory}")
+    _require(scratch >= 1, f"scratch must be at least 1 MiB, got {scratch}")
+    _require(tolerance >= 0, f"tolerance must not be negative, got {tolerance}")
+    size = workers if workers is not None else min(os.cpu_count() or 1, 8)
+    _require(size >= 1, f"workers must be at least 1, got {size}")
+    limits = Limits(seconds=seconds, memory=memory, scratch=scratch if profile == "files" else 0)
+    chosen = choose(sandbox, limits)
+    pool = Pool(chosen.backend, limits, size)
+    return Code(pool, chosen.line, Comparison(tolerance, types), score, fence, size)
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)

@@ -1,0 +1,102 @@
+"""`maths` as a reward function in TRL's form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from postlude.bounds import Seconds, Workers
+from postlude.errors import RewardError
+from postlude.maths.extract import DEFAULT, RULES
+from postlude.maths.verify import Result, Verifier
+from postlude.maths.workers import Limits
+from postlude.rewards.text import tail, text_of
+
+MAX_ERRORS = 0.01
+MIN_ERRORS = 3
+"""Errors that stop a run: more than MAX_ERRORS of a batch, and at least so many."""
+
+
+class Maths:
+    """1 where the answer equals the column `answer` mathematically, else 0; None where it could not be judged.
+
+    Verdicts go to the rollouts (`maths_verdict`, `maths_extracted`, `maths_rule`), shares of each to the metrics.
+    """
+
+    def __init__(self, verifier: Verifier, after: str | None = None) -> None:
+        self.verifier, self._after = verifier, after
+
+    def __call__(
+        self,
+        completions: Sequence[Any],
+        answer: Sequence[Any],
+        log_metric: Callable[[str, float], None] | None = None,
+        log_extra: Callable[[str, list[Any]], None] | None = None,
+    ) -> list[float | None]:
+        """Raises RewardError where more than 1 % of a batch could not be judged."""
+        results = self.verifier.verify_all([(a, self._read_part(c)) for c, a in zip(completions, answer, strict=True)])
+        if log_extra:
+            log_extra("maths_verdict", [r.verdict for r in results])
+            log_extra("maths_extracted", [r.extracted for r in results])
+            log_extra("maths_rule", [r.rule for r in results])
+        if log_metric and results:
+            counts = Counter(r.verdict for r in results)
+            for verdict in ("ambiguous", "unparsable", "timeout", "error"):
+                log_metric(verdict, counts[verdict] / len(results))
+        _check_errors(results)
+        return [r.score for r in results]
+
+    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+        """Why a row of the data cannot be trained on with this reward; None where it can."""
+        gold = columns.get("answer")
+        problem = self.verifier.problem_of_gold(gold)
+        if problem is None:
+            return None
+        if gold is None:
+            return '"answer" is missing or null, which the reward maths needs'
+        return f'"answer" {str(gold)[:80]!r} is no gold for the reward maths: {problem}'
+
+    def _read_part(self, completion: Any) -> str:
+        return tail(text_of(completion), self._after) or ""
+
+
+def _check_errors(results: Sequence[Result]) -> None:
+    wrong = [r for r in results if r.verdict == "error"]
+    if len(wrong) < MIN_ERRORS or len(wrong) <= MAX_ERRORS * len(results):
+        return
+    raise RewardError(
+        f"reward maths could not judge {len(wrong)} of {len(results)} answers, through no fault of theirs (> 1 %). "
+        f"The first: {(wrong[0].extracted or '')[:80]!r} ({wrong[0].rule}):\n{wrong[0].trace.rstrip()}"
+    )
+
+
+def maths(
+    tolerance: float | str = 0,
+    rules: Sequence[str] = DEFAULT,
+    after: str | None = None,
+    seconds: Seconds = 2.0,
+    workers: Workers = 2,
+) -> Maths:
+    """The reward. `tolerance`: the relative error allowed between numbers; 0 is none.
+
+    `rules`: where an answer may stand. `after`: read only what follows its last occurrence. `seconds` of processor time
+    for one comparison that needs algebra, on up to `workers` processes.
+    """
+    if not isinstance(rules, list | tuple) or not rules or any(r not in RULES for r in rules):
+        raise ValueError(f"rules must be a list of {', '.join(RULES)}, got {rules!r}")
+    if not isinstance(seconds, int | float) or not isinstance(workers, int) or seconds <= 0 or workers < 1:
+        raise ValueError(f"seconds must be above 0 and workers at least 1, got {seconds!r} and {workers!r}")
+    return Maths(Verifier(_share(tolerance), rules, Limits(seconds=float(seconds), size=workers)), after)
+
+
+def _share(tolerance: Any) -> Fraction:
+    """Exactly what was written: 0.01 is 1/100."""
+    try:
+        share = Fraction(-1 if isinstance(tolerance, bool) else str(tolerance))
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
+    if not 0 <= share < 1:
+        raise ValueError(f"tolerance must be at least 0 and below 1, got {tolerance!r}")
+    return share

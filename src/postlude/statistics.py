@@ -1,0 +1,168 @@
+"""Statistics of judgements: intervals, correlations, the area under a curve, calibration; and of over-optimisation:
+gold reward against KL, d = sqrt(KL) in nats^1/2 (Gao, Schulman, Hilton, 2210.10760). Plain Python, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+BINS = 10
+
+
+def wilson(correct: float, n: float, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share; a tie may count as half."""
+    if n == 0:
+        return 0.0, 1.0
+    p = correct / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clustered(values: Sequence[float], owners: Sequence[Hashable]) -> tuple[float, float]:
+    """95 % interval of the share of `values` (0 to 1) when those of one owner, a prompt say, are no independent draws.
+
+    The variance is that of the owners' sums around the share (cluster-robust errors, 2411.00640). Wilson's interval is
+    taken at the number of independent values that has this variance: from the number of owners, where all values of
+    each are alike (or there is one owner, of whose kind nothing is known), to the number of values. With one value
+    each it is Wilson's own.
+    """
+    if not values:
+        return wilson(0, 0)
+    share, owned = mean(values), len({*owners})
+    if owned == 1 or share in (0.0, 1.0):
+        return wilson(share * owned, owned)
+    gaps: dict[Hashable, float] = {}
+    for value, owner in zip(values, owners, strict=True):
+        gaps[owner] = gaps.get(owner, 0.0) + value - share
+    variance = math.fsum(gap * gap for gap in gaps.values()) / len(values) ** 2 * owned / (owned - 1)
+    n = share * (1 - share) / variance if variance > 0 else len(values)
+    n = min(max(n, owned), len(values))
+    return wilson(share * n, n)
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Linear correlation; None where one side does not vary."""
+    if len(x) < 2:
+        return None
+    mx, my = mean(x), mean(y)
+    dx, dy = [a - mx for a in x], [b - my for b in y]
+    norm = math.sqrt(math.fsum(a * a for a in dx)) * math.sqrt(math.fsum(b * b for b in dy))
+    return math.fsum(a * b for a, b in zip(dx, dy, strict=True)) / norm if norm > 0 else None
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """1 for the smallest; equal values share the mean of their ranks."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    result = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
+            end += 1
+        for place in order[start : end + 1]:
+            result[place] = (start + end) / 2 + 1
+        start = end + 1
+    return result
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Correlation of ranks; None where one side does not vary."""
+    return pearson(ranks(x), ranks(y))
+
+
+def auc(scores: Sequence[float], good: Sequence[bool]) -> float | None:
+    """Chance that a good one scores above a bad one, ties half (Mann-Whitney); None without both kinds."""
+    positive = sum(good)
+    negative = len(good) - positive
+    if not positive or not negative:
+        return None
+    of_good = math.fsum(rank for rank, is_good in zip(ranks(scores), good, strict=True) if is_good)
+    return (of_good - positive * (positive + 1) / 2) / (positive * negative)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Probabilities in [low, high) (the last one includes its end), and what turned out."""
+
+    low: float
+    high: float
+    count: int
+    said: float | None
+    """Mean probability; None in an empty bin."""
+    right: float | None
+    """Share that turned out so."""
+
+
+def reliability(said: Sequence[float], came: Sequence[float], low: float = 0.0, high: float = 1.0) -> list[Bin]:
+    """`BINS` equal-width bins of probabilities in [low, high] with the outcomes (0 to 1) that belong to them."""
+    width = (high - low) / BINS
+    places = [min(BINS - 1, max(0, int((p - low) / width))) for p in said]
+    result = []
+    for b in range(BINS):
+        inside = [i for i, place in enumerate(places) if place == b]
+        s = mean([said[i] for i in inside]) if inside else None
+        r = mean([came[i] for i in inside]) if inside else None
+        result.append(Bin(low + b * width, low + (b + 1) * width, len(inside), s, r))
+    return result
+
+
+def calibration_error(bins: Sequence[Bin]) -> float | None:
+    """ECE (1706.04599): mean gap between what was said and what came, weighted by the count of each bin."""
+    n = sum(b.count for b in bins)
+    gaps = (b.count * abs(b.said - b.right) for b in bins if b.said is not None and b.right is not None)
+    return math.fsum(gaps) / n if n else None
+
+
+def kl_best_of_n(n: int) -> float:
+    """KL of best-of-n to its base in nats: log n - (n-1)/n; an upper bound where scores tie."""
+    return math.log(n) - (n - 1) / n
+
+
+def best_of_n_gold(proxy: Sequence[float], gold: Sequence[float], n: int) -> float:
+    """Unbiased mean gold score of best-of-n by proxy, from N >= n scored samples."""
+    total = len(proxy)
+    order = sorted(range(total), key=lambda i: proxy[i])
+    return sum(math.comb(k - 1, n - 1) * gold[order[k - 1]] for k in range(n, total + 1)) / math.comb(total, n)
+
+
+def reward_best_of_n(d: float, alpha: float, beta: float) -> float:
+    """R(d) = d (alpha - beta d)."""
+    return d * (alpha - beta * d)
+
+
+def reward_rl(d: float, alpha: float, beta: float) -> float:
+    """R(d) = d (alpha - beta log d); 0 at d = 0."""
+    return d * (alpha - beta * math.log(d)) if d > 0 else 0.0
+
+
+def peak_best_of_n(alpha: float, beta: float) -> float:
+    """The d where R of best-of-n is largest."""
+    return alpha / (2 * beta)
+
+
+def peak_rl(alpha: float, beta: float) -> float:
+    """The d where R of RL is largest."""
+    return math.exp(alpha / beta - 1)
+
+
+def accuracy_efficiency(
+    accuracy: float,
+    tokens: float,
+    base_accuracy: float,
+    base_tokens: float,
+    alpha: float = 1.0,
+    beta_up: float = 3.0,
+    gamma_down: float = 10.0,
+) -> float:
+    """AES: saved share of tokens, plus beta_up or minus gamma_down times the relative change of accuracy (2501.12570).
+
+    The base is the same method without length penalty.
+    """
+    change = (accuracy - base_accuracy) / base_accuracy
+    return alpha * (base_tokens - tokens) / base_tokens + (beta_up if change >= 0 else gamma_down) * change
