@@ -84,7 +84,8 @@ def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None
         except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
             raise TrainingError(
                 f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
-                "end the process; what came after the newest checkpoint is lost."
+                "end the process; what came after the newest checkpoint is lost.",
+                code="reward-raised",
             ) from error
 
 

@@ -96,7 +96,9 @@ def import_(
     if output:
         require_free(output, None, "--output")
         if output.exists():
-            raise ConfigError(f"--output: {str(output)!r} exists already. Give another name, or delete it.")
+            raise ConfigError(
+                f"--output: {str(output)!r} exists already. Give another name, or delete it.", code="exists-already"
+            )
     found = import_file(file, trainer, processes)
     if output:
         output.write_text(found.text, encoding="utf-8")

@@ -170,15 +170,16 @@ def _require_free(out: Path, force: bool, name: str) -> None:
     try:
         there = (out / name).exists()
     except OSError as error:
-        raise ConfigError(f"--out: cannot write {str(out)[:80]!r}: {error.strerror}.") from error
+        raise ConfigError(f"--out: cannot write {str(out)[:80]!r}: {error.strerror}.", code="cannot-write") from error
     if there and not force:
         raise ConfigError(
-            f"--out: {str(out / name)!r} exists already. Give another folder, or --force to write over it."
+            f"--out: {str(out / name)!r} exists already. Give another folder, or --force to write over it.",
+            code="exists-already",
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out: cannot write {str(out)!r}: {error.strerror}.") from error
+        raise ConfigError(f"--out: cannot write {str(out)!r}: {error.strerror}.", code="cannot-write") from error
 
 
 def _sampling(temperature: float, max_tokens: int) -> Sampling:
@@ -220,7 +221,7 @@ def _askers(
         try:
             found.append(asker_of(name, at, **more))
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"--asking: {error}") from error
+            raise ConfigError(f"--asking: {error}", code="missing-option") from error
         found[-1].open = open_chat
         if at is None:
             tell(require_writer(name).notes)

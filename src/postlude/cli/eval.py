@@ -159,9 +159,11 @@ def _of_reward(reward: list[str], arguments: str | None, ensemble: list[str]) ->
     from postlude.rewards.learned import AnswerReward
 
     if not reward:
-        raise ConfigError("give MODEL, or a reward model to measure as --reward.")
+        raise ConfigError("give MODEL, or a reward model to measure as --reward.", code="missing-option")
     if ensemble:
-        raise ConfigError("--ensemble goes with MODEL; in --reward give a list of paths or policies.")
+        raise ConfigError(
+            "--ensemble goes with MODEL; in --reward give a list of paths or policies.", code="contradiction"
+        )
     rewards = rewards_of(reward, arguments)
     function = the_model(rewards)
     units = zip(function.shift, function.scale, strict=True) if isinstance(function, AnswerReward) else ()
@@ -175,15 +177,21 @@ def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool
 
     if not holds_scorer(model):
         if ensemble:
-            raise ConfigError(f"--ensemble is for reward models; {model!r} has no scalar head.")
+            raise ConfigError(
+                f"--ensemble is for reward models; {model!r} has no scalar head.", code="not-a-reward-model"
+            )
         if not reward:
             raise ConfigError(
                 "give --reward, which says how good an answer is (only a reward model needs none). To measure the "
-                f"implicit reward of a policy: postlude eval --reward implicit --reward-args '{{policy: {model}}}'."
+                f"implicit reward of a policy: postlude eval --reward implicit --reward-args '{{policy: {model}}}'.",
+                code="missing-option",
             )
         return True
     if reward:
-        raise ConfigError(f"{model!r} is a reward model, which scores answers and gives none: leave out --reward.")
+        raise ConfigError(
+            f"{model!r} is a reward model, which scores answers and gives none: leave out --reward.",
+            code="reward-model-cannot-write",
+        )
     return False
 
 

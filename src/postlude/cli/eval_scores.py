@@ -23,7 +23,7 @@ from postlude.cli.scores_view import show
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
 from postlude.engines.protocol import ImplicitSpec, ScorerSpec
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.models.chat import Renderer
 from postlude.rewards.model import logit, pair_preference
 from postlude.sources import file as rows
@@ -62,7 +62,7 @@ class Scored:
     groups: list[Group]
     scores: list[list[float]]
     """For each group."""
-    problems: list[str]
+    problems: list[Problem]
 
     @property
     def flat(self) -> list[float]:
@@ -132,7 +132,10 @@ def _whole(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:
 def _of_two(groups: Sequence[Group], table: Table) -> list[Group]:
     """Every pair of a list as a group of its own: such a model gives no number to one answer."""
     if table.kind not in ("pair", "rated"):
-        raise ConfigError(f"{table.path} holds {table.form}, and this model reads two answers: give pairs or lists.")
+        raise ConfigError(
+            f"{table.path} holds {table.form}, and this model reads two answers: give pairs or lists.",
+            code="wrong-rows",
+        )
     found = []
     for group in groups:
         for i, (a, b) in enumerate(combinations(group.completions, 2)):
@@ -161,7 +164,7 @@ def _same_rows(members: Sequence[Scored]) -> list[Scored]:
         kept = [i for i, g in enumerate(m.groups) if g.prompt.place in common]
         result.append(replace(m, groups=[m.groups[i] for i in kept], scores=[m.scores[i] for i in kept]))
     if not common:
-        raise ConfigError("--ensemble: no row can be read by every member.")
+        raise ConfigError("--ensemble: no row can be read by every member.", code="no-usable-row")
     return result
 
 
@@ -179,7 +182,9 @@ def _judgements(scored: Scored, path: str) -> Compared | Labelled:
         pairs += pairs_of([c.reward or 0.0 for c in group.completions], start)
         start += len(group.completions)
     if not pairs:
-        raise ConfigError(f"{path}: no answer is preferred to another, so there is nothing to be right about.")
+        raise ConfigError(
+            f"{path}: no answer is preferred to another, so there is nothing to be right about.", code="no-preference"
+        )
     return Compared(lengths, pairs, prompts)
 
 

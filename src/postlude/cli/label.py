@@ -90,7 +90,7 @@ def label(
 
     require_free(target, force)
     if reward is not None and (judge or url or judge_args):
-        raise ConfigError("give --reward or a judge (--judge, --url, --judge-args), not both.")
+        raise ConfigError("give --reward or a judge (--judge, --url, --judge-args), not both.", code="contradiction")
     asked = _reward(reward, reward_args) if reward else _judge(judge, url, read, judge_args, target)
     table = read_rows(source, split)
     found = unlabelled(table, _reading(columns))
@@ -116,12 +116,15 @@ def _judge(model: str, url: str | None, read: str, given: str | None, target: Pa
     from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
-        raise ConfigError("give --judge (a folder, run or hub id), --url of a server, or --reward.")
+        raise ConfigError(
+            "give --judge (a folder, run or hub id), --url of a server, or --reward.", code="missing-option"
+        )
     own: dict[str, Any] = {"model": model, "url": url, "read": read, "mode": "pairs"}
     more = mapping("--judge-args", given)
     if wrong := sorted({*own} & {*more}):
         raise ConfigError(
-            f"--judge-args: {', '.join(wrong)} cannot be set there: `label` compares pairs; see its options."
+            f"--judge-args: {', '.join(wrong)} cannot be set there: `label` compares pairs; see its options.",
+            code="no-effect",
         )
     own["cache"] = str(target.with_name(target.name + ".judge-cache.sqlite"))
     rewards = Rewards.of([RewardSpec("judge", args={**own, **more})])
@@ -148,7 +151,9 @@ def _reward(use: str, given: str | None) -> Rewards:
     rewards = rewards_of([use], given)
     the_model(rewards)
     if rewards.members[0].stepwise:
-        raise ConfigError(f"--reward: {use} rewards the parts of an answer; `label` compares whole answers.")
+        raise ConfigError(
+            f"--reward: {use} rewards the parts of an answer; `label` compares whole answers.", code="reward-kind"
+        )
     equip(rewards, None)
     return rewards
 

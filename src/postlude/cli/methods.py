@@ -29,7 +29,7 @@ def methods(
         _list(console)
         return
     if name not in ALGORITHMS:
-        raise ConfigError(f"there is no method {name!r}.{meant(name, ALGORITHMS)}")
+        raise ConfigError(f"there is no method {name!r}.{meant(name, ALGORITHMS)}", code="unknown-method")
     _one(console, name)
 
 

@@ -141,9 +141,14 @@ def _require_different(count: int, temperature: float) -> None:
     from postlude.errors import ConfigError
 
     if count < 2:
-        raise ConfigError(f"-n is {count}, and a pair takes two answers; use at least 2 (8 is the default).")
+        raise ConfigError(
+            f"-n is {count}, and a pair takes two answers; use at least 2 (8 is the default).", code="out-of-range"
+        )
     if temperature == 0:
-        raise ConfigError("--temperature is 0: every answer to a prompt would be the same, and make no pair; use 1.")
+        raise ConfigError(
+            "--temperature is 0: every answer to a prompt would be the same, and make no pair; use 1.",
+            code="answers-all-the-same",
+        )
 
 
 def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choosing: Choosing) -> list[Prompt]:
@@ -161,7 +166,7 @@ def _prompts(opened: Opened, table: Table, limit: int | None, reading: Any, choo
             given_text(prompt.columns.get(side), prompt.messages, side)
             result.append(prompt)
         except DataError as error:
-            table.reject(prompt.place, str(error))
+            table.reject(prompt.place, error.problems[0])
     if table.problems:
         kept = {p.place for p in result}
         table.rows = [row for row in table.rows if row.where in kept]

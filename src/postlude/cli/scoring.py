@@ -8,7 +8,7 @@ from typing import Any
 
 from postlude.cli.waiting import tell
 from postlude.data import Prompt
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError, DataError, Problem
 from postlude.plain_yaml import load
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import rewarded
@@ -25,9 +25,9 @@ def mapping(option: str, text: str | None) -> dict[str, Any]:
     try:
         given = load(text) if text else {}
     except ValueError as error:
-        raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.") from error
+        raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.", code="not-yaml") from error
     if not isinstance(given, dict):
-        raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
+        raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.", code="wrong-type")
     return given
 
 
@@ -46,7 +46,9 @@ def _spec(use: str, arguments: Mapping[str, Any]) -> RewardSpec:
         return RewardSpec(use, args=arguments)
     entry = mapping("--reward", use)
     if arguments and "args" in entry:
-        raise ConfigError(f"--reward-args: the reward {use!r} has arguments of its own; give them in one place.")
+        raise ConfigError(
+            f"--reward-args: the reward {use!r} has arguments of its own; give them in one place.", code="contradiction"
+        )
     (spec,) = rewarded(Document({"reward": [{**({"args": {**arguments}} if arguments else {}), **entry}]}))
     return spec
 
@@ -57,7 +59,8 @@ def the_model(rewards: Rewards) -> LearnedReward:
     if not isinstance(function, LearnedReward):
         raise ConfigError(
             "--reward must be one reward model here: model, pair_model, process_model or implicit, with --reward-args "
-            "or as '{use: implicit, args: {policy: runs/dpo-1}}'."
+            "or as '{use: implicit, args: {policy: runs/dpo-1}}'.",
+            code="not-a-reward-model",
         )
     return function
 
@@ -78,9 +81,13 @@ def require_columns(rewards: Rewards, table: Table, reading: Reading | None = No
 
 def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
     """Rows that a reward refuses, such as one with a gold that it cannot read, are an error."""
-    found = [f"{p.place}: {s}" for p, s in zip(prompts, rewards.problems_of_rows(prompts), strict=True) if s]
+    found = [wrong.at(p.place) for p, wrong in zip(prompts, rewards.problems_of_rows(prompts), strict=True) if wrong]
     if found:
-        more = [f"... and {len(found) - MAX_SHOWN} more rows like these."] if len(found) > MAX_SHOWN else []
+        more = (
+            [Problem("bad-rows", f"... and {len(found) - MAX_SHOWN} more rows like these.")]
+            if len(found) > MAX_SHOWN
+            else []
+        )
         raise DataError([*found[:MAX_SHOWN], *more])
 
 

@@ -27,9 +27,9 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
         document = documents.Document({})
         overrides = [f"method={name}", *overrides]
     elif not exists(recipe):
-        raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
+        raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}", code="unknown-name")
     elif recipe.is_dir() and not (recipe / "config.yaml").exists():
-        raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.")
+        raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.", code="not-a-run")
     else:
         document = documents.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
     documents.override(document, overrides, key_of)
@@ -90,7 +90,7 @@ def train(
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
     if run.failed:
-        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.")
+        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")
     last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
     for line in [*lines, last]:
         console.print(line, soft_wrap=True)

@@ -34,11 +34,11 @@ def options_of(columns: Mapping[str, Any]) -> dict[str, Any]:
     """What the columns of a row say to the chat template. Raises DataError for what is not theirs to say."""
     given = columns.get("chat_template_kwargs")
     if given is not None and not isinstance(given, Mapping):
-        raise DataError(f'"chat_template_kwargs" must be an object, found {type(given).__name__}')
+        raise DataError(f'"chat_template_kwargs" must be an object, found {type(given).__name__}', code="wrong-field")
     options = {str(k): v for k, v in (given or {}).items() if v is not None}
     taken = sorted(_RESERVED & {*options})
     if taken:
-        raise DataError(f'"chat_template_kwargs" sets {taken[0]!r}, which is not for a row to set')
+        raise DataError(f'"chat_template_kwargs" sets {taken[0]!r}, which is not for a row to set', code="wrong-field")
     for name in OPTIONS:
         value = columns.get(name)
         if isinstance(value, bool) or (isinstance(value, list) and value and all(isinstance(v, dict) for v in value)):
@@ -87,7 +87,9 @@ class Renderer:
         if isinstance(answer, str):
             return self._finished(self._plain(answer), answer)
         if isinstance(prompt.messages, str):
-            raise DataError('"completion" is a list of messages but "prompt" is text; make both the same')
+            raise DataError(
+                '"completion" is a list of messages but "prompt" is text; make both the same', code="text-or-messages"
+            )
         return self._turns([*prompt.messages], [*answer], _given(prompt))
 
     def conversation(
@@ -96,7 +98,7 @@ class Renderer:
         """A whole conversation: everything before the first assistant turn is the prompt."""
         first = next(i for i, m in enumerate(messages) if m["role"] == "assistant")
         if first == 0:
-            raise DataError('"messages" starts with the assistant: there is nothing it answers')
+            raise DataError('"messages" starts with the assistant: there is nothing it answers', code="bad-messages")
         before = list(messages[:first])
         completion = self._turns(before, [*messages[first:]], _Given(tools, options))
         return Prompt("", before, tokens=self.prompt(before, tools, options)), completion
@@ -131,7 +133,10 @@ class Renderer:
                 break
         bos = self.tokenizer.bos_token_id
         if bos is not None and ids[:2] == (bos, bos):
-            raise DataError(f"the prompt starts with two BOS tokens: {text[:60]!r} already holds one; remove it")
+            raise DataError(
+                f"the prompt starts with two BOS tokens: {text[:60]!r} already holds one; remove it",
+                code="control-tokens",
+            )
         return ids
 
     def _template(self, messages: Sequence[Message], given: _Given, add_generation_prompt: bool = False) -> Ids:
@@ -153,7 +158,9 @@ class Renderer:
     def _require_template(self) -> None:
         if not self.tokenizer.chat_template:
             raise DataError(
-                "these are chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
+                "these are chat messages, but the tokenizer has no chat template; use text, or give "
+                "model.chat_template",
+                code="no-chat-template",
             )
 
     def _own_places(self, messages: Sequence[Message], given: _Given, how: Mapping[str, bool]) -> list[bool]:
@@ -170,7 +177,8 @@ class Renderer:
         if sum(i in names for i in ids) != len(own):
             raise DataError(
                 "a message holds control tokens of the tokenizer which cannot be told from the chat template's own; "
-                "remove them"
+                "remove them",
+                code="control-tokens",
             )
         left = iter(own)
         parts = [letters(self.tokenizer, names[i], names) if i in names and next(left) else (i,) for i in ids]
@@ -205,7 +213,7 @@ class Renderer:
     def _turns(self, before: list[Message], turns: list[Message], given: _Given) -> Completion:
         """Completion ids after `before`, action True on the assistant's turns."""
         if not any(t["role"] == "assistant" for t in turns):
-            raise DataError("the answer holds no message of the assistant")
+            raise DataError("the answer holds no message of the assistant", code="nothing-to-train-on")
         start = self._template(before, given, add_generation_prompt=True)
         if self._has_marks(given.tools):
             whole, action = self._by_marks([*before, *turns], given)
@@ -265,7 +273,8 @@ class Renderer:
                 f"the first {len(messages)} messages give other tokens once more follow, so the assistant's cannot be "
                 "found by prefix: the chat template writes them differently, or an answer begins with line breaks that "
                 "merge with the template's own into one token. Take white space off the beginning of answers, or give "
-                "a template that marks them with {% generation %} (model.chat_template)."
+                "a template that marks them with {% generation %} (model.chat_template).",
+                code="template-refuses",
             )
 
 
@@ -284,7 +293,7 @@ def _given(prompt: Prompt) -> _Given:
 
 
 def _refused(error: Exception) -> DataError:
-    return DataError(f"the chat template refuses the messages: {error}")
+    return DataError(f"the chat template refuses the messages: {error}", code="template-refuses")
 
 
 def _with_text_arguments(message: Message) -> dict[str, Any]:

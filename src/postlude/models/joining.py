@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from postlude.errors import Problem
 from postlude.models import files
 from postlude.models.fit import PREFIX
 
@@ -31,16 +32,24 @@ PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva", None)
 """`init_lora_weights` that leave the model's own weights as they were."""
 
 
-def unopenable(config: Mapping[str, Any]) -> list[str]:
+def unopenable(config: Mapping[str, Any]) -> list[Problem]:
     """Why a LoRA adapter cannot be opened here, from its config."""
-    problems = []
+    problems: list[Problem] = []
     if config.get("alora_invocation_tokens"):
         problems.append(
-            "an activated LoRA (alora_invocation_tokens) works on some tokens only, which no merged model can. Train a "
-            "plain LoRA instead."
+            Problem(
+                "bad-adapter",
+                "an activated LoRA (alora_invocation_tokens) works on some tokens only, which no merged model can. "
+                "Train a plain LoRA instead.",
+            )
         )
     if config.get("use_qalora"):
-        problems.append("QALoRA (use_qalora) stands on quantised weights. Give the model merged by what trained it.")
+        problems.append(
+            Problem(
+                "bad-adapter",
+                "QALoRA (use_qalora) stands on quantised weights. Give the model merged by what trained it.",
+            )
+        )
     return problems
 
 

@@ -21,13 +21,20 @@ def require_same(live: Mapping[str, Any], written: Sequence[Path]) -> None:
         with safe_open(file, framework="pt") as stored:
             for name in stored.keys():  # noqa: SIM118  # it is no mapping
                 if name not in live:
-                    raise EngineError(f"{file} holds {name!r}, which was not trained: the checkpoint is wrong.")
+                    raise EngineError(
+                        f"{file} holds {name!r}, which was not trained: the checkpoint is wrong.",
+                        code="wrong-checkpoint",
+                    )
                 left.discard(name)
                 one, other = stored.get_tensor(name), live[name].detach().cpu()
                 if one.dtype != other.dtype or not torch.equal(_bits(one), _bits(other)):
-                    raise EngineError(f"{file}: {name!r} is not what was trained: the checkpoint is wrong.")
+                    raise EngineError(
+                        f"{file}: {name!r} is not what was trained: the checkpoint is wrong.", code="wrong-checkpoint"
+                    )
     if left:
-        raise EngineError(f"{written[0].parent} lacks {files.some(sorted(left))}: the checkpoint is wrong.")
+        raise EngineError(
+            f"{written[0].parent} lacks {files.some(sorted(left))}: the checkpoint is wrong.", code="wrong-checkpoint"
+        )
 
 
 def _bits(tensor: Any) -> Any:
@@ -53,10 +60,13 @@ def require_saved(net: Any, folder: Path) -> None:
         config = AutoConfig.from_pretrained(folder)
         again = fit.skeleton(config, is_scorer(config), stored, str(folder))
     except ConfigError as error:
-        raise EngineError(f"the checkpoint cannot be opened again: {error}") from error
+        raise EngineError(f"the checkpoint cannot be opened again: {error}", code="wrong-checkpoint") from error
     for one, other in again.all_tied_weights_keys.items():
         if one in stored and other in stored:
-            raise EngineError(f"{folder}: its config says that {one} and {other} are one matrix; they were two.")
+            raise EngineError(
+                f"{folder}: its config says that {one} and {other} are one matrix; they were two.",
+                code="wrong-checkpoint",
+            )
     live = net.state_dict()
     if not {*stored} <= {*live}:  # transformers writes this architecture under older names
         _require_equal(live, type(net).from_pretrained(folder, dtype=net.dtype).state_dict(), folder)
@@ -71,4 +81,6 @@ def _require_equal(live: Mapping[str, Any], again: Mapping[str, Any], folder: Pa
 
     wrong = [n for n, t in live.items() if n not in again or not torch.equal(_bits(t.cpu()), _bits(again[n]))]
     if wrong:
-        raise EngineError(f"{folder}: {files.some(wrong)} are not what was trained: the checkpoint is wrong.")
+        raise EngineError(
+            f"{folder}: {files.some(wrong)} are not what was trained: the checkpoint is wrong.", code="wrong-checkpoint"
+        )

@@ -63,7 +63,8 @@ def letters(tokenizer: Any, text: str, control: Collection[int]) -> tuple[int, .
                 return tuple(ids)
     raise DataError(
         f"a message holds {text!r}, which is a control token of the tokenizer, and the tokenizer cannot write it as "
-        "letters; remove it"
+        "letters; remove it",
+        code="control-tokens",
     )
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.plain_yaml import parse
 from postlude.words import closest
 
@@ -55,14 +55,18 @@ def read(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}") from error
+        raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}", code="no-such-file") from error
     except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
-        raise ConfigError(f"cannot read recipe {name!r}: {error}") from error
+        raise ConfigError(f"cannot read recipe {name!r}: {error}", code="cannot-read") from error
     parsed = parse(text)
-    problems = [f"{path.name} line {line}: {sentence}." for line, sentence in parsed.problems]
+    problems = parsed.at(path.name)
     values = {} if parsed.values is None else parsed.values
     if not isinstance(values, dict):
-        problems.append(f"{path.name}: a recipe is a mapping of keys to values, found {shown(values)}.")
+        problems.append(
+            Problem(
+                "wrong-type", f"{path.name}: a recipe is a mapping of keys to values, found {shown(values)}.", path.name
+            )
+        )
     if problems:
         raise ConfigError(problems)
     origin = {key: f"{path.name} line {line}" for key, line in parsed.lines.items()}
@@ -83,7 +87,7 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
 
     The order does not matter: a key comes before those inside it, and one that is given twice must be the same twice.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     given: dict[str, Any] = {}
     skip = False
     for i, text in enumerate(assignments):
@@ -96,12 +100,18 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
             skip = not equals and bool(following) and "=" not in following
             problems.append(_flag(key.lstrip("-").replace("-", "_"), following, key_of))
         elif not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or ".." in key or key.endswith("."):
-            problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
+            problems.append(
+                Problem("not-key-value", f"{text!r} is not KEY=VALUE (for example group_size=16).").at(COMMAND_LINE)
+            )
         else:
             parsed, wrong = _value_of(key, value)
             problems += wrong
             if key in given and as_json(given[key]) != as_json(parsed):
-                problems.append(f"command line: {key} is given as {shown(given[key])} and as {shown(parsed)}.")
+                problems.append(
+                    Problem(
+                        "given-twice", f"{key} is given as {shown(given[key])} and as {shown(parsed)}.", key=key
+                    ).at(COMMAND_LINE)
+                )
             given[key] = parsed
     problems += _contradictions(given)
     for key in sorted(given, key=lambda k: k.count(".")):
@@ -113,26 +123,30 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
         raise ConfigError(problems)
 
 
-def _flag(name: str, value: str, key_of: Callable[[str], str]) -> str:
+def _flag(name: str, value: str, key_of: Callable[[str], str]) -> Problem:
     option = closest(name, ("resume", "help"))
     advice = f"did you mean --{option}?" if option else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
-    return f"command line: --{name} is no option; {advice}"
+    return Problem("unknown-option", f"--{name} is no option; {advice}", key=f"--{name}").at(COMMAND_LINE)
 
 
-def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
+def _value_of(key: str, text: str) -> tuple[Any, list[Problem]]:
     """A value of the command line: YAML, or the text itself where it is none."""
     parsed = parse(text)
     if not parsed.is_yaml:
         return text, []
-    return parsed.values, [f"command line: {key}: {sentence}." for _, sentence in parsed.problems]
+    return parsed.values, [Problem(p.code, f"{key}: {p}.", key=key).at(COMMAND_LINE) for _, p in parsed.problems]
 
 
-def _contradictions(given: Mapping[str, Any]) -> list[str]:
+def _contradictions(given: Mapping[str, Any]) -> list[Problem]:
     """A key that is switched off or set, with another that changes what it says rather than adding to it."""
     keys = sorted(given, key=lambda k: k.count("."))
     return [
-        f"command line: {first} is {shown(given[first])}, and {other} "
-        f"{'sets a part of it' if other.startswith(f'{first}.') else 'takes its place'}. Keep one of the two."
+        Problem(
+            "contradiction",
+            f"{first} is {shown(given[first])}, and {other} "
+            f"{'sets a part of it' if other.startswith(f'{first}.') else 'takes its place'}. Keep one of the two.",
+            key=first,
+        ).at(COMMAND_LINE)
         for i, first in enumerate(keys)
         for other in keys[i + 1 :]
         if first.partition(".")[0] == other.partition(".")[0] and _changes(given, first, other)
@@ -197,7 +211,9 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
         at: Any = _index(place, name, path) if isinstance(place, list) else name
         inner: Any = place[at] if isinstance(place, list) else place.get(name)
         if name in ("reward", "mix") and following.isdigit() and not isinstance(inner, list):
-            raise ConfigError(f"{path}: there is no {name} yet to set an entry of; give {name} first.")
+            raise ConfigError(
+                f"{path}: there is no {name} yet to set an entry of; give {name} first.", code="no-such-entry"
+            )
         place[at] = inner if isinstance(inner, dict | list) else {}
         place = place[at]
     place[_index(place, last, path) if isinstance(place, list) else last] = value
@@ -218,7 +234,10 @@ def _numbered(values: Any, path: str) -> list[str]:
         if isinstance(place, list) and not name.isdigit():
             if len(place) != 1:
                 above = ".".join(parts)
-                raise ConfigError(f"{path}: {above} is a list of {len(place)}; say which, such as {above}.0.{name}.")
+                raise ConfigError(
+                    f"{path}: {above} is a list of {len(place)}; say which, such as {above}.0.{name}.",
+                    code="no-such-entry",
+                )
             parts.append("0")
             place = place[0]
         parts.append(name)
@@ -232,7 +251,9 @@ def _numbered(values: Any, path: str) -> list[str]:
 def _index(entries: list[Any], number: str, path: str) -> int:
     if not re.fullmatch(r"\d{1,9}", number) or int(number) >= len(entries):
         there = "is 1 entry" if len(entries) == 1 else f"are {len(entries)} entries"
-        raise ConfigError(f"{path}: there {there}, counted from 0, and {number!r} is none of them.")
+        raise ConfigError(
+            f"{path}: there {there}, counted from 0, and {number!r} is none of them.", code="no-such-entry"
+        )
     return int(number)
 
 
@@ -267,7 +288,8 @@ def as_json(values: Any) -> str:
             return str(value)
         raise ConfigError(
             f"a recipe holds text, numbers, true and false, lists and mappings, found {type(value).__name__}: "
-            f"{str(value)[:60]!r}."
+            f"{str(value)[:60]!r}.",
+            code="wrong-type",
         )
 
     try:
@@ -275,7 +297,9 @@ def as_json(values: Any) -> str:
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
+        raise ConfigError(
+            f"the recipe holds values that cannot be written down: {error}.", code="wrong-type"
+        ) from error
 
 
 def shown(value: Any) -> str:

@@ -90,9 +90,11 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
     try:
         method = kind.method(force, source.settings)
     except Untranslatable as why:
-        raise ConfigError(f"{path.name}: {why}.") from why
+        raise ConfigError(f"{path.name}: {why}.", code="not-translatable") from why
     except (TypeError, ValueError, AttributeError) as error:  # a list or a mapping where the library has a name
-        raise ConfigError(f"{path.name}: method or loss are not named as in {kind.library}: {error}.") from error
+        raise ConfigError(
+            f"{path.name}: method or loss are not named as in {kind.library}: {error}.", code="not-translatable"
+        ) from error
     document = Document({"method": method})
     for key, value in kind.constants.items():
         documents.assign(document, key, value, kind.library)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from postlude.algorithms import ALGORITHMS, Algorithm, find_method
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.models.load import Critic
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
@@ -53,14 +53,14 @@ def rewarded(document: Document) -> tuple[RewardSpec, ...]:
     if problems or found is None:
         raise ConfigError(in_order(problems))
     if not found.reward:
-        raise ConfigError("the recipe has no `reward` to audit.")
+        raise ConfigError("the recipe has no `reward` to audit.", code="missing-key")
     return found.reward
 
 
-def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
+def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Problem]]:
     """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
     document.values = documents.long_form(document.values)
-    problems: list[str] = []
+    problems: list[Problem] = []
     entry = _entry(located({"method": document.values.get("method")}, document), document, problems)
     problems += translate(document, Recipe, method_settings(entry.name))
     values = located(documents.long_form(document.values), document)
@@ -70,13 +70,25 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
         ("data", "a file of prompts or written answers"),
     ):
         if key not in values:
-            problems.append(f"'{key}' is missing: give {what}, in the recipe or as {key}=... on the command line.")
+            problems.append(
+                Problem(
+                    "missing-key",
+                    f"'{key}' is missing: give {what}, in the recipe or as {key}=... on the command line.",
+                    key=key,
+                )
+            )
             values[key] = {"path": ""}
     defaults = _defaults(entry)
     if entry.name not in ALGORITHMS:  # its parts are the user's own classes, which no schema knows
         defaults.pop("objective")
         if values.pop("objective", None) is not None:
-            problems.append(f"objective: method {entry.name} is your own; set its objective in its file.")
+            problems.append(
+                Problem(
+                    "not-of-method",
+                    f"objective: method {entry.name} is your own; set its objective in its file.",
+                    key="objective",
+                )
+            )
     try:
         merged = documents.merge(defaults, values) | {"method": entry.name}
     except ConfigError as error:
@@ -128,32 +140,37 @@ def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
                     yield from _keys(hint, f"{prefix}{name}.")
 
 
-def in_order(problems: list[str]) -> list[str]:
+def in_order(problems: list[Problem]) -> list[Problem]:
     """Each once, in the order of the recipe's lines."""
     return sorted(dict.fromkeys(problems), key=_line_number)
 
 
-def _line_number(problem: str) -> int:
+def _line_number(problem: Problem) -> int:
     """For sorting: problems with a line in the order of lines, the others after them."""
     found = re.match(r"\S+ line (\d+):", problem)
     return int(found.group(1)) if found else 1_000_000
 
 
-def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -> Algorithm:
+def _entry(values: Mapping[str, Any], document: Document, problems: list[Problem]) -> Algorithm:
     name = values.get("method")
     where = document.where("method")
-    start = f"{where}: " if where else ""
     if isinstance(name, str) and (name in ALGORITHMS or ":" in name):
         try:
             return find_method(name)
         except ConfigError as error:
-            problems.extend(f"{start}{problem}" for problem in error.problems)
+            problems.extend(problem.at(where) for problem in error.problems)
             return ALGORITHMS["grpo"]
     if name is None:
-        problems.append("'method' is missing. Name one of `postlude methods`, for example method: grpo.")
+        problems.append(
+            Problem(
+                "missing-key",
+                "'method' is missing. Name one of `postlude methods`, for example method: grpo.",
+                key="method",
+            )
+        )
     else:
         hint = meant(str(name), ALGORITHMS) or " See `postlude methods`."
-        problems.append(f"{start}there is no method {name!r}.{hint}")
+        problems.append(Problem("unknown-method", f"there is no method {name!r}.{hint}", key="method").at(where))
     return ALGORITHMS["grpo"]
 
 

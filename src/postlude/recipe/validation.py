@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from postlude.bounds import KIND
+from postlude.errors import Problem
 from postlude.recipe.documents import Document, as_json, shown
 from postlude.words import closest, meant
 
@@ -26,14 +27,14 @@ MISSING = ("missing", "missing_argument")
 
 def validate(
     schema: Any, values: Any, document: Document, elsewhere: Mapping[str, str] | None = None
-) -> tuple[Any, list[str]]:
+) -> tuple[Any, list[Problem]]:
     """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
 
     The value is for the rules that look across fields; it is None where not even that parses. `elsewhere`: names that
     are known in other places or to other libraries -> what to write.
     """
     adapter, trimmed = _adapter(schema), json.loads(as_json(values))
-    problems: list[str] = []
+    problems: list[Problem] = []
     known: list[tuple[Any, ...]] = []
     for _ in range(MAX_PASSES):
         try:
@@ -43,7 +44,7 @@ def validate(
             # a complaint about what holds a part set aside before is a consequence, not a mistake
             fresh = [one for one in found if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
             for one in _one_per_key(_of_their_kind(fresh), trimmed):
-                problems.append(_sentence(one, trimmed, schema, document, elsewhere or {}))
+                problems.append(_problem(one, trimmed, schema, document, elsewhere or {}))
             for one in found:
                 _drop(trimmed, one["loc"])
             known += [one["loc"] for one in found]
@@ -96,33 +97,42 @@ def _drop(values: Any, loc: Sequence[Any]) -> None:
         last[0].pop(last[1], None)
 
 
-def _sentence(error: Any, values: Any, schema: Any, document: Document, elsewhere: Mapping[str, str]) -> str:
+def _problem(error: Any, values: Any, schema: Any, document: Document, elsewhere: Mapping[str, str]) -> Problem:
     """One pydantic error as: where, key, what was seen, what is allowed."""
-    kind, seen = error["type"], error.get("input")
-    real = _real_path(error["loc"], values, kind in MISSING)
+    real = _real_path(error["loc"], values, error["type"] in MISSING)
     path = ".".join(map(str, real))
-    where = document.where(path)
-    start = f"{where}: " if where else ""
+    code, sentence = _sentence(error, real, path, schema, elsewhere)
+    return Problem(code, sentence, key=path).at(document.where(path))
+
+
+def _sentence(error: Any, real: Sequence[Any], path: str, schema: Any, elsewhere: Mapping[str, str]) -> tuple[str, str]:
+    """(code, sentence) of one pydantic error at a key."""
+    kind, seen = error["type"], error.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{start}unknown key {path!r}{_instead(real, schema, elsewhere)}"
+        return "unknown-key", f"unknown key {path!r}{_instead(real, schema, elsewhere)}"
     if kind in MISSING:
-        return f"{start}{path!r} is missing."
+        return "missing-key", f"{path!r} is missing."
     if kind == KIND:
-        return f"{start}{path} {error['msg']}."
+        return "out-of-range", f"{path} {error['msg']}."
     if kind == "value_error":
-        return f"{start}{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
+        return "contradiction", f"{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
     if kind == "union_tag_invalid":
-        allowed, given = error["ctx"]["expected_tags"].replace("'", ""), error["ctx"]["tag"]
-        return f"{start}{path}.kind is {given!r}; allowed: {allowed}.{meant(given, allowed.split(', '))}"
+        allowed, tag = error["ctx"]["expected_tags"].replace("'", ""), error["ctx"]["tag"]
+        return "not-a-choice", f"{path}.kind is {tag!r}; allowed: {allowed}.{meant(tag, allowed.split(', '))}"
     if kind == "union_tag_not_found":
-        return f"{start}{path}.kind is missing: it says which of them it is."
+        return "missing-key", f"{path}.kind is missing: it says which of them it is."
     if kind == "literal_error":
-        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        mappings = [m for m in members(_type_at(schema, real)) if is_dataclass(m)]
-        more = "".join(f", or a mapping of {' and '.join(f.name for f in fields(m))}" for m in mappings)
-        return f"{start}{path} is {shown(seen)}; allowed: {allowed}{more}.{meant(str(seen), allowed.split(', '))}"
+        return "not-a-choice", f"{path} is {shown(seen)}; {_allowed(error, seen, _type_at(schema, real))}"
     wanted = _WANTED.get(kind, str(error["msg"]).lower().removeprefix("input should be "))
-    return f"{start}{path or 'the recipe'} must be {wanted}, found {shown(seen)}.{_advice(kind, seen)}"
+    return "wrong-type", f"{path or 'the recipe'} must be {wanted}, found {shown(seen)}.{_advice(kind, seen)}"
+
+
+def _allowed(error: Any, seen: Any, hint: Any) -> str:
+    """The words that a key takes, the mappings it takes too, and which word was meant."""
+    allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+    mappings = [m for m in members(hint) if is_dataclass(m)]
+    more = "".join(f", or a mapping of {' and '.join(f.name for f in fields(m))}" for m in mappings)
+    return f"allowed: {allowed}{more}.{meant(str(seen), allowed.split(', '))}"
 
 
 def _advice(kind: str, seen: Any) -> str:

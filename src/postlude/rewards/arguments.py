@@ -8,21 +8,24 @@ from dataclasses import field, make_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
+from postlude.errors import Problem
 from postlude.recipe.documents import Document
 from postlude.recipe.validation import validate
 from postlude.words import closest
 
 
-def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:
+def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> list[Problem]:
     """Everything wrong with `args`, each as a sentence."""
     known = inspect.signature(factory).parameters
     unknown = [name for name in given if name not in known]
-    told = [f"has no argument {name!r};{_hint(name, known)}" for name in unknown]
+    strange = [Problem("unknown-key", f"has no argument {name!r};{_hint(name, known)}", key=name) for name in unknown]
     values = {name: value for name, value in given.items() if name not in unknown}
     wrong = validate(_schema(factory), values, Document({}))[1]
     if unknown:  # the misspelt one is the one that seems to be missing
-        wrong = [text for text in wrong if not text.endswith(" is missing.")]
-    return [f"reward {use} {text}" for text in told] + [f"reward {use}: args: {text}" for text in wrong]
+        wrong = [problem for problem in wrong if not problem.endswith(" is missing.")]
+    return [problem.within(f"reward {use} ") for problem in strange] + [
+        problem.within(f"reward {use}: args: ") for problem in wrong
+    ]
 
 
 def _hint(name: str, known: Collection[str]) -> str:

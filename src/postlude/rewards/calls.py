@@ -99,7 +99,8 @@ async def call(
     for name, values in result.extra.items():
         if len(values) != len(answers):
             raise RewardError(
-                f"reward {reward.spec.label} logged {len(values)} values of {name!r} for {len(answers)} completions."
+                f"reward {reward.spec.label} logged {len(values)} values of {name!r} for {len(answers)} completions.",
+                code="bad-reward-value",
             )
     return result
 
@@ -139,7 +140,8 @@ def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:
         if found is None:
             raise RewardError(
                 f"reward {reward.spec.label} called log_extra({column!r}, {shown(values)}); it takes a list with a "
-                "value for each completion."
+                "value for each completion.",
+                code="bad-reward-value",
             )
         result.extra[str(column)] = [plain_json(value) for value in found]
 

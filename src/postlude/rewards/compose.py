@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from postlude.data import RESERVED, Group, Prompt
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.rewards.calls import Scores
 from postlude.rewards.combining import Combining, Ends, Scored
 from postlude.rewards.copies import Prefixes, copied
@@ -45,7 +45,7 @@ class Rewards:
     @classmethod
     def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
         """Resolve every spec; collects all problems."""
-        problems: list[str] = []
+        problems: list[Problem] = []
         members: list[Reward] = []
         for spec in specs:
             try:
@@ -54,8 +54,11 @@ class Rewards:
             except ConfigError as error:
                 problems += error.problems
         problems += [
-            f"reward {spec.label}: its figure would be reward/{spec.label}, which is that of all rewards together. "
-            "Give it another `name`."
+            Problem(
+                "reserved-name",
+                f"reward {spec.label}: its figure would be reward/{spec.label}, which is that of all rewards together. "
+                "Give it another `name`.",
+            )
             for spec in specs
             if spec.label in TOGETHER
         ]
@@ -74,9 +77,9 @@ class Rewards:
             if hasattr(member.function, "begin"):
                 member.function.begin(folder)  # type: ignore[attr-defined]
 
-    def missing_columns(self, columns: set[str]) -> list[str]:
+    def missing_columns(self, columns: set[str]) -> list[Problem]:
         """A problem for each reward whose required arguments the data do not have."""
-        problems = []
+        problems: list[Problem] = []
         for reward in self.members:
             required, _, _ = reward.parameters
             missing = sorted(required - reward.reserved - columns)
@@ -86,25 +89,31 @@ class Rewards:
                 wanted.append(f"one of the columns {', '.join(map(repr, one_of))}")
             if wanted:
                 problems.append(
-                    f"reward {reward.spec.label} needs {' and '.join(wanted)}, which the data lack. "
-                    f"They have: {', '.join(sorted(columns))}."
+                    Problem(
+                        "missing-column",
+                        f"reward {reward.spec.label} needs {' and '.join(wanted)}, which the data lack. "
+                        f"They have: {', '.join(sorted(columns))}.",
+                    )
                 )
         return problems
 
-    def taken_columns(self, columns: Collection[str], where: str, key: str = "data.columns") -> list[str]:
+    def taken_columns(self, columns: Collection[str], where: str, key: str = "data.columns") -> list[Problem]:
         """A problem for each column that no reward can see, since it gets something else under that name."""
         found: dict[str, list[str]] = {}
         for reward in self.members:
             for name in sorted({*columns} & reward.supplied(columns)):
                 found.setdefault(name, []).append(reward.spec.label)
         return [
-            f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
-            f"{', '.join(labels)}, which would never see the column. Give it another name: "
-            f"{key}={{{name}_of_row: {name}}}."
+            Problem(
+                "reserved-name",
+                f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
+                f"{', '.join(labels)}, which would never see the column. Give it another name: "
+                f"{key}={{{name}_of_row: {name}}}.",
+            )
             for name, labels in found.items()
         ]
 
-    def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[str | None]:
+    def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[Problem | None]:
         """What a reward says against the row of each prompt before anything is sampled; None where nothing is wrong.
 
         Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need. A
@@ -115,7 +124,7 @@ class Rewards:
         self.rows += len(prompts)
         return [self._problem_of_row(members, p) for p in prompts]
 
-    def _problem_of_row(self, members: Sequence[Reward], prompt: Prompt) -> str | None:
+    def _problem_of_row(self, members: Sequence[Reward], prompt: Prompt) -> Problem | None:
         told = [(m, _told_of_row(m, prompt), _lacks(m, prompt)) for m in members]
         able = any(m.spec.weight and not m.is_gate and not problem and not lacks for m, problem, lacks in told)
         for member, problem, lacks in told:
@@ -193,7 +202,7 @@ def _lacks(reward: Reward, prompt: Prompt) -> bool:
     return all(empty) and bool(empty) if reward.traits.one_of else any(empty)
 
 
-def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
+def _told_of_row(reward: Reward, prompt: Prompt) -> Problem | None:
     if not hasattr(reward.function, "check_row"):
         return None
     try:
@@ -201,8 +210,13 @@ def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a user's function can raise anything
-        return f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
-    return found if found is None or isinstance(found, str) else f"check_row of reward {reward.spec.label}: {found!r}"
+        return Problem(
+            "reward-raised", f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
+        )
+    if found is None or isinstance(found, Problem):
+        return found
+    said = found if isinstance(found, str) else f"check_row of reward {reward.spec.label}: {found!r}"
+    return Problem("row-refused", said) if said else None
 
 
 @dataclass(frozen=True)

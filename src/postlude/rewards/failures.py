@@ -63,6 +63,7 @@ def stopped(label: str, failure: Failure, many: bool) -> RewardError:
     return RewardError(
         f"reward {label} {failure}",
         f"Mend the function; it may return None for an answer that it cannot score{more}.",
+        code="reward-raised",
     )
 
 
@@ -75,6 +76,7 @@ def too_many(label: str, failures: Sequence[Failure], calls: int, allowed: float
         f"reward {label} failed in {len(failures)} of {calls} calls of this draw ({answers} answers), and errors "
         f"allows {allowed:g} of them. The first {failures[0]}",
         "Mend the function, or what it asks; raise `errors` only if so many failures are usual.",
+        code="reward-raised",
     )
 
 

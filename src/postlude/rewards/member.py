@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from postlude.data import RESERVED
+from postlude.errors import Problem
 from postlude.rewards.adapters import FromOpenRLHF, FromVerl, is_asynchronous
 from postlude.rewards.learned import PrefixReward, StepReward
 from postlude.rewards.model import whole_of
@@ -147,17 +148,29 @@ class Reward:
         """Columns it needs: one of those it says, else each that its signature requires."""
         return [*self.traits.one_of] or sorted(self.parameters[0] - self.reserved)
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Problem]:
         """Settings that this function has no use for."""
         spec = self.spec
         users = ":" in spec.use
         if spec.whole is not None and not self.stepwise:
-            return [f"reward {spec.label}: whole is for rewards of steps or tokens, and this one is of whole answers."]
+            return [
+                Problem(
+                    "reward-kind",
+                    f"reward {spec.label}: whole is for rewards of steps or tokens, and this one is of whole answers.",
+                )
+            ]
         if spec.tokens and self.separator is not None:
-            return [f"reward {spec.label}: tokens is set, but this built-in rewards steps. Remove it."]
+            return [
+                Problem(
+                    "reward-kind", f"reward {spec.label}: tokens is set, but this built-in rewards steps. Remove it."
+                )
+            ]
         if self.early or (spec.concurrency == CONCURRENCY and (users or spec.timeout is None)):
             return []
         return [
-            f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is called "
-            f"once per draw. {'Remove concurrency' if users else 'Remove them'}, or make it `async def`."
+            Problem(
+                "no-effect",
+                f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is "
+                f"called once per draw. {'Remove concurrency' if users else 'Remove them'}, or make it `async def`.",
+            )
         ]

@@ -49,17 +49,20 @@ class Memory:
         if reward.per_token:
             raise ConfigError(
                 f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of "
-                "tokens. Remove the cache."
+                "tokens. Remove the cache.",
+                code="cannot-cache",
             )
         if wrong:
             raise ConfigError(
                 f"reward {spec.label}: cache is set, but the function takes {' and '.join(wrong)}, so that its score "
-                "is not of prompt, answer and columns alone. Remove the argument, or the cache."
+                "is not of prompt, answer and columns alone. Remove the argument, or the cache.",
+                code="cannot-cache",
             )
         if reward.traits.compares:
             raise ConfigError(
                 f"reward {spec.label}: cache is set, but it scores an answer against the others to its prompt, which "
-                "are never the same again. Remove the cache."
+                "are never the same again. Remove the cache.",
+                code="cannot-cache",
             )
         path = Path(spec.cache).expanduser() if isinstance(spec.cache, str) else None
         names = None if anything else frozenset(named - RESERVED)
@@ -71,13 +74,15 @@ class Memory:
         if self.path is None:
             raise ConfigError(
                 f"reward {self.label}: `cache: true` keeps scores in the folder of a training run, and this is none. "
-                "Give the path of a file: cache: scores.sqlite."
+                "Give the path of a file: cache: scores.sqlite.",
+                code="cannot-cache",
             )
         try:
             return Cache(self.path)
         except OSError as error:
             raise ConfigError(
-                f"reward {self.label}: the cache {str(self.path)!r} cannot be made: {error.strerror}."
+                f"reward {self.label}: the cache {str(self.path)!r} cannot be made: {error.strerror}.",
+                code="cannot-cache",
             ) from error
 
     def open_in(self, folder: Path) -> None:
@@ -140,7 +145,9 @@ def _source(reward: Reward) -> str:
             return hashlib.sha256(Path(inspect.getfile(thing)).read_bytes()).hexdigest()
         except (TypeError, OSError):
             continue
-    raise ConfigError(f"reward {reward.spec.label}: cache is set, but the file of its function cannot be read.")
+    raise ConfigError(
+        f"reward {reward.spec.label}: cache is set, but the file of its function cannot be read.", code="cannot-cache"
+    )
 
 
 def _files(reward: Reward) -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from postlude import __version__
 from postlude.data import Group, completion_to_json
-from postlude.errors import ConfigError, RunLocked, TrainingError
+from postlude.errors import ConfigError, Problem, RunLocked, TrainingError
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 
@@ -65,24 +65,24 @@ class Run:
         # a run that failed before its first step finished does not block its name
         used = (folder / "timings.jsonl").exists() or any(folder.glob("checkpoints/step-*"))
         if resume and not used:
-            raise ConfigError(f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.")
+            raise ConfigError(f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.", code="not-a-run")
         if used and not resume:
             raise ConfigError(
                 f"output: {str(folder)!r} already holds a run. Continue it with --resume, or choose another output."
-            )
+            , code="exists-already")
         try:
             (folder / "rollouts").mkdir(parents=True, exist_ok=True)
             (folder / "checkpoints").mkdir(exist_ok=True)
             lock = (folder / "lock").open("a")
         except OSError as error:
-            raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+            raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write") from error
         run = cls(folder)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunLocked(
                 f"{str(folder)!r} is being written to by another process (see {folder / 'lock'})."
-            ) from error
+            , code="run-locked") from error
         if not used:
             (folder / "events.jsonl").unlink(missing_ok=True)
         lock.truncate(0)
@@ -210,7 +210,7 @@ class Run:
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
         except OSError as error:
-            raise TrainingError(f"cannot save a checkpoint to {final}: {error.strerror or error}") from error
+            raise TrainingError(f"cannot save a checkpoint to {final}: {error.strerror or error}", code="cannot-write") from error
         self._point_to(final)
         for old in self.checkpoints[:-keep]:
             shutil.rmtree(old)
@@ -340,22 +340,22 @@ def _file_hash(path: str) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
-def problems_of_output(path: str) -> list[str]:
+def problems_of_output(path: str) -> list[Problem]:
     """Why no run can be written there, found before anything is loaded."""
     folder = Path(path).expanduser()
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())
         (folder / "timings.jsonl").exists()
     except (OSError, ValueError) as error:
-        return [f"output: cannot write to {path[:80]!r}: {error.args[-1]}."]
+        return [Problem("cannot-write", f"output: cannot write to {path[:80]!r}: {error.args[-1]}.")]
     if not there.is_dir():
-        return [f"output: cannot write to {path!r}: {str(there)!r} is a file."]
+        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} is a file.")]
     if not os.access(there, os.W_OK):
-        return [f"output: cannot write to {path!r}: {str(there)!r} may not be written to."]
+        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} may not be written to.")]
     if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
         return [
-            f"output: {path!r} is the folder of a model. A run in it would be taken for that model by its name; give a "
-            "folder of its own."
+            Problem("cannot-write", f"output: {path!r} is the folder of a model. A run in it would be taken for that model by its name; give a "
+            "folder of its own.")
         ]
     return []
 
@@ -366,6 +366,6 @@ def latest_model(path: str) -> str:
     if (folder / "events.jsonl").exists() and (folder / "checkpoints").is_dir():
         found = Run(folder).checkpoints
         if not found:
-            raise ConfigError(f"{path!r} is a run without a finished checkpoint.")
+            raise ConfigError(f"{path!r} is a run without a finished checkpoint.", code="no-checkpoint")
         return str(found[-1])
     return path

@@ -87,7 +87,8 @@ def conversation(value: Any, name: str) -> Any:
         raise DataError(
             f'"{name}" looks like a list of messages written as text, and it is neither JSON nor as Python or numpy '
             "write a list (numpy leaves the middle out of long ones); write it as JSON, or keep the table as Parquet "
-            "or JSON lines"
+            "or JSON lines",
+            code="not-json",
         ) from error
     found = [found] if isinstance(found, dict) else found
     return found if isinstance(found, list) and all(map(_is_message, _flat(found))) else value

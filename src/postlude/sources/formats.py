@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.sources.cells import read_cells
 from postlude.sources.forms import (
     COMPARED,
@@ -112,7 +112,7 @@ def _read_cells(table: Table) -> None:
         try:
             kept.append(replace(row, values=read_cells(row.values, CONVERSATIONS)))
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
     table.rows = kept
 
 
@@ -124,7 +124,7 @@ def _name_prompts(table: Table, reading: Reading) -> None:
         try:
             found = prompt_beside(row.values, reading.chat)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
             continue
         if found:
             taken[found[0]] += 1
@@ -184,7 +184,8 @@ def require_one_shape(table: Table) -> None:
         odd = next(row for row, shape in found if shape and shape != most)
         raise DataError(
             f"{table.path}: mixed formats: {said} (first odd one: {odd.where}). Put them into two files, or let "
-            "data.chat=true make messages of text."
+            "data.chat=true make messages of text.",
+            code="mixed-rows",
         )
 
 
@@ -196,7 +197,7 @@ def _shape(row: Values) -> str | None:
 def _rename(table: Table, reading: Reading) -> None:
     """Put the columns that the recipe names under their canonical names."""
     there = table.columns
-    problems = []
+    problems: list[Problem] = []
     for name, column in reading.columns.items():
         if table.rows and column not in there:
             close = get_close_matches(column, there, 1)
@@ -204,8 +205,11 @@ def _rename(table: Table, reading: Reading) -> None:
             if reading.own_key != reading.key:
                 hint += f" {reading.own_key} can name others for this file."
             problems.append(
-                f"{table.path}: {reading.key} takes {name} from column {column!r}, which is not there; the columns "
-                f"are {', '.join(sorted(there))}.{hint}"
+                Problem(
+                    "missing-column",
+                    f"{table.path}: {reading.key} takes {name} from column {column!r}, which is not there; the columns "
+                    f"are {', '.join(sorted(there))}.{hint}",
+                )
             )
     if problems:
         raise DataError(problems)
@@ -213,7 +217,9 @@ def _rename(table: Table, reading: Reading) -> None:
     for row in table.rows:
         lacking = [column for column in reading.columns.values() if column not in row.values]
         if lacking:
-            table.reject(row.where, f"column {lacking[0]!r}, which {reading.key} names, is missing")
+            table.reject(
+                row.where, Problem("missing-field", f"column {lacking[0]!r}, which {reading.key} names, is missing")
+            )
         else:
             values = {name: row.values[column] for name, column in reading.columns.items()}
             kept.append(Row(row.where, {**row.values, **values}))
@@ -230,7 +236,8 @@ def _found(row: Row, want: Want, reading: Reading, table: Table, kinds: Sequence
             advice = "The method learns from either: remove the columns of the one that is not meant."
         raise DataError(
             f"{table.path}: rows fit {'two' if len(forms) == 2 else len(forms)} formats, {names} (first: {row.where}). "
-            f"{advice}"
+            f"{advice}",
+            code="ambiguous-rows",
         )
     if not forms:
         return None
@@ -240,7 +247,8 @@ def _found(row: Row, want: Want, reading: Reading, table: Table, kinds: Sequence
     if len(answers) > 1:
         raise DataError(
             f"{table.path}: the answer may stand in {' or '.join(answers)} (first: {row.where}). Say which one is "
-            f"meant: {' or '.join(f'{reading.own_key}={{completion: {name}}}' for name in answers)}."
+            f"meant: {' or '.join(f'{reading.own_key}={{completion: {name}}}' for name in answers)}.",
+            code="ambiguous-rows",
         )
     return Found(forms[0], answers[0] if answers else None)
 
@@ -264,7 +272,9 @@ def _without_unknown(table: Table, found: list[Found | None]) -> list[Found | No
     for row, f in zip(table.rows, found, strict=True):
         if f is None:
             lacking = [n for n in example.form.needs if n not in row.values]
-            table.reject(row.where, f'"{lacking[0] if lacking else example.form.needs[0]}" is missing')
+            table.reject(
+                row.where, Problem("missing-field", f'"{lacking[0] if lacking else example.form.needs[0]}" is missing')
+            )
     table.rows = [row for row, f in zip(table.rows, found, strict=True) if f]
     return [f for f in found if f]
 
@@ -279,19 +289,21 @@ def _only(table: Table, found: list[Found | None], want: Want) -> Found:
         said = ", ".join(f"{n} rows look like {name}" for name, n in counts.most_common())
         labels = (f.label if f else "none of the formats" for f in found)
         odd = next(row for row, label in zip(table.rows, labels, strict=True) if label != most)
-        raise DataError(f"{table.path}: mixed formats: {said} (first odd one: {odd.where}).")
+        raise DataError(f"{table.path}: mixed formats: {said} (first odd one: {odd.where}).", code="mixed-rows")
     if found[0] is None and want == "compared":
         raise DataError(
             f"{table.path}: rows of compared answers have "
             + ", or ".join(" + ".join(f'"{n}"' for n in f.needs) for f in COMPARED if f.name in _PLAIN_NAMES)
             + f"; found columns {', '.join(sorted(table.columns))}."
-            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS)
+            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS),
+            code="unknown-rows",
         )
     if found[0] is None:
         raise DataError(
             f'{table.path}: rows need "prompt" (and "completion" for SFT), "messages" or "text", under these or other '
             f"usual names, or named by data.columns={{prompt: COLUMN}}; found columns "
-            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}"
+            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}",
+            code="unknown-rows",
         )
     return found[0]
 
@@ -367,6 +379,6 @@ def _canonical(
         if is_chat(values):
             values |= tools_of(values)
     except DataError as error:
-        table.reject(row.where, str(error))
+        table.reject(row.where, error.problems[0])
         return None
     return replace(row, values=values)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from postlude.data import Completion, Message, Prompt
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.models.chat import Renderer, options_of
 from postlude.models.spelling import strings
 from postlude.sources.formats import require_one_shape
@@ -61,7 +61,7 @@ IGNORED = {"role", "content", *TRAINED}
 class _Shape:
     """What is lost from every row of one shape."""
 
-    problem: str | None = None
+    problem: Problem | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -80,7 +80,9 @@ class Unused:
     _shapes: dict[str, _Shape] = field(default_factory=dict[str, _Shape])
     _chat: bool = False
 
-    def problem(self, messages: str | Sequence[Message], columns: Columns, answers: Sequence[Any] = ()) -> str | None:
+    def problem(
+        self, messages: str | Sequence[Message], columns: Columns, answers: Sequence[Any] = ()
+    ) -> Problem | None:
         """Why a row cannot be used; else it is counted.
 
         `answers`: written ones, text or messages as the prompt is; without any the policy is asked.
@@ -93,7 +95,7 @@ class Unused:
                 for answer in answers or ([],):
                     self._conversation([*messages, *answer], columns, seen, asked=not answers)
         except DataError as error:
-            return str(error)
+            return error.problems[0]
         self.beside.update(_left_beside(columns, [*strings([messages, *answers])]))
         self.rows += 1
         self.counts.update(seen)
@@ -193,7 +195,7 @@ def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Pr
                 unused.look_for_unknown(rendered.tokens)
                 yield rendered
         except DataError as error:
-            table.reject(prompt.place, str(error))
+            table.reject(prompt.place, error.problems[0])
     unused.told(table)
 
 
@@ -216,7 +218,8 @@ def _refuse_media(there: Mapping[str, Any], where: str = "") -> None:
     if name:
         raise DataError(
             f'{where}"{name}" holds what no text model reads; leave the row out, or the column where the words alone '
-            "are meant"
+            "are meant",
+            code="unread-content",
         )
 
 
@@ -256,8 +259,12 @@ class _Case:
             lost = {i for i in places if self._same(whole, _without(self.messages, {i}, key))}
             if lost == places and key in WORDS and not self._known(self.messages[min(places)], key):
                 problem = problem or (
-                    f'message {min(lost) + 1} has "{key}", which the chat template does not show to the model; remove '
-                    "it, or give a template that does (model.chat_template)"
+                    Problem(
+                        "unread-content",
+                        f'message {min(lost) + 1} has "{key}", which the chat template does not show to the model; '
+                        "remove "
+                        "it, or give a template that does (model.chat_template)",
+                    )
                 )
             elif lost and key in WORDS:
                 notes.append(f'the chat template leaves out "{key}" of some turns')
@@ -295,7 +302,7 @@ class _Case:
         except DataError:
             return False
 
-    def _lost_content(self, whole: str, notes: list[str]) -> str | None:
+    def _lost_content(self, whole: str, notes: list[str]) -> Problem | None:
         """The first message whose words are left out; earlier answers are noted, since some models forget theirs."""
         last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=-1)
         for i, message in enumerate(self.messages):
@@ -309,18 +316,20 @@ class _Case:
             if message["role"] == "assistant" and i < last and not calls:
                 notes.append("the chat template leaves out what the assistant said before its last turn")
                 continue
-            return (
+            return Problem(
+                "unread-content",
                 f"message {i + 1}, of the {message['role']}, does not reach the model: the chat template leaves its "
-                f"words out{' beside tool calls' if calls else ''}"
+                f"words out{' beside tool calls' if calls else ''}",
             )
         return None
 
-    def _lost_tools(self, whole: str) -> str | None:
+    def _lost_tools(self, whole: str) -> Problem | None:
         if not self.tools or self.text(tools=None) != whole:
             return None
-        return (
+        return Problem(
+            "unread-content",
             '"tools" does not reach the model: the chat template has no place for tools; remove the column, or give a '
-            "template that shows them (model.chat_template)"
+            "template that shows them (model.chat_template)",
         )
 
     # --------------------------------------------------------------------------------------- what a row alone shows
@@ -347,7 +356,8 @@ class _Case:
             raise DataError(
                 f"message {place + 1}, the answer that is to be learned, does not stand in what the chat template "
                 "writes: it changes the words or leaves some out (thinking, say). Write it as the template wants it, "
-                "or give another (model.chat_template)"
+                "or give another (model.chat_template)",
+                code="unread-content",
             )
         return [f"the chat template changes or shortens what the {self.messages[place]['role']} says"]
 
@@ -377,4 +387,7 @@ def _check_calls(message: Message, place: int, whole: str) -> None:
         function = call.get("function") if isinstance(call, Mapping) else None
         name = function.get("name") if isinstance(function, Mapping) else None
         if isinstance(name, str) and name not in whole:
-            raise DataError(f"message {place + 1} calls {name!r}, which the chat template does not show to the model")
+            raise DataError(
+                f"message {place + 1} calls {name!r}, which the chat template does not show to the model",
+                code="unread-content",
+            )

@@ -39,7 +39,10 @@ class LocalChat:
         held = ModelSpec(spec.model, dtype=spec.dtype, device=spec.device)
         facts = inspect(held)
         if is_scorer(facts.config):
-            raise EngineError(f"{spec.model!r} is a reward model, which cannot write. As a reward it is `model`.")
+            raise EngineError(
+                f"{spec.model!r} is a reward model, which cannot write. As a reward it is `model`.",
+                code="reward-model-cannot-write",
+            )
         net = load(held).requires_grad_(False).eval()
         without_dropout(net)
         model = LocalModel(net, "logprobs")

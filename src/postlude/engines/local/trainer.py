@@ -146,7 +146,7 @@ class LocalTrainer:
         if self._has_adapter:
             return self.model, self._as_refreshed() if self._refreshed else self.model.without_adapter()
         if self._reference is None:
-            raise EngineError("a reference was asked for, and none was kept")
+            raise EngineError("a reference was asked for, and none was kept", code="not-supported")
         return self._reference, nullcontext()
 
     @contextmanager
@@ -171,10 +171,10 @@ class LocalTrainer:
         params = self.parts["policy"].params
         if self._has_adapter:
             if mix != 1:
-                raise EngineError("a reference under LoRA can be replaced (mix 1), not mixed")
+                raise EngineError("a reference under LoRA can be replaced (mix 1), not mixed", code="not-supported")
             self._refreshed = [p.detach().clone() for p in params]
         elif self._reference is None:
-            raise EngineError("a reference was to be refreshed, and none was kept")
+            raise EngineError("a reference was to be refreshed, and none was kept", code="not-supported")
         else:
             for frozen, p in zip(self._reference_params(), params, strict=True):
                 frozen.copy_(p) if mix == 1 else frozen.lerp_(p, mix)
@@ -217,7 +217,7 @@ class LocalTrainer:
             self.model.reads == "scores"
         )
         if missing or want == "entropy":
-            raise EngineError(f"this trainer has no {want} to give")
+            raise EngineError(f"this trainer has no {want} to give", code="not-supported")
         return self.model, nullcontext()
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
@@ -234,7 +234,7 @@ class LocalTrainer:
                 outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
                 loss = objective.loss(micro, outputs)
                 if not torch.isfinite(loss.total):
-                    raise TrainingError(_not_finite(micro, float(loss.total)))
+                    raise TrainingError(_not_finite(micro, float(loss.total)), code="not-finite")
                 if pulls:
                     (coef * loss.total).backward()
             self._passes[pulls] += 1
@@ -327,7 +327,8 @@ class LocalTrainer:
             said = ", ".join(f"{name} {norm:g}" for name, norm in norms.items())
             raise TrainingError(
                 f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norms: {said}; first in "
-                f"{bad[0] if bad else 'the norm itself'}). Lower the learning rate, or train in float32."
+                f"{bad[0] if bad else 'the norm itself'}). Lower the learning rate, or train in float32.",
+                code="not-finite",
             )
 
     def _copy_master(self) -> None:
@@ -393,7 +394,9 @@ class LocalTrainer:
         come with `load_weights`."""
         state = folder / "trainer"
         if not (state / "optimizer.safetensors").exists():
-            raise EngineError(f"{folder} has no trainer/optimizer.safetensors: it is a model, not a checkpoint")
+            raise EngineError(
+                f"{folder} has no trainer/optimizer.safetensors: it is a model, not a checkpoint", code="no-checkpoint"
+            )
         tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
         notes = json.loads((state / "optimizer.json").read_text())
         self._skipped = notes["skipped"]

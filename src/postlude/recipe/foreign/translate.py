@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from postlude.errors import Problem
 from postlude.recipe.documents import COMMAND_LINE, Document, assign
 from postlude.recipe.foreign import trl, verl
 from postlude.recipe.foreign.alias import COMMON, Alias, Ineffective, Outputs, Untranslatable, View
@@ -40,7 +41,7 @@ class Translation:
     """Those without an effect, and why."""
     failed: list[tuple[Found, Untranslatable]] = field(default_factory=list[tuple[Found, Untranslatable]])
     """Those without a counterpart, and why."""
-    clashes: list[str] = field(default_factory=list[str])
+    clashes: list[Problem] = field(default_factory=list[Problem])
 
     @property
     def lines(self) -> list[str]:
@@ -58,7 +59,7 @@ def _plain(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def translate(document: Document, schema: Any, base: Mapping[str, Any]) -> list[str]:
+def translate(document: Document, schema: Any, base: Mapping[str, Any]) -> list[Problem]:
     """Rewrite a recipe's foreign names in place; returns the problems. `base` is what the method sets.
 
     Our own names win. On one side (the file, or the command line) both names with different values are an error;
@@ -67,16 +68,18 @@ def translate(document: Document, schema: Any, base: Mapping[str, Any]) -> list[
     found, problems = take(document, {f.name for f in fields(schema)})
     done = apply(document, found, schema, base)
     for one, why in done.failed:
-        problems.append(f"{one.where}: {one.name} ({one.alias.library}): {why}.")
+        problems.append(
+            Problem("not-translatable", f"{one.name} ({one.alias.library}): {why}.", key=one.name).at(one.where)
+        )
     document.renamed += done.lines
     return problems + done.clashes
 
 
-def take(document: Document, roots: set[str]) -> tuple[list[Found], list[str]]:
+def take(document: Document, roots: set[str]) -> tuple[list[Found], list[Problem]]:
     """Remove the foreign settings of a recipe; those known to have no counterpart are problems at once."""
     values = deepcopy(document.values)
     found: list[Found] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for keys, path, value in list(_foreign(values, roots)):
         where = document.where(path) or "recipe"
         alias = NAMES.get(path)
@@ -85,7 +88,11 @@ def take(document: Document, roots: set[str]) -> tuple[list[Found], list[str]]:
         else:
             row = refusal(path)
             assert row
-            problems.append(f"{where}: unknown key {path!r} ({row.library}): {row.why}. Leave it out.")
+            problems.append(
+                Problem(
+                    "not-translatable", f"unknown key {path!r} ({row.library}): {row.why}. Leave it out.", key=path
+                ).at(where)
+            )
         _remove(values, keys)
     document.values = values
     return found, problems
@@ -154,10 +161,10 @@ def apply(
     return result
 
 
-def _once_each(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
+def _once_each(found: Sequence[Found]) -> tuple[list[Found], list[Problem]]:
     """An option under two of its names: the command line's goes before the file's; on one side they must agree."""
     kept: list[Found] = []
-    clashes: list[str] = []
+    clashes: list[Problem] = []
     for one in found:
         at = next((i for i, other in enumerate(kept) if other.alias is one.alias and not one.default), None)
         if at is None:
@@ -166,10 +173,11 @@ def _once_each(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
             kept[at] = one if _on_command_line(one.where) else kept[at]
         elif kept[at].value != one.value:
             first = kept[at]
-            clashes.append(
-                f"{one.where}: {one.name} is {_plain(one.value)}, but {first.where}: {first.name}, which is the same "
-                f"option, is {_plain(first.value)}. Keep one of the two."
+            sentence = (
+                f"{one.name} is {_plain(one.value)}, but {first.where}: {first.name}, which is the same option, is "
+                f"{_plain(first.value)}. Keep one of the two."
             )
+            clashes.append(Problem("contradiction", sentence, key=one.name).at(one.where))
     return kept, clashes
 
 
@@ -197,24 +205,24 @@ def _enforce(document: Document, one: Found, outputs: Outputs, weakly: set[str],
         result.idle.append((one, f"{' and '.join(outputs)} set by another key"))
 
 
-def _set(document: Document, one: Found, path: str, value: Any, weakly: set[str]) -> str:
+def _set(document: Document, one: Found, path: str, value: Any, weakly: set[str]) -> Problem | None:
     """Put a value at one of our keys, unless something stronger is there; returns the clash, if it is one."""
     taken, old, place = _lookup(document, path)
     weak = one.default or path in one.alias.weak
     if taken and old == value:
-        return ""
+        return None
     ours, theirs = _on_command_line(place), _on_command_line(one.where)
     rival = taken and ours == theirs and not one.default and _of_another_library(place, one.alias)
     if taken and (rival or not any(path == w or path.startswith(w + ".") for w in weakly)):
         if (ours and not theirs) or (weak and ours == theirs and not rival):
-            return ""
+            return None
         if ours == theirs:
-            asked = f"{one.where}: {one.name} asks for {path} = {_plain(value)}"
+            asked = f"{one.name} asks for {path} = {_plain(value)}"
             there = f"{place or 'recipe'} sets {_given(document, path)} to {_plain(old)}"
-            return f"{asked}, but {there}. Keep one of the two."
+            return Problem("contradiction", f"{asked}, but {there}. Keep one of the two.", key=path).at(one.where)
     weakly.add(path) if weak else weakly.discard(path)
     assign(document, path, deepcopy(value), f"{one.where}: {one.name}")
-    return ""
+    return None
 
 
 def _lookup(document: Document, path: str) -> tuple[bool, Any, str]:
