@@ -1,4 +1,4 @@
-"""Write docs/methods.md, recipe.md and coming-from.md from the code: `make docs`. A test holds them up to date."""
+"""Write docs/methods.md, recipe.md, coming-from.md and errors.md from the code: `make docs`. A test holds them up to date."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
 from postlude.cli import cai, rlhf
 from postlude.cli.methods import defaults_of, needs_of
+from postlude.codes import GROUPS
 from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
@@ -203,7 +204,29 @@ def coming_from() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"methods.md": methods, "recipe.md": recipe_keys, "coming-from.md": coming_from}
+def errors() -> str:
+    """Every error code and what it means."""
+    lines = ["# Error codes", "", "Made by `make docs` from `src/postlude/codes.py`.", ""]
+    lines += [
+        "Every problem that postlude reports ends with its code in brackets, as in `[unknown-key]`; where neighbours share",
+        "one, it stands behind the last. Codes stay as they are from version to version, while the sentences may improve.",
+        "In Python an error has `problems`, each a text with `code`, `place` (`recipe.yaml line 3`) and `key` (`schedule.lr`):",
+        "",
+        "```python",
+        "try:",
+        '    check(recipe.read(Path("recipe.yaml")))',
+        "except ConfigError as error:",
+        "    for problem in error.problems:",
+        "        print(problem.code, problem.place, problem.key)",
+        "```",
+    ]
+    for title, codes in GROUPS.items():
+        lines += ["", f"## {title}", "", "| code | what it means |", "|---|---|"]
+        lines += [f"| `{code}` | {meaning} |" for code, meaning in codes.items()]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"methods.md": methods, "recipe.md": recipe_keys, "coming-from.md": coming_from, "errors.md": errors}
 
 
 def pipeline_recipes() -> dict[str, str]:

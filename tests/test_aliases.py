@@ -16,7 +16,7 @@ from postlude.recipe.foreign.alias import Alias, View
 from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES, NAMES
 from postlude.recipe.importing import _at
-from postlude.recipe.resolve import in_order, method_settings, resolve, resolve_with_problems
+from postlude.recipe.resolution import in_order, method_settings, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
 
 ACTOR = "actor_rollout_ref.actor"

@@ -17,10 +17,7 @@ from postlude.models.load import Facts, ModelSpec, Refreshed, inspect, problems_
 from postlude.models.opening import problems_of_weights
 from postlude.models.steps import ends, prefixes
 from postlude.objectives import ContrastObjective, TokenObjective
-from postlude.recipe.documents import Document
-from postlude.recipe.resolve import in_order, resolve_with_problems
-from postlude.recipe.schema import Recipe
-from postlude.recipe.unread import unread
+from postlude.recipe import Document, Recipe, in_order, resolve_with_problems, unread
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge import JudgeReward
 from postlude.rewards.learned import LearnedReward

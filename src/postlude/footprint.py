@@ -14,7 +14,7 @@ from postlude.engines.local.free import free
 from postlude.engines.local.memory import GIB, USABLE, Work
 from postlude.errors import ConfigError
 from postlude.models.load import ModelSpec, base_path, device_of
-from postlude.recipe.schema import Recipe
+from postlude.recipe import Recipe
 from postlude.rewards.judge import JudgeReward
 from postlude.rewards.learned import LearnedReward
 from postlude.runs.folder import latest_model

@@ -19,9 +19,8 @@ from postlude.evaluate import Report, greedy_and_sampled
 from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, train
 from postlude.models.load import Refreshed
-from postlude.recipe.documents import Document, flat, read
+from postlude.recipe import Document, Recipe, flat, read
 from postlude.recipe.places import fixed
-from postlude.recipe.schema import Recipe
 from postlude.runs.folder import Listener, Run, unfinished
 from postlude.streams import Stream
 from postlude.words import counted

@@ -13,7 +13,7 @@ from postlude.rewards.compose import Rewards
 from postlude.rollouts.shaping import AdaptiveLength, HistoryLength, Overlong, RlooLength
 
 if TYPE_CHECKING:
-    from postlude.recipe.schema import Recipe
+    from postlude.recipe import Recipe
 
 JUDGED_SHAPING = (RlooLength, AdaptiveLength, HistoryLength)
 """Shaping that reads whether an answer is correct."""

@@ -18,7 +18,7 @@ from postlude.errors import ConfigError, DataError
 from postlude.launch import launch
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from postlude.runs.folder import Run
 
 runner = CliRunner()

@@ -12,7 +12,7 @@ from postlude.check import check
 from postlude.errors import ConfigError, PostludeError, RewardError, RunLocked
 from postlude.launch import launch
 from postlude.recipe import documents
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from postlude.runs.folder import Run
 
 

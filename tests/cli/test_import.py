@@ -17,7 +17,7 @@ from postlude.errors import ConfigError
 from postlude.plain_yaml import Loader
 from postlude.recipe import documents
 from postlude.recipe.importing import Imported, import_file
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from postlude.recipe.schema import Recipe
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

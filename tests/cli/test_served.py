@@ -14,7 +14,7 @@ from postlude.cli.app import app
 from postlude.cli.opening import policy_of
 from postlude.errors import ConfigError, EngineError
 from postlude.recipe import documents
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from tests.serving import Server
 
 runner = CliRunner()

@@ -28,7 +28,7 @@ from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
-from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
+from postlude.recipe.resolution import _keys, key_of, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
 from postlude.runs.folder import Run
 from postlude.runs.stats import read_rows

@@ -13,8 +13,8 @@ from postlude.cli.app import app
 from postlude.errors import ConfigError
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve_with_problems
-from postlude.recipe.unread import unread
+from postlude.recipe.idle import unread
+from postlude.recipe.resolution import resolve_with_problems
 from postlude.runs.folder import problems_of_output
 
 

@@ -139,8 +139,7 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
     from postlude.cli.opening import is_recipe
     from postlude.cli.scoring import rewards_of
     from postlude.errors import ConfigError
-    from postlude.recipe import documents
-    from postlude.recipe.resolve import rewarded
+    from postlude.recipe import documents, rewarded
     from postlude.rewards.compose import Rewards
 
     if not is_recipe(use):

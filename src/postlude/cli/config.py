@@ -27,8 +27,7 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     from rich.table import Table
 
     from postlude.cli.train import document_of
-    from postlude.recipe.documents import flat
-    from postlude.recipe.resolve import resolve
+    from postlude.recipe import flat, resolve
 
     document = document_of(recipe, overrides or [])
     resolved = resolve(document)
@@ -91,7 +90,7 @@ def import_(
     Every key that was read is either translated or listed in the recipe with the reason why not.
     """
     from postlude.errors import ConfigError
-    from postlude.recipe.importing import import_file
+    from postlude.recipe import import_file
 
     if output:
         require_free(output, None, "--output")

@@ -70,7 +70,7 @@ def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
     from dataclasses import asdict
 
     from postlude.models.load import Critic
-    from postlude.recipe.documents import flat
+    from postlude.recipe import flat
 
     values = {
         "group_size": entry.group_size,

@@ -113,8 +113,7 @@ def drawn(own: Sampling, flags: Mapping[str, Any]) -> Sampling:
 
 
 def _from_recipe(path: str) -> Policy:
-    from postlude.recipe import documents
-    from postlude.recipe.resolve import frozen
+    from postlude.recipe import documents, frozen
 
     found = frozen(documents.read(Path(path).expanduser()))
     return Policy(found.model, found.sampling, found.sampler)

@@ -10,8 +10,7 @@ from postlude.cli.waiting import tell
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError, Problem
 from postlude.plain_yaml import load
-from postlude.recipe.documents import Document
-from postlude.recipe.resolve import rewarded
+from postlude.recipe import Document, rewarded
 from postlude.rewards.compose import Rewards
 from postlude.rewards.learned import LearnedReward
 from postlude.rewards.spec import RewardSpec

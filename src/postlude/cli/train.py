@@ -12,15 +12,14 @@ from postlude.terminal import Screen
 from postlude.words import closest
 
 if TYPE_CHECKING:
-    from postlude.recipe.documents import Document
+    from postlude.recipe import Document
 
 
 def document_of(recipe: Path, overrides: list[str]) -> Document:
     """The document of a recipe file, run folder or method name, with the command line's overrides applied."""
     from postlude.algorithms import ALGORITHMS
-    from postlude.recipe import documents
+    from postlude.recipe import documents, key_of
     from postlude.recipe.places import exists
-    from postlude.recipe.resolve import key_of
 
     name = str(recipe)
     if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME

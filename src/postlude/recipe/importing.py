@@ -16,7 +16,7 @@ from postlude.recipe.foreign.alias import Lacking, Trainer, Untranslatable
 from postlude.recipe.foreign.files import Source, read, trainer_of
 from postlude.recipe.foreign.refused import reason, refusal
 from postlude.recipe.foreign.translate import NAMES, Found, Translation, apply
-from postlude.recipe.resolve import method_settings, resolve_with_problems
+from postlude.recipe.resolution import method_settings, resolve_with_problems
 from postlude.recipe.schema import Recipe
 
 ALWAYS = ("schedule.lr",)

@@ -9,8 +9,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from postlude.errors import Problem
-from postlude.recipe.documents import Document
-from postlude.recipe.validation import validate
+from postlude.recipe import Document, validate
 from postlude.words import closest
 
 
