@@ -1,4 +1,4 @@
-"""What is refused, by code and place: the sentence is for people, and tests look at it only where it is what is tested."""
+"""What is refused, by code and place: the sentence is looked at only where it is itself what is tested."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from postlude.algorithms import ALGORITHMS
-from postlude.errors import ConfigError
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.alias import Alias, View
@@ -18,6 +17,7 @@ from postlude.recipe.foreign.translate import ALIASES, NAMES
 from postlude.recipe.importing import _at
 from postlude.recipe.resolution import in_order, method_settings, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
+from tests.refusals import refused
 
 ACTOR = "actor_rollout_ref.actor"
 
@@ -443,5 +443,5 @@ def test_an_entry_of_a_list_can_be_set_by_its_number() -> None:
         {"use": "judge", "args": {"mode": "pairs", "model": "m"}},
     ]
     assert document.values["data"] == {"mix": [{"path": "a.jsonl"}, {"path": "b.jsonl", "weight": 3}]}
-    with pytest.raises(ConfigError, match="there are 2 entries, counted from 0, and '2' is none of them"):
+    with refused("no-such-entry", said="there are 2 entries, counted from 0, and '2' is none of them"):
         documents.override(document, ["reward.2.weight=1"])
