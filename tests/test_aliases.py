@@ -197,8 +197,8 @@ def test_every_name_lands_in_a_key_it_names(alias: Alias) -> None:
     given = Document(values | settings)
     found, said = resolve_with_problems(given)
     assert found and not said, said
-    mine = [p for p in given.given if any(p == o or p.startswith(f"{o}.") for o in alias.ours)]
-    assert mine, f"none of {alias.ours} is set: {given.given}"
+    mine = [p for p in given.set_by_user if any(p == o or p.startswith(f"{o}.") for o in alias.ours)]
+    assert mine, f"none of {alias.ours} is set: {given.set_by_user}"
     assert any(line.startswith(f"{alias.name} -> ") for line in given.renamed), given.renamed
     plain = alias.convert is None and alias.values is None
     if plain:

@@ -96,8 +96,8 @@ def _require_same_rows(net: Any, start: str) -> None:
 
     for name, tensor in load_peft_weights(start, device="cpu").items():
         if name.endswith(".base_layer.weight"):
-            own = net.get_parameter(name.removeprefix(PREFIX).replace(".base_layer", ""))
-            if own.shape != tensor.shape or not torch.equal(own.detach().cpu().to(tensor.dtype), tensor):
+            trained = net.get_parameter(name.removeprefix(PREFIX).replace(".base_layer", ""))
+            if trained.shape != tensor.shape or not torch.equal(trained.detach().cpu().to(tensor.dtype), tensor):
                 raise EngineError(
                     f"{start}: this adapter holds {name}, which is not its model's, and another adapter cannot stand "
                     f"on that. Merge it first (postlude export {start} FOLDER), and train that.",
@@ -290,8 +290,8 @@ def require_known_fields(folder: Path) -> list[Problem]:
     """Settings of an adapter that the installed peft does not know, and would leave out."""
     from peft import LoraConfig
 
-    given = json.loads((folder / files.ADAPTER_CONFIG).read_text())
-    strange = [k for k, v in given.items() if v and k not in LoraConfig.__dataclass_fields__ and k != "peft_version"]
+    config = json.loads((folder / files.ADAPTER_CONFIG).read_text())
+    strange = [k for k, v in config.items() if v and k not in LoraConfig.__dataclass_fields__ and k != "peft_version"]
     if not strange:
         return []
     return [
@@ -309,9 +309,9 @@ def require_known_fields(folder: Path) -> list[Problem]:
 def save(net: Any, folder: Path) -> None:
     """One adapter that any tool can load; beside it the trained one by itself where it stands on another."""
     folder.mkdir(parents=True, exist_ok=True)
-    own = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
-    if own:
-        (folder / NOTES).write_text(json.dumps(own))
+    notes = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
+    if notes:
+        (folder / NOTES).write_text(json.dumps(notes))
     if not has_start(net):
         net.save_pretrained(folder, selected_adapters=[NEW], save_embedding_layers=False)
         _require_same(_state(net, NEW), folder)
@@ -327,10 +327,10 @@ def save(net: Any, folder: Path) -> None:
 
 def _own_folder(folder: Path) -> None:
     """peft writes the adapter called `default` to the folder itself, others to folders of their names."""
-    own = folder / OWN
-    own.mkdir(parents=True, exist_ok=True)
+    target = folder / OWN
+    target.mkdir(parents=True, exist_ok=True)
     for name in (files.ADAPTER_CONFIG, files.ADAPTER):
-        shutil.move(folder / OWN.parent / name, own / name)
+        shutil.move(folder / OWN.parent / name, target / name)
 
 
 def _state(net: Any, name: str) -> dict[str, Any]:

@@ -55,10 +55,10 @@ def header(file: Path) -> dict[str, Stored]:
             )
         text = f.read(length)
     try:
-        found: dict[str, Any] = json.loads(text)
-        found.pop("__metadata__", None)
-        end = 8 + length + max((entry["data_offsets"][1] for entry in found.values()), default=0)
-        tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in found.items()}
+        entries: dict[str, Any] = json.loads(text)
+        entries.pop("__metadata__", None)
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"{file} is not a safetensors file: its header cannot be read. Download it again.", code="damaged-weights"

@@ -128,9 +128,9 @@ def skeleton(config: Any, scalar: bool, stored: Mapping[str, Stored] | None = No
 
 def unfit(config: Any, path: str) -> Problem | None:
     """Why a kind of model cannot be trained, from its config; None where nothing speaks against it."""
-    found = config.__dict__.get(QUANTISED)
-    if found:
-        method = found.get("quant_method", "unknown") if isinstance(found, dict) else type(found).__name__
+    settings = config.__dict__.get(QUANTISED)
+    if settings:
+        method = settings.get("quant_method", "unknown") if isinstance(settings, dict) else type(settings).__name__
         return Problem(
             "unread-weights",
             f"the weights of {path!r} are quantised ({method}), and only float32, bfloat16 and float16 ones can "
@@ -163,7 +163,7 @@ def problems_of_targets(net: Any, targets: str | tuple[str, ...], task: str) -> 
             Problem("bad-targets", f"model.lora.targets: no module is called {name!r}.{_hint(name, here)} {there}")
             for name in chosen
         ]
-        problems = [text for text, found in zip(problems, chosen.values(), strict=True) if not found]
+        problems = [text for text, matches in zip(problems, chosen.values(), strict=True) if not matches]
     if problems:
         return problems
     try:

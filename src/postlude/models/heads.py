@@ -116,10 +116,10 @@ def require_head(path: str, what: str) -> Any:
             f"{what}: cannot read {path!r}: {str(error).strip().splitlines()[0]}", code="cannot-read"
         ) from error
     if not is_scorer(config):
-        found = ", ".join(config.architectures or ["no architecture"])
+        architectures = ", ".join(config.architectures or ["no architecture"])
         raise EngineError(
-            f"{what}: {path!r} has no scalar head (it holds {found}). Train one with `postlude train reward_model`, or "
-            "give a folder of AutoModelForSequenceClassification with one label.",
+            f"{what}: {path!r} has no scalar head (it holds {architectures}). Train one with `postlude train "
+            "reward_model`, or give a folder of AutoModelForSequenceClassification with one label.",
             code="not-a-reward-model",
         )
     return config

@@ -252,12 +252,12 @@ def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[Proble
 
 def _beyond(path: str, tokenizer: Any, rows: int) -> tuple[str, ...]:
     """Tokens that the tokenizer knows and the model does not, in a sentence."""
-    found = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
-    if not found:
+    beyond = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
+    if not beyond:
         return ()
-    first = ", ".join(repr(token) for _, token in found[:4]) + (", ..." if len(found) > 4 else "")
+    first = ", ".join(repr(token) for _, token in beyond[:4]) + (", ..." if len(beyond) > 4 else "")
     return (
-        f"the tokenizer of {path!r} has {len(found)} tokens beyond the {rows} rows of the model's vocabulary "
+        f"the tokenizer of {path!r} has {len(beyond)} tokens beyond the {rows} rows of the model's vocabulary "
         f"({first}): rows that hold them are refused",
     )
 
@@ -387,8 +387,8 @@ def note_of_half(dtype: str, device: str) -> str | None:
 
     if dtype != "bfloat16" or device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.13
         return None
-    found = torch.cpu.get_capabilities()
-    if any(found.get(flag) for flag in BF16_FLAGS):
+    capabilities = torch.cpu.get_capabilities()
+    if any(capabilities.get(flag) for flag in BF16_FLAGS):
         return None
     return (
         "this processor has no instructions for bfloat16, which is emulated: expect several times the time of float32, "

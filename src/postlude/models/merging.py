@@ -60,8 +60,8 @@ def _probe_ids(net: Any, config: Any) -> Any:
     import torch
 
     rows = net.get_input_embeddings().weight.shape[0]
-    own = config.trainable_token_indices or []
-    listed = [i for part in own.values() for i in part] if isinstance(own, dict) else own
+    trained_ids = config.trainable_token_indices or []
+    listed = [i for part in trained_ids.values() for i in part] if isinstance(trained_ids, dict) else trained_ids
     ids = [*((7919 * i + 13) % rows for i in range(PROBE)), *listed[:PROBE]]
     return torch.tensor([ids], device=net.device)
 

@@ -97,10 +97,10 @@ def merged(path: str, dtype: Dtype = "float32") -> merging.Merged:
     base = adapters.base_path(path)
     if not adapters.makes_scorer(path):
         return merging.merge(causal(base, merge=False, dtype=dtype), path)
-    made = merging.merge(heads.load_scorer(base, _padding(path), dtype=dtype), path)
+    result = merging.merge(heads.load_scorer(base, _padding(path), dtype=dtype), path)
     for name, value in adapters.notes(path).items():
-        setattr(made.net.config, name, value)
-    return made
+        setattr(result.net.config, name, value)
+    return result
 
 
 def _padding(path: str) -> int | None:

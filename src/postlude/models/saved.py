@@ -72,8 +72,8 @@ def require_saved(net: Any, folder: Path) -> None:
         _require_equal(live, type(net).from_pretrained(folder, dtype=net.dtype).state_dict(), folder)
         return
     shared = {live[name].data_ptr() for name in stored}
-    own = {name: tensor for name, tensor in live.items() if name in stored or tensor.data_ptr() not in shared}
-    require_same(own, sorted(folder.glob("model*.safetensors")))
+    unshared = {name: tensor for name, tensor in live.items() if name in stored or tensor.data_ptr() not in shared}
+    require_same(unshared, sorted(folder.glob("model*.safetensors")))
 
 
 def _require_equal(live: Mapping[str, Any], again: Mapping[str, Any], folder: Path) -> None:

@@ -25,7 +25,7 @@ class Document:
 
     values: dict[str, Any]
     origin: dict[str, str] = field(default_factory=dict[str, str])
-    given: set[str] = field(default_factory=set[str])
+    set_by_user: set[str] = field(default_factory=set[str])
     """Dotted paths of the leaves that the user gave, short forms written out."""
     renamed: list[str] = field(default_factory=list[str])
     """Settings given under another library's name, each as a line for the user: what it became."""
@@ -36,7 +36,7 @@ class Document:
 
     def source(self, path: str) -> str:
         """Where the value in force came from: a line, the command line, the method, or `default`."""
-        if path in self.given:
+        if path in self.set_by_user:
             return self.where(path)
         return self.origin.get(path, "default")
 
@@ -88,7 +88,7 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
     The order does not matter: a key comes before those inside it, and one that is given twice must be the same twice.
     """
     problems: list[Problem] = []
-    given: dict[str, Any] = {}
+    assigned: dict[str, Any] = {}
     skip = False
     for i, text in enumerate(assignments):
         key, equals, value = text.partition("=")
@@ -106,17 +106,17 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
         else:
             parsed, wrong = _value_of(key, value)
             problems += wrong
-            if key in given and as_json(given[key]) != as_json(parsed):
+            if key in assigned and as_json(assigned[key]) != as_json(parsed):
                 problems.append(
                     Problem(
-                        "given-twice", f"{key} is given as {shown(given[key])} and as {shown(parsed)}.", key=key
+                        "given-twice", f"{key} is given as {shown(assigned[key])} and as {shown(parsed)}.", key=key
                     ).at(COMMAND_LINE)
                 )
-            given[key] = parsed
-    problems += _contradictions(given)
-    for key in sorted(given, key=lambda k: k.count(".")):
+            assigned[key] = parsed
+    problems += _contradictions(assigned)
+    for key in sorted(assigned, key=lambda k: k.count(".")):
         try:
-            assign(document, key, given[key], COMMAND_LINE)
+            assign(document, key, assigned[key], COMMAND_LINE)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -137,29 +137,29 @@ def _value_of(key: str, text: str) -> tuple[Any, list[Problem]]:
     return parsed.values, [Problem(p.code, f"{key}: {p}.", key=key).at(COMMAND_LINE) for _, p in parsed.problems]
 
 
-def _contradictions(given: Mapping[str, Any]) -> list[Problem]:
+def _contradictions(assigned: Mapping[str, Any]) -> list[Problem]:
     """A key that is switched off or set, with another that changes what it says rather than adding to it."""
-    keys = sorted(given, key=lambda k: k.count("."))
+    keys = sorted(assigned, key=lambda k: k.count("."))
     return [
         Problem(
             "contradiction",
-            f"{first} is {shown(given[first])}, and {other} "
+            f"{first} is {shown(assigned[first])}, and {other} "
             f"{'sets a part of it' if other.startswith(f'{first}.') else 'takes its place'}. Keep one of the two.",
             key=first,
         ).at(COMMAND_LINE)
         for i, first in enumerate(keys)
         for other in keys[i + 1 :]
-        if first.partition(".")[0] == other.partition(".")[0] and _changes(given, first, other)
+        if first.partition(".")[0] == other.partition(".")[0] and _changes(assigned, first, other)
     ]
 
 
-def _changes(given: Mapping[str, Any], first: str, other: str) -> bool:
+def _changes(assigned: Mapping[str, Any], first: str, other: str) -> bool:
     """Whether something that `first` sets is another once `other` is set."""
     document = Document({})
     try:
-        assign(document, first, deepcopy(given[first]), COMMAND_LINE)
+        assign(document, first, deepcopy(assigned[first]), COMMAND_LINE)
         before = [*flat(long_form(deepcopy(document.values)))]
-        assign(document, other, given[other], COMMAND_LINE)
+        assign(document, other, assigned[other], COMMAND_LINE)
     except ConfigError:  # it is told where both are set
         return False
     after = dict(flat(long_form(document.values)))

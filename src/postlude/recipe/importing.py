@@ -62,12 +62,12 @@ class Imported:
 
     def _comments(self) -> dict[str, str]:
         library = self.trainer.library
-        given = {path: ", ".join(names) for path, names in self.translated.items()}
+        sources = {path: ", ".join(names) for path, names in self.translated.items()}
         silent = {
             path: f"{library}'s default: {', '.join(names)}" if names else f"as in {library}'s code"
             for path, names in self.defaults.items()
         }
-        comments = silent | given
+        comments = silent | sources
         return {path: text for path, text in comments.items() if not any(p.startswith(f"{path}.") for p in comments)}
 
     def _tail(self) -> Iterator[str]:
@@ -98,9 +98,9 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
     document = Document({"method": method})
     for key, value in kind.constants.items():
         documents.assign(document, key, value, kind.library)
-    found = [*_found(kind, source, force)]
+    settings = [*_found(kind, source, force)]
     known = method_settings(method)
-    done = apply(document, found, Recipe, known, tuple(kind.constants), {"processes": processes, "importing": True})
+    done = apply(document, settings, Recipe, known, tuple(kind.constants), {"processes": processes, "importing": True})
     result = _gathered(source, kind, method, document, done)
     _sort_out(result, done)
     for i, clash in enumerate(done.clashes, 1):
@@ -113,8 +113,8 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
 
 def _in_force(kind: Trainer, source: Source) -> dict[str, Any]:
     """Their settings with their defaults under them; a key without a value leaves the default."""
-    given = {_canonical(k, kind): v for k, v in source.settings.items() if v is not None}
-    return {**kind.defaults, **given}
+    values = {_canonical(k, kind): v for k, v in source.settings.items() if v is not None}
+    return {**kind.defaults, **values}
 
 
 def _canonical(name: str, kind: Trainer) -> str:
@@ -124,12 +124,12 @@ def _canonical(name: str, kind: Trainer) -> str:
 
 def _found(kind: Trainer, source: Source, force: Mapping[str, Any]) -> Iterator[Found]:
     """Every setting in force that the table knows."""
-    given = {_canonical(k, kind): k for k in source.settings}
-    for name in {**given, **force}:
+    spellings = {_canonical(k, kind): k for k in source.settings}
+    for name in {**spellings, **force}:
         alias = NAMES.get(name)
         if alias and alias.library in (kind.library, "common"):
             value = force.get(name, source.settings.get(name))
-            yield Found(alias, given.get(name, name), value, name, name not in given)
+            yield Found(alias, spellings.get(name, name), value, name, name not in spellings)
 
 
 def _gathered(source: Source, kind: Trainer, method: str, document: Document, done: Translation) -> Imported:

@@ -40,21 +40,21 @@ def frozen(document: Document) -> Frozen:
     """The policy of a recipe, for commands that do not train it. The keys of training are not looked at."""
     values = located(documents.long_form(document.values), document)
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
-    found, problems = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
-    if problems or found is None:
+    policy, problems = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
+    if problems or policy is None:
         raise ConfigError(in_order(problems))
-    return found
+    return policy
 
 
 def rewarded(document: Document) -> tuple[RewardSpec, ...]:
     """The rewards of a recipe, for a command that only looks at them. The other keys are not looked at."""
     values = {"reward": located(documents.long_form(document.values), document).get("reward") or []}
-    found, problems = validate(Rewarded, values, document)
-    if problems or found is None:
+    rewards, problems = validate(Rewarded, values, document)
+    if problems or rewards is None:
         raise ConfigError(in_order(problems))
-    if not found.reward:
+    if not rewards.reward:
         raise ConfigError("the recipe has no `reward` to audit.", code="missing-key")
-    return found.reward
+    return rewards.reward
 
 
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Problem]]:
@@ -64,7 +64,7 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Probl
     entry = _entry(located({"method": document.values.get("method")}, document), document, problems)
     problems += translate(document, Recipe, method_settings(entry.name))
     values = located(documents.long_form(document.values), document)
-    document.given = {path for path, _ in documents.flat(values)}
+    document.set_by_user = {path for path, _ in documents.flat(values)}
     for key, what in (
         ("model", "a model folder or hub id"),
         ("data", "a file of prompts or written answers"),
@@ -95,10 +95,10 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Probl
         problems += error.problems
         merged = documents.merge(defaults, {k: v for k, v in values.items() if k != "shaping"}) | {"method": entry.name}
     for path, _ in documents.flat(_defaults(entry)):
-        if path not in document.given:
+        if path not in document.set_by_user:
             document.origin.setdefault(path, f"method {entry.name}")
-    recipe, found = validate(Recipe, merged, document, _elsewhere())
-    problems += found
+    recipe, mistakes = validate(Recipe, merged, document, _elsewhere())
+    problems += mistakes
     if recipe is not None:
         if entry.name not in ALGORITHMS:
             recipe = replace(recipe, objective=entry.objective)
@@ -110,10 +110,10 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Probl
 @cache
 def _elsewhere() -> dict[str, str]:
     """Last part of a key, or another library's name -> what to write: for keys that stand in the wrong place."""
-    found: dict[str, list[str]] = {}
+    homes: dict[str, list[str]] = {}
     for path in _keys(Recipe):
-        found.setdefault(path.rpartition(".")[2], []).append(path)
-    ours = {name: " or ".join(map(repr, dict.fromkeys(paths))) for name, paths in found.items()}
+        homes.setdefault(path.rpartition(".")[2], []).append(path)
+    ours = {name: " or ".join(map(repr, dict.fromkeys(paths))) for name, paths in homes.items()}
     theirs = {name: f"{name!r} ({alias.ours[0]} here)" for alias in ALIASES for name in alias.names if alias.ours}
     return theirs | ours
 
@@ -147,8 +147,8 @@ def in_order(problems: list[Problem]) -> list[Problem]:
 
 def _line_number(problem: Problem) -> int:
     """For sorting: problems with a line in the order of lines, the others after them."""
-    found = re.match(r"\S+ line (\d+):", problem)
-    return int(found.group(1)) if found else 1_000_000
+    line = re.match(r"\S+ line (\d+):", problem)
+    return int(line.group(1)) if line else 1_000_000
 
 
 def _entry(values: Mapping[str, Any], document: Document, problems: list[Problem]) -> Algorithm:

@@ -40,21 +40,21 @@ def validate(
         try:
             return adapter.validate_json(json.dumps(trimmed), strict=True), problems
         except ValidationError as error:
-            found = error.errors(include_url=False)
+            mistakes = error.errors(include_url=False)
             # a complaint about what holds a part set aside before is a consequence, not a mistake
-            fresh = [one for one in found if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
+            fresh = [one for one in mistakes if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
             for one in _one_per_key(_of_their_kind(fresh), trimmed):
                 problems.append(_problem(one, trimmed, schema, document, elsewhere or {}))
-            for one in found:
+            for one in mistakes:
                 _drop(trimmed, one["loc"])
-            known += [one["loc"] for one in found]
+            known += [one["loc"] for one in mistakes]
     return None, problems
 
 
-def _of_their_kind(found: Sequence[Any]) -> list[Any]:
+def _of_their_kind(mistakes: Sequence[Any]) -> list[Any]:
     """Of a value that may be one of a few words or a mapping: what its own kind has to say."""
-    words = {one["loc"][:-1] for one in found if one["type"] == "literal_error"}
-    inside = {one["loc"][: len(place)] for place in words for one in found if one["type"] != "literal_error"}
+    words = {one["loc"][:-1] for one in mistakes if one["type"] == "literal_error"}
+    inside = {one["loc"][: len(place)] for place in words for one in mistakes if one["type"] != "literal_error"}
 
     def other(one: Any) -> bool:
         place = one["loc"][:-1]
@@ -62,13 +62,13 @@ def _of_their_kind(found: Sequence[Any]) -> list[Any]:
             return isinstance(one["input"], dict) and place in inside
         return one["type"] == "dataclass_type" and place in words
 
-    return [one for one in found if not other(one)]
+    return [one for one in mistakes if not other(one)]
 
 
-def _one_per_key(found: Sequence[Any], values: Any) -> Iterable[Any]:
+def _one_per_key(mistakes: Sequence[Any], values: Any) -> Iterable[Any]:
     """Of a value that fits none of several types: the complaint of the one it nearly fits, or all in one."""
     keys: dict[tuple[Any, ...], list[Any]] = {}
-    for one in found:
+    for one in mistakes:
         keys.setdefault(tuple(_real_path(one["loc"], values, one["type"] in MISSING)), []).append(one)
     for path, several in keys.items():
         near = [one for one in several if one["type"] not in _WANTED]
@@ -188,8 +188,8 @@ def tag(kind: Any) -> str | None:
     """The `kind` of a factor's class; None for classes without one."""
     if not is_dataclass(kind):
         return None
-    found = [f.default for f in fields(kind) if f.name == "kind"]
-    return str(found[0]) if found else None
+    tags = [f.default for f in fields(kind) if f.name == "kind"]
+    return str(tags[0]) if tags else None
 
 
 def members(hint: Any) -> list[Any]:
@@ -207,12 +207,12 @@ def _type_at(schema: Any, path: Sequence[Any]) -> Any:
             args = [a for m in members(schema) for a in get_args(m)]
             schema = args[0] if args else Any
             continue
-        found: list[Any] = []
+        hints_there: list[Any] = []
         for option in members(schema):
             if is_dataclass(option):
                 hints = get_type_hints(option, include_extras=True)
-                found += [hints[name]] if name in hints else []
-        schema = Union[tuple(found)] if found else Any  # noqa: UP007
+                hints_there += [hints[name]] if name in hints else []
+        schema = Union[tuple(hints_there)] if hints_there else Any  # noqa: UP007
     return schema
 
 

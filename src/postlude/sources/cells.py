@@ -82,7 +82,7 @@ def conversation(value: Any, name: str) -> Any:
     if not isinstance(value, str) or not _looks_like_messages(value.strip()):
         return value
     try:
-        found = literal(value.strip())
+        messages = literal(value.strip())
     except ValueError as error:
         raise DataError(
             f'"{name}" looks like a list of messages written as text, and it is neither JSON nor as Python or numpy '
@@ -90,16 +90,16 @@ def conversation(value: Any, name: str) -> Any:
             "or JSON lines",
             code="not-json",
         ) from error
-    found = [found] if isinstance(found, dict) else found
-    return found if isinstance(found, list) and all(map(_is_message, _flat(found))) else value
+    messages = [messages] if isinstance(messages, dict) else messages
+    return messages if isinstance(messages, list) and all(map(_is_message, _flat(messages))) else value
 
 
 def _looks_like_messages(text: str) -> bool:
     return text.startswith(("[", "{", "(", "array(")) and text.endswith(("]", "}", ")")) and bool(_SPEAKER.search(text))
 
 
-def _flat(found: list[Any]) -> Iterator[Any]:
-    for one in found:
+def _flat(messages: list[Any]) -> Iterator[Any]:
+    for one in messages:
         yield from one if isinstance(one, list) else [one]
 
 

@@ -85,7 +85,7 @@ def compared(
         result.append(replace(group, prompt=named))
     table.rows = good
     require_one_shape(table)
-    unused.told(table)
+    unused.write_notes(table)
     _note_conflicts(table, result)
     return result
 
@@ -209,9 +209,9 @@ def _stated_list(row: Values) -> Stated:
         raise DataError('"completions" must be a list of at least 2 answers', code="wrong-field")
     _check_texts({f"completion {i} of {len(answers)}": a for i, a in enumerate(answers, 1)})
     if not isinstance(numbers, list) or len(numbers) != len(answers):
-        found = len(numbers) if isinstance(numbers, list) else repr(numbers)
+        length = len(numbers) if isinstance(numbers, list) else repr(numbers)
         raise DataError(
-            f'"{name}" must be a list with one number for each of {len(answers)} completions, found {found}',
+            f'"{name}" must be a list with one number for each of {len(answers)} completions, found {length}',
             code="wrong-field",
         )
     bad = next((x for x in numbers if not _number(x)), None)
@@ -249,9 +249,9 @@ def _pair(row: Values, renderer: Renderer, limits: Limits) -> Group:
 def _rated(row: Values, renderer: Renderer, limits: Limits) -> Group:
     group = _of_stated(row, preference(row, "rated"), renderer)
     name = "scores" if "scores" in row else "ranks"
-    given = dict[tuple[int, ...], float]()
+    rewards = dict[tuple[int, ...], float]()
     for c in group.completions:
-        if given.setdefault(c.tokens, c.reward or 0.0) != (c.reward or 0.0):
+        if rewards.setdefault(c.tokens, c.reward or 0.0) != (c.reward or 0.0):
             raise DataError(f'the same answer stands twice with different "{name}"', code="wrong-field")
     return group
 
@@ -278,9 +278,9 @@ def check_steps(row: Values, separator: str) -> None:
                 f'"completions" step {i} holds the separator {separator!r} (data.step_separator)', code="wrong-field"
             )
     if not isinstance(labels, list) or len(labels) != len(steps):
-        found = len(labels) if isinstance(labels, list) else repr(labels)
+        length = len(labels) if isinstance(labels, list) else repr(labels)
         raise DataError(
-            f'"labels" must hold one label for each of {len(steps)} steps, found {found}', code="wrong-field"
+            f'"labels" must hold one label for each of {len(steps)} steps, found {length}', code="wrong-field"
         )
     for i, label in enumerate(labels, 1):
         if not (label is None or isinstance(label, bool) or (_number(label) and 0 <= label <= 1)):
@@ -309,8 +309,8 @@ def _with_steps(completion: Completion, labels: list[Any], renderer: Renderer, s
             "separator that is a token of its own (data.step_separator)",
             code="steps-not-tokens",
         )
-    found = tuple((end, float(label)) for end, label in zip(places, labels, strict=True) if label is not None)
-    return replace(completion, steps=found)
+    steps = tuple((end, float(label)) for end, label in zip(places, labels, strict=True) if label is not None)
+    return replace(completion, steps=steps)
 
 
 _READ: Mapping[Kind, Callable[[Values, Renderer, Limits], Group]] = {
@@ -414,7 +414,7 @@ def shared_start(chosen: Any, rejected: Any) -> tuple[Text, Text, Text]:
 def _note_conflicts(table: Table, groups: Sequence[Group]) -> None:
     """Say where two rows prefer opposite answers; both stay, since people do disagree."""
     preferred: dict[tuple[Any, ...], str] = {}
-    found: list[tuple[str, str]] = []
+    conflicts: list[tuple[str, str]] = []
     for group in groups:
         if len(group.completions) != 2:
             continue
@@ -425,9 +425,9 @@ def _note_conflicts(table: Table, groups: Sequence[Group]) -> None:
         preferred.setdefault(key, group.prompt.place)
         other = preferred.get((group.prompt.tokens, second.tokens, first.tokens))
         if other:
-            found.append((other, group.prompt.place))
-    if found:
+            conflicts.append((other, group.prompt.place))
+    if conflicts:
         table.notes.append(
-            f"{table.path}: {len(found)} pairs stand in the file the other way round as well (first: {found[0][0]} and "
-            f"{found[0][1]}); both are used"
+            f"{table.path}: {len(conflicts)} pairs stand in the file the other way round as well (first: "
+            f"{conflicts[0][0]} and {conflicts[0][1]}); both are used"
         )

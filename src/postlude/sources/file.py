@@ -187,8 +187,8 @@ def _other_truth(row: Mapping[str, Any]) -> bool:
     """Whether verl's truth is not what the row's own answer says."""
     truth = row.get("reward_model")
     truth = truth.get("ground_truth") if isinstance(truth, dict) else None
-    own = row.get("answer")
-    return not is_missing(own) and not is_missing(truth) and str(own).strip() != str(truth).strip()
+    answer = row.get("answer")
+    return not is_missing(answer) and not is_missing(truth) and str(answer).strip() != str(truth).strip()
 
 
 def _gold(answer: Any) -> Any:
@@ -250,7 +250,7 @@ def groups(
             f"{table.path}: in {fewer} of {len(good)} rows not every turn of the assistant is trained: the chat "
             "template renders earlier turns otherwise than they were written (it drops their thinking, say)"
         )
-    unused.told(table)
+    unused.write_notes(table)
     return result
 
 
@@ -341,9 +341,9 @@ def _left_out(messages: list[Any], name: str) -> Problem | None:
     """A turn that is to be trained otherwise than turns are: all of the assistant's, and no other."""
     for place, message in enumerate(messages, 1):
         for key in TRAINED:
-            value, own = message.get(key), message["role"] == "assistant"
+            value, assistants = message.get(key), message["role"] == "assistant"
             wanted = value in (1, "1", "true", "True")
-            if value is not None and (not wanted if own else wanted and key != "weight"):
+            if value is not None and (not wanted if assistants else wanted and key != "weight"):
                 return Problem(
                     "wrong-field",
                     f'"{name}" message {place} has {key} {value}, and every turn of the assistant is trained and no '

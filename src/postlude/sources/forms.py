@@ -86,8 +86,8 @@ class Form:
 
 def given_answer(row: Values) -> Any:
     """What a row gives as the right answer, under whichever name; None where nothing is."""
-    given = [row[name] for name in ANSWERS if row.get(name) is not None]
-    return next((one for one in given if not is_missing(one)), given[0] if given else None)
+    answers = [row[name] for name in ANSWERS if row.get(name) is not None]
+    return next((one for one in answers if not is_missing(one)), answers[0] if answers else None)
 
 
 def is_missing(answer: Any) -> bool:

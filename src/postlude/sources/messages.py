@@ -220,21 +220,21 @@ def _call(call: Any) -> Any:
         return call
     if "function" not in call and isinstance(call.get("name"), str):
         arguments = next((call[n] for n in ("arguments", "parameters", "input") if n in call), None)
-        kept = {k: v for k, v in call.items() if k not in ("name", "arguments", "parameters", "input", "type")}
-        call = {**kept, "type": "function", "function": {"name": call["name"], "arguments": arguments}}
+        others = {k: v for k, v in call.items() if k not in ("name", "arguments", "parameters", "input", "type")}
+        call = {**others, "type": "function", "function": {"name": call["name"], "arguments": arguments}}
     function = call.get("function")
     if not isinstance(function, dict):
         return call
     return {**call, "function": {**function, "arguments": _arguments(function.get("arguments"))}}
 
 
-def _arguments(given: Any) -> Any:
-    if given is None or given == "":
+def _arguments(arguments: Any) -> Any:
+    if arguments is None or arguments == "":
         return {}
-    if not isinstance(given, str):
-        return given
+    if not isinstance(arguments, str):
+        return arguments
     try:
-        found = json.loads(given)
+        parsed = json.loads(arguments)
     except ValueError:
-        return given
-    return found if isinstance(found, dict) else given
+        return arguments
+    return parsed if isinstance(parsed, dict) else arguments

@@ -75,18 +75,18 @@ class DataSpec:
 
     def reading(self, place: int) -> Reading:
         """How the columns of set number `place` are read."""
-        own = f"data.mix.{place}.columns" if self.mix else "data.columns"
+        own_key = f"data.mix.{place}.columns" if self.mix else "data.columns"
         columns = self.sets[place].columns
         if columns is None:
-            return Reading(self.columns, self.chat, own_key=own)
-        return Reading(columns, self.chat, own, own)
+            return Reading(self.columns, self.chat, own_key=own_key)
+        return Reading(columns, self.chat, own_key, own_key)
 
     def eval_reading(self) -> Reading:
         """How the columns of the held-out prompts are read."""
-        own = "data.eval_columns"
+        own_key = "data.eval_columns"
         if self.eval_columns is None:
-            return Reading(self.columns, self.chat, own_key=own)
-        return Reading(self.eval_columns, self.chat, own, own)
+            return Reading(self.columns, self.chat, own_key=own_key)
+        return Reading(self.eval_columns, self.chat, own_key, own_key)
 
     def problems(self, wrong: Wrong) -> list[Problem]:
         """Rules across the fields."""

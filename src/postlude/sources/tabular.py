@@ -164,16 +164,16 @@ def read_data_set(path: str, split: str) -> Table:
     name = path.removeprefix("hf:")
     try:
         if path.startswith("hf:"):
-            found: Any = datasets.load_dataset(name, split=split)
+            rows: Any = datasets.load_dataset(name, split=split)
         else:
-            found = datasets.load_from_disk(name)
-            found = found[split] if isinstance(found, datasets.DatasetDict) else found
+            rows = datasets.load_from_disk(name)
+            rows = rows[split] if isinstance(rows, datasets.DatasetDict) else rows
     except Exception as error:  # the library raises many kinds; all mean that there are no rows
         raise DataError(
             f"data: cannot load data set {path!r} (split {split}): {first_line(error)}", code="cannot-read"
         ) from error
     table = Table(path)
-    for number, value in enumerate(found.with_format(None), 1):  # a saved format would give arrays
+    for number, value in enumerate(rows.with_format(None), 1):  # a saved format would give arrays
         table.read += 1
         table.add(f"{path} row {number}", without_nulls(dict(value)))
     _settle_numbers(table)

@@ -109,7 +109,7 @@ class Unused:
         """Count a row in which the tokenizer writes its token for unknown characters."""
         self.unknown += self.renderer.unknown is not None and self.renderer.unknown in ids
 
-    def told(self, table: Table) -> None:
+    def write_notes(self, table: Table) -> None:
         """Put what was counted into the table's notes."""
         table.notes += [
             f"{table.path}: in {n} of {counted(self.rows, 'row')} {what}" for what, n in self.counts.items()
@@ -136,9 +136,9 @@ class Unused:
 
     def _plain(self, texts: Sequence[str], columns: Columns, seen: set[str]) -> None:
         _refuse_media(columns)
-        found = next((m.group() for m in map(self.renderer.turns.pattern.search, texts) if m), None)
-        if found is not None:
-            seen.add(f"plain text holds control tokens such as {found!r}, which are read as such, not as letters")
+        mark = next((m.group() for m in map(self.renderer.turns.pattern.search, texts) if m), None)
+        if mark is not None:
+            seen.add(f"plain text holds control tokens such as {mark!r}, which are read as such, not as letters")
         way = " (data.chat=true makes it messages)" if "prompt" in columns or "text" not in columns else ""
         for name in (*SYSTEM, "tools"):
             if columns.get(name) and str(columns[name]).strip() not in texts[0]:
@@ -162,16 +162,16 @@ class Unused:
         seen.update(shape.notes)
         seen.update(case.changes())
         self._look_for_marks(messages, seen)
-        own = self.renderer.turns.own_system
-        if own and all(m["role"] not in ("system", "developer") for m in messages):
-            seen.add(f"the chat template adds a system message of its own, {own[:60]!r}, as there is none")
+        own_system = self.renderer.turns.own_system
+        if own_system and all(m["role"] not in ("system", "developer") for m in messages):
+            seen.add(f"the chat template adds a system message of its own, {own_system[:60]!r}, as there is none")
 
     def _look_for_marks(self, messages: Sequence[Message], seen: set[str]) -> None:
         turns = self.renderer.turns
         said = [*strings([*messages])]
-        found = next((m.group() for m in map(turns.pattern.search, said) if m), None)
-        if found is not None:
-            seen.add(f"messages hold control tokens such as {found!r}; the model reads them as letters, not as tokens")
+        first = next((m.group() for m in map(turns.pattern.search, said) if m), None)
+        if first is not None:
+            seen.add(f"messages hold control tokens such as {first!r}; the model reads them as letters, not as tokens")
         letters = next((mark for mark in turns.marks for text in said if mark in text), None)
         if letters is not None:
             seen.add(
@@ -180,12 +180,12 @@ class Unused:
             )
 
 
-def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
+def render(prompts: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
     """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
-    places = {prompt.place for prompt in found}
+    places = {prompt.place for prompt in prompts}
     require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
     unused = Unused(renderer)
-    for prompt in found:
+    for prompt in prompts:
         try:
             problem = unused.problem(prompt.messages, prompt.columns)
             if problem:
@@ -196,7 +196,7 @@ def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Pr
                 yield rendered
         except DataError as error:
             table.reject(prompt.place, error.problems[0])
-    unused.told(table)
+    unused.write_notes(table)
 
 
 def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
@@ -244,8 +244,8 @@ class _Case:
         return repr((fields, bool(self.tools), sorted(self.options.items(), key=str), self.asked))
 
     def text(self, messages: Sequence[Message] | None = None, **changed: Any) -> str:
-        given = {"tools": self.tools, "options": self.options, **changed}
-        return self.renderer.text(self.messages if messages is None else messages, **given, ask=self.asked)
+        options = {"tools": self.tools, "options": self.options, **changed}
+        return self.renderer.text(self.messages if messages is None else messages, **options, ask=self.asked)
 
     # ---------------------------------------------------------------------------------- what a shape has no place for
 
@@ -283,8 +283,8 @@ class _Case:
             return True
         last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=len(self.messages))
         before = self.messages[:last]
-        given = {"tools": self.tools, "ask": True}
-        opened = [self.renderer.text(before, options=options, **given) for options in (self.options, others)]
+        context = {"tools": self.tools, "ask": True}
+        opened = [self.renderer.text(before, options=options, **context) for options in (self.options, others)]
         return opened[0] != opened[1]
 
     def _same(self, whole: str, messages: Sequence[Message]) -> bool:
@@ -338,13 +338,13 @@ class _Case:
         """What the template makes of the words of this row. Raises DataError where it changes what is to be learned."""
         whole = self.text()
         last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=-1)
-        found: list[str] = []
+        notes: list[str] = []
         for i, message in enumerate(self.messages):
             content = message.get("content")
             if isinstance(content, str) and content not in whole:
-                found += self._changed(i, content, whole, learned=i == last and not self.asked)
+                notes += self._changed(i, content, whole, learned=i == last and not self.asked)
             _check_calls(message, i, whole)
-        return found
+        return notes
 
     def _changed(self, place: int, content: str, whole: str, learned: bool) -> list[str]:
         if content.strip() in whole:
