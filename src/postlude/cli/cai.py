@@ -248,7 +248,7 @@ def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:
     import asyncio
 
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
     from postlude.sources import file as rows
 

@@ -15,7 +15,7 @@ from postlude.cli.options import MOST_ANSWERS
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.feedback.constitution import Comparing, Trace
     from postlude.judge.asking import Asker
 
@@ -184,7 +184,7 @@ def _require_free(out: Path, force: bool, name: str) -> None:
 def _sampling(temperature: float, max_tokens: int) -> Sampling:
     """Raises ConfigError for numbers that no answer can be drawn with."""
     from postlude.cli.opening import drawn
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
 
     return drawn(Sampling(), {"temperature": temperature, "max_tokens": max_tokens})
 

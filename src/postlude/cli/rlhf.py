@@ -161,7 +161,7 @@ def collect(folder: Path, seed: int) -> int:
 def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list[Group]:
     import asyncio
 
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
     from postlude.sources import file as rows
 
@@ -198,7 +198,7 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
 
     from postlude.check import equip
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.evaluate import measure as sampled
     from postlude.rewards.compose import Rewards
     from postlude.rewards.spec import RewardSpec
@@ -225,7 +225,7 @@ def _text_loss(engine: Any, path: Path) -> float:
     from postlude.sources import file as rows
 
     batch = pack(rows.groups(rows.read(str(path)), engine.renderer, None))
-    logprobs = engine.trainer.forward(batch, "policy").logprobs
+    logprobs = engine.trainer.outputs(batch, "policy").logprobs
     return -float(logprobs[batch.mask].mean())
 
 
