@@ -58,20 +58,18 @@ class Result:
 
 def teach(task: str, seed: int, folder: Path) -> None:
     """Data and a model that is right about half of the time."""
-    import yaml
-
-    from postlude.cli.demo import RECIPES as DEMO
     from postlude.launch import launch
     from postlude.models.tiny import save_tiny_model
-    from postlude.recipe.documents import Document, Loader
+    from postlude.recipe import documents, packaged
     from postlude.sources.tasks import TASKS as EMBEDDED
     from postlude.sources.tasks import write
 
     write(EMBEDDED[task], folder, train=4000 if task == "worked" else 3000, evaluate=384, seed=seed)
     save_tiny_model(folder / "model", seed)
-    values = yaml.load(DEMO["sft"].format(folder=folder, seed=seed), Loader)
-    values["evaluate"] |= {"stop_at": 0.45 if task == "worked" else 0.30}
-    launch(Document(values))
+    packaged.write("demo", folder, seed)
+    document = documents.read(folder / "sft.yaml")
+    document.values["evaluate"] |= {"stop_at": 0.45 if task == "worked" else 0.30}
+    launch(document)
 
 
 def divergence(start: Path, end: Path, data: Path, seed: int) -> float:

@@ -46,14 +46,12 @@ class Point:
 
 def teach(folder: Path, seed: int) -> None:
     """The demo's task and a model that is right about half of the time when sampled."""
-    import yaml
-
-    from postlude.cli.demo import RECIPES, prepare_demo
+    from postlude.cli.demo import prepare_demo
     from postlude.launch import launch
-    from postlude.recipe.documents import Document, Loader
+    from postlude.recipe import documents
 
     prepare_demo(folder, seed)
-    launch(Document(yaml.load(RECIPES["sft"].format(folder=folder, seed=seed), Loader)))
+    launch(documents.read(folder / "sft.yaml"))
 
 
 def label(folder: Path, seed: int, most: int) -> list[dict[str, Any]]:

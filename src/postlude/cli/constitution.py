@@ -130,7 +130,7 @@ def compare(
     """Pairs of a model's answers, preferred by principles: data for a reward model or DPO (the second stage).
 
     postlude constitution compare runs/sft-1 --principles principles.yaml --data prompts.jsonl --out compared
-    postlude train recipes/dpo.yaml model=runs/sft-1 data=compared/pairs.jsonl
+    postlude train dpo model=runs/sft-1 data=compared/pairs.jsonl objective.nll=0.5
     postlude train reward_model_soft model=runs/sft-1 data=compared/pairs.jsonl
     """
     from postlude.feedback.constitution import Comparing
