@@ -19,7 +19,7 @@ from postlude.runs.figures.figure import Better, Figure
 from postlude.runs.figures.objective import of_the_objective
 from postlude.runs.figures.step import of_a_step
 
-__all__ = ["BARE", "LOGGED", "PREFIXES", "Better", "Figure", "Prefix", "is_chosen", "lookup"]
+__all__ = ["BARE", "LOGGED", "PREFIXES", "Better", "Figure", "Prefix", "entry_of", "is_chosen", "lookup"]
 
 Table = Mapping[str, Figure]
 LOGGED = "logged/"
@@ -33,7 +33,10 @@ def _by_name(figures: Iterable[Figure]) -> Table:
 OBJECTIVE = _by_name(of_the_objective())
 BARE = _by_name((*of_a_step(), *of_the_objective(), *SETS, *of_a_draw()))
 """Name -> figure of a step, of the stream that leads it."""
-_TEXT = {"loss/policy": replace(OBJECTIVE["loss/policy"], meaning="-log p of written text", better="down")}
+WRITTEN = {"loss/policy": replace(OBJECTIVE["loss/policy"], meaning="-log p of written text", better="down")}
+"""What means something else where nothing is sampled."""
+TEXT = WRITTEN | {n: OBJECTIVE[n] for n in ("entropy", "ratio/max", "trained_tokens", "masked_infinite")}
+"""What there is of plain text."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Prefix:
 
 
 PREFIXES = (
-    Prefix("pretrain/held_out/", "held-out text", "of held-out rows of plain text", {**OBJECTIVE, **_TEXT}),
-    Prefix("pretrain/", "text", "of the plain text mixed in", {**OBJECTIVE, **_TEXT, **_by_name(SETS)}),
-    Prefix("held_out/", "held-out", "of held-out rows, under the objective that is trained", {**OBJECTIVE, **_TEXT}),
+    Prefix("pretrain/held_out/", "held-out text", "of held-out rows of plain text", TEXT),
+    Prefix("pretrain/", "text", "of the plain text mixed in", TEXT | {"epoch": BARE["epoch"]}),
+    Prefix("held_out/", "held-out", "of held-out rows, under the objective that is trained", {**OBJECTIVE, **WRITTEN}),
     Prefix(
         "greedy/", "held-out greedy", "of the most likely answers to held-out prompts", _by_name(of_a_measurement())
     ),
@@ -90,15 +93,20 @@ def _under(prefix: Prefix, name: str) -> Figure | None:
 
 
 def _resolved(table: Table, name: str) -> Figure | None:
-    """An exact name before one with a place, the more definite of two such before the other."""
+    entry = entry_of(table, name)
+    if entry is None or entry == name:
+        return table.get(name)
+    matched = _pattern(entry).fullmatch(name)
+    assert matched is not None
+    return replace(table[entry], name=name, label=table[entry].label.format(**matched.groupdict()))
+
+
+def entry_of(table: Table, name: str) -> str | None:
+    """The key a name is under: itself before one with a place, the longer of two such before the other."""
     if name in table:
-        return table[name]
-    for pattern in sorted((n for n in table if "{" in n), key=len, reverse=True):
-        matched = _pattern(pattern).fullmatch(name)
-        if matched:
-            figure, places = table[pattern], matched.groupdict()
-            return replace(figure, name=name, label=figure.label.format(**places))
-    return None
+        return name
+    patterns = sorted((n for n in table if "{" in n), key=len, reverse=True)
+    return next((n for n in patterns if _pattern(n).fullmatch(name)), None)
 
 
 @cache
