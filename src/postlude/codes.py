@@ -124,6 +124,10 @@ REWARDS = {
 RUNS = {
     "no-signal": "No step of the run had anything to learn from.",
     "out-of-memory": "What is asked for does not fit into the memory that is free, or memory ran out.",
+    "damaged-run": "A file of a run is damaged.",
+    "later-version": "A run was written by a later postlude.",
+    "not-running": "No process is at work on the run.",
+    "wrong-shape": "An objective of yours gave a tensor of another shape than is wanted.",
     "state-does-not-fit": "A checkpoint does not belong to the recipe's data.",
     "server-unreachable": "A server gave no connection or no answer.",
     "server-refused": "A server refused a request.",

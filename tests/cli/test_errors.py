@@ -77,7 +77,7 @@ def test_everything_wrong_is_listed_at_once(place: Path) -> None:
         ({"steps": "2.5"}, Wrong("wrong-type", "steps", said=r"steps must be a whole number, found 2\.5")),
         ({"steps": "0"}, Wrong("out-of-range", "steps", said="steps must be at least 1")),
         ({"group_size": "'8'"}, Wrong("wrong-type", "group_size", said='group_size must be a whole number, found "8"')),
-        ({"model.packed": "3"}, Wrong("wrong-type", "model.packed")),
+        ({"model.packed": "3"}, Wrong("wrong-type", "engine.packed")),
         ({"sampling.temperature": "0"}, Wrong("answers-all-the-same", "sampling.temperature")),
         ({"sampling.max_tokens": "5000"}, Wrong("too-long", said="exceed the model's context of 1024")),
         ({"model.reference": "none"}, Wrong("method-needs", "model.reference")),

@@ -30,7 +30,7 @@ from postlude.terminal import Screen, colored
 if TYPE_CHECKING:
     from postlude.cli.opening import Opened
     from postlude.data import Completion, Group, Prompt
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.feedback.sampled import Choosing, Paired
     from postlude.rewards.compose import Rewards
     from postlude.sources.file import Table
@@ -203,7 +203,7 @@ async def _scored(task: Task, prompts: list[Prompt]) -> list[tuple[Group, Comple
         for i, group in enumerate(groups):
             said = given_text(group.prompt.columns[side], group.prompt.messages, side)
             written = task.opened.renderer.completion(group.prompt, group.prompt.columns[side])
-            given = Completion(written.tokens, said, written.action)
+            given = Completion(written.tokens, said, written.sampled)
             groups[i] = replace(group, completions=(*group.completions, given))
     if task.choosing.rewarded:
         groups = (await task.rewards.score(groups)).groups

@@ -23,6 +23,7 @@ from postlude.objectives.along import (
     rewarded,
     token_rewards,
 )
+from postlude.objectives.terms import Need
 from postlude.objectives.weights import indicator
 
 if TYPE_CHECKING:
@@ -63,13 +64,13 @@ def moments(values: Tensor, member: Tensor, keep: Tensor, groups: int) -> Moment
 
 def group_moments(batch: Batch) -> Moments:
     """Moments of the rewards of each group."""
-    return moments(known_reward(batch), batch.sequence_group, batch.scored, batch.groups)
+    return moments(known_reward(batch), batch.sequence_group, batch.scored, batch.n_groups)
 
 
 def equal_steps(batch: Batch) -> Tensor:
     """[G] bool: no rewards of steps that stand at their own tokens, or equal ones."""
     if batch.whole_reward is None or batch.step_reward is None:
-        return torch.ones(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+        return torch.ones(batch.n_groups, dtype=torch.bool, device=batch.tokens.device)
     return _step_moments(batch, batch.step_reward).constant
 
 
@@ -89,7 +90,7 @@ class Constant:
     """A = 1 on every trained token: SFT, and RFT on accepted completions."""
 
     kind: Literal["constant"] = "constant"
-    needs = frozenset[str]()
+    needs = frozenset[Need]()
 
     def __call__(self, batch: Batch) -> Tensor:
         return batch.mask.to(batch.dtype)
@@ -101,7 +102,7 @@ class Reward:
 
     baseline: Literal["none", "batch"] = "none"
     kind: Literal["reward"] = "reward"
-    needs = frozenset[str]()
+    needs = frozenset[Need]()
 
     def __call__(self, batch: Batch) -> Tensor:
         reward = known_reward(batch)
@@ -115,7 +116,7 @@ class Indicator:
     """A = 1 for an accepted completion, else 0, without baseline: online RFT (2308.01825)."""
 
     kind: Literal["indicator"] = "indicator"
-    needs = frozenset[str]()
+    needs = frozenset[Need]()
 
     def __call__(self, batch: Batch) -> Tensor:
         return batch.to_tokens(indicator(batch))
@@ -132,7 +133,7 @@ class GroupBaseline:
     scale: Literal["group", "batch", "none"] = "group"
     eps: Small = STD_EPS
     kind: Literal["group_baseline"] = "group_baseline"
-    needs = frozenset[str]({"group"})
+    needs = frozenset({Need.GROUP})
 
     def __call__(self, batch: Batch) -> Tensor:
         return batch.to_tokens(self.per_sequence(batch))
@@ -151,7 +152,7 @@ class GroupBaseline:
             return stats.std[batch.sequence_group] + self.eps
         scored = batch.reward[batch.scored]
         std = scored.std() if scored.numel() > 1 else scored.new_zeros(())
-        return (std + self.eps).expand(batch.sequences)
+        return (std + self.eps).expand(batch.n_sequences)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class LeaveOneOut:
 
     def __call__(self, batch: Batch) -> Tensor:
         reward = self.shaped_reward(batch)
-        stats = moments(reward, batch.sequence_group, batch.scored, batch.groups)
+        stats = moments(reward, batch.sequence_group, batch.scored, batch.n_groups)
         factor = stats.count / (stats.count - 1).clamp(min=1)
         member = batch.sequence_group
         advantage = factor[member] * (reward - stats.mean[member])
@@ -189,7 +190,7 @@ class WhitenedGroupBaseline:
     """A = whiten(R - mean of the group) over the tokens of the batch: REINFORCE++-baseline (2501.03262)."""
 
     kind: Literal["whitened_group_baseline"] = "whitened_group_baseline"
-    needs = frozenset[str]({"group"})
+    needs = frozenset({Need.GROUP})
 
     def __call__(self, batch: Batch) -> Tensor:
         return whiten(GroupBaseline(scale="none")(batch), batch.mask)
@@ -260,7 +261,7 @@ class ProcessSteps:
 
     eps: Small = STD_EPS
     kind: Literal["process_steps"] = "process_steps"
-    needs = frozenset[str]({"group", "steps"})
+    needs = frozenset({Need.GROUP, Need.STEPS})
 
     def standardised(self, batch: Batch) -> Tensor:
         """[T] the standardised reward at each step's last token, 0 elsewhere."""
@@ -337,7 +338,7 @@ class DecoupledReward:
         total = batch.by_group(torch.where(wrong, (scaled - top[batch.sequence_group]).exp(), 0))
         mixed = count > 0
         mean_log = torch.where(mixed, top + total.clamp(min=1e-300).log() - count.clamp(min=1).log(), 0)
-        return -(gain - self.tau * mean_log).sum() / max(batch.groups, 1)
+        return -(gain - self.tau * mean_log).sum() / max(batch.n_groups, 1)
 
 
 @dataclass(frozen=True)
@@ -352,7 +353,7 @@ class DecoupledValue:
     lam: Sharpness = 0.1
     cap: Count | None = None
     kind: Literal["decoupled_value"] = "decoupled_value"
-    needs = frozenset[str]({"group", "correct", "values"})
+    needs = frozenset({Need.GROUP, Need.CORRECT, Need.VALUES})
 
     def __call__(self, batch: Batch) -> Tensor:
         if self.cap is None:
@@ -366,7 +367,7 @@ class DecoupledValue:
     def _prompt_value(self, batch: Batch) -> Tensor:
         values = required(batch.old_values, "values of the critic")
         rows = action_rows(batch)
-        first = rows[:, 0] if rows.shape[1] else rows.new_full((batch.sequences,), -1)
+        first = rows[:, 0] if rows.shape[1] else rows.new_full((batch.n_sequences,), -1)
         return torch.where(first >= 0, values[first.clamp(min=0)], torch.zeros_like(batch.reward))
 
     def returns(self, batch: Batch) -> Tensor:
@@ -392,7 +393,7 @@ Advantage = (
 def group_softmax(batch: Batch, x: Tensor, member: Tensor) -> Tensor:
     """[S] softmax of x over the members of each group, in log space; 0 outside."""
     masked = torch.where(member, x, torch.full_like(x, -float("inf")))
-    top = torch.full((batch.groups,), -float("inf"), dtype=x.dtype, device=x.device)
+    top = torch.full((batch.n_groups,), -float("inf"), dtype=x.dtype, device=x.device)
     top = top.scatter_reduce(0, batch.sequence_group, masked, "amax")[batch.sequence_group]
     weight = torch.where(member, (x - torch.where(member, top, x)).exp(), torch.zeros_like(x))
     total = batch.by_group(weight)[batch.sequence_group]
@@ -402,4 +403,4 @@ def group_softmax(batch: Batch, x: Tensor, member: Tensor) -> Tensor:
 def _step_moments(batch: Batch, step_reward: Tensor) -> Moments:
     """Moments of the step rewards of each group, pooled over its completions."""
     here = rewarded(batch, step_reward)
-    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.groups)
+    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.n_groups)

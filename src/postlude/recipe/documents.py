@@ -58,19 +58,24 @@ def read(path: Path) -> Document:
         raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}", code="no-such-file") from error
     except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
         raise ConfigError(f"cannot read recipe {name!r}: {error}", code="cannot-read") from error
+    document = from_text(text, path.name)
+    document.folder = path.parent
+    return document
+
+
+def from_text(text: str, name: str) -> Document:
+    """A recipe's text, of which `name` tells where a setting came from. Its paths are of the current folder."""
     parsed = parse(text)
-    problems = parsed.at(path.name)
+    problems = parsed.at(name)
     values = {} if parsed.values is None else parsed.values
     if not isinstance(values, dict):
         problems.append(
-            Problem(
-                "wrong-type", f"{path.name}: a recipe is a mapping of keys to values, found {shown(values)}.", path.name
-            )
+            Problem("wrong-type", f"{name}: a recipe is a mapping of keys to values, found {shown(values)}.", name)
         )
     if problems:
         raise ConfigError(problems)
-    origin = {key: f"{path.name} line {line}" for key, line in parsed.lines.items()}
-    return Document(values, origin, folder=path.parent)
+    origin = {key: f"{name} line {line}" for key, line in parsed.lines.items()}
+    return Document(values, origin)
 
 
 def _nearby(path: Path) -> str:

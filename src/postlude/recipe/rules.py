@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import Algorithm
 from postlude.errors import Problem
-from postlude.models.load import Refreshed
-from postlude.objectives import TokenObjective
+from postlude.models.spec import Refreshed
+from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import Constant
 from postlude.recipe.documents import Document
 from postlude.rollouts.filters import Mixed
@@ -97,7 +97,7 @@ def _trains(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
 
 
 def _critic(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
-    needed = "values" in recipe.objective.needs
+    needed = Need.VALUES in recipe.objective.needs
     if needed and recipe.critic is None:
         return [
             wrong(
@@ -149,7 +149,7 @@ def _steering(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
                     "draw is one update here. Set updates or epochs, or take proportional or ziegler.",
                 )
             )
-        elif control.kind != "doubling" and "reference" not in objective.needs:
+        elif control.kind != "doubling" and Need.REFERENCE not in objective.needs:
             problems.append(
                 wrong(
                     "kl_control",
@@ -193,7 +193,7 @@ def _pretrains(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
                 "each of which gets a part. Take at least as many.",
             )
         ]
-    if "scores" in recipe.objective.needs:
+    if Need.SCORES in recipe.objective.needs:
         return [
             wrong(
                 "pretrain", "not-of-method", f"pretrain is set, but a reward model ({entry.name}) has no words to lose."
@@ -206,7 +206,7 @@ def _compares(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     """What the method compares with is there: other answers, the starting weights."""
     problems: list[Problem] = []
     needs = recipe.objective.needs
-    if "group" in needs and recipe.group_size < 2:
+    if Need.GROUP in needs and recipe.group_size < 2:
         problems.append(
             wrong(
                 "group_size",
@@ -215,7 +215,7 @@ def _compares(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
                 "use at least 2 (8 is usual), or a method without groups (reinforce, reinforce_pp).",
             )
         )
-    if "reference" in needs and recipe.model.reference == "none":
+    if Need.REFERENCE in needs and recipe.model.reference == "none":
         problems.append(
             wrong(
                 "model.reference",
@@ -226,7 +226,7 @@ def _compares(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
             )
         )
     problems += _refreshes(recipe, entry, wrong)
-    if "mismatched" in needs and recipe.prompts_per_step < 2:
+    if Need.MISMATCHED in needs and recipe.prompts_per_step < 2:
         problems.append(
             wrong(
                 "prompts_per_step",
@@ -257,7 +257,7 @@ def _refreshes(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     reference = recipe.model.reference
     if not isinstance(reference, Refreshed):
         return []
-    if "reference" not in recipe.objective.needs:
+    if Need.REFERENCE not in recipe.objective.needs:
         how = "remove the line"
         if isinstance(recipe.objective, TokenObjective):
             hinge = "objective.hinge=null " if recipe.objective.hinge else ""
@@ -302,7 +302,7 @@ def _measures(recipe: Recipe, entry: Algorithm, wrong: Wrong, document: Document
                 "data.eval is not set.",
             )
         )
-    if recipe.reward and "scores" in recipe.objective.needs:
+    if recipe.reward and Need.SCORES in recipe.objective.needs:
         problems.append(
             wrong("reward", "not-of-method", f"{entry.name} trains a reward model, which writes no answers to reward.")
         )

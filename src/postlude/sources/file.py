@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -16,11 +16,12 @@ from postlude.sources.formats import recognise, require_one_shape
 from postlude.sources.forms import ANSWERS, Reading, given_answer, is_missing
 from postlude.sources.order import Cursor, Mixture
 from postlude.sources.reading import read
+from postlude.sources.source import Drawn
 from postlude.sources.table import MAX_SHOWN, Kind, Row, Table
 from postlude.sources.unused import TRAINED, Unused
 
 __all__ = [
-    "ANSWERS", "MAX_SHOWN", "Cursor", "Drawn", "FileSource", "Mixture", "Reading", "Row", "Table",
+    "ANSWERS", "MAX_SHOWN", "Cursor", "FileSource", "Mixture", "Reading", "Row", "Table",
     "groups", "prompts", "read", "recognise", "renamed", "require_answers",
 ]  # fmt: skip
 
@@ -275,7 +276,7 @@ def _trains_fewer_turns(row: Mapping[str, Any], kind: Kind, completion: Completi
     if not isinstance(said, list):
         return False
     roles = [m["role"] for m in said]
-    return sum(trained for trained, _ in groupby(completion.actions)) < roles.count("assistant")
+    return sum(trained for trained, _ in groupby(completion.has_action)) < roles.count("assistant")
 
 
 def _said(row: Mapping[str, Any], kind: Kind) -> tuple[Any, Mapping[str, Any], tuple[Any, ...]]:
@@ -292,7 +293,7 @@ def _usable(row: Row, kind: Kind, unused: Unused, max_tokens: int | None, vocabu
         raise DataError(problem)
     group = _group(row, kind, unused.renderer)
     (completion,) = group.completions
-    if not any(completion.actions):
+    if not any(completion.has_action):
         raise DataError("no token of the assistant to train on", code="nothing-to-train-on")
     if kind == "prompt" and isinstance(group.prompt.messages, str) and unused.stops_early(completion):
         raise DataError(EARLY)
@@ -367,21 +368,6 @@ def _group(row: Row, kind: Kind, renderer: Renderer) -> Group:
 
 
 # ------------------------------------------------------------------------------------------------------- source
-
-
-@dataclass
-class Drawn:
-    """What a source gave for one step: groups to train on, everything it sampled, and figures about it."""
-
-    groups: list[Group]
-    sampled: list[Group] = field(default_factory=list[Group])
-    report: dict[str, float] = field(default_factory=dict[str, float])
-    notes: list[str] = field(default_factory=list[str])
-    extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
-    logged: dict[str, float] = field(default_factory=dict[str, float])
-    """Figures whose names a reward function chose."""
-    name: str = ""
-    """Of the stream, where there are several."""
 
 
 @dataclass

@@ -16,12 +16,15 @@ from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.memory import spare_cache
 from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
-from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Request, Sampling, Talk, Tell, unmetered
+from postlude.engines.local.threads import Workplace
+from postlude.engines.protocol import Likely, Meter, Reply, Request, Talk, Tell, unmetered
+from postlude.engines.settings import ChatSpec, Sampling
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.dtypes import Dtype
 from postlude.models.heads import is_scorer
-from postlude.models.load import Facts, ModelSpec, inspect, load
+from postlude.models.load import Facts, inspect, load
+from postlude.models.spec import Holding, ModelSpec
 
 
 @dataclass
@@ -36,14 +39,14 @@ class LocalChat:
     @classmethod
     def open(cls, spec: ChatSpec) -> LocalChat:
         """Load the weights."""
-        held = ModelSpec(spec.model, dtype=spec.dtype, device=spec.device)
-        facts = inspect(held)
+        model_spec = ModelSpec(spec.model)
+        facts = inspect(model_spec)
         if is_scorer(facts.config):
             raise EngineError(
                 f"{spec.model!r} is a reward model, which cannot write. As a reward it is `model`.",
                 code="reward-model-cannot-write",
             )
-        net = load(held).requires_grad_(False).eval()
+        net = load(model_spec, Holding(spec.dtype, spec.device)).requires_grad_(False).eval()
         without_dropout(net)
         model = LocalModel(net, "logprobs")
         model.choose_path()
@@ -80,6 +83,7 @@ class LocalChat:
         asked = [self._ids(talk) for talk in talks]
         places = self._fitting(asked, sampling.max_tokens, tell, Reply)
         sampler = LocalSampler(self.model, self.facts.tokenizer, self.facts.stop_ids, spare_cache(self.model))
+        sampler.workplace = Workplace.of(self.model.net)
         requests = [Request(asked[i], seeds[i]) for i in places]
         with ExitStack() as stack:
             usages = [stack.enter_context(meter(len(asked[i]), sampling.max_tokens)) for i in places]
@@ -135,6 +139,6 @@ class LocalChat:
         batch = pack(groups)
         values = read_frozen(self.model, batch, lambda outputs: outputs.logprobs).double()
         rows = batch.sequence >= 0
-        sums = torch.zeros(batch.sequences, dtype=torch.float64).index_add_(0, batch.sequence[rows], values[rows])
+        sums = torch.zeros(batch.n_sequences, dtype=torch.float64).index_add_(0, batch.sequence[rows], values[rows])
         own = iter(sums.tolist())
         return [[next(own) for _ in group.completions] for group in groups]

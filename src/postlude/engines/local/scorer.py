@@ -13,11 +13,12 @@ from torch import Tensor
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt, joined_pair
 from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
-from postlude.engines.protocol import ScorerSpec
+from postlude.engines.settings import ScorerSpec
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import reads_pairs, require_head
-from postlude.models.load import Facts, ModelSpec, inspect, load
+from postlude.models.load import Facts, inspect, load
+from postlude.models.spec import Holding, ModelSpec
 from postlude.models.steps import ends
 
 
@@ -33,15 +34,15 @@ class LocalScorer:
     def open(cls, spec: ScorerSpec) -> LocalScorer:
         """Load the weights. A tokenizer that gives ids beyond the embedding is an error."""
         require_head(spec.path, "reward model")
-        held = ModelSpec(spec.path, dtype=spec.dtype, device=spec.device)
-        facts = inspect(held)
+        model_spec = ModelSpec(spec.path)
+        facts = inspect(model_spec)
         if len(facts.tokenizer) > facts.vocabulary:
             raise EngineError(
                 f"reward model {spec.path!r}: its tokenizer has {len(facts.tokenizer)} tokens, its embedding "
                 f"{facts.vocabulary} rows; the tokenizer is not the model's. Save the right one into the folder.",
                 code="bad-tokenizer",
             )
-        net = load(held, scalar=True).requires_grad_(False).eval()
+        net = load(model_spec, Holding(spec.dtype, spec.device), scalar=True).requires_grad_(False).eval()
         without_dropout(net)
         model = LocalModel(net, "scores")
         model.choose_path()
@@ -72,7 +73,7 @@ class LocalScorer:
         batch = pack(groups)
         scores = self._scores(batch)
         rows = (batch.sequence >= 0).nonzero().squeeze(1)
-        sizes = torch.bincount(batch.sequence[rows], minlength=batch.sequences).tolist()
+        sizes = torch.bincount(batch.sequence[rows], minlength=batch.n_sequences).tolist()
         own = [scores[part] for part in rows.split(sizes)]
         completions = [c for g in groups for c in g.completions]
         return [[float(x[end]) for end, _ in c.steps] for x, c in zip(own, completions, strict=True)]
@@ -91,7 +92,7 @@ class LocalScorer:
         """The score of every completion of groups that hold this model's tokens, in order."""
         batch = pack(groups)
         scores = self._scores(batch)
-        last = torch.full((batch.sequences,), -1).scatter_reduce(
+        last = torch.full((batch.n_sequences,), -1).scatter_reduce(
             0, batch.sequence[batch.mask], torch.arange(batch.tokens.shape[0])[batch.mask], "amax"
         )
         return [float(scores[row]) if row >= 0 else 0.0 for row in last.tolist()]
@@ -105,9 +106,9 @@ class LocalScorer:
             asked = known.setdefault(repr(prompt), renderer.with_tokens(Prompt("", prompt)))
             said: Any = answer if isinstance(prompt, str) else [{"role": "assistant", "content": answer}]
             completion = renderer.completion(asked, said)
-            last = max((i for i, action in enumerate(completion.actions) if action), default=-1)
+            last = max((i for i, action in enumerate(completion.has_action) if action), default=-1)
             tokens = completion.tokens[: last + 1]
-            result.append(Group(asked, (Completion(tokens, reward=0.0, action=completion.action[: last + 1]),)))
+            result.append(Group(asked, (Completion(tokens, reward=0.0, sampled=completion.sampled[: last + 1]),)))
         self._check_lengths(result)
         return result
 
