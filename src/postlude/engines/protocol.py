@@ -60,10 +60,16 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to sample: the prompt's ids, and a seed that fixes its randomness."""
+    """One completion to sample: the prompt's ids, and a seed that fixes its randomness.
+
+    A turn of a conversation is a request whose prompt is every token so far.
+    """
 
     prompt: tuple[int, ...]
     seed: int
+    multi_turn: bool = False
+    """Whether it is one turn of several: a sampler may then keep what it computes for the next turn to begin with, and
+    take what the turn before has left. That changes no answer beyond rounding."""
 
 
 @dataclass

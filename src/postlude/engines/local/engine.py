@@ -108,6 +108,8 @@ class LocalEngine:
             trainer.load_weights(checkpoint)
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
         sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids)
+        if not own_sampler:
+            trainer.make_room = sampler.prefixes.clear
         made = cls(model, sampler, trainer, Plan(0, 0, 0))
         work = work or Work()
         asked = Asked(token_budget, head_chunk, cache_gib)
@@ -117,7 +119,7 @@ class LocalEngine:
     def _use(self, plan: Plan) -> None:
         self.plan = plan
         self.trainer.use(plan.token_budget, plan.head_chunk)
-        self.sampler.cache_bytes = plan.cache_bytes
+        self.sampler.cache_bytes, self.sampler.prefix_bytes = plan.cache_bytes, plan.prefix_bytes
 
     def _held(self, work: Work) -> Held:
         """What stays in memory whatever the batch."""
@@ -184,6 +186,7 @@ class LocalEngine:
 
     @torch.no_grad()
     def _publish(self) -> None:
+        self.sampler.prefixes.clear()
         if self.sampler.model is not self.model:
             for mine, new in zip(self.sampler.model.net.parameters(), self.model.net.parameters(), strict=True):
                 mine.copy_(new)
