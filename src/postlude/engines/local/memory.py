@@ -51,10 +51,10 @@ class Work:
     """The most of one optimiser step."""
     answers: int = 0
     """Sampled at a time; 0 also where none are."""
-    multi_turn: bool = False
-    """Whether answers are continued: what was computed for them is then kept beside those being sampled."""
     other: int = 0
     """Bytes that models will take that are loaded later: judges, reward models."""
+    multi_turn: bool = False
+    """Whether answers are continued: what was computed for them is then kept beside those being sampled."""
 
 
 @dataclass(frozen=True)
