@@ -43,13 +43,15 @@ class PromptCache(Packed):
         else:
             self.length, self.table = past.length + spans.prompt_length, _whole(batch, spans, past)
             super().__init__(batch, _continuing(batch, spans, past, self.table))
-        self._past, self._column = past, 0
+        self.past = past
+        """Needed until the prompts are computed."""
+        self._column = 0
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        if self._past is not None:
-            key, value = self._with_past(key, self._past), self._with_past(value, self._past)
+        if self.past is not None:
+            key, value = self._with_past(key, self.past), self._with_past(value, self.past)
         rows = self.table.clamp(min=0)
         self.keys[layer], self.values[layer] = key[rows], value[rows]
         return super().attend(layer, query, key, value, options)

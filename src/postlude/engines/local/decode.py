@@ -143,7 +143,9 @@ class LocalSampler:
         cache = PromptCache(batch, past)
         last = cache.table.gather(1, (cache.length - 1)[:, None]).squeeze(1)
         with attending(cache):
-            return cache, self.model.hidden(batch.tokens, batch.position, last)
+            hidden = self.model.hidden(batch.tokens, batch.position, last)
+        cache.past = None
+        return cache, hidden
 
     def lease(self, requests: Sequence[Request]) -> Lease | None:
         """Leave to use the prefix cache, for requests that are turns of conversations."""
