@@ -87,7 +87,8 @@ def agreement(ours: list[Completion], plain: list[Completion]) -> tuple[int, flo
         if i % (GROUPS * EACH) in parted:
             continue
         same = next((t for t, (x, y) in enumerate(zip(a.tokens, b.tokens, strict=True)) if x != y), len(a.tokens))
-        apart = max([apart, *(abs(x - y) for x, y in zip(a.logprobs[:same], b.logprobs[:same], strict=True))])
+        gaps = [abs(x - y) for x, y in zip(a.logprobs or (), b.logprobs or (), strict=True)]
+        apart = max([apart, *gaps[:same]])
         equal += same == len(a.tokens)
         if same < len(a.tokens):
             parted.add(i % (GROUPS * EACH))

@@ -119,7 +119,8 @@ class PrefixCache:
             return
         on_path = set(path)
         number = self._blocks[path[-1]].number if path else 0
-        for block in rows(first * BLOCK, whole * BLOCK).split(BLOCK):
+        new: Sequence[Tensor] = torch.split(rows(first * BLOCK, whole * BLOCK), BLOCK)
+        for block in new:
             if not self._make_room(block.numel() * block.element_size(), on_path):
                 break
             start = len(path) * BLOCK
@@ -217,6 +218,6 @@ def varying_rope(net: nn.Module) -> str:
     """
     kinds: set[str] = set()
     for module in net.modules():
-        kind: object = module.__dict__.get("rope_type", "default")
-        kinds.update(str(k) for k in (kind.values() if isinstance(kind, dict) else [kind]))
+        kind: str | dict[str, str] = module.__dict__.get("rope_type", "default")  # one for all layers, or by their kind
+        kinds.update(kind.values() if isinstance(kind, dict) else [kind])
     return ", ".join(sorted(kinds - {*STATIC_ROPE}))
