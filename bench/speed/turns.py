@@ -24,7 +24,8 @@ from bench.speed.material import real_model, save_model
 from postlude.data import Completion
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.protocol import Request, Sampling
+from postlude.engines.protocol import Request
+from postlude.engines.settings import Sampling
 
 TURNS, ANSWER, WORDS, GROUPS, EACH = 4, 128, 32, 2, 4
 PAIRS, REAL_PAIRS = 5, 3

@@ -27,8 +27,9 @@ from postlude.engines.local.free import Free
 from postlude.engines.local.memory import Asked, Held, Work, choose
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.prefixes import BLOCK, PrefixCache
-from postlude.engines.local.trainer import LocalTrainer, Optimizer
-from postlude.engines.protocol import Request, Sampling
+from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.protocol import Request
+from postlude.engines.settings import Optimizer, Sampling
 from tests.conftest import PACKED, VOCABULARY, build
 from tests.engines.test_parity import lora
 
@@ -312,7 +313,7 @@ def test_weights_that_stay_keep_the_cache(tokenizer: Any) -> None:
     model = model_of("qwen3")
     sampler = sampler_of(model, tokenizer)
     answers = sampled(sampler, first_turn())
-    LocalTrainer(model, Optimizer(), 10_000).forward(probe_batch(VOCABULARY), "policy")
+    LocalTrainer(model, Optimizer(), 10_000).outputs(probe_batch(VOCABULARY), "policy")
     sampled(sampler_of(model, tokenizer), first_turn())
     sampled(sampler, continued(first_turn(), answers))
     assert (sampler.prefixes.figures.hits, sampler.prefixes.figures.emptied) == (9, 0)
@@ -353,11 +354,11 @@ def test_publishing_loading_and_training_empty_it(model_folder: Path, tmp_path: 
     """Training was promised the memory that sampling had."""
     with engine_with_a_turn(model_folder) as (engine, second):
         prefixes = engine.sampler.prefixes
-        engine.sync()
+        asyncio.run(engine.publish())
         assert prefixes.bytes == len(prefixes) == 0
-        engine.save(tmp_path)
+        engine.write(tmp_path)
         sampled(engine.sampler, second)
-        engine.load(tmp_path)
+        asyncio.run(engine.load(tmp_path))
         assert prefixes.bytes == 0
         sampled(engine.sampler, second)
         objective = ALGORITHMS["sft"].objective
