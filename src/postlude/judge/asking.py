@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from postlude.cache import Cache, key_of
 from postlude.engines.protocol import Chat, ChatSpec, Likely, Reply, Sampling, Talk, Tell, Usage
 from postlude.errors import AskingStopped, EngineError
-from postlude.judge.cache import Cache, key_of
 from postlude.judge.verdicts import Unreadable
 
 T = TypeVar("T")
