@@ -42,4 +42,4 @@ def test_a_run_loads_the_rewards_it_names_and_no_others(code: str, named: list[s
     names = loaded(code)
     assert [n for n in names if n.startswith(tuple(f"postlude.{room}" for room in ROOMS))] == []
     assert [n for n in BUILT_IN if f"postlude.rewards.{n}" in names] == named
-    assert "torch" not in names
+    assert code == REWARDED or "torch" not in names  # the check of a run measures memory with it
