@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from postlude.engines.protocol import Chat, ChatSpec, Scorer, ScorerSpec
+from postlude.engines.protocol import Chat, Scorer
+from postlude.engines.settings import ChatSpec, ScorerSpec
 
 RewardFunction = Callable[..., Any]
 """In TRL's form: called by name with lists of prompts, completions and columns; a number or None for each answer."""
