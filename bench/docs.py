@@ -15,8 +15,7 @@ from postlude.bounds import Bounds, bounds_of
 from postlude.cli import cai, rlhf
 from postlude.cli.methods import defaults_of, needs_of
 from postlude.recipe import schema as recipe
-from postlude.recipe.foreign.refused import REFUSED
-from postlude.recipe.foreign.translate import ALIASES
+from postlude.recipe.foreign.tables import ALIASES, REFUSED
 from postlude.recipe.validation import members, tag
 
 DOCS = Path(__file__).parent.parent / "docs"

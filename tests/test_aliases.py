@@ -13,8 +13,7 @@ from postlude.errors import ConfigError
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.alias import Alias, View
-from postlude.recipe.foreign.refused import REFUSED
-from postlude.recipe.foreign.translate import ALIASES, NAMES
+from postlude.recipe.foreign.tables import ALIASES, NAMES, REFUSED
 from postlude.recipe.importing import _at
 from postlude.recipe.resolve import in_order, method_settings, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe

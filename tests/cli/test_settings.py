@@ -26,8 +26,7 @@ from postlude.errors import ConfigError, printable, visible
 from postlude.launch import launch
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.foreign.refused import REFUSED
-from postlude.recipe.foreign.translate import ALIASES
+from postlude.recipe.foreign.tables import ALIASES, REFUSED
 from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
 from postlude.runs.folder import Run

@@ -15,9 +15,7 @@ from typing import Any
 from postlude.errors import ConfigError
 from postlude.plain_yaml import parse
 from postlude.recipe.foreign.alias import Trainer
-from postlude.recipe.foreign.refused import refusal
-from postlude.recipe.foreign.trainers import TRAINERS
-from postlude.recipe.foreign.translate import NAMES
+from postlude.recipe.foreign.tables import NAMES, refusal, trainers
 
 VERL_ROOTS = ("actor_rollout_ref", "algorithm", "critic", "data", "trainer", "reward_model", "optim", "model", "reward")
 _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_]\w*(?:[.@/][\w@/]+)+)=(.*)", re.DOTALL)
@@ -66,13 +64,13 @@ def _mapping(text: str, name: str) -> dict[str, Any] | None:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _library(values: Mapping[str, Any], flat: Mapping[str, Any]) -> str:
@@ -103,7 +101,7 @@ def _neither(path: Path, values: Mapping[str, Any] | None) -> str:
 
 def trainer_of(source: Source, wanted: str | None) -> tuple[Trainer, bool]:
     """(the kind of file, whether it was guessed between several). Raises ConfigError where nothing tells."""
-    kinds = [t for t in TRAINERS if t.library == source.library]
+    kinds = [t for t in trainers() if t.library == source.library]
     names = ", ".join(t.name for t in kinds)
     if wanted:
         chosen = [t for t in kinds if t.name == wanted]
@@ -142,12 +140,12 @@ def overrides(text: str) -> dict[str, Any]:
     """verl's `key=value` of a text or shell script; plain variables and sums of the script are filled in."""
     text = text.replace("\\\n", " ")
     variables = {name: value.strip("\"'") for name, value in _ASSIGNMENT.findall(text)}
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in _words(_SUM.sub(lambda m: _sum(m.group(1), variables, 5) or m.group(0), text)):
         match = _OVERRIDE.fullmatch(word)
         if match:
-            found[match.group(1)] = _value(_filled(match.group(2), variables))
-    return found
+            settings[match.group(1)] = _value(_filled(match.group(2), variables))
+    return settings
 
 
 def _words(text: str) -> list[str]:
