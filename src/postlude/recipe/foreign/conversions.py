@@ -64,7 +64,7 @@ def lora_rank(value: Any, view: View) -> Outputs:
 @conversion
 def decay(value: Any, view: View) -> Outputs:
     """Their schedules fall to 0 unless a share is given; a constant one has no last rate."""
-    name = {"constant_with_warmup": "constant"}.get(value, value)
+    name = {"constant_with_warmup": "constant", "cosine_with_min_lr": "cosine"}.get(value, value)
     if name not in ("constant", "linear", "cosine"):
         raise Untranslatable(f"no schedule {value!r} here; there are constant, linear and cosine")
     last = {} if name == "constant" else {"schedule.final": view.beside("min_lr_ratio", 0.0)}
@@ -103,3 +103,20 @@ def pair(value: Any, view: View) -> Outputs:
 def draws(value: Any, view: View) -> Outputs:
     """Optimiser steps as draws, of which each is several."""
     return {view.row.ours[0]: math.ceil(value / view.passes)}
+
+
+@conversion
+def if_on(value: Any, view: View) -> Outputs:
+    if not value:
+        raise Ineffective("off")
+    return {view.row.ours[0]: view.row.looked_up(value)}
+
+
+@conversion
+def columns(value: Any, view: View) -> Outputs:
+    """Their options that name columns, together: the row's table says which name of ours each stands for."""
+    wanted = {ours: view.theirs(theirs) for theirs, ours in (view.row.values or {}).items()}
+    renamed = {ours: column for ours, column in wanted.items() if column not in (None, ours)}
+    if not renamed:
+        raise Ineffective("as it is here anyway")
+    return {"data.columns": renamed}

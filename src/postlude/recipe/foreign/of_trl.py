@@ -87,6 +87,26 @@ def trl_max_steps(value: Any, view: View) -> Outputs:
 
 
 @conversion
+def trl_episodes(value: Any, view: View) -> Outputs:
+    """Answers in all as draws."""
+    return {"steps": math.ceil(value / (view.ours("prompts_per_step", 16) * view.ours("group_size", 1)))}
+
+
+@conversion
+def trl_last_rate(value: Any, view: View) -> Outputs:
+    """The last rate of a schedule, as a share of the peak or as a rate."""
+    others = sorted(set(value) - {"min_lr_rate", "min_lr"})
+    if others:
+        raise Untranslatable(f"no counterpart of {', '.join(others)} here; the last rate is schedule.final")
+    if not value:
+        raise Ineffective("empty")
+    share = value.get("min_lr_rate")
+    if share is None and view.theirs("learning_rate") is None:
+        raise Untranslatable("min_lr is a rate; give schedule.final, its share of the peak")
+    return {"schedule.final": share if share is not None else value["min_lr"] / view.theirs("learning_rate")}
+
+
+@conversion
 def trl_warmup(value: Any, view: View) -> Outputs:
     if 0 < value < 1:
         return share_of_steps(value, view)

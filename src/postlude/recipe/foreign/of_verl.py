@@ -164,6 +164,25 @@ def verl_dtype(_: Any, view: View) -> Outputs:
     return {"model.dtype": "bfloat16" if {"bf16", "bfloat16"} & names else "float32"}
 
 
+@conversion
+def verl_val_prompts(value: Any, view: View) -> Outputs:
+    if value <= 0:
+        raise Ineffective("all of them there; here the first evaluate.prompts")
+    return {"evaluate.prompts": value}
+
+
+@conversion
+def verl_val_sampling(value: Any, view: View) -> Outputs:
+    raise Ineffective("val_kwargs.n says how many" if value else "held-out prompts are always answered greedily too")
+
+
+@conversion
+def verl_val_temperature(value: Any, view: View) -> Outputs:
+    if value != view.ours("sampling.temperature", 1.0):
+        raise Untranslatable("held-out prompts are sampled at the training temperature here")
+    raise Ineffective("as it is here anyway")
+
+
 # --------------------------------------------------------------------------------------------- which method it is
 
 

@@ -7,7 +7,7 @@ not exist, or a field that a row does not have, is an error there; tests hold ev
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
@@ -30,17 +30,24 @@ def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
+def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with tuples for lists."""
+    return {key: _several(value) if isinstance(value, list) else value for key, value in row.items()}
+
+
 def _alias(library: str, name: str, row: Mapping[str, Any], values: Mapping[str, Any]) -> Alias:
-    fields = {key: value for key, value in row.items() if key != "by"}
-    for key in ("ours", "weak"):
-        fields[key] = _several(fields.get(key, []))
+    fields: dict[str, Any] = _fields(row)
+    fields["ours"], fields["weak"] = _several(row["ours"]), _several(row.get("weak", []))
     if isinstance(row.get("values"), str):
         fields["values"] = values[row["values"]]
-    return Alias(library, name, convert=CONVERSIONS[row["by"]] if "by" in row else None, **fields)
+    by = fields.pop("by", None)
+    if by is not None and by not in CONVERSIONS:
+        raise ValueError(f"{LIBRARIES[library]}: {name}: there is no conversion {by!r}")
+    return Alias(library, name, convert=CONVERSIONS[by] if by else None, **fields)
 
 
 def _refused(library: str, row: Mapping[str, Any]) -> Refused:
-    return Refused(library, **{key: _several(v) if isinstance(v, list) else v for key, v in row.items()})
+    return Refused(library, **_fields(row))
 
 
 TABLES = {library: _read(name) for library, name in LIBRARIES.items()}
@@ -51,9 +58,7 @@ ALIASES = tuple(
 )
 """Every name that is understood, in the order they are applied."""
 NAMES = {name: alias for alias in reversed(ALIASES) for name in alias.names}
-REFUSED = tuple(
-    _refused(library, row) for library in ("TRL", "verl") for row in TABLES[library]["refused"]
-)
+REFUSED = tuple(_refused(library, row) for library in ("TRL", "verl") for row in TABLES[library]["refused"])
 """Options that nothing here corresponds to. First match wins."""
 
 
@@ -85,7 +90,7 @@ def trainers() -> tuple[Trainer, ...]:
 
 def _trainers(rows: list[dict[str, Any]], shared: Mapping[str, dict[str, Any]]) -> Iterator[Trainer]:
     for row in rows:
-        fields = {key: _several(v) if isinstance(v, list) else v for key, v in row.items()}
+        fields = _fields(row)
         defaults: dict[str, Any] = {}
         for name in fields.pop("like", ()):
             defaults |= shared[name]
@@ -95,7 +100,7 @@ def _trainers(rows: list[dict[str, Any]], shared: Mapping[str, dict[str, Any]]) 
         yield Trainer(**fields)
 
 
-def _always(method: str) -> Any:
+def _always(method: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
     def chosen(force: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         return method
 
