@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any, Union, get_type_hints
+from typing import Any, Union, cast, get_type_hints
 
 from postlude.recipe import documents
 from postlude.recipe.validation import members, tag
@@ -20,6 +20,16 @@ class Lacking(Untranslatable):
 
 class Ineffective(Exception):
     """The option changes nothing: it is not set, or another one switches it off. The text is the reason."""
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value where it is a mapping, else an empty one."""
+    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """The value where it is a list, else a list of it alone."""
+    return cast(list[Any], value) if isinstance(value, list) else [value]
 
 
 Outputs = dict[str, Any]
@@ -89,8 +99,8 @@ class Alias:
     def _rename(self, value: Any, view: View) -> Outputs:
         if self.values is not None:
             value = self.looked_up(value)
-        if isinstance(value, dict) and self.values is not None:
-            return dict(value)  # the table names our keys itself
+            if isinstance(value, dict):  # the table names our keys itself
+                return {**value}
         for path in self.ours:
             if view.has(path):
                 return {path: value}
@@ -142,9 +152,10 @@ class View:
     def ours(self, path: str, default: Any = None) -> Any:
         place: Any = self.merged
         for name in path.split("."):
-            if not isinstance(place, Mapping) or name not in place:
+            inner = mapping(place)
+            if name not in inner:
                 return default
-            place = place[name]
+            place = inner[name]
         return place
 
     @property
@@ -166,13 +177,13 @@ class View:
         values: Any = self.merged
         for name in path.split("."):
             options = [m for m in members(schema) if is_dataclass(m)]
-            kind = values.get("kind") if isinstance(values, Mapping) else None
+            kind = mapping(values).get("kind")
             hints = [get_type_hints(m, include_extras=True) for m in options if kind in (None, tag(m))]
             types = tuple(h[name] for h in hints if name in h)
             if not types:
                 return False
             schema = Union[types]  # noqa: UP007
-            values = values.get(name) if isinstance(values, Mapping) else None
+            values = mapping(values).get(name)
         return True
 
 

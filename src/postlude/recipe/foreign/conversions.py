@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from postlude.recipe.foreign.alias import Convert, Ineffective, Outputs, Untranslatable, View, lacking
+from postlude.recipe.foreign.alias import Convert, Ineffective, Outputs, Untranslatable, View, lacking, listed
 
 CONVERSIONS: dict[str, Convert] = {}
 
@@ -87,7 +87,7 @@ def if_positive(value: Any, view: View) -> Outputs:
 
 @conversion
 def one_file(value: Any, view: View) -> Outputs:
-    files = value if isinstance(value, list) else [value]
+    files = listed(value)
     if len(files) != 1:
         raise Untranslatable("several files: give them as data.mix, each with a weight; see docs/data.md")
     return {view.row.ours[0]: files[0]}

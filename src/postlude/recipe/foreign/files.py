@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import operator
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,10 +13,21 @@ from typing import Any
 
 from postlude.errors import ConfigError
 from postlude.plain_yaml import parse
-from postlude.recipe.foreign.alias import Trainer
+from postlude.recipe.foreign.alias import Trainer, listed, mapping
 from postlude.recipe.foreign.tables import NAMES, refusal, trainers
 
-VERL_ROOTS = ("actor_rollout_ref", "algorithm", "critic", "data", "trainer", "reward_model", "optim", "model", "reward")
+VERL_ROOTS = (
+    "actor_rollout_ref",
+    "algorithm",
+    "critic",
+    "data",
+    "trainer",
+    "reward_model",
+    "optim",
+    "engine",
+    "model",
+    "reward",
+)
 _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_]\w*(?:[.@/][\w@/]+)+)=(.*)", re.DOTALL)
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\$\(\(.*?\)\)|[^\s#;]*)", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^${}]*))?\}|\$(\w+)")
@@ -56,18 +66,19 @@ def read(path: Path) -> Source:
 def _mapping(text: str, name: str) -> dict[str, Any] | None:
     """The text as a YAML (or JSON) mapping; None where it is something else."""
     parsed = parse(text)
-    if not isinstance(parsed.values, dict):
+    values = parsed.values
+    if not isinstance(values, dict):
         return None
     if parsed.problems:
         raise ConfigError([f"{name} line {line}: {sentence}." for line, sentence in parsed.problems])
-    return parsed.values
+    return {**values}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+        if inner := mapping(value):
+            flat |= _flat(inner, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
@@ -125,8 +136,7 @@ def trainer_of(source: Source, wanted: str | None) -> tuple[Trainer, bool]:
 def _score(trainer: Trainer, source: Source) -> float:
     """How many settings belong to this trainer, with the file's name as a hint."""
     marks = sum(any(fnmatchcase(key, mark) for mark in trainer.marks) for key in source.settings)
-    loss = source.settings.get("loss_type")
-    loss = loss[0] if isinstance(loss, list) and loss else loss
+    loss = next(iter(listed(source.settings.get("loss_type"))), None)
     if loss is not None and loss not in trainer.losses:
         return 0
     marks += loss is not None
@@ -178,11 +188,11 @@ def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
     return match.group(0) if default is None else default.strip("\"'")
 
 
-_OPERATORS: dict[type, Any] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.floordiv,
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: int.__add__,
+    ast.Sub: int.__sub__,
+    ast.Mult: int.__mul__,
+    ast.Div: int.__floordiv__,
 }
 
 

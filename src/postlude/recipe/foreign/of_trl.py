@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from postlude.recipe.foreign.alias import Ineffective, Outputs, Untranslatable, View
+from postlude.recipe.foreign.alias import Ineffective, Outputs, Untranslatable, View, listed
 from postlude.recipe.foreign.conversions import clip_both, conversion, share_of_steps
 
 Settings = Mapping[str, Any]
@@ -16,11 +16,10 @@ Settings = Mapping[str, Any]
 
 def only(value: Any) -> Any:
     """The one entry of a list of loss types."""
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise Untranslatable("a mixture of losses has no counterpart here")
-        return value[0]
-    return value
+    losses = listed(value)
+    if len(losses) != 1:
+        raise Untranslatable("a mixture of losses has no counterpart here")
+    return losses[0]
 
 
 @conversion
@@ -117,10 +116,10 @@ def trl_warmup(value: Any, view: View) -> Outputs:
 def trl_dtype(_: Any, view: View) -> Outputs:
     named = str(view.theirs("dtype", view.theirs("torch_dtype")))
     if view.theirs("fp16") or named in ("float16", "half"):
-        raise Untranslatable("there is no float16 training here; bf16 is model.dtype=bfloat16")
+        raise Untranslatable("there is no float16 training here; bf16 is engine.dtype=bfloat16")
     if view.theirs("bf16") is True or named == "bfloat16":
-        return {"model.dtype": "bfloat16"}
-    return {"model.dtype": "float64" if named == "float64" else "float32"}
+        return {"engine.dtype": "bfloat16"}
+    return {"engine.dtype": "float64" if named == "float64" else "float32"}
 
 
 @conversion
@@ -191,7 +190,7 @@ def trl_rewards(_: Any, view: View) -> Outputs:
     named = view.theirs("reward_funcs")
     if not named:
         raise Untranslatable("give each reward its own: reward: [{use: ..., weight: ...}]")
-    rewards = [_reward(name) for name in ([named] if isinstance(named, str) else named)]
+    rewards = [_reward(name) for name in listed(named)]
     weights = view.theirs("reward_weights")
     if weights is None:
         return {"reward": rewards}

@@ -161,7 +161,7 @@ def verl_warmup(value: Any, view: View) -> Outputs:
 @conversion
 def verl_dtype(_: Any, view: View) -> Outputs:
     names = {view.beside("dtype", ""), view.beside("model_dtype", "")}
-    return {"model.dtype": "bfloat16" if {"bf16", "bfloat16"} & names else "float32"}
+    return {"engine.dtype": "bfloat16" if {"bf16", "bfloat16"} & names else "float32"}
 
 
 @conversion

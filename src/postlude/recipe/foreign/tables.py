@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from postlude.recipe.foreign import of_trl, of_verl
-from postlude.recipe.foreign.alias import Alias, Refused, Trainer
+from postlude.recipe.foreign.alias import Alias, Refused, Trainer, listed
 from postlude.recipe.foreign.conversions import CONVERSIONS
 
 LIBRARIES = {"verl": "verl.toml", "TRL": "trl.toml", "common": "papers.toml"}
@@ -23,11 +23,11 @@ METHODS = {method.__name__: method for method in (of_trl.trl_grpo, of_trl.trl_dp
 
 
 def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    return tomllib.loads(files("postlude.recipe.foreign").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
+    return tuple(listed(value))
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from postlude.recipe.documents import COMMAND_LINE, Document, assign
-from postlude.recipe.foreign.alias import Alias, Ineffective, Outputs, Untranslatable, View
+from postlude.recipe.foreign.alias import Alias, Ineffective, Outputs, Untranslatable, View, mapping
 from postlude.recipe.foreign.tables import ALIASES, NAMES, refusal
 
 _ORDER = {id(alias): i for i, alias in enumerate(ALIASES)}
@@ -96,7 +96,7 @@ def _foreign(values: Mapping[str, Any], roots: set[str], above: Keys = ()) -> It
         keys = (*above, str(key))
         path = ".".join(keys)
         is_root = path.partition(".")[0] in roots
-        inside = _foreign(value, roots, keys) if isinstance(value, Mapping) else ()
+        inside = _foreign(mapping(value), roots, keys) if isinstance(value, Mapping) else ()
         if is_root and (path in roots or (path in NAMES and _is_ours(path))):
             yield from inside
         elif path in NAMES or refusal(path, exact=True):
@@ -221,7 +221,7 @@ def _lookup(document: Document, path: str) -> tuple[bool, Any, str]:
             return True, place, document.where(path)
         if name not in place:
             return False, None, ""
-        place = place[name]
+        place = mapping(place)[name]
     return True, place, document.where(path)
 
 
@@ -233,5 +233,5 @@ def _path_set(document: Document, path: str) -> str:
         if not isinstance(place, Mapping):
             break
         names.append(name)
-        place = place[name]
+        place = mapping(place)[name]
     return ".".join(names)
