@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from postlude.recipe.foreign import of_trl, of_verl
@@ -23,7 +23,7 @@ METHODS = {method.__name__: method for method in (of_trl.trl_grpo, of_trl.trl_dp
 
 
 def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(files("postlude.recipe.foreign").joinpath(name).read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
 def _several(value: Any) -> tuple[Any, ...]:
