@@ -290,5 +290,3 @@ def problems_of_output(path: str) -> list[str]:
             "folder of its own."
         ]
     return []
-
-
