@@ -9,7 +9,7 @@ from postlude.algorithms import ALGORITHMS
 from postlude.errors import Problem
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import GAE, Constant, ProcessSteps, RewardToGo
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rollouts.shaping import AdaptiveLength, HistoryLength, Overlong, RlooLength
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from postlude.audit.scored import escaped
 from postlude.audit.verdicts import audit, sycophancy
 from postlude.data import Prompt
 from postlude.errors import RewardError
-from postlude.rewards.compose import Reward, Rewards, RewardSpec
+from postlude.rewards.rewards import Reward, Rewards, RewardSpec
 from tests.refusals import refused
 
 ROW = Material(

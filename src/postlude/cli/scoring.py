@@ -11,8 +11,8 @@ from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError, Problem
 from postlude.plain_yaml import load
 from postlude.recipe import Document, rewarded
-from postlude.rewards.compose import Rewards
-from postlude.rewards.learned import LearnedReward
+from postlude.rewards.functions import LearnedReward
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table

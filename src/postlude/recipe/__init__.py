@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from postlude.recipe.importing import import_file
     from postlude.recipe.resolution import frozen, in_order, key_of, resolve, resolve_with_problems, rewarded
     from postlude.recipe.schema import Frozen, Recipe
-    from postlude.recipe.validation import validate
 
 __all__ = [
     "Document",
@@ -32,7 +31,6 @@ __all__ = [
     "resolve_with_problems",
     "rewarded",
     "unread",
-    "validate",
 ]
 
 _HOMES = {
@@ -41,7 +39,6 @@ _HOMES = {
     "resolution": ("frozen", "in_order", "key_of", "resolve", "resolve_with_problems", "rewarded"),
     "schema": ("Frozen", "Recipe"),
     "idle": ("unread",),
-    "validation": ("validate",),
 }
 """Module of this room -> the public names that stand in it."""
 
