@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     from postlude.objectives import Outputs as Outputs
     from postlude.objectives import TokenObjective as TokenObjective
     from postlude.recipe.schema import Recipe as Recipe
-    from postlude.rewards.compose import Rewards as Rewards
+    from postlude.rewards.rewards import Rewards as Rewards
     from postlude.rewards.spec import RewardSpec as RewardSpec
     from postlude.rollouts.rollout import answer as answer
     from postlude.runs import events as events
