@@ -23,7 +23,7 @@ PUBLIC = {
     "Recipe": "postlude.recipe.schema:Recipe",
     # rewards
     "reward": "postlude.api:reward",
-    "Rewards": "postlude.rewards.compose:Rewards",
+    "Rewards": "postlude.rewards.rewards:Rewards",
     "RewardSpec": "postlude.rewards.spec:RewardSpec",
     # data
     "Prompt": "postlude.data:Prompt",
