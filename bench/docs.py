@@ -16,7 +16,7 @@ from postlude.cli.methods import defaults_of, needs_of
 from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
-from postlude.recipe.validation import members, tag
+from postlude.validation import members, tag
 
 DOCS = Path(__file__).parent.parent / "docs"
 
