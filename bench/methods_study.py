@@ -77,7 +77,7 @@ def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
     from postlude.batch import pack
     from postlude.data import Prompt
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
 
     engine = LocalEngine.open(str(end))
@@ -88,8 +88,8 @@ def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
 
     scored = [replace(g, completions=tuple(replace(c, reward=0.0) for c in g.completions)) for g in groups]
     batch = pack(scored)
-    ours = engine.trainer.forward(batch, "policy").logprobs
-    theirs = LocalEngine.open(str(start)).trainer.forward(batch, "policy").logprobs
+    ours = engine.trainer.outputs(batch, "policy").logprobs
+    theirs = LocalEngine.open(str(start)).trainer.outputs(batch, "policy").logprobs
     return float(batch.sum_by_sequence(ours - theirs).mean())
 
 

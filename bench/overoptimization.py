@@ -72,7 +72,7 @@ def sampled(model: Path, rows: Sequence[dict[str, Any]], count: int, seed: int) 
     """`count` answers of a model to each prompt."""
     from postlude.data import Prompt
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
 
     engine = LocalEngine.open(str(model))
@@ -110,7 +110,7 @@ def proxy_of(folder: Path, pairs: list[dict[str, Any]], seed: int) -> Path:
 def best_of_n(folder: Path, proxy: Path, pairs: int, seed: int) -> list[Point]:
     """From the same samples, for every n."""
     from postlude.engines.local.scorer import LocalScorer
-    from postlude.engines.protocol import ScorerSpec
+    from postlude.engines.settings import ScorerSpec
 
     rows = read_rows(folder / "eval.jsonl")[:128]
     answers = sampled(folder / "sft/model", rows, SAMPLES, seed)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from postlude.runs.events import End, Eval, Note, Opened, Phase, Progress, Start, Step, Stopping
 from typer.testing import CliRunner
 
 from postlude.check import check
@@ -194,17 +195,17 @@ def test_the_view_draws_at_every_stage() -> None:
         "architecture": "X", "parameters": 5, "trainable": 5, "device": "cpu", "dtype": "float32",
         "path": "padded", "path_reason": "a reason",
     }  # fmt: skip
-    start = {"kind": "open", "step": 0, "steps": 3, "method": "grpo", "folder": "f", "sizes": "s", "engine": engine}
+    start = Start(0, method="grpo", steps=3, sizes="s", counts={}, data=[], engine=engine)
     console.print(view)
     for event in (
-        {**start, "source": "rollout", "lr": 1e-6, "counts": {}},
-        {"kind": "phase", "phase": "sample", "step": 0},
-        {"kind": "progress", "step": 0, "text": "1/4 answers, 17 tokens"},
-        {"kind": "step", "step": 1, "reward/mean": 0.5, "loss/policy": -0.1},
-        {"kind": "eval", "step": 1, "greedy/accuracy": 0.25},
-        {"kind": "note", "step": 1, "text": "[bold]not markup"},
-        {"kind": "interrupt", "step": 1},
-        {"kind": "end", "step": 1, "reason": "interrupted"},
+        Opened(0, start, "f", source="rollout", lr=1e-6, stop_at=None, resumed=False),
+        Phase(0, "sample"),
+        Progress(0, "1/4 answers, 17 tokens", 1, 4),
+        Step(1, {"reward/mean": 0.5, "loss/policy": -0.1}),
+        Eval(1, {"greedy/accuracy": 0.25}),
+        Note(1, "[bold]not markup"),
+        Stopping(1),
+        End(1, "interrupted"),
     ):
         view(event)
         console.print(view)

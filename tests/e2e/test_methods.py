@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from postlude.runs.events import Step
 
 from postlude.cli.export import export
 from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
-from postlude.models.load import Lora, ModelSpec, load
+from postlude.models.load import Lora, load
+from postlude.models.spec import ModelSpec
 from postlude.recipe.documents import Document
 from tests.cases import COMPOSED, LORA, METHODS, SHORTER, TALKS, TEACHERS
 from tests.learning import Case, chosen, figures, keeps, run, weights
@@ -93,7 +95,7 @@ def test_ctrl_c_saves_and_resume_goes_on(world: Path) -> None:
 
     class Presser:
         def __call__(self, event: Any) -> None:
-            if event["kind"] == "step" and event["step"] == 2:
+            if isinstance(event, Step) and event.step == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
     values = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postlude.runs.events import Step
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
@@ -142,7 +143,7 @@ def test_a_run_that_was_asked_to_stop_is_no_failure(place: Path, stop: Callable[
     made: list[Run] = []
 
     def listen(event: Any) -> None:
-        if event["kind"] == "step" and event["step"] == 3:
+        if isinstance(event, Step) and event.step == 3:
             stop(made[0])
 
     opened = Run.open

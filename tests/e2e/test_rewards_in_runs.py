@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from postlude.runs.events import Event, Step
 from safetensors.torch import load_file
 
 from postlude.errors import RewardError
@@ -71,9 +71,9 @@ def run(place: Path, model: Path, function: str, output: str, resume: bool = Fal
         "checkpoint_every": 0,
     }
 
-    def listen(event: Mapping[str, Any]) -> None:
-        if event["kind"] == "step":
-            at_step(event["step"])
+    def listen(event: Event) -> None:
+        if isinstance(event, Step):
+            at_step(event.step)
 
     return launch(Document({**base, **values}), resume, [listen])
 

@@ -173,7 +173,7 @@ def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:
     """A policy's sampled answers to held-out prompts, by the rules."""
     import asyncio
 
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
 
     engine, prompts = open_policy(folder / name, "eval")

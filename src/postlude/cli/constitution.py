@@ -18,7 +18,7 @@ from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
     from postlude.cli.session import Session
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.feedback.constitution import Comparing, Trace
     from postlude.judge.asking import Asker
 
@@ -204,7 +204,7 @@ def _make_folder(out: Path, force: bool, name: str) -> None:
 def _samplings(asked: Asked) -> tuple[Sampling, Sampling]:
     """Of answers, and of what is said about them. Raises ConfigError for numbers that no answer can be drawn with."""
     from postlude.cli.opening import sampling_of
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
 
     answers = sampling_of(Sampling(), {"temperature": asked.temperature, "max_tokens": asked.max_tokens})
     return answers, replace(answers, temperature=0.0)

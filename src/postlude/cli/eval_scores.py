@@ -25,12 +25,12 @@ from postlude.cli.scoring import rewards_of, the_model
 from postlude.cli.session import Session
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
-from postlude.engines.protocol import ImplicitSpec, ScorerSpec
+from postlude.engines.settings import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
 from postlude.rewards.learned import AnswerReward
 from postlude.rewards.model import logit, pair_preference
-from postlude.runs.folder import latest_model
+from postlude.runs.checkpoints import latest_model
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Table
 from postlude.sources.table import Kind

@@ -92,7 +92,7 @@ def _sampled(run: Path, source: str, limit: int, seed: int) -> list[Group]:
     """Six answers of a run's policy to each prompt."""
     import asyncio
 
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
 
     engine, prompts = open_policy(run, source, limit)
@@ -127,7 +127,7 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
     import asyncio
 
     from postlude.check import equip
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.evaluate import measure as sampled
     from postlude.rewards.compose import Rewards
     from postlude.rewards.spec import RewardSpec
@@ -152,7 +152,7 @@ def _text_loss(engine: Any, path: Path) -> float:
     from postlude.sources import file as rows
 
     batch = pack(rows.groups(rows.read(str(path)), engine.renderer, None))
-    logprobs = engine.trainer.forward(batch, "policy").logprobs
+    logprobs = engine.trainer.outputs(batch, "policy").logprobs
     return -float(logprobs[batch.mask].mean())
 
 

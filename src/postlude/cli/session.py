@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from postlude.alarms import cut_off_in
 from postlude.check import equip
 from postlude.cli.data import reading_of
 from postlude.cli.opening import Opened, Policy, open_sampler, policy_of, reads_chat
@@ -18,10 +19,10 @@ from postlude.cli.options import SamplingOptions
 from postlude.cli.scoring import require_columns, require_good_rows
 from postlude.cli.waiting import Waiting, sampling, tell
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Sampling
+from postlude.engines.settings import Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.rewards.compose import Rewards
-from postlude.rollouts.rollout import answer, cut_off
+from postlude.rollouts.rollout import answer
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
 from postlude.sources.reading import SPLIT
@@ -155,5 +156,5 @@ def together(*steps: Callable[[], object]) -> None:
 
 def notes_of_cut(groups: Sequence[Group]) -> list[str]:
     """What to know where nearly all answers ran into the length limit."""
-    note = cut_off([completion for group in groups for completion in group.completions])
+    note = cut_off_in([completion for group in groups for completion in group.completions])
     return [note] if note else []

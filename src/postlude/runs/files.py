@@ -1,0 +1,75 @@
+"""The files of a run as they lie there: lines of JSON, numbered rollouts, complete checkpoints, the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+"""One line of a file of JSON lines."""
+Numbered = list[tuple[int, Path]]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file of JSON lines. Only a line feed ends one: text may hold other characters that break lines."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def whole_rows(path: Path) -> tuple[list[Row], int]:
+    """The rows that are whole, and the bytes after the last of them: a process may be writing there, or have been
+    killed as it wrote. No rows where there is no file. Raises ValueError naming a line inside that is no JSON object.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return [], 0
+    *lines, rest = content.split(b"\n")
+    rows: list[Row] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        row = _row(line)
+        if row is None and number == len(lines) and not rest:  # cut off by a power failure, say
+            return rows, len(line) + 1
+        if row is None:
+            raise ValueError(f"{path} line {number} is no JSON object: {line[:60].decode(errors='replace')!r}")
+        rows.append(row)
+    return rows, len(rest)
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def rollout_files(folder: Path) -> Numbered:
+    """(number in its name, file) of `rollouts/` in order; what has another kind of name is left alone."""
+    if not folder.is_dir():
+        return []
+    names = [(re.fullmatch(r"step-(\d+)\.jsonl", path.name), path) for path in folder.iterdir()]
+    return sorted((int(name[1]), path) for name, path in names if name)
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Those of a run's folder, oldest first: the state of the trainer is written last."""
+    places = sorted((folder / "checkpoints").glob("step-*"))
+    return [p for p in places if (p / "trainer" / "state.json").exists()]
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process is writing to the run."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
