@@ -157,8 +157,8 @@ async def _scored(task: Task, prompts: list[Prompt]) -> list[tuple[Group, Comple
     if side is not None:
         for i, group in enumerate(groups):
             text = given_text(group.prompt.columns[side], group.prompt.messages, side)
-            tokens = session.opened.renderer.completion(group.prompt, group.prompt.columns[side])
-            written = Completion(tokens.tokens, text, tokens.action)
+            answer = session.opened.renderer.completion(group.prompt, group.prompt.columns[side])
+            written = Completion(answer.tokens, text, answer.has_action)
             groups[i] = replace(group, completions=(*group.completions, written))
     if task.choosing.rewarded:
         groups = (await session.rewards.score(groups)).groups
