@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from postlude.runs.events import End, Eval, Opened, Start, Step
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +29,7 @@ from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
 from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
+from postlude.runs.events import End, Eval, Opened, Start, Step
 from postlude.runs.folder import Run
 from postlude.runs.stats import read_rows
 from postlude.terminal import Screen, bold, joined

@@ -158,7 +158,7 @@ async def _scored(task: Task, prompts: list[Prompt]) -> list[tuple[Group, Comple
         for i, group in enumerate(groups):
             text = given_text(group.prompt.columns[side], group.prompt.messages, side)
             answer = session.opened.renderer.completion(group.prompt, group.prompt.columns[side])
-            written = Completion(answer.tokens, text, answer.has_action)
+            written = Completion(answer.tokens, text, answer.sampled)
             groups[i] = replace(group, completions=(*group.completions, written))
     if task.choosing.rewarded:
         groups = (await session.rewards.score(groups)).groups
