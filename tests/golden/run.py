@@ -504,7 +504,7 @@ def kto(case: Case) -> Check:
         correct=join(own.correct, extra.correct),
         truncated=join(own.truncated, extra.truncated),
         mismatched=torch.cat([own.mismatched, ~extra.mismatched]),
-        groups=g + extra.n_groups,
+        n_groups=g + extra.n_groups,
         ref_logprobs=join(own.ref_logprobs, ref_extra),
         old_logprobs=None,
         old_values=None,

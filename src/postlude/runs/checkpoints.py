@@ -1,15 +1,15 @@
-"""Checkpoints of a run folder: written under a temporary name, found again, rewound to. Nothing here holds the run open."""
+"""Checkpoints of a run folder: written under a temporary name, found again, rewound to."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from postlude.errors import ConfigError, TrainingError
+from postlude.runs.files import rollout_files
 from postlude.runs.lock import is_held
 
 STATE = Path("trainer", "state.json")
@@ -67,20 +67,14 @@ def rewind(folder: Path, step: int, event_bytes: int, any_kept: bool) -> None:
     for name in ("timings.jsonl", "eval.jsonl"):
         _keep_steps(folder / name, step if any_kept else -1)
     _count_from_one(folder / "rollouts")
-    for number, path in _numbered(folder / "rollouts"):
+    for number, path in rollout_files(folder / "rollouts"):
         if number > step:
             path.unlink()
 
 
-def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """The rollout files in order; what has another kind of name is left alone."""
-    names = [(re.fullmatch(r"step-(\d+)\.jsonl", path.name), path) for path in folder.iterdir()]
-    return sorted((int(name[1]), path) for name, path in names if name)
-
-
 def _count_from_one(folder: Path) -> None:
     """Runs of 0.1 numbered these files from 0, one less than their step: such a folder is renamed, the last first."""
-    files = _numbered(folder)
+    files = rollout_files(folder)
     if files and files[0][0] == 0:
         for number, path in reversed(files):
             path.rename(folder / f"step-{number + 1:06d}.jsonl")

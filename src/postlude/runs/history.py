@@ -12,13 +12,11 @@ from typing import Any
 
 from postlude import plain_yaml
 from postlude.errors import ConfigError
+from postlude.runs.checkpoints import complete
+from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
-from postlude.runs.files import Row, complete_checkpoints, is_held, rollout_files, whole_rows
-
-SCHEMA = 1
-"""The latest form of events that is understood here."""
-NO_FIGURES = frozenset({"schema", "step"})
-"""Numbers of an event that measure nothing."""
+from postlude.runs.files import Row, rollout_files, whole_rows
+from postlude.runs.lock import is_held
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class History:
         points: dict[str, list[tuple[int, float]]] = {}
         for row in (*self.of("step"), *self.of("eval")):
             for name, value in row.items():
-                if isinstance(value, int | float) and not isinstance(value, bool) and name not in NO_FIGURES:
+                if isinstance(value, int | float) and not isinstance(value, bool) and name not in FRAME:
                     points.setdefault(name, []).append((int(row["step"]), float(value)))
         return {name: Column(name, *_parted(pairs)) for name, pairs in points.items()}
 
@@ -169,7 +167,7 @@ class History:
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of those that are complete, oldest first."""
-        return complete_checkpoints(self.folder)
+        return complete(self.folder)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
