@@ -33,7 +33,7 @@ from postlude.objectives.divergence import KL, KLHinge
 from postlude.objectives.surrogates import Cispo, Clip, ProbabilityMask
 from postlude.objectives.value import ValueLoss
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask
-from postlude.rewards.model import ensemble_score, pair_preference, solution_score
+from postlude.rewards.numbers import ensemble_score, pair_preference, solution_score
 from postlude.rollouts import shaping
 from postlude.rollouts.filters import Mixed, refill
 from postlude.runs.stats import Stats

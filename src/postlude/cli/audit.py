@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from postlude.audit.rewards import Given, Sheet, Tokenise
     from postlude.audit.scored import Figures
     from postlude.cli.session import Session
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
 MOST_TOKENS = 65_536
 """Of an answer that is audited: fillers are written to that length."""
@@ -128,7 +128,7 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
     from postlude.errors import ConfigError
     from postlude.recipe import documents
     from postlude.recipe.resolve import rewarded
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
     if not is_recipe(use):
         rewards = rewards_of([use], arguments)

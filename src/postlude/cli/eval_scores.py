@@ -29,7 +29,7 @@ from postlude.engines.settings import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
 from postlude.rewards.learned import AnswerReward
-from postlude.rewards.model import logit, pair_preference
+from postlude.rewards.numbers import logit, pair_preference
 from postlude.runs.checkpoints import latest_model
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Table

@@ -19,8 +19,8 @@ from postlude.terminal import Screen, colored
 if TYPE_CHECKING:
     from postlude.feedback.labelled import Labelled, Unlabelled
     from postlude.judge.questions import Compared
-    from postlude.rewards.compose import Rewards
     from postlude.rewards.judge import JudgeReward
+    from postlude.rewards.rewards import Rewards
     from postlude.sources.table import Table
 
 AT_A_TIME = 32
@@ -102,7 +102,7 @@ def _judge(model: str, url: str | None, read: str, more: str | None, target: Pat
     from postlude.check import equip, require_writer
     from postlude.cli.scoring import mapping
     from postlude.cli.waiting import tell
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
     from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
@@ -159,7 +159,7 @@ async def _label(rewards: Rewards, items: Sequence[Unlabelled], result: Labelled
 async def _judged(judge: JudgeReward, part: Sequence[Unlabelled]) -> Sequence[Compared | None]:
     """A judge's verdict on every pair of some rows."""
     from postlude.judge.questions import Question
-    from postlude.rewards.text import text_of
+    from postlude.rewards.functions import text_of
 
     asked = []
     for item, i, j in [(row, i, j) for row in part for i, j in row.pairs]:
@@ -173,9 +173,9 @@ async def _scored(rewards: Rewards, part: Sequence[Unlabelled]) -> Sequence[Comp
     """A reward model's chance that the first of two answers is better: sigmoid of the difference of their scores."""
     from postlude.data import Completion, Group, Prompt
     from postlude.judge.questions import Compared
+    from postlude.rewards.functions import text_of
     from postlude.rewards.learned import PairReward
-    from postlude.rewards.model import sigmoid
-    from postlude.rewards.text import text_of
+    from postlude.rewards.numbers import sigmoid
 
     texts = [[text_of(a) for a in item.said.answers] for item in part]
     function = rewards.members[0].function

@@ -129,7 +129,7 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
     from postlude.check import equip
     from postlude.engines.settings import Sampling
     from postlude.evaluate import measure as sampled
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
     from postlude.rewards.spec import RewardSpec
 
     engine, prompts = open_policy(folder / name, "eval")

@@ -21,7 +21,7 @@ from postlude.words import counted
 if TYPE_CHECKING:
     from postlude.cli.session import Session
     from postlude.cli.waiting import Waiting
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
 
 SendsChat = Annotated[

@@ -21,7 +21,7 @@ from postlude.cli.waiting import Waiting, sampling, tell
 from postlude.data import Group, Prompt
 from postlude.engines.settings import Sampling
 from postlude.errors import ConfigError, DataError
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rollouts.rollout import answer
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table

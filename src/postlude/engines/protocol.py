@@ -25,6 +25,9 @@ class Request:
 
     prompt: tuple[int, ...]
     seed: int
+    multi_turn: bool = False
+    """Whether it is one turn of several: a sampler may then keep what it computes for the next turn to begin with, and
+    take what the turn before has left. That changes no answer beyond rounding."""
 
 
 @dataclass
@@ -90,10 +93,13 @@ class Trainer(Protocol):
 
     version: int
     """How often the weights were published."""
-    references: int
-    """How often the reference was refreshed: what was computed under an earlier one is out of date."""
     on_progress: Callable[[int], None] | None
     """Called with the number of tokens of every pass of an update, for people to watch."""
+
+    @property
+    def references(self) -> int:
+        """How often the reference was refreshed: what was computed under an earlier one is out of date."""
+        ...
 
     @property
     def dtype(self) -> torch.dtype:

@@ -100,6 +100,8 @@ class LocalEngine:
         sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids)
         trainer.workplace = Workplace.of(net, held.threads, apart=own_sampler)
         sampler.workplace = Workplace.of(net, held.threads)
+        if not own_sampler:
+            trainer.make_room = sampler.prefixes.clear
         engine = cls(model, sampler, trainer, Plan(0, 0, 0))
         work = work or Work()
         asked = Asked(held.token_budget, held.head_chunk, held.cache_gib)
@@ -110,7 +112,7 @@ class LocalEngine:
     def _use(self, plan: Plan) -> None:
         self.plan = plan
         self.trainer.use(plan.token_budget, plan.head_chunk)
-        self.sampler.cache_bytes = plan.cache_bytes
+        self.sampler.cache_bytes, self.sampler.prefix_bytes = plan.cache_bytes, plan.prefix_bytes
 
     def _held(self, work: Work) -> Held:
         """What stays in memory whatever the batch."""
@@ -118,7 +120,7 @@ class LocalEngine:
         trained = [p for part in parts for p in part.params]
         owned = [p for part in parts for p in part.owned]
         apart = self.sampler.model is not self.model
-        copies = self.trainer.keeps_reference + apart
+        copies = (self.trainer.reference.frozen is not None) + apart
         critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
         masters = _bytes(own for p, own in zip(trained, owned, strict=True) if own is not p)
         halves = _bytes(p for p, own in zip(trained, owned, strict=True) if own is not p)  # have gradients, too
@@ -220,7 +222,7 @@ class LocalEngine:
             "weights": weights,
             "optimizer": 2 * each * trained + master,
             "gradients": each * trained,
-            "reference": _bytes(self.trainer.reference_weights),
+            "reference": _bytes(self.trainer.reference.weights),
             "critic": _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }
