@@ -1,4 +1,4 @@
-"""Write docs/methods.md, recipe.md, coming-from.md and errors.md from the code: `make docs`. A test holds them up to date."""
+"""Write methods.md, recipe.md, coming-from.md and errors.md of docs/ from the code: `make docs`. A test holds them."""
 
 from __future__ import annotations
 
@@ -203,9 +203,10 @@ def errors() -> str:
     """Every error code and what it means."""
     lines = ["# Error codes", "", "Made by `make docs` from `src/postlude/codes.py`.", ""]
     lines += [
-        "Every problem that postlude reports ends with its code in brackets, as in `[unknown-key]`; where neighbours share",
-        "one, it stands behind the last. Codes stay as they are from version to version, while the sentences may improve.",
-        "In Python an error has `problems`, each a text with `code`, `place` (`recipe.yaml line 3`) and `key` (`schedule.lr`):",
+        "Every problem that postlude reports ends with its code in brackets, as in `[unknown-key]`; where neighbours",
+        "share one, it stands behind the last. Codes stay as they are from version to version, while the sentences may",
+        "improve. In Python an error has `problems`, each a text with `code`, `place` (`recipe.yaml line 3`) and `key`",
+        "(`schedule.lr`):",
         "",
         "```python",
         "try:",

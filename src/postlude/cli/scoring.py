@@ -1,4 +1,4 @@
-"""Rewards named on the command line: shared by `eval`, `pairs` and `audit`."""
+"""Rewards named on the command line."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from postlude.sources.table import MAX_SHOWN
 def mapping(option: str, text: str | None) -> dict[str, Any]:
     """An option's YAML mapping; empty where it is not given."""
     try:
-        given = load(text) if text else {}
+        values = load(text) if text else {}
     except ValueError as error:
         raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.", code="not-yaml") from error
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.", code="wrong-type")
-    return given
+    return values
 
 
 def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
     """The rewards of --reward, each a name or a whole entry of a recipe; the first with the arguments of
     --reward-args."""
-    given = mapping("--reward-args", arguments)
-    rewards = Rewards.of([_spec(use, given if i == 0 else {}) for i, use in enumerate(uses)])
+    first = mapping("--reward-args", arguments)
+    rewards = Rewards.of([_spec(use, first if i == 0 else {}) for i, use in enumerate(uses)])
     rewards.guard.waits.tell = _tell_wait
     return rewards
 
@@ -80,14 +80,12 @@ def require_columns(rewards: Rewards, table: Table, reading: Reading | None = No
 
 def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
     """Rows that a reward refuses, such as one with a gold that it cannot read, are an error."""
-    found = [wrong.at(p.place) for p, wrong in zip(prompts, rewards.problems_of_rows(prompts), strict=True) if wrong]
-    if found:
-        more = (
-            [Problem("bad-rows", f"... and {len(found) - MAX_SHOWN} more rows like these.")]
-            if len(found) > MAX_SHOWN
-            else []
-        )
-        raise DataError([*found[:MAX_SHOWN], *more])
+    refusals = zip(prompts, rewards.problems_of_rows(prompts), strict=True)
+    problems = [problem.at(prompt.place) for prompt, problem in refusals if problem]
+    if problems:
+        rest = len(problems) - MAX_SHOWN
+        more = [Problem("bad-rows", f"... and {rest} more rows like these.")] if rest > 0 else []
+        raise DataError([*problems[:MAX_SHOWN], *more])
 
 
 def holds_scorer(path: str) -> bool:

@@ -154,13 +154,13 @@ def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any])
     """Everything wrong with `args`, each as a sentence."""
     known = inspect.signature(factory).parameters
     unknown = [name for name in given if name not in known]
-    strange = [Problem("unknown-key", f"has no argument {name!r};{_hint(name, known)}", key=name) for name in unknown]
+    misnamed = [Problem("unknown-key", f"has no argument {name!r};{_hint(name, known)}", key=name) for name in unknown]
     values = {name: value for name, value in given.items() if name not in unknown}
     wrong = validate(_schema(factory), values)[1]
     if unknown:  # the misspelt one is the one that seems to be missing
         wrong = [problem for problem in wrong if not problem.endswith(" is missing.")]
     return [
-        *(problem.within(f"reward {use} ") for problem in strange),
+        *(problem.within(f"reward {use} ") for problem in misnamed),
         *(problem.within(f"reward {use}: args: ") for problem in wrong),
     ]
 
@@ -179,9 +179,9 @@ def _schema(factory: Callable[..., Any]) -> type:
     known = inspect.signature(factory).parameters
     required = [(n, hints[n]) for n, p in known.items() if n in hints and p.default is p.empty and not _by_keyword(p)]
     others = [(n, hints[n], field(default=None)) for n in known if n in hints and n not in {r[0] for r in required}]
-    made = make_dataclass("Arguments", [*required, *others], frozen=True)
-    made.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
-    return made
+    schema = make_dataclass("Arguments", [*required, *others], frozen=True)
+    schema.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
+    return schema
 
 
 def _by_keyword(parameter: inspect.Parameter) -> bool:
