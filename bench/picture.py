@@ -6,10 +6,9 @@ import io
 import sys
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
-from postlude.runs.stats import read_rows
+from postlude.runs import read
 from postlude.watch.live import LiveView
 
 
@@ -17,13 +16,11 @@ def draw(folder: Path, until: int, target: Path) -> None:
     """Replay the events of a run up to a step and save what the terminal shows."""
     console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
     view = LiveView(console)
-    recipe = yaml.safe_load((folder / "config.yaml").read_text())
-    events = read_rows(folder / "events.jsonl")
-    start = events[0]
-    view({**start, "kind": "open", "folder": str(folder), "source": "rollout", "lr": recipe["schedule"]["lr"]})
-    seconds = read_rows(folder / "timings.jsonl")[until - 1]["total"]
-    view._steps_began -= seconds
-    for event in events[1:]:
+    history = read(folder)
+    lr = history.recipe["schedule"]["lr"]
+    view({**history.events[0], "kind": "open", "folder": str(folder), "source": "rollout", "lr": lr})
+    view._steps_began -= history.timings[until - 1]["total"]
+    for event in history.events[1:]:
         if event["step"] <= until:
             view(event)
     view({"kind": "phase", "phase": "sample", "step": until})

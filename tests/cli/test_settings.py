@@ -30,8 +30,8 @@ from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
 from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
+from postlude.runs.files import read_rows
 from postlude.runs.folder import Run
-from postlude.runs.stats import read_rows
 from postlude.terminal import Screen, bold, joined
 from postlude.watch.live import LiveView
 from postlude.words import closest, counted, distance

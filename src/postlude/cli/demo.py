@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from postlude.cli.demos import free_folder, run_recipe
-from postlude.runs.stats import read_rows
+from postlude.runs import read
 from postlude.terminal import Screen, bold, colored, dim, joined
 
 RECIPES = {
@@ -146,9 +146,8 @@ def run_demo(folder: Path, console: Console) -> list[Outcome]:
 
 def _evaluations(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first and the last evaluation of a run."""
-    events = read_rows(folder / "events.jsonl")
-    found = [e for e in events if e["kind"] == "eval"]
-    return found[0], found[-1]
+    evals = read(folder).evals
+    return evals[0], evals[-1]
 
 
 def _outcome(stage: str, event: dict[str, Any], seconds: float) -> Outcome:
@@ -173,7 +172,7 @@ def _answers(console: Console, folder: Path) -> None:
         "\nThree answers of each, sampled at the end (the digits of the prompt, their running sum, then #result):"
     )
     for name in RECIPES:
-        rows = read_rows(folder / name / "eval.jsonl")
+        rows = read(folder / name).answers
         last = rows[-1]["step"]
         final = [r for r in rows if r["step"] == last]
         for row in final[len(final) // 2 :][:3]:

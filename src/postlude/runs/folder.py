@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from postlude.data import Group, completion_to_json
 from postlude.errors import ConfigError, RunLocked, TrainingError
 from postlude.plain_yaml import dump
 from postlude.process import end_child
+from postlude.runs.files import complete_checkpoints, is_held, rollout_files
 
 Listener = Callable[[Mapping[str, Any]], None]
 
@@ -192,8 +192,7 @@ class Run:
     @property
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        found = sorted((self.folder / "checkpoints").glob("step-*"))
-        return [p for p in found if (p / "trainer" / "state.json").exists()]
+        return complete_checkpoints(self.folder)
 
     def checkpoint(self, save: Callable[[Path], None], state: Mapping[str, Any], keep: int) -> Path:
         """Save under a temporary name, rename, then delete all but the newest `keep`."""
@@ -237,7 +236,7 @@ class Run:
         for name in ("timings.jsonl", "eval.jsonl"):
             _keep_steps(self.folder / name, self.step if newest else -1)
         _count_from_one(self.folder / "rollouts")
-        for number, path in _numbered(self.folder / "rollouts"):
+        for number, path in rollout_files(self.folder / "rollouts"):
             if number > self.step:
                 path.unlink()
         return (newest, state) if newest else None
@@ -258,15 +257,9 @@ class Run:
                 out.truncate(size)
 
 
-def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """The rollout files in order; what has another kind of name is left alone."""
-    found = [(re.fullmatch(r"step-(\d+)\.jsonl", path.name), path) for path in folder.iterdir()]
-    return sorted((int(name[1]), path) for name, path in found if name)
-
-
 def _count_from_one(folder: Path) -> None:
     """Runs of 0.1 numbered these files from 0, one less than their step: such a folder is renamed, the last first."""
-    found = _numbered(folder)
+    found = rollout_files(folder)
     if found and found[0][0] == 0:
         for number, path in reversed(found):
             path.rename(folder / f"step-{number + 1:06d}.jsonl")
@@ -283,7 +276,7 @@ def unfinished(path: str | Path) -> str | None:
     """
     folder = Path(path).expanduser()
     events = folder / "events.jsonl"
-    if not (events.is_file() and (folder / "checkpoints").is_dir()) or _is_held(folder / "lock"):
+    if not (events.is_file() and (folder / "checkpoints").is_dir()) or is_held(folder / "lock"):
         return None
     with events.open("rb") as file:
         file.seek(max(events.stat().st_size - TAIL, 0))
@@ -294,18 +287,6 @@ def unfinished(path: str | Path) -> str | None:
         f"{str(folder)!r} was left in the middle of its work: its process was killed, or something in it (a reward, "
         "say) ended it. What came after its newest checkpoint is lost."
     )
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a process is writing to the run."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _keep_steps(path: Path, last: int) -> None:

@@ -175,7 +175,7 @@ class History:
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe."""
         path = self.folder / "config.yaml"
-        return plain_yaml.parse(path.read_text(encoding="utf-8")).values if path.exists() else {}
+        return plain_yaml.load(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
