@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
-from postlude.cli import cai, rlhf
 from postlude.cli.methods import defaults_of, needs_of
 from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.refused import REFUSED
@@ -273,17 +272,6 @@ def _figure_row(figure: Figure) -> str:
 PAGES = {"methods.md": methods, "recipe.md": recipe_keys, "figures.md": figures, "coming-from.md": coming_from}
 
 
-def pipeline_recipes() -> dict[str, str]:
-    """Files of recipes/rlhf and recipes/constitution: what the demos of these names write, one after the other."""
-    made = {f"rlhf/{name}.yaml": text.format(folder="demo-rlhf", seed=0) for name, text in rlhf.RECIPES.items()}
-    folder = "demo-constitution"
-    made |= {f"constitution/{name}.yaml": text.format(folder=folder, seed=0) for name, text in cai.RECIPES.items()}
-    made["constitution/principles.yaml"] = cai.PRINCIPLES
-    return made | {f"constitution/{name}.jinja": text for name, text in cai.TEMPLATES.items()}
-
-
 if __name__ == "__main__":
-    for name, text in pipeline_recipes().items():
-        (DOCS.parent / "recipes" / name).write_text(text)
     for name, make in PAGES.items():
         (DOCS / name).write_text(make())

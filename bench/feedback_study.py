@@ -81,12 +81,12 @@ def of_seed(seed: int, methods: list[str]) -> list[Result]:
     """The methods, all from one taught model."""
     from postlude.cli.rlhf import collect, prepare
     from postlude.launch import launch
-    from postlude.recipe.documents import Document, read
+    from postlude.recipe.documents import read
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, seed)
-        launch(Document(read(folder / "sft.yaml").values))
+        launch(read(folder / "sft.yaml"))
         pairs = collect(folder, seed)
         results = []
         for method in methods:

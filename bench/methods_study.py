@@ -59,20 +59,18 @@ class Result:
 
 def teach(task: str, seed: int, folder: Path) -> None:
     """Data and a model that is right about half of the time."""
-    import yaml
-
-    from postlude.cli.demo import RECIPES as DEMO
     from postlude.launch import launch
     from postlude.models.tiny import save_tiny_model
-    from postlude.recipe.documents import Document, Loader
+    from postlude.recipe import documents, packaged
     from postlude.sources.tasks import TASKS as EMBEDDED
     from postlude.sources.tasks import write
 
     write(EMBEDDED[task], folder, train=4000 if task == "worked" else 3000, evaluate=384, seed=seed)
     save_tiny_model(folder / "model", seed)
-    values = yaml.load(DEMO["sft"].format(folder=folder, seed=seed), Loader)
-    values["evaluate"] |= {"stop_at": 0.45 if task == "worked" else 0.30}
-    launch(Document(values))
+    packaged.write("demo", folder, seed)
+    document = documents.read(folder / "sft.yaml")
+    document.values["evaluate"] |= {"stop_at": 0.45 if task == "worked" else 0.30}
+    launch(document)
 
 
 def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
@@ -80,7 +78,7 @@ def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
     from postlude.batch import pack
     from postlude.data import Prompt
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
 
     engine = LocalEngine.open(str(end))
@@ -91,8 +89,8 @@ def divergence(start: Path, end: Path, data: Path, seed: int) -> float:
 
     scored = [replace(g, completions=tuple(replace(c, reward=0.0) for c in g.completions)) for g in groups]
     batch = pack(scored)
-    ours = engine.trainer.forward(batch, "policy").logprobs
-    theirs = LocalEngine.open(str(start)).trainer.forward(batch, "policy").logprobs
+    ours = engine.trainer.outputs(batch, "policy").logprobs
+    theirs = LocalEngine.open(str(start)).trainer.outputs(batch, "policy").logprobs
     return float(batch.sum_by_sequence(ours - theirs).mean())
 
 

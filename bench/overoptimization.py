@@ -47,14 +47,12 @@ class Point:
 
 def teach(folder: Path, seed: int) -> None:
     """The demo's task and a model that is right about half of the time when sampled."""
-    import yaml
-
-    from postlude.cli.demo import RECIPES, prepare_demo
+    from postlude.cli.demo import prepare_demo
     from postlude.launch import launch
-    from postlude.recipe.documents import Document, Loader
+    from postlude.recipe import documents
 
     prepare_demo(folder, seed)
-    launch(Document(yaml.load(RECIPES["sft"].format(folder=folder, seed=seed), Loader)))
+    launch(documents.read(folder / "sft.yaml"))
 
 
 def label(folder: Path, seed: int, most: int) -> list[dict[str, Any]]:
@@ -75,7 +73,7 @@ def sampled(model: Path, rows: Sequence[dict[str, Any]], count: int, seed: int) 
     """`count` answers of a model to each prompt."""
     from postlude.data import Prompt
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
 
     engine = LocalEngine.open(str(model))
@@ -113,7 +111,7 @@ def proxy_of(folder: Path, pairs: list[dict[str, Any]], seed: int) -> Path:
 def best_of_n(folder: Path, proxy: Path, pairs: int, seed: int) -> list[Point]:
     """From the same samples, for every n."""
     from postlude.engines.local.scorer import LocalScorer
-    from postlude.engines.protocol import ScorerSpec
+    from postlude.engines.settings import ScorerSpec
 
     rows = read_rows(folder / "eval.jsonl")[:128]
     answers = sampled(folder / "sft/model", rows, SAMPLES, seed)

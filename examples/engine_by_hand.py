@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from postlude.algorithms import ALGORITHMS
-from postlude.batch import minibatches, pack, split
+from postlude.batch import minibatches, pack
 from postlude.data import Prompt
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.protocol import Sampling
+from postlude.engines.settings import Sampling
 from postlude.rollouts.rollout import answer
 
 
@@ -33,12 +33,11 @@ async def train(model: str, data: str, steps=130, lr=3e-4, max_tokens=48, output
         batch = objective.advantages(pack(groups, engine.trainer.dtype))
         for update in minibatches(batch, 1, objective.keeps_groups, None):
             weighed = objective.weigh(update, None)
-            for micro in split(weighed, engine.token_budget, not objective.splits_groups, engine.shares_prompts):
-                engine.trainer.forward_backward(micro, objective)
+            engine.trainer.forward_backward(weighed, objective)
             stats = engine.trainer.step(lr * (1 - 0.9 * step / steps))
-        engine.sync()
+        await engine.publish()
         print(f"step {step + 1:3d}  right {right:.3f}  gradient {stats.summary()['grad_norm']:.3f}", flush=True)
-    engine.save(Path(output))  # weights, tokenizer and optimiser; `engine.load(Path(output))` takes it up again
+    await engine.save(Path(output))  # weights, tokenizer and optimiser; `await engine.load(...)` takes it up again
     return right
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from postlude.data import Completion
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.local.trainer import Optimizer
-from postlude.engines.protocol import Request, Sampler, Sampling
-from postlude.models.load import Facts, ModelSpec, inspect
+from postlude.engines.protocol import Request, Sampler
+from postlude.engines.settings import Local, Optimizer, Sampling
+from postlude.models.load import Facts, inspect
+from postlude.models.spec import ModelSpec
 
 NAME = "tiny"
 
@@ -46,7 +47,9 @@ class Server:
     def __init__(self, folder: Path, form: str = "vllm", script: tuple[Step, ...] = (), always: Step = Step()) -> None:
         spec = ModelSpec(str(folder))
         self.facts: Facts = inspect(spec)
-        self.local: Sampler = LocalEngine.start(spec, self.facts, Optimizer(), 1024, keep_reference=False).sampler
+        self.local: Sampler = LocalEngine.start(
+            spec, self.facts, Optimizer(), Local(token_budget=1024), keep_reference=False
+        ).sampler
         self.form, self.script, self.always = form, [*script], always
         self.names = [NAME]
         self.seen: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ import pytest
 
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of, hold
-from postlude.engines.protocol import Optimizer, Sampling
+from postlude.engines.settings import Optimizer, Sampling
 from postlude.objectives.surrogates import Clip
 from postlude.recipe import documents
 from postlude.recipe import schema as recipe
@@ -116,7 +116,7 @@ def test_every_number_of_the_schema_says_what_it_may_be() -> None:
         ("steps", True, "steps must be a whole number, found true"),
         ("steps", "1e2", 'steps must be a whole number, found "1e2"'),
         ("steps", None, "steps must be a whole number, found null"),
-        ("model.packed", 1, "model.packed must be true or false, found 1"),
+        ("model.packed", 1, "engine.packed must be true or false, found 1"),
         ("output", 2024, "output must be text, found 2024. Put it into quotes."),
         ("output", True, "output must be text, found true. In YAML yes, no, on and off are true and false"),
         ("output", "a\x00b", "output must be one line of plain text, got 'a\\x00b'"),

@@ -29,14 +29,8 @@ def test_generated_documents_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == PAGES[name](), "run `make docs`"
 
 
-def test_the_recipes_of_the_pipeline_are_those_of_the_demo() -> None:
-    from bench.docs import pipeline_recipes
-
-    for name, text in pipeline_recipes().items():
-        assert (ROOT / "recipes" / name).read_text() == text, "run `make docs`"
-
-
-RECIPES = [p for p in sorted((ROOT / "recipes").rglob("*.yaml")) if p.name != "principles.yaml"]
+FILES = [*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "src/postlude/recipes").rglob("*.yaml")]
+RECIPES = [p for p in sorted(FILES) if p.name != "principles.yaml"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import pack, split
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.local.trainer import Optimizer
-from postlude.models.load import Critic, ModelSpec, inspect
+from postlude.engines.settings import Local, Optimizer
+from postlude.models.load import inspect
+from postlude.models.spec import Critic, ModelSpec
 from postlude.objectives.divergence import KLControl
 from postlude.streams import ReferenceMemory, Stream
 from tests.streaming import compared, rolled_out
@@ -23,7 +25,13 @@ def engine(folder: Path, method: str, moved: float = 0.0) -> LocalEngine:
     spec, needs = ModelSpec(str(folder)), ALGORITHMS[method].needs
     critic = Critic("own") if "values" in needs else None
     made = LocalEngine.start(
-        spec, inspect(spec), Optimizer(max_grad_norm=0), 10_000, True, scores="scores" in needs, critic=critic
+        spec,
+        inspect(spec),
+        Optimizer(max_grad_norm=0),
+        Local(token_budget=10_000),
+        True,
+        scores="scores" in needs,
+        critic=critic,
     )
     torch.manual_seed(3)
     with torch.no_grad():
@@ -61,7 +69,7 @@ def test_micro_batches_add_up_exactly(method: str, each: int, model_folder: Path
     made, mine = engine(model_folder, method, 0.02), stream(method)
     source = ALGORITHMS[method].source
     groups = rolled_out(6, each) if source == "rollout" else compared(6, each)
-    weighed = mine.weigh(made, mine.prepare(made, groups), fresh=False)
+    weighed = asyncio.run(mine.weigh(made, asyncio.run(mine.prepare(made, groups)), fresh=False))
     found = []
     for budget in (10_000, 30):
         total = 0.0
@@ -85,11 +93,11 @@ def test_micro_batches_add_up_exactly(method: str, each: int, model_folder: Path
 def test_ktos_reference_point_is_a_loop_over_mismatched_answers(model_folder: Path) -> None:
     made, mine = engine(model_folder, "kto", 0.05), stream("kto")
     groups = compared(5, 1)
-    weighed = mine.weigh(made, mine.prepare(made, groups), fresh=False)
+    weighed = asyncio.run(mine.weigh(made, asyncio.run(mine.prepare(made, groups)), fresh=False))
     ratios = []
     for own, following in zip(groups, [*groups[1:], groups[0]], strict=True):
         batch = pack([replace(own, completions=following.completions)])
-        policy, reference = (made.trainer.forward(batch, want).logprobs for want in ("policy", "reference"))
+        policy, reference = (made.trainer.outputs(batch, want).logprobs for want in ("policy", "reference"))
         ratios.append(float((policy - reference)[batch.mask].sum()))
     expected = max(0.0, sum(ratios) / len(ratios))
     assert abs(sum(ratios) / len(ratios)) > 1e-3
@@ -100,18 +108,18 @@ def test_ktos_reference_point_is_a_loop_over_mismatched_answers(model_folder: Pa
 
 def test_leaving_mismatched_answers_out_leaves_ktos_loss_alone(model_folder: Path) -> None:
     made, mine = engine(model_folder, "kto", 0.05), stream("kto")
-    batch = mine.prepare(made, compared(5, 2))
-    whole = mine.objective.weigh(batch, mine.live(made, batch, fresh=False))
+    batch = asyncio.run(mine.prepare(made, compared(5, 2)))
+    whole = mine.objective.weigh(batch, asyncio.run(mine.live(made, batch, fresh=False)))
     losses = [
         made.trainer.forward_backward(part, mine.objective).sums["loss/points"]
-        for part in (whole, mine.weigh(made, batch, fresh=False))
+        for part in (whole, asyncio.run(mine.weigh(made, batch, fresh=False)))
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
 def test_a_batch_of_one_prompt_has_no_mismatched_answers(model_folder: Path) -> None:
     made, mine = engine(model_folder, "kto"), stream("kto")
-    weighed = mine.weigh(made, mine.prepare(made, compared(1, 2)), fresh=False)
+    weighed = asyncio.run(mine.weigh(made, asyncio.run(mine.prepare(made, compared(1, 2))), fresh=False))
     assert weighed.offset == 0.0
 
 
@@ -119,14 +127,14 @@ def test_a_batch_of_one_prompt_has_no_mismatched_answers(model_folder: Path) -> 
 def test_the_reference_is_looked_up_once(method: str, model_folder: Path, tmp_path: Path) -> None:
     made, mine = engine(model_folder, method, 0.05), stream(method)
     groups = compared(4, 2)
-    fresh = mine.prepare(made, groups).ref_logprobs
+    fresh = asyncio.run(mine.prepare(made, groups)).ref_logprobs
     mine.memory = ReferenceMemory()
-    first = mine.prepare(made, groups).ref_logprobs
+    first = asyncio.run(mine.prepare(made, groups)).ref_logprobs
     torch.testing.assert_close(first, fresh, atol=1e-5, rtol=0)
     asked = []
     forward = made.trainer.forward
     made.trainer.forward = lambda batch, want: asked.append((want, batch.sequences)) or forward(batch, want)  # type: ignore[method-assign]
-    again = mine.prepare(made, groups).ref_logprobs
+    again = asyncio.run(mine.prepare(made, groups)).ref_logprobs
     torch.testing.assert_close(again, first, atol=1e-5, rtol=0)
     assert asked == ([] if method == "dpo" else [("reference", 8)]), "KTO's extra answers change from draw to draw"
     mine.memory.save(tmp_path / "memory.safetensors")

@@ -219,10 +219,10 @@ TOUR = (
          said("saved to audit.json"), codes=(0, 1)),  # 1: the plain reward of the tour can be gamed
     train("sft", "sft", falls("sft", "loss/policy"), ALL_ROWS, "schedule.lr=1e-4", "steps=3", data="sft"),
     train("sft-padded", "sft", same_figures("sft-padded", "sft", 0.02), ALL_ROWS, "schedule.lr=1e-4",
-          "steps=3", "model.packed=false", data="sft"),
+          "steps=3", "engine.packed=false", data="sft"),
     train("sft-lora", "sft", falls("sft-lora", "loss/policy"), ALL_ROWS, *LORA, "steps=3", data="sft"),
     train("sft-bf16", "sft", near_float32, ALL_ROWS, "schedule.lr=1e-4", "steps=3",
-          "model.dtype=bfloat16", data="sft"),
+          "engine.dtype=bfloat16", data="sft"),
     train("dpo", "dpo", begins_at("dpo", "loss/pairs", math.log(2), 1e-5), ALL_ROWS, "schedule.lr=1e-5",
           data="pairs"),
     train("kto", "kto", falls("kto", "loss/points"), ALL_ROWS, "schedule.lr=1e-5", "steps=3",

@@ -47,17 +47,20 @@ def _of_sampled_answers(cell: Cell, folder: Path) -> float:
     import torch
 
     from postlude.algorithms import ALGORITHMS
-    from postlude.batch import pack, split
+    from postlude.batch import pack
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.local.trainer import Optimizer
-    from postlude.models.load import Lora, ModelSpec, inspect
+    from postlude.engines.settings import Local, Optimizer
+    from postlude.models.load import Lora, inspect
+    from postlude.models.spec import ModelSpec
     from postlude.objectives.advantages import GroupBaseline
     from postlude.objectives.divergence import KL
 
     torch.set_num_threads(1)
-    spec = ModelSpec(str(folder), dtype=cell.dtype, lora=Lora(cell.lora) if cell.lora else None)
+    spec = ModelSpec(str(folder), lora=Lora(cell.lora) if cell.lora else None)
     facts = inspect(spec)
-    engine = LocalEngine.start(spec, facts, Optimizer(), 16384, keep_reference=cell.beta > 0)
+    engine = LocalEngine.start(
+        spec, facts, Optimizer(), Local(dtype=cell.dtype, token_budget=16384), keep_reference=cell.beta > 0
+    )
     if cell.beta:
         engine.trainer.load_weights(str(folder / MOVED))
     kl = KL("k3", cell.beta) if cell.beta else None
@@ -65,10 +68,9 @@ def _of_sampled_answers(cell: Cell, folder: Path) -> float:
     objective = replace(entry, kl=kl, correction=None, advantage=GroupBaseline("group", eps=1e-4))
     batch = pack(_frozen_groups(cell, folder, facts.tokenizer))
     if cell.beta:
-        batch = replace(batch, ref_logprobs=engine.trainer.forward(batch, "reference").logprobs)
+        batch = replace(batch, ref_logprobs=engine.trainer.outputs(batch, "reference").logprobs)
     update = objective.weigh(objective.advantages(batch), None)
-    for micro in split(update, 16384, False):
-        engine.trainer.forward_backward(micro, objective)
+    engine.trainer.forward_backward(update, objective)
     return engine.trainer.step(0.0).sums["update/grad_norm"]
 
 

@@ -6,6 +6,7 @@ without, in alternation, in one process on one thread. Gradient norms have to ag
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import statistics
@@ -22,8 +23,9 @@ from postlude.algorithms import ALGORITHMS
 from postlude.batch import Batch
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.local.trainer import Optimizer
-from postlude.models.load import ModelSpec, inspect
+from postlude.engines.settings import Local, Optimizer
+from postlude.models.load import inspect
+from postlude.models.spec import ModelSpec
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import DecoupledReward
 from postlude.streams import Stream
@@ -77,15 +79,17 @@ def measure(method: str, shape: Shape, useless: int) -> Saved:
     with tempfile.TemporaryDirectory() as place:
         save_model(Path(place), shape, natural=False)
         spec = ModelSpec(place)
-        engine = LocalEngine.start(spec, inspect(spec), Optimizer(max_grad_norm=0.0), 16_384, False, threads=1)
+        engine = LocalEngine.start(
+            spec, inspect(spec), Optimizer(max_grad_norm=0.0), Local(token_budget=16_384, threads=1), False
+        )
     stream = Stream(method, None, objective, 1, 1, 1.0)  # type: ignore[arg-type]
-    batch = stream.prepare(engine, draw(useless))
+    batch = asyncio.run(stream.prepare(engine, draw(useless)))
 
     def step(skips: bool) -> tuple[float, float]:
         """(CPU seconds, gradient norm)"""
         engine.trainer.skips_idle = skips
         begun = time.process_time()
-        update = stream.weigh(engine, batch, fresh=False)
+        update = asyncio.run(stream.weigh(engine, batch, fresh=False))
         engine.trainer.forward_backward(update, objective)
         norm = engine.trainer.step(1e-12).sums["update/grad_norm"]
         return time.process_time() - begun, norm
@@ -96,7 +100,7 @@ def measure(method: str, shape: Shape, useless: int) -> Saved:
     ratios = [plain / quick for quick, plain in pairs]
     quick, plain = (statistics.median(column) for column in zip(*pairs, strict=True))
     spread = min(ratios), max(ratios)
-    size, pulled = batch.tokens.shape[0], _pulled(stream.weigh(engine, batch, fresh=False), objective)
+    size, pulled = batch.tokens.shape[0], _pulled(asyncio.run(stream.weigh(engine, batch, fresh=False)), objective)
     ratio = statistics.median(ratios)
     return Saved(method, shape.parameters, useless, size, pulled, quick, plain, ratio, spread, norms)
 

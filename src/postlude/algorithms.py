@@ -11,7 +11,7 @@ from functools import cache
 from typing import Literal
 
 from postlude.errors import ConfigError
-from postlude.objectives import ContrastObjective, Objective, TokenObjective
+from postlude.objectives import ContrastObjective, Need, Objective, TokenObjective
 from postlude.objectives.advantages import (
     GAE,
     Constant,
@@ -74,7 +74,7 @@ class Algorithm:
     """Whether it needs a second stream of plain text."""
 
     @property
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> frozenset[Need]:
         return self.objective.needs
 
 

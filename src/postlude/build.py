@@ -9,10 +9,12 @@ from postlude.algorithms import ALGORITHMS
 from postlude.check import Prepared, reads_pairs
 from postlude.data import Group
 from postlude.engines.protocol import Engine
+from postlude.objectives import Need
 from postlude.rollouts.ahead import Ahead
 from postlude.rollouts.rollout import RolloutSource
 from postlude.signals import trains_on_correct
 from postlude.sources.file import Cursor, FileSource, Mixture
+from postlude.sources.source import Source
 from postlude.streams import ReferenceMemory, Stream
 
 PRETRAIN = "pretrain"
@@ -27,22 +29,19 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
     from postlude.footprint import require_room, work_of
 
     recipe = prepared.recipe
-    needed = "reference" in recipe.objective.needs if reference is None else reference
+    needed = Need.REFERENCE in recipe.objective.needs if reference is None else reference
     require_room(prepared, needed)
     torch.manual_seed(recipe.seed)  # a fresh adapter's weights
     engine = LocalEngine.start(
         recipe.model,
         prepared.facts,
         recipe.optimizer,
-        recipe.token_budget,
+        recipe.engine,
         keep_reference=needed,
         dropout=recipe.method == "sft",
-        threads=recipe.threads,
-        cache_gib=recipe.cache_gib,
-        head_chunk=recipe.head_chunk,
         own_sampler=recipe.max_lag > 0,
         checkpoint=weights,
-        scores="scores" in recipe.objective.needs,
+        scores=Need.SCORES in recipe.objective.needs,
         critic=recipe.critic,
         pairs=reads_pairs(recipe),
         work=work_of(prepared),
@@ -55,7 +54,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
     """The streams of a recipe: one source with its objective, and plain text beside it where the recipe has some."""
     recipe = prepared.recipe
     size = recipe.prompts_per_step
-    source: FileSource | RolloutSource | Ahead
+    source: Source
     if recipe.algorithm.source != "rollout":
         source = FileSource(prepared.items, size, _order(prepared, len(prepared.items)))
     else:
@@ -75,7 +74,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
         )
         source = Ahead(source) if recipe.max_lag else source
     temperature = recipe.sampling.temperature if recipe.algorithm.source == "rollout" else 1.0
-    written = recipe.algorithm.source != "rollout" and "reference" in recipe.objective.needs
+    written = recipe.algorithm.source != "rollout" and Need.REFERENCE in recipe.objective.needs
     lead = Stream(
         recipe.name,
         source,

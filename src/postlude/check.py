@@ -8,15 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from postlude.data import Group, Prompt
-from postlude.engines.protocol import Chat, ChatSpec, ImplicitSpec, ScorerSpec
+from postlude.engines.protocol import Chat
+from postlude.engines.settings import ChatSpec, ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError, DataError
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
-from postlude.models.load import Facts, ModelSpec, Refreshed, inspect, problems_of_path
+from postlude.models.load import Facts, inspect, problems_of_path
 from postlude.models.opening import problems_of_weights
+from postlude.models.spec import ModelSpec, Refreshed
 from postlude.models.steps import ends, prefixes
-from postlude.objectives import ContrastObjective, TokenObjective
+from postlude.objectives import ContrastObjective, Need, TokenObjective
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import in_order, resolve_with_problems
 from postlude.recipe.schema import Recipe
@@ -24,7 +26,8 @@ from postlude.recipe.unread import unread
 from postlude.rewards.compose import Rewards
 from postlude.rewards.judge import JudgeReward
 from postlude.rewards.learned import LearnedReward
-from postlude.runs.folder import latest_model, problems_of_output
+from postlude.runs.checkpoints import latest_model
+from postlude.runs.folder import problems_of_output
 from postlude.signals import uncorrected, unmet
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared, holds_compared, require
@@ -110,12 +113,12 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
     elif recipe.model.path:
         problems += problems_of_path(recipe.model.path)
-    if "scores" in recipe.objective.needs and recipe.model.lora and is_adapter(recipe.model.path):
+    if Need.SCORES in recipe.objective.needs and recipe.model.lora and is_adapter(recipe.model.path):
         problems.append(
             f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
             "Merge it first (postlude export), or leave out model.lora."
         )
-    if prepared.facts and ("scores" in recipe.objective.needs or not is_scorer(prepared.facts.config)):
+    if prepared.facts and (Need.SCORES in recipe.objective.needs or not is_scorer(prepared.facts.config)):
         problems += _problems_of_weights(prepared)
     elif prepared.facts:
         problems.append(
@@ -159,7 +162,7 @@ def _sizes(prepared: Prepared) -> list[str]:
             f"prompts_per_step is {recipe.prompts_per_step}, and there {'is' if rows_there == 1 else 'are'} "
             f"{counted(rows_there, what)}: each step takes some of them more than once"
         )
-    if "mismatched" in recipe.objective.needs and prepared.items:
+    if Need.MISMATCHED in recipe.objective.needs and prepared.items:
         if len({group.prompt.tokens for group in prepared.items}) < 2:
             problems.append(
                 f"{recipe.method} takes its reference point from answers to other prompts, and all rows have the same "
@@ -195,7 +198,7 @@ def _same_reference(recipe: Recipe) -> list[str]:
 def _problems_of_weights(prepared: Prepared) -> list[str]:
     """Of the policy and of a critic that starts elsewhere."""
     recipe, config = prepared.recipe, prepared.facts.config
-    scores = "scores" in recipe.objective.needs
+    scores = Need.SCORES in recipe.objective.needs
     problems = problems_of_weights(recipe.model.path, config, scores, recipe.model.lora)
     if recipe.critic and recipe.critic.path:
         path = recipe.critic.path

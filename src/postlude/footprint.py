@@ -13,11 +13,11 @@ from postlude.data import Group, Prompt
 from postlude.engines.local.free import free
 from postlude.engines.local.memory import GIB, USABLE, Work
 from postlude.errors import ConfigError
-from postlude.models.load import ModelSpec, base_path, device_of
+from postlude.models.load import base_path, device_of
 from postlude.recipe.schema import Recipe
 from postlude.rewards.judge import JudgeReward
 from postlude.rewards.learned import LearnedReward
-from postlude.runs.folder import latest_model
+from postlude.runs.checkpoints import latest_model
 
 if TYPE_CHECKING:
     from postlude.check import Prepared
@@ -90,14 +90,14 @@ def require_room(prepared: Prepared, reference: bool) -> None:
     """Refuse a model whose weights, gradients and optimiser alone are more than what is free. Raises ConfigError."""
     recipe = prepared.recipe
     model, critic = recipe.model, recipe.critic
-    room = free(device_of(model))
+    room = free(device_of(recipe.engine))
     count = numbers(model.path)
     own = numbers(critic.path or model.path) if critic and critic.form == "own" else 0
     rest = 16 * own + _others(prepared)
-    needs = _bytes(model, count, reference, recipe.max_lag > 0, bool(model.lora)) + rest
+    needs = _bytes(recipe.engine.dtype, count, reference, recipe.max_lag > 0, bool(model.lora)) + rest
     if needs <= USABLE * room.bytes:
         return
-    smaller = _bytes(model, count, reference, recipe.max_lag > 0, True) + rest
+    smaller = _bytes(recipe.engine.dtype, count, reference, recipe.max_lag > 0, True) + rest
     fits = (
         []
         if model.lora or smaller > USABLE * room.bytes
@@ -112,9 +112,9 @@ def require_room(prepared: Prepared, reference: bool) -> None:
     )
 
 
-def _bytes(model: ModelSpec, count: int, reference: bool, apart: bool, lora: bool) -> int:
+def _bytes(dtype: str, count: int, reference: bool, apart: bool, lora: bool) -> int:
     """Bytes of so many weights in training; they are read in float32 whatever they become."""
-    each = SIZES[model.dtype]
+    each = SIZES[dtype]
     owned = max(4, each)  # half precision has a master copy, and gradients of both kinds
     held = each * (1 + (reference and not lora) + apart)
     trained = 0 if lora else 3 * owned + (owned + each if each < owned else 0)

@@ -1,10 +1,10 @@
-"""From a document to a finished run: the function behind `postlude train`, for Python users too."""
+"""From a document to a finished run: the functions behind `postlude train`, and behind `postlude.train`."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -18,17 +18,39 @@ from postlude.errors import PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
 from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, train
-from postlude.models.load import Refreshed
+from postlude.models.spec import Refreshed
 from postlude.recipe.documents import Document, flat, read
+from postlude.recipe.moved import move
 from postlude.recipe.places import fixed
 from postlude.recipe.schema import Recipe
-from postlude.runs.folder import Listener, Run, unfinished
+from postlude.runs.checkpoints import unfinished
+from postlude.runs.events import End, Finished, Opened, Progress, Start, Stopping
+from postlude.runs.folder import Listener, Run
 from postlude.streams import Stream
 from postlude.words import counted
 
 
 def launch(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
-    """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once."""
+    """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once.
+
+    Where an event loop runs already, as in a notebook, the run has a thread of its own; see `launch_async`.
+    """
+    if not _in_an_event_loop():
+        return asyncio.run(launch_async(document, resume, listeners))
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, launch_async(document, resume, listeners)).result()
+
+
+def _in_an_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def launch_async(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
+    """`launch` within an event loop. What it sets in the process (seeds, the handler of Ctrl-C) is put back."""
     prepared = check(document)
     recipe = prepared.recipe
     folder = Path(recipe.output).expanduser() if recipe.output else Run.fresh_folder(recipe.name)
@@ -37,84 +59,68 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     run.listeners += listeners
     run.needs = recipe.objective.needs
     try:
-        for line in document.renamed:
-            run.tell({"kind": "renamed", "step": 0, "text": line})
-        if left:
-            run.tell({"kind": "note", "step": 0, "text": left})
+        for line in [*document.renamed, *([left] if left else [])]:
+            run.say(line)
         prepared.rewards.keep_in(run.folder)
         prepared.rewards.guard.waits.tell = lambda text, noted: _tell_wait(run, text, noted)
-        _run(run, prepared, document, resume)
+        with _random_numbers_kept(), _interruptible(run):
+            await _run(run, prepared, document, resume)
     except PostludeError:
         with suppress(OSError):  # the disk may be what is wrong
-            run.emit("end", reason="error")
+            run.emit(End(run.step, "error"))
         raise
+    except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
+        raise TrainingError(
+            f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
+            "end the process; what came after the newest checkpoint is lost."
+        ) from error
     finally:
         run.close()
     return run
 
 
-def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None:
+async def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None:
     recipe = prepared.recipe
     restored = run.restore() if resume else None
     if resume and restored is None:
-        run.tell({"kind": "note", "step": 0, "text": "no checkpoint was written yet: starting from the beginning"})
+        run.say("no checkpoint was written yet: starting from the beginning")
     taught = Learning.of(restored[1]) if restored else Learning()
     if resume and run.step >= recipe.steps:
-        if not taught.learnt:
-            run.conclusion, run.failed = taught.nothing_in(run.step), run.step >= EARLY
-        run.tell({"kind": "finished", "step": run.step, "steps": recipe.steps})
-        run.emit("end", reason="done")  # taking it up has rewound what follows the checkpoint
+        _tell_finished(run, recipe, taught)
         return
-    run.tell({"kind": "phase", "phase": "load", "step": run.step})
+    run.phase("load")
     begun = replace(prepared, recipe=_as_begun(run, recipe)) if restored else prepared
     engine = build_engine(begun, str(restored[0]) if restored else None)
-    streams = build_streams(prepared, engine, lambda phase: _tell_phase(run, phase))
+    streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
-        engine.trainer.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
-        engine.version = run.step
+        await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
         for stream in streams:
             stream.restore(restored[1]["streams"][stream.name], restored[0])
     _start(run, prepared, engine, document.values, resumed=restored is not None)
     _watch_sampler(run, engine)
-    with _interruptible(run):
-        plan = _plan(prepared, engine, run, streams)
-        plan = replace(plan, learning=taught)
-        try:
-            _finish(train(run, engine, streams, plan))
-        except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
-            raise TrainingError(
-                f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
-                "end the process; what came after the newest checkpoint is lost."
-            ) from error
+    plan = replace(_plan(prepared, engine, run, streams), learning=taught)
+    await train(run, engine, streams, plan)
+
+
+def _tell_finished(run: Run, recipe: Recipe, taught: Learning) -> None:
+    """Of a run that was at its end already; taking it up has taken back what follows its last checkpoint."""
+    if not taught.learnt:
+        run.conclusion, run.failed = taught.nothing_in(run.step), run.step >= EARLY
+    run.tell(Finished(run.step, recipe.steps))
+    run.emit(End(run.step, "done"))
 
 
 def _tell_wait(run: Run, text: str, noted: bool) -> None:
     """A reward takes long. Never an event of the run: those are the same whenever it is repeated."""
-    run.tell({"kind": "progress", "step": run.step, "text": text})
+    run.tell(Progress(run.step, text))
     if noted:
-        run.tell({"kind": "note", "step": run.step, "text": text})
+        run.say(f"note: {text}")
 
 
 def _as_begun(run: Run, recipe: Recipe) -> Recipe:
     """What the recipe leaves to the memory that is free, as it was when the run began: sums then round as before."""
-    chosen = {key: value for key, value in run.chosen().items() if getattr(recipe, key) is None}
-    return replace(recipe, **chosen)
-
-
-def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end; in a thread of its own where an event loop runs already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
-
-
-def _tell_phase(run: Run, phase: str) -> None:
-    if not run.training:
-        run.tell({"kind": "phase", "phase": phase, "step": run.step})
+    chosen = {key: value for key, value in run.chosen().items() if getattr(recipe.engine, key) is None}
+    return replace(recipe, engine=replace(recipe.engine, **chosen))
 
 
 def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, Any], resumed: bool) -> None:
@@ -122,49 +128,50 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
     if resumed:
         _note_changes(run, recipe)
     run.write_config(fixed(_plain(asdict(recipe))), prepared.rejected)
-    if not resumed:
-        sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
-        data = {**sets, "eval": recipe.data.eval}
-        if recipe.pretrain:
-            data |= {"pretrain": recipe.pretrain.path, "pretrain/eval": recipe.pretrain.eval}
-        run.write_manifest(recipe.seed, data, engine.describe(), engine.settings())
-        run.emit(
-            "start",
-            method=recipe.method,
-            steps=recipe.steps,
-            sizes=recipe.sizes,
-            counts=prepared.counts,
-            data=[*prepared.notes, *prepared.rewards.notes],
-            engine={k: v for k, v in engine.describe().items() if k != "memory"},  # what is free differs by the hour
-        )
-    else:
-        run.tell({"kind": "resume", "step": run.step})
-    run.tell(
-        {
-            "kind": "open",
-            "step": run.step,
-            "steps": recipe.steps,
-            "method": recipe.method,
-            "folder": str(run.folder),
-            "sizes": recipe.sizes,
-            "counts": prepared.counts,
-            "data": [*prepared.notes, *prepared.rewards.notes],
-            "engine": engine.describe(),
-            "source": recipe.algorithm.source,
-            "lr": recipe.schedule.lr,
-            "stop_at": recipe.evaluate.stop_at,
-        }
+    facts = engine.describe()
+    start = Start(
+        run.step,
+        method=recipe.method,
+        steps=recipe.steps,
+        sizes=recipe.sizes,
+        counts=prepared.counts,
+        data=[*prepared.notes, *prepared.rewards.notes],
+        engine={k: v for k, v in facts.items() if k != "memory"},  # what is free differs by the hour
     )
+    if not resumed:
+        run.write_manifest(recipe.seed, _data_files(recipe), facts, engine.settings())
+        run.emit(start)
+    run.tell(
+        Opened(
+            run.step,
+            replace(start, engine=facts),
+            str(run.folder),
+            recipe.algorithm.source,
+            recipe.schedule.lr,
+            recipe.evaluate.stop_at,
+            resumed,
+        )
+    )
+
+
+def _data_files(recipe: Recipe) -> dict[str, str | None]:
+    """Name -> path of every data set of a run, for the manifest."""
+    sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
+    files: dict[str, str | None] = {**sets, "eval": recipe.data.eval}
+    if recipe.pretrain:
+        files |= {"pretrain": recipe.pretrain.path, "pretrain/eval": recipe.pretrain.eval}
+    return files
 
 
 def _note_changes(run: Run, recipe: Recipe) -> None:
     """Say which settings differ from those the run was started with."""
-    old = dict(flat(read(run.folder / "config.yaml").values))
-    new = dict(flat(fixed(_plain(asdict(recipe)))))
+    before = read(run.folder / "config.yaml")
+    move(before)
+    old, new = dict(flat(before.values)), dict(flat(fixed(_plain(asdict(recipe)))))
     changed = [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     changed = [c for c in changed if not c.startswith("output ")]
     if changed:
-        run.emit("note", text=f"resumed with other settings from step {run.step} on: {'; '.join(changed)}")
+        run.note(f"resumed with other settings from step {run.step} on: {'; '.join(changed)}", "changed-settings")
 
 
 def _plain(value: Any) -> Any:
@@ -185,13 +192,14 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
     async def evaluate() -> Report:
         figures: dict[str, float] = {}
         for stream, groups in measured:
-            figures |= {f"{stream.name}/{k}": v for k, v in stream.measure(engine, groups).items()}
+            figures |= {f"{stream.name}/{k}": v for k, v in (await stream.measure(engine, groups)).items()}
         if not asked:
             return Report(figures, [])
         report = await greedy_and_sampled(engine.sampler, prepared.rewards, asked, recipe.sampling, wanted.samples)
         run.write_answers(report.groups)
         return Report({**figures, **report.figures}, report.groups, report.notes)
 
+    reference = recipe.model.reference
     return Plan(
         steps=recipe.steps,
         seed=recipe.seed,
@@ -201,7 +209,8 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         stop_at=wanted.stop_at,
         checkpoint_every=recipe.checkpoint_every,
         keep_checkpoints=recipe.keep_checkpoints,
-        reference=recipe.model.reference if isinstance(recipe.model.reference, Refreshed) else None,
+        refresh_every=reference.every if isinstance(reference, Refreshed) else 0,
+        refresh_mix=reference.mix if isinstance(reference, Refreshed) else 1.0,
     )
 
 
@@ -212,9 +221,18 @@ def _watch_sampler(run: Run, engine: Engine) -> None:
         if run.training:
             return
         text = f"{progress.finished}/{counted(progress.total, 'answer')}, {counted(progress.tokens, 'token')}"
-        run.tell({"kind": "progress", "step": run.step, "text": text})
+        run.tell(Progress(run.step, text, progress.finished, progress.total))
 
     engine.sampler.on_progress = report
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """A run seeds torch's own generators; whoever called it gets theirs back as they were."""
+    import torch
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
 
 
 @contextmanager
@@ -225,7 +243,7 @@ def _interruptible(run: Run) -> Iterator[None]:
         if run.stop:
             raise KeyboardInterrupt
         run.stop = True
-        run.tell({"kind": "interrupt", "step": run.step})
+        run.tell(Stopping(run.step))
 
     try:
         before = signal.signal(signal.SIGINT, ask)

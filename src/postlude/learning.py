@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postlude.data import Completion
-from postlude.sources.file import Drawn
+from postlude.sources.source import Drawn
 
 EARLY = 3
 """Steps in a row without anything to learn from, after which it is said."""

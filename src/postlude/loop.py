@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from postlude.batch import Batch, minibatches, split
-from postlude.engines.protocol import Engine
+from postlude.alarms import alarms_of
+from postlude.batch import Batch, minibatches
+from postlude.data import Group
+from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import RewardError, TrainingError
-from postlude.evaluate import Report
 from postlude.lazy import torch
 from postlude.learning import EARLY, Learning
-from postlude.models.load import Refreshed
-from postlude.rollouts.ahead import Ahead
-from postlude.rollouts.rollout import note_of_cut
+from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
 from postlude.runs.folder import Run
 from postlude.runs.stats import Stats, beside
-from postlude.sources.file import Drawn
+from postlude.sources.source import Drawn
 from postlude.streams import Stream
+
+
+class Measured(Protocol):
+    """What an evaluation gives: figures, the answers behind them, and what their rewards noted."""
+
+    @property
+    def figures(self) -> dict[str, float]: ...
+    @property
+    def groups(self) -> list[Group]: ...
+    @property
+    def notes(self) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -31,20 +42,22 @@ class Plan:
     seed: int
     rate: Callable[[int], tuple[float, float]]
     """Step -> learning rates of the policy and of the critic."""
-    evaluate: Callable[[], Awaitable[Report]] | None = None
+    evaluate: Callable[[], Awaitable[Measured]] | None = None
     """Measures the policy on held-out prompts."""
     evaluate_every: int = 0
     stop_at: float | None = None
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
-    reference: Refreshed | None = None
-    """When the reference becomes the policy; None leaves it what it was at the start."""
+    refresh_every: int = 0
+    """Steps after which the reference becomes the policy; 0 leaves it what it was at the start."""
+    refresh_mix: float = 1.0
+    """The policy's share in the new reference."""
     learning: Learning = field(default_factory=Learning)
     """What the steps before this part of the run have taught."""
 
 
 async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
-    """Draw, update, publish, until the steps are done, the goal is reached or Ctrl-C asks to stop.
+    """Draw, update, publish, until the steps are done, the goal is reached or somebody asks to stop.
 
     A reward that stops the run leaves a checkpoint of the last finished step.
     """
@@ -53,16 +66,17 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
+        budget = engine.settings().get("token_budget", 0)
         raise TrainingError(
-            f"memory ran out in step {run.step + 1}: {str(error).splitlines()[0]}\nHalve token_budget "
-            f"({engine.token_budget} now) or head_chunk, lower cache_gib where answers were being sampled, or take "
-            "model.gradient_checkpointing=true or model.lora.rank=16. With a checkpoint: postlude train "
-            f"{run.folder} token_budget={max(1, engine.token_budget // 2)} --resume"
+            f"memory ran out in step {run.step + 1}: {str(error).splitlines()[0]}\nHalve engine.token_budget "
+            f"({budget} now) or engine.head_chunk, lower engine.cache_gib where answers were being sampled, or take "
+            "engine.gradient_checkpointing=true or model.lora.rank=16. With a checkpoint: postlude train "
+            f"{run.folder} token_budget={max(1, budget // 2)} --resume"
         ) from error
     except RewardError as error:
         if run.step == 0:
             raise
-        _checkpoint(run, engine, streams, plan)
+        await _checkpoint(run, engine, streams, plan, planned=False)
         raise RewardError(
             f"{error}\nThe weights after step {run.step} are saved. Once it is mended, go on with: postlude train "
             f"{run.folder} --resume"
@@ -74,8 +88,8 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed: torch has a type for it on a GPU, and on a CPU a sentence."""
-    said = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in said)
+    sentences = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in sentences)
 
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
@@ -86,14 +100,12 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
         clock.lap("draw")
-        if any(isinstance(stream.source, Ahead) for stream in streams):  # sampling goes on here, in the event loop
-            used = await asyncio.to_thread(_update, run, engine, streams, drawn, plan)
-        else:
-            used = _update(run, engine, streams, drawn, plan)
+        used = await _update(run, engine, streams, drawn, plan)
         clock.lap("train")
         _report(run, drawn, used, clock, plan.learning)
         broken = await _settle(streams)
-        engine.sync()
+        weights = await engine.publish()
+        run.emit(Publish(run.step, weights.version))
         reached = await _after(run, engine, streams, plan)
         if reached:
             break
@@ -101,8 +113,8 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
             raise broken
     if begun < run.step:
         _conclude(run, plan.learning, engine.fingerprint() == before, reached, plan.rate(begun)[0])
-    _checkpoint(run, engine, streams, plan)
-    run.emit("end", reason="interrupted" if run.stop else "done")
+    await _checkpoint(run, engine, streams, plan, planned=not run.stop)
+    run.emit(End(run.step, "interrupted" if run.stop else "done"))
 
 
 def _conclude(run: Run, learning: Learning, same: bool, reached: bool, lr: float) -> None:
@@ -117,7 +129,7 @@ def _conclude(run: Run, learning: Learning, same: bool, reached: bool, lr: float
     else:
         return
     run.conclusion = text
-    run.emit("note", text=text)
+    run.note(text, "nothing-learnt")
 
 
 async def _settle(streams: list[Stream]) -> RewardError | None:
@@ -131,32 +143,25 @@ async def _settle(streams: list[Stream]) -> RewardError | None:
     return broken
 
 
-def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[Drawn], plan: Plan) -> list[Trained]:
+# ------------------------------------------------------------------------------------------------------ training
+
+
+async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[Drawn], plan: Plan) -> list[Trained]:
     """Train on what was drawn, as many optimiser steps as the first stream sets."""
     if not _trainable(drawn[0]):
         return []
-    used = [Trained(s, s.prepare(engine, d.groups)) for s, d in zip(streams, drawn, strict=True) if d.groups]
-    progress = Progress(total=sum(t.batch.tokens.shape[0] * t.stream.epochs for t in used))
-    run.training = True
-    for parts, fresh in _updates(used, plan.seed + run.step):
-        for trained, part in parts:
-            stream = trained.stream
-            weighed = stream.weigh(engine, part, fresh)
-            trained.begin({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
-            whole = not stream.objective.splits_groups
-            for micro in split(weighed, engine.token_budget, whole, engine.shares_prompts):
-                trained.last += engine.trainer.forward_backward(micro, stream.objective, stream.coef)
-                progress.tell(run, micro)
-        used[0].last += engine.trainer.step(*plan.rate(run.step))
-        for trained, _ in parts:
-            trained.end()
-        if used[0].moved_too_far:
-            drawn[0].notes.append(
-                f"the policy moved {used[0].last.summary()['kl_old/k3']:.2g} nats per token, beyond stop_kl "
-                f"{used[0].stream.stop_kl:g}: the rest of this draw's updates was left out"
-            )
-            break
-    run.training = False
+    used = [Trained(s, await s.prepare(engine, d.groups)) for s, d in zip(streams, drawn, strict=True) if d.groups]
+    rates = Rates(*plan.rate(run.step))
+    with _shown(run, engine, sum(t.batch.tokens.shape[0] * t.stream.epochs for t in used)):
+        for parts, fresh in _updates(used, plan.seed + run.step):
+            weighed = [(trained, await trained.stream.weigh(engine, part, fresh)) for trained, part in parts]
+            passes = [Part(batch, trained.stream.objective, trained.stream.coef) for trained, batch in weighed]
+            each, step = await engine.trainer.update(passes, rates)
+            for (trained, batch), (_, part), stats in zip(weighed, parts, each, strict=True):
+                trained.add(stats, batch, part, step if trained is used[0] else Stats())
+            if used[0].moved_too_far:
+                drawn[0].notes.append(_moved_too_far(used[0]))
+                break
     return used
 
 
@@ -168,14 +173,13 @@ class Trained:
     batch: Batch
     total: Stats = field(default_factory=Stats)
     last: Stats = field(default_factory=Stats)
-    """Of the update under way."""
+    """Of the newest update."""
 
-    def begin(self, report: dict[str, float]) -> None:
-        """A new optimiser step."""
-        self.last = Stats(report)
-
-    def end(self) -> None:
-        """The optimiser step is done."""
+    def add(self, stats: Stats, weighed: Batch, part: Batch, step: Stats) -> None:
+        """An optimiser step is done: figures of its passes, of its weights, and of the step itself."""
+        self.last = Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
+        self.last += stats
+        self.last += step
         self.last.updates = 1
         self.total += self.last
 
@@ -183,6 +187,13 @@ class Trained:
     def moved_too_far(self) -> bool:
         """Whether the last update found the policy beyond the KL at which a draw is given up."""
         return self.stream.stop_kl is not None and self.last.summary().get("kl_old/k3", 0.0) > self.stream.stop_kl
+
+
+def _moved_too_far(trained: Trained) -> str:
+    return (
+        f"the policy moved {trained.last.summary()['kl_old/k3']:.2g} nats per token, beyond stop_kl "
+        f"{trained.stream.stop_kl:g}: the rest of this draw's updates was left out"
+    )
 
 
 def _trainable(drawn: Drawn) -> bool:
@@ -194,17 +205,22 @@ def _trainable(drawn: Drawn) -> bool:
     return False
 
 
-@dataclass
-class Progress:
-    """Tokens trained in this step so far, for people to watch."""
+@contextmanager
+def _shown(run: Run, engine: Engine, total: int) -> Iterator[None]:
+    """Tell whoever watches how many of a step's tokens were trained on."""
+    done = 0
 
-    total: int
-    done: int = 0
+    def tell(tokens: int) -> None:
+        nonlocal done
+        done = min(done + tokens, total)
+        run.phase("train")
+        run.tell(Progress(run.step, f"{done}/{total} tokens", done, total))
 
-    def tell(self, run: Run, micro: Batch) -> None:
-        self.done = min(self.done + micro.tokens.shape[0], self.total)
-        run.tell({"kind": "phase", "phase": "train", "step": run.step})
-        run.tell({"kind": "progress", "step": run.step, "text": f"{self.done}/{self.total} tokens"})
+    engine.trainer.on_progress, run.training = tell, True
+    try:
+        yield
+    finally:
+        engine.trainer.on_progress, run.training = None, False
 
 
 def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Trained, Batch]], bool]]:
@@ -218,6 +234,9 @@ def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Traine
         for parts in zip(*cut, strict=False):
             yield list(zip(used, parts, strict=True)), fresh
             fresh = False
+
+
+# ----------------------------------------------------------------------------------------------------- reporting
 
 
 class Clock:
@@ -235,52 +254,46 @@ class Clock:
 
 def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, learning: Learning) -> None:
     """Write the step's event: the first stream's figures under their own names, others' under the stream's."""
-    figures: dict[str, float] = {}
     for d in drawn:
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
-        figures |= d.report if d is drawn[0] else {f"{d.name}/{k}": v for k, v in d.report.items()}
-    for trained in used:
-        mine = trained.total.summary()
-        if trained is used[0]:
-            tokens = {"tokens": float(trained.batch.tokens.shape[0])}
-            figures = {**tokens, **figures, **trained.batch.report, **mine}
-            if trained.stream.control is not None:
-                figures["kl_coef"] = trained.stream.kl_coef or 0.0
-            drawn[0].notes += _warnings(trained.stream, figures)
-            trained.stream.observe(figures, trained.last.summary())
-        else:
-            figures |= {f"{trained.stream.name}/{k}": v for k, v in mine.items()}
-    figures = beside(figures, drawn[0].logged)
+    figures = beside(_figures(drawn, used), drawn[0].logged)
     idle = learning.see(drawn[0], figures)
     drawn[0].notes += [idle] if idle else []
     for note in (note for d in drawn for note in d.notes):
-        run.emit("note", text=note)
+        run.note(note)
     run.step += 1
-    run.emit("step", **{k: float(v) for k, v in figures.items()})
+    run.emit(Step(run.step, {k: float(v) for k, v in figures.items()}))
     run.timing(**clock.laps, total=run.elapsed)
 
 
-def _warnings(stream: Stream, figures: Mapping[str, float]) -> list[str]:
-    """What a user should hear of once."""
-    found = {
-        "displacement": _displacement(figures.get("displaced_frac", 0.0)),
-        "cut off": note_of_cut(figures.get("truncated_frac", 0.0), figures.get("completion_length/max", 0.0)),
-    }
-    fresh = {name: text for name, text in found.items() if text and name not in stream.told}
-    stream.told += fresh
+def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, float]:
+    """Of a step; the lead's controller and warnings see them, too."""
+    figures: dict[str, float] = {}
+    for d in drawn:
+        figures |= d.report if d is drawn[0] else {f"{d.name}/{k}": v for k, v in d.report.items()}
+    for trained in used[1:]:
+        figures |= {f"{trained.stream.name}/{k}": v for k, v in trained.total.summary().items()}
+    if not used:
+        return figures
+    lead = used[0]
+    tokens = {"tokens": float(lead.batch.tokens.shape[0])}
+    figures = {**tokens, **figures, **lead.batch.report, **lead.total.summary()}
+    if lead.stream.control is not None:
+        figures["kl_coef"] = lead.stream.kl_coef or 0.0
+    drawn[0].notes += _fresh(lead.stream, alarms_of(figures))
+    lead.stream.observe(figures, lead.last.summary())
+    return figures
+
+
+def _fresh(stream: Stream, warnings: Mapping[str, str]) -> list[str]:
+    """The warnings that were not given before: each is given once."""
+    fresh = {name: text for name, text in warnings.items() if name not in stream.warned}
+    stream.warned += fresh
     return list(fresh.values())
 
 
-def _displacement(share: float) -> str | None:
-    """Of the pairs of a preference method, the share whose chosen answer lost probability."""
-    if share <= 0.5:
-        return None
-    return (
-        f"likelihood displacement: in {share:.0%} of the pairs the chosen answer has become less "
-        "likely than under the reference, although the margin grew. Some of it is usual; where answers get worse, add "
-        "a likelihood term (objective.nll=0.2), take method ipo, or lower the rate."
-    )
+# ---------------------------------------------------------------------------------------------------- after a step
 
 
 async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> bool:
@@ -288,41 +301,44 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
 
     Held-out figures are against the reference the step was trained against; a checkpoint has the new one.
     """
+    wanted = run.obey()
     due = plan.evaluate_every and run.step % plan.evaluate_every == 0
     last = run.step >= plan.steps or run.stop
     reached = await _measure(run, plan) if due or last else False
-    if plan.reference is not None and run.step % plan.reference.every == 0:
-        engine.trainer.refresh_reference(plan.reference.mix)
-        run.emit("reference", refreshed=engine.trainer.references)
+    if plan.refresh_every and run.step % plan.refresh_every == 0:
+        await engine.trainer.refresh_reference(plan.refresh_mix)
+        run.emit(Reference(run.step, engine.trainer.references))
     if plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
-        _checkpoint(run, engine, streams, plan)
+        await _checkpoint(run, engine, streams, plan)
+    elif wanted:
+        await _checkpoint(run, engine, streams, plan, planned=False)
     return reached
 
 
 async def _measure(run: Run, plan: Plan) -> bool:
     if plan.evaluate is None:
         return False
-    run.tell({"kind": "phase", "phase": "evaluate", "step": run.step})
+    run.phase("evaluate")
     report = await plan.evaluate()
     for note in report.notes:
-        run.emit("note", text=note)
-    run.emit("eval", **report.figures)
+        run.note(note)
+    run.emit(Eval(run.step, report.figures))
     accuracy = report.figures.get("sampled/accuracy")
     if plan.stop_at is not None and accuracy is None:
-        run.emit("note", text="no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing")
+        run.note("no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing", "no-stop")
     if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:
-        run.emit("note", text=f"held-out accuracy {accuracy:.2f} reached evaluate.stop_at {plan.stop_at:g}")
+        run.note(f"held-out accuracy {accuracy:.2f} reached evaluate.stop_at {plan.stop_at:g}", "goal-reached")
         return True
     return False
 
 
-def _checkpoint(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
+async def _checkpoint(run: Run, engine: Engine, streams: list[Stream], plan: Plan, planned: bool = True) -> None:
     """Weights, optimiser, and what the streams have to remember."""
 
-    def save(folder: Path) -> None:
-        engine.save(folder)
+    async def save(folder: Path) -> None:
+        await engine.save(folder)
         for stream in streams:
             stream.save(folder)
 
     state = {"streams": {s.name: s.state() for s in streams}, "learning": asdict(plan.learning)}
-    run.checkpoint(save, state, plan.keep_checkpoints)
+    await run.checkpoint(save, state, plan.keep_checkpoints, planned)

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from postlude.batch import Batch, pack, select, with_mismatched
 from postlude.data import Group
-from postlude.engines.protocol import Engine
-from postlude.lazy import no_grad, torch
-from postlude.objectives import Objective, Outputs, TokenObjective
+from postlude.engines.protocol import Engine, Trainer
+from postlude.lazy import torch
+from postlude.objectives import Need, Objective, Outputs, TokenObjective
 from postlude.objectives.divergence import KLControl
-from postlude.rollouts.ahead import Ahead
-from postlude.rollouts.rollout import RolloutSource
 from postlude.runs.stats import Stats
-from postlude.sources.file import FileSource
+from postlude.sources.source import Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,10 +32,10 @@ class ReferenceMemory:
     of: int = 0
     """Which reference they are of, by how often it had been refreshed."""
 
-    def fill(self, engine: Engine, batch: Batch, groups: Sequence[Group]) -> Tensor:
+    async def fill(self, trainer: Trainer, batch: Batch, groups: Sequence[Group]) -> Tensor:
         """[T] log-probs of a batch that was packed from `groups`; extra sequences of KTO are looked up every time."""
-        if self.of != engine.trainer.references:
-            self.known, self.of = {}, engine.trainer.references
+        if self.of != trainer.references:
+            self.known, self.of = {}, trainer.references
         names = [f"{g.prompt.id}/{j}" for g in groups for j in range(len(g.completions))]
         own = (~batch.mismatched).nonzero().squeeze(1).tolist()
         result = torch.zeros_like(batch.tokens, dtype=batch.dtype)
@@ -46,9 +44,9 @@ class ReferenceMemory:
         wanted = sorted([*missing, *batch.mismatched.nonzero().squeeze(1).tolist()])
         if wanted:
             part = select(replace(batch, rows=torch.arange(batch.tokens.shape[0])), torch.tensor(wanted))
-            found = engine.trainer.forward(part, "reference").logprobs
-            assert found is not None and part.rows is not None
-            result[part.rows[part.mask]] = found[part.mask]
+            logprobs = (await trainer.forward(part, "reference")).logprobs
+            assert logprobs is not None and part.rows is not None
+            result[part.rows[part.mask]] = logprobs[part.mask]
         for s, name in zip(own, names, strict=True):
             if name in self.known:
                 result[rows[s]] = self.known[name].to(result.dtype)
@@ -78,7 +76,7 @@ class Stream:
     """What one kind of data does in every step."""
 
     name: str
-    source: FileSource | RolloutSource | Ahead
+    source: Source
     objective: Objective
     updates: int
     epochs: int
@@ -93,7 +91,7 @@ class Stream:
     that part, the trainer's of the whole, and nothing compares the two."""
     memory: ReferenceMemory | None = None
     """Of written answers, where the objective compares with the reference."""
-    told: list[str] = field(default_factory=list[str])
+    warned: list[str] = field(default_factory=list[str])
     """Warnings that were given: each is given once."""
 
     @property
@@ -113,30 +111,28 @@ class Stream:
         beta = self.control(self.objective.kl_coef, figures, last)
         self.objective = self.objective.with_kl_coef(beta)
 
-    def prepare(self, engine: Engine, groups: Sequence[Group]) -> Batch:
-        """Pack a draw and look up what the objective needs of it: often nothing."""
-        needs, objective = self.objective.needs, self.objective
-        pack_ = with_mismatched if "mismatched" in needs else pack
-        batch = pack_(groups, engine.trainer.dtype, self.temperature)
+    async def prepare(self, engine: Engine, groups: Sequence[Group]) -> Batch:
+        """Pack a draw and look up what the objective wants to know of it: often nothing."""
+        wants, trainer = self.objective.wants(self.passes), engine.trainer
+        pack_ = with_mismatched if Need.MISMATCHED in wants else pack
+        batch = pack_(groups, trainer.dtype, self.temperature)
         if self.truncated:
             batch = replace(batch, rollout_logprobs=None)
-        uses_ratio = objective.kind == "token" and objective.ratio != "none" and objective.behaviour == "old"
-        corrected = objective.kind == "token" and objective.correction is not None
-        if "old" in needs or ((uses_ratio or corrected) and self.passes > 1):
-            old = engine.trainer.forward(batch, "policy")
+        if Need.OLD in wants:
+            old = await trainer.forward(batch, "policy")
             batch = replace(batch, old_logprobs=old.logprobs, old_entropy=old.entropy)
-        if "reference" in needs:
-            batch = replace(batch, ref_logprobs=self._reference(engine, batch, groups))
-        if "values" in needs:
-            batch = replace(batch, old_values=engine.trainer.forward(batch, "values").values)
-        return objective.advantages(batch)
+        if Need.REFERENCE in wants:
+            batch = replace(batch, ref_logprobs=await self._reference(trainer, batch, groups))
+        if Need.VALUES in wants:
+            batch = replace(batch, old_values=(await trainer.forward(batch, "values")).values)
+        return self.objective.advantages(batch)
 
-    def _reference(self, engine: Engine, batch: Batch, groups: Sequence[Group]) -> Tensor | None:
+    async def _reference(self, trainer: Trainer, batch: Batch, groups: Sequence[Group]) -> Tensor | None:
         if self.memory is not None:
-            return self.memory.fill(engine, batch, groups)
-        return engine.trainer.forward(batch, "reference").logprobs
+            return await self.memory.fill(trainer, batch, groups)
+        return (await trainer.forward(batch, "reference")).logprobs
 
-    def live(self, engine: Engine, part: Batch, fresh: bool) -> Outputs | None:
+    async def live(self, engine: Engine, part: Batch, fresh: bool) -> Outputs | None:
         """The current policy's outputs, for the few objectives that weigh with them; before the first update, the old.
 
         KTO's reference point needs its extra sequences only.
@@ -145,45 +141,45 @@ class Stream:
             return Outputs(logprobs=part.old_logprobs, entropy=part.old_entropy)
         if not self.objective.live:
             return None
-        if "mismatched" not in self.objective.needs:
-            return engine.trainer.forward(part, "policy")
+        if Need.MISMATCHED not in self.objective.needs:
+            return await engine.trainer.forward(part, "policy")
         logprobs = torch.zeros_like(part.tokens, dtype=part.dtype)
         extra = part.mismatched.nonzero().squeeze(1)
         if extra.numel():
             chosen = select(replace(part, rows=torch.arange(part.tokens.shape[0])), extra)
-            found = engine.trainer.forward(chosen, "policy").logprobs
-            assert found is not None and chosen.rows is not None
-            logprobs[chosen.rows] = found.to(logprobs.dtype)
+            live = (await engine.trainer.forward(chosen, "policy")).logprobs
+            assert live is not None and chosen.rows is not None
+            logprobs[chosen.rows] = live.to(logprobs.dtype)
         return Outputs(logprobs=logprobs)
 
-    def weigh(self, engine: Engine, part: Batch, fresh: bool) -> Batch:
+    async def weigh(self, engine: Engine, part: Batch, fresh: bool) -> Batch:
         """An update with its weights set; sequences that only served to set them are left out."""
-        live = self.live(engine, part, fresh)
+        live = await self.live(engine, part, fresh)
         weighed = self.objective.weigh(part, live)
         if live is not None and live.entropy is not None:  # whoever has no gradient need not be asked again
             weighed = replace(weighed, live_logprobs=live.logprobs, live_entropy=live.entropy)
         if not bool(weighed.mismatched.any()):
             return weighed
-        own = (~weighed.mismatched).nonzero().squeeze(1)
-        return replace(select(weighed, own), report=weighed.report)
+        real = (~weighed.mismatched).nonzero().squeeze(1)
+        return replace(select(weighed, real), report=weighed.report)
 
-    @no_grad
-    def measure(self, engine: Engine, groups: Sequence[Group]) -> dict[str, float]:
+    async def measure(self, engine: Engine, groups: Sequence[Group]) -> dict[str, float]:
         """The objective's figures on held-out groups: loss, accuracy, margins."""
-        weighed = self.weigh(engine, self.prepare(engine, groups), fresh=False)
-        outputs = engine.trainer.forward(weighed, "scores" if "scores" in self.objective.needs else "policy")
-        stats = Stats.of(self.objective.loss(weighed, outputs))
+        weighed = await self.weigh(engine, await self.prepare(engine, groups), fresh=False)
+        outputs = await engine.trainer.forward(weighed, "scores" if Need.SCORES in self.objective.needs else "policy")
+        with torch.no_grad():
+            stats = Stats.of(self.objective.loss(weighed, outputs))
         stats.updates = 1
         return stats.summary()
 
     def state(self) -> dict[str, Any]:
-        state = {"source": self.source.state(), "kl_coef": self.kl_coef, "told": self.told}
+        state = {"source": self.source.state(), "kl_coef": self.kl_coef, "told": self.warned}
         return state if self.memory is None else {**state, "reference": self.memory.of}
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
         """Take up where a checkpoint in `folder` was written."""
         self.source.restore(state["source"])
-        self.told = list(state["told"])
+        self.warned = list(state["told"])
         if self.control is not None and isinstance(self.objective, TokenObjective):
             self.objective = self.objective.with_kl_coef(state["kl_coef"])
         if self.memory is not None:

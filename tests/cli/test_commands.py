@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from postlude.check import check
 from postlude.cli.app import app
-from postlude.cli.demo import RECIPES, prepare_demo
+from postlude.cli.demo import STAGES, prepare_demo
 from postlude.errors import ConfigError, DataError
 from postlude.recipe import documents
+from postlude.runs.events import End, Eval, Note, Opened, Phase, Progress, Start, Step, Stopping
 from postlude.watch.live import LiveView, duration, shown, sparkline
 
 runner = CliRunner()
@@ -122,15 +123,46 @@ def test_a_method_can_stand_for_a_recipe(model_folder: Path, tmp_path: Path, mon
     assert "already finished" in call("train", "runs/grpo-1", "--resume")
 
 
-def test_the_demos_recipes_fit_its_model_and_data(tmp_path: Path) -> None:
-    prepare_demo(tmp_path / "demo", seed=3)
-    document = documents.read(tmp_path / "demo" / "sft.yaml")
+def test_the_demos_recipes_fit_its_model_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare_demo(Path("demo-run"), seed=3)
+    document = documents.read(Path("demo-run/sft.yaml"))
     prepared = check(document)
     assert len(prepared.held_out) == 384
-    for name in RECIPES:
-        other = documents.read(tmp_path / "demo" / f"{name}.yaml")
-        documents.override(other, [f"model={tmp_path / 'demo' / 'model'}"])
+    assert (prepared.recipe.output, prepared.recipe.seed) == ("demo-run/sft", 3)
+    assert not [note for note in prepared.notes if "taken from the current" in note]
+    for name in STAGES:
+        other = documents.read(Path(f"demo-run/{name}.yaml"))
+        documents.override(other, ["model=demo-run/model"])
         check(other)
+
+
+def test_packaged_recipes_are_listed_printed_shown_and_trained_by_name(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [line.split()[0] for line in call("config", "recipes").splitlines()]
+    groups = [name.partition("/")[0] for name in names]
+    assert [groups.count(group) for group in ("demo", "rlhf", "constitution")] == [3, 4, 4] and len(names) == 11
+    Path("mine.yaml").write_text(call("config", "recipes", "demo/grpo"))
+    by_name, by_file = (call("config", "show", recipe, "seed=7") for recipe in ("demo/grpo", "mine.yaml"))
+    assert "demo/grpo line 10" in by_name  # group_size
+    assert by_file.split() == by_name.replace("demo/grpo line", "mine.yaml line").split()
+    with pytest.raises(ConfigError, match=r"no packaged recipe 'demo/grp'\. Did you mean 'demo/grpo'"):
+        call("config", "recipes", "demo/grp")
+    with pytest.raises(ConfigError, match="Did you mean 'rlhf/ppo'"):
+        call("train", "rlhf/pppo")
+    Path("p.jsonl").write_text('{"prompt": "1=", "answer": "1"}\n{"prompt": "2=", "answer": "2"}\n')
+    words = (f"model={model_folder}", "data.path=p.jsonl", "data.eval=null", "steps=1", "prompts_per_step=2")
+    said = call("train", "demo/grpo", *words, "sampling.max_tokens=3", "output=out")
+    assert "step 1/1" in said and "not in the recipe's folder" not in said
+
+
+def test_a_folder_of_a_packaged_recipes_name_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo/grpo").mkdir(parents=True)
+    Path("demo/grpo/config.yaml").write_text("method: drpo\nmodel: m\ndata: d.jsonl\nreward: exact\n")
+    assert '"drpo"' in call("config", "show", "demo/grpo")
 
 
 def test_the_written_answers_of_every_task_are_scored_right() -> None:
@@ -163,17 +195,17 @@ def test_the_view_draws_at_every_stage() -> None:
         "architecture": "X", "parameters": 5, "trainable": 5, "device": "cpu", "dtype": "float32",
         "path": "padded", "path_reason": "a reason",
     }  # fmt: skip
-    start = {"kind": "open", "step": 0, "steps": 3, "method": "grpo", "folder": "f", "sizes": "s", "engine": engine}
+    start = Start(0, method="grpo", steps=3, sizes="s", counts={}, data=[], engine=engine)
     console.print(view)
     for event in (
-        {**start, "source": "rollout", "lr": 1e-6, "counts": {}},
-        {"kind": "phase", "phase": "sample", "step": 0},
-        {"kind": "progress", "step": 0, "text": "1/4 answers, 17 tokens"},
-        {"kind": "step", "step": 1, "reward/mean": 0.5, "loss/policy": -0.1},
-        {"kind": "eval", "step": 1, "greedy/accuracy": 0.25},
-        {"kind": "note", "step": 1, "text": "[bold]not markup"},
-        {"kind": "interrupt", "step": 1},
-        {"kind": "end", "step": 1, "reason": "interrupted"},
+        Opened(0, start, "f", source="rollout", lr=1e-6, stop_at=None, resumed=False),
+        Phase(0, "sample"),
+        Progress(0, "1/4 answers, 17 tokens", 1, 4),
+        Step(1, {"reward/mean": 0.5, "loss/policy": -0.1}),
+        Eval(1, {"greedy/accuracy": 0.25}),
+        Note(1, "[bold]not markup"),
+        Stopping(1),
+        End(1, "interrupted"),
     ):
         view(event)
         console.print(view)

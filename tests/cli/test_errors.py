@@ -76,7 +76,7 @@ def test_everything_wrong_is_listed_at_once(place: Path) -> None:
         ({"steps": "2.5"}, "steps must be a whole number, found 2.5"),
         ({"steps": "0"}, "steps must be at least 1"),
         ({"group_size": "'8'"}, 'group_size must be a whole number, found "8"'),
-        ({"model.packed": "3"}, "model.packed must be true or false"),
+        ({"model.packed": "3"}, "engine.packed must be true or false"),
         ({"sampling.temperature": "0"}, "every answer of a group would be the same"),
         ({"sampling.max_tokens": "5000"}, "exceed the model's context of 1024"),
         ({"model.reference": "none"}, "compares with the starting weights"),

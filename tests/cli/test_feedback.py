@@ -185,7 +185,7 @@ def test_a_reward_model_is_measured_on_pairs(place: Path, scorers: list[Path]) -
 
 def test_scores_of_an_evaluation_are_those_of_the_reward(place: Path, scorers: list[Path]) -> None:
     from postlude.engines.local.scorer import LocalScorer
-    from postlude.engines.protocol import ScorerSpec
+    from postlude.engines.settings import ScorerSpec
 
     data = write("lists.jsonl", {"prompt": "1=", "completions": ["1", "22", "3"], "scores": [3, 1, 1]})
     call("eval", scorers[0], "--data", data, "--out", "rm.json")

@@ -84,7 +84,7 @@ def test_a_trl_grpo_file_has_trls_effective_settings(tmp_path: Path) -> None:
         2,
     )
     assert found.steps == 200, "400 optimiser steps, two per draw"
-    assert found.model.dtype == "bfloat16" and found.model.lora and found.model.lora.alpha == 64
+    assert found.engine.dtype == "bfloat16" and found.model.lora and found.model.lora.alpha == 64
     assert found.schedule.lr == 2e-6, "not ten times that, although an adapter is trained"
     assert (found.schedule.decay, found.schedule.final, found.schedule.warmup) == ("cosine", 0.0, 5)
     assert objective.aggregate.mode == "token_mean", "TRL's default loss"  # type: ignore[union-attr]
@@ -101,8 +101,8 @@ def test_an_almost_empty_trl_file_still_has_trls_defaults(tmp_path: Path) -> Non
     objective = found.objective
     assert objective.kl is None, "TRL's beta is 0"  # type: ignore[union-attr]
     assert objective.aggregate.mode == "token_mean" and objective.correction is None  # type: ignore[union-attr]
-    assert found.sampling.max_tokens == 512 and found.schedule.decay == "linear" and found.model.dtype == "bfloat16"
-    assert found.model.gradient_checkpointing and found.keep is None and found.shaping == ()
+    assert found.sampling.max_tokens == 512 and found.schedule.decay == "linear" and found.engine.dtype == "bfloat16"
+    assert found.engine.gradient_checkpointing and found.keep is None and found.shaping == ()
 
 
 def test_a_verl_script_has_its_variables_and_sums_filled_in(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.panel import Panel
@@ -30,6 +29,7 @@ from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
 from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
+from postlude.runs.events import End, Eval, Opened, Start, Step
 from postlude.runs.files import read_rows
 from postlude.runs.folder import Run
 from postlude.terminal import Screen, bold, joined
@@ -115,7 +115,7 @@ def test_a_part_of_a_short_form_can_be_set() -> None:
     found, _ = resolve_with_problems(document)
     assert found is not None
     assert (found.reward[0].use, found.reward[0].errors, found.reward[0].weight) == ("f.py:g", 0.5, 3)
-    assert (found.model.path, found.model.dtype, found.data.mix[0].weight) == ("m", "bfloat16", 3)
+    assert (found.model.path, found.engine.dtype, found.data.mix[0].weight) == ("m", "bfloat16", 3)
     assert [s.kind for s in found.shaping] == ["plus_minus_one", "overlong"] and found.shaping[1].factor == 2  # type: ignore[union-attr]
     assert problems("epsilon=0.1", "epsilon_high=0.3") == []
 
@@ -325,20 +325,12 @@ def test_the_live_view_says_the_end_once_and_every_evaluation() -> None:
         "dtype": "f",
         "path": "direct",
     }
-    opened: dict[str, Any] = {
-        "kind": "open",
-        "step": 0,
-        "steps": 8,
-        "method": "a[/b].py:M",
-        "folder": "f",
-        "sizes": "s",
-        "engine": engine,
-    }
-    view({**opened, "data": [], "source": "rollout", "lr": 1e-6, "stop_at": 0.5})
-    view({"kind": "step", "step": 1, "x": 1.0})
-    view({"kind": "eval", "step": 8, "own/figure": 0.25})
+    start = Start(0, method="a[/b].py:M", steps=8, sizes="s", counts={}, data=[], engine=engine)
+    view(Opened(0, start, "f", source="rollout", lr=1e-6, stop_at=0.5, resumed=False))
+    view(Step(1, {"x": 1.0}))
+    view(Eval(8, {"own/figure": 0.25}))
     assert "eval 8/8  own/figure 0.250" in out.getvalue()
     assert view._left(8).startswith("at most ")
-    view({"kind": "end", "reason": "done"})
+    view(End(8, "done"))
     screen.print(view)
     assert out.getvalue().count("done") == 1

@@ -44,7 +44,7 @@ def test_settings_without_an_effect_are_told_by_reason() -> None:
     words = ["group_size=4", "sampling.max_tokens=9", "cache_gib=1", "shaping=[{kind: overlong, cache: 5}]"]
     assert idle("dpo", *words, "evaluate.every=3", "schedule.final=0.5", "correct_above=1") == [
         "group_size, shaping.0.cache, shaping.0.kind: no effect here, since dpo trains on the answers in its rows",
-        "cache_gib, sampling.max_tokens: no effect here, since dpo samples no answers",
+        "engine.cache_gib, sampling.max_tokens: no effect here, since dpo samples no answers",
         "correct_above: no effect here, since there is no reward",
         "evaluate.every: no effect here, since nothing is held out (data.eval)",
         "schedule.final: no effect here, since schedule.decay is constant",

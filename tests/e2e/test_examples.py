@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_a_loop_by_hand_learns_and_its_checkpoint_goes_on(tmp_path: Path) -> Non
     start, out = str(tmp_path / "by-hand/sft/model"), tmp_path / "by-hand/out"
     engine = LocalEngine.open(start, dtype="float64")
     before = [p.detach().clone() for p in engine.model.net.parameters()]
-    engine.load(out)
+    asyncio.run(engine.load(out))
     saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float64)
     assert any(not torch.equal(a, b) for a, b in zip(before, engine.model.net.parameters(), strict=True))
     for a, b in zip(engine.model.net.parameters(), saved.parameters(), strict=True):

@@ -18,6 +18,7 @@ from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe import documents
 from postlude.runs import read
+from postlude.runs.events import Opened
 from postlude.runs.folder import Run
 
 REAL = Path(__file__).parents[2] / ".models" / "smollm2"
@@ -100,7 +101,7 @@ def test_a_resumed_run_keeps_the_settings_that_were_chosen(deep: Path) -> None:
     document = documents.Document({"method": "sft"}, {})
     pairs = ["model=" + str(deep / "model"), "data=" + str(deep / "short.jsonl"), "prompts_per_step=4", "threads=1"]
     documents.override(document, [*pairs, f"output={begun.folder}", "schedule.lr=1e-3", "steps=2"])
-    launch(document, True, [lambda e: texts.append(str(e["engine"]["memory"])) if e["kind"] == "open" else None])
+    launch(document, True, [lambda e: texts.append(str(e.start.engine["memory"])) if isinstance(e, Opened) else None])
     assert "micro-batches of 24 tokens" in texts[0]
     run(deep, "resumed", "steps=3", "token_budget=100", resume=True)
     assert json.loads(path.read_text())["chosen"]["token_budget"] == 24

@@ -12,9 +12,11 @@ import torch
 from postlude.cli.export import export
 from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
-from postlude.models.load import Lora, ModelSpec, load
+from postlude.models.load import Lora, load
+from postlude.models.spec import ModelSpec
 from postlude.recipe.documents import Document
 from postlude.runs import read
+from postlude.runs.events import Step
 from tests.cases import COMPOSED, LORA, METHODS, SHORTER, TALKS, TEACHERS
 from tests.learning import Case, chosen, figures, keeps, run, weights
 
@@ -94,7 +96,7 @@ def test_ctrl_c_saves_and_resume_goes_on(world: Path) -> None:
 
     class Presser:
         def __call__(self, event: Any) -> None:
-            if event["kind"] == "step" and event["step"] == 2:
+            if isinstance(event, Step) and event.step == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
     values = {

@@ -15,6 +15,7 @@ from postlude.errors import TrainingError
 from postlude.launch import launch
 from postlude.recipe.documents import Document
 from postlude.runs import read
+from postlude.runs.events import Step
 from postlude.runs.folder import Run
 
 BODY = """
@@ -142,7 +143,7 @@ def test_a_run_that_was_asked_to_stop_is_no_failure(place: Path, stop: Callable[
     made: list[Run] = []
 
     def listen(event: Any) -> None:
-        if event["kind"] == "step" and event["step"] == 3:
+        if isinstance(event, Step) and event.step == 3:
             stop(made[0])
 
     opened = Run.open

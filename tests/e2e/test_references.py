@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from postlude.cli.app import app
 from postlude.errors import ConfigError
 from postlude.launch import launch
-from postlude.models.load import Refreshed
+from postlude.models.spec import Refreshed
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import resolve

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from postlude.errors import RewardError
 from postlude.launch import launch
 from postlude.recipe.documents import Document
 from postlude.runs import read
+from postlude.runs.events import Event, Step
 from postlude.runs.folder import Run
 
 BODY = """
@@ -72,9 +72,9 @@ def run(place: Path, model: Path, function: str, output: str, resume: bool = Fal
         "checkpoint_every": 0,
     }
 
-    def listen(event: Mapping[str, Any]) -> None:
-        if event["kind"] == "step":
-            at_step(event["step"])
+    def listen(event: Event) -> None:
+        if isinstance(event, Step):
+            at_step(event.step)
 
     return launch(Document({**base, **values}), resume, [listen])
 

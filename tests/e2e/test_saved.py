@@ -106,7 +106,7 @@ def test_a_run_that_trains_nothing_saves_what_it_started_from(
 def test_a_checkpoint_that_is_not_what_was_trained_is_an_error(tmp_path: Path, model_folder: Path) -> None:
     with quiet():
         engine = LocalEngine.open(str(model_folder))
-        engine.save(tmp_path / "good")
+        engine.write(tmp_path / "good")
         net = engine.model.net
         file = tmp_path / "good" / "model.safetensors"
         tensors = load_file(file)

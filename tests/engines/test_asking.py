@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from postlude.engines.chat import ServedChat
 from postlude.engines.local.chat import LocalChat
-from postlude.engines.protocol import ChatSpec, Likely, Reply, Sampling, Usage
+from postlude.engines.protocol import Likely, Reply, Usage
+from postlude.engines.settings import ChatSpec, Local, Sampling
 from postlude.errors import ConfigError, EngineError
 from postlude.models.tiny import save_tiny_model
 from tests.judging import Bad, ChatServer
@@ -209,11 +210,14 @@ def test_local_likelihoods_are_those_of_the_whole_string(local: LocalChat) -> No
 
 def test_a_folder_that_cannot_write_is_said(tmp_path: Path) -> None:
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.local.trainer import Optimizer
-    from postlude.models.load import ModelSpec, inspect
+    from postlude.engines.settings import Optimizer
+    from postlude.models.load import inspect
+    from postlude.models.spec import ModelSpec
 
     save_tiny_model(tmp_path / "model", layers=1, width=32, heads=2)
     spec = ModelSpec(str(tmp_path / "model"))
-    LocalEngine.start(spec, inspect(spec), Optimizer(), 1024, False, scores=True).save(tmp_path / "rm")
+    LocalEngine.start(spec, inspect(spec), Optimizer(), Local(token_budget=1024), False, scores=True).write(
+        tmp_path / "rm"
+    )
     with pytest.raises(EngineError, match="is a reward model, which cannot write"):
         LocalChat.open(ChatSpec(str(tmp_path / "rm")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,20 +13,23 @@ from torch import Tensor
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import Batch
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.local.trainer import Optimizer
-from postlude.models.load import Critic, ModelSpec, inspect
+from postlude.engines.settings import Local, Optimizer
+from postlude.models.load import inspect
+from postlude.models.spec import Critic, ModelSpec
 from postlude.streams import Stream
 from tests.streaming import rolled_out
 
 
 def engine(folder: Path, critic: Critic, norm: float = 0.0) -> LocalEngine:
     spec = ModelSpec(str(folder))
-    return LocalEngine.start(spec, inspect(spec), Optimizer(max_grad_norm=norm), 10_000, True, critic=critic)
+    return LocalEngine.start(
+        spec, inspect(spec), Optimizer(max_grad_norm=norm), Local(token_budget=10_000), True, critic=critic
+    )
 
 
 def update(made: LocalEngine) -> Batch:
     stream = Stream("ppo", None, ALGORITHMS["ppo"].objective, 1, 1, 1.0)  # type: ignore[arg-type]
-    return stream.objective.weigh(stream.prepare(made, rolled_out(4, 3)))
+    return stream.objective.weigh(asyncio.run(stream.prepare(made, rolled_out(4, 3))))
 
 
 def copies(made: LocalEngine, part: str) -> list[Tensor]:
@@ -61,7 +65,7 @@ def test_the_value_loss_reaches_the_policy_only_on_a_trunk(model_folder: Path) -
                 for p in made.trainer.parts["critic"].params:
                     p.add_(0.1)
             stream = Stream("ppo", None, which, 1, 1, 1.0)  # type: ignore[arg-type]
-            batch = which.weigh(stream.prepare(made, rolled_out(4, 3)))
+            batch = which.weigh(asyncio.run(stream.prepare(made, rolled_out(4, 3))))
             made.trainer.forward_backward(batch, which)
             norms.append(made.trainer.parts["policy"].norm())
         assert (abs(norms[0] - norms[1]) < 1e-6) == same_gradient
@@ -73,7 +77,7 @@ def test_gradients_are_clipped_by_part(model_folder: Path) -> None:
     moved = []
     for which in (objective, big):
         made = engine(model_folder, Critic("own"), norm=1.0)
-        batch = which.weigh(Stream("ppo", None, which, 1, 1, 1.0).prepare(made, rolled_out(4, 3)))  # type: ignore[arg-type]
+        batch = which.weigh(asyncio.run(Stream("ppo", None, which, 1, 1, 1.0).prepare(made, rolled_out(4, 3))))  # type: ignore[arg-type]
         made.trainer.forward_backward(batch, which)
         made.trainer.step(1e-3, 1e-3)
         moved.append(copies(made, "policy"))
@@ -88,9 +92,9 @@ def test_a_checkpoint_brings_both_back(on: str, model_folder: Path, tmp_path: Pa
     for _ in range(2):
         made.trainer.forward_backward(batch, objective)
         made.trainer.step(1e-3, 1e-2)
-    made.save(tmp_path / "saved")
+    made.write(tmp_path / "saved")
     other = engine(model_folder, Critic(on))  # type: ignore[arg-type]
-    other.load(tmp_path / "saved")
+    asyncio.run(other.load(tmp_path / "saved"))
     for each in (made, other):
         each.trainer.forward_backward(batch, objective)
         each.trainer.step(1e-3, 1e-2)
@@ -105,6 +109,6 @@ def test_values_do_not_depend_on_micro_batches(model_folder: Path) -> None:
             for p in made.trainer.parts["critic"].params:
                 p.add_(0.1 * torch.randn_like(p))
         batch = update(made)
-        whole = made.trainer.forward(batch, "values").values
+        whole = made.trainer.outputs(batch, "values").values
         made.trainer.token_budget = 40
-        torch.testing.assert_close(made.trainer.forward(batch, "values").values, whole, atol=1e-5, rtol=0)
+        torch.testing.assert_close(made.trainer.outputs(batch, "values").values, whole, atol=1e-5, rtol=0)

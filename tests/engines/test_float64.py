@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +24,7 @@ from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.model import LocalModel, probe_batch
 from postlude.engines.local.sampling import choose
 from postlude.engines.local.scorer import LocalScorer
-from postlude.engines.protocol import ChatSpec, Sampling, ScorerSpec
+from postlude.engines.settings import ChatSpec, Sampling, ScorerSpec
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
@@ -156,9 +157,9 @@ def test_a_checkpoint_is_taken_up_in_any_dtype(place: Path, tmp_path: Path, befo
     batch = pack([Group(Prompt("0", "", tokens=(3, 4)), (Completion((5, 6, 7), reward=1.0),))], engine.trainer.dtype)
     for _ in range(3):
         saved = step(engine, 0.02)
-    engine.save(tmp_path)
+    engine.write(tmp_path)
     other = LocalEngine.open(str(place / "m"), dtype=after)
-    other.load(tmp_path)
+    asyncio.run(other.load(tmp_path))
     batch = replace(batch, reward=batch.reward.to(other.trainer.dtype))
     for expected, p in zip(saved, other.trainer.parts["policy"].owned, strict=True):
         digits = 8e-3 if after == "bfloat16" and before != after else 1e-6

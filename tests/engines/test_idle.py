@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from torch import Tensor
 from postlude.batch import Batch, minibatches, split
 from postlude.data import Group
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.local.trainer import LocalTrainer, Optimizer
-from postlude.models.load import ModelSpec, inspect
+from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.settings import Local, Optimizer
+from postlude.models.load import inspect
+from postlude.models.spec import ModelSpec
 from postlude.objectives import TokenObjective
 from postlude.objectives.divergence import KL
 from postlude.runs.stats import Stats
@@ -48,7 +51,9 @@ def trained(
 ) -> tuple[dict[str, Tensor], dict[str, float], list[bool]]:
     """Weights, figures, and of each pass whether it had a gradient, after two draws' worth of updates in float64."""
     spec = ModelSpec(str(folder))
-    engine = LocalEngine.start(spec, inspect(spec), Optimizer(weight_decay=0.1), budget, keep_reference=True)
+    engine = LocalEngine.start(
+        spec, inspect(spec), Optimizer(weight_decay=0.1), Local(token_budget=budget), keep_reference=True
+    )
     engine.trainer.model.net.double()
     if engine.trainer._reference is not None:
         engine.trainer._reference.net.double()
@@ -57,11 +62,11 @@ def trained(
     engine.trainer = trainer
     stream = Stream("m", None, objective, updates, 2, 1.0)  # type: ignore[arg-type]
     passes, total = [], Stats()
-    batch = double(stream.prepare(engine, drawn))
+    batch = double(asyncio.run(stream.prepare(engine, drawn)))
     generator = torch.Generator().manual_seed(1)
     for epoch in range(2):
         for i, part in enumerate(minibatches(batch, updates, objective.keeps_groups, generator)):
-            weighed = double(stream.weigh(engine, part, fresh=not epoch and not i))
+            weighed = double(asyncio.run(stream.weigh(engine, part, fresh=not epoch and not i)))
             last = Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
             for micro in split(weighed, budget, keeps_groups=False):
                 passes += [pulls for _, pulls in trainer._parts(micro, objective)]
@@ -113,9 +118,9 @@ def test_what_a_pass_has_just_told_is_not_asked_again(
 ) -> None:
     """Passes through the model for groups without a gradient: in the first update after the draw, in the second."""
     spec = ModelSpec(str(model_folder))
-    engine = LocalEngine.start(spec, inspect(spec), Optimizer(), 10_000, False)
+    engine = LocalEngine.start(spec, inspect(spec), Optimizer(), Local(token_budget=10_000), False)
     stream = Stream(name, None, objective_of(name), 2, 1, 1.0)  # type: ignore[arg-type]
-    batch = stream.prepare(engine, [*map(equal, rolled_out(3, 4))])
+    batch = asyncio.run(stream.prepare(engine, [*map(equal, rolled_out(3, 4))]))
     count = 0
     running = engine.model.running
 
@@ -126,7 +131,7 @@ def test_what_a_pass_has_just_told_is_not_asked_again(
 
     found = []
     for fresh in (True, False):
-        weighed = stream.weigh(engine, batch, fresh)
+        weighed = asyncio.run(stream.weigh(engine, batch, fresh))
         monkeypatch.setattr(engine.model, "running", counted)
         count = 0
         engine.trainer.forward_backward(weighed, stream.objective)
@@ -145,7 +150,7 @@ def test_answers_without_a_trained_token_are_not_even_read(model_folder: Path) -
     same(quick, plain)
     batch = objective.weigh(objective.advantages(_batch(drawn)))
     spec = ModelSpec(str(model_folder))
-    trainer = LocalEngine.start(spec, inspect(spec), Optimizer(), 10_000, False).trainer
+    trainer = LocalEngine.start(spec, inspect(spec), Optimizer(), Local(token_budget=10_000), False).trainer
     ((part, pulls),) = trainer._parts(batch, objective)
     assert pulls and part.sequences == 6 < batch.sequences == 24
     assert part.tokens.shape[0] < batch.tokens.shape[0]
@@ -183,8 +188,10 @@ def test_a_critic_and_a_hinge_in_force_keep_every_group() -> None:
 
 def test_a_dropout_in_force_keeps_every_group(model_folder: Path) -> None:
     spec = ModelSpec(str(model_folder))
-    assert not LocalEngine.start(spec, inspect(spec), Optimizer(), 100, False, dropout=True).trainer.skips_idle
-    assert LocalEngine.start(spec, inspect(spec), Optimizer(), 100, False).trainer.skips_idle
+    assert not LocalEngine.start(
+        spec, inspect(spec), Optimizer(), Local(token_budget=100), False, dropout=True
+    ).trainer.skips_idle
+    assert LocalEngine.start(spec, inspect(spec), Optimizer(), Local(token_budget=100), False).trainer.skips_idle
 
 
 def _batch(drawn: list[Group]) -> Batch:

@@ -19,7 +19,8 @@ from postlude.engines.local.memory import BUDGET, Asked, Held, Work, choose, mea
 from postlude.engines.local.memory import _forth_and_back as forth_and_back
 from postlude.engines.local.memory import _probe as probe
 from postlude.engines.local.model import LocalModel, without_dropout
-from postlude.engines.local.trainer import LocalTrainer, Optimizer
+from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.settings import Optimizer
 from postlude.errors import ConfigError
 from postlude.models.load import Lora
 from postlude.models.tiny import character_tokenizer, tiny_qwen3
@@ -149,7 +150,7 @@ def test_what_never_fits_is_refused_with_what_would() -> None:
         choose(model, None, held(size), Free(60 * MIB, "here"), work, Asked())
     text = str(caught.value)
     assert "the longest piece of 4,000 tokens" in text
-    assert "model.gradient_checkpointing=true" in text and "pieces of at most" in text and "token_budget" in text
+    assert "engine.gradient_checkpointing=true" in text and "pieces of at most" in text and "token_budget" in text
     with pytest.raises(ConfigError, match="smaller model, or more memory"):
         choose(model, None, held(8), Free(MIB // 4, "here"), Work(sequence=50, piece=50), Asked())
 
@@ -203,12 +204,12 @@ def test_results_do_not_depend_on_budget_and_chunk(method: str, lora: bool) -> N
             objective = dataclasses.replace(objective, advantage=dataclasses.replace(objective.advantage, cap=20))
         batch = batch_of(method)
         if objective.kind == "token":
-            batch = dataclasses.replace(batch, old_logprobs=trainer.forward(batch, "policy").logprobs)
+            batch = dataclasses.replace(batch, old_logprobs=trainer.outputs(batch, "policy").logprobs)
         if "reference" in objective.needs:
-            batch = dataclasses.replace(batch, ref_logprobs=trainer.forward(batch, "reference").logprobs)
+            batch = dataclasses.replace(batch, ref_logprobs=trainer.outputs(batch, "reference").logprobs)
         batch = objective.advantages(batch)
         for _ in range(2):
-            weighed = objective.weigh(batch, trainer.forward(batch, "policy") if objective.live else None)
+            weighed = objective.weigh(batch, trainer.outputs(batch, "policy") if objective.live else None)
             for micro in split(weighed, budget, not objective.splits_groups, model.packed):
                 trainer.forward_backward(micro, objective)
             trainer.step(1e-2)

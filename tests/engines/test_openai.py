@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from postlude.data import Completion
-from postlude.engines.openai import OpenAISampler, Served
-from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.openai import OpenAISampler
+from postlude.engines.protocol import Progress, Request
+from postlude.engines.settings import Sampling, Served
 from postlude.errors import EngineError
 from tests.serving import NAME, Server, Step
 

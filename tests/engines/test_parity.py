@@ -16,8 +16,9 @@ from postlude.engines.local.attention import Packed
 from postlude.engines.local.cache import token_bytes
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
-from postlude.engines.local.trainer import LocalTrainer, Optimizer
-from postlude.engines.protocol import Request, Sampling
+from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.protocol import Request
+from postlude.engines.settings import Optimizer, Sampling
 from tests.conftest import PACKED, VOCABULARY, build
 
 
@@ -131,8 +132,8 @@ def test_micro_batches_add_up_exactly(budget: int) -> None:
 def test_forward_in_parts_gives_the_same_log_probs() -> None:
     model = local("qwen3")
     batch = probe_batch(VOCABULARY)
-    whole = LocalTrainer(model, Optimizer(), 10_000).forward(batch, "policy").logprobs
-    parts = LocalTrainer(model, Optimizer(), 25).forward(batch, "policy").logprobs
+    whole = LocalTrainer(model, Optimizer(), 10_000).outputs(batch, "policy").logprobs
+    parts = LocalTrainer(model, Optimizer(), 25).outputs(batch, "policy").logprobs
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
 
 
@@ -151,9 +152,9 @@ def test_rows_that_are_packed_together_do_not_see_each_other(name: str) -> None:
     trainer = LocalTrainer(model, Optimizer(), 10_000)
     rows = [written(1, 5, 9), written(2, 12, 3), written(3, 1, 20)]
     together = pack(rows)
-    logprobs = trainer.forward(together, "policy").logprobs[together.mask]
+    logprobs = trainer.outputs(together, "policy").logprobs[together.mask]
     alone = [pack([row]) for row in rows]
-    expected = torch.cat([trainer.forward(b, "policy").logprobs[b.mask] for b in alone])
+    expected = torch.cat([trainer.outputs(b, "policy").logprobs[b.mask] for b in alone])
     assert logprobs.shape == expected.shape == (32,)
     torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
 
@@ -228,7 +229,7 @@ def test_sampled_log_probs_are_the_trainers(tokenizer: Any) -> None:
         for g in range(3)
     ]
     batch = pack(groups, temperature=0.7)
-    logp = LocalTrainer(model, Optimizer(), 10_000).forward(batch, "policy").logprobs
+    logp = LocalTrainer(model, Optimizer(), 10_000).outputs(batch, "policy").logprobs
     torch.testing.assert_close(logp[batch.mask], batch.rollout_logprobs[batch.mask], atol=2e-5, rtol=0)
 
 
@@ -459,10 +460,11 @@ def test_written_gradients_equal_automatic_ones() -> None:
 
 def test_bf16_keeps_rotary_frequencies_in_float32(tmp_path: Any) -> None:
     """Rounded frequencies turn positions beyond a few hundred by a radian."""
-    from postlude.models.load import ModelSpec, load
+    from postlude.models.load import load
+    from postlude.models.spec import Holding, ModelSpec
 
     build("llama").save_pretrained(tmp_path)
-    loaded = load(ModelSpec(str(tmp_path), dtype="bfloat16", device="cpu"))
+    loaded = load(ModelSpec(str(tmp_path)), Holding("bfloat16", "cpu"))
     assert loaded.model.rotary_emb.inv_freq.dtype == torch.float32
     assert {p.dtype for p in loaded.parameters()} == {torch.bfloat16}
 
@@ -492,7 +494,7 @@ def test_dropout_is_applied_in_packed_training_only() -> None:
     assert model.packed, model.reason
     batch = probe_batch(VOCABULARY)
     trainer = LocalTrainer(model, Optimizer(), 10_000)
-    assert torch.equal(trainer.forward(batch, "policy").logprobs, trainer.forward(batch, "policy").logprobs)
+    assert torch.equal(trainer.outputs(batch, "policy").logprobs, trainer.outputs(batch, "policy").logprobs)
     with torch.no_grad(), model.running(batch) as outputs:
         assert not torch.equal(outputs(False).logprobs, outputs(False).logprobs)
 

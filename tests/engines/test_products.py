@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from postlude.engines.local import direct, head, products
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.model import LocalModel
-from postlude.engines.protocol import Request, Sampling
+from postlude.engines.protocol import Request
+from postlude.engines.settings import Sampling
 from tests.conftest import VOCABULARY, build
 from tests.engines.test_parity import gradients, local, lora
 

@@ -12,12 +12,13 @@ import pytest
 
 from postlude.data import Completion, Prompt
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.local.trainer import Optimizer
-from postlude.engines.openai import OpenAISampler, Served
-from postlude.engines.protocol import Request, Sampler, Sampling
+from postlude.engines.openai import OpenAISampler
+from postlude.engines.protocol import Request, Sampler
+from postlude.engines.settings import Local, Optimizer, Sampling, Served
 from postlude.models.chat import Renderer
-from postlude.models.load import ModelSpec, inspect
+from postlude.models.load import inspect
 from postlude.models.said import answer_text
+from postlude.models.spec import ModelSpec
 from postlude.models.steps import ends, pieces
 from tests.chains import marked_tokenizer, save_chain
 from tests.cli.test_commands import call
@@ -41,8 +42,10 @@ def every_way(folder: Path, sampling: Sampling = GREEDY) -> Completion:
     facts = inspect(ModelSpec(str(folder)))
     found = []
     for packed in (True, False):
-        spec = ModelSpec(str(folder), packed=packed)
-        engine = LocalEngine.start(spec, facts, Optimizer(), 1024, keep_reference=False)
+        spec = ModelSpec(str(folder))
+        engine = LocalEngine.start(
+            spec, facts, Optimizer(), Local(packed=packed, token_budget=1024), keep_reference=False
+        )
         found.append(sampled(engine.sampler, facts.tokenizer, sampling))
     with Server(folder) as server:
         there = OpenAISampler(Served(server.url, retries=0), facts.tokenizer, facts.stop_ids, facts.vocabulary)

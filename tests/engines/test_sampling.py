@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from postlude.engines.local.sampling import choose, uniforms
-from postlude.engines.protocol import Sampling
+from postlude.engines.settings import Sampling
 
 SIZES = [1, 2, 63, 64, 65, 200, 1000]
 """Vocabularies below, at and above one block, and no multiple of it."""

@@ -70,9 +70,11 @@ def test_a_special_token_can_be_a_stop() -> None:
 
 
 def test_a_server_that_goes_on_behind_a_stop_string_is_cut_there(model_folder: Path) -> None:
-    from postlude.engines.openai import OpenAISampler, Served
-    from postlude.engines.protocol import Request, Sampling
-    from postlude.models.load import ModelSpec, inspect
+    from postlude.engines.openai import OpenAISampler
+    from postlude.engines.protocol import Request
+    from postlude.engines.settings import Sampling, Served
+    from postlude.models.load import inspect
+    from postlude.models.spec import ModelSpec
 
     facts = inspect(ModelSpec(str(model_folder)))
     sampler = OpenAISampler(Served("http://localhost:1"), facts.tokenizer, facts.stop_ids, facts.vocabulary)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from postlude.models import adapters, heads, opening
-from postlude.models.load import Lora, ModelSpec, load, quiet
+from postlude.models.load import Lora, load, quiet
+from postlude.models.spec import ModelSpec
 from tests.conftest import VOCABULARY, build
 
 LINEAR = ["q_proj", "v_proj"]
@@ -207,15 +208,16 @@ def test_a_reward_model_opens_as_transformers_and_peft_open_it(
     from postlude.cli.export import export
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.local.scorer import LocalScorer
-    from postlude.engines.local.trainer import Optimizer
-    from postlude.engines.protocol import ScorerSpec
+    from postlude.engines.settings import Local, Optimizer, ScorerSpec
     from postlude.models.load import inspect
 
     spec = ModelSpec(str(model_folder), lora=Lora(2) if adapted else None)
-    engine = LocalEngine.start(spec, inspect(spec), Optimizer(), 4096, False, scores=True, pairs=pairs)
+    engine = LocalEngine.start(
+        spec, inspect(spec), Optimizer(), Local(token_budget=4096), False, scores=True, pairs=pairs
+    )
     shaken(engine.model.net)
     folder = tmp_path / "scorer"
-    engine.save(folder)
+    engine.write(folder)
     config = heads.config_of(str(folder))
     assert heads.is_scorer(config) and heads.reads_pairs(config) == pairs
     scorer = LocalScorer.open(ScorerSpec(str(folder)))

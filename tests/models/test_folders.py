@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from postlude.cli.scoring import holds_scorer
 from postlude.errors import ConfigError, EngineError
 from postlude.models import heads, opening
-from postlude.models.load import Lora, ModelSpec, inspect, inspect_files, load, quiet
+from postlude.models.load import Lora, inspect, inspect_files, load, quiet
+from postlude.models.spec import Holding, ModelSpec
 
 WEIGHTS = "model.safetensors"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n"
@@ -193,13 +194,13 @@ def test_a_weight_that_is_not_finite_is_named(bad: float, folder: Path, adapter:
     weight = load_file(folder / WEIGHTS)[name]
     weight[3, 5] = bad
     changed(folder, **{name.replace(".", "__"): weight})
-    for spec in (
-        ModelSpec(str(folder)),
-        ModelSpec(str(folder), dtype="bfloat16"),
-        ModelSpec(str(folder), lora=Lora(2)),
+    for spec, held in (
+        (ModelSpec(str(folder)), Holding()),
+        (ModelSpec(str(folder)), Holding("bfloat16")),
+        (ModelSpec(str(folder), lora=Lora(2)), Holding()),
     ):
         with quiet(), pytest.raises(EngineError, match=r"1 of \d+ numbers of .*layers\.1\.self_attn\.q_proj.*weight"):
-            load(spec)
+            load(spec, held)
     with quiet(), pytest.raises(EngineError, match=r"layers\.1\.self_attn\.q_proj"):
         load(ModelSpec(str(folder)), scalar=True)
     (own,) = [n for n in load_file(adapter / "adapter_model.safetensors") if "layers.0.mlp.up_proj.lora_A" in n]

@@ -11,10 +11,11 @@ from transformers import AutoModelForSequenceClassification
 
 from postlude.engines.local.model import LocalModel, probe_batch
 from postlude.engines.local.scorer import LocalScorer
-from postlude.engines.protocol import ScorerSpec
+from postlude.engines.settings import ScorerSpec
 from postlude.errors import EngineError
 from postlude.models import heads
-from postlude.models.load import Lora, ModelSpec, load
+from postlude.models.load import Lora, load
+from postlude.models.spec import Holding, ModelSpec
 from tests.conftest import VOCABULARY, build
 
 PROMPTS = ["12+3=", "7*8", "12+3=", "a long prompt of many characters: "]
@@ -104,7 +105,7 @@ def test_new_heads_have_the_paper_s_spread_or_are_zero(tmp_path: Path, tokenizer
 
 
 def test_half_precision_leaves_the_head_alone(tmp_path: Path, tokenizer: Any) -> None:
-    net = load(ModelSpec(folder_of("qwen3", tmp_path, tokenizer), dtype="bfloat16"), scalar=True)
+    net = load(ModelSpec(folder_of("qwen3", tmp_path, tokenizer)), Holding("bfloat16"), scalar=True)
     assert net.score.weight.dtype == torch.float32
     assert net.base_model.embed_tokens.weight.dtype == torch.bfloat16
 

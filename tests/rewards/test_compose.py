@@ -358,7 +358,7 @@ def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) 
     from postlude.engines.local.cache import token_bytes
     from postlude.engines.local.decode import LocalSampler
     from postlude.engines.local.model import LocalModel
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rewards.scoring import Scoring
     from postlude.rollouts.rollout import answer
     from tests.conftest import build

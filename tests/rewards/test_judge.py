@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from postlude.engines.chat import ServedChat
-from postlude.engines.protocol import ChatSpec, Sampling
+from postlude.engines.settings import ChatSpec, Sampling
 from postlude.errors import AskingStopped, ConfigError, RewardError
 from postlude.judge.asking import Asker, Caps
 from postlude.judge.principles import choose, read_principles

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from postlude.data import Completion, Group, Prompt
-from postlude.engines.protocol import Sampling
+from postlude.engines.settings import Sampling
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer

@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from postlude import __version__
-from postlude.cli import audit, config, constitution, data, demo, eval, export, label, methods, pairs, sample, train
+from postlude.cli import (
+    audit,
+    config,
+    constitution,
+    data,
+    demo,
+    eval,
+    export,
+    label,
+    methods,
+    pairs,
+    sample,
+    steering,
+    train,
+)
 from postlude.cli.options import SETTINGS
 from postlude.errors import PostludeError, visible
 from postlude.terminal import Screen, colored
@@ -64,6 +78,9 @@ app.add_typer(data.app, name="data", help="Turn feedback of one kind into anothe
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
+app.command("status")(steering.status)
+app.command("stop")(steering.stop)
+app.command("checkpoint")(steering.checkpoint)
 app.command("demo")(demo.demo)
 
 

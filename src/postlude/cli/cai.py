@@ -11,24 +11,18 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
 from postlude.terminal import Screen
 
-PRINCIPLES = """\
-- {id: kind, principle: End every answer with thanks.}
-- {id: calm, principle: Use no exclamation mark.}
-"""
-TEMPLATES = {
-    "critique": "{{ prompt }}{{ answer }}|{{ principle.id }}?",
-    "revise": "{{ prompt }}{{ answer }}|{{ principle.id }}?{{ critique }}>",
-    "pairs": "{{ prompt }}{{ first }}|{{ second }}|{{ principle.id }}:",
-}
-"""How the small model is asked: it knows no English."""
+if TYPE_CHECKING:
+    from postlude.judge.templates import Template
+
 RULES: dict[str, Callable[[str], bool]] = {"kind": lambda a: a.endswith(" thanks"), "calm": lambda a: "!" not in a}
 """Principle -> whether an answer follows it."""
 TAILS = ("", "!", "!!", " thanks", " thanks!")
@@ -36,78 +30,6 @@ WEIGHTS = (35, 25, 20, 12, 8)
 """How teachers end their answers, in percent."""
 MOST = 24
 """Tokens of an answer, criticism or revision."""
-
-RECIPES = {
-    "sft": """\
-# The start: answers of rude teachers, criticisms, revisions and comparisons, all in one file.
-method: sft
-model: {folder}/model
-data: {{path: {folder}/sft.jsonl, eval: {folder}/eval.jsonl}}
-reward: {{use: regex, args: {{pattern: "^([a-h]+)", group: 1}}}}   # only measures: are the letters right?
-output: {folder}/sft
-seed: {seed}
-steps: 350
-prompts_per_step: 96
-sampling: {{max_tokens: 24}}
-optimizer: {{beta2: 0.98}}
-schedule: {{lr: 3e-3, warmup: 50, decay: linear}}
-evaluate: {{every: 100, prompts: 128}}
-""",
-    "revised": """\
-# Stage one: the start once more, on its own revised answers.
-method: sft
-model: {folder}/sft/model
-data: {{path: {folder}/revised/sft.jsonl, eval: {folder}/eval.jsonl}}
-reward: {{use: regex, args: {{pattern: "^([a-h]+)", group: 1}}}}
-output: {folder}/revised-sft
-seed: {seed}
-steps: 40
-prompts_per_step: 64
-sampling: {{max_tokens: 24}}
-schedule: {{lr: 5e-4, decay: linear}}
-evaluate: {{every: 0, prompts: 128}}
-""",
-    "dpo": """\
-# Stage two: pairs of that model's answers, preferred by the start under one principle each.
-method: dpo
-model: {folder}/revised-sft/model
-data: {{path: {folder}/compared/pairs.jsonl, eval: {folder}/eval.jsonl}}
-reward: {{use: regex, args: {{pattern: "^([a-h]+)", group: 1}}}}
-output: {folder}/dpo
-seed: {seed}
-steps: 80
-prompts_per_step: 32
-sampling: {{max_tokens: 24}}
-objective: {{nll: 0.5}}
-schedule: {{lr: 2e-4, warmup: 10, decay: linear}}
-evaluate: {{every: 0, prompts: 128}}
-""",
-    "direct": """\
-# Or without pairs: the start's verdicts as the reward (direct RLAIF), beside right letters, which must not be lost.
-method: grpo
-model: {folder}/revised-sft/model
-data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
-reward:
-  - {{use: regex, outcome: true, args: {{pattern: "^([a-h]+)", group: 1}}}}
-  - use: judge
-    args:
-      model: {folder}/sft
-      mode: pairs
-      read: likelihood
-      principles: {folder}/principles.yaml
-      template: {folder}/pairs.jinja
-      canary_limit: null           # the small judge was never shown an answer that says nothing
-output: {folder}/direct
-seed: {seed}
-steps: 12                          # soon every answer follows both; beyond that a policy learns the judge's slips
-prompts_per_step: 16
-group_size: 8
-sampling: {{max_tokens: 24}}
-schedule: {{lr: 3e-4, decay: linear}}
-evaluate: {{every: 0, prompts: 128}}
-""",
-}
-"""The demo's recipes; `recipes/constitution` holds them as files, for the folder demo-constitution."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +47,7 @@ class Stage:
 def constitution(output: Path | None, seed: int) -> None:
     """Teach the start, let it revise and compare answers, train on both, and measure."""
     console = Screen()
-    folder = output or free_folder("demo-constitution")
+    folder = output or free_folder("constitution")
     prepare(folder, seed)
     console.print(f"A Qwen3 of 0.6 M parameters, two principles, templates and recipes are in {folder}/")
     seconds = {"sft": run_recipe(folder, "sft", console)}
@@ -148,14 +70,11 @@ def constitution(output: Path | None, seed: int) -> None:
 def prepare(folder: Path, seed: int) -> None:
     """Model, lessons, prompts, principles, templates and recipes."""
     from postlude.models.tiny import save_tiny_model
+    from postlude.recipe import packaged
 
     write_rows(folder, lessons(random.Random(seed)))
     save_tiny_model(folder / "model", seed)
-    (folder / "principles.yaml").write_text(PRINCIPLES)
-    for name, text in TEMPLATES.items():
-        (folder / f"{name}.jinja").write_text(text)
-    for name, recipe in RECIPES.items():
-        (folder / f"{name}.yaml").write_text(recipe.format(folder=folder, seed=seed))
+    packaged.write("constitution", folder, seed)
 
 
 def lessons(rng: random.Random) -> dict[str, list[dict[str, Any]]]:
@@ -177,9 +96,7 @@ def lessons(rng: random.Random) -> dict[str, list[dict[str, Any]]]:
 
 def _lesson(prompt: str, rng: random.Random) -> list[dict[str, Any]]:
     """An answer, a criticism, a revision and a comparison, each written out as the templates ask for it."""
-    from postlude.judge.templates import Template
-
-    ask = {name: Template(text, name) for name, text in TEMPLATES.items()}
+    ask = _templates()
     letters, name = _letters(prompt), rng.choice([*RULES])
     principle = {"id": name}
     first, second = (letters + tail for tail in rng.choices(TAILS, WEIGHTS, k=2))
@@ -196,6 +113,15 @@ def _lesson(prompt: str, rng: random.Random) -> list[dict[str, Any]]:
             "completion": better,
         },
     ]
+
+
+@cache
+def _templates() -> dict[str, Template]:
+    """How the small model is asked: it knows no English."""
+    from postlude.judge.templates import Template
+    from postlude.recipe.packaged import file_text
+
+    return {name: Template(file_text(f"constitution/{name}.jinja"), name) for name in ("critique", "revise", "pairs")}
 
 
 def _letters(prompt: str) -> str:
@@ -248,7 +174,7 @@ def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:
     import asyncio
 
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
     from postlude.sources import file as rows
 

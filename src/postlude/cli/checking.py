@@ -8,7 +8,8 @@ from postlude.algorithms import ALGORITHMS, Algorithm
 from postlude.data import Group
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
-from postlude.models.load import Facts, ModelSpec, inspect
+from postlude.models.load import Facts, inspect
+from postlude.models.spec import ModelSpec
 from postlude.objectives import ContrastObjective
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, check_steps, compared, preference, require

@@ -1,4 +1,4 @@
-"""postlude config show, check and import"""
+"""postlude config show, check, recipes and import"""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 
 from postlude.cli.options import SETTINGS, require_free
-from postlude.terminal import Screen, colored, joined
+from postlude.terminal import Screen, bold, colored, joined
 
 app = typer.Typer(no_args_is_help=True)
 
-Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML), a method, or the folder of a run.")]
+Recipe = Annotated[
+    Path, typer.Argument(help="A recipe (YAML, or a name such as demo/grpo), a method, or the folder of a run.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's.")
 ]
@@ -42,6 +44,31 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     console.print(table)
     console.print(f"\n{resolved.sizes}")
     _renamed(console, document.renamed)
+
+
+@app.command("recipes")
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="Print this one, with its comments, to begin your own with.")
+    ] = None,
+) -> None:
+    """List the recipes that come with postlude, or print one. Each is a stage of a demo.
+
+    postlude config recipes demo/grpo > my-grpo.yaml
+    postlude train demo/grpo model=my-model data=prompts.jsonl output=runs/mine
+    """
+    from postlude.errors import ConfigError
+    from postlude.recipe import packaged
+    from postlude.words import meant
+
+    if name is None:
+        for known in packaged.names():
+            about = packaged.text(known).partition("\n")[0].removeprefix("# ")
+            Screen().print(joined(bold(f"{known:22}"), about), soft_wrap=True)
+    elif name in packaged.names():
+        typer.echo(packaged.text(name), nl=False)
+    else:
+        raise ConfigError(f"there is no packaged recipe {name!r}.{meant(name, packaged.names())}")
 
 
 def _renamed(console: Console, lines: list[str]) -> None:

@@ -15,7 +15,7 @@ from postlude.cli.options import MOST_ANSWERS
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.feedback.constitution import Comparing, Trace
     from postlude.judge.asking import Asker
 
@@ -130,7 +130,7 @@ def compare(
     """Pairs of a model's answers, preferred by principles: data for a reward model or DPO (the second stage).
 
     postlude constitution compare runs/sft-1 --principles principles.yaml --data prompts.jsonl --out compared
-    postlude train recipes/dpo.yaml model=runs/sft-1 data=compared/pairs.jsonl
+    postlude train dpo model=runs/sft-1 data=compared/pairs.jsonl objective.nll=0.5
     postlude train reward_model_soft model=runs/sft-1 data=compared/pairs.jsonl
     """
     from postlude.feedback.constitution import Comparing
@@ -184,7 +184,7 @@ def _require_free(out: Path, force: bool, name: str) -> None:
 def _sampling(temperature: float, max_tokens: int) -> Sampling:
     """Raises ConfigError for numbers that no answer can be drawn with."""
     from postlude.cli.opening import drawn
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
 
     return drawn(Sampling(), {"temperature": temperature, "max_tokens": max_tokens})
 

@@ -14,57 +14,8 @@ from postlude.cli.demos import free_folder, run_recipe
 from postlude.runs import read
 from postlude.terminal import Screen, bold, colored, dim, joined
 
-RECIPES = {
-    "sft": """\
-# Learn to write like the teachers, from scratch; stop at 47 % right, long before it is perfect.
-method: sft
-model: {folder}/model
-data: {{path: {folder}/sft.jsonl, eval: {folder}/eval.jsonl}}
-reward: {{use: exact, args: {{after: "#"}}}}   # only measures; sft trains on the written answers
-output: {folder}/sft
-seed: {seed}
-steps: 400
-prompts_per_step: 64
-sampling: {{max_tokens: 48}}
-optimizer: {{beta2: 0.98}}
-schedule: {{lr: 3e-3, warmup: 50}}
-evaluate: {{every: 3, prompts: 256, stop_at: 0.47}}
-""",
-    "grpo": """\
-# Try, get a reward for a right answer, prefer what did better than the group. No KL: answers can be checked.
-method: grpo
-model: {folder}/sft/model
-data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
-reward: {{use: exact, args: {{after: "#"}}}}
-output: {folder}/grpo
-seed: {seed}
-steps: 130
-prompts_per_step: 16
-group_size: 8
-sampling: {{max_tokens: 48}}
-schedule: {{lr: 3e-4, decay: linear}}
-evaluate: {{every: 10, prompts: 256}}
-objective: {{kl: null}}
-""",
-    "drpo": """\
-# The same reward, but among right answers the shorter ones weigh more.
-method: drpo
-model: {folder}/sft/model
-data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
-reward: {{use: exact, args: {{after: "#"}}}}
-output: {folder}/drpo
-seed: {seed}
-steps: 130
-prompts_per_step: 16
-group_size: 8
-updates: 2
-sampling: {{max_tokens: 48}}
-schedule: {{lr: 1.5e-4, decay: linear}}
-evaluate: {{every: 10, prompts: 256}}
-objective: {{advantage: {{lam: 0.2}}}}   # a milder pull towards short answers than the paper's 0.1
-""",
-}
-"""The three recipes of the demo, as they are written next to its data."""
+STAGES = ("sft", "grpo", "drpo")
+"""The demo's runs, one after the other: recipes of `postlude/recipes/demo`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +58,7 @@ def demo(
         constitution(output, seed)
         return
     console = Screen()
-    folder = output or free_folder("demo-run")
+    folder = output or free_folder("demo")
     rows = prepare_demo(folder, seed)
     console.print(
         f"A Qwen3 of 0.6 M parameters, {rows['sft.jsonl']} worked answers and {rows['eval.jsonl']} held-out prompts "
@@ -123,19 +74,19 @@ def demo(
 def prepare_demo(folder: Path, seed: int) -> dict[str, int]:
     """Write model, data and recipes; returns the rows of each data file."""
     from postlude.models.tiny import save_tiny_model
+    from postlude.recipe import packaged
     from postlude.sources.tasks import TASKS, write
 
     rows = write(TASKS["worked"], folder, train=4000, evaluate=384, seed=seed)
     save_tiny_model(folder / "model", seed)
-    for name, text in RECIPES.items():
-        (folder / f"{name}.yaml").write_text(text.format(folder=folder, seed=seed))
+    packaged.write("demo", folder, seed)
     return rows
 
 
 def run_demo(folder: Path, console: Console) -> list[Outcome]:
     """The three runs, each with its live view; returns the rows of the table."""
     outcomes: list[Outcome] = []
-    for name in RECIPES:
+    for name in STAGES:
         seconds = run_recipe(folder, name, console)
         first, last = _evaluations(folder / name)
         if name == "sft":
@@ -171,7 +122,7 @@ def _answers(console: Console, folder: Path) -> None:
     console.print(
         "\nThree answers of each, sampled at the end (the digits of the prompt, their running sum, then #result):"
     )
-    for name in RECIPES:
+    for name in STAGES:
         rows = read(folder / name).answers
         last = rows[-1]["step"]
         final = [r for r in rows if r["step"] == last]
@@ -197,7 +148,7 @@ def _next(console: Console, folder: Path) -> None:
         ),
         ("the other methods", "postlude methods"),
     )
-    console.print(f"\nRuns: {', '.join(f'{folder}/{name}' for name in RECIPES)}", soft_wrap=True)
+    console.print(f"\nRuns: {', '.join(f'{folder}/{name}' for name in STAGES)}", soft_wrap=True)
     console.print("Next:")
     for what, command in commands:
         console.print(joined("  ", dim(f"# {what}"), f"\n  {command}"), soft_wrap=True)

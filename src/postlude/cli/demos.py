@@ -14,8 +14,11 @@ from postlude.cli import data
 from postlude.terminal import bold
 
 
-def free_folder(name: str) -> Path:
-    """A folder of this name that is not there yet: name, name-2, ..."""
+def free_folder(group: str) -> Path:
+    """A folder for a demo that is not there yet: demo-run, demo-run-2, ..."""
+    from postlude.recipe.packaged import FOLDERS
+
+    name = FOLDERS[group]
     names = (Path(name + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
     return next(p for p in names if not p.exists())
 

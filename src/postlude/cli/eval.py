@@ -30,7 +30,7 @@ from postlude.words import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from postlude.engines.protocol import ScorerSpec
+    from postlude.engines.settings import ScorerSpec
     from postlude.evaluate import Report
 
 OF_ANSWERS = ("count", "max_tokens", "temperature", "top_p", "top_k", "stop", "url", "served_model")
@@ -93,12 +93,12 @@ def evaluate(
     postlude eval runs/reward_model-1 --data held-out-pairs.jsonl --ensemble runs/reward_model-2
     postlude eval --reward implicit --reward-args '{policy: runs/dpo-1}' --data held-out-pairs.jsonl
     """
+    from postlude.alarms import cut_off_in
     from postlude.check import equip
     from postlude.cli.opening import about, open_sampler, policy_of, reading_of
     from postlude.cli.scoring import require_columns, require_good_rows, rewards_of
     from postlude.cli.waiting import sampling
     from postlude.evaluate import measure
-    from postlude.rollouts.rollout import cut_off
     from postlude.sources import file as rows
 
     if model is None or not _answers_prompts(model, reward or [], ensemble or []):
@@ -132,7 +132,7 @@ def evaluate(
     head = {**about(opened), "data": data, "prompts": len(prompts), "answers_per_prompt": count}
     result = {**head, "temperature": settings.temperature, "figures": figures, "answers": _answers(report)}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n")
-    cut = cut_off([c for g in report.groups for c in g.completions])
+    cut = cut_off_in([c for g in report.groups for c in g.completions])
     for note in [*report.notes, *([cut] if cut else [])]:
         Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
     _print(figures, len(prompts), count, target)
@@ -145,8 +145,8 @@ Measured = tuple[str, "Sequence[ScorerSpec]", "Sequence[tuple[float, float]]"]
 def _models(model: str, ensemble: list[str]) -> Measured:
     """The reward models of MODEL and --ensemble."""
     from postlude.cli.opening import own_part
-    from postlude.engines.protocol import ScorerSpec
-    from postlude.runs.folder import latest_model
+    from postlude.engines.settings import ScorerSpec
+    from postlude.runs.checkpoints import latest_model
 
     separator = own_part(model, "data").get("step_separator") or "\n"
     return model, [ScorerSpec(latest_model(m), separator=separator) for m in (model, *ensemble)], ()

@@ -22,7 +22,7 @@ from postlude.check import open_scorer
 from postlude.cli.scores_view import show
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
-from postlude.engines.protocol import ImplicitSpec, ScorerSpec
+from postlude.engines.settings import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
 from postlude.rewards.model import logit, pair_preference

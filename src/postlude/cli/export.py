@@ -25,7 +25,7 @@ def export(
     """
     from postlude.models.adapters import is_adapter
     from postlude.models.load import problems_of_path
-    from postlude.runs.folder import latest_model
+    from postlude.runs.checkpoints import latest_model
 
     source = latest_model(model)
     if problems := problems_of_path(source):
@@ -50,7 +50,8 @@ def _merge(source: str, folder: Path) -> Merged:
     from transformers import AutoTokenizer
 
     from postlude.models import adapters, opening, saved
-    from postlude.models.load import ModelSpec, inspect, inspect_files, name_stops, quiet
+    from postlude.models.load import inspect, inspect_files, name_stops, quiet
+    from postlude.models.spec import ModelSpec
 
     scalar = adapters.makes_scorer(source)
     with quiet():

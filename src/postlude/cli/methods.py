@@ -69,7 +69,7 @@ def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
     """(key of a recipe, value) of everything an entry sets."""
     from dataclasses import asdict
 
-    from postlude.models.load import Critic
+    from postlude.models.spec import Critic
     from postlude.recipe.documents import flat
 
     values = {

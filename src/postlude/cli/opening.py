@@ -11,11 +11,13 @@ from typing import Any
 from postlude.cli.data import named_columns
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
-from postlude.engines.openai import OpenAISampler, Served
-from postlude.engines.protocol import Sampler, Sampling
+from postlude.engines.openai import OpenAISampler
+from postlude.engines.protocol import Sampler
+from postlude.engines.settings import Local, Sampling, Served
 from postlude.errors import ConfigError, DataError
 from postlude.models.chat import Renderer
-from postlude.models.load import Facts, ModelSpec
+from postlude.models.load import Facts
+from postlude.models.spec import ModelSpec
 from postlude.recipe import documents
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table
@@ -30,6 +32,7 @@ class Policy:
     model: ModelSpec
     sampling: Sampling
     served: Served | None = None
+    engine: Local = Local()
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def _from_recipe(path: str) -> Policy:
     from postlude.recipe.resolve import frozen
 
     found = frozen(documents.read(Path(path).expanduser()))
-    return Policy(found.model, found.sampling, found.sampler)
+    return Policy(found.model, found.sampling, found.sampler, found.engine)
 
 
 def _from_folder(path: str) -> Policy:
@@ -139,7 +142,7 @@ def open_sampler(policy: Policy) -> Opened:
     """Load the model of a folder, hub id or run; or its tokenizer only, and find the server."""
     from postlude.models.heads import is_scorer
     from postlude.models.load import inspect
-    from postlude.runs.folder import latest_model, unfinished
+    from postlude.runs.checkpoints import latest_model, unfinished
 
     left = unfinished(policy.model.path)
     if left:
@@ -151,7 +154,7 @@ def open_sampler(policy: Policy) -> Opened:
             raise ConfigError(
                 f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
             )
-        sampler = _remote(policy.served, facts) if policy.served else _local(spec, facts)
+        sampler = _remote(policy.served, facts) if policy.served else _local(spec, policy.engine, facts)
     tell(facts.notes)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
 
@@ -162,12 +165,11 @@ def _remote(served: Served, facts: Facts) -> Sampler:
     return sampler
 
 
-def _local(spec: ModelSpec, facts: Facts) -> Sampler:
+def _local(spec: ModelSpec, held: Local, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.local.memory import Work
-    from postlude.engines.local.trainer import Optimizer
 
-    engine = LocalEngine.start(spec, facts, Optimizer(), None, keep_reference=False, work=Work(trains=False))
+    engine = LocalEngine.start(spec, facts, held=held, work=Work(trains=False))
     if slow := engine.describe()["slow"]:
         tell([slow])
     return engine.sampler

@@ -30,7 +30,7 @@ from postlude.terminal import Screen, colored
 if TYPE_CHECKING:
     from postlude.cli.opening import Opened
     from postlude.data import Completion, Group, Prompt
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.feedback.sampled import Choosing, Paired
     from postlude.rewards.compose import Rewards
     from postlude.sources.file import Table

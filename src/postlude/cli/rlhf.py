@@ -16,75 +16,8 @@ from postlude.runs import read
 from postlude.runs.files import read_rows
 from postlude.terminal import Screen
 
-RECIPES = {
-    "sft": """\
-# Learn two tasks from teachers: adding digits, a line each (labellers will judge those) and sorting letters.
-method: sft
-model: {folder}/model
-data: {{path: {folder}/both.jsonl, eval: {folder}/eval.jsonl}}
-reward: {{use: exact, args: {{after: "#"}}}}   # only measures; sft trains on the written answers
-output: {folder}/sft
-seed: {seed}
-steps: 400
-prompts_per_step: 64
-sampling: {{max_tokens: 40}}
-optimizer: {{beta2: 0.98}}
-schedule: {{lr: 3e-3, warmup: 50}}
-evaluate: {{every: 10, prompts: 128, stop_at: 0.40}}
-""",
-    "reward_model": """\
-# Learn from pairs which answers labellers prefer; one label in twenty is wrong.
-method: reward_model
-model: {folder}/sft/model
-data: {{path: {folder}/pairs.jsonl, eval: {folder}/pairs-eval.jsonl}}
-output: {folder}/reward_model
-seed: {seed}
-steps: 400
-prompts_per_step: 32
-schedule: {{lr: 7e-4, warmup: 10, decay: linear}}
-evaluate: {{every: 100, prompts: 256}}
-""",
-    "ppo": """\
-# Policy, critic, reward model and reference; the labellers' rule itself (exact) only measures.
-method: ppo
-model: {folder}/sft/model
-data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
-reward:
-  - {{use: model, args: {{path: {folder}/reward_model}}}}
-  - {{use: exact, weight: 0, outcome: true, args: {{after: "#"}}}}
-output: {folder}/ppo
-seed: {seed}
-steps: 40
-prompts_per_step: 128
-updates: 4
-sampling: {{max_tokens: 40}}
-schedule: {{lr: 3e-4, decay: linear}}
-critic: {{path: {folder}/reward_model/model, lr: 1e-3, warmup: 2}}
-objective: {{advantage: {{kl_coef: 0.03}}}}     # a proxy must not be followed too far
-evaluate: {{every: 10, prompts: 128}}
-""",
-    "ppo_ptx": """\
-# The same, with demonstrations of the other task mixed into every update, against forgetting it.
-method: ppo_ptx
-model: {folder}/sft/model
-data: {{path: {folder}/prompts.jsonl, eval: {folder}/eval.jsonl}}
-reward:
-  - {{use: model, args: {{path: {folder}/reward_model}}}}
-  - {{use: exact, weight: 0, outcome: true, args: {{after: "#"}}}}
-output: {folder}/ppo_ptx
-seed: {seed}
-steps: 40
-prompts_per_step: 128
-updates: 4
-sampling: {{max_tokens: 40}}
-schedule: {{lr: 3e-4, decay: linear}}
-critic: {{path: {folder}/reward_model/model, lr: 1e-3, warmup: 2}}
-objective: {{advantage: {{kl_coef: 0.03}}}}
-pretrain: {{path: {folder}/text.jsonl, eval: {folder}/text-eval.jsonl, coef: 1.0, rows: 64}}
-evaluate: {{every: 10, prompts: 128}}
-""",
-}
-"""The pipeline's recipes; `recipes/rlhf` holds them as files, for the folder demo-rlhf."""
+STAGES = ("reward_model", "ppo", "ppo_ptx")
+"""The runs after `sft`: recipes of `postlude/recipes/rlhf`."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +38,12 @@ class Stage:
 def rlhf(output: Path | None, seed: int) -> None:
     """Make model, data and recipes in a folder, run them in order, and compare the policies."""
     console = Screen()
-    folder = output or free_folder("demo-rlhf")
+    folder = output or free_folder("rlhf")
     prepare(folder, seed)
     console.print(f"A Qwen3 of 0.6 M parameters, demonstrations and preferences are in {folder}/")
     seconds = {"sft": run_recipe(folder, "sft", console)}
     console.print(f"labellers compare the taught model's answers: {collect(folder, seed)} pairs")
-    seconds |= {name: run_recipe(folder, name, console) for name in RECIPES if name != "sft"}
+    seconds |= {name: run_recipe(folder, name, console) for name in STAGES}
     stages = [measure(folder, name, seconds[name]) for name in ("sft", "ppo", "ppo_ptx")]
     console.print()
     console.print(table(stages))
@@ -125,6 +58,7 @@ def rlhf(output: Path | None, seed: int) -> None:
 def prepare(folder: Path, seed: int) -> None:
     """Model, demonstrations of both tasks, preferences about one, and the recipes."""
     from postlude.models.tiny import save_tiny_model
+    from postlude.recipe import packaged
     from postlude.sources.tasks import TASKS, rows, write
 
     write(TASKS["lines"], folder, train=2500, evaluate=256, seed=seed)
@@ -134,8 +68,7 @@ def prepare(folder: Path, seed: int) -> None:
     random.Random(seed).shuffle(both)
     write_rows(folder, {"both": both, "text": other, "text-eval": held})
     save_tiny_model(folder / "model", seed)
-    for name, recipe in RECIPES.items():
-        (folder / f"{name}.yaml").write_text(recipe.format(folder=folder, seed=seed))
+    packaged.write("rlhf", folder, seed)
 
 
 def collect(folder: Path, seed: int) -> int:
@@ -162,7 +95,7 @@ def collect(folder: Path, seed: int) -> int:
 def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list[Group]:
     import asyncio
 
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
     from postlude.sources import file as rows
 
@@ -199,7 +132,7 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
 
     from postlude.check import equip
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.protocol import Sampling
+    from postlude.engines.settings import Sampling
     from postlude.evaluate import measure as sampled
     from postlude.rewards.compose import Rewards
     from postlude.rewards.spec import RewardSpec
@@ -226,7 +159,7 @@ def _text_loss(engine: Any, path: Path) -> float:
     from postlude.sources import file as rows
 
     batch = pack(rows.groups(rows.read(str(path)), engine.renderer, None))
-    logprobs = engine.trainer.forward(batch, "policy").logprobs
+    logprobs = engine.trainer.outputs(batch, "policy").logprobs
     return -float(logprobs[batch.mask].mean())
 
 

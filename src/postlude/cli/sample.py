@@ -70,9 +70,10 @@ def sample(
     postlude sample runs/sft-1 --data prompts.jsonl -n 16 --best-by model --reward-args '{path: runs/reward_model-1}'
     postlude sample my-model --url http://localhost:8000/v1 --data prompts.jsonl -n 8 --json
     """
+    from postlude.alarms import cut_off_in
     from postlude.cli.opening import open_sampler, policy_of, reading_of
     from postlude.cli.waiting import sampling
-    from postlude.rollouts.rollout import answer, cut_off
+    from postlude.rollouts.rollout import answer
     from postlude.sources import file as rows
 
     if bool(prompt) == bool(data):
@@ -100,7 +101,7 @@ def sample(
         groups = asyncio.run(answer(opened.sampler, prompts, count, settings, seed, "sample", hear))
     for group in _best(groups, rewards) if rewards else ():
         _print(group, as_json)
-    note = cut_off([c for g in groups for c in g.completions])
+    note = cut_off_in([c for g in groups for c in g.completions])
     if note and not as_json:  # there every row says why it stopped
         Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
 

@@ -87,7 +87,7 @@ def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
 def holds_scorer(path: str) -> bool:
     """Whether MODEL is a folder or run of a reward model."""
     from postlude.models.heads import config_of, is_scorer
-    from postlude.runs.folder import latest_model
+    from postlude.runs.checkpoints import latest_model
 
     folder = Path(path).expanduser()
     if not folder.is_dir():

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def document_of(recipe: Path, overrides: list[str]) -> Document:
-    """The document of a recipe file, run folder or method name, with the command line's overrides applied."""
+    """The document of a recipe file, run folder, method or packaged recipe, with the command line's overrides."""
     from postlude.algorithms import ALGORITHMS
-    from postlude.recipe import documents
+    from postlude.recipe import documents, packaged
     from postlude.recipe.places import exists
     from postlude.recipe.resolve import key_of
 
@@ -26,6 +26,8 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
     if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME
         document = documents.Document({})
         overrides = [f"method={name}", *overrides]
+    elif not exists(recipe) and name in packaged.names():
+        document = packaged.read(name)
     elif not exists(recipe):
         raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
     elif recipe.is_dir() and not (recipe / "config.yaml").exists():
@@ -40,21 +42,26 @@ def document_of(recipe: Path, overrides: list[str]) -> Document:
 
 
 def _meant(recipe: Path) -> str:
-    """The file or folder beside it, or the method, whose name is nearest."""
+    """The file or folder beside it, the method or packaged recipe, whose name is nearest."""
     from postlude.algorithms import ALGORITHMS
+    from postlude.recipe import packaged
     from postlude.recipe.places import exists
 
     beside = recipe.parent if exists(recipe.parent) else Path()
     there = [str(beside / p.name) for p in beside.iterdir() if p.suffix in (".yaml", ".yml") or p.is_dir()]
-    close = closest(str(recipe), [*ALGORITHMS, *there])
+    close = closest(str(recipe), [*ALGORITHMS, *there, *packaged.names()])
     if close is None:
-        return " Methods: see `postlude methods`."
+        return " See `postlude methods` and `postlude config recipes`."
     return f" Did you mean {'the method ' if close in ALGORITHMS else ''}{close!r}?"
 
 
 def train(
     recipe: Annotated[
-        Path, typer.Argument(help="A recipe (YAML), a method (for example grpo), or the folder of a run to continue.")
+        Path,
+        typer.Argument(
+            help="A recipe (YAML, or one that comes with postlude such as demo/grpo), a method (for example grpo), or "
+            "the folder of a run to continue."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,

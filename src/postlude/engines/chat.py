@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
-from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Sampling, Talk, Tell, Usage, unmetered
+from postlude.engines.http import RETRIED, SEEDS, key_in, library, said, short, without
+from postlude.engines.protocol import Likely, Meter, Reply, Talk, Tell, Usage, unmetered
+from postlude.engines.settings import LONGEST_RETRY_AFTER, ChatSpec, Sampling
 from postlude.errors import EngineError
 
 LONGEST_PAUSE = 60.0

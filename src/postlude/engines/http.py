@@ -8,8 +8,6 @@ from typing import Any
 
 from postlude.errors import ConfigError
 
-LONGEST_RETRY_AFTER = 120.0
-"""Seconds: nobody waits longer, even where a server asks for it."""
 RETRIED = {408, 409, 429}
 """Statuses that are tried again, beside every one from 500 on."""
 SEEDS = 1 << 63

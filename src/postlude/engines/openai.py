@@ -11,13 +11,12 @@ import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from postlude.bounds import Bounds, Line, Seconds, hold
 from postlude.data import Completion, Stop
-from postlude.engines.http import LONGEST_RETRY_AFTER, RETRIED, SEEDS, key_in, library, said, short, without
-from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.http import RETRIED, SEEDS, key_in, library, said, short, without
+from postlude.engines.protocol import Progress, Request, Weights
+from postlude.engines.settings import Sampling, Served
 from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
 from postlude.models.said import answer_text
@@ -31,35 +30,6 @@ HOW_TO = (
     "--return-tokens-as-token-ids; SGLang from July 2026 on; llama.cpp in logprobs.content. Update the server, and "
     "reach it without a proxy that drops these fields."
 )
-
-
-@dataclass(frozen=True)
-class Served:
-    """A model behind an OpenAI-compatible server. The key, where one is needed, is read from OPENAI_API_KEY."""
-
-    url: Line
-    """A server that answers instead, such as http://localhost:8000/v1; only for `postlude sample` and `eval`."""
-    model: Line | None = None
-    """Its name on the server. Default: the only one the server has."""
-    concurrency: Annotated[int, Bounds(1, 4096)] = 32
-    """Requests under way at once."""
-    timeout: Seconds = 120.0
-    """Seconds for one answer; long answers from a busy server need more."""
-    retries: Annotated[int, Bounds(0, 1000)] = 4
-    """Further tries after 429, 5xx and broken connections, with growing pauses or as Retry-After says."""
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
-        if parts.username or parts.password:
-            raise ValueError("url must not hold a user or password; put the key into OPENAI_API_KEY")
-        hold(self)
-
-    @property
-    def longest_wait(self) -> float:
-        """Seconds after which a request has failed, whatever the server does."""
-        return (self.retries + 1) * self.timeout + self.retries * LONGEST_RETRY_AFTER
 
 
 class OpenAISampler:
@@ -78,6 +48,10 @@ class OpenAISampler:
         self.on_progress = on_progress
         self.model: str | None = None
         """The name on the server, once `check` has seen it there."""
+
+    async def load(self, weights: Weights) -> None:
+        """A server's weights are its own: EngineError."""
+        raise EngineError("a policy behind a server stays as it is: it cannot be trained")
 
     async def check(self) -> str:
         """The served model's name; an error where the server has no such model, or is not there."""

@@ -6,56 +6,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
 from postlude.batch import Batch
-from postlude.bounds import Bounds, Count, CountOrZero, NotNegative, Seconds, Small, hold
 from postlude.data import Completion, Message
-from postlude.lazy import torch
-from postlude.models.dtypes import Dtype
+from postlude.engines.settings import Sampling
 from postlude.objectives import Objective, Outputs, Want
 from postlude.runs.stats import Stats
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn."""
-
-    temperature: Annotated[float, Bounds(0, 100)] = 1.0
-    top_p: Annotated[float, Bounds(0, 1, above=True)] = 1.0
-    """Sample from the smallest set of tokens with this much probability; 1 is off, and right for training."""
-    top_k: CountOrZero = 0
-    """Sample from this many most likely tokens; 0 is off."""
-    max_tokens: Annotated[int, Bounds(1, 2**24)] = 256
-    """The longest completion, in tokens."""
-    stop: tuple[str, ...] = ()
-    """Strings that end a completion; they stay part of it."""
-
-    def __post_init__(self) -> None:
-        hold(self)
-        if "" in self.stop:
-            raise ValueError("stop must not hold an empty string")
-
-    @property
-    def truncates(self) -> bool:
-        """Whether some tokens are never sampled: log-probs are then of the part that is kept."""
-        return self.top_p < 1 or self.top_k > 0
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW and what surrounds it. The rate comes with every step."""
-
-    beta1: Annotated[float, Bounds(0, 1, below=True)] = 0.9
-    beta2: Annotated[float, Bounds(0, 1, below=True)] = 0.95
-    eps: Small = 1e-8
-    weight_decay: Annotated[float, Bounds(0, 100)] = 0.0
-    max_grad_norm: NotNegative = 1.0
-    """Gradients are scaled down to this norm; 0 is off."""
-
-    def __post_init__(self) -> None:
-        hold(self)
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -75,87 +36,96 @@ class Progress:
     total: int = 0
 
 
-class Sampler(Protocol):
-    """Prompts to completions, with log-probs and the policy version. Never trains."""
+@dataclass(frozen=True)
+class Weights:
+    """A version of the policy, and how a sampler gets it."""
 
+    version: int
+    """A number of a counter that only grows: how often the trainer has published."""
+    tensors: Sequence[Tensor]
+    """The trainer's own, in the order of its model's parameters: to be copied before the next update, unless the
+    sampler reads them where they are."""
+
+
+class Sampler(Protocol):
+    """Prompts to completions, with log-probs and the policy version. Never trains.
+
+    A turn of a conversation is a request whose prompt is every token so far.
+    """
+
+    version: int
+    """Of the weights it samples from."""
     on_progress: Callable[[Progress], None] | None
     """Called now and then while sampling, for people to watch."""
+
+    async def load(self, weights: Weights) -> None:
+        """Sample from these from now on. Nothing may be being sampled."""
+        ...
 
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
         """(index of the request, completion), in the order they finish; batches are composed deterministically."""
         ...
 
 
-class Trainer(Protocol):
-    """Owns weights and optimiser; knows no algorithm."""
+@dataclass(frozen=True)
+class Part:
+    """What one objective learns from in an optimiser step: a batch with its weights set, and what its loss counts."""
 
+    batch: Batch
+    objective: Objective
+    coef: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of an optimiser step; a rate of 0 leaves its part of the weights as it is."""
+
+    policy: float
+    critic: float | None = None
+    """None is the policy's."""
+
+
+class Trainer(Protocol):
+    """Owns weights and optimiser; knows no algorithm. How a batch is cut into passes is its own matter."""
+
+    version: int
+    """How often the weights were published."""
     references: int
     """How often the reference was refreshed: what was computed under an earlier one is out of date."""
+    on_progress: Callable[[int], None] | None
+    """Called with the number of tokens of every pass of an update, for people to watch."""
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the numbers that it gives and that a batch for it holds: float32, or float64 for a model in that."""
         ...
 
-    def refresh_reference(self, mix: float = 1.0) -> None:
-        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference."""
-        ...
-
-    def forward(self, batch: Batch, want: Want) -> Outputs:
+    async def forward(self, batch: Batch, want: Want) -> Outputs:
         """Without gradient, [T] each: log-probs of the `policy` or the `reference`, `values`, or `scores`."""
         ...
 
-    def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
-        """Add the gradient of coef * loss to what is accumulated."""
-        ...
+    async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
+        """One optimiser step on the sum of the parts' losses: (figures of each part, figures of the step).
 
-    def step(self, lr: float, critic_lr: float | None = None) -> Stats:
-        """One optimiser step with what is accumulated, then forget it; a part whose rate is 0 stays as it is.
-
-        A non-finite gradient is skipped and counted.
+        A non-finite loss raises TrainingError, and no weight has changed; a non-finite gradient is skipped and counted.
         """
         ...
 
-    def save(self, folder: Path) -> None:
-        """The weights as a Hugging Face folder, with the optimiser's state in `trainer/`."""
+    async def refresh_reference(self, mix: float = 1.0) -> None:
+        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference."""
         ...
 
-    def load(self, folder: Path, reference: bool = True) -> None:
+    async def publish(self) -> Weights:
+        """The weights as they are now, under the next version."""
+        ...
+
+    async def save(self, folder: Path) -> None:
+        """The weights as a Hugging Face folder, with what the optimiser and the counters are in `trainer/`."""
+        ...
+
+    async def load(self, folder: Path, reference: bool = True) -> None:
         """The inverse of `save`; without a refreshed reference where `reference` is False."""
         ...
-
-
-@dataclass(frozen=True)
-class ScorerSpec:
-    """A reward model: where it is and how it is held."""
-
-    path: str
-    dtype: Dtype = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    separator: str = "\n"
-    """Between the steps of an answer, for a process model."""
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The models it is made of."""
-        return (self.path,)
-
-
-@dataclass(frozen=True)
-class ImplicitSpec(ScorerSpec):
-    """A policy as a reward model, against the policy it was trained from: beta (log policy(y|x) - log reference(y|x)).
-
-    `path` is the policy.
-    """
-
-    reference: str = ""
-    beta: float = 0.1
-    per_token: bool = False
-    """The mean over the answer's tokens instead of the sum, as of a length-normalised DPO."""
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        return (self.path, self.reference)
 
 
 class Scorer(Protocol):
@@ -176,40 +146,6 @@ class Scorer(Protocol):
 
 Talk = str | Sequence[Message]
 """What a language model is asked: text as it is, or chat messages."""
-
-
-@dataclass(frozen=True)
-class ChatSpec:
-    """A language model that is asked in words: in this process, or behind an OpenAI-compatible server."""
-
-    model: str = ""
-    """A folder, run or hub id; with `url` its name on the server (default: the only one there)."""
-    url: str | None = None
-    """Such as http://localhost:8000/v1. The key, where one is needed, is read from the environment."""
-    key: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key."""
-    concurrency: Annotated[int, Bounds(1, 4096)] = 16
-    """Requests under way at once."""
-    timeout: Seconds = 60.0
-    """Seconds for one request."""
-    retries: Annotated[int, Bounds(0, 1000)] = 5
-    """Further tries after 408, 409, 429, 5xx and broken connections."""
-    pause: Annotated[float, Bounds(0, 3600)] = 1.0
-    """Seconds before the first retry; they double up to 60, times 0.5 to 1.5 at random. Retry-After goes first."""
-    breaker: Count = 20
-    """So many questions in a row that failed for good, and no more are sent."""
-    dtype: Dtype = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    def __post_init__(self) -> None:
-        if not self.model and not self.url:
-            raise ValueError("give `model` (a folder, run or hub id), or the `url` of a server")
-        parts = urlsplit(self.url or "http://none")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
-        if parts.username or parts.password:
-            raise ValueError(f"url must not hold a user or password; put the key into {self.key}")
-        hold(self)
 
 
 @dataclass(frozen=True)
@@ -296,34 +232,17 @@ class Engine(Protocol):
     @property
     def trainer(self) -> Trainer: ...
 
-    @property
-    def token_budget(self) -> int:
-        """Tokens per micro-batch."""
+    async def publish(self) -> Weights:
+        """The sampler takes the trainer's weights, under a version of their own; nothing may be being sampled."""
         ...
 
-    @property
-    def version(self) -> int:
-        """How many times the policy was published."""
-        ...
-
-    @version.setter
-    def version(self, number: int) -> None: ...
-
-    @property
-    def shares_prompts(self) -> bool:
-        """Whether a group's prompt is computed once, however many answers it has."""
-        ...
-
-    def save(self, folder: Path) -> None:
+    async def save(self, folder: Path) -> None:
         """A checkpoint folder that any Hugging Face tool can open: weights and tokenizer, `trainer/` inside."""
         ...
 
-    def load(self, folder: Path) -> None:
-        """The inverse of `save`, for weights and optimiser."""
-        ...
-
-    def sync(self) -> None:
-        """Let the sampler see the trainer's weights."""
+    async def load(self, folder: Path, reference: bool = True) -> None:
+        """The inverse of `save`: weights, optimiser, version, and the reference where that was refreshed (unless
+        `reference` is False)."""
         ...
 
     def fingerprint(self) -> list[int]:
@@ -331,7 +250,7 @@ class Engine(Protocol):
         ...
 
     def settings(self) -> Mapping[str, Any]:
-        """What was chosen where the recipe left it open, as keys of a recipe: they decide how sums are rounded."""
+        """What was chosen where the recipe left it open, as keys of its `engine`: they decide how sums are rounded."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

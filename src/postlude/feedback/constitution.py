@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from postlude.data import Message, with_columns
-from postlude.engines.protocol import Reply, Sampling, Talk
+from postlude.engines.protocol import Reply, Talk
+from postlude.engines.settings import Sampling
 from postlude.feedback.labelled import Labelled, Unlabelled
 from postlude.judge.asking import Asker
 from postlude.judge.principles import Principle, choose

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from postlude.engines.protocol import Chat, ChatSpec, Likely, Reply, Sampling, Talk, Tell, Usage
+from postlude.engines.protocol import Chat, Likely, Reply, Talk, Tell, Usage
+from postlude.engines.settings import ChatSpec, Sampling
 from postlude.errors import AskingStopped, EngineError
 from postlude.judge.cache import Cache, key_of
 from postlude.judge.verdicts import Unreadable

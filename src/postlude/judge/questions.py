@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postlude.engines.protocol import Likely, Sampling, Talk
+from postlude.engines.protocol import Likely, Talk
+from postlude.engines.settings import Sampling
 from postlude.judge.asking import Asker
 from postlude.judge.labels import clamp_label, expected_score, first_preferred
 from postlude.judge.principles import Principle, choose

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from postlude.bounds import Bounds, Count, CountOrZero, Line, Rate, hold
 from postlude.errors import ConfigError, EngineError, reason
 from postlude.models import adapters, fit, heads, opening
 from postlude.models.adapters import base_path
@@ -18,68 +17,12 @@ from postlude.models.dtypes import Dtype, wide
 from postlude.models.files import ADAPTER_CONFIG
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
+from postlude.models.spec import Holding, ModelSpec
 
 if TYPE_CHECKING:
     import torch
 
 GENERATION = "generation_config.json"
-
-
-@dataclass(frozen=True)
-class Refreshed:
-    """A reference that follows the policy: after every so many steps it becomes the policy as it is then."""
-
-    every: Count
-    """Steps (draws) between refreshes; the first follows step `every`, the start is the reference until then."""
-    mix: Annotated[float, Bounds(0, 1, above=True)] = 1.0
-    """The policy's share in the new reference: mix x policy + (1 - mix) x reference, weight by weight (TR-DPO's alpha,
-    2404.09656). 1 replaces the reference."""
-
-    def __post_init__(self) -> None:
-        hold(self)
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which model, and how it is held."""
-
-    path: Line
-    """A folder with a Hugging Face model, or a hub id such as Qwen/Qwen3-0.6B."""
-    dtype: Dtype = "float32"
-    """Of the weights while training; with bfloat16 the optimiser keeps an fp32 master copy. float64 is for small models
-    and tests: a run then samples the same tokens on every processor."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    lora: Lora | None = None
-    """Train an adapter instead of all weights."""
-    reference: Literal["start", "none"] | Refreshed = "start"
-    """What methods with a reference compare with: the starting weights, or the policy of a few steps ago. `none`
-    promises that no copy of any weights is kept; methods that compare then refuse."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
-    packed: bool = True
-    """Use the packed path where the self-check passes; false forces plain padded rows."""
-    chat_template: Line | None = None
-    """A Jinja file used instead of the tokenizer's own template."""
-
-
-@dataclass(frozen=True)
-class Critic:
-    """The value function of a method that has one."""
-
-    form: Literal["own", "trunk"] = "own"
-    """`own` is a second model; `trunk` a linear map on the policy's hidden states, which its gradient then changes."""
-    path: Line | None = None
-    """Where a critic of its own starts, a reward model (whose head is kept) or any other. Default: where the policy
-    starts, with a head of zeros."""
-    lr: Rate | None = None
-    """Its learning rate. Default: ten times the policy's."""
-    warmup: CountOrZero = 0
-    """Steps in which the critic alone learns."""
-
-    def __post_init__(self) -> None:
-        hold(self)
-        if self.form == "trunk" and self.path:
-            raise ValueError("a critic on the policy's trunk starts with the policy; path is for a critic of its own")
 
 
 @dataclass(frozen=True)
@@ -291,8 +234,14 @@ def name_stops(net: Any, stop_ids: frozenset[int]) -> None:
         settings.eos_token_id = sorted(stop_ids)
 
 
-def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False, zero: bool = False) -> Any:
-    """The model with its weights, on its device; with a fresh LoRA adapter where the spec asks for one.
+def load(
+    spec: ModelSpec,
+    held: Holding | None = None,
+    adapter_from: str | None = None,
+    scalar: bool = False,
+    zero: bool = False,
+) -> Any:
+    """The model with its weights, held as `held` says; with a fresh LoRA adapter where the spec asks for one.
 
     `adapter_from`: a checkpoint folder whose adapter is continued instead. A model folder that holds an adapter
     gets it merged in float32 (float64 where that is the dtype), or under LoRA keeps it, frozen, below the new one: a
@@ -302,8 +251,9 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
     import torch
     from safetensors import SafetensorError
 
-    device = device_of(spec)
-    dtype, merge = wide(spec.dtype), spec.lora is None
+    held = held or Holding()
+    device = device_of(held)
+    dtype, merge = wide(held.dtype), spec.lora is None
     try:
         with quiet():
             inspect_files(spec.path, scalar, spec.lora)
@@ -312,26 +262,26 @@ def load(spec: ModelSpec, adapter_from: str | None = None, scalar: bool = False,
         raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
     for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
         if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
-            p.data = p.data.to(getattr(torch, spec.dtype))
+            p.data = p.data.to(getattr(torch, held.dtype))
     if spec.lora:
-        net = _with_adapter(net, spec, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
+        net = _with_adapter(net, spec, held.dtype, adapter_from, "SEQ_CLS" if scalar else "CAUSAL_LM")
     fit.require_finite(net, spec.path)
-    if spec.gradient_checkpointing:
+    if held.gradient_checkpointing:
         net.gradient_checkpointing_enable({"use_reentrant": False})
         if spec.lora:
             net.enable_input_require_grads()
     return net.to(device).train()
 
 
-def device_of(spec: ModelSpec) -> torch.device:
+def device_of(held: Holding) -> torch.device:
     """Where a model is held. Raises EngineError where that device is not here."""
     import torch
 
-    device = spec.device
+    device = held.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("model.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
+        raise EngineError("engine.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
     return torch.device(device)
 
 
@@ -350,11 +300,11 @@ def note_of_half(dtype: str, device: str) -> str | None:
         return None
     return (
         "this processor has no instructions for bfloat16, which is emulated: expect several times the time of float32, "
-        "and full fine-tuning saves no memory. Use model.dtype=float32 here."
+        "and full fine-tuning saves no memory. Use engine.dtype=float32 here."
     )
 
 
-def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) -> Any:
+def _with_adapter(net: Any, spec: ModelSpec, dtype: Dtype, checkpoint: str | None, task: str) -> Any:
     from peft import LoraConfig
 
     assert spec.lora is not None
@@ -366,7 +316,7 @@ def _with_adapter(net: Any, spec: ModelSpec, checkpoint: str | None, task: str) 
         task_type=task,
     )
     start = spec.path if adapters.is_adapter(spec.path) else None
-    with _default(wide(spec.dtype)):
+    with _default(wide(dtype)):
         return adapters.with_adapter(net, config, start, checkpoint)
 
 

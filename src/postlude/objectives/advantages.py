@@ -23,6 +23,7 @@ from postlude.objectives.along import (
     rewarded,
     token_rewards,
 )
+from postlude.objectives.terms import Need
 from postlude.objectives.weights import indicator
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Constant:
     """A = 1 on every trained token: SFT, and RFT on accepted completions."""
 
     kind: Literal["constant"] = "constant"
-    needs = frozenset[str]()
+    needs = frozenset[Need]()
 
     def __call__(self, batch: Batch) -> Tensor:
         return batch.mask.to(batch.dtype)
@@ -101,7 +102,7 @@ class Reward:
 
     baseline: Literal["none", "batch"] = "none"
     kind: Literal["reward"] = "reward"
-    needs = frozenset[str]()
+    needs = frozenset[Need]()
 
     def __call__(self, batch: Batch) -> Tensor:
         reward = known_reward(batch)
@@ -115,7 +116,7 @@ class Indicator:
     """A = 1 for an accepted completion, else 0, without baseline: online RFT (2308.01825)."""
 
     kind: Literal["indicator"] = "indicator"
-    needs = frozenset[str]()
+    needs = frozenset[Need]()
 
     def __call__(self, batch: Batch) -> Tensor:
         return batch.to_tokens(indicator(batch))
@@ -132,7 +133,7 @@ class GroupBaseline:
     scale: Literal["group", "batch", "none"] = "group"
     eps: Small = STD_EPS
     kind: Literal["group_baseline"] = "group_baseline"
-    needs = frozenset[str]({"group"})
+    needs = frozenset({Need.GROUP})
 
     def __call__(self, batch: Batch) -> Tensor:
         return batch.to_tokens(self.per_sequence(batch))
@@ -189,7 +190,7 @@ class WhitenedGroupBaseline:
     """A = whiten(R - mean of the group) over the tokens of the batch: REINFORCE++-baseline (2501.03262)."""
 
     kind: Literal["whitened_group_baseline"] = "whitened_group_baseline"
-    needs = frozenset[str]({"group"})
+    needs = frozenset({Need.GROUP})
 
     def __call__(self, batch: Batch) -> Tensor:
         return whiten(GroupBaseline(scale="none")(batch), batch.mask)
@@ -260,7 +261,7 @@ class ProcessSteps:
 
     eps: Small = STD_EPS
     kind: Literal["process_steps"] = "process_steps"
-    needs = frozenset[str]({"group", "steps"})
+    needs = frozenset({Need.GROUP, Need.STEPS})
 
     def standardised(self, batch: Batch) -> Tensor:
         """[T] the standardised reward at each step's last token, 0 elsewhere."""
@@ -352,7 +353,7 @@ class DecoupledValue:
     lam: Sharpness = 0.1
     cap: Count | None = None
     kind: Literal["decoupled_value"] = "decoupled_value"
-    needs = frozenset[str]({"group", "correct", "values"})
+    needs = frozenset({Need.GROUP, Need.CORRECT, Need.VALUES})
 
     def __call__(self, batch: Batch) -> Tensor:
         if self.cap is None:

@@ -16,7 +16,7 @@ from postlude.batch import Batch
 from postlude.bounds import Bounds, Finite, NotNegative, Positive, hold
 from postlude.lazy import F, torch
 from postlude.objectives.along import action_rows
-from postlude.objectives.terms import Loss, Outputs, weighted_sum
+from postlude.objectives.terms import Loss, Need, Outputs, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -226,13 +226,18 @@ class ContrastObjective:
         return frozenset({"policy"} if isinstance(self.link, KTO) else ())
 
     @property
-    def needs(self) -> frozenset[str]:
-        needs = {"reference"} if self.score.startswith("implicit") else set[str]()
+    def needs(self) -> frozenset[Need]:
+        """What the method cannot do without."""
+        needs = {Need.REFERENCE} if self.score.startswith("implicit") else set[Need]()
         if self.score in ("head", "pair_head"):
-            needs.add("scores")
+            needs.add(Need.SCORES)
         if isinstance(self.link, KTO):
-            needs.add("mismatched")
+            needs.add(Need.MISMATCHED)
         return frozenset(needs)
+
+    def wants(self, passes: int) -> frozenset[Need]:
+        """What must be known of a draw before `advantages`: the same for any number of optimiser steps."""
+        return self.needs
 
     @property
     def learns_from(self) -> tuple[Literal["pair", "rated", "binary", "steps"], ...]:

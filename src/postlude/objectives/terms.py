@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
+from postlude.errors import ConfigError
 from postlude.lazy import torch
 
 if TYPE_CHECKING:
@@ -12,6 +14,29 @@ if TYPE_CHECKING:
 
 Want = Literal["policy", "reference", "values", "scores", "entropy"]
 """What a forward pass can be asked for."""
+
+
+class Need(StrEnum):
+    """What an objective needs beyond rewards, masks and the log-probs of the pass that has a gradient."""
+
+    OLD = "old"
+    """Log-probs under the policy as it was when the draw was made."""
+    REFERENCE = "reference"
+    ROLLOUT = "rollout"
+    """The sampler's own log-probs."""
+    VALUES = "values"
+    """A critic's, of before the update."""
+    SCORES = "scores"
+    """A scalar head: the model is a reward model."""
+    MISMATCHED = "mismatched"
+    """Answers to other prompts, as extra sequences (KTO's reference point)."""
+    GROUP = "group"
+    """Several answers to a prompt."""
+    STEPS = "steps"
+    """Rewards of the steps of answers."""
+    CORRECT = "correct"
+    """Whether answers are right or wrong."""
+
 
 CLAMP = 20.0
 """Bound on a log-ratio before exp, in nats (verl and OpenRLHF use the same): e^20 = 4.9e8."""
@@ -37,6 +62,16 @@ class Loss:
     total: Tensor
     sums: dict[str, Tensor] = field(default_factory=dict)
     largest: dict[str, Tensor] = field(default_factory=dict)
+
+
+def per_token(x: Tensor, tokens: int, what: str) -> Tensor:
+    """`x`, which has one number per token. Raises ConfigError, with the way out, where it has another shape."""
+    if x.shape != (tokens,):
+        raise ConfigError(
+            f"{what} gave {list(x.shape)}; one number per token, [{tokens}], is wanted: batch.to_tokens makes that of "
+            "one per answer, batch.group_to_tokens of one per prompt."
+        )
+    return x
 
 
 def log_ratio(new: Tensor, old: Tensor, keep: Tensor) -> Tensor:

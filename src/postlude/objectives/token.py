@@ -13,7 +13,7 @@ from postlude.lazy import no_grad, torch
 from postlude.objectives.advantages import Advantage, DecoupledReward, equal_steps, group_moments
 from postlude.objectives.divergence import KL, KLHinge, k3
 from postlude.objectives.surrogates import RATIOS, LogProb, Ratio, Surrogate, Terms
-from postlude.objectives.terms import CLAMP, Loss, Outputs, log_ratio, weighted_sum
+from postlude.objectives.terms import CLAMP, Loss, Need, Outputs, log_ratio, per_token, weighted_sum
 from postlude.objectives.value import ValueLoss, explained_variance
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask, mismatch
 
@@ -75,18 +75,26 @@ class TokenObjective:
         return frozenset({"policy"} if self.decoupled or self.hinge else ())
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What must be known of a drawn batch before `advantages`: old, reference, values, rollout, group, ..."""
-        needs = set(self.advantage.needs)
+    def needs(self) -> frozenset[Need]:
+        """What the method cannot do without, however a draw is cut into updates."""
+        needs = {Need(name) for name in self.advantage.needs}
         if self.kl:
-            needs.add(self.kl.against)
+            needs.add(Need(self.kl.against))
         if self.hinge:
-            needs.add("old")
+            needs.add(Need.OLD)
         if self.behaviour == "rollout" or self.off_policy_mask:
-            needs.add("rollout")
+            needs.add(Need.ROLLOUT)
         if self.value:
-            needs.add("values")
+            needs.add(Need.VALUES)
         return frozenset(needs)
+
+    def wants(self, passes: int) -> frozenset[Need]:
+        """What must be known of a draw before `advantages`, when it is gone through in so many optimiser steps.
+
+        In a single one the policy that trains is the one that was drawn from, and its log-probs come with the loss.
+        """
+        compares = (self.ratio != "none" and self.behaviour == "old") or self.correction is not None
+        return self.needs | {Need.OLD} if compares and passes > 1 else self.needs
 
     @property
     def kl_coef(self) -> float:
@@ -107,7 +115,8 @@ class TokenObjective:
             mixed = batch.by_group(right.to(batch.dtype)) > 0
             useless = 1 - float(mixed.to(batch.dtype).mean()) if batch.groups else 0.0
             return replace(batch, report={**_group_report(batch), "frac_zero_std_groups": useless})
-        advantages = self.advantage(batch)  # type: ignore[call-arg]
+        tokens = batch.tokens.shape[0]
+        advantages = per_token(self.advantage(batch), tokens, f"advantage {name_of(self.advantage)}")  # type: ignore[call-arg]
         returns = self.advantage.returns(batch) if self.value else None  # type: ignore[union-attr]
         report = {**_group_report(batch), **_advantage_report(batch, advantages)}
         if returns is not None and batch.old_values is not None:
@@ -131,7 +140,7 @@ class TokenObjective:
         if self.live:
             assert live is not None and live.logprobs is not None, "weigh needs the live log-probs"
             update = _without_infinite(update, live.logprobs)
-        weight = self.aggregate(update)
+        weight = per_token(self.aggregate(update), update.tokens.shape[0], f"aggregate {name_of(self.aggregate)}")
         new = replace(
             update,
             policy_weight=weight,
@@ -298,6 +307,12 @@ def _without_infinite(update: Batch, live: Tensor) -> Batch:
     if not count:
         return update
     return replace(update, mask=update.mask & ~infinite, report={**update.report, "masked_infinite_live": float(count)})
+
+
+def name_of(part: object) -> str:
+    """What a part of an objective is called: its `kind`, or of one's own the name of its class or function."""
+    name = getattr(part, "kind", None) or getattr(part, "mode", None) or getattr(part, "__name__", None)
+    return str(name or type(part).__name__)
 
 
 def _kept(weight: Tensor | None, keep: Tensor) -> Tensor:

@@ -58,15 +58,22 @@ def read(path: Path) -> Document:
         raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}") from error
     except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
         raise ConfigError(f"cannot read recipe {name!r}: {error}") from error
+    document = from_text(text, path.name)
+    document.folder = path.parent
+    return document
+
+
+def from_text(text: str, name: str) -> Document:
+    """A recipe's text, of which `name` tells where a setting came from. Its paths are of the current folder."""
     parsed = parse(text)
-    problems = [f"{path.name} line {line}: {sentence}." for line, sentence in parsed.problems]
+    problems = [f"{name} line {line}: {sentence}." for line, sentence in parsed.problems]
     values = {} if parsed.values is None else parsed.values
     if not isinstance(values, dict):
-        problems.append(f"{path.name}: a recipe is a mapping of keys to values, found {shown(values)}.")
+        problems.append(f"{name}: a recipe is a mapping of keys to values, found {shown(values)}.")
     if problems:
         raise ConfigError(problems)
-    origin = {key: f"{path.name} line {line}" for key, line in parsed.lines.items()}
-    return Document(values, origin, folder=path.parent)
+    origin = {key: f"{name} line {line}" for key, line in parsed.lines.items()}
+    return Document(values, origin)
 
 
 def _nearby(path: Path) -> str:

@@ -10,12 +10,13 @@ from typing import Any, get_type_hints
 
 from postlude.algorithms import ALGORITHMS, Algorithm, find_method
 from postlude.errors import ConfigError
-from postlude.models.load import Critic
-from postlude.objectives import TokenObjective
+from postlude.models.spec import Critic
+from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.translate import ALIASES, translate
+from postlude.recipe.moved import move
 from postlude.recipe.places import located
 from postlude.recipe.rules import broken
 from postlude.recipe.schema import Frozen, Recipe, Rewarded
@@ -38,9 +39,12 @@ def resolve(document: Document) -> Recipe:
 
 def frozen(document: Document) -> Frozen:
     """The policy of a recipe, for commands that do not train it. The keys of training are not looked at."""
-    values = located(documents.long_form(document.values), document)
+    document.values = documents.long_form(document.values)
+    problems = move(document)
+    values = located(document.values, document)
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
-    found, problems = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
+    found, more = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
+    problems += more
     if problems or found is None:
         raise ConfigError(in_order(problems))
     return found
@@ -60,7 +64,7 @@ def rewarded(document: Document) -> tuple[RewardSpec, ...]:
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
     """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
     document.values = documents.long_form(document.values)
-    problems: list[str] = []
+    problems = move(document)
     entry = _entry(located({"method": document.values.get("method")}, document), document, problems)
     problems += translate(document, Recipe, method_settings(entry.name))
     values = located(documents.long_form(document.values), document)
@@ -173,7 +177,7 @@ def _defaults(entry: Algorithm) -> dict[str, Any]:
         "objective": asdict(entry.objective),
         "keep": asdict(entry.keep) if entry.keep else None,
         "shaping": [asdict(s) for s in entry.shaping],
-        "critic": asdict(Critic()) if "values" in entry.needs else None,
+        "critic": asdict(Critic()) if Need.VALUES in entry.needs else None,
     }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import Algorithm
-from postlude.models.load import Refreshed
-from postlude.objectives import TokenObjective
+from postlude.models.spec import Refreshed
+from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import Constant
 from postlude.recipe.documents import Document
 from postlude.rollouts.filters import Mixed
@@ -76,7 +76,7 @@ def _trains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
 
 
 def _critic(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
-    needed = "values" in recipe.objective.needs
+    needed = Need.VALUES in recipe.objective.needs
     if needed and recipe.critic is None:
         return [f"{at('critic')}critic is null, but {entry.name} needs values. Leave the line out for the default."]
     if recipe.critic is not None and not needed:
@@ -100,7 +100,7 @@ def _steering(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
                 f"{at('kl_control')}kl_control doubling watches how far the policy moves within a draw, and a "
                 "draw is one update here. Set updates or epochs, or take proportional or ziegler."
             )
-        elif control.kind != "doubling" and "reference" not in objective.needs:
+        elif control.kind != "doubling" and Need.REFERENCE not in objective.needs:
             problems.append(
                 f"{at('kl_control')}kl_control {control.kind} watches the KL to the reference, which {entry.name} does "
                 "not compare with here. Take doubling, or a KL against the reference."
@@ -126,7 +126,7 @@ def _pretrains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
             f"{at('pretrain.rows')}pretrain.rows is {recipe.pretrain.rows}, but a step has {recipe.updates} updates, "
             "each of which gets a part. Take at least as many."
         ]
-    if "scores" in recipe.objective.needs:
+    if Need.SCORES in recipe.objective.needs:
         return [f"{at('pretrain')}pretrain is set, but a reward model ({entry.name}) has no words to lose."]
     return []
 
@@ -135,18 +135,18 @@ def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
     """What the method compares with is there: other answers, the starting weights."""
     problems: list[str] = []
     needs = recipe.objective.needs
-    if "group" in needs and recipe.group_size < 2:
+    if Need.GROUP in needs and recipe.group_size < 2:
         problems.append(
             f"{at('group_size')}group_size is {recipe.group_size}, but {entry.name} compares the answers of a group; "
             "use at least 2 (8 is usual), or a method without groups (reinforce, reinforce_pp)."
         )
-    if "reference" in needs and recipe.model.reference == "none":
+    if Need.REFERENCE in needs and recipe.model.reference == "none":
         problems.append(
             f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; "
             "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
         )
     problems += _refreshes(recipe, entry, at)
-    if "mismatched" in needs and recipe.prompts_per_step < 2:
+    if Need.MISMATCHED in needs and recipe.prompts_per_step < 2:
         problems.append(
             f"{at('prompts_per_step')}prompts_per_step is 1, but {entry.name} takes its reference point from answers "
             "to other prompts of the same batch; use at least 2."
@@ -165,7 +165,7 @@ def _refreshes(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
     reference = recipe.model.reference
     if not isinstance(reference, Refreshed):
         return []
-    if "reference" not in recipe.objective.needs:
+    if Need.REFERENCE not in recipe.objective.needs:
         how = "remove the line"
         if isinstance(recipe.objective, TokenObjective):
             hinge = "objective.hinge=null " if recipe.objective.hinge else ""
@@ -192,7 +192,7 @@ def _measures(recipe: Recipe, entry: Algorithm, at: Where, document: Document) -
             f"{at('reward')}{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
             "data.eval is not set."
         )
-    if recipe.reward and "scores" in recipe.objective.needs:
+    if recipe.reward and Need.SCORES in recipe.objective.needs:
         problems.append(f"{at('reward')}{entry.name} trains a reward model, which writes no answers to reward.")
     if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
         problems.append(

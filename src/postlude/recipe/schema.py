@@ -11,9 +11,8 @@ from pydantic import Field
 
 from postlude.algorithms import ALGORITHMS, Algorithm, find_method
 from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
-from postlude.engines.openai import Served
-from postlude.engines.protocol import Optimizer, Sampling
-from postlude.models.load import Critic, ModelSpec
+from postlude.engines.settings import Local, Optimizer, Sampling, Served
+from postlude.models.spec import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.divergence import KLControl
 from postlude.recipe.validation import members
@@ -114,22 +113,14 @@ class Recipe:
     sampler keeps its own copy of them."""
     sampler: Served | None = None
     """A server that answers instead; only `postlude sample` and `postlude eval` may use one."""
+    engine: Local = Local()
+    """What runs the model, and how it is held: how fast a run is, and to which precision, but not what it does."""
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
-    token_budget: Count | None = None
-    """Tokens per micro-batch; results do not change. Default: what fits into the memory that is free, at most 16384."""
-    head_chunk: Count | None = None
-    """Tokens whose logits are held at a time in training; results do not change. Default: 16 million logits, fewer
-    where memory is short."""
     checkpoint_every: CountOrZero = 50
     """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
     keep_checkpoints: Count = 2
-    cache_gib: Annotated[float, Bounds(0, 1e5, above=True)] | None = None
-    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less where memory
-    is short."""
-    threads: Annotated[int, Bounds(1, 1024)] | None = None
-    """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
     objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
         default_factory=lambda: ALGORITHMS["grpo"].objective
     )
@@ -189,6 +180,7 @@ class Frozen:
     model: ModelSpec
     sampling: Sampling = Sampling()
     sampler: Served | None = None
+    engine: Local = Local()
 
 
 @dataclass(frozen=True)

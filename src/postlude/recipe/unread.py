@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import Algorithm
-from postlude.engines.protocol import Sampling
+from postlude.engines.settings import Sampling
 from postlude.objectives import ContrastObjective
 from postlude.recipe.documents import Document, flat
 from postlude.sources.spec import DataSpec
@@ -33,7 +33,7 @@ def _usual(entry: Algorithm) -> dict[str, Any]:
     """What holds where nothing is given, of the keys that may be idle."""
     values = {"sampling": asdict(Sampling()), "data": asdict(DataSpec()), "group_size": entry.group_size}
     values |= {"keep": asdict(entry.keep) if entry.keep else None, "shaping": [asdict(s) for s in entry.shaping]}
-    return dict(flat(values)) | {"correct_above": None, "cache_gib": None}
+    return dict(flat(values)) | {"correct_above": None, "engine.cache_gib": None}
 
 
 def _idle(recipe: Recipe, entry: Algorithm) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -43,7 +43,7 @@ def _idle(recipe: Recipe, entry: Algorithm) -> Iterator[tuple[tuple[str, ...], s
     if not writes:
         yield ("group_size", "keep", "shaping"), f"{recipe.name} trains on the answers in its rows"
     if not writes and not measured:
-        yield ("sampling", "cache_gib"), f"{recipe.name} samples no answers"
+        yield ("sampling", "engine.cache_gib"), f"{recipe.name} samples no answers"
     if not recipe.reward:
         yield ("correct_above",), "there is no reward"
     if not recipe.data.eval:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import yaml
 
-from postlude.engines.protocol import ImplicitSpec
+from postlude.engines.settings import ImplicitSpec
 from postlude.errors import ConfigError
 from postlude.models.heads import is_scorer
-from postlude.models.load import Facts, ModelSpec, inspect
+from postlude.models.load import Facts, inspect
+from postlude.models.spec import ModelSpec
 from postlude.rewards.learned import AnswerReward, Combine, StepReward, each, model_of
 from postlude.rewards.text import text_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, Count, Finite, NotNegative, Positive
-from postlude.engines.protocol import ChatSpec, Sampling
+from postlude.engines.settings import ChatSpec, Sampling
 from postlude.errors import RewardError
 from postlude.judge.asking import Asker, Caps, Spent
 from postlude.judge.labels import normalised_score

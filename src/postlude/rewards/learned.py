@@ -10,7 +10,8 @@ from statistics import pstdev
 from typing import Any, Literal
 
 from postlude.bounds import Finite, NotNegative
-from postlude.engines.protocol import Scorer, ScorerSpec
+from postlude.engines.protocol import Scorer
+from postlude.engines.settings import ScorerSpec
 from postlude.errors import ConfigError, EngineError
 from postlude.models.dtypes import Dtype
 from postlude.models.heads import reads_pairs, require_head

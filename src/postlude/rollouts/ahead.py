@@ -9,7 +9,7 @@ from typing import Any
 
 from postlude.data import groups_from_json, groups_to_json
 from postlude.rollouts.rollout import RolloutSource
-from postlude.sources.file import Drawn
+from postlude.sources.source import Drawn
 
 
 class Ahead:

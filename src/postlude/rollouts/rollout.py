@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to_json
-from postlude.engines.protocol import Request, Sampler, Sampling
+from postlude.engines.protocol import Request, Sampler
+from postlude.engines.settings import Sampling
 from postlude.errors import RewardError
 from postlude.rewards.calls import pad_and_extend
 from postlude.rewards.combining import Scored
@@ -19,8 +20,8 @@ from postlude.rewards.scoring import Scoring
 from postlude.rollouts.filters import Accepted, Extremes, Filter, Mixed, refill
 from postlude.rollouts.shaping import HistoryLength, Shaping
 from postlude.runs.stats import mean
-from postlude.sources.file import Drawn
 from postlude.sources.order import Cursor, Mixture
+from postlude.sources.source import Drawn
 
 
 def completion_seed(run_seed: int, *parts: object) -> int:
@@ -54,30 +55,6 @@ async def answer(
             groups[place] = Group(prompts[place], tuple(c for c in mine if c is not None))
             on_group(place, groups[place])
     return [groups[place] for place in range(len(prompts))]
-
-
-MOST_CUT = 0.9
-"""Share of answers cut off by the length limit from which on people hear of it."""
-
-
-def cut_off(completions: Sequence[Completion]) -> str | None:
-    """What to know where nearly all answers ran into the length limit."""
-    return note_of_cut(*_cut(completions)) if completions else None
-
-
-def note_of_cut(share: float, longest: float) -> str | None:
-    """The same from the figures of a draw: the share that was cut, and the tokens of the longest answer."""
-    if share < MOST_CUT:
-        return None
-    return (
-        f"{share:.0%} of the answers were cut off by the length limit ({longest:.0f} tokens) before they had ended. "
-        "Raise sampling.max_tokens (--max-tokens) if they need more room; if they ramble on after they are done, the "
-        "model has not learned to end: give a stop string (sampling.stop), or train it with sft first."
-    )
-
-
-def _cut(completions: Sequence[Completion]) -> tuple[float, float]:
-    return sum(c.truncated for c in completions) / len(completions), max(c.length for c in completions)
 
 
 MOST_UNSCORED = 3

@@ -1,8 +1,7 @@
-"""The files of a run as they lie there: lines of JSON, numbered rollouts, complete checkpoints, the lock."""
+"""The files of a run as they lie there: lines of JSON, numbered rollouts."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 from pathlib import Path
@@ -55,21 +54,3 @@ def rollout_files(folder: Path) -> Numbered:
         return []
     names = [(re.fullmatch(r"step-(\d+)\.jsonl", path.name), path) for path in folder.iterdir()]
     return sorted((int(name[1]), path) for name, path in names if name)
-
-
-def complete_checkpoints(folder: Path) -> list[Path]:
-    """Those of a run's folder, oldest first: the state of the trainer is written last."""
-    places = sorted((folder / "checkpoints").glob("step-*"))
-    return [p for p in places if (p / "trainer" / "state.json").exists()]
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process is writing to the run."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False

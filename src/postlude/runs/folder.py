@@ -4,31 +4,33 @@ config.yaml        the resolved recipe            manifest.json     versions, ha
 events.jsonl       one line per event             timings.jsonl     wall-clock values, kept apart
 rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
 eval.jsonl         held-out answers               model             link to the newest checkpoint
+live.json          how the run stands now         control.json      what another process asks of it
 rejected.txt       rows that were skipped, where any were
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import platform
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from postlude import __version__
 from postlude.data import Group, completion_to_json
-from postlude.errors import ConfigError, RunLocked, TrainingError
+from postlude.errors import ConfigError
 from postlude.plain_yaml import dump
 from postlude.process import end_child
-from postlude.runs.files import complete_checkpoints, is_held, rollout_files
+from postlude.runs import checkpoints
+from postlude.runs.events import Checkpoint, Event, Note, Phase, Said, Stopping
+from postlude.runs.live import CONTROL, Pulse, take
+from postlude.runs.lock import acquire
 
-Listener = Callable[[Mapping[str, Any]], None]
+Listener = Callable[[Event], None]
 
 
 @dataclass
@@ -73,23 +75,13 @@ class Run:
         try:
             (folder / "rollouts").mkdir(parents=True, exist_ok=True)
             (folder / "checkpoints").mkdir(exist_ok=True)
-            lock = (folder / "lock").open("a")
         except OSError as error:
             raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
-        run = cls(folder)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunLocked(
-                f"{str(folder)!r} is being written to by another process (see {folder / 'lock'})."
-            ) from error
+        lock = acquire(folder)
         if not used:
             (folder / "events.jsonl").unlink(missing_ok=True)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        run._lock = lock
-        return run
+        (folder / CONTROL).unlink(missing_ok=True)
+        return cls(folder, listeners=[Pulse(folder)], _lock=lock)
 
     @staticmethod
     def fresh_folder(method: str, root: Path = Path("runs")) -> Path:
@@ -105,22 +97,43 @@ class Run:
     def elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._started
 
-    def emit(self, kind: str, **fields: Any) -> None:
+    def emit(self, event: Event) -> None:
         """Append an event and tell the listeners. No wall-clock values here: a resumed run repeats it exactly."""
-        self._own()
-        event = {"kind": kind, "step": self.step, **fields}
+        self._require_own_process()
         with (self.folder / "events.jsonl").open("a") as out:
-            out.write(json.dumps(event, allow_nan=False) + "\n")
+            out.write(json.dumps(event.row(), allow_nan=False) + "\n")
         self.tell(event)
 
-    def tell(self, event: Mapping[str, Any]) -> None:
-        """Tell the listeners only: progress inside a step, for people."""
+    def note(self, text: str, code: str = "note", **data: Any) -> None:
+        """Emit what a user should hear of."""
+        self.emit(Note(self.step, text, code, data))
+
+    def tell(self, event: Event) -> None:
+        """Tell the listeners only: what is no part of the run, for people."""
         for listener in self.listeners:
             listener(event)
 
+    def say(self, text: str) -> None:
+        """Tell the listeners a line that is no part of the run."""
+        self.tell(Said(self.step, text))
+
+    def phase(self, name: str) -> None:
+        """Tell the listeners what is being done now."""
+        self.tell(Phase(self.step, name))
+
+    def obey(self) -> bool:
+        """Do what another process asked for in control.json; whether a checkpoint is to be saved now."""
+        asked, misread = take(self.folder)
+        if misread:
+            self.say(misread)
+        if "stop" in asked and not self.stop:
+            self.stop = True
+            self.tell(Stopping(self.step))
+        return "checkpoint" in asked
+
     def timing(self, **seconds: float) -> None:
         """Append wall-clock seconds of this step."""
-        self._own()
+        self._require_own_process()
         row = {"step": self.step, **{k: round(v, 4) for k, v in seconds.items()}}
         with (self.folder / "timings.jsonl").open("a") as out:
             out.write(json.dumps(row) + "\n")
@@ -129,7 +142,7 @@ class Run:
         self, groups: Sequence[Group], trained: Sequence[Group], extra: Mapping[str, Sequence[Any]]
     ) -> None:
         """Every completion that was sampled in this step, and whether it was trained on: numbered like its event."""
-        self._own()
+        self._require_own_process()
         chosen = {id(c) for g in trained for c in g.completions}
         known = {id(c) for g in groups for c in g.completions}
         carried = [g for g in trained if any(id(c) not in known for c in g.completions)]
@@ -145,7 +158,7 @@ class Run:
 
     def write_answers(self, groups: Sequence[Group]) -> None:
         """Held-out answers of one evaluation, appended to eval.jsonl."""
-        self._own()
+        self._require_own_process()
         with (self.folder / "eval.jsonl").open("a") as out:
             for group in groups:
                 for completion in group.completions:
@@ -192,109 +205,47 @@ class Run:
     @property
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        return complete_checkpoints(self.folder)
+        return checkpoints.complete(self.folder)
 
-    def checkpoint(self, save: Callable[[Path], None], state: Mapping[str, Any], keep: int) -> Path:
-        """Save under a temporary name, rename, then delete all but the newest `keep`."""
-        self._own()
-        final = self.folder / "checkpoints" / f"step-{self.step:06d}"
-        if final.exists() and final in self.checkpoints:
-            return final
-        temporary = final.with_name("." + final.name)
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            save(temporary)
-            whole = {**state, "step": self.step, "seconds": self.elapsed, "event_bytes": self._event_bytes()}
-            (temporary / "trainer" / "state.json").write_text(json.dumps(whole, allow_nan=False))
-            shutil.rmtree(final, ignore_errors=True)
-            temporary.rename(final)
-        except OSError as error:
-            raise TrainingError(f"cannot save a checkpoint to {final}: {error.strerror or error}") from error
-        self._point_to(final)
-        for old in self.checkpoints[:-keep]:
-            shutil.rmtree(old)
-        return final
+    async def checkpoint(
+        self, save: Callable[[Path], Awaitable[None]], state: Mapping[str, Any], keep: int, planned: bool = True
+    ) -> None:
+        """Save this step's state, and delete all but the newest `keep`; nothing where it was saved already.
 
-    def _point_to(self, newest: Path) -> None:
-        """`model` in the run folder is a link to the newest checkpoint, for every tool that takes a model folder."""
-        link, fresh = self.folder / "model", self.folder / ".model"
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(Path("checkpoints") / newest.name)
-        fresh.replace(link)
-
-    def _event_bytes(self) -> int:
-        return (self.folder / "events.jsonl").stat().st_size
+        The event of a `planned` one comes first, so that the run goes on behind it however often it is resumed. One
+        that only an interruption brings about is told after: a resumed run takes that back.
+        """
+        self._require_own_process()
+        name = checkpoints.name_of(self.step)
+        place = self.folder / "checkpoints" / name
+        if place in checkpoints.complete(self.folder):
+            return
+        self.phase("save")
+        if planned:
+            self.emit(Checkpoint(self.step, name))
+        size = (self.folder / "events.jsonl").stat().st_size
+        whole = {**state, "step": self.step, "seconds": self.elapsed, "event_bytes": size}
+        await checkpoints.write(place, save, whole)
+        checkpoints.keep_newest(self.folder, keep)
+        if not planned:
+            self.emit(Checkpoint(self.step, name))
 
     def restore(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest complete checkpoint and its state; rewinds events to it. None where there is none."""
-        newest, state = None, {"step": 0, "seconds": 0.0, "event_bytes": 0}
-        if self.checkpoints:
-            newest = self.checkpoints[-1]
-            state = json.loads((newest / "trainer" / "state.json").read_text())
+        there = checkpoints.complete(self.folder)
+        state = checkpoints.state_of(there[-1]) if there else {"step": 0, "seconds": 0.0, "event_bytes": 0}
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self._rewind(int(state["event_bytes"]))
-        for name in ("timings.jsonl", "eval.jsonl"):
-            _keep_steps(self.folder / name, self.step if newest else -1)
-        _count_from_one(self.folder / "rollouts")
-        for number, path in rollout_files(self.folder / "rollouts"):
-            if number > self.step:
-                path.unlink()
-        return (newest, state) if newest else None
+        checkpoints.rewind(self.folder, self.step, int(state["event_bytes"]), any_kept=bool(there))
+        return (there[-1], state) if there else None
 
     def close(self) -> None:
         """Let others write to the folder."""
         self._lock.close()
 
-    def _own(self) -> None:
+    def _require_own_process(self) -> None:
         """A forked child ends here instead of writing."""
         if os.getpid() != self._owner:
             end_child(f"something in the run {self.folder}")
-
-    def _rewind(self, size: int) -> None:
-        path = self.folder / "events.jsonl"
-        if path.exists():
-            with path.open("r+b") as out:
-                out.truncate(size)
-
-
-def _count_from_one(folder: Path) -> None:
-    """Runs of 0.1 numbered these files from 0, one less than their step: such a folder is renamed, the last first."""
-    found = rollout_files(folder)
-    if found and found[0][0] == 0:
-        for number, path in reversed(found):
-            path.rename(folder / f"step-{number + 1:06d}.jsonl")
-
-
-TAIL = 1 << 16
-"""Bytes at the end of events.jsonl that hold its last line."""
-
-
-def unfinished(path: str | Path) -> str | None:
-    """What is to be known of a run that nothing ended as it should; None of one that ended, still goes on, or is none.
-
-    Every run that ends, by an error too, says so last: one that does not was killed, or its process left otherwise.
-    """
-    folder = Path(path).expanduser()
-    events = folder / "events.jsonl"
-    if not (events.is_file() and (folder / "checkpoints").is_dir()) or is_held(folder / "lock"):
-        return None
-    with events.open("rb") as file:
-        file.seek(max(events.stat().st_size - TAIL, 0))
-        last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
-    if b'"kind": "end"' in last:
-        return None
-    return (
-        f"{str(folder)!r} was left in the middle of its work: its process was killed, or something in it (a reward, "
-        "say) ended it. What came after its newest checkpoint is lost."
-    )
-
-
-def _keep_steps(path: Path, last: int) -> None:
-    """Drop the lines of later steps: a resumed run writes them again."""
-    if path.exists():
-        with path.open(encoding="utf-8", newline="\n") as file:
-            lines = [line for line in file if json.loads(line)["step"] <= last]
-        path.write_text("".join(lines))
 
 
 def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]:
@@ -339,14 +290,3 @@ def problems_of_output(path: str) -> list[str]:
             "folder of its own."
         ]
     return []
-
-
-def latest_model(path: str) -> str:
-    """A run folder's newest checkpoint; any other path is returned as it is."""
-    folder = Path(path).expanduser()
-    if (folder / "events.jsonl").exists() and (folder / "checkpoints").is_dir():
-        found = Run(folder).checkpoints
-        if not found:
-            raise ConfigError(f"{path!r} is a run without a finished checkpoint.")
-        return str(found[-1])
-    return path

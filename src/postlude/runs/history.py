@@ -12,13 +12,11 @@ from typing import Any
 
 from postlude import plain_yaml
 from postlude.errors import ConfigError
+from postlude.runs import checkpoints
+from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
-from postlude.runs.files import Row, complete_checkpoints, is_held, rollout_files, whole_rows
-
-SCHEMA = 1
-"""The latest form of events that is understood here."""
-NO_FIGURES = frozenset({"schema", "step"})
-"""Numbers of an event that measure nothing."""
+from postlude.runs.files import Row, rollout_files, whole_rows
+from postlude.runs.lock import is_held
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class History:
         points: dict[str, list[tuple[int, float]]] = {}
         for row in (*self.of("step"), *self.of("eval")):
             for name, value in row.items():
-                if isinstance(value, int | float) and not isinstance(value, bool) and name not in NO_FIGURES:
+                if isinstance(value, int | float) and not isinstance(value, bool) and name not in FRAME:
                     points.setdefault(name, []).append((int(row["step"]), float(value)))
         return {name: Column(name, *_parted(pairs)) for name, pairs in points.items()}
 
@@ -169,7 +167,7 @@ class History:
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of those that are complete, oldest first."""
-        return complete_checkpoints(self.folder)
+        return checkpoints.complete(self.folder)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -218,10 +216,10 @@ def _check(folder: Path, events: Sequence[Row]) -> None:
         if not isinstance(row.get("kind"), str):
             raise ConfigError(f"{folder / 'events.jsonl'} line {number} has no `kind`: it is no event of a run.")
         schema = row.get("schema", SCHEMA)  # runs of 0.1 did not say
-        if schema > SCHEMA:
+        if not isinstance(schema, int) or schema > SCHEMA:
             raise ConfigError(
-                f"{folder / 'events.jsonl'} line {number} has schema {schema}; this postlude reads up to {SCHEMA}. The "
-                "run was written by a later version: read it with that one."
+                f"{folder / 'events.jsonl'} line {number} has schema {schema!r}; this postlude reads up to {SCHEMA}. "
+                "The run was written by a later version: read it with that one."
             )
 
 

@@ -1,4 +1,4 @@
-"""Figures of a step, and the event stream of a run. Needs no torch."""
+"""Sums of figures, and the means they are reported as. Needs no torch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def beside(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, 
 class Stats:
     """Figures that add up over micro-batches, updates and ranks; `summary` turns them into means."""
 
-    sums: dict[str, float] = field(default_factory=dict)
-    largest: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict[str, float])
+    largest: dict[str, float] = field(default_factory=dict[str, float])
     updates: int = 0
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -16,11 +16,12 @@ from postlude.sources.formats import recognise, require_one_shape
 from postlude.sources.forms import ANSWERS, Reading, given_answer, is_missing
 from postlude.sources.order import Cursor, Mixture
 from postlude.sources.reading import read
+from postlude.sources.source import Drawn
 from postlude.sources.table import MAX_SHOWN, Kind, Row, Table
 from postlude.sources.unused import TRAINED, Unused
 
 __all__ = [
-    "ANSWERS", "MAX_SHOWN", "Cursor", "Drawn", "FileSource", "Mixture", "Reading", "Row", "Table",
+    "ANSWERS", "MAX_SHOWN", "Cursor", "FileSource", "Mixture", "Reading", "Row", "Table",
     "groups", "prompts", "read", "recognise", "renamed", "require_answers",
 ]  # fmt: skip
 
@@ -346,21 +347,6 @@ def _group(row: Row, kind: Kind, renderer: Renderer) -> Group:
 
 
 # ------------------------------------------------------------------------------------------------------- source
-
-
-@dataclass
-class Drawn:
-    """What a source gave for one step: groups to train on, everything it sampled, and figures about it."""
-
-    groups: list[Group]
-    sampled: list[Group] = field(default_factory=list[Group])
-    report: dict[str, float] = field(default_factory=dict[str, float])
-    notes: list[str] = field(default_factory=list[str])
-    extra: dict[str, list[Any]] = field(default_factory=dict[str, "list[Any]"])
-    logged: dict[str, float] = field(default_factory=dict[str, float])
-    """Figures whose names a reward function chose."""
-    name: str = ""
-    """Of the stream, where there are several."""
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.errors import printable, visible
+from postlude.runs.events import End, Event, Figures, Finished, Note, Opened, Phase, Progress, Said, Stopping
 from postlude.runs.figures import Figure, lookup
 from postlude.words import counted
 
@@ -41,6 +41,7 @@ PHASES = {
     "score": "scoring",
     "train": "training",
     "evaluate": "evaluating",
+    "save": "saving",
 }
 
 
@@ -84,7 +85,7 @@ class LiveView:
     def __init__(self, console: Console, title: str = "") -> None:
         self.console, self.title = console, title
         self.history: dict[str, list[float]] = {}
-        self.facts: Mapping[str, Any] = {}
+        self.opened: Opened | None = None
         self.phase, self.progress, self.note = "load", "", ""
         self.step, self.first = 0, 0
         self._began = time.monotonic()
@@ -103,69 +104,70 @@ class LiveView:
 
     # -------------------------------------------------------------------------------------------- listening
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        kind = event["kind"]
-        if kind == "open":
-            self.facts = event
-            self.step = self.first = event["step"]
-            self._steps_began = time.monotonic()
-            self._say(self._headline())
-        elif kind == "phase":
-            self.phase, self.progress = event["phase"], ""
-        elif kind == "progress":
-            self.progress = str(event["text"])
-        elif kind in ("step", "eval"):
-            for name, value in event.items():
-                if isinstance(value, float):
+    def __call__(self, event: Event) -> None:
+        self.step = max(self.step, event.step)
+        match event:
+            case Opened():
+                self.opened, self.first = event, event.step
+                self._steps_began = time.monotonic()
+                self._say(self._headline(event))
+            case Phase():
+                self.phase, self.progress = event.phase, ""
+            case Progress():
+                self.progress = event.text
+            case Figures():
+                for name, value in event.figures.items():
                     self.history.setdefault(name, []).append(value)
-            self.step = max(self.step, event["step"])
-            self._say(self._line(event))
-        elif kind == "renamed":
-            self._say(f"  {event['text']}")
-        elif kind == "note":
-            self.note = visible(str(event["text"]))
-            self._say(f"  note: {self.note}")
-        elif kind == "interrupt":
-            self.note = "Ctrl-C: finishing this step, then saving. Press it again to stop at once."
-            self._say(self.note)
-        elif kind == "finished":
-            self._say(f"already finished: {event['step']} of {counted(event['steps'], 'step')}.")
-        elif kind == "end":
-            self.phase, self.progress = "done" if event["reason"] == "done" else "stopped", ""
+                self._say(self._line(event))
+            case Said():
+                self._say(f"  {event.text}")
+            case Note():
+                self.note = visible(event.text)
+                self._say(f"  note: {self.note}")
+            case Stopping():
+                self.note = "finishing this step, then saving. Ctrl-C stops at once."
+                self._say(self.note)
+            case Finished():
+                self._say(f"already finished: {event.step} of {counted(event.steps, 'step')}.")
+            case End():
+                self.phase, self.progress = "done" if event.reason == "done" else "stopped", ""
+            case _:
+                pass
 
     def _say(self, text: str) -> None:
         """One plain line, where there is no terminal to draw on."""
         if self._live is None:
             self.console.print(text, soft_wrap=True)
 
-    def _headline(self) -> str:
-        engine = self.facts["engine"]
+    def _headline(self, opened: Opened) -> str:
+        start, engine = opened.start, opened.start.engine
         size = engine["parameters"]
         count = f"{size / 1e9:.2f} B" if size >= 1e9 else f"{size / 1e6:.2f} M"
         trained = "" if engine["trainable"] == size else f" ({engine['trainable'] / 1e6:.2f} M trained)"
         why = f" ({engine['path_reason']})" if engine["path_reason"] else ""
         return (
-            f"{self.facts['method']}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
-            f"{engine['path']} path{why}\n{self.facts['sizes']}, lr {self.facts['lr']:g} -> {self.facts['folder']}"
-            + "".join(f"\n{line}" for line in self.facts.get("data", ()))
+            f"{start.method}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
+            f"{engine['path']} path{why}\n{start.sizes}, lr {opened.lr:g} -> {opened.folder}"
+            + "".join(f"\n{line}" for line in start.data)
             + (f"\n{engine['memory']}" if engine.get("memory") else _memory(engine.get("memory_mb", {})))
             + (f"\nnote: {engine['warning']}" if engine.get("warning") else "")
             + (f"\nnote: {engine['slow']}" if engine.get("slow") else "")
         )
 
-    def _line(self, event: Mapping[str, Any]) -> str:
-        rows = ROWS[self.facts.get("source", "rollout")]
-        parts = [f"{known(name).label} {shown(event[name])}" for name in rows if name in event]
-        parts = parts or [f"{name} {shown(value)}" for name, value in event.items() if isinstance(value, float)]
-        return f"{event['kind']} {event['step']}/{self.facts.get('steps', '?')}  " + "  ".join(parts)
+    def _line(self, event: Figures) -> str:
+        rows = ROWS[self.opened.source if self.opened else "rollout"]
+        parts = [f"{known(name).label} {shown(event.figures[name])}" for name in rows if name in event.figures]
+        parts = parts or [f"{name} {shown(value)}" for name, value in event.figures.items()]
+        steps = self.opened.start.steps if self.opened else "?"
+        return f"{event.kind} {event.step}/{steps}  " + "  ".join(parts)
 
     # ---------------------------------------------------------------------------------------------- drawing
 
     def __rich__(self) -> RenderableType:
-        if not self.facts:
+        if self.opened is None:
             return Text(f"{self.title} {PHASES.get(self.phase, self.phase)} ...", style="dim")
-        steps = int(self.facts["steps"])
-        parts: list[RenderableType] = [Text(self._headline(), style="dim"), Text("")]
+        steps = self.opened.start.steps
+        parts: list[RenderableType] = [Text(self._headline(self.opened), style="dim"), Text("")]
         bar = Table.grid(padding=(0, 1))
         over = self.phase in ("done", "stopped")  # said with the time it took
         doing = PHASES.get(self.phase, self.phase) + (f": {self.progress}" if self.progress else "")
@@ -177,7 +179,7 @@ class LiveView:
         )
         parts += [bar, Text("")]
         table = Table.grid(padding=(0, 2))
-        for name in ROWS[self.facts["source"]]:
+        for name in ROWS[self.opened.source]:
             values, figure = self.history.get(name), known(name)
             always_zero = name.startswith("kl_") and not any(values or ())  # one update per draw: nothing moved
             if values and not always_zero:
@@ -191,7 +193,7 @@ class LiveView:
         parts.append(table)
         if self.note:
             parts += [Text(""), Text(self.note, style="yellow")]
-        title = Text(printable(self.title or f"postlude {self.facts['method']}"))
+        title = Text(printable(self.title or f"postlude {self.opened.start.method}"))
         return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
     def _left(self, steps: int) -> str:
@@ -201,7 +203,7 @@ class LiveView:
             return f"{self.phase} in {duration(time.monotonic() - self._began)}"
         if not done:
             return f"{duration(spent)} so far"
-        at_most = "at most " if self.facts.get("stop_at") is not None else ""
+        at_most = "at most " if self.opened and self.opened.stop_at is not None else ""
         return f"{at_most}{duration(spent / done * (steps - self.step))} left"
 
 

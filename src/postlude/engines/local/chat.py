@@ -16,12 +16,15 @@ from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.memory import spare_cache
 from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
-from postlude.engines.protocol import ChatSpec, Likely, Meter, Reply, Request, Sampling, Talk, Tell, unmetered
+from postlude.engines.local.threads import Workplace
+from postlude.engines.protocol import Likely, Meter, Reply, Request, Talk, Tell, unmetered
+from postlude.engines.settings import ChatSpec, Sampling
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.dtypes import Dtype
 from postlude.models.heads import is_scorer
-from postlude.models.load import Facts, ModelSpec, inspect, load
+from postlude.models.load import Facts, inspect, load
+from postlude.models.spec import Holding, ModelSpec
 
 
 @dataclass
@@ -36,11 +39,11 @@ class LocalChat:
     @classmethod
     def open(cls, spec: ChatSpec) -> LocalChat:
         """Load the weights."""
-        held = ModelSpec(spec.model, dtype=spec.dtype, device=spec.device)
-        facts = inspect(held)
+        model_spec = ModelSpec(spec.model)
+        facts = inspect(model_spec)
         if is_scorer(facts.config):
             raise EngineError(f"{spec.model!r} is a reward model, which cannot write. As a reward it is `model`.")
-        net = load(held).requires_grad_(False).eval()
+        net = load(model_spec, Holding(spec.dtype, spec.device)).requires_grad_(False).eval()
         without_dropout(net)
         model = LocalModel(net, "logprobs")
         model.choose_path()
@@ -77,6 +80,7 @@ class LocalChat:
         asked = [self._ids(talk) for talk in talks]
         places = self._fitting(asked, sampling.max_tokens, tell, Reply)
         sampler = LocalSampler(self.model, self.facts.tokenizer, self.facts.stop_ids, spare_cache(self.model))
+        sampler.workplace = Workplace.of(self.model.net)
         requests = [Request(asked[i], seeds[i]) for i in places]
         with ExitStack() as stack:
             usages = [stack.enter_context(meter(len(asked[i]), sampling.max_tokens)) for i in places]

@@ -20,7 +20,9 @@ from postlude.engines.local.attention import attending
 from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, columns, token_bytes
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.sampling import choose, uniforms
-from postlude.engines.protocol import Progress, Request, Sampling
+from postlude.engines.local.threads import Workplace
+from postlude.engines.protocol import Progress, Request, Weights
+from postlude.engines.settings import Sampling
 from postlude.engines.stopping import completes_stop
 from postlude.models.said import answer_text
 
@@ -28,6 +30,13 @@ KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""
 _RANDOM = 64
 """Steps whose random numbers are made at a time."""
+
+
+class End:
+    """That nothing more is sampled."""
+
+
+END = End()
 
 
 @dataclass
@@ -54,15 +63,29 @@ class LocalSampler:
         self.model, self.tokenizer, self.stop_ids = model, tokenizer, stop_ids
         self.cache_bytes = cache_bytes
         self.version = 0
+        self.workplace = Workplace()
         self.on_progress = on_progress
         self.fast = model.packed
+
+    async def load(self, weights: Weights) -> None:
+        """Copy the weights, where the sampler has a model of its own. Nothing may be being sampled."""
+        with torch.no_grad():
+            for ours, theirs in zip(self.model.net.parameters(), weights.tensors, strict=True):
+                if ours.data_ptr() != theirs.data_ptr():
+                    ours.copy_(theirs)
+        self.version = weights.version
 
     async def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
         """Completions as they finish. Equal neighbouring prompts are computed once."""
         progress = Progress(total=len(requests))
         run = self._decode if self.fast else self._generate
         with self.model.evaluating():
-            for trace in run(requests, sampling, progress):
+            traces = run(requests, sampling, progress)
+            while True:
+                with self.workplace:
+                    trace = next(traces, END)
+                if isinstance(trace, End):
+                    return
                 if trace is not None:
                     yield trace.request, self._completion(trace)
                 await asyncio.sleep(0)  # whoever waits for finished answers, a reward say, gets its turn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,14 +16,15 @@ from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.free import free
 from postlude.engines.local.memory import BUDGET, GIB, Asked, Held, Plan, Work, choose
 from postlude.engines.local.model import LocalModel, without_dropout
-from postlude.engines.local.trainer import LocalTrainer, Optimizer
+from postlude.engines.local.threads import Workplace
+from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.protocol import Weights
+from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import READS
-from postlude.models.load import Critic, Facts, ModelSpec, inspect, load, name_stops, note_of_half, quiet
-
-SMALL = 5_000_000
-"""Parameters under which one CPU thread is faster than several."""
+from postlude.models.load import Facts, inspect, load, name_stops, note_of_half, quiet
+from postlude.models.spec import Critic, ModelSpec
 
 
 @dataclass
@@ -38,22 +39,18 @@ class LocalEngine:
 
     @classmethod
     def open(
-        cls,
-        path: str,
-        optimizer: Optimizer | None = None,
-        token_budget: int | None = None,
-        keep_reference: bool = False,
-        **model: Any,
+        cls, path: str, optimizer: Optimizer | None = None, keep_reference: bool = False, **settings: Any
     ) -> LocalEngine:
-        """An engine to drive by hand; `model` holds further fields of `ModelSpec` (dtype, device, lora, ...).
-
-        `token_budget`: tokens per micro-batch; by default what fits into the memory that is free.
+        """An engine to drive by hand; `settings` are fields of `ModelSpec` (lora, chat_template) and of `Local` (dtype,
+        device, token_budget, threads, ...).
 
         `keep_reference` keeps the starting weights for `trainer.forward(batch, "reference")`; under LoRA they are
         there anyway.
         """
-        spec = ModelSpec(path, **model)
-        return cls.start(spec, inspect(spec), optimizer or Optimizer(), token_budget, keep_reference)
+        names = {f.name for f in fields(Local)}
+        spec = ModelSpec(path, **{k: v for k, v in settings.items() if k not in names})
+        held = Local(**{k: v for k, v in settings.items() if k in names})
+        return cls.start(spec, inspect(spec), optimizer or Optimizer(), held, keep_reference)
 
     @property
     def renderer(self) -> Renderer:
@@ -65,13 +62,10 @@ class LocalEngine:
         cls,
         spec: ModelSpec,
         facts: Facts,
-        optimizer: Optimizer,
-        token_budget: int | None,
-        keep_reference: bool,
+        optimizer: Optimizer | None = None,
+        held: Local | None = None,
+        keep_reference: bool = False,
         dropout: bool = False,
-        threads: int | None = None,
-        cache_gib: float | None = None,
-        head_chunk: int | None = None,
         checkpoint: str | None = None,
         own_sampler: bool = False,
         scores: bool = False,
@@ -79,40 +73,39 @@ class LocalEngine:
         pairs: bool = False,
         work: Work | None = None,
     ) -> LocalEngine:
-        """Load the weights (of a checkpoint, where one is given), choose the path, build sampler and trainer.
+        """Load the weights, choose the path, build sampler and trainer. Of a `checkpoint` the adapter is built, whose
+        weights `load` then reads.
 
         `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does; `scores`
         makes it a reward model, with `pairs` one that reads two answers; `critic` adds a value function. The reference
-        is always taken from the model the recipe names, never from a checkpoint. What `token_budget`,
-        `cache_gib` and `head_chunk` leave open is chosen to fit into memory, given the `work`; ConfigError where no
-        micro-batch fits.
+        is always taken from the model the recipe names, never from a checkpoint. What `held` leaves open is chosen to
+        fit into memory, given the `work`; ConfigError where no micro-batch fits.
         """
-        net = load(spec, adapter_from=checkpoint if spec.lora else None, scalar=scores)
+        held, optimizer = held or Local(), optimizer or Optimizer()
+        net = load(spec, held, adapter_from=checkpoint if spec.lora else None, scalar=scores)
         if pairs:
             setattr(net.config, READS, "pair")  # for whoever opens the folder: such scores mean nothing of one answer
-        count = sum(p.numel() for p in net.parameters())
-        if threads or count < SMALL:
-            torch.set_num_threads(threads or 1)
         if not dropout:
             without_dropout(net)
         if not scores:
             name_stops(net, facts.stop_ids)
         model = LocalModel(net, "scores" if scores else "logprobs")
-        model.choose_path(spec.packed)
-        beside = _second_model(spec, critic) if critic and critic.form == "own" else None
+        model.choose_path(held.packed)
+        beside = _second_model(spec, held, critic) if critic and critic.form == "own" else None
         if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
-        trainer = LocalTrainer(model, optimizer, token_budget or BUDGET, keep_reference, beside)
+        trainer = LocalTrainer(model, optimizer, held.token_budget or BUDGET, keep_reference, beside)
         trainer.skips_idle = not dropout
-        if checkpoint:
-            trainer.load_weights(checkpoint)
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
         sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids)
-        made = cls(model, sampler, trainer, Plan(0, 0, 0))
+        trainer.workplace = Workplace.of(net, held.threads, apart=own_sampler)
+        sampler.workplace = Workplace.of(net, held.threads)
+        engine = cls(model, sampler, trainer, Plan(0, 0, 0))
         work = work or Work()
-        asked = Asked(token_budget, head_chunk, cache_gib)
-        made._use(choose(model, beside, made._held(work), free(model.device), work, asked))
-        return made
+        asked = Asked(held.token_budget, held.head_chunk, held.cache_gib)
+        with trainer.workplace:
+            engine._use(choose(model, beside, engine._held(work), free(model.device), work, asked))
+        return engine
 
     def _use(self, plan: Plan) -> None:
         self.plan = plan
@@ -143,23 +136,14 @@ class LocalEngine:
     def tokenizer(self) -> Any:
         return self.sampler.tokenizer
 
-    @property
-    def version(self) -> int:
-        """How many times the weights were published to the sampler."""
-        return self.sampler.version
-
-    @version.setter
-    def version(self, number: int) -> None:
-        self.sampler.version = number
-
-    @property
-    def shares_prompts(self) -> bool:
-        return self.model.packed
-
-    def save(self, folder: Path) -> None:
+    async def save(self, folder: Path) -> None:
         """A checkpoint: weights, tokenizer, and the optimiser in `trainer/`."""
+        self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """What `save` does, at once."""
         with quiet():
-            self.trainer.save(folder)
+            self.trainer.write(folder)
             self.sampler.tokenizer.save_pretrained(folder)
 
     def rehearse(self) -> None:
@@ -171,22 +155,17 @@ class LocalEngine:
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
             raise EngineError(f"checkpoints of this model could not be saved: {error}") from error
 
-    def load(self, folder: Path) -> None:
-        """Take up a checkpoint that `save` wrote: weights, optimiser, and the reference where that was refreshed."""
-        self.trainer.load_weights(str(folder))
-        self.trainer.load(folder)
-        self._publish()
+    async def load(self, folder: Path, reference: bool = True) -> None:
+        """Take up a checkpoint that `save` wrote: weights, optimiser, version, and the reference where that was
+        refreshed."""
+        await self.trainer.load(folder, reference)
+        await self.sampler.load(self.trainer.weights())
 
-    def sync(self) -> None:
-        """The sampler reads the trained weights in place, or gets them copied; nothing may be being sampled."""
-        self._publish()
-        self.version += 1
-
-    @torch.no_grad()
-    def _publish(self) -> None:
-        if self.sampler.model is not self.model:
-            for mine, new in zip(self.sampler.model.net.parameters(), self.model.net.parameters(), strict=True):
-                mine.copy_(new)
+    async def publish(self) -> Weights:
+        """The sampler takes the trained weights: it reads them in place, or copies them."""
+        weights = await self.trainer.publish()
+        await self.sampler.load(weights)
+        return weights
 
     @torch.no_grad()
     def fingerprint(self) -> list[int]:
@@ -203,7 +182,7 @@ class LocalEngine:
         return result
 
     def settings(self) -> dict[str, Any]:
-        """What was chosen where the recipe left it open: keys of a recipe."""
+        """What was chosen where the recipe left it open: keys of its `engine`."""
         plan = self.plan
         return {
             "token_budget": plan.token_budget,
@@ -252,12 +231,12 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(p.numel() * p.element_size() for p in tensors)
 
 
-def _second_model(spec: ModelSpec, critic: Critic) -> LocalModel:
+def _second_model(spec: ModelSpec, held: Local, critic: Critic) -> LocalModel:
     """A critic of its own, beside the policy."""
     mine = replace(spec, path=critic.path or spec.path, lora=None)
-    model = LocalModel(load(mine, scalar=True, zero=True), "values")
+    model = LocalModel(load(mine, held, scalar=True, zero=True), "values")
     without_dropout(model.net)
-    model.choose_path(spec.packed)
+    model.choose_path(held.packed)
     return model
 
 

@@ -16,9 +16,10 @@ from postlude.batch import Batch, pack
 from postlude.data import Group
 from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
 from postlude.engines.local.scorer import LocalScorer
-from postlude.engines.protocol import ImplicitSpec, ScorerSpec
+from postlude.engines.settings import ImplicitSpec, ScorerSpec
 from postlude.models import adapters
-from postlude.models.load import ModelSpec, base_path, inspect, load
+from postlude.models.load import base_path, inspect, load
+from postlude.models.spec import Holding, ModelSpec
 
 
 @dataclass(kw_only=True)
@@ -85,7 +86,7 @@ class ImplicitScorer(LocalScorer):
 
 def _frozen(path: str, spec: ImplicitSpec, base: str | None = None) -> LocalModel:
     """A model that is only read; with `base`, the adapter of `path` is kept beside that and not merged."""
-    net = load(ModelSpec(base or path, dtype=spec.dtype, device=spec.device))
+    net = load(ModelSpec(base or path), Holding(spec.dtype, spec.device))
     if base is not None:
         from peft import PeftModel
 

@@ -246,7 +246,7 @@ class _Sizing:
         freed = self.held.gradients + self.held.optimizer
         full = self.held.gradients > self.held.weights / 2
         checkpointing = kept < 0.7 * self.costs.token
-        lora, recompute = "model.lora.rank=16", "model.gradient_checkpointing=true"
+        lora, recompute = "model.lora.rank=16", "engine.gradient_checkpointing=true"
         tries = [(recompute, saving, 0)] if checkpointing else []
         tries += [(lora, replace(plain, fixed=0.0), freed)] if full else []
         tries += [(f"{lora} {recompute}", replace(saving, fixed=0.0), freed)] if full and checkpointing else []

@@ -20,6 +20,7 @@ from postlude.engines.local.direct import Direct, mapped, unserved
 from postlude.engines.local.head import CHUNK_ELEMENTS, head_outputs
 from postlude.engines.local.products import PackedWeight, serves
 from postlude.engines.local.spans import Spans, ranges
+from postlude.engines.local.threads import Workplace
 from postlude.errors import EngineError
 from postlude.models import adapters
 from postlude.models.heads import HEAD
@@ -315,7 +316,7 @@ class LocalModel:
         if bad:
             raise EngineError(
                 f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} "
-                "are NaN or infinite, though its weights are not. Take another model.dtype, or another model."
+                "are NaN or infinite, though its weights are not. Take another engine.dtype, or another model."
             )
         return found
 
@@ -427,8 +428,8 @@ def read_frozen(model: LocalModel, batch: Batch, pick: Callable[[Outputs], Tenso
     numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
     for part in split(numbered, FROZEN_TOKENS, keeps_groups=False, shares_prompts=model.packed):
         micro = part.to(model.device)
-        with model.running(micro) as outputs:
-            found = pick(outputs(False))
-        assert found is not None and part.rows is not None
-        result[part.rows[part.mask]] = found[micro.mask].to(result.dtype).cpu()
+        with Workplace.of(model.net), model.running(micro) as outputs:
+            numbers = pick(outputs(False))
+        assert numbers is not None and part.rows is not None
+        result[part.rows[part.mask]] = numbers[micro.mask].to(result.dtype).cpu()
     return result

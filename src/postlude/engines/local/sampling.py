@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from postlude.engines.protocol import Sampling
+from postlude.engines.settings import Sampling
 
 _BLOCK = 64
 _FLAT = 1024

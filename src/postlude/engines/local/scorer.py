@@ -13,11 +13,12 @@ from torch import Tensor
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt, joined_pair
 from postlude.engines.local.model import LocalModel, read_frozen, without_dropout
-from postlude.engines.protocol import ScorerSpec
+from postlude.engines.settings import ScorerSpec
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import reads_pairs, require_head
-from postlude.models.load import Facts, ModelSpec, inspect, load
+from postlude.models.load import Facts, inspect, load
+from postlude.models.spec import Holding, ModelSpec
 from postlude.models.steps import ends
 
 
@@ -33,14 +34,14 @@ class LocalScorer:
     def open(cls, spec: ScorerSpec) -> LocalScorer:
         """Load the weights. A tokenizer that gives ids beyond the embedding is an error."""
         require_head(spec.path, "reward model")
-        held = ModelSpec(spec.path, dtype=spec.dtype, device=spec.device)
-        facts = inspect(held)
+        model_spec = ModelSpec(spec.path)
+        facts = inspect(model_spec)
         if len(facts.tokenizer) > facts.vocabulary:
             raise EngineError(
                 f"reward model {spec.path!r}: its tokenizer has {len(facts.tokenizer)} tokens, its embedding "
                 f"{facts.vocabulary} rows; the tokenizer is not the model's. Save the right one into the folder."
             )
-        net = load(held, scalar=True).requires_grad_(False).eval()
+        net = load(model_spec, Holding(spec.dtype, spec.device), scalar=True).requires_grad_(False).eval()
         without_dropout(net)
         model = LocalModel(net, "scores")
         model.choose_path()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,11 @@ from torch import Tensor
 
 from postlude.batch import Batch, select, split
 from postlude.engines.local.model import LocalModel
-from postlude.engines.protocol import Optimizer
+from postlude.engines.local.params import Params
+from postlude.engines.local.pending import Pending
+from postlude.engines.local.threads import Workplace
+from postlude.engines.protocol import Part, Rates, Weights
+from postlude.engines.settings import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
@@ -31,39 +35,6 @@ WORTH_SKIPPING = 0.1
 """Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 MAX_SKIPPED = 3
 """Consecutive optimiser steps with a non-finite gradient before a run stops."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Parameters that share a learning rate and a gradient norm: the policy, the critic."""
-
-    names: list[str]
-    params: list[Tensor]
-    """As the model holds them."""
-    owned: list[Tensor]
-    """As the optimiser holds them: the same, or an fp32 master copy of half-precision ones."""
-
-    @classmethod
-    def of(cls, named: Iterable[tuple[str, Tensor]]) -> Part:
-        trained = [(n, p) for n, p in named if p.requires_grad]
-        params = [p for _, p in trained]
-        low = (torch.bfloat16, torch.float16)
-        owned = [p.detach().float().clone().requires_grad_() if p.dtype in low else p for p in params]
-        return cls([n for n, _ in trained], params, owned)
-
-    def groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for the optimiser: matrices decay, vectors do not."""
-        decayed = [p for p in self.owned if p.ndim > 1]
-        other = [p for p in self.owned if p.ndim <= 1]
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": other, "weight_decay": 0.0}]
-
-    def norm(self) -> float:
-        return _grad_norm(self.owned)
-
-    def forget(self) -> None:
-        """Drop the accumulated gradient."""
-        for p in (*self.owned, *self.params):
-            p.grad = None
 
 
 class LocalTrainer:
@@ -81,10 +52,10 @@ class LocalTrainer:
         critic: LocalModel | None = None,
     ) -> None:
         self.model, self.critic, self.settings, self.token_budget = model, critic, optimizer, token_budget
-        self.parts = {"policy": Part.of(model.net.named_parameters())}
+        self.parts = {"policy": Params.of(model.net.named_parameters())}
         own = critic.net if critic else model.value_head
         if own is not None:
-            self.parts["critic"] = Part.of((f"critic.{n}", p) for n, p in own.named_parameters())
+            self.parts["critic"] = Params.of((f"critic.{n}", p) for n, p in own.named_parameters())
         self._groups = {name: part.groups(optimizer.weight_decay) for name, part in self.parts.items()}
         self._optimizer = torch.optim.AdamW(
             [group for groups in self._groups.values() for group in groups],
@@ -96,8 +67,12 @@ class LocalTrainer:
         self._reference = self._frozen_copy() if keep_reference and not self._has_adapter else None
         self._refreshed: list[Tensor] = []
         """Under LoRA: the trained adapter's weights as they were when they became the reference."""
+        self.version = 0
+        """How often the weights were published."""
         self.references = 0
         """How often the reference was refreshed: what was computed under an earlier one is out of date."""
+        self.workplace = Workplace()
+        self.on_progress: Callable[[int], None] | None = None
         self._skipped = 0
         self.skips_idle = True
         """Whether groups without a gradient are only read: not where dropout would draw other numbers for the rest."""
@@ -162,8 +137,12 @@ class LocalTrainer:
             for p, data in zip(params, trained, strict=True):
                 p.data = data
 
+    async def refresh_reference(self, mix: float = 1.0) -> None:
+        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight."""
+        self._refresh(mix)
+
     @torch.no_grad()
-    def refresh_reference(self, mix: float = 1.0) -> None:
+    def _refresh(self, mix: float) -> None:
         """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight.
 
         Adapters cannot be mixed: the product of two means is not the mean of two products.
@@ -187,11 +166,38 @@ class LocalTrainer:
         own = dict(self._reference.net.named_parameters())
         return [own[name] for name in self.parts["policy"].names]
 
+    # ------------------------------------------------------------------------------------------- contract
+
+    async def forward(self, batch: Batch, want: Want) -> Outputs:
+        """[T] each, without gradient: log-probs and entropy of the policy or the reference, values, or scores."""
+        return await self.workplace.do(lambda: self.outputs(batch, want))
+
+    async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
+        """One optimiser step on the sum of the parts' losses: (figures of each part, figures of the step)."""
+        return await self.workplace.do(lambda: self._update(parts, rates))
+
+    def _update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
+        passed = [self._accumulate(part.batch, part.objective, part.coef) for part in parts]
+        return [self._settled(one) for one in passed], self.step(rates.policy, rates.critic)
+
+    async def publish(self) -> Weights:
+        """The weights as they are now, under the next version."""
+        self.version += 1
+        return self.weights()
+
+    def weights(self) -> Weights:
+        """The weights of the newest version."""
+        return Weights(self.version, [p.detach() for p in self.model.net.parameters()])
+
     # --------------------------------------------------------------------------------------------- passes
 
     @torch.no_grad()
-    def forward(self, batch: Batch, want: Want) -> Outputs:
-        """[T] each, without gradient: log-probs and entropy of the policy or the reference, values, or scores."""
+    def outputs(self, batch: Batch, want: Want) -> Outputs:
+        """What `forward` gives, at once."""
+        with self.workplace:
+            return self._read(batch, want)
+
+    def _read(self, batch: Batch, want: Want) -> Outputs:
         model, context = self._model_of(want)
         found: dict[str, Tensor] = {}
         numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
@@ -221,26 +227,45 @@ class LocalTrainer:
         return self.model, nullcontext()
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
-        """Add the gradient of coef * loss; a non-finite loss stops the run before any weight changes.
+        """Add the gradient of coef * loss, in passes of at most `token_budget` tokens. TrainingError where the loss is
+        not finite; no weight has changed then."""
+        with self.workplace:
+            return self._settled(self._accumulate(batch, objective, coef))
+
+    def _accumulate(self, batch: Batch, objective: Objective, coef: float) -> Pending:
+        """Go through a batch forth and back.
 
         Groups without a gradient are read for their figures and not gone back through; not even read where a pass under
         these weights has just told what the figures need.
         """
-        stats = Stats()
-        for part, pulls in self._parts(batch, objective):
-            micro = part.to(self.model.device)
-            with ExitStack() as contexts:
-                contexts.enter_context(torch.set_grad_enabled(pulls))
-                outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
-                loss = objective.loss(micro, outputs)
-                if not torch.isfinite(loss.total):
-                    raise TrainingError(_not_finite(micro, float(loss.total)))
-                if pulls:
-                    (coef * loss.total).backward()
-            self._passes[pulls] += 1
-            stats += Stats.of(loss)
-        self._collect()
-        return stats
+        pending = Pending()
+        whole = not objective.splits_groups
+        for micro in split(batch, self.token_budget, whole, self.model.packed):
+            for part, pulls in self._parts(micro, objective):
+                self._pass(part.to(self.model.device), objective, coef, pulls, pending)
+            self._collect()
+            if self.on_progress:
+                self.on_progress(micro.tokens.shape[0])
+        return pending
+
+    def _pass(self, micro: Batch, objective: Objective, coef: float, pulls: bool, pending: Pending) -> None:
+        with ExitStack() as contexts:
+            contexts.enter_context(torch.set_grad_enabled(pulls))
+            outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
+            loss = objective.loss(micro, outputs)
+            pending.add(loss, micro)
+            if pulls:
+                (coef * loss.total).backward()
+        self._passes[pulls] += 1
+
+    def _settled(self, pending: Pending) -> Stats:
+        """The figures of what was gone through; where a loss was not finite, its gradient is forgotten."""
+        try:
+            return pending.settle()
+        except TrainingError:
+            for params in self.parts.values():
+                params.forget()
+            raise
 
     def _parts(self, batch: Batch, objective: Objective) -> list[tuple[Batch, bool]]:
         """The micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
@@ -282,6 +307,10 @@ class LocalTrainer:
     def step(self, lr: float, critic_lr: float | None = None) -> Stats:
         """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves
         its part as it is. A non-finite gradient is skipped; three in a row stop the run."""
+        with self.workplace:
+            return self._step(lr, critic_lr)
+
+    def _step(self, lr: float, critic_lr: float | None) -> Stats:
         rates = {"policy": lr, "critic": lr if critic_lr is None else critic_lr}
         if self._passes[False] and not self._passes[True]:
             self._rest()
@@ -313,7 +342,7 @@ class LocalTrainer:
         for p in [p for p in owned if self._optimizer.state.get(p)] or owned:
             p.grad = torch.zeros_like(p)
 
-    def _clip(self, part: Part, norm: float) -> None:
+    def _clip(self, part: Params, norm: float) -> None:
         limit = self.settings.max_grad_norm
         if limit and norm > limit:
             for p in part.owned:
@@ -337,7 +366,16 @@ class LocalTrainer:
 
     # ------------------------------------------------------------------------------------------ save, load
 
-    def save(self, folder: Path) -> None:
+    async def save(self, folder: Path) -> None:
+        """Weights, optimiser and counters: see `write`."""
+        self.write(folder)
+
+    async def load(self, folder: Path, reference: bool = True) -> None:
+        """The inverse of `save`; without a refreshed reference where `reference` is False."""
+        self.load_weights(str(folder))
+        self.load_state(folder, reference)
+
+    def write(self, folder: Path) -> None:
         """Weights as Hugging Face wrote them (adapter only under LoRA) and `trainer/` with the optimiser."""
         folder.mkdir(parents=True, exist_ok=True)
         if self._has_adapter:
@@ -361,7 +399,12 @@ class LocalTrainer:
             if owned is not p:
                 tensors[f"{name}::master"] = owned.detach().contiguous()
         save_file(tensors, state / "optimizer.safetensors")
-        notes = {"steps": steps, "skipped": self._skipped, "references": self.references}
+        notes = {
+            "steps": steps,
+            "skipped": self._skipped,
+            "references": self.references,
+            "version": self.version,
+        }
         (state / "optimizer.json").write_text(json.dumps(notes))
         if self.references:
             named = zip(self.parts["policy"].names, self._reference_params(), strict=True)
@@ -388,7 +431,7 @@ class LocalTrainer:
         _load_into(self.model.net, folder)
 
     @torch.no_grad()
-    def load(self, folder: Path, reference: bool = True) -> None:
+    def load_state(self, folder: Path, reference: bool = True) -> None:
         """Optimiser state, fp32 master and (unless `reference` is False) a refreshed reference; the weights themselves
         come with `load_weights`."""
         state = folder / "trainer"
@@ -397,6 +440,7 @@ class LocalTrainer:
         tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
         notes = json.loads((state / "optimizer.json").read_text())
         self._skipped = notes["skipped"]
+        self.version = notes.get("version", 0)
         for name, p, owned in self._named:
             found = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
             owned.data.copy_(found.pop("master", p))  # the checkpoint may be of a model in another dtype
@@ -439,18 +483,3 @@ def _load_into(net: Any, folder: str) -> None:
     with quiet():
         loaded = type(net).from_pretrained(folder, dtype=torch.promote_types(net.dtype, torch.float32))
     net.load_state_dict(loaded.state_dict())
-
-
-def _grad_norm(params: Sequence[Tensor]) -> float:
-    grads = [p.grad for p in params if p.grad is not None]
-    if not grads:
-        return 0.0
-    return float(torch.stack([g.to(torch.promote_types(g.dtype, torch.float32)).norm() for g in grads]).norm())
-
-
-def _not_finite(micro: Batch, loss: float) -> str:
-    rewards = ", ".join(f"{r:g}" for r in micro.reward.tolist()[:8])
-    return (
-        f"the loss is {loss} on a micro-batch of {micro.sequences} completions (rewards {rewards}, ...). The weights "
-        "were not changed. Common causes: a learning rate that is too high, or float16 overflow; try float32 or bf16."
-    )

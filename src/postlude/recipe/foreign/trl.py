@@ -134,10 +134,10 @@ def _warmup(value: Any, view: View) -> Outputs:
 def _dtype(_: Any, view: View) -> Outputs:
     named = str(view.theirs("dtype", view.theirs("torch_dtype")))
     if view.theirs("fp16") or named in ("float16", "half"):
-        raise Untranslatable("there is no float16 training here; bf16 is model.dtype=bfloat16")
+        raise Untranslatable("there is no float16 training here; bf16 is engine.dtype=bfloat16")
     if view.theirs("bf16") is True or named == "bfloat16":
-        return {"model.dtype": "bfloat16"}
-    return {"model.dtype": "float64" if named == "float64" else "float32"}
+        return {"engine.dtype": "bfloat16"}
+    return {"engine.dtype": "float64" if named == "float64" else "float32"}
 
 
 def _sync(_: Any, view: View) -> Outputs:
@@ -386,10 +386,10 @@ ALIASES = (
     _a("sft_model_path", ("model.path",), note="PPO: where the policy starts"),
     _a("chat_template_path", ("model.chat_template",), _template, note="a Jinja file"),
     *(
-        _a(name, ("model.dtype",), _dtype, note="bf16 or dtype bfloat16 is bfloat16 with an fp32 master copy")
+        _a(name, ("engine.dtype",), _dtype, note="bf16 or dtype bfloat16 is bfloat16 with an fp32 master copy")
         for name in ("bf16", "dtype", "torch_dtype", "fp16")
     ),
-    _a("gradient_checkpointing", ("model.gradient_checkpointing",)),
+    _a("gradient_checkpointing", ("engine.gradient_checkpointing",)),
     *(
         _a(name, ("model.reference.every", "model.reference.mix"), _sync, note="optimiser steps there, draws here")
         for name in ("sync_ref_model", "ref_model_sync_steps", "ref_model_mixup_alpha")

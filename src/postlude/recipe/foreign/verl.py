@@ -287,7 +287,7 @@ def _betas(value: Any, view: View) -> Outputs:
 
 def _dtype(_: Any, view: View) -> Outputs:
     names = [view.theirs(f"{ACTOR}.fsdp_config.{n}", "") for n in ("dtype", "model_dtype")]
-    return {"model.dtype": "bfloat16" if {"bf16", "bfloat16"} & set(names) else "float32"}
+    return {"engine.dtype": "bfloat16" if {"bf16", "bfloat16"} & set(names) else "float32"}
 
 
 def _lora_part(path: str, rank: str) -> Any:
@@ -358,7 +358,7 @@ def _model(prefix: str) -> tuple[Alias, ...]:
         _a(rank, ("model.lora.rank", "model.lora"), lora_rank, short=prefix == MODEL, note="0 is no adapter"),
         _a(f"{prefix}.lora_alpha", ("model.lora.alpha",), _lora_part("model.lora.alpha", rank)),
         _a(f"{prefix}.target_modules", ("model.lora.targets",), _lora_part("model.lora.targets", rank)),
-        _a(f"{prefix}.enable_gradient_checkpointing", ("model.gradient_checkpointing",)),
+        _a(f"{prefix}.enable_gradient_checkpointing", ("engine.gradient_checkpointing",)),
     )
 
 
@@ -418,7 +418,7 @@ ALIASES = (
     _a(f"{ACTOR}.grad_clip", ("optimizer.max_grad_norm",), short=True),
     *(alias for prefix in (MODEL, "model") for alias in _model(prefix)),
     _a("model.partial_pretrain", ("model.path",)),
-    *(_a(f"{ACTOR}.fsdp_config.{name}", ("model.dtype",), _dtype) for name in ("dtype", "model_dtype")),
+    *(_a(f"{ACTOR}.fsdp_config.{name}", ("engine.dtype",), _dtype) for name in ("dtype", "model_dtype")),
     *(_a(name, ("reward",), _reward_model(switch, path), note=f"with {switch}: the built-in reward `model`")
       for switch, path in REWARD_MODELS for name in (switch, path)),
     *(_a(f"{prefix}.{name}", ("reward",), _compute_score(prefix), note="verl:FILE.py:FUNCTION")

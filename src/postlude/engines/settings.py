@@ -1,0 +1,170 @@
+"""What a recipe says to engines: how to sample, to step, to hold models and to reach servers. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from postlude.bounds import Bounds, Count, CountOrZero, Line, NotNegative, Seconds, Small, hold
+from postlude.models.dtypes import Dtype
+from postlude.models.spec import Holding
+
+LONGEST_RETRY_AFTER = 120.0
+"""Seconds: nobody waits longer, even where a server asks for it."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn."""
+
+    temperature: Annotated[float, Bounds(0, 100)] = 1.0
+    top_p: Annotated[float, Bounds(0, 1, above=True)] = 1.0
+    """Sample from the smallest set of tokens with this much probability; 1 is off, and right for training."""
+    top_k: CountOrZero = 0
+    """Sample from this many most likely tokens; 0 is off."""
+    max_tokens: Annotated[int, Bounds(1, 2**24)] = 256
+    """The longest completion, in tokens."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion; they stay part of it."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+        if "" in self.stop:
+            raise ValueError("stop must not hold an empty string")
+
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are never sampled: log-probs are then of the part that is kept."""
+        return self.top_p < 1 or self.top_k > 0
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW and what surrounds it. The rate comes with every step."""
+
+    beta1: Annotated[float, Bounds(0, 1, below=True)] = 0.9
+    beta2: Annotated[float, Bounds(0, 1, below=True)] = 0.95
+    eps: Small = 1e-8
+    weight_decay: Annotated[float, Bounds(0, 100)] = 0.0
+    max_grad_norm: NotNegative = 1.0
+    """Gradients are scaled down to this norm; 0 is off."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
+@dataclass(frozen=True)
+class Local(Holding):
+    """The engine of one process: one model that samples and trains, on a CPU or one GPU."""
+
+    kind: Literal["local"] = "local"
+    token_budget: Count | None = None
+    """Tokens per micro-batch; results do not change. Default: what fits into the memory that is free, at most 16384."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time in training; results do not change. Default: 16 million logits, fewer
+    where memory is short."""
+    cache_gib: Annotated[float, Bounds(0, 1e5, above=True)] | None = None
+    """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less where memory
+    is short."""
+    threads: Annotated[int, Bounds(1, 1024)] | None = None
+    """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model behind an OpenAI-compatible server. The key, where one is needed, is read from OPENAI_API_KEY."""
+
+    url: Line
+    """A server that answers instead, such as http://localhost:8000/v1; only for `postlude sample` and `eval`."""
+    model: Line | None = None
+    """Its name on the server. Default: the only one the server has."""
+    concurrency: Annotated[int, Bounds(1, 4096)] = 32
+    """Requests under way at once."""
+    timeout: Seconds = 120.0
+    """Seconds for one answer; long answers from a busy server need more."""
+    retries: Annotated[int, Bounds(0, 1000)] = 4
+    """Further tries after 429, 5xx and broken connections, with growing pauses or as Retry-After says."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
+        if parts.username or parts.password:
+            raise ValueError("url must not hold a user or password; put the key into OPENAI_API_KEY")
+        hold(self)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which a request has failed, whatever the server does."""
+        return (self.retries + 1) * self.timeout + self.retries * LONGEST_RETRY_AFTER
+
+
+@dataclass(frozen=True)
+class ScorerSpec:
+    """A reward model: where it is and how it is held."""
+
+    path: str
+    dtype: Dtype = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    separator: str = "\n"
+    """Between the steps of an answer, for a process model."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The models it is made of."""
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class ImplicitSpec(ScorerSpec):
+    """A policy as a reward model, against the policy it was trained from: beta (log policy(y|x) - log reference(y|x)).
+
+    `path` is the policy.
+    """
+
+    reference: str = ""
+    beta: float = 0.1
+    per_token: bool = False
+    """The mean over the answer's tokens instead of the sum, as of a length-normalised DPO."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (self.path, self.reference)
+
+
+@dataclass(frozen=True)
+class ChatSpec:
+    """A language model that is asked in words: in this process, or behind an OpenAI-compatible server."""
+
+    model: str = ""
+    """A folder, run or hub id; with `url` its name on the server (default: the only one there)."""
+    url: str | None = None
+    """Such as http://localhost:8000/v1. The key, where one is needed, is read from the environment."""
+    key: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key."""
+    concurrency: Annotated[int, Bounds(1, 4096)] = 16
+    """Requests under way at once."""
+    timeout: Seconds = 60.0
+    """Seconds for one request."""
+    retries: Annotated[int, Bounds(0, 1000)] = 5
+    """Further tries after 408, 409, 429, 5xx and broken connections."""
+    pause: Annotated[float, Bounds(0, 3600)] = 1.0
+    """Seconds before the first retry; they double up to 60, times 0.5 to 1.5 at random. Retry-After goes first."""
+    breaker: Count = 20
+    """So many questions in a row that failed for good, and no more are sent."""
+    dtype: Dtype = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.model and not self.url:
+            raise ValueError("give `model` (a folder, run or hub id), or the `url` of a server")
+        parts = urlsplit(self.url or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
+        if parts.username or parts.password:
+            raise ValueError(f"url must not hold a user or password; put the key into {self.key}")
+        hold(self)

@@ -1,0 +1,130 @@
+"""Watching and steering a run from another process: live.json says how it stands, control.json what is asked of it.
+
+Both are replaced as a whole, so that nobody reads half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from postlude.errors import ConfigError
+from postlude.runs.events import End, Event, Opened, Phase, Progress, Step
+from postlude.runs.lock import is_held
+
+LIVE, CONTROL = "live.json", "control.json"
+EVERY = 1.0
+"""Seconds between writes of live.json, unless the phase changes."""
+STALE = 60.0
+"""Seconds without a heartbeat after which a run counts as silent."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """How a run stands."""
+
+    phase: str = "load"
+    """load, sample, score, train, evaluate, save; then done, interrupted or error."""
+    step: int = 0
+    steps: int | None = None
+    done: int | None = None
+    """Of the phase under way: answers or tokens so far, out of `total`."""
+    total: int | None = None
+    pid: int = 0
+    heartbeat: float = 0.0
+    """Unix time at which the run last said anything."""
+    running: bool = False
+    """Whether its process holds the run's lock; known to whoever reads, not written."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether a running run has said nothing for a minute: it loads something large, or hangs."""
+        return self.running and time.time() - self.heartbeat > STALE
+
+
+class Pulse:
+    """A listener that keeps live.json up to date."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / LIVE
+        self._state: dict[str, Any] = asdict(Live(pid=os.getpid()))
+        del self._state["running"]
+        self._written = 0.0
+
+    def __call__(self, event: Event) -> None:
+        before = self._state["phase"]
+        self._state["step"] = event.step
+        if isinstance(event, Opened):
+            self._state["steps"] = event.start.steps
+        elif isinstance(event, Phase):
+            self._state |= {"phase": event.phase, "done": None, "total": None}
+        elif isinstance(event, Progress):
+            self._state |= {"done": event.done, "total": event.total}
+        elif isinstance(event, End):
+            self._state |= {"phase": event.reason, "done": None, "total": None}
+        if self._state["phase"] != before or isinstance(event, Step) or time.time() - self._written > EVERY:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = self._state["heartbeat"] = time.time()
+        replace(self._file, self._state)
+
+
+def replace(file: Path, content: Mapping[str, Any]) -> None:
+    """Put a JSON file in the place of the one that is there, at once."""
+    fresh = file.with_name(f".{file.name}")
+    fresh.write_text(json.dumps(content) + "\n")
+    fresh.replace(file)
+
+
+def status(folder: str | Path) -> Live:
+    """How the run in a folder stands. Raises ConfigError where there is none."""
+    place = Path(folder).expanduser()
+    try:
+        known: dict[str, Any] = json.loads((place / LIVE).read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{str(folder)!r} holds no run that says how it stands (it has no {LIVE}).") from error
+    names = set(Live.__dataclass_fields__)
+    return Live(**{k: v for k, v in known.items() if k in names}, running=is_held(place / "lock"))
+
+
+def stop(folder: str | Path) -> None:
+    """Ask the run in a folder to finish its step, save and end, as Ctrl-C does. Raises ConfigError where none runs."""
+    _ask(Path(folder).expanduser(), "stop")
+
+
+def checkpoint(folder: str | Path) -> None:
+    """Ask the run in a folder to save a checkpoint after this step. Raises ConfigError where none runs."""
+    _ask(Path(folder).expanduser(), "checkpoint")
+
+
+def _ask(folder: Path, what: str) -> None:
+    if not status(folder).running:
+        raise ConfigError(f"no process is at work on the run {str(folder)!r}: there is nothing to {what}.")
+    replace(folder / CONTROL, _asked(folder) | {what: True})
+
+
+def _asked(folder: Path) -> dict[str, Any]:
+    try:
+        wanted = json.loads((folder / CONTROL).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return cast(dict[str, Any], wanted) if isinstance(wanted, dict) else {}
+
+
+def take(folder: Path) -> tuple[set[str], str | None]:
+    """(what was asked, a sentence about what was not understood): read by the run after each step, and removed."""
+    file = folder / CONTROL
+    if not file.exists():
+        return set(), None
+    wanted = _asked(folder)
+    file.unlink(missing_ok=True)
+    known = {name for name in ("stop", "checkpoint") if wanted.get(name) is True}
+    if known:
+        return known, None
+    return known, f'{CONTROL} was not understood and is removed: it may say {{"stop": true}} or {{"checkpoint": true}}'

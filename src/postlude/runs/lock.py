@@ -1,0 +1,40 @@
+"""One process at a time writes to a run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from postlude.errors import ConfigError, RunLocked
+
+
+def acquire(folder: Path) -> IO[str]:
+    """The open lock file of a run, held until it is closed or the process ends. Raises RunLocked where another holds
+    it, ConfigError where it cannot be written."""
+    try:
+        lock = (folder / "lock").open("a")
+    except OSError as error:
+        raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise RunLocked(f"{str(folder)!r} is being written to by another process (see {folder / 'lock'}).") from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process is writing to the run."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -1,0 +1,151 @@
+"""The contract of a trainer (`engines.protocol.Trainer`), held against every implementation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from postlude.algorithms import ALGORITHMS
+from postlude.batch import Batch, pack
+from postlude.engines.local.engine import LocalEngine
+from postlude.engines.protocol import Engine, Part, Rates
+from postlude.errors import TrainingError
+from postlude.objectives import TokenObjective
+from tests.streaming import rolled_out
+
+Make = Callable[[Path], Engine]
+
+
+def local(folder: Path) -> Engine:
+    return LocalEngine.open(str(folder), keep_reference=True, dtype="float64")
+
+
+def in_small_passes(folder: Path) -> Engine:
+    return LocalEngine.open(str(folder), keep_reference=True, dtype="float64", token_budget=24)
+
+
+def with_adapter(folder: Path) -> Engine:
+    from postlude.models.lora import Lora
+
+    return LocalEngine.open(str(folder), dtype="float64", lora=Lora(4))
+
+
+ENGINES = [local, in_small_passes, with_adapter]
+RATES = Rates(1e-2)
+
+
+@pytest.fixture(params=ENGINES, ids=lambda make: make.__name__)
+def engine(request: pytest.FixtureRequest, model_folder: Path) -> Engine:
+    make: Make = request.param
+    return make(model_folder)
+
+
+def objective() -> TokenObjective:
+    found = ALGORITHMS["grpo"].objective
+    assert isinstance(found, TokenObjective)
+    return replace(found, kl=None, correction=None)
+
+
+def drawn(engine: Engine, seed: int = 0) -> Batch:
+    batch = objective().advantages(pack(rolled_out(4, 3), engine.trainer.dtype))
+    return objective().weigh(batch)
+
+
+def logprobs(engine: Engine, want: str = "policy") -> torch.Tensor:
+    batch = pack(rolled_out(4, 3), engine.trainer.dtype)
+    values = asyncio.run(engine.trainer.forward(batch, want)).logprobs  # type: ignore[arg-type]
+    assert values is not None
+    return values[batch.mask]
+
+
+def update(engine: Engine, *parts: Part, rates: Rates = RATES) -> dict[str, float]:
+    each, step = asyncio.run(engine.trainer.update(parts or (Part(drawn(engine), objective()),), rates))
+    total = each[0]
+    total += step
+    return total.summary()
+
+
+def test_an_update_moves_the_policy_and_not_the_reference(engine: Engine) -> None:
+    before, reference = logprobs(engine), logprobs(engine, "reference")
+    figures = update(engine)
+    assert figures["grad_norm"] > 0 and figures["trained_tokens"] > 0
+    assert not torch.equal(logprobs(engine), before) and torch.equal(logprobs(engine, "reference"), reference)
+
+
+def test_a_rate_of_0_moves_nothing(engine: Engine) -> None:
+    before = logprobs(engine)
+    update(engine, rates=Rates(0.0))
+    assert torch.equal(logprobs(engine), before)
+
+
+def test_parts_add_up(engine: Engine, model_folder: Path) -> None:
+    """Two halves of coefficient 0.5 are the whole."""
+    other = type(engine).open(str(model_folder), keep_reference=True, dtype="float64")  # type: ignore[attr-defined]
+    batch = drawn(other)
+    whole = update(other)
+    halves = update(other.__class__.open(str(model_folder), dtype="float64"), *[Part(batch, objective(), 0.5)] * 2)
+    assert halves["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-9)
+
+
+def test_the_gradient_does_not_depend_on_how_a_batch_is_cut(model_folder: Path) -> None:
+    norms = [update(make(model_folder))["grad_norm"] for make in (local, in_small_passes)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-9)
+
+
+def test_progress_counts_every_token(engine: Engine) -> None:
+    seen: list[int] = []
+    engine.trainer.on_progress = seen.append
+    batch = drawn(engine)
+    update(engine, Part(batch, objective()))
+    assert sum(seen) >= batch.tokens.shape[0] and all(n > 0 for n in seen)
+
+
+def test_a_loss_that_is_not_finite_changes_nothing(engine: Engine) -> None:
+    before = logprobs(engine)
+    batch = drawn(engine)
+    assert batch.advantages is not None
+    broken = replace(batch, advantages=torch.full_like(batch.advantages, float("nan")))
+    with pytest.raises(TrainingError, match="weights were not changed"):
+        update(engine, Part(broken, objective()))
+    assert torch.equal(logprobs(engine), before)
+    good = update(engine)
+    assert good["grad_norm"] < float("inf"), "and nothing of it is left in the next update"
+
+
+def test_versions_only_grow(engine: Engine, tmp_path: Path) -> None:
+    async def published() -> list[int]:
+        return [(await engine.publish()).version for _ in range(3)]
+
+    assert asyncio.run(published()) == [1, 2, 3] and engine.sampler.version == engine.trainer.version == 3
+    asyncio.run(engine.save(tmp_path / "saved"))
+    asyncio.run(engine.load(tmp_path / "saved"))
+    assert engine.sampler.version == 3 and asyncio.run(published()) == [4, 5, 6]
+
+
+def test_what_is_saved_goes_on_as_if_nothing_had_been(engine: Engine, model_folder: Path, tmp_path: Path) -> None:
+    update(engine)
+    asyncio.run(engine.save(tmp_path / "saved"))
+    update(engine)
+    expected = logprobs(engine)
+    asyncio.run(engine.load(tmp_path / "saved"))
+    update(engine)
+    assert torch.equal(logprobs(engine), expected)
+
+
+def test_a_refreshed_reference_is_the_policy(engine: Engine, tmp_path: Path) -> None:
+    update(engine)
+    asyncio.run(engine.trainer.refresh_reference())
+    policy = logprobs(engine)
+    update(engine)
+    assert engine.trainer.references == 1
+    torch.testing.assert_close(logprobs(engine, "reference"), policy, atol=1e-12, rtol=0)
+    asyncio.run(engine.save(tmp_path / "saved"))
+    asyncio.run(engine.trainer.refresh_reference())
+    asyncio.run(engine.load(tmp_path / "saved"))
+    torch.testing.assert_close(logprobs(engine, "reference"), policy, atol=1e-12, rtol=0)
+    assert engine.trainer.references == 1
