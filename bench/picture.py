@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from postlude.runs import read
+from postlude.runs.events import Opened, Phase, Start, from_row
 from postlude.watch.live import LiveView
 
 
@@ -17,13 +18,15 @@ def draw(folder: Path, until: int, target: Path) -> None:
     console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
     view = LiveView(console)
     history = read(folder)
+    start, *rest = map(from_row, history.events)
+    assert isinstance(start, Start)
     lr = history.recipe["schedule"]["lr"]
-    view({**history.events[0], "kind": "open", "folder": str(folder), "source": "rollout", "lr": lr})
+    view(Opened(0, start, str(folder), source="rollout", lr=lr, stop_at=None, resumed=False))
     view._steps_began -= history.timings[until - 1]["total"]
-    for event in history.events[1:]:
-        if event["step"] <= until:
+    for event in rest:
+        if event.step <= until:
             view(event)
-    view({"kind": "phase", "phase": "sample", "step": until})
+    view(Phase(until, "sample"))
     console.print(view)
     console.save_svg(str(target), title="postlude train")
 

@@ -102,7 +102,7 @@ def test_ktos_reference_point_is_a_loop_over_mismatched_answers(model_folder: Pa
     expected = max(0.0, sum(ratios) / len(ratios))
     assert abs(sum(ratios) / len(ratios)) > 1e-3
     assert weighed.offset == pytest.approx(expected, abs=1e-4)
-    assert not weighed.mismatched.any() and weighed.sequences == 5, "what set the point is left out of the loss"
+    assert not weighed.mismatched.any() and weighed.n_sequences == 5, "what set the point is left out of the loss"
     assert float(weighed.sequence_weight.sum()) == pytest.approx(1)
 
 
@@ -133,7 +133,7 @@ def test_the_reference_is_looked_up_once(method: str, model_folder: Path, tmp_pa
     torch.testing.assert_close(first, fresh, atol=1e-5, rtol=0)
     asked = []
     forward = made.trainer.forward
-    made.trainer.forward = lambda batch, want: asked.append((want, batch.sequences)) or forward(batch, want)  # type: ignore[method-assign]
+    made.trainer.forward = lambda batch, want: asked.append((want, batch.n_sequences)) or forward(batch, want)  # type: ignore[method-assign]
     again = asyncio.run(mine.prepare(made, groups)).ref_logprobs
     torch.testing.assert_close(again, first, atol=1e-5, rtol=0)
     assert asked == ([] if method == "dpo" else [("reference", 8)]), "KTO's extra answers change from draw to draw"

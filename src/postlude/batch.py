@@ -46,7 +46,7 @@ class Batch:
     mismatched: Tensor
     """True for the extra sequences of KTO's reference point: they carry no weight."""
     # scalars
-    groups: int
+    n_groups: int
     temperature: float = 1.0
     margin: Tensor | None = None
     """[G] margin in reward units that the preferred completion must win by."""
@@ -85,7 +85,7 @@ class Batch:
     """Figures about the whole batch, for the event stream."""
 
     @property
-    def sequences(self) -> int:
+    def n_sequences(self) -> int:
         """S, sequences without tokens included."""
         return self.sequence_group.shape[0]
 
@@ -107,7 +107,7 @@ class Batch:
     def judged(self) -> Tensor:
         """[N] rows where a scalar head is read: the last trained token of each sequence, and the ends of steps."""
         row = torch.arange(self.tokens.shape[0], device=self.tokens.device)
-        last = row.new_full((self.sequences,), -1)
+        last = row.new_full((self.n_sequences,), -1)
         last = last.scatter_reduce(0, self.sequence[self.mask], row[self.mask], "amax")
         chosen = torch.zeros_like(self.mask)
         chosen[last[last >= 0]] = True
@@ -118,7 +118,7 @@ class Batch:
     def sum_by_sequence(self, x: Tensor) -> Tensor:
         """[T] -> [S]: sum over the trained tokens of each sequence; masked entries may be NaN or infinite."""
         x = torch.where(self.mask, x, x.new_zeros(()))
-        return x.new_zeros(self.sequences).index_add(0, self.sequence.clamp(min=0), x)
+        return x.new_zeros(self.n_sequences).index_add(0, self.sequence.clamp(min=0), x)
 
     def mean_by_sequence(self, x: Tensor) -> Tensor:
         """[T] -> [S]: mean over the trained tokens; 0 for a sequence without any."""
@@ -126,7 +126,7 @@ class Batch:
 
     def by_group(self, x: Tensor) -> Tensor:
         """[S] -> [G]: sum over the sequences of each group."""
-        return x.new_zeros(self.groups).index_add(0, self.sequence_group, x)
+        return x.new_zeros(self.n_groups).index_add(0, self.sequence_group, x)
 
     def to_tokens(self, x: Tensor) -> Tensor:
         """[S] -> [T]: each trained token gets its sequence's number, every other token 0."""
@@ -155,7 +155,7 @@ _SEQUENCE_FIELDS = (
     "whole_reward",
     "sequence_weight",
 )
-_OTHER_FIELDS = ("groups", "temperature", "margin", "pairs", "pair_weight", "offset", "report")
+_OTHER_FIELDS = ("n_groups", "temperature", "margin", "pairs", "pair_weight", "offset", "report")
 _NOT_PER_TOKEN = {*_SEQUENCE_FIELDS, *_OTHER_FIELDS}
 _TOKEN_FIELDS = tuple(f.name for f in fields(Batch) if f.name not in _NOT_PER_TOKEN)
 
@@ -188,7 +188,7 @@ def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature:
         correct=torch.tensor([-1 if c.correct is None else int(c.correct) for c in completions]),
         truncated=torch.tensor([c.truncated for c in completions], dtype=torch.bool),
         mismatched=torch.zeros(len(completions), dtype=torch.bool),
-        groups=len(groups),
+        n_groups=len(groups),
         temperature=temperature,
         margin=number(margins) if any(margins) else None,
         step_reward=number(row["step_reward"]) if any(c.steps for c in completions) else None,
@@ -244,7 +244,7 @@ def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:
             group += [g] * n
             sequence += [len(sequence_group)] * n
             predictor += ([last_prompt, *range(start, start + n - 1)])[:n]
-            mask += [a and trained and p >= 0 for a, p in zip(completion.actions, predictor[start:], strict=True)]
+            mask += [a and trained and p >= 0 for a, p in zip(completion.has_action, predictor[start:], strict=True)]
             rollout += completion.logprobs or [nan] * n
             ends = dict(completion.steps)
             step_reward += [ends.get(t, nan) for t in range(n)]
@@ -278,10 +278,10 @@ def select(batch: Batch, sequences: Tensor) -> Batch:
 
     Groups are renumbered; weights and advantages come along unchanged, so parts add up to the whole.
     """
-    chosen = torch.zeros(batch.sequences, dtype=torch.bool, device=batch.tokens.device)
+    chosen = torch.zeros(batch.n_sequences, dtype=torch.bool, device=batch.tokens.device)
     chosen[sequences] = True
     kept_groups = torch.unique(batch.sequence_group[sequences])
-    group_kept = torch.zeros(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+    group_kept = torch.zeros(batch.n_groups, dtype=torch.bool, device=batch.tokens.device)
     group_kept[kept_groups] = True
     shared = batch.sequence < 0
     kept = torch.where(shared, group_kept[batch.group], chosen[batch.sequence.clamp(min=0)])
@@ -304,7 +304,7 @@ def select(batch: Batch, sequences: Tensor) -> Batch:
         inside = chosen[batch.pairs].all(dim=1)
         new["pairs"] = _renumber(batch.pairs[inside], chosen)
         new["pair_weight"] = batch.pair_weight[inside]
-    return replace(batch, groups=len(kept_groups), report={}, **new)
+    return replace(batch, n_groups=len(kept_groups), report={}, **new)
 
 
 def _renumber(index: Tensor, kept: Tensor) -> Tensor:
@@ -329,8 +329,8 @@ def split(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: b
 
 def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool) -> Iterator[list[int]]:
     shared = batch.sequence < 0
-    prompt_size = torch.bincount(batch.group[shared], minlength=batch.groups).tolist()
-    size = torch.bincount(batch.sequence[~shared], minlength=batch.sequences).tolist()
+    prompt_size = torch.bincount(batch.group[shared], minlength=batch.n_groups).tolist()
+    size = torch.bincount(batch.sequence[~shared], minlength=batch.n_sequences).tolist()
     if not shares_prompts:
         longest = max((prompt_size[g] + n for g, n in zip(batch.sequence_group.tolist(), size, strict=True)), default=0)
         size, prompt_size = [longest] * len(size), [0] * len(prompt_size)

@@ -49,7 +49,8 @@ class Prompt:
 class Completion:
     """One answer, token by token as it was sampled or tokenised once; never re-tokenised text.
 
-    `action[t]` is True where the policy itself sampled token t (False: a tool or environment token);
+    `sampled[t]` is True where the policy itself sampled token t (False: a tool or environment token), empty where it did
+    all;
     `logprobs[t]` is the sampler's log-prob of token t in nats, at the sampling temperature and after top-p
     and top-k; `reward` is None when nothing could score it; `correct` comes from the reward marked `outcome`, or from
     `reward` against a threshold, before shaping; `steps` are (index of the step's last token, reward) pairs of
@@ -59,7 +60,7 @@ class Completion:
 
     tokens: tuple[int, ...]
     text: str = ""
-    action: tuple[bool, ...] = ()
+    sampled: tuple[bool, ...] = ()
     logprobs: tuple[float, ...] | None = None
     stop: Stop = "data"
     reward: float | None = None
@@ -75,14 +76,14 @@ class Completion:
         return self.stop == "length"
 
     @property
-    def actions(self) -> tuple[bool, ...]:
-        """`action`, or all True where none was given."""
-        return self.action or (True,) * len(self.tokens)
+    def has_action(self) -> tuple[bool, ...]:
+        """`sampled` for every token: all True where it is empty."""
+        return self.sampled or (True,) * len(self.tokens)
 
     @property
     def length(self) -> int:
         """How many tokens the policy sampled."""
-        return sum(self.actions)
+        return sum(self.has_action)
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def joined_pair(group: Group) -> Group:
     a, b = group.completions
 
     def behind(first: Completion, second: Completion) -> Completion:
-        tokens, action = first.tokens + second.tokens, first.actions + second.actions
-        return Completion(tokens, first.text + second.text, action, reward=first.reward)
+        tokens, sampled = first.tokens + second.tokens, first.has_action + second.has_action
+        return Completion(tokens, first.text + second.text, sampled, reward=first.reward)
 
     return replace(group, completions=(behind(a, b), behind(b, a)))
 
@@ -158,7 +159,7 @@ def completion_to_json(completion: Completion) -> dict[str, Any]:
 def completion_from_json(value: Mapping[str, Any]) -> Completion:
     """The inverse of `completion_to_json`."""
     row = dict(value)
-    row["tokens"], row["action"] = tuple(row["tokens"]), tuple(row["action"])
+    row["tokens"], row["sampled"] = tuple(row["tokens"]), tuple(row.pop("action", None) or row.get("sampled", ()))
     row["logprobs"] = None if row["logprobs"] is None else tuple(row["logprobs"])
     row["steps"] = tuple((int(end), float(reward)) for end, reward in row["steps"])
     return Completion(**row)

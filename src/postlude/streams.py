@@ -68,7 +68,7 @@ class ReferenceMemory:
 def _rows(batch: Batch) -> tuple[Tensor, ...]:
     """The rows of each sequence."""
     inside = (batch.sequence >= 0).nonzero().squeeze(1)
-    return inside.split(torch.bincount(batch.sequence[inside], minlength=batch.sequences).tolist())
+    return inside.split(torch.bincount(batch.sequence[inside], minlength=batch.n_sequences).tolist())
 
 
 @dataclass

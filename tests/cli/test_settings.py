@@ -300,7 +300,7 @@ def test_mismatched_answers_are_to_other_prompts() -> None:
     batch = with_mismatched([group(1, 10), group(1, 11), group(2, 12)])
     extra = {
         (int(batch.sequence_group[s]), int(batch.tokens[batch.sequence == s][0]))
-        for s in range(batch.sequences)
+        for s in range(batch.n_sequences)
         if batch.mismatched[s]
     }
     assert extra == {(0, 12), (1, 12), (2, 10)}

@@ -212,7 +212,7 @@ def test_log_probs_are_those_of_the_written_out_formulas(name: str) -> None:
     with torch.no_grad(), model.running(batch) as outputs:
         found = outputs(False).logprobs
     assert found is not None and found.dtype == torch.float64
-    for s in range(batch.sequences):
+    for s in range(batch.n_sequences):
         shared = (batch.sequence < 0) & (batch.group == batch.sequence_group[s])
         rows = (shared | (batch.sequence == s)).nonzero().squeeze(1)
         own = batch.mask[rows]

@@ -152,7 +152,7 @@ def test_answers_without_a_trained_token_are_not_even_read(model_folder: Path) -
     spec = ModelSpec(str(model_folder))
     trainer = LocalEngine.start(spec, inspect(spec), Optimizer(), Local(token_budget=10_000), False).trainer
     ((part, pulls),) = trainer._parts(batch, objective)
-    assert pulls and part.sequences == 6 < batch.sequences == 24
+    assert pulls and part.n_sequences == 6 < batch.n_sequences == 24
     assert part.tokens.shape[0] < batch.tokens.shape[0]
 
 

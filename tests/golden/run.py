@@ -92,7 +92,7 @@ class Case:
             steps = tuple(enumerate(b["token_reward"][s]))
         return Completion(
             tokens=(1,) * n,
-            action=tuple(mask),
+            sampled=tuple(mask),
             reward=reward,
             correct=bool(correct),
             stop="length" if truncated else "eos",
@@ -442,7 +442,7 @@ def pair_case(case: Case, objective: ContrastObjective) -> Check:
     chosen, rejected = case.p["chosen"], case.p["rejected"]
     members = [list(pair) for pair in zip(chosen, rejected, strict=True)]
     batch = case.pack(members)
-    first = torch.arange(batch.sequences) % 2 == 0
+    first = torch.arange(batch.n_sequences) % 2 == 0
     batch = replace(batch, reward=first.to(DOUBLE))
     logp = case.leaf("logp")
     loss, _, stats = objective_loss(objective, batch, Outputs(logprobs=case.spread(logp)))
@@ -486,7 +486,7 @@ def kto(case: Case) -> Check:
         where_extra, torch.tensor(p["kl_logp"], dtype=DOUBLE)
     )
     ref_extra = torch.zeros_like(live_extra).masked_scatter(where_extra, torch.tensor(p["kl_ref_logp"], dtype=DOUBLE))
-    t, g = own.tokens.shape[0], own.groups
+    t, g = own.tokens.shape[0], own.n_groups
 
     def join(a: Tensor, b: Tensor, shift: int = 0) -> Tensor:
         return torch.cat([a, torch.where(b >= 0, b + shift, b) if shift else b])
@@ -504,7 +504,7 @@ def kto(case: Case) -> Check:
         correct=join(own.correct, extra.correct),
         truncated=join(own.truncated, extra.truncated),
         mismatched=torch.cat([own.mismatched, ~extra.mismatched]),
-        groups=g + extra.groups,
+        groups=g + extra.n_groups,
         ref_logprobs=join(own.ref_logprobs, ref_extra),
         old_logprobs=None,
         old_values=None,
@@ -690,7 +690,7 @@ def shifted_cross_entropy(case: Case) -> Check:
     logits = torch.tensor(p["logits"], dtype=DOUBLE, requires_grad=True)
     ids, mask = p["input_ids"], [bool(m) for m in p["loss_mask"]]
     first = mask.index(True)
-    completion = Completion(tuple(ids[first:]), action=tuple(mask[first:]), reward=1.0)
+    completion = Completion(tuple(ids[first:]), sampled=tuple(mask[first:]), reward=1.0)
     batch = pack([Group(Prompt("0", "p", tokens=tuple(ids[:first])), (completion,))], dtype=DOUBLE)
     rows = batch.mask.nonzero().squeeze(1)
     logp, _ = logprobs_and_entropy(logits[batch.predictor[rows]], batch.tokens[rows])

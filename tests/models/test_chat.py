@@ -53,7 +53,7 @@ def said(renderer: Renderer, ids: Any) -> str:
 def trained(renderer: Renderer, completion: Completion) -> str:
     """The completion with `~` for every token that is not trained."""
     tokens = renderer.tokenizer.convert_ids_to_tokens(list(completion.tokens))
-    return "".join(t if a else "~" for t, a in zip(tokens, completion.actions, strict=True))
+    return "".join(t if a else "~" for t, a in zip(tokens, completion.has_action, strict=True))
 
 
 def turn(role: str, content: str) -> Message:
@@ -78,7 +78,7 @@ def test_a_plain_answer_ends_in_eos_once() -> None:
     for text in ("3", "3<eos>"):
         completion = renderer.completion(prompt, text)
         assert said(renderer, completion.tokens) == "3<eos>"
-        assert all(completion.actions)
+        assert all(completion.has_action)
         assert (completion.text, completion.reward, completion.stop) == (text, 1.0, "data")
 
 

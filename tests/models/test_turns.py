@@ -89,7 +89,7 @@ def test_an_answer_with_an_end_of_turn_in_it_is_learned_to_its_end(kind: str) ->
     stops = Renderer(found.tokenizer, found.stop_ids | {end})
     said = f"The token {tokens(found, [end])[0]} ends it."
     _, completion = stops.conversation([turn("user", "hi"), turn("assistant", said)])
-    trained = [t for t, a in zip(completion.tokens, completion.actions, strict=True) if a]
+    trained = [t for t, a in zip(completion.tokens, completion.has_action, strict=True) if a]
     assert [i for i, t in enumerate(trained) if t in stops.stop_ids] == [len(trained) - 1]
     assert "".join(tokens(found, trained[:-1])).endswith(said)
     asked = Prompt("p", [turn("user", "hi")])

@@ -51,7 +51,7 @@ def worlds(draw: st.DrawFn) -> list[Group]:
             completions.append(
                 Completion(
                     tokens=(1,) * n,
-                    action=tuple(draw(st.integers(0, 5)) > 0 for _ in range(n)),
+                    sampled=tuple(draw(st.integers(0, 5)) > 0 for _ in range(n)),
                     reward=float(correct) - noise if scored else None,
                     correct=correct if scored else None,
                     stop="length" if draw(st.integers(0, 5)) == 0 else "eos",
@@ -253,13 +253,13 @@ def test_a_corrupt_old_log_prob_masks_its_token_and_is_counted(
 def test_minibatches_hold_every_sequence_once_and_keep_groups_where_asked(groups: list[Group], updates: int) -> None:
     batch = pack(groups, dtype=DOUBLE)
     generator = torch.Generator().manual_seed(1)
-    batch = replace(batch, correct=torch.arange(batch.sequences))  # a label for every sequence
+    batch = replace(batch, correct=torch.arange(batch.n_sequences))  # a label for every sequence
     for keeps in (False, True):
         parts = minibatches(batch, updates, keeps, generator)
-        assert sorted(int(i) for p in parts for i in p.correct) == list(range(batch.sequences))
+        assert sorted(int(i) for p in parts for i in p.correct) == list(range(batch.n_sequences))
         if keeps:
             size = len(groups[0].completions)
-            assert all(p.sequences % size == 0 for p in parts)
+            assert all(p.n_sequences % size == 0 for p in parts)
 
 
 def test_selecting_renumbers_predictors_and_keeps_prompts() -> None:

@@ -245,7 +245,7 @@ def golden(rewards: Sequence[float | None] = REWARD, actions: bool = False, roll
     def completion(s: int) -> Completion:
         return Completion(
             tokens=tuple(IDS[s]),
-            action=tuple(bool(m) for m in GOLDEN["loss_mask"][s]) if actions else (),
+            sampled=tuple(bool(m) for m in GOLDEN["loss_mask"][s]) if actions else (),
             logprobs=tuple(math.nan if x is None else x for x in rollout[s]) if rollout else None,
             reward=rewards[s],
             stop="length" if GOLDEN["truncated"][s] else "eos",
@@ -625,7 +625,7 @@ def test_kto_loss_and_gradient_are_trls(weights: tuple[float, float], elsewhere:
         for k, (p, own, other, good) in enumerate(zip(prompts, IDS, rotated, desirable, strict=True))
     ]
     batch = pack(groups, dtype=torch.float64)
-    batch = replace(batch, mismatched=torch.arange(batch.sequences) % 2 == 1, ref_logprobs=reference[batch.tokens])
+    batch = replace(batch, mismatched=torch.arange(batch.n_sequences) % 2 == 1, ref_logprobs=reference[batch.tokens])
     live = policy.detach().clone().requires_grad_()
     objective = replace(ALGORITHMS["kto"].objective, link=KTO(0.1, *weights))
     mine, weighed, _ = objective_loss(objective, batch, Outputs(live[batch.tokens]))

@@ -84,8 +84,8 @@ def test_several_turns_of_the_rejected_answer_are_trained_on_the_assistants_toke
     (group,), _ = read(tmp_path, row)
     second = group.completions[1]
     decode = renderer().tokenizer.decode
-    assert decode([t for t, a in zip(second.tokens, second.actions, strict=True) if a]) == "no<eos>so<eos>"
-    assert second.actions[-1]
+    assert decode([t for t, a in zip(second.tokens, second.has_action, strict=True) if a]) == "no<eos>so<eos>"
+    assert second.has_action[-1]
 
 
 def test_what_a_template_writes_behind_the_last_word_is_left_out(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_a_template_writes_behind_the_last_word_is_left_out(tmp_path: Path)
     render = renderer(plain + "{% if add_generation_prompt %}{{ '<a>' }}{% endif %}")
     (group,) = compared(found, render, WIDE, ALL)
     assert [c.tokens[-1] for c in group.completions] == [EOS, EOS]
-    assert [c.actions[-1] for c in group.completions] == [True, True]
+    assert [c.has_action[-1] for c in group.completions] == [True, True]
 
 
 def test_a_probability_becomes_both_rewards(tmp_path: Path) -> None:

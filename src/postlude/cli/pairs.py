@@ -198,7 +198,7 @@ async def _scored(task: Task, prompts: list[Prompt]) -> list[tuple[Group, Comple
         for i, group in enumerate(groups):
             said = given_text(group.prompt.columns[side], group.prompt.messages, side)
             written = task.opened.renderer.completion(group.prompt, group.prompt.columns[side])
-            given = Completion(written.tokens, said, written.action)
+            given = Completion(written.tokens, said, written.sampled)
             groups[i] = replace(group, completions=(*group.completions, given))
     if task.choosing.rewarded:
         groups = (await task.rewards.score(groups)).groups

@@ -218,7 +218,7 @@ class Renderer:
         if tokens and tokens[-1] not in self.stop_ids and self.tokenizer.eos_token_id is not None:
             tokens, actions = (*tokens, self.tokenizer.eos_token_id), (*actions, True)  # an answer must end
         text = next(message_text(t) for t in reversed(turns) if t["role"] == "assistant")
-        return Completion(tokens, text=text, action=actions, reward=1.0)
+        return Completion(tokens, text=text, sampled=actions, reward=1.0)
 
     def _by_marks(self, messages: list[Message], given: _Given) -> tuple[Ids, list[bool]]:
         """The assistant's tokens as the template's own `{% generation %}` marks them, each turn with its end."""

@@ -64,13 +64,13 @@ def moments(values: Tensor, member: Tensor, keep: Tensor, groups: int) -> Moment
 
 def group_moments(batch: Batch) -> Moments:
     """Moments of the rewards of each group."""
-    return moments(known_reward(batch), batch.sequence_group, batch.scored, batch.groups)
+    return moments(known_reward(batch), batch.sequence_group, batch.scored, batch.n_groups)
 
 
 def equal_steps(batch: Batch) -> Tensor:
     """[G] bool: no rewards of steps that stand at their own tokens, or equal ones."""
     if batch.whole_reward is None or batch.step_reward is None:
-        return torch.ones(batch.groups, dtype=torch.bool, device=batch.tokens.device)
+        return torch.ones(batch.n_groups, dtype=torch.bool, device=batch.tokens.device)
     return _step_moments(batch, batch.step_reward).constant
 
 
@@ -152,7 +152,7 @@ class GroupBaseline:
             return stats.std[batch.sequence_group] + self.eps
         scored = batch.reward[batch.scored]
         std = scored.std() if scored.numel() > 1 else scored.new_zeros(())
-        return (std + self.eps).expand(batch.sequences)
+        return (std + self.eps).expand(batch.n_sequences)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class LeaveOneOut:
 
     def __call__(self, batch: Batch) -> Tensor:
         reward = self.shaped_reward(batch)
-        stats = moments(reward, batch.sequence_group, batch.scored, batch.groups)
+        stats = moments(reward, batch.sequence_group, batch.scored, batch.n_groups)
         factor = stats.count / (stats.count - 1).clamp(min=1)
         member = batch.sequence_group
         advantage = factor[member] * (reward - stats.mean[member])
@@ -338,7 +338,7 @@ class DecoupledReward:
         total = batch.by_group(torch.where(wrong, (scaled - top[batch.sequence_group]).exp(), 0))
         mixed = count > 0
         mean_log = torch.where(mixed, top + total.clamp(min=1e-300).log() - count.clamp(min=1).log(), 0)
-        return -(gain - self.tau * mean_log).sum() / max(batch.groups, 1)
+        return -(gain - self.tau * mean_log).sum() / max(batch.n_groups, 1)
 
 
 @dataclass(frozen=True)
@@ -367,7 +367,7 @@ class DecoupledValue:
     def _prompt_value(self, batch: Batch) -> Tensor:
         values = required(batch.old_values, "values of the critic")
         rows = action_rows(batch)
-        first = rows[:, 0] if rows.shape[1] else rows.new_full((batch.sequences,), -1)
+        first = rows[:, 0] if rows.shape[1] else rows.new_full((batch.n_sequences,), -1)
         return torch.where(first >= 0, values[first.clamp(min=0)], torch.zeros_like(batch.reward))
 
     def returns(self, batch: Batch) -> Tensor:
@@ -393,7 +393,7 @@ Advantage = (
 def group_softmax(batch: Batch, x: Tensor, member: Tensor) -> Tensor:
     """[S] softmax of x over the members of each group, in log space; 0 outside."""
     masked = torch.where(member, x, torch.full_like(x, -float("inf")))
-    top = torch.full((batch.groups,), -float("inf"), dtype=x.dtype, device=x.device)
+    top = torch.full((batch.n_groups,), -float("inf"), dtype=x.dtype, device=x.device)
     top = top.scatter_reduce(0, batch.sequence_group, masked, "amax")[batch.sequence_group]
     weight = torch.where(member, (x - torch.where(member, top, x)).exp(), torch.zeros_like(x))
     total = batch.by_group(weight)[batch.sequence_group]
@@ -403,4 +403,4 @@ def group_softmax(batch: Batch, x: Tensor, member: Tensor) -> Tensor:
 def _step_moments(batch: Batch, step_reward: Tensor) -> Moments:
     """Moments of the step rewards of each group, pooled over its completions."""
     here = rewarded(batch, step_reward)
-    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.groups)
+    return moments(torch.where(here, step_reward, 0), batch.group, here, batch.n_groups)

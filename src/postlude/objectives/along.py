@@ -21,10 +21,10 @@ def action_rows(batch: Batch) -> Tensor:
     rows = batch.mask.nonzero().squeeze(1)
     rows = rows[torch.argsort(batch.sequence[rows], stable=True)]
     owner = batch.sequence[rows]
-    count = torch.bincount(owner, minlength=batch.sequences)
+    count = torch.bincount(owner, minlength=batch.n_sequences)
     start = torch.cumsum(count, 0) - count
     longest = int(count.max()) if count.numel() else 0
-    table = rows.new_full((batch.sequences, longest), -1)
+    table = rows.new_full((batch.n_sequences, longest), -1)
     table[owner, torch.arange(rows.shape[0], device=rows.device) - start[owner]] = rows
     return table
 
@@ -79,7 +79,7 @@ def discounted(batch: Batch, x: Tensor, factor: float) -> Tensor:
     """[T] sum over l >= 0 of factor^l x_{t+l} along the trained tokens of each sequence; 0 elsewhere."""
     table = action_rows(batch)
     result = torch.zeros_like(x)
-    running = x.new_zeros(batch.sequences)
+    running = x.new_zeros(batch.n_sequences)
     for column in reversed(range(table.shape[1])):
         rows = table[:, column]
         valid = rows >= 0

@@ -52,7 +52,7 @@ def sequence_scores(kind: ScoreKind, batch: Batch, outputs: Outputs) -> Tensor:
     if kind in ("head", "pair_head"):
         assert outputs.scores is not None, "this objective needs a scalar head"
         table = action_rows(batch)
-        last = table.max(dim=1).values if table.shape[1] else table.new_full((batch.sequences,), -1)
+        last = table.max(dim=1).values if table.shape[1] else table.new_full((batch.n_sequences,), -1)
         return torch.where(last >= 0, outputs.scores[last.clamp(min=0)], 0)
     mean = batch.mean_by_sequence(_policy(outputs))
     return log_odds(mean) if kind == "log_odds" else mean
@@ -287,7 +287,7 @@ class ContrastObjective:
     def _weigh_pairs(self, update: Batch) -> Batch:
         pairs = _soft_pairs(update) if isinstance(self.link, SoftLogistic) else _ranked_pairs(update)
         member = update.sequence_group[pairs[:, 0]]
-        count = torch.bincount(member, minlength=update.groups).to(update.dtype)
+        count = torch.bincount(member, minlength=update.n_groups).to(update.dtype)
         weight = 1 / (count[member].clamp(min=1) * (count > 0).sum().clamp(min=1))
         chosen = torch.zeros_like(update.reward).index_add(0, pairs[:, 0], torch.ones_like(weight))
         nll = self._nll(update, chosen)
@@ -370,7 +370,7 @@ def _usable(batch: Batch) -> Tensor:
 def _infinite(batch: Batch, outputs: Outputs) -> Tensor:
     """[S] bool: a trained token has log-prob -inf, so the completion's score means nothing."""
     if outputs.logprobs is None:
-        return torch.zeros(batch.sequences, dtype=torch.bool, device=batch.reward.device)
+        return torch.zeros(batch.n_sequences, dtype=torch.bool, device=batch.reward.device)
     return batch.sum_by_sequence((outputs.logprobs == -float("inf")).to(batch.dtype)) > 0
 
 
@@ -385,14 +385,14 @@ def _ranked_pairs(batch: Batch) -> Tensor:
 def _soft_pairs(batch: Batch) -> Tensor:
     """[M, 2] (first, second) of each group of two usable completions."""
     usable = _usable(batch)
-    count = torch.bincount(batch.sequence_group[usable], minlength=batch.groups)
-    index = torch.arange(batch.sequences, device=usable.device)[usable & (count[batch.sequence_group] == 2)]
+    count = torch.bincount(batch.sequence_group[usable], minlength=batch.n_groups)
+    index = torch.arange(batch.n_sequences, device=usable.device)[usable & (count[batch.sequence_group] == 2)]
     return index[torch.argsort(batch.sequence_group[index], stable=True)].reshape(-1, 2)
 
 
 def _weigh_lists(update: Batch) -> Batch:
     usable = _usable(update)
-    ranked = torch.bincount(update.sequence_group[usable], minlength=update.groups) > 1
+    ranked = torch.bincount(update.sequence_group[usable], minlength=update.n_groups) > 1
     used = usable & ranked[update.sequence_group]
     return replace(update, sequence_weight=used.to(update.dtype) / ranked.sum().clamp(min=1))
 
@@ -401,7 +401,7 @@ def _lists_loss(micro: Batch, scores: Tensor) -> Loss:
     assert micro.sequence_weight is not None
     total = 0 * scores.sum()
     pairs, right = scores.new_zeros(()), scores.new_zeros(())
-    for g in range(micro.groups):
+    for g in range(micro.n_groups):
         members = ((micro.sequence_group == g) & (micro.sequence_weight > 0)).nonzero().squeeze(1)
         if not members.numel():
             continue

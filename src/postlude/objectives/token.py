@@ -113,7 +113,7 @@ class TokenObjective:
         if self.decoupled:
             right, _ = self.decoupled.classes(batch)
             mixed = batch.by_group(right.to(batch.dtype)) > 0
-            useless = 1 - float(mixed.to(batch.dtype).mean()) if batch.groups else 0.0
+            useless = 1 - float(mixed.to(batch.dtype).mean()) if batch.n_groups else 0.0
             return replace(batch, report={**_group_report(batch), "frac_zero_std_groups": useless})
         tokens = batch.tokens.shape[0]
         advantages = per_token(self.advantage(batch), tokens, f"advantage {name_of(self.advantage)}")  # type: ignore[call-arg]
@@ -178,7 +178,7 @@ class TokenObjective:
     def idle(self, update: Batch) -> Tensor:
         """[G] bool: no token of the group gives a gradient, because its advantages are 0 (or its weights) and nothing
         else pulls at it. Its tokens still count in every figure and denominator."""
-        none = torch.zeros(update.groups, dtype=torch.bool, device=update.tokens.device)
+        none = torch.zeros(update.n_groups, dtype=torch.bool, device=update.tokens.device)
         if self.entropy or self.value or not isinstance(self.surrogate, Surrogate):  # one's own may pull at 0 too
             return none
         assert update.policy_weight is not None and update.advantages is not None
@@ -331,7 +331,7 @@ def _group_report(batch: Batch) -> dict[str, float]:
             "reward/min": float(known.min()),
             "reward/max": float(known.max()),
         }
-    if batch.groups and batch.sequences > batch.groups:  # groups of one have no spread to speak of
+    if batch.n_groups and batch.n_sequences > batch.n_groups:  # groups of one have no spread to speak of
         constant = stats.constant & equal_steps(batch)
         report["frac_zero_std_groups"] = float(constant.to(batch.dtype).mean())
     right = batch.by_group((batch.correct == 1).to(batch.dtype))

@@ -32,7 +32,7 @@ def _inverse(count: Tensor) -> Tensor:
 
 
 def _token_mean(batch: Batch, lengths: Tensor) -> Tensor:
-    return batch.to_tokens(_inverse(lengths.sum()).expand(batch.sequences))
+    return batch.to_tokens(_inverse(lengths.sum()).expand(batch.n_sequences))
 
 
 def _group_token_mean(batch: Batch, lengths: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def _seq_mean_token_mean(batch: Batch, lengths: Tensor) -> Tensor:
 
 
 def _seq_mean_token_sum(batch: Batch, lengths: Tensor) -> Tensor:
-    return batch.to_tokens(_inverse((lengths > 0).sum().to(batch.dtype)).expand(batch.sequences))
+    return batch.to_tokens(_inverse((lengths > 0).sum().to(batch.dtype)).expand(batch.n_sequences))
 
 
 def _accepted_mean_token_mean(batch: Batch, lengths: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _accepted_mean_token_mean(batch: Batch, lengths: Tensor) -> Tensor:
 
 
 def _group_mean_seq_sum(batch: Batch, lengths: Tensor) -> Tensor:
-    return batch.to_tokens(_inverse(lengths) / max(batch.groups, 1))
+    return batch.to_tokens(_inverse(lengths) / max(batch.n_groups, 1))
 
 
 def _seq_mean_first_token(batch: Batch, lengths: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class Aggregate:
             return _MODES[self.mode](batch, batch.lengths)
         if self.length is None:
             raise ValueError("seq_mean_token_sum_norm needs `length`, the generation limit in tokens")
-        each = 1 / (max(batch.sequences, 1) * self.length)
+        each = 1 / (max(batch.n_sequences, 1) * self.length)
         return batch.to_tokens(torch.full_like(batch.reward, each))
 
 

@@ -315,8 +315,8 @@ def _group(row: Values, prompt: Text, answers: Sequence[Text], rewards: Sequence
 
 def _trimmed(completion: Completion) -> Completion:
     """Without what a chat template writes behind the last word of the assistant: scores are read at the last token."""
-    last = max((i for i, action in enumerate(completion.actions) if action), default=-1)
-    return replace(completion, tokens=completion.tokens[: last + 1], action=completion.actions[: last + 1])
+    last = max((i for i, action in enumerate(completion.has_action) if action), default=-1)
+    return replace(completion, tokens=completion.tokens[: last + 1], sampled=completion.has_action[: last + 1])
 
 
 def _check_texts(row: Values, *names: str) -> None:
@@ -331,7 +331,7 @@ def _check_texts(row: Values, *names: str) -> None:
 def _check_tokens(group: Group, limits: Limits) -> None:
     """A row is used whole or not at all."""
     for completion in group.completions:
-        if not any(completion.actions):
+        if not any(completion.has_action):
             raise DataError("an answer holds no token of the assistant")
         highest = max((*group.prompt.tokens, *completion.tokens))
         if limits.vocabulary is not None and highest >= limits.vocabulary:

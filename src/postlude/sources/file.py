@@ -261,7 +261,7 @@ def _trains_fewer_turns(row: Mapping[str, Any], kind: Kind, completion: Completi
     if not isinstance(said, list):
         return False
     roles = [m["role"] for m in said]
-    return sum(trained for trained, _ in groupby(completion.actions)) < roles.count("assistant")
+    return sum(trained for trained, _ in groupby(completion.has_action)) < roles.count("assistant")
 
 
 def _said(row: Mapping[str, Any], kind: Kind) -> tuple[Any, Mapping[str, Any], tuple[Any, ...]]:
@@ -278,7 +278,7 @@ def _usable(row: Row, kind: Kind, unused: Unused, max_tokens: int | None, vocabu
         raise DataError(problem)
     group = _group(row, kind, unused.renderer)
     (completion,) = group.completions
-    if not any(completion.actions):
+    if not any(completion.has_action):
         raise DataError("no token of the assistant to train on")
     if kind == "prompt" and isinstance(group.prompt.messages, str) and unused.stops_early(completion):
         raise DataError(EARLY)

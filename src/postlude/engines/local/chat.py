@@ -136,6 +136,6 @@ class LocalChat:
         batch = pack(groups)
         values = read_frozen(self.model, batch, lambda outputs: outputs.logprobs).double()
         rows = batch.sequence >= 0
-        sums = torch.zeros(batch.sequences, dtype=torch.float64).index_add_(0, batch.sequence[rows], values[rows])
+        sums = torch.zeros(batch.n_sequences, dtype=torch.float64).index_add_(0, batch.sequence[rows], values[rows])
         own = iter(sums.tolist())
         return [[next(own) for _ in group.completions] for group in groups]

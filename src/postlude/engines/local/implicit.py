@@ -52,7 +52,7 @@ class ImplicitScorer(LocalScorer):
         """The implicit reward of every completion, in order."""
         batch = pack(groups)
         scores = self._scores(batch).double()
-        total = scores.new_zeros(batch.sequences).index_add_(0, batch.sequence[batch.mask], scores[batch.mask])
+        total = scores.new_zeros(batch.n_sequences).index_add_(0, batch.sequence[batch.mask], scores[batch.mask])
         return total.tolist()
 
     def steps_of_groups(self, groups: Sequence[Group]) -> list[list[float]]:
@@ -60,7 +60,7 @@ class ImplicitScorer(LocalScorer):
         batch = pack(groups)
         scores = self._scores(batch).double()
         rows = (batch.sequence >= 0).nonzero().squeeze(1)
-        sizes = torch.bincount(batch.sequence[rows], minlength=batch.sequences).tolist()
+        sizes = torch.bincount(batch.sequence[rows], minlength=batch.n_sequences).tolist()
         own = [scores[part].cumsum(0) for part in rows.split(sizes)]
         completions = [c for g in groups for c in g.completions]
         found = []
@@ -76,7 +76,7 @@ class ImplicitScorer(LocalScorer):
         with self._as_reference():
             apart = policy - read_frozen(self.reference, batch, lambda outputs: outputs.logprobs)
         if self.spec.per_token:
-            counts = torch.bincount(batch.sequence[batch.mask], minlength=batch.sequences).clamp(min=1)
+            counts = torch.bincount(batch.sequence[batch.mask], minlength=batch.n_sequences).clamp(min=1)
             apart[batch.mask] /= counts[batch.sequence[batch.mask]]
         return self.spec.beta * apart
 

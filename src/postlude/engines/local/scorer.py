@@ -72,7 +72,7 @@ class LocalScorer:
         batch = pack(groups)
         scores = self._scores(batch)
         rows = (batch.sequence >= 0).nonzero().squeeze(1)
-        sizes = torch.bincount(batch.sequence[rows], minlength=batch.sequences).tolist()
+        sizes = torch.bincount(batch.sequence[rows], minlength=batch.n_sequences).tolist()
         own = [scores[part] for part in rows.split(sizes)]
         completions = [c for g in groups for c in g.completions]
         return [[float(x[end]) for end, _ in c.steps] for x, c in zip(own, completions, strict=True)]
@@ -91,7 +91,7 @@ class LocalScorer:
         """The score of every completion of groups that hold this model's tokens, in order."""
         batch = pack(groups)
         scores = self._scores(batch)
-        last = torch.full((batch.sequences,), -1).scatter_reduce(
+        last = torch.full((batch.n_sequences,), -1).scatter_reduce(
             0, batch.sequence[batch.mask], torch.arange(batch.tokens.shape[0])[batch.mask], "amax"
         )
         return [float(scores[row]) if row >= 0 else 0.0 for row in last.tolist()]
@@ -105,9 +105,9 @@ class LocalScorer:
             asked = known.setdefault(repr(prompt), renderer.with_tokens(Prompt("", prompt)))
             said: Any = answer if isinstance(prompt, str) else [{"role": "assistant", "content": answer}]
             completion = renderer.completion(asked, said)
-            last = max((i for i, action in enumerate(completion.actions) if action), default=-1)
+            last = max((i for i, action in enumerate(completion.has_action) if action), default=-1)
             tokens = completion.tokens[: last + 1]
-            result.append(Group(asked, (Completion(tokens, reward=0.0, action=completion.action[: last + 1]),)))
+            result.append(Group(asked, (Completion(tokens, reward=0.0, sampled=completion.sampled[: last + 1]),)))
         self._check_lengths(result)
         return result
 

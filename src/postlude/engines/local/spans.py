@@ -23,11 +23,11 @@ class Spans:
     def of(cls, batch: Batch) -> Spans:
         shared = batch.sequence < 0
         rows = torch.arange(batch.tokens.shape[0], device=batch.tokens.device)
-        prompt_length = torch.bincount(batch.group[shared], minlength=batch.groups)
-        length = torch.bincount(batch.sequence[~shared], minlength=batch.sequences)
+        prompt_length = torch.bincount(batch.group[shared], minlength=batch.n_groups)
+        length = torch.bincount(batch.sequence[~shared], minlength=batch.n_sequences)
         far = rows.shape[0]
-        start_p = rows.new_full((batch.groups,), far).scatter_reduce(0, batch.group[shared], rows[shared], "amin")
-        start_s = rows.new_full((batch.sequences,), far).scatter_reduce(
+        start_p = rows.new_full((batch.n_groups,), far).scatter_reduce(0, batch.group[shared], rows[shared], "amin")
+        start_s = rows.new_full((batch.n_sequences,), far).scatter_reduce(
             0, batch.sequence[~shared], rows[~shared], "amin"
         )
         return cls(start_p, prompt_length, start_s, length)
