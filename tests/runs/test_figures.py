@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
