@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: demo test lint types golden maths hostile peers docs clean
 .PHONY: test-slow test-processors study-tests
 .PHONY: real-model real real-study
-.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle
+.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -64,6 +64,9 @@ bench-growth: .venv/installed-bench
 
 bench-idle: .venv/installed
 	$(BIN)/python -m bench.speed.idle
+
+bench-turns: .venv/installed
+	$(BIN)/python -m bench.speed.turns
 
 # Hostile and cheating programs against the reward `code`: what they did and got, and the rate of runs.
 DIR ?= tests/fixtures/hostile

@@ -16,12 +16,12 @@ from postlude.cli.methods import defaults_of, needs_of
 from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
-from postlude.recipe.validation import members, tag
 from postlude.runs.figures import BARE, PREFIXES, Figure
 from postlude.runs.figures.answers import DIFFICULTY, MEASURED, SAMPLED, SELECTED, SETS
 from postlude.runs.figures.objective import LOSSES, PER_PAIR, PER_TOKEN
 from postlude.runs.figures.rewards import BUILT_IN, REWARDS
 from postlude.runs.figures.step import BATCH, DRPO, OPTIMISER
+from postlude.validation import members, tag
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from postlude.data import Completion, Group, Prompt
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import Rewards
+from postlude.rewards.combine import Scored
 from postlude.rewards.member import Reward
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 
 

@@ -18,7 +18,7 @@ from postlude.recipe import documents
 from postlude.recipe import schema as recipe
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import resolve_with_problems
-from postlude.recipe.validation import members
+from postlude.validation import members
 
 ODD = (math.nan, math.inf, -1, 0, 1e30)
 ZERO = """

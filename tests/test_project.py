@@ -17,7 +17,7 @@ from postlude.recipe import documents
 from postlude.recipe import schema as recipe
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import resolve
-from postlude.rewards.builtin import BUILT_IN
+from postlude.rewards.resolve import BUILT_IN
 from postlude.runs.folder import Run
 
 ROOT = Path(__file__).parent.parent

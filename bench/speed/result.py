@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.speed import idle
+from bench.speed import idle, turns
 from bench.speed.cells import CELLS, Cell, cell_of
 from bench.speed.limits import Machine
 
@@ -123,6 +123,6 @@ def write_page(results: list[Result], machine: Machine) -> None:
     left += f"\nNot measured: {', '.join(absent)}. {LEFT_OUT}\n" if absent else ""
     notes = left + "\nWhat was tried, predicted and measured on the way is in [bench/NOTES.md](../bench/NOTES.md).\n"
     shown = "\nHow step time and memory grow (`make bench-growth`):\n\n![growth](growth.svg)\n"
-    drawn = idle.section() + (shown if GROWTH.exists() else "")
+    drawn = idle.section() + turns.section() + (shown if GROWTH.exists() else "")
     PAGE.write_text(head + "".join(line(r) + "\n" for r in results) + notes + drawn)
     PAGE.with_suffix(".json").write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")

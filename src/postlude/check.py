@@ -23,9 +23,8 @@ from postlude.recipe.documents import Document
 from postlude.recipe.resolve import in_order, resolve_with_problems
 from postlude.recipe.schema import Recipe
 from postlude.recipe.unread import unread
-from postlude.rewards.compose import Rewards
-from postlude.rewards.judge import JudgeReward
-from postlude.rewards.learned import LearnedReward
+from postlude.rewards.functions import JudgedReward, LearnedReward
+from postlude.rewards.rewards import Rewards
 from postlude.runs.checkpoints import latest_model
 from postlude.runs.folder import problems_of_output
 from postlude.signals import uncorrected, unmet
@@ -174,7 +173,7 @@ def _sizes(prepared: Prepared) -> list[str]:
 def _unseen_tools(prepared: Prepared) -> list[str]:
     """Rewards that ask another model show it messages, and no tools."""
     asking = (
-        [m for m in prepared.rewards.members if isinstance(m.function, LearnedReward | JudgeReward)]
+        [m for m in prepared.rewards.members if isinstance(m.function, LearnedReward | JudgedReward)]
         if prepared.rewards
         else []
     )
@@ -214,7 +213,7 @@ def _plan_judges(prepared: Prepared) -> None:
     """What judges will be asked, and whether one of them is of the policy's own kind and may like its own style."""
     recipe = prepared.recipe
     for member in prepared.rewards.members:
-        if not isinstance(member.function, JudgeReward):
+        if not isinstance(member.function, JudgedReward):
             continue
         member.function.plan(recipe.steps, recipe.prompts_per_step, recipe.group_size, recipe.sampling.max_tokens)
         if member.function.compares and recipe.group_size == 1:
@@ -273,7 +272,7 @@ def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = No
     for member in rewards.members:
         if isinstance(member.function, LearnedReward):
             member.function.open = open_scorer
-        if isinstance(member.function, JudgeReward):
+        if isinstance(member.function, JudgedReward):
             member.function.asker.open = open_chat
     if tokenizer is not None:
         rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator, stop_ids)

@@ -49,13 +49,12 @@ class Prompt:
 class Completion:
     """One answer, token by token as it was sampled or tokenised once; never re-tokenised text.
 
-    `sampled[t]` is True where the policy itself sampled token t (False: a tool or environment token), empty where it did
-    all;
-    `logprobs[t]` is the sampler's log-prob of token t in nats, at the sampling temperature and after top-p
-    and top-k; `reward` is None when nothing could score it; `correct` comes from the reward marked `outcome`, or from
-    `reward` against a threshold, before shaping; `steps` are (index of the step's last token, reward) pairs of
-    process supervision, a step being anything from a token on. `whole` is the part of `reward` that is of the answer as
-    a whole, where the rest stands for the `steps`; None where all of it is.
+    `sampled[t]` is True where the policy itself sampled token t (False: a tool or environment token); empty where it
+    sampled all, see `has_action`. `logprobs[t]` is the sampler's log-prob of token t in nats, at the sampling
+    temperature and after top-p and top-k; `reward` is None when nothing could score it; `correct` comes from the reward
+    marked `outcome`, or from `reward` against a threshold, before shaping; `steps` are (index of the step's last token,
+    reward) pairs of process supervision, a step being anything from a token on. `whole` is the part of `reward` that is
+    of the answer as a whole, where the rest stands for the `steps`; None where all of it is.
     """
 
     tokens: tuple[int, ...]

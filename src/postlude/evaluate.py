@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Sampler
 from postlude.engines.settings import Sampling
-from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.rewards.rewards import RewardFigures, Rewards
 from postlude.rollouts.rollout import answer
 from postlude.statistics import best_of_n_gold, clustered, kl_best_of_n
 

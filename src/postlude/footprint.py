@@ -15,8 +15,7 @@ from postlude.engines.local.memory import GIB, USABLE, Work
 from postlude.errors import ConfigError
 from postlude.models.load import base_path, device_of
 from postlude.recipe.schema import Recipe
-from postlude.rewards.judge import JudgeReward
-from postlude.rewards.learned import LearnedReward
+from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _others(prepared: Prepared) -> int:
         function = member.function
         if isinstance(function, LearnedReward):
             found += [(spec.path, spec.dtype) for spec in function.specs]
-        if isinstance(function, JudgeReward) and function.asker.spec.url is None:
+        if isinstance(function, JudgedReward) and function.asker.spec.url is None:
             found.append((latest_model(function.asker.spec.model), function.asker.spec.dtype))
     return sum(numbers(path) * SIZES[dtype] for path, dtype in found)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from postlude.algorithms import ALGORITHMS
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import GAE, Constant, ProcessSteps, RewardToGo
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rollouts.shaping import AdaptiveLength, HistoryLength, Overlong, RlooLength
 
 if TYPE_CHECKING:

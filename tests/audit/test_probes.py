@@ -26,7 +26,7 @@ from postlude.audit.scored import escaped
 from postlude.audit.verdicts import audit, sycophancy
 from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.compose import Reward, Rewards, RewardSpec
+from postlude.rewards.rewards import Reward, Rewards, RewardSpec
 
 ROW = Material(
     "What is 3 + 4?", "3 and 4.\nSo it is 7.", "7", "So it is 9.", "8", ("7", "9", "5"), ("So it is ", "."), 50

@@ -256,7 +256,7 @@ def test_a_run_that_failed_at_once_does_not_block_its_name(place: Path, model_fo
 
 
 def test_a_mistyped_method_or_missing_run_is_named(place: Path) -> None:
-    from postlude.cli.train import document_of
+    from postlude.recipe.opening import document_of
 
     with pytest.raises(ConfigError, match="Did you mean the method 'grpo'"):
         document_of(Path("grpoo"), [])

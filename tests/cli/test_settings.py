@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from postlude.batch import with_mismatched
 from postlude.check import check
 from postlude.cli.app import app
-from postlude.cli.train import document_of
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, printable, visible
 from postlude.launch import launch
@@ -27,6 +26,7 @@ from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.refused import REFUSED
 from postlude.recipe.foreign.translate import ALIASES
+from postlude.recipe.opening import document_of
 from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
 from postlude.runs.events import End, Eval, Opened, Start, Step

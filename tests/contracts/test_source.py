@@ -12,7 +12,7 @@ import pytest
 from postlude.data import Prompt
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.settings import Sampling
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.rollouts.ahead import Ahead
 from postlude.rollouts.rollout import RolloutSource

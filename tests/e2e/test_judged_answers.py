@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from postlude.cli.app import app
 from postlude.errors import ConfigError
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.cases import CRITICS, FOLLOWED, GOLD, JUDGED, SCORERS, TEXT_BESIDE, train_scorer
 from tests.learning import Case, chosen, figures, keeps, run, weights

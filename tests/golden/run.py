@@ -33,7 +33,7 @@ from postlude.objectives.divergence import KL, KLHinge
 from postlude.objectives.surrogates import Cispo, Clip, ProbabilityMask
 from postlude.objectives.value import ValueLoss
 from postlude.objectives.weights import Aggregate, Correction, OffPolicyMask
-from postlude.rewards.model import ensemble_score, pair_preference, solution_score
+from postlude.rewards.numbers import ensemble_score, pair_preference, solution_score
 from postlude.rollouts import shaping
 from postlude.rollouts.filters import Mixed, refill
 from postlude.runs.stats import Stats
@@ -504,7 +504,7 @@ def kto(case: Case) -> Check:
         correct=join(own.correct, extra.correct),
         truncated=join(own.truncated, extra.truncated),
         mismatched=torch.cat([own.mismatched, ~extra.mismatched]),
-        groups=g + extra.n_groups,
+        n_groups=g + extra.n_groups,
         ref_logprobs=join(own.ref_logprobs, ref_extra),
         old_logprobs=None,
         old_values=None,

@@ -14,9 +14,9 @@ from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.recipe import documents
 from postlude.rewards.adapters import from_openrlhf, from_verl
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import Rewards
+from postlude.rewards.combine import Scored
 from postlude.rewards.member import Reward
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 
 VERL = """

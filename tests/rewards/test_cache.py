@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from postlude.cache import Cache, key_of
 from postlude.errors import ConfigError
-from postlude.judge.cache import Cache, key_of
 
 
 def test_equal_parts_have_equal_keys_and_others_do_not() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from postlude.errors import ConfigError, RewardError
 from postlude.rewards.choice import Letters, choice
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 
 

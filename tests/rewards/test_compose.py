@@ -13,8 +13,8 @@ import torch
 
 from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.rewards.combine import Scored
+from postlude.rewards.rewards import RewardFigures, Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import correct_of, given, group, reward, rewards_of, score
 
@@ -359,7 +359,7 @@ def test_asynchronous_rewards_start_while_answers_are_generated(tokenizer: Any) 
     from postlude.engines.local.decode import LocalSampler
     from postlude.engines.local.model import LocalModel
     from postlude.engines.settings import Sampling
-    from postlude.rewards.scoring import Scoring
+    from postlude.rewards.rewards import Scoring
     from postlude.rollouts.rollout import answer
     from tests.conftest import build
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import group, reward, rewards_of, score
 

@@ -10,11 +10,10 @@ import pytest
 
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import RewardError
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.rewards.combine import Scored
 from postlude.rewards.learned import PairReward
 from postlude.rewards.member import Reward
-from postlude.rewards.scoring import Scoring
+from postlude.rewards.rewards import RewardFigures, Rewards, Scoring
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import correct_of, group, reward, rewards_of, score
 

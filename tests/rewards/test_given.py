@@ -15,7 +15,7 @@ import torch
 from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.rewards.adapters import from_openrlhf, from_verl
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import given, group, reward, rewards_of, score
 

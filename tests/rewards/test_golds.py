@@ -14,9 +14,9 @@ from postlude.check import check
 from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.recipe.documents import Document
-from postlude.rewards.compose import Rewards
-from postlude.rewards.golds import accepted
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
+from postlude.rewards.text import accepted
 from tests.scoring import reward
 
 SOLUTION = "She has 6 * 7 = <<6*7=42>>42 apples.\n#### 42"

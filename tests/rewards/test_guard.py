@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards import waits
-from postlude.rewards.compose import Rewards
+from postlude.rewards import guard
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import group, reward, rewards_of, score
 
@@ -63,9 +63,9 @@ def test_only_functions_of_users_have_a_time_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_call_that_takes_long_is_said_and_once_noted(monkeypatch: pytest.MonkeyPatch, asynchronous: bool) -> None:
-    monkeypatch.setattr(waits, "TICK", 0.02)
-    monkeypatch.setattr(waits, "SAID_AFTER", 0.05)
-    monkeypatch.setattr(waits, "NOTED", (0.1, 60.0))
+    monkeypatch.setattr(guard, "TICK", 0.02)
+    monkeypatch.setattr(guard, "SAID_AFTER", 0.05)
+    monkeypatch.setattr(guard, "NOTED", (0.1, 60.0))
 
     def plain(completions: list[str]) -> list[float]:
         time.sleep(0.3)
@@ -85,7 +85,7 @@ def test_a_call_that_takes_long_is_said_and_once_noted(monkeypatch: pytest.Monke
 
 
 def test_the_match_of_a_pattern_is_heard_of_though_no_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waits, "SAID_AFTER", 0.05)
+    monkeypatch.setattr(guard, "SAID_AFTER", 0.05)
 
     def hear(text: str, noted: bool) -> None:
         raise LookupError(text)  # the only way out of the match

@@ -20,7 +20,7 @@ from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.runs import read
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from postlude.errors import ConfigError
-from postlude.rewards.compose import Rewards
 from postlude.rewards.json_schema import json_schema
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 
 PERSON = {

@@ -17,8 +17,8 @@ from postlude.judge.asking import Asker, Caps
 from postlude.judge.principles import choose, read_principles
 from postlude.judge.templates import Fence, Row, Template
 from postlude.judge.verdicts import Unreadable, read_better, read_ranking, read_score
-from postlude.rewards.compose import Rewards
 from postlude.rewards.judge import CANARIES, JudgeReward, judge
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.judging import Bad, ChatServer, Messages, between
 

@@ -17,9 +17,9 @@ from postlude.maths import verify, workers
 from postlude.maths.verify import Verifier
 from postlude.maths.workers import Limits, Pool, WorkerError
 from postlude.recipe.documents import Document
-from postlude.rewards.compose import Rewards
 from postlude.rewards.maths import maths
 from postlude.rewards.member import Reward
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.runs import read
 

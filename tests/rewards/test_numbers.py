@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.rewards.combine import Scored
 from postlude.rewards.numbers import shaped, standardised
+from postlude.rewards.rewards import RewardFigures, Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import correct_of, given, group, reward, rewards_of, score
 

@@ -10,11 +10,11 @@ import pytest
 
 from postlude.data import Group
 from postlude.errors import ConfigError
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import Rewards
+from postlude.rewards.combine import Scored
 from postlude.rewards.learned import PairReward
 from postlude.rewards.member import Reward
-from postlude.rewards.recall import Memory
+from postlude.rewards.recall import memory_of
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import group, rewards_of
 
@@ -183,7 +183,7 @@ def test_what_depends_on_more_than_the_answer_cannot_be_kept(place: Path) -> Non
     assert "takes completion_ids" in problem(RewardSpec("length", args={"limit": 3}, cache=True))
     pair = Reward(RewardSpec("pair_model", cache=True), PairReward(()), False)
     with pytest.raises(ConfigError, match="against the others to its prompt"):
-        Memory.of(pair)
+        memory_of(pair)
 
 
 def test_without_a_run_a_cache_needs_a_path(place: Path) -> None:

@@ -15,8 +15,8 @@ from postlude.errors import ConfigError, RewardError
 from postlude.models.steps import prefixes
 from postlude.objectives.advantages import RewardToGo
 from postlude.objectives.along import token_rewards
-from postlude.rewards.compose import Rewards
 from postlude.rewards.member import Reward
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.rollouts.filters import Mixed
 from postlude.rollouts.shaping import Overlong

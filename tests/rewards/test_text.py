@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from postlude.data import Completion, Group, Prompt
-from postlude.rewards.builtin import BUILT_IN
-from postlude.rewards.compose import Rewards
+from postlude.rewards.resolve import BUILT_IN
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.rewards.text import exact, format_, length, overlong, regex, repetition, text_of
 

@@ -16,7 +16,7 @@ from postlude.algorithms import ALGORITHMS
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
-from postlude.rewards.builtin import BUILT_IN
+from postlude.rewards.resolve import BUILT_IN
 from postlude.rewards.spec import RewardSpec
 from postlude.runs import read
 from postlude.runs.figures import BARE, PREFIXES, entry_of, is_chosen, lookup

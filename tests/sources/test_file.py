@@ -16,7 +16,7 @@ from postlude.engines.settings import Sampling
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
-from postlude.rewards.compose import Rewards
+from postlude.rewards.rewards import Rewards
 from postlude.rollouts.rollout import RolloutSource
 from postlude.sources import file as rows
 from postlude.sources.file import Cursor, FileSource

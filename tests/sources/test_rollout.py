@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from postlude.data import Group
-from postlude.rewards.combining import Scored
+from postlude.rewards.combine import Scored
 from postlude.rollouts.rollout import Logged, _abstained
 from tests.scoring import given, group, reward
 

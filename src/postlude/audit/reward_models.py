@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from statistics import median, pstdev
 from typing import Any, Literal
 
-from postlude.rewards.model import ensemble_score, sigmoid
+from postlude.rewards.numbers import ensemble_score, sigmoid
 from postlude.statistics import (
     Bin,
     auc,

@@ -19,11 +19,11 @@ from postlude.audit.probes import CHANGES, PROBES, Material, contains, materials
 from postlude.data import Completion, Group, Message, Prompt
 from postlude.errors import AskingStopped, ConfigError, RewardError
 from postlude.models.steps import pieces
-from postlude.rewards.calls import Scores
-from postlude.rewards.combining import Combining
-from postlude.rewards.compose import Rewards
-from postlude.rewards.learned import LearnedReward
+from postlude.rewards.call import Scores
+from postlude.rewards.combine import Combining
+from postlude.rewards.functions import LearnedReward
 from postlude.rewards.member import Reward
+from postlude.rewards.rewards import Rewards
 
 Role = Literal["reference", "sample", "probe", "change", "neutral", "swayed"]
 Tokenise = Callable[[str], tuple[int, ...]]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from postlude.audit.cases import Cases
     from postlude.audit.rewards import Given, Sheet, Tokenise
     from postlude.audit.scored import Figures
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
     from postlude.errors import ConfigError
     from postlude.recipe import documents
     from postlude.recipe.resolve import rewarded
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
     if not is_recipe(use):
         found = rewards_of([use], arguments)

@@ -28,8 +28,8 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print every setting that would be in force, and where it comes from."""
     from rich.table import Table
 
-    from postlude.cli.train import document_of
     from postlude.recipe.documents import flat
+    from postlude.recipe.opening import document_of
     from postlude.recipe.resolve import resolve
 
     document = document_of(recipe, overrides or [])
@@ -85,7 +85,7 @@ def _text(value: Any) -> str:
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe with its data, rewards and tokenizer, without loading weights. Exit code 2 if it is wrong."""
     from postlude.check import check as check_document
-    from postlude.cli.train import document_of
+    from postlude.recipe.opening import document_of
 
     document = document_of(recipe, overrides or [])
     prepared = check_document(document)

@@ -25,7 +25,7 @@ from postlude.data import Group, joined_pair
 from postlude.engines.settings import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
-from postlude.rewards.model import logit, pair_preference
+from postlude.rewards.numbers import logit, pair_preference
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading, Table

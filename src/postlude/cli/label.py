@@ -28,8 +28,8 @@ from postlude.terminal import Screen, colored
 if TYPE_CHECKING:
     from postlude.feedback.labelled import Labelled, Unlabelled
     from postlude.judge.questions import Compared
-    from postlude.rewards.compose import Rewards
     from postlude.rewards.judge import JudgeReward
+    from postlude.rewards.rewards import Rewards
     from postlude.sources.table import Table
 
 AT_A_TIME = 32
@@ -111,8 +111,8 @@ def _judge(model: str, url: str | None, read: str, given: str | None, target: Pa
     from postlude.check import equip, require_writer
     from postlude.cli.scoring import mapping
     from postlude.cli.waiting import tell
-    from postlude.rewards.compose import Rewards
     from postlude.rewards.judge import JudgeReward
+    from postlude.rewards.rewards import Rewards
     from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
@@ -156,7 +156,7 @@ def _reward(use: str, given: str | None) -> Rewards:
 async def _label(asked: JudgeReward | Rewards, rows: Sequence[Unlabelled], result: Labelled) -> None:
     """Ask about all pairs, some rows at a time."""
     from postlude.cli.waiting import Waiting
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
     with Waiting("scoring" if isinstance(asked, Rewards) else "judging") as waiting:
         for start in range(0, len(rows), AT_A_TIME):
@@ -171,7 +171,7 @@ async def _label(asked: JudgeReward | Rewards, rows: Sequence[Unlabelled], resul
 async def _judged(judge: JudgeReward, part: Sequence[Unlabelled]) -> Sequence[Compared | None]:
     """A judge's verdict on every pair of some rows."""
     from postlude.judge.questions import Question
-    from postlude.rewards.text import text_of
+    from postlude.rewards.functions import text_of
 
     asked = []
     for item, i, j in [(row, i, j) for row in part for i, j in row.pairs]:
@@ -185,9 +185,9 @@ async def _scored(rewards: Rewards, part: Sequence[Unlabelled]) -> Sequence[Comp
     """A reward model's chance that the first of two answers is better: sigmoid of the difference of their scores."""
     from postlude.data import Completion, Group, Prompt
     from postlude.judge.questions import Compared
+    from postlude.rewards.functions import text_of
     from postlude.rewards.learned import PairReward
-    from postlude.rewards.model import sigmoid
-    from postlude.rewards.text import text_of
+    from postlude.rewards.numbers import sigmoid
 
     texts = [[text_of(a) for a in item.said.answers] for item in part]
     function = rewards.members[0].function
@@ -210,7 +210,7 @@ async def _scored(rewards: Rewards, part: Sequence[Unlabelled]) -> Sequence[Comp
 
 
 def _print(source: str, table: Table, asked: JudgeReward | Rewards, result: Labelled, lists: int) -> None:
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
     console = Screen()
     who = f"reward {asked.members[0].spec.label}" if isinstance(asked, Rewards) else f"judge {asked.note}"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from postlude.data import Completion, Group, Prompt
     from postlude.engines.settings import Sampling
     from postlude.feedback.sampled import Choosing, Paired
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
     from postlude.sources.file import Table
 
 AT_A_TIME = 64

@@ -134,7 +134,7 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.settings import Sampling
     from postlude.evaluate import measure as sampled
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
     from postlude.rewards.spec import RewardSpec
     from postlude.sources import file as rows
 

@@ -29,7 +29,7 @@ from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.cli.waiting import Waiting
-    from postlude.rewards.compose import Rewards
+    from postlude.rewards.rewards import Rewards
 
 
 def sample(

@@ -12,8 +12,8 @@ from postlude.errors import ConfigError, DataError
 from postlude.plain_yaml import load
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import rewarded
-from postlude.rewards.compose import Rewards
-from postlude.rewards.learned import LearnedReward
+from postlude.rewards.functions import LearnedReward
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.sources import file as rows
 from postlude.sources.file import Reading, Table

@@ -3,56 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from postlude.errors import ConfigError, TrainingError
+from postlude.errors import TrainingError
 from postlude.terminal import Screen
-from postlude.words import closest
-
-if TYPE_CHECKING:
-    from postlude.recipe.documents import Document
-
-
-def document_of(recipe: Path, overrides: list[str]) -> Document:
-    """The document of a recipe file, run folder, method or packaged recipe, with the command line's overrides."""
-    from postlude.algorithms import ALGORITHMS
-    from postlude.recipe import documents, packaged
-    from postlude.recipe.places import exists
-    from postlude.recipe.resolve import key_of
-
-    name = str(recipe)
-    if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME
-        document = documents.Document({})
-        overrides = [f"method={name}", *overrides]
-    elif not exists(recipe) and name in packaged.names():
-        document = packaged.read(name)
-    elif not exists(recipe):
-        raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
-    elif recipe.is_dir() and not (recipe / "config.yaml").exists():
-        raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.")
-    else:
-        document = documents.read(recipe / "config.yaml" if recipe.is_dir() else recipe)
-    documents.override(document, overrides, key_of)
-    if name not in ALGORITHMS and recipe.is_dir():
-        if document.where("output") != documents.COMMAND_LINE:  # the folder named, also where the run was moved
-            document.values["output"] = str(recipe)
-    return document
-
-
-def _meant(recipe: Path) -> str:
-    """The file or folder beside it, the method or packaged recipe, whose name is nearest."""
-    from postlude.algorithms import ALGORITHMS
-    from postlude.recipe import packaged
-    from postlude.recipe.places import exists
-
-    beside = recipe.parent if exists(recipe.parent) else Path()
-    there = [str(beside / p.name) for p in beside.iterdir() if p.suffix in (".yaml", ".yml") or p.is_dir()]
-    close = closest(str(recipe), [*ALGORITHMS, *there, *packaged.names()])
-    if close is None:
-        return " See `postlude methods` and `postlude config recipes`."
-    return f" Did you mean {'the method ' if close in ALGORITHMS else ''}{close!r}?"
 
 
 def train(
@@ -82,6 +38,7 @@ def train(
     step, saves and ends.
     """
     from postlude.launch import launch
+    from postlude.recipe.opening import document_of
     from postlude.watch.live import LiveView
 
     document = document_of(recipe, overrides or [])

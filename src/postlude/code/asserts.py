@@ -53,8 +53,8 @@ def _one_by_one(statements: Sequence[ast.stmt]) -> Iterator[Case]:
 
 def _calls(statements: Sequence[ast.stmt], names: dict[str, str]) -> list[Case]:
     """The statements as calls, with some names replaced; empty unless every one of them is that."""
-    found = [_as_call(s, names) for s in statements if not _is_text(s)]
-    return [call for call in found if call is not None] if all(found) else []
+    calls = [_as_call(s, names) for s in statements if not _is_text(s)]
+    return [call for call in calls if call is not None] if all(calls) else []
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -1,8 +1,7 @@
-"""Tests of a program, as read from the columns of the data."""
+"""Tests of a program."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,87 +41,6 @@ class Check:
 Case = Call | Script | Check
 
 
-def cases_of(value: Any, entry: str | None = None) -> list[Case]:
-    """The tests in a column: a list, a JSON text of one, test code, or `{"inputs": [...], "outputs": [...]}`.
-
-    `entry`: the function that `check(candidate)` tests. Raises ValueError with what is wrong and where.
-    """
-    if isinstance(value, str):
-        value = _parsed(value)
-    if isinstance(value, Mapping) and "inputs" in value:
-        value = _pairs(value)
-    if isinstance(value, Mapping | str):
-        value = [value]
-    if not isinstance(value, Sequence):
-        raise ValueError(f"tests are a list or text, found {type(value).__name__}")
-    cases: list[Case] = []
-    for number, item in enumerate(value, start=1):
-        try:
-            cases += _item(item, entry)
-        except (ValueError, SyntaxError, RecursionError) as error:
-            reason = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else error
-            raise ValueError(f"test {number}: {reason}: {_short(item)}") from error
-    return cases
-
-
-def _parsed(text: str) -> Any:
-    """JSON where it looks like that, else test code as it is."""
-    if text.lstrip()[:1] not in ("[", "{"):
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"neither JSON nor test code: {error}: {_short(text)}") from error
-
-
-def _pairs(value: Mapping[str, Any]) -> list[Any]:
-    """The form of APPS and TACO: lists of inputs and outputs, of a function where `fn_name` names one."""
-    inputs, outputs, name = value["inputs"], value.get("outputs"), value.get("fn_name")
-    if not isinstance(inputs, Sequence) or not isinstance(outputs, Sequence) or len(inputs) != len(outputs):
-        raise ValueError("`inputs` and `outputs` must be lists of the same length")
-    if name:
-        return [{"call": name, "args": i, "expected": o} for i, o in zip(inputs, outputs, strict=True)]
-    return [{"stdin": i, "stdout": o} for i, o in zip(inputs, outputs, strict=True)]
-
-
-def _item(item: Any, entry: str | None) -> list[Case]:
-    from postlude.code.asserts import cases_in
-
-    if isinstance(item, str):
-        return cases_in(item, entry)
-    if not isinstance(item, Mapping):
-        raise ValueError("expected an object or an assert")
-    given = set(item)
-    if {"call", "expected"} <= given <= {"call", "args", "kwargs", "expected"}:
-        return [_call(item)]
-    if given == {"assert"}:
-        return cases_in(item["assert"], entry)
-    for names in (("stdin", "stdout"), ("input", "output")):
-        if given == set(names):
-            return [_script(*(item[name] for name in names))]
-    raise ValueError(
-        f"the keys {', '.join(map(repr, item))} are none of call/args/kwargs/expected, stdin/stdout, input/output "
-        "and assert"
-    )
-
-
-def _script(stdin: Any, stdout: Any) -> Script:
-    if not isinstance(stdin, str) or not isinstance(stdout, str):
-        raise ValueError("input and output must be text")
-    return Script(stdin, stdout)
-
-
-def _call(item: Mapping[str, Any]) -> Call:
-    from postlude.code.asserts import is_target
-
-    target, args, kwargs = item["call"], item.get("args", []), item.get("kwargs") or {}
-    if not isinstance(target, str) or not is_target(target):
-        raise ValueError("`call` must be a function's name, or a path such as Solution().solve")
-    if not isinstance(args, Sequence) or isinstance(args, str) or not isinstance(kwargs, Mapping):
-        raise ValueError("`args` must be a list and `kwargs` an object")
-    return checked(Call(target, args, item["expected"], kwargs))
-
-
 def checked(call: Call) -> Call:
     """The call itself; ValueError where a value cannot be sent, or nothing can equal what is expected."""
     for value in (*call.args, *call.kwargs.values(), call.expected):
@@ -138,8 +56,3 @@ def _holds_nan(value: Any) -> bool:
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(_holds_nan, value))
     return isinstance(value, float) and math.isnan(value)
-
-
-def _short(value: Any) -> str:
-    """The first 80 characters, with what a terminal would obey escaped."""
-    return repr(value if isinstance(value, str) else str(value))[:80]

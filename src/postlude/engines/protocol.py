@@ -25,6 +25,9 @@ class Request:
 
     prompt: tuple[int, ...]
     seed: int
+    multi_turn: bool = False
+    """Whether it is one turn of several: a sampler may then keep what it computes for the next turn to begin with, and
+    take what the turn before has left. That changes no answer beyond rounding."""
 
 
 @dataclass

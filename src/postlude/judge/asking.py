@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from postlude.cache import Cache, key_of
 from postlude.engines.protocol import Chat, Likely, Reply, Talk, Tell, Usage
 from postlude.engines.settings import ChatSpec, Sampling
 from postlude.errors import AskingStopped, EngineError
-from postlude.judge.cache import Cache, key_of
 from postlude.judge.verdicts import Unreadable
 
 T = TypeVar("T")

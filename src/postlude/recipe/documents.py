@@ -1,18 +1,18 @@
-"""Recipes as text: reading YAML with line numbers, and overriding keys; `validation` holds them against the schema."""
+"""Recipes as text: reading YAML with line numbers, and overriding keys. `validation` holds them against the schema."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from postlude.errors import ConfigError
 from postlude.plain_yaml import parse
+from postlude.validation import as_json, shown
 from postlude.words import closest
 
 COMMAND_LINE = "command line"
@@ -264,29 +264,6 @@ def _entries(below: Sequence[Any], change: Mapping[str, Any], key: str) -> list[
         at = _index(result, number, f"{key}.{number}")
         result[at] = merge(result[at], value) if isinstance(value, Mapping) else value
     return result
-
-
-def as_json(values: Any) -> str:
-    """Raises ConfigError for what no recipe can hold."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, PurePath):
-            return str(value)
-        raise ConfigError(
-            f"a recipe holds text, numbers, true and false, lists and mappings, found {type(value).__name__}: "
-            f"{str(value)[:60]!r}."
-        )
-
-    try:
-        text = json.dumps(values, default=plain)
-        text.encode()
-        return text
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
-
-
-def shown(value: Any) -> str:
-    return json.dumps(value, default=str)[:60]
 
 
 def flat(values: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -20,9 +20,9 @@ from postlude.recipe.moved import move
 from postlude.recipe.places import located
 from postlude.recipe.rules import broken
 from postlude.recipe.schema import Frozen, Recipe, Rewarded
-from postlude.recipe.validation import members, validate
 from postlude.rewards.spec import RewardSpec
 from postlude.rollouts.shaping import Overlong
+from postlude.validation import members, validate
 from postlude.words import closest, meant
 
 CRITIC_FACTOR = 10
@@ -43,7 +43,7 @@ def frozen(document: Document) -> Frozen:
     problems = move(document)
     values = located(document.values, document)
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
-    found, more = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document)
+    found, more = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document.where)
     problems += more
     if problems or found is None:
         raise ConfigError(in_order(problems))
@@ -53,7 +53,7 @@ def frozen(document: Document) -> Frozen:
 def rewarded(document: Document) -> tuple[RewardSpec, ...]:
     """The rewards of a recipe, for a command that only looks at them. The other keys are not looked at."""
     values = {"reward": located(documents.long_form(document.values), document).get("reward") or []}
-    found, problems = validate(Rewarded, values, document)
+    found, problems = validate(Rewarded, values, document.where)
     if problems or found is None:
         raise ConfigError(in_order(problems))
     if not found.reward:
@@ -89,7 +89,7 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
     for path, _ in documents.flat(_defaults(entry)):
         if path not in document.given:
             document.origin.setdefault(path, f"method {entry.name}")
-    recipe, found = validate(Recipe, merged, document, _elsewhere())
+    recipe, found = validate(Recipe, merged, document.where, _elsewhere())
     problems += found
     if recipe is not None:
         if entry.name not in ALGORITHMS:

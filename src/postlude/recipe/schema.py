@@ -15,11 +15,11 @@ from postlude.engines.settings import Local, Optimizer, Sampling, Served
 from postlude.models.spec import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.divergence import KLControl
-from postlude.recipe.validation import members
 from postlude.rewards.spec import RewardSpec
 from postlude.rollouts.filters import Filter
 from postlude.rollouts.shaping import Shaping
 from postlude.sources.spec import DataSpec
+from postlude.validation import members
 from postlude.words import counted
 
 

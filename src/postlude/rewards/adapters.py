@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards.text import text_of
+from postlude.rewards.functions import Adapter, text_of
 
 
 @dataclass(frozen=True)
-class FromVerl:
+class FromVerl(Adapter):
     """`compute_score(data_source, solution_str, ground_truth, extra_info)`, called once for each answer."""
 
     compute_score: Callable[..., Any]
@@ -85,7 +85,7 @@ def _score(result: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class FromOpenRLHF:
+class FromOpenRLHF(Adapter):
     """`reward_func(queries, prompts, labels)`, called once with all answers; a query is prompt and answer together."""
 
     reward_func: Callable[..., Any]
@@ -124,11 +124,6 @@ class FromOpenRLHF:
             if values is not None:
                 _log("openrlhf", str(name), _list(values, len(completions)), log_metric, log_extra)
         return result["rewards"]
-
-
-def is_asynchronous(function: Any) -> bool:
-    """Whether calling it gives something to await: a coroutine function, or an object whose call is one."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _prompt_text(prompt: Any) -> str:
@@ -172,7 +167,3 @@ def _must_take(function: Callable[..., Any], form: str, *args: Any, **kwargs: An
         wanted = ", ".join(kwargs) or "queries, prompts, labels"
         name = getattr(function, "__name__", function)
         raise ConfigError(f"reward {name} cannot be called as {form} does, with ({wanted}): {error}.") from error
-
-
-FORMS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {"verl": from_verl, "openrlhf": from_openrlhf}
-"""What may stand before a path in a recipe: `verl:my_score.py:compute_score`."""

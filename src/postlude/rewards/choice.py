@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from postlude.errors import RewardError, shown
-from postlude.rewards.text import RewardFunction, tail, text_of
+from postlude.rewards.functions import RewardFunction, tail, text_of
 
 
 class Letters:

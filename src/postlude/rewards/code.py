@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
-from postlude.code.cases import Case, cases_of
+from postlude.code.cases import Case
+from postlude.code.columns import cases_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
 from postlude.code.program import program_of
 from postlude.errors import RewardError
-from postlude.rewards.text import text_of
+from postlude.rewards.functions import text_of
 from postlude.sandbox.backends import choose
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import Limits

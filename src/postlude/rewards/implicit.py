@@ -18,8 +18,8 @@ from postlude.errors import ConfigError
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
+from postlude.rewards.functions import text_of
 from postlude.rewards.learned import AnswerReward, Combine, StepReward, each, model_of
-from postlude.rewards.text import text_of
 
 SCORES = {"implicit": False, "implicit_mean": True}
 """Scores of objectives that compare a policy with its reference -> whether by the mean over tokens."""
@@ -45,9 +45,9 @@ class ImplicitSteps(StepReward):
         (scorer,) = self.scorers
         return scorer.score_steps(prompts, [text_of(c) for c in completions])
 
-    def whole(self, probabilities: Sequence[float]) -> float:
+    def whole(self, parts: Sequence[float]) -> float:
         """The sum: these are parts of a log-ratio, no probabilities."""
-        return sum(probabilities)
+        return sum(parts)
 
 
 def implicit(

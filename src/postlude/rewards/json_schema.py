@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.errors import ConfigError
-from postlude.rewards.text import RewardFunction, text_of
+from postlude.rewards.functions import RewardFunction, text_of
 
 FENCE = "```"
 META = ("http://json-schema.org/", "https://json-schema.org/")

@@ -18,9 +18,8 @@ from postlude.judge.labels import normalised_score
 from postlude.judge.principles import read_principles
 from postlude.judge.questions import RUBRIC, SHOWN, Compared, Judging, Question, variables
 from postlude.judge.templates import Template
-from postlude.rewards.text import text_of
+from postlude.rewards.functions import JudgedReward, Mode, text_of
 
-Mode = Literal["score", "pairs", "list"]
 CACHE = "judge-cache.sqlite"
 """In the run's folder."""
 CANARIES = (
@@ -46,7 +45,7 @@ FLIPS = 0.2
 
 
 @dataclass
-class JudgeReward:
+class JudgeReward(JudgedReward):
     """A language model's verdicts as a reward. Local models get the whole draw at once."""
 
     judging: Judging

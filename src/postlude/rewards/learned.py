@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, islice
 from pathlib import Path
 from statistics import pstdev
 from typing import Any, Literal
 
 from postlude.bounds import Finite, NotNegative
-from postlude.engines.protocol import Scorer
 from postlude.engines.settings import ScorerSpec
 from postlude.errors import ConfigError, EngineError
 from postlude.models.dtypes import Dtype
 from postlude.models.heads import reads_pairs, require_head
 from postlude.models.opening import problems_of_weights
-from postlude.rewards.model import ensemble_score, logit, pair_preference, sigmoid, solution_score
-from postlude.rewards.text import text_of
+from postlude.rewards.functions import LearnedReward, StepwiseReward, text_of
+from postlude.rewards.numbers import ensemble_score, logit, pair_preference, sigmoid, solution_score
 
 Combine = Literal["mean", "worst", "uncertainty"]
 Solution = Literal["product", "min", "last"]
 
 
 @dataclass
-class LearnedReward:
-    """What its models say of an answer. They load when they are first asked; `open` says how."""
-
-    specs: tuple[ScorerSpec, ...]
-    says_right = False  # a score says nothing of right or wrong
-    compares = False
-    open: Callable[[ScorerSpec], Scorer] | None = None
-    """Set by whoever builds a run: rewards know no engine."""
-    _scorers: list[Scorer] = field(default_factory=list[Scorer])
-
-    @property
-    def scorers(self) -> list[Scorer]:
-        if not self._scorers:
-            assert self.open is not None, "a reward model was asked before anything could load it"
-            self._scorers = [self.open(spec) for spec in self.specs]
-        return self._scorers
+class HeadReward(LearnedReward):
+    """Of models with a scalar head."""
 
     def check(self) -> None:
         """What can be known without weights: every folder has a scalar head."""
@@ -60,7 +45,7 @@ class LearnedReward:
 
 
 @dataclass
-class AnswerReward(LearnedReward):
+class AnswerReward(HeadReward):
     """A score per answer, in the models' own unit: (score - shift) * scale, members combined after that."""
 
     combine: Combine = "mean"
@@ -84,24 +69,28 @@ class AnswerReward(LearnedReward):
 
 
 @dataclass
-class StepReward(LearnedReward):
+class StepReward(HeadReward, StepwiseReward):
     """A process model: a probability per step, and for the whole answer their product, minimum or last."""
 
     combine: Solution = "product"
+
+    @property
+    def separator(self) -> str:
+        return self.specs[0].separator
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], steps: Sequence[int]) -> list[Any]:
         answers = [text_of(c) for c in completions]
         (scorer,) = self.scorers
         return [[sigmoid(z) for z in row] for row in scorer.score_steps(prompts, answers)]
 
-    def whole(self, probabilities: Sequence[float]) -> float:
+    def whole(self, parts: Sequence[float]) -> float:
         """One number for the answer."""
-        logits = [logit(p) for p in probabilities]
+        logits = [logit(p) for p in parts]
         return solution_score(logits, self.combine)
 
 
 @dataclass
-class PrefixReward(AnswerReward):
+class PrefixReward(AnswerReward, StepwiseReward):
     """What its models say of an answer up to and with each of its tokens: r(x, y<=t), a score for every token."""
 
     def __call__(  # type: ignore[override]  # its arguments are its signature
@@ -111,13 +100,17 @@ class PrefixReward(AnswerReward):
         scores = iter(super().__call__(asked, [text for texts in prefixes for text in texts], log_metric))
         return [[*islice(scores, len(texts))] for texts in prefixes]
 
-    def whole(self, scores: Sequence[float]) -> float:
+    @property
+    def separator(self) -> None:
+        return None
+
+    def whole(self, parts: Sequence[float]) -> float:
         """The score of the whole answer."""
-        return scores[-1]
+        return parts[-1]
 
 
 @dataclass
-class PairReward(LearnedReward):
+class PairReward(HeadReward):
     """A model that reads two answers: each answer's mean chance of being better than the others to its prompt.
 
     Answers of one draw are compared within their prompt; an answer without any other abstains (section 2.4).

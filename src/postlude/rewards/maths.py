@@ -12,7 +12,7 @@ from postlude.errors import RewardError
 from postlude.maths.extract import DEFAULT, RULES
 from postlude.maths.verify import Result, Verifier
 from postlude.maths.workers import Limits
-from postlude.rewards.text import tail, text_of
+from postlude.rewards.functions import tail, text_of
 
 MAX_ERRORS = 0.01
 MIN_ERRORS = 3

@@ -1,21 +1,21 @@
-"""A reward function with its settings, ready to be called, and what its signature says."""
+"""A reward function with its settings, ready to be called: what its signature says, and what it remembers."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-from postlude.data import RESERVED
-from postlude.rewards.adapters import FromOpenRLHF, FromVerl, is_asynchronous
-from postlude.rewards.learned import PrefixReward, StepReward
-from postlude.rewards.model import whole_of
+from postlude.cache import Cache, key_of
+from postlude.data import RESERVED, Completion, Group
+from postlude.errors import ConfigError
+from postlude.rewards.functions import Adapter, RewardFunction, StepwiseReward, is_asynchronous
+from postlude.rewards.numbers import whole_of
 from postlude.rewards.spec import CONCURRENCY, RewardSpec
-from postlude.rewards.text import RewardFunction
-
-if TYPE_CHECKING:
-    from postlude.rewards.recall import Memory
 
 OURS = {"log_note", "steps", "prefixes"}
 """Those of them that TRL does not know. A function that takes anything means a column by them, where there is one."""
@@ -24,8 +24,12 @@ Parameters = tuple[set[str], set[str], bool]
 """(required, all, takes anything) names of a function's parameters."""
 
 
+FILE = "reward-cache.sqlite"
+"""Of a run, in its folder."""
 TIMEOUT = 300.0
 """Seconds for one call of a user's async function."""
+Answers = Sequence[tuple[Group, Completion]]
+"""Completions, each with the group it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,45 @@ class Traits:
         return cls(**{f.name: getattr(function, f.name) for f in fields(cls) if hasattr(function, f.name)})
 
 
+@dataclass
+class Memory:
+    """The cache of one reward."""
+
+    identity: Any
+    """What the scores depend on beside the answer: plain JSON values."""
+    path: Path | None
+    """None until the run folder is known (`cache: true`)."""
+    label: str
+    names: frozenset[str] | None
+    """The columns that the function reads; None is all."""
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The file, made where there is none. Raises ConfigError where it cannot be."""
+        if self.path is None:
+            raise ConfigError(
+                f"reward {self.label}: `cache: true` keeps scores in the folder of a training run, and this is none. "
+                "Give the path of a file: cache: scores.sqlite."
+            )
+        try:
+            return Cache(self.path)
+        except OSError as error:
+            raise ConfigError(
+                f"reward {self.label}: the cache {str(self.path)!r} cannot be made: {error.strerror}."
+            ) from error
+
+    def open_in(self, folder: Path) -> None:
+        """Open the cache now; one without a path of its own lies in this folder."""
+        self.path = self.path or folder / FILE
+        _ = self.cache
+
+    def key(self, group: Group, completion: Completion) -> str:
+        """Of an answer: the same wherever reward, prompt, text and the columns it reads are."""
+        columns = group.prompt.columns
+        read = {k: v for k, v in columns.items() if self.names is None or k in self.names}
+        return key_of(self.identity, plain(group.prompt.messages), completion.text, plain(read))
+
+
 @dataclass(frozen=True)
 class Reward:
     """A reward function with its settings."""
@@ -71,14 +114,15 @@ class Reward:
     @property
     def separator(self) -> str | None:
         """What stands between the steps it rewards; None where it rewards whole answers."""
-        if isinstance(self.function, StepReward):
-            return self.spec.steps or self.function.specs[0].separator
+        if isinstance(self.function, StepwiseReward) and self.function.separator is not None:
+            return self.spec.steps or self.function.separator
         return self.spec.steps
 
     @property
     def per_token(self) -> bool:
         """Whether it rewards every token."""
-        return self.spec.tokens or isinstance(self.function, PrefixReward)
+        built_in = self.function
+        return self.spec.tokens or (isinstance(built_in, StepwiseReward) and built_in.separator is None)
 
     @property
     def stepwise(self) -> bool:
@@ -93,20 +137,21 @@ class Reward:
     @property
     def says_whole(self) -> bool:
         """Whether the recipe says which one number stands for an answer whose steps are rewarded."""
-        return self.spec.whole is not None or (isinstance(self.function, StepReward) and "combine" in self.spec.args)
+        of_steps = isinstance(self.function, StepwiseReward) and self.function.separator is not None
+        return self.spec.whole is not None or (of_steps and "combine" in self.spec.args)
 
     def whole(self, steps: Sequence[float]) -> float:
         """One number for an answer whose steps were rewarded: as the recipe or the function says, else their mean."""
         if not steps:
             return 0.0
-        if self.spec.whole is None and isinstance(self.function, StepReward | PrefixReward):
+        if self.spec.whole is None and isinstance(self.function, StepwiseReward):
             return self.function.whole(steps)
         return whole_of(steps, self.spec.whole or "mean")
 
     @property
     def users(self) -> Any:
         """What the recipe named: without the adapter around a function of verl's or OpenRLHF's form."""
-        return self.function.wrapped if isinstance(self.function, FromVerl | FromOpenRLHF) else self.function
+        return self.function.wrapped if isinstance(self.function, Adapter) else self.function
 
     @property
     def early(self) -> bool:
@@ -126,10 +171,10 @@ class Reward:
     @property
     def parameters(self) -> Parameters:
         """The names it can be called with."""
-        found = inspect.signature(self.function).parameters.values()
-        named = {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        required = {p.name for p in found if p.name in named and p.default is p.empty}
-        return required, named, any(p.kind is p.VAR_KEYWORD for p in found)
+        parameters = inspect.signature(self.function).parameters.values()
+        named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        required = {p.name for p in parameters if p.name in named and p.default is p.empty}
+        return required, named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     @property
     def reserved(self) -> set[str]:
@@ -161,3 +206,8 @@ class Reward:
             f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is called "
             f"once per draw. {'Remove concurrency' if users else 'Remove them'}, or make it `async def`."
         ]
+
+
+def plain(value: Mapping[str, Any] | Any) -> Any:
+    """As JSON would give it back; what JSON cannot hold by its text."""
+    return json.loads(json.dumps(value, default=str))

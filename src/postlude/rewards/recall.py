@@ -1,95 +1,49 @@
-"""Scores that were paid for once: what identifies a reward and an answer, and asking only for what is not kept."""
+"""Scores that were paid for once: what identifies a reward, and asking only for what is not kept."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from postlude import __version__
-from postlude.data import RESERVED, Completion, Group
+from postlude.data import RESERVED
 from postlude.errors import ConfigError
-from postlude.judge.cache import Cache, key_of
-from postlude.rewards.calls import Scores
-from postlude.rewards.copies import Answers
-from postlude.rewards.learned import LearnedReward
-from postlude.rewards.member import Reward
+from postlude.rewards.call import Scores
+from postlude.rewards.functions import LearnedReward
+from postlude.rewards.member import Answers, Memory, Reward, plain
 
-FILE = "reward-cache.sqlite"
-"""Of a run, in its folder."""
 UNCACHED = ("trainer_state", "completion_ids", "prefixes")
 """Arguments that the key of an answer does not hold."""
 
 
-@dataclass
-class Memory:
-    """The cache of one reward."""
-
-    identity: Any
-    """What the scores depend on beside the answer: plain JSON values."""
-    path: Path | None
-    """None until the run folder is known (`cache: true`)."""
-    label: str
-    names: frozenset[str] | None
-    """The columns that the function reads; None is all."""
-
-    @classmethod
-    def of(cls, reward: Reward) -> Memory | None:
-        """None for a reward without a cache. Raises ConfigError where its scores cannot be kept."""
-        spec = reward.spec
-        if not spec.cache:
-            return None
-        _, named, anything = reward.parameters
-        wrong = [name for name in UNCACHED if name in named]
-        if reward.per_token:
-            raise ConfigError(
-                f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of "
-                "tokens. Remove the cache."
-            )
-        if wrong:
-            raise ConfigError(
-                f"reward {spec.label}: cache is set, but the function takes {' and '.join(wrong)}, so that its score "
-                "is not of prompt, answer and columns alone. Remove the argument, or the cache."
-            )
-        if reward.traits.compares:
-            raise ConfigError(
-                f"reward {spec.label}: cache is set, but it scores an answer against the others to its prompt, which "
-                "are never the same again. Remove the cache."
-            )
-        path = Path(spec.cache).expanduser() if isinstance(spec.cache, str) else None
-        names = None if anything else frozenset(named - RESERVED)
-        return cls(_identity(reward), path, spec.label, names)
-
-    @cached_property
-    def cache(self) -> Cache:
-        """The file, made where there is none. Raises ConfigError where it cannot be."""
-        if self.path is None:
-            raise ConfigError(
-                f"reward {self.label}: `cache: true` keeps scores in the folder of a training run, and this is none. "
-                "Give the path of a file: cache: scores.sqlite."
-            )
-        try:
-            return Cache(self.path)
-        except OSError as error:
-            raise ConfigError(
-                f"reward {self.label}: the cache {str(self.path)!r} cannot be made: {error.strerror}."
-            ) from error
-
-    def open_in(self, folder: Path) -> None:
-        """Open the cache now; one without a path of its own lies in this folder."""
-        self.path = self.path or folder / FILE
-        _ = self.cache
-
-    def key(self, group: Group, completion: Completion) -> str:
-        """Of an answer: the same wherever reward, prompt, text and the columns it reads are."""
-        columns = group.prompt.columns
-        read = {k: v for k, v in columns.items() if self.names is None or k in self.names}
-        return key_of(self.identity, _plain(group.prompt.messages), completion.text, _plain(read))
+def memory_of(reward: Reward) -> Memory | None:
+    """None for a reward without a cache. Raises ConfigError where its scores cannot be kept."""
+    spec = reward.spec
+    if not spec.cache:
+        return None
+    _, named, anything = reward.parameters
+    wrong = [name for name in UNCACHED if name in named]
+    if reward.per_token:
+        raise ConfigError(
+            f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of "
+            "tokens. Remove the cache."
+        )
+    if wrong:
+        raise ConfigError(
+            f"reward {spec.label}: cache is set, but the function takes {' and '.join(wrong)}, so that its score "
+            "is not of prompt, answer and columns alone. Remove the argument, or the cache."
+        )
+    if reward.traits.compares:
+        raise ConfigError(
+            f"reward {spec.label}: cache is set, but it scores an answer against the others to its prompt, which "
+            "are never the same again. Remove the cache."
+        )
+    path = Path(spec.cache).expanduser() if isinstance(spec.cache, str) else None
+    names = None if anything else frozenset(named - RESERVED)
+    return Memory(_identity(reward), path, spec.label, names)
 
 
 async def recalled(reward: Reward, answers: Answers, ask: Callable[[Answers], Awaitable[Scores]]) -> Scores:
@@ -115,7 +69,7 @@ async def recalled(reward: Reward, answers: Answers, ask: Callable[[Answers], Aw
 def _row(scores: Scores, place: int) -> dict[str, Any]:
     """What is kept of one answer. What its function logs as a metric is of a whole call, and cannot be."""
     extra = {name: values[place] for name, values in scores.extra.items()}
-    return {"value": scores.values[place], "steps": scores.steps[place], "extra": _plain(extra)}
+    return {"value": scores.values[place], "steps": scores.steps[place], "extra": plain(extra)}
 
 
 def _scores(rows: list[dict[str, Any]]) -> Scores:
@@ -129,7 +83,7 @@ def _identity(reward: Reward) -> Any:
     """What a score depends on beside the answer: another function, arguments, source or model is another reward."""
     spec = reward.spec
     source = _source(reward) if ":" in spec.use else __version__
-    return [spec.use, _plain(spec.args), source, reward.separator, spec.whole, dict(_files(reward))]
+    return [spec.use, plain(spec.args), source, reward.separator, spec.whole, dict(_files(reward))]
 
 
 def _source(reward: Reward) -> str:
@@ -159,8 +113,3 @@ def _is(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def _plain(value: Mapping[str, Any] | Any) -> Any:
-    """As JSON would give it back; what JSON cannot hold by its text."""
-    return json.loads(json.dumps(value, default=str))

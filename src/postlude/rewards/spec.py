@@ -1,22 +1,12 @@
-"""One reward of a recipe, and the function it names."""
+"""One reward of a recipe."""
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, Finite, Line, Seconds, Share, hold
-from postlude.errors import ConfigError
-from postlude.objects import load_object
-from postlude.rewards.adapters import FORMS
-from postlude.rewards.arguments import problems_of
-from postlude.rewards.builtin import BUILT_IN
-from postlude.rewards.text import RewardFunction
-from postlude.words import meant
 
 CONCURRENCY = 64
 
@@ -91,88 +81,3 @@ class RewardSpec:
         """Whether the number that is weighed can be another than the function gave."""
         changed = self.clip or self.squash or self.normalise
         return bool(changed) or (self.shift, self.scale) != (0.0, 1.0)
-
-
-def resolve(spec: RewardSpec) -> RewardFunction:
-    """The function a spec names. Raises ConfigError with what to do."""
-    if ":" not in spec.use:
-        return _built_in(spec)
-    if spec.args:
-        raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
-    form, path = form_of(spec.use)
-    function = _instance(path, load_object(path, "reward"))
-    if not callable(function):
-        raise ConfigError(f"reward: {path!r} is a {type(function).__name__}, not a function.")
-    if form:
-        return FORMS[form](function)
-    _require_callable_by_name(path, function)
-    return function
-
-
-def _instance(path: str, found: Any) -> Any:
-    """What was named; of a class an instance, where one can be made without arguments."""
-    if not inspect.isclass(found):
-        return found
-    advice = f"name an instance of it: score = {found.__name__}(...) in the file, and reward ...:score."
-    if "__call__" not in {name for kind in found.__mro__[:-1] for name in vars(kind)}:
-        raise ConfigError(f"reward: {path!r} is a class whose instances cannot be called: it has no __call__.")
-    try:
-        inspect.signature(found).bind()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"reward: {path!r} is a class, and its __init__ needs arguments ({error}); {advice}"
-        ) from error
-    try:
-        return found()
-    except (Exception, SystemExit) as error:  # a user's class can raise anything
-        raise ConfigError(
-            f"reward: {path!r} is a class, and {found.__name__}() raised {type(error).__name__}: {error}; {advice}"
-        ) from error
-
-
-def _require_callable_by_name(path: str, function: Any) -> None:
-    """A function that could not be called as rewards are would say so only after the first answers were sampled."""
-    for thing in (function, type(function).__call__):
-        if inspect.isgeneratorfunction(thing) or inspect.isasyncgenfunction(thing):
-            raise ConfigError(f"reward: {path!r} is a generator (it has `yield`); return a list of numbers.")
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"reward: {path!r} does not say which arguments it takes; wrap it in a def.") from error
-    nameless = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
-    if nameless:
-        raise ConfigError(
-            f"reward: {path!r} takes {nameless[0]!r} by its place only; rewards are called by name: remove the `/`."
-        )
-    if all(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters):
-        raise ConfigError(
-            f"reward: {path!r} takes no argument by name, so it sees no answer. Give it `completions` (and prompts, "
-            "completion_ids, or columns of the data)."
-        )
-
-
-def _built_in(spec: RewardSpec) -> RewardFunction:
-    if spec.use not in BUILT_IN and Path(spec.use).expanduser().is_dir():
-        raise ConfigError(
-            f"reward: {spec.use!r} is a folder. A reward model is {{use: model, args: {{path: {spec.use}}}}}, on "
-            f"the command line `model` with the arguments '{{path: {spec.use}}}'."
-        )
-    if spec.use not in BUILT_IN:
-        known = ", ".join(BUILT_IN)
-        raise ConfigError(
-            f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn."
-            f"{meant(spec.use, BUILT_IN)}"
-        )
-    problems = problems_of(spec.use, BUILT_IN[spec.use], spec.args)
-    if problems:
-        raise ConfigError(problems)
-    try:
-        return BUILT_IN[spec.use](**spec.args)
-    except (TypeError, ValueError, re.error) as error:
-        raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}") from error
-
-
-def form_of(use: str) -> tuple[str, str]:
-    """(`verl` or `openrlhf`, the rest) of a path that starts so; the form is empty for one of our own."""
-    form, _, rest = use.partition(":")
-    return (form, rest) if form in FORMS and ":" in rest else ("", use)

@@ -12,11 +12,10 @@ from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to
 from postlude.engines.protocol import Request, Sampler
 from postlude.engines.settings import Sampling
 from postlude.errors import RewardError
-from postlude.rewards.calls import pad_and_extend
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import RewardFigures, Rewards
+from postlude.rewards.call import pad_and_extend
+from postlude.rewards.combine import Scored
 from postlude.rewards.member import Reward
-from postlude.rewards.scoring import Scoring
+from postlude.rewards.rewards import RewardFigures, Rewards, Scoring
 from postlude.rollouts.filters import Accepted, Extremes, Filter, Mixed, refill
 from postlude.rollouts.shaping import HistoryLength, Shaping
 from postlude.runs.stats import mean

@@ -1,4 +1,4 @@
-"""Checkpoints of a run folder: written under a temporary name, found again, rewound to. The run need not be open."""
+"""Checkpoints of a run folder: written under a temporary name, found again, rewound to."""
 
 from __future__ import annotations
 

@@ -27,13 +27,14 @@ from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints
 from postlude.runs.events import Checkpoint, Event, Note, Phase, Said, Stopping
+from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
 
 Listener = Callable[[Event], None]
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """An open run folder: writes events, rollouts and checkpoints, and knows where it stands."""
 
@@ -58,6 +59,9 @@ class Run:
     """The open lock file, held until `close` or the end of the process."""
     _owner: int = field(default_factory=os.getpid)
     """The process that writes here."""
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, step {self.step})"
 
     # ------------------------------------------------------------------------------------------- opening
 
@@ -212,8 +216,8 @@ class Run:
     ) -> None:
         """Save this step's state, and delete all but the newest `keep`; nothing where it was saved already.
 
-        The event of a `planned` one comes first, so that the run goes on behind it however often it is resumed. One
-        that only an interruption brings about is told after: a resumed run takes that back.
+        The event of a `planned` one comes first, so that a resumed run goes on behind it. That of one which only an
+        interruption brings about comes after: a resumed run takes it back.
         """
         self._require_own_process()
         name = checkpoints.name_of(self.step)
@@ -237,6 +241,15 @@ class Run:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         checkpoints.rewind(self.folder, self.step, int(state["event_bytes"]), any_kept=bool(there))
         return (there[-1], state) if there else None
+
+    @property
+    def model(self) -> Path:
+        """The newest checkpoint, as a model folder for any tool."""
+        return self.folder / "model"
+
+    def history(self) -> History:
+        """What was written so far, to look at."""
+        return read(self.folder)
 
     def close(self) -> None:
         """Let others write to the folder."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from postlude import plain_yaml
 from postlude.errors import ConfigError
-from postlude.runs import checkpoints
+from postlude.runs.checkpoints import complete
 from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
 from postlude.runs.files import Row, rollout_files, whole_rows
@@ -167,7 +167,7 @@ class History:
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of those that are complete, oldest first."""
-        return checkpoints.complete(self.folder)
+        return complete(self.folder)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

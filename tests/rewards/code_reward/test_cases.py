@@ -8,7 +8,8 @@ import math
 import pytest
 
 from postlude.code.asserts import is_target
-from postlude.code.cases import Call, Check, Script, cases_of
+from postlude.code.cases import Call, Check, Script
+from postlude.code.columns import cases_of
 
 
 @pytest.mark.parametrize(

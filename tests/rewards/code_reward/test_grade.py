@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from postlude.code.cases import Call, Case, Script, cases_of
+from postlude.code.cases import Call, Case, Script
+from postlude.code.columns import cases_of
 from postlude.code.grade import NOT_RUN, Result
 from postlude.sandbox.inside.lines import RECORD
 

@@ -12,8 +12,8 @@ from postlude.code.compare import Comparison
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.rewards.code import Code, Faults, Verdict
-from postlude.rewards.combining import Scored
-from postlude.rewards.compose import Rewards
+from postlude.rewards.combine import Scored
+from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import Backend, Limits

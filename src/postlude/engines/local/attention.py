@@ -124,7 +124,7 @@ FOLDED = 32_000_000
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Queries that attend in one call: rows [N, Q] and keys [N, K] of the packed row, -1 padded."""
 
     queries: Tensor
@@ -156,23 +156,10 @@ class Packed:
     Sequences are gathered into a few blocks of similar length, so padding exists inside attention only.
     """
 
-    def __init__(self, batch: Batch) -> None:
-        spans = Spans.of(batch)
-        self._blocks: list[_Block] = []
+    def __init__(self, batch: Batch, blocks: list[Block] | None = None) -> None:
+        self._blocks = _blocks(batch) if blocks is None else blocks
         self._masks: dict[tuple[int, int | None, int], Tensor] = {}
-        prompts = (spans.prompt_length > 0).nonzero().squeeze(1)
-        for part in similar(spans.prompt_length[prompts], 2.0):
-            g = prompts[part]
-            rows = ranges(spans.prompt_start[g], spans.prompt_length[g])
-            self._blocks.append(_block(batch.position, rows, rows, plain=True))
-        sequences = (spans.length > 0).nonzero().squeeze(1)
-        owner = batch.sequence_group[sequences]
-        for part in similar(spans.length[sequences], 1.5, spans.prompt_length[owner]):
-            s, g = sequences[part], owner[part]
-            own = ranges(spans.start[s], spans.length[s])
-            prompt = ranges(spans.prompt_start[g], spans.prompt_length[g])
-            self._blocks.append(_block(batch.position, own, torch.cat([prompt, own], 1), plain=not prompt.numel()))
-        order = torch.cat([b.queries[b.queries >= 0] for b in self._blocks]) if self._blocks else spans.start[:0]
+        order = torch.cat([b.queries[b.queries >= 0] for b in self._blocks] or [batch.tokens[:0]])
         self._inverse = torch.empty_like(order).scatter(0, order, torch.arange(order.shape[0], device=order.device))
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
@@ -222,10 +209,30 @@ def _unfold(out: Tensor, repeat: int) -> Tensor:
     return out.unflatten(2, (repeat, -1)).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
-def _block(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> _Block:
+def _blocks(batch: Batch) -> list[Block]:
+    """Prompts first, then sequences, each among those of similar length."""
+    spans = Spans.of(batch)
+    blocks: list[Block] = []
+    prompts = (spans.prompt_length > 0).nonzero().squeeze(1)
+    for part in similar(spans.prompt_length[prompts], 2.0):
+        g = prompts[part]
+        rows = ranges(spans.prompt_start[g], spans.prompt_length[g])
+        blocks.append(block_of(batch.position, rows, rows, plain=True))
+    sequences = (spans.length > 0).nonzero().squeeze(1)
+    owner = batch.sequence_group[sequences]
+    for part in similar(spans.length[sequences], 1.5, spans.prompt_length[owner]):
+        s, g = sequences[part], owner[part]
+        own = ranges(spans.start[s], spans.length[s])
+        prompt = ranges(spans.prompt_start[g], spans.prompt_length[g])
+        blocks.append(block_of(batch.position, own, torch.cat([prompt, own], 1), plain=not prompt.numel()))
+    return blocks
+
+
+def block_of(position: Tensor, queries: Tensor, keys: Tensor, plain: bool) -> Block:
+    """Queries and keys as a block; `position` is that of every row they point at."""
     query_position, key_position = (position[x.clamp(min=0)] for x in (queries, keys))
     reach = int(query_position.max()) if queries.numel() else 0
-    return _Block(queries, keys, query_position, key_position, plain, reach)
+    return Block(queries, keys, query_position, key_position, plain, reach)
 
 
 def _explicit(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, options: Options) -> Tensor:

@@ -2,34 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from postlude.batch import Batch
-from postlude.engines.local.attention import Options, Packed, cap, softmax_with_sinks
+from postlude.engines.local.attention import Block, Options, Packed, block_of, cap, softmax_with_sinks
 from postlude.engines.local.model import LocalModel
-from postlude.engines.local.spans import Spans, ranges
+from postlude.engines.local.spans import Spans, ranges, similar
 
 SHARED_BEYOND = 64
 """Longer prompts are kept once per group; shorter ones are copied to every sequence, which saves operations."""
 
 
-class PromptCache(Packed):
-    """Packed attention over prompts that also keeps every layer's keys and values, [G, P, Hkv, D]."""
+@dataclass(frozen=True)
+class Past:
+    """The first tokens of prompts, of which keys and values are known: the packed row then holds only the rest."""
 
-    def __init__(self, batch: Batch) -> None:
-        super().__init__(batch)
+    length: Tensor
+    """[G] tokens; 0 where nothing is known."""
+    rows: Tensor
+    """[N, W] keys and values of all of them, prompt after prompt; layers side by side, as they are called."""
+
+
+class PromptCache(Packed):
+    """Packed attention over prompts that also keeps every layer's keys and values, [G, P, Hkv, D].
+
+    Of prompts with a `past` the row holds the rest, at the positions behind it. In attention the keys of the known
+    tokens stand behind those of the row: row T + n is token n of the past.
+    """
+
+    def __init__(self, batch: Batch, past: Past | None = None) -> None:
         spans = Spans.of(batch)
-        self.table = ranges(spans.prompt_start, spans.prompt_length)
-        self.length = spans.prompt_length
+        if past is None:
+            self.length, self.table = spans.prompt_length, ranges(spans.prompt_start, spans.prompt_length)
+            super().__init__(batch)
+        else:
+            self.length, self.table = past.length + spans.prompt_length, _whole(batch, spans, past)
+            super().__init__(batch, _continuing(batch, spans, past, self.table))
+        self.past = past
+        """Needed until the prompts are computed."""
+        self._column = 0
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        if self.past is not None:
+            key, value = self._with_past(key, self.past), self._with_past(value, self.past)
         rows = self.table.clamp(min=0)
         self.keys[layer], self.values[layer] = key[rows], value[rows]
         return super().attend(layer, query, key, value, options)
+
+    def _with_past(self, x: Tensor, past: Past) -> Tensor:
+        """[T + N, Hkv, D] keys or values of a layer, whose known ones are the next columns of the past."""
+        width = x[0].numel()
+        known = past.rows.narrow(1, self._column, width)
+        self._column += width
+        return torch.cat([x, known.unflatten(1, x.shape[1:])])
+
+    def first(self) -> Tensor:
+        """[P, W] keys and values of the first prompt, layers side by side."""
+        return torch.cat([x[0].flatten(1) for n in self.keys for x in (self.keys[n], self.values[n])], 1)
+
+
+def _whole(batch: Batch, spans: Spans, past: Past) -> Tensor:
+    """[G, P] rows of whole prompts: those of the past, then those of the packed row; -1 beyond their ends."""
+    known = past.length[:, None]
+    behind = batch.tokens.shape[0] + torch.cumsum(past.length, 0) - past.length
+    place = ranges(torch.zeros_like(past.length), past.length + spans.prompt_length)
+    rows = torch.where(place < known, place + behind[:, None], place - known + spans.prompt_start[:, None])
+    return torch.where(place < 0, -1, rows)
+
+
+def _continuing(batch: Batch, spans: Spans, past: Past, table: Tensor) -> list[Block]:
+    """Who attends to whom where some prompts have a past: each query to the whole of its prompt."""
+    known = ranges(torch.zeros_like(past.length), past.length)
+    position = torch.cat([batch.position, known[known >= 0]])
+    total = past.length + spans.prompt_length
+    blocks: list[Block] = []
+    for new in (True, False):
+        groups = ((past.length == 0) == new).nonzero().squeeze(1)
+        for part in similar(spans.prompt_length[groups], 1.5, past.length[groups]):
+            g = groups[part]
+            queries = ranges(spans.prompt_start[g], spans.prompt_length[g])
+            blocks.append(block_of(position, queries, table[g, : int(total[g].max())], plain=new))
+    return blocks
 
 
 def columns(longest: int) -> int:
@@ -140,6 +200,23 @@ class Decode:
                 self._prompt_keys[layer] = self._prompt_keys[layer][..., :widest].index_select(0, groups)
                 self._prompt_values[layer] = self._prompt_values[layer][:, :, :widest].index_select(0, groups)
         self._arrange()
+
+    def rows(self, row: int, start: int, stop: int) -> Tensor:
+        """[n, W] keys and values of tokens `start` to `stop` - 1 of a sequence, layers side by side; a copy."""
+        group, begin = int(self.owner[row]), int(self._begin[row])
+        shared = int(self._prompt_length[group]) if self._shared else 0
+        parts: list[Tensor] = []
+        if start < shared:
+            layers = ((k[group], self._prompt_values[n][group]) for n, k in self._prompt_keys.items())
+            parts.append(_side_by_side(layers, start, min(stop, shared)))
+        if stop > shared:
+            each = len(self.owner)
+            layers = (
+                (k.unflatten(0, (each, -1))[row], self._values[n].unflatten(0, (each, -1))[row])
+                for n, k in self._keys.items()
+            )
+            parts.append(_side_by_side(layers, begin + max(start - shared, 0), begin + stop - shared))
+        return torch.cat(parts)
 
     def _arrange(self) -> None:
         """Tables that view queries by group, and what is masked, from owner, begin and prompt lengths."""
@@ -261,6 +338,15 @@ class Decode:
         mine = self._first[:, None] + torch.arange(own, device=device)
         far = self.position[:, None] - torch.cat([prompt, mine], 1) >= window
         return far if self._hidden is None else far | self._hidden
+
+
+def _side_by_side(layers: Iterable[tuple[Tensor, Tensor]], start: int, stop: int) -> Tensor:
+    """[n, W] of columns `start` to `stop` - 1 of every layer's keys [Hkv, D, X] and values [Hkv, X, D]."""
+    parts: list[Tensor] = []
+    for keys, values in layers:
+        parts.append(keys[:, :, start:stop].permute(2, 0, 1).flatten(1))
+        parts.append(values[:, start:stop].transpose(0, 1).flatten(1))
+    return torch.cat(parts, 1)
 
 
 def _stacked(a: Tensor, b: Tensor, axis: int) -> Tensor:

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from transformers import GenerationConfig
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt, Stop
 from postlude.engines.local.attention import attending
-from postlude.engines.local.cache import SHARED_BEYOND, Decode, PromptCache, columns, token_bytes
+from postlude.engines.local.cache import SHARED_BEYOND, Decode, Past, PromptCache, columns, token_bytes
 from postlude.engines.local.model import LocalModel
+from postlude.engines.local.prefixes import Lease, PrefixCache, probe_tokens, varying_rope
 from postlude.engines.local.sampling import choose, uniforms
 from postlude.engines.local.threads import Workplace
 from postlude.engines.protocol import Progress, Request, Weights
@@ -62,6 +64,11 @@ class LocalSampler:
     ) -> None:
         self.model, self.tokenizer, self.stop_ids = model, tokenizer, stop_ids
         self.cache_bytes = cache_bytes
+        self.prefix_bytes = cache_bytes // 2
+        """Of `cache_bytes`, at most so many for what finished turns leave to the next; 0 is off."""
+        self.prefixes = PrefixCache()
+        self.without_prefixes = varying_rope(model.net)
+        """The rotary scaling for which no keys can be taken from an earlier turn; empty for all others."""
         self.version = 0
         self.workplace = Workplace()
         self.on_progress = on_progress
@@ -69,6 +76,7 @@ class LocalSampler:
 
     async def load(self, weights: Weights) -> None:
         """Copy the weights, where the sampler has a model of its own. Nothing may be being sampled."""
+        self.prefixes.clear()
         with torch.no_grad():
             for ours, theirs in zip(self.model.net.parameters(), weights.tensors, strict=True):
                 if ours.data_ptr() != theirs.data_ptr():
@@ -110,7 +118,7 @@ class LocalSampler:
         """
         flow = _Flow(self, requests, sampling)
         while flow.advance():
-            for trace, token, logp in zip(flow.traces, *flow.drawn, strict=True):
+            for row, (trace, token, logp) in enumerate(zip(flow.traces, *flow.drawn, strict=True)):
                 if trace.stop is None:
                     trace.tokens.append(token)
                     trace.logprobs.append(logp)
@@ -118,16 +126,19 @@ class LocalSampler:
                     progress.tokens += 1
                     if trace.stop is not None:
                         progress.finished += 1
+                        flow.remember(row)
                         yield trace
             if flow.steps % 16 == 0:
                 if self.on_progress:
                     self.on_progress(progress)
                 yield None
 
-    def take(self, requests: Sequence[Request], waiting: deque[int], each: int, held: int, shared: bool) -> list[int]:
-        """The next requests that fit beside `held` cached tokens, with `each` for every one and prompts once per run of
-        equal ones where they are `shared`; at least one where none are held."""
-        room = self.cache_bytes // token_bytes(self.model) - held
+    def take(
+        self, requests: Sequence[Request], waiting: deque[int], each: int, held: int, shared: bool, reserved: int = 0
+    ) -> list[int]:
+        """The next requests that fit beside `held` cached tokens and `reserved` bytes, with `each` for every one and
+        prompts once per run of equal ones where they are `shared`; at least one where none are held."""
+        room = (self.cache_bytes - reserved) // token_bytes(self.model) - held
         part: list[int] = []
         while waiting:
             prompt = requests[waiting[0]].prompt
@@ -139,13 +150,34 @@ class LocalSampler:
             room -= cost
         return part
 
-    def prefill(self, prompts: list[tuple[int, ...]]) -> tuple[PromptCache, Tensor]:
-        """Cache of the prompts and [G, D] the hidden state after each."""
-        batch = pack([Group(Prompt(str(i), "", tokens=p), ()) for i, p in enumerate(prompts)]).to(self.model.device)
-        cache = PromptCache(batch)
+    def prefill(
+        self, prompts: Sequence[tuple[int, ...]], blocks: Sequence[Sequence[Tensor]] = ()
+    ) -> tuple[PromptCache, Tensor]:
+        """Cache of the prompts and [G, D] the hidden state after each; `blocks`: what is known of each one's beginning,
+        [n, W] keys and values."""
+        known = [sum(map(len, each)) for each in blocks] or [0] * len(prompts)
+        rests = [
+            Group(Prompt(str(i), "", tokens=p[n:]), ()) for i, (p, n) in enumerate(zip(prompts, known, strict=True))
+        ]
+        batch = pack(rests).to(self.model.device)
+        past = None
+        if any(known):
+            past = Past(torch.tensor(known, device=self.model.device), torch.cat([b for each in blocks for b in each]))
+            batch = replace(batch, position=batch.position + past.length[batch.group])
+        cache = PromptCache(batch, past)
         last = cache.table.gather(1, (cache.length - 1)[:, None]).squeeze(1)
         with attending(cache):
-            return cache, self.model.hidden(batch.tokens, batch.position, last)
+            hidden = self.model.hidden(batch.tokens, batch.position, last)
+        cache.past = None
+        return cache, hidden
+
+    def lease(self, requests: Sequence[Request]) -> Lease | None:
+        """Leave to use the prefix cache, for requests that are turns of conversations."""
+        if self.without_prefixes or not self.prefix_bytes or not any(r.multi_turn for r in requests):
+            return None
+        self.prefixes.shrink(min(self.prefix_bytes, self.cache_bytes // 2))
+        probe = probe_tokens(self.model.config.vocab_size)
+        return self.prefixes.open(self.model.net, lambda: self.prefill([probe])[0].first())
 
     def _stopped(self, trace: _Trace, sampling: Sampling) -> Stop | None:
         if trace.tokens[-1] in self.stop_ids:
@@ -204,6 +236,7 @@ class _Flow:
         self.steps = 0
         most = max((len(r.prompt) for r in requests), default=0)
         self._shared = most > SHARED_BEYOND
+        self._lease = sampler.lease(requests)
         self._longest = sampling.max_tokens + (0 if self._shared else most)
         self._columns = columns(self._longest)
         # a finished row stays until enough others have, while its position goes on
@@ -249,16 +282,37 @@ class _Flow:
 
     def _admit(self) -> list[Tensor]:
         """Prefill the next requests that fit; the logits of their first tokens."""
-        held = len(self.traces) * self._columns + (self._layout.prompt_tokens if self.traces else 0)
-        part = self.sampler.take(self.requests, self.waiting, self._columns, held, self._shared)
+        prefixes = self.sampler.prefixes
+        reserved = prefixes.bytes if self._lease is None else prefixes.limit
+        part = self.sampler.take(self.requests, self.waiting, self._columns, self._held, self._shared, reserved)
         if not part:
             return []
         prompts, owner = _distinct([self.requests[i].prompt for i in part])
-        cache, hidden = self.sampler.prefill(prompts)
+        known = self._known(prompts, part)
+        cache, hidden = self.sampler.prefill(prompts, known)
+        prefixes.figures.prefilled += sum(map(len, prompts)) - sum(len(block) for blocks in known for block in blocks)
         group = torch.tensor(owner, device=self.device)
         self._layout.admit(cache, group)
         self.traces += [_Trace(i) for i in part]
+        prefixes.shrink(min(prefixes.limit, self.sampler.cache_bytes - self._held * token_bytes(self.sampler.model)))
         return [self._head(hidden)[group]]
+
+    @property
+    def _held(self) -> int:
+        """Tokens that the cache has places for."""
+        return len(self.traces) * self._columns + (self._layout.prompt_tokens if self.traces else 0)
+
+    def _known(self, prompts: list[tuple[int, ...]], part: list[int]) -> list[list[Tensor]]:
+        """Of each prompt what an earlier turn has left of its beginning."""
+        turns = {self.requests[i].prompt for i in part if self.requests[i].multi_turn}
+        return [self._lease.find(p) if self._lease is not None and p in turns else [] for p in prompts]
+
+    def remember(self, row: int) -> None:
+        """Leave what was computed for a finished sequence to the next turn: its last token was drawn and never read."""
+        trace = self.traces[row]
+        request = self.requests[trace.request]
+        if self._lease is not None and request.multi_turn:
+            self._lease.add(request.prompt + tuple(trace.tokens[:-1]), partial(self._layout.rows, row))
 
     def _refresh(self) -> None:
         """The next random numbers of every row, placed so that the column is that of the step."""

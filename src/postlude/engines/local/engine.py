@@ -100,6 +100,8 @@ class LocalEngine:
         sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids)
         trainer.workplace = Workplace.of(net, held.threads, apart=own_sampler)
         sampler.workplace = Workplace.of(net, held.threads)
+        if not own_sampler:
+            trainer.make_room = sampler.prefixes.clear
         engine = cls(model, sampler, trainer, Plan(0, 0, 0))
         work = work or Work()
         asked = Asked(held.token_budget, held.head_chunk, held.cache_gib)
@@ -110,7 +112,7 @@ class LocalEngine:
     def _use(self, plan: Plan) -> None:
         self.plan = plan
         self.trainer.use(plan.token_budget, plan.head_chunk)
-        self.sampler.cache_bytes = plan.cache_bytes
+        self.sampler.cache_bytes, self.sampler.prefix_bytes = plan.cache_bytes, plan.prefix_bytes
 
     def _held(self, work: Work) -> Held:
         """What stays in memory whatever the batch."""

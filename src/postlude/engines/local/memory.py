@@ -53,6 +53,8 @@ class Work:
     """Sampled at a time; 0 also where none are."""
     other: int = 0
     """Bytes that models will take that are loaded later: judges, reward models."""
+    multi_turn: bool = False
+    """Whether answers are continued: what was computed for them is then kept beside those being sampled."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Plan:
     cache_bytes: int
     text: str = ""
     warning: str = ""
+    prefix_bytes: int = 0
+    """Of the cache, at most so many for what finished turns of a conversation leave to the next."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class _Sizing:
     def plan(self) -> Plan:
         cache = self._cache()
         room = self.room - self.held.gradients - (self.sampling(cache) if self.held.apart else 0)
-        plan = Plan(BUDGET, _chunk(self.model, self.asked), cache)
+        plan = Plan(BUDGET, _chunk(self.model, self.asked), cache, prefix_bytes=self._prefixes(cache))
         if self.asked.head_chunk is None:
             while plan.head_chunk > LEAST_CHUNK and self._head(plan) > room / 8:
                 plan = replace(plan, head_chunk=max(LEAST_CHUNK, plan.head_chunk // 2))
@@ -164,6 +168,13 @@ class _Sizing:
     def _head(self, plan: Plan) -> float:
         return self._holes * self.costs.logit * plan.head_chunk * _width(self.model)
 
+    def _prefixes(self, cache: int) -> int:
+        """Bytes of the cache for what finished turns leave: half of it, or less where the run's answers need less."""
+        if not self.work.answers:
+            return cache // 2
+        needed = self.work.answers * columns(self.work.sequence) * token_bytes(self.model)
+        return min(cache // 2, needed) if self.work.multi_turn else 0
+
     def _cache(self) -> int:
         """Halved until it fits; at least one answer has to."""
         if self.asked.cache_gib is not None:
@@ -185,6 +196,7 @@ class _Sizing:
         rows = max(1, cache // each)
         rows = min(rows, self.work.answers) if self.work.answers else min(rows, 64)
         used = rows * each if self.work.answers else cache
+        used += min(self._prefixes(cache), max(0, cache - used))
         return self.held.decoding + 1.5 * used + PER_LOGIT * rows * _width(self.model)
 
     def told(self, plan: Plan, left: Free) -> str:

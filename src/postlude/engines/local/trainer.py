@@ -78,6 +78,8 @@ class LocalTrainer:
         """Whether groups without a gradient are only read: not where dropout would draw other numbers for the rest."""
         self._passes = {True: 0, False: 0}
         """Of the update under way: with and without a gradient."""
+        self.make_room: Callable[[], object] = lambda: None
+        """Called before a pass with a gradient: whoever holds memory that training was promised gives it back."""
 
     def use(self, token_budget: int, head_chunk: int) -> None:
         """Take so many tokens at a time, and of the output layer so many."""
@@ -238,6 +240,7 @@ class LocalTrainer:
         Groups without a gradient are read for their figures and not gone back through; not even read where a pass under
         these weights has just told what the figures need.
         """
+        self.make_room()
         pending = Pending()
         whole = not objective.splits_groups
         for micro in split(batch, self.token_budget, whole, self.model.packed):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Union, get_type_hints
 
 from postlude.recipe import documents
-from postlude.recipe.validation import members, tag
+from postlude.validation import members, tag
 
 
 class Untranslatable(Exception):

@@ -1,4 +1,4 @@
-"""Values of a document against a schema of dataclasses: everything wrong at once, each mistake a sentence with its key.
+"""Values against a schema of dataclasses: everything wrong at once, each mistake a sentence with its key.
 
 The schema is the dataclasses themselves (`recipe.Recipe` and the factors of the objectives), validated by pydantic.
 """
@@ -6,16 +6,17 @@ The schema is the dataclasses themselves (`recipe.Recipe` and the factors of the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import PurePath
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from postlude.bounds import KIND
-from postlude.recipe.documents import Document, as_json, shown
+from postlude.errors import ConfigError
 from postlude.words import closest, meant
 
 MAX_PASSES = 10
@@ -25,12 +26,16 @@ MISSING = ("missing", "missing_argument")
 
 
 def validate(
-    schema: Any, values: Any, document: Document, elsewhere: Mapping[str, str] | None = None
+    schema: Any,
+    values: Any,
+    place_of: Callable[[str], str] = lambda path: "",
+    elsewhere: Mapping[str, str] | None = None,
 ) -> tuple[Any, list[str]]:
     """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
 
-    The value is for the rules that look across fields; it is None where not even that parses. `elsewhere`: names that
-    are known in other places or to other libraries -> what to write.
+    The value is for the rules that look across fields; it is None where not even that parses. `place_of`: the file and
+    line of a dotted key, empty where there is none. `elsewhere`: names that are known in other places or to other
+    libraries -> what to write.
     """
     adapter, trimmed = _adapter(schema), json.loads(as_json(values))
     problems: list[str] = []
@@ -43,7 +48,7 @@ def validate(
             # a complaint about what holds a part set aside before is a consequence, not a mistake
             fresh = [one for one in found if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
             for one in _one_per_key(_of_their_kind(fresh), trimmed):
-                problems.append(_sentence(one, trimmed, schema, document, elsewhere or {}))
+                problems.append(_sentence(one, trimmed, schema, place_of, elsewhere or {}))
             for one in found:
                 _drop(trimmed, one["loc"])
             known += [one["loc"] for one in found]
@@ -78,6 +83,29 @@ def _one_per_key(found: Sequence[Any], values: Any) -> Iterable[Any]:
             yield {**several[0], "type": "several", "msg": wanted}
 
 
+def as_json(values: Any) -> str:
+    """Raises ConfigError for what no recipe can hold."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, PurePath):
+            return str(value)
+        raise ConfigError(
+            f"a recipe holds text, numbers, true and false, lists and mappings, found {type(value).__name__}: "
+            f"{str(value)[:60]!r}."
+        )
+
+    try:
+        text = json.dumps(values, default=plain)
+        text.encode()
+        return text
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
+
+
+def shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:60]
+
+
 @cache
 def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
@@ -96,12 +124,14 @@ def _drop(values: Any, loc: Sequence[Any]) -> None:
         last[0].pop(last[1], None)
 
 
-def _sentence(error: Any, values: Any, schema: Any, document: Document, elsewhere: Mapping[str, str]) -> str:
+def _sentence(
+    error: Any, values: Any, schema: Any, place_of: Callable[[str], str], elsewhere: Mapping[str, str]
+) -> str:
     """One pydantic error as: where, key, what was seen, what is allowed."""
     kind, seen = error["type"], error.get("input")
     real = _real_path(error["loc"], values, kind in MISSING)
     path = ".".join(map(str, real))
-    where = document.where(path)
+    where = place_of(path)
     start = f"{where}: " if where else ""
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{start}unknown key {path!r}{_instead(real, schema, elsewhere)}"

@@ -8,8 +8,7 @@ from typing import Any
 
 from postlude.data import ROLLOUT_FIELDS, Completion, Group
 from postlude.errors import RewardError
-from postlude.rewards import failures
-from postlude.rewards.calls import Scores
+from postlude.rewards.call import Scores, lost
 from postlude.rewards.member import Reward
 from postlude.rewards.numbers import used, used_steps
 from postlude.runs.stats import mean
@@ -193,7 +192,7 @@ class Combining:
     def notes(self) -> list[str]:
         """What the functions noted, and what failed; each once."""
         pairs = list(zip(self.members, self.given, strict=True))
-        failed = [failures.lost(m.spec.label, s.failures, s.calls) for m, s in pairs if s.failures]
+        failed = [lost(m.spec.label, s.failures, s.calls) for m, s in pairs if s.failures]
         return list(dict.fromkeys([*(note for _, s in pairs for note in s.notes), *failed]))
 
     def unfit(self) -> dict[str, str]:

@@ -1,21 +1,162 @@
-"""Calling one reward function once: its limit in time, and what it gave and logged."""
+"""One call of a reward function: copies of what it is shown, its limit in time, what it gave, how it failed."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import sysconfig
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from pathlib import Path
+from types import NoneType, SimpleNamespace
 from typing import Any
 
+from postlude.data import Completion, Group
 from postlude.errors import RewardError, shown
-from postlude.rewards.copies import Answers, Prefixes, arguments
-from postlude.rewards.failures import CallFailed, Failure
-from postlude.rewards.given import finite, listed, numbers, plain_json, step_numbers
-from postlude.rewards.guard import Guard
-from postlude.rewards.member import Reward
-from postlude.rewards.waits import TooLong
+from postlude.models.steps import pieces
+from postlude.rewards.guard import Guard, TooLong
+from postlude.rewards.member import Answers, Reward
+from postlude.rewards.values import finite, listed, numbers, plain_json, step_numbers
+
+Prefixes = Callable[[Completion], list[str]]
+"""The text of an answer up to and with each of its tokens."""
+_FIXED = (str, int, float, bool, NoneType, bytes)
+"""Types whose values nobody can change."""
+
+
+def copied(value: Any) -> Any:
+    """A value of its own, lists and dicts throughout. JSON's types are copied by hand: `deepcopy` takes five times as
+    long."""
+    kind = type(value)
+    if kind in _FIXED:
+        return value
+    if kind is dict:
+        return {name: copied(inner) for name, inner in value.items()}
+    if kind is list:
+        return [copied(inner) for inner in value]
+    return deepcopy(value)
+
+
+def arguments(
+    reward: Reward,
+    answers: Answers,
+    state: SimpleNamespace,
+    loggers: Mapping[str, Callable[..., None]],
+    prefixes: Prefixes | None,
+) -> dict[str, Any]:
+    """Those of one call, by name, one entry per answer; none is shared with the run, another call, or another row."""
+    available: dict[str, Callable[[], Any]] = {
+        "prompts": lambda: [copied(g.prompt.messages) for g, _ in answers],
+        "completions": lambda: [_as_given(g, c) for g, c in answers],
+        "completion_ids": lambda: [list(c.tokens) for _, c in answers],
+        "trainer_state": lambda: state,
+        "steps": lambda: [pieces(c.text, reward.separator or "\n") for _, c in answers],
+        "prefixes": lambda: [prefixes(c) for _, c in answers] if prefixes else None,
+        **{name: lambda log=log: log for name, log in loggers.items()},
+    }
+    # a column that only some rows have may be missing from all of these
+    columns = {name for g, _ in answers for name in g.prompt.columns} | reward.parameters[0]
+    mine = reward.supplied(columns)
+    if reward.memory is not None:  # what is kept must not depend on them
+        mine -= {"trainer_state", "completion_ids"}
+    _, named, anything = reward.parameters
+    result = {name: available[name]() for name in available if name in mine}
+    for name in columns - mine:
+        if anything or name in named:
+            result[name] = [copied(g.prompt.columns.get(name)) for g, _ in answers]
+    return result
+
+
+def _as_given(group: Group, completion: Completion) -> Any:
+    """An answer in the form of its prompt."""
+    if isinstance(group.prompt.messages, str):
+        return completion.text
+    return [{"role": "assistant", "content": completion.text}]
+
+
+# --------------------------------------------------------------------------------------------------------- failures
+
+
+OURS = str(Path(__file__).parents[1]) + os.sep
+"""The folder of this package: its frames say nothing about a mistake in a user's file."""
+LIBRARIES = (sysconfig.get_path("stdlib"), "site-packages", "dist-packages", "<frozen")
+MOST_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One call that gave nothing."""
+
+    what: str
+    """`raised KeyError at my.py line 3: 'a'`, or how long it took."""
+    frames: tuple[str, ...]
+    """The last lines of the user's own code that were under way, outermost first."""
+    answers: int
+
+    @classmethod
+    def of(cls, error: BaseException, answers: int) -> Failure:
+        """Of what a function raised; of a group of exceptions the first."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        own = _own_frames(error)
+        where = f" at {Path(own[-1].filename).name} line {own[-1].lineno}" if own else ""
+        lines = tuple(f"{f.filename} line {f.lineno}, in {f.name}: {f.line}" for f in own[-MOST_FRAMES:])
+        return cls(f"raised {type(error).__name__}{where}: {error}", lines, answers)
+
+    def __str__(self) -> str:
+        return "\n".join([self.what, *(f"  {line}" for line in self.frames)])
+
+
+class CallFailed(Exception):
+    """A call that raised or timed out; whoever counts the calls of a draw decides what follows."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.what)
+        self.failure = failure
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of the user's files; where there are none, those of the built-in that raised, or of the library."""
+    every = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in every if f.filename.startswith(OURS)]
+    own = [f for f in every if f not in ours and not any(part in f.filename for part in LIBRARIES)]
+    return own or ours[-1:] or every[-1:]
+
+
+def stopped(label: str, failure: Failure, many: bool) -> RewardError:
+    """The error of a reward that may not fail at all, with its first failure. `many`: it is called more than once."""
+    more = ", and `errors: 0.05` in the recipe lets one call in twenty fail" if many else ""
+    return RewardError(
+        f"reward {label} {failure}",
+        f"Mend the function; it may return None for an answer that it cannot score{more}.",
+    )
+
+
+def too_many(label: str, failures: Sequence[Failure], calls: int, allowed: float) -> RewardError | None:
+    """The error of a reward whose calls failed more often than `errors` allows; None where they did not."""
+    if len(failures) <= allowed * calls:
+        return None
+    answers = sum(f.answers for f in failures)
+    return RewardError(
+        f"reward {label} failed in {len(failures)} of {calls} calls of this draw ({answers} answers), and errors "
+        f"allows {allowed:g} of them. The first {failures[0]}",
+        "Mend the function, or what it asks; raise `errors` only if so many failures are usual.",
+    )
+
+
+def lost(label: str, failures: Sequence[Failure], calls: int) -> str:
+    """A note on failures that were allowed."""
+    answers = sum(f.answers for f in failures)
+    return (
+        f"reward {label}: {len(failures)} of {calls} calls failed, {answers} answers were not scored; the first "
+        f"{failures[0].what}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- a call
 
 
 @dataclass

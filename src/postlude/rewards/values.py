@@ -9,8 +9,7 @@ from typing import Any
 
 from postlude.data import Completion, Group
 from postlude.errors import RewardError, shown
-from postlude.rewards.copies import Answers
-from postlude.rewards.member import Reward
+from postlude.rewards.member import Answers, Reward
 
 
 def finite(value: Any) -> float | None:

@@ -1,0 +1,151 @@
+"""Training from Python: `postlude.train` and its like. Nothing here sets anything for the whole process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from postlude.errors import ConfigError
+from postlude.recipe import documents
+from postlude.recipe.documents import Document
+from postlude.recipe.opening import document_of
+
+if TYPE_CHECKING:
+    from postlude.runs.folder import Listener, Run
+
+F = TypeVar("F", bound=Callable[..., Any])
+PYTHON = "Python"
+"""Where a setting of a call comes from, in messages."""
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    resume: bool = False,
+    show: bool = True,
+    listeners: Sequence[Listener] = (),
+    **settings: Any,
+) -> Run:
+    """Train a model as a recipe says, and return the run: `run.folder`, `run.history()`, `run.model`.
+
+    `recipe` is a file, a method's name, the folder of a run, a recipe that comes with postlude, or a mapping of a
+    recipe's keys; `settings` are keys on top of it. They may be nested mappings, and a reward may be a function:
+
+        postlude.train("grpo", model="my-model", data="prompts.jsonl", reward=my_function, sampling={"max_tokens": 64})
+
+    Everything is checked first: a ConfigError or DataError says all that is wrong at once. `show` draws progress on
+    standard output; `listeners` are called with every event (`postlude.events`). In a notebook, whose event loop runs
+    already, the run has a thread of its own; `train_async` stays in the loop.
+    """
+    from postlude.launch import launch
+
+    with _view(show) as view:
+        return launch(document_from(recipe, settings), resume, [*view, *listeners])
+
+
+async def train_async(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    resume: bool = False,
+    show: bool = True,
+    listeners: Sequence[Listener] = (),
+    **settings: Any,
+) -> Run:
+    """`train` within the event loop that is running: `run = await postlude.train_async(...)`."""
+    from postlude.launch import launch_async
+
+    with _view(show) as view:
+        return await launch_async(document_from(recipe, settings), resume, [*view, *listeners])
+
+
+def check_recipe(recipe: str | Path | Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+    """Check a run without starting it, and return its resolved recipe as plain values. Raises ConfigError or DataError
+    with everything that is wrong: settings, data row by row, rewards, tokenizer, weights files."""
+    from dataclasses import asdict
+
+    from postlude.check import check
+
+    return asdict(check(document_from(recipe, settings)).recipe)
+
+
+def document_from(recipe: str | Path | Mapping[str, Any], settings: Mapping[str, Any]) -> Document:
+    """The document behind a call's arguments."""
+    if isinstance(recipe, Mapping):
+        document = Document({key: _plain(value) for key, value in recipe.items()})
+    else:
+        document = document_of(Path(recipe), [])
+    document.values = documents.long_form(document.values)
+    for key, value in documents.long_form({k: _plain(v) for k, v in settings.items()}).items():
+        documents.assign(document, key, documents.merge(_inside(document, key), {key: value})[key], PYTHON)
+    return document
+
+
+def _inside(document: Document, key: str) -> dict[str, Any]:
+    return {key: document.values[key]} if key in document.values else {}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a recipe holds it: paths and functions by their names."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return name_of(value) if callable(value) else value
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """`module:name` of a function at the top of a module or notebook, by which a run finds it again.
+
+    Raises ConfigError of any other: a resumed run could not find it.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or not name.isidentifier():
+        raise ConfigError(
+            f"reward: {function!r} has no name at the top of a module, by which the run could find it again. "
+            "Define it with def, outside of any other function."
+        )
+    return f"{module}:{name}"
+
+
+def reward(
+    *, says_right: bool = True, compares: bool = False, abstain: float = 1.0, summed: Sequence[str] = ()
+) -> Callable[[F], F]:
+    """Say of a reward function, as a decorator, what a run should know of it.
+
+    `says_right`: whether 1 means right and 0 wrong, not mere liking. `compares`: whether a number is of an answer among
+    the others to its prompt. `abstain`: the share (0 to 1) of a step's answers that it may give None. `summed`: names
+    of its logged metrics that are counts.
+    """
+    if not 0 <= abstain <= 1:
+        raise ConfigError(f"reward: abstain is a share between 0 and 1, found {abstain!r}.")
+
+    def describe(function: F) -> F:
+        traits = {"says_right": says_right, "compares": compares, "abstain": abstain, "summed": frozenset(summed)}
+        for name, value in traits.items():
+            setattr(function, name, value)
+        return function
+
+    return describe
+
+
+class _view:
+    """Draws a run on standard output, where that is wanted."""
+
+    def __init__(self, show: bool) -> None:
+        self.show = show
+
+    def __enter__(self) -> list[Listener]:
+        if not self.show:
+            return []
+        from postlude.terminal import Screen
+        from postlude.watch.live import LiveView
+
+        self.view = LiveView(Screen())
+        return [self.view.__enter__()]
+
+    def __exit__(self, *error: object) -> None:
+        if self.show:
+            self.view.__exit__(*error)

@@ -1,0 +1,49 @@
+"""The document that a name stands for: a recipe file, a run folder, a method, or a recipe that comes with postlude."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from postlude.algorithms import ALGORITHMS
+from postlude.errors import ConfigError
+from postlude.recipe import documents, packaged
+from postlude.recipe.documents import Document
+from postlude.recipe.places import exists
+from postlude.recipe.resolve import key_of
+from postlude.words import closest
+
+
+def document_of(recipe: Path, overrides: list[str]) -> Document:
+    """The document of a recipe file, run folder, method or packaged recipe, with the command line's overrides."""
+
+    document, overrides = _named(recipe, overrides)
+    documents.override(document, overrides, key_of)
+    if str(recipe) not in ALGORITHMS and recipe.is_dir():
+        if document.where("output") != documents.COMMAND_LINE:  # the folder named, also where the run was moved
+            document.values["output"] = str(recipe)
+    return document
+
+
+def _named(recipe: Path, overrides: list[str]) -> tuple[Document, list[str]]:
+    """What stands under a name, and the overrides with what the name adds to them."""
+    name = str(recipe)
+    if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME
+        return Document({}), [f"method={name}", *overrides]
+    if not exists(recipe) and name in packaged.names():
+        return packaged.read(name), overrides
+    if not exists(recipe):
+        raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
+    if recipe.is_dir() and not (recipe / "config.yaml").exists():
+        raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.")
+    return documents.read(recipe / "config.yaml" if recipe.is_dir() else recipe), overrides
+
+
+def _meant(recipe: Path) -> str:
+    """The file or folder beside it, the method or packaged recipe, whose name is nearest."""
+
+    beside = recipe.parent if exists(recipe.parent) else Path()
+    there = [str(beside / p.name) for p in beside.iterdir() if p.suffix in (".yaml", ".yml") or p.is_dir()]
+    close = closest(str(recipe), [*ALGORITHMS, *there, *packaged.names()])
+    if close is None:
+        return " See `postlude methods` and `postlude config recipes`."
+    return f" Did you mean {'the method ' if close in ALGORITHMS else ''}{close!r}?"
