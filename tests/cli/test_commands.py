@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from postlude.runs.events import End, Eval, Note, Opened, Phase, Progress, Start, Step, Stopping
 from typer.testing import CliRunner
 
 from postlude.check import check
@@ -14,6 +13,7 @@ from postlude.cli.app import app
 from postlude.cli.demo import STAGES, prepare_demo
 from postlude.errors import ConfigError, DataError
 from postlude.recipe import documents
+from postlude.runs.events import End, Eval, Note, Opened, Phase, Progress, Start, Step, Stopping
 from postlude.watch.live import LiveView, duration, shown, sparkline
 
 runner = CliRunner()

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from postlude.runs.events import Opened
 
 from postlude.build import build_engine
 from postlude.check import check
@@ -18,6 +17,8 @@ from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe import documents
+from postlude.runs import read
+from postlude.runs.events import Opened
 from postlude.runs.folder import Run
 
 REAL = Path(__file__).parents[2] / ".models" / "smollm2"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from postlude.runs.events import Step
 
 from postlude.cli.export import export
 from postlude.errors import ConfigError, RewardError
@@ -16,6 +15,8 @@ from postlude.launch import launch
 from postlude.models.load import Lora, load
 from postlude.models.spec import ModelSpec
 from postlude.recipe.documents import Document
+from postlude.runs import read
+from postlude.runs.events import Step
 from tests.cases import COMPOSED, LORA, METHODS, SHORTER, TALKS, TEACHERS
 from tests.learning import Case, chosen, figures, keeps, run, weights
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postlude.runs.events import Step
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
 from postlude.errors import TrainingError
 from postlude.launch import launch
 from postlude.recipe.documents import Document
+from postlude.runs import read
+from postlude.runs.events import Step
 from postlude.runs.folder import Run
 
 BODY = """

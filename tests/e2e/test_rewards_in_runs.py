@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from postlude.runs.events import Event, Step
 from safetensors.torch import load_file
 
 from postlude.errors import RewardError
 from postlude.launch import launch
 from postlude.recipe.documents import Document
+from postlude.runs import read
+from postlude.runs.events import Event, Step
 from postlude.runs.folder import Run
 
 BODY = """
