@@ -14,8 +14,7 @@ from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
 from postlude.cli.methods import defaults_of, needs_of
 from postlude.recipe import schema as recipe
-from postlude.recipe.foreign.refused import REFUSED
-from postlude.recipe.foreign.translate import ALIASES
+from postlude.recipe.foreign.tables import ALIASES, REFUSED
 from postlude.runs.figures import BARE, PREFIXES, Figure
 from postlude.runs.figures.answers import DIFFICULTY, MEASURED, SAMPLED, SELECTED, SETS
 from postlude.runs.figures.objective import LOSSES, PER_PAIR, PER_TOKEN
@@ -179,32 +178,29 @@ bf16, linear decay to 0; verl: `clip_ratio_c` 3, weight decay 0.01). Each line t
 stand the keys that were not translated, each with its reason, and what is left for you to decide (often the reward, the
 data, and the number of steps). Translated and not translated add up to the keys that were read.
 
-TRL's reward functions run unchanged. verl's `compute_score(data_source, solution_str, ground_truth, extra_info)` scores
-one answer; postlude calls a function with lists, so wrap it:
-
-```python
-from my_scores import compute_score
-
-
-def reward(completions, answer, **columns):
-    return [compute_score("my-data", c, a) for c, a in zip(completions, answer)]
-```
+TRL's reward functions run unchanged, and so does verl's `compute_score(data_source, solution_str, ground_truth,
+extra_info)`: `reward: verl:my_scores.py:compute_score`; see [rewards.md](rewards.md).
 """
 
 
 def coming_from() -> str:
     """The names of other libraries, and the settings they are here."""
-    lines = [COMING_FROM, "## Names", "", "Made by `make docs` from `src/postlude/foreign`.", ""]
+    lines = [COMING_FROM, "## Names", "", "Made by `make docs` from the tables of `src/postlude/recipe/foreign`.", ""]
     for library, title in (("TRL", "TRL"), ("verl", "verl"), ("common", "Papers and older code")):
         lines += [f"### {title}", "", "| theirs | here | note |", "|---|---|---|"]
         for alias in (a for a in ALIASES if a.library == library):
             names = " or ".join(f"`{n}`" for n in alias.names)
-            note = "; ".join(n for n in (alias.note, "when imported" if alias.only_imported else "") if n)
-            lines.append(f"| {names} | {', '.join(f'`{p}`' for p in alias.ours)} | {note} |")
+            extra = ["when imported"] * alias.only_imported + ["of older releases"] * alias.older
+            note = "; ".join(n for n in (alias.note, *extra) if n)
+            lines.append(f"| {names} | {_ticked(alias.ours)} | {note} |")
         lines.append("")
-    lines += ["## Names without a counterpart", "", "| theirs | why |", "|---|---|"]
-    lines += [f"| {', '.join(f'`{n}`' for n in row.names)} | {row.why} |" for row in REFUSED]
+    lines += ["## Names without a counterpart", "", "| theirs | why | here instead |", "|---|---|---|"]
+    lines += [f"| {_ticked(row.names)} | {row.why} | {_ticked(row.use)} |" for row in REFUSED]
     return "\n".join(lines) + "\n"
+
+
+def _ticked(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 FIGURES = """# Every figure of a run

@@ -165,7 +165,7 @@ def main() -> None:
     real = replace(SMOLLM2, folder=parser.parse_args().model)
     shapes = [(TINY, 128), (TINY, 384), (SMALL, 128), (SMALL, 384)]
     if Path(real.folder).exists():
-        shapes += [(real, 128), (real, 384)]
+        shapes += [(real, 128)]
     else:
         print(f"left out: {real.folder} is not here (make real-model)", flush=True)
     before, rows = section(), list[Saved]()

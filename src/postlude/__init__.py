@@ -23,7 +23,7 @@ PUBLIC = {
     "Recipe": "postlude.recipe.schema:Recipe",
     # rewards
     "reward": "postlude.api:reward",
-    "Rewards": "postlude.rewards.compose:Rewards",
+    "Rewards": "postlude.rewards.rewards:Rewards",
     "RewardSpec": "postlude.rewards.spec:RewardSpec",
     # data
     "Prompt": "postlude.data:Prompt",
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     from postlude.objectives import Outputs as Outputs
     from postlude.objectives import TokenObjective as TokenObjective
     from postlude.recipe.schema import Recipe as Recipe
-    from postlude.rewards.compose import Rewards as Rewards
+    from postlude.rewards.rewards import Rewards as Rewards
     from postlude.rewards.spec import RewardSpec as RewardSpec
     from postlude.rollouts.rollout import answer as answer
     from postlude.runs import events as events

@@ -24,11 +24,8 @@ from postlude.errors import ConfigError, printable, visible
 from postlude.launch import launch
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.foreign.refused import REFUSED
-from postlude.recipe.foreign.translate import ALIASES
 from postlude.recipe.opening import document_of
-from postlude.recipe.resolve import _keys, key_of, resolve, resolve_with_problems
-from postlude.recipe.schema import Recipe
+from postlude.recipe.resolve import key_of, resolve, resolve_with_problems
 from postlude.runs.events import End, Eval, Opened, Start, Step
 from postlude.runs.files import read_rows
 from postlude.runs.folder import Run
@@ -232,25 +229,6 @@ def test_what_is_not_beside_the_recipe_is_taken_from_here_with_a_note(
     assert found is not None and found.pretrain is not None
     assert (found.data.path, found.data.eval, found.pretrain.path) == ("d.jsonl", "gone.jsonl", "d.jsonl")
     assert document.notes == ["data.path: 'd.jsonl' is not in the recipe's folder; taken from the current one."]
-
-
-# ------------------------------------------------------------------------------------------- names of other libraries
-
-
-def test_reasons_for_refusals_do_not_rot() -> None:
-    """Nothing is refused that has a translation, and no reason denies what is there."""
-    names = {name for alias in ALIASES if not alias.only_imported for name in alias.names}
-    assert not [n for row in REFUSED for n in row.names if n in names]
-    stale = ("cannot be trained", "is not measured", "dropout is never", "are Python functions here")
-    assert not [row.why for row in REFUSED if any(text in row.why for text in stale)]
-    keys = {*_keys(Recipe)}
-    named = {
-        w.strip("`,.;")
-        for row in REFUSED
-        for w in row.why.split()
-        if w.startswith(("schedule.", "evaluate.", "critic.", "model."))
-    }
-    assert {n for n in named if "*" not in n} <= keys | {"evaluate"}, named - keys
 
 
 # -------------------------------------------------------------------------------------------------------- small

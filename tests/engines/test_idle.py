@@ -55,10 +55,10 @@ def trained(
         spec, inspect(spec), Optimizer(weight_decay=0.1), Local(token_budget=budget), keep_reference=True
     )
     engine.trainer.model.net.double()
-    if engine.trainer._reference is not None:
-        engine.trainer._reference.net.double()
+    if engine.trainer.reference.frozen is not None:
+        engine.trainer.reference.frozen.net.double()
     trainer = LocalTrainer(engine.trainer.model, Optimizer(weight_decay=0.1), budget)
-    trainer._reference, trainer.skips_idle = engine.trainer._reference, skips
+    trainer.reference, trainer.skips_idle = engine.trainer.reference, skips
     engine.trainer = trainer
     stream = Stream("m", None, objective, updates, 2, 1.0)  # type: ignore[arg-type]
     passes, total = [], Stats()

@@ -93,10 +93,13 @@ class Trainer(Protocol):
 
     version: int
     """How often the weights were published."""
-    references: int
-    """How often the reference was refreshed: what was computed under an earlier one is out of date."""
     on_progress: Callable[[int], None] | None
     """Called with the number of tokens of every pass of an update, for people to watch."""
+
+    @property
+    def references(self) -> int:
+        """How often the reference was refreshed: what was computed under an earlier one is out of date."""
+        ...
 
     @property
     def dtype(self) -> torch.dtype:

@@ -14,8 +14,8 @@ from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.alias import Lacking, Trainer, Untranslatable
 from postlude.recipe.foreign.files import Source, read, trainer_of
-from postlude.recipe.foreign.refused import reason, refusal
-from postlude.recipe.foreign.translate import NAMES, Found, Translation, apply
+from postlude.recipe.foreign.tables import NAMES, reason, refusal
+from postlude.recipe.foreign.translate import Setting, Translation, apply
 from postlude.recipe.resolve import method_settings, resolve_with_problems
 from postlude.recipe.schema import Recipe
 
@@ -96,9 +96,9 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
     document = Document({"method": method})
     for key, value in kind.constants.items():
         documents.assign(document, key, value, kind.library)
-    found = [*_found(kind, source, force)]
+    settings = [*_settings(kind, source, force)]
     known = method_settings(method)
-    done = apply(document, found, Recipe, known, tuple(kind.constants), {"processes": processes, "importing": True})
+    done = apply(document, settings, Recipe, known, tuple(kind.constants), {"processes": processes, "importing": True})
     result = _gathered(source, kind, method, document, done)
     _sort_out(result, done)
     for i, clash in enumerate(done.clashes, 1):
@@ -120,14 +120,14 @@ def _canonical(name: str, kind: Trainer) -> str:
     return alias.name if alias and alias.library == kind.library else name
 
 
-def _found(kind: Trainer, source: Source, force: Mapping[str, Any]) -> Iterator[Found]:
+def _settings(kind: Trainer, source: Source, force: Mapping[str, Any]) -> Iterator[Setting]:
     """Every setting in force that the table knows."""
     given = {_canonical(k, kind): k for k in source.settings}
     for name in {**given, **force}:
         alias = NAMES.get(name)
         if alias and alias.library in (kind.library, "common"):
             value = force.get(name, source.settings.get(name))
-            yield Found(alias, given.get(name, name), value, name, name not in given)
+            yield Setting(alias, given.get(name, name), value, name, name not in given)
 
 
 def _gathered(source: Source, kind: Trainer, method: str, document: Document, done: Translation) -> Imported:

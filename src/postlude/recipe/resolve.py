@@ -15,7 +15,8 @@ from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.foreign.translate import ALIASES, translate
+from postlude.recipe.foreign.tables import ALIASES
+from postlude.recipe.foreign.translate import translate
 from postlude.recipe.moved import move
 from postlude.recipe.places import located
 from postlude.recipe.rules import broken

@@ -120,7 +120,7 @@ class LocalEngine:
         trained = [p for part in parts for p in part.params]
         owned = [p for part in parts for p in part.owned]
         apart = self.sampler.model is not self.model
-        copies = self.trainer.keeps_reference + apart
+        copies = (self.trainer.reference.frozen is not None) + apart
         critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
         masters = _bytes(own for p, own in zip(trained, owned, strict=True) if own is not p)
         halves = _bytes(p for p, own in zip(trained, owned, strict=True) if own is not p)  # have gradients, too
@@ -222,7 +222,7 @@ class LocalEngine:
             "weights": weights,
             "optimizer": 2 * each * trained + master,
             "gradients": each * trained,
-            "reference": _bytes(self.trainer.reference_weights),
+            "reference": _bytes(self.trainer.reference.weights),
             "critic": _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from copy import deepcopy
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from postlude.batch import Batch, select, split
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
 from postlude.engines.local.pending import Pending
+from postlude.engines.local.reference import Reference
 from postlude.engines.local.threads import Workplace
 from postlude.engines.protocol import Part, Rates, Weights
 from postlude.engines.settings import Optimizer
@@ -64,13 +64,9 @@ class LocalTrainer:
             eps=optimizer.eps,
             fused=True if model.device.type in ("cuda", "cpu") else None,
         )
-        self._reference = self._frozen_copy() if keep_reference and not self._has_adapter else None
-        self._refreshed: list[Tensor] = []
-        """Under LoRA: the trained adapter's weights as they were when they became the reference."""
+        self.reference = Reference(model, self.parts["policy"], keep_reference)
         self.version = 0
         """How often the weights were published."""
-        self.references = 0
-        """How often the reference was refreshed: what was computed under an earlier one is out of date."""
         self.workplace = Workplace()
         self.on_progress: Callable[[int], None] | None = None
         self._skipped = 0
@@ -84,7 +80,7 @@ class LocalTrainer:
     def use(self, token_budget: int, head_chunk: int) -> None:
         """Take so many tokens at a time, and of the output layer so many."""
         self.token_budget = token_budget
-        for model in (self.model, self._reference):
+        for model in (self.model, self.reference.frozen):
             if model is not None and model.reads == "logprobs":
                 model.head_chunk = head_chunk
 
@@ -99,74 +95,14 @@ class LocalTrainer:
         for part in self.parts.values():
             yield from zip(part.names, part.params, part.owned, strict=True)
 
-    # ------------------------------------------------------------------------------------------- reference
-
     @property
     def _has_adapter(self) -> bool:
         return hasattr(self.model.net, "disable_adapter")
 
     @property
-    def keeps_reference(self) -> bool:
-        """Whether a copy of the whole model is held."""
-        return self._reference is not None
-
-    @property
-    def reference_weights(self) -> Sequence[Tensor]:
-        """The weights that are held for the reference alone: a frozen copy, or under LoRA an adapter's as it was."""
-        return [*self._reference.net.parameters()] if self._reference is not None else self._refreshed
-
-    def _frozen_copy(self) -> LocalModel:
-        net = deepcopy(self.model.net).requires_grad_(False).eval()
-        return self.model.copy(net)
-
-    def _reference_model(self) -> tuple[LocalModel, AbstractContextManager[Any]]:
-        if self._has_adapter:
-            return self.model, self._as_refreshed() if self._refreshed else self.model.without_adapter()
-        if self._reference is None:
-            raise EngineError("a reference was asked for, and none was kept")
-        return self._reference, nullcontext()
-
-    @contextmanager
-    def _as_refreshed(self) -> Iterator[None]:
-        """The model with its trained adapter as it was at the last refresh."""
-        params = self.parts["policy"].params
-        trained = [p.data for p in params]
-        try:
-            for p, frozen in zip(params, self._refreshed, strict=True):
-                p.data = frozen
-            yield
-        finally:
-            for p, data in zip(params, trained, strict=True):
-                p.data = data
-
-    async def refresh_reference(self, mix: float = 1.0) -> None:
-        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight."""
-        self._refresh(mix)
-
-    @torch.no_grad()
-    def _refresh(self, mix: float) -> None:
-        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight.
-
-        Adapters cannot be mixed: the product of two means is not the mean of two products.
-        """
-        params = self.parts["policy"].params
-        if self._has_adapter:
-            if mix != 1:
-                raise EngineError("a reference under LoRA can be replaced (mix 1), not mixed")
-            self._refreshed = [p.detach().clone() for p in params]
-        elif self._reference is None:
-            raise EngineError("a reference was to be refreshed, and none was kept")
-        else:
-            for frozen, p in zip(self._reference_params(), params, strict=True):
-                frozen.copy_(p) if mix == 1 else frozen.lerp_(p, mix)
-        self.references += 1
-
-    def _reference_params(self) -> list[Tensor]:
-        """The reference's counterparts of what is trained."""
-        if self._reference is None:
-            return self._refreshed
-        own = dict(self._reference.net.named_parameters())
-        return [own[name] for name in self.parts["policy"].names]
+    def references(self) -> int:
+        """How often the reference was refreshed: what was computed under an earlier one is out of date."""
+        return self.reference.refreshed
 
     # ------------------------------------------------------------------------------------------- contract
 
@@ -181,6 +117,10 @@ class LocalTrainer:
     def _update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
         passed = [self._accumulate(part.batch, part.objective, part.coef) for part in parts]
         return [self._settled(one) for one in passed], self.step(rates.policy, rates.critic)
+
+    async def refresh_reference(self, mix: float = 1.0) -> None:
+        """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight."""
+        self.reference.refresh(mix)
 
     async def publish(self) -> Weights:
         """The weights as they are now, under the next version."""
@@ -200,10 +140,9 @@ class LocalTrainer:
             return self._read(batch, want)
 
     def _read(self, batch: Batch, want: Want) -> Outputs:
-        model, context = self._model_of(want)
         found: dict[str, Tensor] = {}
         numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
-        with context, model.evaluating():
+        with self._model_of(want) as model, model.evaluating():
             for part in split(numbered, self.token_budget, keeps_groups=False, shares_prompts=model.packed):
                 micro = part.to(model.device)
                 with model.running(micro) as outputs:
@@ -216,17 +155,17 @@ class LocalTrainer:
                         whole[micro.rows[micro.mask]] = values[micro.mask]
         return Outputs(**{name: x.to(batch.tokens.device) for name, x in found.items()})
 
-    def _model_of(self, want: Want) -> tuple[LocalModel, AbstractContextManager[Any]]:
+    def _model_of(self, want: Want) -> AbstractContextManager[LocalModel]:
         if want == "reference":
-            return self._reference_model()
+            return self.reference.model()
         if want == "values" and self.critic is not None:
-            return self.critic, nullcontext()
+            return nullcontext(self.critic)
         missing = (want == "values" and self.model.value_head is None) or (want == "scores") != (
             self.model.reads == "scores"
         )
         if missing or want == "entropy":
             raise EngineError(f"this trainer has no {want} to give")
-        return self.model, nullcontext()
+        return nullcontext(self.model)
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
         """Add the gradient of coef * loss, in passes of at most `token_budget` tokens. TrainingError where the loss is
@@ -409,9 +348,7 @@ class LocalTrainer:
             "version": self.version,
         }
         (state / "optimizer.json").write_text(json.dumps(notes))
-        if self.references:
-            named = zip(self.parts["policy"].names, self._reference_params(), strict=True)
-            save_file({name: p.detach().contiguous() for name, p in named}, state / REFERENCE)
+        self.reference.save(state / REFERENCE)
 
     def rehearse(self, folder: Path) -> None:
         """Everything of `save` but a whole model's weights and the optimiser; raises what it would raise."""
@@ -452,19 +389,7 @@ class LocalTrainer:
                 self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in found.items()}, "step": step}
         self._copy_master()
         if reference and notes.get("references"):
-            self._load_reference(state / REFERENCE, notes["references"])
-
-    @torch.no_grad()
-    def _load_reference(self, file: Path, references: int) -> None:
-        """A refreshed reference as `save` wrote it."""
-        found = load_file(file, device=str(self.model.device))
-        tensors = [found[name] for name in self.parts["policy"].names]
-        if self._has_adapter:
-            self._refreshed = tensors
-        elif self._reference is not None:
-            for frozen, saved in zip(self._reference_params(), tensors, strict=True):
-                frozen.copy_(saved)
-        self.references = references
+            self.reference.load(state / REFERENCE, notes["references"])
 
     def parameters(self) -> tuple[int, int]:
         """(trainable, all) parameters of the model and its critic."""

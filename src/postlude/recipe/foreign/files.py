@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import operator
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,12 +13,21 @@ from typing import Any
 
 from postlude.errors import ConfigError
 from postlude.plain_yaml import parse
-from postlude.recipe.foreign.alias import Trainer
-from postlude.recipe.foreign.refused import refusal
-from postlude.recipe.foreign.trainers import TRAINERS
-from postlude.recipe.foreign.translate import NAMES
+from postlude.recipe.foreign.alias import Trainer, listed, mapping
+from postlude.recipe.foreign.tables import NAMES, refusal, trainers
 
-VERL_ROOTS = ("actor_rollout_ref", "algorithm", "critic", "data", "trainer", "reward_model", "optim", "model", "reward")
+VERL_ROOTS = (
+    "actor_rollout_ref",
+    "algorithm",
+    "critic",
+    "data",
+    "trainer",
+    "reward_model",
+    "optim",
+    "engine",
+    "model",
+    "reward",
+)
 _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_]\w*(?:[.@/][\w@/]+)+)=(.*)", re.DOTALL)
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\$\(\(.*?\)\)|[^\s#;]*)", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^${}]*))?\}|\$(\w+)")
@@ -58,21 +66,22 @@ def read(path: Path) -> Source:
 def _mapping(text: str, name: str) -> dict[str, Any] | None:
     """The text as a YAML (or JSON) mapping; None where it is something else."""
     parsed = parse(text)
-    if not isinstance(parsed.values, dict):
+    values = parsed.values
+    if not isinstance(values, dict):
         return None
     if parsed.problems:
         raise ConfigError([f"{name} line {line}: {sentence}." for line, sentence in parsed.problems])
-    return parsed.values
+    return {**values}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{key}.")
+        if inner := mapping(value):
+            flat |= _flat(inner, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _library(values: Mapping[str, Any], flat: Mapping[str, Any]) -> str:
@@ -103,7 +112,7 @@ def _neither(path: Path, values: Mapping[str, Any] | None) -> str:
 
 def trainer_of(source: Source, wanted: str | None) -> tuple[Trainer, bool]:
     """(the kind of file, whether it was guessed between several). Raises ConfigError where nothing tells."""
-    kinds = [t for t in TRAINERS if t.library == source.library]
+    kinds = [t for t in trainers() if t.library == source.library]
     names = ", ".join(t.name for t in kinds)
     if wanted:
         chosen = [t for t in kinds if t.name == wanted]
@@ -127,8 +136,7 @@ def trainer_of(source: Source, wanted: str | None) -> tuple[Trainer, bool]:
 def _score(trainer: Trainer, source: Source) -> float:
     """How many settings belong to this trainer, with the file's name as a hint."""
     marks = sum(any(fnmatchcase(key, mark) for mark in trainer.marks) for key in source.settings)
-    loss = source.settings.get("loss_type")
-    loss = loss[0] if isinstance(loss, list) and loss else loss
+    loss = next(iter(listed(source.settings.get("loss_type"))), None)
     if loss is not None and loss not in trainer.losses:
         return 0
     marks += loss is not None
@@ -142,12 +150,12 @@ def overrides(text: str) -> dict[str, Any]:
     """verl's `key=value` of a text or shell script; plain variables and sums of the script are filled in."""
     text = text.replace("\\\n", " ")
     variables = {name: value.strip("\"'") for name, value in _ASSIGNMENT.findall(text)}
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in _words(_SUM.sub(lambda m: _sum(m.group(1), variables, 5) or m.group(0), text)):
         match = _OVERRIDE.fullmatch(word)
         if match:
-            found[match.group(1)] = _value(_filled(match.group(2), variables))
-    return found
+            settings[match.group(1)] = _value(_filled(match.group(2), variables))
+    return settings
 
 
 def _words(text: str) -> list[str]:
@@ -180,11 +188,11 @@ def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
     return match.group(0) if default is None else default.strip("\"'")
 
 
-_OPERATORS: dict[type, Any] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.floordiv,
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: int.__add__,
+    ast.Sub: int.__sub__,
+    ast.Mult: int.__mul__,
+    ast.Div: int.__floordiv__,
 }
 
 

@@ -8,18 +8,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from postlude.recipe.documents import COMMAND_LINE, Document, assign
-from postlude.recipe.foreign import trl, verl
-from postlude.recipe.foreign.alias import COMMON, Alias, Ineffective, Outputs, Untranslatable, View
-from postlude.recipe.foreign.refused import refusal
+from postlude.recipe.foreign.alias import Alias, Ineffective, Outputs, Untranslatable, View, mapping
+from postlude.recipe.foreign.tables import ALIASES, NAMES, refusal
 
-ALIASES = (*verl.ALIASES, *trl.ALIASES, *COMMON)
-"""Every name that is understood, in the order they are applied."""
-NAMES = {name: alias for alias in reversed(ALIASES) for name in alias.names}
 _ORDER = {id(alias): i for i, alias in enumerate(ALIASES)}
 
 
 @dataclass(frozen=True)
-class Found:
+class Setting:
     """A foreign setting of a document."""
 
     alias: Alias
@@ -35,22 +31,22 @@ class Found:
 class Translation:
     """What became of the foreign settings of a document."""
 
-    done: list[tuple[Found, Outputs]] = field(default_factory=list[tuple[Found, Outputs]])
-    idle: list[tuple[Found, str]] = field(default_factory=list[tuple[Found, str]])
+    done: list[tuple[Setting, Outputs]] = field(default_factory=list[tuple[Setting, Outputs]])
+    idle: list[tuple[Setting, str]] = field(default_factory=list[tuple[Setting, str]])
     """Those without an effect, and why."""
-    failed: list[tuple[Found, Untranslatable]] = field(default_factory=list[tuple[Found, Untranslatable]])
+    failed: list[tuple[Setting, Untranslatable]] = field(default_factory=list[tuple[Setting, Untranslatable]])
     """Those without a counterpart, and why."""
     clashes: list[str] = field(default_factory=list[str])
 
     @property
     def lines(self) -> list[str]:
         """`num_generations -> group_size (TRL)` for each."""
-        told = [f"{f.name} -> {_shown(f, outputs)} ({f.alias.library})" for f, outputs in self.done]
-        return told + [f"{f.name}: no effect, {why} ({f.alias.library})" for f, why in self.idle]
+        changed = [f"{f.name} -> {_shown(f, outputs)} ({f.alias.library})" for f, outputs in self.done]
+        return changed + [f"{f.name}: no effect, {why} ({f.alias.library})" for f, why in self.idle]
 
 
-def _shown(found: Found, outputs: Outputs) -> str:
-    same = all(value == found.value for value in outputs.values())
+def _shown(setting: Setting, outputs: Outputs) -> str:
+    same = all(value == setting.value for value in outputs.values())
     return ", ".join(path if same else f"{path} = {_plain(value)}" for path, value in outputs.items())
 
 
@@ -64,31 +60,31 @@ def translate(document: Document, schema: Any, base: Mapping[str, Any]) -> list[
     Our own names win. On one side (the file, or the command line) both names with different values are an error;
     between the two the command line wins, whichever name it uses.
     """
-    found, problems = take(document, {f.name for f in fields(schema)})
-    done = apply(document, found, schema, base)
+    settings, problems = take(document, {f.name for f in fields(schema)})
+    done = apply(document, settings, schema, base)
     for one, why in done.failed:
         problems.append(f"{one.where}: {one.name} ({one.alias.library}): {why}.")
     document.renamed += done.lines
     return problems + done.clashes
 
 
-def take(document: Document, roots: set[str]) -> tuple[list[Found], list[str]]:
+def take(document: Document, roots: set[str]) -> tuple[list[Setting], list[str]]:
     """Remove the foreign settings of a recipe; those known to have no counterpart are problems at once."""
     values = deepcopy(document.values)
-    found: list[Found] = []
+    settings: list[Setting] = []
     problems: list[str] = []
     for keys, path, value in list(_foreign(values, roots)):
         where = document.where(path) or "recipe"
         alias = NAMES.get(path)
         if alias and not alias.only_imported:
-            found.append(Found(alias, path, value, where))
+            settings.append(Setting(alias, path, value, where))
         else:
             row = refusal(path)
             assert row
-            problems.append(f"{where}: unknown key {path!r} ({row.library}): {row.why}. Leave it out.")
+            problems.append(f"{where}: unknown key {path!r} ({row.library}): {row.why}. {row.remedy}")
         _remove(values, keys)
     document.values = values
-    return found, problems
+    return settings, problems
 
 
 Keys = tuple[str, ...]
@@ -99,15 +95,15 @@ def _foreign(values: Mapping[str, Any], roots: set[str], above: Keys = ()) -> It
     for key, value in values.items():
         keys = (*above, str(key))
         path = ".".join(keys)
-        mine = path.partition(".")[0] in roots
-        inside = _foreign(value, roots, keys) if isinstance(value, Mapping) else ()
-        if mine and (path in roots or (path in NAMES and _is_ours(path))):
+        is_root = path.partition(".")[0] in roots
+        inside = _foreign(mapping(value), roots, keys) if isinstance(value, Mapping) else ()
+        if is_root and (path in roots or (path in NAMES and _is_ours(path))):
             yield from inside
         elif path in NAMES or refusal(path, exact=True):
             yield keys, path, value
         elif inside and value:
             yield from inside
-        elif not mine and refusal(path):
+        elif not is_root and refusal(path):
             yield keys, path, value
 
 
@@ -127,7 +123,7 @@ def _remove(values: dict[str, Any], keys: Keys) -> None:
 
 def apply(
     document: Document,
-    found: Iterable[Found],
+    settings: Iterable[Setting],
     schema: Any,
     base: Mapping[str, Any],
     yielding: Collection[str] = (),
@@ -138,12 +134,12 @@ def apply(
     `yielding` keys of the document give way to all of them; `facts` are what conversions know besides.
     """
     result = Translation()
-    found, result.clashes = _once_each(sorted(found, key=lambda f: _ORDER[id(f.alias)]))
-    foreign = {f.alias.name: f.value for f in found} | dict(facts or {})
+    settings, result.clashes = _once_each(sorted(settings, key=lambda f: _ORDER[id(f.alias)]))
+    foreign = {f.alias.name: f.value for f in settings} | dict(facts or {})
     weakly = set(yielding)
-    for one in found:
+    for one in settings:
         try:
-            outputs = one.alias.apply(one.value, View(schema, base, document.values, foreign))
+            outputs = one.alias.apply(one.value, View(schema, base, document.values, foreign, one.alias))
         except Ineffective as why:
             result.idle.append((one, str(why)))
             continue
@@ -154,23 +150,23 @@ def apply(
     return result
 
 
-def _once_each(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
+def _once_each(settings: Sequence[Setting]) -> tuple[list[Setting], list[str]]:
     """An option under two of its names: the command line's goes before the file's; on one side they must agree."""
-    kept: list[Found] = []
+    single: list[Setting] = []
     clashes: list[str] = []
-    for one in found:
-        at = next((i for i, other in enumerate(kept) if other.alias is one.alias and not one.default), None)
+    for one in settings:
+        at = next((i for i, other in enumerate(single) if other.alias is one.alias and not one.default), None)
         if at is None:
-            kept.append(one)
-        elif _on_command_line(kept[at].where) != _on_command_line(one.where):
-            kept[at] = one if _on_command_line(one.where) else kept[at]
-        elif kept[at].value != one.value:
-            first = kept[at]
+            single.append(one)
+        elif _on_command_line(single[at].where) != _on_command_line(one.where):
+            single[at] = one if _on_command_line(one.where) else single[at]
+        elif single[at].value != one.value:
+            first = single[at]
             clashes.append(
                 f"{one.where}: {one.name} is {_plain(one.value)}, but {first.where}: {first.name}, which is the same "
                 f"option, is {_plain(first.value)}. Keep one of the two."
             )
-    return kept, clashes
+    return single, clashes
 
 
 def _on_command_line(where: str) -> bool:
@@ -183,21 +179,21 @@ def _of_another_library(place: str, alias: Alias) -> bool:
     return other is not None and other.library != alias.library
 
 
-def _enforce(document: Document, one: Found, outputs: Outputs, weakly: set[str], result: Translation) -> None:
+def _enforce(document: Document, one: Setting, outputs: Outputs, weakly: set[str], result: Translation) -> None:
     """Set what one foreign setting asks for, and note what of it is in force."""
-    kept: Outputs = {}
+    in_force: Outputs = {}
     for path, value in outputs.items():
         clash = _set(document, one, path, value, weakly)
         result.clashes += [clash] if clash else []
         if _lookup(document, path)[1] == value:
-            kept[path] = value
-    if kept:
-        result.done.append((one, kept))
+            in_force[path] = value
+    if in_force:
+        result.done.append((one, in_force))
     else:
         result.idle.append((one, f"{' and '.join(outputs)} set by another key"))
 
 
-def _set(document: Document, one: Found, path: str, value: Any, weakly: set[str]) -> str:
+def _set(document: Document, one: Setting, path: str, value: Any, weakly: set[str]) -> str:
     """Put a value at one of our keys, unless something stronger is there; returns the clash, if it is one."""
     taken, old, place = _lookup(document, path)
     weak = one.default or path in one.alias.weak
@@ -210,7 +206,7 @@ def _set(document: Document, one: Found, path: str, value: Any, weakly: set[str]
             return ""
         if ours == theirs:
             asked = f"{one.where}: {one.name} asks for {path} = {_plain(value)}"
-            there = f"{place or 'recipe'} sets {_given(document, path)} to {_plain(old)}"
+            there = f"{place or 'recipe'} sets {_path_set(document, path)} to {_plain(old)}"
             return f"{asked}, but {there}. Keep one of the two."
     weakly.add(path) if weak else weakly.discard(path)
     assign(document, path, deepcopy(value), f"{one.where}: {one.name}")
@@ -225,17 +221,17 @@ def _lookup(document: Document, path: str) -> tuple[bool, Any, str]:
             return True, place, document.where(path)
         if name not in place:
             return False, None, ""
-        place = place[name]
+        place = mapping(place)[name]
     return True, place, document.where(path)
 
 
-def _given(document: Document, path: str) -> str:
+def _path_set(document: Document, path: str) -> str:
     """The path as it was given: the key itself, or the one above it that ends there."""
     place: Any = document.values
-    given: list[str] = []
+    names: list[str] = []
     for name in path.split("."):
         if not isinstance(place, Mapping):
             break
-        given.append(name)
-        place = place[name]
-    return ".".join(given)
+        names.append(name)
+        place = mapping(place)[name]
+    return ".".join(names)

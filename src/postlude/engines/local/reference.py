@@ -1,0 +1,111 @@
+"""What the policy is compared with: a frozen copy of the start, the model without its adapter, or a later policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from postlude.engines.local.model import LocalModel
+from postlude.engines.local.params import Params
+from postlude.errors import EngineError
+
+
+class Reference:
+    """The reference of a policy. Under LoRA no copy of the model is needed; `keeps` holds one of any other."""
+
+    def __init__(self, policy: LocalModel, params: Params, keeps: bool) -> None:
+        self._policy, self._params = policy, params
+        self.frozen = self._copy() if keeps and not self._has_adapter else None
+        """A copy of the whole model."""
+        self._adapter: list[Tensor] = []
+        """Under LoRA: the trained adapter's weights as they were when they became the reference."""
+        self.refreshed = 0
+        """How often it became the policy."""
+
+    @property
+    def _has_adapter(self) -> bool:
+        return hasattr(self._policy.net, "disable_adapter")
+
+    def _copy(self) -> LocalModel:
+        return self._policy.copy(deepcopy(self._policy.net).requires_grad_(False).eval())
+
+    @property
+    def weights(self) -> Sequence[Tensor]:
+        """What is held for the reference alone."""
+        return [*self.frozen.net.parameters()] if self.frozen is not None else self._adapter
+
+    @contextmanager
+    def model(self) -> Iterator[LocalModel]:
+        """The model with the reference's weights."""
+        if self._adapter:
+            with self._with_earlier_adapter():
+                yield self._policy
+        elif self._has_adapter:
+            with self._policy.without_adapter():
+                yield self._policy
+        elif self.frozen is None:
+            raise EngineError("a reference was asked for, and none was kept")
+        else:
+            yield self.frozen
+
+    @contextmanager
+    def _with_earlier_adapter(self) -> Iterator[None]:
+        """The model with its trained adapter as it was at the last refresh."""
+        params = self._params.params
+        trained = [p.data for p in params]
+        try:
+            for p, earlier in zip(params, self._adapter, strict=True):
+                p.data = earlier
+            yield
+        finally:
+            for p, data in zip(params, trained, strict=True):
+                p.data = data
+
+    @torch.no_grad()
+    def refresh(self, mix: float) -> None:
+        """Become the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight.
+
+        Adapters cannot be mixed: the product of two means is not the mean of two products.
+        """
+        params = self._params.params
+        if self._has_adapter:
+            if mix != 1:
+                raise EngineError("a reference under LoRA can be replaced (mix 1), not mixed")
+            self._adapter = [p.detach().clone() for p in params]
+        elif self.frozen is None:
+            raise EngineError("a reference was to be refreshed, and none was kept")
+        else:
+            for frozen, p in zip(self._counterparts(), params, strict=True):
+                frozen.copy_(p) if mix == 1 else frozen.lerp_(p, mix)
+        self.refreshed += 1
+
+    def _counterparts(self) -> list[Tensor]:
+        """The reference's tensors of what is trained."""
+        if self.frozen is None:
+            return self._adapter
+        by_name = dict(self.frozen.net.named_parameters())
+        return [by_name[name] for name in self._params.names]
+
+    def save(self, file: Path) -> None:
+        """Write what a refresh made of it; nothing while it is the start."""
+        if self.refreshed:
+            named = zip(self._params.names, self._counterparts(), strict=True)
+            save_file({name: p.detach().contiguous() for name, p in named}, file)
+
+    @torch.no_grad()
+    def load(self, file: Path, refreshed: int) -> None:
+        """A refreshed reference as `save` wrote it."""
+        there = load_file(file, device=str(self._policy.device))
+        tensors = [there[name] for name in self._params.names]
+        if self._has_adapter:
+            self._adapter = tensors
+        elif self.frozen is not None:
+            for frozen, tensor in zip(self._counterparts(), tensors, strict=True):
+                frozen.copy_(tensor)
+        self.refreshed = refreshed
