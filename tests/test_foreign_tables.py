@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from postlude.recipe.validation import members
 
 from postlude.algorithms import ALGORITHMS
 from postlude.recipe.foreign import tables
@@ -19,6 +18,7 @@ from postlude.recipe.foreign.alias import Alias, Trainer
 from postlude.recipe.foreign.conversions import CONVERSIONS
 from postlude.recipe.foreign.tables import ALIASES, METHODS, REFUSED, TABLES, refusal, trainers
 from postlude.recipe.schema import Recipe
+from postlude.validation import members
 
 ROOT = Path(__file__).parent.parent
 

@@ -98,7 +98,7 @@ def write(name: str, rows: list[Any]) -> str:
 
 def audit(*words: object, code: int = 0) -> tuple[dict[str, Any], str]:
     """(the JSON, what was printed)."""
-    found = runner.invoke(app, ["audit", *map(str, words), "--out", "audit.json"], catch_exceptions=False)
+    found = runner.invoke(app, ["audit", *map(str, words), "--out", "audit.json", "--force"], catch_exceptions=False)
     assert found.exit_code == code, found.output
     return json.loads(Path("audit.json").read_text()), found.output
 
@@ -281,7 +281,7 @@ def test_reward_models_are_audited_on_pairs(use: str, scorer: Path) -> None:
         "--max-tokens",
         40,
     )
-    found = runner.invoke(app, ["audit", *map(str, words), "--out", "audit.json"], catch_exceptions=False)
+    found = runner.invoke(app, ["audit", *map(str, words), "--out", "audit.json", "--force"], catch_exceptions=False)
     assert found.exit_code in (0, 1), found.output
     result = json.loads(Path("audit.json").read_text())
     figures = result["rewards"][0]

@@ -80,6 +80,41 @@ def test_eval_saves_accuracy_pass_at_k_and_answers(model_folder: Path, tmp_path:
     assert result["figures"]["accuracy_low"] < share < result["figures"]["accuracy_high"]
 
 
+def test_everything_wrong_with_a_call_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.json").write_text("kept")
+    words = ("eval", "no-model", "--data", "no.jsonl", "--reward", "exat", "--temperature", "-1", "--out", "there.json")
+    with pytest.raises(ConfigError) as error:
+        call(*words)
+    said = "\n".join(error.value.problems)
+    for problem in ("--temperature must lie in", "'exat'", "'no.jsonl' does not exist", "'there.json' exists already"):
+        assert problem in said
+    assert Path("there.json").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("run", "form"),
+    [
+        ({"config.yaml": "data: {path: d.jsonl, chat: true}"}, "messages"),
+        ({"config.yaml": "data: {path: d.jsonl}", "eval.jsonl": '{"prompt": "1="}'}, "text"),
+        ({"config.yaml": "data: {path: d.jsonl}", "eval.jsonl": '{"prompt": [{"role": "user"}]}'}, "messages"),
+        ({"config.yaml": "data: {path: d.jsonl, columns: {prompt: q}}", "../d.jsonl": '{"q": "1="}'}, "text"),
+        ({"config.yaml": "data: {path: d.jsonl}", "../d.jsonl": '{"messages": []}'}, "messages"),
+        ({"config.yaml": "data: {path: d.jsonl}"}, None),
+    ],
+)
+def test_the_form_of_a_runs_prompts_is_known(
+    run: dict[str, str], form: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from postlude.cli.opening import form_of_prompts
+
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    for name, text in run.items():
+        Path("run", name).write_text(text + "\n")
+    assert form_of_prompts("run") == form
+
+
 def test_methods_lists_every_entry_and_shows_one_whole() -> None:
     from postlude.algorithms import ALGORITHMS
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from postlude.cli.app import app
 from postlude.cli.opening import policy_of
+from postlude.cli.options import SamplingOptions
 from postlude.errors import ConfigError, EngineError
 from postlude.recipe import documents
 from postlude.recipe.resolve import resolve
@@ -81,7 +82,7 @@ def test_a_recipe_without_a_server_is_sampled_here(model_folder: Path, tmp_path:
 
 def test_flags_go_over_the_recipe(tmp_path: Path) -> None:
     path = recipe(tmp_path, Path("m"), "http://one/v1")
-    found = policy_of(str(path), {"max_tokens": None, "stop": ["#"]}, "http://two/v1", "name")
+    found = policy_of(str(path), SamplingOptions(stop=["#"], url="http://two/v1", served_model="name"))
     assert found.served and (found.served.url, found.served.model, found.served.concurrency) == (
         "http://two/v1",
         "name",
@@ -99,7 +100,7 @@ def test_flags_go_over_the_recipe(tmp_path: Path) -> None:
 )
 def test_mistakes_in_the_recipe_name_the_line(tmp_path: Path, more: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
-        policy_of(str(recipe(tmp_path, Path("m"), "http://one/v1", more)), {})
+        policy_of(str(recipe(tmp_path, Path("m"), "http://one/v1", more)), SamplingOptions())
     assert said in str(error.value)
 
 
@@ -118,15 +119,15 @@ def test_mistakes_in_the_section_are_sentences(tmp_path: Path, sampler: str, sai
     path = tmp_path / "r.yaml"
     path.write_text(f"model: m\nsampler: {sampler}\n")
     with pytest.raises(ConfigError) as error:
-        policy_of(str(path), {})
+        policy_of(str(path), SamplingOptions())
     assert said in str(error.value)
 
 
 def test_flags_that_do_not_fit_are_errors() -> None:
     with pytest.raises(ConfigError, match="give its --url too"):
-        policy_of("model", {}, None, "name")
+        policy_of("model", SamplingOptions(served_model="name"))
     with pytest.raises(ConfigError, match="--url: url must look like"):
-        policy_of("model", {}, "localhost")
+        policy_of("model", SamplingOptions(url="localhost"))
 
 
 @pytest.mark.parametrize("method", ["grpo", "rft", "sft"])

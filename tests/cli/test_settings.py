@@ -131,6 +131,8 @@ def test_a_name_that_is_nearly_there_is_suggested(place: Path) -> None:
         ["train", "gpro"],
         ["train", "grpo", "learing_rate=1"],
         ["config", "show", "grpo", "a=1"],
+        ["config", "show", "grpo", "model=m", "data=d", "reward=exact"],
+        ["config", "recipes"],
         ["--help"],
         ["methods"],
     ],

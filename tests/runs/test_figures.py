@@ -188,8 +188,7 @@ LOGGING = (
     "objectives",
     "engines/local/trainer.py",
     "rollouts",
-    "rewards/combining.py",
-    "rewards/compose.py",
+    "rewards",
     "evaluate.py",
     "sources/order.py",
 )

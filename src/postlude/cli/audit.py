@@ -7,11 +7,12 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from postlude.cli.options import MOST_ANSWERS, ServedModel, Stop, Temperature, require_free, require_read
+from postlude.cli import options as opt
+from postlude.cli.options import SamplingOptions, require_free, require_read
 from postlude.terminal import Screen
 
 if TYPE_CHECKING:
@@ -20,7 +21,37 @@ if TYPE_CHECKING:
     from postlude.audit.cases import Cases
     from postlude.audit.rewards import Given, Sheet, Tokenise
     from postlude.audit.scored import Figures
+    from postlude.cli.session import Session
     from postlude.rewards.rewards import Rewards
+
+MOST_TOKENS = 65_536
+"""Of an answer that is audited: fillers are written to that length."""
+OF_ANSWERS = ("count", "temperature", "stop", "url", "served_model")
+"""Options of a model's own answers."""
+
+RewardUse = Annotated[
+    str, typer.Argument(help="A built-in, my_rewards.py:fn, verl:my_score.py:fn, or a recipe (YAML) with its rewards.")
+]
+Data = Annotated[
+    str, typer.Argument(help="Prompts with good answers: completion, solution or answer; or chosen and rejected.")
+]
+Steps = Annotated[str | None, typer.Option(help="The function rewards steps; this stands between them, e.g. '\\n'.")]
+Reference = Annotated[
+    str | None, typer.Option(help="A good answer made of columns, e.g. '#{answer}' or '\\boxed{{answer}}'.")
+]
+Samples = Annotated[
+    str | None, typer.Option(help="Real answers to the same prompts: a run's rollouts, or rows with completion(s).")
+]
+AnswersPerPrompt = Annotated[
+    int, typer.Option("-n", "--count", min=1, max=opt.MOST_ANSWERS, help="Answers of the model per prompt.")
+]
+LongestAnswer = Annotated[
+    int, typer.Option(min=1, max=MOST_TOKENS, help="Longest answer allowed, of filler and of the model.")
+]
+Url = Annotated[str | None, typer.Option(help="Let an OpenAI-compatible server answer; --model is its tokenizer.")]
+Sycophancy = Annotated[
+    bool, typer.Option("--sycophancy", help="Also add a user's wrong opinion to the prompt: does the score follow it?")
+]
 
 
 @dataclass(frozen=True)
@@ -34,57 +65,27 @@ class Asked:
     sycophancy: bool
 
 
-MOST_TOKENS = 65_536
-"""Of an answer that is audited: fillers are written to that length."""
-OF_ANSWERS = ("count", "temperature", "stop", "url", "served_model")
-"""Options of a model's own answers."""
-
-
 def audit(
     context: typer.Context,
-    reward: Annotated[
-        str,
-        typer.Argument(help="A built-in, my_rewards.py:fn, verl:my_score.py:fn, or a recipe (YAML) with its rewards."),
-    ],
-    data: Annotated[
-        str, typer.Argument(help="Prompts with good answers: completion, solution or answer; or chosen and rejected.")
-    ],
-    reward_args: Annotated[
-        str | None, typer.Option(help="Arguments of a built-in reward as YAML, e.g. '{after: \"#\"}'.")
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option(help="The function rewards steps; this stands between them, e.g. '\\n'.")
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(help="A good answer made of columns, e.g. '#{answer}' or '\\boxed{{answer}}'."),
-    ] = None,
-    samples: Annotated[
-        str | None, typer.Option(help="Real answers to the same prompts: a run's rollouts, or rows with completion(s).")
-    ] = None,
+    reward: RewardUse,
+    data: Data,
+    reward_args: opt.RewardArgs = None,
+    steps: Steps = None,
+    reference: Reference = None,
+    samples: Samples = None,
     model: Annotated[str | None, typer.Option(help="Sample from this model, and count tokens as it does.")] = None,
-    count: Annotated[
-        int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers of the model per prompt.")
-    ] = 4,
-    max_tokens: Annotated[
-        int, typer.Option(min=1, max=MOST_TOKENS, help="Longest answer allowed, of filler and of the model.")
-    ] = 1024,
-    temperature: Temperature = None,
-    stop: Stop = None,
-    url: Annotated[
-        str | None, typer.Option(help="Let an OpenAI-compatible server answer; --model is its tokenizer.")
-    ] = None,
-    served_model: ServedModel = None,
+    count: AnswersPerPrompt = 4,
+    max_tokens: LongestAnswer = 1024,
+    temperature: opt.Temperature = None,
+    stop: opt.Stop = None,
+    url: Url = None,
+    served_model: opt.ServedModel = None,
     limit: Annotated[int, typer.Option(min=1, help="Only the first so many prompts.")] = 64,
-    sycophancy: Annotated[
-        bool,
-        typer.Option("--sycophancy", help="Also add a user's wrong opinion to the prompt: does the score follow it?"),
-    ] = False,
-    columns: Annotated[
-        str | None, typer.Option(help="Columns of DATA as YAML, e.g. '{prompt: question, completion: gold}'.")
-    ] = None,
+    sycophancy: Sycophancy = False,
+    columns: opt.Columns = None,
     chat: Annotated[bool, typer.Option("--chat", help="Text prompts become user messages.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes. Default: audit-NAME.json.")] = None,
+    force: opt.Force = False,
 ) -> None:
     """Can a reward be gamed? Feed it good answers and degenerate ones before any training. Exit code 1: it can.
 
@@ -92,37 +93,23 @@ def audit(
     postlude audit my_rewards.py:score data.jsonl --samples runs/grpo-1/rollouts/step-000001.jsonl
     postlude audit model pairs.jsonl --reward-args '{path: runs/reward_model-1}' --sycophancy
     """
-    from postlude.audit.cases import cases_of, with_samples
     from postlude.audit.rewards import pseudo_tokens, sheets
-    from postlude.check import equip
     from postlude.cli.audit_view import show
-    from postlude.cli.data import named_columns
-    from postlude.cli.opening import is_recipe
-    from postlude.rewards.judge import JudgeReward
-    from postlude.sources import file as rows
-    from postlude.sources.file import Reading
+    from postlude.cli.session import Named, Session
 
     if not model:
         require_read(context, "there is no --model", *OF_ANSWERS)
-    rewards = _rewards(reward, reward_args, steps)
-    target = _target(reward if is_recipe(reward) else rewards.members[0].spec.label, out)
-    reading = Reading(named_columns(columns), chat, "--columns", "--columns")
-    cases = cases_of(rows.read(data), reading, reference).first(limit)
-    _check(rewards, cases, data)
-    if samples:
-        cases = with_samples(cases, rows.read(samples))
+    options = SamplingOptions(max_tokens, temperature, stop=stop, url=url, served_model=served_model)
+    named = Named(data, model or None, options, lambda: _rewards(reward, reward_args, steps), columns, chat)
+    session = Session.of(named, lambda: out and require_free(out, force, "--out"))
+    target = out or _default_target(reward, session.rewards)
+    cases = _cases(session, reference, limit, samples)
     tokenise: Tokenise = pseudo_tokens
     if model:
-        flags = {"temperature": temperature, "stop": stop, "max_tokens": max_tokens}
-        cases, tokenise = _sampled(model, flags, url, served_model, count, cases)
-    equip(rewards, None)
-    rewards.members = [replace(m, memory=None) for m in rewards.members]  # what is asked here is asked once
-    for member in rewards.members:
-        if isinstance(member.function, JudgeReward):
-            member.function.begin(target.parent, target.with_suffix(".judge-cache.sqlite").name)
-            member.function.canary_limit = None  # the probes are canaries, and one that is liked must not end the audit
+        cases, tokenise = _sampled(session, count, cases)
+    _prepare(session.rewards, target)
     asked = Asked(reward, data, samples, model, sycophancy)
-    result = _result(asked, rewards, cases, sheets(cases.cases, max_tokens, tokenise), tokenise)
+    result = _result(asked, session.rewards, cases, sheets(cases.cases, max_tokens, tokenise), tokenise)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     console = Screen()
     show(console, result)
@@ -144,12 +131,12 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
     from postlude.rewards.rewards import Rewards
 
     if not is_recipe(use):
-        found = rewards_of([use], arguments)
+        rewards = rewards_of([use], arguments)
         if steps == "":
             raise ConfigError("--steps is empty; it is what stands between steps, such as '\\n'.")
         steps = steps and steps.replace("\\n", "\n").replace("\\t", "\t")  # as a shell passes them
-        found.members = [replace(m, spec=replace(m.spec, steps=steps)) for m in found.members]
-        return found
+        rewards.members = [replace(m, spec=replace(m.spec, steps=steps)) for m in rewards.members]
+        return rewards
     if arguments or steps:
         raise ConfigError("--reward-args and --steps are for a single reward; a recipe has its own.")
     specs = rewarded(documents.read(Path(use).expanduser()))
@@ -160,62 +147,84 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
     return Rewards.of(named)
 
 
-def _target(reward: str, out: Path | None) -> Path:
+def _default_target(reward: str, rewards: Rewards) -> Path:
     from postlude.cli.opening import is_recipe
 
-    name = Path(reward).stem if is_recipe(reward) else reward
-    target = out or Path("audit-" + re.sub(r"[^\w.-]+", "-", name) + ".json")
+    name = Path(reward).stem if is_recipe(reward) else rewards.members[0].spec.label
+    target = Path("audit-" + re.sub(r"[^\w.-]+", "-", name) + ".json")
     require_free(target, None, "--out")
     return target
 
 
-def _check(rewards: Rewards, cases: Cases, data: str) -> None:
-    """Columns that are missing, and rows that a reward refuses, before anything is scored."""
+def _cases(session: Session, reference: str | None, limit: int, samples: str | None) -> Cases:
+    """The first prompts with their answers; what a reward lacks or refuses of them is told before it scores any."""
+    from postlude.audit.cases import cases_of, with_samples
     from postlude.cli.scoring import require_good_rows
+    from postlude.cli.session import together
+    from postlude.sources import file as rows
+
+    cases = cases_of(session.table, session.reading, reference).first(limit)
+    together(
+        lambda: _require_columns(session, cases),
+        lambda: require_good_rows(session.rewards, [c.prompt for c in cases.cases]),
+    )
+    return with_samples(cases, rows.read(samples)) if samples else cases
+
+
+def _require_columns(session: Session, cases: Cases) -> None:
+    """The rewards' columns are among those of the cases."""
     from postlude.errors import ConfigError
 
     prompts = [c.prompt for c in cases.cases]
-    names = {name for p in prompts for name in p.columns} | (
-        {"answer"} if any(p.answer is not None for p in prompts) else set()
-    )
+    names = {name for p in prompts for name in p.columns}
+    names |= {"answer"} if any(p.answer is not None for p in prompts) else set()
     compared = {"completions"}  # the answers that are audited
-    problems = rewards.missing_columns(names) + rewards.taken_columns(names - compared, data, "--columns")
+    problems = session.rewards.missing_columns(names)
+    problems += session.rewards.taken_columns(names - compared, session.table.path, "--columns")
     if problems:
         raise ConfigError(problems)
-    require_good_rows(rewards, prompts)
 
 
-def _sampled(
-    model: str, flags: dict[str, Any], url: str | None, served_model: str | None, count: int, cases: Cases
-) -> tuple[Cases, Tokenise]:
+def _sampled(session: Session, count: int, cases: Cases) -> tuple[Cases, Tokenise]:
     """The cases with a model's own answers, and its tokenizer."""
     from postlude.audit.cases import Sample
-    from postlude.cli.opening import open_sampler, policy_of
-    from postlude.rollouts.rollout import answer
 
-    policy = policy_of(model, flags, url, served_model)
-    opened = open_sampler(policy)
+    opened = session.opened
     prompts = [opened.renderer.with_tokens(c.prompt) for c in cases.cases]
-    opened.check_lengths(prompts, policy.sampling)
-    groups = asyncio.run(answer(opened.sampler, prompts, count, policy.sampling, 0, "audit"))
+    opened.check_lengths(prompts, session.sampling)
+    with session.progress():
+        groups = asyncio.run(session.answers(prompts, count, 0, "audit"))
     more = [tuple(Sample(c.text) for c in g.completions) for g in groups]
     filled = [replace(c, samples=(*c.samples, *s)) for c, s in zip(cases.cases, more, strict=True)]
     tokenizer = opened.facts.tokenizer
     return replace(cases, cases=filled), lambda text: tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
+def _prepare(rewards: Rewards, target: Path) -> None:
+    """What is asked here is asked once; what a judge answers is kept beside the JSON."""
+    from postlude.check import equip
+    from postlude.rewards.judge import JudgeReward
+
+    equip(rewards, None)
+    rewards.members = [replace(m, memory=None) for m in rewards.members]
+    for member in rewards.members:
+        if isinstance(member.function, JudgeReward):
+            member.function.begin(target.parent, target.with_suffix(".judge-cache.sqlite").name)
+            member.function.canary_limit = None  # the probes are canaries, and one that is liked must not end the audit
+
+
 # ---------------------------------------------------------------------------------------------------------- result
 
 
-def _result(asked: Asked, rewards: Rewards, cases: Cases, made: Sequence[Sheet], tokenise: Tokenise) -> Figures:
+def _result(asked: Asked, rewards: Rewards, cases: Cases, probed: Sequence[Sheet], tokenise: Tokenise) -> Figures:
     """Ask, then everything the JSON holds. The sum of several rewards decides, and what says right or wrong."""
     from postlude.audit.rewards import sycophancy_sheets, whole
     from postlude.audit.verdicts import audit as audited
     from postlude.audit.verdicts import thresholds
 
-    given = _scores(rewards, made)
-    members = [audited(made, g) for g in given]
-    total = audited(made, whole(rewards.members, given)) if len(given) > 1 else None
+    scores = _scores(rewards, probed)
+    members = [audited(probed, s) for s in scores]
+    total = audited(probed, whole(rewards.members, scores)) if len(scores) > 1 else None
     deciding = [total or members[0]]
     deciding += [f for f, m in zip(members, rewards.members, strict=True) if total and m.outcome]
     _require_use(deciding[0])
@@ -235,26 +244,26 @@ def _result(asked: Asked, rewards: Rewards, cases: Cases, made: Sequence[Sheet],
     }
 
 
-def _scores(rewards: Rewards, made: Sequence[Sheet]) -> list[Given]:
+def _scores(rewards: Rewards, probed: Sequence[Sheet]) -> list[Given]:
     from postlude.audit.rewards import ask
     from postlude.cli.waiting import Waiting
 
     with Waiting("asking the reward") as waiting:
-        return ask(rewards, made, lambda done: waiting.count(done, len(made), "prompts"))
+        return ask(rewards, probed, lambda done: waiting.count(done, len(probed), "prompts"))
 
 
-def _sycophancy(rewards: Rewards, made: Sequence[Sheet]) -> list[Figures]:
+def _sycophancy(rewards: Rewards, probed: Sequence[Sheet]) -> list[Figures]:
     """Of each reward."""
     from postlude.audit.verdicts import sycophancy as compared
     from postlude.errors import ConfigError
 
-    if not made:
+    if not probed:
         raise ConfigError(
             "--sycophancy needs a wrong answer for the user to name: rows with a gold that the reference holds, or "
             "chosen and rejected."
         )
-    found = [(g.name, *compared(made, g)) for g in _scores(rewards, made)]
-    return [{"reward": name, **figures, "findings": findings} for name, figures, findings in found]
+    swayed = [(scores.name, *compared(probed, scores)) for scores in _scores(rewards, probed)]
+    return [{"reward": name, **figures, "findings": findings} for name, figures, findings in swayed]
 
 
 def _require_use(figures: Figures) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
+from postlude.cli.demos import comparison, free_folder, open_policy, run_recipe, write_rows
 from postlude.terminal import Screen
 
 if TYPE_CHECKING:
@@ -173,13 +173,10 @@ def measure(folder: Path, name: str, seconds: float, seed: int) -> Stage:
     """A policy's sampled answers to held-out prompts, by the rules."""
     import asyncio
 
-    from postlude.engines.local.engine import LocalEngine
     from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
-    from postlude.sources import file as rows
 
-    engine = LocalEngine.open(str(folder / name / "model"))
-    prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(folder / "eval.jsonl")))]
+    engine, prompts = open_policy(folder / name, "eval")
     groups = asyncio.run(answer(engine.sampler, prompts, 2, Sampling(max_tokens=MOST), seed, "measure"))
     said = [(g.prompt, c.text, c.length) for g in groups for c in g.completions]
     right = [re.split(r"[^a-h]", text)[0] == prompt.answer for prompt, text, _ in said]

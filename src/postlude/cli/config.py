@@ -119,16 +119,17 @@ def import_(
     """
     from postlude.errors import ConfigError
     from postlude.recipe.importing import import_file
+    from postlude.recipe.places import exists
 
     if output:
-        require_free(output, None, "--output")
-        if output.exists():
+        if exists(output):
             raise ConfigError(f"--output: {str(output)!r} exists already. Give another name, or delete it.")
-    found = import_file(file, trainer, processes)
+        require_free(output, None, "--output")
+    imported = import_file(file, trainer, processes)
     if output:
-        output.write_text(found.text, encoding="utf-8")
+        output.write_text(imported.text, encoding="utf-8")
     else:
-        typer.echo(found.text, nl=False)
-    typer.echo(found.summary, err=True)
-    for what, why in found.decisions.items():
+        typer.echo(imported.text, nl=False)
+    typer.echo(imported.summary, err=True)
+    for what, why in imported.decisions.items():
         typer.echo(f"  needs your decision: {what} ({why})", err=True)

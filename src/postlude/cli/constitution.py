@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from postlude.cli.data import Columns, Force, sums, write_rows
-from postlude.cli.options import MOST_ANSWERS
+from postlude.cli import options as opt
+from postlude.cli.data import sums, write_rows
+from postlude.cli.options import require_free
 from postlude.terminal import Screen, colored
 
 if TYPE_CHECKING:
+    from postlude.cli.session import Session
     from postlude.engines.settings import Sampling
     from postlude.feedback.constitution import Comparing, Trace
     from postlude.judge.asking import Asker
@@ -26,7 +29,6 @@ AT_A_TIME = 64
 
 Model = Annotated[str, typer.Argument(help="Who answers: a folder, run or hub id; with --url a name on the server.")]
 Principles = Annotated[str, typer.Option(help="A YAML list of principles.")]
-Data = Annotated[str, typer.Option(help="Prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")]
 Out = Annotated[Path, typer.Option(help="The folder that is written.")]
 Critic = Annotated[
     str | None,
@@ -42,32 +44,54 @@ Asking = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Of answers.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same answers.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Criticisms and revisions of each answer.")]
+Keep = Annotated[
+    Literal["all", "last"], typer.Option(help="Revisions that become SFT rows: of every round, or the last.")
+]
+CritiqueTemplate = Annotated[str | None, typer.Option(help="Asks for a criticism (Jinja).")]
+ReviseTemplate = Annotated[str | None, typer.Option(help="Asks for a revision (Jinja).")]
+Count = Annotated[
+    int, typer.Option("-n", "--count", min=2, max=opt.MOST_ANSWERS, help="Answers per prompt; every two are compared.")
+]
+Read = Annotated[Literal["likelihood", "reply"], typer.Option(help="likelihood: of the replies 1 and 2. reply: JSON.")]
+Think = Annotated[bool, typer.Option("--think", help="Reason first; chances are then held in 0.4 to 0.6.")]
+CompareTemplate = Annotated[str | None, typer.Option(help="Asks which answer is better (Jinja).")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked what, as both commands are told it."""
+
+    model: str
+    url: str | None
+    critic: str | None
+    critic_url: str | None
+    asking: str | None
+    out: Path
+    temperature: float
+    max_tokens: int
 
 
 @app.command("revise")
 def revise(
     model: Model,
     principles: Principles,
-    data: Data,
+    data: opt.Data,
     out: Out,
-    rounds: Annotated[int, typer.Option(min=1, help="Criticisms and revisions of each answer.")] = 2,
-    keep: Annotated[
-        Literal["all", "last"], typer.Option(help="Revisions that become SFT rows: of every round, or the last.")
-    ] = "all",
+    rounds: Rounds = 2,
+    keep: Keep = "all",
     critic: Critic = None,
     url: Url = None,
     critic_url: CriticUrl = None,
     asking: Asking = None,
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 1.0,
-    critique_template: Annotated[str | None, typer.Option(help="Asks for a criticism (Jinja).")] = None,
-    revise_template: Annotated[str | None, typer.Option(help="Asks for a revision (Jinja).")] = None,
-    seed: Seed = 0,
-    limit: Limit = None,
-    columns: Columns = None,
-    force: Force = False,
+    critique_template: CritiqueTemplate = None,
+    revise_template: ReviseTemplate = None,
+    seed: opt.Seed = 0,
+    limit: opt.Limit = None,
+    columns: opt.Columns = None,
+    force: opt.Force = False,
 ) -> None:
     """Answers, criticised and revised by principles: data for SFT (the first stage of Constitutional AI).
 
@@ -81,15 +105,15 @@ def revise(
     from postlude.judge.principles import read_principles
     from postlude.judge.templates import Template
 
-    _require_free(out, force, "sft.jsonl")
-    careful, answers = _sampling(0.0, max_tokens), _sampling(temperature, max_tokens)
+    asked = Asked(model, url, critic, critic_url, asking, out, temperature, max_tokens)
+    session = _session(asked, data, columns, limit, "sft.jsonl", force)
     known = read_principles(principles)
     asks, asks_again = Template.of(critique_template, "critique"), Template.of(revise_template, "revise")
     for one in (asks, asks_again):
         one.check({"prompt", "answer", "critique", "principle"}, {"answer"})
-    prompts = _prompts(data, columns, limit)
-    policy, judge = _askers(model, url, critic, critic_url, asking, out)
-    revising = Revising(policy, judge, known, rounds, asks, asks_again, answers, careful, seed)
+    prompts = _traces(session)
+    policy, judge = _askers(asked)
+    revising = Revising(policy, judge, known, rounds, asks, asks_again, *_samplings(asked), seed)
     traces = asyncio.run(_in_parts(revising.run, prompts, rounds + 1, "answers, criticisms, revisions"))
     write_rows(out / "trace.jsonl", [t.as_row() for t in traces])
     rows = [row for t in traces for row in t.answers(keep)]
@@ -103,29 +127,23 @@ def revise(
 def compare(
     model: Model,
     principles: Principles,
-    data: Data,
+    data: opt.Data,
     out: Out,
-    count: Annotated[
-        int, typer.Option("-n", "--count", min=2, max=MOST_ANSWERS, help="Answers per prompt; every two are compared.")
-    ] = 2,
+    count: Count = 2,
     critic: Critic = None,
     url: Url = None,
     critic_url: CriticUrl = None,
     asking: Asking = None,
-    read: Annotated[
-        Literal["likelihood", "reply"], typer.Option(help="likelihood: of the replies 1 and 2. reply: JSON.")
-    ] = "likelihood",
-    think: Annotated[bool, typer.Option("--think", help="Reason first; chances are then held in 0.4 to 0.6.")] = False,
-    threshold: Annotated[
-        float, typer.Option(min=0.0, max=0.5, help="Drop pairs whose chance is nearer to one half than this.")
-    ] = 0.0,
-    template: Annotated[str | None, typer.Option(help="Asks which answer is better (Jinja).")] = None,
+    read: opt.Reads = "likelihood",
+    think: Think = False,
+    threshold: opt.Threshold = 0.0,
+    template: CompareTemplate = None,
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 1.0,
-    seed: Seed = 0,
-    limit: Limit = None,
-    columns: Columns = None,
-    force: Force = False,
+    seed: opt.Seed = 0,
+    limit: opt.Limit = None,
+    columns: opt.Columns = None,
+    force: opt.Force = False,
 ) -> None:
     """Pairs of a model's answers, preferred by principles: data for a reward model or DPO (the second stage).
 
@@ -139,72 +157,68 @@ def compare(
     from postlude.judge.questions import SHOWN, Judging, variables
     from postlude.judge.templates import Template
 
-    _require_free(out, force, "pairs.jsonl")
-    careful, sampling = _sampling(0.0, max_tokens), _sampling(temperature, max_tokens)
+    asked = Asked(model, url, critic, critic_url, asking, out, temperature, max_tokens)
+    session = _session(asked, data, columns, limit, "pairs.jsonl", force)
     known = tuple(read_principles(principles))
     asks = Template.of(template, "pairs")
     asks.check(variables("pairs"), SHOWN["pairs"])
-    prompts = _prompts(data, columns, limit)
-    policy, judge = _askers(model, url, critic, critic_url, asking, out)
+    prompts = _traces(session)
+    policy, judge = _askers(asked)
+    answers, careful = _samplings(asked)
     clamp = (0.4, 0.6) if think else (0.0, 1.0)
     judging = Judging(judge, asks, read == "likelihood", principles=known, think=think, clamp=clamp, sampling=careful)
-    found = Labelled(threshold)
     if read == "likelihood":  # before answers are paid for
         asyncio.run(judge.likelihoods(["Reply with 1 or 2."], ("1", "2")))
-    comparing = Comparing(policy, judging, count, sampling, found, seed)
+    labels = Labelled(threshold)
+    comparing = Comparing(policy, judging, count, answers, labels, seed)
     trace = asyncio.run(_in_parts(comparing.run, prompts, count + 1, "answers and verdicts"))
     write_rows(out / "trace.jsonl", trace)
-    write_rows(out / "pairs.jsonl", found.rows)
+    write_rows(out / "pairs.jsonl", labels.rows)
     _print_compared(comparing, judge, out)
-    if not found.rows:
+    if not labels.rows:
         raise typer.Exit(1)
 
 
 # ------------------------------------------------------------------------------------------------------------ parts
 
 
-def _require_free(out: Path, force: bool, name: str) -> None:
-    """The folder is there, and can be written."""
+def _session(asked: Asked, data: str, columns: str | None, limit: int | None, target: str, force: bool) -> Session:
+    """The prompts' table; the folder is there, and numbers are such that answers can be drawn with them."""
+    from postlude.cli.session import Named, Session
+
+    named = Named(data, columns=columns, limit=limit)
+    return Session.of(named, lambda: _make_folder(asked.out, force, target), lambda: _samplings(asked))
+
+
+def _make_folder(out: Path, force: bool, name: str) -> None:
+    """The folder is there, and the file of it can be written."""
     from postlude.errors import ConfigError
 
     try:
-        there = (out / name).exists()
-    except OSError as error:
-        raise ConfigError(f"--out: cannot write {str(out)[:80]!r}: {error.strerror}.") from error
-    if there and not force:
-        raise ConfigError(
-            f"--out: {str(out / name)!r} exists already. Give another folder, or --force to write over it."
-        )
-    try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out: cannot write {str(out)!r}: {error.strerror}.") from error
+        raise ConfigError(f"--out: cannot write {str(out)[:80]!r}: {error.strerror}.") from error
+    require_free(out / name, force, "--out")
 
 
-def _sampling(temperature: float, max_tokens: int) -> Sampling:
-    """Raises ConfigError for numbers that no answer can be drawn with."""
-    from postlude.cli.opening import drawn
+def _samplings(asked: Asked) -> tuple[Sampling, Sampling]:
+    """Of answers, and of what is said about them. Raises ConfigError for numbers that no answer can be drawn with."""
+    from postlude.cli.opening import sampling_of
     from postlude.engines.settings import Sampling
 
-    return drawn(Sampling(), {"temperature": temperature, "max_tokens": max_tokens})
+    answers = sampling_of(Sampling(), {"temperature": asked.temperature, "max_tokens": asked.max_tokens})
+    return answers, replace(answers, temperature=0.0)
 
 
-def _prompts(data: str, columns: str | None, limit: int | None) -> list[Trace]:
+def _traces(session: Session) -> list[Trace]:
     """The prompts, without answers yet; any bad row is an error."""
-    from postlude.cli.data import named_columns
     from postlude.feedback.constitution import Trace
-    from postlude.sources import file as rows
-    from postlude.sources.file import Reading
 
-    table = rows.read(data)
-    found = rows.prompts(table, Reading(named_columns(columns), False, "--columns", "--columns"))
-    table.require_clean("stop", None)
-    return [Trace(p.messages, "", place=p.place, columns=dict(p.columns)) for p in found[:limit]]
+    prompts = session.prompts()[: session.named.limit]
+    return [Trace(p.messages, "", place=p.place, columns=dict(p.columns)) for p in prompts]
 
 
-def _askers(
-    model: str, url: str | None, critic: str | None, critic_url: str | None, asking: str | None, out: Path
-) -> tuple[Asker, Asker]:
+def _askers(asked: Asked) -> tuple[Asker, Asker]:
     """Who answers and who criticises; the same model is loaded once. What they say is kept in the folder."""
     from postlude.check import open_chat, require_writer
     from postlude.cli.scoring import mapping
@@ -212,27 +226,27 @@ def _askers(
     from postlude.errors import ConfigError
     from postlude.rewards.judge import asker_of
 
-    more = {**mapping("--asking", asking), "cache": str(out / "cache.sqlite")}
-    there = critic_url or (url if critic and not Path(critic).exists() else None)
-    wanted = [(model, url)] + ([(critic or "", there)] if critic or critic_url else [])
-    found = []
+    more = {**mapping("--asking", asked.asking), "cache": str(asked.out / "cache.sqlite")}
+    critic = asked.critic
+    there = asked.critic_url or (asked.url if critic and not Path(critic).exists() else None)
+    wanted = [(asked.model, asked.url)] + ([(critic or "", there)] if critic or asked.critic_url else [])
+    askers: list[Asker] = []
     for name, at in wanted:
         try:
-            found.append(asker_of(name, at, **more))
+            askers.append(asker_of(name, at, **more))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"--asking: {error}") from error
-        found[-1].open = open_chat
+        askers[-1].open = open_chat
         if at is None:
             tell(require_writer(name).notes)
-    return found[0], found[-1]
+    return askers[0], askers[-1]
 
 
 async def _in_parts(work: Work, prompts: Sequence[Trace], stages: int, what: str) -> list[Any]:
     """All prompts, some at a time; `work` says after each of its stages that it is done."""
-    made: list[Any] = []
     from postlude.cli.waiting import Waiting
 
-    done = 0
+    done, results = 0, list[Any]()
 
     def advance(count: int) -> None:
         nonlocal done
@@ -242,8 +256,8 @@ async def _in_parts(work: Work, prompts: Sequence[Trace], stages: int, what: str
     with Waiting(what) as waiting:
         for start in range(0, len(prompts), AT_A_TIME):
             part = prompts[start : start + AT_A_TIME]
-            made += await work(part, lambda: advance(len(part)))  # noqa: B023  # awaited here
-    return made
+            results += await work(part, lambda: advance(len(part)))  # noqa: B023  # awaited here
+    return results
 
 
 def _print_revised(traces: Sequence[Trace], rows: list[Any], policy: Asker, critic: Asker, out: Path) -> None:
@@ -274,24 +288,24 @@ def _print_revised(traces: Sequence[Trace], rows: list[Any], policy: Asker, crit
     console.print(f"saved to {out}/trace.jsonl and {out}/sft.jsonl", soft_wrap=True)
 
 
-def _print_compared(made: Comparing, critic: Asker, out: Path) -> None:
+def _print_compared(comparing: Comparing, critic: Asker, out: Path) -> None:
     from postlude.cli.label import print_verdicts
 
-    console, found = Screen(), made.found
+    console, labels = Screen(), comparing.labels
     prompts = {
-        "prompts": found.prompts,
-        "compared": found.prompts - made.alone,
-        "without two different answers": made.alone,
+        "prompts": labels.prompts,
+        "compared": labels.prompts - comparing.alone,
+        "without two different answers": comparing.alone,
     }
-    answers = found.prompts * made.count
-    usable = {"answers": answers, "usable": answers - made.unused.total(), **made.unused}
-    pairs = {"pairs asked about": found.asked, "pairs written": len(found.rows), **found.dropped}
-    console.print(sums([prompts, usable, pairs, _questions(made.policy, critic)]))
-    if not found.rows:
+    answers = labels.prompts * comparing.count
+    usable = {"answers": answers, "usable": answers - comparing.unused.total(), **comparing.unused}
+    pairs = {"pairs asked about": labels.asked, "pairs written": len(labels.rows), **labels.dropped}
+    console.print(sums([prompts, usable, pairs, _questions(comparing.policy, critic)]))
+    if not labels.rows:
         console.print(colored("no pair was written: no verdict prefers an answer; see the counts above", "yellow"))
     for what, reason in critic.spent.reasons.items():
         console.print(f"{what}, for instance: {reason}", soft_wrap=True)
-    print_verdicts(console, found)
+    print_verdicts(console, labels)
     console.print(f"saved to {out}/trace.jsonl and {out}/pairs.jsonl", soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from postlude.cli import options as opt
 from postlude.cli.options import require_free, require_read
 from postlude.terminal import Screen, bold
 
@@ -39,18 +40,7 @@ class Which(StrEnum):
     adjacent = "adjacent"
 
 
-class OnBadRow(StrEnum):
-    """What becomes of a bad row."""
-
-    stop = "stop"
-    skip = "skip"
-
-
-Columns = Annotated[str | None, typer.Option(help="Columns of the file as YAML, e.g. '{prompt: question}'.")]
 Chat = Annotated[bool, typer.Option("--chat", help="Text becomes a user's and an assistant's message.")]
-Split = Annotated[str, typer.Option(help="Of a data set.")]
-Bad = Annotated[OnBadRow, typer.Option("--on-bad-row", help="skip goes on without bad rows; they are listed.")]
-Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 
 
 @app.command("convert")
@@ -67,11 +57,11 @@ def convert(
     write_margin: Annotated[
         bool, typer.Option("--write-margin", help="Write `margin`, which training makes the better answer win by.")
     ] = False,
-    columns: Columns = None,
+    columns: opt.Columns = None,
     chat: Chat = False,
-    split: Split = "train",
-    on_bad_row: Bad = OnBadRow.stop,
-    force: Force = False,
+    split: opt.Split = "train",
+    on_bad_row: opt.Bad = opt.OnBadRow.stop,
+    force: opt.Force = False,
 ) -> None:
     """Turn feedback of one kind into another: ratings, ranks, pairs, labels, written answers.
 
@@ -91,7 +81,7 @@ def convert(
         require_read(context, f"--to {to.value} makes no labels", "threshold")
     choices = Choices(to.value, which.value, margin, threshold, write_margin)
     table = read(source, split)
-    result = converted(table, choices, _reading(columns, chat))
+    result = converted(table, choices, reading_of(columns, chat))
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
     write_rows(target, result.rows)
     console = Screen()
@@ -150,7 +140,8 @@ def list_problems(console: Console, problems: list[str]) -> None:
         console.print(f"  ... and {len(problems) - MAX_SHOWN} more.")
 
 
-def _reading(columns: str | None, chat: bool) -> Reading:
+def reading_of(columns: str | None, chat: bool = False) -> Reading:
+    """How the rows of a file are read, as --columns and --chat say."""
     from postlude.sources.file import Reading
 
     return Reading(named_columns(columns), chat, "--columns", "--columns")
@@ -180,9 +171,9 @@ def check(
     model: Annotated[
         str | None, typer.Option(help="A model folder or hub id: its tokenizer, template and context are checked too.")
     ] = None,
-    columns: Columns = None,
+    columns: opt.Columns = None,
     chat: Chat = False,
-    split: Split = "train",
+    split: opt.Split = "train",
 ) -> None:
     """Read a whole file as a method would: what it is, how many rows are good, what is wrong. Exit code 2 if any is.
 
@@ -192,7 +183,7 @@ def check(
     from postlude.sources.reading import read
 
     table = read(source, split)
-    tokens = check_rows(table, method, model, _reading(columns, chat))
+    tokens = check_rows(table, method, model, reading_of(columns, chat))
     console = Screen()
     for line in (f"{source}: {table.form}", *table.notes):
         console.print(line, soft_wrap=True)

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from postlude.cli.demos import free_folder, run_recipe
+from postlude.cli.demos import comparison, free_folder, run_recipe
 from postlude.runs import read
-from postlude.terminal import Screen, bold, colored, dim, joined
+from postlude.terminal import Screen, colored, dim, joined
 
 STAGES = ("sft", "grpo", "drpo")
 """The demo's runs, one after the other: recipes of `postlude/recipes/demo`."""
+COLUMNS = ("greedy accuracy", "sampled accuracy", "mean length", "seconds")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Outcome:
     sampled: float
     length: float
     seconds: float
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        seconds = f"{self.seconds:.0f}" if self.seconds else ""
+        return self.stage, f"{self.greedy:.3f}", f"{self.sampled:.3f}", f"{self.length:.1f}", seconds
 
 
 def demo(
@@ -66,7 +71,7 @@ def demo(
     )
     outcomes = run_demo(folder, console)
     console.print()
-    console.print(_table(outcomes))
+    console.print(comparison(COLUMNS, [o.row for o in outcomes]))
     _answers(console, folder)
     _next(console, folder)
 
@@ -104,17 +109,6 @@ def _evaluations(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _outcome(stage: str, event: dict[str, Any], seconds: float) -> Outcome:
     greedy, sampled, length = (float(event[n]) for n in ("greedy/accuracy", "sampled/accuracy", "sampled/length"))
     return Outcome(stage, greedy, sampled, length, seconds)
-
-
-def _table(outcomes: list[Outcome]) -> Table:
-    table = Table(title="Held-out prompts, never trained on", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for column in ("greedy accuracy", "sampled accuracy", "mean length", "seconds"):
-        table.add_column(column, justify="right")
-    for o in outcomes:
-        seconds = f"{o.seconds:.0f}" if o.seconds else ""
-        table.add_row(bold(o.stage), f"{o.greedy:.3f}", f"{o.sampled:.3f}", f"{o.length:.1f}", seconds)
-    return table
 
 
 def _answers(console: Console, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,10 @@ from rich.table import Table
 
 from postlude.cli import data
 from postlude.terminal import bold
+
+if TYPE_CHECKING:
+    from postlude.data import Prompt
+    from postlude.engines.local.engine import LocalEngine
 
 
 def free_folder(group: str) -> Path:
@@ -39,6 +43,16 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for name, *figures in rows:
         result.add_row(bold(name), *figures)
     return result
+
+
+def open_policy(folder: Path, prompts: str, limit: int | None = None) -> tuple[LocalEngine, list[Prompt]]:
+    """A policy that a run of the demo wrote, and the prompts of a file that it is to answer."""
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.sources import file as rows
+
+    engine = LocalEngine.open(str(folder / "model"))
+    table = rows.read(str(folder.parent / f"{prompts}.jsonl"))
+    return engine, [engine.renderer.with_tokens(p) for p in rows.prompts(table)[:limit]]
 
 
 def run_recipe(folder: Path, name: str, console: Console) -> float:

@@ -19,37 +19,39 @@ from postlude.audit.reward_models import (
     pairs_of,
 )
 from postlude.check import open_scorer
+from postlude.cli.opening import recipe_part
 from postlude.cli.scores_view import show
+from postlude.cli.scoring import rewards_of, the_model
+from postlude.cli.session import Session
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
 from postlude.engines.settings import ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
+from postlude.rewards.learned import AnswerReward
 from postlude.rewards.numbers import logit, pair_preference
-from postlude.sources import file as rows
+from postlude.runs.checkpoints import latest_model
 from postlude.sources.compared import Limits, compared
-from postlude.sources.file import Reading, Table
+from postlude.sources.file import Table
 from postlude.sources.table import Kind
 from postlude.terminal import Screen
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
 
+OnBad = Literal["stop", "skip"]
 AT_A_TIME = 64
 """Groups scored between two signs of life."""
 KINDS: tuple[Kind, ...] = ("pair", "rated", "binary", "steps")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is measured on what."""
+class Measured:
+    """Reward models that are measured together."""
 
+    name: str
     models: Sequence[ScorerSpec]
     """The model, then the other members of its ensemble."""
-    data: str
-    reading: Reading
-    limit: int | None = None
-    on_bad_row: Literal["stop", "skip"] = "stop"
     units: Sequence[tuple[float, float]] = ()
     """(shift, scale) of each: its scores are (score - shift) * scale. None is as they are."""
 
@@ -73,20 +75,37 @@ class Scored:
         return replace(self, scores=[[(s - shift) * scale for s in row] for row in self.scores])
 
 
-def evaluate_scores(asked: Asked, target: Path) -> None:
-    """Measure, save as JSON, show."""
-    console = Screen()
-    table = rows.read(asked.data)
-    units = asked.units or [(0.0, 1.0)] * len(asked.models)
-    scored = [_scored(model, table, asked) for model in asked.models]
+def models_of(model: str, ensemble: Sequence[str]) -> Measured:
+    """The reward models of MODEL and --ensemble."""
+    separator = recipe_part(model, "data").get("step_separator") or "\n"
+    return Measured(model, [ScorerSpec(latest_model(m), separator=separator) for m in (model, *ensemble)])
+
+
+def models_of_reward(uses: Sequence[str], arguments: str | None, ensemble: Sequence[str]) -> Measured:
+    """The reward models that --reward is made of."""
+    if not uses:
+        raise ConfigError("give MODEL, or a reward model to measure as --reward.")
+    if ensemble:
+        raise ConfigError("--ensemble goes with MODEL; in --reward give a list of paths or policies.")
+    rewards = rewards_of(uses, arguments)
+    function = the_model(rewards)
+    units = zip(function.shift, function.scale, strict=True) if isinstance(function, AnswerReward) else ()
+    return Measured(rewards.members[0].spec.label, function.specs, [*units])
+
+
+def evaluate_scores(session: Session, measured: Measured, on_bad_row: OnBad, target: Path) -> None:
+    """Measure on the session's table, save as JSON, show."""
+    console, path, limit = Screen(), session.table.path, session.named.limit
+    units = measured.units or [(0.0, 1.0)] * len(measured.models)
+    scored = [_scored(model, session, on_bad_row) for model in measured.models]
     members = _same_rows([m.on_scale(*unit) for m, unit in zip(scored, units, strict=True)])
     first = members[0]
-    data = _judgements(first, asked.data)
+    data = _judgements(first, path)
     figures = pair_figures(first.flat, data) if isinstance(data, Compared) else label_figures(first.flat, data)
     ensemble = ensemble_figures([m.flat for m in members], data) if len(members) > 1 else None
-    names = [*map(name_of, asked.models)]
-    result: Figures = {"model": names[0], "data": asked.data, "kind": first.kind, "rows": len(first.groups)}
-    result |= {"rows_read": table.read, "rows_bad": table.read - len(first.groups) if asked.limit is None else 0}
+    names, n_read = [*map(name_of, measured.models)], session.table.read
+    result: Figures = {"model": names[0], "data": path, "kind": first.kind, "rows": len(first.groups)}
+    result |= {"rows_read": n_read, "rows_bad": n_read - len(first.groups) if limit is None else 0}
     result |= {"figures": figures, "others": names[1:], "ensemble": ensemble, "scores": [*_answers(first)]}
     target.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
     show(console, result, first.problems)
@@ -101,27 +120,27 @@ def name_of(spec: ScorerSpec) -> str:
     return f"{spec.path} (implicit reward against {spec.reference}, beta {spec.beta:g}{mean})"
 
 
-def _scored(model: ScorerSpec, table: Table, asked: Asked) -> Scored:
+def _scored(model: ScorerSpec, session: Session, on_bad_row: OnBad) -> Scored:
     """One model's scores of the rows, read with its own tokenizer."""
-    scorer = open_scorer(model)
-    mine = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
+    scorer, whole = open_scorer(model), session.table
+    table = replace(whole, rows=[*whole.rows], problems=[*whole.problems], notes=[*whole.notes])
     limits = Limits(scorer.facts.context, scorer.facts.vocabulary, model.separator)
     renderer = Renderer(scorer.facts.tokenizer, scorer.facts.stop_ids)
-    groups = compared(mine, renderer, limits, KINDS, asked.reading)
-    mine.require_clean(asked.on_bad_row, "--on-bad-row skip")
-    tell(mine.notes)
-    assert mine.kind is not None
-    groups = groups[: asked.limit]
-    steps, pairs = mine.kind == "steps", scorer.reads_pairs
+    groups = compared(table, renderer, limits, KINDS, session.reading)
+    table.require_clean(on_bad_row, "--on-bad-row skip")
+    tell(table.notes)
+    assert table.kind is not None
+    groups = groups[: session.named.limit]
+    steps, pairs = table.kind == "steps", scorer.reads_pairs
     if pairs:
-        groups = _of_two(groups, mine)
+        groups = _of_two(groups, table)
     with Waiting(f"scoring with {model.path}") as waiting:
         scores: list[list[float]] = []
         for start in range(0, len(groups), AT_A_TIME):
             waiting.count(start, len(groups), "rows")
             part = groups[start : start + AT_A_TIME]
             scores += _steps(scorer, part) if steps else _pairs(scorer, part) if pairs else _whole(scorer, part)
-    return Scored(mine.kind, groups, scores, mine.problems)
+    return Scored(table.kind, groups, scores, table.problems)
 
 
 def _whole(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:

@@ -5,22 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from postlude.cli.data import (
-    Bad,
-    Columns,
-    Force,
-    OnBadRow,
-    Split,
-    list_left_out,
-    list_problems,
-    sums,
-    write_rows,
-)
+from postlude.cli import options as opt
+from postlude.cli.data import list_left_out, list_problems, sums, write_rows
 from postlude.cli.options import require_free
 from postlude.errors import ConfigError
 from postlude.terminal import Screen, colored
@@ -36,43 +27,42 @@ AT_A_TIME = 32
 """Rows asked about between two signs of life."""
 
 
+Source = Annotated[
+    str,
+    typer.Argument(metavar="IN", help="Rows with prompt and completions, pairs, ranked lists, or a run's rollouts."),
+]
+Target = Annotated[Path, typer.Argument(metavar="OUT", help="The JSONL file of pairs to write.")]
+Judge = Annotated[
+    str, typer.Option("--judge", help="The judge: a folder, run or hub id; with --url its name on the server.")
+]
+Url = Annotated[str | None, typer.Option(help="An OpenAI-compatible server, e.g. http://localhost:8000/v1.")]
+JudgeArgs = Annotated[
+    str | None,
+    typer.Option(help="More of the reward `judge`'s arguments, as YAML: rubric, principles, template, think, ..."),
+]
+RewardUse = Annotated[
+    str | None, typer.Option(help="A reward model instead of a judge: model, pair_model or implicit.")
+]
+RewardArgs = Annotated[str | None, typer.Option(help="Its arguments as YAML, e.g. '{path: runs/reward_model-1}'.")]
+Hard = Annotated[bool, typer.Option("--hard", help="Leave out `probability`: labels as if they were certain.")]
+
+
 def label(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="IN", help="Rows with prompt and completions, pairs, ranked lists, or a run's rollouts."
-        ),
-    ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The JSONL file of pairs to write.")],
-    judge: Annotated[
-        str, typer.Option("--judge", help="The judge: a folder, run or hub id; with --url its name on the server.")
-    ] = "",
-    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server, e.g. http://localhost:8000/v1.")] = None,
-    read: Annotated[
-        Literal["likelihood", "reply"],
-        typer.Option(help="likelihood: of the replies 1 and 2, which gives soft labels. reply: JSON that it writes."),
-    ] = "likelihood",
-    judge_args: Annotated[
-        str | None,
-        typer.Option(help="More of the reward `judge`'s arguments, as YAML: rubric, principles, template, think, ..."),
-    ] = None,
-    reward: Annotated[
-        str | None, typer.Option(help="A reward model instead of a judge: model, pair_model or implicit.")
-    ] = None,
-    reward_args: Annotated[
-        str | None, typer.Option(help="Its arguments as YAML, e.g. '{path: runs/reward_model-1}'.")
-    ] = None,
-    threshold: Annotated[
-        float, typer.Option(min=0.0, max=0.5, help="Drop pairs whose chance is nearer to one half than this.")
-    ] = 0.0,
-    hard: Annotated[
-        bool, typer.Option("--hard", help="Leave out `probability`: labels as if they were certain.")
-    ] = False,
+    source: Source,
+    target: Target,
+    judge: Judge = "",
+    url: Url = None,
+    read: opt.Reads = "likelihood",
+    judge_args: JudgeArgs = None,
+    reward: RewardUse = None,
+    reward_args: RewardArgs = None,
+    threshold: opt.Threshold = 0.0,
+    hard: Hard = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
-    columns: Columns = None,
-    split: Split = "train",
-    on_bad_row: Bad = OnBadRow.stop,
-    force: Force = False,
+    columns: opt.Columns = None,
+    split: opt.Split = "train",
+    on_bad_row: opt.Bad = opt.OnBadRow.stop,
+    force: opt.Force = False,
 ) -> None:
     """Let a judge or a reward model say which answers are better: pairs with the chance that the chosen one is.
 
@@ -84,68 +74,67 @@ def label(
     preferred, the agreement with them is reported. What a judge answered is kept beside OUT: after an interruption the
     same command goes on where it stopped.
     """
+    from postlude.cli.session import Named, Session
     from postlude.cli.waiting import tell
     from postlude.feedback.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
-    from postlude.sources.reading import read as read_rows
 
-    require_free(target, force)
     if reward is not None and (judge or url or judge_args):
         raise ConfigError("give --reward or a judge (--judge, --url, --judge-args), not both.")
-    asked = _reward(reward, reward_args) if reward else _judge(judge, url, read, judge_args, target)
-    table = read_rows(source, split)
-    found = unlabelled(table, _reading(columns))
+    asked = lambda: _reward(reward, reward_args) if reward else _judge(judge, url, read, judge_args, target)
+    named = Named(source, rewards=asked, columns=columns, split=split)
+    session = Session.of(named, lambda: require_free(target, force))
+    table = session.table
+    items = unlabelled(table, session.reading)
     table.require_clean(on_bad_row.value, "--on-bad-row skip")
     tell(table.notes)
     result = Labelled(threshold, hard)
-    asyncio.run(_label(asked, found[:limit], result))
+    asyncio.run(_label(session.rewards, items[:limit], result))
     write_rows(target, result.rows)
-    _print(source, table, asked, result, len(found))
+    _print(source, table, session.rewards, result, len(items))
     list_left_out(table.columns & (SPOKEN_FOR - READ), "another judgement than the judge's")
     Screen().print(f"saved to {target}", soft_wrap=True)
     if not result.rows:
         raise typer.Exit(1)
 
 
-def _judge(model: str, url: str | None, read: str, given: str | None, target: Path) -> JudgeReward:
+def _judge(model: str, url: str | None, read: str, more: str | None, target: Path) -> Rewards:
     """The judge of the command line; what it answers is kept beside the file of pairs."""
     from postlude.check import equip, require_writer
     from postlude.cli.scoring import mapping
     from postlude.cli.waiting import tell
-    from postlude.rewards.judge import JudgeReward
     from postlude.rewards.rewards import Rewards
     from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
         raise ConfigError("give --judge (a folder, run or hub id), --url of a server, or --reward.")
-    own: dict[str, Any] = {"model": model, "url": url, "read": read, "mode": "pairs"}
-    more = mapping("--judge-args", given)
-    if wrong := sorted({*own} & {*more}):
+    fixed: dict[str, Any] = {"model": model, "url": url, "read": read, "mode": "pairs"}
+    args = mapping("--judge-args", more)
+    if wrong := sorted({*fixed} & {*args}):
         raise ConfigError(
             f"--judge-args: {', '.join(wrong)} cannot be set there: `label` compares pairs; see its options."
         )
-    own["cache"] = str(target.with_name(target.name + ".judge-cache.sqlite"))
-    rewards = Rewards.of([RewardSpec("judge", args={**own, **more})])
+    cache = str(target.with_name(target.name + ".judge-cache.sqlite"))
+    rewards = Rewards.of([RewardSpec("judge", args={**fixed, "cache": cache, **args})])
     equip(rewards, None)
     if url is None:
         tell(require_writer(model).notes)
-    (member,) = rewards.members
-    assert isinstance(member.function, JudgeReward)
-    return member.function
+    return rewards
 
 
-def _reading(columns: str | None) -> Any:
-    from postlude.cli.data import named_columns
-    from postlude.sources.file import Reading
+def _judge_of(rewards: Rewards) -> JudgeReward | None:
+    """The judge, where it is one that is asked."""
+    from postlude.rewards.judge import JudgeReward
 
-    return Reading(named_columns(columns), False, "--columns", "--columns")
+    function = rewards.members[0].function
+    return function if isinstance(function, JudgeReward) else None
 
 
-def _reward(use: str, given: str | None) -> Rewards:
+def _reward(use: str, arguments: str | None) -> Rewards:
     """The reward model of the command line: one that scores whole answers, or compares two."""
     from postlude.check import equip
     from postlude.cli.scoring import rewards_of, the_model
 
-    rewards = rewards_of([use], given)
+    rewards = rewards_of([use], arguments)
     the_model(rewards)
     if rewards.members[0].stepwise:
         raise ConfigError(f"--reward: {use} rewards the parts of an answer; `label` compares whole answers.")
@@ -153,17 +142,16 @@ def _reward(use: str, given: str | None) -> Rewards:
     return rewards
 
 
-async def _label(asked: JudgeReward | Rewards, rows: Sequence[Unlabelled], result: Labelled) -> None:
+async def _label(rewards: Rewards, items: Sequence[Unlabelled], result: Labelled) -> None:
     """Ask about all pairs, some rows at a time."""
     from postlude.cli.waiting import Waiting
-    from postlude.rewards.rewards import Rewards
 
-    with Waiting("scoring" if isinstance(asked, Rewards) else "judging") as waiting:
-        for start in range(0, len(rows), AT_A_TIME):
-            waiting.count(start, len(rows), "rows")
-            part = rows[start : start + AT_A_TIME]
-            found = await (_scored(asked, part) if isinstance(asked, Rewards) else _judged(asked, part))
-            verdicts = iter(found)
+    judge = _judge_of(rewards)
+    with Waiting("judging" if judge else "scoring") as waiting:
+        for start in range(0, len(items), AT_A_TIME):
+            waiting.count(start, len(items), "rows")
+            part = items[start : start + AT_A_TIME]
+            verdicts = iter(await (_judged(judge, part) if judge else _scored(rewards, part)))
             for item in part:
                 result.add(item, item.pairs, [next(verdicts) for _ in item.pairs])
 
@@ -200,20 +188,18 @@ async def _scored(rewards: Rewards, part: Sequence[Unlabelled]) -> Sequence[Comp
         Group(Prompt(item.where, item.said.prompt, columns=item.row), tuple(Completion((), x) for x in t))
         for item, t in zip(part, texts, strict=True)
     ]
-    found: list[Compared | None] = []
+    verdicts: list[Compared | None] = []
     for item, group in zip(part, (await rewards.score(groups)).groups, strict=True):
-        given = [c.reward for c in group.completions]
+        scores = [c.reward for c in group.completions]
         for i, j in item.pairs:
-            a, b = given[i], given[j]
-            found.append(None if a is None or b is None else Compared(p := sigmoid(a - b), p))
-    return found
+            a, b = scores[i], scores[j]
+            verdicts.append(None if a is None or b is None else Compared(p := sigmoid(a - b), p))
+    return verdicts
 
 
-def _print(source: str, table: Table, asked: JudgeReward | Rewards, result: Labelled, lists: int) -> None:
-    from postlude.rewards.rewards import Rewards
-
-    console = Screen()
-    who = f"reward {asked.members[0].spec.label}" if isinstance(asked, Rewards) else f"judge {asked.note}"
+def _print(source: str, table: Table, rewards: Rewards, result: Labelled, lists: int) -> None:
+    console, judge = Screen(), _judge_of(rewards)
+    who = f"judge {judge.note}" if judge else f"reward {rewards.members[0].spec.label}"
     console.print(f"{source}: {table.form or 'answers'}; {who}", soft_wrap=True)
     rows = {"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}
     used = {
@@ -223,7 +209,7 @@ def _print(source: str, table: Table, asked: JudgeReward | Rewards, result: Labe
         "beyond --limit": lists - result.prompts,
     }
     pairs = {"pairs asked about": result.asked, "pairs written": len(result.rows), **result.dropped}
-    spent = None if isinstance(asked, Rewards) else asked.asker.spent
+    spent = judge.asker.spent if judge else None
     calls = (
         {
             "requests and known answers": spent.calls + spent.cached,

@@ -1,14 +1,15 @@
-"""Opening a policy to sample from, loaded here or served elsewhere: shared by `sample` and `eval`."""
+"""Opening a policy to sample from, loaded here or served elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from postlude.cli.data import named_columns
+from postlude.cli.options import SamplingOptions
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler
@@ -19,9 +20,7 @@ from postlude.models.chat import Renderer
 from postlude.models.load import Facts
 from postlude.models.spec import ModelSpec
 from postlude.recipe import documents
-from postlude.sources import file as rows
-from postlude.sources.file import Reading, Table
-from postlude.sources.unused import render
+from postlude.sources.table import MAX_RECORD
 from postlude.words import counted
 
 
@@ -44,13 +43,6 @@ class Opened:
     renderer: Renderer
     sampler: Sampler
 
-    def prompts(self, table: Table, limit: int | None, reading: Reading | None = None) -> list[Prompt]:
-        """The first `limit` prompts of a file, rendered; any bad row is an error."""
-        found = list(render(rows.prompts(table, reading), table, self.renderer))
-        table.require_clean("stop", None)
-        tell(table.notes)
-        return found[:limit]
-
     def check_lengths(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
         """Prompts that leave no room for an answer, or that the model has no rows for, are an error."""
         empty = [p for p in prompts if not p.tokens]
@@ -72,19 +64,14 @@ class Opened:
                 f"--max-tokens {sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
             )
 
-
-def own_part(path: str, part: str) -> dict[str, Any]:
-    """A part of a recipe, or of that of a run folder; empty for any other model."""
-    given = Path(path).expanduser()
-    recipe = given if is_recipe(path) else given / "config.yaml"
-    found = documents.read(recipe).values.get(part) if recipe.exists() else {}
-    return found if isinstance(found, dict) else {}
+    def about(self) -> dict[str, Any]:
+        """Which policy answered, for a report."""
+        if not isinstance(self.sampler, OpenAISampler):
+            return {"model": self.path}
+        return {"model": self.path, "served": {"url": self.sampler.served.url, "model": self.sampler.model}}
 
 
-def reading_of(path: str, columns: str | None, chat: bool | None) -> Reading:
-    """How a file of prompts is read; whether text becomes chat is as in the run's own data where not given."""
-    named = named_columns(columns)
-    return Reading(named, bool(own_part(path, "data").get("chat")) if chat is None else chat, "--columns", "--columns")
+# ------------------------------------------------------------------------------------------------------- naming it
 
 
 def is_recipe(path: str) -> bool:
@@ -92,50 +79,97 @@ def is_recipe(path: str) -> bool:
     return path.endswith((".yaml", ".yml"))
 
 
-def policy_of(path: str, given: Mapping[str, Any], url: str | None = None, served_model: str | None = None) -> Policy:
-    """The policy of MODEL and the flags; `given` holds the sampling flags by name, None where one was not used.
+def recipe_part(path: str, part: str) -> dict[str, Any]:
+    """A part of a recipe, or of that of a run folder; empty for any other model."""
+    place = Path(path).expanduser()
+    recipe = place if is_recipe(path) else place / "config.yaml"
+    values = documents.read(recipe).values.get(part) if recipe.exists() else {}
+    return values if isinstance(values, dict) else {}
+
+
+def reads_chat(path: str | None) -> bool:
+    """Whether a recipe, or that of a run folder, makes chat of the text in its data."""
+    return bool(path and recipe_part(path, "data").get("chat"))
+
+
+def form_of_prompts(path: str) -> Literal["text", "messages"] | None:
+    """What the prompts of a run's training were, or of a recipe's; None where neither settings nor a row tell.
+
+    Rows are looked for in what the run wrote, and in its data where those are JSON lines on this machine.
+    """
+    if reads_chat(path):
+        return "messages"
+    folder, data = Path(path).expanduser(), recipe_part(path, "data")
+    columns = data.get("columns") or {}
+    places = [*sorted(folder.glob("rollouts/*.jsonl"))[:1], folder / "eval.jsonl", Path(str(data.get("path")))]
+    for place in places:
+        row = _first_row(place)
+        prompt = row.get("prompt", row.get(columns.get("prompt", "prompt")))
+        if isinstance(prompt, list) or {"messages", "conversations"} & {*row}:
+            return "messages"
+        if isinstance(prompt, str):
+            return "text"
+    return None
+
+
+def _first_row(place: Path) -> dict[str, Any]:
+    """Of a file of JSON lines; empty for anything else."""
+    if place.suffix != ".jsonl" or not place.is_file():
+        return {}
+    try:
+        with place.open(encoding="utf-8-sig") as file:
+            row = json.loads(file.readline(MAX_RECORD))
+    except (OSError, ValueError):  # who reads it whole says what is wrong
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def policy_of(path: str, options: SamplingOptions) -> Policy:
+    """The policy of MODEL and the options.
 
     A recipe brings its own model, sampling and server; a run folder its newest checkpoint, length and stop strings.
     """
-    own = _from_recipe(path) if is_recipe(path) else _from_folder(path)
-    flags = {k: v for k, v in given.items() if v is not None and v != []}
-    sampling = drawn(own.sampling, {k: tuple(v) if k == "stop" else v for k, v in flags.items()})
-    return replace(own, sampling=sampling, served=_served(own.served, url, served_model))
+    policy = _from_recipe(path) if is_recipe(path) else _from_folder(path)
+    flags = {k: v for k, v in asdict(options).items() if k not in ("url", "served_model") and v is not None and v != []}
+    sampling = sampling_of(policy.sampling, {k: tuple(v) if k == "stop" else v for k, v in flags.items()})
+    return replace(policy, sampling=sampling, served=_served(policy.served, options.url, options.served_model))
 
 
-def drawn(own: Sampling, flags: Mapping[str, Any]) -> Sampling:
+def sampling_of(base: Sampling, flags: Mapping[str, Any]) -> Sampling:
     """Sampling with some fields replaced. Raises ConfigError with every option that lies outside its limits."""
     try:
-        return replace(own, **flags)
+        return replace(base, **flags)
     except ValueError as error:
         wrong = [text.partition(" ") for text in str(error).split("; ")]
         raise ConfigError([f"--{name.replace('_', '-')} {rest}" for name, _, rest in wrong]) from error
 
 
 def _from_recipe(path: str) -> Policy:
-    from postlude.recipe import documents
     from postlude.recipe.resolve import frozen
 
-    found = frozen(documents.read(Path(path).expanduser()))
-    return Policy(found.model, found.sampling, found.sampler, found.engine)
+    recipe = frozen(documents.read(Path(path).expanduser()))
+    return Policy(recipe.model, recipe.sampling, recipe.sampler, recipe.engine)
 
 
 def _from_folder(path: str) -> Policy:
-    own = own_part(path, "sampling")
-    length = {"max_tokens": own["max_tokens"]} if own.get("max_tokens") else {}
-    return Policy(ModelSpec(path), Sampling(**length, stop=tuple(own.get("stop") or ())))
+    run = recipe_part(path, "sampling")
+    length = {"max_tokens": run["max_tokens"]} if run.get("max_tokens") else {}
+    return Policy(ModelSpec(path), Sampling(**length, stop=tuple(run.get("stop") or ())))
 
 
-def _served(own: Served | None, url: str | None, model: str | None) -> Served | None:
-    if url is None and own is None:
+def _served(base: Served | None, url: str | None, model: str | None) -> Served | None:
+    if url is None and base is None:
         if model is not None:
             raise ConfigError("--served-model names a model on a server; give its --url too.")
         return None
     changes: dict[str, Any] = {k: v for k, v in (("url", url), ("model", model)) if v is not None}
     try:
-        return replace(own, **changes) if own else Served(**changes)
+        return replace(base, **changes) if base else Served(**changes)
     except ValueError as error:
         raise ConfigError(f"--url: {error}") from error
+
+
+# ------------------------------------------------------------------------------------------------------ opening it
 
 
 def open_sampler(policy: Policy) -> Opened:
@@ -173,10 +207,3 @@ def _local(spec: ModelSpec, held: Local, facts: Facts) -> Sampler:
     if slow := engine.describe()["slow"]:
         tell([slow])
     return engine.sampler
-
-
-def about(opened: Opened) -> dict[str, Any]:
-    """Which policy answered, for a report."""
-    if not isinstance(opened.sampler, OpenAISampler):
-        return {"model": opened.path}
-    return {"model": opened.path, "served": {"url": opened.sampler.served.url, "model": opened.sampler.model}}

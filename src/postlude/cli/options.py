@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from postlude.errors import ConfigError
+from postlude.terminal import Screen
 
 MOST_ANSWERS = 65_536
 """To a prompt; as `group_size`."""
@@ -35,25 +39,73 @@ Url = Annotated[
     ),
 ]
 ServedModel = Annotated[str | None, typer.Option(help="The model's name there. Default: the only one it serves.")]
+Count = Annotated[int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers per prompt.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same answers.")]
+Data = Annotated[str, typer.Option(help="Prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")]
+Columns = Annotated[
+    str | None, typer.Option(help="Columns of the data as YAML, e.g. '{prompt: question, answer: gold}'.")
+]
+Chat = Annotated[
+    bool | None, typer.Option(help="Send text prompts as user messages. Default: as the run did, else not.")
+]
+RewardArgs = Annotated[
+    str | None,
+    typer.Option(help="Arguments of the first, built-in reward as YAML, e.g. '{after: \"#\"}' or '{path: runs/rm}'."),
+]
+Reads = Annotated[
+    Literal["likelihood", "reply"],
+    typer.Option(help="likelihood: of the replies 1 and 2, which gives soft labels. reply: JSON that it writes."),
+]
+Threshold = Annotated[
+    float, typer.Option(min=0.0, max=0.5, help="Drop pairs whose chance is nearer to one half than this.")
+]
+Split = Annotated[str, typer.Option(help="Of a data set.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+
+
+class OnBadRow(StrEnum):
+    """What becomes of a bad row."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+Bad = Annotated[OnBadRow, typer.Option("--on-bad-row", help="skip goes on without bad rows; they are listed.")]
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How a policy is to answer, as typed: None where an option was not given."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: Sequence[str] | None = None
+    url: str | None = None
+    served_model: str | None = None
+
+
 SETTINGS = {"ignore_unknown_options": True}
 """Of commands that take KEY=VALUE: a key written as an option (`--lr 1e-6`) reaches them, to be told how it is done."""
 
 
 def require_read(context: typer.Context, why: str, *names: str) -> None:
     """Options of the command line that nothing would read are an error. `why`: what they belong to."""
-    given = [name for name in names if _is_given(context, name)]
-    if given:
+    typed = [name for name in names if _is_typed(context, name)]
+    if typed:
         shown = {p.name: max(p.opts, key=len) for p in context.command.params}
-        raise ConfigError(f"{', '.join(shown[name] for name in given)} would have no effect: {why}.")
+        raise ConfigError(f"{', '.join(shown[name] for name in typed)} would have no effect: {why}.")
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def _is_typed(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def require_free(target: Path, force: bool | None, option: str = "OUT") -> None:
-    """A file can be written there, which is told before a long computation; None: it may be written over.
+    """A file can be written there, which is told before a long computation; None: it may be written over, with a note.
 
     Raises ConfigError where one is there already and `force` is false, and for what can be no file.
     """
@@ -68,6 +120,8 @@ def require_free(target: Path, force: bool | None, option: str = "OUT") -> None:
         raise ConfigError(f"{option}: cannot write {str(target)!r}: it is a folder.")
     if there and force is False:
         raise ConfigError(f"{option}: {str(target)!r} exists already. Give another name, or --force to write over it.")
+    if there and force is None:
+        Screen(stderr=True).print(f"note: {target} is there already and will be written over", soft_wrap=True)
     if not above:
         raise ConfigError(f"{option}: cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist.")
     if not os.access(target if there else target.parent, os.W_OK):

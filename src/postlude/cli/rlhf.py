@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from postlude.cli.demos import comparison, free_folder, run_recipe, write_rows
+from postlude.cli.demos import comparison, free_folder, open_policy, run_recipe, write_rows
 from postlude.data import Group
 from postlude.runs import read
 from postlude.runs.files import read_rows
@@ -77,30 +77,27 @@ def collect(folder: Path, seed: int) -> int:
     A reward model must know the answers it will judge: pairs that teachers wrote would leave it blind to the policy's
     own. Besides pairs, which the pipeline uses, there are ranked lists, single labels and labels of lines.
     """
-    from postlude.engines.local.engine import LocalEngine
-
-    engine = LocalEngine.open(str(folder / "sft" / "model"))
     rng = random.Random(f"{seed}:labels")
     counts = 0
     for source, ending, limit, noise in (("prompts", "", 2500, 0.05), ("eval", "-eval", 256, 0.0)):
         kinds: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranked": [], "labels": [], "steps": []}
-        for group in _sampled(engine, folder / f"{source}.jsonl", limit, 6, seed):
+        for group in _sampled(folder / "sft", source, limit, seed):
             for kind, row in _judged(group, rng, noise):
                 kinds[kind].append({"prompt": group.prompt.messages, **row, "answer": group.prompt.answer})
-        write_rows(folder, {f"{kind}{ending}": found for kind, found in kinds.items()})
+        write_rows(folder, {f"{kind}{ending}": rows for kind, rows in kinds.items()})
         counts = counts or len(kinds["pairs"])
     return counts
 
 
-def _sampled(engine: Any, path: Path, limit: int, count: int, seed: int) -> list[Group]:
+def _sampled(run: Path, source: str, limit: int, seed: int) -> list[Group]:
+    """Six answers of a run's policy to each prompt."""
     import asyncio
 
     from postlude.engines.settings import Sampling
     from postlude.rollouts.rollout import answer
-    from postlude.sources import file as rows
 
-    prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(path)))[:limit]]
-    return asyncio.run(answer(engine.sampler, prompts, count, Sampling(max_tokens=40), seed, "label"))
+    engine, prompts = open_policy(run, source, limit)
+    return asyncio.run(answer(engine.sampler, prompts, 6, Sampling(max_tokens=40), seed, "label"))
 
 
 def _judged(group: Group, rng: random.Random, noise: float) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -131,14 +128,12 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
     import asyncio
 
     from postlude.check import equip
-    from postlude.engines.local.engine import LocalEngine
     from postlude.engines.settings import Sampling
     from postlude.evaluate import measure as sampled
     from postlude.rewards.rewards import Rewards
     from postlude.rewards.spec import RewardSpec
-    from postlude.sources import file as rows
 
-    engine = LocalEngine.open(str(folder / name / "model"))
+    engine, prompts = open_policy(folder / name, "eval")
     rewards = Rewards.of(
         [
             RewardSpec("model", args={"path": str(folder / "reward_model")}),
@@ -146,7 +141,6 @@ def measure(folder: Path, name: str, seconds: float) -> Stage:
         ]
     )
     equip(rewards, engine.tokenizer)
-    prompts = [engine.renderer.with_tokens(p) for p in rows.prompts(rows.read(str(folder / "eval.jsonl")))]
     report = asyncio.run(sampled(engine.sampler, rewards, prompts, Sampling(max_tokens=40), 4, "eval"))
     figures = report.figures
     loss = _text_loss(engine, folder / "text-eval.jsonl")

@@ -4,58 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from postlude.cli.options import (
-    MOST_ANSWERS,
-    MaxTokens,
-    Model,
-    ServedModel,
-    Stop,
-    Temperature,
-    TopK,
-    TopP,
-    Url,
-    require_read,
-)
+from postlude.cli import options as opt
+from postlude.cli.options import SamplingOptions, require_read
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError
 from postlude.terminal import Screen, bold, dim, joined
 from postlude.words import counted
 
 if TYPE_CHECKING:
+    from postlude.cli.session import Session
     from postlude.cli.waiting import Waiting
     from postlude.rewards.rewards import Rewards
 
 
+SendsChat = Annotated[
+    bool | None,
+    typer.Option(help="Send text as a user message. Default: as the run did; else --prompt where there is a template."),
+]
+
+
 def sample(
     context: typer.Context,
-    model: Model,
+    model: opt.Model,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="A prompt; can be given several times.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="A file of prompts instead (JSONL, CSV, Parquet).")] = None,
-    columns: Annotated[str | None, typer.Option(help="Columns of --data as YAML, e.g. '{prompt: question}'.")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers per prompt.")] = 1,
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    top_k: TopK = None,
-    stop: Stop = None,
-    chat: Annotated[
-        bool | None,
-        typer.Option(
-            help="Send text as a user message. Default: --prompt where there is a template, --data as the run did."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same answers.")] = 0,
+    columns: opt.Columns = None,
+    count: opt.Count = 1,
+    max_tokens: opt.MaxTokens = None,
+    temperature: opt.Temperature = None,
+    top_p: opt.TopP = None,
+    top_k: opt.TopK = None,
+    stop: opt.Stop = None,
+    chat: SendsChat = None,
+    seed: opt.Seed = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts of --data.")] = None,
-    url: Url = None,
-    served_model: ServedModel = None,
+    url: opt.Url = None,
+    served_model: opt.ServedModel = None,
     best_by: Annotated[
         str | None,
         typer.Option(help="Best of n: only the answer with the highest reward of each prompt (a built-in or path)."),
@@ -70,11 +63,9 @@ def sample(
     postlude sample runs/sft-1 --data prompts.jsonl -n 16 --best-by model --reward-args '{path: runs/reward_model-1}'
     postlude sample my-model --url http://localhost:8000/v1 --data prompts.jsonl -n 8 --json
     """
-    from postlude.alarms import cut_off_in
-    from postlude.cli.opening import open_sampler, policy_of, reading_of
-    from postlude.cli.waiting import sampling
-    from postlude.rollouts.rollout import answer
-    from postlude.sources import file as rows
+    from postlude.cli.scoring import rewards_of
+    from postlude.cli.session import Named, Session, notes_of_cut
+    from postlude.cli.waiting import tell
 
     if bool(prompt) == bool(data):
         raise ConfigError("give either --prompt (once or more) or --data FILE.")
@@ -82,28 +73,42 @@ def sample(
         require_read(context, "there is no --data", "columns", "limit")
     if not best_by:
         require_read(context, "there is no --best-by", "reward_args")
-    flags = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "stop": stop}
-    policy = policy_of(model, flags, url, served_model)
-    settings = policy.sampling
-    reading = reading_of(model, columns, chat)
-    opened = open_sampler(policy)
-    if data:
-        prompts = opened.prompts(rows.read(data), limit, reading)
-    else:
-        as_chat = bool(opened.facts.tokenizer.chat_template) if chat is None else chat
-        wrap: Any = lambda p: [{"role": "user", "content": p}] if as_chat else p
-        prompts = [opened.renderer.with_tokens(Prompt(str(i), wrap(p))) for i, p in enumerate(prompt or [])]
-    opened.check_lengths(prompts, settings)
-    rewards = _judge(best_by, reward_args, opened.facts.tokenizer, prompts) if best_by else None
-    with sampling(opened.sampler) as waiting:
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
+    rewards = lambda: rewards_of([best_by] if best_by else [], reward_args)
+    session = Session.of(Named(data or None, model, options, rewards, columns, chat, limit=limit))
+    prompts = session.answerable(session.prompts() if data else _typed(session, prompt or []))
+    with session.progress() as waiting:
         inbox = InOrder(lambda group: _show(group, as_json, waiting))
-        hear = inbox.add if rewards is None else _quietly
-        groups = asyncio.run(answer(opened.sampler, prompts, count, settings, seed, "sample", hear))
-    for group in _best(groups, rewards) if rewards else ():
+        groups = asyncio.run(session.answers(prompts, count, seed, "sample", _quietly if best_by else inbox.add))
+    for group in _best(groups, session.rewards) if best_by else ():
         _print(group, as_json)
-    note = cut_off_in([c for g in groups for c in g.completions])
-    if note and not as_json:  # there every row says why it stopped
-        Screen(stderr=True).print(f"note: {note}", soft_wrap=True)
+    if not as_json:  # there every row says why it stopped
+        tell(notes_of_cut(groups))
+
+
+def _typed(session: Session, texts: Sequence[str]) -> list[Prompt]:
+    """The prompts of --prompt, as text or as the message of a user."""
+    chat = session.named.chat
+    if problems := session.rewards.missing_columns(set()):
+        raise ConfigError(problems)
+    if chat is None:
+        chat = _is_chat(session)
+    return [Prompt(str(i), [{"role": "user", "content": x}] if chat else x) for i, x in enumerate(texts)]
+
+
+def _is_chat(session: Session) -> bool:
+    """Whether a typed prompt is a user's message: as the prompts of the model's own run were, else by its template."""
+    from postlude.cli.opening import form_of_prompts
+    from postlude.cli.waiting import tell
+
+    path = session.policy.model.path
+    form = form_of_prompts(session.named.model or "")
+    if form is not None:
+        return form == "messages"
+    has_template = bool(session.opened.facts.tokenizer.chat_template)
+    if has_template and (Path(path).expanduser() / "config.yaml").exists():
+        tell([f"{path} does not say whether its prompts were chat: sent as a user's message (--no-chat sends text)"])
+    return has_template
 
 
 @dataclass
@@ -130,27 +135,13 @@ def _show(group: Group, as_json: bool, waiting: Waiting) -> None:
         _print(group, as_json)
 
 
-def _judge(use: str, given: str | None, tokenizer: Any, prompts: list[Prompt]) -> Rewards:
-    """The reward that picks; the columns it needs are there."""
-    from postlude.check import equip
-    from postlude.cli.scoring import rewards_of
-
-    rewards = rewards_of([use], given)
-    problems = rewards.missing_columns({name for p in prompts for name in p.columns})
-    if problems:
-        raise ConfigError(problems)
-    equip(rewards, tokenizer)
-    return rewards
-
-
 def _best(groups: list[Group], rewards: Rewards) -> list[Group]:
     """The first of the best answers of each prompt; prompts whose answers were all unscorable keep none."""
     scored = asyncio.run(rewards.score(groups)).groups
-    found = [max(g.scored, key=lambda c: c.reward or 0.0) for g in scored if g.scored]
-    lost = len(scored) - len(found)
-    if lost:
+    best = [replace(g, completions=(max(g.scored, key=lambda c: c.reward or 0.0),)) for g in scored if g.scored]
+    if lost := len(scored) - len(best):
         Screen(stderr=True).print(f"{lost} of {counted(len(scored), 'prompt')}: no answer could be scored")
-    return [replace(g, completions=(c,)) for g, c in zip([g for g in scored if g.scored], found, strict=True)]
+    return best
 
 
 def _print(group: Group, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Rewards named on the command line: shared by `eval`, `pairs` and `audit`."""
+"""Rewards named on the command line."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from postlude.sources.table import MAX_SHOWN
 def mapping(option: str, text: str | None) -> dict[str, Any]:
     """An option's YAML mapping; empty where it is not given."""
     try:
-        given = load(text) if text else {}
+        values = load(text) if text else {}
     except ValueError as error:
         raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.") from error
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
-    return given
+    return values
 
 
 def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
     """The rewards of --reward, each a name or a whole entry of a recipe; the first with the arguments of
     --reward-args."""
-    given = mapping("--reward-args", arguments)
-    rewards = Rewards.of([_spec(use, given if i == 0 else {}) for i, use in enumerate(uses)])
+    first = mapping("--reward-args", arguments)
+    rewards = Rewards.of([_spec(use, first if i == 0 else {}) for i, use in enumerate(uses)])
     rewards.guard.waits.tell = _tell_wait
     return rewards
 
@@ -78,10 +78,11 @@ def require_columns(rewards: Rewards, table: Table, reading: Reading | None = No
 
 def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
     """Rows that a reward refuses, such as one with a gold that it cannot read, are an error."""
-    found = [f"{p.place}: {s}" for p, s in zip(prompts, rewards.problems_of_rows(prompts), strict=True) if s]
-    if found:
-        more = [f"... and {len(found) - MAX_SHOWN} more rows like these."] if len(found) > MAX_SHOWN else []
-        raise DataError([*found[:MAX_SHOWN], *more])
+    refusals = zip(prompts, rewards.problems_of_rows(prompts), strict=True)
+    problems = [f"{prompt.place}: {problem}" for prompt, problem in refusals if problem]
+    if problems:
+        more = [f"... and {len(problems) - MAX_SHOWN} more rows like these."] if len(problems) > MAX_SHOWN else []
+        raise DataError([*problems[:MAX_SHOWN], *more])
 
 
 def holds_scorer(path: str) -> bool:

@@ -164,7 +164,7 @@ class Comparing:
     count: int
     """Answers to each prompt."""
     sampling: Sampling
-    found: Labelled
+    labels: Labelled
     """Gets the verdicts."""
     seed: int = 0
     unused: Counter[str] = field(default_factory=Counter[str])
@@ -173,7 +173,7 @@ class Comparing:
     """Prompts without two different answers."""
 
     async def run(self, prompts: Sequence[Trace], tell: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
-        """Rows for trace.jsonl; the pairs are in `found`. `tell` hears of every stage that is done."""
+        """Rows for trace.jsonl; the pairs are in `labels`. `tell` hears of every stage that is done."""
         talks: list[Talk] = [t.prompt if isinstance(t.prompt, str) else [*t.prompt] for t in prompts]
         columns = []
         for i in range(self.count):
@@ -193,16 +193,16 @@ class Comparing:
         tell()
         rows = []
         for trace, row, item in zip(prompts, texts, items, strict=True):
-            mine = [next(verdicts) for _ in item.pairs]
+            of_item = [next(verdicts) for _ in item.pairs]
             principle = choose([*self.judging.principles], trace.prompt).id
             item = replace(item, row=with_columns({"principle": principle}, item.row))
-            self.found.add(item, item.pairs, mine)
-            told = zip(item.pairs, mine, strict=True)
+            self.labels.add(item, item.pairs, of_item)
+            judged = zip(item.pairs, of_item, strict=True)
             said = {
                 "prompt": trace.prompt,
                 "answers": row,
                 "principle": principle,
-                "verdicts": [{"first": i, "second": j, "p": None if v is None else v.p} for (i, j), v in told],
+                "verdicts": [{"first": i, "second": j, "p": None if v is None else v.p} for (i, j), v in judged],
             }
             rows.append(with_columns(said, trace.columns))
         return rows

@@ -53,8 +53,8 @@ class Choices:
     def __post_init__(self) -> None:
         problems = [("--margin", Bounds(0).problem(self.margin))]
         problems += [("--threshold", Bounds().problem(self.threshold))] if self.threshold is not None else []
-        if found := [f"{option} {problem}." for option, problem in problems if problem]:
-            raise ConfigError(found)
+        if wrong := [f"{option} {problem}." for option, problem in problems if problem]:
+            raise ConfigError(wrong)
 
 
 @dataclass
@@ -86,7 +86,7 @@ def convert(table: Table, choices: Choices, reading: Reading | None = None) -> C
             continue
         good.append(row)
         new, reason = _row(row.values, kind, said, choices, result)
-        result.rows += [{**_kept(row.values, kind, choices), **made} for made in new]
+        result.rows += [{**_columns(row.values, kind, choices), **part} for part in new]
         result.converted += bool(new)
         result.rows_dropped.update([] if new else [reason])
     table.rows = good
@@ -110,16 +110,16 @@ def _check_target(table: Table, kind: Kind, choices: Choices) -> None:
         "--write-margin": choices.write_margin,
         "--threshold": choices.threshold is not None,
     }
-    if given := [option for option, value in of_lists.items() if value]:
+    if useless := [option for option, value in of_lists.items() if value]:
         raise ConfigError(
-            f"{', '.join(given)}: {table.path} holds {table.form}, which have no scores or ranks to go by."
+            f"{', '.join(useless)}: {table.path} holds {table.form}, which have no scores or ranks to go by."
         )
 
 
-def _kept(row: Mapping[str, Any], kind: Kind, choices: Choices) -> OutRow:
+def _columns(row: Mapping[str, Any], kind: Kind, choices: Choices) -> OutRow:
     """The columns that stay; margin and probability stay where a pair does."""
-    own = {"margin", "probability"} if kind == "pair" and choices.to == "pairs" else set[str]()
-    return {k: v for k, v in row.items() if k not in SPOKEN_FOR or (k in own and v is not None)}
+    of_pair = {"margin", "probability"} if kind == "pair" and choices.to == "pairs" else set[str]()
+    return {k: v for k, v in row.items() if k not in SPOKEN_FOR or (k in of_pair and v is not None)}
 
 
 def _row(
@@ -143,7 +143,7 @@ def _row(
 
 def ranks_of(rewards: Sequence[float]) -> list[int]:
     """1 is best; equal rewards have equal ranks, and the next rank counts all before it: 1, 2, 2, 4."""
-    return [1 + sum(other > own for other in rewards) for own in rewards]
+    return [1 + sum(other > reward for other in rewards) for reward in rewards]
 
 
 # -------------------------------------------------------------------------------------------------------- pairs
@@ -169,9 +169,9 @@ def _pairs(row: Mapping[str, Any], said: Stated, choices: Choices, result: Conve
             continue
         seen.append(answers)
         numbers = row[f"{name}s"]
-        made = {"prompt": said.prompt, "chosen": answers[0], "rejected": answers[1]}
-        made |= {f"chosen_{name}": numbers[better], f"rejected_{name}": numbers[worse]}
-        yield {**made, "margin": difference} if choices.write_margin else made
+        pair = {"prompt": said.prompt, "chosen": answers[0], "rejected": answers[1]}
+        pair |= {f"chosen_{name}": numbers[better], f"rejected_{name}": numbers[worse]}
+        yield {**pair, "margin": difference} if choices.write_margin else pair
 
 
 def _no_pair(answers: tuple[Any, Any], difference: float, margin: float, seen: list[tuple[Any, Any]]) -> str | None:

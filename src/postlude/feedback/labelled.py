@@ -36,7 +36,7 @@ class Unlabelled:
     judged: bool
 
     @property
-    def kept(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Any]:
         return {k: v for k, v in self.row.items() if k not in SPOKEN_FOR}
 
     @property
@@ -62,7 +62,7 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
             f"{table.path}: rows need prompt with completions (a list of answers), or chosen and rejected, or prompt "
             f"with completion; found columns {', '.join(sorted(table.columns))}."
         )
-    found: list[Unlabelled] = []
+    items: list[Unlabelled] = []
     kind = None if any(bare) else recognise(table, "compared", reading, ("pair", "rated"))
     if kind not in (None, "pair", "rated"):
         raise DataError(f"{table.path} holds {table.form}: there is nothing to compare in one answer.")
@@ -81,9 +81,9 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
             table.reject(row.where, str(error))
             continue
         good.append(row)
-        found.append(Unlabelled(row.where, values, said, judged=kind is not None))
+        items.append(Unlabelled(row.where, values, said, judged=kind is not None))
     table.rows = good
-    return found
+    return items
 
 
 def _check_shown(said: Stated) -> None:
@@ -107,7 +107,7 @@ def _by_prompt(table: Table) -> list[Unlabelled]:
     groups: dict[str, list[Any]] = {}
     for row in table.rows:
         groups.setdefault(repr(row.values.get("prompt")), []).append(row)
-    found, good = [], []
+    items, good = [], []
     for members in groups.values():
         answers = [*dict.fromkeys(m.values["completion"] for m in members if isinstance(m.values["completion"], str))]
         if len(answers) < 2 or "prompt" not in members[0].values:
@@ -119,9 +119,9 @@ def _by_prompt(table: Table) -> list[Unlabelled]:
         said: tuple[Any, ...] = tuple(a if isinstance(prompt, str) else [_assistant(a)] for a in answers)
         first = members[0].values  # what is of one answer alone says nothing of the pair
         row = {k: v for k, v in first.items() if all(m.values.get(k) == v for m in members)}
-        found.append(Unlabelled(members[0].where, row, Stated(prompt, said, (0.0,) * len(said)), judged=False))
+        items.append(Unlabelled(members[0].where, row, Stated(prompt, said, (0.0,) * len(said)), judged=False))
     table.rows = good
-    return found
+    return items
 
 
 def _assistant(text: str) -> dict[str, str]:
@@ -145,11 +145,11 @@ class Labelled:
     agreements: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     """1 or 0 for each pair on which people and the judge both have a preference, and the number of its prompt."""
 
-    def add(self, item: Unlabelled, pairs: Sequence[tuple[int, int]], found: Sequence[Compared | None]) -> None:
+    def add(self, item: Unlabelled, pairs: Sequence[tuple[int, int]], verdicts: Sequence[Compared | None]) -> None:
         """The verdicts on the pairs of one row."""
         self.prompts += 1
         self.alone += not pairs
-        for (i, j), verdict in zip(pairs, found, strict=True):
+        for (i, j), verdict in zip(pairs, verdicts, strict=True):
             self.asked += 1
             reason = self._no_pair(verdict)
             if reason:
@@ -177,19 +177,19 @@ class Labelled:
 
     def _row(self, item: Unlabelled, i: int, j: int, verdict: Compared) -> dict[str, Any]:
         better, worse = (i, j) if verdict.p > 0.5 else (j, i)
-        row = {**item.kept, "prompt": item.said.prompt}
+        row = {**item.columns, "prompt": item.said.prompt}
         row |= {"chosen": item.said.answers[better], "rejected": item.said.answers[worse]}
         return row if self.hard else {**row, "probability": max(verdict.p, 1 - verdict.p)}
 
     @property
     def figures(self) -> dict[str, float]:
         """Order consistency, place bias (of the answer shown first, beyond one half), and agreement with people."""
-        told = self.verdicts
-        if not told:
+        verdicts = self.verdicts
+        if not verdicts:
             return {}
         figures = {
-            "flip rate": sum(v.flipped for v in told) / len(told),
-            "place bias": sum(v.place for v in told) / len(told),
+            "flip rate": sum(v.flipped for v in verdicts) / len(verdicts),
+            "place bias": sum(v.place for v in verdicts) / len(verdicts),
         }
         if self.agreements:
             agreed, prompts = zip(*self.agreements, strict=True)

@@ -60,31 +60,31 @@ class Paired:
     def add(self, group: Group, choosing: Choosing, given: Completion | None = None) -> list[dict[str, Any]]:
         """The pairs of one prompt's answers, counted; they are also kept in `rows`."""
         answers = self._usable(group, choosing)
-        made = (
+        pairs = (
             self._sampled(group, answers, choosing) if given is None else self._other(group, answers, choosing, given)
         )
         self.prompts += 1
-        self.paired += bool(made)
-        self.rows += made
-        return made
+        self.paired += bool(pairs)
+        self.rows += pairs
+        return pairs
 
     def _usable(self, group: Group, choosing: Choosing) -> list[Completion]:
-        kept: list[Completion] = []
+        usable: list[Completion] = []
         for completion in group.completions:
-            reason = _unusable(completion, kept, choosing)
+            reason = _unusable(completion, usable, choosing)
             self.unused.update([reason] if reason else [])
-            kept += [] if reason else [completion]
+            usable += [] if reason else [completion]
         self.answers += len(group.completions)
-        self.usable += len(kept)
-        return kept
+        self.usable += len(usable)
+        return usable
 
     def _sampled(self, group: Group, answers: list[Completion], choosing: Choosing) -> list[dict[str, Any]]:
-        made = []
+        pairs = []
         for first, second in _comparisons(answers, choosing):
             better, worse = sorted((first, second), key=lambda c: -(c.reward or 0.0))
             if self._counted(_too_close((better.reward or 0.0) - (worse.reward or 0.0), choosing.margin)):
-                made.append(_row(group, _said(group, better), _said(group, worse), better.reward, worse.reward))
-        return made
+                pairs.append(_row(group, _said(group, better), _said(group, worse), better.reward, worse.reward))
+        return pairs
 
     def _other(
         self, group: Group, answers: list[Completion], choosing: Choosing, given: Completion
@@ -97,10 +97,10 @@ class Paired:
             best = max(fitting, key=lambda c: sign * (c.reward or 0.0))
             self.dropped["not the most distant"] += len(fitting) - 1
             fitting = [best]
-        own = group.prompt.columns[choosing.given]
+        answer = group.prompt.columns[choosing.given]
         if choosing.given == "chosen":
-            return [_row(group, own, _said(group, c), given.reward, c.reward) for c in fitting]
-        return [_row(group, _said(group, c), own, c.reward, given.reward) for c in fitting]
+            return [_row(group, answer, _said(group, c), given.reward, c.reward) for c in fitting]
+        return [_row(group, _said(group, c), answer, c.reward, given.reward) for c in fitting]
 
     def _counted(self, reason: str | None) -> bool:
         """Count a comparison; whether it makes a pair."""
@@ -160,9 +160,9 @@ def _said(group: Group, completion: Completion) -> Answer:
 def _row(
     group: Group, chosen: Answer, rejected: Answer, chosen_score: float | None, rejected_score: float | None
 ) -> dict[str, Any]:
-    kept = {k: v for k, v in group.prompt.columns.items() if k not in DROPPED}
+    columns = {k: v for k, v in group.prompt.columns.items() if k not in DROPPED}
     scores = {"chosen_score": chosen_score, "rejected_score": rejected_score}
-    row = {**kept, "prompt": group.prompt.messages, "chosen": chosen, "rejected": rejected}
+    row = {**columns, "prompt": group.prompt.messages, "chosen": chosen, "rejected": rejected}
     return {**row, **{k: v for k, v in scores.items() if v is not None}}
 
 

@@ -36,12 +36,14 @@ class FromVerl(Adapter):
         n = len(completions)
         truths = zip(ground_truth or [None] * n, reward_model or [None] * n, answer or [None] * n, strict=True)
         rows = zip(data_source, map(text_of, completions), truths, extra_info or [None] * n, strict=True)
-        found = [self._ask(source, text, _ground_truth(*truth), extra) for source, text, truth, extra in rows]
-        if any(map(inspect.isawaitable, found)):
-            found = await asyncio.gather(*found)
-        for name in dict.fromkeys(k for f in found if isinstance(f, Mapping) for k in f if k != "score"):
-            _log("verl", name, [f.get(name) if isinstance(f, Mapping) else None for f in found], log_metric, log_extra)
-        return [_score(f) for f in found]
+        results = [self._ask(source, text, _ground_truth(*truth), extra) for source, text, truth, extra in rows]
+        if any(map(inspect.isawaitable, results)):
+            results = await asyncio.gather(*results)
+        for name in dict.fromkeys(k for f in results if isinstance(f, Mapping) for k in f if k != "score"):
+            _log(
+                "verl", name, [f.get(name) if isinstance(f, Mapping) else None for f in results], log_metric, log_extra
+            )
+        return [_score(f) for f in results]
 
     def check_row(self, columns: Mapping[str, Any]) -> str | None:
         """Why a row cannot be scored; None where it can."""
@@ -67,13 +69,13 @@ def _ground_truth(ground_truth: Any, reward_model: Any, answer: Any) -> Any:
     if ground_truth is not None:
         return ground_truth
     inside = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
-    found = answer if inside is None else inside
-    if found is None:
+    truth = answer if inside is None else inside
+    if truth is None:
         raise RewardError(
             "a verl reward got a row without a ground truth: ground_truth and answer are missing or null, and "
             f"reward_model is {reward_model!r}. Give each row one, empty text where the function does not use it."
         )
-    return found
+    return truth
 
 
 def _score(result: Any) -> Any:

@@ -59,12 +59,12 @@ def arguments(
     }
     # a column that only some rows have may be missing from all of these
     columns = {name for g, _ in answers for name in g.prompt.columns} | reward.parameters[0]
-    mine = reward.supplied(columns)
+    reserved = reward.supplied(columns)
     if reward.memory is not None:  # what is kept must not depend on them
-        mine -= {"trainer_state", "completion_ids"}
+        reserved -= {"trainer_state", "completion_ids"}
     _, named, anything = reward.parameters
-    result = {name: available[name]() for name in available if name in mine}
-    for name in columns - mine:
+    result = {name: available[name]() for name in available if name in reserved}
+    for name in columns - reserved:
         if anything or name in named:
             result[name] = [copied(g.prompt.columns.get(name)) for g, _ in answers]
     return result
@@ -101,9 +101,9 @@ class Failure:
         """Of what a function raised; of a group of exceptions the first."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        own = _own_frames(error)
-        where = f" at {Path(own[-1].filename).name} line {own[-1].lineno}" if own else ""
-        lines = tuple(f"{f.filename} line {f.lineno}, in {f.name}: {f.line}" for f in own[-MOST_FRAMES:])
+        frames = _own_frames(error)
+        where = f" at {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+        lines = tuple(f"{f.filename} line {f.lineno}, in {f.name}: {f.line}" for f in frames[-MOST_FRAMES:])
         return cls(f"raised {type(error).__name__}{where}: {error}", lines, answers)
 
     def __str__(self) -> str:
@@ -122,8 +122,8 @@ def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames of the user's files; where there are none, those of the built-in that raised, or of the library."""
     every = traceback.extract_tb(error.__traceback__)
     ours = [f for f in every if f.filename.startswith(OURS)]
-    own = [f for f in every if f not in ours and not any(part in f.filename for part in LIBRARIES)]
-    return own or ours[-1:] or every[-1:]
+    users = [f for f in every if f not in ours and not any(part in f.filename for part in LIBRARIES)]
+    return users or ours[-1:] or every[-1:]
 
 
 def stopped(label: str, failure: Failure, many: bool) -> RewardError:
@@ -207,11 +207,11 @@ class Scores:
         """The same among `count` completions, of which only those at `places` were shown to the function."""
         result = Scores.nothing(count, asked=False)
         result.extra = {name: [None] * count for name in self.extra}
-        for mine, place in enumerate(places):
-            result.values[place], result.steps[place] = self.values[mine], self.steps[mine]
-            result.asked[place] = self.asked[mine]
+        for n, place in enumerate(places):
+            result.values[place], result.steps[place] = self.values[n], self.steps[n]
+            result.asked[place] = self.asked[n]
             for name, values in self.extra.items():
-                result.extra[name][place] = values[mine]
+                result.extra[name][place] = values[n]
         result.log(self)
         return result
 
@@ -231,11 +231,11 @@ async def call(
     result = Scores(asked=[True] * len(answers), calls=1)
     state = SimpleNamespace(global_step=step, max_steps=steps)
     asked = arguments(reward, answers, state, _loggers(reward, result), prefixes)
-    given = await _ask(reward, asked, len(answers), guard)
+    returned = await _ask(reward, asked, len(answers), guard)
     if reward.stepwise:
-        result.steps, result.values = step_numbers(reward, given, answers)
+        result.steps, result.values = step_numbers(reward, returned, answers)
     else:
-        result.values = numbers(reward, given, answers)
+        result.values = numbers(reward, returned, answers)
         result.steps = [[] for _ in answers]
     for name, values in result.extra.items():
         if len(values) != len(answers):
@@ -276,13 +276,13 @@ def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:
     """What a function logs with, into `result`."""
 
     def log_extra(column: str, values: Any) -> None:
-        found = listed(values)
-        if found is None:
+        column_values = listed(values)
+        if column_values is None:
             raise RewardError(
                 f"reward {reward.spec.label} called log_extra({column!r}, {shown(values)}); it takes a list with a "
                 "value for each completion."
             )
-        result.extra[str(column)] = [plain_json(value) for value in found]
+        result.extra[str(column)] = [plain_json(value) for value in column_values]
 
     def log_metric(name: str, value: Any) -> None:
         number = finite(value)

@@ -70,10 +70,10 @@ class Choice:
     after: str | None
 
     def __call__(self, completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        found = [_answered(text_of(c), self.after) for c in completions]
+        parts = [_answered(text_of(c), self.after) for c in completions]
         return [
             None if a is None else float(f is not None and self.rule.of(f) == {_expected(a, self.letters)})
-            for f, a in zip(found, answer, strict=True)
+            for f, a in zip(parts, answer, strict=True)
         ]
 
     def check_row(self, columns: Mapping[str, Any]) -> str | None:

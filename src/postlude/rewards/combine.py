@@ -61,31 +61,31 @@ class Combining:
     """The number of each member for each completion that is weighed."""
 
     def __post_init__(self) -> None:
-        mine = list(zip(self.members, self.given, strict=True))
-        gates = [(m, s) for m, s in mine if m.is_gate]
+        pairs = list(zip(self.members, self.given, strict=True))
+        gates = [(m, s) for m, s in pairs if m.is_gate]
         self.doors = doors([m for m, _ in gates], [s for _, s in gates], sum(self.sizes))
         shut = [door is False for door in self.doors]
         none = [False] * len(shut)
-        self.used = [used(m.spec, s.values, none if m.is_gate else shut, self.sizes, self.measuring) for m, s in mine]
+        self.used = [used(m.spec, s.values, none if m.is_gate else shut, self.sizes, self.measuring) for m, s in pairs]
         self._deciding = _deciding(self.members)
-        self._named = [(m.spec.label, s) for m, s in mine]
+        self._named = [(m.spec.label, s) for m, s in pairs]
         self._stepwise = [
             (m, used_steps(m.spec, s.steps, none if m.is_gate else shut, self.sizes, self.measuring))
-            for m, s in mine
+            for m, s in pairs
             if m.stepwise and m.spec.weight
         ]
-        self._answerwise = [i for i, (m, _) in enumerate(mine) if not m.stepwise]
+        self._answerwise = [i for i, (m, _) in enumerate(pairs) if not m.stepwise]
         self._weights = [m.spec.weight for m in self.members]
-        self._judges = [s.values for m, s in mine if m.outcome]
+        self._judges = [s.values for m, s in pairs if m.outcome]
 
     def completion(self, i: int, completion: Completion) -> Completion:
         """Completion `i` with its reward, scores, correctness and step rewards."""
         scores = {label: s.values[i] for label, s in self._named if s.asked[i]}
         reward = self.reward(i)
-        found = replace(completion, reward=reward, scores=scores, correct=self._correct(i, reward))
+        scored = replace(completion, reward=reward, scores=scores, correct=self._correct(i, reward))
         if not self._stepwise or reward is None:
-            return found
-        return replace(found, steps=self._steps(completion, i), whole=self._sum(i, self._answerwise))
+            return scored
+        return replace(scored, steps=self._steps(completion, i), whole=self._sum(i, self._answerwise))
 
     def reward(self, i: int) -> float | None:
         """The weighted sum of those that did not abstain; None where a gate, or every reward that decides, did."""
@@ -152,42 +152,42 @@ class Combining:
 
     def logged(self) -> dict[str, float]:
         """Means of what the functions logged, under the reward's name."""
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         for member, scores in zip(self.members, self.given, strict=True):
-            mine = {k: v for k, v in scores.metrics.items() if k not in member.traits.summed}
-            found |= {f"{member.spec.label}/{k}": mean(v) for k, v in mine.items()}
-        return found
+            means = {k: v for k, v in scores.metrics.items() if k not in member.traits.summed}
+            figures |= {f"{member.spec.label}/{k}": mean(v) for k, v in means.items()}
+        return figures
 
     def metrics(self) -> dict[str, float]:
         """Shares that gates stopped, and what was changed or came out of a cache."""
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         for member, scores, column in zip(self.members, self.given, self.used, strict=True):
             label = member.spec.label
             if member.is_gate:
                 below = [v is not None and v < (member.spec.gate or 0.0) for v in scores.values]
-                found[f"gate/{label}"] = sum(below) / len(below)
+                figures[f"gate/{label}"] = sum(below) / len(below)
             known = [x for x, asked in zip(column, scores.asked, strict=True) if asked and x is not None]
             if member.spec.shapes and known:
-                found[f"reward/{label}/used"] = mean(known)
+                figures[f"reward/{label}/used"] = mean(known)
             sums = [sum(row) for row, asked in zip(scores.steps, scores.asked, strict=True) if asked and row]
             if member.stepwise and sums:
-                found[f"reward/{label}/sum"] = mean(sums)
+                figures[f"reward/{label}/sum"] = mean(sums)
             if member.memory is not None and any(scores.asked):
-                found[f"reward/{label}/cached"] = scores.kept / sum(scores.asked)
-        return found
+                figures[f"reward/{label}/cached"] = scores.kept / sum(scores.asked)
+        return figures
 
     def counts(self) -> dict[str, float]:
         """Answers that failed calls left without a score, of rewards that may fail; and what functions count."""
         pairs = list(zip(self.members, self.given, strict=True))
-        found = {
+        figures = {
             f"reward/{m.spec.label}/errors": float(sum(f.answers for f in s.failures))
             for m, s in pairs
             if m.spec.errors
         }
         for member, scores in pairs:
-            mine = {k: v for k, v in scores.metrics.items() if k in member.traits.summed}
-            found |= {f"{member.spec.label}/{k}": float(sum(v)) for k, v in mine.items()}
-        return found
+            sums = {k: v for k, v in scores.metrics.items() if k in member.traits.summed}
+            figures |= {f"{member.spec.label}/{k}": float(sum(v)) for k, v in sums.items()}
+        return figures
 
     def notes(self) -> list[str]:
         """What the functions noted, and what failed; each once."""
@@ -197,15 +197,15 @@ class Combining:
 
     def unfit(self) -> dict[str, str]:
         """What was left out of the metrics, by reward and name."""
-        found: dict[str, str] = {}
+        sentences: dict[str, str] = {}
         for member, scores in zip(self.members, self.given, strict=True):
             for name, texts in scores.unfit.items():
                 many = len(texts) + len(scores.metrics.get(name, ()))
-                found[f"{member.spec.label}/{name}"] = (
+                sentences[f"{member.spec.label}/{name}"] = (
                     f"reward {member.spec.label}: {len(texts)} of {many} values of log_metric({name!r}) are no finite "
                     f"numbers (the first: {texts[0]}); the figure is the mean of the others. This is said once."
                 )
-        return found
+        return sentences
 
     def renamed(self) -> dict[str, str]:
         """What log_extra was given under a name that a row of rollouts/ has already: where it stands."""
@@ -231,13 +231,13 @@ class Combining:
 
     def extra(self) -> dict[str, list[Any]]:
         """All columns; a second one of a name, or one of a name that rollouts have, carries that of its reward."""
-        found: dict[str, list[Any]] = {}
+        columns: dict[str, list[Any]] = {}
         for member, scores in zip(self.members, self.given, strict=True):
             for name, values in scores.extra.items():
-                while name in found or name in ROLLOUT_FIELDS:
+                while name in columns or name in ROLLOUT_FIELDS:
                     name = f"{member.spec.label}/{name}"
-                found[name] = values
-        return found
+                columns[name] = values
+        return columns
 
 
 def _deciding(members: Sequence[Reward]) -> list[int]:
@@ -247,7 +247,7 @@ def _deciding(members: Sequence[Reward]) -> list[int]:
         lambda m: not m.is_gate,
         lambda m: True,
     ):
-        found = [i for i, m in enumerate(members) if counts(m)]
-        if found:
-            return found
+        places = [i for i, m in enumerate(members) if counts(m)]
+        if places:
+            return places
     return []

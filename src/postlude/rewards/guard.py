@@ -229,8 +229,8 @@ class Guard:
 
     def take_notes(self) -> list[str]:
         """The notes since the last time."""
-        found, self.notes = self.notes, []
-        return found
+        notes, self.notes = self.notes, []
+        return notes
 
     def _put_back(self, label: str) -> None:
         assert self._before is not None
@@ -251,7 +251,7 @@ def _refused(owner: int, name: str, really: Callable[..., NoReturn]) -> Callable
     def end(*args: Any, **kwargs: Any) -> NoReturn:
         if os.getpid() != owner:
             really(*args, **kwargs)
-        given = ", ".join(repr(arg) for arg in args[:1])
-        raise SystemExit(f"os.{name}({given}) was called, which would end the run without a word")
+        argument = ", ".join(repr(arg) for arg in args[:1])
+        raise SystemExit(f"os.{name}({argument}) was called, which would end the run without a word")
 
     return end

@@ -84,24 +84,24 @@ def implicit(
         raise ConfigError(problems)
     if separator is not None and len(specs) > 1:
         raise ValueError("steps can be rewarded by one policy, not by several")
-    made = (
+    reward = (
         ImplicitReward(tuple(specs), combine=combine, lam=lam, shift=each(shift, specs), scale=each(scale, specs))
         if separator is None
         else ImplicitSteps(tuple(specs))
     )
-    made.check()
-    return made
+    reward.check()
+    return reward
 
 
 def _settings(path: str, reference: str | None, beta: float | None, per_token: bool | None) -> dict[str, Any]:
     """Reference, beta and kind of sum: as given, else those of the policy's run. Raises ConfigError for what neither
     says."""
-    own = _run_of(path)
-    objective = own.get("objective") or {}
+    recipe = _run_of(path)
+    objective = recipe.get("objective") or {}
     trained = objective.get("score") if objective.get("score") in SCORES else None
     problems = []
     if reference is None:
-        reference, problem = _start_of(path, own)
+        reference, problem = _start_of(path, recipe)
         problems += [problem] if problem else []
     if beta is None:
         beta = (objective.get("link") or {}).get("beta") if trained else None
@@ -122,8 +122,8 @@ def _run_of(path: str) -> Mapping[str, Any]:
     folder = Path(path).expanduser()
     for place in (folder, *folder.resolve().parents[:2]):
         if (place / "events.jsonl").exists() and (place / "config.yaml").exists():
-            found = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
+            recipe = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
+            return recipe if isinstance(recipe, dict) else {}
     return {}
 
 
@@ -144,9 +144,9 @@ def _require_pairs(specs: Sequence[Any]) -> None:
     """Both models are there, can write, read the same tokens, and are not one and the same."""
     problems: list[str] = []
     for spec in specs:
-        found = [_facts(name, path, problems) for name, path in (("policy", spec.path), ("reference", spec.reference))]
-        if None not in found:
-            problems += _unlike(spec, *found)  # type: ignore[arg-type]
+        facts = [_facts(name, path, problems) for name, path in (("policy", spec.path), ("reference", spec.reference))]
+        if None not in facts:
+            problems += _unlike(spec, *facts)  # type: ignore[arg-type]
     if problems:
         raise ConfigError(problems)
 

@@ -56,9 +56,9 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _valid(validator: Any, text: str) -> bool:
-    found = payload(text)
+    json_text = payload(text)
     try:
-        return found is not None and validator.is_valid(_parsed(found))
+        return json_text is not None and validator.is_valid(_parsed(json_text))
     except (ValueError, ArithmeticError, RecursionError):  # not JSON, or nested too deeply
         return False
 

@@ -155,8 +155,8 @@ class JudgeReward(JudgedReward):
     async def _scores(self, questions: Sequence[Question], answers: Sequence[str]) -> list[float | None]:
         """Scores as [-1, 1] (section 10.2)."""
         low, high = self.judging.low, self.judging.high
-        found = await self.judging.scores([*zip(questions, answers, strict=True)])
-        return [None if s is None else normalised_score(s, low, high) for s in found]
+        scores = await self.judging.scores([*zip(questions, answers, strict=True)])
+        return [None if s is None else normalised_score(s, low, high) for s in scores]
 
     async def _pairs(
         self,
@@ -169,8 +169,8 @@ class JudgeReward(JudgedReward):
         """The share of the other answers that each one beats; an order that changes the verdict makes a tie."""
         every = [(i, j) for members in groups for i, j in combinations(members, 2)]
         matches = [(i, j) for i, j in every if answers[i] != answers[j]]  # equal answers are equally good, unasked
-        found = await self.judging.compare([(questions[i], answers[i], answers[j]) for i, j in matches])
-        known = dict(zip(matches, found, strict=True))
+        verdicts = await self.judging.compare([(questions[i], answers[i], answers[j]) for i, j in matches])
+        known = dict(zip(matches, verdicts, strict=True))
         won: dict[int, list[float]] = {}
         blind: dict[int, bool] = {}
         """Of each answer that was compared: whether no verdict on it could be read."""
@@ -184,7 +184,7 @@ class JudgeReward(JudgedReward):
                 won.setdefault(j, []).append(1 - p)
         for k in (k for k, none in blind.items() if none):  # a twin says nothing of it
             won.pop(k, None)
-        self._log_orders([v for v in found if v is not None], log_metric, log_note)
+        self._log_orders([v for v in verdicts if v is not None], log_metric, log_note)
         alone = {i for members in groups if len(members) == 1 for i in members}
         return [sum(won[i]) / len(won[i]) if i in won else ALONE if i in alone else None for i in range(len(answers))]
 
@@ -216,9 +216,9 @@ class JudgeReward(JudgedReward):
     ) -> list[float | None]:
         """The share of the other answers that each one is ranked above, ties as half."""
         asked = [m for m in groups if len(m) > 1]
-        found = await self.judging.rank([(questions[m[0]], [answers[i] for i in m]) for m in asked])
+        rankings = await self.judging.rank([(questions[m[0]], [answers[i] for i in m]) for m in asked])
         result: list[float | None] = [ALONE] * len(answers)
-        for members, shares in zip(asked, found, strict=True):
+        for members, shares in zip(asked, rankings, strict=True):
             for i, share in zip(members, shares or [None] * len(members), strict=True):
                 result[i] = share
         return result
@@ -234,13 +234,13 @@ class JudgeReward(JudgedReward):
         places = range(0, len(questions), PER_CANARY)
         asked = [(questions[i], _canary(questions[i]), answers[i]) for i in places]
         if self.mode == "score":
-            given = await self._scores([q for q, _, _ in asked], [c for _, c, _ in asked])
-            self._stop_above_limit(asked, given)
-            told = [x for x in given if x is not None]
+            rewards = await self._scores([q for q, _, _ in asked], [c for _, c, _ in asked])
+            self._stop_above_limit(asked, rewards)
+            readable = [x for x in rewards if x is not None]
         else:
-            told = await self._compared_canaries([a for a in asked if a[2].strip() and a[1] != a[2]])
-        if told:
-            log_metric("canary", sum(told) / len(told))
+            readable = await self._compared_canaries([a for a in asked if a[2].strip() and a[1] != a[2]])
+        if readable:
+            log_metric("canary", sum(readable) / len(readable))
 
     def _stop_above_limit(self, asked: Sequence[tuple[Question, str, str]], given: Sequence[float | None]) -> None:
         assert self.canary_limit is not None
@@ -256,20 +256,20 @@ class JudgeReward(JudgedReward):
     async def _compared_canaries(self, asked: Sequence[tuple[Question, str, str]]) -> list[float]:
         """Canaries against real answers: they may win now and then, but not more often than not."""
         if self.mode == "pairs":
-            found = await self.judging.compare(asked)
-            told = [v.p for v in found if v is not None]
+            verdicts = await self.judging.compare(asked)
+            chances = [v.p for v in verdicts if v is not None]
         else:
             ranked = await self.judging.rank([(q, [canary, answer]) for q, canary, answer in asked])
-            told = [shares[0] for shares in ranked if shares is not None]
-        self.asked += len(told)
-        self.fooled += sum(p > 0.5 for p in told)
+            chances = [shares[0] for shares in ranked if shares is not None]
+        self.asked += len(chances)
+        self.fooled += sum(p > 0.5 for p in chances)
         if self.asked >= ENOUGH and self.fooled > self.asked / 2:
             raise RewardError(
                 f"judge {self.asker.chat.name!r} preferred an answer that says nothing, such as ':', to the policy's "
                 f"in {self.fooled} of {self.asked} comparisons. Take a stronger judge or another template; "
                 "canary_limit: null leaves this check out."
             )
-        return told
+        return chances
 
     def _question(self, prompt: Any, i: int, columns: Mapping[str, Sequence[Any]]) -> Question:
         row = {name: values[i] for name, values in columns.items()}
@@ -318,12 +318,12 @@ def judge(
     """
     low, high = _checked(mode, read, scale, samples, think, url)
     _check_numbers(clamp, max_tokens)
-    made = Template.of(template, mode)
-    made.check(variables(mode), SHOWN[mode])
+    question = Template.of(template, mode)
+    question.check(variables(mode), SHOWN[mode])
     warm = (1.0 if samples > 1 else 0.0) if temperature is None else temperature
     judging = Judging(
         asker_of(model, url, **asking),
-        made,
+        question,
         read == "likelihood",
         low,
         high,

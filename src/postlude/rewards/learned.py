@@ -140,9 +140,9 @@ def pair_model(
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> PairReward:
     """The mean chance of an answer against the others to its prompt, by a model that reads both (reward_model_pair)."""
-    made = PairReward(_specs(path, dtype, device))
-    made.check()
-    return made
+    reward = PairReward(_specs(path, dtype, device))
+    reward.check()
+    return reward
 
 
 def reward_model(
@@ -165,9 +165,9 @@ def reward_model(
     if combine not in ("mean", "worst", "uncertainty"):
         raise ValueError(f"combine must be mean, worst or uncertainty, got {combine!r}")
     kind = PrefixReward if prefixes else AnswerReward
-    made = kind(specs, combine=combine, lam=lam, shift=each(shift, specs), scale=each(scale, specs))
-    made.check()
-    return made
+    reward = kind(specs, combine=combine, lam=lam, shift=each(shift, specs), scale=each(scale, specs))
+    reward.check()
+    return reward
 
 
 def process_model(
@@ -180,9 +180,9 @@ def process_model(
     """The probability that each step is right, by a process model; steps stand between separators."""
     if combine not in ("product", "min", "last"):
         raise ValueError(f"combine must be product, min or last, got {combine!r}")
-    made = StepReward(_specs(path, dtype, device, separator), combine=combine)
-    made.check()
-    return made
+    reward = StepReward(_specs(path, dtype, device, separator), combine=combine)
+    reward.check()
+    return reward
 
 
 def _specs(path: str | Sequence[str], dtype: Any, device: Any, separator: str = "\n") -> tuple[ScorerSpec, ...]:

@@ -54,15 +54,15 @@ async def recalled(reward: Reward, answers: Answers, ask: Callable[[Answers], Aw
     memory = reward.memory
     assert memory is not None
     keys = [memory.key(*answer) for answer in answers]
-    kept = memory.cache.get_all(set(keys))
-    new = {key: place for place, key in reversed(list(enumerate(keys))) if key not in kept}
+    known = memory.cache.get_all(set(keys))
+    new = {key: place for place, key in reversed(list(enumerate(keys))) if key not in known}
     places = sorted(new.values())
     fresh = await ask([answers[place] for place in places]) if places else Scores()
-    rows = {keys[place]: _row(fresh, mine) for mine, place in enumerate(places)}
+    rows = {keys[place]: _row(fresh, n) for n, place in enumerate(places)}
     memory.cache.put_all({key: row for key, row in rows.items() if row["value"] is not None})
-    result = _scores([(kept | rows)[key] for key in keys])
+    result = _scores([(known | rows)[key] for key in keys])
     result.log(fresh)
-    result.kept = sum(key in kept for key in keys)
+    result.kept = sum(key in known for key in keys)
     return result
 
 

@@ -140,12 +140,12 @@ def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any])
     """Everything wrong with `args`, each as a sentence."""
     known = inspect.signature(factory).parameters
     unknown = [name for name in given if name not in known]
-    told = [f"has no argument {name!r};{_hint(name, known)}" for name in unknown]
+    misnamed = [f"has no argument {name!r};{_hint(name, known)}" for name in unknown]
     values = {name: value for name, value in given.items() if name not in unknown}
     wrong = validate(_schema(factory), values)[1]
     if unknown:  # the misspelt one is the one that seems to be missing
         wrong = [text for text in wrong if not text.endswith(" is missing.")]
-    return [f"reward {use} {text}" for text in told] + [f"reward {use}: args: {text}" for text in wrong]
+    return [f"reward {use} {text}" for text in misnamed] + [f"reward {use}: args: {text}" for text in wrong]
 
 
 def _hint(name: str, known: Collection[str]) -> str:
@@ -162,9 +162,9 @@ def _schema(factory: Callable[..., Any]) -> type:
     known = inspect.signature(factory).parameters
     required = [(n, hints[n]) for n, p in known.items() if n in hints and p.default is p.empty and not _by_keyword(p)]
     others = [(n, hints[n], field(default=None)) for n in known if n in hints and n not in {r[0] for r in required}]
-    made = make_dataclass("Arguments", [*required, *others], frozen=True)
-    made.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
-    return made
+    schema = make_dataclass("Arguments", [*required, *others], frozen=True)
+    schema.__pydantic_config__ = {"allow_inf_nan": False}  # type: ignore[attr-defined]
+    return schema
 
 
 def _by_keyword(parameter: inspect.Parameter) -> bool:

@@ -94,15 +94,15 @@ class Rewards:
 
     def taken_columns(self, columns: Collection[str], where: str, key: str = "data.columns") -> list[str]:
         """A problem for each column that no reward can see, since it gets something else under that name."""
-        found: dict[str, list[str]] = {}
+        taken: dict[str, list[str]] = {}
         for reward in self.members:
             for name in sorted({*columns} & reward.supplied(columns)):
-                found.setdefault(name, []).append(reward.spec.label)
+                taken.setdefault(name, []).append(reward.spec.label)
         return [
             f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
             f"{', '.join(labels)}, which would never see the column. Give it another name: "
             f"{key}={{{name}_of_row: {name}}}."
-            for name, labels in found.items()
+            for name, labels in taken.items()
         ]
 
     def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[str | None]:
@@ -117,12 +117,12 @@ class Rewards:
         return [self._problem_of_row(members, p) for p in prompts]
 
     def _problem_of_row(self, members: Sequence[Reward], prompt: Prompt) -> str | None:
-        told = [(m, _told_of_row(m, prompt), _lacks(m, prompt)) for m in members]
-        able = any(m.spec.weight and not m.is_gate and not problem and not lacks for m, problem, lacks in told)
-        for member, problem, lacks in told:
+        answers = [(m, _told_of_row(m, prompt), _lacks(m, prompt)) for m in members]
+        able = any(m.spec.weight and not m.is_gate and not problem and not lacks for m, problem, lacks in answers)
+        for member, problem, lacks in answers:
             if problem and not (lacks and able and not member.is_gate):
                 return problem
-        self.lacking.update(m.spec.label for m, _, lacks in told if lacks)
+        self.lacking.update(m.spec.label for m, _, lacks in answers if lacks)
         return None
 
     @property
@@ -198,12 +198,16 @@ def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
     if not hasattr(reward.function, "check_row"):
         return None
     try:
-        found = reward.function.check_row(copied(prompt.columns))  # type: ignore[attr-defined]  # its caller has looked
+        problem = reward.function.check_row(copied(prompt.columns))  # type: ignore[attr-defined]  # its caller has looked
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a user's function can raise anything
         return f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
-    return found if found is None or isinstance(found, str) else f"check_row of reward {reward.spec.label}: {found!r}"
+    return (
+        problem
+        if problem is None or isinstance(problem, str)
+        else f"check_row of reward {reward.spec.label}: {problem!r}"
+    )
 
 
 @dataclass(frozen=True)
@@ -263,16 +267,16 @@ class Scoring:
         rest = [i for i in range(len(self._alone)) if i not in self._gates]
         try:
             others = await together(*(self._all(i, groups, gated) for i in rest))
-            found = dict(zip([*self._gates, *rest], [*await gated, *others], strict=True))
+            by_member = dict(zip([*self._gates, *rest], [*await gated, *others], strict=True))
         finally:
             gated.cancel()
             self.cancel()
-        given = [found[i] for i in range(len(found))]
-        for member, scores in zip(self._rewards.members, given, strict=True):
+        scores_of = [by_member[i] for i in range(len(by_member))]
+        for member, scores in zip(self._rewards.members, scores_of, strict=True):
             error = too_many(member.spec.label, scores.failures, scores.calls, member.spec.errors)
             if error is not None:
                 raise error
-        return self._rewards.combine(groups, given, self._measuring)
+        return self._rewards.combine(groups, scores_of, self._measuring)
 
     def cancel(self) -> None:
         """Stop what is still under way; after `finish` there is nothing."""

@@ -24,8 +24,8 @@ class Exact:
     strip: bool = True
 
     def __call__(self, completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        found = [tail(text_of(c), self.after) for c in completions]
-        return [self._score(f, right) for f, right in zip(found, golds("exact", answer), strict=True)]
+        parts = [tail(text_of(c), self.after) for c in completions]
+        return [self._score(f, right) for f, right in zip(parts, golds("exact", answer), strict=True)]
 
     def check_row(self, columns: Mapping[str, Any]) -> str | None:
         """Why a row cannot be scored; None where it can."""
@@ -189,13 +189,13 @@ def _number(gold: int | float | Decimal) -> list[str]:
 
 def golds(reward: str, column: Sequence[Any]) -> list[list[str] | None]:
     """The right texts of each row; None where it has none. Raises RewardError for a value that is none."""
-    found: list[list[str] | None] = []
+    texts: list[list[str] | None] = []
     for gold in column:
         try:
-            found.append(None if gold is None else accepted(gold))
+            texts.append(None if gold is None else accepted(gold))
         except NoGold as error:
             raise RewardError(f"reward {reward}: the column answer holds {shown(gold)}: {error}; {MEND}.") from error
-    return found
+    return texts
 
 
 def problem_of(reward: str, columns: Mapping[str, Any]) -> str | None:

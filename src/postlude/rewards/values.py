@@ -89,14 +89,14 @@ def _steps(reward: Reward, value: Any, answer: tuple[Group, Completion]) -> list
             f"reward {label} returned {shown(value)} for {_where(answer)}; with `steps` or `tokens` it gives a list "
             "of numbers, or None for the whole answer."
         )
-    found = [finite(step) for step in row]
-    bad = next((i for i, number in enumerate(found) if number is None), None)
+    finite_steps = [finite(step) for step in row]
+    bad = next((i for i, number in enumerate(finite_steps) if number is None), None)
     if bad is not None:
         raise RewardError(
             f"reward {label} returned {shown(row[bad])} for step {bad + 1} of {len(row)} of {_where(answer)}. Return a "
             "finite number for each step, or None for the whole answer."
         )
-    return [number for number in found if number is not None]
+    return [number for number in finite_steps if number is not None]
 
 
 def _number(label: str, value: Any, answer: tuple[Group, Completion]) -> float | None:
