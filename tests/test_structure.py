@@ -109,7 +109,14 @@ IMPORTS = [
     ("postlude.runs", ("torch", "transformers", "pydantic")),
     (
         "postlude.loop",
-        ("postlude.rewards", "postlude.maths", "postlude.sandbox", "postlude.judge", "postlude.code", "postlude.recipe"),
+        (
+            "postlude.rewards",
+            "postlude.maths",
+            "postlude.sandbox",
+            "postlude.judge",
+            "postlude.code",
+            "postlude.recipe",
+        ),
     ),
 ]
 
@@ -156,7 +163,9 @@ def test_no_two_names_of_the_batch_are_one_letter_apart() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 fields = [
-                    x.target.id if isinstance(x, ast.AnnAssign) and isinstance(x.target, ast.Name) else getattr(x, "name", "")
+                    x.target.id
+                    if isinstance(x, ast.AnnAssign) and isinstance(x.target, ast.Name)
+                    else getattr(x, "name", "")
                     for x in node.body
                 ]
                 pairs = [(a, b) for a, b in pairwise(sorted(filter(None, fields))) if b in {a + end for end in NEARLY}]
