@@ -1,4 +1,4 @@
-"""The shape of the house: functions and files one can finish, no circles, nothing written twice, every room in a layer."""
+"""The shape of the house: functions and files one can finish, no circles, little written twice, layers."""
 
 from __future__ import annotations
 
