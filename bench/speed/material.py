@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.speed.cells import Cell, Shape
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
 from postlude.sources.order import Cursor
 from postlude.sources.tasks import TASKS, write

@@ -439,7 +439,7 @@ _ENTRIES = (
 )
 
 ALGORITHMS: dict[str, Algorithm] = {entry.name: entry for entry in _ENTRIES}
-"""Name -> entry."""
+"""The methods: name -> `Algorithm`."""
 
 __all__ = ["ALGORITHMS", "Algorithm"]
 

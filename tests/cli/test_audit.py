@@ -15,7 +15,7 @@ from postlude.audit import probes, rewards, verdicts
 from postlude.cli.app import app
 from postlude.errors import ConfigError, DataError, RewardError
 from postlude.models.heads import READS, load_scorer
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
 
 runner = CliRunner()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from postlude.cli.app import app
 from postlude.errors import ConfigError, DataError, EngineError
 from postlude.models.heads import load_scorer
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
 
 runner = CliRunner()

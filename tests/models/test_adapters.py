@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from postlude.models import adapters, heads, opening
-from postlude.models.load import Lora, load, quiet
+from postlude.models.load import Lora, load
+from postlude.models.quiet import quiet
 from postlude.models.spec import ModelSpec
 from tests.conftest import VOCABULARY, build
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from postlude.cli.scoring import holds_scorer
 from postlude.errors import ConfigError, EngineError
 from postlude.models import heads, opening
-from postlude.models.load import Lora, inspect, inspect_files, load, quiet
+from postlude.models.load import Lora, inspect, inspect_files, load
+from postlude.models.quiet import quiet
 from postlude.models.spec import Holding, ModelSpec
 
 WEIGHTS = "model.safetensors"

@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 
 from postlude.launch import launch
 from postlude.models.heads import load_scorer
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.recipe.documents import Document
 from postlude.sources.order import Cursor
 

@@ -17,6 +17,7 @@ from postlude.models.dtypes import Dtype, wide
 from postlude.models.files import ADAPTER_CONFIG
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
+from postlude.models.quiet import quiet
 from postlude.models.spec import Holding, ModelSpec
 
 if TYPE_CHECKING:
@@ -38,20 +39,6 @@ class Facts:
     """Rows of the embedding."""
     notes: tuple[str, ...] = ()
     """What a user should know of them, such as how answers end."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and advice off the terminal while loading."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def problems_of_path(path: str) -> list[str]:

@@ -88,7 +88,10 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. Batches are two sizes, prompts per step and completions per prompt; the rest is derived."""
+    """A whole run: every key of a recipe.
+
+    Batches are two sizes, prompts per step and completions per prompt; the rest is derived.
+    """
 
     method: Line
     """A name of `postlude methods`, or an `Algorithm` of your own: my_method.py:NAME."""
