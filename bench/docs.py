@@ -1,5 +1,4 @@
-"""Write docs/methods.md, recipe.md, coming-from.md and the table of python.md from the code: `make docs`. A test holds
-them up to date."""
+"""Write the generated pages of docs/ (`PAGES`) from the code: `make docs`. A test holds them up to date."""
 
 from __future__ import annotations
 
@@ -20,6 +19,11 @@ from postlude.bounds import Bounds, bounds_of
 from postlude.cli.methods import defaults_of, needs_of
 from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.tables import ALIASES, REFUSED
+from postlude.runs.figures import BARE, PREFIXES, Figure
+from postlude.runs.figures.answers import DIFFICULTY, MEASURED, SAMPLED, SELECTED, SETS
+from postlude.runs.figures.objective import LOSSES, PER_PAIR, PER_TOKEN
+from postlude.runs.figures.rewards import BUILT_IN, REWARDS
+from postlude.runs.figures.step import BATCH, DRPO, OPTIMISER
 from postlude.validation import members, tag
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -234,7 +238,75 @@ def _under(module: ModuleType, name: str) -> str:
     return ""
 
 
-PAGES = {"methods.md": methods, "recipe.md": recipe_keys, "coming-from.md": coming_from, "python.md": python}
+FIGURES = """# Every figure of a run
+
+Made by `make docs` from `src/postlude/runs/figures`.
+
+A step's figures and those of measurements are events of the run, in its `events.jsonl`:
+
+```python
+import postlude.runs
+
+run = postlude.runs.read("runs/grpo-1")
+run.names                      # the figures there are
+run["reward/mean"].values      # one of them, with run["reward/mean"].steps
+run["reward/mean"].figure      # what is said of it below
+run.rollouts[3], run.answers   # the answers of step 3, and those to held-out prompts
+```
+
+Parts of a name in braces stand for a name of yours: `reward/{label}` is `reward/exact` of a reward with the label
+exact. What a reward of yours logs (`log_metric`) stands under its label, or under `logged/` where that name is taken;
+what a method of yours reports has the name it gives. Neither is in these tables. An arrow says which way a figure
+should go, where that can be said. Sections are those of the [specification](specification.md).
+
+A figure of other rows than those that are trained on first has one of these before its name:
+
+"""
+
+
+def figures() -> str:
+    """The table of figures, a section for each kind."""
+    lines = [FIGURES + "| before the name | what the figures are of |", "|---|---|"]
+    lines += [f"| `{prefix.name}` | {prefix.meaning} |" for prefix in reversed(PREFIXES)]
+    lines += ["", f"{len(BARE)} figures are of steps, {len(MEASURED)} more of measurements."]
+    for title, rows in (
+        ("The draw", (*SETS, *SAMPLED, *DIFFICULTY)),
+        ("Selection", SELECTED),
+        ("Rewards", REWARDS),
+        ("What built-in rewards log", BUILT_IN),
+        ("What is trained on", BATCH),
+        ("Losses", LOSSES),
+        ("Per trained token", PER_TOKEN),
+        ("Judged answers", PER_PAIR),
+        ("DRPO and DisCO", DRPO),
+        ("The optimiser", OPTIMISER),
+        ("Held-out prompts (greedy/, sampled/)", MEASURED),
+    ):
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| figure | unit | | meaning | how it is computed | source |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [_figure_row(figure) for figure in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _figure_row(figure: Figure) -> str:
+    arrow = {"up": "↑", "down": "↓", "neither": ""}[figure.better]
+    healthy = f". Usual: {figure.healthy}" if figure.healthy else ""
+    cells = (f"`{figure.name}`", figure.unit, arrow, figure.meaning + healthy, figure.formula, figure.source)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+PAGES = {
+    "methods.md": methods,
+    "recipe.md": recipe_keys,
+    "figures.md": figures,
+    "coming-from.md": coming_from,
+    "python.md": python,
+}
 
 
 if __name__ == "__main__":

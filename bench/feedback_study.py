@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from postlude import runs
 from postlude.errors import PostludeError
-from postlude.runs.stats import read_rows
 
 SEEDS = (61, 62)
 RECIPES = Path("recipes/tiny")
@@ -71,8 +71,7 @@ def one(folder: Path, method: str, seed: int, pairs: int) -> Result:
     values["evaluate"] |= {"every": 0}
     began = time.process_time()
     run = launch(Document(values))
-    events = read_rows(run.folder / "events.jsonl")
-    first, last = (e for e in events if e["kind"] == "eval")
+    first, last = runs.read(run.folder).evals
     entry = ALGORITHMS[method]
     kind = "online" if entry.source == "rollout" else "reward model" if "scores" in entry.needs else "policy"
     return Result(seed, method, kind, first, last, time.process_time() - began, pairs)

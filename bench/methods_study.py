@@ -16,7 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from postlude.runs.stats import read_rows
+from postlude.runs import read
+from postlude.runs.files import read_rows
 
 STEPS = 40
 ANSWERS = 128
@@ -111,9 +112,8 @@ def one(task: str, seed: int, folder: Path, recipe: str) -> Result:
         "checkpoint_every": 0,
     }
     run = launch(Document(values))
-    events = read_rows(run.folder / "events.jsonl")
-    first, last = (e for e in events if e["kind"] == "eval")
-    laps = read_rows(run.folder / "timings.jsonl")
+    history = read(run.folder)
+    first, last = history.evals
     return Result(
         task,
         seed,
@@ -124,7 +124,7 @@ def one(task: str, seed: int, folder: Path, recipe: str) -> Result:
         first["sampled/length"],
         last["sampled/length"],
         divergence(folder / "sft/model", run.folder / "model", folder / "eval.jsonl", seed),
-        sum(lap["draw"] + lap["train"] for lap in laps),
+        sum(lap["draw"] + lap["train"] for lap in history.timings),
     )
 
 

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from postlude.runs.stats import read_rows
+from postlude.runs import read
+from postlude.runs.files import read_rows
 from postlude.statistics import best_of_n_gold, kl_best_of_n, reward_best_of_n, reward_rl
 
 SEEDS = (41,)
@@ -156,10 +157,10 @@ def reinforcement(folder: Path, proxy: Path, pairs: int, seed: int) -> list[Poin
             }
         )
     )
-    events = read_rows(run.folder / "events.jsonl")
-    kl = {e["step"]: e["kl_ref/sequence"] for e in events if e["kind"] == "step"}
+    history = read(run.folder)
+    kl = dict(history["kl_ref/sequence"])
     points = []
-    for event in (e for e in events if e["kind"] == "eval"):
+    for event in history.evals:
         near = [kl[s] for s in range(event["step"] - 1, event["step"] + 3) if s in kl] if event["step"] else [0.0]
         distance = math.sqrt(max(statistics.mean(near), 0.0))
         points.append(Point(pairs, seed, "rl", distance, event["sampled/reward/model"], event["sampled/accuracy"]))

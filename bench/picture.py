@@ -6,10 +6,10 @@ import io
 import sys
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
-from postlude.runs.stats import read_rows
+from postlude.runs import read
+from postlude.runs.events import Opened, Phase, Start, from_row
 from postlude.watch.live import LiveView
 
 
@@ -17,16 +17,16 @@ def draw(folder: Path, until: int, target: Path) -> None:
     """Replay the events of a run up to a step and save what the terminal shows."""
     console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
     view = LiveView(console)
-    recipe = yaml.safe_load((folder / "config.yaml").read_text())
-    events = read_rows(folder / "events.jsonl")
-    start = events[0]
-    view({**start, "kind": "open", "folder": str(folder), "source": "rollout", "lr": recipe["schedule"]["lr"]})
-    seconds = read_rows(folder / "timings.jsonl")[until - 1]["total"]
-    view._steps_began -= seconds
-    for event in events[1:]:
-        if event["step"] <= until:
+    history = read(folder)
+    start, *rest = map(from_row, history.events)
+    assert isinstance(start, Start)
+    lr = history.recipe["schedule"]["lr"]
+    view(Opened(0, start, str(folder), source="rollout", lr=lr, stop_at=None, resumed=False))
+    view._steps_began -= history.timings[until - 1]["total"]
+    for event in rest:
+        if event.step <= until:
             view(event)
-    view({"kind": "phase", "phase": "sample", "step": until})
+    view(Phase(until, "sample"))
     console.print(view)
     console.save_svg(str(target), title="postlude train")
 

@@ -19,6 +19,7 @@ import torch
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from postlude.runs.folder import Run
 
 LETTERS = "abcdefgh"
@@ -112,8 +113,7 @@ def run(folder: Path, method: str, start: str, resume: bool = False, **values: A
 
 def figures(run_: Run, kind: str = "eval") -> list[dict[str, float]]:
     """A run's events of a kind."""
-    lines = (run_.folder / "events.jsonl").read_text().splitlines()
-    return [e for e in map(json.loads, lines) if e["kind"] == kind]
+    return [*read(run_.folder).of(kind)]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

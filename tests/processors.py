@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from postlude.runs import read
+
 KINDS = ("default", "avx2", "avx512")
 NUMERIC = ("tests/golden", "tests/objectives", "tests/engines", "tests/models", "tests/e2e", "tests/test_streams.py")
 
@@ -43,11 +45,10 @@ def sampled(folder: Path, kind: str | None, threads: int, cases: list[str]) -> d
 
 def _digest(run: Path) -> str:
     """Of the ids of every token that a run sampled to train on, and of every answer it was measured by."""
-    found = hashlib.sha256()
-    for path in [*sorted((run / "rollouts").glob("*.jsonl")), run / "eval.jsonl"]:
-        for row in map(json.loads, path.read_text().splitlines() if path.exists() else ()):
-            found.update(json.dumps([row["completion"], row.get("tokens")]).encode())
-    return found.hexdigest()
+    digest, history = hashlib.sha256(), read(run)
+    for row in [*history.rollouts.all(), *history.answers]:
+        digest.update(json.dumps([row["completion"], row.get("tokens")]).encode())
+    return digest.hexdigest()
 
 
 def main(folder: Path, threads: int, cases: list[str]) -> dict[str, str]:

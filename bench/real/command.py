@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import resource
@@ -12,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from postlude.runs import read
+from postlude.runs.files import read_rows
 
 LIMIT_GIB = 8
 """Address space of a command: what it chooses has to fit."""
@@ -58,17 +60,17 @@ def postlude(folder: Path, *arguments: str) -> Done:
 
 def steps(folder: Path, run: str) -> list[dict[str, Any]]:
     """The step events of a run."""
-    return [event for event in events(folder, run) if event["kind"] == "step"]
+    return [*read(folder / run).of("step")]
 
 
 def events(folder: Path, run: str) -> list[dict[str, Any]]:
     """All events of a run."""
-    return rows(folder / run / "events.jsonl")
+    return [*read(folder / run).events]
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
     """A file of JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_rows(path)
 
 
 def moved_by(run: Path, start: Path) -> float:

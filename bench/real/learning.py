@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from postlude.runs import read
+
 MODEL = os.environ.get("MODEL", ".models/smollm2")
 SEEDS = (1, 2, 3)
 METHODS = ("grpo", "drpo")
@@ -66,12 +68,10 @@ def run(folder: Path, method: str, seed: int) -> Result:
     subprocess.run(command, check=True)
     after = os.times()
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    events = [json.loads(line) for line in (out / "events.jsonl").read_text().split("\n") if line]
-    answers = [json.loads(line) for line in (out / "eval.jsonl").read_text().split("\n") if line]
-    points = [point(e) for e in events if e["kind"] == "eval"]
-    cut = [e["truncated_frac"] for e in events if e["kind"] == "step"]
-    last = points[-1].step
-    return Result(method, seed, seconds, points, shown(answers, 0), shown(answers, last), cut)
+    history = read(out)
+    points = [point(e) for e in history.evals]
+    first, last = (shown(history.answers, step) for step in (0, points[-1].step))
+    return Result(method, seed, seconds, points, first, last, [*history["truncated_frac"].values])
 
 
 def words(method: str, folder: Path, model: str) -> list[str]:

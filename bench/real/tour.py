@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.real import material
 from bench.real.command import LIMIT_GIB, Done, furthest, moved_by, postlude, rows, steps
+from postlude.runs import read
 
 PAGE = Path("docs/real.md")
 SHORT = ("prompts_per_step=2", "group_size=4", "sampling.max_tokens=16", "schedule.lr=1e-5")
@@ -76,13 +77,13 @@ def samples_as_it_trains(run: str) -> Callable[[Path, Done], str]:
 
     def check(folder: Path, done: Done) -> str:
         first = steps(folder, run)[0]
-        apart = from_transformers(folder, rows(folder / run / "rollouts" / "step-000000.jsonl")[:4])
+        apart = from_transformers(folder, read(folder / run).rollouts[1][:4])
         assert apart < 1e-3, f"log-probs of the sampler and of transformers differ by {apart}"
         reward = next(value for name, value in first.items() if name.startswith("reward/"))
         assert math.isfinite(reward), first
         moved = moved_by(folder / run / "model", folder / "model")
         assert moved > 0 or all(s.get("grad_norm", 0) == 0 for s in steps(folder, run)), "no weight moved"
-        answers = rows(folder / run / "rollouts" / "step-000000.jsonl")
+        answers = read(folder / run).rollouts[1]
         assert len({a["completion"] for a in answers}) > 1, "all answers are the same"
         return f"log-probs within {apart:.0e} of transformers', reward {reward:.2f}, weights moved {moved:.0e}"
 
@@ -117,7 +118,7 @@ def resumed(folder: Path, done: Done) -> str:
 
 def lagged(folder: Path, done: Done) -> str:
     """Answers of the second draw come from the weights before the first update."""
-    versions = {a["policy_version"] for a in rows(folder / "max-lag" / "rollouts" / "step-000001.jsonl")}
+    versions = {a["policy_version"] for a in read(folder / "max-lag").rollouts[2]}
     assert versions == {0}, versions
     return "the second draw comes from version 0"
 
@@ -202,7 +203,7 @@ def said(*words: str) -> Callable[[Path, Done], str]:
 
 def judged(folder: Path, done: Done) -> str:
     """The judge gave every answer a number between -1 and 1."""
-    scores = [row["reward"] for row in rows(folder / "judge" / "rollouts" / "step-000000.jsonl")]
+    scores = [row["reward"] for row in read(folder / "judge").rollouts[1]]
     assert all(s is not None and -1 <= s <= 1 for s in scores), scores
     assert len({round(s, 6) for s in scores}) > 1, f"every answer got {scores[0]}"
     return f"scores from {min(scores):.2f} to {max(scores):.2f}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.speed.cells import Cell
 from bench.speed.material import MOVED, even_share
-from postlude.runs.stats import read_rows
+from postlude.runs.files import read_rows
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
 """Relative, on the gradient norm; bf16 rounds at 0.4 % and TRL computes under autocast."""

@@ -58,6 +58,7 @@ def postlude(cell: Cell, folder: Path, gate: Gate) -> None:
     """A run as `postlude train` makes it, with its events, rollouts and timings written."""
     from postlude.launch import launch
     from postlude.recipe.documents import Document
+    from postlude.runs.events import Event, Opened, Step
 
     values: dict[str, Any] = {
         "method": "grpo" if cell.kind in ("cold", "goal") else cell.kind,
@@ -83,26 +84,27 @@ def postlude(cell: Cell, folder: Path, gate: Gate) -> None:
             },  # as TRL computes it
         }
 
-    def listen(event: Mapping[str, Any]) -> None:
-        if event["kind"] == "open":
+    def listen(event: Event) -> None:
+        if isinstance(event, Opened):
             if cell.kind != "cold":
                 gate.wait()
-        elif event["kind"] == "step":
-            gate.tokens = _trained_on(cell, event)
-            loss = event.get("loss/pairs", event.get("loss/points"))
-            gate.facts = {"accuracy": event.get("reward/right_sum"), "loss": loss, "grad_norm": event["grad_norm"]}
+        elif isinstance(event, Step):
+            figures = event.figures
+            gate.tokens = _trained_on(cell, figures)
+            loss = figures.get("loss/pairs", figures.get("loss/points"))
+            gate.facts = {"accuracy": figures.get("reward/right_sum"), "loss": loss, "grad_norm": figures["grad_norm"]}
             gate.wait()
 
     launch(Document(values), listeners=[listen])
 
 
-def _trained_on(cell: Cell, event: Mapping[str, Any]) -> int:
+def _trained_on(cell: Cell, figures: Mapping[str, float]) -> int:
     """Tokens of the answers of a step."""
     if cell.kind == "sft":
-        return int(event["trained_tokens"])
+        return int(figures["trained_tokens"])
     if not cell.compared:
-        return int(event["tokens"])
-    answers = event["tokens"] - cell.prompts * cell.prompt  # the row has prompts once, and in KTO every answer twice
+        return int(figures["tokens"])
+    answers = figures["tokens"] - cell.prompts * cell.prompt  # the row has prompts once, and in KTO every answer twice
     return int(answers / 2 if cell.kind == "kto" else answers)
 
 

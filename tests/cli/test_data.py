@@ -19,6 +19,7 @@ from postlude.launch import launch
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import resolve
+from postlude.runs import read
 from postlude.runs.folder import Run
 
 runner = CliRunner()
@@ -48,8 +49,7 @@ def write(name: str, *values: Any) -> None:
 
 
 def events(run: Path, kind: str) -> list[dict[str, Any]]:
-    lines = (run / "events.jsonl").read_text().splitlines()
-    return [e for e in map(json.loads, lines) if e["kind"] == kind]
+    return [*read(run).of(kind)]
 
 
 # ------------------------------------------------------------------------------------------------- single files
@@ -219,7 +219,7 @@ def test_a_mixture_tells_its_sets_and_the_share_of_each_step(place: Path, model_
     assert all(s["data/sums"] + s["data/less"] == 1 for s in steps)
     mean = sum(s["data/sums"] for s in steps) / len(steps)
     assert steps[-1]["epoch/sums"] == pytest.approx(mean * 24 / 12)
-    manifest = json.loads((run.folder / "manifest.json").read_text())
+    manifest = read(run.folder).manifest
     assert set(manifest["data_sha256"]) == {"data/sums", "data/less"}
 
 

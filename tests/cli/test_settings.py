@@ -27,8 +27,8 @@ from postlude.recipe.documents import Document
 from postlude.recipe.opening import document_of
 from postlude.recipe.resolve import key_of, resolve, resolve_with_problems
 from postlude.runs.events import End, Eval, Opened, Start, Step
+from postlude.runs.files import read_rows
 from postlude.runs.folder import Run
-from postlude.runs.stats import read_rows
 from postlude.terminal import Screen, bold, joined
 from postlude.watch.live import LiveView
 from postlude.words import closest, counted, distance

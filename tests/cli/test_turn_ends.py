@@ -17,6 +17,7 @@ from postlude.models.quiet import quiet
 from postlude.models.spec import ModelSpec
 from postlude.models.tiny import tiny_qwen3
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from tests.models import templates
 
 USER, ASSISTANT = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
@@ -58,7 +59,7 @@ def test_a_run_says_it_and_saves_it_for_other_tools(chatml: Path, tmp_path: Path
     (tmp_path / "m.jsonl").write_text(json.dumps({"messages": [USER, ASSISTANT]}) + "\n")
     values = {"method": "sft", "model": str(chatml), "data": str(tmp_path / "m.jsonl"), "steps": 1}
     run = launch(Document({**values, "output": str(tmp_path / "run")}))
-    (start,) = [e for e in map(json.loads, (run.folder / "events.jsonl").open()) if e["kind"] == "start"]
+    (start,) = read(run.folder).of("start")
     assert any("'<|im_end|>'" in line for line in start["data"])
     assert start["engine"]["stops"] == ["<eos>", "<|im_end|>"]
     settings = json.loads((run.folder / "model" / "generation_config.json").read_text())

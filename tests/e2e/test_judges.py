@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from postlude.errors import RewardError
+from postlude.runs import read
 from tests.cases import JUDGES, judge, likes_dots
 from tests.judging import Bad, ChatServer, Messages
 from tests.learning import Case, chosen, figures, keeps, run, weights
@@ -47,8 +48,7 @@ def test_a_step_with_too_many_answers_unscored_is_not_trained(world: Path) -> No
     settings = {"prompts_per_step": 4, "data": {"path": str(world / "prompts.jsonl")}, "steps": 8, "output": "moody"}
     with ChatServer(moody) as server, pytest.raises(RewardError, match="judge"):
         run(world, "grpo", "sft/model", reward=judge(server, canary_limit=None), **settings)
-    events = [json.loads(line) for line in (world / "moody" / "events.jsonl").read_text().splitlines()]
-    assert any(e["kind"] == "note" and "nothing of this step is trained on" in e["text"] for e in events)
+    assert any("nothing of this step is trained on" in note for note in read(world / "moody").notes)
 
 
 def test_a_bad_key_stops_at_once(world: Path) -> None:

@@ -17,6 +17,7 @@ from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe import documents
+from postlude.runs import read
 from postlude.runs.events import Opened
 from postlude.runs.folder import Run
 
@@ -61,8 +62,8 @@ def test_a_run_under_a_limit_takes_smaller_micro_batches(deep: Path) -> None:
     """Its 3,000 tokens at once would take 1.3 GB; the limit is the reason for a child and for its seconds."""
     done = limited(650, "train", "sft", "model=model", "data=rows.jsonl", "steps=1", "output=run", cwd=deep)
     assert done.returncode == 0, done.stdout + done.stderr
-    chosen = json.loads((deep / "run" / "manifest.json").read_text())["chosen"]
-    (step,) = [e for e in map(json.loads, (deep / "run" / "events.jsonl").open()) if e["kind"] == "step"]
+    history = read(deep / "run")
+    chosen, (step,) = history.manifest["chosen"], history.of("step")
     assert 64 <= chosen["token_budget"] < step["tokens"]
     assert f"micro-batches of {chosen['token_budget']:,} tokens" in done.stdout
     assert "the process's limit (ulimit)" in done.stdout
@@ -132,6 +133,6 @@ def test_the_first_command_of_the_readme_on_a_real_model_within_5_gib(tmp_path: 
     given = ["train", "grpo", f"model={REAL}", "data=prompts.jsonl", "reward=my_rewards.py:right", *few]
     done = limited(5120, *given, cwd=tmp_path, base=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["chosen"]["token_budget"] < 900
+    assert read(tmp_path / "run").manifest["chosen"]["token_budget"] < 900
     refused = limited(2048, *given[:-1], "output=other", cwd=tmp_path, base=False)
     assert refused.returncode == 2 and "model.lora.rank=16" in refused.stderr

@@ -15,6 +15,7 @@ from postlude.launch import launch
 from postlude.models.load import Lora, load
 from postlude.models.spec import ModelSpec
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from postlude.runs.events import Step
 from tests.cases import COMPOSED, LORA, METHODS, SHORTER, TALKS, TEACHERS
 from tests.learning import Case, chosen, figures, keeps, run, weights
@@ -118,7 +119,7 @@ def test_ctrl_c_saves_and_resume_goes_on(world: Path) -> None:
 
 def test_rollouts_hold_every_trained_completion_with_its_rewards(world: Path) -> None:
     done = run(world, "dapo", "sft/model", output="dapo-rows", steps=2)
-    rows = [json.loads(x) for p in sorted((done.folder / "rollouts").iterdir()) for x in p.read_text().splitlines()]
+    rows = read(done.folder).rollouts.all()
     steps = figures(done, "step")
     assert sum(r["trained"] for r in rows) == 2 * 12 * 8
     assert len(rows) >= sum(s["samples"] for s in steps)
@@ -155,7 +156,7 @@ def test_any_architecture_trains_from_a_folder(world: Path, tokenizer: Any, name
     online = run(world, "grpo", f"{name}-sft/model", output=f"{name}-grpo", steps=2, updates=2)
     for step in figures(online, "step"):
         assert abs(step["mismatch/k1"]) < 1e-5
-    engine = json.loads((online.folder / "manifest.json").read_text())["engine"]
+    engine = read(online.folder).manifest["engine"]
     assert engine["path"] == {"gpt_neo": "padded", "llama": "direct"}.get(name, "packed")
     assert bool(engine["path_reason"]) == (name == "gpt_neo")
 
@@ -236,11 +237,11 @@ def test_export_merges_an_adapter_and_gives_its_logits(world: Path, tmp_path: Pa
 
 def test_sampling_ahead_learns_from_answers_one_version_old(world: Path) -> None:
     done = run(world, "grpo", "sft/model", output="ahead-short", steps=6, max_lag=1, objective={"kl": None})
-    rows = [json.loads(line) for line in (done.folder / "rollouts" / "step-000006.jsonl").read_text().splitlines()]
+    rows = read(done.folder).rollouts[6]
     assert {row["policy_version"] for row in rows} == {4}  # five steps came before, so the weights are version 5
     steps = figures(done, "step")
     assert abs(steps[0]["mismatch/k1"]) < 1e-5 < abs(steps[1]["mismatch/k1"])  # only the first draw is on-policy
-    held = json.loads((done.folder / "manifest.json").read_text())["engine"]["memory_mb"]
+    held = read(done.folder).manifest["engine"]["memory_mb"]
     assert held["sampler"] == held["weights"]
 
 
@@ -278,5 +279,4 @@ def test_an_error_while_sampling_ahead_keeps_the_step_that_is_done(world: Path, 
     reward = [{"use": f"{tmp_path}/breaks.py:fn"}]
     with pytest.raises(RewardError, match=r"raised ValueError at breaks.py line 3: broken"):
         run(world, "grpo", "sft/model", output="ahead-breaks", max_lag=1, reward=reward)
-    lines = (world / "ahead-breaks" / "events.jsonl").read_text().splitlines()
-    assert [e["step"] for e in map(json.loads, lines) if e["kind"] == "step"] == [1, 2, 3]
+    assert [e["step"] for e in read(world / "ahead-breaks").of("step")] == [1, 2, 3]

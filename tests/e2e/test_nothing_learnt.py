@@ -14,6 +14,7 @@ from postlude.cli.app import app
 from postlude.errors import TrainingError
 from postlude.launch import launch
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from postlude.runs.events import Step
 from postlude.runs.folder import Run
 
@@ -68,8 +69,7 @@ def run(function: str, steps: int = 4, method: str = "grpo", resume: bool = Fals
 
 
 def notes(folder: str = "run") -> list[tuple[int, str]]:
-    events = map(json.loads, Path(folder, "events.jsonl").read_text().splitlines())
-    return [(e["step"], e["text"]) for e in events if e["kind"] == "note"]
+    return [(e["step"], e["text"]) for e in read(folder).of("note")]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from postlude.models.spec import Refreshed
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
 from postlude.recipe.resolve import resolve
+from postlude.runs import read
 from postlude.runs.folder import Run
 
 STEPS = 4
@@ -67,8 +68,7 @@ def run(place: Path, output: str, method: str = "grpo", every: Any = 2, resume: 
 
 
 def events(run_: Run, kind: str) -> list[dict[str, Any]]:
-    lines = (run_.folder / "events.jsonl").read_text().splitlines()
-    return [e for e in map(json.loads, lines) if e["kind"] == kind]
+    return [*read(run_.folder).of(kind)]
 
 
 # ------------------------------------------------------------------------------------------------ which policy it is
@@ -97,8 +97,7 @@ def rollouts(run_: Run) -> Iterator[list[tuple[list[int], list[int]]]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(run_.folder / "model")
-    for path in sorted((run_.folder / "rollouts").iterdir()):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for rows in read(run_.folder).rollouts.values():
         yield [(tokenizer(r["prompt"]).input_ids, r["tokens"]) for r in rows if r["trained"]]
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from postlude.errors import RewardError
 from postlude.launch import launch
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from postlude.runs.events import Event, Step
 from postlude.runs.folder import Run
 
@@ -89,7 +90,7 @@ def killed(at: int) -> Any:
 
 
 def events(folder: Path, kind: str = "step") -> list[dict[str, Any]]:
-    return [e for e in map(json.loads, (folder / "events.jsonl").read_text().splitlines()) if e["kind"] == kind]
+    return [*read(folder).of(kind)]
 
 
 def same(whole: Run, again: Run) -> None:
@@ -204,7 +205,7 @@ def test_shares_that_gates_stop_are_figures_of_steps_and_of_measurements(place: 
     for event in events(done.folder):
         assert 0 < event["gate/form"] < 1
         assert event["reward/slow"] != event["reward/slow/used"]
-    rows = [json.loads(x) for p in sorted((done.folder / "rollouts").iterdir()) for x in p.read_text().splitlines()]
+    rows = read(done.folder).rollouts.all()
     stopped = [r for r in rows if sum(map(ord, r["completion"])) % 2 == 0]
     assert stopped and all(r["scores"] == {"form": 0.0} and r["why"] is None and not r["correct"] for r in stopped)
     assert all(r["why"] == r["completion"][::-1] for r in rows if r not in stopped)

@@ -15,6 +15,7 @@ from postlude.errors import ConfigError, RewardError
 from postlude.launch import launch
 from postlude.models.heads import VALUE_HEAD
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from postlude.runs.folder import Run
 
 BODY = """
@@ -79,13 +80,11 @@ def problems(model: Path, method: str, reward: Any, **values: Any) -> str:
 
 
 def steps_of(run: Run) -> list[dict[str, Any]]:
-    rows = map(json.loads, (run.folder / "events.jsonl").read_text().splitlines())
-    return [e for e in rows if e["kind"] == "step"]
+    return [*read(run.folder).of("step")]
 
 
 def answers_of(run: Run) -> list[dict[str, Any]]:
-    files = sorted((run.folder / "rollouts").iterdir())
-    return [json.loads(line) for f in files for line in f.read_text().splitlines()]
+    return read(run.folder).rollouts.all()
 
 
 # ------------------------------------------------------------------------------------------------ right or wrong
@@ -139,8 +138,7 @@ def test_a_threshold_decides_by_the_reward_before_shaping(method: str, place: Pa
 def test_held_out_accuracy_is_by_the_same_threshold_and_a_resumed_run_keeps_it(place: Path, model_folder: Path) -> None:
     values = {"data": {"path": "prompts.jsonl", "eval": "eval.jsonl"}, "correct_above": 0.4, "steps": 4}
     whole = launch(document(model_folder, "drpo", SCORES, **values))
-    events = [json.loads(line) for line in (whole.folder / "events.jsonl").read_text().splitlines()]
-    assert "sampled/accuracy" in next(e for e in events if e["kind"] == "eval")
+    assert "sampled/accuracy" in read(whole.folder).evals[0]
     launch(document(model_folder, "drpo", SCORES, **{**values, "steps": 2, "output": "parts"}))
     again = launch(document(model_folder, "drpo", SCORES, **{**values, "output": "parts"}), resume=True)
     assert steps_of(whole)[2:] == steps_of(again)[2:]
@@ -157,11 +155,10 @@ def test_answers_that_are_neither_right_nor_wrong_are_told_and_named_as_the_caus
 ) -> None:
     done = launch(document(model_folder, "drpo", {"use": "mine.py:graded"}, steps=3))
     assert done.failed
-    rows = [json.loads(line) for line in (done.folder / "events.jsonl").read_text().splitlines()]
-    notes = [e["text"] for e in rows if e["kind"] == "note"]
+    notes = read(done.folder).notes
     assert sum("answers are neither right (1 or more) nor wrong (0 or less)" in text for text in notes) == 1
     assert any("no prompt had right answers beside wrong ones, and some answers were neither" in text for text in notes)
-    assert all(0 < step["neither_frac"] < 1 for step in rows if step["kind"] == "step")
+    assert all(0 < step["neither_frac"] < 1 for step in steps_of(done))
 
 
 # ------------------------------------------------------------------------------------------------ steps and tokens
@@ -302,7 +299,5 @@ def test_a_goal_that_no_figure_can_reach_is_said_and_costs_no_step(place: Path, 
     values = {"data": {"path": "prompts.jsonl", "eval": "eval.jsonl"}, "evaluate": {"stop_at": 0.9}, "steps": 4}
     two = [{"use": "mine.py:half"}, {"use": "mine.py:parity"}]
     run = launch(document(model_folder, "grpo", two, **values))
-    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
-    notes = [e["text"] for e in events if e["kind"] == "note"]
-    assert any("evaluate.stop_at can end nothing" in note for note in notes)
+    assert any("evaluate.stop_at can end nothing" in note for note in read(run.folder).notes)
     assert len(steps_of(run)) == 4 and any(s["grad_norm"] > 0 for s in steps_of(run))

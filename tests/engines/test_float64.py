@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import traceback
 from collections import Counter
 from dataclasses import replace
@@ -29,6 +28,7 @@ from postlude.engines.settings import ChatSpec, Sampling, ScorerSpec
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from tests.conftest import VOCABULARY, build
 from tests.learning import figures, weights, write
 
@@ -117,7 +117,7 @@ def test_nothing_is_computed_in_less(place: Path, method: str, data: str, values
     with Coarse() as coarse:
         done = train(place, method, data, **values)
     assert not coarse.seen
-    engine = json.loads((done.folder / "manifest.json").read_text())["engine"]
+    engine = read(done.folder).manifest["engine"]
     assert (engine["dtype"], engine["path"]) == ("float64", "direct")
     assert {x.dtype for x in weights(done.folder).values()} == {torch.float64}
 

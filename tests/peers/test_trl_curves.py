@@ -27,6 +27,7 @@ from postlude.launch import launch
 from postlude.models.heads import load_scorer
 from postlude.models.quiet import quiet
 from postlude.recipe.documents import Document
+from postlude.runs import read
 from postlude.sources.order import Cursor
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
@@ -89,8 +90,7 @@ def ours(method: str, model: Path, rows: list[dict[str, Any]], folder: Path, **l
         "threads": 1,
     }
     run = launch(Document(values))
-    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
-    steps = [event for event in events if event["kind"] == "step"]
+    steps = read(run.folder).of("step")
     return [{**step, "loss": step.get("loss/pairs", step.get("loss/points"))} for step in steps]
 
 

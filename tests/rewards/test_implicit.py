@@ -22,6 +22,7 @@ from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
+from postlude.runs import read
 
 PROMPTS = [f"{a}{b}>" for a in "abcd" for b in "efgh"]
 ANSWERS = ["a!", "hello", "x", "12. 34. 5", ""]
@@ -260,8 +261,7 @@ def test_pairs_best_of_n_audit_and_training_take_it(place: Path, tmp_path: Path,
             }
         )
     )
-    (rollouts,) = (done.folder / "rollouts").iterdir()
-    row = json.loads(rollouts.read_text().splitlines()[0])
+    row = read(done.folder).rollouts[1][0]
     expected = 0.3 * sum(log_ratio(place, "whole/model", "model", row["prompt"], row["completion"]))
     assert row["reward"] == pytest.approx(expected, abs=2e-5)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,7 +160,9 @@ def judged(place: Path) -> Iterator[set[str]]:
     for mode in ("score", "pairs"):
         with ChatServer(likes_dots) as server:
             asked = {"url": server.url, "model": "j", "mode": mode, "pause": 0.001, "price": [1.0, 2.0]}
-            yield one_step(place, "grpo", reward=[{"use": "judge", "args": asked}], group_size=2)
+            yield one_step(
+                place, "grpo", reward=[{"use": "judge", "args": asked}], group_size=2, data=f"{place}/prompts.jsonl"
+            )
 
 
 def test_every_entry_of_the_table_is_logged_and_the_other_way_round(place: Path) -> None:
@@ -176,3 +180,61 @@ def bare(name: str) -> str:
     """The entry that a logged name is of, its places as they stand in the table, its prefix before it."""
     prefix, table = next(((p.name, p.figures) for p in PREFIXES if name.startswith(p.name)), ("", BARE))
     return prefix + entry_of(table, name.removeprefix(prefix))
+
+
+# --------------------------------------------------------------------------------------------- by the text alone
+
+LOGGING = (
+    "objectives",
+    "engines/local/trainer.py",
+    "rollouts",
+    "rewards",
+    "evaluate.py",
+    "sources/order.py",
+)
+SUMS = ("token/", "pair/", "sequence/", "update/")
+"""What a sum is divided by when it is reported; not part of the figure's name."""
+COUNTS = {"count", "trained", "mismatch/w", "mismatch/w2"}
+"""Sums that others are made of."""
+
+
+def keys(tree: ast.AST) -> Iterator[str]:
+    """Keys of mappings that hold a slash; what is filled in stands as x."""
+    for node in ast.walk(tree):
+        found = node.keys if isinstance(node, ast.Dict) else [node.key] if isinstance(node, ast.DictComp) else []
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            found = [node.slice]
+        for key in found:
+            parts = key.values if isinstance(key, ast.JoinedStr) else [key]
+            text = "".join(str(p.value) if isinstance(p, ast.Constant) else "x" for p in parts)
+            if "/" in text:
+                yield text
+
+
+def test_the_names_in_the_source_are_in_the_table() -> None:
+    files = [f for name in LOGGING for f in ([SOURCE / name] if name.endswith(".py") else (SOURCE / name).glob("*.py"))]
+    written = {name for file in files for name in keys(ast.parse(file.read_text()))}
+    assert len(written) > 50
+    for name in written:
+        figure = next((name.removeprefix(s) for s in SUMS if name.startswith(s)), name).replace(
+            "best_of_x", "best_of_2"
+        )
+        whole = {figure, f"sampled/{figure}"}
+        open_ended = "x" in re.split("/", figure) and not figure.startswith(("reward/", "gate/", "data/", "epoch/"))
+        assert open_ended or figure in COUNTS or any(lookup(n) for n in whole), name
+    assert all(f'"{name}"' in "".join(f.read_text() for f in files) for name in RARE)
+
+
+def test_entries_are_filled_in_and_told_apart() -> None:
+    def line(name: str) -> tuple[str, str]:
+        figure = lookup(name)
+        assert figure is not None
+        return figure.label, figure.better
+
+    assert line("reward/mean") == ("reward", "up") and line("reward/mine") == ("mine", "up")
+    assert line("reward/mine/errors") == ("mine, failed", "down")
+    assert line("loss/policy") == ("loss", "neither") and line("held_out/loss/policy") == ("held-out loss", "down")
+    assert line("pretrain/held_out/loss/policy") == ("held-out text loss", "down")
+    assert line("sampled/pass@16")[0] == "held-out sampled pass@16" and lookup("sampled/pass@x") is None
+    assert lookup("sampled/lr") is None and lookup("mine/length") is None
+    assert is_chosen("mine/length", ["mine"]) and is_chosen("logged/reward/mean", []) and not is_chosen("lr", ["l"])

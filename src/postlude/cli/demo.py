@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from postlude.cli.demos import comparison, free_folder, run_recipe
-from postlude.runs.stats import read_rows
+from postlude.runs import read
 from postlude.terminal import Screen, colored, dim, joined
 
 STAGES = ("sft", "grpo", "drpo")
@@ -102,8 +102,8 @@ def run_demo(folder: Path, console: Console) -> list[Outcome]:
 
 def _evaluations(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first and the last evaluation of a run."""
-    events = [e for e in read_rows(folder / "events.jsonl") if e["kind"] == "eval"]
-    return events[0], events[-1]
+    evals = read(folder).evals
+    return evals[0], evals[-1]
 
 
 def _outcome(stage: str, event: dict[str, Any], seconds: float) -> Outcome:
@@ -117,7 +117,7 @@ def _answers(console: Console, folder: Path) -> None:
         "\nThree answers of each, sampled at the end (the digits of the prompt, their running sum, then #result):"
     )
     for name in STAGES:
-        rows = read_rows(folder / name / "eval.jsonl")
+        rows = read(folder / name).answers
         last = rows[-1]["step"]
         final = [r for r in rows if r["step"] == last]
         for row in final[len(final) // 2 :][:3]:

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from postlude.cli.demos import comparison, free_folder, open_policy, run_recipe, write_rows
 from postlude.data import Group
-from postlude.runs.stats import read_rows
+from postlude.runs import read
+from postlude.runs.files import read_rows
 from postlude.terminal import Screen
 
 STAGES = ("reward_model", "ppo", "ppo_ptx")
@@ -167,5 +168,4 @@ def table(stages: list[Stage]) -> Table:
 
 
 def _last(folder: Path, kind: str) -> dict[str, Any]:
-    events = read_rows(folder / "events.jsonl")
-    return [e for e in events if e["kind"] == kind][-1]
+    return read(folder).of(kind)[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 Row = dict[str, Any]
 """One line of a file of JSON lines."""
@@ -45,7 +45,7 @@ def _row(line: bytes) -> Row | None:
         value = json.loads(line)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    return cast(Row, value) if isinstance(value, dict) else None
 
 
 def rollout_files(folder: Path) -> Numbered:

@@ -173,7 +173,7 @@ class History:
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe."""
         path = self.folder / "config.yaml"
-        return plain_yaml.parse(path.read_text(encoding="utf-8")).values if path.exists() else {}
+        return plain_yaml.load(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -216,10 +216,10 @@ def _check(folder: Path, events: Sequence[Row]) -> None:
         if not isinstance(row.get("kind"), str):
             raise ConfigError(f"{folder / 'events.jsonl'} line {number} has no `kind`: it is no event of a run.")
         schema = row.get("schema", SCHEMA)  # runs of 0.1 did not say
-        if schema > SCHEMA:
+        if not isinstance(schema, int) or schema > SCHEMA:
             raise ConfigError(
-                f"{folder / 'events.jsonl'} line {number} has schema {schema}; this postlude reads up to {SCHEMA}. The "
-                "run was written by a later version: read it with that one."
+                f"{folder / 'events.jsonl'} line {number} has schema {schema!r}; this postlude reads up to {SCHEMA}. "
+                "The run was written by a later version: read it with that one."
             )
 
 

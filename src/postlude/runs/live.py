@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from postlude.errors import ConfigError
 from postlude.runs.events import End, Event, Opened, Phase, Progress, Step
@@ -116,7 +116,7 @@ def _asked(file: Path) -> dict[str, Any]:
         wanted = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return wanted if isinstance(wanted, dict) else {}
+    return cast(dict[str, Any], wanted) if isinstance(wanted, dict) else {}
 
 
 def take(folder: Path) -> tuple[set[str], str | None]:

@@ -1,19 +1,11 @@
-"""Figures of a step, and the event stream of a run. Needs no torch."""
+"""Sums of figures, and the means they are reported as. Needs no torch."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, SupportsFloat
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines. Only a line feed ends one: text may hold other characters that break lines."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        return [json.loads(line) for line in file if line.strip()]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -32,8 +24,8 @@ def beside(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, 
 class Stats:
     """Figures that add up over micro-batches, updates and ranks; `summary` turns them into means."""
 
-    sums: dict[str, float] = field(default_factory=dict)
-    largest: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict[str, float])
+    largest: dict[str, float] = field(default_factory=dict[str, float])
     updates: int = 0
 
     @classmethod

@@ -14,59 +14,26 @@ from rich.text import Text
 
 from postlude.errors import printable, visible
 from postlude.runs.events import End, Event, Figures, Finished, Note, Opened, Phase, Progress, Said, Stopping
+from postlude.runs.figures import Figure, lookup
 from postlude.words import counted
 
 _BARS = "▁▂▃▄▅▆▇█"
 
-ROWS = {
+_HELD_OUT = ("greedy/accuracy", "sampled/accuracy", "sampled/length")
+_LOSSES = ("loss/pairs", "loss/points", "loss/lists", "loss/steps")
+ROWS: dict[str, tuple[str, ...]] = {
     "rollout": (
-        ("reward", "reward/mean", "mean of the step, after shaping"),
-        ("accuracy", "sampled_accuracy", "share of sampled answers that are right"),
-        ("held-out greedy", "greedy/accuracy", "most likely answer"),
-        ("held-out sampled", "sampled/accuracy", "at the training temperature"),
-        ("length", "completion_length/mean", "tokens"),
-        ("cut off", "truncated_frac", "share that hit the length limit"),
-        ("entropy", "entropy", "nats per token; near 0 means no exploration left"),
-        ("KL to old", "kl_old/k3", "nats per token moved since sampling"),
-        ("KL to start", "kl_ref/k3", "nats per token from the reference"),
-        ("KL coefficient", "kl_coef", "as the controller sets it"),
-        ("critic", "value/explained_variance", "share of the returns' variance that the values explain; 1 is all"),
-        ("margin", "rewards/margin", "implicit reward of the better answer minus the worse one's"),
-        ("text loss", "pretrain/loss/policy", "nats per token of the text mixed in"),
-        ("held-out text", "pretrain/held_out/loss/policy", "nats per token; what it rises by is the alignment tax"),
-        ("useless groups", "frac_zero_std_groups", "all answers equally good: no signal"),
-        ("gradient", "grad_norm", "norm before clipping"),
+        "reward/mean", "sampled_accuracy", "greedy/accuracy", "sampled/accuracy", "completion_length/mean",
+        "truncated_frac", "entropy", "kl_old/k3", "kl_ref/k3", "kl_coef", "value/explained_variance", "rewards/margin",
+        "pretrain/loss/policy", "pretrain/held_out/loss/policy", "frac_zero_std_groups", "grad_norm",
     ),
-    "file": (
-        ("loss", "loss/policy", "nats per token"),
-        ("entropy", "entropy", "nats per token"),
-        ("held-out greedy", "greedy/accuracy", "most likely answer"),
-        ("held-out loss", "held_out/loss/policy", "nats per token"),
-        ("held-out sampled", "sampled/accuracy", "at temperature 1"),
-        ("held-out length", "sampled/length", "tokens"),
-        ("gradient", "grad_norm", "norm before clipping"),
-    ),
+    "file": ("loss/policy", "entropy", "held_out/loss/policy", *_HELD_OUT, "grad_norm"),
     "preference": (
-        ("loss", "loss/pairs", "mean over pairs"),
-        ("loss", "loss/points", "mean over answers"),
-        ("loss", "loss/lists", "mean over lists"),
-        ("loss", "loss/steps", "mean over labelled steps"),
-        ("accuracy", "rewards/accuracy", "pairs in which the preferred answer scores higher"),
-        ("margin", "rewards/margin", "score of the preferred answer minus the other's"),
-        ("chosen", "rewards/chosen", "score of the preferred answer; below 0 it became less likely"),
-        ("rejected", "rewards/rejected", "score of the other"),
-        ("held-out loss", "held_out/loss/pairs", "same, on held-out rows"),
-        ("held-out loss", "held_out/loss/points", "same, on held-out rows"),
-        ("held-out loss", "held_out/loss/lists", "same, on held-out rows"),
-        ("held-out loss", "held_out/loss/steps", "same, on held-out rows"),
-        ("held-out accuracy", "held_out/rewards/accuracy", "same, on held-out rows"),
-        ("held-out greedy", "greedy/accuracy", "most likely answer"),
-        ("held-out sampled", "sampled/accuracy", "at temperature 1"),
-        ("held-out length", "sampled/length", "tokens"),
-        ("gradient", "grad_norm", "norm before clipping"),
+        *_LOSSES, "rewards/accuracy", "rewards/margin", "rewards/chosen", "rewards/rejected",
+        *(f"held_out/{name}" for name in (*_LOSSES, "rewards/accuracy")), *_HELD_OUT, "grad_norm",
     ),
-}
-"""Source -> (label, event field, what it means). Policy-gradient losses are not shown: their value means nothing."""
+}  # fmt: skip
+"""Source -> the figures that are shown of it. Policy-gradient losses are not: their value means nothing."""
 
 PHASES = {
     "load": "loading",
@@ -76,6 +43,13 @@ PHASES = {
     "evaluate": "evaluating",
     "save": "saving",
 }
+
+
+def known(name: str) -> Figure:
+    """The entry of a figure that `ROWS` lists."""
+    figure = lookup(name)
+    assert figure is not None, name
+    return figure
 
 
 def sparkline(values: list[float], width: int = 24) -> str:
@@ -182,7 +156,7 @@ class LiveView:
 
     def _line(self, event: Figures) -> str:
         rows = ROWS[self.opened.source if self.opened else "rollout"]
-        parts = [f"{label} {shown(event.figures[name])}" for label, name, _ in rows if name in event.figures]
+        parts = [f"{known(name).label} {shown(event.figures[name])}" for name in rows if name in event.figures]
         parts = parts or [f"{name} {shown(value)}" for name, value in event.figures.items()]
         steps = self.opened.start.steps if self.opened else "?"
         return f"{event.kind} {event.step}/{steps}  " + "  ".join(parts)
@@ -205,16 +179,16 @@ class LiveView:
         )
         parts += [bar, Text("")]
         table = Table.grid(padding=(0, 2))
-        for label, name, meaning in ROWS[self.opened.source]:
-            values = self.history.get(name)
+        for name in ROWS[self.opened.source]:
+            values, figure = self.history.get(name), known(name)
             always_zero = name.startswith("kl_") and not any(values or ())  # one update per draw: nothing moved
             if values and not always_zero:
-                style = "bold green" if label.startswith("held-out") else "bold"
+                style = "bold green" if figure.label.startswith("held-out") else "bold"
                 table.add_row(
-                    label,
+                    figure.label,
                     Text(shown(values[-1]), style=style),
                     Text(sparkline(values), style="blue"),
-                    Text(meaning, style="dim"),
+                    Text(figure.meaning, style="dim"),
                 )
         parts.append(table)
         if self.note:
