@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import postlude
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
 from postlude.cli.methods import defaults_of, needs_of
@@ -204,6 +208,37 @@ def _ticked(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+TABLE = "## All public names\n"
+"""Where the part of docs/python.md begins that is made; what stands before it is written by hand."""
+
+
+def python() -> str:
+    """The page as it is, with its table of the public names made anew."""
+    page = (DOCS / "python.md").read_text().partition(TABLE)[0]
+    lines = [TABLE, "Made by `make docs` from `postlude.PUBLIC` and docstrings.", "", "| name | what it is |"]
+    lines += ["|---|---|", *(f"| `{name}` | {line_of(name)} |" for name in postlude.PUBLIC)]
+    return page + "\n".join(lines) + "\n"
+
+
+def line_of(name: str) -> str:
+    """The first sentence of a public name's docstring; of a value, that of the text under it in its module."""
+    module, _, inside = postlude.PUBLIC[name].partition(":")
+    value = getattr(postlude, name)
+    written = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
+    text = inspect.getdoc(value) if written else _under(importlib.import_module(module), inside)
+    words = " ".join((text or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z`])", words)[0].replace("|", "\\|")
+
+
+def _under(module: ModuleType, name: str) -> str:
+    """The text under a value in its module."""
+    for node, following in pairwise(ast.parse(inspect.getsource(module)).body):
+        named = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
+        if named and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            return str(following.value.value)
+    return ""
+
+
 FIGURES = """# Every figure of a run
 
 Made by `make docs` from `src/postlude/runs/figures`.
@@ -295,6 +330,7 @@ PAGES = {
     "figures.md": figures,
     "coming-from.md": coming_from,
     "errors.md": errors,
+    "python.md": python,
 }
 
 

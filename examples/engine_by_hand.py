@@ -7,17 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from postlude.algorithms import ALGORITHMS
-from postlude.batch import minibatches, pack
-from postlude.data import Prompt
-from postlude.engines.local.engine import LocalEngine
-from postlude.engines.settings import Sampling
-from postlude.rollouts.rollout import answer
+from postlude import LocalEngine, Prompt, Sampling, answer, methods, minibatches, pack
 
 
 async def train(model: str, data: str, steps=130, lr=3e-4, max_tokens=48, output="by-hand", dtype="float32"):
     engine = LocalEngine.open(model, dtype=dtype)
-    objective = replace(ALGORITHMS["grpo"].objective, kl=None)
+    objective = replace(methods["grpo"].objective, kl=None)
     rows = [json.loads(line) for line in Path(data).read_text().splitlines()]
     render = engine.renderer.with_tokens
     prompts = [render(Prompt(str(i), row["prompt"], row["answer"])) for i, row in enumerate(rows)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from postlude.algorithms import ALGORITHMS, Algorithm
+from postlude import Algorithm, methods
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SoftGate:
         return -terms.advantages * torch.sigmoid(tau * (terms.ratio - 1)) * 4 / tau
 
 
-GRPO = ALGORITHMS["grpo"]
+GRPO = methods["grpo"]
 SOFT = Algorithm(
     name="soft",
     summary="GRPO with a smooth gate on the ratio.",

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
 
 MARKS = ("<think>", "</think>", "<tool_call>", "<end>")

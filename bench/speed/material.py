@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.speed.cells import Cell, Shape
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
 from postlude.sources.order import Cursor
 from postlude.sources.tasks import TASKS, write
@@ -138,7 +138,7 @@ def save_scorer(folder: Path) -> None:
     """Give the model in a folder a scalar head in place of its output layer, the same one for both contestants."""
     import torch
 
-    from postlude.models.heads import load_scorer
+    from postlude.models.scorers import load_scorer
 
     torch.manual_seed(0)
     scorer = load_scorer(str(folder), pad=character_tokenizer().pad_token_id)

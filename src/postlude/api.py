@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from postlude.errors import ConfigError
+from postlude.objects import imports_put_back
 from postlude.recipe import Document, documents
 from postlude.recipe.opening import document_of
 
@@ -65,7 +68,8 @@ def check_recipe(recipe: str | Path | Mapping[str, Any], **settings: Any) -> dic
 
     from postlude.check import check
 
-    return asdict(check(document_from(recipe, settings)).recipe)
+    with imports_put_back():
+        return asdict(check(document_from(recipe, settings)).recipe)
 
 
 def document_from(recipe: str | Path | Mapping[str, Any], settings: Mapping[str, Any]) -> Document:
@@ -98,13 +102,14 @@ def _plain(value: Any) -> Any:
 def name_of(function: Callable[..., Any]) -> str:
     """`module:name` of a function at the top of a module or notebook, by which a run finds it again.
 
-    Raises ConfigError of any other: a resumed run could not find it.
+    Raises ConfigError of any other, and of one whose name is another function's: it would be that one that is called.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not module or not name.isidentifier():
+    if not module or vars(sys.modules.get(module)).get(name) is not function:
         raise ConfigError(
             f"reward: {function!r} has no name at the top of a module, by which the run could find it again. "
-            "Define it with def, outside of any other function.",
+            "Define it with def, outside of any other function; one that a decorator returns takes the name of what it "
+            "decorates.",
             code="not-a-reward",
         )
     return f"{module}:{name}"
@@ -140,9 +145,11 @@ class _view:
     def __enter__(self) -> list[Listener]:
         if not self.show:
             return []
+        drawn = random.getstate()  # importing rich draws a number, which is no matter of whoever trains
         from postlude.terminal import Screen
         from postlude.watch.live import LiveView
 
+        random.setstate(drawn)
         self.view = LiveView(Screen())
         return [self.view.__enter__()]
 

@@ -9,16 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from postlude.build import build_engine, build_streams, held_out_streams
-from postlude.check import Prepared, check
+from postlude.check import check
 from postlude.engines.protocol import Engine
 from postlude.errors import PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
 from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, train
 from postlude.models.spec import Refreshed
+from postlude.objects import imports_put_back
+from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe, flat, read
 from postlude.recipe.moved import move
 from postlude.recipe.places import fixed
@@ -36,8 +39,9 @@ def launch(document: Document, resume: bool = False, listeners: Sequence[Listene
     """
     if not _in_an_event_loop():
         return asyncio.run(launch_async(document, resume, listeners))
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, launch_async(document, resume, listeners)).result()
+    opened: list[Run] = []
+    with ThreadPoolExecutor(1) as pool, _interruptible(opened):
+        return pool.submit(asyncio.run, launch_async(document, resume, listeners, opened)).result()
 
 
 def _in_an_event_loop() -> bool:
@@ -48,8 +52,16 @@ def _in_an_event_loop() -> bool:
     return True
 
 
-async def launch_async(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
-    """`launch` within an event loop. What it sets in the process (seeds, the handler of Ctrl-C) is put back."""
+async def launch_async(
+    document: Document, resume: bool = False, listeners: Sequence[Listener] = (), opened: list[Run] | None = None
+) -> Run:
+    """`launch` within an event loop. What it sets in the process (seeds, the handler of Ctrl-C, where files import
+    from) is put back. `opened` gets the run once its folder is open."""
+    with _alone(), imports_put_back():
+        return await _launch(document, resume, listeners, [] if opened is None else opened)
+
+
+async def _launch(document: Document, resume: bool, listeners: Sequence[Listener], opened: list[Run]) -> Run:
     prepared = check(document)
     recipe = prepared.recipe
     folder = Path(recipe.output).expanduser() if recipe.output else Run.fresh_folder(recipe.name)
@@ -57,12 +69,13 @@ async def launch_async(document: Document, resume: bool = False, listeners: Sequ
     run = Run.open(folder, resume)
     run.listeners += listeners
     run.needs = recipe.objective.needs
+    opened.append(run)
     try:
         for line in [*document.renamed, *([left] if left else [])]:
             run.say(line)
         prepared.rewards.keep_in(run.folder)
         prepared.rewards.guard.waits.tell = lambda text, noted: _tell_wait(run, text, noted)
-        with _random_numbers_kept(), _interruptible(run):
+        with _random_numbers_kept(), _interruptible(opened):
             await _run(run, prepared, document, resume)
     except PostludeError:
         with suppress(OSError):  # the disk may be what is wrong
@@ -235,15 +248,32 @@ def _random_numbers_kept() -> Iterator[None]:
         yield
 
 
+_at_work = Lock()
+
+
 @contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """First Ctrl-C: finish the step, save, end. Second: stop at once."""
+def _alone() -> Iterator[None]:
+    """One run at a time in a process: seeds, threads and Ctrl-C are the process's, and two would undo each other's."""
+    if not _at_work.acquire(blocking=False):
+        raise TrainingError(
+            "another run is at work in this process. Wait for its end before the next begins, or give each a process.",
+            code="run-locked",
+        )
+    try:
+        yield
+    finally:
+        _at_work.release()
+
+
+@contextmanager
+def _interruptible(opened: Sequence[Run]) -> Iterator[None]:
+    """First Ctrl-C: finish the step, save, end. Second, or before the run is `opened`: stop at once."""
 
     def ask(signum: int, frame: Any) -> None:
-        if run.stop:
+        if not opened or opened[0].stop:
             raise KeyboardInterrupt
-        run.stop = True
-        run.tell(Stopping(run.step))
+        opened[0].stop = True
+        opened[0].tell(Stopping(opened[0].step))
 
     try:
         before = signal.signal(signal.SIGINT, ask)

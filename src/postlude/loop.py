@@ -305,7 +305,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     """
     wanted = run.obey()
     due = plan.evaluate_every and run.step % plan.evaluate_every == 0
-    last = run.step >= plan.steps or run.stop
+    last = run.step >= plan.steps  # one that is asked to stop measures what it would have: resumed, it is the same run
     reached = await _measure(run, plan) if due or last else False
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)

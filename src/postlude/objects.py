@@ -5,10 +5,28 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from postlude.errors import ConfigError
+
+_beside: list[str] = []
+"""Folders of such files that were added to sys.path."""
+
+
+@contextmanager
+def imports_put_back() -> Iterator[None]:
+    """Within it, a file may import what lies beside it whenever it likes; after it sys.path is what it was."""
+    before = len(_beside)
+    try:
+        yield
+    finally:
+        for folder in _beside[before:]:
+            with suppress(ValueError):  # somebody else has removed it
+                sys.path.remove(folder)
+        del _beside[before:]
 
 
 def load_object(path: str, what: str) -> Any:
@@ -41,6 +59,7 @@ def _module_of_file(path: Path) -> Any:
     assert spec and spec.loader
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
+        _beside.append(str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)

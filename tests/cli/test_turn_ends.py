@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from postlude.check import check
 from postlude.cli.app import app
 from postlude.launch import launch
-from postlude.models.load import inspect, quiet
+from postlude.models.load import inspect
+from postlude.models.quiet import quiet
 from postlude.models.spec import ModelSpec
 from postlude.models.tiny import tiny_qwen3
 from postlude.recipe.documents import Document

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from postlude.engines.local.engine import LocalEngine
 from postlude.errors import ConfigError, EngineError
 from postlude.launch import launch
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.models.saved import require_saved
 from postlude.recipe import documents
 from tests.models.test_adapters import BUILDS, STACKED, by_peft, said

@@ -18,6 +18,7 @@ from postlude.errors import ConfigError, EngineError, Problem, reason
 from postlude.models import heads
 from postlude.models.dtypes import Dtype
 from postlude.models.files import Stored, some
+from postlude.models.quiet import quiet
 
 PREFIX = "base_model.model."
 """Before the names of a model's own modules, where an adapter stands on it."""
@@ -82,14 +83,15 @@ def read(cls: Any, path: str, config: Any, trunk_only: bool = False, dtype: Dtyp
 
     `trunk_only`: a head may be missing, and one of another kind may be left out.
     """
-    net, info = cls.from_pretrained(
-        path,
-        config=config,
-        dtype=dtype,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # told below, in a sentence
-    )
+    with quiet():
+        net, info = cls.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, in a sentence
+        )
     problems = Loaded.of(info, net.base_model_prefix if trunk_only else None).problems(path)
     if problems:
         raise ConfigError(problems)
@@ -108,14 +110,15 @@ def skeleton(config: Any, scalar: bool, stored: Mapping[str, Stored] | None = No
         if stored is None:
             with torch.device("meta"):
                 return cls(config)
-        net, info = cls.from_pretrained(
-            None,
-            config=config,
-            state_dict={name: torch.empty(one.shape, device="meta") for name, one in stored.items()},
-            device_map="meta",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        with quiet():
+            net, info = cls.from_pretrained(
+                None,
+                config=config,
+                state_dict={name: torch.empty(one.shape, device="meta") for name, one in stored.items()},
+                device_map="meta",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     except Exception as error:  # whatever the values of a config that no model can have make it stumble over
         raise ConfigError(
             f"{path}: no model can be made from its config.json: {reason(error)}", code="bad-model-config"

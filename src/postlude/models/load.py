@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postlude.errors import ConfigError, EngineError, Problem, reason
-from postlude.models import adapters, fit, heads, opening
+from postlude.models import adapters, fit, heads, opening, scorers
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
 from postlude.models.dtypes import Dtype, wide
 from postlude.models.files import ADAPTER_CONFIG
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
+from postlude.models.quiet import quiet
 from postlude.models.spec import Holding, ModelSpec
 
 if TYPE_CHECKING:
@@ -38,20 +39,6 @@ class Facts:
     """Rows of the embedding."""
     notes: tuple[str, ...] = ()
     """What a user should know of them, such as how answers end."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and advice off the terminal while loading."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def problems_of_path(path: str) -> list[Problem]:
@@ -130,7 +117,7 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
 
     try:
         with quiet():
-            config = heads.config_of(spec.path)
+            config = scorers.config_of(spec.path)
             tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
     except ConfigError as error:
         raise ConfigError([problem.within("model: ") for problem in error.problems]) from error
@@ -210,7 +197,7 @@ def inspect_files(path: str, scalar: bool = False, lora: Lora | None = None) -> 
     problems = _problems_of_place(path)
     if not problems:
         try:
-            config = heads.config_of(path)
+            config = scorers.config_of(path)
         except (OSError, ValueError, ImportError) as error:
             raise ConfigError(
                 f"cannot read the config of {path!r}: {reason(error)}", code="bad-model-config"

@@ -9,6 +9,7 @@ from typing import Any
 from postlude.errors import ConfigError, EngineError
 from postlude.models import files, fit
 from postlude.models.heads import is_scorer
+from postlude.models.quiet import quiet
 
 
 def require_same(live: Mapping[str, Any], written: Sequence[Path]) -> None:
@@ -69,7 +70,9 @@ def require_saved(net: Any, folder: Path) -> None:
             )
     live = net.state_dict()
     if not {*stored} <= {*live}:  # transformers writes this architecture under older names
-        _require_equal(live, type(net).from_pretrained(folder, dtype=net.dtype).state_dict(), folder)
+        with quiet():
+            again = type(net).from_pretrained(folder, dtype=net.dtype)
+        _require_equal(live, again.state_dict(), folder)
         return
     shared = {live[name].data_ptr() for name in stored}
     unshared = {name: tensor for name, tensor in live.items() if name in stored or tensor.data_ptr() not in shared}

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz+-*/=#().,:;?!<>| \n"
 

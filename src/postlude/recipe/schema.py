@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field
 
-from postlude.algorithms import ALGORITHMS, Algorithm, find_method
+from postlude.algorithms import ALGORITHMS, find_method
 from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
 from postlude.engines.settings import Local, Optimizer, Sampling, Served
+from postlude.method import Algorithm
 from postlude.models.spec import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.divergence import KLControl
@@ -88,7 +89,10 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. Batches are two sizes, prompts per step and completions per prompt; the rest is derived."""
+    """A whole run: every key of a recipe.
+
+    Batches are two sizes, prompts per step and completions per prompt; the rest is derived.
+    """
 
     method: Line
     """A name of `postlude methods`, or an `Algorithm` of your own: my_method.py:NAME."""

@@ -111,8 +111,8 @@ class Waits:
             signal.signal(signal.SIGVTALRM, signal.SIG_IGN)  # one may still be on its way, and would end the process
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             if waker is not None:
-                waker.done.set()
-            if callable(before):
+                waker.end()
+            if before is not None:  # set by other means than Python's, which could not be set again
                 signal.signal(signal.SIGVTALRM, before)
 
 
@@ -130,7 +130,13 @@ class _Waker:
                 signal.pthread_kill(main, signal.SIGVTALRM)
                 wait = TICK
 
-        threading.Thread(target=wake, daemon=True).start()
+        self._thread = threading.Thread(target=wake, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Send none any more: once this returns, the signal may mean something else again."""
+        self.done.set()
+        self._thread.join()
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Pulse:
 
 def replace(file: Path, content: Mapping[str, Any]) -> None:
     """Put a JSON file in the place of the one that is there, at once."""
-    fresh = file.with_name(f".{file.name}")
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")  # several processes may ask at once
     fresh.write_text(json.dumps(content) + "\n")
     fresh.replace(file)
 
@@ -90,6 +90,10 @@ def status(folder: str | Path) -> Live:
     except FileNotFoundError as error:
         raise ConfigError(
             f"{str(folder)!r} holds no run that says how it stands (it has no {LIVE}).", code="not-a-run"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{place / LIVE} is damaged: {error}. A run that is at work writes it anew.", code="damaged-run"
         ) from error
     names = set(Live.__dataclass_fields__)
     return Live(**{k: v for k, v in known.items() if k in names}, running=is_held(place / "lock"))
@@ -110,12 +114,12 @@ def _ask(folder: Path, what: str) -> None:
         raise ConfigError(
             f"no process is at work on the run {str(folder)!r}: there is nothing to {what}.", code="not-running"
         )
-    replace(folder / CONTROL, _asked(folder) | {what: True})
+    replace(folder / CONTROL, _asked(folder / CONTROL) | {what: True})
 
 
-def _asked(folder: Path) -> dict[str, Any]:
+def _asked(file: Path) -> dict[str, Any]:
     try:
-        wanted = json.loads((folder / CONTROL).read_text())
+        wanted = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return {}
     return cast(dict[str, Any], wanted) if isinstance(wanted, dict) else {}
@@ -123,11 +127,13 @@ def _asked(folder: Path) -> dict[str, Any]:
 
 def take(folder: Path) -> tuple[set[str], str | None]:
     """(what was asked, a sentence about what was not understood): read by the run after each step, and removed."""
-    file = folder / CONTROL
-    if not file.exists():
+    ours = folder / f".{CONTROL}.taken"
+    try:
+        (folder / CONTROL).replace(ours)  # first, so that what is asked from now on is not removed unread
+    except FileNotFoundError:
         return set(), None
-    wanted = _asked(folder)
-    file.unlink(missing_ok=True)
+    wanted = _asked(ours)
+    ours.unlink()
     known = {name for name in ("stop", "checkpoint") if wanted.get(name) is True}
     if known:
         return known, None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +20,7 @@ def acquire(folder: Path) -> IO[str]:
     except OSError as error:
         raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
     except OSError as error:
         lock.close()
         raise RunLocked(
@@ -28,6 +30,15 @@ def acquire(folder: Path) -> IO[str]:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def _lock(lock: IO[str]) -> None:
+    """Lock at once. Whoever asks whether it is held holds it for a moment: that is waited for."""
+    for _ in range(3):
+        with suppress(OSError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.01)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_held(lock: Path) -> bool:

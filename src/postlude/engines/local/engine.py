@@ -23,7 +23,8 @@ from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
 from postlude.models.heads import READS
-from postlude.models.load import Facts, inspect, load, name_stops, note_of_half, quiet
+from postlude.models.load import Facts, inspect, load, name_stops, note_of_half
+from postlude.models.quiet import quiet
 from postlude.models.spec import Critic, ModelSpec
 
 

@@ -19,6 +19,7 @@ from postlude.engines.local.scorer import LocalScorer
 from postlude.engines.settings import ImplicitSpec, ScorerSpec
 from postlude.models import adapters
 from postlude.models.load import base_path, inspect, load
+from postlude.models.quiet import quiet
 from postlude.models.spec import Holding, ModelSpec
 
 
@@ -91,7 +92,8 @@ def _frozen(path: str, spec: ImplicitSpec, base: str | None = None) -> LocalMode
         from peft import PeftModel
 
         device = next(net.parameters()).device
-        net = PeftModel.from_pretrained(net, path).to(device)
+        with quiet():
+            net = PeftModel.from_pretrained(net, path).to(device)
     net.requires_grad_(False).eval()
     without_dropout(net)
     model = LocalModel(net)

@@ -25,7 +25,7 @@ from postlude.engines.settings import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
-from postlude.models.load import quiet
+from postlude.models.quiet import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 from postlude.runs.stats import Stats
 
