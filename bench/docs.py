@@ -17,6 +17,7 @@ import postlude
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
 from postlude.cli.methods import defaults_of, needs_of
+from postlude.codes import GROUPS
 from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.tables import ALIASES, REFUSED
 from postlude.runs.figures import BARE, PREFIXES, Figure
@@ -300,12 +301,36 @@ def _figure_row(figure: Figure) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def errors() -> str:
+    """Every error code and what it means."""
+    lines = ["# Error codes", "", "Made by `make docs` from `src/postlude/codes.py`.", ""]
+    lines += [
+        "Every problem that postlude reports ends with its code in brackets, as in `[unknown-key]`; where neighbours",
+        "share one, it stands behind the last. Codes stay as they are from version to version, while the sentences may",
+        "improve. In Python an error has `problems`, each a text with `code`, `place` (`recipe.yaml line 3`) and `key`",
+        "(`schedule.lr`):",
+        "",
+        "```python",
+        "try:",
+        '    check(recipe.read(Path("recipe.yaml")))',
+        "except ConfigError as error:",
+        "    for problem in error.problems:",
+        "        print(problem.code, problem.place, problem.key)",
+        "```",
+    ]
+    for title, codes in GROUPS.items():
+        lines += ["", f"## {title}", "", "| code | what it means |", "|---|---|"]
+        lines += [f"| `{code}` | {meaning} |" for code, meaning in codes.items()]
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
     "methods.md": methods,
     "recipe.md": recipe_keys,
     "figures.md": figures,
     "coming-from.md": coming_from,
     "python.md": python,
+    "errors.md": errors,
 }
 
 

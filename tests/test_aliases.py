@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from postlude.algorithms import ALGORITHMS
-from postlude.errors import ConfigError
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.alias import Alias
 from postlude.recipe.foreign.tables import ALIASES, NAMES, REFUSED
 from postlude.recipe.importing import _at
-from postlude.recipe.resolve import in_order, resolve, resolve_with_problems
+from postlude.recipe.resolution import in_order, resolve, resolve_with_problems
 from postlude.recipe.schema import Recipe
+from tests.refusals import refused
 
 ACTOR = "actor_rollout_ref.actor"
 
@@ -208,8 +208,8 @@ def test_every_name_lands_in_a_key_it_names(alias: Alias) -> None:
     given = Document(values | settings)
     found, said = resolve_with_problems(given)
     assert found and not said, said
-    mine = [p for p in given.given if any(p == o or p.startswith(f"{o}.") for o in alias.ours)]
-    assert mine, f"none of {alias.ours} is set: {given.given}"
+    mine = [p for p in given.set_by_user if any(p == o or p.startswith(f"{o}.") for o in alias.ours)]
+    assert mine, f"none of {alias.ours} is set: {given.set_by_user}"
     assert any(line.startswith(f"{alias.name} -> ") for line in given.renamed), given.renamed
     plain = alias.convert is None and alias.values is None
     if plain:
@@ -482,5 +482,5 @@ def test_an_entry_of_a_list_can_be_set_by_its_number() -> None:
         {"use": "judge", "args": {"mode": "pairs", "model": "m"}},
     ]
     assert document.values["data"] == {"mix": [{"path": "a.jsonl"}, {"path": "b.jsonl", "weight": 3}]}
-    with pytest.raises(ConfigError, match="there are 2 entries, counted from 0, and '2' is none of them"):
+    with refused("no-such-entry", said="there are 2 entries, counted from 0, and '2' is none of them"):
         documents.override(document, ["reward.2.weight=1"])

@@ -17,7 +17,7 @@ from postlude.objectives.surrogates import Clip
 from postlude.recipe import documents
 from postlude.recipe import schema as recipe
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve_with_problems
+from postlude.recipe.resolution import resolve_with_problems
 from postlude.validation import members
 
 ODD = (math.nan, math.inf, -1, 0, 1e30)

@@ -15,7 +15,7 @@ from postlude.errors import ConfigError, PostludeError
 from postlude.plain_yaml import Loader, dump, load, parse
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve_with_problems
+from postlude.recipe.resolution import resolve_with_problems
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from postlude.launch import _plain
 from postlude.recipe import documents
 from postlude.recipe import schema as recipe
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from postlude.rewards.resolve import BUILT_IN
 from postlude.runs.folder import Run
 

@@ -451,5 +451,8 @@ def find_method(method: str) -> Algorithm:
         return ALGORITHMS[method]
     found = load_object(method, "method")
     if not isinstance(found, Algorithm):
-        raise ConfigError(f"method: {method!r} is a {type(found).__name__}, not an Algorithm of postlude.algorithms.")
+        raise ConfigError(
+            f"method: {method!r} is a {type(found).__name__}, not an Algorithm of postlude.algorithms.",
+            code="wrong-object",
+        )
     return replace(found, name=method)

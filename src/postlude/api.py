@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from postlude.errors import ConfigError
 from postlude.objects import imports_put_back
-from postlude.recipe import documents
-from postlude.recipe.documents import Document
+from postlude.recipe import Document, documents
 from postlude.recipe.opening import document_of
 
 if TYPE_CHECKING:
@@ -110,7 +109,8 @@ def name_of(function: Callable[..., Any]) -> str:
         raise ConfigError(
             f"reward: {function!r} has no name at the top of a module, by which the run could find it again. "
             "Define it with def, outside of any other function; one that a decorator returns takes the name of what it "
-            "decorates."
+            "decorates.",
+            code="not-a-reward",
         )
     return f"{module}:{name}"
 
@@ -125,7 +125,7 @@ def reward(
     of its logged metrics that are counts.
     """
     if not 0 <= abstain <= 1:
-        raise ConfigError(f"reward: abstain is a share between 0 and 1, found {abstain!r}.")
+        raise ConfigError(f"reward: abstain is a share between 0 and 1, found {abstain!r}.", code="out-of-range")
 
     def describe(function: F) -> F:
         traits = {"says_right": says_right, "compares": compares, "abstain": abstain, "summed": frozenset(summed)}

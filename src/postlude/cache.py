@@ -42,7 +42,7 @@ class Cache:
                 yield db
         except sqlite3.DatabaseError as error:
             raise ConfigError(
-                f"cache {str(self.path)!r} cannot be used: {error}. Move it away, or name another."
+                f"cache {str(self.path)!r} cannot be used: {error}. Move it away, or name another.", code="cannot-cache"
             ) from error
 
     def get(self, key: str) -> Any:

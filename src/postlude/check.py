@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Chat
 from postlude.engines.settings import ChatSpec, ImplicitSpec, ScorerSpec
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError, DataError, Problem
 from postlude.models.adapters import is_adapter
 from postlude.models.chat import Renderer
 from postlude.models.heads import is_scorer
@@ -19,10 +19,7 @@ from postlude.models.opening import problems_of_weights
 from postlude.models.spec import ModelSpec, Refreshed
 from postlude.models.steps import ends, prefixes
 from postlude.objectives import ContrastObjective, Need, TokenObjective
-from postlude.recipe.documents import Document
-from postlude.recipe.resolve import in_order, resolve_with_problems
-from postlude.recipe.schema import Recipe
-from postlude.recipe.unread import unread
+from postlude.recipe import Document, Recipe, in_order, resolve_with_problems, unread
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.runs.checkpoints import latest_model
@@ -81,24 +78,24 @@ def check(document: Document) -> Prepared:
     return prepared
 
 
-def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[str]]:
+def _of_a_run(recipe: Recipe) -> tuple[Recipe, list[Problem]]:
     """A run folder as the model, or the critic, is its newest checkpoint: a path that a resumed run finds again."""
     try:
         recipe = replace(recipe, model=replace(recipe.model, path=latest_model(recipe.model.path)))
     except ConfigError as error:
-        return recipe, [f"model: {problem}" for problem in error.problems]
+        return recipe, [problem.within("model: ") for problem in error.problems]
     if recipe.critic is None or recipe.critic.path is None:
         return recipe, []
     try:
         return replace(recipe, critic=replace(recipe.critic, path=latest_model(recipe.critic.path))), []
     except ConfigError as error:
-        return recipe, [f"critic.path: {problem}" for problem in error.problems]
+        return recipe, [problem.within("critic.path: ") for problem in error.problems]
 
 
-def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
+def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
     """Fill `prepared` from its recipe: rewards, tokenizer and config, data. Returns every problem found."""
     recipe = prepared.recipe
-    problems: list[str] = []
+    problems: list[Problem] = []
 
     def attempt(step: Callable[[], Any]) -> Any:
         try:
@@ -114,15 +111,22 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
         problems += problems_of_path(recipe.model.path)
     if Need.SCORES in recipe.objective.needs and recipe.model.lora and is_adapter(recipe.model.path):
         problems.append(
-            f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
-            "Merge it first (postlude export), or leave out model.lora."
+            Problem(
+                "adapter-cannot-stack",
+                f"model: {recipe.model.path!r} is a LoRA adapter, and a reward model cannot put another on top of it. "
+                "Merge it first (postlude export), or leave out model.lora.",
+            )
         )
     if prepared.facts and (Need.SCORES in recipe.objective.needs or not is_scorer(prepared.facts.config)):
         problems += _problems_of_weights(prepared)
     elif prepared.facts:
         problems.append(
-            f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
-            "does. Give the model it was made from, and the reward model as a reward: {use: model, args: {path: ...}}."
+            Problem(
+                "reward-model-cannot-write",
+                f"model: {recipe.model.path!r} is a reward model, which cannot write; {recipe.method} trains one that "
+                "does. Give the model it was made from, and the reward model as a reward: "
+                "{use: model, args: {path: ...}}.",
+            )
         )
     if prepared.facts:
         prepared.notes += prepared.facts.notes
@@ -145,14 +149,17 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[str]:
     return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
 
 
-def _sizes(prepared: Prepared) -> list[str]:
+def _sizes(prepared: Prepared) -> list[Problem]:
     """What is larger than the model or the data: an error, or a note where it means something."""
-    recipe, problems = prepared.recipe, list[str]()
+    recipe, problems = prepared.recipe, list[Problem]()
     width = getattr(prepared.facts.config.get_text_config(), "hidden_size", None) if prepared.facts else None
     if recipe.model.lora and width and recipe.model.lora.rank > width:
         problems.append(
-            f"model.lora.rank is {recipe.model.lora.rank}, but the model is {width} wide: a rank above that does "
-            "no more. Lower it, or train all weights (model.lora=null)."
+            Problem(
+                "sizes-conflict",
+                f"model.lora.rank is {recipe.model.lora.rank}, but the model is {width} wide: a rank above that does "
+                "no more. Lower it, or train all weights (model.lora=null).",
+            )
         )
     rows_there = len(prepared.prompts) or len(prepared.items)
     if rows_there and recipe.prompts_per_step > rows_there and not recipe.data.mix:
@@ -164,8 +171,11 @@ def _sizes(prepared: Prepared) -> list[str]:
     if Need.MISMATCHED in recipe.objective.needs and prepared.items:
         if len({group.prompt.tokens for group in prepared.items}) < 2:
             problems.append(
-                f"{recipe.method} takes its reference point from answers to other prompts, and all rows have the same "
-                "one. Give rows of at least two prompts."
+                Problem(
+                    "method-needs",
+                    f"{recipe.method} takes its reference point from answers to other prompts, and all rows have the "
+                    "same one. Give rows of at least two prompts.",
+                )
             )
     return problems
 
@@ -194,7 +204,7 @@ def _same_reference(recipe: Recipe) -> list[str]:
     ]
 
 
-def _problems_of_weights(prepared: Prepared) -> list[str]:
+def _problems_of_weights(prepared: Prepared) -> list[Problem]:
     """Of the policy and of a critic that starts elsewhere."""
     recipe, config = prepared.recipe, prepared.facts.config
     scores = Need.SCORES in recipe.objective.needs
@@ -205,7 +215,7 @@ def _problems_of_weights(prepared: Prepared) -> list[str]:
             found = inspect(replace(recipe.model, path=path, lora=None, chat_template=None)).config
             problems += problems_of_weights(path, found, scalar=True, what="critic.path")
         except ConfigError as error:
-            problems += [f"critic.path: {problem.removeprefix('model: ')}" for problem in error.problems]
+            problems += [problem.without("model: ").within("critic.path: ") for problem in error.problems]
     return problems
 
 
@@ -219,7 +229,8 @@ def _plan_judges(prepared: Prepared) -> None:
         if member.function.compares and recipe.group_size == 1:
             raise ConfigError(
                 f"reward {member.spec.label}: mode {member.function.mode} compares the answers to a prompt, and "
-                "group_size is 1. Take mode: score, or a larger group."
+                "group_size is 1. Take mode: score, or a larger group.",
+                code="method-needs",
             )
         spec = member.function.asker.spec
         if spec.url is None:
@@ -237,7 +248,10 @@ def require_writer(path: str) -> Facts:
     path = latest_model(path)
     facts = inspect(ModelSpec(path))
     if is_scorer(facts.config):
-        raise ConfigError(f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.")
+        raise ConfigError(
+            f"judge: {path!r} is a reward model, which cannot write. As a reward it is `model`.",
+            code="reward-model-cannot-write",
+        )
     problems = problems_of_weights(path, facts.config, what="judge")
     if problems:
         raise ConfigError(problems)
@@ -357,7 +371,8 @@ def _read_prompts(
         if context is not None and answer >= context:
             raise DataError(
                 f"sampling.max_tokens is {answer}, so prompt and answer exceed the model's context of {context}. "
-                "Lower it."
+                "Lower it.",
+                code="too-long",
             )
         _need_template(prepared, found, table.path)
         found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
@@ -378,7 +393,7 @@ def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> lis
     return [p for p, problem in zip(found, problems, strict=True) if not problem]
 
 
-def _missing_columns(prepared: Prepared) -> list[str]:
+def _missing_columns(prepared: Prepared) -> list[Problem]:
     """Columns that a reward needs, or cannot see: of each set by itself; what one has is no help to another."""
     if prepared.rewards is None:
         return []
@@ -388,11 +403,11 @@ def _missing_columns(prepared: Prepared) -> list[str]:
         name = f"data.mix, set {share.name!r}: " if data.mix else ""
         parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
         start += share.size
-    problems = []
+    problems: list[Problem] = []
     for name, found, path, reading in parts:
         columns = {column for p in found for column in p.columns}
         if found:
-            problems += [name + problem for problem in prepared.rewards.missing_columns(columns)]
+            problems += [problem.within(name) for problem in prepared.rewards.missing_columns(columns)]
             if prepared.recipe.algorithm.source == "preference":
                 columns -= {"completions"}  # the compared answers of the method itself
             problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
@@ -404,7 +419,8 @@ def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
     if chat and not prepared.facts.tokenizer.chat_template:
         raise DataError(
             f"{path}: prompts are chat messages, but the tokenizer of {prepared.recipe.model.path!r} has no chat "
-            "template. Use plain text prompts, or give model.chat_template (a Jinja file)."
+            "template. Use plain text prompts, or give model.chat_template (a Jinja file).",
+            code="no-chat-template",
         )
 
 
@@ -412,18 +428,27 @@ def _fits(prompt: Prompt, prepared: Prepared, table: rows.Table) -> bool:
     where = prompt.place
     context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
     if not prompt.tokens:
-        table.reject(where, "the prompt has no token")
+        table.reject(where, Problem("empty-field", "the prompt has no token"))
         return False
     beyond = [t for t in prompt.tokens if t >= prepared.facts.vocabulary]
     if beyond:
-        table.reject(where, f"token id {beyond[0]} is beyond the model's vocabulary of {prepared.facts.vocabulary}")
+        table.reject(
+            where,
+            Problem(
+                "token-beyond-vocabulary",
+                f"token id {beyond[0]} is beyond the model's vocabulary of {prepared.facts.vocabulary}",
+            ),
+        )
         return False
     if context is None or len(prompt.tokens) + answer <= context:
         return True
     table.reject(
         where,
-        f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of "
-        f"{context}; shorten the prompt or lower sampling.max_tokens",
+        Problem(
+            "too-long",
+            f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of "
+            f"{context}; shorten the prompt or lower sampling.max_tokens",
+        ),
     )
     return False
 
@@ -435,14 +460,19 @@ def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None =
         raise table.no_rows
     table.require_clean(prepared.recipe.data.on_bad_row)
     if used == 0:
-        raise DataError([*table.problems[: rows.MAX_SHOWN], f"{table.path}: no usable row is left of {table.read}."])
+        raise DataError(
+            [
+                *table.problems[: rows.MAX_SHOWN],
+                Problem("no-usable-row", f"{table.path}: no usable row is left of {table.read}."),
+            ]
+        )
     prepared.rejected += table.problems
     prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
     rows_said = counted(used, "row") if used == table.read else f"{used} of {counted(table.read, 'row')}"
     prepared.notes += [f"{name}: {rows_said}, {table.form}", *table.notes]
 
 
-def _shared(prepared: Prepared) -> list[str]:
+def _shared(prepared: Prepared) -> list[Problem]:
     """Held-out prompts that are also trained on."""
     trained = {p.text for p in prepared.prompts} | {g.prompt.text for g in prepared.items}
     held_out = prepared.held_out or [g.prompt for g in prepared.judged]
@@ -450,6 +480,9 @@ def _shared(prepared: Prepared) -> list[str]:
     if not both or not any(p.text for p in both):
         return []
     return [
-        f"data.eval: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they would "
-        f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files."
+        Problem(
+            "held-out-overlap",
+            f"data.eval: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they would "
+            f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files.",
+        )
     ]

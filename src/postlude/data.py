@@ -184,7 +184,10 @@ def groups_from_json(value: Mapping[str, Any], prompts: Iterable[Prompt]) -> lis
     by_id = {p.id: p for p in prompts}
     lost = [name for rows in value["lists"] for name, _ in rows if name not in by_id]
     if lost:
-        raise TrainingError(f"the checkpoint holds answers to prompt {lost[0]}, which the data no longer have.")
+        raise TrainingError(
+            f"the checkpoint holds answers to prompt {lost[0]}, which the data no longer have.",
+            code="state-does-not-fit",
+        )
     pool = [completion_from_json(c) for c in value["completions"]]
     lists: list[list[tuple[str, list[int]]]] = value["lists"]
     return [[Group(by_id[name], tuple(pool[i] for i in indices)) for name, indices in rows] for rows in lists]

@@ -14,7 +14,7 @@ from postlude.engines.local.free import free
 from postlude.engines.local.memory import GIB, USABLE, Work
 from postlude.errors import ConfigError
 from postlude.models.load import base_path, device_of
-from postlude.recipe.schema import Recipe
+from postlude.recipe import Recipe
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
 
@@ -107,7 +107,8 @@ def require_room(prepared: Prepared, reference: bool) -> None:
     tail = f"This would fit: {'; or '.join(fits)}." if fits else "Take a smaller model, or a machine with more memory."
     raise ConfigError(
         f"memory: the weights of {model.path!r} ({count / 1e6:,.0f} M) with gradients, optimiser and copies take "
-        f"{needs / GIB:.2g} GiB, and {room.bytes / GIB:.2g} GiB are free ({room.bound}). {tail}"
+        f"{needs / GIB:.2g} GiB, and {room.bytes / GIB:.2g} GiB are free ({room.bound}). {tail}",
+        code="out-of-memory",
     )
 
 

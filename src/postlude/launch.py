@@ -21,10 +21,9 @@ from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
-from postlude.recipe.documents import Document, flat, read
+from postlude.recipe import Document, Recipe, flat, read
 from postlude.recipe.moved import move
 from postlude.recipe.places import fixed
-from postlude.recipe.schema import Recipe
 from postlude.runs.checkpoints import unfinished
 from postlude.runs.events import End, Finished, Opened, Progress, Start, Stopping
 from postlude.runs.folder import Listener, Run
@@ -84,7 +83,8 @@ async def _launch(document: Document, resume: bool, listeners: Sequence[Listener
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
         raise TrainingError(
             f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
-            "end the process; what came after the newest checkpoint is lost."
+            "end the process; what came after the newest checkpoint is lost.",
+            code="reward-raised",
         ) from error
     finally:
         run.close()
@@ -255,7 +255,8 @@ def _alone() -> Iterator[None]:
     """One run at a time in a process: seeds, threads and Ctrl-C are the process's, and two would undo each other's."""
     if not _at_work.acquire(blocking=False):
         raise TrainingError(
-            "another run is at work in this process. Wait for its end before the next begins, or give each a process."
+            "another run is at work in this process. Wait for its end before the next begins, or give each a process.",
+            code="process-busy",
         )
     try:
         yield

@@ -71,7 +71,8 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
             f"memory ran out in step {run.step + 1}: {str(error).splitlines()[0]}\nHalve engine.token_budget "
             f"({budget} now) or engine.head_chunk, lower engine.cache_gib where answers were being sampled, or take "
             "engine.gradient_checkpointing=true or model.lora.rank=16. With a checkpoint: postlude train "
-            f"{run.folder} token_budget={max(1, budget // 2)} --resume"
+            f"{run.folder} token_budget={max(1, budget // 2)} --resume",
+            code="out-of-memory",
         ) from error
     except RewardError as error:
         if run.step == 0:
@@ -79,7 +80,8 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
         await _checkpoint(run, engine, streams, plan, planned=False)
         raise RewardError(
             f"{error}\nThe weights after step {run.step} are saved. Once it is mended, go on with: postlude train "
-            f"{run.folder} --resume"
+            f"{run.folder} --resume",
+            code=error.code,
         ) from error
     finally:
         for stream in streams:

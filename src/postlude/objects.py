@@ -35,14 +35,18 @@ def load_object(path: str, what: str) -> Any:
     try:
         module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except FileNotFoundError as error:
-        raise ConfigError(f"{what}: file {where!r} does not exist.") from error
+        raise ConfigError(f"{what}: file {where!r} does not exist.", code="no-such-file") from error
     except ImportError as error:
-        raise ConfigError(f"{what}: cannot import {where!r}: {error}") from error
+        raise ConfigError(f"{what}: cannot import {where!r}: {error}", code="cannot-import") from error
     except (Exception, SystemExit) as error:  # the user's file can raise anything while it is imported
-        raise ConfigError(f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}") from error
+        raise ConfigError(
+            f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}", code="cannot-import"
+        ) from error
     if name not in vars(module):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise ConfigError(f"{what}: {where!r} has no {name!r}; it has {', '.join(public) or 'no functions'}.")
+        raise ConfigError(
+            f"{what}: {where!r} has no {name!r}; it has {', '.join(public) or 'no functions'}.", code="no-such-object"
+        )
     return vars(module)[name]
 
 

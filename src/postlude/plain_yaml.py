@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from postlude.errors import visible
+from postlude.errors import Problem, visible
 
 MAX_DEPTH = 50
 """Mappings and lists inside each other."""
@@ -68,10 +68,14 @@ class Parsed:
 
     values: Any = None
     lines: dict[str, int] = field(default_factory=dict[str, int])
-    problems: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    """(line, sentence)."""
+    problems: list[tuple[int, Problem]] = field(default_factory=list[tuple[int, Problem]])
+    """(line, clause)."""
     is_yaml: bool = True
     """False where the text is not YAML at all: on the command line it is then plain text."""
+
+    def at(self, name: str) -> list[Problem]:
+        """What is wrong, as sentences with the lines of the file of that name."""
+        return [Problem(p.code, f"{p}.", key=p.key).at(f"{name} line {line}") for line, p in self.problems]
 
 
 def parse(text: str) -> Parsed:
@@ -82,17 +86,21 @@ def parse(text: str) -> Parsed:
         root = yaml.compose(text, Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return Parsed(problems=[(mark.line + 1 if mark else 1, f"not YAML: {error.problem}")], is_yaml=False)
+        return _not_yaml(mark.line + 1 if mark else 1, str(error.problem))
     except yaml.YAMLError as error:  # a character that YAML does not allow
-        return Parsed(problems=[(1, f"not YAML: {' '.join(str(error).split())}")], is_yaml=False)
+        return _not_yaml(1, " ".join(str(error).split()))
     except _Refused as error:
-        return Parsed(problems=[(error.line, str(error))])
+        return Parsed(problems=[(error.line, error.problem)])
     if root is not None:
         try:
             result.values = _Reader(result).value(root, "")
         except _Refused as error:
-            result.problems.append((error.line, str(error)))
+            result.problems.append((error.line, error.problem))
     return result
+
+
+def _not_yaml(line: int, why: str) -> Parsed:
+    return Parsed(problems=[(line, Problem("not-yaml", f"not YAML: {why}"))], is_yaml=False)
 
 
 def load(text: str) -> Any:
@@ -106,6 +114,7 @@ def load(text: str) -> Any:
 class _Refused(Exception):
     def __init__(self, node: Any, text: str) -> None:
         self.line = node.start_mark.line + 1
+        self.problem = Problem("not-plain-yaml", text)
         super().__init__(text)
 
 
@@ -157,8 +166,8 @@ class _Reader:
         tag = node.tag.replace(_TAG, "!!")
         self._say(node, f"{path or 'the document'} has the tag {tag}; only text, numbers, lists and mappings are read")
 
-    def _say(self, node: Any, sentence: str) -> None:
-        self.problems.append((node.start_mark.line + 1, visible(sentence)))
+    def _say(self, node: Any, sentence: str, code: str = "not-plain-yaml") -> None:
+        self.problems.append((node.start_mark.line + 1, Problem(code, visible(sentence))))
 
     def _mapping(self, node: Any, path: str) -> dict[str, Any]:
         """Merged mappings (`<<`) lie under the mapping's own keys."""
@@ -176,7 +185,7 @@ class _Reader:
             name = key.value
             below = f"{path}.{name}" if path else name
             if name in own:
-                self._say(key, f"{below} is given twice, first in line {self.lines[below]}")
+                self._say(key, f"{below} is given twice, first in line {self.lines[below]}", "given-twice")
             own.add(name)
             self.lines[below] = key.start_mark.line + 1
             result[name] = self.value(inner, below)

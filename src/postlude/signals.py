@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from postlude.algorithms import ALGORITHMS
+from postlude.errors import Problem
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import GAE, Constant, ProcessSteps, RewardToGo
 from postlude.rewards.rewards import Rewards
 from postlude.rollouts.shaping import AdaptiveLength, HistoryLength, Overlong, RlooLength
 
 if TYPE_CHECKING:
-    from postlude.recipe.schema import Recipe
+    from postlude.recipe import Recipe
 
 JUDGED_SHAPING = (RlooLength, AdaptiveLength, HistoryLength)
 """Shaping that reads whether an answer is correct."""
 
 
-def unmet(recipe: Recipe, rewards: Rewards) -> list[str]:
+def unmet(recipe: Recipe, rewards: Rewards) -> list[Problem]:
     """A sentence for everything that the method reads and no reward gives, or that one gives and it cannot read."""
     return [*_correctness(recipe, rewards), *(_steps(recipe, rewards) if recipe.algorithm.source == "rollout" else ())]
 
@@ -42,27 +43,33 @@ def uncorrected(recipe: Recipe) -> list[str]:
     ]
 
 
-def _correctness(recipe: Recipe, rewards: Rewards) -> Iterator[str]:
+def _correctness(recipe: Recipe, rewards: Rewards) -> Iterator[Problem]:
     members = rewards.members
     readers = trains_on_correct(recipe) + ["evaluate.stop_at"] * (recipe.evaluate.stop_at is not None)
     if recipe.correct_above is not None:
         moving = [m.spec.label for m in members if m.spec.normalise and m.spec.weight]
         if moving:
             yield (
-                f"correct_above is {recipe.correct_above:g}, but reward {moving[0]} is normalised: its numbers are "
-                "relative to the other answers, so that no fixed one tells right from wrong. Remove one of the two, or "
-                "mark a reward `outcome: true`."
+                Problem(
+                    "contradiction",
+                    f"correct_above is {recipe.correct_above:g}, but reward {moving[0]} is normalised: its numbers are "
+                    "relative to the other answers, so that no fixed one tells right from wrong. Remove one of the "
+                    "two, or mark a reward `outcome: true`.",
+                )
             )
     elif readers and members and not any(m.outcome for m in members):
         names = " and ".join(m.spec.label for m in members if not m.is_gate) or "the gates"
         yield (
-            f"{' and '.join(readers)} must know which answers are correct, and a score of {names} says neither right "
-            "nor wrong. Set correct_above (an answer is correct if its reward lies above it), or add a reward that "
-            "says it, such as {use: exact, weight: 0, outcome: true}."
+            Problem(
+                "correctness-unknown",
+                f"{' and '.join(readers)} must know which answers are correct, and a score of {names} says neither "
+                "right nor wrong. Set correct_above (an answer is correct if its reward lies above it), or add a "
+                "reward that says it, such as {use: exact, weight: 0, outcome: true}.",
+            )
         )
 
 
-def _steps(recipe: Recipe, rewards: Rewards) -> Iterator[str]:
+def _steps(recipe: Recipe, rewards: Rewards) -> Iterator[Problem]:
     objective = recipe.objective
     if recipe.method not in ALGORITHMS:  # nobody knows what a method of the user's own reads
         return
@@ -75,38 +82,54 @@ def _steps(recipe: Recipe, rewards: Rewards) -> Iterator[str]:
         other = [s.kind for s in recipe.shaping if not isinstance(s, Overlong)]
         if stepwise and other:
             yield (
-                f"shaping {other[0]} makes a new reward of a whole answer, and reward {stepwise[0].spec.label} stands "
-                "at its steps, which it would not reach. Remove the shaping (overlong can stay: it adds to the last "
-                "token)."
+                Problem(
+                    "reward-kind",
+                    f"shaping {other[0]} makes a new reward of a whole answer, and reward {stepwise[0].spec.label} "
+                    "stands at its steps, which it would not reach. Remove the shaping (overlong can stay: it adds to "
+                    "the last token).",
+                )
             )
     else:
         for member in stepwise:
             if not member.says_whole:
                 yield (
-                    f"reward {member.spec.label} gives a number for each step or token, and {recipe.method} trains on "
-                    "one number for an answer: the steps would be lost. Say what stands for the whole (`whole: mean`, "
-                    "sum, last, min or product), or take a method that rewards steps where they end: ppo, "
-                    "reinforce_pp, grpo_process."
+                    Problem(
+                        "reward-kind",
+                        f"reward {member.spec.label} gives a number for each step or token, and {recipe.method} trains "
+                        "on one number for an answer: the steps would be lost. Say what stands for the whole (`whole: "
+                        "mean`, sum, last, min or product), or take a method that rewards steps where they end: ppo, "
+                        "reinforce_pp, grpo_process.",
+                    )
                 )
 
 
-def _only_steps(recipe: Recipe, rewards: Rewards) -> Iterator[str]:
+def _only_steps(recipe: Recipe, rewards: Rewards) -> Iterator[Problem]:
     """Pooled step rewards are all that such a method reads."""
     weighed = [m for m in rewards.members if m.spec.weight]
     if rewards.members and not any(m.stepwise for m in weighed):
         yield (
-            f"{recipe.method} needs rewards of steps: take the built-in process_model, or set `steps` (what stands "
-            'between steps, such as "\\n") for a function of yours that gives a list of numbers for each answer.'
+            Problem(
+                "reward-kind",
+                f"{recipe.method} needs rewards of steps: take the built-in process_model, or set `steps` (what stands "
+                'between steps, such as "\\n") for a function of yours that gives a list of numbers for each answer.',
+            )
         )
         return
     unseen = [m.spec.label for m in weighed if not m.stepwise and not m.is_gate]
     if unseen:
         yield (
-            f"reward {unseen[0]} is of whole answers, and {recipe.method} reads rewards of steps only: it would change "
-            "nothing. Set its weight to 0 (it then only measures), or take ppo or reinforce_pp, which add both up."
+            Problem(
+                "reward-kind",
+                f"reward {unseen[0]} is of whole answers, and {recipe.method} reads rewards of steps only: it would "
+                "change nothing. Set its weight to 0 (it then only measures), or take ppo or reinforce_pp, which add "
+                "both up.",
+            )
         )
     if recipe.shaping:
         yield (
-            f"shaping {recipe.shaping[0].kind} changes rewards of whole answers, and {recipe.method} reads rewards of "
-            "steps only: it would change nothing. Remove it."
+            Problem(
+                "reward-kind",
+                f"shaping {recipe.shaping[0].kind} changes rewards of whole answers, and {recipe.method} reads rewards "
+                "of steps only: it would change nothing. Remove it.",
+            )
         )

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from postlude.bounds import KIND
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.words import closest, meant
 
 MAX_PASSES = 10
@@ -30,7 +30,7 @@ def validate(
     values: Any,
     place_of: Callable[[str], str] = lambda path: "",
     elsewhere: Mapping[str, str] | None = None,
-) -> tuple[Any, list[str]]:
+) -> tuple[Any, list[Problem]]:
     """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
 
     The value is for the rules that look across fields; it is None where not even that parses. `place_of`: the file and
@@ -38,27 +38,27 @@ def validate(
     libraries -> what to write.
     """
     adapter, trimmed = _adapter(schema), json.loads(as_json(values))
-    problems: list[str] = []
+    problems: list[Problem] = []
     known: list[tuple[Any, ...]] = []
     for _ in range(MAX_PASSES):
         try:
             return adapter.validate_json(json.dumps(trimmed), strict=True), problems
         except ValidationError as error:
-            found = error.errors(include_url=False)
+            mistakes = error.errors(include_url=False)
             # a complaint about what holds a part set aside before is a consequence, not a mistake
-            fresh = [one for one in found if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
+            fresh = [one for one in mistakes if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
             for one in _one_per_key(_of_their_kind(fresh), trimmed):
-                problems.append(_sentence(one, trimmed, schema, place_of, elsewhere or {}))
-            for one in found:
+                problems.append(_problem(one, trimmed, schema, place_of, elsewhere or {}))
+            for one in mistakes:
                 _drop(trimmed, one["loc"])
-            known += [one["loc"] for one in found]
+            known += [one["loc"] for one in mistakes]
     return None, problems
 
 
-def _of_their_kind(found: Sequence[Any]) -> list[Any]:
+def _of_their_kind(mistakes: Sequence[Any]) -> list[Any]:
     """Of a value that may be one of a few words or a mapping: what its own kind has to say."""
-    words = {one["loc"][:-1] for one in found if one["type"] == "literal_error"}
-    inside = {one["loc"][: len(place)] for place in words for one in found if one["type"] != "literal_error"}
+    words = {one["loc"][:-1] for one in mistakes if one["type"] == "literal_error"}
+    inside = {one["loc"][: len(place)] for place in words for one in mistakes if one["type"] != "literal_error"}
 
     def other(one: Any) -> bool:
         place = one["loc"][:-1]
@@ -66,13 +66,13 @@ def _of_their_kind(found: Sequence[Any]) -> list[Any]:
             return isinstance(one["input"], dict) and place in inside
         return one["type"] == "dataclass_type" and place in words
 
-    return [one for one in found if not other(one)]
+    return [one for one in mistakes if not other(one)]
 
 
-def _one_per_key(found: Sequence[Any], values: Any) -> Iterable[Any]:
+def _one_per_key(mistakes: Sequence[Any], values: Any) -> Iterable[Any]:
     """Of a value that fits none of several types: the complaint of the one it nearly fits, or all in one."""
     keys: dict[tuple[Any, ...], list[Any]] = {}
-    for one in found:
+    for one in mistakes:
         keys.setdefault(tuple(_real_path(one["loc"], values, one["type"] in MISSING)), []).append(one)
     for path, several in keys.items():
         near = [one for one in several if one["type"] not in _WANTED]
@@ -91,7 +91,8 @@ def as_json(values: Any) -> str:
             return str(value)
         raise ConfigError(
             f"a recipe holds text, numbers, true and false, lists and mappings, found {type(value).__name__}: "
-            f"{str(value)[:60]!r}."
+            f"{str(value)[:60]!r}.",
+            code="wrong-type",
         )
 
     try:
@@ -99,7 +100,9 @@ def as_json(values: Any) -> str:
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"the recipe holds values that cannot be written down: {error}.") from error
+        raise ConfigError(
+            f"the recipe holds values that cannot be written down: {error}.", code="wrong-type"
+        ) from error
 
 
 def shown(value: Any) -> str:
@@ -124,35 +127,44 @@ def _drop(values: Any, loc: Sequence[Any]) -> None:
         last[0].pop(last[1], None)
 
 
-def _sentence(
+def _problem(
     error: Any, values: Any, schema: Any, place_of: Callable[[str], str], elsewhere: Mapping[str, str]
-) -> str:
+) -> Problem:
     """One pydantic error as: where, key, what was seen, what is allowed."""
-    kind, seen = error["type"], error.get("input")
-    real = _real_path(error["loc"], values, kind in MISSING)
+    real = _real_path(error["loc"], values, error["type"] in MISSING)
     path = ".".join(map(str, real))
-    where = place_of(path)
-    start = f"{where}: " if where else ""
+    code, sentence = _sentence(error, real, path, schema, elsewhere)
+    return Problem(code, sentence, key=path).at(place_of(path))
+
+
+def _sentence(error: Any, real: Sequence[Any], path: str, schema: Any, elsewhere: Mapping[str, str]) -> tuple[str, str]:
+    """(code, sentence) of one pydantic error at a key."""
+    kind, seen = error["type"], error.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{start}unknown key {path!r}{_instead(real, schema, elsewhere)}"
+        return "unknown-key", f"unknown key {path!r}{_instead(real, schema, elsewhere)}"
     if kind in MISSING:
-        return f"{start}{path!r} is missing."
+        return "missing-key", f"{path!r} is missing."
     if kind == KIND:
-        return f"{start}{path} {error['msg']}."
+        return "out-of-range", f"{path} {error['msg']}."
     if kind == "value_error":
-        return f"{start}{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
+        return "contradiction", f"{path + ': ' if path else ''}{str(error['msg']).removeprefix('Value error, ')}."
     if kind == "union_tag_invalid":
-        allowed, given = error["ctx"]["expected_tags"].replace("'", ""), error["ctx"]["tag"]
-        return f"{start}{path}.kind is {given!r}; allowed: {allowed}.{meant(given, allowed.split(', '))}"
+        allowed, tag = error["ctx"]["expected_tags"].replace("'", ""), error["ctx"]["tag"]
+        return "not-a-choice", f"{path}.kind is {tag!r}; allowed: {allowed}.{meant(tag, allowed.split(', '))}"
     if kind == "union_tag_not_found":
-        return f"{start}{path}.kind is missing: it says which of them it is."
+        return "missing-key", f"{path}.kind is missing: it says which of them it is."
     if kind == "literal_error":
-        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        mappings = [m for m in members(_type_at(schema, real)) if is_dataclass(m)]
-        more = "".join(f", or a mapping of {' and '.join(f.name for f in fields(m))}" for m in mappings)
-        return f"{start}{path} is {shown(seen)}; allowed: {allowed}{more}.{meant(str(seen), allowed.split(', '))}"
+        return "not-a-choice", f"{path} is {shown(seen)}; {_allowed(error, seen, _type_at(schema, real))}"
     wanted = _WANTED.get(kind, str(error["msg"]).lower().removeprefix("input should be "))
-    return f"{start}{path or 'the recipe'} must be {wanted}, found {shown(seen)}.{_advice(kind, seen)}"
+    return "wrong-type", f"{path or 'the recipe'} must be {wanted}, found {shown(seen)}.{_advice(kind, seen)}"
+
+
+def _allowed(error: Any, seen: Any, hint: Any) -> str:
+    """The words that a key takes, the mappings it takes too, and which word was meant."""
+    allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+    mappings = [m for m in members(hint) if is_dataclass(m)]
+    more = "".join(f", or a mapping of {' and '.join(f.name for f in fields(m))}" for m in mappings)
+    return f"allowed: {allowed}{more}.{meant(str(seen), allowed.split(', '))}"
 
 
 def _advice(kind: str, seen: Any) -> str:
@@ -208,8 +220,8 @@ def tag(kind: Any) -> str | None:
     """The `kind` of a factor's class; None for classes without one."""
     if not is_dataclass(kind):
         return None
-    found = [f.default for f in fields(kind) if f.name == "kind"]
-    return str(found[0]) if found else None
+    tags = [f.default for f in fields(kind) if f.name == "kind"]
+    return str(tags[0]) if tags else None
 
 
 def members(hint: Any) -> list[Any]:
@@ -227,12 +239,12 @@ def _type_at(schema: Any, path: Sequence[Any]) -> Any:
             args = [a for m in members(schema) for a in get_args(m)]
             schema = args[0] if args else Any
             continue
-        found: list[Any] = []
+        hints_there: list[Any] = []
         for option in members(schema):
             if is_dataclass(option):
                 hints = get_type_hints(option, include_extras=True)
-                found += [hints[name]] if name in hints else []
-        schema = Union[tuple(found)] if found else Any  # noqa: UP007
+                hints_there += [hints[name]] if name in hints else []
+        schema = Union[tuple(hints_there)] if hints_there else Any  # noqa: UP007
     return schema
 
 

@@ -25,8 +25,9 @@ from postlude.audit.rewards import ask, pseudo_tokens, sheets, sycophancy_sheets
 from postlude.audit.scored import escaped
 from postlude.audit.verdicts import audit, sycophancy
 from postlude.data import Prompt
-from postlude.errors import ConfigError, RewardError
+from postlude.errors import RewardError
 from postlude.rewards.rewards import Reward, Rewards, RewardSpec
+from tests.refusals import refused
 
 ROW = Material(
     "What is 3 + 4?", "3 and 4.\nSo it is 7.", "7", "So it is 9.", "8", ("7", "9", "5"), ("So it is ", "."), 50
@@ -248,9 +249,9 @@ def test_a_reward_that_fails_or_abstains_on_everything_stops_the_audit() -> None
     def broken(completions: list[str]) -> list[float]:
         raise ValueError("nope")
 
-    with pytest.raises(RewardError, match=r"(?s)nope.*on all \d+ answers"):
+    with refused("reward-raised", said=r"(?s)nope.*on all \d+ answers", kind=RewardError):
         audited(broken)
-    with pytest.raises(ConfigError, match="abstained on all 20 reference answers"):
+    with refused("reward-not-telling", said="abstained on all 20 reference answers"):
         audited(lambda completions: [None if c.startswith("It") else 0.0 for c in completions])
 
 

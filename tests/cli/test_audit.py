@@ -17,6 +17,7 @@ from postlude.errors import ConfigError, DataError, RewardError
 from postlude.models.heads import READS, load_scorer
 from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
+from tests.refusals import refused
 
 runner = CliRunner()
 BYE = " I hope this helps!"
@@ -312,7 +313,7 @@ def test_rollouts_are_samples_with_labels() -> None:
     assert result["rewards"][0]["samples"]["n"] == 48
     assert result["rewards"][0]["agreement"]["auc"] == 1.0
     assert "1 of 49 samples are left out" in said
-    with pytest.raises(DataError, match="none is to a prompt of the data"):
+    with refused("wrong-rows", said="none is to a prompt of the data"):
         audit("mine.py:honest", data, "--samples", write("other.jsonl", rollouts[-1:]))
 
 
@@ -350,7 +351,7 @@ def test_labelled_answers_of_one_prompt_are_one_case() -> None:
 # ------------------------------------------------------------------------------------------------------- bad input
 
 
-def refused(kind: type[Exception], match: str, *words: object) -> None:
+def audit_refused(kind: type[Exception], match: str, *words: object) -> None:
     with pytest.raises(kind, match=match):
         audit(*words)
     assert not Path("audit.json").exists()
@@ -359,22 +360,22 @@ def refused(kind: type[Exception], match: str, *words: object) -> None:
 def test_bad_input_says_what_to_do() -> None:
     sums = write("sums.jsonl", SUMS)
     bare = write("bare.jsonl", [{"prompt": "What?"}])
-    refused(ConfigError, "'exaxt' is neither a built-in", "exaxt", sums)
-    refused(DataError, "'nowhere.jsonl' does not exist", "exact", "nowhere.jsonl")
-    refused(DataError, "0 rows", "exact", write("empty.jsonl", []))
-    refused(DataError, "no row has a reference answer.*columns are prompt", "exact", bare)
-    refused(ConfigError, "needs column 'data_source'", "verl:mine.py:compute_score", sums)
-    refused(ConfigError, "abstained on all 24 reference answers", "mine.py:nothing", sums)
-    refused(ConfigError, "gives every reference answer 0, .*not in the form", "mine.py:zero", sums)
-    refused(ConfigError, "The first is '0 \\+ 10 = 10'", "exact", sums)
-    refused(RewardError, r"(?s)nope.*on all", "mine.py:broken", sums)
-    refused(DataError, "names no column", "exact", sums, "--reference", "#{anser}")
-    refused(ConfigError, "--reward-args must be a mapping", "exact", sums, "--reward-args", "after")
+    audit_refused(ConfigError, "'exaxt' is neither a built-in", "exaxt", sums)
+    audit_refused(DataError, "'nowhere.jsonl' does not exist", "exact", "nowhere.jsonl")
+    audit_refused(DataError, "0 rows", "exact", write("empty.jsonl", []))
+    audit_refused(DataError, "no row has a reference answer.*columns are prompt", "exact", bare)
+    audit_refused(ConfigError, "needs column 'data_source'", "verl:mine.py:compute_score", sums)
+    audit_refused(ConfigError, "abstained on all 24 reference answers", "mine.py:nothing", sums)
+    audit_refused(ConfigError, "gives every reference answer 0, .*not in the form", "mine.py:zero", sums)
+    audit_refused(ConfigError, "The first is '0 \\+ 10 = 10'", "exact", sums)
+    audit_refused(RewardError, r"(?s)nope.*on all", "mine.py:broken", sums)
+    audit_refused(DataError, "names no column", "exact", sums, "--reference", "#{anser}")
+    audit_refused(ConfigError, "--reward-args must be a mapping", "exact", sums, "--reward-args", "after")
     same = write("same.jsonl", [SUMS[0] | {"completion": "10 = x", "answer": "x"}])
-    refused(ConfigError, "needs a wrong answer", "mine.py:inside", same, "--sycophancy")
+    audit_refused(ConfigError, "needs a wrong answer", "mine.py:inside", same, "--sycophancy")
     Path("none.yaml").write_text("method: grpo\n")
-    refused(ConfigError, "no `reward` to audit", "none.yaml", sums)
-    refused(DataError, "is no gold|no gold for", "maths", write("odd.jsonl", [{"prompt": "p", "answer": "0/0"}]))
+    audit_refused(ConfigError, "no `reward` to audit", "none.yaml", sums)
+    audit_refused(DataError, "is no gold|no gold for", "maths", write("odd.jsonl", [{"prompt": "p", "answer": "0/0"}]))
     found = runner.invoke(app, ["audit", "mine.py:honest", sums, "--out", "no/where.json"])
     assert isinstance(found.exception, ConfigError)
 

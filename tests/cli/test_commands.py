@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from postlude.check import check
 from postlude.cli.app import app
 from postlude.cli.demo import STAGES, prepare_demo
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError
 from postlude.recipe import documents
 from postlude.runs.events import End, Eval, Note, Opened, Phase, Progress, Start, Step, Stopping
 from postlude.watch.live import LiveView, duration, shown, sparkline
+from tests.refusals import refused
 
 runner = CliRunner()
 
@@ -36,17 +37,17 @@ def test_sample_prints_json_and_repeats_itself(model_folder: Path) -> None:
 
 
 def test_sample_wants_a_prompt_or_data(model_folder: Path) -> None:
-    with pytest.raises(ConfigError, match="either --prompt"):
+    with refused("missing-option", said="either --prompt"):
         call("sample", str(model_folder))
 
 
 def test_a_prompt_that_does_not_fit_is_an_error(model_folder: Path) -> None:
-    with pytest.raises(DataError, match="exceed the model's context of 1024"):
+    with refused("too-long", said="exceed the model's context of 1024"):
         call("sample", str(model_folder), "--prompt", "1", "--max-tokens", "2000")
 
 
 def test_settings_out_of_range_are_errors(model_folder: Path) -> None:
-    with pytest.raises(ConfigError, match="--temperature must lie in"):
+    with refused("out-of-range", "--temperature"):
         call("sample", str(model_folder), "--prompt", "1", "--temperature", "-1")
 
 
@@ -123,7 +124,7 @@ def test_methods_lists_every_entry_and_shows_one_whole() -> None:
     one = call("methods", "dapo")
     assert "objective.surrogate.high = 0.28" in one
     assert "2503.14476" in one
-    with pytest.raises(ConfigError, match="Did you mean 'dapo'"):
+    with refused("unknown-method", said="Did you mean 'dapo'"):
         call("methods", "dapoo")
 
 

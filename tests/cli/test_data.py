@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 from postlude.check import check
 from postlude.cli.app import app
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError
 from postlude.launch import launch
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from postlude.runs import read
 from postlude.runs.folder import Run
+from tests.refusals import refused
 
 runner = CliRunner()
 CHAT = (
@@ -139,7 +140,7 @@ def test_held_out_prompts_may_have_columns_of_their_own(place: Path, model_folde
         "method": "grpo", "model": str(model_folder), "reward": "exact", "sampling": {"max_tokens": 4},
         "data": {"path": "train.jsonl", "eval": "held.jsonl", "columns": {"prompt": "q", "answer": "a"}},
     }  # fmt: skip
-    with pytest.raises(ConfigError, match=r"'q', which is not there.* data.eval_columns can name others"):
+    with refused("missing-column", said=r"'q', which is not there.* data.eval_columns can name others"):
         check(Document(values))
     document = Document(values)
     documents.override(document, ["data.eval_columns={prompt: frage, answer: antwort}"])
@@ -155,9 +156,9 @@ def test_sample_and_eval_read_the_same_columns(place: Path, model_folder: Path) 
     call("eval", str(model_folder), "--data", "q.csv", "--columns", columns, "--reward", "exact", "--max-tokens", "2",
          "--out", "e.json")  # fmt: skip
     assert json.loads(Path("e.json").read_text())["prompts"] == 2
-    with pytest.raises(ConfigError, match="--columns must be a mapping"):
+    with refused("wrong-type", said="--columns must be a mapping"):
         call("sample", str(model_folder), "--data", "q.csv", "--columns", "frage")
-    with pytest.raises(DataError, match=r"--columns takes prompt from column 'fage'.*Did you mean 'frage'"):
+    with refused("missing-column", said=r"--columns takes prompt from column 'fage'.*Did you mean 'frage'"):
         call("sample", str(model_folder), "--data", "q.csv", "--columns", "{prompt: fage}")
 
 

@@ -10,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
-from postlude.errors import ConfigError, DataError, EngineError
+from postlude.errors import DataError, EngineError
 from postlude.models.heads import load_scorer
 from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
+from tests.refusals import refused
 
 runner = CliRunner()
 
@@ -86,7 +87,7 @@ def test_ratings_become_pairs_that_a_method_can_use(place: Path, model_folder: P
     assert lines("pairs.jsonl") == [
         {"prompt": "1+1=", "chosen": "2", "rejected": "3", "chosen_score": 1, "rejected_score": 0}
     ]
-    with pytest.raises(ConfigError, match="exists already"):
+    with refused("exists-already"):
         call("data", "convert", data, "pairs.jsonl", "--to", "pairs", "--on-bad-row", "skip")
     said = call("data", "check", "pairs.jsonl", "--for", "dpo", "--model", model_folder)
     assert counts(said) == {"rows read": 1, "good": 1} and "tokens per row" in said
@@ -96,21 +97,21 @@ def test_ratings_become_pairs_that_a_method_can_use(place: Path, model_folder: P
 def test_a_check_lists_what_is_wrong(place: Path, model_folder: Path, model: bool) -> None:
     data = write("pairs.jsonl", PAIRS[0], {**PAIRS[1], "rejected": PAIRS[1]["chosen"]})
     more = ("--model", model_folder) if model else ()
-    with pytest.raises(DataError, match='line 2: "chosen" and "rejected" are the same'):
+    with refused("no-preference", at="line 2"):
         call("data", "check", data, "--for", "dpo", *more)
-    with pytest.raises(DataError, match="this method learns from labelled steps"):
+    with refused("wrong-rows", said="this method learns from labelled steps"):
         call("data", "check", data, "--for", "reward_model_process", *more)
     call("data", "check", data, "--for", "grpo", *more)
-    with pytest.raises(ConfigError, match="no method 'dpoo'"):
+    with refused("unknown-method"):
         call("data", "check", data, "--for", "dpoo", *more)
     written = write("sft.jsonl", {"prompt": "1", "completion": "2"}, {"prompt": "1", "completion": ""})
-    with pytest.raises(DataError, match='line 2: "completion" is empty'):
+    with refused("empty-field", at="line 2", said="completion"):
         call("data", "check", written, "--for", "sft", *more)
 
 
 def test_files_of_several_kinds_are_refused(place: Path) -> None:
     data = write("mixed.jsonl", PAIRS[0], {"prompt": "1", "completion": "2", "label": True})
-    with pytest.raises(DataError, match="mixed formats"):
+    with refused("mixed-rows"):
         call("data", "convert", data, "out.jsonl", "--to", "labels")
 
 
@@ -161,11 +162,11 @@ def test_one_given_side_gets_the_other_from_the_model(place: Path, model_folder:
 
 def test_pairs_need_a_reward_or_a_side(place: Path, model_folder: Path, scorers: list[Path]) -> None:
     data = write("prompts.jsonl", {"prompt": "1="})
-    with pytest.raises(ConfigError, match="give --reward, or --given"):
+    with refused("missing-option", said="give --reward, or --given"):
         sampled(model_folder, "--data", data)
     n = sampled(model_folder, "--data", data, "--reward", "model", "--reward-args", f"{{path: {scorers[0]}}}")
     assert n["pairs written"] == 1
-    with pytest.raises(ConfigError, match="exists already"):
+    with refused("exists-already"):
         call("pairs", model_folder, "--data", data, "--reward", "length", "--out", "made.jsonl")
 
 
@@ -202,7 +203,7 @@ def test_labels_and_steps_are_measured(place: Path, scorers: list[Path]) -> None
     steps = [{"prompt": "1+1=", "completions": ["1", "2"], "labels": [True, None]}] * 2
     bad = {"prompt": "1+1=", "completions": ["1"], "labels": []}
     data = write("steps.jsonl", *steps, bad)
-    with pytest.raises(DataError, match="--on-bad-row skip"):
+    with refused("bad-rows"):
         call("eval", scorers[0], "--data", data)
     said = call("eval", scorers[0], "--data", data, "--on-bad-row", "skip", "--out", "s.json")
     found = json.loads(Path("s.json").read_text())
@@ -211,13 +212,13 @@ def test_labels_and_steps_are_measured(place: Path, scorers: list[Path]) -> None
 
 def test_models_and_data_that_do_not_fit_are_refused(place: Path, model_folder: Path, scorers: list[Path]) -> None:
     data = write("pairs.jsonl", *PAIRS)
-    with pytest.raises(ConfigError, match="leave out --reward"):
+    with refused("reward-model-cannot-write", said="leave out --reward"):
         call("eval", scorers[0], "--data", data, "--reward", "exact")
-    with pytest.raises(ConfigError, match="give --reward"):
+    with refused("missing-option", said="give --reward"):
         call("eval", model_folder, "--data", data)
-    with pytest.raises(ConfigError, match="has no scalar head"):
+    with refused("not-a-reward-model"):
         call("eval", model_folder, "--data", data, "--ensemble", scorers[0])
-    with pytest.raises(EngineError, match="has no scalar head"):
+    with refused("not-a-reward-model", kind=EngineError):
         call("eval", scorers[0], "--data", data, "--ensemble", model_folder)
-    with pytest.raises(DataError, match="rows of compared answers have"):
+    with refused("unknown-rows"):
         call("eval", scorers[0], "--data", write("p.jsonl", {"prompt": "1"}))

@@ -17,8 +17,9 @@ from postlude.errors import ConfigError
 from postlude.plain_yaml import Loader
 from postlude.recipe import documents
 from postlude.recipe.importing import Imported, import_file
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from postlude.recipe.schema import Recipe
+from tests.refusals import refused
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FILES = ("trl-grpo.yaml", "trl-rloo.json", "trl-sft.yaml", "trl-dpo.yaml", "verl-dapo.sh", "verl-ppo.yaml")
@@ -220,7 +221,7 @@ def test_the_trainer_can_be_named(tmp_path: Path) -> None:
     assert from_text(tmp_path, "learning_rate: 1e-5\n", "my_rloo.yaml").method == "rloo_clip"
     guessed = from_text(tmp_path, "num_generations: 4\n")
     assert guessed.method == "grpo" and "read as GRPOConfig" in guessed.decisions["trainer"]
-    with pytest.raises(ConfigError, match="no trainer 'bco' here"):
+    with refused("unknown-name", said="no trainer 'bco' here"):
         from_text(tmp_path, "learning_rate: 1e-5\n", trainer="bco")
 
 
@@ -251,7 +252,7 @@ def test_the_command_prints_the_recipe_and_the_summary_apart(tmp_path: Path) -> 
     assert "needs your decision: reward" in found.stderr
     (tmp_path / "there.yaml").write_text("")
     words = ["config", "import", str(FIXTURES / "trl-rloo.json"), "-o", str(tmp_path / "there.yaml")]
-    with pytest.raises(ConfigError, match="exists already"):
+    with refused("exists-already"):
         runner.invoke(app, words, catch_exceptions=False)
 
 

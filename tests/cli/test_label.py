@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
-from postlude.errors import ConfigError, DataError, PostludeError
 from postlude.models.tiny import save_tiny_model
 from tests.judging import Bad, ChatServer, Messages
+from tests.refusals import refused
 from tests.rewards.test_judge import between, honest, worth
 
 
@@ -83,7 +83,7 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", [{"prompt": str(i), "completions": ["x", "xx"]} for i in range(5)])
     words = ("label", source, tmp_path / "o.jsonl", "--judge", "j", "--read", "reply", "--judge-args")
     with ChatServer(honest, script=(None, None, Bad(401))) as server:
-        with pytest.raises(PostludeError, match="status 401"):
+        with refused("server-refused", said="status 401"):
             call(*words, "{concurrency: 1}", "--url", server.url)
         assert not (tmp_path / "o.jsonl").exists() and len(server.seen) == 3
         call(*words, "{concurrency: 1}", "--url", server.url)
@@ -116,21 +116,21 @@ def test_rollouts_of_a_run_are_grouped_by_prompt(tmp_path: Path) -> None:
 
 def test_bad_rows_and_bad_settings_are_said(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", [{"prompt": "q", "completions": ["x", None]}, {"prompt": "q"}])
-    with pytest.raises(ConfigError, match="give --judge"):
+    with refused("missing-option", said="give --judge"):
         call("label", source, tmp_path / "o.jsonl")
-    with pytest.raises(DataError, match=r"\"completion.?\"|is missing|none of the formats|mixed formats"):
+    with refused("missing-field", said=r"\"completion.?\"|is missing|none of the formats|mixed formats"):
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--url", "http://localhost:1/v1")
     source = write(tmp_path / "in2.jsonl", [{"prompt": "q", "completions": ["x", None]}])
-    with pytest.raises(DataError, match="completion 2 of 2"):
+    with refused("missing-field", said="completion 2 of 2"):
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--url", "http://localhost:1/v1")
-    with pytest.raises(ConfigError, match=r"--judge-args: mode cannot be set"):
+    with refused("no-effect", said=r"--judge-args: mode cannot be set"):
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--judge-args", "{mode: score}")
-    with pytest.raises(ConfigError, match="--judge-args must be a mapping"):
+    with refused("wrong-type", said="--judge-args must be a mapping"):
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--judge-args", "rubric")
-    with pytest.raises(ConfigError, match="reward judge has no argument 'speed'"):
+    with refused("unknown-key", "speed"):
         call("label", source, tmp_path / "o.jsonl", "--judge", "j", "--judge-args", "{speed: 1}")
     write(tmp_path / "there.jsonl", [])
-    with pytest.raises(ConfigError, match="exists already"):
+    with refused("exists-already"):
         call("label", source, tmp_path / "there.jsonl", "--judge", "j")
 
 
@@ -168,7 +168,7 @@ def test_revise_keeps_every_step(tmp_path: Path, principles: Path) -> None:
     assert second["note"] == "the revision changed nothing" and {first["principle"]} <= {"kind", "brief"}
     assert rows[0] == {"prompt": "what of 0", "n": 0, "completion": "0 is fine", "principle": first["principle"]}
     assert re.search(r"rounds\s+8\n\s+revised\s+4\n\s+the revision changed nothing\s+4", said), said
-    with pytest.raises(ConfigError, match="exists already"):
+    with refused("exists-already"):
         call(*words, "--url", "http://localhost:1/v1")
 
 
@@ -184,7 +184,7 @@ def test_thoughts_and_cut_answers_are_not_learned(tmp_path: Path, principles: Pa
     with ChatServer(helpful, finish="length") as server:
         said = call(*words, "--out", tmp_path / "p", "--url", server.url, "--asking", "{concurrency: 1}", code=1)
     assert re.search(r"cut by --max-tokens\s+2", said), said
-    with pytest.raises(ConfigError, match="--asking"):
+    with refused("missing-option", said="--asking"):
         call(*words, "--out", tmp_path / "q", "--url", "http://localhost:1/v1", "--asking", "{speed: 1}")
 
 

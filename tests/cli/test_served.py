@@ -15,7 +15,8 @@ from postlude.cli.opening import policy_of
 from postlude.cli.options import SamplingOptions
 from postlude.errors import ConfigError, EngineError
 from postlude.recipe import documents
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
+from tests.refusals import refused
 from tests.serving import Server
 
 runner = CliRunner()
@@ -143,7 +144,7 @@ def test_training_refuses_a_server_and_says_why(method: str) -> None:
 
 
 def test_the_server_is_looked_for_before_anything_is_asked(model_folder: Path, server: Server) -> None:
-    with pytest.raises(EngineError, match="no model 'other' here"):
+    with refused("server-answer", said="no model 'other' here", kind=EngineError):
         call("sample", model_folder, "-p", "1", "--url", server.url, "--served-model", "other")
     assert server.seen == []
 
@@ -154,5 +155,5 @@ def test_without_the_client_library_the_extra_is_named(
     import sys
 
     monkeypatch.setitem(sys.modules, "openai", None)  # what Python does where a package is not installed
-    with pytest.raises(ConfigError, match=r"pip install 'postlude\[openai\]'"):
+    with refused("missing-package", said=r"pip install 'postlude\[openai\]'"):
         call("sample", model_folder, "-p", "1", "--url", server.url)

@@ -25,13 +25,14 @@ from postlude.launch import launch
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.opening import document_of
-from postlude.recipe.resolve import key_of, resolve, resolve_with_problems
+from postlude.recipe.resolution import key_of, resolve, resolve_with_problems
 from postlude.runs.events import End, Eval, Opened, Start, Step
 from postlude.runs.files import read_rows
 from postlude.runs.folder import Run
 from postlude.terminal import Screen, bold, joined
 from postlude.watch.live import LiveView
 from postlude.words import closest, counted, distance
+from tests.refusals import refused
 
 
 @pytest.fixture
@@ -119,9 +120,9 @@ def test_a_part_of_a_short_form_can_be_set() -> None:
 
 def test_a_name_that_is_nearly_there_is_suggested(place: Path) -> None:
     (place / "recipe.yaml").write_text("method: grpo\n")
-    with pytest.raises(ConfigError, match="Did you mean the method 'grpo'"):
+    with refused("unknown-name", said="Did you mean the method 'grpo'"):
         document_of(Path("gpro"), [])
-    with pytest.raises(ConfigError, match=r"Did you mean 'recipe\.yaml'"):
+    with refused("unknown-name", said=r"Did you mean 'recipe\.yaml'"):
         document_of(Path("reciep.yaml"), [])
 
 

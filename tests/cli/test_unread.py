@@ -13,9 +13,10 @@ from postlude.cli.app import app
 from postlude.errors import ConfigError
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve_with_problems
-from postlude.recipe.unread import unread
+from postlude.recipe.idle import unread
+from postlude.recipe.resolution import resolve_with_problems
 from postlude.runs.folder import problems_of_output
+from tests.refusals import refused
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_what_is_read_or_says_what_holds_anyway_is_not_told() -> None:
     ],
 )
 def test_a_key_and_a_part_of_it_must_not_disagree(words: list[str], said: str) -> None:
-    with pytest.raises(ConfigError, match="Keep one of the two") as error:
+    with refused("contradiction", said="Keep one of the two") as error:
         documents.override(Document({}), words)
     assert said in str(error.value)
 
@@ -109,13 +110,13 @@ def test_no_run_in_the_folder_of_a_model_or_where_none_can_be(place: Path, model
     assert "too long" in problems_of_output("x" * 300)[0]
     assert problems_of_output("new/folder") == problems_of_output(".") == []
     document = Document({"method": "sft", "model": str(model_folder), "data": "p.jsonl", "output": "p.jsonl"})
-    with pytest.raises(ConfigError, match=r"output: cannot write to 'p\.jsonl': 'p\.jsonl' is a file"):
+    with refused("cannot-write", said=r"output: cannot write to 'p\.jsonl': 'p\.jsonl' is a file"):
         check(document)
 
 
 def test_a_template_that_is_a_folder_is_an_error(place: Path, model_folder: Path) -> None:
     values = {"method": "grpo", "data": "p.jsonl", "reward": "exact"}
-    with pytest.raises(ConfigError, match=r"model\.chat_template: cannot read"):
+    with refused("cannot-read", said=r"model\.chat_template: cannot read"):
         check(Document({**values, "model": {"path": str(model_folder), "chat_template": str(place)}}))
 
 

@@ -20,7 +20,7 @@ from postlude.launch import launch
 from postlude.models.spec import Refreshed
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
-from postlude.recipe.resolve import resolve
+from postlude.recipe.resolution import resolve
 from postlude.runs import read
 from postlude.runs.folder import Run
 

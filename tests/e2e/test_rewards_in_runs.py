@@ -16,6 +16,7 @@ from postlude.recipe.documents import Document
 from postlude.runs import read
 from postlude.runs.events import Event, Step
 from postlude.runs.folder import Run
+from tests.refusals import refused
 
 BODY = """
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_answers_that_wait_for_a_score_survive_a_second_failure(place: Path, mod
     whole = run(place, model_folder, "breaks", "whole", max_lag=1)
     (place / "broken").touch()
     for resume in (False, True):
-        with pytest.raises(RewardError, match="the judge is gone"):
+        with refused("reward-raised", said="the judge is gone", kind=RewardError):
             run(place, model_folder, "breaks", "parts", resume, max_lag=1)
     (place / "broken").unlink()
     same(whole, run(place, model_folder, "breaks", "parts", True, max_lag=1))
@@ -168,7 +169,7 @@ def test_steps_that_could_not_be_scored_are_not_trained_and_three_in_a_row_stop(
     assert "nothing of this step is trained on" in notes[0]["text"]
     assert ["grad_norm" in e for e in events(done.folder)] == [True, False, False, True, True, True]
     (place / "mute").write_text("1 9")
-    with pytest.raises(RewardError, match="in 3 steps in a row"):
+    with refused("reward-abstains", said="in 3 steps in a row", kind=RewardError):
         run(place, model_folder, "mute", "all", reward={"abstain": 0.4})
     assert [e["step"] for e in events(place / "all")] == [1, 2, 3]
 
@@ -178,7 +179,7 @@ def test_steps_in_a_row_are_counted_across_a_resume(place: Path, model_folder: P
     settings = {"reward": {"abstain": 0.4}, "checkpoint_every": 1}
     with pytest.raises(KeyboardInterrupt):
         run(place, model_folder, "mute", "run", at_step=killed(3), **settings)
-    with pytest.raises(RewardError, match="in 3 steps in a row"):
+    with refused("reward-abstains", said="in 3 steps in a row", kind=RewardError):
         run(place, model_folder, "mute", "run", resume=True, **settings)
     assert [e["step"] for e in events(place / "run")] == [
         1,

@@ -16,6 +16,7 @@ from postlude.engines.openai import OpenAISampler
 from postlude.engines.protocol import Progress, Request
 from postlude.engines.settings import Sampling, Served
 from postlude.errors import EngineError
+from tests.refusals import refused
 from tests.serving import NAME, Server, Step
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
@@ -159,7 +160,7 @@ def test_a_server_that_is_not_there(model_folder: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     sampler = OpenAISampler(Served(f"http://127.0.0.1:{port}/v1", retries=0), None, frozenset({1}), 10)
-    with pytest.raises(EngineError, match=f"127.0.0.1:{port}/v1/models: no connection: "):
+    with refused("server-unreachable", said=f"127.0.0.1:{port}/v1/models: no connection: ", kind=EngineError):
         asyncio.run(sampler.check())
 
 
@@ -259,10 +260,10 @@ def test_what_is_not_json_is_shown(model_folder: Path, body: bytes) -> None:
 def test_the_only_model_is_taken_and_a_wrong_name_lists_those_served(model_folder: Path) -> None:
     with Server(model_folder) as server:
         assert asyncio.run(client(server).check()) == NAME
-        with pytest.raises(EngineError, match=r"no model 'tinny' here. Served: tiny\."):
+        with refused("server-answer", said=r"no model 'tinny' here. Served: tiny\.", kind=EngineError):
             asyncio.run(client(server, model="tinny").check())
         server.names = ["a", "b"]
-        with pytest.raises(EngineError, match=r"which model is meant\? Give its name. Served: a, b\."):
+        with refused("server-answer", said=r"which model is meant\? Give its name. Served: a, b\.", kind=EngineError):
             asyncio.run(client(server).check())
         assert asyncio.run(client(server, model="b").check()) == "b"
 
@@ -270,7 +271,7 @@ def test_the_only_model_is_taken_and_a_wrong_name_lists_those_served(model_folde
 def test_a_url_without_v1_is_explained(model_folder: Path) -> None:
     with Server(model_folder) as server:
         server.url = server.url.removesuffix("/v1")
-        with pytest.raises(EngineError, match=r"status 404: .*usually ends in /v1"):
+        with refused("server-refused", said=r"status 404: .*usually ends in /v1", kind=EngineError):
             asyncio.run(client(server).check())
 
 

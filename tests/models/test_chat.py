@@ -11,6 +11,7 @@ from postlude.data import Completion, Message, Prompt
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
+from tests.refusals import refused
 
 START, END = "<|im_start|>", "<|im_end|>"
 TURN = "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
@@ -126,9 +127,9 @@ def test_an_eos_written_in_the_prompt_stays(single: str) -> None:
 
 def test_two_bos_tokens_are_an_error() -> None:
     renderer = plain("<bos> $A")
-    with pytest.raises(DataError, match="two BOS tokens"):
+    with refused("control-tokens"):
         renderer.prompt("<bos>ab")
-    with pytest.raises(DataError, match="two BOS tokens"):
+    with refused("control-tokens"):
         renderer.plain_text("<bos>ab")
 
 
@@ -208,7 +209,7 @@ def test_turns_that_a_template_rewrites_are_not_trained_and_the_last_one_is() ->
 
 def test_a_template_whose_answer_does_not_follow_its_generation_prompt_is_an_error() -> None:
     renderer = chat(CHATML.replace("'<|im_start|>assistant\n' }}{% endif", "'<|im_start|>bot\n' }}{% endif"))
-    with pytest.raises(DataError, match="chat template"):
+    with refused("template-refuses"):
         renderer.conversation([turn("user", "hi"), turn("assistant", "yo")])
 
 
@@ -217,7 +218,7 @@ def test_every_answer_of_a_conversation_must_follow_its_generation_prompt() -> N
     renderer = chat(TURNS + "{% if add_generation_prompt %}" + later + "{% endif %}")
     one = [turn("user", "hi"), turn("assistant", "yo")]
     assert trained(renderer, renderer.conversation(one)[1]) == f"yo{END}"
-    with pytest.raises(DataError, match="first 3 messages give other tokens"):
+    with refused("template-refuses", said="first 3 messages give other tokens"):
         renderer.conversation([*one, *one])
 
 
@@ -228,7 +229,7 @@ def test_an_answer_must_begin_with_the_assistant() -> None:
 
 
 def test_messages_do_not_answer_a_plain_prompt() -> None:
-    with pytest.raises(DataError, match="make both the same"):
+    with refused("text-or-messages", said="make both the same"):
         chat().completion(Prompt("p", "hi"), [turn("assistant", "yo")])
 
 
@@ -240,7 +241,7 @@ def test_an_answer_without_an_assistant_is_an_error() -> None:
 
 def test_what_a_template_refuses_is_a_data_error() -> None:
     renderer = chat("{{ raise_exception('roles must alternate') }}")
-    with pytest.raises(DataError, match="roles must alternate"):
+    with refused("template-refuses"):
         renderer.prompt([turn("user", "hi")])
 
 

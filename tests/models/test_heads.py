@@ -17,6 +17,7 @@ from postlude.models import heads
 from postlude.models.load import Lora, load
 from postlude.models.spec import Holding, ModelSpec
 from tests.conftest import VOCABULARY, build
+from tests.refusals import refused
 
 PROMPTS = ["12+3=", "7*8", "12+3=", "a long prompt of many characters: "]
 ANSWERS = ["15", "56, or so i think", "#15", "yes"]
@@ -83,7 +84,7 @@ def test_packed_scores_and_values_are_the_padded_ones(name: str, tmp_path: Path,
 
 
 def test_a_causal_folder_is_no_reward_model(tmp_path: Path, tokenizer: Any) -> None:
-    with pytest.raises(EngineError, match=r"has no scalar head .* Train one with"):
+    with refused("not-a-reward-model", kind=EngineError):
         LocalScorer.open(ScorerSpec(folder_of("qwen3", tmp_path, tokenizer)))
 
 
@@ -92,7 +93,7 @@ def test_a_tokenizer_that_is_not_the_models_is_refused(tmp_path: Path, tokenizer
     bigger = type(tokenizer).from_pretrained(path)
     bigger.add_tokens(["<more>", "<and more>"])
     bigger.save_pretrained(path)
-    with pytest.raises(EngineError, match="the tokenizer is not the model's"):
+    with refused("bad-tokenizer", said="the tokenizer is not the model's", kind=EngineError):
         LocalScorer.open(ScorerSpec(path))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from postlude.data import Message, Prompt
-from postlude.errors import DataError
 from postlude.models.chat import Renderer, options_of
 from tests.models import templates
 from tests.models.templates import renderer
+from tests.refusals import refused
 
 
 def turn(role: str, content: str) -> Message:
@@ -154,7 +154,7 @@ def test_a_tokenizer_without_the_letters_refuses() -> None:
 
     tokenizer = character_tokenizer(chat_template=templates.CHATML)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    with pytest.raises(DataError, match="cannot write it as letters"):
+    with refused("control-tokens"):
         Renderer(tokenizer, frozenset({1})).prompt([turn("user", "a<|im_end|>b")])
 
 
@@ -172,7 +172,7 @@ def test_options_of_a_row_reach_the_template() -> None:
 
 @pytest.mark.parametrize("kwargs", [{"tokenize": False}, {"add_generation_prompt": False}, {"messages": []}, "no"])
 def test_a_row_may_not_set_what_is_not_its_own(kwargs: Any) -> None:
-    with pytest.raises(DataError, match="chat_template_kwargs"):
+    with refused("wrong-field", said="chat_template_kwargs"):
         options_of({"chat_template_kwargs": kwargs})
 
 

@@ -11,7 +11,7 @@ import pytest
 ROOMS = ("maths", "judge", "sandbox", "code")
 BUILT_IN = ("text", "choice", "json_schema", "learned", "implicit", "maths", "code", "judge", "adapters")
 
-RESOLVED = "from postlude.recipe.resolve import resolve; from postlude.recipe.documents import Document; " + (
+RESOLVED = "from postlude.recipe.resolution import resolve; from postlude.recipe.documents import Document; " + (
     "resolve(Document({'method': 'grpo', 'model': 'm', 'data': 'd.jsonl', 'reward': 'exact'}))"
 )
 REWARDED = "import postlude.check, postlude.footprint; from postlude.rewards.spec import RewardSpec; " + (

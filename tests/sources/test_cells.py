@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from postlude.errors import DataError
 from postlude.sources import file as rows
 from postlude.sources.cells import conversation, literal
 from postlude.sources.compared import Limits, compared
 from tests.models import templates
 from tests.models.templates import renderer
+from tests.refusals import refused
 
 TALK = [{"role": "user", "content": 'it\'s "so"\n[1, 2]'}, {"role": "assistant", "content": "yes, {no}: \\frac"}]
 ASKED, SAID = TALK[:1], TALK[1:]
@@ -75,7 +75,7 @@ def test_text_that_is_no_conversation_stays_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["[{'role': 'user', 'content': 'a'} ... {'role': 'x'}]", "[{'role': user}]"])
 def test_what_looks_like_a_conversation_and_cannot_be_read_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match=r'"chosen" looks like a list of messages written as text'):
+    with refused("not-json", said=r'"chosen" looks like a list of messages written as text'):
         conversation(text, "chosen")
 
 

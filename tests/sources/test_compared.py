@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from postlude.data import Group
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared, holds_compared, shared_start
 from postlude.sources.formats import Reading
 from postlude.sources.table import Kind
+from tests.refusals import refused
 
 EOS = 1
 TURNS = "{% for m in messages %}{{ '<' + m['role'][0] + '>' + m['content'] + '<eos>' }}{% endfor %}"
@@ -391,12 +392,12 @@ def test_a_token_beyond_the_vocabulary_is_rejected(tmp_path: Path) -> None:
 
 def test_mixed_formats_are_counted_and_the_first_odd_row_is_named(tmp_path: Path) -> None:
     found = table(tmp_path, PAIR, PAIR, RANKED)
-    with pytest.raises(DataError, match=r"mixed formats: 2 rows look like pairs, 1 rows look like ranked.*line 3"):
+    with refused("mixed-rows", said=r"mixed formats: 2 rows look like pairs, 1 rows look like ranked.*line 3"):
         compared(found, renderer(), WIDE, ALL)
 
 
 def test_ranks_and_scores_in_one_file_are_mixed_formats(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="mixed formats"):
+    with refused("mixed-rows"):
         read(tmp_path, RANKED, SCORED)
 
 
@@ -407,13 +408,13 @@ def test_a_row_that_lacks_a_column_is_a_bad_row(tmp_path: Path) -> None:
 
 
 def test_rows_of_none_of_the_forms_say_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r'rows of compared answers have "chosen".*Is \'chosenn\' meant to be "chosen"'):
+    with refused("unknown-rows", said=r'rows of compared answers have "chosen".*Is \'chosenn\' meant to be "chosen"'):
         read(tmp_path, {"prompt": "a", "chosenn": "b", "rejected": "c"})
 
 
 def test_rows_that_fit_two_forms_name_both_and_a_way_out(tmp_path: Path) -> None:
     reason = r"pairs \(chosen, rejected\) and labelled \(prompt, completion, label\).*remove the columns"
-    with pytest.raises(DataError, match=reason):
+    with refused("ambiguous-rows", said=reason):
         read(tmp_path, {**PAIR, "completion": "b", "label": True})
 
 
@@ -429,7 +430,7 @@ def test_the_method_decides_between_two_forms(tmp_path: Path) -> None:
 def test_a_kind_that_the_method_cannot_use_is_refused(
     tmp_path: Path, row: dict[str, Any], kinds: tuple[Kind, ...]
 ) -> None:
-    with pytest.raises(DataError, match="and this method learns from"):
+    with refused("wrong-rows", said="and this method learns from"):
         read(tmp_path, row, kinds=kinds)
 
 
@@ -509,13 +510,13 @@ def test_a_method_refuses_the_wrong_kind_of_rows(
     tmp_path: Path, model_folder: Path, method: str, row: dict[str, Any], reason: str
 ) -> None:
     table(tmp_path, row)
-    with pytest.raises(ConfigError, match=reason):
+    with refused("wrong-rows", said=reason):
         prepare(tmp_path, model_folder, method=method)
 
 
 def test_held_out_prompts_that_are_trained_on_are_refused(tmp_path: Path, model_folder: Path) -> None:
     path = table(tmp_path, PAIR).path
-    with pytest.raises(ConfigError, match="1 of 1 held-out prompts are also trained on"):
+    with refused("held-out-overlap", said="1 of 1 held-out prompts are also trained on"):
         prepare(tmp_path, model_folder, data={"path": path, "eval": path})
 
 

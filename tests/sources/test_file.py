@@ -20,6 +20,7 @@ from postlude.rewards.rewards import Rewards
 from postlude.rollouts.rollout import RolloutSource
 from postlude.sources import file as rows
 from postlude.sources.file import Cursor, FileSource
+from tests.refusals import refused
 
 USER = {"role": "user", "content": "hi"}
 ASSISTANT = {"role": "assistant", "content": "yo"}
@@ -73,7 +74,7 @@ def test_array_items_are_rejected_by_their_number(tmp_path: Path) -> None:
 
 
 def test_a_broken_array_names_the_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="line 3"):
+    with refused("not-json", said="line 3"):
         rows.prompts(table(tmp_path, '[{"prompt": "a"},\n{"prompt": "b"},\n{"prompt" "c"}]'))
 
 
@@ -98,27 +99,27 @@ def test_unicode_line_separators_do_not_split_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n", " \r\n\r\n", "\ufeff", "[]"])
 def test_a_file_without_rows_is_an_error(tmp_path: Path, text: str) -> None:
     read = table(tmp_path, text)
-    with pytest.raises(DataError, match="0 rows"):
+    with refused("no-rows", said="0 rows"):
         read.require_clean("skip")
-    with pytest.raises(DataError, match="0 rows"):
+    with refused("no-rows", said="0 rows"):
         rows.prompts(read)
 
 
 def test_a_file_that_is_not_utf8_names_the_byte(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not UTF-8 \\(byte 12\\)"):
+    with refused("not-utf8", said="not UTF-8 \\(byte 12\\)"):
         table(tmp_path, b'{"prompt": "\xe9"}')
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not JSONL or JSON"):
+    with refused("unsupported-file"):
         table(tmp_path, "prompt\na\n", "data.xlsx")
 
 
 def test_a_missing_file_names_a_near_one(tmp_path: Path) -> None:
     table(tmp_path, lines({"prompt": "a"}), "prompts.jsonl")
-    with pytest.raises(DataError, match=r"Did you mean '.*/prompts.jsonl'"):
+    with refused("no-such-file", said=r"Did you mean '.*/prompts.jsonl'"):
         rows.read(str(tmp_path / "promts.jsonl"))
-    with pytest.raises(DataError, match="does not exist either"):
+    with refused("no-such-file"):
         rows.read(str(tmp_path / "nowhere" / "prompts.jsonl"))
 
 
@@ -142,13 +143,13 @@ def test_a_saved_data_set_has_splits_and_rows_are_rejected_by_index(tmp_path: Pa
         ' row 2: "prompt" is null',
         ' row 3: "prompt" is empty',
     ]
-    with pytest.raises(DataError, match="split validation"):
+    with refused("cannot-read", said="split validation"):
         rows.read(str(tmp_path / "saved"), "validation")
 
 
 def test_a_folder_that_holds_no_data_set_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
-    with pytest.raises(DataError, match="cannot load data set"):
+    with refused("cannot-read", said="cannot load data set"):
         rows.read(str(tmp_path))
 
 
@@ -238,7 +239,7 @@ def test_bad_rows_can_be_skipped(tmp_path: Path) -> None:
 def test_skipping_every_row_is_an_error(tmp_path: Path) -> None:
     read = table(tmp_path, lines({"prompt": ""}, {"prompt": None}))
     assert rows.prompts(read) == []
-    with pytest.raises(DataError, match="no usable row is left of 2"):
+    with refused("no-usable-row", said="no usable row is left of 2"):
         read.require_clean("skip")
 
 
@@ -268,13 +269,13 @@ def test_mixed_formats_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("typo", "meant"), [("promt", "prompt"), ("mesages", "messages"), ("txt", "text")])
 def test_a_mistyped_column_is_recognised(tmp_path: Path, typo: str, meant: str) -> None:
-    with pytest.raises(DataError, match=f"Is '{typo}' meant to be \"{meant}\"") as error:
+    with refused("unknown-rows", said=f"Is '{typo}' meant to be \"{meant}\"") as error:
         rows.prompts(table(tmp_path, lines({typo: "a"}, {typo: "b"})))
     assert f"found columns {typo}" in str(error.value)
 
 
 def test_columns_like_none_of_the_formats_are_named_without_a_guess(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"found columns n, zzz\.$"):
+    with refused("unknown-rows"):
         rows.prompts(table(tmp_path, lines({"zzz": "a", "n": 1})))
 
 
@@ -443,13 +444,13 @@ def test_an_answer_without_an_assistant_is_rejected_where_the_template_has_no_ge
 
 def test_conversations_need_a_chat_template(tmp_path: Path) -> None:
     read = table(tmp_path, lines({"messages": [USER, ASSISTANT]}))
-    with pytest.raises(DataError, match="chat template"):
+    with refused("no-chat-template"):
         rows.groups(read, renderer(chat_template=None), None)
         read.require_clean("stop")
 
 
 def test_prompts_alone_are_nothing_to_fine_tune_on(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='no "completion"'):
+    with refused("wrong-rows", said='no "completion"'):
         rows.groups(table(tmp_path, lines({"prompt": "a"})), renderer(), None)
 
 

@@ -15,6 +15,7 @@ from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
 from postlude.sources import file as rows
 from postlude.sources.file import Reading
+from tests.refusals import refused
 
 USER, ASSISTANT = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
 CHAT = (
@@ -251,7 +252,7 @@ def test_a_text_column_beside_prompts_is_no_format_for_sampling(tmp_path: Path) 
 
 
 def test_files_that_mix_formats_are_counted_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"2 rows look like Alpaca with output, 1 rows look like ShareGPT.*line 2"):
+    with refused("mixed-rows", said=r"2 rows look like Alpaca with output, 1 rows look like ShareGPT.*line 2"):
         rows.groups(table(tmp_path, ALPACA, SHAREGPT, ALPACA), renderer(), None)
 
 
@@ -298,7 +299,7 @@ def test_a_row_without_a_named_column_is_rejected_by_its_line(tmp_path: Path) ->
 
 def test_an_answer_that_could_be_trained_on_is_suggested(tmp_path: Path) -> None:
     row = {"question": "a", "answer": "b"}
-    with pytest.raises(DataError, match=r"To train on 'answer': data.columns=\{completion: answer\}"):
+    with refused("wrong-rows", said=r"To train on 'answer': data.columns=\{completion: answer\}"):
         rows.groups(table(tmp_path, row), renderer(), None)
     (group,) = rows.groups(table(tmp_path, row), renderer(), None, reading=Reading({"completion": "answer"}))
     assert group.completions[0].text == "b"

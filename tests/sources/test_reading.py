@@ -17,6 +17,7 @@ import pytest
 
 from postlude.errors import DataError
 from postlude.sources import file as rows
+from tests.refusals import refused
 
 VALUES = [
     {"prompt": "1+1=", "answer": "2", "level": "3"},
@@ -95,18 +96,18 @@ def test_a_broken_archive_names_the_file_and_the_packing(tmp_path: Path, packing
 
 
 def test_an_archive_that_does_not_say_so_is_recognised(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"not UTF-8 \(byte 1\).*looks like gzip; name it .gz"):
+    with refused("not-utf8", said=r"not UTF-8 \(byte 1\).*looks like gzip; name it .gz"):
         table(tmp_path, gzip.compress(lines(*VALUES)), "data.jsonl")
-    with pytest.raises(DataError, match=r"looks like UTF-16"):
+    with refused("not-utf8", said=r"looks like UTF-16"):
         table(tmp_path, lines(*VALUES).decode().encode("utf-16"), "data.jsonl")
 
 
 def test_what_is_in_an_archive_is_checked_like_a_plain_file(tmp_path: Path) -> None:
     read = table(tmp_path, gzip.compress(b'{"prompt": "a"}\n{"prompt":\n{"prompt": "b"}\n'), "data.jsonl.gz")
     assert read.problems[0].startswith(f"{read.path} line 2: not JSON")
-    with pytest.raises(DataError, match="not UTF-8"):
+    with refused("not-utf8", said="not UTF-8"):
         table(tmp_path, gzip.compress(b'{"prompt": "\xe9"}'), "other.jsonl.gz")
-    with pytest.raises(DataError, match="is not JSONL or JSON, CSV"):
+    with refused("unsupported-file"):
         table(tmp_path, gzip.compress(b"x"), "data.parquet.gz")
 
 
@@ -115,7 +116,7 @@ def test_without_pyarrow_the_error_names_the_package(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'postlude\[datasets\]'"):
+    with refused("missing-package", said=r"needs pyarrow: pip install 'postlude\[datasets\]'"):
         table(tmp_path, b"", name)
 
 
@@ -163,7 +164,7 @@ def test_a_wrong_header_is_an_error_of_the_file(tmp_path: Path, kind: str) -> No
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"prompt,answer\n", b"\xef\xbb\xbfprompt\n\n"])
 def test_a_csv_file_without_rows_is_an_error(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(DataError, match="0 rows"):
+    with refused("no-rows", said="0 rows"):
         rows.prompts(table(tmp_path, content, "data.csv"))
 
 
@@ -180,7 +181,7 @@ def test_long_cells_are_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_csv_file_in_another_encoding_names_the_byte(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"not UTF-8 \(byte 7\)"):
+    with refused("not-utf8", said=r"not UTF-8 \(byte 7\)"):
         table(tmp_path, b"prompt\n\xe9\n", "data.csv")
 
 
@@ -250,7 +251,7 @@ def test_parquet_rows_are_rejected_by_their_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1", b'{"prompt": "a"}\n', b"PAR1" + b"\0" * 64 + b"PAR1"])
 def test_a_file_that_is_not_parquet_says_so(tmp_path: Path, content: bytes) -> None:
     pytest.importorskip("pyarrow")
-    with pytest.raises(DataError, match=r"data.parquet: cannot be read as Parquet"):
+    with refused("damaged-file"):
         table(tmp_path, content, "data.parquet")
 
 
@@ -258,12 +259,12 @@ def test_parquet_that_was_damaged_inside_says_so(tmp_path: Path) -> None:
     place = parquet(tmp_path, [{"prompt": f"row {i}"} for i in range(500)])
     raw = bytearray(place.read_bytes())
     raw[4:60] = b"\xff" * 56
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
+    with refused("damaged-file"):
         table(tmp_path, bytes(raw), "data.parquet")
 
 
 def test_a_parquet_column_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
-    with pytest.raises(DataError, match="column 'prompt' stands in it twice"):
+    with refused("bad-header", said="column 'prompt' stands in it twice"):
         rows.read(str(parquet(tmp_path, twice)))

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from postlude.errors import DataError
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from postlude.sources.file import Reading
 from postlude.sources.unused import render
 from tests.models import templates
 from tests.models.templates import renderer
+from tests.refusals import refused
 
 USER, ASSISTANT = {"role": "user", "content": "Qask me"}, {"role": "assistant", "content": "Qsay so"}
 SYSTEM = {"role": "system", "content": "Qbe kind"}
@@ -334,7 +334,7 @@ def test_text_and_messages_in_one_file_are_an_error(tmp_path: Path, kind: str) -
     chat = {**row_of(kind, [USER], ASSISTANT)}
     if kind == "sft":
         chat = {"prompt": [USER], "completion": [ASSISTANT]}
-    with pytest.raises(DataError, match=r"mixed formats: 2 rows are text, 1 rows are chat messages .*line 2"):
+    with refused("mixed-rows", said=r"mixed formats: 2 rows are text, 1 rows are chat messages .*line 2"):
         Read(tmp_path, templates.CHATML, kind, text, chat, text)
     Read(tmp_path, templates.CHATML, kind, text, chat, text, chat=True)
 

@@ -69,7 +69,8 @@ def cases_of(table: Table, reading: Reading | None = None, template: str | None 
         raise DataError(
             f"{table.path}: no row has a reference answer. An audit compares degenerate answers with good "
             f"ones: give a column {', '.join(WRITTEN)} or answer, chosen and rejected, or name one: --columns "
-            f"'{{completion: NAME}}'. The columns are {', '.join(sorted(table.columns))}."
+            f"'{{completion: NAME}}'. The columns are {', '.join(sorted(table.columns))}.",
+            code="missing-column",
         )
     return found
 
@@ -123,7 +124,8 @@ def _check_template(template: str, table: Table) -> None:
     if not _placeholders(template, columns):
         raise DataError(
             f"--reference {template!r} names no column: put one in braces, as in '#{{answer}}'. The columns are "
-            f"{', '.join(sorted(table.columns))}."
+            f"{', '.join(sorted(table.columns))}.",
+            code="missing-column",
         )
 
 
@@ -143,7 +145,7 @@ def _compared(table: Table, reading: Reading | None) -> Cases | None:
     """One case for each prompt: the best answer is the reference, the others are samples, all with labels."""
     kind = recognise(table, "compared", reading, JUDGED)
     if kind not in JUDGED:
-        raise DataError(f"{table.path}: an audit does not read labelled steps; give whole answers.")
+        raise DataError(f"{table.path}: an audit does not read labelled steps; give whole answers.", code="wrong-rows")
     seen: Counter[str] = Counter()
     asked: dict[str, Prompt] = {}
     answers: dict[str, list[Sample]] = {}
@@ -152,7 +154,7 @@ def _compared(table: Table, reading: Reading | None) -> Cases | None:
         try:
             found = preference(row.values, kind)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
             continue
         good.append(row)
         key = key_of(found.prompt)
@@ -202,7 +204,8 @@ def with_samples(cases: Cases, table: Table, reading: Reading | None = None) -> 
     if not used:
         raise DataError(
             f"--samples {table.path}: of {total} answers none is to a prompt of the data. They need the same "
-            "prompt, and an answer in completion, response, output or completions."
+            "prompt, and an answer in completion, response, output or completions.",
+            code="wrong-rows",
         )
     cases_ = [replace(c, samples=(*c.samples, *found.get(key_of(c.prompt.messages), ()))) for c in cases.cases]
     note = [f"{total - used} of {total} samples are left out: their prompt is not audited"] if used < total else []

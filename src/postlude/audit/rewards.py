@@ -150,7 +150,10 @@ def ask(rewards: Rewards, sheets: Sequence[Sheet], on_sheet: Callable[[int], Non
     """What each member gives for every sheet. Raises RewardError where one fails on everything."""
     of_tokens = [m.spec.label for m in rewards.members if m.per_token]
     if of_tokens:
-        raise ConfigError(f"reward {of_tokens[0]} rewards tokens, and an audit has texts, which no model has sampled.")
+        raise ConfigError(
+            f"reward {of_tokens[0]} rewards tokens, and an audit has texts, which no model has sampled.",
+            code="reward-kind",
+        )
     if rewards.ends is None:  # steps are only counted: without a tokenizer, where they end says nothing
         rewards.ends = lambda completion, separator: [*range(len(pieces(completion.text, separator)))]
     return asyncio.run(_ask(rewards, sheets, on_sheet))
@@ -220,13 +223,14 @@ def _require_some(given: Given) -> None:
     """A reward that raises on every answer, or gives none of the references a score, cannot be audited."""
     failed = [message for errors in given.errors for message in errors.values()]
     if failed and len(failed) == sum(map(len, given.values)):
-        raise RewardError(f"{failed[0]}\nIt failed so on all {len(failed)} answers of the audit.")
+        raise RewardError(f"{failed[0]}\nIt failed so on all {len(failed)} answers of the audit.", code="reward-raised")
     if all(values[0] is None for values in given.values):
         reason = f" {given.notes[0]}." if given.notes else ""
         how = f"failed on ({failed[0]})" if any(0 in errors for errors in given.errors) else "abstained on"
         raise ConfigError(
             f"reward {given.name} {how} all {len(given.values)} reference answers, so there is nothing to compare "
-            f"with.{reason} Check that the columns it reads are filled, and that --reference has the form it expects."
+            f"with.{reason} Check that the columns it reads are filled, and that --reference has the form it expects.",
+            code="reward-not-telling",
         )
 
 

@@ -25,8 +25,8 @@ from postlude.cli import (
     train,
 )
 from postlude.cli.options import SETTINGS
-from postlude.errors import PostludeError, visible
-from postlude.terminal import Screen, colored
+from postlude.errors import UNCODED, PostludeError, visible
+from postlude.terminal import Screen, colored, dim, joined
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -85,10 +85,14 @@ app.command("demo")(demo.demo)
 
 
 def console_error(error: PostludeError) -> None:
-    """Each problem on a line of its own, to standard error."""
+    """Each problem on a line of its own, to standard error; its code behind it, once for neighbours that share it."""
     console = Screen(stderr=True)
-    count = len(getattr(error, "problems", "1"))  # one mistake can take several lines to tell
+    count = len(error.problems)  # one mistake can take several lines to tell
     head = "error" if count == 1 else f"{count} problems"
     console.print(colored(head, "bold red"))
-    for text in str(error).split("\n"):
-        console.print("  " + visible(text), soft_wrap=True)
+    for problem, following in zip(error.problems, [*error.codes[1:], ""], strict=True):
+        *before, last = problem.split("\n")
+        for text in before:
+            console.print("  " + visible(text), soft_wrap=True)
+        code = "" if problem.code in (following, UNCODED) else dim(f" [{problem.code}]")
+        console.print(joined("  " + visible(last), code), soft_wrap=True)

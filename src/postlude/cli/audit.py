@@ -126,19 +126,22 @@ def _rewards(use: str, arguments: str | None, steps: str | None) -> Rewards:
     from postlude.cli.opening import is_recipe
     from postlude.cli.scoring import rewards_of
     from postlude.errors import ConfigError
-    from postlude.recipe import documents
-    from postlude.recipe.resolve import rewarded
+    from postlude.recipe import documents, rewarded
     from postlude.rewards.rewards import Rewards
 
     if not is_recipe(use):
         rewards = rewards_of([use], arguments)
         if steps == "":
-            raise ConfigError("--steps is empty; it is what stands between steps, such as '\\n'.")
+            raise ConfigError(
+                "--steps is empty; it is what stands between steps, such as '\\n'.", code="missing-option"
+            )
         steps = steps and steps.replace("\\n", "\n").replace("\\t", "\t")  # as a shell passes them
         rewards.members = [replace(m, spec=replace(m.spec, steps=steps)) for m in rewards.members]
         return rewards
     if arguments or steps:
-        raise ConfigError("--reward-args and --steps are for a single reward; a recipe has its own.")
+        raise ConfigError(
+            "--reward-args and --steps are for a single reward; a recipe has its own.", code="contradiction"
+        )
     specs = rewarded(documents.read(Path(use).expanduser()))
     labels = [s.label for s in specs]
     named = [
@@ -260,7 +263,8 @@ def _sycophancy(rewards: Rewards, probed: Sequence[Sheet]) -> list[Figures]:
     if not probed:
         raise ConfigError(
             "--sycophancy needs a wrong answer for the user to name: rows with a gold that the reference holds, or "
-            "chosen and rejected."
+            "chosen and rejected.",
+            code="missing-option",
         )
     swayed = [(scores.name, *compared(probed, scores)) for scores in _scores(rewards, probed)]
     return [{"reward": name, **figures, "findings": findings} for name, figures, findings in swayed]
@@ -275,5 +279,6 @@ def _require_use(figures: Figures) -> None:
         raise ConfigError(
             f"reward {figures['reward']} gives every reference answer {first['reference_score']:g}, and nothing less "
             "to any other answer: the references are likely not in the form it reads. The first is "
-            f"{first['answer']!r}. Give them that form, such as --reference '#{{answer}}', or check --reward-args."
+            f"{first['answer']!r}. Give them that form, such as --reference '#{{answer}}', or check --reward-args.",
+            code="reward-not-telling",
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from postlude.algorithms import ALGORITHMS, Algorithm
 from postlude.data import Group
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError, DataError, Problem
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
@@ -42,7 +42,7 @@ def check_rows(table: Table, method: str, model: str | None, reading: Reading) -
 def _entry(method: str) -> Algorithm:
     if method not in ALGORITHMS:
         hint = meant(method, ALGORITHMS) or " `postlude methods` lists them."
-        raise ConfigError(f"--for: there is no method {method!r}.{hint}")
+        raise ConfigError(f"--for: there is no method {method!r}.{hint}", code="unknown-method")
     return ALGORITHMS[method]
 
 
@@ -73,11 +73,11 @@ def _plainly(table: Table, entry: Algorithm, reading: Reading) -> None:
             look(row)
             good.append(row)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
     table.rows = good
     require_one_shape(table)
 
 
-def _raise(problem: str | None) -> None:
+def _raise(problem: Problem | None) -> None:
     if problem:
         raise DataError(problem)

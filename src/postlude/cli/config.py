@@ -28,9 +28,8 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print every setting that would be in force, and where it comes from."""
     from rich.table import Table
 
-    from postlude.recipe.documents import flat
+    from postlude.recipe import flat, resolve
     from postlude.recipe.opening import document_of
-    from postlude.recipe.resolve import resolve
 
     document = document_of(recipe, overrides or [])
     resolved = resolve(document)
@@ -68,7 +67,7 @@ def recipes(
     elif name in packaged.names():
         typer.echo(packaged.text(name), nl=False)
     else:
-        raise ConfigError(f"there is no packaged recipe {name!r}.{meant(name, packaged.names())}")
+        raise ConfigError(f"there is no packaged recipe {name!r}.{meant(name, packaged.names())}", code="unknown-name")
 
 
 def _renamed(console: Console, lines: list[str]) -> None:
@@ -118,12 +117,14 @@ def import_(
     Every key that was read is either translated or listed in the recipe with the reason why not.
     """
     from postlude.errors import ConfigError
-    from postlude.recipe.importing import import_file
+    from postlude.recipe import import_file
     from postlude.recipe.places import exists
 
     if output:
         if exists(output):
-            raise ConfigError(f"--output: {str(output)!r} exists already. Give another name, or delete it.")
+            raise ConfigError(
+                f"--output: {str(output)!r} exists already. Give another name, or delete it.", code="exists-already"
+            )
         require_free(output, None, "--output")
     imported = import_file(file, trainer, processes)
     if output:

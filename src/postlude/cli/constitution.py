@@ -197,7 +197,7 @@ def _make_folder(out: Path, force: bool, name: str) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out: cannot write {str(out)[:80]!r}: {error.strerror}.") from error
+        raise ConfigError(f"--out: cannot write {str(out)[:80]!r}: {error.strerror}.", code="cannot-write") from error
     require_free(out / name, force, "--out")
 
 
@@ -235,7 +235,7 @@ def _askers(asked: Asked) -> tuple[Asker, Asker]:
         try:
             askers.append(asker_of(name, at, **more))
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"--asking: {error}") from error
+            raise ConfigError(f"--asking: {error}", code="missing-option") from error
         askers[-1].open = open_chat
         if at is None:
             tell(require_writer(name).notes)

@@ -14,6 +14,7 @@ from rich.table import Table as Grid
 
 from postlude.cli import options as opt
 from postlude.cli.options import require_free, require_read
+from postlude.errors import Problem
 from postlude.terminal import Screen, bold
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def list_left_out(columns: set[str], of: str) -> None:
         Screen().print(text, soft_wrap=True)
 
 
-def list_problems(console: Console, problems: list[str]) -> None:
+def list_problems(console: Console, problems: list[Problem]) -> None:
     """Bad rows that were skipped, as many as anyone reads."""
     from postlude.sources.table import MAX_SHOWN
 
@@ -158,8 +159,10 @@ def named_columns(columns: str | None) -> dict[str, str]:
     except ValueError:
         named = None
     if not isinstance(named, dict) or not all(isinstance(x, str) for pair in named.items() for x in pair):
-        raise ConfigError(f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.")
-    if problems := column_problems(named, "--columns", lambda _: ""):
+        raise ConfigError(
+            f"--columns must be a mapping such as '{{prompt: question}}', found {columns!r}.", code="wrong-type"
+        )
+    if problems := column_problems(named, "--columns", lambda key, code, sentence: Problem(code, sentence, key=key)):
         raise ConfigError(problems)
     return named
 

@@ -132,15 +132,21 @@ def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool
 
     if not holds_scorer(model):
         if ensemble:
-            raise ConfigError(f"--ensemble is for reward models; {model!r} has no scalar head.")
+            raise ConfigError(
+                f"--ensemble is for reward models; {model!r} has no scalar head.", code="not-a-reward-model"
+            )
         if not reward:
             raise ConfigError(
                 "give --reward, which says how good an answer is (only a reward model needs none). To measure the "
-                f"implicit reward of a policy: postlude eval --reward implicit --reward-args '{{policy: {model}}}'."
+                f"implicit reward of a policy: postlude eval --reward implicit --reward-args '{{policy: {model}}}'.",
+                code="missing-option",
             )
         return True
     if reward:
-        raise ConfigError(f"{model!r} is a reward model, which scores answers and gives none: leave out --reward.")
+        raise ConfigError(
+            f"{model!r} is a reward model, which scores answers and gives none: leave out --reward.",
+            code="reward-model-cannot-write",
+        )
     return False
 
 

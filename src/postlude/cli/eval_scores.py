@@ -26,7 +26,7 @@ from postlude.cli.session import Session
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Group, joined_pair
 from postlude.engines.settings import ImplicitSpec, ScorerSpec
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.models.chat import Renderer
 from postlude.rewards.learned import AnswerReward
 from postlude.rewards.numbers import logit, pair_preference
@@ -64,7 +64,7 @@ class Scored:
     groups: list[Group]
     scores: list[list[float]]
     """For each group."""
-    problems: list[str]
+    problems: list[Problem]
 
     @property
     def flat(self) -> list[float]:
@@ -84,9 +84,11 @@ def models_of(model: str, ensemble: Sequence[str]) -> Measured:
 def models_of_reward(uses: Sequence[str], arguments: str | None, ensemble: Sequence[str]) -> Measured:
     """The reward models that --reward is made of."""
     if not uses:
-        raise ConfigError("give MODEL, or a reward model to measure as --reward.")
+        raise ConfigError("give MODEL, or a reward model to measure as --reward.", code="missing-option")
     if ensemble:
-        raise ConfigError("--ensemble goes with MODEL; in --reward give a list of paths or policies.")
+        raise ConfigError(
+            "--ensemble goes with MODEL; in --reward give a list of paths or policies.", code="contradiction"
+        )
     rewards = rewards_of(uses, arguments)
     function = the_model(rewards)
     units = zip(function.shift, function.scale, strict=True) if isinstance(function, AnswerReward) else ()
@@ -151,7 +153,10 @@ def _whole(scorer: LocalScorer, groups: Sequence[Group]) -> list[list[float]]:
 def _of_two(groups: Sequence[Group], table: Table) -> list[Group]:
     """Every pair of a list as a group of its own: such a model gives no number to one answer."""
     if table.kind not in ("pair", "rated"):
-        raise ConfigError(f"{table.path} holds {table.form}, and this model reads two answers: give pairs or lists.")
+        raise ConfigError(
+            f"{table.path} holds {table.form}, and this model reads two answers: give pairs or lists.",
+            code="wrong-rows",
+        )
     found = []
     for group in groups:
         for i, (a, b) in enumerate(combinations(group.completions, 2)):
@@ -180,7 +185,7 @@ def _same_rows(members: Sequence[Scored]) -> list[Scored]:
         kept = [i for i, g in enumerate(m.groups) if g.prompt.place in common]
         result.append(replace(m, groups=[m.groups[i] for i in kept], scores=[m.scores[i] for i in kept]))
     if not common:
-        raise ConfigError("--ensemble: no row can be read by every member.")
+        raise ConfigError("--ensemble: no row can be read by every member.", code="no-usable-row")
     return result
 
 
@@ -198,7 +203,9 @@ def _judgements(scored: Scored, path: str) -> Compared | Labelled:
         pairs += pairs_of([c.reward or 0.0 for c in group.completions], start)
         start += len(group.completions)
     if not pairs:
-        raise ConfigError(f"{path}: no answer is preferred to another, so there is nothing to be right about.")
+        raise ConfigError(
+            f"{path}: no answer is preferred to another, so there is nothing to be right about.", code="no-preference"
+        )
     return Compared(lengths, pairs, prompts)
 
 

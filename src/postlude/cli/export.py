@@ -31,9 +31,12 @@ def export(
     if problems := problems_of_path(source):
         raise ConfigError(problems)
     if folder.exists():
-        raise ConfigError(f"{str(folder)!r} exists already; choose another folder.")
+        raise ConfigError(f"{str(folder)!r} exists already; choose another folder.", code="exists-already")
     if not is_adapter(source):
-        raise ConfigError(f"{model!r} holds no LoRA adapter: {source} is a whole model already. Copy that folder.")
+        raise ConfigError(
+            f"{model!r} holds no LoRA adapter: {source} is a whole model already. Copy that folder.",
+            code="bad-adapter",
+        )
     merged = _merge(source, folder)
     lines = [
         f"{folder}: a whole model in float32{_was(source)}; its log-probs (or scores) differ from the adapter's by at "

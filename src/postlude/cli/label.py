@@ -79,7 +79,7 @@ def label(
     from postlude.feedback.labelled import READ, SPOKEN_FOR, Labelled, unlabelled
 
     if reward is not None and (judge or url or judge_args):
-        raise ConfigError("give --reward or a judge (--judge, --url, --judge-args), not both.")
+        raise ConfigError("give --reward or a judge (--judge, --url, --judge-args), not both.", code="contradiction")
     asked = lambda: _reward(reward, reward_args) if reward else _judge(judge, url, read, judge_args, target)
     named = Named(source, rewards=asked, columns=columns, split=split)
     session = Session.of(named, lambda: require_free(target, force))
@@ -106,12 +106,15 @@ def _judge(model: str, url: str | None, read: str, more: str | None, target: Pat
     from postlude.rewards.spec import RewardSpec
 
     if not model and not url:
-        raise ConfigError("give --judge (a folder, run or hub id), --url of a server, or --reward.")
+        raise ConfigError(
+            "give --judge (a folder, run or hub id), --url of a server, or --reward.", code="missing-option"
+        )
     fixed: dict[str, Any] = {"model": model, "url": url, "read": read, "mode": "pairs"}
     args = mapping("--judge-args", more)
     if wrong := sorted({*fixed} & {*args}):
         raise ConfigError(
-            f"--judge-args: {', '.join(wrong)} cannot be set there: `label` compares pairs; see its options."
+            f"--judge-args: {', '.join(wrong)} cannot be set there: `label` compares pairs; see its options.",
+            code="no-effect",
         )
     cache = str(target.with_name(target.name + ".judge-cache.sqlite"))
     rewards = Rewards.of([RewardSpec("judge", args={**fixed, "cache": cache, **args})])
@@ -137,7 +140,9 @@ def _reward(use: str, arguments: str | None) -> Rewards:
     rewards = rewards_of([use], arguments)
     the_model(rewards)
     if rewards.members[0].stepwise:
-        raise ConfigError(f"--reward: {use} rewards the parts of an answer; `label` compares whole answers.")
+        raise ConfigError(
+            f"--reward: {use} rewards the parts of an answer; `label` compares whole answers.", code="reward-kind"
+        )
     equip(rewards, None)
     return rewards
 

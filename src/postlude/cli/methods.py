@@ -29,7 +29,7 @@ def methods(
         _list(console)
         return
     if name not in ALGORITHMS:
-        raise ConfigError(f"there is no method {name!r}.{meant(name, ALGORITHMS)}")
+        raise ConfigError(f"there is no method {name!r}.{meant(name, ALGORITHMS)}", code="unknown-method")
     _one(console, name)
 
 
@@ -70,7 +70,7 @@ def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
     from dataclasses import asdict
 
     from postlude.models.spec import Critic
-    from postlude.recipe.documents import flat
+    from postlude.recipe import flat
 
     values = {
         "group_size": entry.group_size,

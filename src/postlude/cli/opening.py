@@ -15,7 +15,7 @@ from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler
 from postlude.engines.protocol import Sampler
 from postlude.engines.settings import Local, Sampling, Served
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError, DataError, Problem
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts
 from postlude.models.spec import ModelSpec
@@ -47,12 +47,13 @@ class Opened:
         """Prompts that leave no room for an answer, or that the model has no rows for, are an error."""
         empty = [p for p in prompts if not p.tokens]
         if empty:
-            raise DataError("a prompt without any token cannot be answered; give some text.")
+            raise DataError("a prompt without any token cannot be answered; give some text.", code="empty-field")
         beyond = [t for p in prompts for t in p.tokens if t >= self.facts.vocabulary]
         if beyond:
             raise DataError(
                 f"a prompt holds {self.facts.tokenizer.convert_ids_to_tokens(beyond[0])!r} (id {beyond[0]}), which "
-                f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary."
+                f"is beyond the {self.facts.vocabulary} rows of the model's vocabulary.",
+                code="token-beyond-vocabulary",
             )
         context = self.facts.context
         if context is None:
@@ -61,7 +62,8 @@ class Opened:
         if long:
             raise DataError(
                 f"{len(long)} of {counted(len(prompts), 'prompt')} do not fit: {len(long[0].tokens)} tokens + "
-                f"--max-tokens {sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens."
+                f"--max-tokens {sampling.max_tokens} exceed the model's context of {context}. Lower --max-tokens.",
+                code="too-long",
             )
 
     def about(self) -> dict[str, Any]:
@@ -141,11 +143,12 @@ def sampling_of(base: Sampling, flags: Mapping[str, Any]) -> Sampling:
         return replace(base, **flags)
     except ValueError as error:
         wrong = [text.partition(" ") for text in str(error).split("; ")]
-        raise ConfigError([f"--{name.replace('_', '-')} {rest}" for name, _, rest in wrong]) from error
+        options = [(f"--{name.replace('_', '-')}", rest) for name, _, rest in wrong]
+        raise ConfigError([Problem("out-of-range", f"{name} {rest}", key=name) for name, rest in options]) from error
 
 
 def _from_recipe(path: str) -> Policy:
-    from postlude.recipe.resolve import frozen
+    from postlude.recipe import frozen
 
     recipe = frozen(documents.read(Path(path).expanduser()))
     return Policy(recipe.model, recipe.sampling, recipe.sampler, recipe.engine)
@@ -160,13 +163,13 @@ def _from_folder(path: str) -> Policy:
 def _served(base: Served | None, url: str | None, model: str | None) -> Served | None:
     if url is None and base is None:
         if model is not None:
-            raise ConfigError("--served-model names a model on a server; give its --url too.")
+            raise ConfigError("--served-model names a model on a server; give its --url too.", code="missing-option")
         return None
     changes: dict[str, Any] = {k: v for k, v in (("url", url), ("model", model)) if v is not None}
     try:
         return replace(base, **changes) if base else Served(**changes)
     except ValueError as error:
-        raise ConfigError(f"--url: {error}") from error
+        raise ConfigError(f"--url: {error}", code="wrong-type") from error
 
 
 # ------------------------------------------------------------------------------------------------------ opening it
@@ -186,7 +189,8 @@ def open_sampler(policy: Policy) -> Opened:
         facts = inspect(spec, policy.sampling.stop)
         if is_scorer(facts.config):
             raise ConfigError(
-                f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval."
+                f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval.",
+                code="reward-model-cannot-write",
             )
         sampler = _remote(policy.served, facts) if policy.served else _local(spec, policy.engine, facts)
     tell(facts.notes)

@@ -96,7 +96,7 @@ def require_read(context: typer.Context, why: str, *names: str) -> None:
     typed = [name for name in names if _is_typed(context, name)]
     if typed:
         shown = {p.name: max(p.opts, key=len) for p in context.command.params}
-        raise ConfigError(f"{', '.join(shown[name] for name in typed)} would have no effect: {why}.")
+        raise ConfigError(f"{', '.join(shown[name] for name in typed)} would have no effect: {why}.", code="no-effect")
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
@@ -115,14 +115,22 @@ def require_free(target: Path, force: bool | None, option: str = "OUT") -> None:
         if not folder:
             target.with_name(target.name + ".part").exists()  # what is written first; its name may be too long
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{option}: cannot write {str(target)[:80]!r}: {error.args[-1].lower()}.") from error
+        raise ConfigError(
+            f"{option}: cannot write {str(target)[:80]!r}: {error.args[-1].lower()}.", code="cannot-write"
+        ) from error
     if folder:
-        raise ConfigError(f"{option}: cannot write {str(target)!r}: it is a folder.")
+        raise ConfigError(f"{option}: cannot write {str(target)!r}: it is a folder.", code="cannot-write")
     if there and force is False:
-        raise ConfigError(f"{option}: {str(target)!r} exists already. Give another name, or --force to write over it.")
+        raise ConfigError(
+            f"{option}: {str(target)!r} exists already. Give another name, or --force to write over it.",
+            code="exists-already",
+        )
     if there and force is None:
         Screen(stderr=True).print(f"note: {target} is there already and will be written over", soft_wrap=True)
     if not above:
-        raise ConfigError(f"{option}: cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist.")
+        raise ConfigError(
+            f"{option}: cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist.",
+            code="cannot-write",
+        )
     if not os.access(target if there else target.parent, os.W_OK):
-        raise ConfigError(f"{option}: cannot write {str(target)!r}: permission denied.")
+        raise ConfigError(f"{option}: cannot write {str(target)!r}: permission denied.", code="cannot-write")

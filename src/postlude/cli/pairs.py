@@ -117,9 +117,14 @@ def _require_different(count: int, temperature: float) -> None:
     from postlude.errors import ConfigError
 
     if count < 2:
-        raise ConfigError(f"-n is {count}, and a pair takes two answers; use at least 2 (8 is the default).")
+        raise ConfigError(
+            f"-n is {count}, and a pair takes two answers; use at least 2 (8 is the default).", code="out-of-range"
+        )
     if temperature == 0:
-        raise ConfigError("--temperature is 0: every answer to a prompt would be the same, and make no pair; use 1.")
+        raise ConfigError(
+            "--temperature is 0: every answer to a prompt would be the same, and make no pair; use 1.",
+            code="answers-all-the-same",
+        )
 
 
 def _check_of_side(side: Literal["chosen", "rejected"] | None) -> Callable[[Prompt], object]:

@@ -68,7 +68,7 @@ def sample(
     from postlude.cli.waiting import tell
 
     if bool(prompt) == bool(data):
-        raise ConfigError("give either --prompt (once or more) or --data FILE.")
+        raise ConfigError("give either --prompt (once or more) or --data FILE.", code="missing-option")
     if not data:
         require_read(context, "there is no --data", "columns", "limit")
     if not best_by:

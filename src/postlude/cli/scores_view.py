@@ -10,6 +10,7 @@ from rich.text import Text
 
 from postlude.audit.reward_models import Figures, bins_of
 from postlude.cli.data import list_problems
+from postlude.errors import Problem
 from postlude.terminal import bold, colored, dim, joined
 from postlude.words import counted
 
@@ -22,7 +23,7 @@ WHAT = {
 }
 
 
-def show(console: Console, result: Figures, problems: Sequence[str]) -> None:
+def show(console: Console, result: Figures, problems: Sequence[Problem]) -> None:
     """All figures, the most telling first."""
     figures, kind = result["figures"], result["kind"]
     count = figures.get("pairs", figures.get("judged"))

@@ -8,10 +8,9 @@ from typing import Any
 
 from postlude.cli.waiting import tell
 from postlude.data import Prompt
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError, DataError, Problem
 from postlude.plain_yaml import load
-from postlude.recipe.documents import Document
-from postlude.recipe.resolve import rewarded
+from postlude.recipe import Document, rewarded
 from postlude.rewards.functions import LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
@@ -25,9 +24,9 @@ def mapping(option: str, text: str | None) -> dict[str, Any]:
     try:
         values = load(text) if text else {}
     except ValueError as error:
-        raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.") from error
+        raise ConfigError(f"{option} is not YAML ({error}), found {text!r}.", code="not-yaml") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.")
+        raise ConfigError(f"{option} must be a mapping such as '{{after: \"#\"}}', found {text!r}.", code="wrong-type")
     return values
 
 
@@ -46,7 +45,9 @@ def _spec(use: str, arguments: Mapping[str, Any]) -> RewardSpec:
         return RewardSpec(use, args=arguments)
     entry = mapping("--reward", use)
     if arguments and "args" in entry:
-        raise ConfigError(f"--reward-args: the reward {use!r} has arguments of its own; give them in one place.")
+        raise ConfigError(
+            f"--reward-args: the reward {use!r} has arguments of its own; give them in one place.", code="contradiction"
+        )
     (spec,) = rewarded(Document({"reward": [{**({"args": {**arguments}} if arguments else {}), **entry}]}))
     return spec
 
@@ -57,7 +58,8 @@ def the_model(rewards: Rewards) -> LearnedReward:
     if not isinstance(function, LearnedReward):
         raise ConfigError(
             "--reward must be one reward model here: model, pair_model, process_model or implicit, with --reward-args "
-            "or as '{use: implicit, args: {policy: runs/dpo-1}}'."
+            "or as '{use: implicit, args: {policy: runs/dpo-1}}'.",
+            code="not-a-reward-model",
         )
     return function
 
@@ -79,9 +81,10 @@ def require_columns(rewards: Rewards, table: Table, reading: Reading | None = No
 def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
     """Rows that a reward refuses, such as one with a gold that it cannot read, are an error."""
     refusals = zip(prompts, rewards.problems_of_rows(prompts), strict=True)
-    problems = [f"{prompt.place}: {problem}" for prompt, problem in refusals if problem]
+    problems = [problem.at(prompt.place) for prompt, problem in refusals if problem]
     if problems:
-        more = [f"... and {len(problems) - MAX_SHOWN} more rows like these."] if len(problems) > MAX_SHOWN else []
+        rest = len(problems) - MAX_SHOWN
+        more = [Problem("bad-rows", f"... and {rest} more rows like these.")] if rest > 0 else []
         raise DataError([*problems[:MAX_SHOWN], *more])
 
 

@@ -87,7 +87,7 @@ class Session:
             try:
                 check(prompt)
             except DataError as error:
-                self.table.reject(prompt.place, str(error))
+                self.table.reject(prompt.place, error.problems[0])
                 refused.add(prompt.place)
         self.table.rows = [row for row in self.table.rows if row.where not in refused]
         together(

@@ -54,7 +54,7 @@ def train(
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
     if run.failed:
-        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.")
+        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")
     last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
     for line in [*lines, last]:
         console.print(line, soft_wrap=True)

@@ -153,7 +153,8 @@ class ServedChat:
             if self.failures >= self.spec.breaker:
                 raise EngineError(
                     f"{self.spec.url}: {self.failures} questions in a row have failed, and no more are sent. The last: "
-                    f"{self.last}. Mend the server or the connection, then go on: what was answered is kept."
+                    f"{self.last}. Mend the server or the connection, then go on: what was answered is kept.",
+                    code="server-unreachable",
                 )
             try:
                 with meter(_estimate(body), int(body.get("max_tokens", 0))) as usage:
@@ -208,7 +209,7 @@ class ServedChat:
             raise _Again(reason, _seconds(error.response.headers.get("retry-after"))) from error
         if status in OWN_FAULT:
             raise _Failed(f"{self.spec.url}: {reason}") from error
-        raise EngineError(f"{self.spec.url}: {reason}.{self._hint(status)}") from error
+        raise EngineError(f"{self.spec.url}: {reason}.{self._hint(status)}", code="server-refused") from error
 
     async def _name(self, client: Any) -> str:
         """The model's name on the server, looked up once where none was given."""
@@ -218,11 +219,12 @@ class ServedChat:
             try:
                 listed = await self._tried(client.models.list, dict[str, Any], {}, unmetered)
             except _Failed as error:
-                raise EngineError(f"{error}. Is the server running?") from error
+                raise EngineError(f"{error}. Is the server running?", code="server-unreachable") from error
             names = [str(row["id"]) for row in listed.get("data") or [] if isinstance(row, Mapping) and "id" in row]
             if len(names) != 1:
                 raise EngineError(
-                    f"{self.spec.url}: which model? Served: {', '.join(names) or 'nothing'}. Give `model`."
+                    f"{self.spec.url}: which model? Served: {', '.join(names) or 'nothing'}. Give `model`.",
+                    code="unknown-name",
                 )
             self._model = names[0]
         return self._model
@@ -264,7 +266,9 @@ def _first_token(answer: Mapping[str, Any], options: Sequence[str]) -> Likely:
     content = (_choice(answer).get("logprobs") or {}).get("content")
     if not isinstance(content, list) or not content:
         raise EngineError(
-            "the server lists no log-probs of first tokens (logprobs, top_logprobs). Read replies instead: read: reply."
+            "the server lists no log-probs of first tokens (logprobs, top_logprobs). Read replies instead: read: "
+            "reply.",
+            code="server-answer",
         )
     listed: dict[str, float] = {}
     for entry in content[0].get("top_logprobs") or []:

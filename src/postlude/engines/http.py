@@ -19,7 +19,9 @@ def library() -> Any:
     try:
         import openai
     except ImportError as error:
-        raise ConfigError("a model over HTTP needs the openai client: pip install 'postlude[openai]'.") from error
+        raise ConfigError(
+            "a model over HTTP needs the openai client: pip install 'postlude[openai]'.", code="missing-package"
+        ) from error
     return openai
 
 
@@ -28,7 +30,7 @@ def key_in(variable: str) -> str:
     can carry it."""
     key = os.environ.get(variable, "").strip()
     if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"the key in {variable} holds characters that no header can carry.")
+        raise ConfigError(f"the key in {variable} holds characters that no header can carry.", code="wrong-type")
     return key
 
 

@@ -51,7 +51,7 @@ class OpenAISampler:
 
     async def load(self, weights: Weights) -> None:
         """A server's weights are its own: EngineError."""
-        raise EngineError("a policy behind a server stays as it is: it cannot be trained")
+        raise EngineError("a policy behind a server stays as it is: it cannot be trained", code="not-supported")
 
     async def check(self) -> str:
         """The served model's name; an error where the server has no such model, or is not there."""
@@ -140,21 +140,26 @@ class OpenAISampler:
             async with asyncio.timeout(self.served.longest_wait):
                 raw = await call
         except openai.APIStatusError as error:
-            raise EngineError(self._refused(where, error)) from error
+            raise EngineError(self._refused(where, error), code="server-refused") from error
         except (openai.APITimeoutError, TimeoutError) as error:
             raise EngineError(
                 f"{where}: no answer within {self.served.timeout:g} s{self._tries()}. Raise sampler.timeout, or ask "
-                "for less at once: sampler.concurrency, max_tokens."
+                "for less at once: sampler.concurrency, max_tokens.",
+                code="server-unreachable",
             ) from error
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             reason = f"{type(cause).__name__} {cause}".rstrip()
-            raise EngineError(f"{where}: no connection{self._tries()}: {reason}. Is the server running?") from error
+            raise EngineError(
+                f"{where}: no connection{self._tries()}: {reason}. Is the server running?", code="server-unreachable"
+            ) from error
         try:
             return json.loads(raw.http_response.content)
         except (ValueError, RecursionError) as error:
             seen = short(raw.http_response.text)
-            raise EngineError(f"{where}: not JSON: {seen!r}. Is this an OpenAI-compatible server?") from error
+            raise EngineError(
+                f"{where}: not JSON: {seen!r}. Is this an OpenAI-compatible server?", code="server-answer"
+            ) from error
 
     def _refused(self, where: str, error: Any) -> str:
         status = error.status_code
@@ -165,7 +170,7 @@ class OpenAISampler:
         return f"{where}: status {status}{tries}: {text}.{hint}"
 
     def _error(self, problem: str) -> EngineError:
-        return EngineError(f"{self.served.url}: {problem}")
+        return EngineError(f"{self.served.url}: {problem}", code="server-answer")
 
     def _tries(self) -> str:
         return f" in {self.served.retries + 1} tries" if self.served.retries else ""

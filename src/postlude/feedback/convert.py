@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 from typing import Any, Literal
 
 from postlude.bounds import Bounds
-from postlude.errors import ConfigError, DataError
+from postlude.errors import ConfigError, DataError, Problem
 from postlude.sources.compared import Stated, stated
 from postlude.sources.formats import recognise
 from postlude.sources.forms import Reading
@@ -53,7 +53,8 @@ class Choices:
     def __post_init__(self) -> None:
         problems = [("--margin", Bounds(0).problem(self.margin))]
         problems += [("--threshold", Bounds().problem(self.threshold))] if self.threshold is not None else []
-        if wrong := [f"{option} {problem}." for option, problem in problems if problem]:
+        wrong = [Problem("out-of-range", f"{name} {problem}.", key=name) for name, problem in problems if problem]
+        if wrong:
             raise ConfigError(wrong)
 
 
@@ -82,7 +83,7 @@ def convert(table: Table, choices: Choices, reading: Reading | None = None) -> C
         try:
             said = stated(row.values, kind)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
             continue
         good.append(row)
         new, reason = _row(row.values, kind, said, choices, result)
@@ -97,10 +98,13 @@ def _check_target(table: Table, kind: Kind, choices: Choices) -> None:
     possible = TARGETS.get(kind, ())
     if choices.to not in possible:
         ways = f"They can become {', '.join(possible)}." if possible else "They cannot be converted."
-        raise ConfigError(f"--to {choices.to}: {table.path} holds {table.form}, which do not become that. {ways}")
+        raise ConfigError(
+            f"--to {choices.to}: {table.path} holds {table.form}, which do not become that. {ways}", code="wrong-rows"
+        )
     if choices.to == "labels" and kind == "rated" and choices.threshold is None:
         raise ConfigError(
-            "--to labels: lists need --threshold: a score of at least this, or a rank of at most this, is good."
+            "--to labels: lists need --threshold: a score of at least this, or a rank of at most this, is good.",
+            code="missing-option",
         )
     if kind == "rated":
         return
@@ -112,7 +116,8 @@ def _check_target(table: Table, kind: Kind, choices: Choices) -> None:
     }
     if useless := [option for option, value in of_lists.items() if value]:
         raise ConfigError(
-            f"{', '.join(useless)}: {table.path} holds {table.form}, which have no scores or ranks to go by."
+            f"{', '.join(useless)}: {table.path} holds {table.form}, which have no scores or ranks to go by.",
+            code="no-effect",
         )
 
 

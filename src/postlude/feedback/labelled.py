@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.judge.questions import Compared
 from postlude.sources.compared import Stated, stated
 from postlude.sources.formats import recognise
@@ -56,29 +56,35 @@ def unlabelled(table: Table, reading: Reading | None = None) -> list[Unlabelled]
         return _by_prompt(table)
     bare = [_bare(row.values) for row in table.rows if "completions" in row.values]
     if any(bare) and not all(bare):
-        raise DataError(f"{table.path}: some rows have ranks or scores and some have none; label them in two files.")
+        raise DataError(
+            f"{table.path}: some rows have ranks or scores and some have none; label them in two files.",
+            code="mixed-rows",
+        )
     if table.rows and not any({"completions", "chosen", "rejected"} & {*r.values} for r in table.rows):
         raise DataError(
             f"{table.path}: rows need prompt with completions (a list of answers), or chosen and rejected, or prompt "
-            f"with completion; found columns {', '.join(sorted(table.columns))}."
+            f"with completion; found columns {', '.join(sorted(table.columns))}.",
+            code="unknown-rows",
         )
     items: list[Unlabelled] = []
     kind = None if any(bare) else recognise(table, "compared", reading, ("pair", "rated"))
     if kind not in (None, "pair", "rated"):
-        raise DataError(f"{table.path} holds {table.form}: there is nothing to compare in one answer.")
+        raise DataError(
+            f"{table.path} holds {table.form}: there is nothing to compare in one answer.", code="wrong-rows"
+        )
     good = []
     for row in table.rows:
         try:
             values = dict(row.values)
             if kind is None and "completions" not in values:
-                raise DataError('"completions" is missing')
+                raise DataError('"completions" is missing', code="missing-field")
             if kind is None:
                 said = stated({**values, "scores": [0.0] * len(_listed(values))}, "rated")
             else:
                 said = stated(values, kind)
             _check_shown(said)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
             continue
         good.append(row)
         items.append(Unlabelled(row.where, values, said, judged=kind is not None))
@@ -90,7 +96,10 @@ def _check_shown(said: Stated) -> None:
     """A judge reads the words of one message: an answer of more is judged by less than it is (DataError)."""
     for answer in said.answers:
         if isinstance(answer, list) and (len(answer) > 1 or {*answer[0]} & {*WORDS}):
-            raise DataError("an answer holds more than the words of one message, which are all that a judge reads")
+            raise DataError(
+                "an answer holds more than the words of one message, which are all that a judge reads",
+                code="wrong-field",
+            )
 
 
 def _bare(row: Any) -> bool:
@@ -102,6 +111,13 @@ def _listed(row: dict[str, Any]) -> list[Any]:
     return answers if isinstance(answers, list) else []
 
 
+def _lacks(answers: Sequence[Any], row: Mapping[str, Any]) -> Problem | None:
+    """Why answers of a run cannot be compared."""
+    if len(answers) < 2:
+        return Problem("no-preference", "no second, different answer to this prompt")
+    return None if "prompt" in row else Problem("missing-field", "no prompt")
+
+
 def _by_prompt(table: Table) -> list[Unlabelled]:
     """The rollouts of a run: its answers to each prompt; a prompt with one answer has nothing to compare."""
     groups: dict[str, list[Any]] = {}
@@ -110,9 +126,10 @@ def _by_prompt(table: Table) -> list[Unlabelled]:
     items, good = [], []
     for members in groups.values():
         answers = [*dict.fromkeys(m.values["completion"] for m in members if isinstance(m.values["completion"], str))]
-        if len(answers) < 2 or "prompt" not in members[0].values:
-            for m in members:
-                table.reject(m.where, "no second, different answer to this prompt" if len(answers) < 2 else "no prompt")
+        lacks = _lacks(answers, members[0].values)
+        if lacks:
+            for member in members:
+                table.reject(member.where, lacks)
             continue
         good += members
         prompt = members[0].values["prompt"]

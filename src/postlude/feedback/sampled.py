@@ -37,11 +37,14 @@ class Choosing:
 
     def __post_init__(self) -> None:
         if problem := Bounds(0).problem(self.margin):
-            raise ConfigError(f"--margin {problem}.")
+            raise ConfigError(f"--margin {problem}.", code="out-of-range")
         if not self.rewarded and self.given is None:
-            raise ConfigError("give --reward, or --given chosen|rejected where the data hold one side of each pair.")
+            raise ConfigError(
+                "give --reward, or --given chosen|rejected where the data hold one side of each pair.",
+                code="missing-option",
+            )
         if not self.rewarded and self.margin:
-            raise ConfigError("--margin is a difference of rewards; give --reward too.")
+            raise ConfigError("--margin is a difference of rewards; give --reward too.", code="missing-option")
 
 
 @dataclass
@@ -169,12 +172,17 @@ def _row(
 def given_text(answer: Any, prompt: Any, side: Side) -> str:
     """What a given answer says. Raises DataError where it is none, or not of its prompt's form."""
     if answer is None:
-        raise DataError(f'"{side}" is missing (--given {side})')
+        raise DataError(f'"{side}" is missing (--given {side})', code="missing-field")
     if isinstance(prompt, str):
         if not isinstance(answer, str) or not answer.strip():
-            raise DataError(f'"{side}" must be text, as the prompt is, found {str(answer)[:40]!r}')
+            raise DataError(
+                f'"{side}" must be text, as the prompt is, found {str(answer)[:40]!r}', code="text-or-messages"
+            )
         return answer
     one = answer[0] if isinstance(answer, list) and len(answer) == 1 else None
     if not isinstance(one, dict) or one.get("role") != "assistant" or not isinstance(one.get("content"), str):
-        raise DataError(f'"{side}" must be a list with one message of the assistant, as the prompt is one of messages')
+        raise DataError(
+            f'"{side}" must be a list with one message of the assistant, as the prompt is one of messages',
+            code="text-or-messages",
+        )
     return one["content"]

@@ -254,7 +254,8 @@ class Asker:
                 raise AskingStopped(
                     f"judge {self.chat.name!r}: {name} is {cap:g}; {used:g} were spent or are under way, and one more "
                     f"request could take {more:g}. It was not sent. Raise the cap and go on (a run with --resume): "
-                    "what was answered is not asked again."
+                    "what was answered is not asked again.",
+                    code="judge-cap",
                 )
 
     def _count(self, **more: int) -> None:
@@ -274,7 +275,7 @@ class Asker:
         try:
             return await call
         except EngineError as error:
-            raise AskingStopped(str(error)) from error
+            raise AskingStopped(str(error), code=error.code) from error
 
 
 def repair(talk: Talk, said: str, problem: str) -> Talk:

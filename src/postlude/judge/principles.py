@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.plain_yaml import load
 
 KEYS = {"id", "principle", "critique", "revise", "prefer"}
@@ -38,34 +38,50 @@ def read_principles(path: str) -> list[Principle]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the name
-        raise ConfigError(f"principles {path!r} cannot be read: {error}.") from error
+        raise ConfigError(f"principles {path!r} cannot be read: {error}.", code="cannot-read") from error
     try:
         found = load(text)
     except ValueError as error:
-        raise ConfigError(f"principles {path!r}, {error}.") from error
+        raise ConfigError(f"principles {path!r}, {error}.", code="not-yaml") from error
     rows = found.get("principles") if isinstance(found, Mapping) else found
     if not isinstance(rows, list) or not rows:
-        raise ConfigError(f"principles {path!r}: expected a list such as '- Be brief.', found {type(found).__name__}.")
-    problems = [f"{path}, principle {i}: {p}" for i, row in enumerate(rows, 1) for p in _problems(row)]
+        raise ConfigError(
+            f"principles {path!r}: expected a list such as '- Be brief.', found {type(found).__name__}.",
+            code="wrong-type",
+        )
+    problems = [p.within(f"{path}, principle {i}: ") for i, row in enumerate(rows, 1) for p in _problems(row)]
     made = [] if problems else [_principle(row, i) for i, row in enumerate(rows, 1)]
     twice = sorted({p.id for p in made if [q.id for q in made].count(p.id) > 1})
-    problems += [f"{path}: the id {name!r} stands twice; a trace could not tell them apart." for name in twice]
+    problems += [
+        Problem("duplicate-name", f"{path}: the id {name!r} stands twice; a trace could not tell them apart.")
+        for name in twice
+    ]
     if problems:
         raise ConfigError(problems)
     return made
 
 
-def _problems(row: Any) -> list[str]:
+def _problems(row: Any) -> list[Problem]:
     row = {"principle": row} if isinstance(row, str) else row
     if not isinstance(row, Mapping):
-        return [f"must be text or a mapping, found {row!r}."]
-    problems = [f"unknown key {k!r}; there are {', '.join(sorted(KEYS))}." for k in row if k not in KEYS]
-    problems += [f"{k} must be text, found {v!r}." for k, v in row.items() if k in KEYS and not _is_text(v)]
+        return [Problem("wrong-type", f"must be text or a mapping, found {row!r}.")]
+    problems = [
+        Problem("unknown-key", f"unknown key {k!r}; there are {', '.join(sorted(KEYS))}.") for k in row if k not in KEYS
+    ]
+    problems += [
+        Problem("wrong-type", f"{k} must be text, found {v!r}.")
+        for k, v in row.items()
+        if k in KEYS and not _is_text(v)
+    ]
     if "principle" not in row:
-        problems.append("`principle` is missing: an instruction such as 'Be brief.'")
+        problems.append(Problem("missing-key", "`principle` is missing: an instruction such as 'Be brief.'"))
     elif _is_text(row["principle"]) and str(row["principle"]).rstrip().endswith("?"):
         problems.append(
-            f"{row['principle']!r} is a question, which does not say in which direction to go; write an instruction."
+            Problem(
+                "bad-principle",
+                f"{row['principle']!r} is a question, which does not say in which direction to go; write an "
+                "instruction.",
+            )
         )
     return problems
 

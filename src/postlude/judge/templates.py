@@ -49,7 +49,7 @@ class Template:
         try:
             return cls(path.read_text(encoding="utf-8"), str(path) if given else f"built-in {default}")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"template {str(path)!r} cannot be read: {error}.") from error
+            raise ConfigError(f"template {str(path)!r} cannot be read: {error}.", code="cannot-read") from error
 
     def __post_init__(self) -> None:
         self._parsed()
@@ -59,7 +59,9 @@ class Template:
             _environment().from_string(self.source)  # finds unknown filters, which parsing alone does not
             return _environment().parse(self.source)
         except TemplateSyntaxError as error:
-            raise ConfigError(f"template {self.where} line {error.lineno}: {error.message}.") from error
+            raise ConfigError(
+                f"template {self.where} line {error.lineno}: {error.message}.", code="bad-template"
+            ) from error
 
     def check(self, known: Iterable[str], shown: Iterable[str] = ()) -> None:
         """Every name that it uses is one of `known`, and all of `shown` are used."""
@@ -68,13 +70,15 @@ class Template:
         lacking = sorted({*shown} - used)
         if lacking:
             raise ConfigError(
-                f"template {self.where} does not show {' and '.join(lacking)}: every question would be the same."
+                f"template {self.where} does not show {' and '.join(lacking)}: every question would be the same.",
+                code="bad-template",
             )
         unknown = sorted(used - known)
         if unknown:
             raise ConfigError(
                 f"template {self.where} uses {', '.join(unknown)}; there are {', '.join(sorted(known))}. A column of "
-                "the data is row.NAME."
+                "the data is row.NAME.",
+                code="bad-template",
             )
 
     @property
@@ -99,9 +103,12 @@ class Template:
         except Exception as error:  # whatever a user's template does
             if "Fence.around" in str(error):
                 raise RewardError(
-                    f"template {self.where}: fenced takes a name and a text: fenced('answer', answer)."
+                    f"template {self.where}: fenced takes a name and a text: fenced('answer', answer).",
+                    code="bad-template",
                 ) from error
-            raise RewardError(f"template {self.where}: {type(error).__name__}: {error}.") from error
+            raise RewardError(
+                f"template {self.where}: {type(error).__name__}: {error}.", code="bad-template"
+            ) from error
 
 
 class Row:

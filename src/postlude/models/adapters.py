@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import ConfigError, EngineError, Problem
 from postlude.models import files, joining
 from postlude.models.fit import PREFIX
 
@@ -96,11 +96,12 @@ def _require_same_rows(net: Any, start: str) -> None:
 
     for name, tensor in load_peft_weights(start, device="cpu").items():
         if name.endswith(".base_layer.weight"):
-            own = net.get_parameter(name.removeprefix(PREFIX).replace(".base_layer", ""))
-            if own.shape != tensor.shape or not torch.equal(own.detach().cpu().to(tensor.dtype), tensor):
+            trained = net.get_parameter(name.removeprefix(PREFIX).replace(".base_layer", ""))
+            if trained.shape != tensor.shape or not torch.equal(trained.detach().cpu().to(tensor.dtype), tensor):
                 raise EngineError(
                     f"{start}: this adapter holds {name}, which is not its model's, and another adapter cannot stand "
-                    f"on that. Merge it first (postlude export {start} FOLDER), and train that."
+                    f"on that. Merge it first (postlude export {start} FOLDER), and train that.",
+                    code="adapter-cannot-stack",
                 )
 
 
@@ -149,39 +150,55 @@ def opened(net: Any, folder: str, name: str = NEW, trainable: bool = False) -> A
         adapted = PeftModel.from_pretrained(net, folder, adapter_name=name, is_trainable=trainable)
         problems = misfits(adapted, load_peft_weights(folder, device="cpu"), name)
     except (ValueError, TypeError, KeyError, RuntimeError, OSError, ImportError, NotImplementedError) as error:
-        raise ConfigError(f"{folder}: this adapter cannot be put on its model: {_first(error)}") from error
+        raise ConfigError(
+            f"{folder}: this adapter cannot be put on its model: {_first(error)}", code="bad-adapter"
+        ) from error
     if problems:
-        raise ConfigError([f"{folder}: {problem}" for problem in problems])
+        raise ConfigError([problem.within(f"{folder}: ") for problem in problems])
     return adapted
 
 
-def misfits(adapted: Any, tensors: dict[str, Any], name: str) -> list[str]:
+def misfits(adapted: Any, tensors: dict[str, Any], name: str) -> list[Problem]:
     """Put an adapter's tensors into a model that has it, on the meta device or with memory; what did not fit."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     try:
         result = set_peft_model_state_dict(adapted, tensors, adapter_name=name)
     except KeyError as error:
-        return [f"the adapter's weights lack {error.args[0]}. Save or download the adapter again."]
+        return [
+            Problem("bad-adapter", f"the adapter's weights lack {error.args[0]}. Save or download the adapter again.")
+        ]
     except RuntimeError as error:  # of torch: every size mismatch on a line of its own
         lines = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
-        return [f"the adapter was made for a model of another size: {lines[0] if lines else _first(error)}"]
+        return [
+            Problem(
+                "bad-adapter",
+                f"the adapter was made for a model of another size: {lines[0] if lines else _first(error)}",
+            )
+        ]
     expected = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
     missing = sorted({*expected} - {*tensors})
     converted = not result.unexpected_keys and {*tensors} - {*expected}  # names of an older transformers
     strange = sorted(name for name in result.unexpected_keys if not TWICE.intersection(name.split(".")))
-    problems = []
+    problems: list[Problem] = []
     if strange:
         problems.append(
-            f"{len(strange)} of the adapter's tensors have no place in its model: {files.some(strange)}. It was made "
-            "for another model."
+            Problem(
+                "bad-adapter",
+                f"{len(strange)} of the adapter's tensors have no place in its model: {files.some(strange)}. It was "
+                "made for another model.",
+            )
         )
     if missing and not converted:
-        problems.append(f"{len(missing)} tensors are missing from the adapter's weights: {files.some(missing)}.")
+        problems.append(
+            Problem(
+                "bad-adapter", f"{len(missing)} tensors are missing from the adapter's weights: {files.some(missing)}."
+            )
+        )
     return problems
 
 
-def tried(net: Any, folder: Path) -> list[str]:
+def tried(net: Any, folder: Path) -> list[Problem]:
     """What does not fit of an adapter on its model, both without memory; the model is changed."""
     import torch
     from peft import PeftConfig, get_peft_model
@@ -195,10 +212,10 @@ def tried(net: Any, folder: Path) -> list[str]:
         tensors = {name: torch.empty(one.shape, device="meta") for name, one in files.adapter(folder).items()}
         return misfits(adapted, tensors, NEW) + _homeless_biases(adapted)
     except (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError) as error:
-        return [f"this adapter cannot be put on its model: {_first(error)}"]
+        return [Problem("bad-adapter", f"this adapter cannot be put on its model: {_first(error)}")]
 
 
-def _homeless_biases(adapted: Any) -> list[str]:
+def _homeless_biases(adapted: Any) -> list[Problem]:
     """Biases of LoRA itself on maps that have none: no whole model has a place for them."""
     from peft.tuners.lora import LoraLayer
 
@@ -207,8 +224,11 @@ def _homeless_biases(adapted: Any) -> list[str]:
     if not names:
         return []
     return [
-        f"the adapter has biases (lora_bias) on {len(names)} maps of the model that have none ({files.some(names)}), "
-        "so no merged model of this kind can hold them. Train it without lora_bias."
+        Problem(
+            "bad-adapter",
+            f"the adapter has biases (lora_bias) on {len(names)} maps of the model that have none "
+            f"({files.some(names)}), so no merged model of this kind can hold them. Train it without lora_bias.",
+        )
     ]
 
 
@@ -230,23 +250,34 @@ def vocabulary(folder: str) -> int | None:
     return max(whole, default=None)
 
 
-def problems_of_config(folder: Path) -> list[str]:
+def problems_of_config(folder: Path) -> list[Problem]:
     """What is wrong with an adapter folder, from its config and the headers of its weights."""
     try:
         config = json.loads((folder / files.ADAPTER_CONFIG).read_text())
         kind = str(config.get("peft_type"))
     except (ValueError, AttributeError, OSError) as error:
-        return [f"{folder}: {files.ADAPTER_CONFIG} cannot be read: {_first(error)}. Save the adapter again."]
+        return [
+            Problem(
+                "bad-adapter",
+                f"{folder}: {files.ADAPTER_CONFIG} cannot be read: {_first(error)}. Save the adapter again.",
+            )
+        ]
     if kind != "LORA":
         return [
-            f"{folder}: this adapter is of type {kind}, and only LoRA can be opened. Merge it into its model with peft "
-            "(merge_and_unload, then save_pretrained), and give the merged folder."
+            Problem(
+                "bad-adapter",
+                f"{folder}: this adapter is of type {kind}, and only LoRA can be opened. Merge it into its model with "
+                "peft (merge_and_unload, then save_pretrained), and give the merged folder.",
+            )
         ]
-    problems = [f"{folder}: {problem}" for problem in joining.unopenable(config)]
+    problems = [problem.within(f"{folder}: ") for problem in joining.unopenable(config)]
     if (folder / "config.json").exists():
         problems.append(
-            f"{folder} holds a whole model (config.json) and an adapter ({files.ADAPTER_CONFIG}), and it is not said "
-            "which counts. Move one of them to a folder of its own."
+            Problem(
+                "not-a-model",
+                f"{folder} holds a whole model (config.json) and an adapter ({files.ADAPTER_CONFIG}), and it is not "
+                "said which counts. Move one of them to a folder of its own.",
+            )
         )
     try:
         files.adapter(folder)
@@ -255,17 +286,20 @@ def problems_of_config(folder: Path) -> list[str]:
     return problems
 
 
-def require_known_fields(folder: Path) -> list[str]:
+def require_known_fields(folder: Path) -> list[Problem]:
     """Settings of an adapter that the installed peft does not know, and would leave out."""
     from peft import LoraConfig
 
-    given = json.loads((folder / files.ADAPTER_CONFIG).read_text())
-    strange = [k for k, v in given.items() if v and k not in LoraConfig.__dataclass_fields__ and k != "peft_version"]
+    config = json.loads((folder / files.ADAPTER_CONFIG).read_text())
+    strange = [k for k, v in config.items() if v and k not in LoraConfig.__dataclass_fields__ and k != "peft_version"]
     if not strange:
         return []
     return [
-        f"{folder}: the adapter was built with settings that the installed peft does not know: {files.some(strange)}. "
-        "Upgrade peft, or merge the adapter with the version that made it."
+        Problem(
+            "bad-adapter",
+            f"{folder}: the adapter was built with settings that the installed peft does not know: "
+            f"{files.some(strange)}. Upgrade peft, or merge the adapter with the version that made it.",
+        )
     ]
 
 
@@ -275,9 +309,9 @@ def require_known_fields(folder: Path) -> list[str]:
 def save(net: Any, folder: Path) -> None:
     """One adapter that any tool can load; beside it the trained one by itself where it stands on another."""
     folder.mkdir(parents=True, exist_ok=True)
-    own = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
-    if own:
-        (folder / NOTES).write_text(json.dumps(own))
+    notes = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
+    if notes:
+        (folder / NOTES).write_text(json.dumps(notes))
     if not has_start(net):
         net.save_pretrained(folder, selected_adapters=[NEW], save_embedding_layers=False)
         _require_same(_state(net, NEW), folder)
@@ -293,10 +327,10 @@ def save(net: Any, folder: Path) -> None:
 
 def _own_folder(folder: Path) -> None:
     """peft writes the adapter called `default` to the folder itself, others to folders of their names."""
-    own = folder / OWN
-    own.mkdir(parents=True, exist_ok=True)
+    target = folder / OWN
+    target.mkdir(parents=True, exist_ok=True)
     for name in (files.ADAPTER_CONFIG, files.ADAPTER):
-        shutil.move(folder / OWN.parent / name, own / name)
+        shutil.move(folder / OWN.parent / name, target / name)
 
 
 def _state(net: Any, name: str) -> dict[str, Any]:
@@ -318,7 +352,7 @@ def load(net: Any, folder: str, device: str) -> None:
     place = str(Path(folder) / OWN) if has_start(net) else folder
     problems = misfits(net, load_peft_weights(place, device=device), NEW)
     if problems:
-        raise EngineError("\n".join(f"{place}: {problem}" for problem in problems))
+        raise EngineError([problem.within(f"{place}: ") for problem in problems])
 
 
 def _first(error: BaseException) -> str:

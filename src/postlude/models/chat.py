@@ -32,13 +32,15 @@ _MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 def options_of(columns: Mapping[str, Any]) -> dict[str, Any]:
     """What the columns of a row say to the chat template. Raises DataError for what is not theirs to say."""
-    given = columns.get("chat_template_kwargs")
-    if given is not None and not isinstance(given, Mapping):
-        raise DataError(f'"chat_template_kwargs" must be an object, found {type(given).__name__}')
-    options = {str(k): v for k, v in (given or {}).items() if v is not None}
+    settings = columns.get("chat_template_kwargs")
+    if settings is not None and not isinstance(settings, Mapping):
+        raise DataError(
+            f'"chat_template_kwargs" must be an object, found {type(settings).__name__}', code="wrong-field"
+        )
+    options = {str(k): v for k, v in (settings or {}).items() if v is not None}
     taken = sorted(_RESERVED & {*options})
     if taken:
-        raise DataError(f'"chat_template_kwargs" sets {taken[0]!r}, which is not for a row to set')
+        raise DataError(f'"chat_template_kwargs" sets {taken[0]!r}, which is not for a row to set', code="wrong-field")
     for name in OPTIONS:
         value = columns.get(name)
         if isinstance(value, bool) or (isinstance(value, list) and value and all(isinstance(v, dict) for v in value)):
@@ -76,8 +78,8 @@ class Renderer:
 
     def with_tokens(self, prompt: Prompt) -> Prompt:
         """The prompt with its ids filled in; `tools` and other columns that templates read go to the template."""
-        given = _given(prompt)
-        return replace(prompt, tokens=self.prompt(prompt.messages, given.tools, given.options))
+        context = _given(prompt)
+        return replace(prompt, tokens=self.prompt(prompt.messages, context.tools, context.options))
 
     def completion(self, prompt: Prompt, answer: str | Sequence[Message]) -> Completion:
         """A written answer as a completion with reward 1, ending with the end-of-sequence token.
@@ -87,7 +89,9 @@ class Renderer:
         if isinstance(answer, str):
             return self._finished(self._plain(answer), answer)
         if isinstance(prompt.messages, str):
-            raise DataError('"completion" is a list of messages but "prompt" is text; make both the same')
+            raise DataError(
+                '"completion" is a list of messages but "prompt" is text; make both the same', code="text-or-messages"
+            )
         return self._turns([*prompt.messages], [*answer], _given(prompt))
 
     def conversation(
@@ -96,7 +100,7 @@ class Renderer:
         """A whole conversation: everything before the first assistant turn is the prompt."""
         first = next(i for i, m in enumerate(messages) if m["role"] == "assistant")
         if first == 0:
-            raise DataError('"messages" starts with the assistant: there is nothing it answers')
+            raise DataError('"messages" starts with the assistant: there is nothing it answers', code="bad-messages")
         before = list(messages[:first])
         completion = self._turns(before, [*messages[first:]], _Given(tools, options))
         return Prompt("", before, tokens=self.prompt(before, tools, options)), completion
@@ -131,21 +135,24 @@ class Renderer:
                 break
         bos = self.tokenizer.bos_token_id
         if bos is not None and ids[:2] == (bos, bos):
-            raise DataError(f"the prompt starts with two BOS tokens: {text[:60]!r} already holds one; remove it")
+            raise DataError(
+                f"the prompt starts with two BOS tokens: {text[:60]!r} already holds one; remove it",
+                code="control-tokens",
+            )
         return ids
 
-    def _template(self, messages: Sequence[Message], given: _Given, add_generation_prompt: bool = False) -> Ids:
-        return self._rendered(messages, given, add_generation_prompt=add_generation_prompt)[0]
+    def _template(self, messages: Sequence[Message], context: _Given, add_generation_prompt: bool = False) -> Ids:
+        return self._rendered(messages, context, add_generation_prompt=add_generation_prompt)[0]
 
-    def _rendered(self, messages: Sequence[Message], given: _Given, **how: bool) -> tuple[Ids, list[int]]:
+    def _rendered(self, messages: Sequence[Message], context: _Given, **how: bool) -> tuple[Ids, list[int]]:
         """Ids, and which of them the template marks as the assistant's, where it was asked for that."""
         self._require_template()
         try:
-            found = self._apply(messages, given.tools, {**(given.options or {}), **how}, return_dict=True)
-            ids: Ids = tuple(found["input_ids"])
-            masks: list[int] = list(found["assistant_masks"]) if "assistant_masks" in found else []
-            if any(map(self.turns.pattern.search, strings([*messages, given.tools, given.options]))):
-                return self._spelled(ids, masks, self._own_places(messages, given, how))
+            rendered = self._apply(messages, context.tools, {**(context.options or {}), **how}, return_dict=True)
+            ids: Ids = tuple(rendered["input_ids"])
+            masks: list[int] = list(rendered["assistant_masks"]) if "assistant_masks" in rendered else []
+            if any(map(self.turns.pattern.search, strings([*messages, context.tools, context.options]))):
+                return self._spelled(ids, masks, self._own_places(messages, context, how))
         except REFUSALS as error:
             raise _refused(error) from error
         return ids, masks
@@ -153,26 +160,29 @@ class Renderer:
     def _require_template(self) -> None:
         if not self.tokenizer.chat_template:
             raise DataError(
-                "these are chat messages, but the tokenizer has no chat template; use text, or give model.chat_template"
+                "these are chat messages, but the tokenizer has no chat template; use text, or give "
+                "model.chat_template",
+                code="no-chat-template",
             )
 
-    def _own_places(self, messages: Sequence[Message], given: _Given, how: Mapping[str, bool]) -> list[bool]:
+    def _own_places(self, messages: Sequence[Message], context: _Given, how: Mapping[str, bool]) -> list[bool]:
         """For each control token of a rendered conversation, whether a message wrote it and not the template."""
-        everything = [list(map(dict, messages)), given.tools, dict(given.options or {})]
-        own = stand_in(everything)
-        replaced = with_strings(everything, lambda text: self.turns.pattern.sub(own, text))
+        everything = [list(map(dict, messages)), context.tools, dict(context.options or {})]
+        stand_in_text = stand_in(everything)
+        replaced = with_strings(everything, lambda text: self.turns.pattern.sub(stand_in_text, text))
         asked = {"add_generation_prompt": how.get("add_generation_prompt", False)}
-        return places(self._text(replaced[0], replaced[1], {**replaced[2], **asked}), self.turns.pattern, own)
+        return places(self._text(replaced[0], replaced[1], {**replaced[2], **asked}), self.turns.pattern, stand_in_text)
 
-    def _spelled(self, ids: Ids, masks: list[int], own: list[bool]) -> tuple[Ids, list[int]]:
+    def _spelled(self, ids: Ids, masks: list[int], places: list[bool]) -> tuple[Ids, list[int]]:
         """The ids with letters in place of the control tokens that messages wrote."""
         names = {i: text for text, i in self.turns.control.items()}
-        if sum(i in names for i in ids) != len(own):
+        if sum(i in names for i in ids) != len(places):
             raise DataError(
                 "a message holds control tokens of the tokenizer which cannot be told from the chat template's own; "
-                "remove them"
+                "remove them",
+                code="control-tokens",
             )
-        left = iter(own)
+        left = iter(places)
         parts = [letters(self.tokenizer, names[i], names) if i in names and next(left) else (i,) for i in ids]
         spread = [mask for mask, part in zip(masks, parts, strict=True) for _ in part] if masks else []
         return tuple(i for part in parts for i in part), spread
@@ -181,14 +191,14 @@ class Renderer:
         return self._apply(messages, tools, options, tokenize=False)
 
     def _apply(self, messages: Sequence[Message], tools: Tools, options: Mapping[str, Any], **how: bool) -> Any:
-        given = {"tools": [dict(t) for t in tools] if tools else None, **options, **how}
+        context = {"tools": [dict(t) for t in tools] if tools else None, **options, **how}
         try:
-            return self.tokenizer.apply_chat_template([dict(m) for m in messages], **given)
+            return self.tokenizer.apply_chat_template([dict(m) for m in messages], **context)
         except TypeError:  # some templates join the arguments of calls to text, as if they were JSON text themselves
             written = [_with_text_arguments(m) for m in messages]
             if written == [*messages]:
                 raise
-            return self.tokenizer.apply_chat_template(written, **given)
+            return self.tokenizer.apply_chat_template(written, **context)
 
     def _has_marks(self, tools: Tools) -> bool:
         """Whether the template itself says which tokens are the assistant's; slow tokenizers cannot tell."""
@@ -202,15 +212,15 @@ class Renderer:
             ids = (*ids, eos)
         return Completion(ids, text=text, reward=1.0)
 
-    def _turns(self, before: list[Message], turns: list[Message], given: _Given) -> Completion:
+    def _turns(self, before: list[Message], turns: list[Message], context: _Given) -> Completion:
         """Completion ids after `before`, action True on the assistant's turns."""
         if not any(t["role"] == "assistant" for t in turns):
-            raise DataError("the answer holds no message of the assistant")
-        start = self._template(before, given, add_generation_prompt=True)
-        if self._has_marks(given.tools):
-            whole, action = self._by_marks([*before, *turns], given)
+            raise DataError("the answer holds no message of the assistant", code="nothing-to-train-on")
+        start = self._template(before, context, add_generation_prompt=True)
+        if self._has_marks(context.tools):
+            whole, action = self._by_marks([*before, *turns], context)
         else:
-            whole, action = self._by_prefix(before, turns, given)
+            whole, action = self._by_prefix(before, turns, context)
         self._check_prefix(start, whole, before)
         tokens, actions = whole[len(start) :], tuple(action[len(start) :])
         while actions and not actions[-1]:
@@ -220,9 +230,9 @@ class Renderer:
         text = next(message_text(t) for t in reversed(turns) if t["role"] == "assistant")
         return Completion(tokens, text=text, sampled=actions, reward=1.0)
 
-    def _by_marks(self, messages: list[Message], given: _Given) -> tuple[Ids, list[bool]]:
+    def _by_marks(self, messages: list[Message], context: _Given) -> tuple[Ids, list[bool]]:
         """The assistant's tokens as the template's own `{% generation %}` marks them, each turn with its end."""
-        whole, masks = self._rendered(messages, given, return_assistant_tokens_mask=True)
+        whole, masks = self._rendered(messages, context, return_assistant_tokens_mask=True)
         action = [False] * len(whole)
         place = 0
         for marked, span in groupby(masks):
@@ -233,19 +243,19 @@ class Renderer:
                 self._set(action, whole, start, end)
         return whole, action
 
-    def _by_prefix(self, before: list[Message], turns: list[Message], given: _Given) -> tuple[Ids, list[bool]]:
+    def _by_prefix(self, before: list[Message], turns: list[Message], context: _Given) -> tuple[Ids, list[bool]]:
         """The assistant's tokens as what follows the conversation so far, turn by turn.
 
         A template may render earlier turns otherwise once more follow, as those of thinking models do. Such a turn
         does not stand in the conversation as the model would have said it, and is not trained; the last one must.
         """
-        whole = self._template([*before, *turns], given)
+        whole = self._template([*before, *turns], context)
         action = [False] * len(whole)
         assistants = [k for k, turn in enumerate(turns) if turn["role"] == "assistant"]
         for k in assistants:
             ahead = [*before, *turns[:k]]
-            head = self._template(ahead, given, add_generation_prompt=True)
-            tail = self._template([*ahead, turns[k]], given)
+            head = self._template(ahead, context, add_generation_prompt=True)
+            tail = self._template([*ahead, turns[k]], context)
             if whole[: len(head)] == head and whole[: len(tail)] == tail:
                 self._set(action, whole, len(head), len(tail))
             elif k == assistants[-1]:
@@ -265,7 +275,8 @@ class Renderer:
                 f"the first {len(messages)} messages give other tokens once more follow, so the assistant's cannot be "
                 "found by prefix: the chat template writes them differently, or an answer begins with line breaks that "
                 "merge with the template's own into one token. Take white space off the beginning of answers, or give "
-                "a template that marks them with {% generation %} (model.chat_template)."
+                "a template that marks them with {% generation %} (model.chat_template).",
+                code="template-refuses",
             )
 
 
@@ -284,7 +295,7 @@ def _given(prompt: Prompt) -> _Given:
 
 
 def _refused(error: Exception) -> DataError:
-    return DataError(f"the chat template refuses the messages: {error}")
+    return DataError(f"the chat template refuses the messages: {error}", code="template-refuses")
 
 
 def _with_text_arguments(message: Message) -> dict[str, Any]:

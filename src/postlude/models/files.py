@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 
 WHOLE, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -38,26 +38,36 @@ def header(file: Path) -> dict[str, Stored]:
     with file.open("rb") as f:
         start = f.read(len(LFS))
         if start == LFS:
-            raise ConfigError(f"{file} is a placeholder of git-lfs, not the weights. Get them with: git lfs pull")
+            raise ConfigError(
+                f"{file} is a placeholder of git-lfs, not the weights. Get them with: git lfs pull",
+                code="damaged-weights",
+            )
         if size < 8:
-            raise ConfigError(f"{file} has {size} bytes, so it is no weights file. Copy or download it again.")
+            raise ConfigError(
+                f"{file} has {size} bytes, so it is no weights file. Copy or download it again.", code="damaged-weights"
+            )
         f.seek(0)
         (length,) = struct.unpack("<Q", f.read(8))
         if length > min(LONGEST_HEADER, size - 8):
-            raise ConfigError(f"{file} is not a safetensors file, or is cut off in its header. Download it again.")
+            raise ConfigError(
+                f"{file} is not a safetensors file, or is cut off in its header. Download it again.",
+                code="damaged-weights",
+            )
         text = f.read(length)
     try:
-        found: dict[str, Any] = json.loads(text)
-        found.pop("__metadata__", None)
-        end = 8 + length + max((entry["data_offsets"][1] for entry in found.values()), default=0)
-        tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in found.items()}
+        entries: dict[str, Any] = json.loads(text)
+        entries.pop("__metadata__", None)
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ConfigError(f"{file} is not a safetensors file: its header cannot be read. Download it again.") from error
+        raise ConfigError(
+            f"{file} is not a safetensors file: its header cannot be read. Download it again.", code="damaged-weights"
+        ) from error
     if end != size:
         what = "is cut off" if size < end else "is longer than its header says"
-        raise ConfigError(f"{file} {what}: {size} bytes of {end}. Copy or download it again.")
+        raise ConfigError(f"{file} {what}: {size} bytes of {end}. Copy or download it again.", code="damaged-weights")
     if not tensors:
-        raise ConfigError(f"{file} holds no tensor. Save or download the weights again.")
+        raise ConfigError(f"{file} holds no tensor. Save or download the weights again.", code="damaged-weights")
     return tensors
 
 
@@ -72,17 +82,22 @@ def whole(folder: Path) -> dict[str, Stored]:
         places: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
         shards = sorted({*places.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{index} cannot be read as the index of a sharded model. Download it again.") from error
+        raise ConfigError(
+            f"{index} cannot be read as the index of a sharded model. Download it again.", code="damaged-weights"
+        ) from error
     missing = [name for name in shards if not (folder / name).exists()]
     if missing:
         raise ConfigError(
             f"{folder}: the index names {len(shards)} weights files, and {len(missing)} of them are missing: "
-            f"{some(missing)}. Download them too."
+            f"{some(missing)}. Download them too.",
+            code="missing-weights",
         )
     tensors = _joined([folder / name for name in shards])
     absent = sorted({*places} - {*tensors})
     if absent:
-        raise ConfigError(f"{folder}: the index names tensors that no weights file holds: {some(absent)}.")
+        raise ConfigError(
+            f"{folder}: the index names tensors that no weights file holds: {some(absent)}.", code="missing-weights"
+        )
     return tensors
 
 
@@ -95,7 +110,7 @@ def adapter(folder: Path) -> dict[str, Stored]:
 
 def _joined(files: Sequence[Path]) -> dict[str, Stored]:
     tensors: dict[str, Stored] = {}
-    problems: list[str] = []
+    problems: list[Problem] = []
     for file in files:
         try:
             tensors |= header(file)
@@ -105,30 +120,37 @@ def _joined(files: Sequence[Path]) -> dict[str, Stored]:
     if odd:
         kinds = ", ".join(sorted({tensors[name].dtype for name in odd}))
         problems.append(
-            f"{files[0].parent}: {len(odd)} tensors hold {kinds} numbers, as quantised models do (first {odd[0]}). "
-            "Give the model in float32, bfloat16 or float16."
+            Problem(
+                "unread-weights",
+                f"{files[0].parent}: {len(odd)} tensors hold {kinds} numbers, as quantised models do (first {odd[0]}). "
+                "Give the model in float32, bfloat16 or float16.",
+            )
         )
     if problems:
         raise ConfigError(problems)
     return tensors
 
 
-def _no_weights(folder: Path, name: str, what: str) -> str:
+def _no_weights(folder: Path, name: str, what: str) -> Problem:
     stem = name.removesuffix(".safetensors")
     pickles = sorted(p.name for p in folder.glob("*.bin") if p.name.startswith((stem, "pytorch_model")))
     if pickles:
-        return (
+        return Problem(
+            "unread-weights",
             f"{folder}: its weights are a pickle ({pickles[0]}), which can run code when it is opened; only "
             "safetensors are read. Where you trust it, open it with the library that made it and save it again with "
-            f"save_pretrained(FOLDER), which writes {name}."
+            f"save_pretrained(FOLDER), which writes {name}.",
         )
     other = sorted(p.name for p in folder.glob("*.gguf")) if folder.is_dir() else []
     if other:
-        return (
+        return Problem(
+            "unread-weights",
             f"{folder}: its weights are a GGUF file ({other[0]}). Read it once with transformers "
-            "(from_pretrained(FOLDER, gguf_file=...)) and save it with save_pretrained(FOLDER)."
+            "(from_pretrained(FOLDER, gguf_file=...)) and save it with save_pretrained(FOLDER).",
         )
-    return f"{folder} has no {name}, so there are no weights. Download or save the {what} again."
+    return Problem(
+        "missing-weights", f"{folder} has no {name}, so there are no weights. Download or save the {what} again."
+    )
 
 
 def some(names: Sequence[str], most: int = 4) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from postlude.errors import ConfigError, EngineError, reason
+from postlude.errors import ConfigError, EngineError, Problem, reason
 from postlude.models import heads
 from postlude.models.dtypes import Dtype
 from postlude.models.files import Stored, some
@@ -42,7 +42,7 @@ class Loaded:
         missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
         return cls(tuple(filter(ours, missing)), tuple(filter(ours, unexpected)), tuple(shapes))
 
-    def problems(self, path: str) -> list[str]:
+    def problems(self, path: str) -> list[Problem]:
         """In sentences; none where every weight has its place."""
         kinds = (
             (self.missing, "tensors are missing from the weights, and would be random"),
@@ -50,7 +50,11 @@ class Loaded:
             (self.mismatched, "tensors have another shape than in the model that config.json describes"),
         )
         return [
-            f"{path}: {len(names)} {what}: {some(names)}. Weights and config do not belong together; get both again."
+            Problem(
+                "misfit-weights",
+                f"{path}: {len(names)} {what}: {some(names)}. Weights and config do not belong together; get both "
+                "again.",
+            )
             for names, what in kinds
             if names
         ]
@@ -65,9 +69,12 @@ def model_class(config: Any, scalar: bool) -> Any:
         try:
             return heads.scorer_class(config)
         except EngineError as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(error.problems) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ConfigError(f"{config.model_type} models write no text in transformers, so they cannot be trained.")
+        raise ConfigError(
+            f"{config.model_type} models write no text in transformers, so they cannot be trained.",
+            code="unsupported-model",
+        )
     return _get_model_class(config, MODEL_FOR_CAUSAL_LM_MAPPING)
 
 
@@ -113,32 +120,36 @@ def skeleton(config: Any, scalar: bool, stored: Mapping[str, Stored] | None = No
                 ignore_mismatched_sizes=True,
             )
     except Exception as error:  # whatever the values of a config that no model can have make it stumble over
-        raise ConfigError(f"{path}: no model can be made from its config.json: {reason(error)}") from error
+        raise ConfigError(
+            f"{path}: no model can be made from its config.json: {reason(error)}", code="bad-model-config"
+        ) from error
     problems = Loaded.of(info, net.base_model_prefix if new_head else None).problems(path)
     if problems:
         raise ConfigError(problems)
     return net
 
 
-def unfit(config: Any, path: str) -> str | None:
+def unfit(config: Any, path: str) -> Problem | None:
     """Why a kind of model cannot be trained, from its config; None where nothing speaks against it."""
-    found = config.__dict__.get(QUANTISED)
-    if found:
-        method = found.get("quant_method", "unknown") if isinstance(found, dict) else type(found).__name__
-        return (
+    settings = config.__dict__.get(QUANTISED)
+    if settings:
+        method = settings.get("quant_method", "unknown") if isinstance(settings, dict) else type(settings).__name__
+        return Problem(
+            "unread-weights",
             f"the weights of {path!r} are quantised ({method}), and only float32, bfloat16 and float16 ones can "
-            "be opened. Give the model they were made from."
+            "be opened. Give the model they were made from.",
         )
     text = config.get_text_config()
     if not hasattr(text, "num_attention_heads") or not hasattr(text, "num_hidden_layers"):
-        return (
+        return Problem(
+            "unsupported-model",
             f"{path!r} is a {config.model_type} model, which has no attention heads; only models with attention "
-            "can be sampled and trained here. Take one such as Llama, Qwen or Gemma."
+            "can be sampled and trained here. Take one such as Llama, Qwen or Gemma.",
         )
     return None
 
 
-def problems_of_targets(net: Any, targets: str | tuple[str, ...], task: str) -> list[str]:
+def problems_of_targets(net: Any, targets: str | tuple[str, ...], task: str) -> list[Problem]:
     """What is wrong with `model.lora.targets` on a model without memory (which they change), with the names it has."""
     from peft import LoraConfig, get_peft_model
 
@@ -151,8 +162,11 @@ def problems_of_targets(net: Any, targets: str | tuple[str, ...], task: str) -> 
         problems = _problems_of_expression(targets, modules, there)
     else:
         chosen = {name: [m for m in modules if m == name or m.endswith(f".{name}")] for name in targets}
-        problems = [f"model.lora.targets: no module is called {name!r}.{_hint(name, here)} {there}" for name in chosen]
-        problems = [text for text, found in zip(problems, chosen.values(), strict=True) if not found]
+        problems = [
+            Problem("bad-targets", f"model.lora.targets: no module is called {name!r}.{_hint(name, here)} {there}")
+            for name in chosen
+        ]
+        problems = [text for text, matches in zip(problems, chosen.values(), strict=True) if not matches]
     if problems:
         return problems
     try:
@@ -160,7 +174,12 @@ def problems_of_targets(net: Any, targets: str | tuple[str, ...], task: str) -> 
             get_peft_model(net, LoraConfig(target_modules=as_peft(targets), task_type=task))
     except (ValueError, TypeError, NotImplementedError) as error:
         first = str(error).strip().splitlines()[0]
-        return [f"model.lora.targets: LoRA cannot stand on all that {targets!r} names ({first[:60]}...). {there}"]
+        return [
+            Problem(
+                "bad-targets",
+                f"model.lora.targets: LoRA cannot stand on all that {targets!r} names ({first[:60]}...). {there}",
+            )
+        ]
     return []
 
 
@@ -169,15 +188,18 @@ def as_peft(targets: str | tuple[str, ...]) -> str | list[str]:
     return targets if isinstance(targets, str) else list(targets)
 
 
-def _problems_of_expression(targets: str, modules: Mapping[str, Any], there: str) -> list[str]:
+def _problems_of_expression(targets: str, modules: Mapping[str, Any], there: str) -> list[Problem]:
     try:
         if any(re.fullmatch(targets, module) for module in modules):
             return []
     except re.error as error:
-        return [f"model.lora.targets: {targets!r} is no regular expression: {error}. {there}"]
+        return [Problem("bad-targets", f"model.lora.targets: {targets!r} is no regular expression: {error}. {there}")]
     return [
-        f"model.lora.targets: text is a regular expression for whole names, and {targets!r} matches none. To name "
-        f"modules by the last part of their names, give a list, as in '[q_proj, v_proj]'. {there}"
+        Problem(
+            "bad-targets",
+            f"model.lora.targets: text is a regular expression for whole names, and {targets!r} matches none. To name "
+            f"modules by the last part of their names, give a list, as in '[q_proj, v_proj]'. {there}",
+        )
     ]
 
 
@@ -206,5 +228,6 @@ def require_finite(net: Any, path: str) -> None:
         if bad:
             raise EngineError(
                 f"{path}: {bad} of {tensor.numel()} numbers of {name.removeprefix(PREFIX)} are NaN or infinite, so "
-                "every answer would be. Download or save the model again, or take an earlier checkpoint."
+                "every answer would be. Download or save the model again, or take an earlier checkpoint.",
+                code="not-finite",
             )

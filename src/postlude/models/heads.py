@@ -30,9 +30,14 @@ def config_of(path: str) -> Any:
     except (OSError, ValueError, ImportError):
         raise
     except Exception as error:  # what transformers stumbles over in a damaged file can be of any kind
-        raise ConfigError(f"the config.json of {base!r} describes no model: {reason(error)}") from error
+        raise ConfigError(
+            f"the config.json of {base!r} describes no model: {reason(error)}", code="bad-model-config"
+        ) from error
     if not isinstance(config.architectures or [], list):
-        raise ConfigError(f"the config.json of {base!r} has architectures {config.architectures!r}, which is no list.")
+        raise ConfigError(
+            f"the config.json of {base!r} has architectures {config.architectures!r}, which is no list.",
+            code="bad-model-config",
+        )
     if adapters.is_adapter(path) and adapters.makes_scorer(path):
         config.architectures = ["AdapterForSequenceClassification"]
         config.num_labels = adapters.outputs(path)
@@ -64,7 +69,7 @@ def scorer_class(config: Any) -> Any:
     if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise EngineError(f"{config.model_type} models cannot carry a scalar head here")
+        raise EngineError(f"{config.model_type} models cannot carry a scalar head here", code="unsupported-model")
     causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     family = next(
         c for c in causal.__mro__ if issubclass(c, PreTrainedModel) and c.__name__.endswith("PreTrainedModel")
@@ -89,7 +94,7 @@ def load_scorer(path: str, pad: int | None, zero: bool = False, dtype: Dtype = "
     config.get_text_config().pad_token_id = pad
     net = read(scorer_class(config), path, config, trunk_only=not known, dtype=dtype)
     if not hasattr(net, HEAD):
-        raise EngineError(f"{type(net).__name__} keeps its head elsewhere than in {HEAD!r}")
+        raise EngineError(f"{type(net).__name__} keeps its head elsewhere than in {HEAD!r}", code="unsupported-model")
     if not known:
         weight = getattr(net, HEAD).weight
         with torch.no_grad():
@@ -101,15 +106,20 @@ def load_scorer(path: str, pad: int | None, zero: bool = False, dtype: Dtype = "
 def require_head(path: str, what: str) -> Any:
     """The config of a folder with a trained scalar head; an EngineError with what to do for any other."""
     if is_nowhere(path):
-        raise EngineError(f"{what}: {path!r} does not exist. Give a folder, a run, or a hub id OWNER/NAME.")
+        raise EngineError(
+            f"{what}: {path!r} does not exist. Give a folder, a run, or a hub id OWNER/NAME.", code="no-such-model"
+        )
     try:
         config = config_of(path)
     except (OSError, ValueError, KeyError, ConfigError) as error:
-        raise EngineError(f"{what}: cannot read {path!r}: {str(error).strip().splitlines()[0]}") from error
-    if not is_scorer(config):
-        found = ", ".join(config.architectures or ["no architecture"])
         raise EngineError(
-            f"{what}: {path!r} has no scalar head (it holds {found}). Train one with `postlude train reward_model`, or "
-            "give a folder of AutoModelForSequenceClassification with one label."
+            f"{what}: cannot read {path!r}: {str(error).strip().splitlines()[0]}", code="cannot-read"
+        ) from error
+    if not is_scorer(config):
+        architectures = ", ".join(config.architectures or ["no architecture"])
+        raise EngineError(
+            f"{what}: {path!r} has no scalar head (it holds {architectures}). Train one with `postlude train "
+            "reward_model`, or give a folder of AutoModelForSequenceClassification with one label.",
+            code="not-a-reward-model",
         )
     return config

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from postlude.errors import Problem
 from postlude.models import files
 from postlude.models.fit import PREFIX
 
@@ -31,28 +32,36 @@ PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva", None)
 """`init_lora_weights` that leave the model's own weights as they were."""
 
 
-def unopenable(config: Mapping[str, Any]) -> list[str]:
+def unopenable(config: Mapping[str, Any]) -> list[Problem]:
     """Why a LoRA adapter cannot be opened here, from its config."""
-    problems = []
+    problems: list[Problem] = []
     if config.get("alora_invocation_tokens"):
         problems.append(
-            "an activated LoRA (alora_invocation_tokens) works on some tokens only, which no merged model can. Train a "
-            "plain LoRA instead."
+            Problem(
+                "bad-adapter",
+                "an activated LoRA (alora_invocation_tokens) works on some tokens only, which no merged model can. "
+                "Train a plain LoRA instead.",
+            )
         )
     if config.get("use_qalora"):
-        problems.append("QALoRA (use_qalora) stands on quantised weights. Give the model merged by what trained it.")
+        problems.append(
+            Problem(
+                "bad-adapter",
+                "QALoRA (use_qalora) stands on quantised weights. Give the model merged by what trained it.",
+            )
+        )
     return problems
 
 
 def more_than_matrices(config: Mapping[str, Any], holds: Iterable[str]) -> list[str]:
     """What an adapter's config (and the names of its tensors) has beyond pairs of matrices; joining would lose it."""
-    found = [what for key, what in BEYOND_MATRICES.items() if config.get(key) not in (None, False, "none", [], {})]
+    extras = [what for key, what in BEYOND_MATRICES.items() if config.get(key) not in (None, False, "none", [], {})]
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
-        found.append(f"a start that changes the model's weights (init_lora_weights: {start})")
-    if not found and any(".lora_" not in name and not name.endswith(".base_layer.weight") for name in holds):
-        found.append("weights of the model itself")
-    return found
+        extras.append(f"a start that changes the model's weights (init_lora_weights: {start})")
+    if not extras and any(".lora_" not in name and not name.endswith(".base_layer.weight") for name in holds):
+        extras.append("weights of the model itself")
+    return extras
 
 
 def joined(net: Any, *names: str) -> tuple[Any, dict[str, Any]]:
@@ -95,11 +104,11 @@ def _layers(net: Any) -> Iterator[tuple[str, Any]]:
 def _pairs(module: Any, names: Sequence[str]) -> tuple[list[tuple[Any, Any, float]], str]:
     """A [r, in], B [out, r] and scale of the adapters that a layer has, and the end of their tensors' names."""
     if any(name in module.lora_A for name in names):
-        own = [name for name in names if name in module.lora_A]
-        found = [(module.lora_A[n].weight, module.lora_B[n].weight, module.scaling[n]) for n in own]
-        return found, "lora_{}.weight"
-    own = [name for name in names if name in module.lora_embedding_A]
-    return [(module.lora_embedding_A[n], module.lora_embedding_B[n], module.scaling[n]) for n in own], (
+        present = [name for name in names if name in module.lora_A]
+        pairs = [(module.lora_A[n].weight, module.lora_B[n].weight, module.scaling[n]) for n in present]
+        return pairs, "lora_{}.weight"
+    present = [name for name in names if name in module.lora_embedding_A]
+    return [(module.lora_embedding_A[n], module.lora_embedding_B[n], module.scaling[n]) for n in present], (
         "lora_embedding_{}"
     )
 

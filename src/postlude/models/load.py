@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postlude.errors import ConfigError, EngineError, reason
+from postlude.errors import ConfigError, EngineError, Problem, reason
 from postlude.models import adapters, fit, heads, opening
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
@@ -41,50 +41,69 @@ class Facts:
     """What a user should know of them, such as how answers end."""
 
 
-def problems_of_path(path: str) -> list[str]:
+def problems_of_path(path: str) -> list[Problem]:
     """What is wrong with a model path, without importing anything heavy."""
     folder = Path(path).expanduser()
     problems = _problems_of_place(path)
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
     if folder.is_dir() and not any((folder / name).exists() for name in names):
         problems.append(
-            f"model: {path!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it there with "
-            "tokenizer.save_pretrained(FOLDER)."
+            Problem(
+                "bad-tokenizer",
+                f"model: {path!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it there with "
+                "tokenizer.save_pretrained(FOLDER).",
+            )
         )
     return problems
 
 
-def _problems_of_place(path: str) -> list[str]:
+def _problems_of_place(path: str) -> list[Problem]:
     """Whether a path can hold a model at all."""
     folder = Path(path).expanduser()
     if is_nowhere(path):
-        return [f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME."]
+        return [
+            Problem(
+                "no-such-model",
+                f"model: {path!r} does not exist. Give a folder with a Hugging Face model, or a hub id OWNER/NAME.",
+            )
+        ]
     if not folder.exists():
         return []
     if folder.is_file():
-        return [f"model: {path!r} is a file. Give the folder that holds config.json and the weights."]
+        return [
+            Problem(
+                "not-a-model", f"model: {path!r} is a file. Give the folder that holds config.json and the weights."
+            )
+        ]
     if adapters.is_adapter(path):
-        return [f"model: {problem}" for problem in _problems_of_base(folder)]
+        return [problem.within("model: ") for problem in _problems_of_base(folder)]
     if not (folder / "config.json").exists():
-        return [f"model: {path!r} has no config.json, so it is not a Hugging Face model folder."]
+        return [
+            Problem("not-a-model", f"model: {path!r} has no config.json, so it is not a Hugging Face model folder.")
+        ]
     return []
 
 
-def _problems_of_base(folder: Path) -> list[str]:
+def _problems_of_base(folder: Path) -> list[Problem]:
     """What is wrong with the model that an adapter folder names as its own."""
     try:
         base = json.loads((folder / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
     except (ValueError, AttributeError, OSError) as error:
-        return [f"{folder}: {ADAPTER_CONFIG} cannot be read ({error}). Save the adapter again."]
+        return [Problem("bad-adapter", f"{folder}: {ADAPTER_CONFIG} cannot be read ({error}). Save the adapter again.")]
     change = f"Set base_model_name_or_path in its {ADAPTER_CONFIG}."
     if not isinstance(base, str) or not base:
-        return [f"{folder}: the adapter does not say which model it belongs to. {change}"]
+        return [Problem("bad-adapter", f"{folder}: the adapter does not say which model it belongs to. {change}")]
     if is_nowhere(base):
-        return [f"{folder}: the adapter belongs to {base!r}, which does not exist here. {change}"]
+        return [
+            Problem("no-such-model", f"{folder}: the adapter belongs to {base!r}, which does not exist here. {change}")
+        ]
     if adapters.is_adapter(base):
         return [
-            f"{folder}: the adapter stands on {base!r}, which is an adapter too. Merge that first "
-            f"(postlude export {base} FOLDER), and name the result. {change}"
+            Problem(
+                "adapter-cannot-stack",
+                f"{folder}: the adapter stands on {base!r}, which is an adapter too. Merge that first "
+                f"(postlude export {base} FOLDER), and name the result. {change}",
+            )
         ]
     return []
 
@@ -101,30 +120,42 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
             config = heads.config_of(spec.path)
             tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
     except ConfigError as error:
-        raise ConfigError([f"model: {problem}" for problem in error.problems]) from error
+        raise ConfigError([problem.within("model: ") for problem in error.problems]) from error
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"model: cannot read config and tokenizer of {spec.path!r}: {first}") from error
+        raise ConfigError(
+            f"model: cannot read config and tokenizer of {spec.path!r}: {first}", code="not-a-model"
+        ) from error
     except Exception as error:  # what the libraries stumble over in a damaged file can be of any kind
-        raise ConfigError(f"model: cannot read the tokenizer of {spec.path!r}: {reason(error)}") from error
+        raise ConfigError(
+            f"model: cannot read the tokenizer of {spec.path!r}: {reason(error)}", code="bad-tokenizer"
+        ) from error
     if spec.chat_template:
         try:
             tokenizer.chat_template = Path(spec.chat_template).expanduser().read_text(encoding="utf-8")
         except FileNotFoundError:
-            problems.append(f"model.chat_template: {spec.chat_template!r} does not exist.")
+            problems.append(Problem("no-such-file", f"model.chat_template: {spec.chat_template!r} does not exist."))
         except (OSError, ValueError) as error:
-            problems.append(f"model.chat_template: cannot read {spec.chat_template[:80]!r}: {error}.")
+            problems.append(
+                Problem("cannot-read", f"model.chat_template: cannot read {spec.chat_template[:80]!r}: {error}.")
+            )
     if config.is_encoder_decoder:
         problems.append(
-            f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal language "
-            "models only. Take a decoder-only model such as Llama, Qwen or Gemma."
+            Problem(
+                "unsupported-model",
+                f"model: {spec.path!r} is an encoder-decoder model ({config.model_type}); postlude trains causal "
+                "language models only. Take a decoder-only model such as Llama, Qwen or Gemma.",
+            )
         )
     named = _stop_ids(spec.path, config, tokenizer)
     stop_ids = named | _turn_end(tokenizer, named)
     if not stop_ids and not stop:
         problems.append(
-            f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
-            "tokenizer.eos_token and save it, or give sampling.stop."
+            Problem(
+                "answers-never-end",
+                f"model: the tokenizer of {spec.path!r} has no end-of-sequence token, so answers would never end. Set "
+                "tokenizer.eos_token and save it, or give sampling.stop.",
+            )
         )
     text = config.get_text_config()
     rows = (adapters.is_adapter(spec.path) and adapters.vocabulary(spec.path)) or text.vocab_size
@@ -135,25 +166,28 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
     return Facts(config, tokenizer, stop_ids, _context(text), rows, notes)
 
 
-def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[str]:
+def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[Problem]:
     """Ends of answers that the model has no output for."""
     beyond = sorted(i for i in stop_ids if i >= rows)
     if not beyond or len(beyond) < len(stop_ids):
         return []
     return [
-        f"model: answers of {path!r} end with token id {beyond[0]}, and the model has {rows} rows in its vocabulary, "
-        "so none would end. Resize the model's embedding to its tokenizer, or set another eos_token."
+        Problem(
+            "answers-never-end",
+            f"model: answers of {path!r} end with token id {beyond[0]}, and the model has {rows} rows in its "
+            "vocabulary, so none would end. Resize the model's embedding to its tokenizer, or set another eos_token.",
+        )
     ]
 
 
 def _beyond(path: str, tokenizer: Any, rows: int) -> tuple[str, ...]:
     """Tokens that the tokenizer knows and the model does not, in a sentence."""
-    found = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
-    if not found:
+    beyond = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
+    if not beyond:
         return ()
-    first = ", ".join(repr(token) for _, token in found[:4]) + (", ..." if len(found) > 4 else "")
+    first = ", ".join(repr(token) for _, token in beyond[:4]) + (", ..." if len(beyond) > 4 else "")
     return (
-        f"the tokenizer of {path!r} has {len(found)} tokens beyond the {rows} rows of the model's vocabulary "
+        f"the tokenizer of {path!r} has {len(beyond)} tokens beyond the {rows} rows of the model's vocabulary "
         f"({first}): rows that hold them are refused",
     )
 
@@ -165,7 +199,9 @@ def inspect_files(path: str, scalar: bool = False, lora: Lora | None = None) -> 
         try:
             config = heads.config_of(path)
         except (OSError, ValueError, ImportError) as error:
-            raise ConfigError(f"cannot read the config of {path!r}: {reason(error)}") from error
+            raise ConfigError(
+                f"cannot read the config of {path!r}: {reason(error)}", code="bad-model-config"
+            ) from error
         problems = opening.problems_of_weights(path, config, scalar, lora)
     if problems:
         raise ConfigError(problems)
@@ -189,7 +225,9 @@ def _stop_ids(path: str, config: Any, tokenizer: Any) -> frozenset[int]:
             more = GenerationConfig.from_pretrained(base).eos_token_id
     except Exception as error:  # what transformers stumbles over in a damaged file can be of any kind
         if not isinstance(error, OSError) or (Path(base).expanduser() / GENERATION).exists():
-            raise ConfigError(f"model: the {GENERATION} of {base!r} cannot be read: {reason(error)}") from error
+            raise ConfigError(
+                f"model: the {GENERATION} of {base!r} cannot be read: {reason(error)}", code="bad-model-config"
+            ) from error
         more = config.get_text_config().__dict__.get("eos_token_id")
     if tokenizer.eos_token_id is not None and more is not None:
         ids |= {more} if isinstance(more, int) else set(more)
@@ -246,7 +284,9 @@ def load(
             inspect_files(spec.path, scalar, spec.lora)
             net = opening.scorer(spec.path, zero, dtype) if scalar else opening.causal(spec.path, merge, dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise EngineError(f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}") from error
+        raise EngineError(
+            f"cannot load {spec.path!r}: {str(error).strip().splitlines()[0]}", code="cannot-read"
+        ) from error
     for name, p in net.named_parameters():  # not the buffers: rotary frequencies must stay in float32
         if not name.startswith(f"{heads.HEAD}."):  # nor a scalar head, whose numbers half precision would round
             p.data = p.data.to(getattr(torch, held.dtype))
@@ -268,7 +308,9 @@ def device_of(held: Holding) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("engine.device is cuda, but no CUDA device is here. Use device: cpu, or auto.")
+        raise EngineError(
+            "engine.device is cuda, but no CUDA device is here. Use device: cpu, or auto.", code="no-such-device"
+        )
     return torch.device(device)
 
 
@@ -282,8 +324,8 @@ def note_of_half(dtype: str, device: str) -> str | None:
 
     if dtype != "bfloat16" or device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.13
         return None
-    found = torch.cpu.get_capabilities()
-    if any(found.get(flag) for flag in BF16_FLAGS):
+    capabilities = torch.cpu.get_capabilities()
+    if any(capabilities.get(flag) for flag in BF16_FLAGS):
         return None
     return (
         "this processor has no instructions for bfloat16, which is emulated: expect several times the time of float32, "

@@ -43,13 +43,14 @@ def merge(net: Any, folder: str) -> Merged:
         with warnings.catch_warnings(action="ignore"):  # of shared matrices, which are parted by now
             whole = adapted.merge_and_unload()
     except (ValueError, NotImplementedError, RuntimeError) as error:
-        raise EngineError(f"{folder}: this adapter cannot be merged: {error}") from error
+        raise EngineError(f"{folder}: this adapter cannot be merged: {error}", code="adapter-cannot-merge") from error
     untied = _settle(whole, shared)
     difference = float((_said(whole, ids) - expected).abs().max())
     if not difference <= TOLERANCE:
         raise EngineError(
             f"{folder}: merged into its model, this adapter gives other log-probs than by itself: they differ by "
-            f"{difference:.1e} (limit {TOLERANCE:.0e}). Its build is one that cannot be merged; train a plain LoRA."
+            f"{difference:.1e} (limit {TOLERANCE:.0e}). Its build is one that cannot be merged; train a plain LoRA.",
+            code="adapter-cannot-merge",
         )
     return Merged(whole.requires_grad_(True), difference, untied)
 
@@ -59,8 +60,8 @@ def _probe_ids(net: Any, config: Any) -> Any:
     import torch
 
     rows = net.get_input_embeddings().weight.shape[0]
-    own = config.trainable_token_indices or []
-    listed = [i for part in own.values() for i in part] if isinstance(own, dict) else own
+    trained_ids = config.trainable_token_indices or []
+    listed = [i for part in trained_ids.values() for i in part] if isinstance(trained_ids, dict) else trained_ids
     ids = [*((7919 * i + 13) % rows for i in range(PROBE)), *listed[:PROBE]]
     return torch.tensor([ids], device=net.device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.models import adapters, files, fit, heads, joining, merging
 from postlude.models.dtypes import Dtype
 from postlude.models.lora import Lora
@@ -13,7 +13,7 @@ from postlude.models.lora import Lora
 
 def problems_of_weights(
     path: str, config: Any, scalar: bool = False, lora: Lora | None = None, what: str = "model"
-) -> list[str]:
+) -> list[Problem]:
     """What is wrong with the weights of a model, with its adapter or with LoRA on it, from the headers of its files.
 
     `config` is what `inspect` read. `scalar`: it is to have one output number instead of a vocabulary. Of a hub id only
@@ -22,10 +22,10 @@ def problems_of_weights(
     base = adapters.base_path(path)
     problem = fit.unfit(config, path)
     if heads.is_scorer(config) and not scalar:
-        problem = f"{path!r} is a reward model, which cannot write."
+        problem = Problem("reward-model-cannot-write", f"{path!r} is a reward model, which cannot write.")
     if problem:
-        return [f"{what}: {problem}"]
-    problems: list[str] = []
+        return [problem.within(f"{what}: ")]
+    problems: list[Problem] = []
     net = None
     try:
         made_scorer = scalar and (not adapters.is_adapter(path) or adapters.makes_scorer(path))
@@ -33,25 +33,30 @@ def problems_of_weights(
         stored = files.whole(Path(base).expanduser()) if here else None
         net = fit.skeleton(heads.config_of(base), made_scorer, stored, base)
     except ConfigError as error:
-        problems += [f"{what}: {problem}" for problem in error.problems]
+        problems += [problem.within(f"{what}: ") for problem in error.problems]
     if adapters.is_adapter(path):
-        problems += [f"{what}: {problem}" for problem in _problems_of_adapter(path, net, stacked=lora is not None)]
+        problems += [
+            problem.within(f"{what}: ") for problem in _problems_of_adapter(path, net, stacked=lora is not None)
+        ]
     elif lora and net is not None:
         problems += fit.problems_of_targets(net, lora.targets, "SEQ_CLS" if scalar else "CAUSAL_LM")
     return problems
 
 
-def _problems_of_adapter(path: str, net: Any, stacked: bool) -> list[str]:
+def _problems_of_adapter(path: str, net: Any, stacked: bool) -> list[Problem]:
     """Of an adapter folder; on `net`, a model without memory, where there is one, and below another if `stacked`."""
     folder = Path(path).expanduser()
     problems = adapters.problems_of_config(folder) or adapters.require_known_fields(folder)
     if not problems and net is not None:
-        problems = [f"{folder}: {problem}" for problem in adapters.tried(net, folder)]
+        problems = [problem.within(f"{folder}: ") for problem in adapters.tried(net, folder)]
     more = _beyond_joining(path) if stacked and not problems else []
     if more:
         problems.append(
-            f"{folder}: model.lora cannot stand on an adapter with {', '.join(more)}: both are saved as one, which has "
-            f"no place for that. Merge it first (postlude export {path} FOLDER), and train that."
+            Problem(
+                "adapter-cannot-stack",
+                f"{folder}: model.lora cannot stand on an adapter with {', '.join(more)}: both are saved as one, which "
+                f"has no place for that. Merge it first (postlude export {path} FOLDER), and train that.",
+            )
         )
     return problems
 
@@ -92,10 +97,10 @@ def merged(path: str, dtype: Dtype = "float32") -> merging.Merged:
     base = adapters.base_path(path)
     if not adapters.makes_scorer(path):
         return merging.merge(causal(base, merge=False, dtype=dtype), path)
-    made = merging.merge(heads.load_scorer(base, _padding(path), dtype=dtype), path)
+    result = merging.merge(heads.load_scorer(base, _padding(path), dtype=dtype), path)
     for name, value in adapters.notes(path).items():
-        setattr(made.net.config, name, value)
-    return made
+        setattr(result.net.config, name, value)
+    return result
 
 
 def _padding(path: str) -> int | None:

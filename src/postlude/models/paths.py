@@ -10,9 +10,9 @@ def is_nowhere(path: str) -> bool:
 
     `runs/grpo-1` has the form of a hub id; where it starts with `runs/`, or with a folder that is here, it is a path.
     """
-    given = Path(path).expanduser()
-    if given.exists():
+    place = Path(path).expanduser()
+    if place.exists():
         return False
     first = Path(path).parts[:1]
-    local = given.is_absolute() or path.startswith((".", "~", "runs/")) or (len(first) == 1 and Path(*first).is_dir())
+    local = place.is_absolute() or path.startswith((".", "~", "runs/")) or (len(first) == 1 and Path(*first).is_dir())
     return local or path.count("/") != 1 or path.endswith("/")

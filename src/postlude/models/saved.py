@@ -22,13 +22,20 @@ def require_same(live: Mapping[str, Any], written: Sequence[Path]) -> None:
         with safe_open(file, framework="pt") as stored:
             for name in stored.keys():  # noqa: SIM118  # it is no mapping
                 if name not in live:
-                    raise EngineError(f"{file} holds {name!r}, which was not trained: the checkpoint is wrong.")
+                    raise EngineError(
+                        f"{file} holds {name!r}, which was not trained: the checkpoint is wrong.",
+                        code="wrong-checkpoint",
+                    )
                 left.discard(name)
                 one, other = stored.get_tensor(name), live[name].detach().cpu()
                 if one.dtype != other.dtype or not torch.equal(_bits(one), _bits(other)):
-                    raise EngineError(f"{file}: {name!r} is not what was trained: the checkpoint is wrong.")
+                    raise EngineError(
+                        f"{file}: {name!r} is not what was trained: the checkpoint is wrong.", code="wrong-checkpoint"
+                    )
     if left:
-        raise EngineError(f"{written[0].parent} lacks {files.some(sorted(left))}: the checkpoint is wrong.")
+        raise EngineError(
+            f"{written[0].parent} lacks {files.some(sorted(left))}: the checkpoint is wrong.", code="wrong-checkpoint"
+        )
 
 
 def _bits(tensor: Any) -> Any:
@@ -54,10 +61,13 @@ def require_saved(net: Any, folder: Path) -> None:
         config = AutoConfig.from_pretrained(folder)
         again = fit.skeleton(config, is_scorer(config), stored, str(folder))
     except ConfigError as error:
-        raise EngineError(f"the checkpoint cannot be opened again: {error}") from error
+        raise EngineError(f"the checkpoint cannot be opened again: {error}", code="wrong-checkpoint") from error
     for one, other in again.all_tied_weights_keys.items():
         if one in stored and other in stored:
-            raise EngineError(f"{folder}: its config says that {one} and {other} are one matrix; they were two.")
+            raise EngineError(
+                f"{folder}: its config says that {one} and {other} are one matrix; they were two.",
+                code="wrong-checkpoint",
+            )
     live = net.state_dict()
     if not {*stored} <= {*live}:  # transformers writes this architecture under older names
         with quiet():
@@ -65,8 +75,8 @@ def require_saved(net: Any, folder: Path) -> None:
         _require_equal(live, again.state_dict(), folder)
         return
     shared = {live[name].data_ptr() for name in stored}
-    own = {name: tensor for name, tensor in live.items() if name in stored or tensor.data_ptr() not in shared}
-    require_same(own, sorted(folder.glob("model*.safetensors")))
+    unshared = {name: tensor for name, tensor in live.items() if name in stored or tensor.data_ptr() not in shared}
+    require_same(unshared, sorted(folder.glob("model*.safetensors")))
 
 
 def _require_equal(live: Mapping[str, Any], again: Mapping[str, Any], folder: Path) -> None:
@@ -74,4 +84,6 @@ def _require_equal(live: Mapping[str, Any], again: Mapping[str, Any], folder: Pa
 
     wrong = [n for n, t in live.items() if n not in again or not torch.equal(_bits(t.cpu()), _bits(again[n]))]
     if wrong:
-        raise EngineError(f"{folder}: {files.some(wrong)} are not what was trained: the checkpoint is wrong.")
+        raise EngineError(
+            f"{folder}: {files.some(wrong)} are not what was trained: the checkpoint is wrong.", code="wrong-checkpoint"
+        )

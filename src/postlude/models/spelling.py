@@ -63,11 +63,12 @@ def letters(tokenizer: Any, text: str, control: Collection[int]) -> tuple[int, .
                 return tuple(ids)
     raise DataError(
         f"a message holds {text!r}, which is a control token of the tokenizer, and the tokenizer cannot write it as "
-        "letters; remove it"
+        "letters; remove it",
+        code="control-tokens",
     )
 
 
-def places(text: str, pattern: re.Pattern[str], own: str) -> list[bool]:
+def places(text: str, pattern: re.Pattern[str], stand_in: str) -> list[bool]:
     """For every control text in a rendered text, whether it is the stand-in of one that a message holds."""
-    either = re.compile(f"{re.escape(own)}|{pattern.pattern}")
-    return [match.group() == own for match in either.finditer(text)]
+    either = re.compile(f"{re.escape(stand_in)}|{pattern.pattern}")
+    return [match.group() == stand_in for match in either.finditer(text)]

@@ -56,19 +56,21 @@ def _either(texts: Mapping[str, int]) -> re.Pattern[str]:
 
 def added_tokens(tokenizer: Any) -> dict[str, int]:
     """Text -> id of every token that a tokenizer finds in text before it splits anything."""
-    found = {str(token): int(i) for i, token in tokenizer.added_tokens_decoder.items()}
+    ids = {str(token): int(i) for i, token in tokenizer.added_tokens_decoder.items()}
     for text in tokenizer.all_special_tokens:
-        found.setdefault(str(text), int(tokenizer.convert_tokens_to_ids(text)))
-    return {text: i for text, i in found.items() if text}
+        ids.setdefault(str(text), int(tokenizer.convert_tokens_to_ids(text)))
+    return {text: i for text, i in ids.items() if text}
 
 
 def turns_of(tokenizer: Any, stop_ids: frozenset[int], render: Render) -> Turns:
     """The frame of a tokenizer's chat template; of one without a template, only what ends texts."""
     known = added_tokens(tokenizer)
-    own = {*stop_ids, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    control_ids = {*stop_ids, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
     if tokenizer.unk_token_id not in tokenizer(UNKNOWN, add_special_tokens=False).input_ids:
-        own.add(tokenizer.unk_token_id)  # never written for a character: models over bytes end documents with it
-    control = {text: i for text, i in known.items() if i in own}
+        control_ids.add(
+            tokenizer.unk_token_id
+        )  # never written for a character: models over bytes end documents with it
+    control = {text: i for text, i in known.items() if i in control_ids}
     if not tokenizer.chat_template:
         return Turns(control)
     frames = _frames(render)
@@ -94,14 +96,14 @@ class Frame:
 
 def _frames(render: Render) -> list[Frame]:
     """The frames of conversations with and without a system message, as far as the template takes them."""
-    found: list[Frame] = []
+    frames: list[Frame] = []
     for roles in (["user", "assistant", "user", "assistant"], ["system", "user", "assistant"]):
         messages = [{"role": role, "content": f"{_WORDS[role]}{i}x"} for i, role in enumerate(roles)]
         try:
-            found += _split(render(messages), messages)
+            frames += _split(render(messages), messages)
         except REFUSALS:
             continue
-    return found
+    return frames
 
 
 def _split(text: str, messages: Sequence[Message]) -> Iterator[Frame]:
@@ -117,23 +119,23 @@ def _split(text: str, messages: Sequence[Message]) -> Iterator[Frame]:
 
 def _tokens(frames: Sequence[Frame], pattern: re.Pattern[str]) -> set[str]:
     """Control texts of frames. Tags such as <think> before an answer are what the model itself writes there."""
-    found: set[str] = set()
+    tokens: set[str] = set()
     for frame in frames:
         there = set(pattern.findall(frame.text))
-        found |= {t for t in there if not _TAG.fullmatch(t)} if frame.after == "assistant" else there
-    return found
+        tokens |= {t for t in there if not _TAG.fullmatch(t)} if frame.after == "assistant" else there
+    return tokens
 
 
 def _marks(frames: Sequence[Frame], known: Mapping[str, int]) -> tuple[str, ...]:
     """The letters between turns that are more than a name of a role or a line break."""
-    found: set[str] = set()
+    marks: set[str] = set()
     for frame in frames:
         if frame.before in ("user", "assistant") and frame.after:
             for piece in _either(known).sub("\n", frame.text).split("\n"):
                 mark = piece.strip()
                 if len(mark) > 2 and not mark.isalnum() and not _TAG.search(mark):
-                    found.add(mark)
-    return tuple(sorted(found))
+                    marks.add(mark)
+    return tuple(sorted(marks))
 
 
 def _own_system(frames: Sequence[Frame]) -> str:

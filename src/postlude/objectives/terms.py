@@ -69,7 +69,8 @@ def per_token(x: Tensor, tokens: int, what: str) -> Tensor:
     if x.shape != (tokens,):
         raise ConfigError(
             f"{what} gave {list(x.shape)}; one number per token, [{tokens}], is wanted: batch.to_tokens makes that of "
-            "one per answer, batch.group_to_tokens of one per prompt."
+            "one per answer, batch.group_to_tokens of one per prompt.",
+            code="wrong-shape",
         )
     return x
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.plain_yaml import parse
 from postlude.validation import as_json, shown
 from postlude.words import closest
@@ -25,7 +25,7 @@ class Document:
 
     values: dict[str, Any]
     origin: dict[str, str] = field(default_factory=dict[str, str])
-    given: set[str] = field(default_factory=set[str])
+    set_by_user: set[str] = field(default_factory=set[str])
     """Dotted paths of the leaves that the user gave, short forms written out."""
     renamed: list[str] = field(default_factory=list[str])
     """Settings given under another library's name, each as a line for the user: what it became."""
@@ -36,7 +36,7 @@ class Document:
 
     def source(self, path: str) -> str:
         """Where the value in force came from: a line, the command line, the method, or `default`."""
-        if path in self.given:
+        if path in self.set_by_user:
             return self.where(path)
         return self.origin.get(path, "default")
 
@@ -55,9 +55,9 @@ def read(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}") from error
+        raise ConfigError(f"recipe {name!r} does not exist.{_nearby(path)}", code="no-such-file") from error
     except (OSError, ValueError) as error:  # UnicodeDecodeError and a NUL in the name are ValueErrors
-        raise ConfigError(f"cannot read recipe {name!r}: {error}") from error
+        raise ConfigError(f"cannot read recipe {name!r}: {error}", code="cannot-read") from error
     document = from_text(text, path.name)
     document.folder = path.parent
     return document
@@ -66,10 +66,12 @@ def read(path: Path) -> Document:
 def from_text(text: str, name: str) -> Document:
     """A recipe's text, of which `name` tells where a setting came from. Its paths are of the current folder."""
     parsed = parse(text)
-    problems = [f"{name} line {line}: {sentence}." for line, sentence in parsed.problems]
+    problems = parsed.at(name)
     values = {} if parsed.values is None else parsed.values
     if not isinstance(values, dict):
-        problems.append(f"{name}: a recipe is a mapping of keys to values, found {shown(values)}.")
+        problems.append(
+            Problem("wrong-type", f"{name}: a recipe is a mapping of keys to values, found {shown(values)}.", name)
+        )
     if problems:
         raise ConfigError(problems)
     origin = {key: f"{name} line {line}" for key, line in parsed.lines.items()}
@@ -90,8 +92,8 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
 
     The order does not matter: a key comes before those inside it, and one that is given twice must be the same twice.
     """
-    problems: list[str] = []
-    given: dict[str, Any] = {}
+    problems: list[Problem] = []
+    assigned: dict[str, Any] = {}
     skip = False
     for i, text in enumerate(assignments):
         key, equals, value = text.partition("=")
@@ -103,56 +105,66 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
             skip = not equals and bool(following) and "=" not in following
             problems.append(_flag(key.lstrip("-").replace("-", "_"), following, key_of))
         elif not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or ".." in key or key.endswith("."):
-            problems.append(f"command line: {text!r} is not KEY=VALUE (for example group_size=16).")
+            problems.append(
+                Problem("not-key-value", f"{text!r} is not KEY=VALUE (for example group_size=16).").at(COMMAND_LINE)
+            )
         else:
             parsed, wrong = _value_of(key, value)
             problems += wrong
-            if key in given and as_json(given[key]) != as_json(parsed):
-                problems.append(f"command line: {key} is given as {shown(given[key])} and as {shown(parsed)}.")
-            given[key] = parsed
-    problems += _contradictions(given)
-    for key in sorted(given, key=lambda k: k.count(".")):
+            if key in assigned and as_json(assigned[key]) != as_json(parsed):
+                problems.append(
+                    Problem(
+                        "given-twice", f"{key} is given as {shown(assigned[key])} and as {shown(parsed)}.", key=key
+                    ).at(COMMAND_LINE)
+                )
+            assigned[key] = parsed
+    problems += _contradictions(assigned)
+    for key in sorted(assigned, key=lambda k: k.count(".")):
         try:
-            assign(document, key, given[key], COMMAND_LINE)
+            assign(document, key, assigned[key], COMMAND_LINE)
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
 
 
-def _flag(name: str, value: str, key_of: Callable[[str], str]) -> str:
+def _flag(name: str, value: str, key_of: Callable[[str], str]) -> Problem:
     option = closest(name, ("resume", "help"))
     advice = f"did you mean --{option}?" if option else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
-    return f"command line: --{name} is no option; {advice}"
+    return Problem("unknown-option", f"--{name} is no option; {advice}", key=f"--{name}").at(COMMAND_LINE)
 
 
-def _value_of(key: str, text: str) -> tuple[Any, list[str]]:
+def _value_of(key: str, text: str) -> tuple[Any, list[Problem]]:
     """A value of the command line: YAML, or the text itself where it is none."""
     parsed = parse(text)
     if not parsed.is_yaml:
         return text, []
-    return parsed.values, [f"command line: {key}: {sentence}." for _, sentence in parsed.problems]
+    return parsed.values, [Problem(p.code, f"{key}: {p}.", key=key).at(COMMAND_LINE) for _, p in parsed.problems]
 
 
-def _contradictions(given: Mapping[str, Any]) -> list[str]:
+def _contradictions(assigned: Mapping[str, Any]) -> list[Problem]:
     """A key that is switched off or set, with another that changes what it says rather than adding to it."""
-    keys = sorted(given, key=lambda k: k.count("."))
+    keys = sorted(assigned, key=lambda k: k.count("."))
     return [
-        f"command line: {first} is {shown(given[first])}, and {other} "
-        f"{'sets a part of it' if other.startswith(f'{first}.') else 'takes its place'}. Keep one of the two."
+        Problem(
+            "contradiction",
+            f"{first} is {shown(assigned[first])}, and {other} "
+            f"{'sets a part of it' if other.startswith(f'{first}.') else 'takes its place'}. Keep one of the two.",
+            key=first,
+        ).at(COMMAND_LINE)
         for i, first in enumerate(keys)
         for other in keys[i + 1 :]
-        if first.partition(".")[0] == other.partition(".")[0] and _changes(given, first, other)
+        if first.partition(".")[0] == other.partition(".")[0] and _changes(assigned, first, other)
     ]
 
 
-def _changes(given: Mapping[str, Any], first: str, other: str) -> bool:
+def _changes(assigned: Mapping[str, Any], first: str, other: str) -> bool:
     """Whether something that `first` sets is another once `other` is set."""
     document = Document({})
     try:
-        assign(document, first, deepcopy(given[first]), COMMAND_LINE)
+        assign(document, first, deepcopy(assigned[first]), COMMAND_LINE)
         before = [*flat(long_form(deepcopy(document.values)))]
-        assign(document, other, given[other], COMMAND_LINE)
+        assign(document, other, assigned[other], COMMAND_LINE)
     except ConfigError:  # it is told where both are set
         return False
     after = dict(flat(long_form(document.values)))
@@ -204,7 +216,9 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
         at: Any = _index(place, name, path) if isinstance(place, list) else name
         inner: Any = place[at] if isinstance(place, list) else place.get(name)
         if name in ("reward", "mix") and following.isdigit() and not isinstance(inner, list):
-            raise ConfigError(f"{path}: there is no {name} yet to set an entry of; give {name} first.")
+            raise ConfigError(
+                f"{path}: there is no {name} yet to set an entry of; give {name} first.", code="no-such-entry"
+            )
         place[at] = inner if isinstance(inner, dict | list) else {}
         place = place[at]
     place[_index(place, last, path) if isinstance(place, list) else last] = value
@@ -225,7 +239,10 @@ def _numbered(values: Any, path: str) -> list[str]:
         if isinstance(place, list) and not name.isdigit():
             if len(place) != 1:
                 above = ".".join(parts)
-                raise ConfigError(f"{path}: {above} is a list of {len(place)}; say which, such as {above}.0.{name}.")
+                raise ConfigError(
+                    f"{path}: {above} is a list of {len(place)}; say which, such as {above}.0.{name}.",
+                    code="no-such-entry",
+                )
             parts.append("0")
             place = place[0]
         parts.append(name)
@@ -239,7 +256,9 @@ def _numbered(values: Any, path: str) -> list[str]:
 def _index(entries: list[Any], number: str, path: str) -> int:
     if not re.fullmatch(r"\d{1,9}", number) or int(number) >= len(entries):
         there = "is 1 entry" if len(entries) == 1 else f"are {len(entries)} entries"
-        raise ConfigError(f"{path}: there {there}, counted from 0, and {number!r} is none of them.")
+        raise ConfigError(
+            f"{path}: there {there}, counted from 0, and {number!r} is none of them.", code="no-such-entry"
+        )
     return int(number)
 
 

@@ -16,7 +16,7 @@ from postlude.recipe.foreign.alias import Lacking, Trainer, Untranslatable
 from postlude.recipe.foreign.files import Source, read, trainer_of
 from postlude.recipe.foreign.tables import NAMES, reason, refusal
 from postlude.recipe.foreign.translate import Setting, Translation, apply
-from postlude.recipe.resolve import method_settings, resolve_with_problems
+from postlude.recipe.resolution import method_settings, resolve_with_problems
 from postlude.recipe.schema import Recipe
 
 ALWAYS = ("schedule.lr",)
@@ -62,12 +62,12 @@ class Imported:
 
     def _comments(self) -> dict[str, str]:
         library = self.trainer.library
-        given = {path: ", ".join(names) for path, names in self.translated.items()}
+        sources = {path: ", ".join(names) for path, names in self.translated.items()}
         silent = {
             path: f"{library}'s default: {', '.join(names)}" if names else f"as in {library}'s code"
             for path, names in self.defaults.items()
         }
-        comments = silent | given
+        comments = silent | sources
         return {path: text for path, text in comments.items() if not any(p.startswith(f"{path}.") for p in comments)}
 
     def _tail(self) -> Iterator[str]:
@@ -90,9 +90,11 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
     try:
         method = kind.method(force, source.settings)
     except Untranslatable as why:
-        raise ConfigError(f"{path.name}: {why}.") from why
+        raise ConfigError(f"{path.name}: {why}.", code="not-translatable") from why
     except (TypeError, ValueError, AttributeError) as error:  # a list or a mapping where the library has a name
-        raise ConfigError(f"{path.name}: method or loss are not named as in {kind.library}: {error}.") from error
+        raise ConfigError(
+            f"{path.name}: method or loss are not named as in {kind.library}: {error}.", code="not-translatable"
+        ) from error
     document = Document({"method": method})
     for key, value in kind.constants.items():
         documents.assign(document, key, value, kind.library)
@@ -111,8 +113,8 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
 
 def _in_force(kind: Trainer, source: Source) -> dict[str, Any]:
     """Their settings with their defaults under them; a key without a value leaves the default."""
-    given = {_canonical(k, kind): v for k, v in source.settings.items() if v is not None}
-    return {**kind.defaults, **given}
+    values = {_canonical(k, kind): v for k, v in source.settings.items() if v is not None}
+    return {**kind.defaults, **values}
 
 
 def _canonical(name: str, kind: Trainer) -> str:
@@ -122,12 +124,12 @@ def _canonical(name: str, kind: Trainer) -> str:
 
 def _settings(kind: Trainer, source: Source, force: Mapping[str, Any]) -> Iterator[Setting]:
     """Every setting in force that the table knows."""
-    given = {_canonical(k, kind): k for k in source.settings}
-    for name in {**given, **force}:
+    spellings = {_canonical(k, kind): k for k in source.settings}
+    for name in {**spellings, **force}:
         alias = NAMES.get(name)
         if alias and alias.library in (kind.library, "common"):
             value = force.get(name, source.settings.get(name))
-            yield Setting(alias, given.get(name, name), value, name, name not in given)
+            yield Setting(alias, spellings.get(name, name), value, name, name not in spellings)
 
 
 def _gathered(source: Source, kind: Trainer, method: str, document: Document, done: Translation) -> Imported:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from postlude.errors import Problem
 from postlude.recipe.documents import COMMAND_LINE, Document, assign
 
 MOVED = {
@@ -20,12 +21,12 @@ MOVED = {
 """Earlier key -> the key of today."""
 
 
-def move(document: Document) -> list[str]:
+def move(document: Document) -> list[Problem]:
     """Put what stands under an earlier key where it stands today; a problem where both say different things.
 
     Between a file and the command line the command line wins, whichever name it uses.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     for earlier, today in MOVED.items():
         there, value = _take(document.values, earlier)
         if not there:
@@ -33,10 +34,8 @@ def move(document: Document) -> list[str]:
         origin, other = document.origin.pop(earlier, ""), document.where(today)
         again, present = _look(document.values, today)
         if again and present != value and (origin == COMMAND_LINE) == (other == COMMAND_LINE):
-            start = f"{origin}: " if origin else ""
-            problems.append(
-                f"{start}{earlier} is {value!r}, and {today}, as it is called now, {present!r}. Leave one out."
-            )
+            sentence = f"{earlier} is {value!r}, and {today}, as it is called now, {present!r}. Leave one out."
+            problems.append(Problem("contradiction", sentence, key=earlier).at(origin))
         elif not again or origin == COMMAND_LINE:
             assign(document, today, value, origin)
     return problems

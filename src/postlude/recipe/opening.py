@@ -9,7 +9,7 @@ from postlude.errors import ConfigError
 from postlude.recipe import documents, packaged
 from postlude.recipe.documents import Document
 from postlude.recipe.places import exists
-from postlude.recipe.resolve import key_of
+from postlude.recipe.resolution import key_of
 from postlude.words import closest
 
 
@@ -32,9 +32,9 @@ def _named(recipe: Path, overrides: list[str]) -> tuple[Document, list[str]]:
     if not exists(recipe) and name in packaged.names():
         return packaged.read(name), overrides
     if not exists(recipe):
-        raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}")
+        raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}", code="unknown-name")
     if recipe.is_dir() and not (recipe / "config.yaml").exists():
-        raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.")
+        raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.", code="not-a-run")
     return documents.read(recipe / "config.yaml" if recipe.is_dir() else recipe), overrides
 
 

@@ -40,15 +40,15 @@ def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
     if folder is not None and folder.absolute() == Path.cwd():
         folder = None
 
-    def locate(path: str, given: str) -> str:
-        if folder is None or document.where(path).startswith(COMMAND_LINE) or _is_fixed(given):
-            return given
-        beside = folder / given
+    def locate(path: str, written: str) -> str:
+        if folder is None or document.where(path).startswith(COMMAND_LINE) or _is_fixed(written):
+            return written
+        beside = folder / written
         if exists(beside):
             return str(beside)
-        if exists(Path(given)):
-            document.notes.append(f"{path}: {given!r} is not in the recipe's folder; taken from the current one.")
-        return given
+        if exists(Path(written)):
+            document.notes.append(f"{path}: {written!r} is not in the recipe's folder; taken from the current one.")
+        return written
 
     return _changed(values, locate)
 
@@ -56,9 +56,9 @@ def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
 def fixed(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with every path to something that is there made absolute: for a recipe that works from anywhere."""
 
-    def fix(path: str, given: str) -> str:
-        place = Path(given).expanduser()
-        return str(place.absolute()) if exists(place) else given
+    def fix(path: str, written: str) -> str:
+        place = Path(written).expanduser()
+        return str(place.absolute()) if exists(place) else written
 
     return _changed(values, fix)
 
@@ -75,13 +75,13 @@ def _changed(values: Mapping[str, Any], change: Callable[[str, str], str]) -> di
     """A copy of the values with `change(dotted path, path as given)` in the place of every path."""
     result = deepcopy(dict(values))
     for holder, key, path in [*_texts(result)]:
-        given = holder[key]
+        written = holder[key]
         if any(fnmatchcase(path, p) for p in OBJECTS):
-            found = _OBJECT.fullmatch(given)
-            if found:
-                holder[key] = found[1] + change(path, found[2]) + found[3]
-        elif given and (any(fnmatchcase(path, p) for p in (*FILES, *OTHERS)) or _is_beside(path, holder)):
-            holder[key] = change(path, given)
+            match = _OBJECT.fullmatch(written)
+            if match:
+                holder[key] = match[1] + change(path, match[2]) + match[3]
+        elif written and (any(fnmatchcase(path, p) for p in (*FILES, *OTHERS)) or _is_beside(path, holder)):
+            holder[key] = change(path, written)
     return result
 
 
@@ -99,5 +99,5 @@ def _texts(values: Any, prefix: str = "") -> Iterator[tuple[Any, Any, str]]:
             yield from _texts(value, f"{path}.")
 
 
-def _is_fixed(given: str) -> bool:
-    return given.startswith(("~", "hf:")) or Path(given).is_absolute()
+def _is_fixed(written: str) -> bool:
+    return written.startswith(("~", "hf:")) or Path(written).is_absolute()

@@ -2,165 +2,257 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from postlude.algorithms import Algorithm
+from postlude.errors import Problem
 from postlude.models.spec import Refreshed
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import Constant
 from postlude.recipe.documents import Document
 from postlude.rollouts.filters import Mixed
 from postlude.rollouts.shaping import Overlong
+from postlude.sources.spec import Wrong
 
 if TYPE_CHECKING:
     from postlude.recipe.schema import Recipe
 
-Where = Callable[[str], str]
-"""Dotted path -> `recipe.yaml line 3: `, or nothing."""
 
-
-def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
+def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[Problem]:
     """A sentence for every rule that the recipe breaks."""
 
-    def at(path: str) -> str:
-        where = document.where(path)
-        return f"{where}: " if where and not where.startswith("method") else ""
+    def wrong(key: str, code: str, sentence: str) -> Problem:
+        where = document.where(key)
+        return Problem(code, sentence, key=key).at("" if where.startswith("method") else where)
 
-    problems = recipe.data.problems(at)
+    problems = recipe.data.problems(wrong)
     if _names_no_data(document.values):
-        problems.append(f"{at('data')}data names no file: give data.path, or several sets as data.mix.")
-    problems += _lengths(recipe, entry, at) + _trains(recipe, entry, at)
-    problems += _compares(recipe, entry, at) + _measures(recipe, entry, at, document)
-    return problems + _lag(recipe, at) + _samples(recipe, at) + _rewards(recipe, at)
+        problems.append(
+            wrong("data", "missing-key", "data names no file: give data.path, or several sets as data.mix.")
+        )
+    problems += _lengths(recipe, entry, wrong) + _trains(recipe, entry, wrong)
+    problems += _compares(recipe, entry, wrong) + _measures(recipe, entry, wrong, document)
+    return problems + _lag(recipe, wrong) + _samples(recipe, wrong) + _rewards(recipe, wrong)
 
 
-def _lengths(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _lengths(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     """What is counted in steps or tokens fits into the run, and into its answers."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     if recipe.schedule.warmup > recipe.steps:
         problems.append(
-            f"{at('schedule.warmup')}schedule.warmup is {recipe.schedule.warmup} steps, more than the run's "
-            f"{recipe.steps}: the rate would never reach schedule.lr. Lower it, or raise steps."
+            wrong(
+                "schedule.warmup",
+                "sizes-conflict",
+                f"schedule.warmup is {recipe.schedule.warmup} steps, more than the run's "
+                f"{recipe.steps}: the rate would never reach schedule.lr. Lower it, or raise steps.",
+            )
         )
     if recipe.critic and recipe.critic.warmup >= recipe.steps:
         problems.append(
-            f"{at('critic.warmup')}critic.warmup is {recipe.critic.warmup} of the run's {recipe.steps} steps: the "
-            "policy would never learn. Lower it, or raise steps."
+            wrong(
+                "critic.warmup",
+                "sizes-conflict",
+                f"critic.warmup is {recipe.critic.warmup} of the run's {recipe.steps} steps: the "
+                "policy would never learn. Lower it, or raise steps.",
+            )
         )
     units = recipe.prompts_per_step * (recipe.group_size if entry.source == "rollout" else 1)
     if recipe.updates > units:
         problems.append(
-            f"{at('updates')}updates is {recipe.updates}, but a step draws {units}: some updates would get nothing. "
-            "Lower updates, or raise prompts_per_step."
+            wrong(
+                "updates",
+                "sizes-conflict",
+                f"updates is {recipe.updates}, but a step draws {units}: some updates would get nothing. "
+                "Lower updates, or raise prompts_per_step.",
+            )
         )
     for i, factor in enumerate(recipe.shaping):
         if isinstance(factor, Overlong) and factor.limit and factor.cache and factor.cache > factor.limit:
             problems.append(
-                f"{at(f'shaping.{i}.cache')}shaping.{i}.cache, the ramp before the limit, is {factor.cache} tokens, "
-                f"more than the limit itself ({factor.limit}; sampling.max_tokens unless set)."
+                wrong(
+                    f"shaping.{i}.cache",
+                    "sizes-conflict",
+                    f"shaping.{i}.cache, the ramp before the limit, is {factor.cache} tokens, "
+                    f"more than the limit itself ({factor.limit}; sampling.max_tokens unless set).",
+                )
             )
     return problems
 
 
-def _trains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _trains(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     """The method's parts fit together, and what a recipe sets is read by something."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     if recipe.sampler is not None:
         problems.append(
-            f"{at('sampler')}sampler is a server, and {entry.name} trains: the weights served at {recipe.sampler.url} "
-            "would not follow the trained ones, so its answers would be those of another policy. Remove it; a server "
-            "is for policies that stay as they are (postlude sample, postlude eval)."
+            wrong(
+                "sampler",
+                "not-of-method",
+                f"sampler is a server, and {entry.name} trains: the weights served at {recipe.sampler.url} "
+                "would not follow the trained ones, so its answers would be those of another policy. Remove it; a "
+                "server is for policies that stay as they are (postlude sample, postlude eval).",
+            )
         )
-    return problems + _critic(recipe, entry, at) + _steering(recipe, entry, at) + _pretrains(recipe, entry, at)
+    return problems + _critic(recipe, entry, wrong) + _steering(recipe, entry, wrong) + _pretrains(recipe, entry, wrong)
 
 
-def _critic(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _critic(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     needed = Need.VALUES in recipe.objective.needs
     if needed and recipe.critic is None:
-        return [f"{at('critic')}critic is null, but {entry.name} needs values. Leave the line out for the default."]
+        return [
+            wrong(
+                "critic",
+                "method-needs",
+                f"critic is null, but {entry.name} needs values. Leave the line out for the default.",
+            )
+        ]
     if recipe.critic is not None and not needed:
-        return [f"{at('critic')}critic is set, but {entry.name} has none. Remove it, or take ppo or drpo_value."]
+        return [
+            wrong(
+                "critic",
+                "not-of-method",
+                f"critic is set, but {entry.name} has none. Remove it, or take ppo or drpo_value.",
+            )
+        ]
     if needed and recipe.max_lag:
-        return [f"{at('max_lag')}max_lag is 1, but the values of {entry.name} must come from the weights of the draw."]
+        return [
+            wrong(
+                "max_lag",
+                "off-policy",
+                f"max_lag is 1, but the values of {entry.name} must come from the weights of the draw.",
+            )
+        ]
     return []
 
 
-def _steering(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _steering(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     """Controllers have something to control, and figures to see."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     control, objective = recipe.kl_control, recipe.objective
     passes = recipe.updates * recipe.epochs
     if control is not None:
         coef = objective.kl_coef if isinstance(objective, TokenObjective) else 0.0
         if not coef:
-            problems.append(f"{at('kl_control')}kl_control is set, but {entry.name} has no KL coefficient to adapt.")
+            problems.append(
+                wrong(
+                    "kl_control",
+                    "not-of-method",
+                    f"kl_control is set, but {entry.name} has no KL coefficient to adapt.",
+                )
+            )
         elif control.kind == "doubling" and (passes < 2 or objective.ratio == "none"):  # type: ignore[union-attr]
             problems.append(
-                f"{at('kl_control')}kl_control doubling watches how far the policy moves within a draw, and a "
-                "draw is one update here. Set updates or epochs, or take proportional or ziegler."
+                wrong(
+                    "kl_control",
+                    "not-of-method",
+                    "kl_control doubling watches how far the policy moves within a draw, and a "
+                    "draw is one update here. Set updates or epochs, or take proportional or ziegler.",
+                )
             )
         elif control.kind != "doubling" and Need.REFERENCE not in objective.needs:
             problems.append(
-                f"{at('kl_control')}kl_control {control.kind} watches the KL to the reference, which {entry.name} does "
-                "not compare with here. Take doubling, or a KL against the reference."
+                wrong(
+                    "kl_control",
+                    "not-of-method",
+                    f"kl_control {control.kind} watches the KL to the reference, which {entry.name} does "
+                    "not compare with here. Take doubling, or a KL against the reference.",
+                )
             )
     if recipe.stop_kl is not None and (
         passes < 2 or not isinstance(objective, TokenObjective) or objective.ratio == "none"
     ):
         problems.append(
-            f"{at('stop_kl')}stop_kl leaves out the rest of a draw's updates, and there is only one here (or no ratio "
-            "to see the policy move by). Set updates or epochs, or remove it."
+            wrong(
+                "stop_kl",
+                "not-of-method",
+                "stop_kl leaves out the rest of a draw's updates, and there is only one here (or no ratio "
+                "to see the policy move by). Set updates or epochs, or remove it.",
+            )
         )
     return problems
 
 
-def _pretrains(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _pretrains(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     """The second stream is there where the method is named after it, and has a row for every update."""
     if recipe.pretrain is None:
         if entry.pretrain:
-            return [f"'pretrain' is missing: {entry.name} mixes plain text in. Give pretrain=text.jsonl, or take ppo."]
+            return [
+                Problem(
+                    "missing-key",
+                    f"'pretrain' is missing: {entry.name} mixes plain text in. Give pretrain=text.jsonl, or take ppo.",
+                    key="pretrain",
+                )
+            ]
         return []
     if recipe.pretrain.rows < recipe.updates:
         return [
-            f"{at('pretrain.rows')}pretrain.rows is {recipe.pretrain.rows}, but a step has {recipe.updates} updates, "
-            "each of which gets a part. Take at least as many."
+            wrong(
+                "pretrain.rows",
+                "sizes-conflict",
+                f"pretrain.rows is {recipe.pretrain.rows}, but a step has {recipe.updates} updates, "
+                "each of which gets a part. Take at least as many.",
+            )
         ]
     if Need.SCORES in recipe.objective.needs:
-        return [f"{at('pretrain')}pretrain is set, but a reward model ({entry.name}) has no words to lose."]
+        return [
+            wrong(
+                "pretrain", "not-of-method", f"pretrain is set, but a reward model ({entry.name}) has no words to lose."
+            )
+        ]
     return []
 
 
-def _compares(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _compares(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     """What the method compares with is there: other answers, the starting weights."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     needs = recipe.objective.needs
     if Need.GROUP in needs and recipe.group_size < 2:
         problems.append(
-            f"{at('group_size')}group_size is {recipe.group_size}, but {entry.name} compares the answers of a group; "
-            "use at least 2 (8 is usual), or a method without groups (reinforce, reinforce_pp)."
+            wrong(
+                "group_size",
+                "method-needs",
+                f"group_size is {recipe.group_size}, but {entry.name} compares the answers of a group; "
+                "use at least 2 (8 is usual), or a method without groups (reinforce, reinforce_pp).",
+            )
         )
     if Need.REFERENCE in needs and recipe.model.reference == "none":
         problems.append(
-            f"{at('model.reference')}model.reference is none, but {entry.name} compares with the starting weights; "
-            "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in objective.advantage)."
+            wrong(
+                "model.reference",
+                "method-needs",
+                f"model.reference is none, but {entry.name} compares with the starting weights; "
+                "remove the line, or switch the comparison off (objective.kl=null, or kl_coef 0 in "
+                "objective.advantage).",
+            )
         )
-    problems += _refreshes(recipe, entry, at)
+    problems += _refreshes(recipe, entry, wrong)
     if Need.MISMATCHED in needs and recipe.prompts_per_step < 2:
         problems.append(
-            f"{at('prompts_per_step')}prompts_per_step is 1, but {entry.name} takes its reference point from answers "
-            "to other prompts of the same batch; use at least 2."
+            wrong(
+                "prompts_per_step",
+                "method-needs",
+                f"prompts_per_step is 1, but {entry.name} takes its reference point from answers "
+                "to other prompts of the same batch; use at least 2.",
+            )
         )
     if isinstance(recipe.keep, Mixed) and recipe.group_size < 2:
-        problems.append(f"{at('group_size')}dynamic sampling needs groups of at least 2, got {recipe.group_size}.")
+        problems.append(
+            wrong(
+                "group_size", "method-needs", f"dynamic sampling needs groups of at least 2, got {recipe.group_size}."
+            )
+        )
     if entry.source == "rollout" and recipe.sampling.temperature == 0:
         problems.append(
-            f"{at('sampling.temperature')}sampling.temperature is 0: every answer of a group would be the same; use 1."
+            wrong(
+                "sampling.temperature",
+                "answers-all-the-same",
+                "sampling.temperature is 0: every answer of a group would be the same; use 1.",
+            )
         )
     return problems
 
 
-def _refreshes(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
+def _refreshes(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     """A reference that follows the policy is compared with, and can be made."""
     reference = recipe.model.reference
     if not isinstance(reference, Refreshed):
@@ -171,83 +263,120 @@ def _refreshes(recipe: Recipe, entry: Algorithm, at: Where) -> list[str]:
             hinge = "objective.hinge=null " if recipe.objective.hinge else ""
             how += f", or give the method a KL against the reference ({hinge}objective.kl.coef=0.01)"
         return [
-            f"{at('model.reference.every')}model.reference is refreshed every {reference.every} steps, but "
-            f"{entry.name} compares with no reference here; {how}."
+            wrong(
+                "model.reference.every",
+                "not-of-method",
+                f"model.reference is refreshed every {reference.every} steps, but "
+                f"{entry.name} compares with no reference here; {how}.",
+            )
         ]
     if recipe.model.lora and reference.mix != 1:
         return [
-            f"{at('model.reference.mix')}model.reference.mix is {reference.mix:g}, but adapters cannot be mixed: the "
-            "product of two means is not the mean of two products. Take mix 1, or train without model.lora."
+            wrong(
+                "model.reference.mix",
+                "contradiction",
+                f"model.reference.mix is {reference.mix:g}, but adapters cannot be mixed: the "
+                "product of two means is not the mean of two products. Take mix 1, or train without model.lora.",
+            )
         ]
     return []
 
 
-def _measures(recipe: Recipe, entry: Algorithm, at: Where, document: Document) -> list[str]:
+def _measures(recipe: Recipe, entry: Algorithm, wrong: Wrong, document: Document) -> list[Problem]:
     """Reward and held-out prompts are given where they are used, and nowhere else."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     if entry.source == "rollout" and not recipe.reward and not document.values.get("reward"):  # a wrong one was told
-        problems.append("'reward' is missing: give a built-in (exact, regex, ...) or my_rewards.py:fn.")
+        problems.append(
+            Problem(
+                "missing-key",
+                "'reward' is missing: give a built-in (exact, regex, ...) or my_rewards.py:fn.",
+                key="reward",
+            )
+        )
     if entry.source != "rollout" and recipe.reward and not recipe.data.eval:
         problems.append(
-            f"{at('reward')}{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
-            "data.eval is not set."
+            wrong(
+                "reward",
+                "no-effect",
+                f"{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
+                "data.eval is not set.",
+            )
         )
     if recipe.reward and Need.SCORES in recipe.objective.needs:
-        problems.append(f"{at('reward')}{entry.name} trains a reward model, which writes no answers to reward.")
+        problems.append(
+            wrong("reward", "not-of-method", f"{entry.name} trains a reward model, which writes no answers to reward.")
+        )
     if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
         problems.append(
-            f"{at('evaluate.stop_at')}evaluate.stop_at needs held-out prompts (data.eval), a reward, and "
-            "evaluate.every > 0."
+            wrong(
+                "evaluate.stop_at",
+                "no-effect",
+                "evaluate.stop_at needs held-out prompts (data.eval), a reward, and evaluate.every > 0.",
+            )
         )
     return problems
 
 
-def _rewards(recipe: Recipe, at: Where) -> list[str]:
+def _rewards(recipe: Recipe, wrong: Wrong) -> list[Problem]:
     """At most one says what is correct; each has a name of its own."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     outcomes = sum(bool(r.outcome) for r in recipe.reward)
     if outcomes > 1:
-        problems.append(f"{at('reward')}{outcomes} rewards are marked outcome; mark one.")
+        problems.append(wrong("reward", "contradiction", f"{outcomes} rewards are marked outcome; mark one."))
     names = [r.label for r in recipe.reward]
     for name in sorted({n for n in names if names.count(n) > 1}):
-        problems.append(f"{at('reward')}two rewards are called {name!r}; give one of them a `name`.")
+        problems.append(
+            wrong("reward", "duplicate-name", f"two rewards are called {name!r}; give one of them a `name`.")
+        )
     return problems
 
 
-def _lag(recipe: Recipe, at: Where) -> list[str]:
+def _lag(recipe: Recipe, wrong: Wrong) -> list[Problem]:
     """Answers of older weights need a correction, except where the method only imitates accepted ones."""
     if not recipe.max_lag:
         return []
     if recipe.algorithm.source != "rollout":
-        return [f"{at('max_lag')}max_lag is 1, but {recipe.method} trains on written answers: nothing is sampled."]
+        return [
+            wrong(
+                "max_lag",
+                "not-of-method",
+                f"max_lag is 1, but {recipe.method} trains on written answers: nothing is sampled.",
+            )
+        ]
     o = recipe.objective
     imitates = isinstance(o, TokenObjective) and isinstance(o.advantage, Constant)
     corrected = isinstance(o, TokenObjective) and (o.correction is not None or o.behaviour == "rollout")
     if imitates or corrected:
         return []
     return [
-        f"{at('max_lag')}max_lag is 1, so answers come from older weights, and {recipe.method} does not correct for "
-        "that. Set objective.correction (truncated importance sampling; several methods have it), or max_lag to 0."
+        wrong(
+            "max_lag",
+            "off-policy",
+            f"max_lag is 1, so answers come from older weights, and {recipe.method} does not correct for "
+            "that. Set objective.correction (truncated importance sampling; several methods have it), or max_lag to 0.",
+        )
     ]
 
 
-def _samples(recipe: Recipe, at: Where) -> list[str]:
+def _samples(recipe: Recipe, wrong: Wrong) -> list[Problem]:
     """Answers differ, and the sampler's log-probs are of the distribution that the trainer computes."""
     if recipe.algorithm.source != "rollout" or not recipe.sampling.truncates:
         return []
     name, value = ("top_k", recipe.sampling.top_k) if recipe.sampling.top_k else ("top_p", recipe.sampling.top_p)
-    start = f"{at(f'sampling.{name}')}sampling.{name} is {value:g}"
+    key, start = f"sampling.{name}", f"sampling.{name} is {value:g}"
     if recipe.sampling.top_k == 1:
-        return [f"{start}: every answer to a prompt would be the same; use 0 (off), and a temperature to sharpen."]
-    compared = _compared_with_sampler(recipe)
-    if not compared:
+        sentence = f"{start}: every answer to a prompt would be the same; use 0 (off), and a temperature to sharpen."
+        return [wrong(key, "answers-all-the-same", sentence)]
+    reader = _compared_with_sampler(recipe)
+    if not reader:
         return []
-    key, what = compared
-    return [
-        f"{start}: the sampler's log-probs are then of the tokens it keeps, the trainer's of all, and {what} ({key}) "
-        f"would take the difference for a change of the policy. Set sampling.top_p to 1 and sampling.top_k to 0"
-        + (f", or {key} to null." if key != "objective.behaviour" else ".")
-    ]
+    setting, what = reader
+    sentence = (
+        f"{start}: the sampler's log-probs are then of the tokens it keeps, the trainer's of all, and {what} "
+        f"({setting}) would take the difference for a change of the policy. Set sampling.top_p to 1 and sampling.top_k "
+        "to 0" + (f", or {setting} to null." if setting != "objective.behaviour" else ".")
+    )
+    return [wrong(key, "off-policy", sentence)]
 
 
 def _compared_with_sampler(recipe: Recipe) -> tuple[str, str] | None:

@@ -73,7 +73,8 @@ def _ground_truth(ground_truth: Any, reward_model: Any, answer: Any) -> Any:
     if truth is None:
         raise RewardError(
             "a verl reward got a row without a ground truth: ground_truth and answer are missing or null, and "
-            f"reward_model is {reward_model!r}. Give each row one, empty text where the function does not use it."
+            f"reward_model is {reward_model!r}. Give each row one, empty text where the function does not use it.",
+            code="reward-arguments",
         )
     return truth
 
@@ -82,7 +83,10 @@ def _score(result: Any) -> Any:
     if not isinstance(result, Mapping):
         return result
     if "score" not in result:
-        raise RewardError(f"a verl reward returned a dict without 'score': it has {', '.join(map(str, result))}.")
+        raise RewardError(
+            f"a verl reward returned a dict without 'score': it has {', '.join(map(str, result))}.",
+            code="bad-reward-value",
+        )
     return result["score"]
 
 
@@ -119,7 +123,8 @@ class FromOpenRLHF(Adapter):
             return result
         if "rewards" not in result:
             raise RewardError(
-                f"an OpenRLHF reward returned a dict without 'rewards': it has {', '.join(map(str, result))}."
+                f"an OpenRLHF reward returned a dict without 'rewards': it has {', '.join(map(str, result))}.",
+                code="bad-reward-value",
             )
         logged = {"scores": result.get("scores"), **(result.get("extra_logs") or {})}
         for name, values in logged.items():
@@ -168,4 +173,6 @@ def _must_take(function: Callable[..., Any], form: str, *args: Any, **kwargs: An
     except TypeError as error:
         wanted = ", ".join(kwargs) or "queries, prompts, labels"
         name = getattr(function, "__name__", function)
-        raise ConfigError(f"reward {name} cannot be called as {form} does, with ({wanted}): {error}.") from error
+        raise ConfigError(
+            f"reward {name} cannot be called as {form} does, with ({wanted}): {error}.", code="not-a-reward"
+        ) from error

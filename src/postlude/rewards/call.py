@@ -132,6 +132,7 @@ def stopped(label: str, failure: Failure, many: bool) -> RewardError:
     return RewardError(
         f"reward {label} {failure}",
         f"Mend the function; it may return None for an answer that it cannot score{more}.",
+        code="reward-raised",
     )
 
 
@@ -144,6 +145,7 @@ def too_many(label: str, failures: Sequence[Failure], calls: int, allowed: float
         f"reward {label} failed in {len(failures)} of {calls} calls of this draw ({answers} answers), and errors "
         f"allows {allowed:g} of them. The first {failures[0]}",
         "Mend the function, or what it asks; raise `errors` only if so many failures are usual.",
+        code="reward-raised",
     )
 
 
@@ -240,7 +242,8 @@ async def call(
     for name, values in result.extra.items():
         if len(values) != len(answers):
             raise RewardError(
-                f"reward {reward.spec.label} logged {len(values)} values of {name!r} for {len(answers)} completions."
+                f"reward {reward.spec.label} logged {len(values)} values of {name!r} for {len(answers)} completions.",
+                code="bad-reward-value",
             )
     return result
 
@@ -280,7 +283,8 @@ def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:
         if column_values is None:
             raise RewardError(
                 f"reward {reward.spec.label} called log_extra({column!r}, {shown(values)}); it takes a list with a "
-                "value for each completion."
+                "value for each completion.",
+                code="bad-reward-value",
             )
         result.extra[str(column)] = [plain_json(value) for value in column_values]
 

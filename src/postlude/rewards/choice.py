@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from postlude.errors import RewardError, shown
+from postlude.errors import Problem, RewardError, shown
 from postlude.rewards.functions import RewardFunction, tail, text_of
 
 
@@ -76,15 +76,15 @@ class Choice:
             for f, a in zip(parts, answer, strict=True)
         ]
 
-    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+    def check_row(self, columns: Mapping[str, Any]) -> Problem | None:
         """Why a row cannot be scored; None where it can."""
         gold = columns.get("answer")
         if gold is None:
-            return '"answer" is missing or null, which the reward choice needs'
+            return Problem("missing-field", '"answer" is missing or null, which the reward choice needs')
         try:
             _expected(gold, self.letters)
         except RewardError as error:
-            return error.what
+            return Problem(error.code, error.what)
         return None
 
 
@@ -99,6 +99,7 @@ def _expected(answer: Any, letters: str) -> str:
     if len(letter) != 1 or letter not in letters:
         raise RewardError(
             f"reward choice: the column answer holds {shown(answer)}, which is none of the letters {letters}. Write "
-            "the right option's letter there (a number could count from 0 or from 1)."
+            "the right option's letter there (a number could count from 0 or from 1).",
+            code="unreadable-gold",
         )
     return letter

@@ -16,7 +16,7 @@ from postlude.code.columns import cases_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
 from postlude.code.program import program_of
-from postlude.errors import RewardError
+from postlude.errors import Problem, RewardError
 from postlude.rewards.functions import text_of
 from postlude.sandbox.backends import choose
 from postlude.sandbox.pool import Pool
@@ -116,7 +116,9 @@ class Code:
         try:
             tests = Tests.of(columns)
         except ValueError as error:
-            raise RewardError(f"reward code: {error}. Correct the row, or take it out of the data.") from error
+            raise RewardError(
+                f"reward code: {error}. Correct the row, or take it out of the data.", code="unreadable-gold"
+            ) from error
         if tests is None:
             return Verdict("no tests")
         source = program_of(answer, self._fence)
@@ -135,21 +137,24 @@ class Code:
                 reason = str(fault)
         return Verdict("fault", detail=_printable(reason))
 
-    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+    def check_row(self, columns: Mapping[str, Any]) -> Problem | None:
         """What is wrong with a row: tests that cannot be read, or a `solution` that fails them; None if nothing is."""
         try:
             tests = Tests.of(columns)
         except ValueError as error:
-            return str(error)
+            return Problem("unreadable-gold", str(error))
         if tests is None:
-            return f"no tests: one of the columns {', '.join(self.one_of)} must hold some"
+            return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
         solution = columns.get("solution")
         if not isinstance(solution, str) or not solution.strip():
             return None
         verdict = self._graded(program_of(solution, "optional") or solution, tests)
         if verdict.word == "passed":
             return None
-        return f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})"
+        return Problem(
+            "unreadable-gold",
+            f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})",
+        )
 
     def close(self) -> None:
         """End the workers; a later call starts new ones."""
@@ -192,7 +197,8 @@ class Faults:
             raise RewardError(
                 f"reward code: the sandbox failed on {faults} of {runs} answers of step {step}, last with: "
                 f"{(reasons or ['?'])[-1]}. That is more than {MOST_FAULTS:.0%}, so it is no accident: look for a "
-                "lack of memory or processes on this machine."
+                "lack of memory or processes on this machine.",
+                code="sandbox-failed",
             )
 
 

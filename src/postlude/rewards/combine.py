@@ -137,7 +137,8 @@ class Combining:
         raise RewardError(
             f"reward {member.spec.label} gave {len(values)} step rewards for an answer of {len(places)} steps "
             f"({completion.text[:60]!r}); steps stand between {member.separator!r}, and the argument `steps` holds "
-            "them."
+            "them.",
+            code="bad-reward-value",
         )
 
     def _tokens(self, member: Reward, completion: Completion, values: Sequence[float]) -> list[int]:
@@ -145,7 +146,8 @@ class Combining:
             return [*range(len(values))]
         raise RewardError(
             f"reward {member.spec.label} gave {len(values)} rewards for an answer of {len(completion.tokens)} tokens "
-            f"({completion.text[:60]!r}); the arguments `completion_ids` and `prefixes` hold them, the end token too."
+            f"({completion.text[:60]!r}); the arguments `completion_ids` and `prefixes` hold them, the end token too.",
+            code="bad-reward-value",
         )
 
     # ------------------------------------------------------------------------------------------------- figures

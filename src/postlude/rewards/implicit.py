@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from postlude.engines.settings import ImplicitSpec
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
@@ -99,7 +99,7 @@ def _settings(path: str, reference: str | None, beta: float | None, per_token: b
     recipe = _run_of(path)
     objective = recipe.get("objective") or {}
     trained = objective.get("score") if objective.get("score") in SCORES else None
-    problems = []
+    problems: list[Problem] = []
     if reference is None:
         reference, problem = _start_of(path, recipe)
         problems += [problem] if problem else []
@@ -107,10 +107,13 @@ def _settings(path: str, reference: str | None, beta: float | None, per_token: b
         beta = (objective.get("link") or {}).get("beta") if trained else None
         if beta is None:
             problems.append(
-                f"reward implicit: {path!r} is no run of the DPO family, so its beta is not known; give beta."
+                Problem(
+                    "method-needs",
+                    f"reward implicit: {path!r} is no run of the DPO family, so its beta is not known; give beta.",
+                )
             )
     elif not 0 < beta < float("inf"):
-        problems.append(f"reward implicit: beta must be positive, got {beta:g}.")
+        problems.append(Problem("out-of-range", f"reward implicit: beta must be positive, got {beta:g}."))
     if problems:
         raise ConfigError(problems)
     mean = SCORES.get(trained or "", False) if per_token is None else per_token
@@ -127,22 +130,28 @@ def _run_of(path: str) -> Mapping[str, Any]:
     return {}
 
 
-def _start_of(path: str, own: Mapping[str, Any]) -> tuple[str, str]:
+def _start_of(path: str, own: Mapping[str, Any]) -> tuple[str, Problem | None]:
     """(what the policy of a run started from, or why that is not known)."""
     model = own.get("model") or {}
     if not model.get("path"):
-        return "", f"reward implicit: {path!r} is no run, so what it was trained from is not known; give reference."
-    if isinstance(model.get("reference"), dict):
-        return "", (
-            f"reward implicit: the reference of {path!r} was refreshed while it trained, so its start is not what it "
-            "was compared with; give reference."
+        return "", Problem(
+            "missing-key",
+            f"reward implicit: {path!r} is no run, so what it was trained from is not known; give reference.",
+            key="reference",
         )
-    return model["path"], ""
+    if isinstance(model.get("reference"), dict):
+        return "", Problem(
+            "missing-key",
+            f"reward implicit: the reference of {path!r} was refreshed while it trained, so its start is not what it "
+            "was compared with; give reference.",
+            key="reference",
+        )
+    return model["path"], None
 
 
 def _require_pairs(specs: Sequence[Any]) -> None:
     """Both models are there, can write, read the same tokens, and are not one and the same."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     for spec in specs:
         facts = [_facts(name, path, problems) for name, path in (("policy", spec.path), ("reference", spec.reference))]
         if None not in facts:
@@ -151,31 +160,45 @@ def _require_pairs(specs: Sequence[Any]) -> None:
         raise ConfigError(problems)
 
 
-def _facts(name: str, path: str, problems: list[str]) -> Facts | None:
+def _facts(name: str, path: str, problems: list[Problem]) -> Facts | None:
     try:
         facts = inspect(ModelSpec(path))
     except ConfigError as error:
-        problems += [f"reward implicit, {name}: {p.removeprefix('model: ')}" for p in error.problems]
+        problems += [p.without("model: ").within(f"reward implicit, {name}: ") for p in error.problems]
         return None
     if is_scorer(facts.config):
         problems.append(
-            f"reward implicit, {name}: {path!r} is a reward model, which writes nothing; as a reward: `model`."
+            Problem(
+                "reward-model-cannot-write",
+                f"reward implicit, {name}: {path!r} is a reward model, which writes nothing; as a reward: `model`.",
+            )
         )
         return None
     return facts
 
 
-def _unlike(spec: ImplicitSpec, policy: Facts, reference: Facts) -> list[str]:
+def _unlike(spec: ImplicitSpec, policy: Facts, reference: Facts) -> list[Problem]:
     if Path(spec.path).expanduser().resolve() == Path(spec.reference).expanduser().resolve():
-        return [f"reward implicit: policy and reference are both {spec.path!r}, so the reward would always be 0."]
+        return [
+            Problem(
+                "contradiction",
+                f"reward implicit: policy and reference are both {spec.path!r}, so the reward would always be 0.",
+            )
+        ]
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         return [
-            f"reward implicit: the tokenizers of {spec.path!r} and of its reference {spec.reference!r} differ, so "
-            "their log-probs cannot be compared. The reference is the model that the policy was trained from."
+            Problem(
+                "bad-tokenizer",
+                f"reward implicit: the tokenizers of {spec.path!r} and of its reference {spec.reference!r} differ, so "
+                "their log-probs cannot be compared. The reference is the model that the policy was trained from.",
+            )
         ]
     if len(policy.tokenizer) > min(policy.vocabulary, reference.vocabulary):
         return [
-            f"reward implicit: the tokenizer has {len(policy.tokenizer)} tokens, policy and reference have "
-            f"{policy.vocabulary} and {reference.vocabulary} rows for them; the tokenizer is not theirs."
+            Problem(
+                "bad-tokenizer",
+                f"reward implicit: the tokenizer has {len(policy.tokenizer)} tokens, policy and reference have "
+                f"{policy.vocabulary} and {reference.vocabulary} rows for them; the tokenizer is not theirs.",
+            )
         ]
     return []

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.rewards.functions import RewardFunction, text_of
 
 FENCE = "```"
@@ -84,9 +84,11 @@ def _read(path: str) -> Any:
     try:
         return _parsed(place.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"reward json_schema: cannot read the schema {path!r}: {error.strerror}.") from error
+        raise ConfigError(
+            f"reward json_schema: cannot read the schema {path!r}: {error.strerror}.", code="cannot-read"
+        ) from error
     except ValueError as error:
-        raise ConfigError(f"reward json_schema: {path!r} is not JSON: {error}.") from error
+        raise ConfigError(f"reward json_schema: {path!r} is not JSON: {error}.", code="not-json") from error
 
 
 def _validator(schema: Any) -> Any:
@@ -96,15 +98,21 @@ def _validator(schema: Any) -> Any:
         import referencing
         from jsonschema.validators import validator_for
     except ImportError as error:
-        raise ConfigError("reward json_schema needs the jsonschema library: pip install 'postlude[json]'.") from error
+        raise ConfigError(
+            "reward json_schema needs the jsonschema library: pip install 'postlude[json]'.", code="missing-package"
+        ) from error
     if not isinstance(schema, Mapping | bool):
-        raise ConfigError(f"reward json_schema: a schema is a mapping, found {type(schema).__name__}.")
+        raise ConfigError(
+            f"reward json_schema: a schema is a mapping, found {type(schema).__name__}.", code="wrong-type"
+        )
     kind: Any = validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         at = "/".join(map(str, error.absolute_path)) or "its root"
-        raise ConfigError(f"reward json_schema: the schema is wrong at {at}: {error.message}.") from error
+        raise ConfigError(
+            f"reward json_schema: the schema is wrong at {at}: {error.message}.", code="reward-arguments"
+        ) from error
     _check_references(schema)
     return kind(schema, registry=referencing.Registry())  # the default registry would fetch what it does not know
 
@@ -116,12 +124,17 @@ def _check_references(schema: Any) -> None:
 
     root = DRAFT202012.create_resource(schema)
     resolver = EMPTY_REGISTRY.resolver_with_root(root)
-    lost = []
+    lost: list[Problem] = []
     for ref in dict.fromkeys(_references(schema)):
         try:
             resolver.lookup(ref)
         except Unresolvable:
-            lost.append(f"reward json_schema: the schema refers to {ref!r}, which is not in it (nothing is fetched).")
+            lost.append(
+                Problem(
+                    "reward-arguments",
+                    f"reward json_schema: the schema refers to {ref!r}, which is not in it (nothing is fetched).",
+                )
+            )
     if lost:
         raise ConfigError(lost)
 

@@ -250,7 +250,8 @@ class JudgeReward(JudgedReward):
                     f"judge {self.asker.chat.name!r} gave {reward:+.2f} (of -1 to 1) to {canary!r}, an answer that "
                     f"says nothing, to {str(question.prompt)[:60]!r}: a policy would learn to write that. Take a "
                     "stronger judge, another template, or give it a reference. `canary_limit` moves the bound, null "
-                    "leaves this check out."
+                    "leaves this check out.",
+                    code="judge-fooled",
                 )
 
     async def _compared_canaries(self, asked: Sequence[tuple[Question, str, str]]) -> list[float]:
@@ -267,7 +268,8 @@ class JudgeReward(JudgedReward):
             raise RewardError(
                 f"judge {self.asker.chat.name!r} preferred an answer that says nothing, such as ':', to the policy's "
                 f"in {self.fooled} of {self.asked} comparisons. Take a stronger judge or another template; "
-                "canary_limit: null leaves this check out."
+                "canary_limit: null leaves this check out.",
+                code="judge-fooled",
             )
         return chances
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from postlude.bounds import Finite, NotNegative
 from postlude.engines.settings import ScorerSpec
-from postlude.errors import ConfigError, EngineError
+from postlude.errors import ConfigError, EngineError, Problem
 from postlude.models.dtypes import Dtype
 from postlude.models.heads import reads_pairs, require_head
 from postlude.models.opening import problems_of_weights
@@ -28,18 +28,22 @@ class HeadReward(LearnedReward):
 
     def check(self) -> None:
         """What can be known without weights: every folder has a scalar head."""
-        problems = []
+        problems: list[Problem] = []
         for spec in self.specs:
             try:
                 config = require_head(spec.path, "reward model")
             except EngineError as error:
-                problems.append(str(error))
+                problems += error.problems
                 continue
             problems += problems_of_weights(spec.path, config, scalar=True, what="reward model")
             pairs = reads_pairs(config)
             if pairs != self.compares:
                 is_, use = ("two answers at once", "pair_model") if pairs else ("one answer at a time", "model")
-                problems.append(f"reward model: {spec.path!r} reads {is_}; as a reward it is `{use}`.")
+                problems.append(
+                    Problem(
+                        "not-a-reward-model", f"reward model: {spec.path!r} reads {is_}; as a reward it is `{use}`."
+                    )
+                )
         if problems:
             raise ConfigError(problems)
 

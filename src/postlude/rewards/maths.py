@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from postlude.bounds import Seconds, Workers
-from postlude.errors import RewardError
+from postlude.errors import Problem, RewardError
 from postlude.maths.extract import DEFAULT, RULES
 from postlude.maths.verify import Result, Verifier
 from postlude.maths.workers import Limits
@@ -48,15 +48,15 @@ class Maths:
         _check_errors(results)
         return [r.score for r in results]
 
-    def check_row(self, columns: Mapping[str, Any]) -> str | None:
+    def check_row(self, columns: Mapping[str, Any]) -> Problem | None:
         """Why a row of the data cannot be trained on with this reward; None where it can."""
         gold = columns.get("answer")
         problem = self.verifier.problem_of_gold(gold)
         if problem is None:
             return None
         if gold is None:
-            return '"answer" is missing or null, which the reward maths needs'
-        return f'"answer" {str(gold)[:80]!r} is no gold for the reward maths: {problem}'
+            return Problem("missing-field", '"answer" is missing or null, which the reward maths needs')
+        return Problem("unreadable-gold", f'"answer" {str(gold)[:80]!r} is no gold for the reward maths: {problem}')
 
     def _read_part(self, completion: Any) -> str:
         return tail(text_of(completion), self._after) or ""
@@ -68,7 +68,8 @@ def _check_errors(results: Sequence[Result]) -> None:
         return
     raise RewardError(
         f"reward maths could not judge {len(wrong)} of {len(results)} answers, through no fault of theirs (> 1 %). "
-        f"The first: {(wrong[0].extracted or '')[:80]!r} ({wrong[0].rule}):\n{wrong[0].trace.rstrip()}"
+        f"The first: {(wrong[0].extracted or '')[:80]!r} ({wrong[0].rule}):\n{wrong[0].trace.rstrip()}",
+        code="reward-raised",
     )
 
 

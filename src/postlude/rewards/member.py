@@ -12,7 +12,7 @@ from typing import Any
 
 from postlude.cache import Cache, key_of
 from postlude.data import RESERVED, Completion, Group
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.rewards.functions import Adapter, RewardFunction, StepwiseReward, is_asynchronous
 from postlude.rewards.numbers import whole_of
 from postlude.rewards.spec import CONCURRENCY, RewardSpec
@@ -72,13 +72,15 @@ class Memory:
         if self.path is None:
             raise ConfigError(
                 f"reward {self.label}: `cache: true` keeps scores in the folder of a training run, and this is none. "
-                "Give the path of a file: cache: scores.sqlite."
+                "Give the path of a file: cache: scores.sqlite.",
+                code="cannot-cache",
             )
         try:
             return Cache(self.path)
         except OSError as error:
             raise ConfigError(
-                f"reward {self.label}: the cache {str(self.path)!r} cannot be made: {error.strerror}."
+                f"reward {self.label}: the cache {str(self.path)!r} cannot be made: {error.strerror}.",
+                code="cannot-cache",
             ) from error
 
     def open_in(self, folder: Path) -> None:
@@ -192,19 +194,31 @@ class Reward:
         """Columns it needs: one of those it says, else each that its signature requires."""
         return [*self.traits.one_of] or sorted(self.parameters[0] - self.reserved)
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Problem]:
         """Settings that this function has no use for."""
         spec = self.spec
         users = ":" in spec.use
         if spec.whole is not None and not self.stepwise:
-            return [f"reward {spec.label}: whole is for rewards of steps or tokens, and this one is of whole answers."]
+            return [
+                Problem(
+                    "reward-kind",
+                    f"reward {spec.label}: whole is for rewards of steps or tokens, and this one is of whole answers.",
+                )
+            ]
         if spec.tokens and self.separator is not None:
-            return [f"reward {spec.label}: tokens is set, but this built-in rewards steps. Remove it."]
+            return [
+                Problem(
+                    "reward-kind", f"reward {spec.label}: tokens is set, but this built-in rewards steps. Remove it."
+                )
+            ]
         if self.early or (spec.concurrency == CONCURRENCY and (users or spec.timeout is None)):
             return []
         return [
-            f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is called "
-            f"once per draw. {'Remove concurrency' if users else 'Remove them'}, or make it `async def`."
+            Problem(
+                "no-effect",
+                f"reward {spec.label}: concurrency and timeout are for async functions, and this one is not: it is "
+                f"called once per draw. {'Remove concurrency' if users else 'Remove them'}, or make it `async def`.",
+            )
         ]
 
 

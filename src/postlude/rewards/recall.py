@@ -29,17 +29,20 @@ def memory_of(reward: Reward) -> Memory | None:
     if reward.per_token:
         raise ConfigError(
             f"reward {spec.label}: cache is set, but it rewards tokens, and one text can be several rows of "
-            "tokens. Remove the cache."
+            "tokens. Remove the cache.",
+            code="cannot-cache",
         )
     if wrong:
         raise ConfigError(
             f"reward {spec.label}: cache is set, but the function takes {' and '.join(wrong)}, so that its score "
-            "is not of prompt, answer and columns alone. Remove the argument, or the cache."
+            "is not of prompt, answer and columns alone. Remove the argument, or the cache.",
+            code="cannot-cache",
         )
     if reward.traits.compares:
         raise ConfigError(
             f"reward {spec.label}: cache is set, but it scores an answer against the others to its prompt, which "
-            "are never the same again. Remove the cache."
+            "are never the same again. Remove the cache.",
+            code="cannot-cache",
         )
     path = Path(spec.cache).expanduser() if isinstance(spec.cache, str) else None
     names = None if anything else frozenset(named - RESERVED)
@@ -94,7 +97,9 @@ def _source(reward: Reward) -> str:
             return hashlib.sha256(Path(inspect.getfile(thing)).read_bytes()).hexdigest()
         except (TypeError, OSError):
             continue
-    raise ConfigError(f"reward {reward.spec.label}: cache is set, but the file of its function cannot be read.")
+    raise ConfigError(
+        f"reward {reward.spec.label}: cache is set, but the file of its function cannot be read.", code="cannot-cache"
+    )
 
 
 def _files(reward: Reward) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.objects import load_object
 from postlude.rewards.functions import RewardFunction
 from postlude.rewards.spec import RewardSpec
@@ -55,11 +55,14 @@ def resolve(spec: RewardSpec) -> RewardFunction:
     if ":" not in spec.use:
         return _built_in(spec)
     if spec.args:
-        raise ConfigError(f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.")
+        raise ConfigError(
+            f"reward {spec.use}: `args` are for built-ins; give your function defaults instead.",
+            code="reward-arguments",
+        )
     form, path = form_of(spec.use)
     function = _instance(path, load_object(path, "reward"))
     if not callable(function):
-        raise ConfigError(f"reward: {path!r} is a {type(function).__name__}, not a function.")
+        raise ConfigError(f"reward: {path!r} is a {type(function).__name__}, not a function.", code="not-a-reward")
     if form:
         return _loaded(FORMS[form])(function)
     _require_callable_by_name(path, function)
@@ -72,18 +75,21 @@ def _instance(path: str, thing: Any) -> Any:
         return thing
     advice = f"name an instance of it: score = {thing.__name__}(...) in the file, and reward ...:score."
     if "__call__" not in {name for kind in thing.__mro__[:-1] for name in vars(kind)}:
-        raise ConfigError(f"reward: {path!r} is a class whose instances cannot be called: it has no __call__.")
+        raise ConfigError(
+            f"reward: {path!r} is a class whose instances cannot be called: it has no __call__.", code="not-a-reward"
+        )
     try:
         inspect.signature(thing).bind()
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"reward: {path!r} is a class, and its __init__ needs arguments ({error}); {advice}"
+            f"reward: {path!r} is a class, and its __init__ needs arguments ({error}); {advice}", code="not-a-reward"
         ) from error
     try:
         return thing()
     except (Exception, SystemExit) as error:  # a user's class can raise anything
         raise ConfigError(
-            f"reward: {path!r} is a class, and {thing.__name__}() raised {type(error).__name__}: {error}; {advice}"
+            f"reward: {path!r} is a class, and {thing.__name__}() raised {type(error).__name__}: {error}; {advice}",
+            code="not-a-reward",
         ) from error
 
 
@@ -91,20 +97,26 @@ def _require_callable_by_name(path: str, function: Any) -> None:
     """A function that could not be called as rewards are would say so only after the first answers were sampled."""
     for thing in (function, type(function).__call__):
         if inspect.isgeneratorfunction(thing) or inspect.isasyncgenfunction(thing):
-            raise ConfigError(f"reward: {path!r} is a generator (it has `yield`); return a list of numbers.")
+            raise ConfigError(
+                f"reward: {path!r} is a generator (it has `yield`); return a list of numbers.", code="not-a-reward"
+            )
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"reward: {path!r} does not say which arguments it takes; wrap it in a def.") from error
+        raise ConfigError(
+            f"reward: {path!r} does not say which arguments it takes; wrap it in a def.", code="not-a-reward"
+        ) from error
     nameless = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
     if nameless:
         raise ConfigError(
-            f"reward: {path!r} takes {nameless[0]!r} by its place only; rewards are called by name: remove the `/`."
+            f"reward: {path!r} takes {nameless[0]!r} by its place only; rewards are called by name: remove the `/`.",
+            code="not-a-reward",
         )
     if all(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters):
         raise ConfigError(
             f"reward: {path!r} takes no argument by name, so it sees no answer. Give it `completions` (and prompts, "
-            "completion_ids, or columns of the data)."
+            "completion_ids, or columns of the data).",
+            code="not-a-reward",
         )
 
 
@@ -112,13 +124,15 @@ def _built_in(spec: RewardSpec) -> RewardFunction:
     if spec.use not in BUILT_IN and Path(spec.use).expanduser().is_dir():
         raise ConfigError(
             f"reward: {spec.use!r} is a folder. A reward model is {{use: model, args: {{path: {spec.use}}}}}, on "
-            f"the command line `model` with the arguments '{{path: {spec.use}}}'."
+            f"the command line `model` with the arguments '{{path: {spec.use}}}'.",
+            code="unknown-reward",
         )
     if spec.use not in BUILT_IN:
         known = ", ".join(BUILT_IN)
         raise ConfigError(
             f"reward: {spec.use!r} is neither a built-in ({known}) nor a path such as my_rewards.py:fn."
-            f"{meant(spec.use, BUILT_IN)}"
+            f"{meant(spec.use, BUILT_IN)}",
+            code="unknown-reward",
         )
     factory = factory_of(spec.use)
     problems = problems_of(spec.use, factory, spec.args)
@@ -127,7 +141,7 @@ def _built_in(spec: RewardSpec) -> RewardFunction:
     try:
         return factory(**spec.args)
     except (TypeError, ValueError, re.error) as error:
-        raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}") from error
+        raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}", code="too-long") from error
 
 
 def form_of(use: str) -> tuple[str, str]:
@@ -136,16 +150,19 @@ def form_of(use: str) -> tuple[str, str]:
     return (form, rest) if form in FORMS and ":" in rest else ("", use)
 
 
-def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:
+def problems_of(use: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> list[Problem]:
     """Everything wrong with `args`, each as a sentence."""
     known = inspect.signature(factory).parameters
     unknown = [name for name in given if name not in known]
-    misnamed = [f"has no argument {name!r};{_hint(name, known)}" for name in unknown]
+    misnamed = [Problem("unknown-key", f"has no argument {name!r};{_hint(name, known)}", key=name) for name in unknown]
     values = {name: value for name, value in given.items() if name not in unknown}
     wrong = validate(_schema(factory), values)[1]
     if unknown:  # the misspelt one is the one that seems to be missing
-        wrong = [text for text in wrong if not text.endswith(" is missing.")]
-    return [f"reward {use} {text}" for text in misnamed] + [f"reward {use}: args: {text}" for text in wrong]
+        wrong = [problem for problem in wrong if not problem.endswith(" is missing.")]
+    return [
+        *(problem.within(f"reward {use} ") for problem in misnamed),
+        *(problem.within(f"reward {use}: args: ") for problem in wrong),
+    ]
 
 
 def _hint(name: str, known: Collection[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.data import RESERVED, Group, Prompt
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.rewards.call import CallFailed, Prefixes, Scores, call, copied, stopped, too_many
 from postlude.rewards.combine import Combining, Ends, Scored, doors
 from postlude.rewards.guard import Guard
@@ -46,7 +46,7 @@ class Rewards:
     @classmethod
     def of(cls, specs: Sequence[RewardSpec]) -> Rewards:
         """Resolve every spec; collects all problems."""
-        problems: list[str] = []
+        problems: list[Problem] = []
         members: list[Reward] = []
         for spec in specs:
             try:
@@ -55,8 +55,11 @@ class Rewards:
             except ConfigError as error:
                 problems += error.problems
         problems += [
-            f"reward {spec.label}: its figure would be reward/{spec.label}, which is that of all rewards together. "
-            "Give it another `name`."
+            Problem(
+                "reserved-name",
+                f"reward {spec.label}: its figure would be reward/{spec.label}, which is that of all rewards together. "
+                "Give it another `name`.",
+            )
             for spec in specs
             if spec.label in TOGETHER
         ]
@@ -75,9 +78,9 @@ class Rewards:
             if hasattr(member.function, "begin"):
                 member.function.begin(folder)  # type: ignore[attr-defined]
 
-    def missing_columns(self, columns: set[str]) -> list[str]:
+    def missing_columns(self, columns: set[str]) -> list[Problem]:
         """A problem for each reward whose required arguments the data do not have."""
-        problems = []
+        problems: list[Problem] = []
         for reward in self.members:
             required, _, _ = reward.parameters
             missing = sorted(required - reward.reserved - columns)
@@ -87,25 +90,32 @@ class Rewards:
                 wanted.append(f"one of the columns {', '.join(map(repr, one_of))}")
             if wanted:
                 problems.append(
-                    f"reward {reward.spec.label} needs {' and '.join(wanted)}, which the data lack. "
-                    f"They have: {', '.join(sorted(columns))}."
+                    Problem(
+                        "missing-column",
+                        f"reward {reward.spec.label} needs {' and '.join(wanted)}, which the data lack. "
+                        f"They have: {', '.join(sorted(columns))}.",
+                    )
                 )
         return problems
 
-    def taken_columns(self, columns: Collection[str], where: str, key: str = "data.columns") -> list[str]:
+    def taken_columns(self, columns: Collection[str], where: str, key: str = "data.columns") -> list[Problem]:
         """A problem for each column that no reward can see, since it gets something else under that name."""
         taken: dict[str, list[str]] = {}
         for reward in self.members:
             for name in sorted({*columns} & reward.supplied(columns)):
                 taken.setdefault(name, []).append(reward.spec.label)
         return [
-            f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
-            f"{', '.join(labels)}, which would never see the column. Give it another name: "
-            f"{key}={{{name}_of_row: {name}}}."
+            Problem(
+                "reserved-name",
+                f"{where}: column {name!r} has the name of an argument that postlude itself gives to reward "
+                f"{', '.join(labels)}, which would never see the column. Give it another name: "
+                f"{key}={{{name}_of_row: {name}}}.",
+                key=name,
+            )
             for name, labels in taken.items()
         ]
 
-    def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[str | None]:
+    def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[Problem | None]:
         """What a reward says against the row of each prompt before anything is sampled; None where nothing is wrong.
 
         Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need. A
@@ -116,7 +126,7 @@ class Rewards:
         self.rows += len(prompts)
         return [self._problem_of_row(members, p) for p in prompts]
 
-    def _problem_of_row(self, members: Sequence[Reward], prompt: Prompt) -> str | None:
+    def _problem_of_row(self, members: Sequence[Reward], prompt: Prompt) -> Problem | None:
         answers = [(m, _told_of_row(m, prompt), _lacks(m, prompt)) for m in members]
         able = any(m.spec.weight and not m.is_gate and not problem and not lacks for m, problem, lacks in answers)
         for member, problem, lacks in answers:
@@ -194,7 +204,7 @@ def _lacks(reward: Reward, prompt: Prompt) -> bool:
     return all(empty) and bool(empty) if reward.traits.one_of else any(empty)
 
 
-def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
+def _told_of_row(reward: Reward, prompt: Prompt) -> Problem | None:
     if not hasattr(reward.function, "check_row"):
         return None
     try:
@@ -202,12 +212,12 @@ def _told_of_row(reward: Reward, prompt: Prompt) -> str | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a user's function can raise anything
-        return f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
-    return (
-        problem
-        if problem is None or isinstance(problem, str)
-        else f"check_row of reward {reward.spec.label}: {problem!r}"
-    )
+        sentence = f"check_row of reward {reward.spec.label} raised {type(error).__name__}: {error}"
+        return Problem("reward-raised", sentence)
+    if problem is None or isinstance(problem, Problem):
+        return problem
+    said = problem if isinstance(problem, str) else f"check_row of reward {reward.spec.label}: {problem!r}"
+    return Problem("row-refused", said) if said else None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from postlude.bounds import Count, CountOrZero
-from postlude.errors import RewardError, shown
+from postlude.errors import Problem, RewardError, shown
 from postlude.objectives.lengths import overlong_penalty
 from postlude.rewards.functions import RewardFunction, tail, text_of
 
@@ -194,17 +194,21 @@ def golds(reward: str, column: Sequence[Any]) -> list[list[str] | None]:
         try:
             texts.append(None if gold is None else accepted(gold))
         except NoGold as error:
-            raise RewardError(f"reward {reward}: the column answer holds {shown(gold)}: {error}; {MEND}.") from error
+            raise RewardError(
+                f"reward {reward}: the column answer holds {shown(gold)}: {error}; {MEND}.", code="unreadable-gold"
+            ) from error
     return texts
 
 
-def problem_of(reward: str, columns: Mapping[str, Any]) -> str | None:
+def problem_of(reward: str, columns: Mapping[str, Any]) -> Problem | None:
     """What is wrong with a row's answer; None where nothing is."""
     gold = columns.get("answer")
     if gold is None:
-        return f'"answer" is missing or null, which the reward {reward} needs'
+        return Problem("missing-field", f'"answer" is missing or null, which the reward {reward} needs')
     try:
         accepted(gold)
     except NoGold as error:
-        return f'"answer" {shown(gold)} says no right answer for the reward {reward}: {error}; {MEND}'
+        return Problem(
+            "unreadable-gold", f'"answer" {shown(gold)} says no right answer for the reward {reward}: {error}; {MEND}'
+        )
     return None

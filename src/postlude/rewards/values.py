@@ -50,10 +50,13 @@ def numbers(reward: Reward, given: Any, answers: Answers) -> list[float | None]:
     if values is None:
         raise RewardError(
             f"reward {label} returned {type(given).__name__}; it must return a list of float or None, one for each "
-            "completion."
+            "completion.",
+            code="bad-reward-value",
         )
     if len(values) != len(answers):
-        raise RewardError(f"reward {label} returned {len(values)} values for {len(answers)} completions.")
+        raise RewardError(
+            f"reward {label} returned {len(values)} values for {len(answers)} completions.", code="bad-reward-value"
+        )
     return [_number(label, value, answer) for value, answer in zip(values, answers, strict=True)]
 
 
@@ -63,10 +66,13 @@ def step_numbers(reward: Reward, given: Any, answers: Answers) -> tuple[list[lis
     values = listed(given)
     if values is None:
         raise RewardError(
-            f"reward {label} returned {type(given).__name__}; with `steps` or `tokens` it returns a list of lists."
+            f"reward {label} returned {type(given).__name__}; with `steps` or `tokens` it returns a list of lists.",
+            code="bad-reward-value",
         )
     if len(values) != len(answers):
-        raise RewardError(f"reward {label} returned {len(values)} values for {len(answers)} completions.")
+        raise RewardError(
+            f"reward {label} returned {len(values)} values for {len(answers)} completions.", code="bad-reward-value"
+        )
     rows = [None if v is None else _steps(reward, v, answer) for v, answer in zip(values, answers, strict=True)]
     wholes = [None if row is None else _whole(reward, row, answer) for row, answer in zip(rows, answers, strict=True)]
     return [row or [] for row in rows], wholes
@@ -77,7 +83,8 @@ def _whole(reward: Reward, row: list[float], answer: tuple[Group, Completion]) -
     if number is None:
         raise RewardError(
             f"reward {reward.spec.label}: the rewards of {len(row)} {reward.kind} of {_where(answer)} make no finite "
-            "number together."
+            "number together.",
+            code="bad-reward-value",
         )
     return number
 
@@ -87,14 +94,16 @@ def _steps(reward: Reward, value: Any, answer: tuple[Group, Completion]) -> list
     if row is None:
         raise RewardError(
             f"reward {label} returned {shown(value)} for {_where(answer)}; with `steps` or `tokens` it gives a list "
-            "of numbers, or None for the whole answer."
+            "of numbers, or None for the whole answer.",
+            code="bad-reward-value",
         )
     finite_steps = [finite(step) for step in row]
     bad = next((i for i, number in enumerate(finite_steps) if number is None), None)
     if bad is not None:
         raise RewardError(
             f"reward {label} returned {shown(row[bad])} for step {bad + 1} of {len(row)} of {_where(answer)}. Return a "
-            "finite number for each step, or None for the whole answer."
+            "finite number for each step, or None for the whole answer.",
+            code="bad-reward-value",
         )
     return [number for number in finite_steps if number is not None]
 
@@ -107,7 +116,8 @@ def _number(label: str, value: Any, answer: tuple[Group, Completion]) -> float |
         return number
     raise RewardError(
         f"reward {label} returned {shown(value)} for {_where(answer)}. Return a finite number, or None where it cannot "
-        "score."
+        "score.",
+        code="bad-reward-value",
     )
 
 

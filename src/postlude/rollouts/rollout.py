@@ -156,7 +156,8 @@ class RolloutSource:
         if self.unscored >= MOST_UNSCORED:
             raise RewardError(
                 f"{'; '.join(notes)}. That was so in {self.unscored} steps in a row: look at what it is asked "
-                f"(rollouts/ has the answers), or {remedy}."
+                f"(rollouts/ has the answers), or {remedy}.",
+                code="reward-abstains",
             )
 
     def _tell_of_neither(self, drawn: Drawn) -> None:

@@ -38,7 +38,9 @@ async def write(place: Path, save: Callable[[Path], Awaitable[None]], state: Map
         shutil.rmtree(place, ignore_errors=True)
         temporary.rename(place)
     except OSError as error:
-        raise TrainingError(f"cannot save a checkpoint to {place}: {error.strerror or error}") from error
+        raise TrainingError(
+            f"cannot save a checkpoint to {place}: {error.strerror or error}", code="cannot-write"
+        ) from error
 
 
 def keep_newest(folder: Path, count: int) -> None:
@@ -100,7 +102,7 @@ def latest_model(path: str) -> str:
         return path
     there = complete(folder)
     if not there:
-        raise ConfigError(f"{path!r} is a run without a finished checkpoint.")
+        raise ConfigError(f"{path!r} is a run without a finished checkpoint.", code="no-checkpoint")
     return str(there[-1])
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from postlude import __version__
 from postlude.data import Group, completion_to_json
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints
@@ -71,16 +71,21 @@ class Run:
         # a run that failed before its first step finished does not block its name
         used = (folder / "timings.jsonl").exists() or any(folder.glob("checkpoints/step-*"))
         if resume and not used:
-            raise ConfigError(f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.")
+            raise ConfigError(
+                f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.", code="not-a-run"
+            )
         if used and not resume:
             raise ConfigError(
-                f"output: {str(folder)!r} already holds a run. Continue it with --resume, or choose another output."
+                f"output: {str(folder)!r} already holds a run. Continue it with --resume, or choose another output.",
+                code="exists-already",
             )
         try:
             (folder / "rollouts").mkdir(parents=True, exist_ok=True)
             (folder / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+            raise ConfigError(
+                f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write"
+            ) from error
         lock = acquire(folder)
         if not used:
             (folder / "events.jsonl").unlink(missing_ok=True)
@@ -285,21 +290,24 @@ def _file_hash(path: str) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
-def problems_of_output(path: str) -> list[str]:
+def problems_of_output(path: str) -> list[Problem]:
     """Why no run can be written there, found before anything is loaded."""
     folder = Path(path).expanduser()
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())
         (folder / "timings.jsonl").exists()
     except (OSError, ValueError) as error:
-        return [f"output: cannot write to {path[:80]!r}: {error.args[-1]}."]
+        return [Problem("cannot-write", f"output: cannot write to {path[:80]!r}: {error.args[-1]}.")]
     if not there.is_dir():
-        return [f"output: cannot write to {path!r}: {str(there)!r} is a file."]
+        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} is a file.")]
     if not os.access(there, os.W_OK):
-        return [f"output: cannot write to {path!r}: {str(there)!r} may not be written to."]
+        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} may not be written to.")]
     if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
         return [
-            f"output: {path!r} is the folder of a model. A run in it would be taken for that model by its name; give a "
-            "folder of its own."
+            Problem(
+                "cannot-write",
+                f"output: {path!r} is the folder of a model. A run in it would be taken for that model by its name; "
+                "give a folder of its own.",
+            )
         ]
     return []

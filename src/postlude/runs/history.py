@@ -190,7 +190,9 @@ def read(folder: str | Path) -> History:
     place = Path(folder).expanduser()
     if not (place / "events.jsonl").is_file():
         missing = "it has no events.jsonl" if place.is_dir() else "there is no such folder"
-        raise ConfigError(f"{str(folder)!r} is no run: {missing}. `postlude train` writes its runs to runs/.")
+        raise ConfigError(
+            f"{str(folder)!r} is no run: {missing}. `postlude train` writes its runs to runs/.", code="not-a-run"
+        )
     running = is_held(place / "lock")
     events, warning = _rows(place / "events.jsonl")
     _check(place, events)
@@ -203,7 +205,7 @@ def _rows(path: Path) -> tuple[list[Row], str | None]:
         rows, rest = whole_rows(path)
     except ValueError as error:
         raise ConfigError(
-            f"{error}. The file is damaged; what a run writes has one JSON object in each line."
+            f"{error}. The file is damaged; what a run writes has one JSON object in each line.", code="damaged-run"
         ) from None
     if not rest:
         return rows, None
@@ -214,12 +216,15 @@ def _check(folder: Path, events: Sequence[Row]) -> None:
     """Whether every event can be read here."""
     for number, row in enumerate(events, 1):
         if not isinstance(row.get("kind"), str):
-            raise ConfigError(f"{folder / 'events.jsonl'} line {number} has no `kind`: it is no event of a run.")
+            raise ConfigError(
+                f"{folder / 'events.jsonl'} line {number} has no `kind`: it is no event of a run.", code="damaged-run"
+            )
         schema = row.get("schema", SCHEMA)  # runs of 0.1 did not say
         if not isinstance(schema, int) or schema > SCHEMA:
             raise ConfigError(
                 f"{folder / 'events.jsonl'} line {number} has schema {schema!r}; this postlude reads up to {SCHEMA}. "
-                "The run was written by a later version: read it with that one."
+                "The run was written by a later version: read it with that one.",
+                code="later-version",
             )
 
 

@@ -88,9 +88,13 @@ def status(folder: str | Path) -> Live:
     try:
         known: dict[str, Any] = json.loads((place / LIVE).read_text())
     except FileNotFoundError as error:
-        raise ConfigError(f"{str(folder)!r} holds no run that says how it stands (it has no {LIVE}).") from error
+        raise ConfigError(
+            f"{str(folder)!r} holds no run that says how it stands (it has no {LIVE}).", code="not-a-run"
+        ) from error
     except ValueError as error:
-        raise ConfigError(f"{place / LIVE} is damaged: {error}. A run that is at work writes it anew.") from error
+        raise ConfigError(
+            f"{place / LIVE} is damaged: {error}. A run that is at work writes it anew.", code="damaged-run"
+        ) from error
     names = set(Live.__dataclass_fields__)
     return Live(**{k: v for k, v in known.items() if k in names}, running=is_held(place / "lock"))
 
@@ -107,7 +111,9 @@ def checkpoint(folder: str | Path) -> None:
 
 def _ask(folder: Path, what: str) -> None:
     if not status(folder).running:
-        raise ConfigError(f"no process is at work on the run {str(folder)!r}: there is nothing to {what}.")
+        raise ConfigError(
+            f"no process is at work on the run {str(folder)!r}: there is nothing to {what}.", code="not-running"
+        )
     replace(folder / CONTROL, _asked(folder / CONTROL) | {what: True})
 
 

@@ -18,12 +18,14 @@ def acquire(folder: Path) -> IO[str]:
     try:
         lock = (folder / "lock").open("a")
     except OSError as error:
-        raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+        raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write") from error
     try:
         _lock(lock)
     except OSError as error:
         lock.close()
-        raise RunLocked(f"{str(folder)!r} is being written to by another process (see {folder / 'lock'}).") from error
+        raise RunLocked(
+            f"{str(folder)!r} is being written to by another process (see {folder / 'lock'}).", code="run-locked"
+        ) from error
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
     lock.flush()

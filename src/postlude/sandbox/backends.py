@@ -48,24 +48,27 @@ def choose(wanted: str, limits: Limits) -> Chosen:
             return Chosen(backend, _describe(backend, limits, _prove(backend, limits)))
         except (SandboxFault, SandboxUnavailable) as reason:
             reasons.append(f"{backend.name}: {reason}")
-    raise SandboxUnavailable(_refusal(reasons))
+    raise SandboxUnavailable(_refusal(reasons), code="sandbox-unavailable")
 
 
 def _require_linux() -> None:
     if sys.platform != "linux":
         raise SandboxUnavailable(
             f"reward code: cannot run model-written code on {sys.platform}: every sandbox needs Linux (x86_64 or "
-            "aarch64). Run in a Linux virtual machine or container."
+            "aarch64). Run in a Linux virtual machine or container.",
+            code="sandbox-unavailable",
         )
 
 
 def _prove(backend: Backend, limits: Limits) -> dict[str, Any]:
     """What the worker set up. Raises where a layer is missing or a canary gets out."""
     if limits.scratch and not (backend.namespaces or backend.bubblewrap):
-        raise SandboxUnavailable("the profile `files` needs namespaces, for a folder of limited size")
+        raise SandboxUnavailable(
+            "the profile `files` needs namespaces, for a folder of limited size", code="sandbox-unavailable"
+        )
     got_out, facts = escapes(backend, limits)
     if got_out:
-        raise SandboxUnavailable(f"canaries got out: {', '.join(got_out)}")
+        raise SandboxUnavailable(f"canaries got out: {', '.join(got_out)}", code="sandbox-unavailable")
     return facts
 
 

@@ -82,23 +82,24 @@ def conversation(value: Any, name: str) -> Any:
     if not isinstance(value, str) or not _looks_like_messages(value.strip()):
         return value
     try:
-        found = literal(value.strip())
+        messages = literal(value.strip())
     except ValueError as error:
         raise DataError(
             f'"{name}" looks like a list of messages written as text, and it is neither JSON nor as Python or numpy '
             "write a list (numpy leaves the middle out of long ones); write it as JSON, or keep the table as Parquet "
-            "or JSON lines"
+            "or JSON lines",
+            code="not-json",
         ) from error
-    found = [found] if isinstance(found, dict) else found
-    return found if isinstance(found, list) and all(map(_is_message, _flat(found))) else value
+    messages = [messages] if isinstance(messages, dict) else messages
+    return messages if isinstance(messages, list) and all(map(_is_message, _flat(messages))) else value
 
 
 def _looks_like_messages(text: str) -> bool:
     return text.startswith(("[", "{", "(", "array(")) and text.endswith(("]", "}", ")")) and bool(_SPEAKER.search(text))
 
 
-def _flat(found: list[Any]) -> Iterator[Any]:
-    for one in found:
+def _flat(messages: list[Any]) -> Iterator[Any]:
+    for one in messages:
         yield from one if isinstance(one, list) else [one]
 
 

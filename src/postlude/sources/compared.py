@@ -78,14 +78,14 @@ def compared(
             group = joined_pair(group) if joined else group
             _check_tokens(group, limits)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
             continue
         good.append(row)
         named = replace(group.prompt, id=unique_id(row, seen), place=row.where)
         result.append(replace(group, prompt=named))
     table.rows = good
     require_one_shape(table)
-    unused.told(table)
+    unused.write_notes(table)
     _note_conflicts(table, result)
     return result
 
@@ -112,7 +112,8 @@ def require(table: Table, kinds: Sequence[Kind], reading: Reading | None = None)
     if kind not in kinds:
         raise DataError(
             f"{table.path}: rows are {NAMES[kind]}, and this method learns from "
-            f"{' or '.join(NAMES[k] for k in kinds)}. {_way(table, kind, kinds)}"
+            f"{' or '.join(NAMES[k] for k in kinds)}. {_way(table, kind, kinds)}",
+            code="wrong-rows",
         )
     return kind
 
@@ -145,7 +146,8 @@ def stated(row: Values, kind: Kind) -> Stated:
     said = {"pair": _stated_pair, "rated": _stated_list, "binary": _stated_label}[kind](row)
     if any(isinstance(answer, str) != isinstance(said.prompt, str) for answer in said.answers):
         raise DataError(
-            "prompt and answers must all be text or all be messages (data.chat=true makes messages of text)"
+            "prompt and answers must all be text or all be messages (data.chat=true makes messages of text)",
+            code="text-or-messages",
         )
     names = {"pair": ("chosen", "rejected"), "rated": ("completions",), "binary": ("completion",)}[kind]
     problems = [answer_messages_problem(a, names[min(i, len(names) - 1)]) for i, a in enumerate(said.answers)]
@@ -163,7 +165,8 @@ def _check_speakers(prompt: Text, answer: Text) -> None:
         if SPEAKS["assistant"] in prompt and SPEAKS["user"] in answer:
             raise DataError(
                 f"an answer goes on with a turn of the user ({SPEAKS['user']!r}), which would be trained as the "
-                "model's own words; cut it there, or write the row as messages"
+                "model's own words; cut it there, or write the row as messages",
+                code="bad-messages",
             )
 
 
@@ -171,26 +174,30 @@ def preference(row: Values, kind: Kind) -> Stated:
     """`stated`, of a row that says which answer is better; one that does not is a DataError."""
     said = stated(row, kind)
     if kind == "pair" and said.answers[0] == said.answers[1]:
-        raise DataError('"chosen" and "rejected" are the same: such a pair teaches nothing')
+        raise DataError('"chosen" and "rejected" are the same: such a pair teaches nothing', code="no-preference")
     if kind == "rated" and len({*said.rewards}) == 1:
-        raise DataError(f'all "{"scores" if "scores" in row else "ranks"}" are equal: no answer is preferred')
+        raise DataError(
+            f'all "{"scores" if "scores" in row else "ranks"}" are equal: no answer is preferred', code="no-preference"
+        )
     return said
 
 
 def _stated_pair(row: Values) -> Stated:
     _check_texts(row, "chosen", "rejected")
     if "prompt" in row and row["prompt"] is None:
-        raise DataError('"prompt" is null; leave it out where both answers begin with it')
+        raise DataError('"prompt" is null; leave it out where both answers begin with it', code="missing-field")
     prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
     if prompt is None:
         prompt, chosen, rejected = shared_start(chosen, rejected)
     _check_texts({"prompt": prompt}, "prompt")
     q = row.get("probability")
     if q is not None and not (_number(q) and 0 <= q <= 1):
-        raise DataError(f'"probability" (that "chosen" is better) must lie in [0, 1], found {q!r}')
+        raise DataError(f'"probability" (that "chosen" is better) must lie in [0, 1], found {q!r}', code="wrong-field")
     margin = row.get("margin")
     if margin is not None and not (_number(margin) and margin >= 0):
-        raise DataError(f'"margin" (that "chosen" wins by) must be a number, at least 0, found {margin!r}')
+        raise DataError(
+            f'"margin" (that "chosen" wins by) must be a number, at least 0, found {margin!r}', code="wrong-field"
+        )
     return Stated(prompt, (chosen, rejected), (1.0, 0.0) if q is None else (float(q), 1.0 - float(q)))
 
 
@@ -199,18 +206,22 @@ def _stated_list(row: Values) -> Stated:
     answers, name = row["completions"], "scores" if "scores" in row else "ranks"
     numbers = row[name]
     if not isinstance(answers, list) or len(answers) < 2:
-        raise DataError('"completions" must be a list of at least 2 answers')
+        raise DataError('"completions" must be a list of at least 2 answers', code="wrong-field")
     _check_texts({f"completion {i} of {len(answers)}": a for i, a in enumerate(answers, 1)})
     if not isinstance(numbers, list) or len(numbers) != len(answers):
-        found = len(numbers) if isinstance(numbers, list) else repr(numbers)
+        length = len(numbers) if isinstance(numbers, list) else repr(numbers)
         raise DataError(
-            f'"{name}" must be a list with one number for each of {len(answers)} completions, found {found}'
+            f'"{name}" must be a list with one number for each of {len(answers)} completions, found {length}',
+            code="wrong-field",
         )
     bad = next((x for x in numbers if not _number(x)), None)
     if bad is not None or None in numbers:
-        raise DataError(f'"{name}" must hold numbers, found {bad!r}')
+        raise DataError(f'"{name}" must hold numbers, found {bad!r}', code="wrong-field")
     if name == "ranks" and min(numbers) < 0:
-        raise DataError(f'"ranks" count from the best, 1, upwards; found {min(numbers)!r}. More is better in "scores".')
+        raise DataError(
+            f'"ranks" count from the best, 1, upwards; found {min(numbers)!r}. More is better in "scores".',
+            code="wrong-field",
+        )
     sign = 1.0 if name == "scores" else -1.0
     return Stated(row["prompt"], tuple(answers), tuple(sign * x for x in numbers))
 
@@ -221,24 +232,27 @@ def _stated_label(row: Values) -> Stated:
     if isinstance(label, str) and label.lower() in ("true", "false"):  # as CSV writes it
         label = label.lower() == "true"
     if not isinstance(label, bool):
-        raise DataError(f'"label" must be true or false, found {label!r}')
+        raise DataError(f'"label" must be true or false, found {label!r}', code="wrong-field")
     return Stated(row["prompt"], (row["completion"],), (float(label),))
 
 
 def _pair(row: Values, renderer: Renderer, limits: Limits) -> Group:
     group = _of_stated(row, preference(row, "pair"), renderer)
     if group.completions[0].tokens == group.completions[1].tokens:
-        raise DataError('"chosen" and "rejected" are the same once they are tokens: such a pair teaches nothing')
+        raise DataError(
+            '"chosen" and "rejected" are the same once they are tokens: such a pair teaches nothing',
+            code="no-preference",
+        )
     return group
 
 
 def _rated(row: Values, renderer: Renderer, limits: Limits) -> Group:
     group = _of_stated(row, preference(row, "rated"), renderer)
     name = "scores" if "scores" in row else "ranks"
-    given = dict[tuple[int, ...], float]()
+    rewards = dict[tuple[int, ...], float]()
     for c in group.completions:
-        if given.setdefault(c.tokens, c.reward or 0.0) != (c.reward or 0.0):
-            raise DataError(f'the same answer stands twice with different "{name}"')
+        if rewards.setdefault(c.tokens, c.reward or 0.0) != (c.reward or 0.0):
+            raise DataError(f'the same answer stands twice with different "{name}"', code="wrong-field")
     return group
 
 
@@ -255,20 +269,26 @@ def check_steps(row: Values, separator: str) -> None:
     _check_texts(row, "prompt")
     steps, labels = row["completions"], row["labels"]
     if not isinstance(steps, list) or not steps:
-        raise DataError('"completions" must be a list with the steps of one answer')
+        raise DataError('"completions" must be a list with the steps of one answer', code="wrong-field")
     for i, step in enumerate(steps, 1):
         if not isinstance(step, str) or not step.strip():
-            raise DataError(f'"completions" step {i} must be text, found {step!r}')
+            raise DataError(f'"completions" step {i} must be text, found {step!r}', code="wrong-field")
         if len(pieces(step, separator)) != 1:
-            raise DataError(f'"completions" step {i} holds the separator {separator!r} (data.step_separator)')
+            raise DataError(
+                f'"completions" step {i} holds the separator {separator!r} (data.step_separator)', code="wrong-field"
+            )
     if not isinstance(labels, list) or len(labels) != len(steps):
-        found = len(labels) if isinstance(labels, list) else repr(labels)
-        raise DataError(f'"labels" must hold one label for each of {len(steps)} steps, found {found}')
+        length = len(labels) if isinstance(labels, list) else repr(labels)
+        raise DataError(
+            f'"labels" must hold one label for each of {len(steps)} steps, found {length}', code="wrong-field"
+        )
     for i, label in enumerate(labels, 1):
         if not (label is None or isinstance(label, bool) or (_number(label) and 0 <= label <= 1)):
-            raise DataError(f'"labels" {i} must be true, false, null or a probability, found {label!r}')
+            raise DataError(
+                f'"labels" {i} must be true, false, null or a probability, found {label!r}', code="wrong-field"
+            )
     if all(label is None for label in labels):
-        raise DataError('"labels" are all null: no step is labelled')
+        raise DataError('"labels" are all null: no step is labelled', code="no-preference")
 
 
 def _steps(row: Values, renderer: Renderer, limits: Limits) -> Group:
@@ -286,10 +306,11 @@ def _with_steps(completion: Completion, labels: list[Any], renderer: Renderer, s
     if len(places) != len(labels) or len({*places}) != len(places):
         raise DataError(
             f"the tokenizer merges steps: {len(labels)} steps end at {len({*places})} different tokens; use a "
-            "separator that is a token of its own (data.step_separator)"
+            "separator that is a token of its own (data.step_separator)",
+            code="steps-not-tokens",
         )
-    found = tuple((end, float(label)) for end, label in zip(places, labels, strict=True) if label is not None)
-    return replace(completion, steps=found)
+    steps = tuple((end, float(label)) for end, label in zip(places, labels, strict=True) if label is not None)
+    return replace(completion, steps=steps)
 
 
 _READ: Mapping[Kind, Callable[[Values, Renderer, Limits], Group]] = {
@@ -322,7 +343,7 @@ def _trimmed(completion: Completion) -> Completion:
 def _check_texts(row: Values, *names: str) -> None:
     for name in names or row:
         if name not in row:
-            raise DataError(f'"{name}" is missing')
+            raise DataError(f'"{name}" is missing', code="missing-field")
         problem = field_problem(row[name], name)
         if problem:
             raise DataError(problem)
@@ -332,13 +353,18 @@ def _check_tokens(group: Group, limits: Limits) -> None:
     """A row is used whole or not at all."""
     for completion in group.completions:
         if not any(completion.has_action):
-            raise DataError("an answer holds no token of the assistant")
+            raise DataError("an answer holds no token of the assistant", code="nothing-to-train-on")
         highest = max((*group.prompt.tokens, *completion.tokens))
         if limits.vocabulary is not None and highest >= limits.vocabulary:
-            raise DataError(f"token id {highest} is beyond the model's vocabulary of {limits.vocabulary}")
+            raise DataError(
+                f"token id {highest} is beyond the model's vocabulary of {limits.vocabulary}",
+                code="token-beyond-vocabulary",
+            )
         total = len(group.prompt.tokens) + len(completion.tokens)
         if limits.context is not None and total > limits.context:
-            raise DataError(f"prompt and answer take {total} tokens, the context holds {limits.context}")
+            raise DataError(
+                f"prompt and answer take {total} tokens, the context holds {limits.context}", code="too-long"
+            )
 
 
 def _number(value: Any) -> bool:
@@ -361,26 +387,34 @@ def shared_start(chosen: Any, rejected: Any) -> tuple[Text, Text, Text]:
             min(len(chosen), len(rejected)),
         )
         if same == 0 or same == len(chosen) or same == len(rejected):
-            raise DataError('"prompt" is missing, and "chosen" and "rejected" do not begin with the same messages')
+            raise DataError(
+                '"prompt" is missing, and "chosen" and "rejected" do not begin with the same messages',
+                code="missing-field",
+            )
         if all(m["role"] in ("system", "developer") for m in chosen[:same]):
-            raise DataError('"prompt" is missing: all that "chosen" and "rejected" share is what the system says')
+            raise DataError(
+                '"prompt" is missing: all that "chosen" and "rejected" share is what the system says',
+                code="missing-field",
+            )
         return chosen[:same], chosen[same:], rejected[same:]
     if not isinstance(chosen, str) or not isinstance(rejected, str):
-        raise DataError('"chosen" and "rejected" must both be text or both be messages')
+        raise DataError('"chosen" and "rejected" must both be text or both be messages', code="text-or-messages")
     same = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
     same = min(len(chosen), len(rejected)) if same is None else same
     start = chosen[:same]
     turn = start.rfind(SPEAKS["assistant"])
     cut = turn + len(SPEAKS["assistant"]) if turn >= 0 else start.rfind(" ") + 1
     if not chosen[:cut].strip() or not chosen[cut:].strip() or not rejected[cut:].strip():
-        raise DataError('"prompt" is missing, and "chosen" and "rejected" do not begin with the same words')
+        raise DataError(
+            '"prompt" is missing, and "chosen" and "rejected" do not begin with the same words', code="missing-field"
+        )
     return chosen[:cut], chosen[cut:], rejected[cut:]
 
 
 def _note_conflicts(table: Table, groups: Sequence[Group]) -> None:
     """Say where two rows prefer opposite answers; both stay, since people do disagree."""
     preferred: dict[tuple[Any, ...], str] = {}
-    found: list[tuple[str, str]] = []
+    conflicts: list[tuple[str, str]] = []
     for group in groups:
         if len(group.completions) != 2:
             continue
@@ -391,9 +425,9 @@ def _note_conflicts(table: Table, groups: Sequence[Group]) -> None:
         preferred.setdefault(key, group.prompt.place)
         other = preferred.get((group.prompt.tokens, second.tokens, first.tokens))
         if other:
-            found.append((other, group.prompt.place))
-    if found:
+            conflicts.append((other, group.prompt.place))
+    if conflicts:
         table.notes.append(
-            f"{table.path}: {len(found)} pairs stand in the file the other way round as well (first: {found[0][0]} and "
-            f"{found[0][1]}); both are used"
+            f"{table.path}: {len(conflicts)} pairs stand in the file the other way round as well (first: "
+            f"{conflicts[0][0]} and {conflicts[0][1]}); both are used"
         )

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from postlude.data import RESERVED, Completion, Group, Prompt, row_id
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.models.chat import Renderer, options_of
 from postlude.sources.formats import recognise, require_one_shape
 from postlude.sources.forms import ANSWERS, Reading, given_answer, is_missing
@@ -25,9 +25,10 @@ __all__ = [
     "groups", "prompts", "read", "recognise", "renamed", "require_answers",
 ]  # fmt: skip
 
-EARLY = (
+EARLY = Problem(
+    "answer-ends-early",
     "the answer goes on behind a token that ends answers: no model would write the rest. Cut it there, or make a text "
-    "row of prompt and answer"
+    "row of prompt and answer",
 )
 ROLES = {"system", "user", "assistant", "tool", "developer"}
 
@@ -44,48 +45,56 @@ def _surrogate(text: str) -> int | None:
     return None
 
 
-def field_problem(value: Any, name: str, roles_end: str | None = None) -> str | None:
+def field_problem(value: Any, name: str, roles_end: str | None = None) -> Problem | None:
     """What is wrong with a text or message field; None where nothing is."""
     if value is None:
-        return f'"{name}" is null'
+        return Problem("missing-field", f'"{name}" is null')
     if isinstance(value, str):
         if not value.strip(" \t\r\n\u200b\ufeff"):
-            return f'"{name}" is empty'
+            return Problem("empty-field", f'"{name}" is empty')
         surrogate = _surrogate(value)
         if surrogate is not None:
-            return f'"{name}" holds a lone surrogate at character {surrogate}, which no file can store'
+            return Problem(
+                "unencodable-text", f'"{name}" holds a lone surrogate at character {surrogate}, which no file can store'
+            )
         return None
     if not isinstance(value, list):
-        return f'"{name}" must be text or a list of messages, found {type(value).__name__} {str(value)[:40]!r}'
+        return Problem(
+            "wrong-field",
+            f'"{name}" must be text or a list of messages, found {type(value).__name__} {str(value)[:40]!r}',
+        )
     if not value:
-        return f'"{name}" is an empty list of messages'
+        return Problem("empty-field", f'"{name}" is an empty list of messages')
     for i, message in enumerate(value):
         problem = _message_problem(message)
         if problem:
-            return f'"{name}" message {i + 1} {problem}'
+            return problem.within(f'"{name}" message {i + 1} ')
     if roles_end and value[-1]["role"] != roles_end:
-        return f'"{name}" ends with a message of the {value[-1]["role"]}; the last must be the {roles_end}\'s'
+        return Problem(
+            "bad-messages",
+            f'"{name}" ends with a message of the {value[-1]["role"]}; the last must be the {roles_end}\'s',
+        )
     return None
 
 
-def _message_problem(message: Any) -> str | None:
+def _message_problem(message: Any) -> Problem | None:
     if not isinstance(message, dict) or "role" not in message:
-        return 'must be an object with "role" and "content"'
+        return Problem("bad-messages", 'must be an object with "role" and "content"')
     if not isinstance(message["role"], str) or message["role"] not in ROLES:
-        return f"has role {message['role']!r}; use one of {', '.join(sorted(ROLES))}"
+        return Problem("bad-messages", f"has role {message['role']!r}; use one of {', '.join(sorted(ROLES))}")
     calls = message.get("tool_calls")
     if calls is not None and not (isinstance(calls, list) and all(isinstance(c, dict) for c in calls)):
-        return 'has "tool_calls" that are not a list of objects'
+        return Problem("bad-messages", 'has "tool_calls" that are not a list of objects')
     content = message.get("content")
     if content is None and calls and message["role"] == "assistant":
         return None
     if not isinstance(content, str):
-        return 'has no text in "content"' + _seen_instead(message)
+        return Problem("bad-messages", 'has no text in "content"' + _seen_instead(message))
     surrogate = _surrogate(content)
     if surrogate is not None:
-        return f"holds a lone surrogate at character {surrogate}, which no file can store"
+        return Problem("unencodable-text", f"holds a lone surrogate at character {surrogate}, which no file can store")
     if message["role"] in ("user", "assistant") and not content.strip() and not calls:
-        return f"is empty: the {message['role']} says nothing"
+        return Problem("empty-field", f"is empty: the {message['role']} says nothing")
     return None
 
 
@@ -101,23 +110,26 @@ def _seen_instead(message: Mapping[str, Any]) -> str:
     return '; what "refusal" says can be written there' if isinstance(refusal, str) and refusal else ""
 
 
-def answer_messages_problem(messages: Any, name: str) -> str | None:
+def answer_messages_problem(messages: Any, name: str) -> Problem | None:
     """What is wrong with the turns that answer a prompt of messages; None for text, which has none."""
     if not isinstance(messages, list):
         return None
     if all(m["role"] != "assistant" for m in messages):
-        return f'"{name}": the answer holds no message of the assistant'
+        return Problem("bad-messages", f'"{name}": the answer holds no message of the assistant')
     for place, where in ((0, "begins"), (-1, "ends")):
         if messages[place]["role"] != "assistant":
-            return f'"{name}" {where} with a message of the {messages[place]["role"]}; it must be the assistant\'s'
+            return Problem(
+                "bad-messages",
+                f'"{name}" {where} with a message of the {messages[place]["role"]}; it must be the assistant\'s',
+            )
     return _left_out(messages, name)
 
 
-def unanswered_problem(messages: Any, name: str) -> str | None:
+def unanswered_problem(messages: Any, name: str) -> Problem | None:
     """What is wrong with a prompt that the assistant has had the last word in."""
     if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
         if messages[-1].get("role") == "assistant":
-            return f'"{name}" ends with an assistant message; the policy must answer a user\'s'
+            return Problem("bad-messages", f'"{name}" ends with an assistant message; the policy must answer a user\'s')
     return None
 
 
@@ -176,8 +188,8 @@ def _other_truth(row: Mapping[str, Any]) -> bool:
     """Whether verl's truth is not what the row's own answer says."""
     truth = row.get("reward_model")
     truth = truth.get("ground_truth") if isinstance(truth, dict) else None
-    own = row.get("answer")
-    return not is_missing(own) and not is_missing(truth) and str(own).strip() != str(truth).strip()
+    answer = row.get("answer")
+    return not is_missing(answer) and not is_missing(truth) and str(answer).strip() != str(truth).strip()
 
 
 def _gold(answer: Any) -> Any:
@@ -193,12 +205,14 @@ def renamed(reading: Reading | None) -> set[str]:
     return {column for name, column in names if name != column and column in RESERVED}
 
 
-def _prompt_problem(row: Row, column: str) -> str | None:
+def _prompt_problem(row: Row, column: str) -> Problem | None:
     if column not in row.values:
-        return '"prompt" is missing. Rows for sampling need "prompt" (text or messages)'
+        return Problem("missing-field", '"prompt" is missing. Rows for sampling need "prompt" (text or messages)')
     answer = given_answer(row.values)
     if not isinstance(answer, str | int | float | list | dict | Decimal | None):
-        return f"the answer is of the kind {type(answer).__name__}, which no text equals; write it as text"
+        return Problem(
+            "wrong-field", f"the answer is of the kind {type(answer).__name__}, which no text equals; write it as text"
+        )
     messages = row.values[column]
     return unanswered_problem(messages, column) or field_problem(messages, column)
 
@@ -225,7 +239,7 @@ def groups(
         try:
             group = _usable(row, kind, unused, max_tokens, vocabulary)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
             continue
         good.append(row)
         result.append(replace(group, prompt=replace(group.prompt, id=unique_id(row, seen))))
@@ -237,7 +251,7 @@ def groups(
             f"{table.path}: in {fewer} of {len(good)} rows not every turn of the assistant is trained: the chat "
             "template renders earlier turns otherwise than they were written (it drops their thinking, say)"
         )
-    unused.told(table)
+    unused.write_notes(table)
     return result
 
 
@@ -250,7 +264,8 @@ def require_answers(table: Table, reading: Reading | None = None) -> Kind:
         hint = f" To train on {answers[0]!r}: {key}={{completion: {answers[0]}}}." if answers else ""
         raise DataError(
             f'{table.path}: rows have "prompt" but no "completion": nothing to fine-tune on. They were taken for '
-            f"{table.form}, with columns {', '.join(sorted(table.columns))}; {key} can name the completion.{hint}"
+            f"{table.form}, with columns {', '.join(sorted(table.columns))}; {key} can name the completion.{hint}",
+            code="wrong-rows",
         )
     return kind
 
@@ -279,38 +294,43 @@ def _usable(row: Row, kind: Kind, unused: Unused, max_tokens: int | None, vocabu
     group = _group(row, kind, unused.renderer)
     (completion,) = group.completions
     if not any(completion.has_action):
-        raise DataError("no token of the assistant to train on")
+        raise DataError("no token of the assistant to train on", code="nothing-to-train-on")
     if kind == "prompt" and isinstance(group.prompt.messages, str) and unused.stops_early(completion):
         raise DataError(EARLY)
     unused.look_for_unknown((*group.prompt.tokens, *completion.tokens))
     highest = max((*group.prompt.tokens, *completion.tokens))
     if vocabulary is not None and highest >= vocabulary:
-        raise DataError(f"token id {highest} is beyond the model's vocabulary of {vocabulary}")
+        raise DataError(
+            f"token id {highest} is beyond the model's vocabulary of {vocabulary}", code="token-beyond-vocabulary"
+        )
     total = len(group.prompt.tokens) + len(completion.tokens)
     if max_tokens is not None and total > max_tokens:
-        raise DataError(f"{total} tokens, the context holds {max_tokens}")
+        raise DataError(f"{total} tokens, the context holds {max_tokens}", code="too-long")
     return group
 
 
-def answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
+def answer_problem(row: Mapping[str, Any], kind: Kind) -> Problem | None:
     """What is wrong with a row of written answers, as far as it shows without a tokenizer."""
     if kind == "text" and isinstance(row["text"], list):
-        return '"text" holds a list; where it is one of messages, call it so: data.columns={messages: text}'
+        return Problem(
+            "wrong-field", '"text" holds a list; where it is one of messages, call it so: data.columns={messages: text}'
+        )
     if kind == "text" and row.get("role") is not None and "parent_id" in row:
-        return (
+        return Problem(
+            "wrong-field",
             f'the row is one message ("role" is {row["role"]!r}) of a tree ("parent_id"), not a text of its own; '
-            'write each conversation as a row of "messages"'
+            'write each conversation as a row of "messages"',
         )
     if kind == "text":
         return field_problem(row["text"], "text")
     if kind == "messages":
         problem = field_problem(row["messages"], "messages", roles_end="assistant")
         if problem is None and isinstance(row["messages"], str):
-            return '"messages" must be a list of messages'
+            return Problem("wrong-field", '"messages" must be a list of messages')
         return problem or _left_out(row["messages"], "messages")
     problem = field_problem(row["prompt"], "prompt") or field_problem(row["completion"], "completion")
     if problem is None and isinstance(row["completion"], str) != isinstance(row["prompt"], str):
-        problem = '"prompt" and "completion" must both be text or both be messages'
+        problem = Problem("text-or-messages", '"prompt" and "completion" must both be text or both be messages')
     return (
         problem
         or unanswered_problem(row["prompt"], "prompt")
@@ -318,16 +338,17 @@ def answer_problem(row: Mapping[str, Any], kind: Kind) -> str | None:
     )
 
 
-def _left_out(messages: list[Any], name: str) -> str | None:
+def _left_out(messages: list[Any], name: str) -> Problem | None:
     """A turn that is to be trained otherwise than turns are: all of the assistant's, and no other."""
     for place, message in enumerate(messages, 1):
         for key in TRAINED:
-            value, own = message.get(key), message["role"] == "assistant"
+            value, assistants = message.get(key), message["role"] == "assistant"
             wanted = value in (1, "1", "true", "True")
-            if value is not None and (not wanted if own else wanted and key != "weight"):
-                return (
+            if value is not None and (not wanted if assistants else wanted and key != "weight"):
+                return Problem(
+                    "wrong-field",
                     f'"{name}" message {place} has {key} {value}, and every turn of the assistant is trained and no '
-                    "other; to train some, write a row for each, as prompt and completion"
+                    "other; to train some, write a row for each, as prompt and completion",
                 )
     return None
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.sources.cells import read_cells
 from postlude.sources.forms import (
     COMPARED,
@@ -61,8 +61,8 @@ def candidates(row: Values, want: Want, kind: Kind | None = None, kinds: Sequenc
         compared = [f for f in COMPARED if f.fits(row)]
         return [f for f in compared if f.kind in kinds] or compared
     fitting = [f for f in FORMS if (kind is None or f.kind == kind) and f.fits(row)]
-    own = {f.kind for f in fitting if f.canonical}
-    fitting = [f for f in fitting if f.canonical or f.kind not in own]
+    canonical = {f.kind for f in fitting if f.canonical}
+    fitting = [f for f in fitting if f.canonical or f.kind not in canonical]
     fitting = [f for f in fitting if not any(other.covers(f) for other in fitting)]
     prompts = [f for f in fitting if f.kind != "text"]
     return prompts if want == "prompts" and prompts else fitting
@@ -88,8 +88,8 @@ def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: S
     _read_cells(table)
     if want == "compared":
         _name_prompts(table, reading)
-    found = [_found(row, want, reading, table, kinds) for row in table.rows]
-    only = _only(table, _without_unknown(table, found), want)
+    formats = [_found(row, want, reading, table, kinds) for row in table.rows]
+    only = _only(table, _without_unknown(table, formats), want)
     table.kind = only.form.kind
     table.form = _compared(table, only.form) if want == "compared" else _sentence(table, only, reading)
     other_system = Counter[bool]()
@@ -107,31 +107,31 @@ def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: S
 
 def _read_cells(table: Table) -> None:
     """Lists that cells hold as text; a row with one that cannot be read is bad."""
-    kept = []
+    readable = []
     for row in table.rows:
         try:
-            kept.append(replace(row, values=read_cells(row.values, CONVERSATIONS)))
+            readable.append(replace(row, values=read_cells(row.values, CONVERSATIONS)))
         except DataError as error:
-            table.reject(row.where, str(error))
-    table.rows = kept
+            table.reject(row.where, error.problems[0])
+    table.rows = readable
 
 
 def _name_prompts(table: Table, reading: Reading) -> None:
     """The prompt of compared answers under its own name, where it has another one of the usual."""
     taken = Counter[str]()
-    kept = []
+    named = []
     for row in table.rows:
         try:
-            found = prompt_beside(row.values, reading.chat)
+            beside = prompt_beside(row.values, reading.chat)
         except DataError as error:
-            table.reject(row.where, str(error))
+            table.reject(row.where, error.problems[0])
             continue
-        if found:
-            taken[found[0]] += 1
-        kept.append(replace(row, values={**row.values, "prompt": found[1]}) if found else row)
-    table.rows = kept
+        if beside:
+            taken[beside[0]] += 1
+        named.append(replace(row, values={**row.values, "prompt": beside[1]}) if beside else row)
+    table.rows = named
     table.notes += [
-        f"{table.path}: in {n} of {counted(len(kept), 'row')} the prompt is taken from {names}"
+        f"{table.path}: in {n} of {counted(len(named), 'row')} the prompt is taken from {names}"
         for names, n in taken.items()
     ]
 
@@ -176,15 +176,16 @@ def _words(said: object, place: int) -> str:
 
 def require_one_shape(table: Table) -> None:
     """Good rows are all text or all messages: a file of both kinds holds two formats (DataError)."""
-    found = [(row, _shape(row.values)) for row in table.rows]
-    counts = Counter(shape for _, shape in found if shape)
+    shapes = [(row, _shape(row.values)) for row in table.rows]
+    counts = Counter(shape for _, shape in shapes if shape)
     if len(counts) > 1:
         most = counts.most_common(1)[0][0]
         said = ", ".join(f"{n} rows are {shape}" for shape, n in counts.most_common())
-        odd = next(row for row, shape in found if shape and shape != most)
+        odd = next(row for row, shape in shapes if shape and shape != most)
         raise DataError(
             f"{table.path}: mixed formats: {said} (first odd one: {odd.where}). Put them into two files, or let "
-            "data.chat=true make messages of text."
+            "data.chat=true make messages of text.",
+            code="mixed-rows",
         )
 
 
@@ -196,7 +197,7 @@ def _shape(row: Values) -> str | None:
 def _rename(table: Table, reading: Reading) -> None:
     """Put the columns that the recipe names under their canonical names."""
     there = table.columns
-    problems = []
+    problems: list[Problem] = []
     for name, column in reading.columns.items():
         if table.rows and column not in there:
             close = get_close_matches(column, there, 1)
@@ -204,20 +205,25 @@ def _rename(table: Table, reading: Reading) -> None:
             if reading.own_key != reading.key:
                 hint += f" {reading.own_key} can name others for this file."
             problems.append(
-                f"{table.path}: {reading.key} takes {name} from column {column!r}, which is not there; the columns "
-                f"are {', '.join(sorted(there))}.{hint}"
+                Problem(
+                    "missing-column",
+                    f"{table.path}: {reading.key} takes {name} from column {column!r}, which is not there; the columns "
+                    f"are {', '.join(sorted(there))}.{hint}",
+                )
             )
     if problems:
         raise DataError(problems)
-    kept = []
+    renamed = []
     for row in table.rows:
         lacking = [column for column in reading.columns.values() if column not in row.values]
         if lacking:
-            table.reject(row.where, f"column {lacking[0]!r}, which {reading.key} names, is missing")
+            table.reject(
+                row.where, Problem("missing-field", f"column {lacking[0]!r}, which {reading.key} names, is missing")
+            )
         else:
             values = {name: row.values[column] for name, column in reading.columns.items()}
-            kept.append(Row(row.where, {**row.values, **values}))
-    table.rows = kept
+            renamed.append(Row(row.where, {**row.values, **values}))
+    table.rows = renamed
 
 
 def _found(row: Row, want: Want, reading: Reading, table: Table, kinds: Sequence[Kind]) -> Found | None:
@@ -230,7 +236,8 @@ def _found(row: Row, want: Want, reading: Reading, table: Table, kinds: Sequence
             advice = "The method learns from either: remove the columns of the one that is not meant."
         raise DataError(
             f"{table.path}: rows fit {'two' if len(forms) == 2 else len(forms)} formats, {names} (first: {row.where}). "
-            f"{advice}"
+            f"{advice}",
+            code="ambiguous-rows",
         )
     if not forms:
         return None
@@ -240,7 +247,8 @@ def _found(row: Row, want: Want, reading: Reading, table: Table, kinds: Sequence
     if len(answers) > 1:
         raise DataError(
             f"{table.path}: the answer may stand in {' or '.join(answers)} (first: {row.where}). Say which one is "
-            f"meant: {' or '.join(f'{reading.own_key}={{completion: {name}}}' for name in answers)}."
+            f"meant: {' or '.join(f'{reading.own_key}={{completion: {name}}}' for name in answers)}.",
+            code="ambiguous-rows",
         )
     return Found(forms[0], answers[0] if answers else None)
 
@@ -255,45 +263,49 @@ def _way_out(form: Form, row: Values) -> str:
     return f"{{prompt: {form.needs[0]}}}"
 
 
-def _without_unknown(table: Table, found: list[Found | None]) -> list[Found | None]:
+def _without_unknown(table: Table, formats: list[Found | None]) -> list[Found | None]:
     """Rows of no known form are bad rows, as long as others have one that says what is missing from them."""
-    kinds = {f.label for f in found if f}
-    if len(kinds) != 1 or all(found):
-        return found
-    example = next(f for f in found if f)
-    for row, f in zip(table.rows, found, strict=True):
+    kinds = {f.label for f in formats if f}
+    if len(kinds) != 1 or all(formats):
+        return formats
+    example = next(f for f in formats if f)
+    for row, f in zip(table.rows, formats, strict=True):
         if f is None:
             lacking = [n for n in example.form.needs if n not in row.values]
-            table.reject(row.where, f'"{lacking[0] if lacking else example.form.needs[0]}" is missing')
-    table.rows = [row for row, f in zip(table.rows, found, strict=True) if f]
-    return [f for f in found if f]
+            table.reject(
+                row.where, Problem("missing-field", f'"{lacking[0] if lacking else example.form.needs[0]}" is missing')
+            )
+    table.rows = [row for row, f in zip(table.rows, formats, strict=True) if f]
+    return [f for f in formats if f]
 
 
-def _only(table: Table, found: list[Found | None], want: Want) -> Found:
+def _only(table: Table, formats: list[Found | None], want: Want) -> Found:
     """What all rows are; rows of several kinds are counted, and the first odd one is named."""
-    if not found:
+    if not formats:
         raise DataError(table.problems or table.no_rows.problems)
-    counts = Counter(f.label if f else "none of the formats" for f in found)
+    counts = Counter(f.label if f else "none of the formats" for f in formats)
     most = counts.most_common(1)[0][0]
     if len(counts) > 1:
         said = ", ".join(f"{n} rows look like {name}" for name, n in counts.most_common())
-        labels = (f.label if f else "none of the formats" for f in found)
+        labels = (f.label if f else "none of the formats" for f in formats)
         odd = next(row for row, label in zip(table.rows, labels, strict=True) if label != most)
-        raise DataError(f"{table.path}: mixed formats: {said} (first odd one: {odd.where}).")
-    if found[0] is None and want == "compared":
+        raise DataError(f"{table.path}: mixed formats: {said} (first odd one: {odd.where}).", code="mixed-rows")
+    if formats[0] is None and want == "compared":
         raise DataError(
             f"{table.path}: rows of compared answers have "
             + ", or ".join(" + ".join(f'"{n}"' for n in f.needs) for f in COMPARED if f.name in _PLAIN_NAMES)
             + f"; found columns {', '.join(sorted(table.columns))}."
-            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS)
+            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS),
+            code="unknown-rows",
         )
-    if found[0] is None:
+    if formats[0] is None:
         raise DataError(
             f'{table.path}: rows need "prompt" (and "completion" for SFT), "messages" or "text", under these or other '
             f"usual names, or named by data.columns={{prompt: COLUMN}}; found columns "
-            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}"
+            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}",
+            code="unknown-rows",
         )
-    return found[0]
+    return formats[0]
 
 
 _PLAIN_NAMES = ("pairs", "ranked", "rated", "labelled", "labelled steps")
@@ -315,13 +327,13 @@ def _compared(table: Table, form: Form) -> str:
     return f"{form.name} ({', '.join(read)})"
 
 
-def _sentence(table: Table, found: Found, reading: Reading) -> str:
+def _sentence(table: Table, fitted: Found, reading: Reading) -> str:
     """What the rows are, for people."""
-    form, there = found.form, table.columns
+    form, there = fitted.form, table.columns
     sources = {name: column for name, column in reading.columns.items() if name != column}
-    if found.completion not in (None, "completion"):
-        sources["completion"] = str(found.completion)
-    answer = sources.get("completion", found.completion)
+    if fitted.completion not in (None, "completion"):
+        sources["completion"] = str(fitted.completion)
+    answer = sources.get("completion", fitted.completion)
     if form.canonical and form.name != "verl":
         said = form.name + (" and completion" if answer else "")
     elif form.name == form.needs[0]:
@@ -340,33 +352,33 @@ def _sentence(table: Table, found: Found, reading: Reading) -> str:
 
 
 def _canonical(
-    table: Table, row: Row, found: Found, reading: Reading, want: Want, other_system: Counter[bool]
+    table: Table, row: Row, fitted: Found, reading: Reading, want: Want, other_system: Counter[bool]
 ) -> Row | None:
     """The row with canonical columns; None where it cannot be converted, which is noted. `other_system` counts the rows
     whose messages have another system message than the column of that name."""
     values = dict(row.values)
     try:
-        values |= found.form.convert(row.values, reading.chat)
-        if found.completion:
-            values["completion"] = row.values[found.completion]
-        if reading.chat and found.form.kind not in ("messages", "text"):
+        values |= fitted.form.convert(row.values, reading.chat)
+        if fitted.completion:
+            values["completion"] = row.values[fitted.completion]
+        if reading.chat and fitted.form.kind not in ("messages", "text"):
             to_chat(values)
         for name in ("prompt", "completion", "messages", "chosen", "rejected"):
             if name in ANSWERED and name in values:
                 values[name] = listed(values[name])
             if isinstance(values.get(name), list):
                 values[name] = [message(item) for item in values[name]]
-        if found.form.kind == "rated" and isinstance(values["completions"], list):
+        if fitted.form.kind == "rated" and isinstance(values["completions"], list):
             values["completions"] = [
                 [message(item) for item in one] if isinstance(one, list) else one for one in values["completions"]
             ]
         if want != "prompts":
             take_out_prompt(values)
-        if found.form.name != "Alpaca" or reading.chat:  # text in Alpaca's own frame holds it already
+        if fitted.form.name != "Alpaca" or reading.chat:  # text in Alpaca's own frame holds it already
             other_system[add_system(values)] += 1
         if is_chat(values):
             values |= tools_of(values)
     except DataError as error:
-        table.reject(row.where, str(error))
+        table.reject(row.where, error.problems[0])
         return None
     return replace(row, values=values)

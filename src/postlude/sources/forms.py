@@ -86,8 +86,8 @@ class Form:
 
 def given_answer(row: Values) -> Any:
     """What a row gives as the right answer, under whichever name; None where nothing is."""
-    given = [row[name] for name in ANSWERS if row.get(name) is not None]
-    return next((one for one in given if not is_missing(one)), given[0] if given else None)
+    answers = [row[name] for name in ANSWERS if row.get(name) is not None]
+    return next((one for one in answers if not is_missing(one)), answers[0] if answers else None)
 
 
 def is_missing(answer: Any) -> bool:
@@ -105,7 +105,7 @@ def _verl(row: Values, chat: bool) -> dict[str, Any]:
 
 def _alpaca(row: Values, chat: bool) -> dict[str, Any]:
     if row.get("history"):
-        raise DataError('"history" is not read with "instruction"; write the row as "messages"')
+        raise DataError('"history" is not read with "instruction"; write the row as "messages"', code="ambiguous-rows")
     instruction, extra, system = row["instruction"], row.get("input"), row.get("system")
     if not isinstance(instruction, str) or not instruction.strip():
         return {"prompt": instruction}
@@ -149,7 +149,10 @@ def prompt_beside(row: Values, chat: bool) -> tuple[str, Any] | None:
     fitting = [f for f in fitting if not any(other.covers(f) for other in fitting)]
     if len(fitting) > 1:
         names = " or ".join(f.needs[0] for f in fitting)
-        raise DataError(f"the prompt may stand in {names}; data.columns={{prompt: {fitting[0].needs[0]}}} says which")
+        raise DataError(
+            f"the prompt may stand in {names}; data.columns={{prompt: {fitting[0].needs[0]}}} says which",
+            code="ambiguous-rows",
+        )
     if not fitting:
         return None
     form = fitting[0]
@@ -169,9 +172,9 @@ def _helpsteer(row: Values, chat: bool) -> dict[str, Any]:
     name = next(n for n in ("preference_strength", "overall_preference") if n in row)
     strength = row[name]
     if isinstance(strength, bool) or not isinstance(strength, int | float):
-        raise DataError(f'"{name}" must be a number, found {strength!r}')
+        raise DataError(f'"{name}" must be a number, found {strength!r}', code="wrong-field")
     if strength == 0:
-        raise DataError(f'"{name}" is 0: neither answer is preferred')
+        raise DataError(f'"{name}" is 0: neither answer is preferred', code="no-preference")
     prompt = row.get("prompt", row.get("context"))
     answers = [row[n] for n in ("response_1", "response_2", "response1", "response2") if n in row]
     if isinstance(prompt, list):  # HelpSteer3 answers messages with text
@@ -185,7 +188,7 @@ def _nemo(row: Values, chat: bool) -> dict[str, Any]:
     """NeMo's list of {rank, completion}; a completion there is a list of messages."""
     items = row["completions"]
     if not all("rank" in item and "completion" in item for item in items):
-        raise DataError('"completions" must hold objects with "rank" and "completion"')
+        raise DataError('"completions" must hold objects with "rank" and "completion"', code="wrong-field")
     return {
         "prompt": row["context"],
         "completions": [item["completion"] for item in items],

@@ -83,7 +83,8 @@ def _without_prompt(prompt: Any, answer: Any, name: str) -> tuple[Any, Any]:
     if not end:
         raise DataError(
             f'"{name}" is a whole conversation, but it does not begin with "prompt"; leave the prompt out of the row, '
-            "or out of the answer"
+            "or out of the answer",
+            code="bad-messages",
         )
     own_system = isinstance(prompt, list) and prompt[0].get("role") == "system"
     return (prompt if own_system else answer[:end]), answer[end:]
@@ -137,7 +138,7 @@ def tools_of(values: Values) -> dict[str, Any]:
     if tools is None or tools == []:
         return {"tools": None} if "tools" in values else {}
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise DataError('"tools" must be a list of objects, one JSON schema for each tool')
+        raise DataError('"tools" must be a list of objects, one JSON schema for each tool', code="wrong-field")
     return {"tools": tools}
 
 
@@ -148,7 +149,7 @@ def _from_json(value: Any, name: str) -> Any:
     try:
         return json.loads(value) if value.strip() else None
     except ValueError as error:
-        raise DataError(f'"{name}" is not JSON: {error}') from error
+        raise DataError(f'"{name}" is not JSON: {error}', code="not-json") from error
 
 
 def listed(value: Any) -> Any:
@@ -183,16 +184,18 @@ def _speech(turn: dict[str, Any]) -> dict[str, Any]:
     """A turn of ShareGPT as a message."""
     speaker, value = turn.pop("from"), turn.pop("value", None)
     if not isinstance(speaker, str) or speaker not in SPEAKERS:
-        raise DataError(f'"conversations" has a turn from {speaker!r}; known: {", ".join(sorted(SPEAKERS))}')
+        raise DataError(
+            f'"conversations" has a turn from {speaker!r}; known: {", ".join(sorted(SPEAKERS))}', code="bad-messages"
+        )
     if speaker != "function_call":
         return {"role": SPEAKERS[speaker], "content": value, **turn}
     try:
         calls = json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise DataError(f'"conversations" has a function_call that is not JSON: {error}') from error
+        raise DataError(f'"conversations" has a function_call that is not JSON: {error}', code="not-json") from error
     calls = calls if isinstance(calls, list) else [calls]
     if not all(isinstance(call, dict) and "name" in call for call in calls):
-        raise DataError('"conversations" has a function_call without "name" and "arguments"')
+        raise DataError('"conversations" has a function_call without "name" and "arguments"', code="bad-messages")
     return {
         "role": "assistant",
         "content": None,
@@ -217,21 +220,21 @@ def _call(call: Any) -> Any:
         return call
     if "function" not in call and isinstance(call.get("name"), str):
         arguments = next((call[n] for n in ("arguments", "parameters", "input") if n in call), None)
-        kept = {k: v for k, v in call.items() if k not in ("name", "arguments", "parameters", "input", "type")}
-        call = {**kept, "type": "function", "function": {"name": call["name"], "arguments": arguments}}
+        others = {k: v for k, v in call.items() if k not in ("name", "arguments", "parameters", "input", "type")}
+        call = {**others, "type": "function", "function": {"name": call["name"], "arguments": arguments}}
     function = call.get("function")
     if not isinstance(function, dict):
         return call
     return {**call, "function": {**function, "arguments": _arguments(function.get("arguments"))}}
 
 
-def _arguments(given: Any) -> Any:
-    if given is None or given == "":
+def _arguments(arguments: Any) -> Any:
+    if arguments is None or arguments == "":
         return {}
-    if not isinstance(given, str):
-        return given
+    if not isinstance(arguments, str):
+        return arguments
     try:
-        found = json.loads(given)
+        parsed = json.loads(arguments)
     except ValueError:
-        return given
-    return found if isinstance(found, dict) else given
+        return arguments
+    return parsed if isinstance(parsed, dict) else arguments

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.sources.table import MAX_RECORD, Table
 from postlude.sources.tabular import read_data_set, read_parquet, read_separated
 
@@ -40,7 +40,7 @@ def read(path: str, split: str = SPLIT) -> Table:
         return read_data_set(path, split)
     place = Path(path).expanduser()
     if not place.exists():
-        raise DataError(f"data: {path!r} does not exist.{_nearby(place)}")
+        raise DataError(f"data: {path!r} does not exist.{_nearby(place)}", code="no-such-file")
     if place.is_dir():
         return read_data_set(path, split)
     table = _read_file(path, place)
@@ -58,7 +58,8 @@ def _read_file(path: str, place: Path) -> Table:
     if kind not in JSON and kind not in SEPARATED:
         raise DataError(
             f"data: {path!r} is not JSONL or JSON, CSV, TSV or Parquet (by its name). Convert it to one JSON object "
-            "per line."
+            "per line.",
+            code="unsupported-file",
         )
     text = _decoded(path, _unpacked(path, place, packing))
     table = Table(path)
@@ -86,7 +87,7 @@ def _unpacked(path: str, place: Path, packing: str) -> bytes:
     try:
         raw = place.read_bytes()
     except OSError as error:
-        raise DataError(f"data: cannot read {path!r}: {error.strerror}.") from error
+        raise DataError(f"data: cannot read {path!r}: {error.strerror}.", code="cannot-read") from error
     if not packing:
         return raw
     unpack = _unpacker(path, packing)
@@ -95,7 +96,8 @@ def _unpacked(path: str, place: Path, packing: str) -> bytes:
     except (OSError, EOFError, ValueError, zlib.error, _lzma_error()) as error:
         raise DataError(
             f"{path}: cannot be unpacked as {packing}, it is cut off, damaged or of another kind: {error}. "
-            "Copy or compress it again."
+            "Copy or compress it again.",
+            code="damaged-file",
         ) from error
 
 
@@ -110,7 +112,9 @@ def _unpacker(path: str, packing: str) -> Callable[[bytes], bytes]:
         else:
             decompress = _unpack_zstd(path)
     except ImportError as error:  # a Python built without the library
-        raise DataError(f"data: this Python cannot unpack {packing} files: {error}. Unpack {path!r} first.") from error
+        raise DataError(
+            f"data: this Python cannot unpack {packing} files: {error}. Unpack {path!r} first.", code="missing-package"
+        ) from error
     return decompress
 
 
@@ -119,7 +123,8 @@ def _unpack_zstd(path: str) -> Callable[[bytes], bytes]:
         import pyarrow
     except ImportError as error:
         raise DataError(
-            f"data: {path!r} is packed with zstd, which needs pyarrow: pip install 'postlude[datasets]'. Or unpack it."
+            f"data: {path!r} is packed with zstd, which needs pyarrow: pip install 'postlude[datasets]'. Or unpack it.",
+            code="missing-package",
         ) from error
     return lambda raw: pyarrow.input_stream(pyarrow.py_buffer(raw), compression="zstd").read()
 
@@ -138,7 +143,9 @@ def _decoded(path: str, raw: bytes) -> str:
     except UnicodeDecodeError as error:
         known = next((what for start, what in MAGIC.items() if raw.startswith(start)), None)
         hint = f" It looks like {known}." if known else ""
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.{hint}") from error
+        raise DataError(
+            f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.{hint}", code="not-utf8"
+        ) from error
 
 
 # -------------------------------------------------------------------------------------------------------- JSON
@@ -154,7 +161,7 @@ def _read_lines(table: Table, text: str) -> None:
         table.read += 1
         where = f"{table.path} line {number}"
         if len(line) > MAX_RECORD:
-            table.reject(where, f"{len(line)} characters in one record (limit {MAX_RECORD})")
+            table.reject(where, Problem("too-long", f"{len(line)} characters in one record (limit {MAX_RECORD})"))
             continue
         value = _parse(table, where, line, last=number == final)
         if value is not _BROKEN:
@@ -190,7 +197,7 @@ def _parse(table: Table, where: str, text: str, last: bool) -> Any:
         at_end = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg
         hint = " (the file looks cut off)" if last and at_end else ""
         line = f"line {error.lineno} " if error.lineno > 1 else ""
-        table.reject(where, f"not JSON at {line}column {error.colno}: {error.msg}{hint}")
+        table.reject(where, Problem("not-json", f"not JSON at {line}column {error.colno}: {error.msg}{hint}"))
     except (ValueError, RecursionError) as error:
-        table.reject(where, str(error) or "nested too deeply")
+        table.reject(where, Problem("not-json", str(error) or "nested too deeply"))
     return _BROKEN

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 from postlude.bounds import Line, Positive
+from postlude.errors import Problem
 from postlude.sources.forms import CANONICAL, PINS, Reading
 
 _ENDING = re.compile(r"(\.(jsonl|json|ndjson|csv|tsv|parquet))?(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
+
+
+Wrong = Callable[[str, str, str], Problem]
+"""(dotted key, code, sentence) -> the problem, which begins with the line that the key was set in."""
 
 
 @dataclass(frozen=True)
@@ -70,43 +75,59 @@ class DataSpec:
 
     def reading(self, place: int) -> Reading:
         """How the columns of set number `place` are read."""
-        own = f"data.mix.{place}.columns" if self.mix else "data.columns"
+        own_key = f"data.mix.{place}.columns" if self.mix else "data.columns"
         columns = self.sets[place].columns
         if columns is None:
-            return Reading(self.columns, self.chat, own_key=own)
-        return Reading(columns, self.chat, own, own)
+            return Reading(self.columns, self.chat, own_key=own_key)
+        return Reading(columns, self.chat, own_key, own_key)
 
     def eval_reading(self) -> Reading:
         """How the columns of the held-out prompts are read."""
-        own = "data.eval_columns"
+        own_key = "data.eval_columns"
         if self.eval_columns is None:
-            return Reading(self.columns, self.chat, own_key=own)
-        return Reading(self.eval_columns, self.chat, own, own)
+            return Reading(self.columns, self.chat, own_key=own_key)
+        return Reading(self.eval_columns, self.chat, own_key, own_key)
 
-    def problems(self, at: Callable[[str], str]) -> list[str]:
-        """Rules across the fields. `at`: a key to where it was set."""
-        problems = []
+    def problems(self, wrong: Wrong) -> list[Problem]:
+        """Rules across the fields."""
+        problems: list[Problem] = []
         if self.path and self.mix:
-            problems.append(f"{at('data.mix')}data.path and data.mix are both given; a path can be a set of the mix.")
+            problems.append(
+                wrong(
+                    "data.mix",
+                    "contradiction",
+                    "data.path and data.mix are both given; a path can be a set of the mix.",
+                )
+            )
         for i, one in enumerate(self.mix):
-            problems += column_problems(one.columns or {}, f"data.mix.{i}.columns", at)
+            problems += column_problems(one.columns or {}, f"data.mix.{i}.columns", wrong)
         for name, n in Counter(one.label for one in self.mix).items():
             if n > 1:
-                problems.append(f"{at('data.mix')}{n} sets of data.mix are called {name!r}; give each its own `name`.")
-        problems += column_problems(self.columns, "data.columns", at)
-        return problems + column_problems(self.eval_columns or {}, "data.eval_columns", at)
+                problems.append(
+                    wrong(
+                        "data.mix",
+                        "duplicate-name",
+                        f"{n} sets of data.mix are called {name!r}; give each its own `name`.",
+                    )
+                )
+        problems += column_problems(self.columns, "data.columns", wrong)
+        return problems + column_problems(self.eval_columns or {}, "data.eval_columns", wrong)
 
 
-def column_problems(columns: dict[str, str], key: str, at: Callable[[str], str]) -> list[str]:
+def column_problems(columns: dict[str, str], key: str, wrong: Wrong) -> list[Problem]:
     """Names that are misspelt, or that make two kinds of rows of one."""
-    problems = []
+    problems: list[Problem] = []
     for name in columns:
         close = [] if name in CANONICAL else get_close_matches(name, CANONICAL, 1, 0.8)
         if close:
-            problems.append(f"{at(f'{key}.{name}')}{key}: is {name!r} meant to be {close[0]!r}?")
+            problems.append(wrong(f"{key}.{name}", "unknown-key", f"{key}: is {name!r} meant to be {close[0]!r}?"))
     kinds = sorted({PINS[name] for name in columns if name in PINS})
     if len(kinds) > 1:
         problems.append(
-            f"{at(key)}{key} names {' and '.join(kinds)}; rows are one of prompt (with completion), messages, text."
+            wrong(
+                key,
+                "ambiguous-rows",
+                f"{key} names {' and '.join(kinds)}; rows are one of prompt (with completion), messages, text.",
+            )
         )
     return problems

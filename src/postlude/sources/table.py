@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.words import counted
 
 Kind = Literal["prompt", "messages", "text", "pair", "rated", "binary", "steps"]
@@ -31,7 +31,7 @@ class Table:
 
     path: str
     rows: list[Row] = field(default_factory=list[Row])
-    problems: list[str] = field(default_factory=list[str])
+    problems: list[Problem] = field(default_factory=list[Problem])
     read: int = 0
     blank: int = 0
     kind: Kind | None = None
@@ -41,20 +41,22 @@ class Table:
     notes: list[str] = field(default_factory=list[str])
     """What a user should know about rows that are used."""
 
-    def reject(self, where: str, reason: str) -> None:
-        self.problems.append(f"{where}: {reason}")
+    def reject(self, where: str, problem: Problem) -> None:
+        self.problems.append(problem.at(where))
 
     def add(self, where: str, value: Any) -> None:
         """Take one value as a row, or reject it."""
         if not isinstance(value, dict):
-            self.reject(where, f"a row must be a JSON object, found {type(value).__name__}")
+            self.reject(where, Problem("wrong-field", f"a row must be a JSON object, found {type(value).__name__}"))
             return
         self.rows.append(Row(where, value))
 
     @property
     def no_rows(self) -> DataError:
         """What is said of an empty file."""
-        return DataError(f"{self.path}: 0 rows. Put one JSON object on each line, or name another file.")
+        return DataError(
+            f"{self.path}: 0 rows. Put one JSON object on each line, or name another file.", code="no-rows"
+        )
 
     @property
     def columns(self) -> set[str]:
@@ -69,16 +71,16 @@ class Table:
             self.problems.sort(key=_place)
             shown = self.problems[:MAX_SHOWN]
             more = len(self.problems) - len(shown)
-            tail = [f"... and {more} more rows like these."] if more else []
+            tail = [Problem("bad-rows", f"... and {more} more rows like these.")] if more else []
             good, bad = len(self.rows), self.read - len(self.rows)
             summary = f"{self.path}: {counted(self.read, 'row')} read, {good} good, {bad} bad."
             without = f", or go on without them: {option} (they are counted and listed)" if option else ""
             advice = f"Mend them{without}."
-            raise DataError([*shown, *tail, summary + " " + advice])
+            raise DataError([*shown, *tail, Problem("bad-rows", f"{summary} {advice}")])
         if not self.rows:
-            raise DataError(f"{self.path}: no usable row is left of {self.read}.")
+            raise DataError(f"{self.path}: no usable row is left of {self.read}.", code="no-usable-row")
 
 
-def _place(problem: str) -> list[tuple[int, str]]:
+def _place(problem: Problem) -> list[tuple[int, str]]:
     """For sorting: numbers within a problem's place count as numbers."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", problem.partition(": ")[0])]
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", problem.place)]

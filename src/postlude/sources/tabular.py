@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.sources.table import MAX_RECORD, Table
 
 MISSING = {"nan", "NaN", "NAN", "-nan", "NaT", "<NA>", "None", "null", "NULL", "inf", "-inf"}
@@ -36,17 +36,20 @@ def _read_cells(table: Table, reader: Any) -> None:
         where = f"{table.path} line {line}"
         if header is None:
             if isinstance(cells, str):
-                raise DataError(f"{where}: the header is not CSV: {cells}.")
+                raise DataError(f"{where}: the header is not CSV: {cells}.", code="not-csv")
             header = _header(where, cells)
             continue
         table.read += 1
         if isinstance(cells, str):
-            table.reject(where, f"not CSV: {cells}")
+            table.reject(where, Problem("not-csv", f"not CSV: {cells}"))
         elif len(cells) != len(header):
             table.reject(
                 where,
-                f"{len(cells)} cells, but the header names {len(header)} columns (a cell that holds a delimiter, a "
-                "quote or a line break must be quoted)",
+                Problem(
+                    "not-csv",
+                    f"{len(cells)} cells, but the header names {len(header)} columns (a cell that holds a delimiter, a "
+                    "quote or a line break must be quoted)",
+                ),
             )
         else:
             missing.update(cell for cell in cells if cell in MISSING)
@@ -80,18 +83,22 @@ def _records(table: Table, reader: Any) -> Iterator[tuple[int, list[str] | str]]
 def _header(where: str, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     twice = [name for name, n in Counter(names).items() if n > 1 and name]
-    problems = []
+    problems: list[Problem] = []
     if twice:
-        problems.append(f"{where}: the header names column {twice[0]!r} twice. Rename one.")
+        problems.append(Problem("bad-header", f"{where}: the header names column {twice[0]!r} twice. Rename one."))
     for place, name in enumerate(names, 1):
         if not name:
             problems.append(
-                f"{where}: column {place} of the header has no name. Name it, or leave it out (pandas: index=False)."
+                Problem(
+                    "bad-header",
+                    f"{where}: column {place} of the header has no name. Name it, or leave it out (pandas: "
+                    "index=False).",
+                )
             )
     other = next((d for d in (";", "\t", "|", ",") if len(names) == 1 and d in names[0]), None)
     if other:
         wanted = "commas in a .csv file, tabs in a .tsv file"
-        problems.append(f"{where}: the columns seem to be separated by {other!r}. Use {wanted}.")
+        problems.append(Problem("bad-header", f"{where}: the columns seem to be separated by {other!r}. Use {wanted}."))
     if problems:
         raise DataError(problems)
     return names
@@ -106,19 +113,21 @@ def read_parquet(path: str, place: Path) -> Table:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise DataError(f"data: {path!r} is Parquet, which needs pyarrow: pip install 'postlude[datasets]'.") from error
+        raise DataError(
+            f"data: {path!r} is Parquet, which needs pyarrow: pip install 'postlude[datasets]'.", code="missing-package"
+        ) from error
     table = Table(path)
     try:
         with parquet.ParquetFile(place) as file:
             names: list[str] = file.schema_arrow.names
             twice = [name for name, n in Counter(names).items() if n > 1]
             if twice:
-                raise DataError(f"{path}: column {twice[0]!r} stands in it twice. Rename one.")
+                raise DataError(f"{path}: column {twice[0]!r} stands in it twice. Rename one.", code="bad-header")
             for batch in file.iter_batches(batch_size=1024):
                 _add_batch(table, batch)
             _settle_numbers(table)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {first_line(error)}") from error
+        raise DataError(f"{path}: cannot be read as Parquet: {first_line(error)}", code="damaged-file") from error
     return table
 
 
@@ -131,7 +140,7 @@ def _add_batch(table: Table, batch: Any) -> None:
     for value in values:
         table.read += 1
         where = f"{table.path} row {table.read}"
-        if isinstance(value, str):
+        if isinstance(value, Problem):
             table.reject(where, value)
         else:
             table.add(where, without_nulls(value))
@@ -141,7 +150,7 @@ def _one(batch: Any, i: int) -> Any:
     try:
         return batch.slice(i, 1).to_pylist(maps_as_pydicts="lossy")[0]
     except UnicodeDecodeError as error:
-        return f"a text is not UTF-8 (byte {error.start})"
+        return Problem("not-utf8", f"a text is not UTF-8 (byte {error.start})")
 
 
 def read_data_set(path: str, split: str) -> Table:
@@ -149,18 +158,22 @@ def read_data_set(path: str, split: str) -> Table:
     try:
         import datasets
     except ImportError as error:
-        raise DataError(f"data: {path!r} needs the datasets library: pip install 'postlude[datasets]'.") from error
+        raise DataError(
+            f"data: {path!r} needs the datasets library: pip install 'postlude[datasets]'.", code="missing-package"
+        ) from error
     name = path.removeprefix("hf:")
     try:
         if path.startswith("hf:"):
-            found: Any = datasets.load_dataset(name, split=split)
+            rows: Any = datasets.load_dataset(name, split=split)
         else:
-            found = datasets.load_from_disk(name)
-            found = found[split] if isinstance(found, datasets.DatasetDict) else found
+            rows = datasets.load_from_disk(name)
+            rows = rows[split] if isinstance(rows, datasets.DatasetDict) else rows
     except Exception as error:  # the library raises many kinds; all mean that there are no rows
-        raise DataError(f"data: cannot load data set {path!r} (split {split}): {first_line(error)}") from error
+        raise DataError(
+            f"data: cannot load data set {path!r} (split {split}): {first_line(error)}", code="cannot-read"
+        ) from error
     table = Table(path)
-    for number, value in enumerate(found.with_format(None), 1):  # a saved format would give arrays
+    for number, value in enumerate(rows.with_format(None), 1):  # a saved format would give arrays
         table.read += 1
         table.add(f"{path} row {number}", without_nulls(dict(value)))
     _settle_numbers(table)

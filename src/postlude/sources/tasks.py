@@ -78,12 +78,12 @@ def _teach_lines(prompt: str, rng: random.Random) -> str:
 
 def right_lines(prompt: str, answer: str) -> list[bool]:
     """Which lines of an answer to the task `lines` add up, given the line before; the last repeats the result."""
-    lines, total, found = answer.split("\n"), 0, []
+    lines, total, right = answer.split("\n"), 0, []
     for digit, line in zip(prompt[:-1], lines, strict=False):
         good = line == f"{digit}:{(total + int(digit)) % 10}"
         total = int(line[-1]) if line[-1:].isdigit() else total
-        found.append(good)
-    return [*found, *(line == f"#{total}" for line in lines[len(prompt) - 1 :])]
+        right.append(good)
+    return [*right, *(line == f"#{total}" for line in lines[len(prompt) - 1 :])]
 
 
 def _letters(rng: random.Random) -> str:
@@ -138,12 +138,12 @@ def write(task: Task, folder: Path, train: int, evaluate: int, seed: int = 0) ->
     """`sft.jsonl` (with written answers), `prompts.jsonl` and `eval.jsonl` (without); returns rows per file."""
     folder.mkdir(parents=True, exist_ok=True)
     taught = [row for row, _ in zip(rows(task, seed, "train"), range(train), strict=False)]
-    kept = [row for row, _ in zip(rows(task, seed, "eval"), range(evaluate), strict=False)]
+    held_out = [row for row, _ in zip(rows(task, seed, "eval"), range(evaluate), strict=False)]
     bare = [{k: row[k] for k in ("prompt", "answer")} for row in taught]
     files = {
         "sft.jsonl": taught,
         "prompts.jsonl": bare,
-        "eval.jsonl": [{k: row[k] for k in ("prompt", "answer")} for row in kept],
+        "eval.jsonl": [{k: row[k] for k in ("prompt", "answer")} for row in held_out],
     }
     for name, content in files.items():
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))

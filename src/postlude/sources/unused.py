@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from postlude.data import Completion, Message, Prompt
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.models.chat import Renderer, options_of
 from postlude.models.spelling import strings
 from postlude.sources.formats import require_one_shape
@@ -61,7 +61,7 @@ IGNORED = {"role", "content", *TRAINED}
 class _Shape:
     """What is lost from every row of one shape."""
 
-    problem: str | None = None
+    problem: Problem | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -80,7 +80,9 @@ class Unused:
     _shapes: dict[str, _Shape] = field(default_factory=dict[str, _Shape])
     _chat: bool = False
 
-    def problem(self, messages: str | Sequence[Message], columns: Columns, answers: Sequence[Any] = ()) -> str | None:
+    def problem(
+        self, messages: str | Sequence[Message], columns: Columns, answers: Sequence[Any] = ()
+    ) -> Problem | None:
         """Why a row cannot be used; else it is counted.
 
         `answers`: written ones, text or messages as the prompt is; without any the policy is asked.
@@ -93,7 +95,7 @@ class Unused:
                 for answer in answers or ([],):
                     self._conversation([*messages, *answer], columns, seen, asked=not answers)
         except DataError as error:
-            return str(error)
+            return error.problems[0]
         self.beside.update(_left_beside(columns, [*strings([messages, *answers])]))
         self.rows += 1
         self.counts.update(seen)
@@ -107,7 +109,7 @@ class Unused:
         """Count a row in which the tokenizer writes its token for unknown characters."""
         self.unknown += self.renderer.unknown is not None and self.renderer.unknown in ids
 
-    def told(self, table: Table) -> None:
+    def write_notes(self, table: Table) -> None:
         """Put what was counted into the table's notes."""
         table.notes += [
             f"{table.path}: in {n} of {counted(self.rows, 'row')} {what}" for what, n in self.counts.items()
@@ -134,9 +136,9 @@ class Unused:
 
     def _plain(self, texts: Sequence[str], columns: Columns, seen: set[str]) -> None:
         _refuse_media(columns)
-        found = next((m.group() for m in map(self.renderer.turns.pattern.search, texts) if m), None)
-        if found is not None:
-            seen.add(f"plain text holds control tokens such as {found!r}, which are read as such, not as letters")
+        mark = next((m.group() for m in map(self.renderer.turns.pattern.search, texts) if m), None)
+        if mark is not None:
+            seen.add(f"plain text holds control tokens such as {mark!r}, which are read as such, not as letters")
         way = " (data.chat=true makes it messages)" if "prompt" in columns or "text" not in columns else ""
         for name in (*SYSTEM, "tools"):
             if columns.get(name) and str(columns[name]).strip() not in texts[0]:
@@ -160,16 +162,16 @@ class Unused:
         seen.update(shape.notes)
         seen.update(case.changes())
         self._look_for_marks(messages, seen)
-        own = self.renderer.turns.own_system
-        if own and all(m["role"] not in ("system", "developer") for m in messages):
-            seen.add(f"the chat template adds a system message of its own, {own[:60]!r}, as there is none")
+        own_system = self.renderer.turns.own_system
+        if own_system and all(m["role"] not in ("system", "developer") for m in messages):
+            seen.add(f"the chat template adds a system message of its own, {own_system[:60]!r}, as there is none")
 
     def _look_for_marks(self, messages: Sequence[Message], seen: set[str]) -> None:
         turns = self.renderer.turns
         said = [*strings([*messages])]
-        found = next((m.group() for m in map(turns.pattern.search, said) if m), None)
-        if found is not None:
-            seen.add(f"messages hold control tokens such as {found!r}; the model reads them as letters, not as tokens")
+        first = next((m.group() for m in map(turns.pattern.search, said) if m), None)
+        if first is not None:
+            seen.add(f"messages hold control tokens such as {first!r}; the model reads them as letters, not as tokens")
         letters = next((mark for mark in turns.marks for text in said if mark in text), None)
         if letters is not None:
             seen.add(
@@ -178,12 +180,12 @@ class Unused:
             )
 
 
-def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
+def render(prompts: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
     """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
-    places = {prompt.place for prompt in found}
+    places = {prompt.place for prompt in prompts}
     require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
     unused = Unused(renderer)
-    for prompt in found:
+    for prompt in prompts:
         try:
             problem = unused.problem(prompt.messages, prompt.columns)
             if problem:
@@ -193,8 +195,8 @@ def render(found: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Pr
                 unused.look_for_unknown(rendered.tokens)
                 yield rendered
         except DataError as error:
-            table.reject(prompt.place, str(error))
-    unused.told(table)
+            table.reject(prompt.place, error.problems[0])
+    unused.write_notes(table)
 
 
 def _left_beside(columns: Columns, texts: Sequence[str]) -> set[str]:
@@ -216,7 +218,8 @@ def _refuse_media(there: Mapping[str, Any], where: str = "") -> None:
     if name:
         raise DataError(
             f'{where}"{name}" holds what no text model reads; leave the row out, or the column where the words alone '
-            "are meant"
+            "are meant",
+            code="unread-content",
         )
 
 
@@ -241,8 +244,8 @@ class _Case:
         return repr((fields, bool(self.tools), sorted(self.options.items(), key=str), self.asked))
 
     def text(self, messages: Sequence[Message] | None = None, **changed: Any) -> str:
-        given = {"tools": self.tools, "options": self.options, **changed}
-        return self.renderer.text(self.messages if messages is None else messages, **given, ask=self.asked)
+        options = {"tools": self.tools, "options": self.options, **changed}
+        return self.renderer.text(self.messages if messages is None else messages, **options, ask=self.asked)
 
     # ---------------------------------------------------------------------------------- what a shape has no place for
 
@@ -256,8 +259,12 @@ class _Case:
             lost = {i for i in places if self._same(whole, _without(self.messages, {i}, key))}
             if lost == places and key in WORDS and not self._known(self.messages[min(places)], key):
                 problem = problem or (
-                    f'message {min(lost) + 1} has "{key}", which the chat template does not show to the model; remove '
-                    "it, or give a template that does (model.chat_template)"
+                    Problem(
+                        "unread-content",
+                        f'message {min(lost) + 1} has "{key}", which the chat template does not show to the model; '
+                        "remove "
+                        "it, or give a template that does (model.chat_template)",
+                    )
                 )
             elif lost and key in WORDS:
                 notes.append(f'the chat template leaves out "{key}" of some turns')
@@ -276,8 +283,8 @@ class _Case:
             return True
         last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=len(self.messages))
         before = self.messages[:last]
-        given = {"tools": self.tools, "ask": True}
-        opened = [self.renderer.text(before, options=options, **given) for options in (self.options, others)]
+        context = {"tools": self.tools, "ask": True}
+        opened = [self.renderer.text(before, options=options, **context) for options in (self.options, others)]
         return opened[0] != opened[1]
 
     def _same(self, whole: str, messages: Sequence[Message]) -> bool:
@@ -295,7 +302,7 @@ class _Case:
         except DataError:
             return False
 
-    def _lost_content(self, whole: str, notes: list[str]) -> str | None:
+    def _lost_content(self, whole: str, notes: list[str]) -> Problem | None:
         """The first message whose words are left out; earlier answers are noted, since some models forget theirs."""
         last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=-1)
         for i, message in enumerate(self.messages):
@@ -309,18 +316,20 @@ class _Case:
             if message["role"] == "assistant" and i < last and not calls:
                 notes.append("the chat template leaves out what the assistant said before its last turn")
                 continue
-            return (
+            return Problem(
+                "unread-content",
                 f"message {i + 1}, of the {message['role']}, does not reach the model: the chat template leaves its "
-                f"words out{' beside tool calls' if calls else ''}"
+                f"words out{' beside tool calls' if calls else ''}",
             )
         return None
 
-    def _lost_tools(self, whole: str) -> str | None:
+    def _lost_tools(self, whole: str) -> Problem | None:
         if not self.tools or self.text(tools=None) != whole:
             return None
-        return (
+        return Problem(
+            "unread-content",
             '"tools" does not reach the model: the chat template has no place for tools; remove the column, or give a '
-            "template that shows them (model.chat_template)"
+            "template that shows them (model.chat_template)",
         )
 
     # --------------------------------------------------------------------------------------- what a row alone shows
@@ -329,13 +338,13 @@ class _Case:
         """What the template makes of the words of this row. Raises DataError where it changes what is to be learned."""
         whole = self.text()
         last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=-1)
-        found: list[str] = []
+        notes: list[str] = []
         for i, message in enumerate(self.messages):
             content = message.get("content")
             if isinstance(content, str) and content not in whole:
-                found += self._changed(i, content, whole, learned=i == last and not self.asked)
+                notes += self._changed(i, content, whole, learned=i == last and not self.asked)
             _check_calls(message, i, whole)
-        return found
+        return notes
 
     def _changed(self, place: int, content: str, whole: str, learned: bool) -> list[str]:
         if content.strip() in whole:
@@ -347,7 +356,8 @@ class _Case:
             raise DataError(
                 f"message {place + 1}, the answer that is to be learned, does not stand in what the chat template "
                 "writes: it changes the words or leaves some out (thinking, say). Write it as the template wants it, "
-                "or give another (model.chat_template)"
+                "or give another (model.chat_template)",
+                code="unread-content",
             )
         return [f"the chat template changes or shortens what the {self.messages[place]['role']} says"]
 
@@ -377,4 +387,7 @@ def _check_calls(message: Message, place: int, whole: str) -> None:
         function = call.get("function") if isinstance(call, Mapping) else None
         name = function.get("name") if isinstance(function, Mapping) else None
         if isinstance(name, str) and name not in whole:
-            raise DataError(f"message {place + 1} calls {name!r}, which the chat template does not show to the model")
+            raise DataError(
+                f"message {place + 1} calls {name!r}, which the chat template does not show to the model",
+                code="unread-content",
+            )

@@ -78,7 +78,7 @@ def attending(layout: Layout) -> Iterator[None]:
 def active() -> Layout:
     """The layout in force."""
     if not _active.stack:
-        raise EngineError("packed attention was called outside of a layout")
+        raise EngineError("packed attention was called outside of a layout", code="not-supported")
     return _active.stack[-1]
 
 
@@ -99,7 +99,10 @@ def attention(
     unknown = sorted(k for k, v in others.items() if v is not None and v is not False and k not in _HARMLESS)
     if unknown or attention_mask is not None:
         seen = unknown or ["attention_mask"]
-        raise EngineError(f"packed attention does not know how to honour {', '.join(seen)} of {type(module).__name__}")
+        raise EngineError(
+            f"packed attention does not know how to honour {', '.join(seen)} of {type(module).__name__}",
+            code="not-supported",
+        )
     scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
     options = Options(scale, sliding_window, softcap, dropout, s_aux)
     layer: Any = module.layer_idx

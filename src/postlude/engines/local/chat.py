@@ -42,7 +42,10 @@ class LocalChat:
         model_spec = ModelSpec(spec.model)
         facts = inspect(model_spec)
         if is_scorer(facts.config):
-            raise EngineError(f"{spec.model!r} is a reward model, which cannot write. As a reward it is `model`.")
+            raise EngineError(
+                f"{spec.model!r} is a reward model, which cannot write. As a reward it is `model`.",
+                code="reward-model-cannot-write",
+            )
         net = load(model_spec, Holding(spec.dtype, spec.device)).requires_grad_(False).eval()
         without_dropout(net)
         model = LocalModel(net, "logprobs")

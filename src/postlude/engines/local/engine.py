@@ -156,7 +156,9 @@ class LocalEngine:
                 self.trainer.rehearse(Path(place))
                 self.sampler.tokenizer.save_pretrained(place)
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
-            raise EngineError(f"checkpoints of this model could not be saved: {error}") from error
+            raise EngineError(
+                f"checkpoints of this model could not be saved: {error}", code="adapter-cannot-merge"
+            ) from error
 
     async def load(self, folder: Path, reference: bool = True) -> None:
         """Take up a checkpoint that `save` wrote: weights, optimiser, version, and the reference where that was

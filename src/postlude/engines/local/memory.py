@@ -155,7 +155,7 @@ class _Sizing:
         while plan.token_budget > LEAST_BUDGET and self._spacious(plan) > room:
             plan = replace(plan, token_budget=plan.token_budget // 2)
         if TIGHT * self.micro(plan) > room:
-            raise ConfigError(self._refusal(plan, room))
+            raise ConfigError(self._refusal(plan, room), code="out-of-memory")
         return plan
 
     def micro(self, plan: Plan) -> float:
@@ -186,7 +186,8 @@ class _Sizing:
         if self.work.answers and TIGHT * self.sampling(size) > self.room:
             raise ConfigError(
                 f"memory: sampling answers takes {_gib(self.sampling(size))} GiB beside the weights, and "
-                f"{_gib(self.room)} are free. Lower sampling.max_tokens, or shorten the prompts."
+                f"{_gib(self.room)} are free. Lower sampling.max_tokens, or shorten the prompts.",
+                code="out-of-memory",
             )
         return size
 

@@ -233,7 +233,7 @@ class LocalModel:
     def without_adapter(self) -> Any:
         """Context in which the adapter is off; refuses a model that has none."""
         if not hasattr(self.net, "disable_adapter"):
-            raise EngineError("this model has no adapter to switch off")
+            raise EngineError("this model has no adapter to switch off", code="not-supported")
         return adapters.without_trained(self.net)
 
     def choose_path(self, allow_packed: bool = True) -> None:
@@ -316,7 +316,8 @@ class LocalModel:
         if bad:
             raise EngineError(
                 f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} "
-                "are NaN or infinite, though its weights are not. Take another engine.dtype, or another model."
+                "are NaN or infinite, though its weights are not. Take another engine.dtype, or another model.",
+                code="not-finite",
             )
         return found
 

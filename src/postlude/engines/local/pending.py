@@ -35,7 +35,7 @@ class Pending:
             sums = {name: next(numbers) for name in loss.sums}
             largest = {name: next(numbers) for name in loss.largest}
             if not abs(total) < float("inf"):
-                raise TrainingError(_not_finite(rewards, total))
+                raise TrainingError(_not_finite(rewards, total), code="not-finite")
             stats += Stats(sums, largest)
         return stats
 

@@ -50,7 +50,7 @@ class Reference:
             with self._policy.without_adapter():
                 yield self._policy
         elif self.frozen is None:
-            raise EngineError("a reference was asked for, and none was kept")
+            raise EngineError("a reference was asked for, and none was kept", code="not-supported")
         else:
             yield self.frozen
 
@@ -76,10 +76,10 @@ class Reference:
         params = self._params.params
         if self._has_adapter:
             if mix != 1:
-                raise EngineError("a reference under LoRA can be replaced (mix 1), not mixed")
+                raise EngineError("a reference under LoRA can be replaced (mix 1), not mixed", code="not-supported")
             self._adapter = [p.detach().clone() for p in params]
         elif self.frozen is None:
-            raise EngineError("a reference was to be refreshed, and none was kept")
+            raise EngineError("a reference was to be refreshed, and none was kept", code="not-supported")
         else:
             for frozen, p in zip(self._counterparts(), params, strict=True):
                 frozen.copy_(p) if mix == 1 else frozen.lerp_(p, mix)

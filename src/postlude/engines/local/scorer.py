@@ -39,7 +39,8 @@ class LocalScorer:
         if len(facts.tokenizer) > facts.vocabulary:
             raise EngineError(
                 f"reward model {spec.path!r}: its tokenizer has {len(facts.tokenizer)} tokens, its embedding "
-                f"{facts.vocabulary} rows; the tokenizer is not the model's. Save the right one into the folder."
+                f"{facts.vocabulary} rows; the tokenizer is not the model's. Save the right one into the folder.",
+                code="bad-tokenizer",
             )
         net = load(model_spec, Holding(spec.dtype, spec.device), scalar=True).requires_grad_(False).eval()
         without_dropout(net)
@@ -120,7 +121,8 @@ class LocalScorer:
         if self.facts.context is not None and longest > self.facts.context:
             raise EngineError(
                 f"prompt and answer take {longest} tokens of the reward model's tokenizer, its context holds "
-                f"{self.facts.context}. Lower sampling.max_tokens, or leave longer prompts out."
+                f"{self.facts.context}. Lower sampling.max_tokens, or leave longer prompts out.",
+                code="too-long",
             )
 
     def _scores(self, batch: Batch) -> Tensor:

@@ -164,7 +164,7 @@ class LocalTrainer:
             self.model.reads == "scores"
         )
         if missing or want == "entropy":
-            raise EngineError(f"this trainer has no {want} to give")
+            raise EngineError(f"this trainer has no {want} to give", code="not-supported")
         return nullcontext(self.model)
 
     def forward_backward(self, batch: Batch, objective: Objective, coef: float = 1.0) -> Stats:
@@ -298,7 +298,8 @@ class LocalTrainer:
             said = ", ".join(f"{name} {norm:g}" for name, norm in norms.items())
             raise TrainingError(
                 f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norms: {said}; first in "
-                f"{bad[0] if bad else 'the norm itself'}). Lower the learning rate, or train in float32."
+                f"{bad[0] if bad else 'the norm itself'}). Lower the learning rate, or train in float32.",
+                code="not-finite",
             )
 
     def _copy_master(self) -> None:
@@ -376,7 +377,9 @@ class LocalTrainer:
         come with `load_weights`."""
         state = folder / "trainer"
         if not (state / "optimizer.safetensors").exists():
-            raise EngineError(f"{folder} has no trainer/optimizer.safetensors: it is a model, not a checkpoint")
+            raise EngineError(
+                f"{folder} has no trainer/optimizer.safetensors: it is a model, not a checkpoint", code="no-checkpoint"
+            )
         tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
         notes = json.loads((state / "optimizer.json").read_text())
         self._skipped = notes["skipped"]

@@ -49,7 +49,7 @@ def read(path: Path) -> Source:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the name
-        raise ConfigError(f"cannot read {str(path)!r}: {error}") from error
+        raise ConfigError(f"cannot read {str(path)!r}: {error}", code="cannot-read") from error
     values = _mapping(text, path.name)
     if values is None:
         settings = overrides(text)
@@ -59,7 +59,7 @@ def read(path: Path) -> Source:
         library = _library(values, flat)
         settings = flat if library == "verl" else values
     if not library:
-        raise ConfigError(_neither(path, values))
+        raise ConfigError(_neither(path, values), code="not-translatable")
     return Source(path, library, _settled(settings) if library == "verl" else settings)
 
 
@@ -70,7 +70,7 @@ def _mapping(text: str, name: str) -> dict[str, Any] | None:
     if not isinstance(values, dict):
         return None
     if parsed.problems:
-        raise ConfigError([f"{name} line {line}: {sentence}." for line, sentence in parsed.problems])
+        raise ConfigError(parsed.at(name))
     return {**values}
 
 
@@ -117,7 +117,9 @@ def trainer_of(source: Source, wanted: str | None) -> tuple[Trainer, bool]:
     if wanted:
         chosen = [t for t in kinds if t.name == wanted]
         if not chosen:
-            raise ConfigError(f"{source.library} has no trainer {wanted!r} here; give one of {names}.")
+            raise ConfigError(
+                f"{source.library} has no trainer {wanted!r} here; give one of {names}.", code="unknown-name"
+            )
         return chosen[0], False
     if source.library == "verl":
         online = any(k.startswith(("actor_rollout_ref.", "algorithm.")) for k in source.settings)
@@ -128,7 +130,8 @@ def trainer_of(source: Source, wanted: str | None) -> tuple[Trainer, bool]:
     if best == 0:
         raise ConfigError(
             f"{str(source.path)!r} is a TRL configuration, but nothing in it tells for which trainer. Say which with "
-            f"--trainer: {names}."
+            f"--trainer: {names}.",
+            code="missing-option",
         )
     return chosen[0], len(chosen) > 1
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from postlude.errors import Problem
 from postlude.recipe.documents import COMMAND_LINE, Document, assign
 from postlude.recipe.foreign.alias import Alias, Ineffective, Outputs, Untranslatable, View, mapping
 from postlude.recipe.foreign.tables import ALIASES, NAMES, refusal
@@ -36,7 +37,7 @@ class Translation:
     """Those without an effect, and why."""
     failed: list[tuple[Setting, Untranslatable]] = field(default_factory=list[tuple[Setting, Untranslatable]])
     """Those without a counterpart, and why."""
-    clashes: list[str] = field(default_factory=list[str])
+    clashes: list[Problem] = field(default_factory=list[Problem])
 
     @property
     def lines(self) -> list[str]:
@@ -54,7 +55,7 @@ def _plain(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def translate(document: Document, schema: Any, base: Mapping[str, Any]) -> list[str]:
+def translate(document: Document, schema: Any, base: Mapping[str, Any]) -> list[Problem]:
     """Rewrite a recipe's foreign names in place; returns the problems. `base` is what the method sets.
 
     Our own names win. On one side (the file, or the command line) both names with different values are an error;
@@ -63,16 +64,18 @@ def translate(document: Document, schema: Any, base: Mapping[str, Any]) -> list[
     settings, problems = take(document, {f.name for f in fields(schema)})
     done = apply(document, settings, schema, base)
     for one, why in done.failed:
-        problems.append(f"{one.where}: {one.name} ({one.alias.library}): {why}.")
+        problems.append(
+            Problem("not-translatable", f"{one.name} ({one.alias.library}): {why}.", key=one.name).at(one.where)
+        )
     document.renamed += done.lines
     return problems + done.clashes
 
 
-def take(document: Document, roots: set[str]) -> tuple[list[Setting], list[str]]:
+def take(document: Document, roots: set[str]) -> tuple[list[Setting], list[Problem]]:
     """Remove the foreign settings of a recipe; those known to have no counterpart are problems at once."""
     values = deepcopy(document.values)
     settings: list[Setting] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for keys, path, value in list(_foreign(values, roots)):
         where = document.where(path) or "recipe"
         alias = NAMES.get(path)
@@ -81,7 +84,8 @@ def take(document: Document, roots: set[str]) -> tuple[list[Setting], list[str]]
         else:
             row = refusal(path)
             assert row
-            problems.append(f"{where}: unknown key {path!r} ({row.library}): {row.why}. {row.remedy}")
+            sentence = f"unknown key {path!r} ({row.library}): {row.why}. {row.remedy}"
+            problems.append(Problem("not-translatable", sentence, key=path).at(where))
         _remove(values, keys)
     document.values = values
     return settings, problems
@@ -150,10 +154,10 @@ def apply(
     return result
 
 
-def _once_each(settings: Sequence[Setting]) -> tuple[list[Setting], list[str]]:
+def _once_each(settings: Sequence[Setting]) -> tuple[list[Setting], list[Problem]]:
     """An option under two of its names: the command line's goes before the file's; on one side they must agree."""
     single: list[Setting] = []
-    clashes: list[str] = []
+    clashes: list[Problem] = []
     for one in settings:
         at = next((i for i, other in enumerate(single) if other.alias is one.alias and not one.default), None)
         if at is None:
@@ -162,10 +166,11 @@ def _once_each(settings: Sequence[Setting]) -> tuple[list[Setting], list[str]]:
             single[at] = one if _on_command_line(one.where) else single[at]
         elif single[at].value != one.value:
             first = single[at]
-            clashes.append(
-                f"{one.where}: {one.name} is {_plain(one.value)}, but {first.where}: {first.name}, which is the same "
-                f"option, is {_plain(first.value)}. Keep one of the two."
+            sentence = (
+                f"{one.name} is {_plain(one.value)}, but {first.where}: {first.name}, which is the same option, is "
+                f"{_plain(first.value)}. Keep one of the two."
             )
+            clashes.append(Problem("contradiction", sentence, key=one.name).at(one.where))
     return single, clashes
 
 
@@ -193,24 +198,24 @@ def _enforce(document: Document, one: Setting, outputs: Outputs, weakly: set[str
         result.idle.append((one, f"{' and '.join(outputs)} set by another key"))
 
 
-def _set(document: Document, one: Setting, path: str, value: Any, weakly: set[str]) -> str:
+def _set(document: Document, one: Setting, path: str, value: Any, weakly: set[str]) -> Problem | None:
     """Put a value at one of our keys, unless something stronger is there; returns the clash, if it is one."""
     taken, old, place = _lookup(document, path)
     weak = one.default or path in one.alias.weak
     if taken and old == value:
-        return ""
+        return None
     ours, theirs = _on_command_line(place), _on_command_line(one.where)
     rival = taken and ours == theirs and not one.default and _of_another_library(place, one.alias)
     if taken and (rival or not any(path == w or path.startswith(w + ".") for w in weakly)):
         if (ours and not theirs) or (weak and ours == theirs and not rival):
-            return ""
+            return None
         if ours == theirs:
-            asked = f"{one.where}: {one.name} asks for {path} = {_plain(value)}"
+            asked = f"{one.name} asks for {path} = {_plain(value)}"
             there = f"{place or 'recipe'} sets {_path_set(document, path)} to {_plain(old)}"
-            return f"{asked}, but {there}. Keep one of the two."
+            return Problem("contradiction", f"{asked}, but {there}. Keep one of the two.", key=path).at(one.where)
     weakly.add(path) if weak else weakly.discard(path)
     assign(document, path, deepcopy(value), f"{one.where}: {one.name}")
-    return ""
+    return None
 
 
 def _lookup(document: Document, path: str) -> tuple[bool, Any, str]:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def unread(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
     """A line for each reason why settings have no effect. Those that say what holds anyway are not told."""
     values, usual = dict(flat(asdict(recipe))), _usual(entry)
-    given = [p for p in sorted(document.given) if p not in usual or values.get(p, usual[p]) != usual[p]]
+    settings = [p for p in sorted(document.set_by_user) if p not in usual or values.get(p, usual[p]) != usual[p]]
     lines: list[str] = []
     for names, why in _idle(recipe, entry):
-        idle = [p for p in given if any(p == name or p.startswith(f"{name}.") for name in names)]
+        idle = [p for p in settings if any(p == name or p.startswith(f"{name}.") for name in names)]
         if idle:
             lines.append(f"{', '.join(idle)}: no effect here, since {why}")
-        given = [p for p in given if p not in idle]
+        settings = [p for p in settings if p not in idle]
     return lines
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from postlude.algorithms import ALGORITHMS, Algorithm, find_method
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.models.spec import Critic
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
@@ -44,54 +44,66 @@ def frozen(document: Document) -> Frozen:
     problems = move(document)
     values = located(document.values, document)
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
-    found, more = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document.where)
+    policy, more = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document.where)
     problems += more
-    if problems or found is None:
+    if problems or policy is None:
         raise ConfigError(in_order(problems))
-    return found
+    return policy
 
 
 def rewarded(document: Document) -> tuple[RewardSpec, ...]:
     """The rewards of a recipe, for a command that only looks at them. The other keys are not looked at."""
     values = {"reward": located(documents.long_form(document.values), document).get("reward") or []}
-    found, problems = validate(Rewarded, values, document.where)
-    if problems or found is None:
+    rewards, problems = validate(Rewarded, values, document.where)
+    if problems or rewards is None:
         raise ConfigError(in_order(problems))
-    if not found.reward:
-        raise ConfigError("the recipe has no `reward` to audit.")
-    return found.reward
+    if not rewards.reward:
+        raise ConfigError("the recipe has no `reward` to audit.", code="missing-key")
+    return rewards.reward
 
 
-def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]:
+def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Problem]]:
     """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
     document.values = documents.long_form(document.values)
     problems = move(document)
     entry = _entry(located({"method": document.values.get("method")}, document), document, problems)
     problems += translate(document, Recipe, method_settings(entry.name))
     values = located(documents.long_form(document.values), document)
-    document.given = {path for path, _ in documents.flat(values)}
+    document.set_by_user = {path for path, _ in documents.flat(values)}
     for key, what in (
         ("model", "a model folder or hub id"),
         ("data", "a file of prompts or written answers"),
     ):
         if key not in values:
-            problems.append(f"'{key}' is missing: give {what}, in the recipe or as {key}=... on the command line.")
+            problems.append(
+                Problem(
+                    "missing-key",
+                    f"'{key}' is missing: give {what}, in the recipe or as {key}=... on the command line.",
+                    key=key,
+                )
+            )
             values[key] = {"path": ""}
     defaults = _defaults(entry)
     if entry.name not in ALGORITHMS:  # its parts are the user's own classes, which no schema knows
         defaults.pop("objective")
         if values.pop("objective", None) is not None:
-            problems.append(f"objective: method {entry.name} is your own; set its objective in its file.")
+            problems.append(
+                Problem(
+                    "not-of-method",
+                    f"objective: method {entry.name} is your own; set its objective in its file.",
+                    key="objective",
+                )
+            )
     try:
         merged = documents.merge(defaults, values) | {"method": entry.name}
     except ConfigError as error:
         problems += error.problems
         merged = documents.merge(defaults, {k: v for k, v in values.items() if k != "shaping"}) | {"method": entry.name}
     for path, _ in documents.flat(_defaults(entry)):
-        if path not in document.given:
+        if path not in document.set_by_user:
             document.origin.setdefault(path, f"method {entry.name}")
-    recipe, found = validate(Recipe, merged, document.where, _elsewhere())
-    problems += found
+    recipe, mistakes = validate(Recipe, merged, document.where, _elsewhere())
+    problems += mistakes
     if recipe is not None:
         if entry.name not in ALGORITHMS:
             recipe = replace(recipe, objective=entry.objective)
@@ -103,10 +115,10 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[str]]
 @cache
 def _elsewhere() -> dict[str, str]:
     """Last part of a key, or another library's name -> what to write: for keys that stand in the wrong place."""
-    found: dict[str, list[str]] = {}
+    homes: dict[str, list[str]] = {}
     for path in _keys(Recipe):
-        found.setdefault(path.rpartition(".")[2], []).append(path)
-    ours = {name: " or ".join(map(repr, dict.fromkeys(paths))) for name, paths in found.items()}
+        homes.setdefault(path.rpartition(".")[2], []).append(path)
+    ours = {name: " or ".join(map(repr, dict.fromkeys(paths))) for name, paths in homes.items()}
     theirs = {name: f"{name!r} ({alias.ours[0]} here)" for alias in ALIASES for name in alias.names if alias.ours}
     return theirs | ours
 
@@ -133,32 +145,37 @@ def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
                     yield from _keys(hint, f"{prefix}{name}.")
 
 
-def in_order(problems: list[str]) -> list[str]:
+def in_order(problems: list[Problem]) -> list[Problem]:
     """Each once, in the order of the recipe's lines."""
     return sorted(dict.fromkeys(problems), key=_line_number)
 
 
-def _line_number(problem: str) -> int:
+def _line_number(problem: Problem) -> int:
     """For sorting: problems with a line in the order of lines, the others after them."""
-    found = re.match(r"\S+ line (\d+):", problem)
-    return int(found.group(1)) if found else 1_000_000
+    line = re.match(r"\S+ line (\d+):", problem)
+    return int(line.group(1)) if line else 1_000_000
 
 
-def _entry(values: Mapping[str, Any], document: Document, problems: list[str]) -> Algorithm:
+def _entry(values: Mapping[str, Any], document: Document, problems: list[Problem]) -> Algorithm:
     name = values.get("method")
     where = document.where("method")
-    start = f"{where}: " if where else ""
     if isinstance(name, str) and (name in ALGORITHMS or ":" in name):
         try:
             return find_method(name)
         except ConfigError as error:
-            problems.extend(f"{start}{problem}" for problem in error.problems)
+            problems.extend(problem.at(where) for problem in error.problems)
             return ALGORITHMS["grpo"]
     if name is None:
-        problems.append("'method' is missing. Name one of `postlude methods`, for example method: grpo.")
+        problems.append(
+            Problem(
+                "missing-key",
+                "'method' is missing. Name one of `postlude methods`, for example method: grpo.",
+                key="method",
+            )
+        )
     else:
         hint = meant(str(name), ALGORITHMS) or " See `postlude methods`."
-        problems.append(f"{start}there is no method {name!r}.{hint}")
+        problems.append(Problem("unknown-method", f"there is no method {name!r}.{hint}", key="method").at(where))
     return ALGORITHMS["grpo"]
 
 
