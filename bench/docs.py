@@ -329,8 +329,8 @@ PAGES = {
     "recipe.md": recipe_keys,
     "figures.md": figures,
     "coming-from.md": coming_from,
-    "python.md": python,
     "errors.md": errors,
+    "python.md": python,
 }
 
 

@@ -138,7 +138,7 @@ def save_scorer(folder: Path) -> None:
     """Give the model in a folder a scalar head in place of its output layer, the same one for both contestants."""
     import torch
 
-    from postlude.models.heads import load_scorer
+    from postlude.models.scorers import load_scorer
 
     torch.manual_seed(0)
     scorer = load_scorer(str(folder), pad=character_tokenizer().pad_token_id)

@@ -19,7 +19,7 @@ PUBLIC = {
     "events": "postlude.runs.events",
     "Run": "postlude.runs.folder:Run",
     "methods": "postlude.algorithms:ALGORITHMS",
-    "Algorithm": "postlude.algorithms:Algorithm",
+    "Algorithm": "postlude.method:Algorithm",
     "Recipe": "postlude.recipe.schema:Recipe",
     # rewards
     "reward": "postlude.api:reward",
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from postlude import objectives as objectives
     from postlude import runs as runs
     from postlude.algorithms import ALGORITHMS as methods  # noqa: F401
-    from postlude.algorithms import Algorithm as Algorithm
     from postlude.api import check_recipe as check_recipe
     from postlude.api import reward as reward
     from postlude.api import train as train
@@ -96,6 +95,7 @@ if TYPE_CHECKING:
     from postlude.errors import RewardError as RewardError
     from postlude.errors import TrainingError as TrainingError
     from postlude.evaluate import measure as measure
+    from postlude.method import Algorithm as Algorithm
     from postlude.objectives import ContrastObjective as ContrastObjective
     from postlude.objectives import Loss as Loss
     from postlude.objectives import Outputs as Outputs

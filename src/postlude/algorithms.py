@@ -6,12 +6,12 @@ the number of optimiser steps a drawn batch is cut into, `epochs` how often it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import Literal
 
 from postlude.errors import ConfigError
-from postlude.objectives import ContrastObjective, Need, Objective, TokenObjective
+from postlude.method import Algorithm
+from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.advantages import (
     GAE,
     Constant,
@@ -40,43 +40,14 @@ from postlude.objectives.surrogates import Cispo, Clip, Linear, ProbabilityMask
 from postlude.objectives.value import ValueLoss
 from postlude.objectives.weights import Aggregate, Correction
 from postlude.objects import load_object
-from postlude.rollouts.filters import Accepted, Extremes, Filter, Mixed
+from postlude.rollouts.filters import Accepted, Extremes, Mixed
 from postlude.rollouts.shaping import (
     AdaptiveLength,
     HistoryLength,
     Overlong,
     PlusMinusOne,
     RlooLength,
-    Shaping,
 )
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """A method: objective + source defaults + citation.
-
-    `source`: `file` trains on written answers, `rollout` on the policy's own, `preference` on compared answers.
-    """
-
-    name: str
-    summary: str
-    cite: str
-    objective: Objective
-    source: Literal["file", "rollout", "preference"] = "rollout"
-    group_size: int = 8
-    keep: Filter | None = None
-    shaping: tuple[Shaping, ...] = ()
-    updates: int = 1
-    epochs: int = 1
-    lr: float = 1e-6
-    """Learning rate for full fine-tuning; LoRA runs use ten times as much (specification section 11)."""
-    pretrain: bool = False
-    """Whether it needs a second stream of plain text."""
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return self.objective.needs
-
 
 RATES = {
     "orpo": 8e-6,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from postlude.algorithms import ALGORITHMS
-from postlude.check import Prepared, reads_pairs
+from postlude.check_data import reads_pairs
 from postlude.data import Group
 from postlude.engines.protocol import Engine
 from postlude.objectives import Need
+from postlude.prepared import Prepared
 from postlude.rollouts.ahead import Ahead
 from postlude.rollouts.rollout import RolloutSource
 from postlude.signals import trains_on_correct

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from postlude.data import Group, Prompt
+from postlude.check_data import missing_columns, read_held_out, read_pretrain, read_set
 from postlude.engines.protocol import Chat
 from postlude.engines.settings import ChatSpec, ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError, DataError, Problem
@@ -18,46 +18,18 @@ from postlude.models.load import Facts, inspect, problems_of_path
 from postlude.models.opening import problems_of_weights
 from postlude.models.spec import ModelSpec, Refreshed
 from postlude.models.steps import ends, prefixes
-from postlude.objectives import ContrastObjective, Need, TokenObjective
+from postlude.objectives import Need, TokenObjective
+from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe, in_order, resolve_with_problems, unread
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.runs.checkpoints import latest_model
 from postlude.runs.folder import problems_of_output
 from postlude.signals import uncorrected, unmet
-from postlude.sources import file as rows
-from postlude.sources.compared import Limits, compared, holds_compared, require
-from postlude.sources.file import Reading
-from postlude.sources.order import Share
-from postlude.sources.unused import render
 from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
-
-
-@dataclass
-class Prepared:
-    """Everything a run needs except the weights, already checked."""
-
-    recipe: Recipe
-    facts: Facts = None  # type: ignore[assignment]  # the three are set by `prepare`, or it reports why not
-    renderer: Renderer = None  # type: ignore[assignment]
-    rewards: Rewards = None  # type: ignore[assignment]
-    prompts: list[Prompt] = field(default_factory=list[Prompt])
-    items: list[Group] = field(default_factory=list[Group])
-    held_out: list[Prompt] = field(default_factory=list[Prompt])
-    """Held-out prompts to sample from."""
-    judged: list[Group] = field(default_factory=list[Group])
-    """Held-out written or compared answers, to measure the loss on."""
-    pretrain: list[Group] = field(default_factory=list[Group])
-    pretrain_held_out: list[Group] = field(default_factory=list[Group])
-    rejected: list[str] = field(default_factory=list[str])
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-    shares: list[Share] = field(default_factory=list[Share])
-    """The sets of a mixture; prompts or items stand in their order."""
-    notes: list[str] = field(default_factory=list[str])
-    """What the rows of each file were recognised as."""
 
 
 def check(document: Document) -> Prepared:
@@ -140,13 +112,13 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
     prepared.notes += uncorrected(recipe)
     seen: Counter[str] = Counter()
     for place in range(len(recipe.data.sets)):
-        attempt(lambda place=place: _read_set(prepared, place, seen))
+        attempt(lambda place=place: read_set(prepared, place, seen))
     if recipe.data.eval:
-        attempt(lambda: _read_held_out(prepared))
+        attempt(lambda: read_held_out(prepared))
     if recipe.pretrain:
-        attempt(lambda: _read_pretrain(prepared))
+        attempt(lambda: read_pretrain(prepared))
     prepared.notes += _unseen_tools(prepared) + _same_reference(recipe)
-    return problems + _missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
+    return problems + missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
 
 
 def _sizes(prepared: Prepared) -> list[Problem]:
@@ -291,185 +263,6 @@ def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = No
     if tokenizer is not None:
         rewards.ends = lambda completion, separator: ends(tokenizer, completion.tokens, separator, stop_ids)
         rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
-
-
-def _read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
-    """Add one set to the prompts or written answers, with its share of a mixture."""
-    recipe = prepared.recipe
-    one = recipe.data.sets[place]
-    reading = recipe.data.reading(place)
-    name = f"{one.label} ({one.path})" if recipe.data.mix else one.path
-    table = rows.read(one.path, one.split or recipe.data.split)
-    if recipe.algorithm.source == "rollout":
-        found = _read_prompts(prepared, table, reading, name, seen)
-        prepared.prompts += found
-    else:
-        found = _read_answers(prepared, table, reading, name, seen)
-        prepared.items += found
-    prepared.shares.append(Share(one.label, len(found), one.weight))
-
-
-def _read_answers(
-    prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
-) -> list[Group]:
-    """Written or compared answers, as the method learns from them; none where no tokenizer is there to read them."""
-    recipe, facts = prepared.recipe, prepared.facts
-    kinds = recipe.objective.learns_from if isinstance(recipe.objective, ContrastObjective) else ()
-    if prepared.renderer is None:
-        require(table, kinds, reading) if kinds else rows.require_answers(table, reading)
-        return []
-    if kinds:
-        limits = Limits(facts.context, facts.vocabulary, recipe.data.step_separator)
-        found = compared(table, prepared.renderer, limits, kinds, reading, seen, reads_pairs(recipe))
-    else:
-        found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, reading, seen)
-    _settle(prepared, table, name)
-    return found
-
-
-def reads_pairs(recipe: Recipe) -> bool:
-    return isinstance(recipe.objective, ContrastObjective) and recipe.objective.score == "pair_head"
-
-
-def _read_held_out(prepared: Prepared) -> None:
-    """Prompts to sample from where there is a reward; answers to measure the loss on where the method needs such."""
-    recipe, data = prepared.recipe, prepared.recipe.data
-
-    table = rows.read(data.eval or "", data.eval_split or data.split)
-    reading = data.eval_reading()
-    if not recipe.reward:
-        prepared.judged = _read_answers(prepared, table, reading, table.path)
-        return
-    if recipe.algorithm.source == "preference" and holds_compared(table):
-        copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
-        prepared.judged = _read_answers(prepared, copy, reading, table.path)
-    prepared.held_out = _read_prompts(prepared, table, reading, table.path)
-
-
-def _read_pretrain(prepared: Prepared) -> None:
-    """Plain text beside the method's own data."""
-    assert prepared.recipe.pretrain is not None
-    if prepared.renderer is None:
-        return
-    for path, into in (
-        (prepared.recipe.pretrain.path, "pretrain"),
-        (prepared.recipe.pretrain.eval, "pretrain_held_out"),
-    ):
-        if path:
-            table, facts = rows.read(path, prepared.recipe.data.split), prepared.facts
-            found = rows.groups(table, prepared.renderer, facts.context, facts.vocabulary, Reading(key="", own_key=""))
-            _settle(prepared, table, path)
-            setattr(prepared, into, found)
-
-
-def _read_prompts(
-    prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
-) -> list[Prompt]:
-    found = _scorable(prepared, rows.prompts(table, reading, seen), table)
-    if prepared.renderer is not None:
-        context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
-        if context is not None and answer >= context:
-            raise DataError(
-                f"sampling.max_tokens is {answer}, so prompt and answer exceed the model's context of {context}. "
-                "Lower it.",
-                code="too-long",
-            )
-        _need_template(prepared, found, table.path)
-        found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
-    kept = {p.place for p in found}
-    table.rows = [row for row in table.rows if row.where in kept]
-    _settle(prepared, table, name, len(found))
-    return found
-
-
-def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> list[Prompt]:
-    """The prompts without those whose row a reward refuses, such as one with a gold that it cannot read."""
-    if prepared.rewards is None:
-        return found
-    problems = prepared.rewards.problems_of_rows(found)
-    for prompt, problem in zip(found, problems, strict=True):
-        if problem:
-            table.reject(prompt.place, problem)
-    return [p for p, problem in zip(found, problems, strict=True) if not problem]
-
-
-def _missing_columns(prepared: Prepared) -> list[Problem]:
-    """Columns that a reward needs, or cannot see: of each set by itself; what one has is no help to another."""
-    if prepared.rewards is None:
-        return []
-    data = prepared.recipe.data
-    parts, start = [("", prepared.held_out, data.eval or "", data.eval_reading())], 0
-    for place, share in enumerate(prepared.shares if prepared.prompts else []):
-        name = f"data.mix, set {share.name!r}: " if data.mix else ""
-        parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
-        start += share.size
-    problems: list[Problem] = []
-    for name, found, path, reading in parts:
-        columns = {column for p in found for column in p.columns}
-        if found:
-            problems += [problem.within(name) for problem in prepared.rewards.missing_columns(columns)]
-            if prepared.recipe.algorithm.source == "preference":
-                columns -= {"completions"}  # the compared answers of the method itself
-            problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
-    return problems
-
-
-def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:
-    chat = any(not isinstance(p.messages, str) for p in found)
-    if chat and not prepared.facts.tokenizer.chat_template:
-        raise DataError(
-            f"{path}: prompts are chat messages, but the tokenizer of {prepared.recipe.model.path!r} has no chat "
-            "template. Use plain text prompts, or give model.chat_template (a Jinja file).",
-            code="no-chat-template",
-        )
-
-
-def _fits(prompt: Prompt, prepared: Prepared, table: rows.Table) -> bool:
-    where = prompt.place
-    context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
-    if not prompt.tokens:
-        table.reject(where, Problem("empty-field", "the prompt has no token"))
-        return False
-    beyond = [t for t in prompt.tokens if t >= prepared.facts.vocabulary]
-    if beyond:
-        table.reject(
-            where,
-            Problem(
-                "token-beyond-vocabulary",
-                f"token id {beyond[0]} is beyond the model's vocabulary of {prepared.facts.vocabulary}",
-            ),
-        )
-        return False
-    if context is None or len(prompt.tokens) + answer <= context:
-        return True
-    table.reject(
-        where,
-        Problem(
-            "too-long",
-            f"prompt of {len(prompt.tokens)} tokens + sampling.max_tokens {answer} exceed the model's context of "
-            f"{context}; shorten the prompt or lower sampling.max_tokens",
-        ),
-    )
-    return False
-
-
-def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None = None) -> None:
-    """Refuse or count bad rows, rows used + rejected = rows read; say what the rows are."""
-    used = len(table.rows) if used is None else used
-    if used == 0 and not table.problems:
-        raise table.no_rows
-    table.require_clean(prepared.recipe.data.on_bad_row)
-    if used == 0:
-        raise DataError(
-            [
-                *table.problems[: rows.MAX_SHOWN],
-                Problem("no-usable-row", f"{table.path}: no usable row is left of {table.read}."),
-            ]
-        )
-    prepared.rejected += table.problems
-    prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
-    rows_said = counted(used, "row") if used == table.read else f"{used} of {counted(table.read, 'row')}"
-    prepared.notes += [f"{name}: {rows_said}, {table.form}", *table.notes]
 
 
 def _shared(prepared: Prepared) -> list[Problem]:

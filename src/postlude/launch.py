@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from postlude.build import build_engine, build_streams, held_out_streams
-from postlude.check import Prepared, check
+from postlude.check import check
 from postlude.engines.protocol import Engine
 from postlude.errors import PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
@@ -21,6 +21,7 @@ from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
+from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe, flat, read
 from postlude.recipe.moved import move
 from postlude.recipe.places import fixed

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from postlude.audit import probes, rewards, verdicts
 from postlude.cli.app import app
 from postlude.errors import ConfigError, DataError, RewardError
-from postlude.models.heads import READS, load_scorer
+from postlude.models.heads import READS
 from postlude.models.quiet import quiet
+from postlude.models.scorers import load_scorer
 from postlude.models.tiny import character_tokenizer
 from tests.refusals import refused
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from postlude.cli.app import app
 from postlude.errors import DataError, EngineError
-from postlude.models.heads import load_scorer
 from postlude.models.quiet import quiet
+from postlude.models.scorers import load_scorer
 from postlude.models.tiny import character_tokenizer
 from tests.refusals import refused
 

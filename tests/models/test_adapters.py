@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from postlude.models import adapters, heads, opening
+from postlude.models import adapters, heads, opening, scorers
 from postlude.models.load import Lora, load
 from postlude.models.quiet import quiet
 from postlude.models.spec import ModelSpec
@@ -105,7 +105,7 @@ def test_an_adapter_opens_as_peft_opens_it_or_is_refused(name: str, kind: str, t
     folder = saved(name, BUILDS[kind], tmp_path, tokenizer)
     expected = by_peft(folder)
     with quiet():
-        problems = opening.problems_of_weights(folder, heads.config_of(folder))
+        problems = opening.problems_of_weights(folder, scorers.config_of(folder))
         if kind == "lora bias":  # on a map without one, where no whole model has a place for it
             assert len(problems) == 1 and "lora_bias" in problems[0]
             return
@@ -124,7 +124,7 @@ def test_lora_on_an_adapter_saves_what_it_started_from_or_is_refused(
     folder = saved(name, BUILDS[kind], tmp_path, tokenizer)
     spec = ModelSpec(folder, lora=Lora(4))
     with quiet():
-        problems = opening.problems_of_weights(folder, heads.config_of(folder), lora=spec.lora)
+        problems = opening.problems_of_weights(folder, scorers.config_of(folder), lora=spec.lora)
         if kind not in STACKED:
             words = "lora_bias" if kind == "lora bias" else "Merge it first"
             assert len(problems) == 1 and words in problems[0], problems
@@ -169,7 +169,7 @@ def test_export_serves_what_lora_cannot_stand_on(kind: str, tmp_path: Path, toke
     expected = by_peft(folder)
     torch.testing.assert_close(exported(folder, tmp_path / "whole"), expected, atol=1e-4, rtol=0)
     with quiet():
-        assert opening.problems_of_weights(str(tmp_path / "whole"), heads.config_of(str(tmp_path / "whole"))) == []
+        assert opening.problems_of_weights(str(tmp_path / "whole"), scorers.config_of(str(tmp_path / "whole"))) == []
         load(ModelSpec(str(tmp_path / "whole"), lora=Lora(2)))
 
 
@@ -182,7 +182,7 @@ def test_an_adapter_with_a_longer_vocabulary(name: str, given: dict[str, Any], t
     assert adapters.vocabulary(folder) == 65
     with quiet():
         torch.testing.assert_close(said(load(ModelSpec(folder))), expected, atol=1e-4, rtol=0)
-        problems = opening.problems_of_weights(folder, heads.config_of(folder), lora=Lora(2))
+        problems = opening.problems_of_weights(folder, scorers.config_of(folder), lora=Lora(2))
     assert len(problems) == 1 and "a vocabulary of another size" in problems[0]
     torch.testing.assert_close(exported(folder, tmp_path / "whole"), expected, atol=1e-4, rtol=0)
 
@@ -219,7 +219,7 @@ def test_a_reward_model_opens_as_transformers_and_peft_open_it(
     shaken(engine.model.net)
     folder = tmp_path / "scorer"
     engine.write(folder)
-    config = heads.config_of(str(folder))
+    config = scorers.config_of(str(folder))
     assert heads.is_scorer(config) and heads.reads_pairs(config) == pairs
     scorer = LocalScorer.open(ScorerSpec(str(folder)))
     (group,) = scorer.groups(["1+1="], ["2"])

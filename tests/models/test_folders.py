@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from postlude.cli.scoring import holds_scorer
 from postlude.errors import ConfigError, EngineError
-from postlude.models import heads, opening
+from postlude.models import opening, scorers
 from postlude.models.load import Lora, inspect, inspect_files, load
 from postlude.models.quiet import quiet
 from postlude.models.spec import Holding, ModelSpec
@@ -157,7 +157,7 @@ def test_an_index_that_names_a_missing_shard_is_told(folder: Path) -> None:
         AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="100KB")
     (folder / WEIGHTS).unlink()
     with quiet():
-        assert opening.problems_of_weights(str(folder), heads.config_of(str(folder))) == []
+        assert opening.problems_of_weights(str(folder), scorers.config_of(str(folder))) == []
         load(ModelSpec(str(folder)))
     shards = sorted(folder.glob("model-*.safetensors"))
     shards[1].unlink()
@@ -277,7 +277,7 @@ def test_targets_that_no_module_has_are_told(targets: Any, words: str, folder: P
 @pytest.mark.parametrize("targets", ["all-linear", ("q_proj",), ("lm_head", "embed_tokens"), r".*\.1\..*proj"])
 def test_targets_that_are_there_pass(targets: Any, folder: Path) -> None:
     with quiet():
-        config = heads.config_of(str(folder))
+        config = scorers.config_of(str(folder))
         assert opening.problems_of_weights(str(folder), config, lora=Lora(2, targets=targets)) == []
         load(ModelSpec(str(folder), lora=Lora(2, targets=targets)))
 

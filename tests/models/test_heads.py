@@ -13,7 +13,7 @@ from postlude.engines.local.model import LocalModel, probe_batch
 from postlude.engines.local.scorer import LocalScorer
 from postlude.engines.settings import ScorerSpec
 from postlude.errors import EngineError
-from postlude.models import heads
+from postlude.models import scorers
 from postlude.models.load import Lora, load
 from postlude.models.spec import Holding, ModelSpec
 from tests.conftest import VOCABULARY, build
@@ -35,7 +35,7 @@ def folder_of(name: str, place: Path, tokenizer: Any) -> str:
 
 def trained_head(folder: str, target: Path, tokenizer: Any) -> str:
     torch.manual_seed(0)
-    net = heads.load_scorer(folder, tokenizer.pad_token_id)
+    net = scorers.load_scorer(folder, tokenizer.pad_token_id)
     net.save_pretrained(target)
     tokenizer.save_pretrained(target)
     return str(target)
@@ -100,9 +100,9 @@ def test_a_tokenizer_that_is_not_the_models_is_refused(tmp_path: Path, tokenizer
 def test_new_heads_have_the_paper_s_spread_or_are_zero(tmp_path: Path, tokenizer: Any) -> None:
     path = folder_of("qwen3", tmp_path, tokenizer)
     torch.manual_seed(0)
-    draws = torch.cat([heads.load_scorer(path, None).score.weight.detach() for _ in range(20)])
+    draws = torch.cat([scorers.load_scorer(path, None).score.weight.detach() for _ in range(20)])
     assert abs(float(draws.std()) - (1 / 33) ** 0.5) < 0.02
-    assert not heads.load_scorer(path, None, zero=True).score.weight.any()
+    assert not scorers.load_scorer(path, None, zero=True).score.weight.any()
 
 
 def test_half_precision_leaves_the_head_alone(tmp_path: Path, tokenizer: Any) -> None:

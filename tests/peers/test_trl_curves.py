@@ -24,8 +24,8 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from postlude.launch import launch
-from postlude.models.heads import load_scorer
 from postlude.models.quiet import quiet
+from postlude.models.scorers import load_scorer
 from postlude.recipe.documents import Document
 from postlude.runs import read
 from postlude.sources.order import Cursor

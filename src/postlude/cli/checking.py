@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from postlude.algorithms import ALGORITHMS, Algorithm
+from postlude.algorithms import ALGORITHMS
 from postlude.data import Group
 from postlude.errors import ConfigError, DataError, Problem
+from postlude.method import Algorithm
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec

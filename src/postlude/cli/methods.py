@@ -15,7 +15,7 @@ from postlude.terminal import Screen, bold, joined
 from postlude.words import meant
 
 if TYPE_CHECKING:
-    from postlude.algorithms import Algorithm
+    from postlude.method import Algorithm
 
 
 def methods(

@@ -90,7 +90,8 @@ def require_good_rows(rewards: Rewards, prompts: Sequence[Prompt]) -> None:
 
 def holds_scorer(path: str) -> bool:
     """Whether MODEL is a folder or run of a reward model."""
-    from postlude.models.heads import config_of, is_scorer
+    from postlude.models.heads import is_scorer
+    from postlude.models.scorers import config_of
     from postlude.runs.checkpoints import latest_model
 
     folder = Path(path).expanduser()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postlude.errors import ConfigError, EngineError, Problem, reason
-from postlude.models import adapters, fit, heads, opening
+from postlude.models import adapters, fit, heads, opening, scorers
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
 from postlude.models.dtypes import Dtype, wide
@@ -117,7 +117,7 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
 
     try:
         with quiet():
-            config = heads.config_of(spec.path)
+            config = scorers.config_of(spec.path)
             tokenizer: Any = AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
     except ConfigError as error:
         raise ConfigError([problem.within("model: ") for problem in error.problems]) from error
@@ -197,7 +197,7 @@ def inspect_files(path: str, scalar: bool = False, lora: Lora | None = None) -> 
     problems = _problems_of_place(path)
     if not problems:
         try:
-            config = heads.config_of(path)
+            config = scorers.config_of(path)
         except (OSError, ValueError, ImportError) as error:
             raise ConfigError(
                 f"cannot read the config of {path!r}: {reason(error)}", code="bad-model-config"

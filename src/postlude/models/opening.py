@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.errors import ConfigError, Problem
-from postlude.models import adapters, files, fit, heads, joining, merging
+from postlude.models import adapters, files, fit, heads, joining, merging, scorers
 from postlude.models.dtypes import Dtype
 from postlude.models.lora import Lora
 
@@ -31,7 +31,7 @@ def problems_of_weights(
         made_scorer = scalar and (not adapters.is_adapter(path) or adapters.makes_scorer(path))
         here = Path(base).expanduser().is_dir()
         stored = files.whole(Path(base).expanduser()) if here else None
-        net = fit.skeleton(heads.config_of(base), made_scorer, stored, base)
+        net = fit.skeleton(scorers.config_of(base), made_scorer, stored, base)
     except ConfigError as error:
         problems += [problem.within(f"{what}: ") for problem in error.problems]
     if adapters.is_adapter(path):
@@ -63,7 +63,7 @@ def _problems_of_adapter(path: str, net: Any, stacked: bool) -> list[Problem]:
 
 def _beyond_joining(path: str) -> list[str]:
     """What an adapter has that would be lost in one that it is joined to."""
-    base = heads.config_of(adapters.base_path(path)).get_text_config()
+    base = scorers.config_of(adapters.base_path(path)).get_text_config()
     more = joining.more_than_matrices(adapters.read_config(path), files.adapter(Path(path).expanduser()))
     resized = adapters.vocabulary(path) not in (None, base.vocab_size)
     return [*more, *["a vocabulary of another size"] * resized]
@@ -74,7 +74,7 @@ def causal(path: str, merge: bool, dtype: Dtype = "float32") -> Any:
     if merge and adapters.is_adapter(path):
         return merged(path, dtype).net
     base = adapters.base_path(path)
-    config = heads.config_of(base)
+    config = scorers.config_of(base)
     net = fit.read(fit.model_class(config, False), base, config, dtype=dtype)
     merging.say_sharing(net)  # where the config says one matrix, and the files hold two, the files are right
     return net
@@ -84,7 +84,7 @@ def scorer(path: str, zero: bool = False, dtype: Dtype = "float32") -> Any:
     """A scalar head on a folder's model; on top of an adapter that it may hold, of a policy or a scorer."""
     if adapters.is_adapter(path) and adapters.makes_scorer(path):
         return merged(path, dtype).net
-    net = heads.load_scorer(adapters.base_path(path), _padding(path), zero, dtype)
+    net = scorers.load_scorer(adapters.base_path(path), _padding(path), zero, dtype)
     if adapters.is_adapter(path):
         trunk = causal(path, merge=True, dtype=dtype)
         setattr(net, net.base_model_prefix, trunk.base_model)
@@ -97,7 +97,7 @@ def merged(path: str, dtype: Dtype = "float32") -> merging.Merged:
     base = adapters.base_path(path)
     if not adapters.makes_scorer(path):
         return merging.merge(causal(base, merge=False, dtype=dtype), path)
-    result = merging.merge(heads.load_scorer(base, _padding(path), dtype=dtype), path)
+    result = merging.merge(scorers.load_scorer(base, _padding(path), dtype=dtype), path)
     for name, value in adapters.notes(path).items():
         setattr(result.net.config, name, value)
     return result

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from postlude.algorithms import Algorithm
 from postlude.engines.settings import Sampling
+from postlude.method import Algorithm
 from postlude.objectives import ContrastObjective
 from postlude.recipe.documents import Document, flat
 from postlude.sources.spec import DataSpec

@@ -8,8 +8,9 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, get_type_hints
 
-from postlude.algorithms import ALGORITHMS, Algorithm, find_method
+from postlude.algorithms import ALGORITHMS, find_method
 from postlude.errors import ConfigError, Problem
+from postlude.method import Algorithm
 from postlude.models.spec import Critic
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from postlude.algorithms import Algorithm
 from postlude.errors import Problem
+from postlude.method import Algorithm
 from postlude.models.spec import Refreshed
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import Constant

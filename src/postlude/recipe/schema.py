@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field
 
-from postlude.algorithms import ALGORITHMS, Algorithm, find_method
+from postlude.algorithms import ALGORITHMS, find_method
 from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
 from postlude.engines.settings import Local, Optimizer, Sampling, Served
+from postlude.method import Algorithm
 from postlude.models.spec import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.divergence import KLControl

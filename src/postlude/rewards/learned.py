@@ -13,8 +13,9 @@ from postlude.bounds import Finite, NotNegative
 from postlude.engines.settings import ScorerSpec
 from postlude.errors import ConfigError, EngineError, Problem
 from postlude.models.dtypes import Dtype
-from postlude.models.heads import reads_pairs, require_head
+from postlude.models.heads import reads_pairs
 from postlude.models.opening import problems_of_weights
+from postlude.models.scorers import require_head
 from postlude.rewards.functions import LearnedReward, StepwiseReward, text_of
 from postlude.rewards.numbers import ensemble_score, logit, pair_preference, sigmoid, solution_score
 

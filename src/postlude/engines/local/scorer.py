@@ -16,8 +16,9 @@ from postlude.engines.local.model import LocalModel, read_frozen, without_dropou
 from postlude.engines.settings import ScorerSpec
 from postlude.errors import EngineError
 from postlude.models.chat import Renderer
-from postlude.models.heads import reads_pairs, require_head
+from postlude.models.heads import reads_pairs
 from postlude.models.load import Facts, inspect, load
+from postlude.models.scorers import require_head
 from postlude.models.spec import Holding, ModelSpec
 from postlude.models.steps import ends
 
