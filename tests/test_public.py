@@ -8,9 +8,11 @@ import importlib
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +32,10 @@ REWARD = """
 def sevens(completions, **columns):
     return [c.count("7") / max(len(c), 1) for c in completions]
 
+def lazy(completions, **columns):
+    import beside_it  # only now, as it is called
+    return beside_it.score(completions)
+
 def broken(completions, **columns):
     raise ValueError("no such luck")
 """
@@ -43,6 +49,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:8]))
     (place / "held-out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[8:]))
     (place / "mine.py").write_text(REWARD)
+    (place / "beside_it.py").write_text("def score(completions):\n    return [1.0 for _ in completions]\n")
     return place
 
 
@@ -143,7 +150,36 @@ def test_two_runs_do_not_share_a_process(here: Path, tmp_path: Path) -> None:
     train(tmp_path / "second", steps=1)
 
 
+@pytest.mark.parametrize("awaited", [True, False])
+def test_ctrl_c_in_a_notebook_finishes_the_step(here: Path, tmp_path: Path, awaited: bool) -> None:
+    """Awaited in its loop, and in a thread beside it: there the main thread hears of it and waits."""
+    heard = threading.Event()
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.Stopping):
+            heard.set()
+        if isinstance(event, events.Step) and event.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert heard.wait(10)
+
+    async def notebook() -> postlude.Run:
+        if awaited:
+            return await postlude.train_async("grpo", show=False, listeners=[listen], **settings(tmp_path / "run"))
+        return train(tmp_path / "run", listen)
+
+    before = signal.getsignal(signal.SIGINT)
+    run = asyncio.run(notebook())
+    assert run.step == 2 and runs.status(run.folder).phase == "interrupted"
+    assert [place.name for place in run.checkpoints] == ["step-000002"] and signal.getsignal(signal.SIGINT) is before
+
+
 # ----------------------------------------------------------------------------------------- rewards that are functions
+
+
+def test_a_file_may_import_what_lies_beside_it_as_it_runs(here: Path, tmp_path: Path) -> None:
+    before = [*sys.path]
+    run = train(tmp_path / "run", reward="mine.py:lazy", steps=1)
+    assert run.history()["reward/mean"].last == 1.0 and sys.path == before
 
 
 def test_a_function_is_told_by_the_name_that_finds_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,8 +200,6 @@ def test_a_function_is_told_by_the_name_that_finds_it(here: Path, monkeypatch: p
         module.__dict__,
     )
     monkeypatch.setitem(sys.modules, "notebook", module)
-    for key, value in settings("run").items():
-        assert key and value is not None
     checked = postlude.check_recipe("grpo", **settings("run", reward=module.plain))
     assert checked["reward"][0]["use"] == "notebook:plain"
     for wrong in (module.other, module.thing, lambda completions: [0.0]):

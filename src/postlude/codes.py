@@ -41,6 +41,7 @@ FILES = {
     "exists-already": "What would be written is there already.",
     "not-a-run": "A folder is not that of a run.",
     "no-checkpoint": "A run or folder holds no finished checkpoint.",
+    "process-busy": "Another run is at work in this process.",
     "run-locked": "Another process is writing to the same run folder.",
     "missing-package": "An optional library is needed, and not installed.",
     "cannot-import": "A Python file or module of yours raises, or cannot be found, when it is imported.",

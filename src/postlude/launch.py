@@ -257,7 +257,7 @@ def _alone() -> Iterator[None]:
     if not _at_work.acquire(blocking=False):
         raise TrainingError(
             "another run is at work in this process. Wait for its end before the next begins, or give each a process.",
-            code="run-locked",
+            code="process-busy",
         )
     try:
         yield
