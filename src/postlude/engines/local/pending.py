@@ -42,7 +42,10 @@ class Pending:
 
 def _floats(values: list[Tensor]) -> list[float]:
     """All of them as Python numbers. They are added up there, in double precision and in the order of the passes."""
-    return torch.stack([x.detach().to(torch.float64) for x in values]).tolist() if values else []
+    if not values or values[0].device.type == "cpu":  # nothing to wait for, and a stack costs more than it saves
+        return [float(x) for x in values]
+    numbers: list[float] = torch.stack([x.detach().to(torch.float64) for x in values]).tolist()
+    return numbers
 
 
 def _not_finite(rewards: Tensor, loss: float) -> str:
