@@ -19,9 +19,7 @@ from postlude.runs.lock import is_held
 
 LIVE, CONTROL = "live.json", "control.json"
 EVERY = 1.0
-"""Seconds between writes of live.json while a phase goes on."""
-SHORT = 0.1
-"""The same where the phase changes or a step ends: a write costs as much as a step of a tiny model."""
+"""Seconds between writes of live.json, unless the phase changes."""
 STALE = 60.0
 """Seconds without a heartbeat after which a run counts as silent."""
 
@@ -69,8 +67,7 @@ class Pulse:
             self._state |= {"done": event.done, "total": event.total}
         elif isinstance(event, End):
             self._state |= {"phase": event.reason, "done": None, "total": None}
-        pause = SHORT if self._state["phase"] != before or isinstance(event, Step) else EVERY
-        if isinstance(event, Opened | End) or time.time() - self._written > pause:
+        if self._state["phase"] != before or isinstance(event, Step) or time.time() - self._written > EVERY:
             self._write()
 
     def _write(self) -> None:
