@@ -284,16 +284,16 @@ def select(batch: Batch, sequences: Tensor) -> Batch:
     group_kept = torch.zeros(batch.n_groups, dtype=torch.bool, device=batch.tokens.device)
     group_kept[kept_groups] = True
     shared = batch.sequence < 0
-    kept = torch.where(shared, group_kept[batch.group], chosen[batch.sequence.clamp(min=0)])
+    keep_token = torch.where(shared, group_kept[batch.group], chosen[batch.sequence.clamp(min=0)])
 
     new: dict[str, Any] = {}
     for name in _TOKEN_FIELDS:
         value = getattr(batch, name)
-        new[name] = None if value is None else value[kept]
+        new[name] = None if value is None else value[keep_token]
     for name in _SEQUENCE_FIELDS:
         value = getattr(batch, name)
         new[name] = None if value is None else value[sequences]
-    row = torch.cumsum(kept, 0) - 1
+    row = torch.cumsum(keep_token, 0) - 1
     new["predictor"] = torch.where(new["predictor"] >= 0, row[new["predictor"].clamp(min=0)], new["predictor"])
     new["sequence"] = _renumber(new["sequence"], chosen)
     new["group"] = _renumber(new["group"], group_kept)
@@ -307,8 +307,8 @@ def select(batch: Batch, sequences: Tensor) -> Batch:
     return replace(batch, n_groups=len(kept_groups), report={}, **new)
 
 
-def _renumber(index: Tensor, kept: Tensor) -> Tensor:
-    new = torch.cumsum(kept, 0) - 1
+def _renumber(index: Tensor, keep: Tensor) -> Tensor:
+    new = torch.cumsum(keep, 0) - 1
     return torch.where(index >= 0, new[index.clamp(min=0)], index)
 
 
@@ -338,11 +338,11 @@ def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: 
     used, last_group = 0, -1
     for unit in _units(batch, keeps_groups):
         g = int(batch.sequence_group[unit[0]])
-        own = sum(size[s] for s in unit)
-        cost = own + (prompt_size[g] if g != last_group or not part else 0)
+        answers_size = sum(size[s] for s in unit)
+        cost = answers_size + (prompt_size[g] if g != last_group or not part else 0)
         if part and used + cost > token_budget:
             yield part
-            part, used, cost = [], 0, own + prompt_size[g]
+            part, used, cost = [], 0, answers_size + prompt_size[g]
         part += unit
         used, last_group = used + cost, g
     if part:

@@ -123,13 +123,13 @@ class ServedChat:
                 create = client.chat.completions.create
                 async with self._gate():
                     try:
-                        found = await self._tried(lambda: create(model=model, **body), read, body, meter)
+                        result = await self._tried(lambda: create(model=model, **body), read, body, meter)
                         self.failures = 0
                     except _Failed as error:
                         self.failures += 1
                         self.last = str(error).removeprefix(f"{self.spec.url}: ")
-                        found = failed(str(error))
-                tell(place, found)
+                        result = failed(str(error))
+                tell(place, result)
 
             tasks = [asyncio.create_task(one(place, body)) for place, body in enumerate(bodies)]
             try:
@@ -196,9 +196,9 @@ class ServedChat:
             raise _Again(f"not JSON: {error}") from error
         if not hasattr(answer, "model_dump"):
             raise _Again(f"not JSON: {short(str(answer))!r}")
-        found = answer.model_dump()
-        _settle(usage, found.get("usage"))
-        return found
+        fields = answer.model_dump()
+        _settle(usage, fields.get("usage"))
+        return fields
 
     def _refuse(self, error: Any, usage: Usage | None) -> None:
         """What a status means for the question and for all others."""
@@ -293,11 +293,11 @@ def _estimate(body: Mapping[str, Any]) -> int:
     return sum(len(str(m.get("content")).encode()) // BYTES + 8 for m in body.get("messages", ()))
 
 
-def _settle(usage: Usage | None, told: Any) -> None:
+def _settle(usage: Usage | None, counts: Any) -> None:
     """What the server says it took; without a word of it, the estimate stays."""
-    if usage is not None and isinstance(told, Mapping):
-        usage.read = int(told.get("prompt_tokens") or 0)
-        usage.written = int(told.get("completion_tokens") or 0)
+    if usage is not None and isinstance(counts, Mapping):
+        usage.read = int(counts.get("prompt_tokens") or 0)
+        usage.written = int(counts.get("completion_tokens") or 0)
 
 
 def _nothing_spent(usage: Usage | None) -> None:

@@ -41,8 +41,8 @@ def without(key: str, text: str) -> str:
 
 def said(error: Any) -> str:
     """What a server said beside a status."""
-    told = error.body.get("message") if isinstance(error.body, Mapping) else None
-    return str(told or error.response.text)
+    message = error.body.get("message") if isinstance(error.body, Mapping) else None
+    return str(message or error.response.text)
 
 
 def short(text: str) -> str:

@@ -51,9 +51,9 @@ class Moments:
 def moments(values: Tensor, member: Tensor, keep: Tensor, groups: int) -> Moments:
     """Moments of `values` [K] of the groups `member` [K], over entries where `keep` [K]."""
     zero = values.new_zeros(groups)
-    kept = torch.where(keep, values, torch.zeros_like(values))
+    masked = torch.where(keep, values, torch.zeros_like(values))
     count = zero.index_add(0, member, keep.to(values.dtype))
-    mean = zero.index_add(0, member, kept) / count.clamp(min=1)
+    mean = zero.index_add(0, member, masked) / count.clamp(min=1)
     square = torch.where(keep, (values - mean[member]).square(), torch.zeros_like(values))
     std = (zero.index_add(0, member, square) / (count - 1).clamp(min=1)).sqrt()
     infinity = torch.full_like(zero, float("inf"))
@@ -79,10 +79,10 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
 
     Every token counts once, so a long sequence weighs more than a short one (as in TRL and verl).
     """
-    kept = values[mask]
-    if kept.numel() <= 1:
+    chosen = values[mask]
+    if chosen.numel() <= 1:
         return torch.zeros_like(values)
-    return torch.where(mask, (values - kept.mean()) / (kept.var() + 1e-8).sqrt(), torch.zeros_like(values))
+    return torch.where(mask, (values - chosen.mean()) / (chosen.var() + 1e-8).sqrt(), torch.zeros_like(values))
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ def at_actions(batch: Batch, x: Tensor) -> Tensor:
     """
     row = torch.arange(x.shape[0], device=x.device)
     last = torch.where(batch.mask, row, torch.full_like(row, -1)).cummax(0).values
-    own = (last >= 0) & (batch.sequence >= 0) & (batch.sequence[last.clamp(min=0)] == batch.sequence)
-    return torch.zeros_like(x).index_add(0, last[own], x[own])
+    same_sequence = (last >= 0) & (batch.sequence >= 0) & (batch.sequence[last.clamp(min=0)] == batch.sequence)
+    return torch.zeros_like(x).index_add(0, last[same_sequence], x[same_sequence])
 
 
 def discounted(batch: Batch, x: Tensor, factor: float) -> Tensor:

@@ -196,11 +196,11 @@ class TokenObjective:
         assert behaviour is not None, "this objective needs the sampler's log-probs"
         keep = micro.mask & (logp != -float("inf"))  # a NaN stays in, for the trainer to stop at
         safe = torch.where(keep, logp, logp.new_zeros(()))
-        ratio, kept = torch.ones_like(logp), keep
+        ratio, counted = torch.ones_like(logp), keep
         if self.ratio != "none":
-            kept = micro.mask  # a log-prob of -inf has the clamped ratio e^-20, without gradient
-            ratio = RATIOS[self.ratio](micro, log_ratio(logp, behaviour, kept))
-        weight = torch.where(kept, micro.policy_weight * self._importance(micro, logp, old), 0)
+            counted = micro.mask  # a log-prob of -inf has the clamped ratio e^-20, without gradient
+            ratio = RATIOS[self.ratio](micro, log_ratio(logp, behaviour, counted))
+        weight = torch.where(counted, micro.policy_weight * self._importance(micro, logp, old), 0)
         terms = Terms(ratio, micro.advantages, safe, torch.where(keep, behaviour, 0))
         parts = {"policy": weighted_sum(weight, self.surrogate(terms))}
         parts |= self._regularisers(micro, outputs, safe, ratio, keep)
@@ -348,11 +348,11 @@ def _group_report(batch: Batch) -> dict[str, float]:
 
 
 def _advantage_report(batch: Batch, advantages: Tensor) -> dict[str, float]:
-    kept = advantages[batch.mask]
-    if not kept.numel():
+    chosen = advantages[batch.mask]
+    if not chosen.numel():
         return {}
-    std = float(kept.std()) if kept.numel() > 1 else 0.0
-    return {"advantage/mean": float(kept.mean()), "advantage/std": std}
+    std = float(chosen.std()) if chosen.numel() > 1 else 0.0
+    return {"advantage/mean": float(chosen.mean()), "advantage/std": std}
 
 
 def _value_report(batch: Batch, returns: Tensor) -> dict[str, float]:

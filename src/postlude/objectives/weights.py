@@ -151,16 +151,16 @@ class Correction:
         if self.mode == "token_mask":
             return torch.where(self._inside(token), token, 0)
         if self.mode == "k3_mask":
-            kept = batch.mean_by_sequence(token - d - 1) <= self.high
-            return batch.to_tokens(kept.to(d.dtype))
+            below = batch.mean_by_sequence(token - d - 1) <= self.high
+            return batch.to_tokens(below.to(d.dtype))
         total = self.mode.startswith("sequence")
         level = (batch.sum_by_sequence(d) if total else batch.mean_by_sequence(d)).clamp(-CLAMP, CLAMP).exp()
         if self.mode == "sequence_truncate":
             return batch.to_tokens(level.clamp(self.low, self.high))
-        kept = self._inside(level)
+        below = self._inside(level)
         if self.mode == "sequence_mask":
-            return batch.to_tokens(torch.where(kept, level, 0))
-        kept_token = batch.to_tokens(kept.to(d.dtype))
+            return batch.to_tokens(torch.where(below, level, 0))
+        kept_token = batch.to_tokens(below.to(d.dtype))
         return kept_token if self.mode == "geo_mean_mask" else kept_token * token
 
     def _inside(self, weight: Tensor) -> Tensor:

@@ -54,15 +54,15 @@ class Accepted:
         hold(self)
 
     def __call__(self, group: Group) -> Group | None:
-        kept, seen = [], set[str]()
+        distinct, seen = [], set[str]()
         for completion in group.completions:
             good = completion.correct if completion.correct is not None else (completion.reward or 0) > 0
             text = " ".join(completion.text.split())
             if not good or not completion.tokens or (self.unique and text in seen):
                 continue
             seen.add(text)
-            kept.append(completion)
-        return replace(group, completions=tuple(kept[: self.per_prompt])) if kept else None
+            distinct.append(completion)
+        return replace(group, completions=tuple(distinct[: self.per_prompt])) if distinct else None
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,15 @@ async def refill(
     draw: Callable[[], Awaitable[Sequence[Group]]], keep: Mixed, need: int, carried: Sequence[Group] = ()
 ) -> Refill:
     """Draw until `need` groups pass `keep` or the bound on rounds is reached; the first `need` make the batch."""
-    kept = list(carried)
+    accepted = list(carried)
     drawn: list[Group] = []
     rounds = 0
-    while len(kept) < need and (keep.max_rounds == 0 or rounds < keep.max_rounds):
+    while len(accepted) < need and (keep.max_rounds == 0 or rounds < keep.max_rounds):
         fresh = await draw()
         if not fresh:
             break
         rounds += 1
         drawn += fresh
-        kept += [group for group in map(keep, fresh) if group is not None]
-    surplus = kept[need:] if keep.carry else []
-    return Refill(kept[:need], surplus, rounds, drawn, gave_up=len(kept) < need)
+        accepted += [group for group in map(keep, fresh) if group is not None]
+    surplus = accepted[need:] if keep.carry else []
+    return Refill(accepted[:need], surplus, rounds, drawn, gave_up=len(accepted) < need)

@@ -44,14 +44,14 @@ async def answer(
         for place, p in enumerate(prompts)
         for i in range(count)
     ]
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     groups: dict[int, Group] = {}
     async for index, completion in sampler.sample(requests, sampling):
-        found[index] = completion
+        completions[index] = completion
         place = index // count
-        mine = [found.get(place * count + i) for i in range(count)]
-        if None not in mine:
-            groups[place] = Group(prompts[place], tuple(c for c in mine if c is not None))
+        answers = [completions.get(place * count + i) for i in range(count)]
+        if None not in answers:
+            groups[place] = Group(prompts[place], tuple(c for c in answers if c is not None))
             on_group(place, groups[place])
     return [groups[place] for place in range(len(prompts))]
 
@@ -202,18 +202,18 @@ class RolloutSource:
         groups = list(await fresh())
         report = _figures(groups)
         if isinstance(self.keep, Extremes):
-            kept = [g for g in map(self.keep, groups) if g is not None]
-            report["kept_frac"] = len(kept) / max(len(groups), 1)
-            notes = [] if kept else ["all answers of each prompt were equally good: no pair to train on in this step"]
-            return Drawn(kept, groups, report, notes)
+            chosen = [g for g in map(self.keep, groups) if g is not None]
+            report["kept_frac"] = len(chosen) / max(len(groups), 1)
+            notes = [] if chosen else ["all answers of each prompt were equally good: no pair to train on in this step"]
+            return Drawn(chosen, groups, report, notes)
         if isinstance(self.keep, Accepted):
-            kept = [g for g in map(self.keep, groups) if g is not None]
-            good = sum(len(g.completions) for g in kept)
+            chosen = [g for g in map(self.keep, groups) if g is not None]
+            good = sum(len(g.completions) for g in chosen)
             report["acceptance_rate"] = good / max(sum(len(g.completions) for g in groups), 1)
-            report["solved_prompts_frac"] = len(kept) / max(len(groups), 1)
-            report["accepted_per_prompt"] = good / max(len(kept), 1)
-            notes = [] if kept else ["no answer was accepted: nothing to train on in this step"]
-            return Drawn(kept, groups, report, notes)
+            report["solved_prompts_frac"] = len(chosen) / max(len(groups), 1)
+            report["accepted_per_prompt"] = good / max(len(chosen), 1)
+            notes = [] if chosen else ["no answer was accepted: nothing to train on in this step"]
+            return Drawn(chosen, groups, report, notes)
         return Drawn(groups, groups, report)
 
     async def settle(self) -> None:
@@ -279,15 +279,15 @@ class Logged:
 def _abstained(member: Reward, sampled: Sequence[Group]) -> str | None:
     """What a reward abstained on, where that is more than it may."""
     label = member.spec.label
-    given = [c.scores[label] for g in sampled for c in g.completions if label in c.scores]
-    missing = sum(value is None for value in given)
+    values = [c.scores[label] for g in sampled for c in g.completions if label in c.scores]
+    missing = sum(value is None for value in values)
     decides = member.spec.weight != 0 and not member.is_gate
-    if not given or (missing / len(given) <= member.most_abstained and not (decides and missing == len(given))):
+    if not values or (missing / len(values) <= member.most_abstained and not (decides and missing == len(values))):
         return None
-    if missing == len(given):
+    if missing == len(values):
         return f"reward {label} could score none of {missing} answers"
     return (
-        f"reward {label} could not score {missing} of {len(given)} answers, more than the share of "
+        f"reward {label} could not score {missing} of {len(values)} answers, more than the share of "
         f"{member.most_abstained:g} that it may abstain on (`abstain`)"
     )
 

@@ -225,9 +225,11 @@ def _blocks(batch: Batch) -> list[Block]:
     owner = batch.sequence_group[sequences]
     for part in similar(spans.length[sequences], 1.5, spans.prompt_length[owner]):
         s, g = sequences[part], owner[part]
-        own = ranges(spans.start[s], spans.length[s])
+        columns_of_own = ranges(spans.start[s], spans.length[s])
         prompt = ranges(spans.prompt_start[g], spans.prompt_length[g])
-        blocks.append(block_of(batch.position, own, torch.cat([prompt, own], 1), plain=not prompt.numel()))
+        blocks.append(
+            block_of(batch.position, columns_of_own, torch.cat([prompt, columns_of_own], 1), plain=not prompt.numel())
+        )
     return blocks
 
 

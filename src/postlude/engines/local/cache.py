@@ -130,13 +130,13 @@ class Decode:
         if first:
             self.owner, self._begin = owner[:0], owner[:0]
             self._prompt_length = prompts.length[:0]
-        own = torch.zeros_like(owner) if self._shared else prompts.length[owner]
-        missing = max(0, int(own.max()) - self.time)
+        lengths = torch.zeros_like(owner) if self._shared else prompts.length[owner]
+        missing = max(0, int(lengths.max()) - self.time)
         if missing:
             self._shift(missing)
         self.owner = torch.cat([self.owner, owner + self._prompt_length.shape[0]])
         self._prompt_length = torch.cat([self._prompt_length, prompts.length])
-        self._begin = torch.cat([self._begin, self.time - own])
+        self._begin = torch.cat([self._begin, self.time - lengths])
         for layer in prompts.keys:
             if self._shared:
                 self._add_prompts(layer, prompts)
@@ -159,9 +159,11 @@ class Decode:
 
     def _add_copies(self, layer: int, prompts: PromptCache, owner: Tensor) -> None:
         """Columns time - length to time - 1 of each new sequence hold its prompt."""
-        own = prompts.length[owner]
-        widest = int(own.max())
-        place = torch.arange(widest, device=owner.device) - (widest - own)[:, None]  # aligned right, negative before
+        lengths = prompts.length[owner]
+        widest = int(lengths.max())
+        place = (
+            torch.arange(widest, device=owner.device) - (widest - lengths)[:, None]
+        )  # aligned right, negative before
         seen = (place >= 0)[:, :, None, None]
         rows = owner[:, None], place.clamp(min=0)
         k = torch.where(seen, prompts.keys[layer][rows], 0).permute(0, 2, 3, 1).flatten(0, 1)
@@ -332,11 +334,11 @@ class Decode:
             self._hidden = F.pad(self._hidden, (0, columns - self._hidden.shape[1]))
         if window is None:
             return self._hidden
-        own = columns - self._widest
+        sampled = columns - self._widest
         device = self.owner.device
         prompt = torch.arange(self._widest, device=device).expand(self.owner.shape[0], -1)
-        mine = self._first[:, None] + torch.arange(own, device=device)
-        far = self.position[:, None] - torch.cat([prompt, mine], 1) >= window
+        places = self._first[:, None] + torch.arange(sampled, device=device)
+        far = self.position[:, None] - torch.cat([prompt, places], 1) >= window
         return far if self._hidden is None else far | self._hidden
 
 

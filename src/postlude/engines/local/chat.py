@@ -108,8 +108,8 @@ class LocalChat:
                 stack.enter_context(meter(len(asked[i]), sum(map(len, texts))))
             for i, row in zip(places, self._of_groups(groups), strict=True):
                 each = len(ends) or 1
-                own = [row[k : k + each] for k in range(0, len(row), each)]
-                tell(i, Likely(tuple(float(torch.logsumexp(torch.tensor(x), 0)) if each > 1 else x[0] for x in own)))
+                pieces = [row[k : k + each] for k in range(0, len(row), each)]
+                tell(i, Likely(tuple(float(torch.logsumexp(torch.tensor(x), 0)) if each > 1 else x[0] for x in pieces)))
 
     def _plain(self, option: str) -> tuple[int, ...]:
         return tuple(self.facts.tokenizer(option, add_special_tokens=False).input_ids)
@@ -140,5 +140,5 @@ class LocalChat:
         values = read_frozen(self.model, batch, lambda outputs: outputs.logprobs).double()
         rows = batch.sequence >= 0
         sums = torch.zeros(batch.n_sequences, dtype=torch.float64).index_add_(0, batch.sequence[rows], values[rows])
-        own = iter(sums.tolist())
-        return [[next(own) for _ in group.completions] for group in groups]
+        numbers = iter(sums.tolist())
+        return [[next(numbers) for _ in group.completions] for group in groups]

@@ -123,8 +123,8 @@ class LocalEngine:
         apart = self.sampler.model is not self.model
         copies = (self.trainer.reference.frozen is not None) + apart
         critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
-        masters = _bytes(own for p, own in zip(trained, owned, strict=True) if own is not p)
-        halves = _bytes(p for p, own in zip(trained, owned, strict=True) if own is not p)  # have gradients, too
+        masters = _bytes(master for p, master in zip(trained, owned, strict=True) if master is not p)
+        halves = _bytes(p for p, master in zip(trained, owned, strict=True) if master is not p)  # have gradients, too
         weights = (1 + copies) * _bytes(self.model.net.parameters()) + critic + masters
         growing = _bytes(owned) if work.trains else 0
         decoding = self.model.direct.copied if self.model.direct else 0
@@ -238,8 +238,8 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 def _second_model(spec: ModelSpec, held: Local, critic: Critic) -> LocalModel:
     """A critic of its own, beside the policy."""
-    mine = replace(spec, path=critic.path or spec.path, lora=None)
-    model = LocalModel(load(mine, held, scalar=True, zero=True), "values")
+    critic_spec = replace(spec, path=critic.path or spec.path, lora=None)
+    model = LocalModel(load(critic_spec, held, scalar=True, zero=True), "values")
     without_dropout(model.net)
     model.choose_path(held.packed)
     return model

@@ -61,8 +61,8 @@ def _rule(batch: Batch, window: int | None) -> Callable[..., Tensor]:
     group, sequence, position = batch.group, batch.sequence, batch.position
 
     def seen(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        own = (sequence[k] < 0) | (sequence[k] == sequence[q])
-        allowed = (group[q] == group[k]) & (position[k] <= position[q]) & own
+        same_answer = (sequence[k] < 0) | (sequence[k] == sequence[q])
+        allowed = (group[q] == group[k]) & (position[k] <= position[q]) & same_answer
         return allowed if window is None else allowed & (position[q] - position[k] < window)
 
     return seen

@@ -25,17 +25,17 @@ def free(device: torch.device) -> Free:
     if device.type == "cuda":
         import torch
 
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return Free(torch.cuda.mem_get_info(device)[0] + kept, "the GPU's memory")
-    return min((*_machine(), *_groups(), *_limits()), key=lambda found: found.bytes)
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return Free(torch.cuda.mem_get_info(device)[0] + reserved, "the GPU's memory")
+    return min((*_machine(), *_groups(), *_limits()), key=lambda free_memory: free_memory.bytes)
 
 
 def _machine(root: Path = Path("/")) -> list[Free]:
     """Memory that the kernel can give without swapping; where it does not say (macOS), half of what is built in."""
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()
-        found = next(line for line in lines if line.startswith("MemAvailable:"))
-        return [Free(1024 * int(found.split()[1]), "the machine's memory")]
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return [Free(1024 * int(available.split()[1]), "the machine's memory")]
     except (OSError, StopIteration):
         return [Free(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, "half of the machine's memory")]
 
@@ -49,16 +49,16 @@ def _groups(root: Path = Path("/")) -> list[Free]:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return []
-    found = []
+    limits = []
     for line in lines:
         _, kinds, path = line.split(":", 2)
         if kinds and "memory" not in kinds.split(","):
             continue
         top = root / "sys/fs/cgroup" / ("memory" if kinds else "")
-        own = top / path.lstrip("/")
-        folders = [own, *(p for p in own.parents if p.is_relative_to(top))]
-        found += [Free(room, "the control group's limit") for f in folders for room in _rooms(f, old=bool(kinds))]
-    return found
+        group = top / path.lstrip("/")
+        folders = [group, *(p for p in group.parents if p.is_relative_to(top))]
+        limits += [Free(room, "the control group's limit") for f in folders for room in _rooms(f, old=bool(kinds))]
+    return limits
 
 
 def _rooms(folder: Path, old: bool) -> list[int]:
@@ -92,9 +92,9 @@ def _limits() -> list[Free]:
     except OSError:
         return []
     used = {resource.RLIMIT_AS: pages[0], resource.RLIMIT_DATA: pages[5]}
-    found = []
+    limits = []
     for kind, count in used.items():
         limit = resource.getrlimit(kind)[0]
         if limit != resource.RLIM_INFINITY:
-            found.append(Free(max(0, limit - count * resource.getpagesize()), "the process's limit (ulimit)"))
-    return found
+            limits.append(Free(max(0, limit - count * resource.getpagesize()), "the process's limit (ulimit)"))
+    return limits

@@ -62,28 +62,28 @@ class _TokenLogprobs(Function):
         ]
         ctx.save_for_backward(hidden, weight, bias, targets)
         ctx.temperature, ctx.size = temperature, size
-        ctx.kept = parts[0] if len(parts) == 1 and any(ctx.needs_input_grad) else None
+        ctx.softmax = parts[0] if len(parts) == 1 and any(ctx.needs_input_grad) else None
         return torch.cat([p.logprobs for p in parts]), torch.cat([p.entropy for p in parts])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        kept, ctx.kept = ctx.kept, None
-        found: list[Tensor] = []
+        softmax, ctx.softmax = ctx.softmax, None
+        grad_hidden: list[Tensor] = []
         grad_weight = grad_bias = None
         for rows, goal, grad in zip(*(x.split(ctx.size) for x in (hidden, targets, grads[0])), strict=True):
-            part = kept or _Softmax(rows, weight, bias, goal, ctx.temperature)
+            part = softmax or _Softmax(rows, weight, bias, goal, ctx.temperature)
             of_logits = part.gradient(grad).to(weight.dtype)
             if wants_hidden:
-                found.append(multiply(of_logits, weight.t()))
+                grad_hidden.append(multiply(of_logits, weight.t()))
             if wants_weight:
                 more = multiply(of_logits.t(), rows.t())
                 grad_weight = more if grad_weight is None else grad_weight.add_(more)
             if wants_bias:
                 more = of_logits.sum(0)
                 grad_bias = more if grad_bias is None else grad_bias.add_(more)
-        return torch.cat(found) if wants_hidden else None, grad_weight, grad_bias, None, None, None
+        return torch.cat(grad_hidden) if wants_hidden else None, grad_weight, grad_bias, None, None, None
 
 
 class _Softmax:
@@ -113,9 +113,9 @@ class _Softmax:
 
 def _dot(weights: Tensor, logits: Tensor) -> Tensor:
     """[N] sums of products over [N, V]; a weight of 0 counts nothing, whatever its logit is."""
-    found = torch.bmm(weights.unsqueeze(1), logits.unsqueeze(2)).flatten()
-    if bool(found.isfinite().all()):
-        return found
+    products = torch.bmm(weights.unsqueeze(1), logits.unsqueeze(2)).flatten()
+    if bool(products.isfinite().all()):
+        return products
     return torch.where(weights > 0, weights * logits, 0).sum(-1)
 
 

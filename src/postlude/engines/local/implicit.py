@@ -62,13 +62,13 @@ class ImplicitScorer(LocalScorer):
         scores = self._scores(batch).double()
         rows = (batch.sequence >= 0).nonzero().squeeze(1)
         sizes = torch.bincount(batch.sequence[rows], minlength=batch.n_sequences).tolist()
-        own = [scores[part].cumsum(0) for part in rows.split(sizes)]
+        running_sums = [scores[part].cumsum(0) for part in rows.split(sizes)]
         completions = [c for g in groups for c in g.completions]
-        found = []
-        for running, completion in zip(own, completions, strict=True):
+        differences = []
+        for running, completion in zip(running_sums, completions, strict=True):
             reached = [0.0, *(float(running[end]) for end, _ in completion.steps)]
-            found.append([b - a for a, b in pairwise(reached)])
-        return found
+            differences.append([b - a for a, b in pairwise(reached)])
+        return differences
 
     def _scores(self, batch: Batch) -> Tensor:
         """[T] beta times the log-ratio of each of the answer's tokens, 0 elsewhere; divided by how many there are

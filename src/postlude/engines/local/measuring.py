@@ -38,12 +38,12 @@ class _Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation; count what it made, which is what neither its arguments nor anything counted holds."""
-        given = {_key(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
-        made = func(*args, **(kwargs or {}))
-        for x in tree_leaves(made):
-            if isinstance(x, Tensor) and _key(x) not in given:
+        inputs = {_key(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        outputs = func(*args, **(kwargs or {}))
+        for x in tree_leaves(outputs):
+            if isinstance(x, Tensor) and _key(x) not in inputs:
                 self._count(x)
-        return made
+        return outputs
 
     def _count(self, x: Tensor) -> None:
         storage, key = x.untyped_storage(), _key(x)

@@ -123,7 +123,7 @@ def choose(model: LocalModel, critic: LocalModel | None, held: Held, left: Free,
         costs = measure(model, critic) if work.trains else costs
     sizing = _Sizing(model, costs, held, room, work, asked)
     plan = sizing.plan()
-    return replace(plan, text=sizing.told(plan, left), warning=sizing.warning(plan))
+    return replace(plan, text=sizing.described(plan, left), warning=sizing.warning(plan))
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Sizing:
         used += min(self._prefixes(cache), max(0, cache - used))
         return self.held.decoding + 1.5 * used + PER_LOGIT * rows * _width(self.model)
 
-    def told(self, plan: Plan, left: Free) -> str:
+    def described(self, plan: Plan, left: Free) -> str:
         """For the first lines of a run."""
         held, micro = self.held, self.micro(plan)
         cache = self.sampling(plan.cache_bytes) if self.work.answers else 0.0
@@ -225,7 +225,7 @@ class _Sizing:
             "head_chunk": self.asked.head_chunk is not None and self._head(plan) > room,
             "cache_gib": self.asked.cache_gib is not None and self.sampling(plan.cache_bytes) > self.room,
         }
-        large = [name for name, found in names.items() if found]
+        large = [name for name, applies in names.items() if applies]
         if not large or not (self.work.trains or large == ["cache_gib"]):
             return ""
         try:
@@ -254,20 +254,22 @@ class _Sizing:
     def _would_fit(self, room: float) -> list[str]:
         """Settings under which the smallest micro-batch fits, alone or both, and the length that does."""
         config, layers = self.model.config, self.model.config.num_hidden_layers
-        kept = layers * config.hidden_size * torch.finfo(self.model.dtype).bits // 8 + 2 * self.costs.token / layers
-        plain, saving = self.costs, replace(self.costs, token=kept, pair=0.0)
+        saved_token = (
+            layers * config.hidden_size * torch.finfo(self.model.dtype).bits // 8 + 2 * self.costs.token / layers
+        )
+        plain, saving = self.costs, replace(self.costs, token=saved_token, pair=0.0)
         freed = self.held.gradients + self.held.optimizer
         full = self.held.gradients > self.held.weights / 2
-        checkpointing = kept < 0.7 * self.costs.token
+        checkpointing = saved_token < 0.7 * self.costs.token
         lora, recompute = "model.lora.rank=16", "engine.gradient_checkpointing=true"
         tries = [(recompute, saving, 0)] if checkpointing else []
         tries += [(lora, replace(plain, fixed=0.0), freed)] if full else []
         tries += [(f"{lora} {recompute}", replace(saving, fixed=0.0), freed)] if full and checkpointing else []
         least = Plan(LEAST_BUDGET, LEAST_CHUNK, 0)
-        found = [
+        ideas = [
             name for name, costs, more in tries if TIGHT * _micro(least, costs, self.model, self.work) <= room + more
         ]
-        return found[:2] + self._shorter(room)
+        return ideas[:2] + self._shorter(room)
 
     def _shorter(self, room: float) -> list[str]:
         """The longest piece that fits, where one does and it is shorter than the work's."""
@@ -360,8 +362,8 @@ def measure(model: LocalModel, critic: LocalModel | None) -> Costs:
 def _forth_and_back(model: LocalModel, critic: LocalModel | None, batch: Batch) -> None:
     """What a micro-batch does to memory, whatever its objective."""
     with ExitStack() as contexts:
-        found = [contexts.enter_context(m.running(batch))(True) for m in (model, critic) if m]
-        numbers = [x for o in found for x in (o.logprobs, o.entropy, o.values, o.scores) if x is not None]
+        outputs = [contexts.enter_context(m.running(batch))(True) for m in (model, critic) if m]
+        numbers = [x for o in outputs for x in (o.logprobs, o.entropy, o.values, o.scores) if x is not None]
         torch.stack([x.sum() for x in numbers if x.requires_grad]).sum().backward()
 
 

@@ -159,17 +159,17 @@ class LocalModel:
         table = sequence_table(batch)
         rows, _ = self._places(batch)
         row, column = _place(table, batch)
-        own = row[rows], column[rows] - (0 if self.reads == "scores" else 1)  # a last prompt row is everybody's
-        given: dict[str, Any] = {
+        places = row[rows], column[rows] - (0 if self.reads == "scores" else 1)  # a last prompt row is everybody's
+        inputs: dict[str, Any] = {
             "input_ids": batch.tokens[table.clamp(min=0)],
             "attention_mask": (table >= 0).long(),
             "use_cache": False,
         }
         if self.reads != "logprobs":
-            return self._numbers(batch, rows, self.hf.base_model(**given).last_hidden_state[own])
-        out = self.hf(**given, output_hidden_states=self.value_head is not None)
-        hidden = out.hidden_states[-1][own] if self.value_head is not None else None
-        return self._finish(batch, rows, out.logits[own], hidden, lambda x: x, entropy_gradient)
+            return self._numbers(batch, rows, self.hf.base_model(**inputs).last_hidden_state[places])
+        out = self.hf(**inputs, output_hidden_states=self.value_head is not None)
+        hidden = out.hidden_states[-1][places] if self.value_head is not None else None
+        return self._finish(batch, rows, out.logits[places], hidden, lambda x: x, entropy_gradient)
 
     def _places(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """[N] tokens that something is said about, and the rows whose hidden states say it."""
@@ -311,21 +311,21 @@ class LocalModel:
 
     def _finite(self, outputs: Outputs) -> Tensor:
         """[T] what this model is there to say; an EngineError where any of it is NaN or infinite."""
-        found = self._main(outputs)
-        bad = int((~torch.isfinite(found)).sum())
+        numbers = self._main(outputs)
+        bad = int((~torch.isfinite(numbers)).sum())
         if bad:
             raise EngineError(
-                f"{bad} of {found.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} "
+                f"{bad} of {numbers.numel()} {self.reads} of a first try of {type(self.hf).__name__} in {self.dtype} "
                 "are NaN or infinite, though its weights are not. Take another engine.dtype, or another model.",
                 code="not-finite",
             )
-        return found
+        return numbers
 
     def _main(self, outputs: Outputs) -> Tensor:
         """[T] what this model is there to say."""
-        found = {"logprobs": outputs.logprobs, "scores": outputs.scores, "values": outputs.values}[self.reads]
-        assert found is not None
-        return found
+        numbers = {"logprobs": outputs.logprobs, "scores": outputs.scores, "values": outputs.values}[self.reads]
+        assert numbers is not None
+        return numbers
 
 
 def _apply(head: nn.Module, hidden: Tensor) -> Tensor:
@@ -396,9 +396,9 @@ def sequence_table(batch: Batch) -> Tensor:
     prompt_length = spans.prompt_length[batch.sequence_group]
     total = prompt_length + spans.length
     table = ranges(torch.zeros_like(total), total)
-    own = table - prompt_length[:, None] + spans.start[:, None]
+    answer_rows = table - prompt_length[:, None] + spans.start[:, None]
     prompt = table + spans.prompt_start[batch.sequence_group][:, None]
-    return torch.where(table < 0, -1, torch.where(table < prompt_length[:, None], prompt, own))
+    return torch.where(table < 0, -1, torch.where(table < prompt_length[:, None], prompt, answer_rows))
 
 
 def _place(table: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -135,8 +135,8 @@ def _gives_right_numbers() -> bool:
     x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((24, 40), (56, 40), (56,)))
     try:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
-        found = [_onednn(x, weight, bias), _onednn(x, packed, None), _onednn(x.t(), weight[:24].t(), None)]
+        products = [_onednn(x, weight, bias), _onednn(x, packed, None), _onednn(x.t(), weight[:24].t(), None)]
     except (AttributeError, RuntimeError, TypeError):  # another version of torch
         return False
     expected = [x @ weight.t() + bias, x @ weight.t(), x.t() @ weight[:24]]
-    return all(torch.allclose(a, b, atol=1e-4, rtol=1e-4) for a, b in zip(found, expected, strict=True))
+    return all(torch.allclose(a, b, atol=1e-4, rtol=1e-4) for a, b in zip(products, expected, strict=True))

@@ -64,8 +64,8 @@ class LocalScorer:
         groups = []
         for group in self.groups(prompts, answers):
             (completion,) = group.completions
-            found = ends(self.facts.tokenizer, completion.tokens, self.separator, self.facts.stop_ids)
-            marked = replace(completion, steps=tuple((end, 0.0) for end in found))
+            step_ends = ends(self.facts.tokenizer, completion.tokens, self.separator, self.facts.stop_ids)
+            marked = replace(completion, steps=tuple((end, 0.0) for end in step_ends))
             groups.append(replace(group, completions=(marked,)))
         return self.steps_of_groups(groups)
 
@@ -75,9 +75,9 @@ class LocalScorer:
         scores = self._scores(batch)
         rows = (batch.sequence >= 0).nonzero().squeeze(1)
         sizes = torch.bincount(batch.sequence[rows], minlength=batch.n_sequences).tolist()
-        own = [scores[part] for part in rows.split(sizes)]
+        by_sequence = [scores[part] for part in rows.split(sizes)]
         completions = [c for g in groups for c in g.completions]
-        return [[float(x[end]) for end, _ in c.steps] for x, c in zip(own, completions, strict=True)]
+        return [[float(x[end]) for end, _ in c.steps] for x, c in zip(by_sequence, completions, strict=True)]
 
     def prefer(self, prompts: Sequence[Any], pairs: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
         """Of a pair model: logits that the answer it reads first is better, in the order given and swapped."""

@@ -53,9 +53,9 @@ class LocalTrainer:
     ) -> None:
         self.model, self.critic, self.settings, self.token_budget = model, critic, optimizer, token_budget
         self.parts = {"policy": Params.of(model.net.named_parameters())}
-        own = critic.net if critic else model.value_head
-        if own is not None:
-            self.parts["critic"] = Params.of((f"critic.{n}", p) for n, p in own.named_parameters())
+        value_net = critic.net if critic else model.value_head
+        if value_net is not None:
+            self.parts["critic"] = Params.of((f"critic.{n}", p) for n, p in value_net.named_parameters())
         self._groups = {name: part.groups(optimizer.weight_decay) for name, part in self.parts.items()}
         self._optimizer = torch.optim.AdamW(
             [group for groups in self._groups.values() for group in groups],
@@ -140,7 +140,7 @@ class LocalTrainer:
             return self._read(batch, want)
 
     def _read(self, batch: Batch, want: Want) -> Outputs:
-        found: dict[str, Tensor] = {}
+        totals: dict[str, Tensor] = {}
         numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
         with self._model_of(want) as model, model.evaluating():
             for part in split(numbered, self.token_budget, keeps_groups=False, shares_prompts=model.packed):
@@ -151,9 +151,9 @@ class LocalTrainer:
                 for name in ("logprobs", "entropy", "values", "scores"):
                     values: Tensor | None = getattr(result, name)
                     if values is not None:
-                        whole = found.setdefault(name, values.new_zeros(batch.tokens.shape[0]))
+                        whole = totals.setdefault(name, values.new_zeros(batch.tokens.shape[0]))
                         whole[micro.rows[micro.mask]] = values[micro.mask]
-        return Outputs(**{name: x.to(batch.tokens.device) for name, x in found.items()})
+        return Outputs(**{name: x.to(batch.tokens.device) for name, x in totals.items()})
 
     def _model_of(self, want: Want) -> AbstractContextManager[LocalModel]:
         if want == "reference":
@@ -385,11 +385,11 @@ class LocalTrainer:
         self._skipped = notes["skipped"]
         self.version = notes.get("version", 0)
         for name, p, owned in self._named:
-            found = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
-            owned.data.copy_(found.pop("master", p))  # the checkpoint may be of a model in another dtype
-            if found:
+            saved = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
+            owned.data.copy_(saved.pop("master", p))  # the checkpoint may be of a model in another dtype
+            if saved:
                 step = torch.tensor(notes["steps"][name], device=p.device)
-                self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in found.items()}, "step": step}
+                self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in saved.items()}, "step": step}
         self._copy_master()
         if reference and notes.get("references"):
             self.reference.load(state / REFERENCE, notes["references"])
@@ -397,8 +397,8 @@ class LocalTrainer:
     def parameters(self) -> tuple[int, int]:
         """(trainable, all) parameters of the model and its critic."""
         trained = sum(p.numel() for part in self.parts.values() for p in part.params)
-        own = [self.model.net, self.critic.net if self.critic else self.model.value_head]
-        return trained, sum(p.numel() for net in own if net is not None for p in net.parameters())
+        nets = [self.model.net, self.critic.net if self.critic else self.model.value_head]
+        return trained, sum(p.numel() for net in nets if net is not None for p in net.parameters())
 
 
 def _known(micro: Batch) -> Outputs | None:
