@@ -420,10 +420,10 @@ def find_method(method: str) -> Algorithm:
     """The entry of a name, or of a path to one."""
     if ":" not in method:
         return ALGORITHMS[method]
-    found = load_object(method, "method")
-    if not isinstance(found, Algorithm):
+    algorithm = load_object(method, "method")
+    if not isinstance(algorithm, Algorithm):
         raise ConfigError(
-            f"method: {method!r} is a {type(found).__name__}, not an Algorithm of postlude.algorithms.",
+            f"method: {method!r} is a {type(algorithm).__name__}, not an Algorithm of postlude.algorithms.",
             code="wrong-object",
         )
-    return replace(found, name=method)
+    return replace(algorithm, name=method)

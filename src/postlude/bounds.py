@@ -85,8 +85,8 @@ class OneLine:
     """Text without line ends and without characters that steer a terminal or a file system."""
 
     def problem(self, value: str) -> str | None:
-        found = _DRIVES.search(value)
-        return f"must be one line of plain text, got {value[:60]!r}" if found else None
+        control = _DRIVES.search(value)
+        return f"must be one line of plain text, got {value[:60]!r}" if control else None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
@@ -117,9 +117,9 @@ Seconds = Annotated[float, Bounds(0, 1e6, above=True)]
 def bounds_of(hint: Any) -> Bounds | OneLine | None:
     """The limits of a field's type, also inside an optional one."""
     if get_origin(hint) is Annotated:
-        found = [m for m in get_args(hint)[1:] if isinstance(m, Bounds | OneLine)]
-        if found:
-            return found[0]
+        limits = [m for m in get_args(hint)[1:] if isinstance(m, Bounds | OneLine)]
+        if limits:
+            return limits[0]
     return next((b for arg in get_args(hint) if (b := bounds_of(arg)) is not None), None)
 
 

@@ -103,14 +103,14 @@ def _pretrain_stream(prepared: Prepared) -> list[Stream]:
 
 def held_out_streams(prepared: Prepared, streams: Sequence[Stream]) -> list[tuple[Stream, list[Group]]]:
     """The objectives of the streams, each with the held-out groups it is measured on."""
-    found = []
+    chosen_streams = []
     if prepared.judged:
         chosen = prepared.judged[: prepared.recipe.evaluate.prompts]
         memory = ReferenceMemory() if streams[0].memory else None
-        found.append((replace(streams[0], name="held_out", control=None, memory=memory), chosen))
+        chosen_streams.append((replace(streams[0], name="held_out", control=None, memory=memory), chosen))
     if prepared.pretrain_held_out:
-        found.append((replace(streams[1], name=f"{PRETRAIN}/held_out"), prepared.pretrain_held_out))
-    return found
+        chosen_streams.append((replace(streams[1], name=f"{PRETRAIN}/held_out"), prepared.pretrain_held_out))
+    return chosen_streams
 
 
 def _order(prepared: Prepared, size: int) -> Cursor | Mixture:

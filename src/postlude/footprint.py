@@ -60,14 +60,14 @@ def _longest(groups: Iterable[Group], whole: bool) -> int:
 
 def _others(prepared: Prepared) -> int:
     """Bytes of the reward models and judges in this process, which load when they are first asked."""
-    found: list[tuple[str, str]] = []
+    models: list[tuple[str, str]] = []
     for member in prepared.rewards.members:
         function = member.function
         if isinstance(function, LearnedReward):
-            found += [(spec.path, spec.dtype) for spec in function.specs]
+            models += [(spec.path, spec.dtype) for spec in function.specs]
         if isinstance(function, JudgedReward) and function.asker.spec.url is None:
-            found.append((latest_model(function.asker.spec.model), function.asker.spec.dtype))
-    return sum(numbers(path) * SIZES[dtype] for path, dtype in found)
+            models.append((latest_model(function.asker.spec.model), function.asker.spec.dtype))
+    return sum(numbers(path) * SIZES[dtype] for path, dtype in models)
 
 
 def numbers(path: str) -> int:

@@ -172,7 +172,7 @@ class _Reader:
     def _mapping(self, node: Any, path: str) -> dict[str, Any]:
         """Merged mappings (`<<`) lie under the mapping's own keys."""
         result: dict[str, Any] = {}
-        own: set[str] = set()
+        written: set[str] = set()
         for key, inner in node.value:
             if key.tag == _TAG + "merge":
                 result = self._merged(inner, path) | result
@@ -184,9 +184,9 @@ class _Reader:
                 continue
             name = key.value
             below = f"{path}.{name}" if path else name
-            if name in own:
+            if name in written:
                 self._say(key, f"{below} is given twice, first in line {self.lines[below]}", "given-twice")
-            own.add(name)
+            written.add(name)
             self.lines[below] = key.start_mark.line + 1
             result[name] = self.value(inner, below)
         return result

@@ -31,13 +31,13 @@ def closest(word: str, names: Iterable[str]) -> str | None:
     """The name that is meant, whatever its case and whether - or _ joins its parts; None where none is near."""
     asked = _plain(word)
     allowed = max(1, len(asked) // SHARE)
-    found: list[tuple[int, float, str]] = []
+    ranked: list[tuple[int, float, str]] = []
     for name in names:
         plain = _plain(name)
         if abs(len(plain) - len(asked)) <= allowed and (near := distance(asked, plain)) <= allowed:
             if near < len(asked):
-                found.append((near, -SequenceMatcher(None, asked, plain).ratio(), name))
-    return min(found)[2] if found else None
+                ranked.append((near, -SequenceMatcher(None, asked, plain).ratio(), name))
+    return min(ranked)[2] if ranked else None
 
 
 def meant(word: str, names: Iterable[str]) -> str:

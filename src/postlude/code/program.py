@@ -21,9 +21,9 @@ def program_of(text: str, fence: str = "required") -> str | None:
         return None
     blocks = list(_blocks(answer))
     for languages in (LANGUAGES, ("",)):
-        found = [code for language, code in blocks if language in languages and code.strip()]
-        if found:
-            return found[-1]
+        fitting = [code for language, code in blocks if language in languages and code.strip()]
+        if fitting:
+            return fitting[-1]
     whole = fence == "optional" and not _FENCE.search(answer) and answer.strip()
     return answer if whole else None
 
