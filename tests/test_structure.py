@@ -25,7 +25,7 @@ MOST_TWICE = 0.02
 """Share of the source's lines."""
 VAGUE = {"found", "given", "own", "mine", "told", "kept", "made"}
 """Names that do not say what they hold."""
-SETTLED = ("recipe", "runs", "sources", "objectives", "rollouts", "engines")
+SETTLED = ("recipe", "runs", "sources", "objectives", "rollouts", "engines", "code")
 """Rooms in which nothing has such a name."""
 
 

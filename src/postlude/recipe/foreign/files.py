@@ -186,8 +186,8 @@ def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
     known = variables.get(name)
     if known is not None and not re.search(rf"\$\{{?{name}\b", known):
         return known
-    own = _VARIABLE.fullmatch(known) if known else None  # X=${X:-default}
-    default = own.group(2) if own else default
+    default_of_known = _VARIABLE.fullmatch(known) if known else None  # X=${X:-default}
+    default = default_of_known.group(2) if default_of_known else default
     return match.group(0) if default is None else default.strip("\"'")
 
 

@@ -242,7 +242,7 @@ def trl_sampler_correction(_: Any, view: View) -> Outputs:
 # --------------------------------------------------------------------------------------------- which method it is
 
 
-def trl_grpo(force: Settings, given: Settings) -> str:
+def trl_grpo(force: Settings, written: Settings) -> str:
     loss = force["loss_type"]
     if loss not in ("grpo", "dapo", "bnpo", "dr_grpo", "luspo", "cispo"):
         raise Untranslatable(f"loss_type: there is no loss {loss!r} here")
@@ -250,12 +250,12 @@ def trl_grpo(force: Settings, given: Settings) -> str:
         return "cispo"
     if force["importance_sampling_level"] == "sequence":
         return "gspo"
-    if loss == "dr_grpo" or given.get("loss_type") == "dapo":
+    if loss == "dr_grpo" or written.get("loss_type") == "dapo":
         return loss
     return "grpo"  # TRL's default loss is dapo's mean over tokens, without the rest of DAPO
 
 
-def trl_dpo(force: Settings, given: Settings) -> str:
+def trl_dpo(force: Settings, written: Settings) -> str:
     loss = only(force["loss_type"])
     smoothed = bool(force.get("label_smoothing"))
     names = {

@@ -186,7 +186,7 @@ def verl_val_temperature(value: Any, view: View) -> Outputs:
 # --------------------------------------------------------------------------------------------- which method it is
 
 
-def verl_ppo(force: Settings, given: Settings) -> str:
+def verl_ppo(force: Settings, written: Settings) -> str:
     estimator = str(force["algorithm.adv_estimator"]).removesuffix("_vectorized")
     methods = {
         "gae": "ppo",

@@ -101,7 +101,7 @@ def _trainers(rows: list[dict[str, Any]], shared: Mapping[str, dict[str, Any]]) 
 
 
 def _always(method: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
-    def chosen(force: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    def chosen(force: Mapping[str, Any], written: Mapping[str, Any]) -> str:
         return method
 
     return chosen
