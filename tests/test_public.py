@@ -243,7 +243,8 @@ def now():
         "path": list(sys.path), "hooks": (str(sys.excepthook), str(threading.excepthook), sys.getrecursionlimit()),
         "exits": [str(getattr(os, name)) for name in ("_exit", "execv", "execve", "fork")],
         # a pool in which transformers read weights ends when it is collected, at any time
-        "running": sorted(t.name for t in threading.enumerate() if "Pool" not in t.name), "out": (str(sys.stdout), str(sys.stderr)),
+        "running": sorted(t.name for t in threading.enumerate() if "Pool" not in t.name),
+        "out": (str(sys.stdout), str(sys.stderr)),
     }
     return json.loads(json.dumps(state))
 
