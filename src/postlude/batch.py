@@ -81,7 +81,7 @@ class Batch:
     """[S]"""
     offset: float = 0.0
     """KTO's reference point z0 in nats."""
-    report: dict[str, float] = field(default_factory=dict)
+    report: dict[str, float] = field(default_factory=dict[str, float])
     """Figures about the whole batch, for the event stream."""
 
     @property
@@ -280,7 +280,7 @@ def select(batch: Batch, sequences: Tensor) -> Batch:
     """
     chosen = torch.zeros(batch.n_sequences, dtype=torch.bool, device=batch.tokens.device)
     chosen[sequences] = True
-    kept_groups = torch.unique(batch.sequence_group[sequences])
+    kept_groups: Tensor = torch.unique(batch.sequence_group[sequences])
     group_kept = torch.zeros(batch.n_groups, dtype=torch.bool, device=batch.tokens.device)
     group_kept[kept_groups] = True
     shared = batch.sequence < 0
@@ -329,10 +329,11 @@ def split(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: b
 
 def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool) -> Iterator[list[int]]:
     shared = batch.sequence < 0
-    prompt_size = torch.bincount(batch.group[shared], minlength=batch.n_groups).tolist()
-    size = torch.bincount(batch.sequence[~shared], minlength=batch.n_sequences).tolist()
+    prompt_size: list[int] = torch.bincount(batch.group[shared], minlength=batch.n_groups).tolist()
+    size: list[int] = torch.bincount(batch.sequence[~shared], minlength=batch.n_sequences).tolist()
     if not shares_prompts:
-        longest = max((prompt_size[g] + n for g, n in zip(batch.sequence_group.tolist(), size, strict=True)), default=0)
+        groups: list[int] = batch.sequence_group.tolist()
+        longest = max((prompt_size[g] + n for g, n in zip(groups, size, strict=True)), default=0)
         size, prompt_size = [longest] * len(size), [0] * len(prompt_size)
     part: list[int] = []
     used, last_group = 0, -1
@@ -351,7 +352,7 @@ def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: 
 
 def _units(batch: Batch, keeps_groups: bool) -> list[list[int]]:
     """Sequences in group order, singly or as whole groups."""
-    order = torch.argsort(batch.sequence_group, stable=True).tolist()
+    order: list[int] = torch.argsort(batch.sequence_group, stable=True).tolist()
     if not keeps_groups:
         return [[s] for s in order]
     units: dict[int, list[int]] = {}
@@ -368,7 +369,7 @@ def minibatches(batch: Batch, updates: int, keeps_groups: bool, generator: torch
     if updates == 1:
         return [batch]
     units = _units(batch, keeps_groups)
-    order = torch.randperm(len(units), generator=generator).tolist()
+    order: list[int] = torch.randperm(len(units), generator=generator).tolist()
     parts = [order[i::updates] for i in range(updates)]
     return [
         select(batch, torch.tensor(sorted(s for i in part for s in units[i]), device=batch.tokens.device))

@@ -42,6 +42,12 @@ def load_object(path: str, what: str) -> Any:
         raise ConfigError(
             f"{what}: {where!r} raised {type(error).__name__} while being imported: {error}", code="cannot-import"
         ) from error
+    if name not in vars(module) and where == "__main__":
+        raise ConfigError(
+            f"{what}: {name!r} was defined in the script or notebook that started the run, and this is another process. "
+            f"Go on from there, or put it into a file and name that: file.py:{name}.",
+            code="no-such-object",
+        )
     if name not in vars(module):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise ConfigError(

@@ -37,17 +37,18 @@ class ReferenceMemory:
         if self.of != trainer.references:
             self.known, self.of = {}, trainer.references
         names = [f"{g.prompt.id}/{j}" for g in groups for j in range(len(g.completions))]
-        own = (~batch.mismatched).nonzero().squeeze(1).tolist()
+        real: list[int] = (~batch.mismatched).nonzero().squeeze(1).tolist()
+        extra: list[int] = batch.mismatched.nonzero().squeeze(1).tolist()
         result = torch.zeros_like(batch.tokens, dtype=batch.dtype)
         rows = _rows(batch)
-        missing = [s for s, name in zip(own, names, strict=True) if name not in self.known]
-        wanted = sorted([*missing, *batch.mismatched.nonzero().squeeze(1).tolist()])
+        missing = [s for s, name in zip(real, names, strict=True) if name not in self.known]
+        wanted = sorted([*missing, *extra])
         if wanted:
             part = select(replace(batch, rows=torch.arange(batch.tokens.shape[0])), torch.tensor(wanted))
             logprobs = (await trainer.forward(part, "reference")).logprobs
             assert logprobs is not None and part.rows is not None
             result[part.rows[part.mask]] = logprobs[part.mask]
-        for s, name in zip(own, names, strict=True):
+        for s, name in zip(real, names, strict=True):
             if name in self.known:
                 result[rows[s]] = self.known[name].to(result.dtype)
             else:

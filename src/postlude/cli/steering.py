@@ -35,7 +35,9 @@ def status(run: RUN) -> None:
 def stop(run: RUN) -> None:
     """Let a run finish its step, save and end, as Ctrl-C in its own terminal does."""
     live.stop(run)
-    Screen().print(f"{run} will finish its step, save and end. Go on with: postlude train {run} --resume")
+    Screen().print(
+        f"{run} will finish its step, save and end. Go on with: postlude train {run} --resume", soft_wrap=True
+    )
 
 
 def checkpoint(run: RUN) -> None:

@@ -60,8 +60,8 @@ class Loss:
     """
 
     total: Tensor
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    largest: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict[str, "Tensor"])
+    largest: dict[str, Tensor] = field(default_factory=dict[str, "Tensor"])
 
 
 def per_token(x: Tensor, tokens: int, what: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field
 
@@ -117,7 +117,7 @@ class TokenObjective:
             return replace(batch, report={**_group_report(batch), "frac_zero_std_groups": useless})
         tokens = batch.tokens.shape[0]
         advantages = per_token(self.advantage(batch), tokens, f"advantage {name_of(self.advantage)}")  # type: ignore[call-arg]
-        returns = self.advantage.returns(batch) if self.value else None  # type: ignore[union-attr]
+        returns = cast("Tensor | None", self.advantage.returns(batch) if self.value else None)  # type: ignore[union-attr]
         report = {**_group_report(batch), **_advantage_report(batch, advantages)}
         if returns is not None and batch.old_values is not None:
             report |= _value_report(batch, returns)
@@ -179,7 +179,7 @@ class TokenObjective:
         """[G] bool: no token of the group gives a gradient, because its advantages are 0 (or its weights) and nothing
         else pulls at it. Its tokens still count in every figure and denominator."""
         none = torch.zeros(update.n_groups, dtype=torch.bool, device=update.tokens.device)
-        if self.entropy or self.value or not isinstance(self.surrogate, Surrogate):  # one's own may pull at 0 too
+        if self.entropy or self.value or not _is_ours(self.surrogate):  # one's own may pull at 0 too
             return none
         assert update.policy_weight is not None and update.advantages is not None
         pull = update.mask & (update.policy_weight * update.advantages != 0)
@@ -298,6 +298,10 @@ class TokenObjective:
         if micro.rollout_logprobs is not None and logp.numel():
             largest["mismatch/max"] = mismatch(micro, torch.where(keep, old, 0)).abs().max()
         return sums, largest
+
+
+def _is_ours(surrogate: object) -> bool:
+    return isinstance(surrogate, Surrogate)
 
 
 def _without_infinite(update: Batch, live: Tensor) -> Batch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from postlude.bounds import Count, CountOrZero, NotNegative, hold
-from postlude.data import Group
+from postlude.data import Completion, Group
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Accepted:
         hold(self)
 
     def __call__(self, group: Group) -> Group | None:
-        distinct, seen = [], set[str]()
+        distinct, seen = list[Completion](), set[str]()
         for completion in group.completions:
             good = completion.correct if completion.correct is not None else (completion.reward or 0) > 0
             text = " ".join(completion.text.split())

@@ -190,7 +190,7 @@ class RolloutSource:
                 "kept_frac": (len(result.batch) + len(result.surplus) - stale) / max(len(result.drawn), 1),
                 "stale_groups": float(min(stale, len(result.batch))),
             }
-            notes = []
+            notes: list[str] = []
             if result.gave_up:
                 rates = [g.solve_rate for g in result.drawn if g.solve_rate is not None]
                 solved = f", mean solve rate {sum(rates) / len(rates):.2f}" if rates else ""

@@ -32,12 +32,20 @@ def whole_rows(path: Path) -> tuple[list[Row], int]:
         if not line.strip():
             continue
         row = _row(line)
-        if row is None and number == len(lines) and not rest:  # cut off by a power failure, say
+        if row is None and number == len(lines) and not rest and not _is_json(line):  # cut off by a power failure, say
             return rows, len(line) + 1
         if row is None:
             raise ValueError(f"{path} line {number} is no JSON object: {line[:60].decode(errors='replace')!r}")
         rows.append(row)
     return rows, len(rest)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _row(line: bytes) -> Row | None:

@@ -56,6 +56,9 @@ class Rollouts(Mapping[int, "list[Row]"]):
         self._paths = {number + before: path for number, path in files}
 
     def __getitem__(self, step: int) -> list[Row]:
+        if step not in self._paths:
+            there = f"steps {min(self._paths)} to {max(self._paths)} are there" if self._paths else "there are none"
+            raise KeyError(f"no answers of step {step}: {there}")
         return _rows(self._paths[step])[0]
 
     def __iter__(self) -> Iterator[int]:
@@ -196,7 +199,9 @@ def read(folder: str | Path) -> History:
     running = is_held(place / "lock")
     events, warning = _rows(place / "events.jsonl")
     _check(place, events)
-    return History(place, tuple(events), running, (warning,) if warning else ())
+    after = next((i for i, row in enumerate(events, 1) if row["kind"] == "end"), len(events))
+    late = f"events.jsonl: {len(events) - after} lines follow the end of the run" if after < len(events) else None
+    return History(place, tuple(events), running, tuple(text for text in (warning, late) if text))
 
 
 def _rows(path: Path) -> tuple[list[Row], str | None]:
@@ -218,6 +223,11 @@ def _check(folder: Path, events: Sequence[Row]) -> None:
         if not isinstance(row.get("kind"), str):
             raise ConfigError(
                 f"{folder / 'events.jsonl'} line {number} has no `kind`: it is no event of a run.", code="damaged-run"
+            )
+        if type(row.get("step")) is not int:
+            raise ConfigError(
+                f"{folder / 'events.jsonl'} line {number} has step {row.get('step')!r}, which is no number of a step.",
+                code="damaged-run",
             )
         schema = row.get("schema", SCHEMA)  # runs of 0.1 did not say
         if not isinstance(schema, int) or schema > SCHEMA:

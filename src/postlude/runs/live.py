@@ -86,7 +86,7 @@ def status(folder: str | Path) -> Live:
     """How the run in a folder stands. Raises ConfigError where there is none."""
     place = Path(folder).expanduser()
     try:
-        known: dict[str, Any] = json.loads((place / LIVE).read_text())
+        known: Any = json.loads((place / LIVE).read_text())
     except FileNotFoundError as error:
         raise ConfigError(
             f"{str(folder)!r} holds no run that says how it stands (it has no {LIVE}).", code="not-a-run"
@@ -95,8 +95,23 @@ def status(folder: str | Path) -> Live:
         raise ConfigError(
             f"{place / LIVE} is damaged: {error}. A run that is at work writes it anew.", code="damaged-run"
         ) from error
+    if not _is_live(known):
+        raise ConfigError(
+            f"{place / LIVE} is damaged: it does not say phase, step, pid and heartbeat. A run that is at work writes it "
+            "anew.",
+            code="damaged-run",
+        )
     names = set(Live.__dataclass_fields__)
     return Live(**{k: v for k, v in known.items() if k in names}, running=is_held(place / "lock"))
+
+
+def _is_live(known: Any) -> bool:
+    """Whether that is what a run wrote."""
+    if not isinstance(known, dict):
+        return False
+    kinds = {"phase": str, "step": int, "pid": int, "heartbeat": float | int}
+    optional = {"steps": int | None, "done": int | None, "total": int | None}
+    return all(isinstance(known.get(k), kind) for k, kind in {**kinds, **optional}.items())
 
 
 def stop(folder: str | Path) -> None:
