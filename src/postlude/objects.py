@@ -44,7 +44,7 @@ def load_object(path: str, what: str) -> Any:
         ) from error
     if name not in vars(module) and where == "__main__":
         raise ConfigError(
-            f"{what}: {name!r} was defined in the script or notebook that started the run, and this is another process. "
+            f"{what}: {name!r} was defined in the script or notebook that began the run, and this is another process. "
             f"Go on from there, or put it into a file and name that: file.py:{name}.",
             code="no-such-object",
         )

@@ -97,8 +97,8 @@ def status(folder: str | Path) -> Live:
         ) from error
     if not _is_live(known):
         raise ConfigError(
-            f"{place / LIVE} is damaged: it does not say phase, step, pid and heartbeat. A run that is at work writes it "
-            "anew.",
+            f"{place / LIVE} is damaged: it does not say phase, step, pid and heartbeat. A run that is at work writes "
+            "it anew.",
             code="damaged-run",
         )
     names = set(Live.__dataclass_fields__)
@@ -109,9 +109,10 @@ def _is_live(known: Any) -> bool:
     """Whether that is what a run wrote."""
     if not isinstance(known, dict):
         return False
+    state = cast(dict[str, Any], known)
     kinds = {"phase": str, "step": int, "pid": int, "heartbeat": float | int}
     optional = {"steps": int | None, "done": int | None, "total": int | None}
-    return all(isinstance(known.get(k), kind) for k, kind in {**kinds, **optional}.items())
+    return all(isinstance(state.get(k), kind) for k, kind in {**kinds, **optional}.items())
 
 
 def stop(folder: str | Path) -> None:
