@@ -249,10 +249,10 @@ A step's figures and those of measurements are events of the run, in its `events
 import postlude.runs
 
 run = postlude.runs.read("runs/grpo-1")
-run.names                      # the figures there are
-run["reward/mean"].values      # one of them, with run["reward/mean"].steps
-run["reward/mean"].figure      # what is said of it below
-run.rollouts[3], run.answers   # the answers of step 3, and those to held-out prompts
+run.names  # the figures there are
+run["reward/mean"].values  # one of them, with run["reward/mean"].steps
+run["reward/mean"].figure  # what is said of it below
+run.rollouts[3], run.answers  # the answers of step 3, and those to held-out prompts
 ```
 
 Parts of a name in braces stand for a name of yours: `reward/{label}` is `reward/exact` of a reward with the label
