@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from postlude.data import Completion, Group
 from postlude.lazy import torch
@@ -280,9 +280,9 @@ def select(batch: Batch, sequences: Tensor) -> Batch:
     """
     chosen = torch.zeros(batch.n_sequences, dtype=torch.bool, device=batch.tokens.device)
     chosen[sequences] = True
-    kept_groups: Tensor = torch.unique(batch.sequence_group[sequences])
     group_kept = torch.zeros(batch.n_groups, dtype=torch.bool, device=batch.tokens.device)
-    group_kept[kept_groups] = True
+    group_kept[batch.sequence_group[sequences]] = True
+    kept_groups = group_kept.nonzero().squeeze(1)
     shared = batch.sequence < 0
     keep_token = torch.where(shared, group_kept[batch.group], chosen[batch.sequence.clamp(min=0)])
 
@@ -307,6 +307,11 @@ def select(batch: Batch, sequences: Tensor) -> Batch:
     return replace(batch, n_groups=len(kept_groups), report={}, **new)
 
 
+def integers(tensor: Tensor) -> list[int]:
+    """The numbers of a tensor of whole numbers [N]; torch itself does not say what `tolist` gives."""
+    return cast(list[int], tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
+
+
 def _renumber(index: Tensor, keep: Tensor) -> Tensor:
     new = torch.cumsum(keep, 0) - 1
     return torch.where(index >= 0, new[index.clamp(min=0)], index)
@@ -329,10 +334,10 @@ def split(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: b
 
 def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool) -> Iterator[list[int]]:
     shared = batch.sequence < 0
-    prompt_size: list[int] = torch.bincount(batch.group[shared], minlength=batch.n_groups).tolist()
-    size: list[int] = torch.bincount(batch.sequence[~shared], minlength=batch.n_sequences).tolist()
+    prompt_size = integers(torch.bincount(batch.group[shared], minlength=batch.n_groups))
+    size = integers(torch.bincount(batch.sequence[~shared], minlength=batch.n_sequences))
     if not shares_prompts:
-        groups: list[int] = batch.sequence_group.tolist()
+        groups = integers(batch.sequence_group)
         longest = max((prompt_size[g] + n for g, n in zip(groups, size, strict=True)), default=0)
         size, prompt_size = [longest] * len(size), [0] * len(prompt_size)
     part: list[int] = []
@@ -352,7 +357,7 @@ def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: 
 
 def _units(batch: Batch, keeps_groups: bool) -> list[list[int]]:
     """Sequences in group order, singly or as whole groups."""
-    order: list[int] = torch.argsort(batch.sequence_group, stable=True).tolist()
+    order = integers(torch.argsort(batch.sequence_group, stable=True))
     if not keeps_groups:
         return [[s] for s in order]
     units: dict[int, list[int]] = {}
@@ -369,7 +374,7 @@ def minibatches(batch: Batch, updates: int, keeps_groups: bool, generator: torch
     if updates == 1:
         return [batch]
     units = _units(batch, keeps_groups)
-    order: list[int] = torch.randperm(len(units), generator=generator).tolist()
+    order = integers(torch.randperm(len(units), generator=generator))
     parts = [order[i::updates] for i in range(updates)]
     return [
         select(batch, torch.tensor(sorted(s for i in part for s in units[i]), device=batch.tokens.device))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -208,7 +208,7 @@ def _trainable(drawn: Drawn) -> bool:
 
 
 @contextmanager
-def _shown(run: Run, engine: Engine, total: int) -> Iterator[None]:
+def _shown(run: Run, engine: Engine, total: int) -> Generator[None]:
     """Tell whoever watches how many of a step's tokens were trained on."""
     done = 0
 
@@ -228,7 +228,8 @@ def _shown(run: Run, engine: Engine, total: int) -> Iterator[None]:
 def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Trained, Batch]], bool]]:
     """(parts that share an optimiser step, whether the weights are still those of the draw)."""
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # dropout, where a method keeps it
+    # dropout, where a method keeps it
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
     lead = used[0].stream
     fresh = True
     for _ in range(lead.epochs):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postlude.batch import Batch, pack, select, with_mismatched
+from postlude.batch import Batch, integers, pack, select, with_mismatched
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Trainer
 from postlude.lazy import torch
@@ -27,7 +27,7 @@ class ReferenceMemory:
     Saved with a checkpoint, so that a resumed run sees the very same numbers.
     """
 
-    known: dict[str, Tensor] = field(default_factory=dict)
+    known: dict[str, Tensor] = field(default_factory=dict[str, "Tensor"])
     """Prompt id and place of the answer -> log-prob of each of its tokens."""
     of: int = 0
     """Which reference they are of, by how often it had been refreshed."""
@@ -37,8 +37,8 @@ class ReferenceMemory:
         if self.of != trainer.references:
             self.known, self.of = {}, trainer.references
         names = [f"{g.prompt.id}/{j}" for g in groups for j in range(len(g.completions))]
-        real: list[int] = (~batch.mismatched).nonzero().squeeze(1).tolist()
-        extra: list[int] = batch.mismatched.nonzero().squeeze(1).tolist()
+        real = integers((~batch.mismatched).nonzero().squeeze(1))
+        extra = integers(batch.mismatched.nonzero().squeeze(1))
         result = torch.zeros_like(batch.tokens, dtype=batch.dtype)
         rows = _rows(batch)
         missing = [s for s, name in zip(real, names, strict=True) if name not in self.known]
@@ -56,12 +56,12 @@ class ReferenceMemory:
         return result
 
     def save(self, path: Path) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
         save_file(self.known, path)
 
     def load(self, path: Path) -> None:
-        from safetensors.torch import load_file
+        from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
         self.known = load_file(path) if path.exists() else {}
 
@@ -69,7 +69,7 @@ class ReferenceMemory:
 def _rows(batch: Batch) -> tuple[Tensor, ...]:
     """The rows of each sequence."""
     inside = (batch.sequence >= 0).nonzero().squeeze(1)
-    return inside.split(torch.bincount(batch.sequence[inside], minlength=batch.n_sequences).tolist())
+    return inside.split_with_sizes(integers(torch.bincount(batch.sequence[inside], minlength=batch.n_sequences)))
 
 
 @dataclass

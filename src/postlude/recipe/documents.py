@@ -12,6 +12,7 @@ from typing import Any
 
 from postlude.errors import ConfigError, Problem
 from postlude.plain_yaml import parse
+from postlude.shapes import is_dict, is_list, is_mapping, is_series
 from postlude.validation import as_json, shown
 from postlude.words import closest
 
@@ -67,8 +68,8 @@ def from_text(text: str, name: str) -> Document:
     """A recipe's text, of which `name` tells where a setting came from. Its paths are of the current folder."""
     parsed = parse(text)
     problems = parsed.at(name)
-    values = {} if parsed.values is None else parsed.values
-    if not isinstance(values, dict):
+    values: Any = {} if parsed.values is None else parsed.values
+    if not is_dict(values):
         problems.append(
             Problem("wrong-type", f"{name}: a recipe is a mapping of keys to values, found {shown(values)}.", name)
         )
@@ -177,27 +178,27 @@ def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("model", "data", "pretrain"):
         if isinstance(result.get(key), str):
             result[key] = {"path": result[key]}
-    if isinstance(result.get("data"), list):
+    if is_list(result.get("data")):
         result["data"] = {"mix": result["data"]}
     data = result.get("data")
-    if isinstance(data, dict) and isinstance(data.get("mix"), list):
+    if is_dict(data) and is_list(data.get("mix")):
         result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
     sampling = result.get("sampling")
-    if isinstance(sampling, dict) and isinstance(sampling.get("stop"), str):
+    if is_dict(sampling) and isinstance(sampling.get("stop"), str):
         result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
-    reward = result.get("reward")
+    reward: Any = result.get("reward")
     if isinstance(reward, str | dict):
         reward = [reward]
-    if isinstance(reward, list):
+    if is_list(reward):
         result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
-    if isinstance(result.get("shaping"), dict) and not _by_number(result["shaping"]):
+    if is_dict(result.get("shaping")) and not _by_number(result["shaping"]):
         result["shaping"] = [result["shaping"]]
     return result
 
 
 def _by_number(value: Any) -> bool:
     """Whether a mapping changes single entries of a list below it, as `shaping.0.factor=2` does with the method's."""
-    return isinstance(value, dict) and bool(value) and all(str(key).isdigit() for key in value)
+    return is_dict(value) and bool(value) and all(str(key).isdigit() for key in value)
 
 
 def assign(document: Document, path: str, value: Any, origin: str) -> None:
@@ -205,23 +206,23 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
 
     `data=X` leaves data.eval alone, `data.columns=...` a `data: X`. Raises ConfigError where a list has no such entry.
     """
-    if "." in path or isinstance(document.values.get(path), dict):
+    if "." in path or is_dict(document.values.get(path)):
         document.values.update(long_form(document.values))
-    if path in ("model", "data", "pretrain") and isinstance(document.values.get(path), dict):
-        if not isinstance(value, dict) and value is not None:
-            path = f"{path}.{'mix' if isinstance(value, list) else 'path'}"
+    if path in ("model", "data", "pretrain") and is_dict(document.values.get(path)):
+        if not is_dict(value) and value is not None:
+            path = f"{path}.{'mix' if is_list(value) else 'path'}"
     *parents, last = _numbered(document.values, path)
     place: Any = document.values
     for name, following in pairwise([*parents, last]):
-        at: Any = _index(place, name, path) if isinstance(place, list) else name
-        inner: Any = place[at] if isinstance(place, list) else place.get(name)
-        if name in ("reward", "mix") and following.isdigit() and not isinstance(inner, list):
+        at: Any = _index(place, name, path) if is_list(place) else name
+        inner = _inside(place, at)
+        if name in ("reward", "mix") and following.isdigit() and not is_list(inner):
             raise ConfigError(
                 f"{path}: there is no {name} yet to set an entry of; give {name} first.", code="no-such-entry"
             )
         place[at] = inner if isinstance(inner, dict | list) else {}
         place = place[at]
-    place[_index(place, last, path) if isinstance(place, list) else last] = value
+    place[_index(place, last, path) if is_list(place) else last] = value
     path = ".".join([*parents, last])
     instead = {"data.path": "mix", "data.mix": "path"}.get(path)
     if instead and value:  # the command line's data replace the recipe's
@@ -231,12 +232,17 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
     document.origin[path] = origin
 
 
+def _inside(place: Any, at: Any) -> Any:
+    """An entry of a list, or of a mapping where it is there."""
+    return place.get(at) if is_dict(place) else place[at]
+
+
 def _numbered(values: Any, path: str) -> list[str]:
     """The parts of a path; the only entry of a list needs no number: `reward.errors` is `reward.0.errors`."""
     parts: list[str] = []
     place: Any = values
     for name in path.split("."):
-        if isinstance(place, list) and not name.isdigit():
+        if is_list(place) and not name.isdigit():
             if len(place) != 1:
                 above = ".".join(parts)
                 raise ConfigError(
@@ -246,10 +252,10 @@ def _numbered(values: Any, path: str) -> list[str]:
             parts.append("0")
             place = place[0]
         parts.append(name)
-        if isinstance(place, list):
+        if is_list(place):
             place = place[int(name)] if len(name) < 10 and int(name) < len(place) else None
         else:
-            place = place.get(name) if isinstance(place, dict) else None
+            place = place.get(name) if is_dict(place) else None
     return parts
 
 
@@ -267,12 +273,10 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
-        if isinstance(old, list) and _by_number(value):
+        if is_list(old) and _by_number(value):
             result[key] = _entries(old, value, key)
             continue
-        same_kind = (
-            isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
-        )
+        same_kind = is_dict(old) and is_dict(value) and value.get("kind", old.get("kind")) == old.get("kind")
         result[key] = merge(old, value) if same_kind else value  # type: ignore[arg-type]
     return result
 
@@ -281,16 +285,16 @@ def _entries(below: Sequence[Any], change: Mapping[str, Any], key: str) -> list[
     result = [*below]
     for number, value in change.items():
         at = _index(result, number, f"{key}.{number}")
-        result[at] = merge(result[at], value) if isinstance(value, Mapping) else value
+        result[at] = merge(result[at], value) if is_mapping(value) else value
     return result
 
 
 def flat(values: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
     """(dotted path, value) of every leaf."""
-    if isinstance(values, Mapping) and values:
+    if is_mapping(values) and values:
         for key, value in values.items():
             yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
+    elif is_series(values) and values and is_mapping(values[0]):
         for i, value in enumerate(values):
             yield from flat(value, f"{prefix}.{i}")
     else:

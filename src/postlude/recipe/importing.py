@@ -18,6 +18,7 @@ from postlude.recipe.foreign.tables import NAMES, reason, refusal
 from postlude.recipe.foreign.translate import Setting, Translation, apply
 from postlude.recipe.resolution import method_settings, resolve_with_problems
 from postlude.recipe.schema import Recipe
+from postlude.shapes import is_dict, is_mapping
 
 ALWAYS = ("schedule.lr",)
 """Written even where it equals our default, which depends on other keys."""
@@ -160,10 +161,11 @@ def _defaults_of(method: str, document: Document) -> dict[str, Any]:
 
 def _at(values: Any, path: str) -> tuple[bool, Any]:
     for name in path.split("."):
-        if not isinstance(values, Mapping) or name not in values:
+        if not is_mapping(values) or name not in values:
             return False, None
         values = values[name]
-    return True, list(values) if isinstance(values, tuple) else values
+    whole: Any = values
+    return True, list(whole) if isinstance(whole, tuple) else whole  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def _in_recipe_order(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def _missing(result: Imported, processes: int) -> None:
     }
     for key, what in wanted.items():
         there = result.values.get(key)
-        lacks = not there or (isinstance(there, dict) and "path" not in there)
+        lacks = not there or (is_dict(there) and "path" not in there)
         if lacks and not (key == "reward" and entry.source != "rollout"):
             result.decisions[key] = f"give {key}=..., {what}"
     epochs = next((k for k in result.source.settings if k.endswith(("num_train_epochs", "total_epochs"))), None)
@@ -228,8 +230,9 @@ def _complaints(result: Imported) -> Sequence[str]:
     """What is wrong with the recipe itself, once model, data and reward are there."""
     values = {**STAND_INS, **result.values}
     for key in ("model", "data"):
-        if isinstance(values[key], dict):
-            values[key] = {"path": key, **values[key]}
+        section = values[key]
+        if is_dict(section):
+            values[key] = {"path": key, **section}
     if ALGORITHMS[result.method].source != "rollout":
         values.pop("reward", None)
     return resolve_with_problems(Document(values))[1]
@@ -241,7 +244,7 @@ def _complaints(result: Imported) -> Sequence[str]:
 def _lines(values: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "", depth: int = 0) -> Iterator[str]:
     for key, value in values.items():
         path = f"{prefix}{key}"
-        inner = isinstance(value, Mapping) and value
+        inner = is_mapping(value) and value
         line = f"{'  ' * depth}{key}:" + ("" if inner else f" {_scalar(value)}")
         yield f"{line}  # {comments[path]}" if path in comments else line
         if inner:

@@ -7,6 +7,7 @@ from typing import Any
 
 from postlude.errors import Problem
 from postlude.recipe.documents import COMMAND_LINE, Document, assign
+from postlude.shapes import is_mapping
 
 MOVED = {
     "model.dtype": "engine.dtype",
@@ -45,7 +46,7 @@ def _look(values: Mapping[str, Any], path: str) -> tuple[bool, Any]:
     """(whether there is a value under a dotted path, the value)."""
     inside: Any = values
     for key in path.split("."):
-        if not isinstance(inside, Mapping) or key not in inside:
+        if not is_mapping(inside) or key not in inside:
             return False, None
         inside = inside[key]
     return True, inside

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.recipe.documents import COMMAND_LINE, Document
+from postlude.shapes import is_dict
 
 FILES = ("model.chat_template", "data.path", "data.eval", "data.mix.*.path", "pretrain.path", "pretrain.eval")
 OBJECTS = ("method", "reward.*.use")
@@ -91,7 +92,7 @@ def _is_beside(path: str, holder: Any) -> bool:
 
 def _texts(values: Any, prefix: str = "") -> Iterator[tuple[Any, Any, str]]:
     """(what holds it, its key there, dotted path) of every text."""
-    for key, value in [*(values.items() if isinstance(values, dict) else enumerate(values))]:
+    for key, value in [*(values.items() if is_dict(values) else enumerate(values))]:
         path = f"{prefix}{key}"
         if isinstance(value, str):
             yield values, key, path

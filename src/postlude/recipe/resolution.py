@@ -54,7 +54,7 @@ def frozen(document: Document) -> Frozen:
 
 def rewarded(document: Document) -> tuple[RewardSpec, ...]:
     """The rewards of a recipe, for a command that only looks at them. The other keys are not looked at."""
-    values = {"reward": located(documents.long_form(document.values), document).get("reward") or []}
+    values: dict[str, Any] = {"reward": located(documents.long_form(document.values), document).get("reward") or []}
     rewards, problems = validate(Rewarded, values, document.where)
     if problems or rewards is None:
         raise ConfigError(in_order(problems))

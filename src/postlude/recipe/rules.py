@@ -13,6 +13,7 @@ from postlude.objectives.advantages import Constant
 from postlude.recipe.documents import Document
 from postlude.rollouts.filters import Mixed
 from postlude.rollouts.shaping import Overlong
+from postlude.shapes import is_dict
 from postlude.sources.spec import Wrong
 
 if TYPE_CHECKING:
@@ -395,4 +396,4 @@ def _compared_with_sampler(recipe: Recipe) -> tuple[str, str] | None:
 
 def _names_no_data(values: Mapping[str, Any]) -> bool:
     data = values.get("data", True)  # where the key itself is missing, that was said
-    return not (data.get("path") or data.get("mix")) if isinstance(data, dict) else not data
+    return not (data.get("path") or data.get("mix")) if is_dict(data) else not data
