@@ -420,3 +420,12 @@ def test_the_commands_watch_and_steer(here: Path, tmp_path: Path) -> None:
     assert "train step 1/4" in said[0] and f"process {os.getpid()}" in said[0]
     result = CliRunner().invoke(app, ["status", str(folder)])
     assert "interrupted step 2/4" in " ".join(result.output.split())
+
+
+def test_a_function_of_a_module_that_is_gone_is_refused() -> None:
+    def lost(completions: list[str]) -> list[float]:
+        return [0.0 for _ in completions]
+
+    lost.__module__, lost.__qualname__ = "a_module_that_is_gone", "lost"
+    with pytest.raises(postlude.ConfigError, match="has no name at the top of a module"):
+        postlude.check_recipe("grpo", model="m", data="d.jsonl", reward=lost)

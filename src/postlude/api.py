@@ -105,7 +105,8 @@ def name_of(function: Callable[..., Any]) -> str:
     Raises ConfigError of any other, and of one whose name is another function's: it would be that one that is called.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not module or vars(sys.modules.get(module)).get(name) is not function:
+    loaded = sys.modules.get(module) if module else None  # a module that was taken out again is no place to find it
+    if loaded is None or vars(loaded).get(name) is not function:
         raise ConfigError(
             f"reward: {function!r} has no name at the top of a module, by which the run could find it again. "
             "Define it with def, outside of any other function; one that a decorator returns takes the name of what it "

@@ -427,9 +427,10 @@ def read_frozen(model: LocalModel, batch: Batch, pick: Callable[[Outputs], Tenso
     """[T] what a model gives at the trained rows, 0 elsewhere, some tokens at a time; for models that are only read."""
     result = torch.zeros(batch.tokens.shape[0], dtype=torch.promote_types(model.dtype, torch.float32))
     numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
+    workplace = Workplace.of(model.net)
     for part in split(numbered, FROZEN_TOKENS, keeps_groups=False, shares_prompts=model.packed):
         micro = part.to(model.device)
-        with Workplace.of(model.net), model.running(micro) as outputs:
+        with workplace, model.running(micro) as outputs:
             numbers = pick(outputs(False))
         assert numbers is not None and part.rows is not None
         result[part.rows[part.mask]] = numbers[micro.mask].to(result.dtype).cpu()
