@@ -60,7 +60,7 @@ class Tally:
 
 def _in_common(said: str) -> str:
     """What faults of one cause share: without what was quoted, without numbers; of a traceback the place."""
-    place = re.search(r"\(\S+:\d+ [^()]*\)$", said)
+    place = re.search(r"\(\S+:\d+ \S+(?= > )", said)
     return said.partition(":")[0] + " " + place[0] if place else re.sub(r"""(['"]).*|\d+""", "", said)[:120]
 
 
@@ -113,7 +113,8 @@ def page(tallies: list[Tally], seconds: float, first: int) -> str:
     lines = [
         "# Hostile input",
         "",
-        f"Made by `make fuzz SECONDS={seconds:.0f}` (`bench/fuzz.py`, seed {first}). Each reader of what others wrote runs in a "
+        f"Made by `make fuzz SECONDS={seconds:.0f}` (`bench/fuzz.py`, seed {first}). Each reader of what others wrote "
+        "runs in a "
         "process of its own and gets hostile inputs that have a name, real files of this repository with damage, and "
         "made ones. An input must be accepted or refused by a sentence. Faults are an exception that is none of "
         f"ours, more than {LIMIT:.0f} seconds of processor time, and, under *other*, a process that ends, more than "

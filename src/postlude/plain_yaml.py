@@ -96,7 +96,9 @@ def parse(text: str) -> Parsed:
     """A document. Never raises: what is wrong stands in `problems`."""
     result = Parsed()
     if len(text) > MAX_TEXT:
-        return Parsed(problems=[(1, Problem("not-plain-yaml", f"it has {len(text):,} characters (limit {MAX_TEXT:,})"))])
+        return Parsed(
+            problems=[(1, Problem("not-plain-yaml", f"it has {len(text):,} characters (limit {MAX_TEXT:,})"))]
+        )
     try:
         root = yaml.compose(text, Loader)
     except yaml.MarkedYAMLError as error:

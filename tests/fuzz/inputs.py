@@ -63,7 +63,20 @@ ROWS = (
 )  # fmt: skip
 """One of each kind of row."""
 COLUMNS = tuple(dict.fromkeys(name for row in ROWS for name in row))
-SPECIAL = ("odd", "array", "objects", "tensor", "huge", "complex", "bytes", "set", "nested", "mapping", "generator", "type")
+SPECIAL = (
+    "odd",
+    "array",
+    "objects",
+    "tensor",
+    "huge",
+    "complex",
+    "bytes",
+    "set",
+    "nested",
+    "mapping",
+    "generator",
+    "type",
+)
 """Values that no text writes down: `readers.reward_values` makes them of these words."""
 TEMPLATES = (
     "{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
@@ -102,35 +115,72 @@ def _texts(form: str) -> Iterator[str]:
         yield "\n".join(json.dumps(row) for row in ROWS[:1] * 3)
         yield json.dumps([*ROWS[:2]])
     if form == "verdict":
-        yield from ('{"score": 3, "reason": "r"}', '<think>x</think>```json\n{"better": 1}\n```', '{"ranking": [1, [2, 3]]}')
+        yield from (
+            '{"score": 3, "reason": "r"}',
+            '<think>x</think>```json\n{"better": 1}\n```',
+            '{"ranking": [1, [2, 3]]}',
+        )
     if form == "table":
-        yield from ("prompt,answer\n1+1=,2\n", 'prompt\tcompletion\nq\t"a\nb"\n', 'prompt,chosen,rejected\nq,a,b\n"q, r",b,a\n')
+        yield from (
+            "prompt,answer\n1+1=,2\n",
+            'prompt\tcompletion\nq\t"a\nb"\n',
+            'prompt,chosen,rejected\nq,a,b\n"q, r",b,a\n',
+        )
         yield "messages\n\"[{'role': 'user', 'content': 'q'}, {'role': 'assistant', 'content': 'a'}]\"\n"
     if form == "cell":
-        yield from ("[{'role': 'user', 'content': 'q'}]", "array([1., 2.], dtype=float32)", '[{"role": "user", "content": "q"}]', "['a' 'b']")
+        yield from (
+            "[{'role': 'user', 'content': 'q'}]",
+            "array([1., 2.], dtype=float32)",
+            '[{"role": "user", "content": "q"}]',
+            "['a' 'b']",
+        )
     if form in ("recipe", "yaml"):
         for file in sorted([*ROOT.glob("recipes/**/*.yaml"), *ROOT.glob("src/postlude/recipes/**/*.yaml")]):
             yield file.read_text()
         for page in sorted(ROOT.glob("docs/*.md")):
             yield from re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)[:12]
     if form == "settings":
-        yield from ("steps=3\nschedule.lr=1e-6", "reward=[exact, {use: format, pattern: a}]", "shaping.0.factor=2", "data={mix: [a, b]}")
-        yield from ("sampling.stop=['a']\nobjective.kl.coef=0.1", "model.lora.rank=8\nmodel.lora.targets=[q_proj]", "--lr 1e-6", "learning_rate=1e-6")
+        yield from (
+            "steps=3\nschedule.lr=1e-6",
+            "reward=[exact, {use: format, pattern: a}]",
+            "shaping.0.factor=2",
+            "data={mix: [a, b]}",
+        )
+        yield from (
+            "sampling.stop=['a']\nobjective.kl.coef=0.1",
+            "model.lora.rank=8\nmodel.lora.targets=[q_proj]",
+            "--lr 1e-6",
+            "learning_rate=1e-6",
+        )
     if form == "foreign":
         yield from (file.read_text() for file in sorted(fixtures.glob("trl-*")) + sorted(fixtures.glob("verl-*")))
     if form == "maths":
         for line in (fixtures / "math_cases.jsonl").read_text().split("\n")[:150:3]:
             yield json.loads(line)["response"]
     if form == "code":
-        yield from ("```python\ndef f(x):\n    return x\n```", "assert f(1) == 2\nassert f([1, 2]) == {'a': 1}", "def check(candidate):\n    assert candidate(1) == 2")
-        yield from ('[{"stdin": "1", "stdout": "2"}]', '{"inputs": ["1"], "outputs": ["2"]}', '[{"call": "f", "args": [1], "expected": 2}]')
+        yield from (
+            "```python\ndef f(x):\n    return x\n```",
+            "assert f(1) == 2\nassert f([1, 2]) == {'a': 1}",
+            "def check(candidate):\n    assert candidate(1) == 2",
+        )
+        yield from (
+            '[{"stdin": "1", "stdout": "2"}]',
+            '{"inputs": ["1"], "outputs": ["2"]}',
+            '[{"call": "f", "args": [1], "expected": 2}]',
+        )
     if form == "values":
         yield from ("[1.0, 0.0]", "[True, None]", "['a', 1]", "[[1.0], [2.0]]", "1.0", "None", *SPECIAL)
     if form == "template":
         yield from (file.read_text() for file in sorted(ROOT.glob("src/postlude/**/*.jinja")))
-        yield from ("{{ prompt }} {{ answer }} {{ row.a }} {{ fenced('x', answer) }}", "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}")
+        yield from (
+            "{{ prompt }} {{ answer }} {{ row.a }} {{ fenced('x', answer) }}",
+            "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}",
+        )
     if form == "principles":
-        yield from ((ROOT / "examples" / "principles.yaml").read_text(), "- Be brief.\n- {id: a, principle: Be kind., critique: c}\n")
+        yield from (
+            (ROOT / "examples" / "principles.yaml").read_text(),
+            "- Be brief.\n- {id: a, principle: Be kind., critique: c}\n",
+        )
     if form == "cases":
         yield (fixtures / "math_cases.jsonl").read_text()[:600]
     if form == "cache":
@@ -141,7 +191,15 @@ def _model_seeds(name: str) -> Iterator[bytes]:
     from tests.fuzz.readers import _model
 
     if name == "adapter_config.json":
-        yield json.dumps({"base_model_name_or_path": "x/y", "peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}).encode()
+        yield json.dumps(
+            {
+                "base_model_name_or_path": "x/y",
+                "peft_type": "LORA",
+                "r": 4,
+                "lora_alpha": 8,
+                "target_modules": ["q_proj"],
+            }
+        ).encode()
     elif name.endswith("index.json"):
         yield json.dumps({"metadata": {"total_size": 1}, "weight_map": {"a": "model-1.safetensors"}}).encode()
     else:
@@ -179,11 +237,21 @@ def named(form: str) -> Iterator[tuple[str, bytes]]:
         yield from (("code in models", json.dumps(value).encode()) for value in AUTO_MAPS)
     if form == "model/model.safetensors":
         yield from (("damaged headers", content) for content in _headers())
+    if form != "parquet":
+        yield from _with_pieces(form)
+
+
+def _with_pieces(form: str) -> Iterator[tuple[str, bytes]]:
+    """Each piece in one place of a real input, the places and inputs taken in turn."""
+    compress = COMPRESSED.get(form)
+    real = seeds("table" if form == "bzip2" else "rows") if compress else seeds(form)
+    turn = 0
     for kind, pieces in PIECES.items():
-        for seed in seeds(form)[:1] if form != "parquet" else ():
-            for piece in pieces:
-                for content in _placed(seed, piece.encode("utf-8", "surrogatepass")):
-                    yield kind, compress(content) if compress else content
+        for piece in pieces:
+            places = [*_placed(real[turn % len(real)], piece.encode("utf-8", "surrogatepass"))]
+            content = places[turn % len(places)]
+            turn += 1
+            yield kind, compress(content) if compress else content
 
 
 AUTO_MAPS = (
@@ -197,7 +265,15 @@ def _headers() -> Iterator[bytes]:
         return (len(header) if length is None else length).to_bytes(8, "little") + header + data
 
     tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
-    yield from (of(b"", 2**62), of(b"", 2**64 - 1), of(b"{}"), of(b"[]"), of(b"null"), of(b"{" * 100_000), of(b"9" * 10_000))
+    yield from (
+        of(b"", 2**62),
+        of(b"", 2**64 - 1),
+        of(b"{}"),
+        of(b"[]"),
+        of(b"null"),
+        of(b"{" * 100_000),
+        of(b"9" * 10_000),
+    )
     for change in (
         {"shape": [-1]}, {"shape": [2**62, 2**62]}, {"shape": "x"}, {"shape": None}, {"shape": [1.5]}, {"shape": [[1]]}, {"shape": {"a": 1}},
         {"data_offsets": [4, 0]}, {"data_offsets": [0, 2**70]}, {"data_offsets": ["0", "4"]}, {"data_offsets": [0]}, {"data_offsets": [0, 4.0]},
@@ -223,7 +299,9 @@ def _placed(seed: bytes, piece: bytes) -> Iterator[bytes]:
 # ---------------------------------------------------------------------------------------------------- by chance
 
 _text = st.one_of(st.sampled_from(ALL_PIECES[:-12]), st.text(max_size=12))
-_scalar = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _text, st.sampled_from([10**400, -1, 0, 1e308, 2**63]))
+_scalar = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), _text, st.sampled_from([10**400, -1, 0, 1e308, 2**63])
+)
 _json = st.recursive(
     _scalar,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text | st.sampled_from(COLUMNS), inner, max_size=3),
@@ -240,7 +318,9 @@ _message = st.fixed_dictionaries(
         "name": _scalar,
     },
 )
-_value = st.one_of(_json, _text, st.lists(_message, max_size=3), st.lists(_text, max_size=3), st.lists(_scalar, max_size=3))
+_value = st.one_of(
+    _json, _text, st.lists(_message, max_size=3), st.lists(_text, max_size=3), st.lists(_scalar, max_size=3)
+)
 _row = st.dictionaries(st.sampled_from(COLUMNS) | _text, _value, max_size=5)
 
 
@@ -292,7 +372,9 @@ def _made(form: str) -> st.SearchStrategy[bytes] | None:
     if form == "table":
         cells = st.lists(st.lists(_text | _value.map(str), min_size=2, max_size=2), max_size=4)
         names = st.lists(st.sampled_from(COLUMNS), min_size=2, max_size=2, unique=True)
-        return _encoded(st.tuples(names, cells).map(lambda pair: "\n".join(",".join(row) for row in [pair[0], *pair[1]])))
+        return _encoded(
+            st.tuples(names, cells).map(lambda pair: "\n".join(",".join(row) for row in [pair[0], *pair[1]]))
+        )
     if form in ("values", "cell"):
         return _encoded(_json.map(repr) | st.sampled_from(SPECIAL))
     if form in ("maths", "code", "template", "yaml", "principles"):
@@ -331,7 +413,11 @@ def _keys() -> tuple[str, ...]:
 
 @st.composite
 def _recipe(draw: Draw) -> dict[str, Any]:
-    values: dict[str, Any] = {"method": draw(st.sampled_from(["grpo", "ppo", "dpo", "sft", "kto"])), "model": "m", "data": "d"}
+    values: dict[str, Any] = {
+        "method": draw(st.sampled_from(["grpo", "ppo", "dpo", "sft", "kto"])),
+        "model": "m",
+        "data": "d",
+    }
     for key in draw(st.lists(st.sampled_from(_keys()), max_size=5)):
         place: Any = values
         *parents, last = key.split(".")

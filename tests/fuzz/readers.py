@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,7 @@ def _data(ending: str) -> Read:
 
 
 def _copy(table: Any) -> Any:
-    from copy import deepcopy
-
-    return deepcopy(table)
+    return replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
 
 
 def _as_prompts(table: Any) -> None:
@@ -322,7 +320,7 @@ def _python_value(text: str) -> Any:
     if text in special:
         return special[text]
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(text[:100_000])
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
