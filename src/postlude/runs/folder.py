@@ -19,13 +19,14 @@ import os
 import platform
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from postlude import __version__
 from postlude.data import Group, completion_to_json
-from postlude.errors import ConfigError, Problem, TrainingError
+from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints
@@ -76,6 +77,8 @@ class Run:
     """The process that writes here."""
     _choice: Choice = field(default_factory=Choice)
     """What `restore` took up."""
+    _at_work: bool = False
+    """Whether the folder is in the state in which this process goes on: events may follow."""
     _saved: int = 0
     """The step whose state is saved."""
     _announced: int = 0
@@ -320,6 +323,12 @@ class Run:
             )
         self.say(f"checkpoint {name} is lost ({why}): training goes on, {until}, and the next save is tried as planned")
 
+    def give_up(self) -> None:
+        """Say that an error ended the run: in events.jsonl, where it came so far and can be written."""
+        end = End(self.step, "error")
+        with suppress(PostludeError):  # the disk may be what is wrong
+            return self.emit(end) if self._at_work else self.tell(end)
+
     def tidy(self, keep: int, best: int | None = None) -> None:
         """Let the links lead to the newest checkpoint and the best, take away what is not kept: also what a process
         that was killed had left to do of it."""
@@ -347,6 +356,7 @@ class Run:
     def rewind(self) -> None:
         """Take back what was written after the checkpoint that was restored; all of it where there was none."""
         checkpoints.rewind(self._disk, self._choice.sealed)
+        self._at_work = True
         self._disk.insist("checkpoints", lambda: checkpoints.set_aside(self._choice))
         for line in checkpoints.mend_copies(self._disk, self._choice):
             self.say(line)
