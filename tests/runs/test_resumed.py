@@ -59,6 +59,7 @@ def train(folder: Path, resume: bool = False, listeners: Any = (), **values: Any
         "group_size": 4,
         "sampling": {"max_tokens": 4},
         "schedule": {"lr": 1e-3},
+        "engine": {"token_budget": 512, "head_chunk": 64, "cache_gib": 0.1},
         "evaluate": {"every": 3, "prompts": 2},
         "checkpoint_every": EVERY,
         "keep_checkpoints": KEPT,

@@ -37,7 +37,7 @@ from postlude.runs.files import SUMS
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
-from postlude.runs.sealed import APPENDED, Hashes, signed
+from postlude.runs.sealed import APPENDED, CONFIG, COPIES, Hashes, signed
 
 Listener = Callable[[Event], None]
 SAVE_WAITS = (1.0, 10.0)
@@ -246,8 +246,10 @@ class Run:
         self._disk.replace("manifest.json", json.dumps(manifest, indent=2) + "\n")
 
     def chosen(self) -> dict[str, Any]:
-        """Settings that were chosen when the run began, since its recipe left them open."""
-        return json.loads((self.folder / "manifest.json").read_text()).get("chosen", {})
+        """Settings that were chosen when the run began, since its recipe left them open; none where that is lost."""
+        with suppress(OSError, ValueError, AttributeError):
+            return json.loads((self.folder / "manifest.json").read_text()).get("chosen", {})
+        return {}
 
     # --------------------------------------------------------------------------------------- checkpoints
 
@@ -352,6 +354,14 @@ class Run:
         self.seconds = checkpoints.seconds_of(self.folder, self.step)
         self._announced, self._parent = checkpoints.parent_of(self.folder, sealed)
         return sealed.place, sealed.state
+
+    @property
+    def config_as_sealed(self) -> Path:
+        """config.yaml as it was when the restored checkpoint was sealed: a resume that was killed may have written it
+        anew since."""
+        sealed = self._choice.sealed
+        copy = sealed.place / COPIES / CONFIG if sealed else self.folder / CONFIG
+        return copy if copy.exists() else self.folder / CONFIG
 
     def rewind(self) -> None:
         """Take back what was written after the checkpoint that was restored; all of it where there was none."""
