@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from postlude.errors import ConfigError
-from postlude.runs.events import End, Event, Opened, Phase, Progress, Step
+from postlude.runs.events import End, Event, Opened, Phase, Progress, Step, Waiting
 from postlude.runs.lock import is_held
 
 LIVE, CONTROL = "live.json", "control.json"
@@ -36,8 +36,10 @@ class Live:
     """Of the phase under way: answers or tokens so far, out of `total`."""
     total: int | None = None
     pid: int = 0
+    waiting: str | None = None
+    """Who is waited for, where that has lasted some seconds."""
     heartbeat: float = 0.0
-    """Unix time at which the run last said anything."""
+    """Unix time at which the run last said anything: that it waits is nothing it does."""
     running: bool = False
     """Whether its process holds the run's lock; known to whoever reads, not written."""
 
@@ -57,8 +59,12 @@ class Pulse:
         self._written = 0.0
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Waiting):
+            self._state["waiting"] = event.text
+            replace(self._file, self._state)
+            return
         before = self._state["phase"]
-        self._state["step"] = event.step
+        self._state |= {"step": event.step, "waiting": None}
         if isinstance(event, Opened):
             self._state["steps"] = event.start.steps
         elif isinstance(event, Phase):
@@ -111,7 +117,7 @@ def _is_live(known: Any) -> bool:
         return False
     state = cast(dict[str, Any], known)
     kinds = {"phase": str, "step": int, "pid": int, "heartbeat": float | int}
-    optional = {"steps": int | None, "done": int | None, "total": int | None}
+    optional = {"steps": int | None, "done": int | None, "total": int | None, "waiting": str | None}
     return all(isinstance(state.get(k), kind) for k, kind in {**kinds, **optional}.items())
 
 
