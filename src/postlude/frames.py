@@ -22,6 +22,12 @@ def of_users(frames: Sequence[FrameSummary]) -> list[FrameSummary]:
     return users or ours[-1:] or list(frames[-1:])
 
 
+def called_by_us(frames: Sequence[FrameSummary]) -> list[FrameSummary]:
+    """Of a whole stack the lines of the user's files that we called, and not of the script that called us."""
+    last = max((i for i, f in enumerate(frames) if f.filename.startswith(OURS)), default=0)
+    return of_users(frames[last:])
+
+
 def in_words(frames: Sequence[FrameSummary]) -> list[str]:
     """The last of them, outermost first: file, line, function and text."""
     return [f"{f.filename} line {f.lineno}, in {f.name}: {f.line}" for f in frames[-MOST:]]

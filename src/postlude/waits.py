@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from postlude.frames import in_words, of_users
+from postlude.frames import OURS, called_by_us, in_words
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +27,8 @@ TICK = 1.0
 """Seconds between two looks."""
 SHOWN_AFTER = 5.0
 """Seconds after which a wait is shown."""
+MOST_SHOWN = 4
+"""Who is listed together."""
 NOTED = (10.0, 60.0, 600.0, 3600.0)
 """Seconds after which it is said, once for each who: one that always takes long says so once."""
 
@@ -38,31 +41,38 @@ class Wait:
     """As a message names it: `reward right (my.py:right)`, `the server http://localhost:8000/v1`."""
     what: str = ""
     """What it was asked: `8 answers`."""
-    since: float = field(default_factory=time.monotonic)
+    verb: str = "running"
+    since: float = field(default_factory=lambda: time.monotonic())
     thread: int = field(default_factory=threading.get_ident)
     task: asyncio.Task[Any] | None = None
 
     def text(self, now: float) -> str:
         """`reward right has been running for 12 s on 8 answers`."""
-        return f"{self.who} has been running for {now - self.since:.0f} s" + (f" on {self.what}" if self.what else "")
+        return f"{self.who} has been {self.verb} for {now - self.since:.0f} s" + (
+            f" on {self.what}" if self.what else ""
+        )
 
     def frames(self) -> list[traceback.FrameSummary]:
         """Where it stands now: of a task the functions that await each other, else the stack of its thread."""
         if self.task is not None and not _runs(self.task):
             return [_summary(frame) for frame in _awaiting(self.task.get_coro())]
         frame = sys._current_frames().get(self.thread)  # pyright: ignore[reportPrivateUsage]
-        return traceback.extract_stack(frame) if frame is not None else []
+        stack = list(traceback.extract_stack(frame)) if frame is not None else []
+        while self.thread == threading.get_ident() and stack and stack[-1].filename.startswith(OURS):
+            stack.pop()  # who looks, from a signal
+        return stack
 
 
 _under_way: dict[int, Wait] = {}
 _watchdogs: list[Watchdog] = []
+"""The last one opened says what there is to say."""
 _moved = time.monotonic()
 
 
 @contextmanager
-def waiting(who: str, what: str = "") -> Iterator[None]:
+def waiting(who: str, what: str = "", verb: str = "running") -> Iterator[None]:
     """Somebody is waited for within this block."""
-    one = Wait(who, what, task=_task())
+    one = Wait(who, what, verb, task=_task())
     _under_way[id(one)] = one
     try:
         yield
@@ -73,7 +83,8 @@ def waiting(who: str, what: str = "") -> Iterator[None]:
 
 def under_way() -> list[Wait]:
     """What is waited for now, the longest first."""
-    return sorted(list(_under_way.values()), key=lambda one: one.since)
+    there = list(_under_way.values())  # at once: other threads add and remove
+    return sorted(there, key=lambda one: one.since)
 
 
 def moved() -> None:
@@ -122,6 +133,7 @@ class Watchdog:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         _watchdogs.remove(self)
+        self._thread.join(TICK)
 
     def _look_on(self) -> None:
         while not self._over.wait(TICK):
@@ -150,16 +162,26 @@ class Watchdog:
         if self._silence and still >= self._silence * 2**self._barks:
             self._barks += 1
             text = self._silent(now, still, waits)
-            self._show(text.split("\n", 1)[0])
+            self._show(text.partition(". The code is at")[0])
             self._say(text)
 
     def _silent(self, now: float, still: float, waits: Sequence[Wait]) -> str:
         """Who waits for whom, and where the code stands."""
         doing = self._doing()
-        whom = "; ".join(one.text(now) for one in waits) or "no reward, server or worker is waited for"
+        whom = "; ".join(_told(now, waits)[:MOST_SHOWN]) or "no reward, server or worker is waited for"
         first = waits[0] if waits else Wait("", thread=threading.main_thread().ident or 0)
-        lines = [f"  {line}" for line in in_words(of_users(first.frames()))]
-        return "\n".join([f"nothing has moved for {still:.0f} s{doing and f' ({doing})'}: {whom}. It stands at", *lines])
+        lines = [f"  {line}" for line in in_words(called_by_us(first.frames()))]
+        return "\n".join(
+            [f"nothing has moved for {still:.0f} s{doing and f' ({doing})'}: {whom}. The code is at", *lines]
+        )
+
+
+def _told(now: float, waits: Sequence[Wait]) -> list[str]:
+    """A text for each who, of its longest wait."""
+    counts = Counter(one.who for one in waits)
+    first = {one.who: one for one in reversed(waits)}
+    more = {who: f" (and {count - 1} more)" if count > 1 else "" for who, count in counts.items()}
+    return [first[who].text(now) + more[who] for who in counts]
 
 
 def _task() -> asyncio.Task[Any] | None:

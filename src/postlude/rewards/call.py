@@ -13,7 +13,7 @@ from types import NoneType, SimpleNamespace
 from typing import Any
 
 from postlude.data import Completion, Group
-from postlude.errors import RewardError, shown
+from postlude.errors import RewardError, shown, visible
 from postlude.frames import in_words, of_users
 from postlude.models.steps import pieces
 from postlude.rewards.guard import Guard, TooLong, interrupted, limited
@@ -263,8 +263,8 @@ async def _ask(reward: Reward, given: Mapping[str, Any], shown_to: Answers, guar
 def _waited_for(reward: Reward, answers: Answers) -> tuple[str, str]:
     """(who, on what) a watchdog should say is waited for."""
     label, use = reward.spec.label, reward.spec.use
-    prompts = list(dict.fromkeys(group.prompt.id for group, _ in answers))
-    to = f" to {counted(len(prompts), 'prompt')}, the first {prompts[0]!r}" if prompts else ""
+    prompts = list(dict.fromkeys(group.prompt.place or group.prompt.id for group, _ in answers))
+    to = f" to {counted(len(prompts), 'prompt')}, the first {visible(prompts[0])}" if prompts else ""
     return f"reward {label}" + (f" ({use})" if use != label else ""), f"{counted(len(answers), 'answer')}{to}"
 
 

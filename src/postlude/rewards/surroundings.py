@@ -57,6 +57,11 @@ SHARED = (
         lambda: torch.are_deterministic_algorithms_enabled(),
         lambda x: torch.use_deterministic_algorithms(x),
     ),
+    _Shared(
+        "what happens to errors that nobody catches",
+        lambda: sys.excepthook,
+        lambda hook: setattr(sys, "excepthook", hook),
+    ),
     _Shared("how deep functions may nest", sys.getrecursionlimit, sys.setrecursionlimit),
     _handler(signal.SIGINT, "what Ctrl-C does"),
     _handler(signal.SIGTERM, "what SIGTERM does"),
@@ -112,7 +117,8 @@ class Streams:
             setattr(sys, attribute, before)
         closed = isinstance(before, io.TextIOWrapper) and before.closed
         if closed:
-            self._objects[fd] = open(fd, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+            raw = io.FileIO(fd, "w", closefd=False)
+            self._objects[fd] = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "replace", line_buffering=True)
             setattr(sys, attribute, self._objects[fd])
         return moved or replaced or closed
 

@@ -45,7 +45,9 @@ class Run:
     """Time spent in earlier parts of a resumed run."""
     listeners: list[Listener] = field(default_factory=list[Listener])
     stop: bool = False
-    """Set by Ctrl-C: finish the step, save, end."""
+    """Set by a signal (Ctrl-C, SIGTERM) or by control.json: finish the step, save, end."""
+    signal: int | None = None
+    """The one that asked for it."""
     needs: frozenset[str] = frozenset()
     """What the method needs: `scores` where it trains a reward model."""
     conclusion: str | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from postlude.errors import ConfigError
-from postlude.runs.events import End, Event, Opened, Phase, Progress, Step, Waiting
+from postlude.runs.events import End, Event, Opened, Phase, Progress, Said, Step, Waiting
 from postlude.runs.lock import is_held
 
 LIVE, CONTROL = "live.json", "control.json"
@@ -62,6 +62,7 @@ class Pulse:
         if isinstance(event, Waiting):
             self._state["waiting"] = event.text
             replace(self._file, self._state)
+        if isinstance(event, Waiting | Said):
             return
         before = self._state["phase"]
         self._state |= {"step": event.step, "waiting": None}
