@@ -20,6 +20,7 @@ from postlude.errors import TrainingError
 from postlude.launch import launch
 from postlude.process import Interrupted
 from postlude.recipe.documents import Document
+from postlude.runs import durable
 from postlude.runs.events import Event, Phase, Said, Step, Stopping, Waiting
 from postlude.runs.live import Pulse, status
 from postlude.runs.lock import acquire, is_held
@@ -114,7 +115,7 @@ def test_from_python_a_scheduler_ends_the_script_once_the_run_has_saved(place: P
 
 
 def test_who_is_waited_for_stands_in_live_json_until_something_happens(place: Path) -> None:
-    pulse = Pulse(place)
+    pulse = Pulse(place, print)
     pulse(Phase(1, "score"))
     began = status(place).heartbeat
     pulse(Waiting(1, "reward slow has been running for 12 s"))
@@ -129,6 +130,7 @@ def test_a_folder_that_goes_in_the_middle_of_a_run_is_a_sentence(
     place: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POSTLUDE_TEST_RUN", str(place / "run"))
+    monkeypatch.setattr(durable, "WAITS", (0.0,))
     with refused("cannot-write", kind=TrainingError):
         launch(Document(values(model_folder, reward=[{"use": "mine.py:removes"}])))
 
