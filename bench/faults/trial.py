@@ -64,8 +64,10 @@ def warm() -> None:
 
     import postlude.cli.app
     import postlude.launch  # noqa: F401
+    from postlude.runs import durable, folder
 
     torch.set_num_threads(1)
+    durable.WAITS = folder.SAVE_WAITS = (0.001, 0.001)  # nobody makes room meanwhile
     _ = transformers.AutoModelForCausalLM, transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast
 
 
