@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude import __version__
-from postlude.data import Group, completion_to_json
+from postlude.data import Group
 from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
 from postlude.plain_yaml import dump
 from postlude.process import end_child
@@ -37,6 +37,7 @@ from postlude.runs.files import SUMS
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
+from postlude.runs.rows import answer_rows, rollout_rows
 from postlude.runs.sealed import APPENDED, CONFIG, COPIES, Hashes, signed
 
 Listener = Callable[[Event], None]
@@ -191,18 +192,8 @@ class Run:
     ) -> None:
         """Every completion that was sampled in this step, and whether it was trained on: numbered like its event."""
         self._require_own_process()
-        chosen = {id(c) for g in trained for c in g.completions}
-        known = {id(c) for g in groups for c in g.completions}
-        carried = [g for g in trained if any(id(c) not in known for c in g.completions)]
-        rows: list[str] = []
-        for group in [*groups, *carried]:
-            for completion in group.completions:
-                used = id(completion) in chosen and completion.reward is not None
-                row = _rollout_row(group, completion, used)
-                row |= {k: v[len(rows)] for k, v in extra.items() if len(rows) < len(v)}
-                rows.append(json.dumps(row, default=str) + "\n")
+        text = rollout_rows(groups, trained, extra)
         name = f"step-{self.step + 1:06d}.jsonl"
-        text = "".join(rows)
         self._disk.replace(f"rollouts/{name}", text)
         digest = hashlib.sha256(text.encode()).hexdigest()
         self._disk.append(f"rollouts/{SUMS}", checkpoints.sum_line(name, digest))
@@ -210,14 +201,7 @@ class Run:
     def write_answers(self, groups: Sequence[Group]) -> None:
         """Held-out answers of one evaluation, appended to eval.jsonl."""
         self._require_own_process()
-        rows: list[str] = []
-        for group in groups:
-            for completion in group.completions:
-                row = _rollout_row(group, completion, trained=False)
-                for name in ("trained", "tokens", "logprobs"):
-                    del row[name]
-                rows.append(json.dumps({"step": self.step, **row}, default=str) + "\n")
-        self._disk.append("eval.jsonl", "".join(rows))
+        self._disk.append("eval.jsonl", answer_rows(self.step, groups))
 
     def write_config(self, resolved: Mapping[str, Any], rejected: Sequence[str]) -> None:
         """The resolved recipe, and the rows that were skipped."""
@@ -408,25 +392,6 @@ class Run:
 
 def _line_of(event: Event) -> str:
     return json.dumps(event.row(), allow_nan=False) + "\n"
-
-
-def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]:
-    row = completion_to_json(completion)
-    return {
-        "prompt_id": group.prompt.id,
-        "prompt": group.prompt.messages,
-        "answer": group.prompt.answer,
-        "completion": row.pop("text"),
-        "reward": row.pop("reward"),
-        "scores": row.pop("scores"),
-        "correct": row.pop("correct"),
-        "trained": trained,
-        "stop": row.pop("stop"),
-        "policy_version": row.pop("policy_version"),
-        "tokens": row.pop("tokens"),
-        **({"steps": row["steps"], "whole": row["whole"]} if row["steps"] else {}),
-        "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],
-    }
 
 
 def _file_hash(path: str) -> str | None:
