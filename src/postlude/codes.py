@@ -70,6 +70,8 @@ DATA = {
     "bad-messages": "The messages of a row are malformed, or the turns are in the wrong order.",
     "unencodable-text": "Text holds characters that no file can store.",
     "no-preference": "A row of compared answers prefers none.",
+    "conflict": "Another row of the same prompt prefers the opposite.",
+    "duplicate": "Another row is the same.",
     "row-refused": "A reward of yours says that it cannot score a row.",
     "unreadable-gold": "The reference answer of a row is not in a form that the reward reads.",
     "too-long": "A row, or prompt and answer, do not fit the model's context.",
@@ -79,6 +81,7 @@ DATA = {
     "steps-not-tokens": "The tokenizer merges steps, so their ends cannot be told apart.",
     "control-tokens": "Text holds control tokens of the tokenizer, or a second beginning.",
     "no-chat-template": "Rows are chat messages, and the tokenizer has no chat template.",
+    "wrong-template": "The chat template is that of another model: its marks are letters to the tokenizer.",
     "template-refuses": "The chat template refuses the messages, or writes them so that answers cannot be found.",
     "unread-content": "A row says something that would not reach the model.",
 }
@@ -134,6 +137,13 @@ RUNS = {
     "server-refused": "A server refused a request.",
     "server-answer": "What a server answered does not add up.",
 }
+CHECKS = {
+    "note": "What a user should know, and need do nothing about.",
+    "duplicate-rows": "Prompts stand in several rows, with one answer or with several.",
+    "pad-is-end": "The padding token also ends answers, which is harmless here.",
+    "plain-text": "Prompts are plain text, and the model has a chat template.",
+    "template-opens-no-turn": "The chat template does not open the assistant's turn.",
+}
 CODES: dict[str, str] = {
     **RECIPE,
     **FILES,
@@ -141,6 +151,7 @@ CODES: dict[str, str] = {
     **MODELS,
     **REWARDS,
     **RUNS,
+    **CHECKS,
     "other": "A problem without a code of its own: raised by a file of yours.",
 }
 """Code -> what it means, in one line."""
@@ -151,5 +162,6 @@ GROUPS: dict[str, dict[str, str]] = {
     "Models": MODELS,
     "Rewards": REWARDS,
     "Runs and servers": RUNS,
+    "What `postlude check` finds": CHECKS,
 }
 """The same, as docs/errors.md lists them."""

@@ -11,9 +11,11 @@ import typer
 from postlude import __version__
 from postlude.cli import (
     audit,
+    check,
     config,
     constitution,
     data,
+    data_check,
     demo,
     eval,
     export,
@@ -65,6 +67,7 @@ def _options(
 
 
 app.command("train", context_settings=SETTINGS)(train.train)
+app.command("check", context_settings=SETTINGS)(check.check)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("audit")(audit.audit)
@@ -77,6 +80,7 @@ app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
 )
 app.add_typer(data.app, name="data", help="Turn feedback of one kind into another, and check a file before a run.")
+data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
