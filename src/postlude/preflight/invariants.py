@@ -169,7 +169,10 @@ async def _agreement(
     allowed = tolerance_of(recipe)
     section.figures |= {"sampler_trainer_mean": differs.mean, "sampler_trainer_max": differs.largest}
     section.table.append(
-        ("sampler = trainer", f"{differs.mean:.1e} nats per token at temperature {temperature:g}, most {differs.largest:.1e}")
+        (
+            "sampler = trainer",
+            f"{differs.mean:.1e} nats per token at temperature {temperature:g}, most {differs.largest:.1e}",
+        )
     )
     if differs.mean <= allowed.usual:
         return

@@ -40,7 +40,7 @@ class Probed:
     values: list[float | None] = field(default_factory=list[float | None])
     """Every reward that was given."""
     by: dict[str, tuple[str, float, float]] = field(default_factory=dict[str, tuple[str, float, float]])
-    """Column -> (form, mean reward of the row's own value in it, mean of another row's), in the form that tells best."""
+    """Column -> (form, mean reward of the rows' own values in it, mean of other rows'), in the form that tells best."""
     empty: float | None = None
     """Mean reward of answers that say nothing."""
     errors: list[tuple[str, RewardError]] = field(default_factory=list[tuple[str, RewardError]])
@@ -95,7 +95,7 @@ def _different(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 def _columns(prompts: Sequence[Prompt], slow: bool) -> list[str]:
     """Columns that differ between rows and hold what could be said; `answer` first."""
-    names = {name: None for name in ("answer", *ANSWERS, *COMPLETIONS)} | {n: None for p in prompts for n in p.columns}
+    names = dict.fromkeys(("answer", *ANSWERS, *COMPLETIONS)) | {n: None for p in prompts for n in p.columns}
     there = [n for n in names if len({*filter(None, (said(p, n) for p in prompts))}) > 1]
     return [n for n in there if n in RIGHT][:1] if slow else there[:MOST_COLUMNS]
 
@@ -110,7 +110,12 @@ def said(prompt: Prompt, name: str) -> str | None:
 
 
 async def _column(
-    prepared: Prepared, result: Probed, name: str, chosen: Sequence[Prompt], asked: Sequence[Prompt], forms: Sequence[str]
+    prepared: Prepared,
+    result: Probed,
+    name: str,
+    chosen: Sequence[Prompt],
+    asked: Sequence[Prompt],
+    forms: Sequence[str],
 ) -> None:
     """Compare the rows' own values of a column with those of other rows, form by form."""
     pairs = [(p, text, other) for p in chosen if (text := said(p, name)) and (other := _other(p, name, asked))]

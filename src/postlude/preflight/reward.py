@@ -32,7 +32,7 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     _shown(answers, section)
     _cut(answers, prepared, section)
     _time(probed, sampled, section)
-    asked = sum(judge.asker.spent.calls for judge in judges(prepared.rewards))
+    asked = sum(judge.asker.questions for judge in judges(prepared.rewards))
     if judges(prepared.rewards):
         section.figures["judge_questions"] = asked
         section.table.append(("judge", f"was asked {counted(asked, 'question')} for this check"))
@@ -85,7 +85,7 @@ def is_constant(probed: Probed, answers: Sequence[Completion]) -> bool:
 def constant_text(probed: Probed, answers: Sequence[Completion]) -> tuple[str, str]:
     """What to say of such a reward, and what to do."""
     value = next(x for x in (*probed.values, *(c.reward for c in answers)) if x is not None)
-    tried = ["answers that say nothing"] + [f'the rows\' own "{name}" in many forms' for name in probed.by][:2]
+    tried = ["answers that say nothing", *[f'the rows\' own "{name}" in many forms' for name in probed.by][:2]]
     sampled = f" and {counted(len(answers), 'answer')} of the model" if answers else ""
     return (
         f"the reward is {value:g} for everything that was tried: {', '.join(tried)}{sampled}. It cannot say which "
@@ -106,7 +106,7 @@ def wrong_column(probed: Probed) -> tuple[str, str] | None:
     _, gold, other_gold = probed.by[right[0]]
     return (
         f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets {own:.3g} '
-        f"(that of another row {other:.3g}), and its \"{right[0]}\" {gold:.3g} ({other_gold:.3g})",
+        f'(that of another row {other:.3g}), and its "{right[0]}" {gold:.3g} ({other_gold:.3g})',
         f'Compare with "{right[0]}": take that argument in the function, or name the column (data.columns).',
     )
 

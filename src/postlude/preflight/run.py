@@ -73,7 +73,8 @@ def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> N
         return
     import torch
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), TemporaryDirectory() as place:
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices), TemporaryDirectory() as place:  # pyright: ignore[reportUnknownMemberType]
         tell("loading the model")
         engine = build_engine(prepared)
         assert isinstance(engine, LocalEngine)

@@ -14,10 +14,14 @@ from postlude.rollouts.filters import Accepted, Extremes, Mixed
 from postlude.statistics import clustered
 from postlude.words import counted
 
-HOPELESS = 0.05
-"""Share of groups with a signal below which a run is called broken: nineteen of twenty answers would teach nothing."""
+HOPELESS = 0.1
+"""Share of groups with a signal below which a run is called broken: nine of ten answers teach nothing."""
 POOR = 0.3
 """Below this it is a warning."""
+WORTH = 0.15
+"""What a group size must reach to be advised at all."""
+MOST_ROUNDS = 30
+"""Times the sampling that the filter `mixed` may cost to be advised."""
 GOOD = 0.5
 """What an advised group size reaches."""
 
@@ -52,19 +56,22 @@ def look_at_signal(recipe: Recipe, sampled: Sampled, seed: int) -> Section:
 
 def verdicts(groups: Sequence[Group]) -> list[Tried] | None:
     """Right answers of each prompt; None where answers are not called right or wrong."""
+    if any(c.steps for g in groups for c in g.scored):
+        return None
     known = [[c.correct for c in g.scored if c.correct is not None] for g in groups]
     if any(len(one) < len(g.scored) for one, g in zip(known, groups, strict=True)):
-        values = {c.reward for g in groups for c in g.scored}
-        if len(values) > 2:
+        values = {c.reward for g in groups for c in g.scored if c.reward is not None}
+        if len(values) != 2:
             return None
-        most = max(x for x in values if x is not None)
-        return [Tried(len(g.scored), sum(c.reward == most for c in g.scored)) for g in groups] if len(values) > 1 else None
+        return [Tried(len(g.scored), sum(c.reward == max(values) for c in g.scored)) for g in groups]
     return [Tried(len(one), sum(one)) for one in known]
 
 
 def rewards_of(groups: Sequence[Group]) -> list[list[float]]:
-    """Of each prompt's answers."""
-    return [[c.reward for c in g.scored if c.reward is not None] for g in groups]
+    """Of each prompt's answers, or of their steps where those are rewarded."""
+    steps = [[r for c in g.scored for _, r in c.steps] for g in groups]
+    answers = [[c.reward for c in g.scored if c.reward is not None] for g in groups]
+    return [own or whole for own, whole in zip(steps, answers, strict=True)]
 
 
 def _base(groups: Sequence[Group], section: Section) -> None:
@@ -83,12 +90,13 @@ def _base(groups: Sequence[Group], section: Section) -> None:
     section.figures["by_prompt"] = [t.right / t.answers for t in tried]
     section.summary = f"{right} of {answers} answers are right ({right / answers:.0%}; {low:.0%} to {high:.0%})"
     if right in (0, answers):
-        word, mend = (
-            ("none", "Take easier prompts, train on written answers first (sft), or ask more: --prompts, --samples.")
-            if right == 0
-            else ("all", "Take harder prompts: there is nothing left to learn from these.")
+        section.warn(
+            "no-signal",
+            f"the base pass rate is {right // answers}: {'all' if right else 'none'} of {answers} answers are right",
+            "Take harder prompts: there is nothing left to learn from these."
+            if right
+            else "Take easier prompts, train on written answers first (sft), or ask more: --prompts, --samples.",
         )
-        section.warn("no-signal", f"the base pass rate is {right / answers:g}: {word} of {answers} answers are right", mend)
 
 
 def share_of(groups: Sequence[Group], size: int, seed: int) -> Share:
@@ -120,8 +128,9 @@ def advice(recipe: Recipe, shares: dict[int, Share]) -> str:
     size, share = recipe.group_size, shares[recipe.group_size]
     better = [one for one in shares if one > size and shares[one].mean >= max(GOOD, 1.5 * share.mean)]
     best = better[0] if better else max(shares, key=lambda one: shares[one].mean)
-    ways = [f"group_size={best} ({shares[best].mean:.0%})"] if best > size and shares[best].mean > share.mean else []
-    if recipe.keep is None and share.mean > 0:
+    worth = best > size and shares[best].mean >= max(WORTH, 1.2 * share.mean)
+    ways = [f"group_size={best} ({shares[best].mean:.0%})"] if worth else []
+    if recipe.keep is None and share.mean >= 1 / MOST_ROUNDS:
         ways.append(
             f"keep='{{kind: mixed}}' (asks until the step is full of groups with a signal: about {1 / share.mean:.0f} "
             "times the sampling)"
@@ -134,13 +143,19 @@ def judge_share(recipe: Recipe, shares: dict[int, Share], section: Section) -> N
     """Whether the recipe's own group size will do."""
     share, size = shares[recipe.group_size], recipe.group_size
     groups = share.mean * recipe.prompts_per_step
+    plainly = [one.text for one in section.findings if one.code == "no-signal"]
+    section.findings = [one for one in section.findings if one.code != "no-signal"]
     text = (
-        f"only {share} of groups of {size} are expected to have both better and worse answers, {groups:.2g} of "
-        f"{recipe.prompts_per_step} a step: the other groups have advantage 0 and teach nothing"
+        "; ".join(plainly)
+        + ("; " if plainly else "")
+        + (
+            f"only {share} of groups of {size} are expected to have both better and worse answers, {groups:.2g} of "
+            f"{recipe.prompts_per_step} a step: the other groups have advantage 0 and teach nothing"
+        )
     )
     if share.mean < HOPELESS or groups < 1:
         section.broken("no-signal", text, advice(recipe, shares))
-    elif share.mean < POOR:
+    elif share.mean < POOR or plainly:
         section.warn("no-signal", text, advice(recipe, shares))
 
 
@@ -152,7 +167,7 @@ def _rounds(recipe: Recipe, keep: Mixed, share: Share, section: Section) -> None
         section.warn(
             "no-signal",
             f"keep mixed would need about {rounds:.0f} rounds for a full step, and gives up after {keep.max_rounds}",
-            advice(recipe, {one: share for one in (recipe.group_size,)}),
+            advice(recipe, dict.fromkeys((recipe.group_size,), share)),
         )
 
 

@@ -136,18 +136,20 @@ def _moved(
     size = sum(float(old.double().square().sum()) for old in before) ** 0.5
     moved = sum(float((p - old).double().square().sum()) for p, old in zip(params, before, strict=True)) ** 0.5
     change = moved / size if size else float("inf") if moved else 0.0
-    held = [master is not p for part in trainer.parts.values() for p, master in zip(part.params, part.owned, strict=True)]
+    pairs = [pair for part in trainer.parts.values() for pair in zip(part.params, part.owned, strict=True)]
+    held = [master is not p for p, master in pairs]
     masters = " (with a float32 master copy, so that small steps add up)" if any(held) else ""
     what = "adapter" if recipe.model.lora else "weights"
     section.figures |= {"relative_change": change, "weights_finite": finite}
-    section.table.append((f"{what} change", f"{change:.1e} of their size in a step at lr {recipe.schedule.lr:g}{masters}"))
+    how = f"{change:.1e} of their size in a step at lr {recipe.schedule.lr:g}{masters}"
+    section.table.append((f"{what} change", how))
     if not finite:
         section.broken("not-finite", "weights are not finite after one update", "Lower schedule.lr.")
     elif same and section.figures["grad_norm"] and not any(held):
         section.broken(
             "rate-too-small",
-            f"no weight is another number after an update at schedule.lr={recipe.schedule.lr:g}: the step is below what "
-            f"{recipe.engine.dtype} can hold",
+            f"no weight is another number after an update at schedule.lr={recipe.schedule.lr:g}: the step is "
+            f"below what {recipe.engine.dtype} can hold",
             "Raise schedule.lr; 1e-6 to 1e-5 is usual for all weights, ten times that for LoRA.",
         )
     elif change > LARGE and not recipe.model.lora:
