@@ -70,6 +70,8 @@ DATA = {
     "bad-messages": "The messages of a row are malformed, or the turns are in the wrong order.",
     "unencodable-text": "Text holds characters that no file can store.",
     "no-preference": "A row of compared answers prefers none.",
+    "conflict": "Another row of the same prompt prefers the opposite.",
+    "duplicate": "Another row is the same.",
     "row-refused": "A reward of yours says that it cannot score a row.",
     "unreadable-gold": "The reference answer of a row is not in a form that the reward reads.",
     "too-long": "A row, or prompt and answer, do not fit the model's context.",
