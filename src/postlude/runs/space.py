@@ -38,9 +38,9 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def forecast(folder: Path, checkpoint: int, kept: int, planned: int, answers: int = 0) -> Space:
-    """Of a run whose checkpoints take `checkpoint` bytes each: `kept` of `planned` stay, and one more is being written
+def forecast(folder: Path, checkpoint: int, keep: int, planned: int, answers: int = 0) -> Space:
+    """Of a run whose checkpoints take `checkpoint` bytes each: `keep` of `planned` stay, and one more is being written
     before an old one goes. `answers`: bytes of rollouts and of held-out answers over the whole run."""
-    held = min(kept, planned)
+    held = min(keep, planned)
     writing = checkpoint if planned > held else 0
     return Space({"checkpoints": held * checkpoint, "the next one": writing, "answers": answers}, free_bytes(folder))
