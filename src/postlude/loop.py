@@ -313,7 +313,8 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, lea
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
     figures = beside(_figures(drawn, used), drawn[0].logged)
-    figures = _finite(figures, drawn[0].notes)
+    figures, notes = _finite(figures, used[0].stream.warned if used else [])
+    drawn[0].notes += notes
     idle = learning.see(drawn[0], figures)
     drawn[0].notes += [idle] if idle else []
     for note in (note for d in drawn for note in d.notes):
@@ -343,12 +344,13 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     return figures
 
 
-def _finite(figures: Mapping[str, float], notes: list[str]) -> dict[str, float]:
-    """Those that are numbers; of the others a note."""
+def _finite(figures: Mapping[str, float], warned: list[str]) -> tuple[dict[str, float], list[str]]:
+    """(those that are numbers, a note on the others that are not in `warned` yet)."""
     bad = [name for name, value in figures.items() if not math.isfinite(value)]
-    if bad:
-        notes.append(f"no finite number, and left out of this step's figures: {', '.join(bad)}")
-    return {name: value for name, value in figures.items() if name not in bad}
+    fresh = [name for name in bad if f"not finite: {name}" not in warned]
+    warned += [f"not finite: {name}" for name in fresh]
+    notes = [f"not finite, and left out of the figures of such a step: {', '.join(fresh)}"] if fresh else []
+    return {name: value for name, value in figures.items() if name not in bad}, notes
 
 
 def _fresh(stream: Stream, warnings: Mapping[str, str]) -> list[str]:
@@ -391,10 +393,10 @@ async def _measure(run: Run, plan: Plan) -> float | None:
     report = await plan.evaluate()
     for note in report.notes:
         run.note(note)
-    notes: list[str] = []
-    run.emit(Eval(run.step, _finite(report.figures, notes)))
+    figures, notes = _finite(report.figures, [])
     for note in notes:
         run.note(note)
+    run.emit(Eval(run.step, figures))
     accuracy = report.figures.get("sampled/accuracy")
     if plan.stop_at is not None and accuracy is None:
         run.note("no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing", "no-stop")

@@ -50,9 +50,9 @@ def explain(trainer: LocalTrainer, parts: Sequence[Part]) -> Skip:
             return Skip(figure, value, place, sequence, parameter)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # dropout of later updates stays the same
         for place, part in enumerate(parts):
-            told = _computed(trainer, part)
-            if told is not None:
-                figure, value, sequence = told
+            cause = _computed(trainer, part)
+            if cause is not None:
+                figure, value, sequence = cause
                 return Skip(figure, value, place, sequence, parameter)
     return Skip("gradient", math.inf, parameter=parameter)  # of all together alone: it has grown too large
 
@@ -119,14 +119,14 @@ def _only(batch: Batch, units: Sequence[Sequence[int]]) -> Batch:
 
 def _breaks(trainer: LocalTrainer, batch: Batch, objective: Objective) -> tuple[float, float] | None:
     """(loss, norm of the gradient) of a part of an update where one of them is not finite."""
-    told, trainer.on_progress = trainer.on_progress, None
+    tell, trainer.on_progress = trainer.on_progress, None
     trainer.forget()
     try:
         pending = trainer.accumulate(replace(batch, live_logprobs=None, live_entropy=None), objective, 1.0)
         pending.settle()
         norm = sum(part.norm() for part in trainer.parts.values())
     finally:
-        trainer.on_progress = told
+        trainer.on_progress = tell
         trainer.forget()
     loss = 0.0 if pending.loss is None else pending.loss
     return None if math.isfinite(loss) and math.isfinite(norm) else (loss, norm)
