@@ -21,6 +21,8 @@ MAX_DEPTH = 50
 """Mappings and lists inside each other."""
 MAX_VALUES = 100_000
 """Values of a document, those that aliases repeat among them."""
+MAX_SAID = 20
+"""Mistakes of a document in one error."""
 MAX_DIGITS = 100
 """Of a whole number."""
 _TAG = "tag:yaml.org,2002:"
@@ -124,7 +126,9 @@ def load(text: str) -> Any:
     """The values of a document. Raises ValueError with every mistake and its line."""
     parsed = parse(text)
     if parsed.problems:
-        raise ValueError("; ".join(f"line {line}: {sentence}" for line, sentence in parsed.problems))
+        said = [f"line {line}: {sentence}" for line, sentence in parsed.problems[:MAX_SAID]]
+        more = len(parsed.problems) - len(said)
+        raise ValueError("; ".join([*said, *([f"and {more} more"] if more else [])]))
     return parsed.values
 
 

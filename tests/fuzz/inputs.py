@@ -170,7 +170,7 @@ def _texts(form: str) -> Iterator[str]:
         )
     if form == "values":
         yield from ("[1.0, 0.0]", "[True, None]", "['a', 1]", "[[1.0], [2.0]]", "1.0", "None", *SPECIAL)
-    if form == "template":
+    if form in ("template", "chat"):
         yield from (file.read_text() for file in sorted(ROOT.glob("src/postlude/**/*.jinja")))
         yield from (
             "{{ prompt }} {{ answer }} {{ row.a }} {{ fenced('x', answer) }}",
@@ -231,7 +231,7 @@ def named(form: str) -> Iterator[tuple[str, bytes]]:
     if compress:
         yield from (("compressed bombs", bomb) for bomb in BOMBS)
         yield "compressed bombs", compress(bytes(1 << 28))
-    if form == "template":
+    if form == "chat":
         yield from (("hostile templates", text.encode("utf-8", "surrogatepass")) for text in TEMPLATES)
     if form == "model/config.json":
         yield from (("code in models", json.dumps(value).encode()) for value in AUTO_MAPS)
@@ -377,7 +377,7 @@ def _made(form: str) -> st.SearchStrategy[bytes] | None:
         )
     if form in ("values", "cell"):
         return _encoded(_json.map(repr) | st.sampled_from(SPECIAL))
-    if form in ("maths", "code", "template", "yaml", "principles"):
+    if form in WORDS:
         return _encoded(st.lists(_text | st.sampled_from(WORDS[form]), max_size=8).map(" ".join))
     if form in COMPRESSED:
         inner = _made("table" if form == "bzip2" else "rows")
@@ -391,6 +391,7 @@ WORDS: Mapping[str, Sequence[str]] = {
               "x", "\\text{", "####", "the answer is", "$", "\\begin{pmatrix}", "\\\\", "&", "\\end{pmatrix}", "°", "%", "/", "e", "i"),
     "code": ("```python", "```", "assert", "f(", ")", "==", "def check(candidate):\n   ", "[", "]", "lambda: 0", "import os", "\n", "1", "{", "}"),
     "template": ("{{", "}}", "{%", "%}", "{#", "for", "m", "in", "messages", "endfor", "if", "endif", "set", "=", "|", "tojson", "**", "range(", ")", "~"),
+    "chat": ("{{", "}}", "{%", "%}", "for", "m", "in", "messages", "endfor", "m.role", "m['content']", "loop.last", "|", "trim", "add_generation_prompt", "if", "endif", "+"),
     "yaml": ("a:", "-", "&a", "*a", "<<:", "!!", "[", "]", "{", "}", "\n", "  ", "|", ">", "'", '"', "#", "---", "...", "? ", "%YAML 1.1"),
     "principles": ("-", "id:", "principle:", "critique:", "\n", "  ", "{", "}", "Be brief."),
 }  # fmt: skip

@@ -493,7 +493,7 @@ READERS: Mapping[str, Reader] = {
         Reader("model: adapter_config.json", _model_file("adapter_config.json"), "model/adapter_config.json"),
         Reader("model: safetensors header", _model_file("model.safetensors"), "model/model.safetensors"),
         Reader("model: index of shards", _model_file("model.safetensors.index.json"), "model/model.safetensors.index.json"),
-        Reader("model: chat template", chat_template, "template"),
+        Reader("model: chat template", chat_template, "chat"),
         Reader("file: principles", principles, "principles"),
         Reader("file: a judge's template", judge_template, "template"),
         Reader("file: cases of maths", maths_cases, "cases", (ValueError,)),

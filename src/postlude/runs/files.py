@@ -11,6 +11,8 @@ from postlude import plain_json
 Row = dict[str, Any]
 """One line of a file of JSON lines."""
 Numbered = list[tuple[int, Path]]
+SUMS = "SHA256SUMS"
+"""In `rollouts/`: the SHA-256 of every file, as `sha256sum` writes and checks them."""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -55,6 +57,14 @@ def _row(line: bytes) -> Row | None:
     except ValueError:
         return None
     return cast(Row, value) if isinstance(value, dict) else None
+
+
+def broken_files(folder: Path) -> Numbered:
+    """(step in its name, file) of `broken/` in order."""
+    if not folder.is_dir():
+        return []
+    names = [(re.fullmatch(r"step-(\d+)\.(?:json|safetensors)", path.name), path) for path in folder.iterdir()]
+    return sorted((int(name[1]), path) for name, path in names if name)
 
 
 def rollout_files(folder: Path) -> Numbered:
