@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -34,23 +35,28 @@ def train(
         postlude train runs/grpo-1 --resume
 
     Everything is checked before the model loads. The run folder holds the checkpoints (Hugging Face folders), every
-    sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C finishes the
-    step, saves and ends.
+    sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C or SIGTERM finishes
+    the step, saves and ends; a second one ends at once.
     """
     from postlude.launch import launch
+    from postlude.process import Interrupted, exit_code_of
     from postlude.recipe.opening import document_of
     from postlude.watch.live import LiveView
 
     document = document_of(recipe, overrides or [])
     console = Screen()
-    with LiveView(console) as view:
-        run = launch(document, resume, [view])
+    try:
+        with LiveView(console) as view:
+            run = launch(document, resume, [view])
+    except Interrupted as error:
+        console.print("\nstopped at once; a run goes on from its newest checkpoint with --resume")
+        raise typer.Exit(exit_code_of(error.signum)) from error
     lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
     if any((run.folder / "rollouts").iterdir()):
         lines.append(f"answers {run.folder / 'rollouts'}")
     if run.stop:
         console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
-        raise typer.Exit(130)
+        raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
     if run.failed:

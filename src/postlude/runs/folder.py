@@ -58,7 +58,9 @@ class Run:
     """Time spent in earlier parts of a resumed run."""
     listeners: list[Listener] = field(default_factory=list[Listener])
     stop: bool = False
-    """Set by Ctrl-C: finish the step, save, end."""
+    """Set by a signal (Ctrl-C, SIGTERM) or by control.json: finish the step, save, end."""
+    signal: int | None = None
+    """The one that asked for it."""
     made_of: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What stands in every checkpoint's manifest beside its files: inputs, versions, threads, device."""
     needs: frozenset[str] = frozenset()
