@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
@@ -106,8 +106,7 @@ async def _launch(document: Document, resume: bool, listeners: Sequence[Listener
         with _random_numbers_kept(), interruptible(opened), _watched(run, recipe.watchdog), _told_of_the_system():
             await _run(run, prepared, document, resume)
     except PostludeError:
-        with suppress(PostludeError):  # the disk may be what is wrong
-            run.emit(End(run.step, "error"))
+        run.give_up()
         raise
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
         raise TrainingError(
@@ -132,7 +131,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -
     if resume:
         run.rewind()
     run.phase("load")
-    begun = replace(prepared, recipe=_as_begun(run, recipe)) if restored else prepared
+    begun = replace(prepared, recipe=_as_begun(run, recipe)) if resume else prepared
     engine = build_engine(begun, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
@@ -187,6 +186,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
         _note_changes(run, recipe)
     run.write_config(fixed(_plain(asdict(recipe))), prepared.rejected)
     facts = engine.describe()
+    lasting = {k: v for k, v in facts.items() if k != "memory"}  # what is free differs by the hour
     start = Start(
         run.step,
         method=recipe.method,
@@ -194,10 +194,10 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
         sizes=recipe.sizes,
         counts=prepared.counts,
         data=[*prepared.notes, *prepared.rewards.notes],
-        engine={k: v for k, v in facts.items() if k != "memory"},  # what is free differs by the hour
+        engine=lasting,
     )
     if not resumed:
-        run.write_manifest(recipe.seed, _data_files(recipe), facts, engine.settings())
+        run.write_manifest(recipe.seed, _data_files(recipe), lasting, engine.settings())
         run.emit(start)
     run.tell(
         Opened(
@@ -223,7 +223,7 @@ def _data_files(recipe: Recipe) -> dict[str, str | None]:
 
 def _note_changes(run: Run, recipe: Recipe) -> None:
     """Say which settings differ from those the run was started with."""
-    before = read(run.folder / "config.yaml")
+    before = read(run.config_as_sealed)
     move(before)
     old, new = dict(flat(before.values)), dict(flat(fixed(_plain(asdict(recipe)))))
     changed = [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
