@@ -15,6 +15,7 @@ from postlude.cli import (
     config,
     constitution,
     data,
+    data_check,
     demo,
     eval,
     export,
@@ -22,6 +23,7 @@ from postlude.cli import (
     methods,
     pairs,
     sample,
+    selftest,
     steering,
     train,
 )
@@ -72,11 +74,13 @@ app.command("audit")(audit.audit)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
+app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
 app.command("methods")(methods.methods)
 app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
 )
 app.add_typer(data.app, name="data", help="Turn feedback of one kind into another, and check a file before a run.")
+data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
