@@ -155,7 +155,7 @@ def _texts(form: str) -> Iterator[str]:
     if form == "foreign":
         yield from (file.read_text() for file in sorted(fixtures.glob("trl-*")) + sorted(fixtures.glob("verl-*")))
     if form == "maths":
-        for line in (fixtures / "math_cases.jsonl").read_text().split("\n")[:150:3]:
+        for line in (fixtures / "math_cases.jsonl").read_text().strip().split("\n")[:150:3]:
             yield json.loads(line)["response"]
     if form == "code":
         yield from (

@@ -119,12 +119,12 @@ class Pool:
 def serve(pipe: Connection) -> None:
     """The other side: read, try, say."""
     sys.setrecursionlimit(1000)
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
     from tests.fuzz.readers import READERS, warm
 
     warm()
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
     signal.signal(signal.SIGUSR1, lambda number, frame: _tell_place(pipe, frame))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))

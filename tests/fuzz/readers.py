@@ -44,7 +44,6 @@ def warm() -> None:
     import pyarrow.parquet  # noqa: F401
 
     import postlude.audit.cases
-    import postlude.cli.checking
     import postlude.feedback.convert
     import postlude.recipe.importing
     import postlude.rewards.rewards  # noqa: F401
