@@ -24,6 +24,14 @@ def train(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in its output folder.")] = False,
+    accept_changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-changes",
+            metavar="WORD,...",
+            help="Continue although this has changed, and record it: data, reward, ... (a refusal names the words).",
+        ),
+    ] = None,
 ) -> None:
     """Train a model as a recipe says.
 
@@ -33,9 +41,10 @@ def train(
         postlude train recipe.yaml group_size=16 objective.surrogate.high=0.28 schedule.lr=2e-6
         postlude train runs/grpo-1 --resume
 
-    Everything is checked before the model loads. The run folder holds the checkpoints (Hugging Face folders), every
-    sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C finishes the
-    step, saves and ends.
+    Everything is checked before the model loads. A run that is resumed must be made of what it was made of: changed
+    data, rewards, models and the like are refused by name. The run folder holds the checkpoints (Hugging Face
+    folders), every sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C
+    finishes the step, saves and ends.
     """
     from postlude.launch import launch
     from postlude.recipe.opening import document_of
@@ -44,7 +53,7 @@ def train(
     document = document_of(recipe, overrides or [])
     console = Screen()
     with LiveView(console) as view:
-        run = launch(document, resume, [view])
+        run = launch(document, resume, [view], accept_changes or [])
     lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
     if any((run.folder / "rollouts").iterdir()):
         lines.append(f"answers {run.folder / 'rollouts'}")

@@ -10,17 +10,14 @@ rejected.txt       rows that were skipped, where any were
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from postlude import __version__
 from postlude.data import Group, completion_to_json
 from postlude.errors import ConfigError, Problem
 from postlude.plain_yaml import dump
@@ -46,6 +43,8 @@ class Run:
     listeners: list[Listener] = field(default_factory=list[Listener])
     stop: bool = False
     """Set by Ctrl-C: finish the step, save, end."""
+    made_of: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What stands in every checkpoint's manifest beside its files: inputs, versions, threads, device."""
     needs: frozenset[str] = frozenset()
     """What the method needs: `scores` where it trains a reward model."""
     conclusion: str | None = None
@@ -183,31 +182,22 @@ class Run:
         if rejected:
             (self.folder / "rejected.txt").write_text("".join(line + "\n" for line in rejected))
 
-    def write_manifest(
-        self, seed: int, data: Mapping[str, str | None], engine: Mapping[str, Any], chosen: Mapping[str, Any]
-    ) -> None:
-        """What this run was made of: versions, hashes of config and data, seed, engine, settings chosen to fit."""
-        import torch
-        import transformers
-
-        config = (self.folder / "config.yaml").read_bytes()
-        manifest = {
-            "postlude": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "platform": platform.platform(),
-            "seed": seed,
-            "config_sha256": hashlib.sha256(config).hexdigest(),
-            "data_sha256": {name: _file_hash(path) for name, path in data.items() if path},
-            "engine": dict(engine),
-            "chosen": dict(chosen),
-        }
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """What this run was made of: inputs, settings, versions, engine, settings chosen to fit."""
         (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
-    def chosen(self) -> dict[str, Any]:
-        """Settings that were chosen when the run began, since its recipe left them open."""
-        return json.loads((self.folder / "manifest.json").read_text()).get("chosen", {})
+    def write_list(self, name: str, text: str) -> None:
+        """A list of rows, under its path in the run folder."""
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        (self.folder / name).write_text(text)
+
+    def manifest(self) -> dict[str, Any]:
+        """What `write_manifest` wrote as the run began; empty of one that was killed before, or where it is damaged."""
+        try:
+            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return cast(dict[str, Any], manifest) if isinstance(manifest, dict) else {}
 
     # --------------------------------------------------------------------------------------- checkpoints
 
@@ -283,11 +273,6 @@ def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]
         **({"steps": row["steps"], "whole": row["whole"]} if row["steps"] else {}),
         "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],
     }
-
-
-def _file_hash(path: str) -> str | None:
-    file = Path(path).expanduser()
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def problems_of_output(path: str) -> list[Problem]:
