@@ -79,8 +79,7 @@ def test_a_model_is_its_weights_and_configs_and_those_of_its_base(tmp_path: Path
         write(base / name, name)
     write(base / "tokenizer.json", "t")
     write(base / "tokenizer_config.json", '{"chat_template": "x", "a": 1}')
-    adapter = {"base_model_name_or_path": str(base), "r": 8}
-    write(tmp_path / "a" / "adapter_config.json", json.dumps(adapter))
+    write(tmp_path / "a" / "adapter_config.json", json.dumps({"r": 8, "base_model_name_or_path": str(base)}))
     write(tmp_path / "a" / "adapter_model.safetensors", "w")
     found = of_model(str(tmp_path / "a"))
     assert sorted(found) == [
@@ -91,7 +90,7 @@ def test_a_model_is_its_weights_and_configs_and_those_of_its_base(tmp_path: Path
     base.rename(tmp_path / "moved")
     write(
         tmp_path / "a" / "adapter_config.json",
-        json.dumps({**adapter, "base_model_name_or_path": str(tmp_path / "moved")}),
+        json.dumps({"base_model_name_or_path": str(tmp_path / "moved"), "r": 8}),
     )
     assert of_model(str(tmp_path / "a")) == found
     tokenizer = of_tokenizer(str(tmp_path / "moved"))

@@ -144,12 +144,8 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
 
 
 def _flag(name: str, value: str, key_of: Callable[[str], str]) -> Problem:
-    option = closest(name, ("resume", "accept_changes", "help"))
-    advice = (
-        f"did you mean --{option.replace('_', '-')}?"
-        if option
-        else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
-    )
+    option = closest(name.replace("_", "-"), ("resume", "accept-changes", "help"))
+    advice = f"did you mean --{option}?" if option else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
     return Problem("unknown-option", f"--{name} is no option; {advice}", key=f"--{name}").at(COMMAND_LINE)
 
 
