@@ -37,6 +37,15 @@ def calls() -> Iterator[tuple[str, str, ast.Call]]:
                     yield f"{path.relative_to(SOURCE)}:{node.lineno}", name, node
 
 
+def findings() -> Iterator[tuple[str, str]]:
+    """(where, code) of everything that a preflight notes, warns of or calls broken."""
+    for path in sorted((SOURCE / "preflight").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                if node.func.attr in ("note", "warn", "broken") and isinstance(node.args[0], ast.Constant):
+                    yield f"preflight/{path.name}:{node.lineno}", str(node.args[0].value)
+
+
 def code_of(name: str, call: ast.Call) -> ast.expr | None:
     """What a call gives as the code."""
     if name == "Problem":
@@ -68,6 +77,7 @@ def test_the_table_holds_the_codes_of_the_source_and_no_other():
         code = code_of(name, call)
         if isinstance(code, ast.Constant):
             used[str(code.value)] = where
+    used |= {code: where for where, code in findings()}
     # some are chosen where a problem is made: the kinds of a value that pydantic reports, and the default of a tag
     chosen = {"unknown-key", "missing-key", "out-of-range", "contradiction", "not-a-choice", "wrong-type"}
     chosen |= {"not-plain-yaml", "given-twice"}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from postlude.check_data import missing_columns, read_held_out, read_pretrain, read_set
+from postlude.data import Group, Prompt
 from postlude.engines.protocol import Chat
 from postlude.engines.settings import ChatSpec, ImplicitSpec, ScorerSpec
 from postlude.errors import ConfigError, DataError, Problem
@@ -120,7 +121,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
     if recipe.pretrain:
         attempt(lambda: read_pretrain(prepared))
     prepared.notes += _unseen_tools(prepared) + _same_reference(recipe)
-    return problems + missing_columns(prepared) + _shared(prepared) + _sizes(prepared)
+    return problems + missing_columns(prepared) + _wrong_template(prepared) + _shared(prepared) + _sizes(prepared)
 
 
 def _sizes(prepared: Prepared) -> list[Problem]:
@@ -267,17 +268,77 @@ def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = No
         rewards.prefixes = lambda completion: prefixes(tokenizer, completion.tokens, completion.text)
 
 
-def _shared(prepared: Prepared) -> list[Problem]:
-    """Held-out prompts that are also trained on."""
-    trained = {p.text for p in prepared.prompts} | {g.prompt.text for g in prepared.items}
-    held_out = prepared.held_out or [g.prompt for g in prepared.judged]
-    both = [p for p in held_out if p.text in trained]
-    if not both or not any(p.text for p in both):
+def _wrong_template(prepared: Prepared) -> list[Problem]:
+    """A chat template of another model: what it writes around turns is letters to this tokenizer."""
+    rows = [*prepared.prompts, *(g.prompt for g in prepared.items)][:1]
+    if not any(not isinstance(p.messages, str) for p in rows):
+        return []
+    turns, stops = prepared.renderer.turns, prepared.recipe.sampling.stop
+    foreign = ", ".join(map(repr, turns.foreign[:3]))
+    whose = "model.chat_template" if prepared.recipe.model.chat_template else "the chat template"
+    if turns.foreign and turns.unused:
+        return [
+            Problem(
+                "wrong-template",
+                f"{whose}: it writes {foreign} around turns, which this tokenizer reads as letters, and none of the "
+                f"tokens that it has for that ({', '.join(map(repr, turns.unused[:4]))}): it is the template of "
+                f"another model. {_mend_template(prepared.recipe)}",
+                key="model.chat_template",
+            )
+        ]
+    ending = next((text for text in turns.foreign if turns.end_text.lstrip().startswith(text)), None)
+    if ending is None or any(stop in turns.end_text for stop in stops):
         return []
     return [
         Problem(
-            "held-out-overlap",
-            f"data.eval: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they would "
-            f"measure memory: first {both[0].text[:60]!r}. Remove them from one of the files.",
+            "wrong-template",
+            f"{whose}: it ends the assistant's turn with {ending!r}, which is no token of this tokenizer but letters, "
+            f"so nothing would end an answer. {_mend_template(prepared.recipe)} Or end answers at that text: "
+            f"sampling.stop='[{ending!r}]'.",
+            key="model.chat_template",
         )
     ]
+
+
+def _mend_template(recipe: Recipe) -> str:
+    if recipe.model.chat_template:
+        return "Leave model.chat_template out to take the tokenizer's own, or give one made for this tokenizer."
+    return "Give the template that belongs to the model (model.chat_template, a Jinja file)."
+
+
+def _shared(prepared: Prepared) -> list[Problem]:
+    """Held-out prompts that are also trained on, but for case and white space; of plain text the whole rows."""
+    recipe = prepared.recipe
+    sets = [
+        ("data.eval", [*prepared.prompts, *prepared.items], prepared.held_out or prepared.judged),
+        ("pretrain.eval", prepared.pretrain, prepared.pretrain_held_out),
+    ]
+    problems: list[Problem] = []
+    for key, trained, held_out in sets:
+        words = {_words(row) for row in trained} - {""}
+        both = [row for row in held_out if _words(row) in words]
+        if both:
+            problems.append(
+                Problem(
+                    "held-out-overlap",
+                    f"{key}: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they "
+                    f"would measure memory: first {_words(both[0])[:60]!r}{_place_of(both[0])}. Remove them from one "
+                    f"of the files{' (both are the same file)' if recipe.data.eval == recipe.data.path else ''}.",
+                    key=key,
+                )
+            )
+    return problems
+
+
+def _words(row: Prompt | Group) -> str:
+    """What a row asks, or where it asks nothing what it says, without case and spacing."""
+    prompt = row if isinstance(row, Prompt) else row.prompt
+    text = prompt.text
+    if not text.strip() and isinstance(row, Group):
+        text = row.completions[0].text
+    return " ".join(text.casefold().split())
+
+
+def _place_of(row: Prompt | Group) -> str:
+    place = (row if isinstance(row, Prompt) else row.prompt).place
+    return f" ({place})" if place else ""

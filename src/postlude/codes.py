@@ -79,6 +79,7 @@ DATA = {
     "steps-not-tokens": "The tokenizer merges steps, so their ends cannot be told apart.",
     "control-tokens": "Text holds control tokens of the tokenizer, or a second beginning.",
     "no-chat-template": "Rows are chat messages, and the tokenizer has no chat template.",
+    "wrong-template": "The chat template is that of another model: its marks are letters to the tokenizer.",
     "template-refuses": "The chat template refuses the messages, or writes them so that answers cannot be found.",
     "unread-content": "A row says something that would not reach the model.",
 }
@@ -146,6 +147,13 @@ RUNS = {
     "server-refused": "A server refused a request.",
     "server-answer": "What a server answered does not add up.",
 }
+CHECKS = {
+    "note": "What a user should know, and need do nothing about.",
+    "duplicate-rows": "Prompts stand in several rows, with one answer or with several.",
+    "pad-is-end": "The padding token also ends answers, which is harmless here.",
+    "plain-text": "Prompts are plain text, and the model has a chat template.",
+    "template-opens-no-turn": "The chat template does not open the assistant's turn.",
+}
 CODES: dict[str, str] = {
     **RECIPE,
     **FILES,
@@ -153,6 +161,7 @@ CODES: dict[str, str] = {
     **MODELS,
     **REWARDS,
     **RUNS,
+    **CHECKS,
     "other": "A problem without a code of its own: raised by a file of yours.",
 }
 """Code -> what it means, in one line."""
@@ -163,5 +172,6 @@ GROUPS: dict[str, dict[str, str]] = {
     "Models": MODELS,
     "Rewards": REWARDS,
     "Runs and servers": RUNS,
+    "What `postlude check` finds": CHECKS,
 }
 """The same, as docs/errors.md lists them."""

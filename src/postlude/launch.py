@@ -20,7 +20,7 @@ from postlude.evaluate import Report, greedy_and_sampled
 from postlude.inputs.comparing import words_of
 from postlude.inputs.standing import Standing
 from postlude.learning import EARLY, Learning
-from postlude.loop import Plan, train
+from postlude.loop import Plan, is_finished, train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
 from postlude.prepared import Prepared
@@ -111,7 +111,7 @@ async def _launch(
         with _random_numbers_kept(), _interruptible(opened):
             await _run(run, prepared, document, resume, accepted)
     except PostludeError:
-        with suppress(OSError):  # the disk may be what is wrong
+        with suppress(PostludeError):  # the disk may be what is wrong
             run.emit(End(run.step, "error"))
         raise
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
@@ -127,16 +127,18 @@ async def _launch(
 
 async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, accepted: frozenset[str]) -> None:
     recipe = prepared.recipe
-    restored = run.restore() if resume else None
+    restored = run.restore(accepted) if resume else None
     if resume and restored is None:
         run.say("no checkpoint was written yet: starting from the beginning")
     taught = Learning.of(restored[1]) if restored else Learning()
-    if resume and run.step >= recipe.steps:
+    if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at):
         _tell_finished(run, recipe, taught)
         return
     run.phase("compare")
     place = restored[0] if restored else None
     standing = Standing.again(run, prepared, document, place, accepted) if resume else Standing.of(prepared, document)
+    if resume:
+        run.rewind()
     run.phase("load")
     begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe)) if restored else prepared
     engine = build_engine(begun, str(restored[0]) if restored else None)
@@ -148,15 +150,18 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     _start(run, prepared, engine, standing, resumed=restored is not None)
     _watch_sampler(run, engine)
     plan = replace(_plan(prepared, engine, run, streams), learning=taught)
+    if restored:
+        plan = replace(plan, began=restored[1].get("began", []))
     await train(run, engine, streams, plan)
 
 
 def _tell_finished(run: Run, recipe: Recipe, taught: Learning) -> None:
-    """Of a run that was at its end already; taking it up has taken back what follows its last checkpoint."""
+    """Of a run that was at its end already."""
     if not taught.learnt:
         run.conclusion, run.failed = taught.nothing_in(run.step), run.step >= EARLY
     run.tell(Finished(run.step, recipe.steps))
-    run.emit(End(run.step, "done"))
+    run.finish(recipe.keep_checkpoints)
+    run.tell(End(run.step, "done"))
 
 
 def _tell_wait(run: Run, text: str, noted: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from postlude.alarms import alarms_of
 from postlude.batch import Batch, minibatches
@@ -54,6 +54,8 @@ class Plan:
     """The policy's share in the new reference."""
     learning: Learning = field(default_factory=Learning)
     """What the steps before this part of the run have taught."""
+    began: Sequence[int] = ()
+    """The fingerprint of the weights that the run began with; of one that begins now it is yet to be taken."""
 
 
 async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
@@ -77,15 +79,22 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     except RewardError as error:
         if run.step == 0:
             raise
-        await _checkpoint(run, engine, streams, plan, planned=False)
-        raise RewardError(
-            f"{error}\nThe weights after step {run.step} are saved. Once it is mended, go on with: postlude train "
-            f"{run.folder} --resume",
-            code=error.code,
-        ) from error
+        raise RewardError(f"{error}\n{await _rescue(run, engine, streams, plan)}", code=error.code) from error
     finally:
         for stream in streams:
             stream.source.close()
+
+
+async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> str:
+    """Save the last finished step of a run that cannot go on; what is to be said of it."""
+    try:
+        await _checkpoint(run, engine, streams, plan, planned=False, last=True)
+    except TrainingError as error:
+        return str(error)
+    return (
+        f"The weights after step {run.step} are saved. Once it is mended, go on with: postlude train {run.folder} "
+        "--resume"
+    )
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -95,10 +104,11 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
+    plan = plan if plan.began else replace(plan, began=engine.fingerprint())
     if run.step == 0:
         await _measure(run, plan)
-    begun, before, reached = run.step, engine.fingerprint(), False
-    while run.step < plan.steps and not run.stop:
+    reached = None
+    while run.step < plan.steps and reached is None and not run.stop:
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
         clock.lap("draw")
@@ -109,20 +119,24 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         weights = await engine.publish()
         run.emit(Publish(run.step, weights.version))
         reached = await _after(run, engine, streams, plan)
-        if reached:
-            break
-        if broken is not None:
+        if broken is not None and reached is None:
             raise broken
-    if begun < run.step:
-        _conclude(run, plan.learning, engine.fingerprint() == before, reached, plan.rate(begun)[0])
-    await _checkpoint(run, engine, streams, plan, planned=not run.stop)
-    run.emit(End(run.step, "interrupted" if run.stop else "done"))
+    finished = reached is not None or run.step >= plan.steps
+    run.stop = run.stop and not finished
+    if finished and reached is None:
+        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0)[0])
+    await _checkpoint(run, engine, streams, plan, planned=finished, reached=reached, last=True)
+    run.emit(End(run.step, "done" if finished else "interrupted"))
 
 
-def _conclude(run: Run, learning: Learning, same: bool, reached: bool, lr: float) -> None:
-    """Say plainly where the steps of this part of the run taught nothing, or moved no weight."""
-    if run.stop or reached:
-        return
+def is_finished(state: Mapping[str, Any], steps: int, stop_at: float | None) -> bool:
+    """Whether a run that was saved in this state is at its end: all steps done, or its goal reached."""
+    reached = state.get("reached")
+    return state["step"] >= steps or (reached is not None and stop_at is not None and reached >= stop_at)
+
+
+def _conclude(run: Run, learning: Learning, same: bool, lr: float) -> None:
+    """Say plainly where the steps of the run taught nothing, or moved no weight."""
     if not learning.learnt:
         text = learning.nothing_in(run.step) + (" The weights are as they were." if same else "")
         run.failed = run.step >= EARLY
@@ -299,28 +313,32 @@ def _fresh(stream: Stream, warnings: Mapping[str, str]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- after a step
 
 
-async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> bool:
-    """Evaluate, refresh the reference and save when due; True when the goal is reached.
+async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> float | None:
+    """Evaluate, refresh the reference and save when due; the accuracy that reached the goal, or None.
 
-    Held-out figures are against the reference the step was trained against; a checkpoint has the new one.
+    Held-out figures are against the reference the step was trained against; a checkpoint has the new one. The last
+    step is saved once everything is said of it.
     """
     wanted = run.obey()
     due = plan.evaluate_every and run.step % plan.evaluate_every == 0
     last = run.step >= plan.steps  # one that is asked to stop measures what it would have: resumed, it is the same run
-    reached = await _measure(run, plan) if due or last else False
+    reached = await _measure(run, plan) if due or last else None
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)
         run.emit(Reference(run.step, engine.trainer.references))
+    if last or reached is not None:
+        return reached
     if plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
         await _checkpoint(run, engine, streams, plan)
     elif wanted:
         await _checkpoint(run, engine, streams, plan, planned=False)
-    return reached
+    return None
 
 
-async def _measure(run: Run, plan: Plan) -> bool:
+async def _measure(run: Run, plan: Plan) -> float | None:
+    """Measure what is held out; the accuracy, where it reaches the goal."""
     if plan.evaluate is None:
-        return False
+        return None
     run.phase("evaluate")
     report = await plan.evaluate()
     for note in report.notes:
@@ -331,11 +349,19 @@ async def _measure(run: Run, plan: Plan) -> bool:
         run.note("no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing", "no-stop")
     if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:
         run.note(f"held-out accuracy {accuracy:.2f} reached evaluate.stop_at {plan.stop_at:g}", "goal-reached")
-        return True
-    return False
+        return accuracy
+    return None
 
 
-async def _checkpoint(run: Run, engine: Engine, streams: list[Stream], plan: Plan, planned: bool = True) -> None:
+async def _checkpoint(
+    run: Run,
+    engine: Engine,
+    streams: list[Stream],
+    plan: Plan,
+    planned: bool = True,
+    reached: float | None = None,
+    last: bool = False,
+) -> None:
     """Weights, optimiser, and what the streams have to remember."""
 
     async def save(folder: Path) -> None:
@@ -343,5 +369,10 @@ async def _checkpoint(run: Run, engine: Engine, streams: list[Stream], plan: Pla
         for stream in streams:
             stream.save(folder)
 
-    state = {"streams": {s.name: s.state() for s in streams}, "learning": asdict(plan.learning)}
-    await run.checkpoint(save, state, plan.keep_checkpoints, planned)
+    state = {
+        "streams": {s.name: s.state() for s in streams},
+        "learning": asdict(plan.learning),
+        "began": plan.began,
+        "reached": reached,
+    }
+    await run.checkpoint(save, state, plan.keep_checkpoints, planned, last=last)

@@ -254,7 +254,7 @@ def test_everything_wrong_with_every_set_is_listed_at_once(place: Path, model_fo
         train(model_folder, "grpo", "run", data={"mix": mix}, reward="my.py:fn")
     for part in (
         "'missing.jsonl' does not exist",
-        'bad.jsonl line 1: "prompt" is null',
+        'bad.jsonl:1: "prompt" is null',
         "data.mix, set 'bare': reward fn needs column 'answer'",
         "data.mix.5.columns takes prompt from column 'qestion', which is not there",
         "Did you mean 'question'?",

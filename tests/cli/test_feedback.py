@@ -75,7 +75,7 @@ def fn(completions):
 def test_ratings_become_pairs_that_a_method_can_use(place: Path, model_folder: Path) -> None:
     row = {"prompt": "1+1=", "completions": ["2", "3", "2"], "scores": [1, 0, 1]}
     data = write("rated.jsonl", row, {**row, "scores": [0, 0, 0]}, {**row, "scores": [1]})
-    with pytest.raises(DataError, match=r'line 3: "scores".*\n.*--on-bad-row skip'):
+    with pytest.raises(DataError, match=r':3: "scores".*\n.*--on-bad-row skip'):
         call("data", "convert", data, "pairs.jsonl", "--to", "pairs")
     assert not Path("pairs.jsonl").exists()
     said = call("data", "convert", data, "pairs.jsonl", "--to", "pairs", "--on-bad-row", "skip")
@@ -83,7 +83,7 @@ def test_ratings_become_pairs_that_a_method_can_use(place: Path, model_folder: P
         "rows read": 3, "converted": 1, "no two answers make a pair": 1, "bad": 1,
         "comparisons": 6, "pairs written": 1, "equally good": 4, "pair repeated": 1,
     }  # fmt: skip
-    assert "skipped: rated.jsonl line 3" in said
+    assert "skipped: rated.jsonl:3" in said
     assert lines("pairs.jsonl") == [
         {"prompt": "1+1=", "chosen": "2", "rejected": "3", "chosen_score": 1, "rejected_score": 0}
     ]
@@ -97,7 +97,7 @@ def test_ratings_become_pairs_that_a_method_can_use(place: Path, model_folder: P
 def test_a_check_lists_what_is_wrong(place: Path, model_folder: Path, model: bool) -> None:
     data = write("pairs.jsonl", PAIRS[0], {**PAIRS[1], "rejected": PAIRS[1]["chosen"]})
     more = ("--model", model_folder) if model else ()
-    with refused("no-preference", at="line 2"):
+    with refused("no-preference", at=":2"):
         call("data", "check", data, "--for", "dpo", *more)
     with refused("wrong-rows", said="this method learns from labelled steps"):
         call("data", "check", data, "--for", "reward_model_process", *more)
@@ -105,7 +105,7 @@ def test_a_check_lists_what_is_wrong(place: Path, model_folder: Path, model: boo
     with refused("unknown-method"):
         call("data", "check", data, "--for", "dpoo", *more)
     written = write("sft.jsonl", {"prompt": "1", "completion": "2"}, {"prompt": "1", "completion": ""})
-    with refused("empty-field", at="line 2", said="completion"):
+    with refused("empty-field", at=":2", said="completion"):
         call("data", "check", written, "--for", "sft", *more)
 
 
@@ -155,7 +155,7 @@ def test_one_given_side_gets_the_other_from_the_model(place: Path, model_folder:
     assert n["comparisons"] == n["usable"] == len(made) + sum(n.get(k, 0) for k in reasons)
     assert sampled(*words)["pairs written"] == len(lines("made.jsonl"))
     bad = write("bad.jsonl", {"prompt": "1=", "rejected": ["12"]}, {"prompt": "2="})
-    with pytest.raises(DataError, match=r'line 1: "rejected" must be text.*\n.*line 2: "rejected" is missing') as error:
+    with pytest.raises(DataError, match=r':1: "rejected" must be text.*\n.*:2: "rejected" is missing') as error:
         sampled(model_folder, "--data", bad, "--given", "rejected")
     assert "on_bad_row" not in str(error.value)
 

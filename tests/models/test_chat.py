@@ -335,7 +335,17 @@ def test_an_assistants_turn_inside_the_prompt_is_not_trained_where_it_is_marked(
 
 def test_a_template_whose_marks_hold_nothing_trains_nothing() -> None:
     empty = tool_template().replace(OPENING, "{% generation %}{% endgeneration %}" + OPENING)
-    assert printable(empty).conversation(LONG)[1].length == 0
+    with refused("nothing-to-train-on", kind=DataError, said="leave out what the assistant says"):
+        printable(empty).conversation(LONG)
+
+
+def test_a_template_that_marks_the_users_words_is_refused() -> None:
+    everything = (
+        "{% for m in messages %}{% generation %}{{ m['role'] + ': ' + m['content'] + '<|im_end|>' }}{% endgeneration %}"
+    )
+    with refused("nothing-to-train-on", kind=DataError, said="what the assistant does not say"):
+        asked = [{"role": "user", "content": "the question"}, {"role": "assistant", "content": "yo"}]
+        printable(everything + "{% endfor %}").conversation(asked)
 
 
 def test_tools_reach_the_template_from_the_prompts_column() -> None:

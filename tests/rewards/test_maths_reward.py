@@ -198,8 +198,11 @@ def test_golds_that_cannot_be_read_are_listed_by_line_before_training(place: Pat
     with pytest.raises(ConfigError) as error:
         check(document(model_folder))
     problems = error.value.problems
-    assert problems[0] == "q.jsonl line 2: \"answer\" '' is no gold for the reward maths: it is empty"
-    assert r"line 3" in problems[1] and "divides by zero" in problems[1]
+    assert (
+        problems[0]
+        == 'q.jsonl:2: "answer" \'\' is no gold for the reward maths: it is empty: {"prompt": "1=", "answer": ""}'
+    )
+    assert r":3: " in problems[1] and "divides by zero" in problems[1]
     assert "line 5" in problems[2] and "missing or null" in problems[2]
     assert "5 rows read, 2 good, 3 bad" in problems[3] and "on_bad_row=skip" in problems[3]
 
@@ -211,7 +214,7 @@ def test_bad_golds_can_be_skipped_and_are_counted(place: Path, model_folder: Pat
     assert [p.answer for p in found.prompts] == ["7", "8"]
     assert found.counts == {"q.jsonl read": 5, "q.jsonl used": 2, "q.jsonl rejected": 3}
     assert len(found.rejected) == 3
-    with pytest.raises(ConfigError, match=r"held\.jsonl line 1"):
+    with pytest.raises(ConfigError, match=r"held\.jsonl:1"):
         write("q.jsonl", ["7"])
         check(document(model_folder, eval="held.jsonl"))
 
@@ -251,10 +254,10 @@ def test_a_run_writes_verdicts_to_its_rollouts_and_counts_to_its_events(place: P
 def test_eval_refuses_bad_golds(place: Path, model_folder: Path) -> None:
     from postlude.cli.scoring import require_good_rows
 
-    prompts = [Prompt(str(i), "q", columns={"answer": ""}, place=f"e.jsonl line {i}") for i in range(30)]
+    prompts = [Prompt(str(i), "q", columns={"answer": ""}, place=f"e.jsonl:{i}") for i in range(30)]
     with pytest.raises(DataError) as error:
         require_good_rows(Rewards.of([RewardSpec("maths")]), prompts)
-    assert "e.jsonl line 0" in error.value.problems[0]
+    assert "e.jsonl:0" in error.value.problems[0]
     assert error.value.problems[-1] == "... and 10 more rows like these."
 
 

@@ -131,7 +131,7 @@ def test_json_text_in_json_lines_is_read_too(tmp_path: Path) -> None:
 def test_a_cut_off_list_is_a_bad_row(tmp_path: Path) -> None:
     read = separated(tmp_path, {"prompt": ARRAY.replace("\n", " ... ")}, {"prompt": repr(ASKED)})
     assert len(rows.prompts(read)) == 1
-    assert 'line 2: "prompt" looks like a list of messages written as text' in read.problems[0]
+    assert ':2: "prompt" looks like a list of messages written as text' in read.problems[0]
     assert read.read == len(read.rows) + len(read.problems)
 
 

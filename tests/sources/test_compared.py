@@ -248,7 +248,7 @@ def test_answers_without_a_shared_start_are_refused(tmp_path: Path, chosen: Any,
     groups, found = read(tmp_path, good, {"chosen": chosen, "rejected": rejected})
     assert len(groups) == 1
     (problem,) = found.problems
-    assert problem.startswith(f"{found.path} line 2: ")
+    assert problem.startswith(f"{found.path}:2: ")
     assert reason in problem
 
 
@@ -278,8 +278,8 @@ def test_a_tie_of_helpsteer_is_a_bad_row(tmp_path: Path) -> None:
     groups, found = read(tmp_path, row, {**row, "preference_strength": 0}, {**row, "preference_strength": "2"})
     assert len(groups) == 1
     assert [p.removeprefix(found.path) for p in found.problems] == [
-        ' line 2: "preference_strength" is 0: neither answer is preferred',
-        " line 3: \"preference_strength\" must be a number, found '2'",
+        ':2: "preference_strength" is 0: neither answer is preferred',
+        ":3: \"preference_strength\" must be a number, found '2'",
     ]
 
 
@@ -296,7 +296,7 @@ def test_nemos_list_without_a_rank_is_a_bad_row(tmp_path: Path) -> None:
     bad = {"context": [user("a")], "completions": [{"completion": [says("b")]}, {"rank": 1, "completion": [says("c")]}]}
     groups, found = read(tmp_path, good, bad)
     assert len(groups) == 1
-    assert "line 2" in found.problems[0] and '"rank"' in found.problems[0]
+    assert ":2" in found.problems[0] and '"rank"' in found.problems[0]
 
 
 # ------------------------------------------------------------------------------------------------------ bad rows
@@ -367,9 +367,9 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 def test_a_bad_row_is_rejected_by_its_line(tmp_path: Path, kind: str) -> None:
     good, change, reason = BAD[kind]
     groups, found = read(tmp_path, good, {**good, **change}, good)
-    assert [g.prompt.place for g in groups] == [f"{found.path} line 1", f"{found.path} line 3"]
+    assert [g.prompt.place for g in groups] == [f"{found.path}:1", f"{found.path}:3"]
     assert len(found.problems) == 1
-    assert found.problems[0].startswith(f"{found.path} line 2: ")
+    assert found.problems[0].startswith(f"{found.path}:2: ")
     assert reason in found.problems[0]
     assert (found.read, len(found.rows)) == (3, 2)
 
@@ -378,7 +378,7 @@ def test_a_row_too_long_for_the_context_is_rejected_whole(tmp_path: Path) -> Non
     fits = {"prompt": "abcd", "chosen": "xyz", "rejected": "x"}  # 4 + 3 + the end
     groups, found = read(tmp_path, fits, {**fits, "rejected": "wxyz"}, limits=Limits(8))
     assert len(groups) == 1
-    assert found.problems == [f"{found.path} line 2: prompt and answer take 9 tokens, the context holds 8"]
+    assert found.problems == [f"{found.path}:2: prompt and answer take 9 tokens, the context holds 8"]
 
 
 def test_a_token_beyond_the_vocabulary_is_rejected(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_a_token_beyond_the_vocabulary_is_rejected(tmp_path: Path) -> None:
 
 def test_mixed_formats_are_counted_and_the_first_odd_row_is_named(tmp_path: Path) -> None:
     found = table(tmp_path, PAIR, PAIR, RANKED)
-    with refused("mixed-rows", said=r"mixed formats: 2 rows look like pairs, 1 rows look like ranked.*line 3"):
+    with refused("mixed-rows", said=r"mixed formats: 2 rows look like pairs, 1 rows look like ranked.*:3"):
         compared(found, renderer(), WIDE, ALL)
 
 
@@ -404,7 +404,7 @@ def test_ranks_and_scores_in_one_file_are_mixed_formats(tmp_path: Path) -> None:
 def test_a_row_that_lacks_a_column_is_a_bad_row(tmp_path: Path) -> None:
     groups, found = read(tmp_path, PAIR, {"prompt": "a", "chosen": "b"})
     assert len(groups) == 1
-    assert found.problems == [f'{found.path} line 2: "rejected" is missing']
+    assert found.problems == [f'{found.path}:2: "rejected" is missing']
 
 
 def test_rows_of_none_of_the_forms_say_what_is_needed(tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_contradicting_pairs_are_noted_and_both_used(tmp_path: Path) -> None:
     assert len(groups) == 3
     (note,) = found.notes
     assert "1 pairs stand in the file the other way round" in note
-    assert f"{found.path} line 1 and {found.path} line 3" in note
+    assert f"{found.path}:1 and {found.path}:3" in note
 
 
 def test_repeated_pairs_are_no_contradiction_and_have_ids_of_their_own(tmp_path: Path) -> None:
@@ -487,7 +487,7 @@ def test_counts_of_a_checked_recipe_add_up(tmp_path: Path, model_folder: Path) -
     with pytest.raises(ConfigError) as error:
         prepare(tmp_path, model_folder)
     for line in (2, 4, 5):
-        assert f"{path} line {line}: " in str(error.value)
+        assert f"{path}:{line}: " in str(error.value)
     data = {"path": path, "on_bad_row": "skip"}
     done = prepare(tmp_path, model_folder, data=data)
     assert done.counts == {f"{path} read": 5, f"{path} used": 2, f"{path} rejected": 3}
@@ -541,7 +541,7 @@ def test_an_answer_that_the_user_ends_is_bad(tmp_path: Path, name: str, prompt: 
     )
     groups, found = read(tmp_path, good, {**good, name: [*good[name], user("d")]})
     assert len(groups) == 1
-    assert f'line 2: "{name}" ends with a message of the user; it must be the assistant\'s' in found.problems[0]
+    assert f':2: "{name}" ends with a message of the user; it must be the assistant\'s' in found.problems[0]
 
 
 def test_a_prompt_that_the_assistant_ends_is_bad(tmp_path: Path) -> None:
@@ -595,7 +595,7 @@ def test_a_conversation_that_begins_with_another_prompt_is_bad(tmp_path: Path) -
     good = {"prompt": "a", "chosen": [user("a"), says("b")], "rejected": [user("a"), says("c")]}
     groups, found = read(tmp_path, good, {**good, "prompt": "d"})
     assert len(groups) == 1
-    assert 'line 2: "chosen" is a whole conversation, but it does not begin with "prompt"' in found.problems[0]
+    assert ':2: "chosen" is a whole conversation, but it does not begin with "prompt"' in found.problems[0]
 
 
 # ------------------------------------------------------------------------------------- prompts under another name

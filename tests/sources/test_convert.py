@@ -25,7 +25,7 @@ def table(*rows: dict[str, Any]) -> Table:
     made = Table("mine.jsonl")
     for i, row in enumerate(rows, 1):
         made.read += 1
-        made.add(f"mine.jsonl line {i}", dict(row))
+        made.add(f"mine.jsonl:{i}", dict(row))
     return made
 
 
@@ -95,8 +95,8 @@ def test_bad_rows_are_listed_and_the_others_converted() -> None:
     found = convert(rows, Choices("pairs"))
     assert found.converted == 1 and rows.read == len(rows.rows) + len(rows.problems)
     assert rows.problems == [
-        'mine.jsonl line 2: "scores" must be a list with one number for each of 4 completions, found 1',
-        'mine.jsonl line 3: "completion 2 of 4" is null',
+        'mine.jsonl:2: "scores" must be a list with one number for each of 4 completions, found 1',
+        'mine.jsonl:3: "completion 2 of 4" is null',
     ]
 
 

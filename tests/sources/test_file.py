@@ -74,8 +74,9 @@ def test_array_items_are_rejected_by_their_number(tmp_path: Path) -> None:
 
 
 def test_a_broken_array_names_the_line(tmp_path: Path) -> None:
-    with refused("not-json", said="line 3"):
-        rows.prompts(table(tmp_path, '[{"prompt": "a"},\n{"prompt": "b"},\n{"prompt" "c"}]'))
+    read = table(tmp_path, '[{"prompt": "a"},\n{"prompt" "b"},\n{"prompt": "c"}]')
+    assert [p.text for p in rows.prompts(read)] == ["a", "c"], "what follows a broken item is read"
+    assert read.read == 3 and read.problems[0].startswith(f"{read.path}:2 item 2: not JSON at column 11")
 
 
 def test_byte_order_mark_crlf_and_blank_lines_change_nothing(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_byte_order_mark_crlf_and_blank_lines_change_nothing(tmp_path: Path) -> 
 
 def test_line_numbers_count_blank_lines(tmp_path: Path) -> None:
     read = table(tmp_path, '{"prompt": "a"}\r\n\r\n\r\nnonsense\r\n')
-    assert read.problems[0].startswith(f"{read.path} line 4: not JSON")
+    assert read.problems[0].startswith(f"{read.path}:4: not JSON")
 
 
 def test_unicode_line_separators_do_not_split_a_row(tmp_path: Path) -> None:
@@ -148,8 +149,7 @@ def test_a_saved_data_set_has_splits_and_rows_are_rejected_by_index(tmp_path: Pa
 
 
 def test_a_folder_that_holds_no_data_set_is_an_error(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
-    with refused("cannot-read", said="cannot load data set"):
+    with refused("unsupported-file", said="is a folder, and holds neither a saved data set nor a file that is read"):
         rows.read(str(tmp_path))
 
 
@@ -158,8 +158,7 @@ def test_a_folder_that_holds_no_data_set_is_an_error(tmp_path: Path) -> None:
 BAD = {
     "broken line": ("{'prompt': 'a'}", "not JSON at column 2"),
     "two objects on a line": ('{"prompt": "a"} {"prompt": "b"}', "not JSON at column 17: Extra data"),
-    "byte order mark inside": ('\ufeff{"prompt": "a"}', "not JSON"),
-    "nested too deeply": ('{"prompt": ' + "[" * 100_000, "recursion"),
+    "nested too deeply": ('{"prompt": ' + "[" * 100_000, "nested too deeply"),
     "whole number too long": ('{"prompt": "a", "n": ' + "9" * 5000 + "}", "4300 digits"),
     "key twice": ('{"prompt": "a", "prompt": "b"}', "key 'prompt' appears twice"),
     "key twice inside": ('{"prompt": [{"role": "user", "role": "user"}]}', "key 'role' appears twice"),
@@ -196,7 +195,7 @@ def test_a_bad_row_is_rejected_by_its_line(tmp_path: Path, kind: str) -> None:
     read = table(tmp_path, f'{{"prompt": "first"}}\n{line}\n{{"prompt": "last"}}\n')
     assert texts(rows.prompts(read)) == ["first", "last"]
     assert len(read.problems) == 1
-    assert read.problems[0].startswith(f"{read.path} line 2: ")
+    assert read.problems[0].startswith(f"{read.path}:2: ")
     assert reason in read.problems[0]
 
 
@@ -214,7 +213,7 @@ def test_every_bad_row_is_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read.require_clean("stop")
     said = str(error.value)
-    for part in ("line 2", "line 3", "line 4", "4 rows read, 1 good, 3 bad", "on_bad_row=skip"):
+    for part in (":2", ":3", ":4", "4 rows read, 1 good, 3 bad", "on_bad_row=skip"):
         assert part in said
     assert len(error.value.problems) == 4
 
@@ -248,13 +247,13 @@ def test_skipping_every_row_is_an_error(tmp_path: Path) -> None:
 )
 def test_a_file_that_was_cut_off_says_so(tmp_path: Path, end: str) -> None:
     read = table(tmp_path, '{"prompt": "a"}\n' + end)
-    assert "line 2" in read.problems[0]
+    assert ":2" in read.problems[0]
     assert "cut off" in read.problems[0]
 
 
 def test_only_the_last_line_is_said_to_be_cut_off(tmp_path: Path) -> None:
     read = table(tmp_path, '{"prompt":\n{"prompt": "a"}\n')
-    assert "line 1" in read.problems[0]
+    assert ":1" in read.problems[0]
     assert "cut off" not in read.problems[0]
 
 
@@ -264,7 +263,7 @@ def test_mixed_formats_are_counted(tmp_path: Path) -> None:
         rows.prompts(table(tmp_path, lines(*values)))
     for part in ("2 rows look like prompt", "1 rows look like text", "1 rows look like prompt_completion"):
         assert part in str(error.value)
-    assert "first odd one: " in str(error.value) and "line 3" in str(error.value)
+    assert "first odd one: " in str(error.value) and ":3" in str(error.value)
 
 
 @pytest.mark.parametrize(("typo", "meant"), [("promt", "prompt"), ("mesages", "messages"), ("txt", "text")])
@@ -390,7 +389,7 @@ def test_a_row_that_cannot_be_trained_on_is_rejected_by_its_line(tmp_path: Path,
     read = table(tmp_path, lines(good, row, good))
     assert len(rows.groups(read, renderer(), 100)) == 2
     assert len(read.problems) == 1
-    assert read.problems[0].startswith(f"{read.path} line 2: ")
+    assert read.problems[0].startswith(f"{read.path}:2: ")
     assert reason in read.problems[0]
     assert read.read == len(read.rows) + len(read.problems)
 
@@ -410,7 +409,7 @@ def test_a_conversation_that_cannot_be_trained_on_is_rejected_by_its_line(tmp_pa
     good = {"messages": [USER, ASSISTANT]}
     read = table(tmp_path, lines(good, {"messages": messages}, good))
     assert len(rows.groups(read, renderer(), None)) == 2
-    assert read.problems[0].startswith(f"{read.path} line 2: ")
+    assert read.problems[0].startswith(f"{read.path}:2: ")
     assert reason in read.problems[0]
 
 
@@ -419,7 +418,7 @@ def test_a_conversation_that_the_assistant_opens_is_rejected_by_its_line(tmp_pat
     read = table(tmp_path, lines(good, {"messages": [ASSISTANT, USER, ASSISTANT]}, good))
     found = rows.groups(read, renderer(), None)
     assert (len(found), len(read.problems)) == (2, 1)
-    assert read.problems[0].startswith(f"{read.path} line 2: ")
+    assert read.problems[0].startswith(f"{read.path}:2: ")
     assert "starts with the assistant" in read.problems[0]
 
 
@@ -429,7 +428,7 @@ def test_a_conversation_that_the_template_refuses_is_rejected_by_its_line(tmp_pa
     good = {"messages": [USER, ASSISTANT]}
     read = table(tmp_path, lines(good, {"messages": [system, USER, ASSISTANT]}, good))
     assert len(rows.groups(read, renderer(refuse + CHAT), None)) == 2
-    assert read.problems[0].startswith(f"{read.path} line 2: ")
+    assert read.problems[0].startswith(f"{read.path}:2: ")
     assert "no system role" in read.problems[0]
 
 
@@ -439,7 +438,7 @@ def test_an_answer_without_an_assistant_is_rejected_where_the_template_has_no_ge
     good = {"prompt": [USER], "completion": [ASSISTANT]}
     read = table(tmp_path, lines(good, {"prompt": [USER], "completion": [USER]}, good))
     assert len(rows.groups(read, renderer(TURNS), None)) == 2
-    assert read.problems[0].startswith(f"{read.path} line 2: ")
+    assert read.problems[0].startswith(f"{read.path}:2: ")
 
 
 def test_conversations_need_a_chat_template(tmp_path: Path) -> None:
@@ -539,7 +538,7 @@ def test_turns_that_teach_nothing_right_are_bad(tmp_path: Path, kind: str) -> No
     sound = {"text": "hi", "messages": [USER, BACK], "prompt": [USER], "completion": [BACK]}
     read = table(tmp_path, lines({name: sound[name] for name in row}, row))
     assert len(rows.groups(read, renderer(), None)) == 1
-    assert read.problems[0].startswith(f"{read.path} line 2: ") and reason in read.problems[0]
+    assert read.problems[0].startswith(f"{read.path}:2: ") and reason in read.problems[0]
 
 
 def test_an_empty_answer_is_none_and_verls_truth_is_taken(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_row_that_fits_two_formats_is_an_error_with_the_way_out(tmp_path: Path
     with pytest.raises(DataError) as error:
         rows.groups(table(tmp_path, row), renderer(), None)
     assert said in str(error.value) and way in str(error.value)
-    assert "data.jsonl line 1" in str(error.value)
+    assert "data.jsonl:1" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_text_column_beside_prompts_is_no_format_for_sampling(tmp_path: Path) 
 
 
 def test_files_that_mix_formats_are_counted_by_name(tmp_path: Path) -> None:
-    with refused("mixed-rows", said=r"2 rows look like Alpaca with output, 1 rows look like ShareGPT.*line 2"):
+    with refused("mixed-rows", said=r"2 rows look like Alpaca with output, 1 rows look like ShareGPT.*:2"):
         rows.groups(table(tmp_path, ALPACA, SHAREGPT, ALPACA), renderer(), None)
 
 
@@ -293,7 +293,7 @@ def test_columns_that_are_not_there_are_all_named_with_the_closest(tmp_path: Pat
 def test_a_row_without_a_named_column_is_rejected_by_its_line(tmp_path: Path) -> None:
     read = table(tmp_path, {"q": "a"}, {"other": "b"}, {"q": "c"})
     assert [p.text for p in rows.prompts(read, Reading({"prompt": "q"}))] == ["a", "c"]
-    assert read.problems == [f"{read.path} line 2: column 'q', which data.columns names, is missing"]
+    assert read.problems == [f"{read.path}:2: column 'q', which data.columns names, is missing"]
     assert read.read == 3
 
 
@@ -338,7 +338,7 @@ def test_a_row_that_cannot_be_converted_is_rejected_by_its_line(tmp_path: Path, 
     found: list[Group] = rows.groups(read, renderer(), None)
     assert len(found) == 2
     assert len(read.problems) == 1
-    assert read.problems[0].startswith(f"{read.path} line 2: ") and reason in read.problems[0]
+    assert read.problems[0].startswith(f"{read.path}:2: ") and reason in read.problems[0]
     assert read.read == len(read.rows) + len(read.problems)
 
 
@@ -360,7 +360,7 @@ def test_messages_that_say_nothing_are_rejected_by_their_line(tmp_path: Path, ki
     messages, reason = MESSAGES[kind]
     read = table(tmp_path, {"messages": [USER, ASSISTANT]}, {"messages": messages})
     assert len(rows.groups(read, renderer(), None)) == 1
-    assert read.problems[0].startswith(f"{read.path} line 2: ") and reason in read.problems[0]
+    assert read.problems[0].startswith(f"{read.path}:2: ") and reason in read.problems[0]
 
 
 def test_alpaca_rows_with_a_history_are_not_cut_short(tmp_path: Path) -> None:

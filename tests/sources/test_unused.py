@@ -73,7 +73,7 @@ def test_a_role_that_the_template_drops_makes_the_row_bad(tmp_path: Path, kind: 
         tmp_path, templates.DEEPSEEK, kind, row_of(kind, [other, USER], ASSISTANT), row_of(kind, [USER], ASSISTANT)
     )
     assert len(found.texts) == 1
-    assert f"line 1: message 1, of the {role}, does not reach the model" in found.said
+    assert f":1: message 1, of the {role}, does not reach the model" in found.said
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,7 +82,7 @@ def test_a_role_that_the_template_refuses_makes_the_row_bad(tmp_path: Path, kind
         tmp_path, templates.GEMMA, kind, row_of(kind, [SYSTEM, USER], ASSISTANT), row_of(kind, [USER], ASSISTANT)
     )
     assert len(found.texts) == 1
-    assert "line 1: the chat template refuses the messages: System role not supported" in found.said
+    assert ":1: the chat template refuses the messages: System role not supported" in found.said
 
 
 def test_other_names_of_the_tools_role_are_read(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_system_column_beside_messages_is_their_first(tmp_path: Path, kind: st
     assert "You help." not in found.texts[0]
     bad = Read(tmp_path, templates.GEMMA, kind, row_of(kind, [USER], ASSISTANT, **{column: "Qbe kind"}),
                row_of(kind, [USER], ASSISTANT))  # fmt: skip
-    assert "line 1: the chat template refuses the messages" in bad.said
+    assert ":1: the chat template refuses the messages" in bad.said
 
 
 def test_a_system_message_of_the_templates_own_is_counted(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_words_that_the_template_does_not_show_make_the_row_bad(tmp_path: Path, 
     bad = row_of(kind, [USER], {**ASSISTANT, key: "Qfor a reason"})
     found = Read(tmp_path, templates.CHATML, kind, bad, row_of(kind, [USER], ASSISTANT))
     assert len(found.texts) == 1
-    assert f'line 1: message 2 has "{key}", which the chat template does not show' in found.said
+    assert f':1: message 2 has "{key}", which the chat template does not show' in found.said
 
 
 def test_reasoning_that_the_template_shows_is_learned(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_reasoning_that_a_thinking_template_forgets_is_counted(tmp_path: Path) -
 def test_thinking_in_the_words_that_the_template_cuts_makes_the_row_bad(tmp_path: Path) -> None:
     cut = {"role": "assistant", "content": "<think>Qwhy</think>Qsay so"}
     found = Read(tmp_path, templates.DEEPSEEK, "sft", {"messages": [USER, cut]}, {"messages": [USER, ASSISTANT]})
-    assert "line 1: message 2, the answer that is to be learned, does not stand in what the chat template" in found.said
+    assert ":1: message 2, the answer that is to be learned, does not stand in what the chat template" in found.said
     earlier = Read(tmp_path, templates.DEEPSEEK, "prompts", {"prompt": [USER, cut, USER]})
     assert "in 1 of 1 row the chat template changes or shortens what the assistant says" in earlier.said
 
@@ -199,7 +199,7 @@ def test_a_turn_that_must_not_be_learned_is_not(tmp_path: Path, flag: dict[str, 
 def test_a_users_turn_that_is_to_be_learned_is_told(tmp_path: Path) -> None:
     bad = {"messages": [{**USER, "train": True}, ASSISTANT]}
     found = Read(tmp_path, templates.CHATML, "sft", bad, {"messages": [{**USER, "weight": 1}, ASSISTANT]})
-    assert 'line 1: "messages" message 1 has train True' in found.said and len(found.texts) == 1
+    assert ':1: "messages" message 1 has train True' in found.said and len(found.texts) == 1
 
 
 # ------------------------------------------------------------------------------------------------ tools and calls
@@ -210,7 +210,7 @@ def test_tools_that_the_template_has_no_place_for_make_the_row_bad(tmp_path: Pat
     given = row_of(kind, [USER], ASSISTANT, tools=[TOOL])
     found = Read(tmp_path, templates.CHATML, kind, given, row_of(kind, [USER], ASSISTANT, tools=[]))
     assert len(found.texts) == 1
-    assert 'line 1: "tools" does not reach the model' in found.said
+    assert ':1: "tools" does not reach the model' in found.said
     shown = Read(tmp_path, templates.QWEN, kind, given)
     assert '"name": "weather"' in shown.texts[0] and not shown.said
 
@@ -246,7 +246,7 @@ def test_calls_are_written_once_however_they_are_kept(tmp_path: Path, kind: str)
 
 def test_calls_that_the_template_does_not_show_make_the_row_bad(tmp_path: Path) -> None:
     found = Read(tmp_path, templates.CHATML, "sft", {"messages": [USER, CALLING]}, {"messages": [USER, ASSISTANT]})
-    assert 'line 1: message 2 has "tool_calls", which the chat template does not show' in found.said
+    assert ':1: message 2 has "tool_calls", which the chat template does not show' in found.said
 
 
 # --------------------------------------------------------------------------------------------- pictures and more
@@ -257,7 +257,7 @@ def test_calls_that_the_template_does_not_show_make_the_row_bad(tmp_path: Path) 
 def test_pictures_and_sound_make_the_row_bad(tmp_path: Path, kind: str, column: str) -> None:
     shown = row_of(kind, [USER], ASSISTANT, **{column: ["a.png"]})
     found = Read(tmp_path, templates.CHATML, kind, shown, row_of(kind, [USER], ASSISTANT, **{column: []}))
-    assert len(found.texts) == 1 and f'line 1: "{column}" holds what no text model reads' in found.said
+    assert len(found.texts) == 1 and f':1: "{column}" holds what no text model reads' in found.said
     plain = {"prompt": "<image> what?", "completion": "b", "chosen": "b", "rejected": "c", column: "a.png"}
     names = {"prompts": ["prompt"], "sft": ["prompt", "completion"], "pairs": ["prompt", "chosen", "rejected"]}[kind]
     text = Read(tmp_path, templates.CHATML, kind, {n: plain[n] for n in [*names, column]}, {n: plain[n] for n in names})
@@ -320,7 +320,7 @@ def test_a_plain_answer_that_goes_on_after_its_end_is_bad(tmp_path: Path, kind: 
 
     found = Read(tmp_path, templates.CHATML, kind, row("The token <eos> ends it."), row("b<eos>"), row("b"))
     assert len(found.texts) == 2
-    assert "line 1: the answer goes on behind a token that ends answers" in found.said
+    assert ":1: the answer goes on behind a token that ends answers" in found.said
 
 
 # ----------------------------------------------------------------------------------------------- mixed, the template
@@ -334,7 +334,7 @@ def test_text_and_messages_in_one_file_are_an_error(tmp_path: Path, kind: str) -
     chat = {**row_of(kind, [USER], ASSISTANT)}
     if kind == "sft":
         chat = {"prompt": [USER], "completion": [ASSISTANT]}
-    with refused("mixed-rows", said=r"mixed formats: 2 rows are text, 1 rows are chat messages .*line 2"):
+    with refused("mixed-rows", said=r"mixed formats: 2 rows are text, 1 rows are chat messages .*:2"):
         Read(tmp_path, templates.CHATML, kind, text, chat, text)
     Read(tmp_path, templates.CHATML, kind, text, chat, text, chat=True)
 

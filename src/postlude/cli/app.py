@@ -11,6 +11,7 @@ import typer
 from postlude import __version__
 from postlude.cli import (
     audit,
+    check,
     config,
     constitution,
     data,
@@ -64,6 +65,7 @@ def _options(
 
 
 app.command("train", context_settings=SETTINGS)(train.train)
+app.command("check", context_settings=SETTINGS)(check.check)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("audit")(audit.audit)

@@ -15,6 +15,7 @@ WRITTEN = {
     "events": "lines of events.jsonl",
     "eval": "lines of eval.jsonl",
     "rollouts": "answers in rollouts/",
+    "config": "config.yaml",
 }
 """Words for what the run itself wrote and somebody changed: whoever verifies its folder reads them."""
 ACCEPTED = {**WRITTEN, **WORDS, "settings": "settings that make another run of it, such as its seed"}

@@ -11,9 +11,6 @@ from postlude.inputs.prints import Print, as_text, of_lines
 from postlude.prepared import Prepared
 from postlude.words import counted
 
-FOLDER = "inputs"
-"""Of a run: where the lists are."""
-
 
 @dataclass(frozen=True)
 class Rows:
@@ -34,8 +31,8 @@ class Rows:
 
     @property
     def file(self) -> str:
-        """The list's place in the run folder."""
-        return f"{FOLDER}/{self.kind}{f'-{self.number}' if self.number else ''}.txt"
+        """The list's name in the run's folder of them."""
+        return f"{self.kind}{f'-{self.number}' if self.number else ''}.txt"
 
     @property
     def text(self) -> str:

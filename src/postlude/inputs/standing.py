@@ -19,7 +19,7 @@ from postlude.recipe import Document, flat, read
 from postlude.recipe.moved import move
 from postlude.recipe.places import fixed, written_in
 from postlude.recipe.resumed import differences
-from postlude.runs.folder import Run
+from postlude.runs.folder import LISTS, Run
 from postlude.runs.sealed import Sealed
 from postlude.shapes import is_mapping, is_series
 
@@ -186,7 +186,7 @@ def _lists(before: Values, folder: Path) -> dict[str, list[str]]:
     lists: dict[str, list[str]] = {}
     for prints in before.get("inputs", {}).values():
         for one in prints.values():
-            place = folder / str(one.get("list"))
+            place = folder / LISTS / str(one.get("list"))
             if "list" in one and place.is_file() and of_file(place)["sha256"] == one["sha256"]:
                 lists[str(one["list"])] = place.read_text(encoding="utf-8").splitlines()
     return lists

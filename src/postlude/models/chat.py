@@ -27,6 +27,10 @@ _RESERVED = {
     "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
     "tokenizer_kwargs", "sanitize_control_tokens",
 }  # fmt: skip
+LEAST_MARKED = 4
+"""Characters of what others say from which on it is told from a chance match."""
+LONGEST_END = 40
+"""Characters of an answer's end that are looked for among what is trained."""
 _MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -219,6 +223,7 @@ class Renderer:
         start = self._template(before, context, add_generation_prompt=True)
         if self._has_marks(context.tools):
             whole, action = self._by_marks([*before, *turns], context)
+            self._check_marks(whole, action, [*before, *turns])
         else:
             whole, action = self._by_prefix(before, turns, context)
         self._check_prefix(start, whole, before)
@@ -242,6 +247,28 @@ class Renderer:
             if marked:
                 self._set(action, whole, start, end)
         return whole, action
+
+    def _check_marks(self, whole: Ids, action: Sequence[bool], messages: Sequence[Message]) -> None:
+        """Raise DataError where the template marks other words than the assistant's: a loss would look normal."""
+        marked = self.tokenizer.decode([i for i, trained in zip(whole, action, strict=True) if trained])
+        text = self.tokenizer.decode(list(whole))
+        said = {m["role"] == "assistant": str(m.get("content") or "").strip() for m in messages}
+        answer, other = said.get(True, ""), said.get(False, "")
+        end = answer[-LONGEST_END:]  # its beginning may be thinking that a template leaves out on purpose
+        if end in text and end not in marked:
+            raise DataError(
+                f"the marks {{% generation %}} of the chat template leave out what the assistant says ({answer[:40]!r})"
+                ", so it would not be trained; let them surround the content of the assistant's turn "
+                "(model.chat_template)",
+                code="nothing-to-train-on",
+            )
+        if len(other) >= LEAST_MARKED and other in marked and other not in answer:
+            raise DataError(
+                f"the marks {{% generation %}} of the chat template surround what the assistant does not say "
+                f"({other[:40]!r}), so that would be trained; let them surround the assistant's turns only "
+                "(model.chat_template)",
+                code="nothing-to-train-on",
+            )
 
     def _by_prefix(self, before: list[Message], turns: list[Message], context: _Given) -> tuple[Ids, list[bool]]:
         """The assistant's tokens as what follows the conversation so far, turn by turn.

@@ -24,6 +24,10 @@ REFUSALS = (TemplateError, ValueError, TypeError)
 UNKNOWN = "\U000f1234"
 """A private character, which no vocabulary holds."""
 _TAG = re.compile(r"</?\w+>")
+_TOKENLIKE = re.compile(r"<[|｜][^|｜<>\s]{2,40}[|｜]>|<(?:start|end)_of_turn>|\[/?INST\]|</?s>")
+"""How the control tokens of well-known models are spelt."""
+_FOR_TURNS = re.compile(r"im_start|im_end|_of_turn|header_id|eot_id|INST|\b(?:user|assistant)\b|turn", re.IGNORECASE)
+"""What the names of tokens around turns hold."""
 _WORDS = {"user": "Qhello", "assistant": "Ahello", "system": "Shello"}
 
 
@@ -39,6 +43,10 @@ class Turns:
     """The token that ends the assistant's turn, where it is one."""
     end_text: str = ""
     """How the assistant's turn ends where no token does it; empty where nothing stands there."""
+    foreign: tuple[str, ...] = ()
+    """What looks like tokens around turns, and is letters to the tokenizer."""
+    unused: tuple[str, ...] = ()
+    """Tokens that the tokenizer has for turns, none of which the template writes; empty where it writes one."""
     own_system: str = ""
     """What the template says as the system where a conversation has no such message."""
     notes: tuple[str, ...] = ()
@@ -79,7 +87,8 @@ def turns_of(tokenizer: Any, stop_ids: frozenset[int], render: Render) -> Turns:
     if end is not None:
         control |= {text: i for text, i in known.items() if i == end}
     notes = [*_date_notes(str(tokenizer.chat_template)), *_opening_notes(render), *_end_notes(end, end_text, tokenizer)]
-    return Turns(control, _marks(frames, known), end, end_text, _own_system(frames), tuple(notes))
+    foreign, unused = _foreign(frames, known), _unused(frames, known)
+    return Turns(control, _marks(frames, known), end, end_text, foreign, unused, _own_system(frames), tuple(notes))
 
 
 # -------------------------------------------------------------------------------------------------------- frames
@@ -136,6 +145,18 @@ def _marks(frames: Sequence[Frame], known: Mapping[str, int]) -> tuple[str, ...]
                 if len(mark) > 2 and not mark.isalnum() and not _TAG.search(mark):
                     marks.add(mark)
     return tuple(sorted(marks))
+
+
+def _foreign(frames: Sequence[Frame], known: Mapping[str, int]) -> tuple[str, ...]:
+    """What looks like tokens in the frames, and is none of this tokenizer's, in the order it is written."""
+    written = [text for frame in frames for text in _TOKENLIKE.findall(frame.text)]
+    return tuple(dict.fromkeys(text for text in written if text not in known))
+
+
+def _unused(frames: Sequence[Frame], known: Mapping[str, int]) -> tuple[str, ...]:
+    """The tokenizer's tokens for turns, where the template writes none of them."""
+    made = [text for text in known if _TOKENLIKE.fullmatch(text) and _FOR_TURNS.search(text)]
+    return () if any(text in frame.text for text in made for frame in frames) else tuple(sorted(made))
 
 
 def _own_system(frames: Sequence[Frame]) -> str:

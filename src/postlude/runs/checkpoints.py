@@ -1,21 +1,29 @@
-"""Checkpoints of a run folder: written under a temporary name, found again, rewound to."""
+"""Checkpoints of a run folder: written under a temporary name, verified, chosen to go on from, kept or taken away."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError, TrainingError
-from postlude.runs.files import rollout_files
+from postlude.errors import ConfigError
+from postlude.runs.durable import Disk, flush, os_errors, remove
+from postlude.runs.files import SUMS, rollout_files
 from postlude.runs.lock import is_held
+from postlude.runs.sealed import APPENDED, CONFIG, COPIES, MANIFEST, STATE, Flaw, Hashes, Sealed, is_signed, seal
 
-STATE = Path("trainer", "state.json")
-"""Of a checkpoint, written last: where the run stood."""
+PLACE = "checkpoints"
 TAIL = 1 << 16
 """Bytes at the end of events.jsonl that hold its last line."""
+_NAME = re.compile(r"step-\d{6,}")
+_HIDDEN = re.compile(r"\.step-\d{6,}(\.old|\.passed)?")
+"""Of ours: being written, being taken away, passed over."""
 
 
 def name_of(step: int) -> str:
@@ -23,55 +31,272 @@ def name_of(step: int) -> str:
     return f"step-{step:06d}"
 
 
+def all_of(folder: Path) -> list[Path]:
+    """The folders of a run that have the name of a checkpoint, oldest first."""
+    place = folder / PLACE
+    named = [p for p in place.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()] if place.is_dir() else []
+    return sorted(named, key=lambda p: int(p.name.removeprefix("step-")))
+
+
 def complete(folder: Path) -> list[Path]:
-    """The checkpoints of a run that were written to their end, oldest first."""
-    return [p for p in sorted((folder / "checkpoints").glob("step-*")) if (p / STATE).exists()]
+    """The checkpoints of a run that were written to their end, oldest first; what they hold is not verified."""
+    return [p for p in all_of(folder) if (p / MANIFEST).exists() or (p / STATE).exists()]
 
 
-async def write(place: Path, save: Callable[[Path], Awaitable[None]], state: Mapping[str, Any]) -> None:
-    """`save` to a temporary name, add the state, rename. Raises TrainingError where the disk refuses."""
-    temporary = place.with_name("." + place.name)
-    shutil.rmtree(temporary, ignore_errors=True)
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+async def write(
+    run: Path, name: str, save: Callable[[Path], Awaitable[None]], state: Mapping[str, Any], frame: Mapping[str, Any]
+) -> None:
+    """`save` to a temporary name, add the state, seal it, rename. Raises OSError, and leaves nothing then."""
+    place = run / PLACE / name
+    temporary = place.with_name("." + name)
     try:
-        await save(temporary)
-        (temporary / STATE).write_text(json.dumps(state, allow_nan=False))
-        shutil.rmtree(place, ignore_errors=True)
+        remove(temporary)
+        with os_errors():
+            await save(temporary)
+        (temporary / STATE).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+        seal(temporary, run, frame)
+        _take_away(place)
         temporary.rename(place)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot save a checkpoint to {place}: {error.strerror or error}", code="cannot-write"
-        ) from error
+        flush(place.parent)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
-def keep_newest(folder: Path, count: int) -> None:
-    """Point `model` to the newest checkpoint, for every tool that takes a model folder; delete all but `count`."""
-    there = complete(folder)
-    link, fresh = folder / "model", folder / ".model"
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(Path("checkpoints") / there[-1].name)
-    fresh.replace(link)
-    for old in there[:-count]:
-        shutil.rmtree(old)
+def _take_away(place: Path) -> None:
+    """Remove a checkpoint: by a rename first, so that no half of one is taken for a whole one."""
+    if place.exists():
+        old = place.with_name(f".{place.name}.old")
+        remove(old)
+        place.rename(old)
+        remove(old)
 
 
-def state_of(checkpoint: Path) -> dict[str, Any]:
-    """Where the run stood when a checkpoint was written."""
-    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
-    return state
+def tidy(disk: Disk, last: int, best: int | None) -> None:
+    """Keep the newest `last` planned checkpoints, that of step `best`, and of those behind them, which an interruption
+    or a request brought about, the newest `last`; let `model` lead to the newest of all and `best` to the best, for
+    every tool that takes a model folder."""
+    there = [Sealed.at(place) for place in all_of(disk.root)]
+    planned = [one for one in there if one.planned]
+    behind_them = [one for one in there if not planned or one.step > planned[-1].step]
+    staying = {one.place for one in [*planned[-last:], *behind_them[-last:]]}
+    if there:
+        disk.link("model", f"{PLACE}/{there[-1].place.name}")
+    chosen = [one for one in there if one.step == best]
+    for one in chosen:
+        disk.link("best", f"{PLACE}/{one.place.name}")
+    for one in there:
+        if one.place not in staying and one not in chosen:
+            disk.insist(f"{PLACE}/{one.place.name}", partial(_take_away, one.place))
 
 
-def rewind(folder: Path, step: int, event_bytes: int, any_kept: bool) -> None:
-    """Take back everything a run wrote after a step: it will be written again."""
-    events = folder / "events.jsonl"
-    if events.exists():
-        with events.open("r+b") as out:
-            out.truncate(event_bytes)
-    for name in ("timings.jsonl", "eval.jsonl"):
-        _keep_steps(folder / name, step if any_kept else -1)
-    _count_from_one(folder / "rollouts")
+def clear_hidden(folder: Path, up_to: int | None = None) -> None:
+    """Take away what was being written or removed as its process ended; with `up_to`, what was passed over, of these
+    steps. Raises OSError."""
+    for place in (folder / PLACE).iterdir():
+        name = place.name
+        if not _HIDDEN.fullmatch(name):
+            continue
+        passed = name.endswith(".passed")
+        if not passed or (up_to is not None and int(name.removesuffix(".passed").removeprefix(".step-")) <= up_to):
+            remove(place)
+
+
+# ---------------------------------------------------------------------------------------------------- going on
+
+
+@dataclass
+class Choice:
+    """Where a run goes on."""
+
+    sealed: Sealed | None = None
+    """None is the beginning."""
+    passed: list[tuple[Sealed, list[Flaw]]] = field(default_factory=list[tuple[Sealed, list[Flaw]]])
+    """Newer ones, and what is wrong with them."""
+    accepted: list[Flaw] = field(default_factory=list[Flaw])
+    """What is wrong, and was accepted."""
+
+    def said(self) -> list[str]:
+        """What the user must hear of it."""
+        if self.sealed is None:
+            return []
+        name = self.sealed.place.name
+        lines = [
+            f"checkpoint {one.place.name} is passed over: {_some(flaws)}; going on from {name}"
+            for one, flaws in self.passed
+        ]
+        if not self.sealed.manifest:
+            lines.append(f"{name} has no manifest (an earlier postlude wrote it): what it holds cannot be verified")
+        return lines
+
+
+def choose(folder: Path, accepted: Collection[str] = ()) -> Choice:
+    """The newest checkpoint that is as it was sealed, with everything of the run that it relies on. Raises ConfigError
+    where there are checkpoints, and none of them is."""
+    there = [Sealed.at(place) for place in reversed(all_of(folder))]
+    hashes, choice = Hashes(), Choice()
+    for name in APPENDED:
+        hashes.read_starts(folder / name, [size for one in there if (size := one.beside(name)) is not None])
+    for one in there:
+        flaws = one.torn(hashes) or one.misfits(folder, hashes)
+        if all(flaw.accepts in accepted for flaw in flaws):
+            flaws += _config_flaws(folder, one, accepted)
+            choice.sealed, choice.accepted = one, flaws
+            return choice
+        choice.passed.append((one, flaws))
+    if there:
+        raise ConfigError(_nothing_sound(folder, choice.passed, hashes), code="damaged-run")
+    return choice
+
+
+def _config_flaws(folder: Path, sealed: Sealed, accepted: Collection[str]) -> list[Flaw]:
+    """That config.yaml is not as any run wrote it. Raises ConfigError where that is not accepted: an older checkpoint
+    would not help, and nobody but the user knows whether the file was edited or damaged."""
+    if CONFIG not in sealed.changed(folder):
+        return []
+    file = folder / CONFIG
+    if file.is_file() and is_signed(file.read_bytes().decode(errors="replace")):
+        return []  # of a resume with other settings, say
+    if "config" not in accepted:
+        raise ConfigError(
+            f"{file} was edited, damaged or removed since {sealed.place.name} was saved. Settings are changed on the "
+            f"command line (KEY=VALUE); as it was, it is in {sealed.place / COPIES / CONFIG}. Copy that back, or go on "
+            "with what it says now: --accept-changes config.",
+            code="damaged-run",
+        )
+    return [Flaw(f"{CONFIG} is not as a run wrote it", "config")]
+
+
+def _nothing_sound(folder: Path, passed: list[tuple[Sealed, list[Flaw]]], hashes: Hashes) -> str:
+    """Why a run cannot go on, and what can be done."""
+    said = "; ".join(f"{one.place.name}: {_some(flaws)}" for one, flaws in passed)
+    start = f"the run {str(folder)!r} cannot go on as it was: {said}."
+    for one, flaws in passed:
+        names = sorted({flaw.accepts for flaw in flaws if flaw.accepts})
+        if names and all(flaw.accepts for flaw in flaws):
+            return (
+                f"{start} Put back what is missing or changed; or go on from {one.place.name} all the same with "
+                f"--accept-changes {','.join(names)}."
+            )
+    whole = [one for one, _ in passed if one.manifest and not one.torn(hashes, inside="trainer/")]
+    if whole:
+        return f"{start} The weights of one are whole: start another run with model={whole[0].place} output=FOLDER."
+    return f"{start} Start it anew, with output=FOLDER."
+
+
+def _some(flaws: list[Flaw], most: int = 3) -> str:
+    """Flaws in one line."""
+    more = f", and {len(flaws) - most} more" if len(flaws) > most else ""
+    return ", ".join(flaw.text for flaw in flaws[:most]) + more
+
+
+def set_aside(choice: Choice) -> None:
+    """Hide the checkpoints that were passed over: the run writes them again as it reaches their steps. Raises
+    OSError."""
+    for one, _ in choice.passed:
+        aside = one.place.with_name(f".{one.place.name}.passed")
+        remove(aside)
+        one.place.rename(aside)
+
+
+def rewind(disk: Disk, sealed: Sealed | None) -> None:
+    """Take back everything a run wrote after a checkpoint, or all of it: it will be written again."""
+    folder, step = disk.root, sealed.step if sealed else 0
+    sizes = {name: (sealed.beside(name) or 0) if sealed else 0 for name in APPENDED}
+    if sealed and not sealed.manifest:
+        sizes["events.jsonl"] = int(sealed.state["event_bytes"])
+        sizes["eval.jsonl"] = _bytes_of_steps(folder / "eval.jsonl", step)
+    for name, size in sizes.items():
+        disk.cut(name, size) if size else disk.remove(name)
+    timings = folder / "timings.jsonl"
+    if timings.exists():
+        disk.replace(timings.name, "".join(line for line in _lines(timings) if _step_of(line) in range(1, step + 1)))
+    disk.insist("rollouts", lambda: _count_from_one(folder / "rollouts"))
     for number, path in rollout_files(folder / "rollouts"):
         if number > step:
-            path.unlink()
+            disk.remove(f"rollouts/{path.name}")
+
+
+def parent_of(folder: Path, sealed: Sealed) -> tuple[int, str | None]:
+    """Of a run that goes on at `sealed`: the step of its newest planned checkpoint (0 where it is not this one), and
+    SHA-256 of events.jsonl as it was at that."""
+    beside = sealed.manifest.get("beside", {})
+    if not sealed.planned:
+        return 0, sealed.manifest.get("parent")
+    return sealed.step, beside["events.jsonl"]["sha256"] if "events.jsonl" in beside else None
+
+
+def behind(folder: Path, sealed: Sealed | None) -> bytes:
+    """What events.jsonl holds behind a checkpoint."""
+    with (folder / "events.jsonl").open("rb") as file:
+        file.seek((sealed.beside("events.jsonl") or 0) if sealed else 0)
+        return file.read()
+
+
+def mend_copies(disk: Disk, choice: Choice) -> list[str]:
+    """Put back whole files of the run that are not as they were sealed; a sentence for each. Other settings in
+    config.yaml are no damage."""
+    if choice.sealed is None or not choice.sealed.manifest:
+        return []
+    lines: list[str] = []
+    for name in choice.sealed.changed(disk.root):
+        if name != CONFIG:
+            disk.replace(name, (choice.sealed.place / COPIES / name).read_text(encoding="utf-8"))
+            lines.append(f"{name} was gone or damaged: it is put back as it was in {choice.sealed.place.name}")
+    return lines
+
+
+def accept_rollouts(disk: Disk) -> None:
+    """Let rollouts/SHA256SUMS say what is there now."""
+    hashes = Hashes()
+    files = [path for _, path in rollout_files(disk.root / "rollouts")]
+    disk.replace(f"rollouts/{SUMS}", "".join(sum_line(path.name, hashes.of(path)) for path in files))
+
+
+def sum_line(name: str, digest: str) -> str:
+    """The line of a file in rollouts/SHA256SUMS."""
+    return f"{digest}  {name}\n"
+
+
+def seconds_of(folder: Path, step: int) -> float:
+    """How long a run took up to a step: from timings.jsonl, which may be torn, or gone."""
+    total = 0.0
+    for line in _lines(folder / "timings.jsonl"):
+        if _step_of(line) in range(1, step + 1):
+            with suppress(TypeError, ValueError):
+                total = float(json.loads(line).get("total", total))
+    return total
+
+
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a file, with their ends; none where there is no file."""
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line + "\n" for line in text.split("\n")[:-1]]
+
+
+def _step_of(line: str) -> int:
+    """The step of a row; -1 of what is none."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return -1
+    return step if isinstance(step, int) else -1
+
+
+def _bytes_of_steps(path: Path, last: int) -> int:
+    """Bytes of the rows at the beginning of a file that are of these steps."""
+    size = 0
+    for line in _lines(path):
+        if _step_of(line) not in range(last + 1):
+            break
+        size += len(line.encode())
+    return size
 
 
 def _count_from_one(folder: Path) -> None:
@@ -82,17 +307,12 @@ def _count_from_one(folder: Path) -> None:
             path.rename(folder / f"step-{number + 1:06d}.jsonl")
 
 
-def _keep_steps(path: Path, last: int) -> None:
-    """Drop the lines of later steps: a resumed run writes them again."""
-    if path.exists():
-        with path.open(encoding="utf-8", newline="\n") as file:
-            lines = [line for line in file if json.loads(line)["step"] <= last]
-        path.write_text("".join(lines))
+# ----------------------------------------------------------------------------------------------------- as a model
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run."""
-    return (folder / "events.jsonl").exists() and (folder / "checkpoints").is_dir()
+    return (folder / "events.jsonl").exists() and (folder / PLACE).is_dir()
 
 
 def latest_model(path: str) -> str:
@@ -113,7 +333,7 @@ def unfinished(path: str | Path) -> str | None:
     """
     folder = Path(path).expanduser()
     events = folder / "events.jsonl"
-    if not (events.is_file() and (folder / "checkpoints").is_dir()) or is_held(folder / "lock"):
+    if not (events.is_file() and (folder / PLACE).is_dir()) or is_held(folder / "lock"):
         return None
     with events.open("rb") as file:
         file.seek(max(events.stat().st_size - TAIL, 0))

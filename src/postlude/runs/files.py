@@ -10,6 +10,8 @@ from typing import Any, cast
 Row = dict[str, Any]
 """One line of a file of JSON lines."""
 Numbered = list[tuple[int, Path]]
+SUMS = "SHA256SUMS"
+"""In `rollouts/`: the SHA-256 of every file, as `sha256sum` writes and checks them."""
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -5,11 +5,14 @@ events.jsonl       one line per event             timings.jsonl     wall-clock v
 rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
 eval.jsonl         held-out answers               model             link to the newest checkpoint
 live.json          how the run stands now         control.json      what another process asks of it
-rejected.txt       rows that were skipped, where any were
+inputs/            a hash of every row            rejected.txt      rows that were skipped, where any were
+
+Lines are appended and files replaced through `durable.Disk`; what a checkpoint must fit is in `sealed`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -19,16 +22,28 @@ from pathlib import Path
 from typing import Any, cast
 
 from postlude.data import Group, completion_to_json
-from postlude.errors import ConfigError, Problem
+from postlude.errors import ConfigError, Problem, TrainingError
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints
-from postlude.runs.events import Checkpoint, Event, Note, Phase, Said, Stopping
+from postlude.runs.checkpoints import Choice
+from postlude.runs.durable import Disk, clear_left, problems_of_files
+from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping
+from postlude.runs.files import SUMS
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
+from postlude.runs.sealed import APPENDED, Hashes, signed
 
 Listener = Callable[[Event], None]
+SAVE_WAITS = (1.0, 10.0)
+"""Seconds between the tries of a save that fails."""
+MOST_LOST = 3
+"""Planned saves lost in a row before a run ends."""
+LISTS = "inputs"
+"""Where the hashes of the rows of each data set are listed."""
+GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints", "inputs")
+"""What is written to in place: none of it may lead out of the folder."""
 
 
 @dataclass(repr=False)
@@ -58,6 +73,19 @@ class Run:
     """The open lock file, held until `close` or the end of the process."""
     _owner: int = field(default_factory=os.getpid)
     """The process that writes here."""
+    _choice: Choice = field(default_factory=Choice)
+    """What `restore` took up."""
+    _saved: int = 0
+    """The step whose state is saved."""
+    _announced: int = 0
+    """The step of the newest planned checkpoint, saved or lost."""
+    _parent: str | None = None
+    """SHA-256 of events.jsonl as it was at that one."""
+    _lost: int = 0
+    """Planned saves lost in a row."""
+
+    def __post_init__(self) -> None:
+        self._disk = Disk(self.folder, self.say)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, step {self.step})"
@@ -68,8 +96,8 @@ class Run:
     def open(cls, folder: Path, resume: bool) -> Run:
         """Create the folder, or take it up again; refuses one that another process writes to."""
         # a run that failed before its first step finished does not block its name
-        used = (folder / "timings.jsonl").exists() or any(folder.glob("checkpoints/step-*"))
-        if resume and not used:
+        used = (folder / "timings.jsonl").exists() or bool(checkpoints.all_of(folder))
+        if resume and not used and not (folder / "events.jsonl").exists():
             raise ConfigError(
                 f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.", code="not-a-run"
             )
@@ -78,18 +106,28 @@ class Run:
                 f"output: {str(folder)!r} already holds a run. Continue it with --resume, or choose another output.",
                 code="exists-already",
             )
+        caches = [path.name for path in folder.glob("*.sqlite*")]
+        if problems := problems_of_files(folder, [*GROWING, *caches]):
+            raise ConfigError(problems)
         try:
             (folder / "rollouts").mkdir(parents=True, exist_ok=True)
             (folder / "checkpoints").mkdir(exist_ok=True)
+            (folder / LISTS).mkdir(exist_ok=True)
+            lock = acquire(folder)
+            clear_left(folder)
+            clear_left(folder / "rollouts")
+            clear_left(folder / LISTS)
+            checkpoints.clear_hidden(folder)
+            (folder / CONTROL).unlink(missing_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write"
             ) from error
-        lock = acquire(folder)
-        if not used:
-            (folder / "events.jsonl").unlink(missing_ok=True)
-        (folder / CONTROL).unlink(missing_ok=True)
-        return cls(folder, listeners=[Pulse(folder)], _lock=lock)
+        run = cls(folder, _lock=lock)
+        run.listeners.append(Pulse(folder, run.say))
+        if not resume:
+            run.rewind()
+        return run
 
     @staticmethod
     def fresh_folder(method: str, root: Path = Path("runs")) -> Path:
@@ -108,8 +146,7 @@ class Run:
     def emit(self, event: Event) -> None:
         """Append an event and tell the listeners. No wall-clock values here: a resumed run repeats it exactly."""
         self._require_own_process()
-        with (self.folder / "events.jsonl").open("a") as out:
-            out.write(json.dumps(event.row(), allow_nan=False) + "\n")
+        self._disk.append("events.jsonl", _line_of(event))
         self.tell(event)
 
     def note(self, text: str, code: str = "note", **data: Any) -> None:
@@ -143,8 +180,7 @@ class Run:
         """Append wall-clock seconds of this step."""
         self._require_own_process()
         row = {"step": self.step, **{k: round(v, 4) for k, v in seconds.items()}}
-        with (self.folder / "timings.jsonl").open("a") as out:
-            out.write(json.dumps(row) + "\n")
+        self._disk.append("timings.jsonl", json.dumps(row) + "\n")
 
     def write_rollouts(
         self, groups: Sequence[Group], trained: Sequence[Group], extra: Mapping[str, Sequence[Any]]
@@ -154,42 +190,44 @@ class Run:
         chosen = {id(c) for g in trained for c in g.completions}
         known = {id(c) for g in groups for c in g.completions}
         carried = [g for g in trained if any(id(c) not in known for c in g.completions)]
-        index = 0
-        with (self.folder / "rollouts" / f"step-{self.step + 1:06d}.jsonl").open("w") as out:
-            for group in [*groups, *carried]:
-                for completion in group.completions:
-                    used = id(completion) in chosen and completion.reward is not None
-                    row = _rollout_row(group, completion, used)
-                    row |= {k: v[index] for k, v in extra.items() if index < len(v)}
-                    out.write(json.dumps(row, default=str) + "\n")
-                    index += 1
+        rows: list[str] = []
+        for group in [*groups, *carried]:
+            for completion in group.completions:
+                used = id(completion) in chosen and completion.reward is not None
+                row = _rollout_row(group, completion, used)
+                row |= {k: v[len(rows)] for k, v in extra.items() if len(rows) < len(v)}
+                rows.append(json.dumps(row, default=str) + "\n")
+        name = f"step-{self.step + 1:06d}.jsonl"
+        text = "".join(rows)
+        self._disk.replace(f"rollouts/{name}", text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        self._disk.append(f"rollouts/{SUMS}", checkpoints.sum_line(name, digest))
 
     def write_answers(self, groups: Sequence[Group]) -> None:
         """Held-out answers of one evaluation, appended to eval.jsonl."""
         self._require_own_process()
-        with (self.folder / "eval.jsonl").open("a") as out:
-            for group in groups:
-                for completion in group.completions:
-                    row = _rollout_row(group, completion, trained=False)
-                    for name in ("trained", "tokens", "logprobs"):
-                        del row[name]
-                    out.write(json.dumps({"step": self.step, **row}, default=str) + "\n")
+        rows: list[str] = []
+        for group in groups:
+            for completion in group.completions:
+                row = _rollout_row(group, completion, trained=False)
+                for name in ("trained", "tokens", "logprobs"):
+                    del row[name]
+                rows.append(json.dumps({"step": self.step, **row}, default=str) + "\n")
+        self._disk.append("eval.jsonl", "".join(rows))
 
     def write_config(self, resolved: Mapping[str, Any], rejected: Sequence[str]) -> None:
         """The resolved recipe, and the rows that were skipped."""
-        text = "# The resolved recipe: `postlude train` of this file repeats the run.\n"
-        (self.folder / "config.yaml").write_text(text + dump(dict(resolved)))
+        self._disk.replace("config.yaml", signed(dump(dict(resolved))))
         if rejected:
-            (self.folder / "rejected.txt").write_text("".join(line + "\n" for line in rejected))
+            self._disk.replace("rejected.txt", "".join(line + "\n" for line in rejected))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """What this run was made of: inputs, settings, versions, engine, settings chosen to fit."""
-        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        self._disk.replace("manifest.json", json.dumps(manifest, indent=2) + "\n")
 
     def write_list(self, name: str, text: str) -> None:
-        """A list of rows, under its path in the run folder."""
-        (self.folder / name).parent.mkdir(exist_ok=True)
-        (self.folder / name).write_text(text)
+        """A list of rows, in inputs/."""
+        self._disk.replace(f"{LISTS}/{name}", text)
 
     def manifest(self) -> dict[str, Any]:
         """What `write_manifest` wrote as the run began; empty of one that was killed before, or where it is damaged."""
@@ -207,35 +245,116 @@ class Run:
         return checkpoints.complete(self.folder)
 
     async def checkpoint(
-        self, save: Callable[[Path], Awaitable[None]], state: Mapping[str, Any], keep: int, planned: bool = True
+        self,
+        save: Callable[[Path], Awaitable[None]],
+        state: Mapping[str, Any],
+        keep: int,
+        planned: bool = True,
+        best: int | None = None,
+        last: bool = False,
     ) -> None:
-        """Save this step's state, and delete all but the newest `keep`; nothing where it was saved already.
+        """Save this step's state, and take away all but the newest `keep` and that of step `best`; nothing where it is
+        saved already. Raises TrainingError where the `last` save of a run is lost, or too many in a row.
 
         The event of a `planned` one comes first, so that a resumed run goes on behind it. That of one which only an
-        interruption brings about comes after: a resumed run takes it back.
+        interruption brings about comes after: a resumed run takes it back. Whether a save was lost is no event.
         """
         self._require_own_process()
-        name = checkpoints.name_of(self.step)
-        place = self.folder / "checkpoints" / name
-        if place in checkpoints.complete(self.folder):
+        if self._saved == self.step:
             return
         self.phase("save")
-        if planned:
+        name, repeated = checkpoints.name_of(self.step), self._announced == self.step
+        if planned and not repeated:
             self.emit(Checkpoint(self.step, name))
-        size = (self.folder / "events.jsonl").stat().st_size
-        whole = {**state, "step": self.step, "seconds": self.elapsed, "event_bytes": size}
-        await checkpoints.write(place, save, whole)
-        checkpoints.keep_newest(self.folder, keep)
+        planned = planned or repeated
+        frame = {"step": self.step, "planned": planned, "parent": self._parent, **self.made_of}
+        why = await self._save(name, save, {**state, "step": self.step}, frame)
+        if planned and not repeated:
+            self._announced, self._parent = self.step, Hashes().of(self.folder / "events.jsonl")
+        if why is not None:
+            self._lose(why, last)
+            return
+        self._saved, self._lost = self.step, 0
+        self.tidy(keep, best)
         if not planned:
             self.emit(Checkpoint(self.step, name))
 
-    def restore(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest complete checkpoint and its state; rewinds events to it. None where there is none."""
-        there = checkpoints.complete(self.folder)
-        state = checkpoints.state_of(there[-1]) if there else {"step": 0, "seconds": 0.0, "event_bytes": 0}
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        checkpoints.rewind(self.folder, self.step, int(state["event_bytes"]), any_kept=bool(there))
-        return (there[-1], state) if there else None
+    async def _save(
+        self, name: str, save: Callable[[Path], Awaitable[None]], state: Mapping[str, Any], frame: Mapping[str, Any]
+    ) -> str | None:
+        """Write and seal a checkpoint, tried again where that fails; why it is lost, or None."""
+        for wait in (*SAVE_WAITS, None):
+            try:
+                await checkpoints.write(self.folder, name, save, state, frame)
+            except OSError as error:
+                why = error.strerror or str(error)
+                if wait is None:
+                    return why
+                self.say(f"checkpoint {name} cannot be saved ({why}): tried again in {wait:g} s")
+                await asyncio.sleep(wait)
+            else:
+                return None
+        return None
+
+    def _lose(self, why: str, last: bool) -> None:
+        """Say that a save is lost; the end of the run where it was the last, or one too many."""
+        self._lost += 1
+        sound = checkpoints.complete(self.folder)
+        until = f"the newest checkpoint is {sound[-1].name}" if sound else "no checkpoint was saved yet"
+        name = checkpoints.name_of(self.step)
+        if last or self._lost >= MOST_LOST:
+            count = "" if last else ", the third save that is lost in a row"
+            raise TrainingError(
+                f"cannot save checkpoint {name} ({why}){count}: {until}. Once there is room for it, go on with: "
+                f"postlude train {self.folder} --resume",
+                code="cannot-write",
+            )
+        self.say(f"checkpoint {name} is lost ({why}): training goes on, {until}, and the next save is tried as planned")
+
+    def tidy(self, keep: int, best: int | None = None) -> None:
+        """Let the links lead to the newest checkpoint and the best, take away what is not kept: also what a process
+        that was killed had left to do of it."""
+        checkpoints.tidy(self._disk, keep, best)
+        self._disk.insist("checkpoints", lambda: checkpoints.clear_hidden(self.folder, up_to=self.step))
+
+    def restore(self, accepted: frozenset[str] = frozenset()) -> tuple[Path, dict[str, Any]] | None:
+        """The newest sound checkpoint and its state; None where there is none yet. Changes nothing: see `rewind`.
+
+        Newer ones that are not as they were sealed are passed over, and that is said. What is wrong beside them is
+        taken as it is where its name is `accepted` (`rollouts`, `events`, `eval`, `config`). Raises ConfigError where
+        there are checkpoints, and none can be gone on from.
+        """
+        choice = self._choice = checkpoints.choose(self.folder, accepted)
+        if choice.sealed is None:
+            return None
+        for line in choice.said():
+            self.say(line)
+        sealed = choice.sealed
+        self.step = self._saved = sealed.step
+        self.seconds = checkpoints.seconds_of(self.folder, self.step)
+        self._announced, self._parent = checkpoints.parent_of(self.folder, sealed)
+        return sealed.place, sealed.state
+
+    def rewind(self) -> None:
+        """Take back what was written after the checkpoint that was restored; all of it where there was none."""
+        checkpoints.rewind(self._disk, self._choice.sealed)
+        self._disk.insist("checkpoints", lambda: checkpoints.set_aside(self._choice))
+        for line in checkpoints.mend_copies(self._disk, self._choice):
+            self.say(line)
+        accepted = self._choice.accepted
+        if any(flaw.accepts == "rollouts" for flaw in accepted):
+            checkpoints.accept_rollouts(self._disk)
+        if accepted:
+            self.note(f"changes accepted: {'; '.join(flaw.text for flaw in accepted)}", "accepted-changes")
+
+    def finish(self, keep: int, best: int | None = None) -> None:
+        """Do what is left to do of a run whose last checkpoint was restored: links, pruning, `end`. Where nothing is,
+        every byte stays."""
+        end = _line_of(End(self.step, "done"))
+        if checkpoints.behind(self.folder, self._choice.sealed) != end.encode():
+            self.rewind()
+            self._disk.append("events.jsonl", end)
+        self.tidy(keep, best)
 
     @property
     def model(self) -> Path:
@@ -254,6 +373,10 @@ class Run:
         """A forked child ends here instead of writing."""
         if os.getpid() != self._owner:
             end_child(f"something in the run {self.folder}")
+
+
+def _line_of(event: Event) -> str:
+    return json.dumps(event.row(), allow_nan=False) + "\n"
 
 
 def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]:

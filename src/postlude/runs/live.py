@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from postlude.errors import ConfigError
+from postlude.runs.durable import replace
 from postlude.runs.events import End, Event, Opened, Phase, Progress, Step
 from postlude.runs.lock import is_held
 
@@ -50,11 +52,13 @@ class Live:
 class Pulse:
     """A listener that keeps live.json up to date."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / LIVE
+    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+        self._file, self._tell = folder / LIVE, tell
         self._state: dict[str, Any] = asdict(Live(pid=os.getpid()))
         del self._state["running"]
         self._written = 0.0
+        self._failed = False
+        """Whether the last write did: that is said once."""
 
     def __call__(self, event: Event) -> None:
         before = self._state["phase"]
@@ -72,14 +76,14 @@ class Pulse:
 
     def _write(self) -> None:
         self._written = self._state["heartbeat"] = time.time()
-        replace(self._file, self._state)
-
-
-def replace(file: Path, content: Mapping[str, Any]) -> None:
-    """Put a JSON file in the place of the one that is there, at once."""
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")  # several processes may ask at once
-    fresh.write_text(json.dumps(content) + "\n")
-    fresh.replace(file)
+        try:
+            replace(self._file, json.dumps(self._state) + "\n", flushed=False)
+        except OSError as error:  # the run matters more
+            if not self._failed:
+                self._failed = True
+                self._tell(f"{LIVE} cannot be written ({error.strerror}): it does not say how the run stands")
+        else:
+            self._failed = False
 
 
 def status(folder: str | Path) -> Live:
@@ -130,7 +134,10 @@ def _ask(folder: Path, what: str) -> None:
         raise ConfigError(
             f"no process is at work on the run {str(folder)!r}: there is nothing to {what}.", code="not-running"
         )
-    replace(folder / CONTROL, _asked(folder / CONTROL) | {what: True})
+    try:
+        replace(folder / CONTROL, json.dumps(_asked(folder / CONTROL) | {what: True}) + "\n", flushed=False)
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder / CONTROL}: {error.strerror}.", code="cannot-write") from error
 
 
 def _asked(file: Path) -> dict[str, Any]:
@@ -148,8 +155,11 @@ def take(folder: Path) -> tuple[set[str], str | None]:
         (folder / CONTROL).replace(ours)  # first, so that what is asked from now on is not removed unread
     except FileNotFoundError:
         return set(), None
+    except OSError as error:
+        return set(), f"{CONTROL} cannot be taken ({error.strerror}), and is not obeyed"
     wanted = _asked(ours)
-    ours.unlink()
+    with suppress(OSError):  # the next one takes its place
+        ours.unlink()
     known = {name for name in ("stop", "checkpoint") if wanted.get(name) is True}
     if known:
         return known, None

@@ -26,9 +26,9 @@ def acquire(folder: Path) -> IO[str]:
         raise RunLocked(
             f"{str(folder)!r} is being written to by another process (see {folder / 'lock'}).", code="run-locked"
         ) from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    with suppress(OSError):  # it is held, whether or not the disk has room to say by whom
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), f"{os.getpid()}\n".encode())
     return lock
 
 

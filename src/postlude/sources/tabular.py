@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from postlude.errors import DataError, Problem
-from postlude.sources.table import MAX_RECORD, Table
+from postlude.sources.table import KEPT, MAX_RECORD, Table
 
 MISSING = {"nan", "NaN", "NAN", "-nan", "NaT", "<NA>", "None", "null", "NULL", "inf", "-inf"}
 """What libraries write into a cell of CSV where there is no value."""
@@ -20,11 +19,11 @@ MISSING = {"nan", "NaN", "NAN", "-nan", "NaT", "<NA>", "None", "null", "NULL", "
 # ------------------------------------------------------------------------------------------------ CSV and TSV
 
 
-def read_separated(table: Table, text: str, delimiter: str) -> None:
-    """Rows of CSV or TSV text under a header line. Cells are text; an empty one is null, and so is `MISSING`."""
+def read_separated(table: Table, lines: Iterable[str], delimiter: str) -> None:
+    """Rows of CSV or TSV lines under a header. Cells are text; an empty one is null, and so is `MISSING`."""
     before = csv.field_size_limit(MAX_RECORD)
     try:
-        _read_cells(table, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        _read_cells(table, csv.reader(lines, delimiter=delimiter, strict=True))
     finally:
         csv.field_size_limit(before)
 
@@ -33,7 +32,7 @@ def _read_cells(table: Table, reader: Any) -> None:
     header: list[str] | None = None
     missing = Counter[str]()
     for line, cells in _records(table, reader):
-        where = f"{table.path} line {line}"
+        where = f"{table.path}:{line}"
         if header is None:
             if isinstance(cells, str):
                 raise DataError(f"{where}: the header is not CSV: {cells}.", code="not-csv")
@@ -43,6 +42,7 @@ def _read_cells(table: Table, reader: Any) -> None:
         if isinstance(cells, str):
             table.reject(where, Problem("not-csv", f"not CSV: {cells}"))
         elif len(cells) != len(header):
+            table.keep(where, ",".join(cells)[:KEPT])
             table.reject(
                 where,
                 Problem(
@@ -53,6 +53,7 @@ def _read_cells(table: Table, reader: Any) -> None:
             )
         else:
             missing.update(cell for cell in cells if cell in MISSING)
+            table.changed["cells that say nan, None or the like are null"] += not MISSING.isdisjoint(cells)
             table.add(
                 where, {n: None if cell in MISSING else cell or None for n, cell in zip(header, cells, strict=True)}
             )
@@ -151,6 +152,11 @@ def _one(batch: Any, i: int) -> Any:
         return batch.slice(i, 1).to_pylist(maps_as_pydicts="lossy")[0]
     except UnicodeDecodeError as error:
         return Problem("not-utf8", f"a text is not UTF-8 (byte {error.start})")
+
+
+def is_data_set(folder: Path) -> bool:
+    """Whether `datasets` saved a set, or several splits, in a folder."""
+    return any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json", "state.json"))
 
 
 def read_data_set(path: str, split: str) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from postlude.engines.local import saving
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.free import free
 from postlude.engines.local.memory import BUDGET, GIB, Asked, Held, Plan, Work, choose
@@ -153,7 +154,7 @@ class LocalEngine:
         """Try the needs of a save, before any work that would be lost: all but the whole models' weights is written."""
         try:
             with quiet(), TemporaryDirectory() as place:
-                self.trainer.rehearse(Path(place))
+                saving.rehearse(self.trainer, Path(place))
                 self.sampler.tokenizer.save_pretrained(place)
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
             raise EngineError(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from postlude.batch import Batch, select, split
+from postlude.engines.local import saving
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
 from postlude.engines.local.pending import Pending
@@ -23,14 +21,9 @@ from postlude.engines.local.threads import Workplace
 from postlude.engines.protocol import Part, Rates, Weights
 from postlude.engines.settings import Optimizer
 from postlude.errors import EngineError, TrainingError
-from postlude.models import adapters, saved
-from postlude.models.heads import VALUE_HEAD
-from postlude.models.quiet import quiet
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 from postlude.runs.stats import Stats
 
-REFERENCE = "reference.safetensors"
-"""In `trainer/` of a checkpoint: the reference's weights, once it is no longer the start."""
 WORTH_SKIPPING = 0.1
 """Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 MAX_SKIPPED = 3
@@ -57,7 +50,7 @@ class LocalTrainer:
         if value_net is not None:
             self.parts["critic"] = Params.of((f"critic.{n}", p) for n, p in value_net.named_parameters())
         self._groups = {name: part.groups(optimizer.weight_decay) for name, part in self.parts.items()}
-        self._optimizer = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             [group for groups in self._groups.values() for group in groups],
             lr=0.0,
             betas=(optimizer.beta1, optimizer.beta2),
@@ -69,7 +62,8 @@ class LocalTrainer:
         """How often the weights were published."""
         self.workplace = Workplace()
         self.on_progress: Callable[[int], None] | None = None
-        self._skipped = 0
+        self.skipped = 0
+        """Updates skipped in a row up to now, since their gradient was not finite."""
         self.skips_idle = True
         """Whether groups without a gradient are only read: not where dropout would draw other numbers for the rest."""
         self._passes = {True: 0, False: 0}
@@ -90,13 +84,13 @@ class LocalTrainer:
         return torch.promote_types(self.model.dtype, torch.float32)
 
     @property
-    def _named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, parameter, what the optimiser owns) of every part."""
         for part in self.parts.values():
             yield from zip(part.names, part.params, part.owned, strict=True)
 
     @property
-    def _has_adapter(self) -> bool:
+    def has_adapter(self) -> bool:
         return hasattr(self.model.net, "disable_adapter")
 
     @property
@@ -238,7 +232,7 @@ class LocalTrainer:
     @torch.no_grad()
     def _collect(self) -> None:
         """Add half-precision gradients up in float32, where there is a master copy."""
-        for _, p, master in self._named:
+        for _, p, master in self.named:
             if master is not p and p.grad is not None:
                 master.grad = p.grad.float() if master.grad is None else master.grad.add_(p.grad)
                 p.grad = None
@@ -260,19 +254,19 @@ class LocalTrainer:
         norms = {name: part.norm() for name, part in self.parts.items()}
         finite = all(math.isfinite(norm) for norm in norms.values())
         if finite:
-            self._skipped = 0
+            self.skipped = 0
             for name, part in self.parts.items():
                 self._clip(part, norms[name])
                 if not rates[name]:
                     part.forget()
                 for group in self._groups[name]:
                     group["lr"] = rates[name]
-            self._optimizer.step()
+            self.optimizer.step()
         else:
             self._skip(norms)
         for part in self.parts.values():
             part.forget()
-        self._copy_master()
+        self.copy_master()
         sums = {"update/lr": lr, "skipped_updates": float(not finite)}
         for name, norm in norms.items():
             sums["update/grad_norm" if name == "policy" else f"update/{name}/grad_norm"] = norm if finite else 0.0
@@ -281,7 +275,7 @@ class LocalTrainer:
     def _rest(self) -> None:
         """An update in which nothing had a gradient has one of 0, not none: its moments decay all the same."""
         owned = self.parts["policy"].owned
-        for p in [p for p in owned if self._optimizer.state.get(p)] or owned:
+        for p in [p for p in owned if self.optimizer.state.get(p)] or owned:
             p.grad = torch.zeros_like(p)
 
     def _clip(self, part: Params, norm: float) -> None:
@@ -292,9 +286,9 @@ class LocalTrainer:
                     p.grad.mul_(limit / (norm + 1e-6))
 
     def _skip(self, norms: Mapping[str, float]) -> None:
-        self._skipped += 1
-        bad = [n for n, _, p in self._named if p.grad is not None and not torch.isfinite(p.grad).all()]
-        if self._skipped >= MAX_SKIPPED:
+        self.skipped += 1
+        bad = [n for n, _, p in self.named if p.grad is not None and not torch.isfinite(p.grad).all()]
+        if self.skipped >= MAX_SKIPPED:
             said = ", ".join(f"{name} {norm:g}" for name, norm in norms.items())
             raise TrainingError(
                 f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norms: {said}; first in "
@@ -302,8 +296,9 @@ class LocalTrainer:
                 code="not-finite",
             )
 
-    def _copy_master(self) -> None:
-        for _, p, master in self._named:
+    def copy_master(self) -> None:
+        """Put the optimiser's float32 weights into a model of half precision."""
+        for _, p, master in self.named:
             if master is not p:
                 p.copy_(master)
 
@@ -315,84 +310,16 @@ class LocalTrainer:
 
     async def load(self, folder: Path, reference: bool = True) -> None:
         """The inverse of `save`; without a refreshed reference where `reference` is False."""
-        self.load_weights(str(folder))
-        self.load_state(folder, reference)
+        saving.load_weights(self, str(folder))
+        saving.load_state(self, folder, reference)
 
     def write(self, folder: Path) -> None:
-        """Weights as Hugging Face wrote them (adapter only under LoRA) and `trainer/` with the optimiser."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._has_adapter:
-            adapters.save(self.model.net, folder)
-        else:
-            saved.save(self.model.net, folder)
-        if self.critic is not None:
-            saved.save(self.critic.net, folder / "critic")
-        if self.model.value_head is not None:
-            save_file(dict(self.model.value_head.state_dict()), folder / VALUE_HEAD)
-        state = folder / "trainer"
-        state.mkdir(exist_ok=True)
-        tensors: dict[str, Tensor] = {}
-        steps: dict[str, float] = {}
-        for name, p, owned in self._named:
-            for key, value in self._optimizer.state.get(owned, {}).items():
-                if key == "step":
-                    steps[name] = float(value)
-                else:
-                    tensors[f"{name}::{key}"] = value.contiguous()
-            if owned is not p:
-                tensors[f"{name}::master"] = owned.detach().contiguous()
-        save_file(tensors, state / "optimizer.safetensors")
-        notes = {
-            "steps": steps,
-            "skipped": self._skipped,
-            "references": self.references,
-            "version": self.version,
-        }
-        (state / "optimizer.json").write_text(json.dumps(notes))
-        self.reference.save(state / REFERENCE)
+        """What `save` does, at once."""
+        saving.write(self, folder)
 
-    def rehearse(self, folder: Path) -> None:
-        """Everything of `save` but a whole model's weights and the optimiser; raises what it would raise."""
-        if self._has_adapter:
-            adapters.save(self.model.net, folder)
-        for name, model in (("model", None if self._has_adapter else self.model), ("critic", self.critic)):
-            if model is not None:
-                model.net.save_pretrained(folder / name, state_dict={})  # type: ignore[operator]
-
-    @torch.no_grad()
     def load_weights(self, folder: str) -> None:
         """Put a checkpoint's weights into the model (all of them, or the adapter's) and into the critic."""
-        if self.critic is not None:
-            _load_into(self.critic.net, str(Path(folder) / "critic"))
-        if self.model.value_head is not None:
-            self.model.value_head.load_state_dict(load_file(Path(folder) / VALUE_HEAD))
-        if self._has_adapter:
-            adapters.load(self.model.net, folder, str(self.model.device))
-            return
-        _load_into(self.model.net, folder)
-
-    @torch.no_grad()
-    def load_state(self, folder: Path, reference: bool = True) -> None:
-        """Optimiser state, fp32 master and (unless `reference` is False) a refreshed reference; the weights themselves
-        come with `load_weights`."""
-        state = folder / "trainer"
-        if not (state / "optimizer.safetensors").exists():
-            raise EngineError(
-                f"{folder} has no trainer/optimizer.safetensors: it is a model, not a checkpoint", code="no-checkpoint"
-            )
-        tensors = load_file(state / "optimizer.safetensors", device=str(self.model.device))
-        notes = json.loads((state / "optimizer.json").read_text())
-        self._skipped = notes["skipped"]
-        self.version = notes.get("version", 0)
-        for name, p, owned in self._named:
-            saved = {k.split("::")[1]: v for k, v in tensors.items() if k.startswith(f"{name}::")}
-            owned.data.copy_(saved.pop("master", p))  # the checkpoint may be of a model in another dtype
-            if saved:
-                step = torch.tensor(notes["steps"][name], device=p.device)
-                self._optimizer.state[owned] = {**{k: v.to(owned.dtype) for k, v in saved.items()}, "step": step}
-        self._copy_master()
-        if reference and notes.get("references"):
-            self.reference.load(state / REFERENCE, notes["references"])
+        saving.load_weights(self, folder)
 
     def parameters(self) -> tuple[int, int]:
         """(trainable, all) parameters of the model and its critic."""
@@ -406,11 +333,3 @@ def _known(micro: Batch) -> Outputs | None:
     if micro.live_logprobs is None or micro.live_entropy is None:
         return None
     return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)
-
-
-@torch.no_grad()
-def _load_into(net: Any, folder: str) -> None:
-    """The weights of a folder that the same class of model wrote."""
-    with quiet():
-        loaded = type(net).from_pretrained(folder, dtype=torch.promote_types(net.dtype, torch.float32))
-    net.load_state_dict(loaded.state_dict())
