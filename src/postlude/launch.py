@@ -104,15 +104,16 @@ async def _launch(
     run.needs = recipe.objective.needs
     opened.append(run)
     try:
-        for line in [*document.renamed, *([left] if left else [])]:
+        for line in dict.fromkeys([*document.renamed, *document.moved, *([left] if left else [])]):
             run.say(line)
         prepared.rewards.keep_in(run.folder)
         prepared.rewards.guard.waits.tell = lambda text, noted: _tell_wait(run, text, noted)
         with _random_numbers_kept(), _interruptible(opened):
             await _run(run, prepared, document, resume, accepted)
     except PostludeError:
-        with suppress(PostludeError):  # the disk may be what is wrong
-            run.emit(End(run.step, "error"))
+        if run.begun:
+            with suppress(PostludeError):  # the disk may be what is wrong
+                run.emit(End(run.step, "error"))
         raise
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
         raise TrainingError(
@@ -140,14 +141,14 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     if resume:
         run.rewind()
     run.phase("load")
-    begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe)) if restored else prepared
+    begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe))
     engine = build_engine(begun, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
         for stream in streams:
             stream.restore(restored[1]["streams"][stream.name], restored[0])
-    _start(run, prepared, engine, standing, resumed=restored is not None)
+    _start(run, prepared, engine, standing)
     _watch_sampler(run, engine)
     plan = replace(_plan(prepared, engine, run, streams), learning=taught)
     if restored:
@@ -177,7 +178,7 @@ def _as_begun(chosen: Mapping[str, Any], recipe: Recipe) -> Recipe:
     return replace(recipe, engine=replace(recipe.engine, **left_open))
 
 
-def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing, resumed: bool) -> None:
+def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing) -> None:
     recipe = prepared.recipe
     facts = engine.describe()
     start = Start(
@@ -189,9 +190,9 @@ def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing, res
         data=[*prepared.notes, *prepared.rewards.notes],
         engine={k: v for k, v in facts.items() if k != "memory"},  # what is free differs by the hour
     )
+    if not standing.goes_on:
+        run.emit(standing.started_as(start))
     standing.write(run, prepared.rejected, start.engine, engine.settings())
-    if not resumed:
-        run.emit(start)
     standing.tell(run)
     run.tell(
         Opened(
@@ -201,7 +202,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing, res
             recipe.algorithm.source,
             recipe.schedule.lr,
             recipe.evaluate.stop_at,
-            resumed,
+            standing.goes_on,
         )
     )
 

@@ -29,10 +29,6 @@ class Change:
     word: str
     text: str
     """What happened, as a sentence goes on after the word: `3 of 400 rows differ`; of a setting `seed 0 -> 1`."""
-    is_setting: bool = False
-
-    def __str__(self) -> str:
-        return self.text if self.is_setting else f"{self.word}: {self.text}"
 
 
 def words_of(names: str | Sequence[str]) -> frozenset[str]:
@@ -88,12 +84,15 @@ def _of_item(name: str, old: Mapping[str, Print], new: Prints) -> str:
 
 
 def problems_of(changed: Sequence[Change], never: Sequence[str], since: str) -> list[Problem]:
-    """Why a run does not go on: every change that nobody accepted, and settings that do not fit its checkpoint.
-    `since`: `since step 4`."""
-    flag = ",".join(dict.fromkeys(one.word for one in changed))
-    back = f"Put it back as it was, or go on with it, which is recorded: --accept-changes {flag}"
-    problems = [Problem("settings-do-not-fit", f"{text}, {since}. {_NEVER}") for text in never]
-    return problems + [Problem(f"changed-{one.word}", f"{one}, {since}. {back}", key=one.word) for one in changed]
+    """Why a run does not go on: what has changed and nobody accepted, word by word, and settings that do not fit its
+    checkpoint. `since`: `since step 4`."""
+    words = list(dict.fromkeys(one.word for one in changed))
+    back = f"Put it back as it was, or go on with it, which is recorded: --accept-changes {','.join(words)}"
+    problems = [Problem("settings-do-not-fit", f"{text} {since}. {_NEVER}") for text in never]
+    for word in words:
+        texts = "; ".join(one.text for one in changed if one.word == word)
+        problems.append(Problem(f"changed-{word}", f"{word}: {texts} {since}. {back}", key=word))
+    return problems
 
 
 _NEVER = (

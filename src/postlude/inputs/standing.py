@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from postlude.recipe import Document, flat, read
 from postlude.recipe.moved import move
 from postlude.recipe.places import fixed, written_in
 from postlude.recipe.resumed import differences
+from postlude.runs.events import Start
+from postlude.runs.files import Row, whole_rows
 from postlude.runs.folder import LISTS, Run
 from postlude.runs.sealed import Sealed
 from postlude.shapes import is_mapping, is_series
@@ -66,6 +68,10 @@ class Standing:
     """The run's manifest, of one that goes on."""
     before: Values = field(default_factory=dict[str, Any])
     """What it was made of where it goes on."""
+    goes_on: bool = False
+    """From a checkpoint; not from the beginning once more."""
+    start: Row = field(default_factory=dict[str, Any])
+    """The event with which it began, where it begins once more and nothing has changed."""
     accepted: Accepted = Accepted()
 
     @classmethod
@@ -86,7 +92,16 @@ class Standing:
             run.say("what this run was made of was not recorded: whether data, rewards or models changed is not known")
             before = {"settings": settings_in(run.folder)}
         accepted = compared(standing.made, before, begun, run.folder, run.step, words)
-        return replace(standing, begun=begun, before=before, accepted=accepted)
+        standing = replace(standing, begun=begun, before=before, accepted=accepted, goes_on=checkpoint is not None)
+        if checkpoint or accepted.now or accepted.free:
+            return standing
+        return replace(standing, start=_first_event(run.folder))
+
+    def started_as(self, start: Start) -> Start:
+        """The event of a beginning; the one that stood there where a run begins once more from its own config, whose
+        paths are written otherwise than its recipe's were."""
+        names = [f.name for f in fields(start) if f.name in self.start]
+        return replace(start, **{name: self.start[name] for name in names})
 
     @property
     def chosen(self) -> Values:
@@ -99,14 +114,15 @@ class Standing:
         made = {"inputs": self.made.inputs, "settings": self.made.settings}
         run.made_of = {**made, **around}
         manifest: dict[str, Any] = {"seed": self.made.settings["seed"], **around, "engine": dict(engine)}
-        manifest |= {key: self.begun[key] for key in manifest if key in self.begun and key != "seed"}
+        if self.goes_on:
+            manifest |= {key: self.begun[key] for key in manifest if key in self.begun and key != "seed"}
         manifest |= {**made, "written": self._paths()}
         if self.accepted.records:
             manifest["accepted"] = [*self.accepted.records]
-        run.write_config(self.made.settings, rejected)
-        run.write_manifest(manifest)
         for one in self.made.sets:
             run.write_list(one.file, one.text)
+        run.write_manifest(manifest)
+        run.write_config(self.made.settings, rejected)  # last: a run that has it has all of them
 
     def _paths(self) -> dict[str, str]:
         """As the recipe says them, also where a run goes on from its own config, which keeps whole ones."""
@@ -122,6 +138,8 @@ class Standing:
             run.note(said, "changed-inputs", **one)
         for word in self.accepted.idle:
             run.say(f"--accept-changes {word}: nothing of it has changed")
+        if not self.goes_on:
+            return
         if self.accepted.free:
             settings = "; ".join(self.accepted.free)
             run.note(f"resumed with other settings from step {run.step} on: {settings}", "changed-settings")
@@ -163,7 +181,7 @@ def compared(made: MadeOf, before: Values, begun: Values, folder: Path, step: in
     neither `words` accept nor an earlier try to go on from there did, which `begun`, the run's manifest, records."""
     differing = [*changes(before.get("inputs", made.inputs), made.inputs, made.sets, _lists(before, folder))]
     settings = differences(before.get("settings", made.settings), made.settings)
-    differing += [Change(word, text, True) for word, texts in settings.asked.items() for text in texts]
+    differing += [Change(word, text) for word, texts in settings.asked.items() for text in texts]
     now = [_record(step, word, differing, made) for word in dict.fromkeys(one.word for one in differing)]
     earlier: Sequence[Values] = begun.get("accepted", [])
     accepted = {*words} | {str(record["word"]) for record in now if record in earlier}
@@ -190,6 +208,15 @@ def _lists(before: Values, folder: Path) -> dict[str, list[str]]:
             if "list" in one and place.is_file() and of_file(place)["sha256"] == one["sha256"]:
                 lists[str(one["list"])] = place.read_text(encoding="utf-8").splitlines()
     return lists
+
+
+def _first_event(folder: Path) -> Row:
+    """The event with which a run began; empty where there is none, or a damaged one."""
+    try:
+        rows, _ = whole_rows(folder / "events.jsonl")
+    except ValueError:
+        return {}
+    return rows[0] if rows and rows[0].get("kind") == Start.kind else {}
 
 
 def manifest_of(checkpoint: Path) -> Values:

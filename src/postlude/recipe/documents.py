@@ -37,6 +37,8 @@ class Document:
     """Where the recipe's file is: its paths are read from there."""
     run: Path | None = None
     """The run whose recipe it is."""
+    moved: list[str] = field(default_factory=list[str])
+    """Paths of that run that led nowhere any more, and where their files were met, each as a line for the user."""
     notes: list[str] = field(default_factory=list[str])
     """What else the user should know about how the recipe was read."""
 
@@ -45,11 +47,6 @@ class Document:
         if path in self.set_by_user:
             return self.where(path)
         return self.origin.get(path, "default")
-
-    def note(self, text: str) -> None:
-        """Add a note, once."""
-        if text not in self.notes:
-            self.notes.append(text)
 
     def is_users(self, path: str) -> bool:
         """Whether the user set a key beside the recipe: on the command line, or from Python."""

@@ -35,6 +35,12 @@ def _named(recipe: Path, overrides: list[str]) -> tuple[Document, list[str]]:
         return packaged.read(name), overrides
     if not exists(recipe):
         raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}", code="unknown-name")
+    if recipe.is_dir() and not (recipe / CONFIG).exists() and (recipe / EVENTS).exists():
+        raise ConfigError(
+            f"the run {str(recipe)!r} was ended before it had begun: it has no {CONFIG} yet. Start it anew, with its "
+            f"recipe and output={recipe}.",
+            code="not-a-run",
+        )
     if recipe.is_dir() and not (recipe / CONFIG).exists():
         raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.", code="not-a-run")
     file = recipe / CONFIG if recipe.is_dir() else recipe

@@ -51,7 +51,7 @@ def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
         if _is_lost(document, path, written):
             place = _moved(written, document)
             if place is not None:
-                document.note(f"{path}: {written!r} is gone; taken from {str(place)!r}.")
+                document.moved.append(f"{path}: {written!r} is gone; taken from {str(place)!r}")
             return str(place or written)
         if folder is None or document.where(path).startswith(COMMAND_LINE) or _is_fixed(written):
             return written
@@ -59,7 +59,7 @@ def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
         if exists(beside):
             return str(beside)
         if exists(Path(written)):
-            document.note(f"{path}: {written!r} is not in the recipe's folder; taken from the current one.")
+            document.notes.append(f"{path}: {written!r} is not in the recipe's folder; taken from the current one.")
         return written
 
     return _changed(values, locate)

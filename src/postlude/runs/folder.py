@@ -13,6 +13,7 @@ Lines are appended and files replaced through `durable.Disk`; what a checkpoint 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import time
@@ -66,6 +67,8 @@ class Run:
     """What must be said at the end of a run that taught the policy nothing, or moved no weight."""
     failed: bool = False
     """Whether that is an error: the run was no short trial."""
+    begun: bool = False
+    """Whether anything was written: a run that is refused before leaves its folder as it was."""
     training: bool = False
     """Weights are being updated; what samples beside that keeps quiet."""
     _started: float = field(default_factory=time.monotonic)
@@ -337,6 +340,7 @@ class Run:
 
     def rewind(self) -> None:
         """Take back what was written after the checkpoint that was restored; all of it where there was none."""
+        self.begun = True
         checkpoints.rewind(self._disk, self._choice.sealed)
         self._disk.insist("checkpoints", lambda: checkpoints.set_aside(self._choice))
         for line in checkpoints.mend_copies(self._disk, self._choice):
