@@ -104,7 +104,7 @@ async def _launch(
     run.needs = recipe.objective.needs
     opened.append(run)
     try:
-        for line in dict.fromkeys([*document.renamed, *document.moved, *([left] if left else [])]):
+        for line in [*document.renamed, *document.moved.values(), *([left] if left else [])]:
             run.say(line)
         prepared.rewards.keep_in(run.folder)
         prepared.rewards.guard.waits.tell = lambda text, noted: _tell_wait(run, text, noted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -35,7 +36,13 @@ class MadeOf:
 
     inputs: Inputs
     sets: Sequence[Rows]
-    settings: Values
+    config: Values
+    """The resolved recipe, as config.yaml holds it."""
+
+    @property
+    def settings(self) -> Values:
+        """The same as JSON holds it."""
+        return finite(self.config)
 
     @classmethod
     def of(cls, prepared: Prepared) -> MadeOf:
@@ -122,7 +129,7 @@ class Standing:
         for one in self.made.sets:
             run.write_list(one.file, one.text)
         run.write_manifest(manifest)
-        run.write_config(self.made.settings, rejected)  # last: a run that has it has all of them
+        run.write_config(self.made.config, rejected)  # last: a run that has it has all of them
 
     def _paths(self) -> dict[str, str]:
         """As the recipe says them, also where a run goes on from its own config, which keeps whole ones."""
@@ -168,12 +175,21 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else repr(value)
 
 
+def finite(value: Any) -> Any:
+    """Numbers that are not finite by their text, since JSON has none."""
+    if is_mapping(value):
+        return {key: finite(one) for key, one in value.items()}
+    if is_series(value):
+        return [finite(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def settings_in(folder: Path) -> dict[str, Any]:
     """The settings that a run's config says, under the names of today."""
     document = read(folder / "config.yaml")
     move(document)
     document.values.pop("output", None)
-    return document.values
+    return finite(document.values)
 
 
 def compared(made: MadeOf, before: Values, begun: Values, folder: Path, step: int, words: Collection[str]) -> Accepted:

@@ -37,8 +37,8 @@ class Document:
     """Where the recipe's file is: its paths are read from there."""
     run: Path | None = None
     """The run whose recipe it is."""
-    moved: list[str] = field(default_factory=list[str])
-    """Paths of that run that led nowhere any more, and where their files were met, each as a line for the user."""
+    moved: dict[str, str] = field(default_factory=dict[str, str])
+    """Key -> a line for the user, of each path of that run that leads nowhere any more: where its file was met."""
     notes: list[str] = field(default_factory=list[str])
     """What else the user should know about how the recipe was read."""
 

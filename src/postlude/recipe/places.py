@@ -51,7 +51,7 @@ def located(values: Mapping[str, Any], document: Document) -> dict[str, Any]:
         if _is_lost(document, path, written):
             place = _moved(written, document)
             if place is not None:
-                document.moved.append(f"{path}: {written!r} is gone; taken from {str(place)!r}")
+                document.moved[path] = f"{path}: {written!r} is gone; taken from {str(place)!r}"
             return str(place or written)
         if folder is None or document.where(path).startswith(COMMAND_LINE) or _is_fixed(written):
             return written
