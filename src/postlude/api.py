@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,12 @@ def train(
     from postlude.launch import launch
 
     with _view(show) as view:
-        return launch(document_from(recipe, settings), resume, [*view, *listeners], accept_changes)
+        run = launch(document_from(recipe, settings), resume, [*view, *listeners], accept_changes)
+    if (
+        run.signal is not None and run.signal != signal.SIGINT
+    ):  # the run has saved; the end of the script is its own matter
+        signal.raise_signal(run.signal)
+    return run
 
 
 async def train_async(

@@ -70,6 +70,8 @@ DATA = {
     "bad-messages": "The messages of a row are malformed, or the turns are in the wrong order.",
     "unencodable-text": "Text holds characters that no file can store.",
     "no-preference": "A row of compared answers prefers none.",
+    "conflict": "Another row of the same prompt prefers the opposite.",
+    "duplicate": "Another row is the same.",
     "row-refused": "A reward of yours says that it cannot score a row.",
     "unreadable-gold": "The reference answer of a row is not in a form that the reward reads.",
     "too-long": "A row, or prompt and answer, do not fit the model's context.",
@@ -153,6 +155,13 @@ CHECKS = {
     "pad-is-end": "The padding token also ends answers, which is harmless here.",
     "plain-text": "Prompts are plain text, and the model has a chat template.",
     "template-opens-no-turn": "The chat template does not open the assistant's turn.",
+    "answers-cut": "Most sampled answers are cut off by the length limit.",
+    "slow-reward": "Scoring an answer takes long.",
+    "sampler-differs": "Sampler and trainer do not give the same answer the same log-probs.",
+    "reference-differs": "The reference is not the policy's start.",
+    "rate-too-small": "An update changes no weight: the step is below what its numbers can hold.",
+    "rate-too-large": "One update changes the weights by much.",
+    "disk-full": "What a run will write does not fit on its disk, or barely.",
 }
 CODES: dict[str, str] = {
     **RECIPE,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -26,9 +25,11 @@ from postlude.objects import imports_put_back
 from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe
 from postlude.runs.checkpoints import unfinished
-from postlude.runs.events import End, Finished, Opened, Progress, Start, Stopping
+from postlude.runs.ending import interruptible
+from postlude.runs.events import End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
 from postlude.runs.folder import Listener, Run
 from postlude.streams import Stream
+from postlude.waits import Watchdog, moved
 from postlude.words import counted
 
 
@@ -41,10 +42,38 @@ def launch(
     runs already, as in a notebook, the run has a thread of its own; see `launch_async`.
     """
     if not _in_an_event_loop():
-        return asyncio.run(launch_async(document, resume, listeners, accepted))
+        with _told_of_the_system():
+            return asyncio.run(_in_a_loop_of_ours(launch_async(document, resume, listeners, accepted)))
     opened: list[Run] = []
-    with ThreadPoolExecutor(1) as pool, _interruptible(opened):
+    with ThreadPoolExecutor(1) as pool, interruptible(opened):
         return pool.submit(asyncio.run, launch_async(document, resume, listeners, accepted, opened)).result()
+
+
+class _Unwaited(ThreadPoolExecutor):
+    """An event loop's threads, whose end it does not wait for: one in which a user's function hangs has none."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+
+
+async def _in_a_loop_of_ours(work: Coroutine[Any, Any, Run]) -> Run:
+    asyncio.get_running_loop().set_default_executor(_Unwaited())
+    return await work
+
+
+@contextmanager
+def _told_of_the_system() -> Iterator[None]:
+    """What the operating system refuses in the middle of a run, in a sentence: a folder that is gone, a file closed."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.__context__, PostludeError):  # which ended the run; the end itself failed after
+            raise error.__context__ from None
+        raise TrainingError(
+            f"the run cannot go on: {error}. What came after its newest checkpoint is lost; once this is mended, go on "
+            "with --resume.",
+            code="cannot-write",
+        ) from error
 
 
 def _in_an_event_loop() -> bool:
@@ -107,13 +136,10 @@ async def _launch(
         for line in [*document.renamed, *document.moved.values(), *([left] if left else [])]:
             run.say(line)
         prepared.rewards.keep_in(run.folder)
-        prepared.rewards.guard.waits.tell = lambda text, noted: _tell_wait(run, text, noted)
-        with _random_numbers_kept(), _interruptible(opened):
+        with _random_numbers_kept(), interruptible(opened), _watched(run, recipe.watchdog), _told_of_the_system():
             await _run(run, prepared, document, resume, accepted)
     except PostludeError:
-        if run.begun:
-            with suppress(PostludeError):  # the disk may be what is wrong
-                run.emit(End(run.step, "error"))
+        run.give_up()
         raise
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
         raise TrainingError(
@@ -165,11 +191,23 @@ def _tell_finished(run: Run, recipe: Recipe, taught: Learning) -> None:
     run.tell(End(run.step, "done"))
 
 
-def _tell_wait(run: Run, text: str, noted: bool) -> None:
-    """A reward takes long. Never an event of the run: those are the same whenever it is repeated."""
-    run.tell(Progress(run.step, text))
-    if noted:
-        run.say(f"note: {text}")
+def _watched(run: Run, silence: float) -> Watchdog:
+    """Says who is waited for. Never an event of the run: those are the same whenever it is repeated."""
+    heard = {"phase": "load"}
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Phase):
+            heard["phase"] = event.phase
+        if not isinstance(event, Waiting | Said):
+            moved()
+
+    run.listeners.append(hear)
+    return Watchdog(
+        say=lambda text: run.say(f"note: {text}"),
+        show=lambda text: run.tell(Waiting(run.step, text)),
+        silence=silence,
+        doing=lambda: f"phase {heard['phase']} of step {run.step + 1}",
+    )
 
 
 def _as_begun(chosen: Mapping[str, Any], recipe: Recipe) -> Recipe:
@@ -181,6 +219,7 @@ def _as_begun(chosen: Mapping[str, Any], recipe: Recipe) -> Recipe:
 def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing) -> None:
     recipe = prepared.recipe
     facts = engine.describe()
+    lasting = {k: v for k, v in facts.items() if k != "memory"}  # what is free differs by the hour
     start = Start(
         run.step,
         method=recipe.method,
@@ -188,11 +227,11 @@ def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing) -> 
         sizes=recipe.sizes,
         counts=prepared.counts,
         data=[*prepared.notes, *prepared.rewards.notes],
-        engine={k: v for k, v in facts.items() if k != "memory"},  # what is free differs by the hour
+        engine=lasting,
     )
     if not standing.goes_on:
         run.emit(standing.started_as(start))
-    standing.write(run, prepared.rejected, start.engine, engine.settings())
+    standing.write(run, prepared.rejected, lasting, engine.settings())
     standing.tell(run)
     run.tell(
         Opened(
@@ -274,24 +313,3 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         _at_work.release()
-
-
-@contextmanager
-def _interruptible(opened: Sequence[Run]) -> Iterator[None]:
-    """First Ctrl-C: finish the step, save, end. Second, or before the run is `opened`: stop at once."""
-
-    def ask(signum: int, frame: Any) -> None:
-        if not opened or opened[0].stop:
-            raise KeyboardInterrupt
-        opened[0].stop = True
-        opened[0].tell(Stopping(opened[0].step))
-
-    try:
-        before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not in the main thread: the caller handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,11 +1,54 @@
-"""One process trains: a child that was forked off it must not go on as a second one."""
+"""One process trains: how it is asked to end, and that a child forked off it must not go on as a second one."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
+from contextlib import suppress
 from typing import NoReturn
 
 EXIT_OF_CHILD = 70
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody stops the process at once: a second Ctrl-C, SIGTERM or SIGHUP."""
+
+    def __init__(self, signum: int = signal.SIGINT) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def exit_code_of(signum: int) -> int:
+    """What a shell and a scheduler expect of a process that a signal ended: 130, 143, 129."""
+    return 128 + signum
+
+
+PATIENCE = 5.0
+"""Seconds that threads have for their end once the work is over."""
+
+
+def end_without_threads(code: int) -> None:
+    """Let the process end with this code even where a thread that a user's function started never does.
+
+    Python waits for every thread that is no daemon. Nothing happens where there is none.
+    """
+    main = threading.main_thread()
+    names = [t.name for t in threading.enumerate() if t is not main and t.is_alive() and not t.daemon]
+    if names:
+        threading.Thread(target=_end, args=(code, names), daemon=True).start()
+
+
+def _end(code: int, names: list[str]) -> None:
+    time.sleep(PATIENCE)
+    text = (
+        "postlude: the work is over, but something in it (a reward, say) has left threads running: "
+        f"{', '.join(names)}. The process ends without them.\n"
+    )
+    with suppress(OSError):
+        os.write(2, text.encode())
+    os._exit(code)
 
 
 def end_child(what: str) -> NoReturn:

@@ -90,7 +90,7 @@ def test_ratings_become_pairs_that_a_method_can_use(place: Path, model_folder: P
     with refused("exists-already"):
         call("data", "convert", data, "pairs.jsonl", "--to", "pairs", "--on-bad-row", "skip")
     said = call("data", "check", "pairs.jsonl", "--for", "dpo", "--model", model_folder)
-    assert counts(said) == {"rows read": 1, "good": 1} and "tokens per row" in said
+    assert counts(said) == {"rows read": 1, "used": 1} and "tokens per row" in said
 
 
 @pytest.mark.parametrize("model", [False, True])
@@ -141,7 +141,7 @@ def test_pairs_of_own_answers_are_scored_and_counted(place: Path, model_folder: 
         for row in made:
             assert row["chosen_score"] == digits(row["chosen"]) > row["rejected_score"] == digits(row["rejected"])
             assert row["prompt"] == f"{row['topic']}=" and "margin" not in row
-    assert counts(call("data", "check", "made.jsonl", "--for", "dpo"))["good"] == len(made)
+    assert counts(call("data", "check", "made.jsonl", "--for", "dpo"))["used"] == len(made)
 
 
 def test_one_given_side_gets_the_other_from_the_model(place: Path, model_folder: Path) -> None:

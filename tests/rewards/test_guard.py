@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,8 +19,9 @@ import numpy as np
 import pytest
 import torch
 
+from postlude import waits
 from postlude.errors import ConfigError, RewardError
-from postlude.rewards import guard
+from postlude.process import Interrupted
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import group, reward, rewards_of, score
@@ -62,10 +64,10 @@ def test_only_functions_of_users_have_a_time_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_call_that_takes_long_is_said_and_once_noted(monkeypatch: pytest.MonkeyPatch, asynchronous: bool) -> None:
-    monkeypatch.setattr(guard, "TICK", 0.02)
-    monkeypatch.setattr(guard, "SAID_AFTER", 0.05)
-    monkeypatch.setattr(guard, "NOTED", (0.1, 60.0))
+def test_a_call_that_takes_long_is_shown_and_once_said(monkeypatch: pytest.MonkeyPatch, asynchronous: bool) -> None:
+    monkeypatch.setattr(waits, "TICK", 0.02)
+    monkeypatch.setattr(waits, "SHOWN_AFTER", 0.05)
+    monkeypatch.setattr(waits, "NOTED", (0.1, 60.0))
 
     def plain(completions: list[str]) -> list[float]:
         time.sleep(0.3)
@@ -75,25 +77,28 @@ def test_a_call_that_takes_long_is_said_and_once_noted(monkeypatch: pytest.Monke
         await asyncio.sleep(0.3)
         return [1.0, 0.0]
 
-    heard: list[tuple[str, bool]] = []
+    said: list[str] = []
+    shown: list[str] = []
     rewards = Rewards([reward(slow if asynchronous else plain, "slow")])
-    rewards.guard.waits.tell = lambda text, noted: heard.append((text, noted))
-    for _ in range(2):
-        asyncio.run(rewards.score(GROUPS))
-    assert sum(noted for _, noted in heard) == 1
-    assert heard and all(text == "reward slow has been running for 0 s on 2 answers" for text, _ in heard)
+    with waits.Watchdog(said.append, shown.append):
+        for _ in range(2):
+            asyncio.run(rewards.score(GROUPS))
+    assert said == [shown[0]] and set(shown) == set(said)
+    assert re.fullmatch(r"reward slow \(.*\) has been running for 0 s on 2 answers to 1 prompt, the first \S+", said[0])
 
 
 def test_the_match_of_a_pattern_is_heard_of_though_no_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "SAID_AFTER", 0.05)
+    monkeypatch.setattr(waits, "SHOWN_AFTER", 0.05)
 
-    def hear(text: str, noted: bool) -> None:
+    def hear(text: str) -> None:
         raise LookupError(text)  # the only way out of the match
 
-    rewards = Rewards([reward(backtracks)])
-    rewards.guard.waits.tell = hear
-    with pytest.raises(RewardError, match=r"raised LookupError .* has been running for \d+ s"):
-        asyncio.run(rewards.score(GROUPS))
+    monkeypatch.setattr(waits, "TICK", 60.0)
+    with (
+        waits.Watchdog(hear, hear, silence=0.05),
+        pytest.raises(RewardError, match=r"raised LookupError .* (has been running|nothing has moved) for \d+ s"),
+    ):
+        asyncio.run(Rewards([reward(backtracks)]).score(GROUPS))
 
 
 def leaves(how: Callable[[], Any]) -> Callable[..., Any]:
@@ -111,15 +116,95 @@ EXITS: dict[str, Callable[[], Any]] = {
     "another program": lambda: os.execv("/bin/true", ["true"]),
     "one from the path": lambda: os.execlp("true", "true"),
     "with an environment": lambda: os.execle("/bin/true", "true", {}),
+    "abort": lambda: os.abort(),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "the group": lambda: os.killpg(os.getpgrp(), signal.SIGTERM),
+    "everybody": lambda: os.kill(0, signal.SIGTERM),
+    "raise": lambda: signal.raise_signal(signal.SIGTERM),
 }
 
 
 @pytest.mark.parametrize("how", EXITS.values(), ids=EXITS)
 def test_a_reward_does_not_end_the_process(how: Callable[[], Any]) -> None:
-    real = os._exit, os.execv, os.execve
+    real = os._exit, os.execv, os.execve, os.abort, os.kill, os.killpg, signal.raise_signal
     with pytest.raises(RewardError, match=r"reward fn raised SystemExit at test_guard.py"):
         score(GROUPS, reward(leaves(how)))
-    assert (os._exit, os.execv, os.execve) == real
+    assert (os._exit, os.execv, os.execve, os.abort, os.kill, os.killpg, signal.raise_signal) == real
+
+
+def test_signals_that_end_nothing_go_their_way() -> None:
+    heard: list[int] = []
+
+    def fn(completions: list[str]) -> list[float]:
+        before = signal.signal(signal.SIGUSR1, lambda signum, frame: heard.append(signum))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), 0)
+        signal.signal(signal.SIGUSR1, before)
+        with suppress(ProcessLookupError):
+            os.kill(2**22 + 1, signal.SIGTERM)  # nobody's
+        return [1.0, 0.0]
+
+    assert rewards_of(score(GROUPS, reward(fn))) == [1.0, 0.0] and heard == [signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, StopIteration])
+@pytest.mark.usefixtures("asked_by_us")
+def test_what_stops_a_program_is_an_error_of_the_reward_that_raises_it(error: type[BaseException]) -> None:
+    def fn(completions: list[str]) -> list[float]:
+        raise error
+
+    with pytest.raises(RewardError, match=rf"reward fn raised {error.__name__} at test_guard\.py"):
+        score(GROUPS, reward(fn))
+
+
+@pytest.fixture
+def asked_by_us() -> Iterator[None]:
+    """Ctrl-C is a run's matter."""
+
+    def ask(signum: int, frame: object) -> None:
+        raise Interrupted(signum)
+
+    before = signal.signal(signal.SIGINT, ask)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("asked_by_us")
+def test_a_stop_in_the_middle_of_a_reward_is_no_error_of_it() -> None:
+    def fn(completions: list[str]) -> list[float]:
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # as from outside
+        time.sleep(5)
+        return []
+
+    with pytest.raises(Interrupted):
+        score(GROUPS, reward(fn))
+
+
+CLOSES: dict[str, Callable[[], Any]] = {
+    "1": lambda: os.close(1),
+    "2": lambda: os.close(2),
+    "elsewhere": lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 1),
+}
+
+
+@pytest.mark.parametrize("how", CLOSES.values(), ids=CLOSES)
+def test_output_that_was_closed_is_opened_again(how: Callable[[], Any], capfd: pytest.CaptureFixture[str]) -> None:
+    scored = score(GROUPS, reward(leaves(how)))
+    os.write(1, b"to output\n")
+    os.write(2, b"to errors\n")
+    assert capfd.readouterr() == ("to output\n", "to errors\n")
+    assert any("changed standard" in note for note in scored.notes)
+
+
+def test_output_that_was_replaced_is_put_back() -> None:
+    before = sys.stdout
+
+    def fn(completions: list[str]) -> list[float]:
+        sys.stdout = None  # type: ignore[assignment]
+        return [1.0, 0.0]
+
+    assert "reward fn changed standard output" in score(GROUPS, reward(fn)).notes[0]
+    assert sys.stdout is before
 
 
 def test_a_child_may_become_another_program() -> None:
@@ -182,7 +267,11 @@ def test_what_the_process_shares_is_put_back_and_said_once(tmp_path: Path) -> No
         torch.set_grad_enabled(False)
         torch.set_num_threads(3)
         os.chdir(tmp_path)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        signal.alarm(100)
+        sys.setrecursionlimit(500)
+        sys.excepthook = None  # type: ignore[assignment]
         random.seed(0)
         np.random.seed(0)
         return [1.0, 0.0]
@@ -191,10 +280,11 @@ def test_what_the_process_shares_is_put_back_and_said_once(tmp_path: Path) -> No
     rewards = Rewards([reward(changes, "changes")])
     notes = asyncio.run(rewards.score(GROUPS)).notes
     assert (torch.get_default_dtype(), torch.get_num_threads(), Path.cwd(), signal.getsignal(signal.SIGINT)) == before
-    assert torch.is_grad_enabled()
+    assert torch.is_grad_enabled() and signal.alarm(0) == 0
     assert [re.sub("reward changes changed (.*); it.*", r"\1", n) for n in notes] == [
         "the current folder", "torch's default dtype", "whether torch keeps gradients",
-        "the number of torch's threads", "what Ctrl-C does",
+        "the number of torch's threads", "what happens to errors that nobody catches", "how deep functions may nest",
+        "what Ctrl-C does", "what SIGTERM does", "what SIGHUP does", "the alarm clock (it was left running)",
     ]  # fmt: skip
     assert asyncio.run(rewards.score(GROUPS)).notes == []
 

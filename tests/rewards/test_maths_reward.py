@@ -203,7 +203,7 @@ def test_golds_that_cannot_be_read_are_listed_by_line_before_training(place: Pat
         == 'q.jsonl:2: "answer" \'\' is no gold for the reward maths: it is empty: {"prompt": "1=", "answer": ""}'
     )
     assert r":3: " in problems[1] and "divides by zero" in problems[1]
-    assert "line 5" in problems[2] and "missing or null" in problems[2]
+    assert ":5: " in problems[2] and "missing or null" in problems[2]
     assert "5 rows read, 2 good, 3 bad" in problems[3] and "on_bad_row=skip" in problems[3]
 
 

@@ -17,11 +17,19 @@ def main() -> None:
     """Run a command; errors of ours print what is wrong and what to do, without a traceback."""
     collect_rarely()
     from postlude.cli.app import app, console_error
+    from postlude.cli.waiting import tell
+    from postlude.process import end_without_threads
+    from postlude.waits import Watchdog
 
     try:
-        app()
+        with Watchdog(lambda text: tell([text])):
+            app()
+    except SystemExit as end:  # how every command ends
+        end_without_threads(end.code if isinstance(end.code, int) else 0)
+        raise
     except PostludeError as error:
         console_error(error)
+        end_without_threads(error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(

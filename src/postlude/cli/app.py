@@ -15,6 +15,7 @@ from postlude.cli import (
     config,
     constitution,
     data,
+    data_check,
     demo,
     eval,
     export,
@@ -77,6 +78,7 @@ app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
 )
 app.add_typer(data.app, name="data", help="Turn feedback of one kind into another, and check a file before a run.")
+data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )

@@ -20,8 +20,11 @@ def check(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only what shows without loading the model.")] = False,
-    prompts: Annotated[int, typer.Option(min=1, max=4096, help="Prompts that the model is asked.")] = 16,
-    samples: Annotated[int, typer.Option(min=1, max=1024, help="Answers to each.")] = 8,
+    prompts: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Prompts that the model is asked. Default: 16, or fewer in time."),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, max=1024, help="Answers to each. Default: 8.")] = None,
     seed: Annotated[int, typer.Option(help="Which prompts, and which answers.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:

@@ -165,32 +165,3 @@ def named_columns(columns: str | None) -> dict[str, str]:
     if problems := column_problems(named, "--columns", lambda key, code, sentence: Problem(code, sentence, key=key)):
         raise ConfigError(problems)
     return named
-
-
-@app.command("check")
-def check(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="A file, saved data set or hf:OWNER/NAME.")],
-    method: Annotated[str, typer.Option("--for", help="The method that is to learn from it; see postlude methods.")],
-    model: Annotated[
-        str | None, typer.Option(help="A model folder or hub id: its tokenizer, template and context are checked too.")
-    ] = None,
-    columns: opt.Columns = None,
-    chat: Chat = False,
-    split: opt.Split = "train",
-) -> None:
-    """Read a whole file as a method would: what it is, how many rows are good, what is wrong. Exit code 2 if any is.
-
-    postlude data check pairs.jsonl --for dpo --model my-model
-    """
-    from postlude.cli.checking import check_rows
-    from postlude.sources.reading import read
-
-    table = read(source, split)
-    tokens = check_rows(table, method, model, reading_of(columns, chat))
-    console = Screen()
-    for line in (f"{source}: {table.form}", *table.notes):
-        console.print(line, soft_wrap=True)
-    console.print(sums([{"rows read": table.read, "good": len(table.rows), "bad": table.read - len(table.rows)}]))
-    if tokens:
-        console.print(f"tokens per row: {min(tokens)} to {max(tokens)}")
-    table.require_clean("stop")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from postlude.cli.waiting import tell
 from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError, Problem
 from postlude.plain_yaml import load
@@ -34,9 +33,7 @@ def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
     """The rewards of --reward, each a name or a whole entry of a recipe; the first with the arguments of
     --reward-args."""
     first = mapping("--reward-args", arguments)
-    rewards = Rewards.of([_spec(use, first if i == 0 else {}) for i, use in enumerate(uses)])
-    rewards.guard.waits.tell = _tell_wait
-    return rewards
+    return Rewards.of([_spec(use, first if i == 0 else {}) for i, use in enumerate(uses)])
 
 
 def _spec(use: str, arguments: Mapping[str, Any]) -> RewardSpec:
@@ -62,11 +59,6 @@ def the_model(rewards: Rewards) -> LearnedReward:
             code="not-a-reward-model",
         )
     return function
-
-
-def _tell_wait(text: str, noted: bool) -> None:
-    if noted:
-        tell([text])
 
 
 def require_columns(rewards: Rewards, table: Table, reading: Reading | None = None) -> None:

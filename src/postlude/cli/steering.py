@@ -28,7 +28,9 @@ def status(run: RUN) -> None:
         )
     if now.running:
         screen.print(f"  last heard of {duration(time.time() - now.heartbeat)} ago")
-    if now.silent:
+    if now.running and now.waiting:
+        screen.print(f"  waiting: {now.waiting}", soft_wrap=True)
+    elif now.silent:
         screen.print("  it has said nothing for a minute: it loads something large, or hangs")
 
 

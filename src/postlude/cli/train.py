@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postlude.errors import TrainingError
 from postlude.terminal import Screen
+
+if TYPE_CHECKING:
+    from postlude.runs.folder import Run
 
 
 def train(
@@ -44,26 +48,36 @@ def train(
     Everything is checked before the model loads. A run that is resumed must be made of what it was made of: changed
     data, rewards, models and the like are refused by name. The run folder holds the checkpoints (Hugging Face
     folders), every sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C
-    finishes the step, saves and ends.
+    or SIGTERM finishes the step, saves and ends; a second one ends at once.
     """
     from postlude.launch import launch
+    from postlude.process import Interrupted, exit_code_of
     from postlude.recipe.opening import document_of
     from postlude.watch.live import LiveView
 
     document = document_of(recipe, overrides or [])
     console = Screen()
-    with LiveView(console) as view:
-        run = launch(document, resume, [view], accept_changes or [])
+    try:
+        with LiveView(console) as view:
+            run = launch(document, resume, [view], accept_changes or [])
+    except Interrupted as error:
+        console.print("\nstopped at once; a run goes on from its newest checkpoint with --resume")
+        raise typer.Exit(exit_code_of(error.signum)) from error
+    if run.stop:
+        console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
+        raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))
+    if run.failed:
+        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")
+    for line in _what_there_is(run):
+        console.print(line, soft_wrap=True)
+
+
+def _what_there_is(run: Run) -> list[str]:
+    """What a finished run has left, and what can be done with it, in lines."""
     lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
     if any((run.folder / "rollouts").iterdir()):
         lines.append(f"answers {run.folder / 'rollouts'}")
-    if run.stop:
-        console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
-        raise typer.Exit(130)
     scores = "scores" in run.needs
     next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
-    if run.failed:
-        raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")
     last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
-    for line in [*lines, last]:
-        console.print(line, soft_wrap=True)
+    return [*lines, last]

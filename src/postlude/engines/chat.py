@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from postlude.engines.http import RETRIED, SEEDS, key_in, library, said, short, without
+from postlude.engines.http import RETRIED, SEEDS, key_in, library, place_of, said, short, without
 from postlude.engines.protocol import Likely, Meter, Reply, Talk, Tell, Usage, unmetered
 from postlude.engines.settings import LONGEST_RETRY_AFTER, ChatSpec, Sampling
 from postlude.errors import EngineError
+from postlude.waits import waiting
 
 LONGEST_PAUSE = 60.0
 OWN_FAULT = {400, 413, 422}
@@ -181,8 +182,10 @@ class ServedChat:
         """The JSON of one answer. _Again: worth another try; _Failed: it is not; EngineError: nor is any other."""
         openai = library()
         try:
-            async with asyncio.timeout(self.spec.timeout):  # the client's own limit does not see a body that drips
-                answer = await call()
+            # the client's own limit does not see a body that drips
+            with waiting(f"the server {place_of(str(self.spec.url))}", verb="asked"):
+                async with asyncio.timeout(self.spec.timeout):
+                    answer = await call()
         except openai.APIStatusError as error:
             self._refuse(error, usage)
         except (openai.APITimeoutError, TimeoutError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from postlude.errors import ConfigError
 
@@ -32,6 +33,11 @@ def key_in(variable: str) -> str:
     if not key.isascii() or not key.isprintable():
         raise ConfigError(f"the key in {variable} holds characters that no header can carry.", code="wrong-type")
     return key
+
+
+def place_of(url: str) -> str:
+    """A server's URL without what may hold a key."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()
 
 
 def without(key: str, text: str) -> str:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from postlude.data import Completion, Stop
-from postlude.engines.http import RETRIED, SEEDS, key_in, library, said, short, without
+from postlude.engines.http import RETRIED, SEEDS, key_in, library, place_of, said, short, without
 from postlude.engines.protocol import Progress, Request, Weights
 from postlude.engines.settings import Sampling, Served
 from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
 from postlude.models.said import answer_text
+from postlude.waits import waiting
 
 ROUNDING = 1e-3
 """A log-prob may be this far above 0."""
@@ -137,8 +138,9 @@ class OpenAISampler:
         openai = library()
         where = f"{self.served.url.rstrip('/')}/{what}"
         try:
-            async with asyncio.timeout(self.served.longest_wait):
-                raw = await call
+            with waiting(f"the server {place_of(self.served.url)}", verb="asked"):
+                async with asyncio.timeout(self.served.longest_wait):
+                    raw = await call
         except openai.APIStatusError as error:
             raise EngineError(self._refused(where, error), code="server-refused") from error
         except (openai.APITimeoutError, TimeoutError) as error:

@@ -94,6 +94,11 @@ class Asker:
         return f"spent {self.spec.url or ''} {self.spec.model}"
 
     @property
+    def questions(self) -> int:
+        """Requests that were sent in this process."""
+        return self.spent.calls
+
+    @property
     def chat(self) -> Chat:
         """The model, loaded when it is first asked."""
         if self._chat is None:

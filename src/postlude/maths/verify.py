@@ -20,7 +20,7 @@ from postlude.maths.golds import gold_text
 from postlude.maths.normalise import normalise
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.values import Collection, Labelled, Listing, Value
+from postlude.maths.values import Collection, Labelled, Listing, Value, Words
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
 _KNOWN = re.compile(
@@ -104,6 +104,16 @@ class Verifier:
         except Unreadable as problem:
             return str(problem)
         return None
+
+    def only_text(self, gold: Any) -> str | None:
+        """Why nothing but its own words would equal a gold; None where its value is compared, or it is no gold."""
+        try:
+            value = _read(gold_text(gold))
+        except Unreadable:
+            return None
+        if isinstance(value, str):
+            return value
+        return "it is words" if isinstance(value, Words) else None
 
     def _foreign_problem(self, gold: Any, reason: str) -> str | None:
         """A notation that is not ours: whether the worker's other parser finds it equal to itself."""

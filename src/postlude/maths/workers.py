@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from postlude.waits import waiting
+
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from postlude.maths.worker import main; main()"
 START_LIMIT = 120.0
 """Seconds a process may take to import sympy on a busy machine."""
@@ -130,7 +132,8 @@ class Pool:
     def _once(self, job: Mapping[str, Any]) -> dict[str, Any]:
         worker, sound = self._take(), False
         try:
-            reply = worker.ask(job)
+            with waiting(f"a worker for maths (process {worker.process.pid})", verb="at work"):
+                reply = worker.ask(job)
             sound = worker.process.poll() is None and "limit" not in reply
             return reply
         finally:

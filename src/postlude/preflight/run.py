@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from postlude.build import build_engine, build_streams
 from postlude.check import check
-from postlude.errors import ConfigError, DataError
+from postlude.data import Group
+from postlude.engines.local.engine import LocalEngine
+from postlude.errors import ConfigError, DataError, EngineError, Problem
 from postlude.objects import imports_put_back
-from postlude.preflight.report import Report, refused
+from postlude.preflight.invariants import look_at_agreement
+from postlude.preflight.probing import probe
+from postlude.preflight.report import Report, Section, refused
+from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_time
+from postlude.preflight.reward import look_at_reward
 from postlude.preflight.rows import look_at_rows
+from postlude.preflight.sampled import Sampled, chosen, sample
+from postlude.preflight.signal import compares_groups, look_at_signal
 from postlude.preflight.template import look_at_template
 from postlude.preflight.tokens import look_at_tokens
+from postlude.preflight.update import Timed, look_at_update
 from postlude.prepared import Prepared
 from postlude.recipe import Document
 
 Tell = Callable[[str], None]
+ROWS = 8
+"""Written rows that an update is tried with."""
+PROBED = 64
+"""Prompts among which some with different answers are looked for."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +43,10 @@ class Options:
 
     quick: bool = False
     """Only what is known without weights."""
-    prompts: int = 16
-    """That the model is asked."""
-    samples: int = 8
-    """Answers to each."""
+    prompts: int | None = None
+    """That the model is asked. None: 16, or fewer where that takes long."""
+    samples: int | None = None
+    """Answers to each. None: 8."""
     seed: int = 0
 
 
@@ -41,10 +59,9 @@ def preflight(document: Document, name: str, options: Options | None = None, tel
         try:
             tell("reading recipe, data and tokenizer")
             prepared = check(document)
-        except (ConfigError, DataError) as error:
-            report.sections.append(refused(error.problems))
-        else:
             _look(prepared, report, options, tell)
+        except (ConfigError, DataError, EngineError) as error:
+            report.sections.append(refused(error.problems))
     report.seconds = time.monotonic() - began
     return report
 
@@ -52,3 +69,75 @@ def preflight(document: Document, name: str, options: Options | None = None, tel
 def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> None:
     report.method, report.sizes = prepared.recipe.name, prepared.recipe.sizes
     report.sections += [look_at_rows(prepared), look_at_template(prepared), look_at_tokens(prepared)]
+    if options.quick:
+        return
+    import torch
+
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices), TemporaryDirectory() as place:  # pyright: ignore[reportUnknownMemberType]
+        tell("loading the model")
+        engine = build_engine(prepared)
+        assert isinstance(engine, LocalEngine)
+        prepared.rewards.keep_in(Path(place))
+        _in_a_loop(lambda: asyncio.run(_ask(prepared, engine, report, options, tell)))
+
+
+def _in_a_loop(work: Callable[[], None]) -> None:
+    """Run it here, or where an event loop runs already, as in a notebook, in a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        work()
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+
+
+async def _ask(prepared: Prepared, engine: LocalEngine, report: Report, options: Options, tell: Tell) -> None:
+    """Everything that needs the model."""
+    recipe = prepared.recipe
+    sampled: Sampled | None = None
+    rollout = recipe.algorithm.source == "rollout"
+    if rollout:
+        tell("sampling")
+        size = recipe.group_size if compares_groups(recipe) else 2
+        sampled = await sample(prepared, engine, options.prompts, options.samples, options.seed, size)
+    if prepared.rewards.members:
+        tell("asking the reward")
+        prompts = chosen(prepared.prompts or prepared.held_out, PROBED, options.seed)
+        report.sections.append(look_at_reward(prepared, await probe(prepared, prompts), sampled))
+    if sampled is not None:
+        report.sections.append(look_at_signal(recipe, sampled, options.seed))
+    tell("taking one update")
+    groups = sampled.groups if sampled is not None else prepared.items[:ROWS]
+    timed, section = await _step_zero(prepared, engine, groups)
+    report.sections += [
+        section,
+        look_at_memory(prepared, engine),
+        look_at_disk(prepared, engine, sampled),
+        look_at_time(prepared, timed, sampled),
+    ]
+
+
+async def _step_zero(prepared: Prepared, engine: LocalEngine, groups: list[Group]) -> tuple[Timed, Section]:
+    section = Section("step_0", "Step 0")
+    (stream, *_) = build_streams(prepared, engine, lambda phase: None)
+    await look_at_agreement(prepared.recipe, engine, groups, section)
+    timed = await look_at_update(prepared.recipe, engine, stream, groups, section)
+    section.summary = ", ".join(f"{name} {value}" for name, value in section.table[:2])
+    if not any(one.level in ("warning", "broken") for one in section.findings):
+        section.summary = _all_well(section)
+    return timed, section
+
+
+def _all_well(section: Section) -> str:
+    held = ["sampler and trainer agree"] if "sampler_trainer_mean" in section.figures else []
+    held += ["ratio 1"] if "ratio" in section.figures else []
+    held += ["KL to the reference 0"] if "reference_mean" in section.figures else []
+    held += ["loss finite, gradient not 0, weights move"] if "grad_norm" in section.figures else []
+    return ", ".join(held) or "nothing to compare"
+
+
+def problem_of(section: Section) -> list[Problem]:
+    """What is broken in a section, as a run refuses it."""
+    return [Problem(f.code, f"{f.text}. {f.mend}") for f in section.findings if f.level == "broken"]

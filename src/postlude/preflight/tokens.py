@@ -84,7 +84,9 @@ def _pieces(prepared: Prepared, group: Group) -> Iterator[Piece]:
     decode = prepared.facts.tokenizer.decode
     yield from _shortened("prompt", decode(list(group.prompt.tokens)))
     for completion in group.completions[:1]:
-        kinds = [_kind(t, a, prepared) for t, a in zip(completion.tokens, completion.has_action, strict=True)]
+        kinds: list[Kind] = [
+            _kind(t, a, prepared) for t, a in zip(completion.tokens, completion.has_action, strict=True)
+        ]
         start = 0
         for kind, run in groupby(kinds):
             end = start + len(list(run))

@@ -68,6 +68,7 @@ RULES: dict[str, Rule] = {
     "shaping.*": "free",
     "kl_control.*": "free",
     "stop_kl": "free",
+    "watchdog": "free",
 }
 """Key, or pattern of keys -> the rule of what matches it first."""
 LONGEST = 120

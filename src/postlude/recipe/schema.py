@@ -125,6 +125,9 @@ class Recipe:
     checkpoint_every: CountOrZero = 50
     """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
     keep_checkpoints: Count = 2
+    watchdog: Annotated[float, Bounds(0, 1e7)] = 300.0
+    """Seconds without any progress after which it is said who waits for whom, and again after twice as long; 0 is
+    never."""
     objective: Annotated[TokenObjective | ContrastObjective, Field(discriminator="kind")] = field(
         default_factory=lambda: ALGORITHMS["grpo"].objective
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
-import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -15,11 +13,13 @@ from types import NoneType, SimpleNamespace
 from typing import Any
 
 from postlude.data import Completion, Group
-from postlude.errors import RewardError, shown
+from postlude.errors import RewardError, shown, visible
+from postlude.frames import in_words, of_users
 from postlude.models.steps import pieces
-from postlude.rewards.guard import Guard, TooLong
+from postlude.rewards.guard import Guard, TooLong, interrupted, limited
 from postlude.rewards.member import Answers, Reward
 from postlude.rewards.values import finite, listed, numbers, plain_json, step_numbers
+from postlude.words import counted
 
 Prefixes = Callable[[Completion], list[str]]
 """The text of an answer up to and with each of its tokens."""
@@ -80,12 +80,6 @@ def _as_given(group: Group, completion: Completion) -> Any:
 # --------------------------------------------------------------------------------------------------------- failures
 
 
-OURS = str(Path(__file__).parents[1]) + os.sep
-"""The folder of this package: its frames say nothing about a mistake in a user's file."""
-LIBRARIES = (sysconfig.get_path("stdlib"), "site-packages", "dist-packages", "<frozen")
-MOST_FRAMES = 4
-
-
 @dataclass(frozen=True)
 class Failure:
     """One call that gave nothing."""
@@ -101,10 +95,9 @@ class Failure:
         """Of what a function raised; of a group of exceptions the first."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        frames = _own_frames(error)
+        frames = of_users(traceback.extract_tb(error.__traceback__))
         where = f" at {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
-        lines = tuple(f"{f.filename} line {f.lineno}, in {f.name}: {f.line}" for f in frames[-MOST_FRAMES:])
-        return cls(f"raised {type(error).__name__}{where}: {error}", lines, answers)
+        return cls(f"raised {type(error).__name__}{where}: {error}", tuple(in_words(frames)), answers)
 
     def __str__(self) -> str:
         return "\n".join([self.what, *(f"  {line}" for line in self.frames)])
@@ -116,14 +109,6 @@ class CallFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.what)
         self.failure = failure
-
-
-def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames of the user's files; where there are none, those of the built-in that raised, or of the library."""
-    every = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in every if f.filename.startswith(OURS)]
-    users = [f for f in every if f not in ours and not any(part in f.filename for part in LIBRARIES)]
-    return users or ours[-1:] or every[-1:]
 
 
 def stopped(label: str, failure: Failure, many: bool) -> RewardError:
@@ -233,7 +218,7 @@ async def call(
     result = Scores(asked=[True] * len(answers), calls=1)
     state = SimpleNamespace(global_step=step, max_steps=steps)
     asked = arguments(reward, answers, state, _loggers(reward, result), prefixes)
-    returned = await _ask(reward, asked, len(answers), guard)
+    returned = await _ask(reward, asked, answers, guard)
     if reward.stepwise:
         result.steps, result.values = step_numbers(reward, returned, answers)
     else:
@@ -248,14 +233,14 @@ async def call(
     return result
 
 
-async def _ask(reward: Reward, given: Mapping[str, Any], answers: int, guard: Guard) -> Any:
+async def _ask(reward: Reward, given: Mapping[str, Any], shown_to: Answers, guard: Guard) -> Any:
     """Anything a user's function raises becomes one clear failure; our own cancellation passes through."""
     clock = asyncio.timeout(reward.timeout if reward.early else None)
-    label, limit = reward.spec.label, reward.timeout
+    label, limit, answers = reward.spec.label, reward.timeout, len(shown_to)
     try:
-        with guard.over(label, answers):
+        with guard.over(label, *_waited_for(reward, shown_to)):
             async with clock:
-                with guard.limited(None if reward.early else limit):
+                with limited(None if reward.early else limit):
                     result = reward.function(**given)
                 return await result if inspect.isawaitable(result) else result
     except RewardError:
@@ -265,14 +250,30 @@ async def _ask(reward: Reward, given: Mapping[str, Any], answers: int, guard: Gu
         if task is None or task.cancelling():  # we were asked to stop; else it is the function's own doing
             raise
         raise CallFailed(Failure.of(error, answers)) from error
-    except (KeyboardInterrupt, GeneratorExit):  # ours: somebody stops the run
-        raise
     except BaseException as error:  # also what is no Exception: an exit, a panic of a library in Rust, pytest's skip
+        if interrupted(error) or (isinstance(error, GeneratorExit) and not _at_work()):  # somebody stops the run
+            raise
         if isinstance(error, TooLong) or (isinstance(error, TimeoutError) and clock.expired()):
             frames = Failure.of(error, answers).frames if isinstance(error, TooLong) else ()
             text = f"took longer than {limit:g} seconds for {answers} answers (`timeout`)"
             raise CallFailed(Failure(text, frames, answers)) from error
         raise CallFailed(Failure.of(error, answers)) from error
+
+
+def _waited_for(reward: Reward, answers: Answers) -> tuple[str, str]:
+    """(who, on what) a watchdog should say is waited for."""
+    label, use = reward.spec.label, reward.spec.use
+    prompts = list(dict.fromkeys(group.prompt.place or group.prompt.id for group, _ in answers))
+    to = f" to {counted(len(prompts), 'prompt')}, the first {visible(prompts[0])}" if prompts else ""
+    return f"reward {label}" + (f" ({use})" if use != label else ""), f"{counted(len(answers), 'answer')}{to}"
+
+
+def _at_work() -> bool:
+    """Whether the event loop runs us: a coroutine that is thrown away is closed from elsewhere."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
 
 
 def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:

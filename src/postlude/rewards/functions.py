@@ -87,6 +87,10 @@ class Asked(Protocol):
 
     @property
     def spec(self) -> ChatSpec: ...
+    @property
+    def questions(self) -> int:
+        """Requests that were sent in this process."""
+        ...
 
 
 class JudgedReward(ABC):

@@ -168,6 +168,14 @@ class Progress(Event):
 
 
 @dataclass(frozen=True)
+class Waiting(Event):
+    """Who has been waited for, for some time: it says so again while that lasts."""
+
+    kind: ClassVar[str] = "waiting"
+    text: str
+
+
+@dataclass(frozen=True)
 class Said(Event):
     """A line for people that is no part of the run: it depends on how, or how fast, the run was started."""
 
@@ -180,6 +188,8 @@ class Stopping(Event):
     """Somebody asked for an end: this step is finished, then all is saved."""
 
     kind: ClassVar[str] = "stopping"
+    by: str = ""
+    """The signal, where it is another than that of Ctrl-C: SIGTERM."""
 
 
 @dataclass(frozen=True)

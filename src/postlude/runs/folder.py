@@ -18,12 +18,13 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from postlude.data import Group, completion_to_json
-from postlude.errors import ConfigError, Problem, TrainingError
+from postlude.data import Group
+from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints
@@ -34,6 +35,7 @@ from postlude.runs.files import SUMS
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
+from postlude.runs.rows import answer_rows, rollout_rows
 from postlude.runs.sealed import APPENDED, Hashes, signed
 
 Listener = Callable[[Event], None]
@@ -58,7 +60,9 @@ class Run:
     """Time spent in earlier parts of a resumed run."""
     listeners: list[Listener] = field(default_factory=list[Listener])
     stop: bool = False
-    """Set by Ctrl-C: finish the step, save, end."""
+    """Set by a signal (Ctrl-C, SIGTERM) or by control.json: finish the step, save, end."""
+    signal: int | None = None
+    """The one that asked for it."""
     made_of: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What stands in every checkpoint's manifest beside its files: inputs, versions, threads, device."""
     needs: frozenset[str] = frozenset()
@@ -67,8 +71,6 @@ class Run:
     """What must be said at the end of a run that taught the policy nothing, or moved no weight."""
     failed: bool = False
     """Whether that is an error: the run was no short trial."""
-    begun: bool = False
-    """Whether anything was written: a run that is refused before leaves its folder as it was."""
     training: bool = False
     """Weights are being updated; what samples beside that keeps quiet."""
     _started: float = field(default_factory=time.monotonic)
@@ -78,6 +80,8 @@ class Run:
     """The process that writes here."""
     _choice: Choice = field(default_factory=Choice)
     """What `restore` took up."""
+    _at_work: bool = False
+    """Whether the folder is in the state in which this process goes on: events may follow."""
     _saved: int = 0
     """The step whose state is saved."""
     _announced: int = 0
@@ -190,18 +194,8 @@ class Run:
     ) -> None:
         """Every completion that was sampled in this step, and whether it was trained on: numbered like its event."""
         self._require_own_process()
-        chosen = {id(c) for g in trained for c in g.completions}
-        known = {id(c) for g in groups for c in g.completions}
-        carried = [g for g in trained if any(id(c) not in known for c in g.completions)]
-        rows: list[str] = []
-        for group in [*groups, *carried]:
-            for completion in group.completions:
-                used = id(completion) in chosen and completion.reward is not None
-                row = _rollout_row(group, completion, used)
-                row |= {k: v[len(rows)] for k, v in extra.items() if len(rows) < len(v)}
-                rows.append(json.dumps(row, default=str) + "\n")
+        text = rollout_rows(groups, trained, extra)
         name = f"step-{self.step + 1:06d}.jsonl"
-        text = "".join(rows)
         self._disk.replace(f"rollouts/{name}", text)
         digest = hashlib.sha256(text.encode()).hexdigest()
         self._disk.append(f"rollouts/{SUMS}", checkpoints.sum_line(name, digest))
@@ -209,14 +203,7 @@ class Run:
     def write_answers(self, groups: Sequence[Group]) -> None:
         """Held-out answers of one evaluation, appended to eval.jsonl."""
         self._require_own_process()
-        rows: list[str] = []
-        for group in groups:
-            for completion in group.completions:
-                row = _rollout_row(group, completion, trained=False)
-                for name in ("trained", "tokens", "logprobs"):
-                    del row[name]
-                rows.append(json.dumps({"step": self.step, **row}, default=str) + "\n")
-        self._disk.append("eval.jsonl", "".join(rows))
+        self._disk.append("eval.jsonl", answer_rows(self.step, groups))
 
     def write_config(self, resolved: Mapping[str, Any], rejected: Sequence[str]) -> None:
         """The resolved recipe, and the rows that were skipped."""
@@ -314,6 +301,12 @@ class Run:
             )
         self.say(f"checkpoint {name} is lost ({why}): training goes on, {until}, and the next save is tried as planned")
 
+    def give_up(self) -> None:
+        """Say that an error ended the run: in events.jsonl, where it came so far and can be written."""
+        end = End(self.step, "error")
+        with suppress(PostludeError):  # the disk may be what is wrong
+            return self.emit(end) if self._at_work else self.tell(end)
+
     def tidy(self, keep: int, best: int | None = None) -> None:
         """Let the links lead to the newest checkpoint and the best, take away what is not kept: also what a process
         that was killed had left to do of it."""
@@ -340,8 +333,8 @@ class Run:
 
     def rewind(self) -> None:
         """Take back what was written after the checkpoint that was restored; all of it where there was none."""
-        self.begun = True
         checkpoints.rewind(self._disk, self._choice.sealed)
+        self._at_work = True
         self._disk.insist("checkpoints", lambda: checkpoints.set_aside(self._choice))
         for line in checkpoints.mend_copies(self._disk, self._choice):
             self.say(line)
@@ -381,25 +374,6 @@ class Run:
 
 def _line_of(event: Event) -> str:
     return json.dumps(event.row(), allow_nan=False) + "\n"
-
-
-def _rollout_row(group: Group, completion: Any, trained: bool) -> dict[str, Any]:
-    row = completion_to_json(completion)
-    return {
-        "prompt_id": group.prompt.id,
-        "prompt": group.prompt.messages,
-        "answer": group.prompt.answer,
-        "completion": row.pop("text"),
-        "reward": row.pop("reward"),
-        "scores": row.pop("scores"),
-        "correct": row.pop("correct"),
-        "trained": trained,
-        "stop": row.pop("stop"),
-        "policy_version": row.pop("policy_version"),
-        "tokens": row.pop("tokens"),
-        **({"steps": row["steps"], "whole": row["whole"]} if row["steps"] else {}),
-        "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],
-    }
 
 
 def problems_of_output(path: str) -> list[Problem]:

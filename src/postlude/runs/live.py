@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from postlude.errors import ConfigError
 from postlude.runs.durable import replace
-from postlude.runs.events import End, Event, Opened, Phase, Progress, Step
+from postlude.runs.events import End, Event, Opened, Phase, Progress, Said, Step, Waiting
 from postlude.runs.lock import is_held
 
 LIVE, CONTROL = "live.json", "control.json"
@@ -38,8 +38,10 @@ class Live:
     """Of the phase under way: answers or tokens so far, out of `total`."""
     total: int | None = None
     pid: int = 0
+    waiting: str | None = None
+    """Who is waited for, where that has lasted some seconds."""
     heartbeat: float = 0.0
-    """Unix time at which the run last said anything."""
+    """Unix time at which the run last said anything: that it waits is nothing it does."""
     running: bool = False
     """Whether its process holds the run's lock; known to whoever reads, not written."""
 
@@ -61,8 +63,13 @@ class Pulse:
         """Whether the last write did: that is said once."""
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Waiting):
+            self._state["waiting"] = event.text
+            self._write()
+        if isinstance(event, Waiting | Said):  # that it waits is no sign of life
+            return
         before = self._state["phase"]
-        self._state["step"] = event.step
+        self._state |= {"step": event.step, "waiting": None}
         if isinstance(event, Opened):
             self._state["steps"] = event.start.steps
         elif isinstance(event, Phase):
@@ -72,10 +79,10 @@ class Pulse:
         elif isinstance(event, End):
             self._state |= {"phase": event.reason, "done": None, "total": None}
         if self._state["phase"] != before or isinstance(event, Step) or time.time() - self._written > EVERY:
+            self._written = self._state["heartbeat"] = time.time()
             self._write()
 
     def _write(self) -> None:
-        self._written = self._state["heartbeat"] = time.time()
         try:
             replace(self._file, json.dumps(self._state) + "\n", flushed=False)
         except OSError as error:  # the run matters more
@@ -115,7 +122,7 @@ def _is_live(known: Any) -> bool:
         return False
     state = cast(dict[str, Any], known)
     kinds = {"phase": str, "step": int, "pid": int, "heartbeat": float | int}
-    optional = {"steps": int | None, "done": int | None, "total": int | None}
+    optional = {"steps": int | None, "done": int | None, "total": int | None, "waiting": str | None}
     return all(isinstance(state.get(k), kind) for k, kind in {**kinds, **optional}.items())
 
 

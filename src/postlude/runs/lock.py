@@ -8,8 +8,20 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 from postlude.errors import ConfigError, RunLocked
+
+_held: WeakSet[IO[str]] = WeakSet()
+
+
+def _let_go() -> None:
+    """A child that is forked off does not hold its parent's runs: it may live on when they have ended."""
+    for lock in list(_held):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def acquire(folder: Path) -> IO[str]:
@@ -29,6 +41,7 @@ def acquire(folder: Path) -> IO[str]:
     with suppress(OSError):  # it is held, whether or not the disk has room to say by whom
         os.ftruncate(lock.fileno(), 0)
         os.write(lock.fileno(), f"{os.getpid()}\n".encode())
+    _held.add(lock)
     return lock
 
 

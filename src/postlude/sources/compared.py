@@ -175,11 +175,23 @@ def preference(row: Values, kind: Kind) -> Stated:
     said = stated(row, kind)
     if kind == "pair" and said.answers[0] == said.answers[1]:
         raise DataError('"chosen" and "rejected" are the same: such a pair teaches nothing', code="no-preference")
+    if kind == "pair" and _bare(said.answers[0]) == _bare(said.answers[1]):
+        raise DataError(
+            '"chosen" and "rejected" are the same but for white space: such a pair teaches nothing',
+            code="no-preference",
+        )
     if kind == "rated" and len({*said.rewards}) == 1:
         raise DataError(
             f'all "{"scores" if "scores" in row else "ranks"}" are equal: no answer is preferred', code="no-preference"
         )
     return said
+
+
+def _bare(answer: Text) -> Any:
+    """An answer without the white space around what is said."""
+    if isinstance(answer, str):
+        return answer.strip()
+    return [{k: v.strip() if isinstance(v, str) else v for k, v in message.items()} for message in answer]
 
 
 def _stated_pair(row: Values) -> Stated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +37,11 @@ ROLES = {"system", "user", "assistant", "tool", "developer"}
 # ------------------------------------------------------------------------------------------------------- checks
 
 
+def is_blank(text: str) -> bool:
+    """Whether nobody would see anything: white space, controls, characters of no width."""
+    return all(mark.isspace() or unicodedata.category(mark) in ("Cf", "Cc") for mark in text)
+
+
 def _surrogate(text: str) -> int | None:
     """Where a lone surrogate stands; None where there is none."""
     try:
@@ -50,7 +56,7 @@ def field_problem(value: Any, name: str, roles_end: str | None = None) -> Proble
     if value is None:
         return Problem("missing-field", f'"{name}" is null')
     if isinstance(value, str):
-        if not value.strip(" \t\r\n\u200b\ufeff"):
+        if is_blank(value):
             return Problem("empty-field", f'"{name}" is empty')
         surrogate = _surrogate(value)
         if surrogate is not None:
@@ -93,7 +99,7 @@ def _message_problem(message: Any) -> Problem | None:
     surrogate = _surrogate(content)
     if surrogate is not None:
         return Problem("unencodable-text", f"holds a lone surrogate at character {surrogate}, which no file can store")
-    if message["role"] in ("user", "assistant") and not content.strip() and not calls:
+    if message["role"] in ("user", "assistant") and is_blank(content) and not calls:
         return Problem("empty-field", f"is empty: the {message['role']} says nothing")
     return None
 

@@ -64,6 +64,7 @@ def take_out_prompt(values: dict[str, Any]) -> None:
             values["prompt"], values[name] = _without_prompt(values["prompt"], values[name], name)
     answers = values.get("completions")
     if values.get("prompt") is not None and isinstance(answers, list) and "labels" not in values:
+        answers = values["completions"] = [*answers]
         for i, answer in enumerate(answers):
             values["prompt"], answers[i] = _without_prompt(values["prompt"], answer, f"completions {i + 1}")
 

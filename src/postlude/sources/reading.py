@@ -69,14 +69,14 @@ def _regular(path: str) -> Path:
 
 def _folder(path: str, place: Path) -> str:
     """What is said of a folder that no data set was saved in."""
-    files = sorted(p.name for p in place.iterdir() if _kind(p)[0] is not None and p.is_file() and p.suffix)
+    files = sorted(p.name for p in place.iterdir() if kind_of(p)[0] is not None and p.is_file() and p.suffix)
     if not files:
         return f"data: {path!r} is a folder, and holds neither a saved data set nor a file that is read."
     shown = ", ".join(files[:10]) + (f" and {len(files) - 10} more" if len(files) > 10 else "")
     return f"data: {path!r} is a folder. Name one of its files, or several (data=[A, B]): {shown}."
 
 
-def _kind(place: Path) -> tuple[str | None, str]:
+def kind_of(place: Path) -> tuple[str | None, str]:
     """(kind, packing) by a file's name; None as the kind of one that is not read."""
     suffixes = [s.lower() for s in place.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKED else ""
@@ -85,7 +85,7 @@ def _kind(place: Path) -> tuple[str | None, str]:
 
 
 def _read_file(path: str, place: Path) -> Table:
-    kind, named = _kind(place)
+    kind, named = kind_of(place)
     if kind == ".parquet":
         return read_parquet(path, place)
     if kind is None:
@@ -96,6 +96,8 @@ def _read_file(path: str, place: Path) -> Table:
         )
     start = first_bytes(path, place)
     packing = packing_of(start) or named
+    if not packing and b"\x00" in start[:4]:
+        raise not_utf8(path, start[:4], start.index(b"\x00"), 0)
     table = Table(path)
     if packing != named:
         table.notes.append(f"{path}: packed as {packing}, which its name does not say")
@@ -157,6 +159,7 @@ def _read_lines(table: Table, place: Path, packing: str) -> None:
             _reject(table, *broken)
             broken = None
         table.read += 1
+        table.returns += text.endswith("\r")
         where = f"{table.path}:{line.number}"
         if line.beyond:
             table.keep(where, text[:KEPT])

@@ -73,6 +73,8 @@ class Table:
     """Place -> the row as the file has it; of what is no row, the beginning of its text."""
     marks: int = 0
     """Lines that begin with a byte order mark."""
+    returns: int = 0
+    """Lines that end as on Windows."""
 
     def note_mark(self) -> None:
         """A byte order mark was left out."""

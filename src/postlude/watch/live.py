@@ -13,7 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.errors import printable, visible
-from postlude.runs.events import End, Event, Figures, Finished, Note, Opened, Phase, Progress, Said, Stopping
+from postlude.runs.events import (
+    End,
+    Event,
+    Figures,
+    Finished,
+    Note,
+    Opened,
+    Phase,
+    Progress,
+    Said,
+    Stopping,
+    Waiting,
+)
 from postlude.runs.figures import Figure, lookup
 from postlude.words import counted
 
@@ -114,19 +126,20 @@ class LiveView:
                 self._say(self._headline(event))
             case Phase():
                 self.phase, self.progress = event.phase, ""
-            case Progress():
+            case Progress() | Waiting():
                 self.progress = event.text
             case Figures():
                 for name, value in event.figures.items():
                     self.history.setdefault(name, []).append(value)
                 self._say(self._line(event))
-            case Said():
-                self._say(f"  {event.text}")
+            case Said():  # above the drawing, too: it stands nowhere else
+                self.console.print(f"  {event.text}", soft_wrap=True)
             case Note():
                 self.note = visible(event.text)
                 self._say(f"  note: {self.note}")
             case Stopping():
-                self.note = "finishing this step, then saving. Ctrl-C stops at once."
+                again = f"A second {event.by}" if event.by else "Ctrl-C"
+                self.note = f"finishing this step, then saving. {again} stops at once."
                 self._say(self.note)
             case Finished():
                 self._say(f"already finished: {event.step} of {counted(event.steps, 'step')}.")

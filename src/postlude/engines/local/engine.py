@@ -217,6 +217,17 @@ class LocalEngine:
             "slow": note_of_half(dtype, self.model.device.type),
         }
 
+    def saved_bytes(self) -> int:
+        """Bytes of one checkpoint, but for its small files: weights (under LoRA the adapter's) and the optimiser."""
+        trained, _ = self.trainer.parameters()
+        each = self.trainer.dtype.itemsize
+        half = self.model.dtype in (torch.bfloat16, torch.float16)
+        whole = [
+            p for p in self.model.net.parameters() if p.requires_grad or not hasattr(self.model.net, "peft_config")
+        ]
+        critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
+        return _bytes(whole) + critic + (3 if half else 2) * each * trained
+
     def memory(self) -> dict[str, float]:
         """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
         weights = _bytes(self.model.net.parameters())

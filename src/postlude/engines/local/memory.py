@@ -6,8 +6,9 @@ run rounds as it would have without the break.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -98,6 +99,12 @@ class Plan:
     cache_bytes: int
     text: str = ""
     warning: str = ""
+    parts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Bytes by what holds them: weights, gradients, optimizer, other models, activations, logits, sampling."""
+    peak: int = 0
+    """Bytes at the worst moment; what samples and what trains need not be there together."""
+    room: int = 0
+    """Bytes that were free, what is held by now included."""
     prefix_bytes: int = 0
     """Of the cache, at most so many for what finished turns of a conversation leave to the next."""
 
@@ -123,6 +130,7 @@ def choose(model: LocalModel, critic: LocalModel | None, held: Held, left: Free,
         costs = measure(model, critic) if work.trains else costs
     sizing = _Sizing(model, costs, held, room, work, asked)
     plan = sizing.plan()
+    plan = replace(plan, parts=sizing.parts(plan), peak=int(sizing.peak(plan)), room=left.bytes + held.weights)
     return replace(plan, text=sizing.described(plan, left), warning=sizing.warning(plan))
 
 
@@ -200,22 +208,48 @@ class _Sizing:
         used += min(self._prefixes(cache), max(0, cache - used))
         return self.held.decoding + 1.5 * used + PER_LOGIT * rows * _width(self.model)
 
+    def parts(self, plan: Plan) -> dict[str, int]:
+        """Bytes by what holds them."""
+        held, work, tokens = self.held, self.work, self._tokens(plan)
+        logits = self.costs.logit * min(plan.head_chunk, tokens) * _width(self.model)
+        return {
+            "weights": held.weights,
+            "gradients": held.gradients,
+            "optimizer": held.optimizer,
+            "other models": work.other,
+            "activations": int(self.micro(plan) - logits),
+            "logits": int(logits),
+            "sampling": int(self._at_once(plan)),
+        }
+
+    def _tokens(self, plan: Plan) -> int:
+        """Of the largest micro-batch."""
+        return min(plan.token_budget, max(self.work.update, self.work.piece) or plan.token_budget)
+
+    def _at_once(self, plan: Plan) -> float:
+        return self.sampling(plan.cache_bytes) if self.work.answers else 0.0
+
+    @property
+    def _fixed(self) -> int:
+        return self.held.weights + self.held.optimizer + self.held.gradients + self.work.other
+
+    def peak(self, plan: Plan) -> float:
+        micro, cache = self.micro(plan), self._at_once(plan)
+        return self._fixed + (micro + cache if self.held.apart else max(micro, cache - self.held.gradients))
+
     def described(self, plan: Plan, left: Free) -> str:
         """For the first lines of a run."""
-        held, micro = self.held, self.micro(plan)
-        cache = self.sampling(plan.cache_bytes) if self.work.answers else 0.0
-        fixed = held.weights + held.optimizer + held.gradients + self.work.other
-        peak = fixed + (micro + cache if held.apart else max(micro, cache - held.gradients))
+        held, micro, cache = self.held, self.micro(plan), self._at_once(plan)
         least = "" if self.costs.measured else "at most "
-        parts = [f"memory: {_gib(fixed)} GiB weights, gradients and optimiser"]
+        parts = [f"memory: {_gib(self._fixed)} GiB weights, gradients and optimiser"]
         each = self.costs.token + self.costs.pair * self.work.sequence
-        tokens = min(plan.token_budget, max(self.work.update, self.work.piece) or plan.token_budget)
+        tokens = self._tokens(plan)
         rest = f" and {_gib(micro - tokens * each)} GiB for the output layer" if self.costs.measured else ""
         parts.append(f"{least}{_gib(tokens * each)} GiB for micro-batches of {tokens:,} tokens{rest}")
         beside = "beside it" if held.apart else "at other times"
         sampled = f"; sampling {beside} {least}{_gib(cache)} GiB" if cache else ""
         total = left.bytes + held.weights
-        return f"{' + '.join(parts)} = {_gib(peak)} of {_gib(total)} GiB free in {left.bound}{sampled}"
+        return f"{' + '.join(parts)} = {_gib(self.peak(plan))} of {_gib(total)} GiB free in {left.bound}{sampled}"
 
     def warning(self, plan: Plan) -> str:
         """Where what the user set is more than fits."""

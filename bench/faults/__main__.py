@@ -1,0 +1,136 @@
+"""`python -m bench.faults faults|damage|kills|mutations`: see the Makefile. Exit 1 where a trial went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.faults import damage, faults, kills, mutations, parallel, report
+from bench.faults.families import FAMILIES, Family
+from bench.faults.outcome import Bench
+from bench.faults.trial import warm
+
+THREE = ("grpo", "dpo", "ppo, own critic")
+"""Families whose every operation is tried."""
+TITLES = {
+    "kill": "killed in it",
+    "power": "power fails in it",
+    "full once": "disk full, once",
+    "stays full": "disk full from then on",
+}
+Work = Callable[[Path], Iterator[parallel.Row]]
+
+
+def main() -> int:
+    arguments = _arguments()
+    warm()
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    root = arguments.place or Path(tempfile.mkdtemp(prefix="postlude-faults-"))
+    wrong = 0
+    with kills.judge() as url:
+        for name in ("faults", "damage", "mutations") if arguments.what == "faults" else (arguments.what,):
+            tasks = _tasks(name, arguments, url)
+            rows = parallel.run(tasks, root / name, arguments.jobs, name)
+            lines = report.lines_of(name, rows)
+            report.shown(name, lines, console)
+            wrong += report.bad(rows, console)
+            if name == "mutations":
+                wrong += sum(line[1].startswith("0") for line in lines)
+            if arguments.write:
+                command = f"make kills N={arguments.trials}" if name == "kills" else "make faults"
+                report.keep(name, lines, command)
+    if not arguments.place:
+        shutil.rmtree(root)
+    return 1 if wrong else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench.faults", description=__doc__)
+    parser.add_argument("what", choices=("faults", "damage", "kills", "mutations"))
+    parser.add_argument("--family", action="append", help="only this one; may be given again")
+    parser.add_argument("--trials", type=int, default=100, help="of kills, over all families")
+    parser.add_argument("--every", type=int, default=1, help="only every so many trials")
+    parser.add_argument("--first", type=int, default=0, help="of those, which comes first")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
+    parser.add_argument("--place", type=Path, help="folder to work in, and to leave")
+    parser.add_argument("--write", action="store_true", help="into docs/faults.json and docs/reliability.md")
+    return parser.parse_args()
+
+
+def _tasks(name: str, arguments: argparse.Namespace, url: str) -> list[Work]:
+    families = arguments.family or (THREE if name in ("faults", "damage") else FAMILIES)
+    if name == "kills":
+        each = -(-arguments.trials // len(families))
+        return [_kills(FAMILIES[f], url, each, f"{arguments.seed}/{f}") for f in families]
+    if name == "mutations":
+        return [_mutations(FAMILIES[f], url) for f in families if not FAMILIES[f].judged]
+    parts = max(1, 12 // arguments.every)
+    make = _faults if name == "faults" else _damage
+    step = arguments.every * parts
+    return [
+        make(FAMILIES[f], step, arguments.first + arguments.every * part) for f in families for part in range(parts)
+    ]
+
+
+def _faults(family: Family, every: int, first: int) -> Work:
+    def work(place: Path) -> Iterator[parallel.Row]:
+        bench = _begun(place, family.shorter())
+        for outcome in faults.trials(bench, _store(place), lambda number: number % every == first % every):
+            yield {**asdict(outcome), "what": f"{outcome.part}, {TITLES[outcome.fault]}"}
+
+    return work
+
+
+def _damage(family: Family, every: int, first: int) -> Work:
+    def work(place: Path) -> Iterator[parallel.Row]:
+        bench = _begun(place, family.shorter())
+        for part, folder in damage.finished_and_half(bench, _store(place)).items():
+            for outcome in damage.trials(bench, folder, part, lambda number: number % every == first % every):
+                yield {**asdict(outcome), "what": outcome.fault}
+
+    return work
+
+
+def _mutations(family: Family, url: str) -> Work:
+    def work(place: Path) -> Iterator[parallel.Row]:
+        bench = _begun(place, family, url)
+        folder = mutations.cut_back(bench, 4, _store(place))
+        for mutation in mutations.mutations(bench, folder, 4):
+            yield asdict(mutation)
+
+    return work
+
+
+def _kills(family: Family, url: str, count: int, seed: str) -> Work:
+    def work(place: Path) -> Iterator[parallel.Row]:
+        bench = _begun(place, family, url)
+        seconds = kills.duration(bench)
+        kills.whole_elsewhere(bench)
+        chance = random.Random(seed)
+        for _ in range(count):
+            yield asdict(kills.trial(bench, seconds, chance))
+
+    return work
+
+
+def _begun(place: Path, family: Family, url: str | None = None) -> Bench:
+    bench = Bench(place, family, url)
+    bench.begin()
+    return bench
+
+
+def _store(place: Path) -> Path:
+    return place.with_name(place.name + "-store")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

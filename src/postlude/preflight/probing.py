@@ -1,0 +1,172 @@
+"""Answers made up for real rows, to see what a reward goes by: golds in many forms, those of other rows, nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from postlude.data import Completion, Group, Prompt
+from postlude.errors import RewardError
+from postlude.prepared import Prepared
+from postlude.rewards.functions import JudgedReward, LearnedReward
+from postlude.rewards.rewards import Rewards
+from postlude.sources.forms import ANSWERS, COMPLETIONS
+
+FORMS = (
+    "{}", "#{}", "# {}", "#### {}", "\\boxed{{{}}}", "The answer is {}.", "The answer is {}", "Answer: {}", "**{}**",
+    "<answer>{}</answer>", "<think>\nI see.\n</think>\n{}", "<think>\nI see.\n</think>\n<answer>\n{}\n</answer>",
+    '{{"answer": "{}"}}',
+)  # fmt: skip
+"""How answers are given where somebody asks for a form."""
+EMPTY = ("", " ", ".")
+ODD = ("I do not know.", "0123456789", "abcdefghijklmnopqrstuvwxyz", "A" * 40, "yes", "no", "<think>\n</think>\n")
+"""Answers that have nothing in common: what pays all of them alike pays everything alike."""
+RIGHT = {*ANSWERS, *COMPLETIONS}
+"""Columns that hold what a good answer says."""
+LONGEST = 4000
+"""Characters of a column's value that is tried as an answer."""
+MOST_COLUMNS = 8
+
+
+@dataclass
+class Probed:
+    """What a reward gave for made-up answers."""
+
+    rows: int = 0
+    calls: int = 0
+    answers: int = 0
+    seconds: float = 0.0
+    values: list[float | None] = field(default_factory=list[float | None])
+    """Every reward that was given."""
+    by: dict[str, tuple[str, float, float]] = field(default_factory=dict[str, tuple[str, float, float]])
+    """Column -> (form, mean reward of the rows' own values in it, mean of other rows'), in the form that tells best."""
+    empty: float | None = None
+    """Mean reward of answers that say nothing."""
+    errors: list[tuple[str, RewardError]] = field(default_factory=list[tuple[str, RewardError]])
+    """What was asked, and what it raised."""
+
+    def goes_by(self) -> list[str]:
+        """Columns whose own values are paid better than those of other rows."""
+        return [name for name, (_, right, other) in self.by.items() if right > other]
+
+
+def is_slow(rewards: Rewards) -> bool:
+    """Whether a reward asks another model or runs programs: it is not asked much."""
+    return any(
+        isinstance(m.function, LearnedReward | JudgedReward) or m.spec.use == "code" or m.early for m in rewards.members
+    )
+
+
+def judges(rewards: Rewards) -> list[JudgedReward]:
+    return [m.function for m in rewards.members if isinstance(m.function, JudgedReward)]
+
+
+async def probe(prepared: Prepared, prompts: Sequence[Prompt]) -> Probed:
+    """Ask the rewards of a run about made-up answers to some of its prompts; what they raise is kept."""
+    rewards, result = prepared.rewards, Probed()
+    slow, asked = is_slow(rewards), _different(prompts)
+    chosen = asked[: 1 if judges(rewards) else 3 if slow else 6]
+    result.rows = len(chosen)
+    few = EMPTY[:1] if slow else EMPTY
+    nothing = await _score(prepared, result, "an empty answer", [(p, few) for p in chosen])
+    known = [x for row in nothing for x in row if x is not None]
+    result.empty = sum(known) / len(known) if known else None
+    if not slow:
+        await _score(prepared, result, "made-up answers", [(p, ODD) for p in chosen])
+    forms = FORMS[:1] if slow else tuple(dict.fromkeys([*_own_forms(rewards), *FORMS]))
+    for name in _columns(asked, slow):
+        await _column(prepared, result, name, chosen, asked, forms)
+    return result
+
+
+def _own_forms(rewards: Rewards) -> list[str]:
+    """Forms that the settings of built-in rewards speak of."""
+    marks = [str(m.spec.args["after"]) for m in rewards.members if m.spec.args.get("after")]
+    return [mark.replace("{", "{{").replace("}", "}}") + "{}" for mark in marks]
+
+
+def _different(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Prompts with different answers first: only they can be told apart."""
+    first = {str(p.answer): p for p in reversed(prompts)}
+    chosen = [p for p in prompts if first[str(p.answer)] is p]
+    return [*chosen, *(p for p in prompts if first[str(p.answer)] is not p)]
+
+
+def _columns(prompts: Sequence[Prompt], slow: bool) -> list[str]:
+    """Columns that differ between rows and hold what could be said; `answer` first."""
+    names = dict.fromkeys(("answer", *ANSWERS, *COMPLETIONS)) | {n: None for p in prompts for n in p.columns}
+    there = [n for n in names if len({*filter(None, (said(p, n) for p in prompts))}) > 1]
+    return [n for n in there if n in RIGHT][:1] if slow else there[:MOST_COLUMNS]
+
+
+def said(prompt: Prompt, name: str) -> str | None:
+    """What a column of a row says, as an answer."""
+    value = prompt.columns.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    text = str(value)
+    return text if text.strip() and len(text) <= LONGEST else None
+
+
+async def _column(
+    prepared: Prepared,
+    result: Probed,
+    name: str,
+    chosen: Sequence[Prompt],
+    asked: Sequence[Prompt],
+    forms: Sequence[str],
+) -> None:
+    """Compare the rows' own values of a column with those of other rows, form by form."""
+    pairs = [(p, text, other) for p in chosen if (text := said(p, name)) and (other := _other(p, name, asked))]
+    if not pairs:
+        return
+    answers = [(p, [*(f.format(t) for f in forms), *(f.format(o) for f in forms)]) for p, t, o in pairs]
+    given = await _score(prepared, result, f'the row\'s own "{name}"', answers)
+    best: tuple[str, float, float] | None = None
+    for i, form in enumerate(forms):
+        right = [row[i] for row in given if row[i] is not None and row[i + len(forms)] is not None]
+        other = [row[i + len(forms)] for row in given if row[i] is not None and row[i + len(forms)] is not None]
+        if right:
+            means = _mean(right), _mean(other)
+            if best is None or means[0] - means[1] > best[1] - best[2]:
+                best = (form, *means)
+    if best is not None:
+        result.by[name] = best
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [x for x in values if x is not None]
+    return sum(known) / len(known)
+
+
+def _other(prompt: Prompt, name: str, prompts: Sequence[Prompt]) -> str | None:
+    """What another row says in a column, where that is something else."""
+    own = said(prompt, name)
+    return next((text for p in reversed(prompts) if (text := said(p, name)) and text != own), None)
+
+
+async def _score(
+    prepared: Prepared, result: Probed, what: str, answers: Sequence[tuple[Prompt, Sequence[str]]]
+) -> list[list[float | None]]:
+    """The rewards of answers to prompts; nothing of a call that raised, which is kept."""
+    groups = [Group(p, tuple(_completion(prepared, text) for text in texts)) for p, texts in answers]
+    began = time.monotonic()
+    try:
+        scored = await prepared.rewards.score(groups, measuring=True)
+    except RewardError as error:
+        result.errors.append((what, error))
+        return []
+    result.seconds += time.monotonic() - began
+    result.calls += 1
+    rows = [[c.reward for c in g.completions] for g in scored.groups]
+    result.answers += sum(len(row) for row in rows)
+    result.values += [x for row in rows for x in row]
+    return rows
+
+
+def _completion(prepared: Prepared, text: str) -> Completion:
+    """An answer that ended by itself."""
+    tokenizer = prepared.facts.tokenizer
+    ids = tuple(tokenizer(text, add_special_tokens=False).input_ids)
+    return Completion((*ids, *sorted(prepared.facts.stop_ids)[:1]), text=text, stop="eos")

@@ -1,0 +1,152 @@
+"""Sections `memory`, `disk` and `time`: what the run will take, part by part, against what there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from postlude.data import completion_to_json
+from postlude.engines.local.engine import LocalEngine
+from postlude.preflight.report import Section
+from postlude.preflight.sampled import Sampled
+from postlude.preflight.update import Timed
+from postlude.prepared import Prepared
+from postlude.recipe import Recipe
+from postlude.runs.folder import Run
+from postlude.runs.space import Space, forecast
+from postlude.words import counted
+
+GB, MB = 1e9, 1e6
+
+
+def size(count: float) -> str:
+    """1.2 GB, 34 MB."""
+    return f"{count / GB:.3g} GB" if count >= GB else f"{count / MB:.3g} MB"
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# ------------------------------------------------------------------------------------------------------- memory
+
+
+def look_at_memory(prepared: Prepared, engine: LocalEngine) -> Section:
+    """By component; what cannot be held was refused when the engine was made."""
+    section = Section("memory", "Memory")
+    held = {name: int(mb * MB) for name, mb in engine.memory().items()}
+    plan = engine.plan
+    parts = {**held, **{k: plan.parts.get(k, 0) for k in ("other models", "activations", "logits", "sampling")}}
+    section.figures |= {"parts": parts, "peak": plan.peak, "free": plan.room}
+    section.table.append(("parts", ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)))
+    section.summary = f"at most {size(plan.peak)} at once of {size(plan.room)} that is free"
+    if plan.warning:
+        section.warn("out-of-memory", plan.warning, "Set what it names, or leave it to be chosen.")
+    return section
+
+
+# --------------------------------------------------------------------------------------------------------- disk
+
+
+def checkpoints_planned(recipe: Recipe) -> int:
+    """How many a run writes: every so many steps, and one at its end."""
+    every = recipe.checkpoint_every
+    return 1 + ((recipe.steps - 1) // every if every else 0)
+
+
+def space_of(recipe: Recipe, checkpoint: int, answers: int) -> Space:
+    """What the run holds on its disk at its worst."""
+    folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
+    return forecast(folder, checkpoint, recipe.keep_checkpoints, checkpoints_planned(recipe), answers)
+
+
+def look_at_disk(prepared: Prepared, engine: LocalEngine, sampled: Sampled | None) -> Section:
+    """Checkpoints and answers."""
+    recipe, section = prepared.recipe, Section("disk", "Disk")
+    space = space_of(recipe, engine.saved_bytes(), _bytes_of_answers(recipe, sampled))
+    section.figures |= {"parts": dict(space.parts), "needed": space.needed, "free": space.free}
+    section.summary = f"{size(space.needed)} of {size(space.free)} that is free"
+    each = engine.saved_bytes()
+    section.table.append(
+        ("checkpoints", f"{min(recipe.keep_checkpoints, checkpoints_planned(recipe))} of {size(each)} are kept")
+    )
+    text, mend = space_text(recipe, space, each)
+    if not space.fits:
+        section.broken("disk-full", text, mend)
+    elif space.tight:
+        section.warn("disk-full", text, mend)
+    return section
+
+
+def space_text(recipe: Recipe, space: Space, each: int) -> tuple[str, str]:
+    """What to say where the disk is short, and what to do."""
+    where = recipe.output or "runs/"
+    listed = ", ".join(f"{name} {size(count)}" for name, count in space.parts.items() if count)
+    fewer = "keep_checkpoints=1, " if recipe.keep_checkpoints > 1 else ""
+    adapter = "" if recipe.model.lora else "model.lora.rank=16 (checkpoints of an adapter are small), "
+    return (
+        f"the run will hold {size(space.needed)} ({listed}; a checkpoint is {size(each)}), and "
+        f"{size(space.free)} are free where output {where!r} is",
+        f"Make room, or take {fewer}{adapter}or an output on another disk.",
+    )
+
+
+def _bytes_of_answers(recipe: Recipe, sampled: Sampled | None) -> int:
+    """Rollouts of all steps, as long as the sampled answers are."""
+    if sampled is None or not sampled.completions:
+        return 0
+    few = sampled.completions[:32]
+    rows = [len(json.dumps(completion_to_json(c), default=str)) for c in few]
+    prompt = sum(len(g.prompt.text) for g in sampled.groups) / len(sampled.groups)
+    return int((sum(rows) / len(rows) + prompt + 100) * recipe.steps * recipe.prompts_per_step * recipe.group_size)
+
+
+# --------------------------------------------------------------------------------------------------------- time
+
+
+def look_at_time(prepared: Prepared, timed: Timed, sampled: Sampled | None) -> Section:
+    """Of a step and of the run, by phase, from what was timed here."""
+    recipe, section = prepared.recipe, Section("time", "Time")
+    phases = _phases(prepared, timed, sampled)
+    step = sum(phases.values())
+    evaluation = _evaluation(recipe, prepared, sampled)
+    count = _evaluations(recipe) if evaluation else 0
+    whole = step * recipe.steps + evaluation * count
+    section.figures |= {"step": step, "run": whole, "phases": phases, "evaluation": evaluation}
+    section.summary = f"about {duration(step)} a step, {duration(whole)} for {counted(recipe.steps, 'step')}"
+    section.table.append(("a step", ", ".join(f"{name} {duration(s)}" for name, s in phases.items() if s)))
+    if evaluation:
+        section.table.append(("held out", f"{duration(evaluation)} each, {counted(count, 'time')}"))
+    return section
+
+
+def _phases(prepared: Prepared, timed: Timed, sampled: Sampled | None) -> dict[str, float]:
+    """Seconds of sampling, scoring and training in a step: in proportion to answers and tokens."""
+    recipe = prepared.recipe
+    if sampled is None or not sampled.completions:
+        each = timed.seconds / max(timed.tokens, 1)
+        total = sum(len(g.prompt.tokens) + sum(len(c.tokens) for c in g.completions) for g in prepared.items)
+        tokens = total / max(len(prepared.items), 1) * recipe.prompts_per_step
+        return {"train": each * tokens * recipe.epochs}
+    share = recipe.prompts_per_step * recipe.group_size / len(sampled.completions)
+    prompts = sum(len(g.prompt.tokens) for g in sampled.groups) / len(sampled.groups)
+    answers = sampled.tokens / len(sampled.completions)
+    tokens = recipe.prompts_per_step * (prompts + recipe.group_size * answers)
+    train = timed.seconds / max(timed.tokens, 1) * tokens * recipe.epochs
+    return {"sample": sampled.sampling * share, "score": sampled.scoring * share, "train": train}
+
+
+def _evaluation(recipe: Recipe, prepared: Prepared, sampled: Sampled | None) -> float:
+    """Seconds of one: greedy and sampled answers to the held-out prompts."""
+    if sampled is None or not prepared.held_out or not sampled.completions:
+        return 0.0
+    asked = min(len(prepared.held_out), recipe.evaluate.prompts) * (1 + recipe.evaluate.samples)
+    return (sampled.sampling + sampled.scoring) / len(sampled.completions) * asked
+
+
+def _evaluations(recipe: Recipe) -> int:
+    every = recipe.evaluate.every
+    return 2 + ((recipe.steps - 1) // every if every else 0)

@@ -1,0 +1,190 @@
+"""Section `reward`: what the reward gives for real rows and for a few of the model's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from postlude.data import Completion
+from postlude.preflight.probing import RIGHT, Probed, judges
+from postlude.preflight.report import Section
+from postlude.preflight.sampled import Sampled
+from postlude.prepared import Prepared
+from postlude.words import counted
+
+SHOWN = 3
+"""Sampled answers in the report."""
+SLOW = 1.0
+"""Seconds for an answer, from which on its time is worth a warning."""
+
+
+def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) -> Section:
+    """Values, errors, abstentions; whether it tells answers apart, and by what."""
+    section = Section("reward", "Reward")
+    names = ", ".join(m.spec.label for m in prepared.rewards.members)
+    answers = sampled.completions if sampled else []
+    section.figures |= _figures(probed, answers)
+    section.summary = f"{names}: {_spread(answers)}" if answers else names
+    _errors(probed, sampled, section)
+    if not any(one.level == "broken" for one in section.findings):
+        _told_apart(probed, answers, section)
+        _abstained(answers, section)
+    _compared(probed, section)
+    _shown(answers, section)
+    _cut(answers, prepared, section)
+    _time(probed, sampled, section)
+    asked = sum(judge.asker.questions for judge in judges(prepared.rewards))
+    if judges(prepared.rewards):
+        section.figures["judge_questions"] = asked
+        section.table.append(("judge", f"was asked {counted(asked, 'question')} for this check"))
+    return section
+
+
+def _figures(probed: Probed, answers: Sequence[Completion]) -> dict[str, object]:
+    given = [c.reward for c in answers if c.reward is not None]
+    return {
+        "probed_rows": probed.rows,
+        "probed_answers": probed.answers,
+        "by_column": {name: {"form": f, "own": a, "other": b} for name, (f, a, b) in probed.by.items()},
+        "empty": probed.empty,
+        "samples": len(answers),
+        "sample_mean": sum(given) / len(given) if given else None,
+        "sample_values": len({*given}),
+        "abstained": len(answers) - len(given),
+        "truncated": sum(c.truncated for c in answers),
+    }
+
+
+def _spread(answers: Sequence[Completion]) -> str:
+    given = sorted(c.reward for c in answers if c.reward is not None)
+    if not given:
+        return f"no number for any of {counted(len(answers), 'sampled answer')}"
+    mean = sum(given) / len(given)
+    span = f"{given[0]:g} to {given[-1]:g}, mean {mean:.3g}" if given[0] < given[-1] else f"{given[0]:g} each"
+    return f"{span} for {counted(len(given), 'sampled answer')}"
+
+
+def _errors(probed: Probed, sampled: Sampled | None, section: Section) -> None:
+    """What it raised, or gave that is no number."""
+    if sampled is not None and sampled.error is not None:
+        section.broken(sampled.error.code, f"on answers of the model: {sampled.error.what}", "Mend the function.")
+        return
+    for what, error in probed.errors[:2]:
+        section.broken(
+            error.code,
+            f"on {what}: {error.what}",
+            "Mend the function: it must give a finite number, or None where it cannot score, whatever the answer says.",
+        )
+
+
+def is_constant(probed: Probed, answers: Sequence[Completion]) -> bool:
+    """Whether made-up answers and the model's own all got the very same number."""
+    given = [x for x in (*probed.values, *(c.reward for c in answers)) if x is not None]
+    return len(given) > 1 and len({*given}) == 1
+
+
+def constant_text(probed: Probed, answers: Sequence[Completion]) -> tuple[str, str]:
+    """What to say of such a reward, and what to do."""
+    value = next(x for x in (*probed.values, *(c.reward for c in answers)) if x is not None)
+    tried = ["answers that say nothing", *[f'the rows\' own "{name}" in many forms' for name in probed.by][:2]]
+    sampled = f" and {counted(len(answers), 'answer')} of the model" if answers else ""
+    return (
+        f"the reward is {value:g} for everything that was tried: {', '.join(tried)}{sampled}. It cannot say which "
+        "answer is better, so no step would have a gradient",
+        "Look at what the function reads: the column it compares with (data.columns), the form it looks for in the "
+        "answer, and what it returns at its end.",
+    )
+
+
+def wrong_column(probed: Probed) -> tuple[str, str] | None:
+    """What to say of a reward that goes by another column than the answer's."""
+    goes_by = probed.goes_by()
+    right = [name for name in probed.by if name in RIGHT]
+    if not goes_by or not right or any(name in RIGHT for name in goes_by):
+        return None
+    name = goes_by[0]
+    _, own, other = probed.by[name]
+    _, gold, other_gold = probed.by[right[0]]
+    return (
+        f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets {own:.3g} '
+        f'(that of another row {other:.3g}), and its "{right[0]}" {gold:.3g} ({other_gold:.3g})',
+        f'Compare with "{right[0]}": take that argument in the function, or name the column (data.columns).',
+    )
+
+
+def _told_apart(probed: Probed, answers: Sequence[Completion], section: Section) -> None:
+    wrong = wrong_column(probed)
+    if wrong is not None:
+        section.broken("reward-not-telling", *wrong)
+        return
+    if is_constant(probed, answers):
+        section.broken("reward-not-telling", *constant_text(probed, answers))
+        return
+    right = [name for name in probed.by if name in RIGHT]
+    if right and not probed.goes_by():
+        _, own, other = probed.by[right[0]]
+        text = f'a row\'s own "{right[0]}" gets {own:.3g}, that of another row {other:.3g}'
+        if own < other:
+            section.broken("reward-not-telling", f"{text}: the wrong answer is paid better", "Turn its sign around.")
+        else:
+            section.warn(
+                "reward-not-telling",
+                f"{text}, in every form that was tried: the reward does not go by it",
+                "Right, if it is to reward something else (length, form); else look at the column that it reads.",
+            )
+
+
+def _abstained(answers: Sequence[Completion], section: Section) -> None:
+    lost = sum(c.reward is None for c in answers)
+    if answers and lost == len(answers):
+        section.broken(
+            "reward-abstains",
+            f"it could score none of {counted(lost, 'answer')} of the model",
+            "Look at the answers below, and at where the function gives None.",
+        )
+    elif lost:
+        section.warn("reward-abstains", f"it could not score {lost} of {counted(len(answers), 'answer')} of the model")
+
+
+def _compared(probed: Probed, section: Section) -> None:
+    for name, (form, own, other) in probed.by.items():
+        if name in RIGHT:
+            how = "" if form == "{}" else f" (as {form.format('...')!r})"
+            empty = "" if probed.empty is None else f", an empty answer {probed.empty:.3g}"
+            section.table.append((f'a row\'s "{name}"{how}', f"{own:.3g}, another row's {other:.3g}{empty}"))
+
+
+def _shown(answers: Sequence[Completion], section: Section) -> None:
+    places = sorted({0, len(answers) // 2, len(answers) - 1}) if answers else []
+    for place in places[:SHOWN]:
+        one = answers[place]
+        text = one.text if len(one.text) <= 100 else one.text[:60] + " ... " + one.text[-30:]
+        value = "no number" if one.reward is None else f"{one.reward:.3g}"
+        section.table.append((f"sample: {value}", repr(text) + (" (cut off)" if one.truncated else "")))
+
+
+def _cut(answers: Sequence[Completion], prepared: Prepared, section: Section) -> None:
+    cut = sum(c.truncated for c in answers)
+    if not answers or cut < 0.5 * len(answers):
+        return
+    masked = prepared.recipe.objective.__dict__.get("mask_truncated", False)
+    text = f"{cut} of {len(answers)} sampled answers were cut off at {prepared.recipe.sampling.max_tokens} tokens"
+    mend = (
+        "Raise sampling.max_tokens if they need more room; where they ramble on, the model has not learned to end: "
+        "give a stop (sampling.stop), look at the template, or train it with sft first."
+    )
+    if masked and cut == len(answers):
+        section.broken("nothing-to-train-on", f"{text}, and mask_truncated leaves all of them out", mend)
+    else:
+        section.warn("answers-cut", text, mend)
+
+
+def _time(probed: Probed, sampled: Sampled | None, section: Section) -> None:
+    spent = probed.seconds + (sampled.scoring if sampled else 0.0)
+    count = probed.answers + (len(sampled.completions) if sampled else 0)
+    if not count:
+        return
+    each = spent / count
+    section.figures["seconds_per_answer"] = each
+    section.table.append(("time", f"{each * 1000:.2g} ms for an answer"))
+    if each > SLOW:
+        section.warn("slow-reward", f"scoring takes {each:.2g} s for an answer", "Cache it (cache: true), or batch it.")

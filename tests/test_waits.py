@@ -1,0 +1,100 @@
+"""The watchdog: who is waited for, since when, and from which line. Its clock is set by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from postlude import waits
+from postlude.engines.http import place_of
+
+
+class Clock:
+    """Seconds, as a test sets them."""
+
+    now = 0.0
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    one = Clock()
+    monkeypatch.setattr(waits, "TICK", 60.0)  # the thread looks at nothing
+    monkeypatch.setattr(waits, "time", SimpleNamespace(monotonic=lambda: one.now))
+    yield one
+    assert not waits._watchdogs and not waits.under_way()  # pyright: ignore[reportPrivateUsage]
+
+
+def test_silence_is_said_at_growing_intervals_with_who_and_where(clock: Clock) -> None:
+    said: list[str] = []
+    shown: list[str] = []
+    watchdog = waits.Watchdog(said.append, shown.append, silence=300, doing=lambda: "phase score of step 2")
+    with watchdog, waits.waiting("reward right (my.py:right)", "8 answers"):
+        for clock.now in range(0, 3000, 10):
+            watchdog.look()
+    dogs = [text for text in said if "nothing has moved" in text]
+    assert [int(re.findall(r"moved for (\d+) s", text)[0]) for text in dogs] == [300, 600, 1200, 2400]
+    first, *frames = dogs[0].split("\n")
+    assert first == (
+        "nothing has moved for 300 s (phase score of step 2): reward right (my.py:right) has been running for 300 s on "
+        "8 answers. The code is at"
+    )
+    assert re.search(r"test_waits\.py line \d+, in test_silence_is_said.*: watchdog\.look\(\)", frames[-1])
+    assert [text for text in said if text not in dogs] == [
+        f"reward right (my.py:right) has been running for {n} s on 8 answers" for n in (10, 60, 600)
+    ], "and the same is said by itself, once for each who"
+    assert shown[0] == "reward right (my.py:right) has been running for 10 s on 8 answers"
+
+
+def test_what_moves_is_left_alone_and_0_is_never(clock: Clock) -> None:
+    said: list[str] = []
+    with waits.Watchdog(said.append, silence=300) as watchdog:
+        for clock.now in range(0, 3000, 200):
+            waits.moved()
+            watchdog.look()
+        with waits.waiting("the server http://localhost"):
+            pass
+        clock.now += 299
+        watchdog.look()
+    with waits.Watchdog(said.append) as watchdog:
+        clock.now += 10**6
+        watchdog.look()
+    assert said == []
+
+
+def test_the_line_that_a_task_awaits_is_found_while_the_loop_waits_for_all(clock: Clock) -> None:
+    said: list[str] = []
+
+    async def hangs() -> None:
+        with waits.waiting("reward slow"):
+            await asyncio.sleep(3600)
+
+    async def several() -> None:
+        tasks = [asyncio.ensure_future(hangs()) for _ in range(3)]
+        await asyncio.sleep(0)
+        clock.now = 400.0
+        watchdog.look()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    with waits.Watchdog(said.append, silence=300) as watchdog:
+        asyncio.run(several())
+    assert "reward slow has been running for 400 s (and 2 more). " in said[-1]
+    assert re.search(r"test_waits\.py line \d+, in hangs: await asyncio\.sleep\(3600\)", said[-1])
+
+
+def test_the_watchdog_that_was_opened_last_is_the_one_that_says_it(clock: Clock) -> None:
+    outer: list[str] = []
+    inner: list[str] = []
+    with waits.Watchdog(outer.append, silence=300), waits.Watchdog(inner.append, silence=300):
+        clock.now = 300.0
+        waits.look()
+    assert len(inner) == 1 and not outer and "no reward, server or worker is waited for" in inner[0]
+
+
+def test_a_servers_url_is_shown_without_what_may_hold_a_key() -> None:
+    assert place_of("http://localhost:8000/v1?api-key=secret#x") == "http://localhost:8000/v1"
