@@ -254,7 +254,7 @@ def test_rollout_files_carry_the_number_of_their_step(place: Path, model_folder:
     values = {"method": "grpo", "model": str(model_folder), "data": "d.jsonl", "reward": "exact", "steps": 2}
     values |= {"prompts_per_step": 2, "sampling": {"max_tokens": 4}, "output": "run"}
     run = launch(Document(values))
-    names = sorted(p.name for p in (run.folder / "rollouts").glob("*.jsonl"))
+    names = sorted(p.name for p in (run.folder / "rollouts").iterdir())
     assert names == ["step-000001.jsonl", "step-000002.jsonl"]
     for i, name in enumerate(names):  # as a run of the last release has them
         (run.folder / "rollouts" / name).rename(run.folder / "rollouts" / f"step-{i:06d}.jsonl")

@@ -50,8 +50,9 @@ def inputs_of(prepared: Prepared) -> Inputs:
     if prepared.rewards:
         for member in prepared.rewards.members:
             word = "judge" if isinstance(member.function, JudgedReward) else "reward"
-            prints = _of_reward(member.spec, member.function, read)
-            inputs[word] |= {f"{member.spec.label}: {name}": one for name, one in prints.items()}
+            for name, one in _of_reward(member.spec, member.function, read).items():
+                alone = ":" in member.spec.use and inputs[word].get(name, one) == one
+                inputs[word][name if alone else f"{member.spec.label}: {name}"] = one
     template = prepared.facts.tokenizer.chat_template
     if template:
         text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)

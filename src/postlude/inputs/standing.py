@@ -23,7 +23,7 @@ from postlude.recipe.resumed import differences
 from postlude.runs.events import Start
 from postlude.runs.files import Row, whole_rows
 from postlude.runs.folder import LISTS, Run
-from postlude.runs.sealed import Sealed
+from postlude.runs.sealed import COPIES, RUN_MANIFEST, Sealed, read_signed_json
 from postlude.shapes import is_mapping, is_series
 
 Values = Mapping[str, Any]
@@ -93,11 +93,11 @@ class Standing:
         """Of a run that goes on from a checkpoint, or begins once more where there is none. Raises ConfigError with
         every change that is not accepted."""
         standing = cls.of(prepared, document)
-        begun = run.manifest()
-        before = manifest_of(checkpoint) if checkpoint else begun
-        if not before and checkpoint:
-            run.say("what this run was made of was not recorded: whether data, rewards or models changed is not known")
-            before = {"settings": settings_in(run.folder)}
+        begun = run.manifest() or (_copied(checkpoint) if checkpoint else {})
+        before = Sealed.at(checkpoint).manifest if checkpoint else begun
+        if not before and ((run.folder / RUN_MANIFEST).exists() or checkpoint):
+            run.say("what this run was made of is not known (its record is damaged, or of an earlier version)")
+            before = {"settings": settings_in(run.folder)} if checkpoint else {}
         accepted = compared(standing.made, before, begun, run.folder, run.step, words)
         standing = replace(standing, begun=begun, before=before, accepted=accepted, goes_on=checkpoint is not None)
         if checkpoint or accepted.now or accepted.free:
@@ -235,6 +235,6 @@ def _first_event(folder: Path) -> Row:
     return rows[0] if rows and rows[0].get("kind") == Start.kind else {}
 
 
-def manifest_of(checkpoint: Path) -> Values:
-    """What a checkpoint's manifest says; empty of one that an earlier version wrote."""
-    return Sealed.at(checkpoint).manifest
+def _copied(checkpoint: Path) -> Values:
+    """The run's manifest as it was when a checkpoint was sealed; it is put back where it is damaged."""
+    return read_signed_json(checkpoint / COPIES / RUN_MANIFEST) or {}

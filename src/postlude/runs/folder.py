@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from postlude.data import Group
 from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
@@ -36,7 +36,7 @@ from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
 from postlude.runs.rows import answer_rows, rollout_rows
-from postlude.runs.sealed import APPENDED, Hashes, signed
+from postlude.runs.sealed import APPENDED, RUN_MANIFEST, Hashes, read_signed_json, signed, signed_json
 
 Listener = Callable[[Event], None]
 SAVE_WAITS = (1.0, 10.0)
@@ -213,19 +213,15 @@ class Run:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """What this run was made of: inputs, settings, versions, engine, settings chosen to fit."""
-        self._disk.replace("manifest.json", json.dumps(manifest, indent=2) + "\n")
+        self._disk.replace(RUN_MANIFEST, signed_json(manifest))
 
     def write_list(self, name: str, text: str) -> None:
         """A list of rows, in inputs/."""
         self._disk.replace(f"{LISTS}/{name}", text)
 
     def manifest(self) -> dict[str, Any]:
-        """What `write_manifest` wrote as the run began; empty of one that was killed before, or where it is damaged."""
-        try:
-            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return cast(dict[str, Any], manifest) if isinstance(manifest, dict) else {}
+        """What `write_manifest` wrote; empty of a run that was killed before, or where the file is damaged."""
+        return read_signed_json(self.folder / RUN_MANIFEST) or {}
 
     # --------------------------------------------------------------------------------------- checkpoints
 
