@@ -13,7 +13,7 @@ from types import NoneType, SimpleNamespace
 from typing import Any
 
 from postlude.data import Completion, Group
-from postlude.errors import RewardError, shown, visible
+from postlude.errors import EngineError, RewardError, shown, visible
 from postlude.frames import in_words, of_users
 from postlude.models.steps import pieces
 from postlude.rewards.guard import Guard, TooLong, interrupted, limited
@@ -205,7 +205,7 @@ class Scores:
 
 def pad_and_extend(columns: dict[str, list[Any]], more: Mapping[str, Sequence[Any]], before: int, new: int) -> None:
     """Add `new` rows to columns of `before` rows; a column that one side lacks is None there."""
-    for name in {*columns, *more}:
+    for name in dict.fromkeys([*columns, *more]):  # a set's order is another in every process
         column = columns.setdefault(name, [None] * before)
         column += more.get(name, [None] * new)
 
@@ -245,6 +245,8 @@ async def _ask(reward: Reward, given: Mapping[str, Any], shown_to: Answers, guar
                 return await result if inspect.isawaitable(result) else result
     except RewardError:
         raise
+    except EngineError as error:  # of a model that a built-in asks: no function is to be mended
+        raise RewardError(f"reward {label}: {error}", code=error.code) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():  # we were asked to stop; else it is the function's own doing
