@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, overload
 
+from postlude.credentials import veiled
+
 _STEERS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
 )
@@ -58,6 +60,8 @@ def shortened(text: str, most: int = LONGEST) -> str:
 class Problem(str):
     """One thing that is wrong: its sentence, as the user reads it, with the `code` of its kind and the place it is at.
 
+    Keys of services are left out of it, whoever quoted them.
+
     It is text in every way. What is done to it with text's own means loses the code: `within` and `at` keep it.
     """
 
@@ -69,7 +73,7 @@ class Problem(str):
     """The dotted key, the column or the option that it is about; empty where there is none."""
 
     def __new__(cls, code: str, text: str, place: str = "", key: str = "") -> Problem:
-        problem = super().__new__(cls, shortened(text))
+        problem = super().__new__(cls, veiled(shortened(text)))
         problem.code, problem.place, problem.key = code, place, key
         return problem
 
