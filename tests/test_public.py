@@ -49,7 +49,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:8]))
     (place / "held-out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[8:]))
     (place / "mine.py").write_text(REWARD)
-    (place / "beside_it.py").write_text("def score(completions):\n    return [1.0 for _ in completions]\n")
+    (place / "beside_it.py").write_text("def score(completions):\n    return [float(bool(c)) for c in completions]\n")
     return place
 
 

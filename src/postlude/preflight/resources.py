@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from postlude.data import completion_to_json
-from postlude.engines.local.engine import LocalEngine
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
-from postlude.preflight.update import Timed
 from postlude.prepared import Prepared
 from postlude.recipe import Recipe
 from postlude.runs.folder import Run
 from postlude.runs.space import Space, forecast
 from postlude.words import counted
+
+if TYPE_CHECKING:
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.preflight.update import Timed
 
 GB, MB = 1e9, 1e6
 

@@ -40,27 +40,27 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
 
 
 def _figures(probed: Probed, answers: Sequence[Completion]) -> dict[str, object]:
-    given = [c.reward for c in answers if c.reward is not None]
+    numbers = [c.reward for c in answers if c.reward is not None]
     return {
         "probed_rows": probed.rows,
         "probed_answers": probed.answers,
         "by_column": {name: {"form": f, "own": a, "other": b} for name, (f, a, b) in probed.by.items()},
         "empty": probed.empty,
         "samples": len(answers),
-        "sample_mean": sum(given) / len(given) if given else None,
-        "sample_values": len({*given}),
-        "abstained": len(answers) - len(given),
+        "sample_mean": sum(numbers) / len(numbers) if numbers else None,
+        "sample_values": len({*numbers}),
+        "abstained": len(answers) - len(numbers),
         "truncated": sum(c.truncated for c in answers),
     }
 
 
 def _spread(answers: Sequence[Completion]) -> str:
-    given = sorted(c.reward for c in answers if c.reward is not None)
-    if not given:
+    numbers = sorted(c.reward for c in answers if c.reward is not None)
+    if not numbers:
         return f"no number for any of {counted(len(answers), 'sampled answer')}"
-    mean = sum(given) / len(given)
-    span = f"{given[0]:g} to {given[-1]:g}, mean {mean:.3g}" if given[0] < given[-1] else f"{given[0]:g} each"
-    return f"{span} for {counted(len(given), 'sampled answer')}"
+    mean = sum(numbers) / len(numbers)
+    span = f"{numbers[0]:g} to {numbers[-1]:g}, mean {mean:.3g}" if numbers[0] < numbers[-1] else f"{numbers[0]:g} each"
+    return f"{span} for {counted(len(numbers), 'sampled answer')}"
 
 
 def _errors(probed: Probed, sampled: Sampled | None, section: Section) -> None:
@@ -78,8 +78,8 @@ def _errors(probed: Probed, sampled: Sampled | None, section: Section) -> None:
 
 def is_constant(probed: Probed, answers: Sequence[Completion]) -> bool:
     """Whether made-up answers and the model's own all got the very same number."""
-    given = [x for x in (*probed.values, *(c.reward for c in answers)) if x is not None]
-    return len(given) > 1 and len({*given}) == 1
+    numbers = [x for x in (*probed.values, *(c.reward for c in answers)) if x is not None]
+    return len(numbers) > 1 and len({*numbers}) == 1
 
 
 def constant_text(probed: Probed, answers: Sequence[Completion]) -> tuple[str, str]:
@@ -102,10 +102,10 @@ def wrong_column(probed: Probed) -> tuple[str, str] | None:
     if not goes_by or not right or any(name in RIGHT for name in goes_by):
         return None
     name = goes_by[0]
-    _, own, other = probed.by[name]
+    _, paid, other = probed.by[name]
     _, gold, other_gold = probed.by[right[0]]
     return (
-        f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets {own:.3g} '
+        f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets {paid:.3g} '
         f'(that of another row {other:.3g}), and its "{right[0]}" {gold:.3g} ({other_gold:.3g})',
         f'Compare with "{right[0]}": take that argument in the function, or name the column (data.columns).',
     )
@@ -121,9 +121,9 @@ def _told_apart(probed: Probed, answers: Sequence[Completion], section: Section)
         return
     right = [name for name in probed.by if name in RIGHT]
     if right and not probed.goes_by():
-        _, own, other = probed.by[right[0]]
-        text = f'a row\'s own "{right[0]}" gets {own:.3g}, that of another row {other:.3g}'
-        if own < other:
+        _, paid, other = probed.by[right[0]]
+        text = f'a row\'s own "{right[0]}" gets {paid:.3g}, that of another row {other:.3g}'
+        if paid < other:
             section.broken("reward-not-telling", f"{text}: the wrong answer is paid better", "Turn its sign around.")
         else:
             section.warn(
@@ -146,11 +146,11 @@ def _abstained(answers: Sequence[Completion], section: Section) -> None:
 
 
 def _compared(probed: Probed, section: Section) -> None:
-    for name, (form, own, other) in probed.by.items():
+    for name, (form, paid, other) in probed.by.items():
         if name in RIGHT:
             how = "" if form == "{}" else f" (as {form.format('...')!r})"
             empty = "" if probed.empty is None else f", an empty answer {probed.empty:.3g}"
-            section.table.append((f'a row\'s "{name}"{how}', f"{own:.3g}, another row's {other:.3g}{empty}"))
+            section.table.append((f'a row\'s "{name}"{how}', f"{paid:.3g}, another row's {other:.3g}{empty}"))
 
 
 def _shown(answers: Sequence[Completion], section: Section) -> None:
