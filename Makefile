@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
 .PHONY: test-slow test-processors study-tests
-.PHONY: real-model real real-study
+.PHONY: real-model real real-study selftest
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -74,11 +74,23 @@ hostile: .venv/installed-dev
 	$(BIN)/python -m bench.hostile $(DIR)
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-study: .venv/installed
+methods-# What the self-test says of small models of every architecture, and of a real one: docs/selftest.md, a quarter of an
+# hour on two cores.
+selftest: real-model .venv/installed-dev
+	$(BIN)/python -m bench.selftest
+	$(BIN)/python -m bench.selftest $(MODEL) $(if $(filter .models/smollm2,$(MODEL)),SmolLM2-135M-Instruct)
+
+study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
-feedback-study: .venv/installed
+feedback-# What the self-test says of small models of every architecture, and of a real one: docs/selftest.md, a quarter of an
+# hour on two cores.
+selftest: real-model .venv/installed-dev
+	$(BIN)/python -m bench.selftest
+	$(BIN)/python -m bench.selftest $(MODEL) $(if $(filter .models/smollm2,$(MODEL)),SmolLM2-135M-Instruct)
+
+study: .venv/installed
 	$(BIN)/python -m bench.feedback_study
 
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
@@ -101,6 +113,12 @@ real: real-model
 # What it learns: GRPO and DRPO on three seeds, docs/real-model.md, half an hour.
 real-study: real-model .venv/installed-bench
 	MODEL=$(MODEL) $(BIN)/python -m bench.real.learning
+
+# What the self-test says of small models of every architecture, and of a real one: docs/selftest.md, a quarter of an
+# hour on two cores.
+selftest: real-model .venv/installed-dev
+	$(BIN)/python -m bench.selftest
+	$(BIN)/python -m bench.selftest $(MODEL) $(if $(filter .models/smollm2,$(MODEL)),SmolLM2-135M-Instruct)
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

@@ -23,6 +23,7 @@ from postlude.cli import (
     methods,
     pairs,
     sample,
+    selftest,
     steering,
     train,
 )
@@ -73,6 +74,7 @@ app.command("audit")(audit.audit)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
+app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
 app.command("methods")(methods.methods)
 app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."

@@ -282,7 +282,7 @@ class LocalModel:
     def _probe(self, direct: Direct | None) -> str:
         """Empty where packed and padded agree on a probe longer than the (shrunk) sliding window."""
         batch = probe_batch(self.config.vocab_size).to(self.device)
-        with _small_window(self.hf, self.config), self.evaluating():
+        with small_window(self.hf, self.config), self.evaluating():
             self.hf.set_attn_implementation(self._own_attention())
             padded = self._finite(self._padded_outputs(batch, False))
             self.hf.set_attn_implementation(NAME)
@@ -357,7 +357,7 @@ def _unsupported(hf: Any, config: Any) -> str:
 
 
 @contextmanager
-def _small_window(hf: Any, config: Any, size: int = 8) -> Iterator[None]:
+def small_window(hf: Any, config: Any, size: int = 8) -> Iterator[None]:
     """Shrink sliding windows to `size`, so that a short probe reaches beyond them."""
     window = config.__dict__.get("sliding_window")
     modules = [m for m in hf.modules() if m.__dict__.get("sliding_window") is not None]
