@@ -310,7 +310,7 @@ def _doubled_start(prepared: Prepared) -> Problem | None:
     return Problem(
         "control-tokens",
         f"{len(doubled)} of {counted(len(rows), 'row')} begin with {prepared.facts.tokenizer.bos_token} twice, first "
-        f"{doubled[0].place or 'the first row'}: take one out of the chat template (model.chat_template) or of the text.",
+        f"{doubled[0].place or 'the first row'}: take one out of the chat template (model.chat_template) or the text.",
     )
 
 

@@ -23,12 +23,12 @@ from postlude.preflight.invariants import (
     tolerance_of,
 )
 from postlude.preflight.probing import RIGHT, is_slow, probe
-from postlude.preflight.report import Section
 from postlude.preflight.resources import space_of, space_text
 from postlude.preflight.reward import constant_text, is_constant, wrong_column
-from postlude.preflight.signal import SIZES, compares_groups, judge_share, share_of
+from postlude.preflight.sampled import Sampled
+from postlude.preflight.signal import compares_groups, look_at_signal
 from postlude.prepared import Prepared
-from postlude.rollouts.filters import Accepted, Mixed
+from postlude.rollouts.filters import Accepted
 from postlude.sources.source import Drawn
 
 ANSWERS = 4
@@ -42,8 +42,7 @@ async def look_at_first(prepared: Prepared, engine: Engine, drawn: Drawn) -> lis
     await _require_invariants(prepared, engine, drawn.groups)
     if prepared.recipe.algorithm.source != "rollout":
         return []
-    notes = await _look_at_reward(prepared, drawn)
-    return notes or _look_at_signal(prepared, drawn)
+    return [*await _look_at_reward(prepared, drawn), *_look_at_signal(prepared, drawn)]
 
 
 def require_space(prepared: Prepared, engine: Engine, folder: Path) -> None:
@@ -99,10 +98,8 @@ async def _look_at_reward(prepared: Prepared, drawn: Drawn) -> list[str]:
 
 def _look_at_signal(prepared: Prepared, drawn: Drawn) -> list[str]:
     """Whether most groups of the run will have anything to compare, by those of the first draw."""
-    recipe, groups = prepared.recipe, [g for g in drawn.sampled if g.scored]
-    if not groups or not compares_groups(recipe) or isinstance(recipe.keep, Mixed):
+    recipe = prepared.recipe
+    if not compares_groups(recipe) or not any(g.scored for g in drawn.sampled):
         return []
-    section = Section("signal", "Signal")
-    sizes = sorted({*SIZES, recipe.group_size})
-    judge_share(recipe, {size: share_of(groups, size, recipe.seed) for size in sizes}, section)
+    section = look_at_signal(recipe, Sampled(drawn.sampled), recipe.seed)
     return [f"{one.text}. {one.mend}" for one in section.findings if one.level == "broken"]

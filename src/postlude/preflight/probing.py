@@ -129,7 +129,7 @@ async def _column(
         other = [row[i + len(forms)] for row in scores if row[i] is not None and row[i + len(forms)] is not None]
         if right:
             means = _mean(right), _mean(other)
-            if best is None or means[0] - means[1] > best[1] - best[2]:
+            if best is None or abs(means[0] - means[1]) > abs(best[1] - best[2]):
                 best = (form, *means)
     if best is not None:
         result.by[name] = best

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from postlude.data import Completion
+from postlude.data import Completion, Prompt
 from postlude.preflight.probing import RIGHT, Probed, judges
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
@@ -13,6 +14,10 @@ from postlude.words import counted
 
 SHOWN = 3
 """Sampled answers in the report."""
+FEW = 8
+"""Rows from which on answers that are all alike are worth a word."""
+LONG = 12
+"""Characters from which on an answer does not stand in its prompt by chance."""
 SLOW = 1.0
 """Seconds for an answer, from which on its time is worth a warning."""
 
@@ -25,6 +30,7 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     section.figures |= _figures(probed, answers)
     section.summary = f"{names}: {_spread(answers)}" if answers else names
     _errors(probed, sampled, section)
+    _golds(prepared.prompts, section)
     if not any(one.level == "broken" for one in section.findings):
         _told_apart(probed, answers, section)
         _abstained(answers, section)
@@ -37,6 +43,27 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
         section.figures["judge_questions"] = asked
         section.table.append(("judge", f"was asked {counted(asked, 'question')} for this check"))
     return section
+
+
+def _golds(prompts: Sequence[Prompt], section: Section) -> None:
+    """Answers that look as if another column had been taken for them."""
+    golds = [str(p.answer).strip() for p in prompts if p.answer is not None]
+    if len(golds) < FEW:
+        return
+    what = ""
+    if len({*golds}) == 1:
+        what = f"the answer of all {len(golds):,} rows is {golds[0][:60]!r}"
+    elif all(g.isdigit() for g in golds) and {int(b) - int(a) for a, b in pairwise(golds)} == {1}:
+        what = f"the answers count the rows ({golds[0]}, {golds[1]}, {golds[2]}, ...)"
+    elif all(gold in " ".join(p.text.split()) for gold, p in zip(golds, prompts, strict=False) if len(gold) > LONG):
+        if any(len(gold) > LONG for gold in golds):
+            what = "every answer stands in its own prompt already"
+    if what:
+        section.warn(
+            "unlikely-answers",
+            f"{what}: is that the right column?",
+            "Name the column with the right answers: data.columns={answer: NAME}.",
+        )
 
 
 def _figures(probed: Probed, answers: Sequence[Completion]) -> dict[str, object]:
