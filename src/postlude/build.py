@@ -11,6 +11,7 @@ from postlude.data import Group
 from postlude.engines.protocol import Engine
 from postlude.objectives import Need
 from postlude.prepared import Prepared
+from postlude.rewards.functions import LearnedReward
 from postlude.rollouts.ahead import Ahead
 from postlude.rollouts.rollout import RolloutSource
 from postlude.signals import trains_on_correct
@@ -52,8 +53,14 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
 
 
 def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:
-    """The streams of a recipe: one source with its objective, and plain text beside it where the recipe has some."""
+    """The streams of a recipe: one source with its objective, and plain text beside it where the recipe has some.
+
+    Reward models are opened here, behind the engine: what is wrong with their weights is known before any answer is.
+    """
     recipe = prepared.recipe
+    for member in prepared.rewards.members:
+        if isinstance(member.function, LearnedReward):
+            _ = member.function.scorers
     size = recipe.prompts_per_step
     source: Source
     if recipe.algorithm.source != "rollout":

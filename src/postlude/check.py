@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from postlude.engines.local.scorer import LocalScorer
 
 
+MOST_COMPARED = 100_000
+"""Prompts, trained and held out, that are looked at for near-duplicates before a run: some seconds."""
+
+
 def check(document: Document) -> Prepared:
     """Recipe, data, rewards, tokenizer and model config: everything wrong with any of them is raised at once.
 
@@ -118,7 +122,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
         attempt(lambda: read_held_out(prepared))
     if recipe.pretrain:
         attempt(lambda: read_pretrain(prepared))
-    prepared.notes += _unseen_tools(prepared) + _same_reference(recipe)
+    prepared.notes += _unseen_tools(prepared) + _same_reference(recipe) + _nearly_shared(prepared)
     return problems + missing_columns(prepared) + _wrong_template(prepared) + _shared(prepared) + _sizes(prepared)
 
 
@@ -342,6 +346,24 @@ def _shared(prepared: Prepared) -> list[Problem]:
                 )
             )
     return problems
+
+
+def _nearly_shared(prepared: Prepared) -> list[str]:
+    """Held-out prompts that differ by a few words from one that is trained on."""
+    rows: list[Prompt | Group] = [*prepared.prompts, *prepared.items]
+    held_out: list[Prompt | Group] = [*(prepared.held_out or prepared.judged)]
+    if not held_out or not rows:
+        return []
+    if len(rows) + len(held_out) > MOST_COMPARED:
+        return [
+            f"data.eval: {len(rows) + len(held_out):,} prompts are more than are looked at for near-duplicates at a "
+            "start; postlude data check FILE --eval FILE does that"
+        ]
+    from postlude.screening.entries import Entry
+    from postlude.screening.repeats import of_leaks
+
+    trained, others = ([Entry(_place_of(row).strip(" ()"), _words(row)) for row in part] for part in (rows, held_out))
+    return [f"data.eval: {leak.sentence}" for leak in of_leaks(trained, others) if leak.code == "near-leak"]
 
 
 def _words(row: Prompt | Group) -> str:

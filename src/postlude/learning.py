@@ -22,7 +22,7 @@ ADVICE = {
     "neither": "The method goes by right and wrong, and the numbers between 0 and 1 are neither: set correct_above (an "
     "answer is correct if its reward lies above it), or take a method that goes by the reward itself, such as grpo.",
     "unscored": "The reward abstained everywhere: look at rollouts/ and at the reward.",
-    "skipped": "Lower schedule.lr, or train in float32.",
+    "skipped": "The notes say what it was; broken/ holds the batches.",
     "unknown": "Look at rollouts/ and at the figures of events.jsonl.",
 }
 
@@ -83,7 +83,7 @@ class Learning:
             "even": "all answers to each prompt got the same reward.",
             "neither": "no prompt had right answers beside wrong ones, and some answers were neither.",
             "unscored": "no answer got a reward.",
-            "skipped": "every update was skipped, since its gradient was not finite.",
+            "skipped": "every update was left out, since something in it was not finite.",
             "unknown": "the gradient was exactly 0.",
         }[cause]
 

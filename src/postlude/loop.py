@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from postlude.learning import EARLY, Learning
 from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
 from postlude.runs.folder import Run
 from postlude.runs.stats import Stats, beside
+from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
 
@@ -78,13 +80,18 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
             f"{run.folder} token_budget={max(1, budget // 2)} --resume",
             code="out-of-memory",
         ) from error
-    except RewardError as error:
+    except (RewardError, Halted) as error:
         if run.step == 0:
             raise
-        raise RewardError(f"{error}\n{await _rescue(run, engine, streams, plan)}", code=error.code) from error
+        kind = RewardError if isinstance(error, RewardError) else TrainingError
+        raise kind(f"{error}\n{await _rescue(run, engine, streams, plan)}", code=error.code) from error
     finally:
         for stream in streams:
             stream.source.close()
+
+
+class Halted(TrainingError):
+    """Raised between steps by a run that cannot go on: what is finished is saved."""
 
 
 async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> str:
@@ -125,6 +132,9 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         reached = await _after(run, engine, streams, plan)
         if broken is not None and reached is None:
             raise broken
+        left_out = engine.trainer.skip
+        if left_out is not None and left_out.in_a_row >= MOST_IN_A_ROW:
+            raise Halted(too_many(left_out), code="not-finite")
     finished = reached is not None or run.step >= plan.steps
     run.stop = run.stop and not finished
     if finished and reached is None:
@@ -170,13 +180,27 @@ async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[D
     """Train on what was drawn, as many optimiser steps as the first stream sets."""
     if not _trainable(drawn[0]):
         return []
-    used = [Trained(s, await s.prepare(engine, d.groups)) for s, d in zip(streams, drawn, strict=True) if d.groups]
+    pairs = [(stream, d.groups) for stream, d in zip(streams, drawn, strict=True) if d.groups]
+    used = [Trained(stream, groups, await stream.prepare(engine, groups)) for stream, groups in pairs]
+    wrong = unsound(used[0].groups)
+    if wrong is not None:
+        used[0].leave_out(engine.trainer.leave_out(wrong))
+        _tell_left_out(run, engine, drawn[0], used[0], 1, used[0].batch)
+        return used
     rates = Rates(*plan.rate(run.step))
     with _shown(run, engine, sum(t.batch.tokens.shape[0] * t.stream.epochs for t in used)):
-        for parts, fresh in _updates(used, plan.seed + run.step):
+        for number, (parts, fresh) in enumerate(_updates(used, plan.seed + run.step), 1):
             weighed = [(trained, await trained.stream.weigh(engine, part, fresh)) for trained, part in parts]
             passes = [Part(batch, trained.stream.objective, trained.stream.coef) for trained, batch in weighed]
             each, step = await engine.trainer.update(passes, rates)
+            left_out = engine.trainer.skip
+            if left_out is not None:
+                used[0].leave_out(step)
+                trained, batch = weighed[left_out.part]
+                _tell_left_out(run, engine, drawn[0], trained, number, batch)
+                if left_out.in_a_row >= MOST_IN_A_ROW:
+                    break
+                continue
             for (trained, batch), (_, part), stats in zip(weighed, parts, each, strict=True):
                 trained.add(stats, batch, part, step if trained is used[0] else Stats())
             if used[0].moved_too_far:
@@ -190,6 +214,7 @@ class Trained:
     """A stream's draw in training, with its figures."""
 
     stream: Stream
+    groups: Sequence[Group]
     batch: Batch
     total: Stats = field(default_factory=Stats)
     last: Stats = field(default_factory=Stats)
@@ -203,10 +228,23 @@ class Trained:
         self.last.updates = 1
         self.total += self.last
 
+    def leave_out(self, step: Stats) -> None:
+        """An optimiser step was not taken: it counts in no mean."""
+        self.last = step
+        self.total += step
+
     @property
     def moved_too_far(self) -> bool:
         """Whether the last update found the policy beyond the KL at which a draw is given up."""
         return self.stream.stop_kl is not None and self.last.summary().get("kl_old/k3", 0.0) > self.stream.stop_kl
+
+
+def _tell_left_out(run: Run, engine: Engine, lead: Drawn, trained: Trained, update: int, batch: Batch) -> None:
+    """Keep the batch of an update that was left out; say why, once for each cause."""
+    skip = engine.trainer.skip
+    assert skip is not None
+    text = keep(run, trained.stream.name, update, batch, trained.groups, skip)
+    lead.notes += _fresh(trained.stream, {f"left out: {skip.figure}": text})
 
 
 def _moved_too_far(trained: Trained) -> str:
@@ -279,6 +317,8 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, lea
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
     figures = beside(_figures(drawn, used), drawn[0].logged)
+    figures, notes = _finite(figures, used[0].stream.warned if used else [])
+    drawn[0].notes += notes
     idle = learning.see(drawn[0], figures)
     drawn[0].notes += [idle] if idle else []
     for note in (note for d in drawn for note in d.notes):
@@ -303,8 +343,18 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     if lead.stream.control is not None:
         figures["kl_coef"] = lead.stream.kl_coef or 0.0
     drawn[0].notes += _fresh(lead.stream, alarms_of(figures))
-    lead.stream.observe(figures, lead.last.summary())
+    if lead.total.updates:
+        lead.stream.observe(figures, lead.last.summary())
     return figures
+
+
+def _finite(figures: Mapping[str, float], warned: list[str]) -> tuple[dict[str, float], list[str]]:
+    """(those that are numbers, a note on the others that are not in `warned` yet)."""
+    bad = [name for name, value in figures.items() if not math.isfinite(value)]
+    fresh = [name for name in bad if f"not finite: {name}" not in warned]
+    warned += [f"not finite: {name}" for name in fresh]
+    notes = [f"not finite, and left out of the figures of such a step: {', '.join(fresh)}"] if fresh else []
+    return {name: value for name, value in figures.items() if name not in bad}, notes
 
 
 def _fresh(stream: Stream, warnings: Mapping[str, str]) -> list[str]:
@@ -347,7 +397,10 @@ async def _measure(run: Run, plan: Plan) -> float | None:
     report = await plan.evaluate()
     for note in report.notes:
         run.note(note)
-    run.emit(Eval(run.step, report.figures))
+    figures, notes = _finite(report.figures, [])
+    for note in notes:
+        run.note(note)
+    run.emit(Eval(run.step, figures))
     accuracy = report.figures.get("sampled/accuracy")
     if plan.stop_at is not None and accuracy is None:
         run.note("no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing", "no-stop")

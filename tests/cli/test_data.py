@@ -162,6 +162,17 @@ def test_sample_and_eval_read_the_same_columns(place: Path, model_folder: Path) 
         call("sample", str(model_folder), "--data", "q.csv", "--columns", "{prompt: fage}")
 
 
+def test_a_held_out_prompt_that_is_nearly_trained_on_is_told(place: Path, model_folder: Path) -> None:
+    story = "say how many apples are left of nine when two of them are eaten and one falls down"
+    write("train.jsonl", {"prompt": story, "answer": "6"}, {"prompt": "3+4=", "answer": "7"})
+    write("held.jsonl", {"prompt": story + " again", "answer": "6"}, {"prompt": "3*4=", "answer": "12"})
+    values = {"method": "grpo", "model": str(model_folder), "reward": "exact", "sampling": {"max_tokens": 4},
+              "data": {"path": "train.jsonl", "eval": "held.jsonl"}}  # fmt: skip
+    (note,) = [note for note in check(Document(values)).notes if note.startswith("data.eval")]
+    assert note.startswith("data.eval: 1 of 2 rows of the held-out file are nearly the same as one that is trained on")
+    assert note.endswith("(held.jsonl:1 as train.jsonl:1)")
+
+
 # ----------------------------------------------------------------------------------------------------- mixtures
 
 

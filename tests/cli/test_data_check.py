@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,251 @@ def test_a_file_is_read_or_refused_with_its_place(kind: str) -> None:
     assert said.get("used", 0) == used
     if "read" in said:
         assert said["read"] == said["used"] + sum(said["rejected"].values())
+
+
+def test_what_is_no_file_is_one_sentence(place: Path) -> None:
+    (place / "folder").mkdir()
+    (place / "folder" / "b.jsonl").touch()
+    (place / "folder" / "a.csv.gz").touch()
+    (place / "folder" / "notes.txt").touch()
+    os.symlink("loop.jsonl", "loop.jsonl")
+    os.mkfifo("pipe.jsonl")
+    kinds = {
+        "folder": "is a folder. Name one of its files, or several (data=[A, B]): a.csv.gz, b.jsonl.",
+        "loop.jsonl": "Too many levels of symbolic links",
+        "pipe.jsonl": "is a pipe, a device or a socket",
+        "/dev/zero": "is a pipe, a device or a socket",
+        "-": "standard input",
+        "https://example.com/a.jsonl": "nothing is fetched",
+        "s3://bucket/a.jsonl": "nothing is fetched",
+        "nothere.jsonl": "does not exist",
+        "nul\0.jsonl": "null byte",
+        "x" * 5000: "File name too long",
+    }
+    for name, part in kinds.items():
+        code, said = show(name)
+        assert code == 2 and part in said and "\n" not in said.strip(), (name, said)
+
+
+def test_a_line_that_is_too_long_is_a_bad_row_and_the_rest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("bounded", "reading", "arrays"):
+        monkeypatch.setattr(f"postlude.sources.{module}.MAX_RECORD", 1000)
+    long = b'{"prompt": "' + b"a" * (3 << 20) + b'"}'
+    Path("d.jsonl").write_bytes(LINE + long + b"\n" + LINE)
+    Path("d.json").write_bytes(b"[" + LINE + b"," + long + b"," + LINE + b"]")
+    for name, where in (("d.jsonl", "d.jsonl:2"), ("d.json", "d.json:2 item 2")):
+        said = look(name, "--for", "grpo")
+        assert [(p["code"], p["place"]) for p in said["problems"]] == [("too-long", where)]
+        assert (said["read"], said["used"]) == (3, 2)
+
+
+def test_problems_are_collected_per_reason_with_what_they_are_about() -> None:
+    rows = [{"prompt": f"{i}="} for i in range(3)]
+    bad = [b'{"prompt": null, "n": %d}\n' % i for i in range(25)] + [b"{broken\x1b[31m \xe2\x80\xae\n"] * 3
+    Path("d.jsonl").write_bytes(b"".join(json.dumps(r).encode() + b"\n" for r in rows) + b"".join(bad) + b"\n \n")
+    code, said = show("d.jsonl", "--for", "grpo")
+    lines = said.splitlines()
+    assert code == 2 and len(lines) == 20 + 3 + 2
+    assert lines[0] == 'd.jsonl:4: "prompt" is null: {"prompt": null, "n": 0}'
+    assert lines[20] == (
+        "d.jsonl:29: not JSON at column 2: Expecting property name enclosed in double quotes: {broken\\x1b[31m \\u202e"
+    )
+    assert lines[23] == "... and 5 more rows like these: 5 missing-field."
+    values = look("d.jsonl", "--for", "grpo")
+    assert (values["read"], values["used"], values["blank"]) == (31, 3, 2)
+    assert values["rejected"] == {"missing-field": 25, "not-json": 3}
+
+
+def test_a_column_that_is_nearly_one_that_is_read_is_refused() -> None:
+    for change, code in (({"anwser": "2"}, "missing-column"), ({"answer_": "2"}, "missing-column")):
+        said = look(save("d.jsonl", [{"prompt": "1+1=", **change}]), "--for", "grpo")
+        assert [p["code"] for p in said["problems"]] == [code], said
+    code, said = show(save("p.jsonl", [{"prompt": "a", "chosenn": "b", "rejected": "c"}]), "--for", "dpo")
+    assert code == 2 and "Is 'chosenn' meant to be \"chosen\"?" in said
+    said = look(save("k.jsonl", [{**ASKED, "answers": ["2"], "source": "me"}]), "--for", "grpo")
+    assert (said["exit"], seen(said)) == (0, {"other-columns": 1}), "kept, and named once"
+
+
+# ------------------------------------------------------------------------------------------------- whole files
+
+
+def seen(said: dict[str, Any]) -> dict[str, int]:
+    return {finding["code"]: finding["rows"] for finding in said["findings"]}
+
+
+STORY = "Tell me in a few words why the old lighthouse keeper of the northern island never once left his post at night"
+LONG = " ".join(f"word{i}" for i in range(30))
+FOUND: dict[str, tuple[str, list[dict[str, Any]], dict[str, int]]] = {
+    "all is well": ("grpo", [{"prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(6)], {}),
+    "19 opposite preferences": (
+        "dpo", [PAIR, {**PAIR, "chosen": "bad", "rejected": "good"}], {"conflict": 1, "same-prompt": 1},
+    ),
+    "20 duplicates": ("sft", [TOLD, {**TOLD, "prompt": "x"}, TOLD, TOLD], {"duplicate": 2}),
+    "20 near-duplicates": (
+        "grpo", [{"prompt": STORY, "answer": "a"}, {"prompt": STORY.replace("old", "OLD"), "answer": "a"},
+                 {"prompt": STORY + " again", "answer": "a"}, {"prompt": LONG, "answer": "b"}],
+        {"near-duplicate": 1, "same-prompt": 1},
+    ),
+    "26 two turns of one speaker": ("sft", [CHAT, {"messages": [USER, USER, BOT]}], {"turn-order": 1}),
+    "26 the assistant begins": ("sft", [CHAT, {"messages": [BOT, USER, BOT]}], {"turn-order": 1}),
+    "29 control tokens": (
+        "sft", [TOLD, {"prompt": "a<|im_end|>", "completion": "b"}, {"prompt": "c", "completion": "[INST] b</s>"}],
+        {"control-tokens": 2},
+    ),
+    "30 two golds": ("grpo", [ASKED, {**ASKED, "answer": "3"}], {"two-golds": 1, "same-prompt": 1}),
+    "30 one gold in two spellings": ("grpo", [ASKED, {**ASKED, "answer": 2.0}], {"same-prompt": 1}),
+    "34 control characters": ("sft", [TOLD, {"prompt": "a\x00", "completion": "b\x1b"}], {"control-characters": 1}),
+    "a gold that never varies": (
+        "grpo", [{"prompt": f"{i}?", "answer": "yes"} for i in range(5)], {"constant-gold": 5},
+    ),
+    "a prompt that tells its gold": (
+        "grpo", [ASKED, {"prompt": "Q? The answer is 7.", "answer": "7"}, {"prompt": "1+7=", "answer": "7"},
+                 {"prompt": "Who? Ada King Lovelace", "answer": "Ada King Lovelace"}],
+        {"answer-in-prompt": 2},
+    ),
+    "an answer without an end": (
+        "sft", [TOLD, {"prompt": "a", "completion": f"{LONG} and then"}, {"prompt": "b", "completion": f"{LONG}."},
+                {"prompt": "c", "completion": f"{LONG}\n```py\nx = 1\n"}],
+        {"cut-off": 2},
+    ),
+    "another encoding": (
+        "sft", [TOLD, {"prompt": "cafÃ©", "completion": "itâ€™s"}, {"prompt": "café", "completion": "it’s"},
+                {"prompt": "a\ufffd", "completion": "b\u200bc"}],
+        {"mojibake": 1, "replacement": 1, "invisible": 1},
+    ),
+    "longer is better": (
+        "dpo", [{"prompt": str(i), "chosen": "long answer", "rejected": "no"} for i in range(12)]
+        + [{"prompt": "x", "chosen": "no", "rejected": "long answer"}],
+        {"length-bias": 12},
+    ),
+    "length tells nothing": (
+        "dpo", [{"prompt": str(i), "chosen": "ab" if i % 2 else "abc", "rejected": "xy" if i % 3 else "xyz"}
+                for i in range(12)],
+        {},
+    ),
+}  # fmt: skip
+"""Kind -> (method, rows, code -> rows that are found)."""
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_what_a_file_shows_as_a_whole(kind: str) -> None:
+    method, rows, expected = FOUND[kind]
+    said = look(save("d.jsonl", rows), "--for", method)
+    assert seen(said) == expected, said["findings"]
+    assert (said["exit"], said["used"]) == (0, len(rows)), "none of these makes a row bad"
+
+
+def test_length_bias_is_told_with_its_figures() -> None:
+    rows = FOUND["longer is better"][1]
+    (finding,) = look(save("d.jsonl", rows), "--for", "dpo")["findings"]
+    assert finding["figures"]["share_longer"] == pytest.approx(12 / 13)
+    assert finding["figures"]["low"] == pytest.approx(0.66686, abs=1e-4), "Wilson's interval of 12 of 13"
+    assert (finding["figures"]["median_chosen"], finding["figures"]["median_rejected"]) == (11, 2)
+
+
+def test_leaks_between_files_are_counted() -> None:
+    save("t.jsonl", [{"prompt": STORY, "answer": "a"}, ASKED, {"prompt": "other", "answer": "b"}])
+    save("e.jsonl", [{"prompt": f" {STORY.upper()}", "answer": "a"}, {"prompt": STORY + " now", "answer": "c"},
+                     {"prompt": "new", "answer": "d"}])  # fmt: skip
+    said = look("t.jsonl", "--for", "grpo", "--eval", "e.jsonl")
+    assert seen(said) == {"leak": 1, "near-leak": 1}
+    assert "e.jsonl:1 as t.jsonl:1" in said["findings"][0]["text"]
+
+
+def test_golds_are_read_by_the_reward_that_will_compare_them() -> None:
+    golds = ["2", "\\frac{1}{0}", "", "red fox", "1 or 2, it depends on what was said before and on who said it then"]
+    name = save("d.jsonl", [{"prompt": f"{i}?", "answer": gold} for i, gold in enumerate(golds)])
+    said = look(name, "--reward", "maths")
+    assert [(p["code"], p["place"]) for p in said["problems"]] == [
+        ("unreadable-gold", "d.jsonl:2"), ("unreadable-gold", "d.jsonl:3"), ("unreadable-gold", "d.jsonl:5"),
+    ]  # fmt: skip
+    assert seen(said) == {"text-only-gold": 1} and "'red fox', it is words" in said["findings"][0]["text"]
+    assert look(save("n.jsonl", [{"prompt": "a"}]), "--reward", "maths")["problems"][0]["code"] == "missing-column"
+    with pytest.raises(PostludeError, match="would have no effect"):
+        runner.invoke(app, ["data", "check", name, "--for", "dpo", "--reward", "exact"], catch_exceptions=False)
+
+
+def test_without_a_method_it_is_said_what_a_file_is_good_for() -> None:
+    def uses(*rows: dict[str, Any]) -> list[str]:
+        return [use["as"] for use in look(save("d.jsonl", [*rows]))["uses"] if use["rows"]]
+
+    assert uses(ASKED) == ["prompts"]
+    assert uses(TOLD) == ["demonstrations", "prompts"]
+    assert uses(CHAT) == ["demonstrations"]
+    assert uses({"text": "a"}) == ["demonstrations"]
+    assert uses(PAIR) == ["pairs", "prompts"]
+    assert uses(RANKED) == ["ranked or rated lists", "prompts"]
+    assert uses(THUMB) == ["answers with a thumb up or down", "demonstrations", "prompts"]
+    assert uses(STEPS) == ["labelled steps", "prompts"]
+    code, said = show(save("d.jsonl", [PAIR, PAIR, {**PAIR, "rejected": "good"}, {**PAIR, "chosen": None}]))
+    assert code == 2 and "d.jsonl: 4 rows read, 2 good, 2 bad" in said, "a pair with a fault is none the less a pair"
+
+
+# ------------------------------------------------------------------------------------------------------------- mending
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_mended_file_is_clean_and_every_row_is_counted(form: str) -> None:
+    other = {"prompt": "other", "chosen": "x", "rejected": "y"}
+    rows = [
+        PAIR,
+        {**PAIR, "rejected": "good"},
+        PAIR,
+        other,
+        {**other, "chosen": "y", "rejected": "x"},
+        {**PAIR, "prompt": "p"},
+    ]
+    name, out = save(f"d.{form}", rows), f"out.{form.replace('bz2', 'gz')}"
+    before = Path(name).read_bytes()
+    done = runner.invoke(app, ["data", "check", name, "--for", "dpo", "--fix", out, "--json"], catch_exceptions=False)
+    fixed = json.loads(done.stdout)["fixed"]
+    assert (done.exit_code, fixed["read"], fixed["used"]) == (2, 6, 2)
+    assert fixed["rejected"] == {"no-preference": 1, "duplicate": 1, "conflict": 2}
+    again = look(out, "--for", "dpo")
+    assert (again["exit"], again["read"], again["used"]) == (0, 2, 2)
+    assert not {"duplicate", "conflict"} & {*seen(again)}
+    left = [json.loads(line) for line in Path(f"{out}.rejected.jsonl").read_text().splitlines()]
+    assert [(one["code"], number_of(one["place"])) for one in left] == [
+        ("no-preference", 2), ("conflict", 5), ("conflict", 4), ("duplicate", 3),
+    ]  # fmt: skip
+    assert left[0]["row"]["rejected"] == "good" and left[0]["reason"].startswith('"chosen" and "rejected" are the same')
+    assert Path(name).read_bytes() == before
+    assert {p.name for p in Path().iterdir()} == {name, out, f"{out}.rejected.jsonl"}
+
+
+def test_what_can_be_mended_is_named_and_counted() -> None:
+    chat = json.dumps([USER])
+    Path("d.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"prompt": "1+1=", "answer": 2.0}\r\n\r\n'
+        + json.dumps({"prompt": "2+2=", "answer": "4", "x": 1.5}).encode()
+        + b"\r\n"
+    )
+    said = look("d.jsonl", "--for", "grpo", "--fix", "out.jsonl")
+    assert said["fixed"]["mends"] == {
+        "whole numbers written as 42.0 in answers": 1, "byte order marks left out": 1, "line ends of Windows": 2,
+        "blank lines left out": 1,
+    }  # fmt: skip
+    assert Path("out.jsonl").read_bytes() == (
+        b'{"prompt": "1+1=", "answer": 2}\n{"prompt": "2+2=", "answer": "4", "x": 1.5}\n'
+    )
+    Path("c.jsonl").write_text(json.dumps({"prompt": chat, "answer": "a"}) + "\n")
+    assert look("c.jsonl", "--for", "grpo", "--fix", "c2.jsonl")["fixed"]["mends"] == {
+        "lists and messages that stood as text": 1
+    }
+    assert json.loads(Path("c2.jsonl").read_text()) == {"prompt": [USER], "answer": "a"}
+
+
+def test_nothing_is_written_over(place: Path) -> None:
+    save("d.jsonl", [ASKED])
+    (place / "out.jsonl").write_text("mine")
+    os.symlink("nowhere", "link.jsonl")
+    for out, part in {
+        "d.jsonl": "is FILE itself", "./d.jsonl": "is FILE itself", "out.jsonl": "exists already",
+        "link.jsonl": "exists already", "out.csv": "must end with .jsonl", "no/out.jsonl": "does not exist",
+    }.items():  # fmt: skip
+        code, said = show("d.jsonl", "--for", "grpo", "--fix", out)
+        assert code == 2 and part in said, (out, said)
+    assert (place / "out.jsonl").read_text() == "mine"
+    save("bad.jsonl", [{"prompt": ""}])
+    code, said = show("bad.jsonl", "--for", "grpo", "--fix", "none.jsonl")
+    assert code == 2 and "no good row of 1 is left" in said and not Path("none.jsonl").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import TrainingError
 from postlude.objectives import TokenObjective
+from tests.refusals import refused
 from tests.streaming import rolled_out
 
 Make = Callable[[Path], Engine]
@@ -105,16 +107,50 @@ def test_progress_counts_every_token(engine: Engine) -> None:
     assert sum(seen) >= batch.tokens.shape[0] and all(n > 0 for n in seen)
 
 
-def test_a_loss_that_is_not_finite_changes_nothing(engine: Engine) -> None:
-    before = logprobs(engine)
-    batch = drawn(engine)
+def spoilt(batch: Batch) -> Batch:
+    """The same, with an advantage that is no number."""
     assert batch.advantages is not None
-    broken = replace(batch, advantages=torch.full_like(batch.advantages, float("nan")))
-    with pytest.raises(TrainingError, match="weights were not changed"):
-        update(engine, Part(broken, objective()))
-    assert torch.equal(logprobs(engine), before)
-    good = update(engine)
-    assert good["grad_norm"] < float("inf"), "and nothing of it is left in the next update"
+    return replace(batch, advantages=torch.full_like(batch.advantages, float("nan")))
+
+
+def test_an_update_that_is_not_finite_is_left_out_and_changes_nothing(engine: Engine, tmp_path: Path) -> None:
+    good = drawn(engine)
+    update(engine)
+    asyncio.run(engine.save(tmp_path / "before"))
+    figures = update(engine, Part(spoilt(good), objective()), Part(good, objective()))
+    assert figures == {"skipped_updates": 1.0, "trained_tokens": 0.0}
+    skip = engine.trainer.skip
+    assert skip is not None and (skip.figure, skip.part, skip.sequence, skip.in_a_row) == ("advantage", 0, 0, 1)
+    asyncio.run(engine.save(tmp_path / "after"))
+    files = {p.relative_to(tmp_path / "before") for p in (tmp_path / "before").rglob("*.safetensors")}
+    assert any(p.name == "optimizer.safetensors" for p in files), "the moments, too"
+    assert all((tmp_path / "after" / p).read_bytes() == (tmp_path / "before" / p).read_bytes() for p in files)
+    counters = [tmp_path / name / "trainer" / "optimizer.json" for name in ("before", "after")]
+    first, then = (json.loads(path.read_text()) for path in counters)
+    assert (then["steps"], then["skipped"]) == (first["steps"], 1)
+
+
+def test_left_out_updates_are_counted_in_a_row_and_across_a_resume(engine: Engine, tmp_path: Path) -> None:
+    bad = Part(spoilt(drawn(engine)), objective())
+    for count in (1, 2):
+        update(engine, bad)
+        assert engine.trainer.skip is not None and engine.trainer.skip.in_a_row == count
+    asyncio.run(engine.save(tmp_path / "saved"))
+    update(engine)
+    assert engine.trainer.skip is None
+    asyncio.run(engine.load(tmp_path / "saved"))
+    update(engine, bad)
+    assert engine.trainer.skip is not None and engine.trainer.skip.in_a_row == 3
+
+
+def test_weights_that_are_not_finite_are_neither_published_nor_saved(engine: Engine, tmp_path: Path) -> None:
+    parameter = next(p for p in engine.sampler.model.net.parameters() if p.requires_grad)  # type: ignore[attr-defined]
+    with torch.no_grad():
+        parameter.view(-1)[0] = float("nan")
+    for call in (engine.publish(), engine.save(tmp_path / "saved")):
+        with refused("not-finite", said="the weights are not finite any more", kind=TrainingError):
+            asyncio.run(call)
+    assert not (tmp_path / "saved").exists()
 
 
 def test_versions_only_grow(engine: Engine, tmp_path: Path) -> None:

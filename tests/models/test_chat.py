@@ -252,6 +252,61 @@ def test_an_answer_that_the_template_does_not_end_gets_eos() -> None:
     assert trained(renderer, completion).endswith("<eos>")
 
 
+# ------------------------------------------------------------------------------- answers that begin with line breaks
+
+
+def merging(template: str = CHATML) -> Renderer:
+    """A renderer whose tokenizer has a token for several line breaks in a row, and takes the longest there is."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<eos>", "<unk>", *(chr(i) for i in range(32, 127)), "\n", "\n\n", "\n\n\n", "\n\n\n\n"]
+    inner = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n+|[\s\S]"), "isolated")
+    inner.decoder = decoders.Fuse()
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>")
+    tokenizer.chat_template = template
+    tokenizer.add_special_tokens({"additional_special_tokens": [START, END]})
+    return Renderer(tokenizer, frozenset({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END)}))
+
+
+MARKED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}{% generation %}"
+    "{{ m['content'] }}{% endgeneration %}{% else %}{{ m['content'] }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED], ids=["by prefix", "by marks"])
+@pytest.mark.parametrize("breaks", [1, 2, 3])
+def test_line_breaks_that_open_an_answer_are_its_own_tokens(breaks: int, template: str) -> None:
+    """The model is asked with the template's line break alone, so it would sample the answer's behind it."""
+    renderer = merging(template)
+    asked = [turn("user", "hi\n")]
+    answer = "\n" * breaks + "yo"
+    prompt, completion = renderer.conversation([*asked, turn("assistant", answer)])
+    assert prompt.tokens == renderer.prompt(asked)
+    assert renderer.tokenizer.convert_ids_to_tokens(list(completion.tokens)) == ["\n" * breaks, "y", "o", END]
+    assert all(completion.has_action)
+    assert renderer.completion(Prompt("p", asked), [turn("assistant", answer)]).tokens == completion.tokens
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED], ids=["by prefix", "by marks"])
+def test_every_turn_that_opens_with_line_breaks_is_trained(template: str) -> None:
+    renderer = merging(template)
+    turns = [turn("user", "a"), turn("assistant", "\nb"), turn("user", "c"), turn("assistant", "\n\nd")]
+    _, completion = renderer.conversation(turns)
+    tokens = renderer.tokenizer.convert_ids_to_tokens(list(completion.tokens))
+    assert [t for t, a in zip(tokens, completion.has_action, strict=True) if a] == ["\n", "b", END, "\n\n", "d", END]
+    assert "".join(tokens) == f"\nb{END}\n{framed('user', 'c')}{START}assistant\n\n\nd{END}"
+
+
+def test_an_answer_of_line_breaks_alone_is_one() -> None:
+    renderer = merging()
+    _, completion = renderer.conversation([turn("user", "a"), turn("assistant", "\n")])
+    assert renderer.tokenizer.convert_ids_to_tokens(list(completion.tokens)) == ["\n", END]
+
+
 # ------------------------------------------------------------------------------------------ tools, marks, thinking
 
 CALLS = (

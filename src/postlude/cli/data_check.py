@@ -99,6 +99,7 @@ def _looked_at(
 
     if files.target:
         require_target(files.source, files.target)
+        opt.require_free(files.target, force=False, option="--fix")
     table = read(files.source, files.split)
     held_out = read(files.held_out, files.split) if files.held_out else None
     screened = screen(table, need, model, reading, rewards)
@@ -132,12 +133,15 @@ def _need(method: str | None, reward: str | None, arguments: str | None) -> tupl
 
 def _write(mended: Mended, screened: Screened, source: str, target: Path, model: str | None, reading: Reading) -> None:
     """Write what was mended, once reading it again shows nothing wrong with any row."""
-    from postlude.screening.mending import put, require_clean, write
+    from postlude.screening.mending import part_of, put, require_clean, write
 
-    part = write(mended, screened.table, source, target)
+    part = part_of(target)
     try:
+        write(mended, screened.table, source, part)
         require_clean(part, len(mended.rows), screened, model, reading)
         put(mended, screened.table, part, target)
+    except OSError as error:
+        raise ConfigError(f"--fix: cannot write {str(target)!r}: {error.strerror}.", code="cannot-write") from error
     finally:
         part.unlink(missing_ok=True)
 

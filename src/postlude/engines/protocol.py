@@ -88,6 +88,24 @@ class Rates:
     """None is the policy's."""
 
 
+@dataclass(frozen=True)
+class Skip:
+    """Why an optimiser step was left out: something in it was not finite. Nothing has changed."""
+
+    figure: str
+    """What: `loss`, `gradient`, `log-prob`, `advantage` and so on; the first in the order they are computed in."""
+    value: float
+    """NaN or infinite."""
+    part: int = 0
+    """Of the update: which of its parts."""
+    sequence: int | None = None
+    """Of that part's batch: the first it is so in; None where only all of them together are the cause."""
+    parameter: str | None = None
+    """The first whose gradient is not finite."""
+    in_a_row: int = 1
+    """Optimiser steps left out since the last that was taken, this one included."""
+
+
 class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm. How a batch is cut into passes is its own matter."""
 
@@ -95,6 +113,8 @@ class Trainer(Protocol):
     """How often the weights were published."""
     on_progress: Callable[[int], None] | None
     """Called with the number of tokens of every pass of an update, for people to watch."""
+    skip: Skip | None
+    """Why the last update was left out; None where it was taken."""
 
     @property
     def references(self) -> int:
@@ -113,8 +133,13 @@ class Trainer(Protocol):
     async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
         """One optimiser step on the sum of the parts' losses: (figures of each part, figures of the step).
 
-        A non-finite loss raises TrainingError, and no weight has changed; a non-finite gradient is skipped and counted.
+        Where a loss or a gradient is not finite nothing changes, neither weights nor moments nor step counters: the
+        figures are those of none, `skipped_updates` is 1 and `skip` says why.
         """
+        ...
+
+    def leave_out(self, skip: Skip) -> Stats:
+        """Count an optimiser step that is not taken: `update` does, and whoever knows before it that it must not be."""
         ...
 
     async def refresh_reference(self, mix: float = 1.0) -> None:
@@ -122,7 +147,7 @@ class Trainer(Protocol):
         ...
 
     async def publish(self) -> Weights:
-        """The weights as they are now, under the next version."""
+        """The weights as they are now, under the next version. TrainingError where one is not finite."""
         ...
 
     async def save(self, folder: Path) -> None:

@@ -31,7 +31,8 @@ TARGETS: Mapping[Kind, tuple[Target, ...]] = {
 SPOKEN_FOR = {
     "prompt", "chosen", "rejected", "completion", "completions", "ranks", "scores", "label", "labels", "margin",
     "probability", "context", "response_1", "response_2", "preference_strength", "overall_preference",
-    "messages", "text", "conversations",
+    "messages", "text", "conversations", "answers", "human_ref_A", "human_ref_B", "preferred_output",
+    "non_preferred_output", "conversation_a", "conversation_b", "winner",
 }  # fmt: skip
 """Columns that say what kind of row this is: the new row has its own. All others are kept."""
 

@@ -223,6 +223,9 @@ class Renderer:
         start = self._template(before, context, add_generation_prompt=True)
         if self._has_marks(context.tools):
             whole, action = self._by_marks([*before, *turns], context)
+            if any(message_text(t)[:1].isspace() for t in turns if t["role"] == "assistant"):
+                for head in self._heads(before, turns, context):
+                    whole, action = self._parted(whole, action, head)
             self._check_marks(whole, action, [*before, *turns])
         else:
             whole, action = self._by_prefix(before, turns, context)
@@ -283,19 +286,59 @@ class Renderer:
         A template may render earlier turns otherwise once more follow, as those of thinking models do. Such a turn
         does not stand in the conversation as the model would have said it, and is not trained; the last one must.
         """
-        whole = self._template([*before, *turns], context)
-        action = [False] * len(whole)
         assistants = [k for k, turn in enumerate(turns) if turn["role"] == "assistant"]
-        for k in assistants:
+        heads = self._heads(before, turns, context)
+        whole = self._parted_at(heads, self._template([*before, *turns], context))
+        action = [False] * len(whole)
+        for k, head in zip(assistants, heads, strict=True):
             ahead = [*before, *turns[:k]]
-            head = self._template(ahead, context, add_generation_prompt=True)
-            tail = self._template([*ahead, turns[k]], context)
+            tail = self._parted_at(heads, self._template([*ahead, turns[k]], context))
             if whole[: len(head)] == head and whole[: len(tail)] == tail:
                 self._set(action, whole, len(head), len(tail))
             elif k == assistants[-1]:
                 self._check_prefix(head, whole, ahead)
                 self._check_prefix(tail, whole, [*ahead, turns[k]])
         return whole, action
+
+    def _heads(self, before: list[Message], turns: list[Message], context: _Given) -> list[Ids]:
+        """What stands before each of the assistant's turns, as the model would be asked for it."""
+        heads: list[Ids] = []
+        for k, turn in enumerate(turns):
+            if turn["role"] == "assistant":
+                ids = self._template([*before, *turns[:k]], context, add_generation_prompt=True)
+                heads.append(self._parted_at(heads, ids))
+        return heads
+
+    def _parted_at(self, heads: Sequence[Ids], ids: Ids) -> Ids:
+        for head in heads:
+            ids, _ = self._parted(ids, [False] * len(ids), head)
+        return ids
+
+    def _parted(self, whole: Ids, action: list[bool], head: Ids) -> tuple[Ids, list[bool]]:
+        """The conversation with the white space that opens the assistant's turn in tokens of its own.
+
+        Where an answer begins with line breaks, a tokenizer may join them to the template's own. The model is asked
+        with the ids of `head` alone, so that is what stands before its answer, whose line breaks are tokens behind it.
+        """
+        same = next((i for i, (a, b) in enumerate(zip(whole, head, strict=False)) if a != b), None)
+        if same is None:
+            return whole, action
+        opening = self._said(head[same:])
+        for end in range(same + 1, min(len(whole), len(head) + 1) + 1):
+            said = self._said(whole[same:end])
+            if len(said) > len(opening) or said.strip():
+                break
+        else:
+            return whole, action
+        rest = self._plain(said[len(opening) :])
+        parted = (*head, *rest, *whole[end:])
+        if opening.strip() or not said.startswith(opening) or self._said(parted) != self._said(whole):
+            return whole, action
+        flags = [False] * (len(head) - same) + [action[end - 1]] * len(rest)
+        return parted, [*action[:same], *flags, *action[end:]]
+
+    def _said(self, ids: Ids) -> str:
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
 
     def _set(self, action: list[bool], whole: Ids, start: int, end: int) -> None:
         """Mark one turn, up to the token that ends it: what follows that is never sampled."""

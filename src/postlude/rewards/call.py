@@ -13,7 +13,7 @@ from types import NoneType, SimpleNamespace
 from typing import Any
 
 from postlude.data import Completion, Group
-from postlude.errors import RewardError, shown, visible
+from postlude.errors import EngineError, RewardError, shown, visible
 from postlude.frames import in_words, of_users
 from postlude.models.steps import pieces
 from postlude.rewards.guard import Guard, TooLong, interrupted, limited
@@ -245,6 +245,8 @@ async def _ask(reward: Reward, given: Mapping[str, Any], shown_to: Answers, guar
                 return await result if inspect.isawaitable(result) else result
     except RewardError:
         raise
+    except EngineError as error:  # of a model that a built-in asks: no function is to be mended
+        raise RewardError(f"reward {label}: {error}", code=error.code) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():  # we were asked to stop; else it is the function's own doing

@@ -14,7 +14,7 @@ from typing import Any
 
 from postlude.errors import ConfigError
 from postlude.runs.durable import Disk, flush, os_errors, remove
-from postlude.runs.files import SUMS, rollout_files
+from postlude.runs.files import SUMS, broken_files, rollout_files
 from postlude.runs.lock import is_held
 from postlude.runs.sealed import APPENDED, CONFIG, COPIES, MANIFEST, STATE, Flaw, Hashes, Sealed, is_signed, seal
 
@@ -218,6 +218,9 @@ def rewind(disk: Disk, sealed: Sealed | None) -> None:
     for number, path in rollout_files(folder / "rollouts"):
         if number > step:
             disk.remove(f"rollouts/{path.name}")
+    for number, path in broken_files(folder / "broken"):
+        if number > step:
+            disk.remove(f"broken/{path.name}")
 
 
 def parent_of(folder: Path, sealed: Sealed) -> tuple[int, str | None]:

@@ -42,9 +42,9 @@ class Disk:
         before = place.stat().st_size if place.exists() else 0
         self.insist(name, lambda: _append(place, text.encode(), before))
 
-    def replace(self, name: str, text: str) -> None:
+    def replace(self, name: str, content: str | bytes) -> None:
         """Put a file in the place of what is there, at once; it is on the disk when this returns."""
-        self.insist(name, lambda: replace(inside(self.root, name, follow=False), text))
+        self.insist(name, lambda: replace(inside(self.root, name, follow=False), content))
 
     def cut(self, name: str, size: int) -> None:
         """Take back what stands behind so many bytes of a file; one that is shorter, or not there, is left alone."""
@@ -131,13 +131,13 @@ def _write(file: int, content: bytes) -> None:
         left = left[os.write(file, left) :]
 
 
-def replace(place: Path, text: str, flushed: bool = True) -> None:
+def replace(place: Path, content: str | bytes, flushed: bool = True) -> None:
     """A whole file under its name at once, for readers and (`flushed`) after a power failure too. Raises OSError."""
     fresh = place.with_name(f".{place.name}.{os.getpid()}.new")  # several processes may write at once
     try:
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
-            _write(file, text.encode())
+            _write(file, content.encode() if isinstance(content, str) else content)
             if flushed:
                 os.fsync(file)
         finally:

@@ -58,6 +58,14 @@ def _row(line: bytes) -> Row | None:
     return cast(Row, value) if isinstance(value, dict) else None
 
 
+def broken_files(folder: Path) -> Numbered:
+    """(step in its name, file) of `broken/` in order."""
+    if not folder.is_dir():
+        return []
+    names = [(re.fullmatch(r"step-(\d+)\.(?:json|safetensors)", path.name), path) for path in folder.iterdir()]
+    return sorted((int(name[1]), path) for name, path in names if name)
+
+
 def rollout_files(folder: Path) -> Numbered:
     """(number in its name, file) of `rollouts/` in order; what has another kind of name is left alone."""
     if not folder.is_dir():

@@ -5,6 +5,7 @@ events.jsonl       one line per event             timings.jsonl     wall-clock v
 rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
 eval.jsonl         held-out answers               model             link to the newest checkpoint
 live.json          how the run stands now         control.json      what another process asks of it
+broken/            batches whose update was left out, and why, where there were any
 rejected.txt       rows that were skipped, where any were
 
 Lines are appended and files replaced through `durable.Disk`; what a checkpoint must fit is in `sealed`.
@@ -33,7 +34,7 @@ from postlude.runs import checkpoints
 from postlude.runs.checkpoints import Choice
 from postlude.runs.durable import Disk, clear_left, problems_of_files
 from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping
-from postlude.runs.files import SUMS
+from postlude.runs.files import SUMS, broken_files
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
@@ -45,7 +46,10 @@ SAVE_WAITS = (1.0, 10.0)
 """Seconds between the tries of a save that fails."""
 MOST_LOST = 3
 """Planned saves lost in a row before a run ends."""
-GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints")
+BROKEN = "broken"
+MOST_BROKEN = 5
+"""Steps of a run whose batches are kept."""
+GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints", BROKEN)
 """What is written to in place: none of it may lead out of the folder."""
 
 
@@ -88,6 +92,8 @@ class Run:
     """The step of the newest planned checkpoint, saved or lost."""
     _parent: str | None = None
     """SHA-256 of events.jsonl as it was at that one."""
+    _broken: int = 0
+    """The step whose first batch that was left out is kept."""
     _lost: int = 0
     """Planned saves lost in a row."""
 
@@ -202,6 +208,22 @@ class Run:
         """Held-out answers of one evaluation, appended to eval.jsonl."""
         self._require_own_process()
         self._disk.append("eval.jsonl", answer_rows(self.step, groups))
+
+    def write_broken(self, tensors: Mapping[str, Any], facts: str) -> str | None:
+        """A batch whose update was left out in the step under way, and what is known of the cause: the first of a step,
+        and of so many steps of a run; where they are, or None."""
+        from safetensors.torch import save
+
+        self._require_own_process()
+        name = f"{BROKEN}/step-{self.step + 1:06d}"
+        earlier = [number for number, _ in broken_files(self.folder / BROKEN) if number <= self.step]
+        if len(set(earlier)) >= MOST_BROKEN or self._broken == self.step + 1:
+            return None
+        self._broken = self.step + 1
+        self._disk.insist(BROKEN, lambda: (self.folder / BROKEN).mkdir(exist_ok=True))
+        self._disk.replace(f"{name}.safetensors", save(dict(tensors)))
+        self._disk.replace(f"{name}.json", facts)
+        return f"{name}.safetensors"
 
     def write_config(self, resolved: Mapping[str, Any], rejected: Sequence[str]) -> None:
         """The resolved recipe, and the rows that were skipped."""

@@ -119,10 +119,14 @@ def rejected_of(target: Path) -> Path:
     return target.with_name(target.name + REJECTED)
 
 
-def write(mended: Mended, table: Table, source: str, target: Path) -> Path:
-    """Write to a file beside the target and return it, for `put`."""
-    part = target.with_name(f".part-{os.getpid()}-{target.name}")
-    kind, _ = kind_of(target)
+def part_of(target: Path) -> Path:
+    """What is written first, beside the target, and of the same kind by its name."""
+    return target.with_name(f".part-{os.getpid()}-{target.name}")
+
+
+def write(mended: Mended, table: Table, source: str, part: Path) -> None:
+    """Write the good rows, for `put`."""
+    kind, _ = kind_of(part)
     if kind == ".parquet":
         _write_parquet(mended, source, part)
     else:
@@ -133,7 +137,6 @@ def write(mended: Mended, table: Table, source: str, target: Path) -> Path:
                 file.write("[" + ",\n".join(map(_line, mended.rows)) + "]\n")
             else:
                 file.writelines(_line(row) + "\n" for row in mended.rows)
-    return part
 
 
 def require_clean(part: Path, count: int, screened: Screened, model: str | None, reading: Reading) -> None:
@@ -153,11 +156,14 @@ def require_clean(part: Path, count: int, screened: Screened, model: str | None,
 def put(mended: Mended, table: Table, part: Path, target: Path) -> None:
     """The file under its name, what was left out under its own before it."""
     beside = rejected_of(target)
-    part_beside = beside.with_name(f".part-{os.getpid()}-{beside.name}")
-    with _opened(part_beside) as file:
-        file.writelines(_line(left) + "\n" for left in _left_out(mended.left_out, table))
-    part_beside.replace(beside)
-    part.replace(target)
+    part_beside = part_of(beside)
+    try:
+        with _opened(part_beside) as file:
+            file.writelines(_line(left) + "\n" for left in _left_out(mended.left_out, table))
+        part_beside.replace(beside)
+        part.replace(target)
+    finally:
+        part_beside.unlink(missing_ok=True)
 
 
 def _left_out(problems: Iterable[Problem], table: Table) -> Iterator[Values]:

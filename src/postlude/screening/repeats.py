@@ -50,7 +50,7 @@ def _repeated_prompts(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def _pairs(code: str, pairs: Sequence[tuple[str, str]], of: int, text: str, warning: bool = True) -> list[Finding]:
-    shown = tuple(f"{place} as {first}" for place, first in pairs[:EXAMPLES])
+    shown = tuple(f"{place} as {first}" for place, first in pairs[:EXAMPLES] if place and first)
     return [Finding(code, len(pairs), of, text, shown, warning)] if pairs else []
 
 

@@ -17,8 +17,11 @@ from postlude.screening.entries import Entry, entries
 from postlude.screening.findings import EXAMPLES, Finding, seen_in
 from postlude.screening.uses import Use, best, copy_of, uses_of
 from postlude.sources import file as rows
-from postlude.sources.forms import ANSWERS, CANONICAL, Reading
+from postlude.sources.forms import ANSWERS, CANONICAL, COMPARED, FORMS, Reading
+from postlude.sources.layouts import way_out
+from postlude.sources.messages import SYSTEM
 from postlude.sources.table import Balance, Table
+from postlude.sources.unused import BESIDE
 
 
 @dataclass
@@ -45,15 +48,16 @@ def screen(
     uses = uses_of(table, reading) if need is None else []
     if need is None:
         use = best(uses)
+        table.notes += [way_out(row.values).strip() for row in table.rows[:1] if way_out(row.values)]
         need = use.need if use else Need("rollout")
     checked = check_rows(table, need, model, reading)
     golds_as_text = _score(table, rewards, reading) if rewards else []
     seen = entries(table, checked.kind, checked.compared)
     screened = Screened(table, checked, seen, uses)
     screened.findings += [
-        *_other_columns(table, reading), *_turns(table), *repeats.of_repeats(seen), *preferences.of_conflicts(seen),
-        *preferences.length_bias(seen), *golds.of_golds(seen), *golds_as_text, *texts.of_texts(seen),
-        *texts.cut_off(seen),
+        *_other_columns(table, reading, checked.compared), *_turns(table), *repeats.of_repeats(seen),
+        *preferences.of_conflicts(seen), *preferences.length_bias(seen), *golds.of_golds(seen), *golds_as_text,
+        *texts.of_texts(seen), *texts.cut_off(seen),
     ]  # fmt: skip
     return screened
 
@@ -98,16 +102,21 @@ def _text_only(function: Any, prompts: Sequence[Prompt]) -> list[Finding]:
     return [Finding("text-only-gold", len(told), len(prompts), text, shown)] if told else []
 
 
-def _other_columns(table: Table, reading: Reading) -> list[Finding]:
+def _other_columns(table: Table, reading: Reading, compared: bool) -> list[Finding]:
     """Columns that the format does not read, named once."""
     read = {*CANONICAL, *ANSWERS, *reading.columns.values(), "reward_model", "data_source", "extra_info", "ability"}
+    read |= {name for form in (*FORMS, *COMPARED) for name in (*form.needs, *form.also)} if compared else set[str]()
     said = table.form.replace("(", " ").replace(")", " ").replace(",", " ").split()
     others = sorted(table.columns - read - {*said})
     holding = [row.where for row in table.rows if any(row.values.get(name) is not None for name in others)]
     if not others or not holding:
         return []
     text = f"have columns that no format reads, which rewards may ask for: {', '.join(others[:12])}"
-    return [Finding("other-columns", len(holding), len(table.rows), text + (", ..." if others[12:] else ""), (), False)]
+    lost = [name for name in others if name in BESIDE or name in SYSTEM]
+    if lost:
+        text += f"; {', '.join(lost)} may hold words that are meant for the model, and do not reach it"
+    more = ", ..." if others[12:] else ""
+    return [Finding("other-columns", len(holding), len(table.rows), text + more, (), bool(lost))]
 
 
 def _turns(table: Table) -> list[Finding]:

@@ -25,7 +25,8 @@ FRAME_ROWS, FRAME_SHARE = 20, 0.05
 """A 5-gram in more texts than both is part of a frame around them (Alpaca's, an instruction) and counts for nothing."""
 _EACH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Letters that are words of their own, as no spaces part them."""
-_WORD = re.compile(rf"[{_EACH}]|[^\W{_EACH}]+")
+_WORD = re.compile(rf"[{_EACH}]|[^\W{_EACH}]+|[^\w\s,.;:!?'\"()]")
+"""A word, or a sign that says something: 3+4 is not 3*4."""
 
 Hashes = NDArray[np.uint64]
 

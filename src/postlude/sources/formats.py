@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from postlude.errors import DataError, Problem
 from postlude.sources.cells import read_cells
 from postlude.sources.forms import (
+    CANONICAL,
     COMPARED,
     COMPLETIONS,
     CONVERSATIONS,
@@ -23,6 +24,7 @@ from postlude.sources.forms import (
     Want,
     prompt_beside,
 )
+from postlude.sources.layouts import way_out
 from postlude.sources.messages import (
     ANSWERED,
     add_system,
@@ -35,7 +37,7 @@ from postlude.sources.messages import (
     tools_of,
 )
 from postlude.sources.table import Kind, Row, Table
-from postlude.words import counted
+from postlude.words import counted, distance
 
 # --------------------------------------------------------------------------------------------------- recognising
 
@@ -90,6 +92,7 @@ def recognise(table: Table, want: Want, reading: Reading | None = None, kinds: S
         _name_prompts(table, reading)
     formats = [_found(row, want, reading, table, kinds) for row in table.rows]
     only = _only(table, _without_unknown(table, formats), want)
+    _refuse_typos(table)
     table.kind = only.form.kind
     table.form = _compared(table, only.form) if want == "compared" else _sentence(table, only, reading)
     other_system = Counter[bool]()
@@ -295,19 +298,34 @@ def _only(table: Table, formats: list[Found | None], want: Want) -> Found:
             f"{table.path}: rows of compared answers have "
             + ", or ".join(" + ".join(f'"{n}"' for n in f.needs) for f in COMPARED if f.name in _PLAIN_NAMES)
             + f"; found columns {', '.join(sorted(table.columns))}."
-            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS),
+            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS)
+            + way_out(table.rows[0].values),
             code="unknown-rows",
         )
     if formats[0] is None:
         raise DataError(
             f'{table.path}: rows need "prompt" (and "completion" for SFT), "messages" or "text", under these or other '
             f"usual names, or named by data.columns={{prompt: COLUMN}}; found columns "
-            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}",
+            f"{', '.join(sorted(table.columns))}.{_typo(table.columns)}{way_out(table.rows[0].values)}",
             code="unknown-rows",
         )
     return formats[0]
 
 
+def _refuse_typos(table: Table) -> None:
+    """A column that is read where it is there, and stands under nearly its name, would be passed over in silence."""
+    for column in sorted(table.columns - {*CANONICAL}):
+        for name in _OPTIONAL:
+            if name not in table.columns and column != f"{name}s" and distance(column.casefold(), name) <= 1:
+                raise DataError(
+                    f"{table.path}: column {column!r} is not read. Is it meant to be {name!r}? Rename it, or give it "
+                    "another name.",
+                    code="missing-column",
+                )
+
+
+_OPTIONAL = ("answer", "system", "tools", "margin", "probability")
+"""Columns that change what is learned and that no row must have."""
 _PLAIN_NAMES = ("pairs", "ranked", "rated", "labelled", "labelled steps")
 _COMPARED_COLUMNS = ("chosen", "rejected", "completions", "ranks", "scores", "label", "labels")
 
@@ -315,7 +333,7 @@ _COMPARED_COLUMNS = ("chosen", "rejected", "completions", "ranks", "scores", "la
 def _typo(columns: set[str], known: tuple[str, ...] = ("prompt", "completion", "messages", "text")) -> str:
     """A hint where a column looks like one that is needed."""
     for column in sorted(columns - {*known}):
-        close = get_close_matches(column, known, 1)
+        close = get_close_matches(column, [name for name in known if name not in columns], 1)
         if close:
             return f' Is {column!r} meant to be "{close[0]}"?'
     return ""

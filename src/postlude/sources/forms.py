@@ -71,6 +71,8 @@ class Form:
     """(row, whether chat is wanted) -> canonical columns to put into it."""
     when: Callable[[Values], bool] = lambda row: True
     """What else must hold of a row with the columns it needs."""
+    gives_prompt: bool = False
+    """Whether `convert` takes the prompt from a column that another form takes it from otherwise."""
 
     def fits(self, row: Values) -> bool:
         return all(name in row for name in self.needs) and self.when(row)
@@ -142,6 +144,8 @@ def prompt_beside(row: Values, chat: bool) -> tuple[str, Any] | None:
     answers = [row[n] for n in ("chosen", "rejected", "completions", "completion") if n in row]
     if "prompt" in row or not answers or any(map(holds_prompt, answers)):
         return None
+    if any(form.gives_prompt and form.fits(row) for form in COMPARED):
+        return None
     unanswered = next((n for n in ("conversations", "messages") if _asks(row.get(n))), None)
     if unanswered:
         return unanswered, row[unanswered]
@@ -196,9 +200,71 @@ def _nemo(row: Values, chat: bool) -> dict[str, Any]:
     }
 
 
-def _holds_objects(row: Values) -> bool:
-    items = row["completions"]
-    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
+def _objects(column: str, *keys: str) -> Callable[[Values], bool]:
+    """Whether a column holds a list of objects, one of which has these keys."""
+
+    def holds(row: Values) -> bool:
+        items = row[column]
+        objects = isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
+        return objects and (not keys or any(all(key in item for key in keys) for item in items))
+
+    return holds
+
+
+def _of_each(row: Values, column: str, answer: str, number: str) -> tuple[list[Any], list[Any]]:
+    """Answers and numbers of a list of objects. Raises DataError where one lacks either."""
+    items = row[column]
+    if not all(item.get(answer) is not None and item.get(number) is not None for item in items):
+        raise DataError(f'"{column}" must hold objects with "{answer}" and "{number}"', code="wrong-field")
+    return [item[answer] for item in items], [item[number] for item in items]
+
+
+def _nectar(row: Values, chat: bool) -> dict[str, Any]:
+    answers, ranks = _of_each(row, "answers", "answer", "rank")
+    return {"prompt": row["prompt"], "completions": answers, "ranks": ranks}
+
+
+FINE = "fine-grained_score"
+"""UltraFeedback's mean of four ratings: some of its `overall_score` are known to be ten times too large."""
+
+
+def _ultrafeedback(row: Values, chat: bool) -> dict[str, Any]:
+    score = FINE if any(FINE in item for item in row["completions"]) else "overall_score"
+    answers, scores = _of_each(row, "completions", "response", score)
+    return {"prompt": row["instruction"], "completions": answers, "scores": [_as_number(x, score) for x in scores]}
+
+
+def _as_number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f'"{name}" must be a number, found {value!r}', code="wrong-field") from error
+
+
+def _shp(row: Values, chat: bool) -> dict[str, Any]:
+    """Stanford's human preferences: `labels` is 1 where answer A has the higher score."""
+    if row["labels"] not in (0, 1) or isinstance(row["labels"], bool):
+        raise DataError(f'"labels" must be 0 or 1 (A is better), found {row["labels"]!r}', code="wrong-field")
+    pair = (row["human_ref_A"], row["human_ref_B"])
+    chosen, rejected = pair if row["labels"] == 1 else (pair[1], pair[0])
+    return {"prompt": row["history"], "chosen": chosen, "rejected": rejected}
+
+
+def _openai(row: Values, chat: bool) -> dict[str, Any]:
+    """OpenAI's files for preference fine-tuning."""
+    asked = row["input"]
+    tools = {"tools": asked["tools"]} if asked.get("tools") else {}
+    pair = {"chosen": row["preferred_output"], "rejected": row["non_preferred_output"]}
+    return {"prompt": asked["messages"], **pair, **tools}
+
+
+def _arena(row: Values, chat: bool) -> dict[str, Any]:
+    """LMSYS's conversations of two models, whole."""
+    pair = (row["conversation_a"], row["conversation_b"])
+    if row["winner"] not in ("model_a", "model_b"):
+        raise DataError(f'"winner" is {row["winner"]!r}: neither answer is preferred', code="no-preference")
+    chosen, rejected = pair if row["winner"] == "model_a" else (pair[1], pair[0])
+    return {"chosen": chosen, "rejected": rejected}
 
 
 COMPARED = (
@@ -207,10 +273,26 @@ COMPARED = (
     Form("HelpSteer", "pair", ("response1", "response2", "overall_preference"), ("context",), _helpsteer),
     Form("ranked", "rated", ("prompt", "completions", "ranks"), when=lambda row: "scores" not in row),
     Form("rated", "rated", ("prompt", "completions", "scores")),
-    Form("NeMo", "rated", ("context", "completions"), convert=_nemo, when=_holds_objects),
+    Form("NeMo", "rated", ("context", "completions"), convert=_nemo, when=_objects("completions")),
+    Form("Nectar", "rated", ("prompt", "answers"), convert=_nectar, when=_objects("answers", "answer", "rank")),
+    Form(
+        f"UltraFeedback, by {FINE}", "rated", ("instruction", "completions"), convert=_ultrafeedback, gives_prompt=True,
+        when=_objects("completions", "response", FINE),
+    ),
+    Form(
+        "UltraFeedback, by overall_score", "rated", ("instruction", "completions"), convert=_ultrafeedback,
+        gives_prompt=True, when=lambda row: _objects("completions", "response", "overall_score")(row)
+        and not any(FINE in item for item in row["completions"]),
+    ),
+    Form("SHP", "pair", ("history", "human_ref_A", "human_ref_B", "labels"), convert=_shp),
+    Form(
+        "OpenAI preferences", "pair", ("input", "preferred_output", "non_preferred_output"), convert=_openai,
+        when=lambda row: isinstance(row["input"], dict) and isinstance(row["input"].get("messages"), list),
+    ),
+    Form("Chatbot Arena", "pair", ("conversation_a", "conversation_b", "winner"), convert=_arena),
     Form("labelled", "binary", ("prompt", "completion", "label")),
     Form("labelled steps", "steps", ("prompt", "completions", "labels")),
-)
+)  # fmt: skip
 """The forms of compared and judged answers."""
 
 CONVERSATIONS = {

@@ -17,6 +17,9 @@ from postlude.runs.stats import Stats
 class Pending:
     """The losses of one part of an update, pass by pass, and the rewards behind each."""
 
+    loss: float | None = None
+    """The first that is not finite, known once it is settled, and the rewards of its pass."""
+    rewards: Tensor | None = None
     _losses: list[Loss] = field(default_factory=list[Loss])
     _rewards: list[Tensor] = field(default_factory=list[Tensor])
 
@@ -26,7 +29,7 @@ class Pending:
         self._rewards.append(micro.reward)
 
     def settle(self) -> Stats:
-        """The figures, in one transfer from the device. Raises TrainingError where a loss is not finite."""
+        """The figures, in one transfer from the device; `loss` is the first that is not finite, where one is."""
         columns = [[one.total, *one.sums.values(), *one.largest.values()] for one in self._losses]
         numbers = iter(_floats([x for column in columns for x in column]))
         stats = Stats()
@@ -34,10 +37,22 @@ class Pending:
             total = next(numbers)
             sums = {name: next(numbers) for name in loss.sums}
             largest = {name: next(numbers) for name in loss.largest}
-            if not abs(total) < float("inf"):
-                raise TrainingError(_not_finite(rewards, total), code="not-finite")
+            if self.loss is None and not abs(total) < float("inf"):
+                self.loss, self.rewards = total, rewards
             stats += Stats(sums, largest)
         return stats
+
+
+def not_finite(pending: Pending) -> TrainingError:
+    """The error of a loss that is not finite, to whoever drives a trainer by hand."""
+    assert pending.rewards is not None
+    first = ", ".join(f"{r:g}" for r in pending.rewards.tolist()[:8])
+    return TrainingError(
+        f"the loss is {pending.loss} on a micro-batch of {len(pending.rewards)} completions (rewards {first}, ...). "
+        "The weights were not changed. Common causes: a learning rate that is too high, or float16 overflow; try "
+        "float32 or bf16.",
+        code="not-finite",
+    )
 
 
 def _floats(values: list[Tensor]) -> list[float]:
@@ -46,11 +61,3 @@ def _floats(values: list[Tensor]) -> list[float]:
         return [float(x) for x in values]
     numbers: list[float] = torch.stack([x.detach().to(torch.float64) for x in values]).tolist()
     return numbers
-
-
-def _not_finite(rewards: Tensor, loss: float) -> str:
-    first = ", ".join(f"{r:g}" for r in rewards.tolist()[:8])
-    return (
-        f"the loss is {loss} on a micro-batch of {len(rewards)} completions (rewards {first}, ...). The weights "
-        "were not changed. Common causes: a learning rate that is too high, or float16 overflow; try float32 or bf16."
-    )

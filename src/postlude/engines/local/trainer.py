@@ -15,10 +15,11 @@ from postlude.batch import Batch, select, split
 from postlude.engines.local import saving
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
-from postlude.engines.local.pending import Pending
+from postlude.engines.local.pending import Pending, not_finite
 from postlude.engines.local.reference import Reference
 from postlude.engines.local.threads import Workplace
-from postlude.engines.protocol import Part, Rates, Weights
+from postlude.engines.local.unfinite import corrupt, explain
+from postlude.engines.protocol import Part, Rates, Skip, Weights
 from postlude.engines.settings import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
@@ -62,6 +63,7 @@ class LocalTrainer:
         """How often the weights were published."""
         self.workplace = Workplace()
         self.on_progress: Callable[[int], None] | None = None
+        self.skip: Skip | None = None
         self.skipped = 0
         """Updates skipped in a row up to now, since their gradient was not finite."""
         self.skips_idle = True
@@ -109,15 +111,33 @@ class LocalTrainer:
         return await self.workplace.do(lambda: self._update(parts, rates))
 
     def _update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
-        passed = [self._accumulate(part.batch, part.objective, part.coef) for part in parts]
-        return [self._settled(one) for one in passed], self.step(rates.policy, rates.critic)
+        passed = [self.accumulate(part.batch, part.objective, part.coef) for part in parts]
+        figures = [one.settle() for one in passed]
+        norms = self._norms()
+        if self._sound(parts, passed, norms):
+            return figures, self._apply(rates, norms)
+        return [Stats() for _ in parts], self.leave_out(explain(self, parts))
+
+    def _sound(self, parts: Sequence[Part], passed: Sequence[Pending], norms: Mapping[str, float]) -> bool:
+        """Whether every number that an update goes by is finite."""
+        losses = all(one.loss is None for one in passed)
+        return losses and all(map(math.isfinite, norms.values())) and not any(corrupt(part.batch) for part in parts)
+
+    def leave_out(self, skip: Skip) -> Stats:
+        """Forget the gradient and count; weights, moments and the optimiser's counters stay what they are."""
+        self.forget()
+        self._passes = {True: 0, False: 0}
+        self.skipped += 1
+        self.skip = replace(skip, in_a_row=self.skipped)
+        return Stats({"skipped_updates": 1.0})
 
     async def refresh_reference(self, mix: float = 1.0) -> None:
         """The reference becomes the policy as it is now, or mix x policy + (1 - mix) x reference, weight by weight."""
         self.reference.refresh(mix)
 
     async def publish(self) -> Weights:
-        """The weights as they are now, under the next version."""
+        """The weights as they are now, under the next version. TrainingError where one is not finite."""
+        self.require_finite()
         self.version += 1
         return self.weights()
 
@@ -165,9 +185,14 @@ class LocalTrainer:
         """Add the gradient of coef * loss, in passes of at most `token_budget` tokens. TrainingError where the loss is
         not finite; no weight has changed then."""
         with self.workplace:
-            return self._settled(self._accumulate(batch, objective, coef))
+            pending = self.accumulate(batch, objective, coef)
+            figures = pending.settle()
+        if pending.loss is not None:
+            self.forget()
+            raise not_finite(pending)
+        return figures
 
-    def _accumulate(self, batch: Batch, objective: Objective, coef: float) -> Pending:
+    def accumulate(self, batch: Batch, objective: Objective, coef: float) -> Pending:
         """Go through a batch forth and back.
 
         Groups without a gradient are read for their figures and not gone back through; not even read where a pass under
@@ -193,15 +218,6 @@ class LocalTrainer:
             if pulls:
                 (coef * loss.total).backward()
         self._passes[pulls] += 1
-
-    def _settled(self, pending: Pending) -> Stats:
-        """The figures of what was gone through; where a loss was not finite, its gradient is forgotten."""
-        try:
-            return pending.settle()
-        except TrainingError:
-            for params in self.parts.values():
-                params.forget()
-            raise
 
     def _parts(self, batch: Batch, objective: Objective) -> list[tuple[Batch, bool]]:
         """The micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
@@ -244,33 +260,70 @@ class LocalTrainer:
         """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves
         its part as it is. A non-finite gradient is skipped; three in a row stop the run."""
         with self.workplace:
-            return self._step(lr, critic_lr)
+            norms = self._norms()
+            if all(map(math.isfinite, norms.values())):
+                return self._apply(Rates(lr, critic_lr), norms)
+            name, stats = self.spoilt(), self.leave_out(Skip("gradient", norms["policy"]))
+        if self.skipped >= MAX_SKIPPED:
+            said = ", ".join(f"{name} {norm:g}" for name, norm in norms.items())
+            raise TrainingError(
+                f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norms: {said}; first in "
+                f"{name or 'the norm itself'}). Lower the learning rate, or train in float32.",
+                code="not-finite",
+            )
+        return stats
 
-    def _step(self, lr: float, critic_lr: float | None) -> Stats:
-        rates = {"policy": lr, "critic": lr if critic_lr is None else critic_lr}
+    def _norms(self) -> dict[str, float]:
+        """Of the gradient of each part of the weights, before clipping."""
         if self._passes[False] and not self._passes[True]:
             self._rest()
+        return {name: part.norm() for name, part in self.parts.items()}
+
+    @torch.no_grad()
+    def _apply(self, rates: Rates, norms: Mapping[str, float]) -> Stats:
+        """Clip, step, forget: every norm is finite."""
+        lrs = {"policy": rates.policy, "critic": rates.policy if rates.critic is None else rates.critic}
         self._passes = {True: 0, False: 0}
-        norms = {name: part.norm() for name, part in self.parts.items()}
-        finite = all(math.isfinite(norm) for norm in norms.values())
-        if finite:
-            self.skipped = 0
-            for name, part in self.parts.items():
-                self._clip(part, norms[name])
-                if not rates[name]:
-                    part.forget()
-                for group in self._groups[name]:
-                    group["lr"] = rates[name]
-            self.optimizer.step()
-        else:
-            self._skip(norms)
+        self.skipped, self.skip = 0, None
+        for name, part in self.parts.items():
+            self._clip(part, norms[name])
+            if not lrs[name]:
+                part.forget()
+            for group in self._groups[name]:
+                group["lr"] = lrs[name]
+        self.optimizer.step()
+        self.forget()
+        self.copy_master()
+        sums = {"update/lr": rates.policy, "skipped_updates": 0.0}
+        for name, norm in norms.items():
+            sums["update/grad_norm" if name == "policy" else f"update/{name}/grad_norm"] = norm
+        return Stats(sums, updates=1)
+
+    def forget(self) -> None:
+        """Drop the gradient that was gathered."""
         for part in self.parts.values():
             part.forget()
-        self.copy_master()
-        sums = {"update/lr": lr, "skipped_updates": float(not finite)}
-        for name, norm in norms.items():
-            sums["update/grad_norm" if name == "policy" else f"update/{name}/grad_norm"] = norm if finite else 0.0
-        return Stats(sums, updates=1)
+
+    def spoilt(self) -> str | None:
+        """The first parameter whose gradient is not finite."""
+        named = ((name, p.grad) for name, _, p in self.named if p.grad is not None)
+        return next((name for name, grad in named if not bool(torch.isfinite(grad).all())), None)
+
+    @torch.no_grad()
+    def require_finite(self) -> None:
+        """TrainingError where a trained weight is NaN or infinite, with its name: none that could be used is saved."""
+        named = [(name, p) for name, p, _ in self.named]
+        sums = torch.stack([p.detach().sum(dtype=self.dtype) for _, p in named]) if named else torch.zeros(1)
+        if math.isfinite(float(sums.sum())):
+            return
+        bad = [name for name, p in named if not bool(torch.isfinite(p).all())]  # a sum can overflow by itself
+        if bad:
+            raise TrainingError(
+                f"the weights are not finite any more: {bad[0]} holds NaN or infinite numbers after an update whose "
+                "gradient was finite. They are not saved; what was saved before is sound. Lower schedule.lr, raise "
+                "optimizer.eps, or hold the model in float32.",
+                code="not-finite",
+            )
 
     def _rest(self) -> None:
         """An update in which nothing had a gradient has one of 0, not none: its moments decay all the same."""
@@ -284,17 +337,6 @@ class LocalTrainer:
             for p in part.owned:
                 if p.grad is not None:
                     p.grad.mul_(limit / (norm + 1e-6))
-
-    def _skip(self, norms: Mapping[str, float]) -> None:
-        self.skipped += 1
-        bad = [n for n, _, p in self.named if p.grad is not None and not torch.isfinite(p.grad).all()]
-        if self.skipped >= MAX_SKIPPED:
-            said = ", ".join(f"{name} {norm:g}" for name, norm in norms.items())
-            raise TrainingError(
-                f"the gradient was not finite in {MAX_SKIPPED} updates in a row (norms: {said}; first in "
-                f"{bad[0] if bad else 'the norm itself'}). Lower the learning rate, or train in float32.",
-                code="not-finite",
-            )
 
     def copy_master(self) -> None:
         """Put the optimiser's float32 weights into a model of half precision."""
@@ -314,7 +356,8 @@ class LocalTrainer:
         saving.load_state(self, folder, reference)
 
     def write(self, folder: Path) -> None:
-        """What `save` does, at once."""
+        """What `save` does, at once. TrainingError where a weight is not finite: no checkpoint has one."""
+        self.require_finite()
         saving.write(self, folder)
 
     def load_weights(self, folder: str) -> None:
