@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from postlude.best import Best
 from postlude.build import build_engine, build_streams, held_out_streams
 from postlude.check import check
 from postlude.engines.protocol import Engine
@@ -127,11 +128,13 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -
     if resume and restored is None:
         run.say("no checkpoint was written yet: starting from the beginning")
     taught = Learning.of(restored[1]) if restored else Learning()
+    best = Best.of(restored[1] if restored else {}, recipe.checkpoints.best)
     if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at):
-        _tell_finished(run, recipe, taught)
+        _tell_finished(run, recipe, taught, best)
         return
     if resume:
         run.rewind()
+        run.tidy(recipe.checkpoints.keep, best.step)
     run.phase("load")
     begun = replace(prepared, recipe=_as_begun(run, recipe)) if resume else prepared
     engine = build_engine(begun, str(restored[0]) if restored else None)
@@ -144,19 +147,19 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -
         require_space(prepared, engine, run.folder)
     _start(run, prepared, engine, document.values, resumed=restored is not None)
     _watch_sampler(run, engine)
-    plan = replace(_plan(prepared, engine, run, streams), learning=taught)
+    plan = replace(_plan(prepared, engine, run, streams), learning=taught, best=best)
     plan = replace(plan, first=partial(look_at_first, prepared, engine))
     if restored:
         plan = replace(plan, began=restored[1].get("began", []))
     await train(run, engine, streams, plan)
 
 
-def _tell_finished(run: Run, recipe: Recipe, taught: Learning) -> None:
+def _tell_finished(run: Run, recipe: Recipe, taught: Learning, best: Best) -> None:
     """Of a run that was at its end already."""
     if not taught.learnt:
         run.conclusion, run.failed = taught.nothing_in(run.step), run.step >= EARLY
     run.tell(Finished(run.step, recipe.steps))
-    run.finish(recipe.keep_checkpoints)
+    run.finish(recipe.checkpoints.keep, best.step)
     run.tell(End(run.step, "done"))
 
 
@@ -270,8 +273,8 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         evaluate=evaluate if asked or measured else None,
         evaluate_every=wanted.every,
         stop_at=wanted.stop_at,
-        checkpoint_every=recipe.checkpoint_every,
-        keep_checkpoints=recipe.keep_checkpoints,
+        checkpoint_every=recipe.checkpoints.every,
+        keep_checkpoints=recipe.checkpoints.keep,
         refresh_every=reference.every if isinstance(reference, Refreshed) else 0,
         refresh_mix=reference.mix if isinstance(reference, Refreshed) else 1.0,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,17 +80,24 @@ def tidy(disk: Disk, last: int, best: int | None) -> None:
     or a request brought about, the newest `last`; let `model` lead to the newest of all and `best` to the best, for
     every tool that takes a model folder."""
     there = [Sealed.at(place) for place in all_of(disk.root)]
-    planned = [one for one in there if one.planned]
-    behind_them = [one for one in there if not planned or one.step > planned[-1].step]
-    staying = {one.place for one in [*planned[-last:], *behind_them[-last:]]}
+    chosen = ([one for one in there if one.step == best] or _linked(disk.root / "best", there)) if best else []
+    planned = [one for one in there if one.planned and one not in chosen]
+    newest = max((one.step for one in there if one.planned), default=0)
+    asked = [one for one in there if one.step > newest]
     if there:
         disk.link("model", f"{PLACE}/{there[-1].place.name}")
-    chosen = [one for one in there if one.step == best]
     for one in chosen:
         disk.link("best", f"{PLACE}/{one.place.name}")
+    staying = {one.place for one in [*planned[-last:], *asked[-last:], *chosen, *there[-1:]]}
     for one in there:
-        if one.place not in staying and one not in chosen:
+        if one.place not in staying:
             disk.insist(f"{PLACE}/{one.place.name}", partial(_take_away, one.place))
+
+
+def _linked(link: Path, there: Sequence[Sealed]) -> list[Sealed]:
+    """Where a link leads: the best so far, if the save of a better one was lost."""
+    target = link.readlink().name if link.is_symlink() else None
+    return [one for one in there if one.place.name == target]
 
 
 def clear_hidden(folder: Path, up_to: int | None = None) -> None:
