@@ -256,8 +256,8 @@ CASES = [
     ),
     Case(
         "disk", "grpo",
-        (*ONLINE, "reward=r.py:vowels", f"steps={BIG}", f"keep_checkpoints={BIG}000", "checkpoint_every=1"),
-        "disk-full", "disk", "keep_checkpoints",
+        (*ONLINE, "reward=r.py:vowels", f"steps={BIG}", f"checkpoints.keep={BIG}000", "checkpoints.every=1"),
+        "disk-full", "disk", "checkpoints.keep",
     ),
 ]  # fmt: skip
 
