@@ -22,6 +22,7 @@ from postlude.models.steps import ends, prefixes
 from postlude.objectives import Need, TokenObjective
 from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe, in_order, resolve_with_problems, unread
+from postlude.recipe.places import missing
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.runs.checkpoints import latest_model
@@ -43,8 +44,9 @@ def check(document: Document) -> Prepared:
     No weights are read. Tokenizer and model config, which take seconds to read, come where the recipe itself is right.
     """
     recipe, problems = resolve_with_problems(document)
-    if recipe is None:
-        raise ConfigError(in_order(problems))
+    gone_places = missing(document.values, document) if document.run else []
+    if recipe is None or gone_places:
+        raise ConfigError(gone_places or in_order(problems))
     recipe, gone = _of_a_run(recipe)
     problems += gone + (problems_of_output(recipe.output) if recipe.output else [])
     prepared = Prepared(recipe)

@@ -53,7 +53,9 @@ def place(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path
 
 
-def run(function: str, steps: int = 4, method: str = "grpo", resume: bool = False, **values: Any) -> Run:
+def run(
+    function: str, steps: int = 4, method: str = "grpo", resume: bool = False, accepted: str = "", **values: Any
+) -> Run:
     base = {
         "method": method,
         "model": {"path": "m"},
@@ -66,7 +68,7 @@ def run(function: str, steps: int = 4, method: str = "grpo", resume: bool = Fals
         "sampling": {"max_tokens": 4},
         "schedule": {"lr": 1e-3},
     }
-    return launch(Document({**base, **values}), resume)
+    return launch(Document({**base, **values}), resume, accepted=accepted)
 
 
 def notes(folder: str = "run") -> list[tuple[int, str]]:
@@ -127,7 +129,7 @@ def test_one_step_with_a_signal_is_enough(place: Path) -> None:
 
 def test_a_resumed_run_remembers_what_it_learnt_before(place: Path) -> None:
     assert not run("length", steps=2, checkpoint_every=2).failed
-    done = run("wrong", steps=6, resume=True)
+    done = run("wrong", steps=6, resume=True, accepted="reward")
     assert not done.failed and done.conclusion is None
     assert any("nothing to learn from in the last 3 steps" in text for _, text in notes())
 
