@@ -65,7 +65,7 @@ BY_PATH: dict[str, tuple[str, Any]] = {
     "objective.surrogate.low": ("grpo", 0.3),
     "objective.value.clip": ("ppo", 0.5),
     "objective.value.coef": ("ppo", 0.25),
-    "checkpoint_every": ("grpo", 20),
+    "checkpoints.every": ("grpo", 20),
     "data.eval": ("grpo", "held.jsonl"),
     "data.path": ("grpo", "other.jsonl"),
     "data.split": ("grpo", "test"),
@@ -78,7 +78,7 @@ BY_PATH: dict[str, tuple[str, Any]] = {
     "critic.path": ("ppo", "rm"),
     "critic.warmup": ("ppo", 2),
     "keep": ("grpo", True),
-    "keep_checkpoints": ("grpo", 5),
+    "checkpoints.keep": ("grpo", 5),
     "model.chat_template": ("grpo", "chat.jinja"),
     "engine.dtype": ("grpo", "bfloat16"),
     "engine.gradient_checkpointing": ("grpo", True),
@@ -324,7 +324,7 @@ def test_batches_that_cannot_be_are_errors() -> None:
 def test_optimiser_steps_become_draws() -> None:
     sizes = {"per_device_train_batch_size": 16, "steps_per_generation": 2, "num_iterations": 2, "num_generations": 8}
     found = resolved("grpo", {**sizes, "max_steps": 100, "warmup_steps": 8, "save_steps": 40})
-    assert (found.steps, found.schedule.warmup, found.checkpoint_every) == (25, 2, 10)
+    assert (found.steps, found.schedule.warmup, found.checkpoints.every) == (25, 2, 10)
     assert resolved("grpo", {"max_steps": 100, "warmup_steps": 0.1}).schedule.warmup == 10
     assert resolved("grpo", {"trainer.total_training_steps": 30, "ppo_epochs": 3}).steps == 30
 

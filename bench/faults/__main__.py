@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import random
 import shutil
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.faults import damage, faults, kills, mutations, parallel, report
+from bench.faults import damage, faults, kills, mutations, parallel, report, short
 from bench.faults.families import FAMILIES, Family
 from bench.faults.outcome import Bench
 from bench.faults.trial import warm
@@ -26,6 +28,10 @@ TITLES = {
     "full once": "disk full, once",
     "stays full": "disk full from then on",
 }
+WHOLE = {
+    "everything": ("faults", "damage", "mutations"),
+    "short": ("families", "sampled faults", "sampled damage", "sampled mutations"),
+}
 Work = Callable[[Path], Iterator[parallel.Row]]
 
 
@@ -36,9 +42,13 @@ def main() -> int:
     root = arguments.place or Path(tempfile.mkdtemp(prefix="postlude-faults-"))
     wrong = 0
     with kills.judge() as url:
-        for name in ("faults", "damage", "mutations") if arguments.what == "faults" else (arguments.what,):
+        for name in WHOLE.get(arguments.what, (arguments.what,)):
             tasks = _tasks(name, arguments, url)
             rows = parallel.run(tasks, root / name, arguments.jobs, name)
+            if arguments.rows:
+                with arguments.rows.open("a") as out:
+                    out.writelines(json.dumps({"table": name, **row}) + "\n" for row in rows)
+                continue
             lines = report.lines_of(name, rows)
             report.shown(name, lines, console)
             wrong += report.bad(rows, console)
@@ -54,7 +64,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.faults", description=__doc__)
-    parser.add_argument("what", choices=("faults", "damage", "kills", "mutations"))
+    parser.add_argument("what", choices=("everything", "faults", "damage", "mutations", "kills", "short"))
     parser.add_argument("--family", action="append", help="only this one; may be given again")
     parser.add_argument("--trials", type=int, default=100, help="of kills, over all families")
     parser.add_argument("--every", type=int, default=1, help="only every so many trials")
@@ -62,11 +72,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
     parser.add_argument("--place", type=Path, help="folder to work in, and to leave")
+    parser.add_argument("--rows", type=Path, help="write what became of each trial to this file, and show no tables")
     parser.add_argument("--write", action="store_true", help="into docs/faults.json and docs/reliability.md")
     return parser.parse_args()
 
 
 def _tasks(name: str, arguments: argparse.Namespace, url: str) -> list[Work]:
+    if name == "families":
+        ways = zip(FAMILIES.values(), itertools.cycle(short.AT), strict=False)
+        return [_killed_twice(family, at, url) for family, at in ways]
+    if name == "sampled mutations":
+        return [_mutations(FAMILIES[f], url) for f in short.MUTATED]
+    if name.startswith("sampled"):
+        return [_faults(FAMILIES["grpo"], 53, 7)] if name.endswith("faults") else [_damage(FAMILIES["grpo"], 31, 5)]
     families = arguments.family or (THREE if name in ("faults", "damage") else FAMILIES)
     if name == "kills":
         each = -(-arguments.trials // len(families))
@@ -84,7 +102,7 @@ def _tasks(name: str, arguments: argparse.Namespace, url: str) -> list[Work]:
 def _faults(family: Family, every: int, first: int) -> Work:
     def work(place: Path) -> Iterator[parallel.Row]:
         bench = _begun(place, family.shorter())
-        for outcome in faults.trials(bench, _store(place), lambda number: number % every == first % every):
+        for outcome in faults.trials(bench, short.folder_of(place), lambda number: number % every == first % every):
             yield {**asdict(outcome), "what": f"{outcome.part}, {TITLES[outcome.fault]}"}
 
     return work
@@ -93,7 +111,7 @@ def _faults(family: Family, every: int, first: int) -> Work:
 def _damage(family: Family, every: int, first: int) -> Work:
     def work(place: Path) -> Iterator[parallel.Row]:
         bench = _begun(place, family.shorter())
-        for part, folder in damage.finished_and_half(bench, _store(place)).items():
+        for part, folder in damage.finished_and_half(bench, short.folder_of(place)).items():
             for outcome in damage.trials(bench, folder, part, lambda number: number % every == first % every):
                 yield {**asdict(outcome), "what": outcome.fault}
 
@@ -103,7 +121,7 @@ def _damage(family: Family, every: int, first: int) -> Work:
 def _mutations(family: Family, url: str) -> Work:
     def work(place: Path) -> Iterator[parallel.Row]:
         bench = _begun(place, family, url)
-        folder = mutations.cut_back(bench, 4, _store(place))
+        folder = mutations.cut_back(bench, 4, short.folder_of(place))
         for mutation in mutations.mutations(bench, folder, 4):
             yield asdict(mutation)
 
@@ -122,14 +140,17 @@ def _kills(family: Family, url: str, count: int, seed: str) -> Work:
     return work
 
 
+def _killed_twice(family: Family, at: int, url: str) -> Work:
+    def work(place: Path) -> Iterator[parallel.Row]:
+        yield from short.killed_twice(_begun(place, family, url), at)
+
+    return work
+
+
 def _begun(place: Path, family: Family, url: str | None = None) -> Bench:
     bench = Bench(place, family, url)
     bench.begin()
     return bench
-
-
-def _store(place: Path) -> Path:
-    return place.with_name(place.name + "-store")
 
 
 if __name__ == "__main__":

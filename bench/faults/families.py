@@ -16,8 +16,11 @@ REWARDS = """
 def parity(completions):
     return [float(sum(map(ord, c)) % 2) for c in completions]
 
-def marks(completions):
-    return [0.2 + 0.3 * (sum(map(ord, c)) % 3) for c in completions]
+def tells(completions, log_extra, log_metric):
+    for name in ("first", "second", "third"):
+        log_extra(name, [len(c) for c in completions])
+        log_metric(name, float(len(completions)))
+    return parity(completions)
 
 def lines(steps):
     return [[float(len(s) % 2) for s in row] for row in steps]
@@ -33,6 +36,7 @@ def awakes(completions, trainer_state):
 """
 PARITY = {"use": "mine.py:parity", "outcome": True}
 """Says right or wrong of any answer, each about half of the time."""
+TELLS = {"use": "mine.py:tells", "outcome": True}
 STEPS = {"use": "mine.py:lines", "steps": "="}
 ONLINE: dict[str, Any] = {"reward": [PARITY]}
 FOLLOWS = {"every": 3}
@@ -130,7 +134,7 @@ FAMILIES = {
             {"reward": [STEPS, {**PARITY, "weight": 0}]},
         ),
         Family("judge with a cache", "grpo", {}, judged=True),
-        Family("online dpo", "online_dpo", {**ONLINE, "group_size": 4}),
+        Family("online dpo", "online_dpo", {"reward": [TELLS], "group_size": 4}),
         Family("gradient checkpointing", "grpo", {**ONLINE, "engine": {"gradient_checkpointing": True, "threads": 1}}),
         Family("signal that fades", "grpo", {"reward": [{"use": "mine.py:fades"}]}),
         Family("signal that awakes", "grpo", {"reward": [{"use": "mine.py:awakes"}]}),

@@ -15,7 +15,7 @@ from bench.faults.trial import RESUME, START, Ended, command
 Kind = Literal["same", "refused", "said", "silent", "traceback", "hang"]
 KINDS: tuple[Kind, ...] = ("same", "refused", "said", "silent", "traceback", "hang")
 GOOD = ("same", "refused")
-NO_RUN = ("[not-a-run]", "holds no run")
+NO_RUN = ("[not-a-run]", "[unknown-name]")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from postlude.alarms import alarms_of
 from postlude.batch import Batch, minibatches
+from postlude.best import Best
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import RewardError, TrainingError
@@ -24,6 +25,7 @@ from postlude.runs.stats import Stats, beside
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
+from postlude.words import closest
 
 
 class Measured(Protocol):
@@ -55,8 +57,12 @@ class Plan:
     """Steps after which the reference becomes the policy; 0 leaves it what it was at the start."""
     refresh_mix: float = 1.0
     """The policy's share in the new reference."""
+    first: Callable[[Drawn], Awaitable[list[str]]] | None = None
+    """Looks at the first draw of the lead before any update: notes, or an error where the run is broken."""
     learning: Learning = field(default_factory=Learning)
     """What the steps before this part of the run have taught."""
+    best: Best = field(default_factory=Best)
+    """The step that was best so far, by a held-out figure."""
     began: Sequence[int] = ()
     """The fingerprint of the weights that the run began with; of one that begins now it is yet to be taken."""
 
@@ -115,6 +121,8 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     while run.step < plan.steps and reached is None and not run.stop:
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
+        if run.step == 0 and plan.first is not None:
+            drawn[0].notes += await plan.first(drawn[0])
         clock.lap("draw")
         used = await _update(run, engine, streams, drawn, plan)
         clock.lap("train")
@@ -370,13 +378,14 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     wanted = run.obey()
     due = plan.evaluate_every and run.step % plan.evaluate_every == 0
     last = run.step >= plan.steps  # one that is asked to stop measures what it would have: resumed, it is the same run
+    before = plan.best.step
     reached = await _measure(run, plan) if due or last else None
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)
         run.emit(Reference(run.step, engine.trainer.references))
     if last or reached is not None:
         return reached
-    if plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
+    if (plan.checkpoint_every and run.step % plan.checkpoint_every == 0) or plan.best.step != before:
         await _checkpoint(run, engine, streams, plan)
     elif wanted:
         await _checkpoint(run, engine, streams, plan, planned=False)
@@ -395,6 +404,11 @@ async def _measure(run: Run, plan: Plan) -> float | None:
     for note in notes:
         run.note(note)
     run.emit(Eval(run.step, figures))
+    plan.best.see(run.step, figures)
+    if run.step == 0 and plan.best.name and plan.best.name not in figures:
+        near = closest(plan.best.name, figures)
+        hint = f"; {near!r} may be meant" if near else ""
+        run.note(f"checkpoints.best: this evaluation gives no {plan.best.name!r}{hint}", "no-best")
     accuracy = report.figures.get("sampled/accuracy")
     if plan.stop_at is not None and accuracy is None:
         run.note("no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing", "no-stop")
@@ -425,5 +439,6 @@ async def _checkpoint(
         "learning": asdict(plan.learning),
         "began": plan.began,
         "reached": reached,
+        "best": asdict(plan.best),
     }
-    await run.checkpoint(save, state, plan.keep_checkpoints, planned, last=last)
+    await run.checkpoint(save, state, plan.keep_checkpoints, planned, plan.best.step, last)

@@ -255,9 +255,14 @@ def test_rollout_files_carry_the_number_of_their_step(place: Path, model_folder:
     values |= {"prompts_per_step": 2, "sampling": {"max_tokens": 4}, "output": "run"}
     run = launch(Document(values))
     names = sorted(p.name for p in (run.folder / "rollouts").iterdir())
-    assert names == ["step-000001.jsonl", "step-000002.jsonl"]
-    for i, name in enumerate(names):  # as a run of the last release has them
+    assert names == ["SHA256SUMS", "step-000001.jsonl", "step-000002.jsonl"]
+    (run.folder / "rollouts" / "SHA256SUMS").unlink()  # as a run of 0.1 has them
+    for i, name in enumerate(names[1:]):
         (run.folder / "rollouts" / name).rename(run.folder / "rollouts" / f"step-{i:06d}.jsonl")
+    state = run.folder / "model" / "trainer" / "state.json"
+    size = (run.folder / "events.jsonl").stat().st_size
+    state.write_text(json.dumps({**json.loads(state.read_text()), "event_bytes": size, "seconds": 1.0}))
+    (run.folder / "model" / "trainer" / "manifest.json").unlink()
     before = (run.folder / "rollouts" / "step-000000.jsonl").read_text()
     again = launch(Document({**values, "steps": 3}), resume=True)
     assert sorted(p.name for p in (again.folder / "rollouts").iterdir()) == [*names, "step-000003.jsonl"]

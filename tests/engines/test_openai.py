@@ -125,12 +125,18 @@ def test_a_busy_server_is_asked_again_when_it_says(model_folder: Path) -> None:
     assert len({b["seed"] for b in server.seen}) == 1
 
 
+def test_nobody_waits_as_long_as_a_server_likes(model_folder: Path) -> None:
+    with Server(model_folder, always=Step(429, {"Retry-After": "500"})) as server:
+        assert "the server asks to wait 500 s, and 120 are waited at most" in failure(server, retries=3)
+    assert len(server.seen) == 1
+
+
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_server_that_stays_unwell_is_named_with_what_it_said(model_folder: Path, status: int) -> None:
     body = b'{"error": {"message": "out of memory."}}'
     with Server(model_folder, always=Step(status, body=body)) as server:
         said = failure(server, retries=1)
-        assert said == f"{server.url}/completions: status {status} in 2 tries: out of memory."
+        assert said == f"{server.url}/completions: status {status}: out of memory in 2 tries."
     assert len(server.seen) == 2
 
 

@@ -61,8 +61,7 @@ def train(folder: Path, resume: bool = False, listeners: Any = (), **values: Any
         "schedule": {"lr": 1e-3},
         "engine": {"token_budget": 512, "head_chunk": 64, "cache_gib": 0.1},
         "evaluate": {"every": 3, "prompts": 2},
-        "checkpoint_every": EVERY,
-        "keep_checkpoints": KEPT,
+        "checkpoints": {"every": EVERY, "keep": KEPT},
     }
     run = launch(Document({**base, **values}), resume, listeners)
     run.close()
@@ -350,7 +349,7 @@ def test_a_last_save_that_is_lost_or_the_third_is_one_sentence(
 ) -> None:
     shutil.rmtree(place / "run", ignore_errors=True)
     with pytest.raises(TrainingError) as error:
-        train(place, listeners=[_small_files(since, 99)], checkpoint_every=every)
+        train(place, listeners=[_small_files(since, 99)], checkpoints={"every": every})
     assert error.value.exit_code == 2 and error.value.code == "cannot-write"
     newest = {5: "step-000004", 2: "step-000001"}[since]
     assert f"cannot save checkpoint {named} (File too large)" in str(error.value)
@@ -397,3 +396,49 @@ def test_ctrl_c_in_the_last_step_is_an_end_like_any_other(place: Path) -> None:
 
     assert not train(place, listeners=[press]).stop
     require_same(place / "run", place / "whole")
+
+
+# --------------------------------------------------------------------------------------------------- the best
+
+
+@pytest.mark.parametrize("state", ["after-2", "after-4"])
+def test_the_best_checkpoint_stays_and_survives_a_resume(place: Path, tmp_path: Path, state: str) -> None:
+    shutil.rmtree(place / "run", ignore_errors=True)
+    best = {"every": 4, "keep": 1, "best": "sampled/reward"}
+    settings: dict[str, Any] = {"checkpoints": best, "evaluate": {"every": 1, "prompts": 4, "samples": 4}, "seed": 3}
+    killed = 3 if state == "after-2" else 5
+
+    def copy(event: Event) -> None:
+        if isinstance(event, Step) and event.step == killed:
+            shutil.copytree(place / "run", tmp_path / "killed", symlinks=True)
+
+    train(place, listeners=[copy], **settings)
+    measured = [row for row in map(json.loads, (place / "run/events.jsonl").open()) if row["kind"] == "eval"]
+    values = {row["step"]: row["sampled/reward"] for row in measured if row["step"]}
+    step = max(values, key=lambda s: (values[s], -s))
+    assert (place / "run/best").readlink() == Path(f"checkpoints/step-{step:06d}")
+    names = {p.name for p in (place / "run/checkpoints").iterdir()}
+    assert names == {f"step-{step:06d}", "step-000006"}
+    shutil.move(place / "run", tmp_path / "whole")
+    shutil.move(tmp_path / "killed", place / "run")
+    again(place, **settings)
+    require_same(place / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sampled/acuracy", "there is no figure 'sampled/acuracy'. Did you mean 'sampled/accuracy'?"),
+        ("reward/mean", "'reward/mean' is no figure of this run's evaluations (greedy/..., sampled/...)"),
+        ("sampled/answers", "'sampled/answers' has no better direction"),
+    ],
+)
+def test_a_figure_that_nothing_can_be_best_by_is_refused(place: Path, name: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        train(place, checkpoints={"best": name}, output=str(place / "never"))
+    assert said in str(error.value) and not (place / "never").exists()
+
+
+def test_what_is_measured_only_at_the_end_cannot_be_best(place: Path) -> None:
+    with pytest.raises(ConfigError, match="only the last step would be evaluated"):
+        train(place, checkpoints={"best": "sampled/accuracy"}, evaluate={"every": 0}, output=str(place / "never"))

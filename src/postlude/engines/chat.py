@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from postlude.engines.http import RETRIED, SEEDS, key_in, library, place_of, said, short, without
+from postlude.engines.http import SEEDS, Asking, Failure, key_in, library, short
 from postlude.engines.protocol import Likely, Meter, Reply, Talk, Tell, Usage, unmetered
-from postlude.engines.settings import LONGEST_RETRY_AFTER, ChatSpec, Sampling
+from postlude.engines.settings import ChatSpec, Sampling
 from postlude.errors import EngineError
-from postlude.waits import waiting
 
-LONGEST_PAUSE = 60.0
 OWN_FAULT = {400, 413, 422}
 """Statuses that speak of one question: too long, filtered. It fails, the others go on."""
 TOP = 20
@@ -29,19 +26,6 @@ FLOOR = 1.0
 """Nats below the least likely token listed, for an option that is not (section 10.1)."""
 BYTES = 3
 """Of a token, for estimates: rather too many tokens than too few."""
-
-
-class _Again(Exception):
-    """A request that may be tried again."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-        """Seconds, where the server said how many."""
-
-
-class _Failed(Exception):
-    """A question that has failed for good."""
 
 
 @dataclass
@@ -53,7 +37,6 @@ class ServedChat:
     last: str = ""
     """Why the last of them failed."""
     _model: str | None = None
-    _random: random.Random = field(default_factory=random.Random)
     _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
@@ -126,10 +109,11 @@ class ServedChat:
                     try:
                         result = await self._tried(lambda: create(model=model, **body), read, body, meter)
                         self.failures = 0
-                    except _Failed as error:
+                    except Failure as failure:
+                        self._require_own(failure)
                         self.failures += 1
-                        self.last = str(error).removeprefix(f"{self.spec.url}: ")
-                        result = failed(str(error))
+                        self.last = str(failure)
+                        result = failed(f"{self.spec.url}: {failure}")
                 tell(place, result)
 
             tasks = [asyncio.create_task(one(place, body)) for place, body in enumerate(bodies)]
@@ -149,70 +133,40 @@ class ServedChat:
     async def _tried(
         self, call: Callable[[], Awaitable[Any]], read: Callable[[Any], Any], body: Mapping[str, Any], meter: Meter
     ) -> Any:
-        """What `read` makes of the answer, after as many tries as are allowed. _Failed: there is none."""
-        for attempt in range(self.spec.retries + 1):
-            if self.failures >= self.spec.breaker:
-                raise EngineError(
-                    f"{self.spec.url}: {self.failures} questions in a row have failed, and no more are sent. The last: "
-                    f"{self.last}. Mend the server or the connection, then go on: what was answered is kept.",
-                    code="server-unreachable",
-                )
-            try:
-                with meter(_estimate(body), int(body.get("max_tokens", 0))) as usage:
-                    return read(await self._once(call, usage))
-            except _Again as error:
-                if error.wait is not None and error.wait > LONGEST_RETRY_AFTER:
-                    asked = f"{self._clean(str(error))}; the server asks to wait {error.wait:g} s"
-                    raise _Failed(
-                        f"{self.spec.url}: {asked}, and {LONGEST_RETRY_AFTER:g} are waited at most"
-                    ) from error
-                if attempt == self.spec.retries:
-                    tries = f" in {attempt + 1} tries" if attempt else ""
-                    raise _Failed(f"{self.spec.url}: {self._clean(str(error))}{tries}") from error
-                await asyncio.sleep(self._pause(attempt, error.wait))
-        raise AssertionError
+        """What `read` makes of the answer, after as many tries as are allowed. Failure: there is none."""
+        asking = Asking(str(self.spec.url), self.spec.timeout, self.spec.retries, self.spec.pause, self._key)
 
-    def _pause(self, attempt: int, asked: float | None) -> float:
-        """Seconds before the next try."""
-        if asked is not None:
-            return asked
-        return min(LONGEST_PAUSE, self.spec.pause * 2**attempt) * self._random.uniform(0.5, 1.5)
+        async def once() -> Any:
+            self._require_patience()
+            with meter(_estimate(body), int(body.get("max_tokens", 0))) as usage:
+                try:
+                    answer = await asking.once(call)
+                except Failure as failure:
+                    if not failure.spent:
+                        usage.read = usage.written = 0
+                    raise
+                if not hasattr(answer, "model_dump"):
+                    raise Failure("answer", f"not JSON: {asking.clean(str(answer))!r}")
+                fields = answer.model_dump()
+                _settle(usage, fields.get("usage"))
+                return read(fields)
 
-    async def _once(self, call: Callable[[], Awaitable[Any]], usage: Usage | None = None) -> Any:
-        """The JSON of one answer. _Again: worth another try; _Failed: it is not; EngineError: nor is any other."""
-        openai = library()
-        try:
-            # the client's own limit does not see a body that drips
-            with waiting(f"the server {place_of(str(self.spec.url))}", verb="asked"):
-                async with asyncio.timeout(self.spec.timeout):
-                    answer = await call()
-        except openai.APIStatusError as error:
-            self._refuse(error, usage)
-        except (openai.APITimeoutError, TimeoutError) as error:
-            raise _Again(f"no answer within {self.spec.timeout:g} s") from error
-        except openai.APIConnectionError as error:
-            _nothing_spent(usage)
-            raise _Again(f"no connection: {error.__cause__ or error}") from error
-        except openai.APIResponseValidationError as error:
-            raise _Again(f"not what this endpoint returns: {error}") from error
-        except ValueError as error:  # what the client makes of a body that is no JSON
-            raise _Again(f"not JSON: {error}") from error
-        if not hasattr(answer, "model_dump"):
-            raise _Again(f"not JSON: {short(str(answer))!r}")
-        fields = answer.model_dump()
-        _settle(usage, fields.get("usage"))
-        return fields
+        return await asking.tried(once)
 
-    def _refuse(self, error: Any, usage: Usage | None) -> None:
-        """What a status means for the question and for all others."""
-        _nothing_spent(usage)
-        status = error.status_code
-        reason = f"status {status}: {self._clean(said(error))}"
-        if status in RETRIED or status >= 500:
-            raise _Again(reason, _seconds(error.response.headers.get("retry-after"))) from error
-        if status in OWN_FAULT:
-            raise _Failed(f"{self.spec.url}: {reason}") from error
-        raise EngineError(f"{self.spec.url}: {reason}.{self._hint(status)}", code="server-refused") from error
+    def _require_patience(self) -> None:
+        """Raise EngineError where so many questions have failed that no more are sent."""
+        if self.failures >= self.spec.breaker:
+            raise EngineError(
+                f"{self.spec.url}: {self.failures} questions in a row have failed, and no more are sent. The last: "
+                f"{self.last}. Mend the server or the connection, then go on: what was answered is kept.",
+                code="server-unreachable",
+            )
+
+    def _require_own(self, failure: Failure) -> None:
+        """Raise EngineError for what would be refused to every question."""
+        if failure.kind == "status" and not failure.passes and failure.status not in OWN_FAULT:
+            hint = self._hint(failure.status)
+            raise EngineError(f"{self.spec.url}: {failure}.{hint}", code="server-refused") from failure
 
     async def _name(self, client: Any) -> str:
         """The model's name on the server, looked up once where none was given."""
@@ -221,8 +175,11 @@ class ServedChat:
         if self._model is None:
             try:
                 listed = await self._tried(client.models.list, dict[str, Any], {}, unmetered)
-            except _Failed as error:
-                raise EngineError(f"{error}. Is the server running?", code="server-unreachable") from error
+            except Failure as failure:
+                self._require_own(failure)
+                raise EngineError(
+                    f"{self.spec.url}: {failure}. Is the server running?", code="server-unreachable"
+                ) from failure
             names = [str(row["id"]) for row in listed.get("data") or [] if isinstance(row, Mapping) and "id" in row]
             if len(names) != 1:
                 raise EngineError(
@@ -241,11 +198,11 @@ class ServedChat:
         key = self._key or "none"  # the client insists on one, local servers do not
         return library().AsyncOpenAI(base_url=self.spec.url, api_key=key, timeout=self.spec.timeout, max_retries=0)
 
-    def _clean(self, text: str) -> str:
-        return without(self._key, text)
-
-    def _hint(self, status: int) -> str:
-        hints = {401: f" Set {self.spec.key}.", 403: f" Is the key in {self.spec.key} the right one?"}
+    def _hint(self, status: int | None) -> str:
+        hints: dict[int | None, str] = {
+            401: f" Set {self.spec.key}.",
+            403: f" Is the key in {self.spec.key} the right one?",
+        }
         hints[404] = f" Is {self.spec.model or 'the model'!r} served there, and does the URL end in /v1?"
         return hints.get(status, "")
 
@@ -258,9 +215,9 @@ def _reply(answer: Mapping[str, Any]) -> Reply:
     choice = _choice(answer)
     text, cut = (choice.get("message") or {}).get("content"), choice.get("finish_reason") == "length"
     if cut and not isinstance(text, str):  # a model that thinks apart, and was cut before it came to an answer
-        raise _Failed("no text within max_tokens; raise it, or take a judge that thinks less")
+        raise Failure("question", "no text within max_tokens; raise it, or take a judge that thinks less")
     if not isinstance(text, str):
-        raise _Again(f"an answer without text: {short(str(answer))}")
+        raise Failure("answer", f"an answer without text: {short(str(answer))}")
     return Reply(text, cut)
 
 
@@ -288,7 +245,7 @@ def _first_token(answer: Mapping[str, Any], options: Sequence[str]) -> Likely:
 def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise _Again(f"an answer without choices: {short(str(answer))}")
+        raise Failure("answer", f"an answer without choices: {short(str(answer))}")
     return choices[0]
 
 
@@ -296,21 +253,8 @@ def _estimate(body: Mapping[str, Any]) -> int:
     return sum(len(str(m.get("content")).encode()) // BYTES + 8 for m in body.get("messages", ()))
 
 
-def _settle(usage: Usage | None, counts: Any) -> None:
+def _settle(usage: Usage, counts: Any) -> None:
     """What the server says it took; without a word of it, the estimate stays."""
-    if usage is not None and isinstance(counts, Mapping):
+    if isinstance(counts, Mapping):
         usage.read = int(counts.get("prompt_tokens") or 0)
         usage.written = int(counts.get("completion_tokens") or 0)
-
-
-def _nothing_spent(usage: Usage | None) -> None:
-    if usage is not None:
-        usage.read = usage.written = 0
-
-
-def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds; a date is not read, and the usual pause is taken."""
-    try:
-        return max(float(text), 0.0) if text else None
-    except ValueError:
-        return None

@@ -9,19 +9,20 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from postlude.data import Completion, Stop
-from postlude.engines.http import RETRIED, SEEDS, key_in, library, place_of, said, short, without
+from postlude.engines.http import SEEDS, Asking, Failure, key_in, library, short
 from postlude.engines.protocol import Progress, Request, Weights
 from postlude.engines.settings import Sampling, Served
 from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
 from postlude.models.said import answer_text
-from postlude.waits import waiting
 
+PAUSE = 0.5
+"""Seconds before the first retry."""
 ROUNDING = 1e-3
 """A log-prob may be this far above 0."""
 NAMED_ID = re.compile(r"token_id:\d{1,9}")
@@ -74,7 +75,7 @@ class OpenAISampler:
             async def one(index: int) -> tuple[int, Completion]:
                 async with gate:
                     body = self._body(model, requests[index], sampling)
-                    answer = await self._ask("completions", client.completions.with_raw_response.create(**body))
+                    answer = await self._ask("completions", lambda: client.completions.with_raw_response.create(**body))
                 return index, self._completion(answer, requests[index], sampling)
 
             tasks = [asyncio.create_task(one(i)) for i in range(len(requests))]
@@ -97,12 +98,10 @@ class OpenAISampler:
         """A fresh client: its connections belong to one event loop."""
         openai = library()
         key = key_in("OPENAI_API_KEY") or "none"  # the client insists on one, local servers do not
-        return openai.AsyncOpenAI(
-            base_url=self.served.url, api_key=key, timeout=self.served.timeout, max_retries=self.served.retries
-        )
+        return openai.AsyncOpenAI(base_url=self.served.url, api_key=key, timeout=self.served.timeout, max_retries=0)
 
     async def _check(self, client: Any) -> str:
-        listed = await self._ask("models", client.models.with_raw_response.list())
+        listed = await self._ask("models", client.models.with_raw_response.list)
         rows = listed.get("data") if isinstance(listed, dict) else None
         names = [str(row["id"]) for row in rows or [] if isinstance(row, dict) and "id" in row]
         wanted = self.served.model or (names[0] if len(names) == 1 else None)
@@ -138,28 +137,16 @@ class OpenAISampler:
             },
         }
 
-    async def _ask(self, what: str, call: Any) -> Any:
+    async def _ask(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
         """The JSON of an answer; anything else is an EngineError that names the URL and what the server said."""
-        openai = library()
-        where = f"{self.served.url.rstrip('/')}/{what}"
+        served = self.served
+        where = f"{served.url.rstrip('/')}/{what}"
+        asking = Asking(served.url, served.timeout, served.retries, PAUSE, key_in("OPENAI_API_KEY"))
         try:
-            with waiting(f"the server {place_of(self.served.url)}", verb="asked"):
-                async with asyncio.timeout(self.served.longest_wait):
-                    raw = await call
-        except openai.APIStatusError as error:
-            raise EngineError(self._refused(where, error), code="server-refused") from error
-        except (openai.APITimeoutError, TimeoutError) as error:
-            raise EngineError(
-                f"{where}: no answer within {self.served.timeout:g} s{self._tries()}. Raise sampler.timeout, or ask "
-                "for less at once: sampler.concurrency, max_tokens.",
-                code="server-unreachable",
-            ) from error
-        except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            reason = f"{type(cause).__name__} {cause}".rstrip()
-            raise EngineError(
-                f"{where}: no connection{self._tries()}: {reason}. Is the server running?", code="server-unreachable"
-            ) from error
+            raw = await asking.tried(lambda: asking.once(call))
+        except Failure as failure:
+            code = "server-refused" if failure.kind == "status" else "server-unreachable"
+            raise EngineError(f"{where}: {failure}.{_advice(failure, what)}", code=code) from failure
         try:
             return json.loads(raw.http_response.content)
         except (ValueError, RecursionError) as error:
@@ -168,19 +155,8 @@ class OpenAISampler:
                 f"{where}: not JSON: {seen!r}. Is this an OpenAI-compatible server?", code="server-answer"
             ) from error
 
-    def _refused(self, where: str, error: Any) -> str:
-        status = error.status_code
-        tries = self._tries() if status in RETRIED or status >= 500 else ""
-        hint = " The URL usually ends in /v1." if status == 404 and where.endswith("/models") else ""
-        hint = " Set OPENAI_API_KEY." if status == 401 else hint
-        text = without(key_in("OPENAI_API_KEY"), said(error))
-        return f"{where}: status {status}{tries}: {text}.{hint}"
-
     def _error(self, problem: str) -> EngineError:
         return EngineError(f"{self.served.url}: {problem}", code="server-answer")
-
-    def _tries(self) -> str:
-        return f" in {self.served.retries + 1} tries" if self.served.retries else ""
 
     # ----------------------------------------------------------------------------------------------- reading
 
@@ -241,6 +217,17 @@ class OpenAISampler:
             f"the tokenizer ({', '.join(map(str, sorted(self.stop_ids)))}) and no stop string is in it. The server "
             "must return the stop token too, and stop where this model does: serve it from the folder given here."
         )
+
+
+def _advice(failure: Failure, what: str) -> str:
+    """What may help, behind a space; empty where nothing is known to."""
+    if failure.kind == "timeout":
+        return " Raise sampler.timeout, or ask for less at once: sampler.concurrency, max_tokens."
+    if failure.kind == "connection":
+        return " Is the server running?"
+    if failure.status == 401:
+        return " Set OPENAI_API_KEY."
+    return " The URL usually ends in /v1." if failure.status == 404 and what == "models" else ""
 
 
 @dataclass(frozen=True)

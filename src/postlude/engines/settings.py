@@ -97,11 +97,6 @@ class Served:
             raise ValueError("url must not hold a user or password; put the key into OPENAI_API_KEY")
         hold(self)
 
-    @property
-    def longest_wait(self) -> float:
-        """Seconds after which a request has failed, whatever the server does."""
-        return (self.retries + 1) * self.timeout + self.retries * LONGEST_RETRY_AFTER
-
 
 @dataclass(frozen=True)
 class ScorerSpec:

@@ -312,6 +312,7 @@ def save(net: Any, folder: Path) -> None:
     notes = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
     if notes:
         (folder / NOTES).write_text(json.dumps(notes))
+    joining.put_in_order(net.peft_config[NEW])
     if not has_start(net):
         net.save_pretrained(folder, selected_adapters=[NEW], save_embedding_layers=False)
         _require_same(_state(net, NEW), folder)

@@ -126,5 +126,13 @@ def write(config: Any, tensors: Mapping[str, Any], folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
+    put_in_order(config)
     config.save_pretrained(folder)
     save_file(dict(tensors), folder / files.ADAPTER, metadata={"format": "pt"})
+
+
+def put_in_order(config: Any) -> None:
+    """Make lists of a peft config's sets, whose order is another in every process: a run repeated writes the same."""
+    for name, value in vars(config).items():
+        if isinstance(value, set):
+            setattr(config, name, sorted(value))

@@ -18,6 +18,8 @@ MOVED = {
     "head_chunk": "engine.head_chunk",
     "cache_gib": "engine.cache_gib",
     "threads": "engine.threads",
+    "checkpoint_every": "checkpoints.every",
+    "keep_checkpoints": "checkpoints.keep",
 }
 """Earlier key -> the key of today."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from postlude.best import problem_of
 from postlude.errors import Problem
 from postlude.method import Algorithm
 from postlude.models.spec import Refreshed
@@ -34,6 +35,7 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[Problem
         )
     problems += _lengths(recipe, entry, wrong) + _trains(recipe, entry, wrong)
     problems += _compares(recipe, entry, wrong) + _measures(recipe, entry, wrong, document)
+    problems += _keeps(recipe, entry, wrong)
     return problems + _lag(recipe, wrong) + _samples(recipe, wrong) + _rewards(recipe, wrong)
 
 
@@ -316,6 +318,23 @@ def _measures(recipe: Recipe, entry: Algorithm, wrong: Wrong, document: Document
             )
         )
     return problems
+
+
+def _keeps(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
+    """What is best is told by a figure that evaluations give, and that has a direction."""
+    name = recipe.checkpoints.best
+    if name is None:
+        return []
+    measured = {
+        "pretrain/held_out/": bool(recipe.pretrain and recipe.pretrain.eval),
+        "held_out/": bool(recipe.data.eval) and entry.source != "rollout",
+        "greedy/": bool(recipe.data.eval and recipe.reward),
+        "sampled/": bool(recipe.data.eval and recipe.reward),
+    }
+    problem = problem_of(name, tuple(prefix for prefix, holds in measured.items() if holds))
+    if problem is None and not 0 < recipe.evaluate.every < recipe.steps:
+        problem = ("no-effect", "checkpoints.best: only the last step would be evaluated. Lower evaluate.every.")
+    return [wrong("checkpoints.best", *problem)] if problem else []
 
 
 def _rewards(recipe: Recipe, wrong: Wrong) -> list[Problem]:

@@ -71,6 +71,22 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """When the state of a run is saved, and which of that stays."""
+
+    every: CountOrZero = 50
+    """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
+    keep: Count = 2
+    """The newest so many stay."""
+    best: Line | None = None
+    """A held-out figure, e.g. sampled/accuracy: the checkpoint of the step at which it was best stays too, and RUN/best
+    leads to it. A step that is better than any before is saved, whatever `every` says."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """A second stream of plain text beside the method's own data, against forgetting (InstructGPT's ptx)."""
 
@@ -122,9 +138,7 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
-    checkpoint_every: CountOrZero = 50
-    """Steps between checkpoints, beside the one at the end (and on Ctrl-C); 0 is none between."""
-    keep_checkpoints: Count = 2
+    checkpoints: Checkpoints = Checkpoints()
     watchdog: Annotated[float, Bounds(0, 1e7)] = 300.0
     """Seconds without any progress after which it is said who waits for whom, and again after twice as long; 0 is
     never."""

@@ -205,7 +205,7 @@ class Scores:
 
 def pad_and_extend(columns: dict[str, list[Any]], more: Mapping[str, Sequence[Any]], before: int, new: int) -> None:
     """Add `new` rows to columns of `before` rows; a column that one side lacks is None there."""
-    for name in {*columns, *more}:
+    for name in dict.fromkeys([*columns, *more]):  # a set's order is another in every process
         column = columns.setdefault(name, [None] * before)
         column += more.get(name, [None] * new)
 

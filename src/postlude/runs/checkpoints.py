@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,20 @@ from postlude.errors import ConfigError
 from postlude.runs.durable import Disk, flush, os_errors, remove
 from postlude.runs.files import SUMS, broken_files, rollout_files
 from postlude.runs.lock import is_held
-from postlude.runs.sealed import APPENDED, CONFIG, COPIES, MANIFEST, STATE, Flaw, Hashes, Sealed, is_signed, seal
+from postlude.runs.sealed import (
+    APPENDED,
+    CONFIG,
+    COPIES,
+    MANIFEST,
+    RUN_MANIFEST,
+    STATE,
+    Flaw,
+    Hashes,
+    Sealed,
+    is_signed,
+    read_signed_json,
+    seal,
+)
 
 PLACE = "checkpoints"
 TAIL = 1 << 16
@@ -80,17 +93,24 @@ def tidy(disk: Disk, last: int, best: int | None) -> None:
     or a request brought about, the newest `last`; let `model` lead to the newest of all and `best` to the best, for
     every tool that takes a model folder."""
     there = [Sealed.at(place) for place in all_of(disk.root)]
-    planned = [one for one in there if one.planned]
-    behind_them = [one for one in there if not planned or one.step > planned[-1].step]
-    staying = {one.place for one in [*planned[-last:], *behind_them[-last:]]}
+    chosen = ([one for one in there if one.step == best] or _linked(disk.root / "best", there)) if best else []
+    planned = [one for one in there if one.planned and one not in chosen]
+    newest = max((one.step for one in there if one.planned), default=0)
+    asked = [one for one in there if one.step > newest]
     if there:
         disk.link("model", f"{PLACE}/{there[-1].place.name}")
-    chosen = [one for one in there if one.step == best]
     for one in chosen:
         disk.link("best", f"{PLACE}/{one.place.name}")
+    staying = {one.place for one in [*planned[-last:], *asked[-last:], *chosen, *there[-1:]]}
     for one in there:
-        if one.place not in staying and one not in chosen:
+        if one.place not in staying:
             disk.insist(f"{PLACE}/{one.place.name}", partial(_take_away, one.place))
+
+
+def _linked(link: Path, there: Sequence[Sealed]) -> list[Sealed]:
+    """Where a link leads: the best so far, if the save of a better one was lost."""
+    target = link.readlink().name if link.is_symlink() else None
+    return [one for one in there if one.place.name == target]
 
 
 def clear_hidden(folder: Path, up_to: int | None = None) -> None:
@@ -241,12 +261,12 @@ def behind(folder: Path, sealed: Sealed | None) -> bytes:
 
 def mend_copies(disk: Disk, choice: Choice) -> list[str]:
     """Put back whole files of the run that are not as they were sealed; a sentence for each. Other settings in
-    config.yaml are no damage."""
+    config.yaml and manifest.json are no damage."""
     if choice.sealed is None or not choice.sealed.manifest:
         return []
     lines: list[str] = []
     for name in choice.sealed.changed(disk.root):
-        if name != CONFIG:
+        if name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
             disk.replace(name, (choice.sealed.place / COPIES / name).read_text(encoding="utf-8"))
             lines.append(f"{name} was gone or damaged: it is put back as it was in {choice.sealed.place.name}")
     return lines

@@ -170,8 +170,9 @@ def _weight(module: Any) -> Tensor:
     weight: Tensor = module.weight
     if type(module) is nn.Linear or module.disable_adapters:
         return weight
-    for name in set(module.active_adapters) & module.lora_A.keys():
-        weight = weight + module.get_delta_weight(name)
+    for name in module.active_adapters:  # in their order: sums round by it
+        if name in module.lora_A:
+            weight = weight + module.get_delta_weight(name)
     return weight
 
 

@@ -170,9 +170,9 @@ def trl_held_out(_: Any, view: View) -> Outputs:
 @conversion
 def trl_save_strategy(value: Any, view: View) -> Outputs:
     if value in ("no", False):
-        return {"checkpoint_every": 0}
+        return {"checkpoints.every": 0}
     if value != "steps":
-        raise Untranslatable("checkpoints are counted in steps here: checkpoint_every")
+        raise Untranslatable("checkpoints are counted in steps here: checkpoints.every")
     raise Ineffective("save_steps says how often")
 
 
@@ -182,7 +182,7 @@ def trl_save_steps(value: Any, view: View) -> Outputs:
         raise Ineffective(f"save_strategy is {view.theirs('save_strategy')}")
     if 0 < value < 1:
         value = value * view.ours("steps", 100) * view.passes
-    return {"checkpoint_every": math.ceil(value / view.passes)}
+    return {"checkpoints.every": math.ceil(value / view.passes)}
 
 
 @conversion
