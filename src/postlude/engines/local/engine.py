@@ -162,8 +162,10 @@ class LocalEngine:
         if not file.exists():
             return
         known = json.loads(file.read_text())
-        mine = self.settings()
-        now = {name: known["now"][name] if known["begun"][name] == mine[name] else mine[name] for name in mine}
+        now = {
+            name: known["now"][name] if known["begun"][name] == value else value
+            for name, value in self.settings().items()
+        }
         self.trainer.use(now["token_budget"], now["head_chunk"])
         self.sampler.cache_bytes = int(now["cache_gib"] * GIB)
         self.sampler.prefix_bytes = min(self.sampler.prefix_bytes, self.sampler.cache_bytes // 2)
