@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +26,8 @@ COPIES = Path("trainer", "run")
 APPENDED = {"events.jsonl": "events", "eval.jsonl": "eval", f"rollouts/{SUMS}": "rollouts"}
 """Files of a run that grow, each with the name under which `--accept-changes` takes one that is another."""
 CONFIG = "config.yaml"
-WHOLE = (CONFIG, "manifest.json", "rejected.txt")
+RUN_MANIFEST = "manifest.json"
+WHOLE = (CONFIG, RUN_MANIFEST, "rejected.txt")
 """Files of a run that are replaced."""
 HEAD = "# The resolved recipe: `postlude train` of this file repeats the run. SHA-256 of what follows: "
 """What config.yaml begins with."""
@@ -44,15 +46,12 @@ class Hashes:
     """SHA-256 of files, each read once."""
 
     def __init__(self) -> None:
-        self._whole: dict[Path, str] = {}
         self._begun: dict[tuple[Path, int], str] = {}
 
     def of(self, file: Path) -> str:
         """Of a whole file. Raises OSError where it cannot be read."""
-        if file not in self._whole:
-            with file.open("rb") as source:
-                self._whole[file] = hashlib.file_digest(source, "sha256").hexdigest()
-        return self._whole[file]
+        state = file.stat()
+        return _digest(file.absolute(), state.st_size, state.st_mtime_ns)
 
     def of_start(self, file: Path, size: int) -> str | None:
         """Of the first so many bytes; None where there are fewer."""
@@ -71,6 +70,13 @@ class Hashes:
                 if total < size:
                     return
                 self._begun[file, size] = running.hexdigest()
+
+
+@lru_cache(65_536)
+def _digest(file: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file as it is at that size and time: whoever asks again for the same does not wait again."""
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------------- sealing
@@ -184,6 +190,20 @@ class Sealed:
         return flaws
 
 
+def unsound(folder: Path) -> str | None:
+    """What is wrong with the model files of a checkpoint; None of a sound one, and of a folder that nothing sealed."""
+    if not (folder / MANIFEST).is_file() and not (folder / STATE).is_file():
+        return None
+    flaws = Sealed.at(folder).torn(Hashes(), inside=f"{MANIFEST.parts[0]}/")
+    return some(flaws) if flaws else None
+
+
+def some(flaws: Sequence[Flaw], most: int = 3) -> str:
+    """Flaws in one line."""
+    more = f", and {len(flaws) - most} more" if len(flaws) > most else ""
+    return ", ".join(flaw.text for flaw in flaws[:most]) + more
+
+
 def _parsed(text: str) -> dict[str, Any] | None:
     """A manifest; None of what is none."""
     try:
@@ -248,6 +268,25 @@ def _rollout_flaws(run: Path, size: int, hashes: Hashes) -> list[Flaw]:
 def signed(text: str) -> str:
     """The text of config.yaml, which says its own SHA-256: a damaged one is told from one of other settings."""
     return f"{HEAD}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def signed_json(values: Mapping[str, Any]) -> str:
+    """The text of the run's manifest.json, which says the SHA-256 of its values last."""
+    digest = hashlib.sha256(json.dumps(values, allow_nan=False).encode()).hexdigest()
+    return json.dumps({**values, "sha256": digest}, indent=2, allow_nan=False) + "\n"
+
+
+def read_signed_json(place: Path) -> dict[str, Any] | None:
+    """The values of such a file; None of one that is gone, or not as a run wrote it."""
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(values, dict) or "sha256" not in values:
+        return None
+    content = cast(dict[str, Any], values)
+    digest = content.pop("sha256")
+    return content if digest == hashlib.sha256(json.dumps(content).encode()).hexdigest() else None
 
 
 def is_signed(content: str) -> bool:
