@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from postlude.algorithms import ALGORITHMS
 from postlude.errors import ConfigError
 from postlude.inputs.comparing import WRITTEN, Change, changes, problems_of
 from postlude.inputs.made_of import Inputs, inputs_of
@@ -163,6 +164,8 @@ def settings_of(prepared: Prepared) -> dict[str, Any]:
     """The resolved recipe as plain values that work from anywhere; where the run is kept is no part of it."""
     values: dict[str, Any] = plain(asdict(prepared.recipe))
     del values["output"]
+    if prepared.recipe.method not in ALGORITHMS:
+        del values["objective"]  # of a method of one's own it is set in its file alone
     return fixed(values)
 
 
