@@ -210,7 +210,7 @@ def test_what_is_accepted_is_recorded_and_holds_for_the_next_try(place: Path, tm
         done = resumed(run, said, accept="reward, model")
         assert done.step == 3 and "--accept-changes model: nothing of it has changed" in said
         (note,) = [row for row in read(run).of("note") if row["code"] == "changed-inputs"]
-        assert note["text"] == "goes on from step 1 with another reward: helper.py has changed"
+        assert note["text"] == "goes on from step 1 with --accept-changes reward: helper.py has changed"
         (record,) = read(run).manifest["accepted"]
         assert record == {**note["data"]} and record["step"] == 1 and record["word"] == "reward"
         whole = content(run)

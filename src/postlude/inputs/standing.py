@@ -142,7 +142,7 @@ class Standing:
     def tell(self, run: Run) -> None:
         """Record what is another than before: in events, since the run is no longer what it would have been."""
         for one in self.accepted.now:
-            said = f"goes on from step {run.step} with another {one['word']}: {'; '.join(one['changes'])}"
+            said = f"goes on from step {run.step} with --accept-changes {one['word']}: {'; '.join(one['changes'])}"
             run.note(said, "changed-inputs", **one)
         for word in self.accepted.idle:
             run.say(f"--accept-changes {word}: nothing of it has changed")
