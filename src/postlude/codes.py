@@ -155,6 +155,7 @@ CHECKS = {
     "pad-is-end": "The padding token also ends answers, which is harmless here.",
     "plain-text": "Prompts are plain text, and the model has a chat template.",
     "template-opens-no-turn": "The chat template does not open the assistant's turn.",
+    "unlikely-answers": "The answers look as if they were of another column.",
     "answers-cut": "Most sampled answers are cut off by the length limit.",
     "slow-reward": "Scoring an answer takes long.",
     "sampler-differs": "Sampler and trainer do not give the same answer the same log-probs.",

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -23,6 +24,7 @@ from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, is_finished, train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
+from postlude.preflight.first import look_at_first, require_space
 from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe
 from postlude.runs.checkpoints import unfinished
@@ -177,9 +179,12 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
         for stream in streams:
             stream.restore(restored[1]["streams"][stream.name], restored[0])
+    else:
+        require_space(prepared, engine, run.folder)
     _start(run, prepared, engine, standing)
     _watch_sampler(run, engine)
     plan = replace(_plan(prepared, engine, run, streams), learning=taught, best=best)
+    plan = replace(plan, first=partial(look_at_first, prepared, engine))
     if restored:
         plan = replace(plan, began=restored[1].get("began", []))
     await train(run, engine, streams, plan)

@@ -16,6 +16,7 @@ from postlude.best import Best
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import RewardError, TrainingError
+from postlude.exhausted import out_of_memory
 from postlude.lazy import torch
 from postlude.learning import EARLY, Learning
 from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
@@ -56,6 +57,8 @@ class Plan:
     """Steps after which the reference becomes the policy; 0 leaves it what it was at the start."""
     refresh_mix: float = 1.0
     """The policy's share in the new reference."""
+    first: Callable[[Drawn], Awaitable[list[str]]] | None = None
+    """Looks at the first draw of the lead before any update: notes, or an error where the run is broken."""
     learning: Learning = field(default_factory=Learning)
     """What the steps before this part of the run have taught."""
     best: Best = field(default_factory=Best)
@@ -69,10 +72,12 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
 
     A reward that stops the run leaves a checkpoint of the last finished step.
     """
+    # said, and no event: how much memory is free is no part of a run
+    engine.trainer.on_smaller = engine.sampler.on_smaller = run.say
     try:
         await _train(run, engine, streams, plan)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         budget = engine.settings().get("token_budget", 0)
         raise TrainingError(
@@ -108,12 +113,6 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
     )
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed: torch has a type for it on a GPU, and on a CPU a sentence."""
-    sentences = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in sentences)
-
-
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     plan = plan if plan.began else replace(plan, began=engine.fingerprint())
     if run.step == 0:
@@ -122,6 +121,8 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     while run.step < plan.steps and reached is None and not run.stop:
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
+        if run.step == 0 and plan.first is not None:
+            drawn[0].notes += await plan.first(drawn[0])
         clock.lap("draw")
         used = await _update(run, engine, streams, drawn, plan)
         clock.lap("train")
@@ -180,6 +181,7 @@ async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[D
     """Train on what was drawn, as many optimiser steps as the first stream sets."""
     if not _trainable(drawn[0]):
         return []
+    run.phase("train")
     pairs = [(stream, d.groups) for stream, d in zip(streams, drawn, strict=True) if d.groups]
     used = [Trained(stream, groups, await stream.prepare(engine, groups)) for stream, groups in pairs]
     wrong = unsound(used[0].groups)

@@ -319,6 +319,10 @@ class Run:
             )
         self.say(f"checkpoint {name} is lost ({why}): training goes on, {until}, and the next save is tried as planned")
 
+    def _mend(self) -> None:
+        for line in checkpoints.mend_copies(self._disk, self._choice):
+            self.say(line)
+
     def give_up(self) -> None:
         """Say that an error ended the run: in events.jsonl, where it came so far and can be written."""
         end = End(self.step, "error")
@@ -354,8 +358,7 @@ class Run:
         checkpoints.rewind(self._disk, self._choice.sealed)
         self._at_work = True
         self._disk.insist("checkpoints", lambda: checkpoints.set_aside(self._choice))
-        for line in checkpoints.mend_copies(self._disk, self._choice):
-            self.say(line)
+        self._mend()
         accepted = self._choice.accepted
         if any(flaw.accepts == "rollouts" for flaw in accepted):
             checkpoints.accept_rollouts(self._disk)
@@ -369,6 +372,8 @@ class Run:
         if checkpoints.behind(self.folder, self._choice.sealed) != end.encode():
             self.rewind()
             self._disk.append("events.jsonl", end)
+        else:
+            self._mend()
         self.tidy(keep, best)
 
     @property
