@@ -72,6 +72,8 @@ def take_out_prompt(values: dict[str, Any]) -> None:
 def _without_prompt(prompt: Any, answer: Any, name: str) -> tuple[Any, Any]:
     if not _is_whole(answer) or not isinstance(prompt, str | list):
         return prompt, answer
+    if isinstance(prompt, list) and not (prompt and all(isinstance(m, dict) for m in prompt)):
+        return prompt, answer  # to be found by the checks
     if isinstance(prompt, str):
         ends = [
             i + 1 for i, m in enumerate(answer[:-1]) if m["role"] == "user" and answer[i + 1]["role"] == "assistant"
