@@ -78,11 +78,9 @@ def trials(bench: Bench, folder: Path, part: str, chosen: Chosen = every) -> Ite
 
 def finished_and_half(bench: Bench, store: Path) -> dict[str, Path]:
     """A finished run, and one that was killed in its middle, as folders."""
-    result = {"finished": store / "finished", "half": store / "half"}
-    shutil.rmtree(store, ignore_errors=True)
-    store.mkdir(parents=True)
-    result["half"] = middle_of(bench, store)
+    middle = middle_of(bench, store / "half")
     bench.clear()
     command(bench.place, START)
-    shutil.copytree(bench.run, result["finished"], symlinks=True)
-    return result
+    shutil.rmtree(store / "finished", ignore_errors=True)
+    shutil.copytree(bench.run, store / "finished", symlinks=True)
+    return {"finished": store / "finished", "half": middle}
