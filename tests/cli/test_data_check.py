@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +381,53 @@ def test_golds_are_read_by_the_reward_that_will_compare_them() -> None:
     assert look(save("n.jsonl", [{"prompt": "a"}]), "--reward", "maths")["problems"][0]["code"] == "missing-column"
     with pytest.raises(PostludeError, match="would have no effect"):
         runner.invoke(app, ["data", "check", name, "--for", "dpo", "--reward", "exact"], catch_exceptions=False)
+
+
+def test_programs_are_held_to_their_own_tests() -> None:
+    """In the sandbox, where there is one; without, that is said and nothing runs."""
+    good = {"prompt": "write f", "tests": ["assert f(1) == 2"], "solution": "def f(x):\n    return x + 1"}
+    fails, broken, none = {"tests": ["assert f(1) == 3"]}, {"tests": ["assert f(1 == 2"]}, {"tests": None}
+    said = look(save("d.jsonl", [good, {**good, **fails}, {**good, **broken}, {**good, **none}]), "--reward", "code")
+    codes = {p["place"]: p["code"] for p in said["problems"]}
+    if codes == {"": "sandbox-unavailable"}:
+        pytest.skip("no sandbox here")
+    assert codes == {
+        "d.jsonl:2": "unreadable-gold", "d.jsonl:3": "unreadable-gold", "d.jsonl:4": "missing-field",
+    }  # fmt: skip
+
+
+def test_a_run_refuses_what_the_check_refuses(model_folder: Path) -> None:
+    """The same rows through `train`'s own check, with a model: code and place of every kind of plain text."""
+    from postlude.check import check
+    from postlude.recipe.documents import Document
+
+    plain = {kind: case for kind, case in ROWS.items() if not any(map(is_chat, (case[1], case[2])))}
+    assert len(plain) > 20
+    for kind, (method, good, change, code, _) in plain.items():
+        bad = {k: v for k, v in {**good, **change}.items() if v is not ...}
+        values = {"method": method, "model": str(model_folder), "data": save("d.jsonl", [good, bad, good])}
+        extra = {"reward": "exact", "sampling": {"max_tokens": 4}} if method == "grpo" else {}
+        with pytest.raises(PostludeError) as error:
+            check(Document({**values, **extra}))
+        places = [(p.code, p.place) for p in error.value.problems if p.place]
+        assert places == [(code, "d.jsonl:2")], (kind, error.value.problems)
+
+
+def is_chat(row: dict[str, Any]) -> bool:
+    return any(isinstance(v, list) and all(isinstance(one, dict) for one in v) for v in row.values())
+
+
+def test_a_prompt_that_fills_the_context_leaves_no_room_for_an_answer(model_folder: Path) -> None:
+    shutil.copytree(model_folder, "short")
+    config = json.loads(Path("short/config.json").read_text())
+    Path("short/config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
+    rows = [{"prompt": "1+" * n + "=", "answer": "1"} for n in (1, 127, 128)]  # 3, 255 and 257 tokens
+    said = look(save("d.jsonl", rows), "--for", "grpo", "--model", "short")
+    assert [(p["code"], p["place"]) for p in said["problems"]] == [("too-long", "d.jsonl:3")]
+    assert said["tokens"] == [3, 255]
+    rows = [{"prompt": "1", "completion": "1" * n} for n in (3, 300)]
+    said = look(save("s.jsonl", rows), "--for", "sft", "--model", "short")
+    assert [(p["code"], p["place"]) for p in said["problems"]] == [("too-long", "s.jsonl:2")], "never truncated"
 
 
 def test_without_a_method_it_is_said_what_a_file_is_good_for() -> None:

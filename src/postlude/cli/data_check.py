@@ -14,6 +14,7 @@ from postlude.cli import options as opt
 from postlude.cli.data import Chat, reading_of, sums
 from postlude.errors import ConfigError, DataError, Problem, visible
 from postlude.terminal import Screen, colored, dim, joined
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.rewards.rewards import Rewards
@@ -158,6 +159,8 @@ def show(source: str, screened: Screened, mended: Mended | None, target: Path | 
         console.print(note.removeprefix(f"{source}: "), soft_wrap=True)
     _show_uses(console, screened)
     console.print(sums(_blocks(screened.balance)))
+    for what, n in screened.balance.changed.items():
+        console.print(f"in {counted(n, 'row')} {what}", soft_wrap=True)
     if screened.checked.tokens:
         tokens = screened.checked.tokens
         console.print(f"tokens per row: {min(tokens):,} to {max(tokens):,}")
@@ -177,12 +180,11 @@ def _show_uses(console: Console, screened: Screened) -> None:
 
 
 def _blocks(balance: Balance) -> list[dict[str, int]]:
-    """Counts as `sums` shows them; the first block is every line of the file that holds a row or nothing."""
+    """Counts as `sums` shows them: every line of the file that holds a row, or nothing."""
     name = "rows and blank lines" if balance.blank else "rows read"
     read = {name: balance.read + balance.blank, "used": balance.used}
     read |= {f"rejected: {code}": n for code, n in sorted(balance.rejected.items())} | {"blank lines": balance.blank}
-    changed = {"rows read otherwise than written": 0, **balance.changed}
-    return [read, changed] if balance.changed else [read]
+    return [read]
 
 
 def _show_mended(console: Console, mended: Mended, target: Path) -> None:

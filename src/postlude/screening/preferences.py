@@ -66,8 +66,8 @@ def length_bias(entries: Sequence[Entry]) -> list[Finding]:
     bounds = (low, high) if share > 0.5 else (1 - high, 1 - low)
     part = count / len(differing)
     text = (
-        f"choose the {which} answer: a share of {part:.2f} ({bounds[0]:.2f} to {bounds[1]:.2f}), medians "
-        f"{chosen:.0f} and {rejected:.0f} characters. Length alone would tell the chosen one; see "
+        f"choose the {which} answer: a share of {part:.3f} ({bounds[0]:.3f} to {bounds[1]:.3f}), medians "
+        f"{chosen:.0f} and {rejected:.0f} characters. A model learns length first; see "
         "dpo_length_normalised and simpo"
     )
     figures = {"share_longer": share, "low": low, "high": high, "median_chosen": chosen, "median_rejected": rejected}

@@ -55,7 +55,7 @@ def screen(
     seen = entries(table, checked.kind, checked.compared)
     screened = Screened(table, checked, seen, uses)
     screened.findings += [
-        *_other_columns(table, reading, checked.compared), *_turns(table), *repeats.of_repeats(seen),
+        *_other_columns(table, reading, checked.compared, rewards), *_turns(table), *repeats.of_repeats(seen),
         *preferences.of_conflicts(seen), *preferences.length_bias(seen), *golds.of_golds(seen), *golds_as_text,
         *texts.of_texts(seen), *texts.cut_off(seen),
     ]  # fmt: skip
@@ -102,10 +102,12 @@ def _text_only(function: Any, prompts: Sequence[Prompt]) -> list[Finding]:
     return [Finding("text-only-gold", len(told), len(prompts), text, shown)] if told else []
 
 
-def _other_columns(table: Table, reading: Reading, compared: bool) -> list[Finding]:
+def _other_columns(table: Table, reading: Reading, compared: bool, rewards: Rewards | None) -> list[Finding]:
     """Columns that the format does not read, named once."""
     read = {*CANONICAL, *ANSWERS, *reading.columns.values(), "reward_model", "data_source", "extra_info", "ability"}
     read |= {name for form in (*FORMS, *COMPARED) for name in (*form.needs, *form.also)} if compared else set[str]()
+    for member in rewards.members if rewards else ():
+        read |= {*member.parameters[0], *member.traits.one_of}
     said = table.form.replace("(", " ").replace(")", " ").replace(",", " ").split()
     others = sorted(table.columns - read - {*said})
     holding = [row.where for row in table.rows if any(row.values.get(name) is not None for name in others)]

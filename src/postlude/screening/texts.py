@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from postlude.errors import visible
 from postlude.screening.entries import Entry
@@ -31,26 +31,34 @@ _SHOWN = 20
 def of_texts(entries: Sequence[Entry]) -> list[Finding]:
     """Rows whose prompt or answers hold such things."""
     looked = (
-        ("control-tokens", CONTROL_TOKEN, False, "hold what tokenizers read as control tokens"),
-        ("mojibake", MOJIBAKE, True, "hold text that was read in another encoding (mojibake)"),
-        ("replacement", re.compile("\ufffd"), False, "hold U+FFFD, which stands for what could not be read"),
-        ("invisible", INVISIBLE, True, "hold characters that nobody sees"),
-        ("control-characters", CONTROLS, False, "hold control characters"),
+        ("control-tokens", CONTROL_TOKEN, _holds_bracket, "hold what tokenizers read as control tokens"),
+        ("mojibake", MOJIBAKE, _beyond_ascii, "hold text that was read in another encoding (mojibake)"),
+        ("replacement", re.compile("\ufffd"), _beyond_ascii, "hold U+FFFD, which stands for what could not be read"),
+        ("invisible", INVISIBLE, _beyond_ascii, "hold characters that nobody sees"),
+        ("control-characters", CONTROLS, _any, "hold control characters"),
     )
-    result: list[Finding] = []
-    for code, pattern, beyond_ascii, text in looked:
-        result += _matches(code, pattern, beyond_ascii, text, entries)
-    return result
+    return [finding for one in looked for finding in _matches(*one, entries)]
+
+
+def _holds_bracket(text: str) -> bool:
+    return "<" in text or "[" in text
+
+
+def _beyond_ascii(text: str) -> bool:
+    return not text.isascii()
+
+
+def _any(text: str) -> bool:
+    return True
 
 
 def _matches(
-    code: str, pattern: re.Pattern[str], beyond_ascii: bool, text: str, entries: Iterable[Entry]
+    code: str, pattern: re.Pattern[str], worth: Callable[[str], bool], text: str, entries: Iterable[Entry]
 ) -> list[Finding]:
     count, of, shown = 0, 0, list[str]()
     for entry in entries:
         of += 1
-        texts = (t for t in entry.texts if not (beyond_ascii and t.isascii()))
-        match = next((m for m in map(pattern.search, texts) if m), None)
+        match = next((m for m in map(pattern.search, filter(worth, entry.texts)) if m), None)
         if match:
             count += 1
             if len(shown) < EXAMPLES:

@@ -55,7 +55,17 @@ def uses_of(table: Table, reading: Reading) -> list[Use]:
     return [_tried(name, need, table, reading) for name, need in PLAINLY.items()]
 
 
+OF_ALL = {"unknown-rows", "wrong-rows", "mixed-rows", "ambiguous-rows"}
+"""What is wrong with a file once it is with some of its rows."""
+FIRST = 1000
+"""Rows that are tried before all."""
+
+
 def _tried(name: str, need: Need, table: Table, reading: Reading) -> Use:
+    if len(table.rows) > FIRST:
+        first = _tried(name, need, replace(table, rows=table.rows[:FIRST]), reading)
+        if first.problem and first.problem.code in OF_ALL:
+            return first
     copy = copy_of(table)
     try:
         checked = check_rows(copy, need, None, reading)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import lru_cache
 
 from postlude.errors import DataError, Problem
 from postlude.sources.cells import read_cells
@@ -60,14 +61,20 @@ class Found:
 def candidates(row: Values, want: Want, kind: Kind | None = None, kinds: Sequence[Kind] = ()) -> list[Form]:
     """The forms a row fits, without those that another covers; of compared rows, those of `kinds` go before others."""
     if want == "compared":
-        compared = [f for f in COMPARED if f.fits(row)]
+        compared = [f for f in _with_columns(tuple(row), COMPARED) if f.when(row)]
         return [f for f in compared if f.kind in kinds] or compared
-    fitting = [f for f in FORMS if (kind is None or f.kind == kind) and f.fits(row)]
+    fitting = [f for f in _with_columns(tuple(row), FORMS) if (kind is None or f.kind == kind) and f.when(row)]
     canonical = {f.kind for f in fitting if f.canonical}
     fitting = [f for f in fitting if f.canonical or f.kind not in canonical]
     fitting = [f for f in fitting if not any(other.covers(f) for other in fitting)]
     prompts = [f for f in fitting if f.kind != "text"]
     return prompts if want == "prompts" and prompts else fitting
+
+
+@lru_cache(1024)
+def _with_columns(columns: tuple[str, ...], forms: tuple[Form, ...]) -> tuple[Form, ...]:
+    """The forms whose columns are there: rows of a file mostly have the same ones."""
+    return tuple(form for form in forms if {*form.needs} <= {*columns})
 
 
 def completions(row: Values) -> list[str]:
@@ -113,7 +120,9 @@ def _read_cells(table: Table) -> None:
     readable = []
     for row in table.rows:
         try:
-            readable.append(replace(row, values=read_cells(row.values, CONVERSATIONS)))
+            values = read_cells(row.values, CONVERSATIONS)
+            table.changed["lists that stand as text are read as lists"] += values != row.values
+            readable.append(replace(row, values=values))
         except DataError as error:
             table.reject(row.where, error.problems[0])
     table.rows = readable
@@ -391,7 +400,10 @@ def _canonical(
                 [message(item) for item in one] if isinstance(one, list) else one for one in values["completions"]
             ]
         if want != "prompts":
+            before = {name: values.get(name) for name in (*ANSWERED, "completions")}
             take_out_prompt(values)
+            after = {name: values.get(name) for name in before}
+            table.changed["whole conversations are parted into prompt and answer"] += before != after
         if fitted.form.name != "Alpaca" or reading.chat:  # text in Alpaca's own frame holds it already
             other_system[add_system(values)] += 1
         if is_chat(values):
