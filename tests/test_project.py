@@ -12,7 +12,7 @@ import pytest
 
 from bench.docs import PAGES
 from postlude.algorithms import ALGORITHMS
-from postlude.launch import _plain
+from postlude.inputs.standing import plain
 from postlude.recipe import documents
 from postlude.recipe import schema as recipe
 from postlude.recipe.documents import Document
@@ -75,7 +75,7 @@ def test_a_resolved_recipe_resolves_to_itself(name: str, tmp_path: Path) -> None
     if ALGORITHMS[name].pretrain:
         values["pretrain"] = "text.jsonl"
     found = resolve(Document(values))
-    Run(tmp_path).write_config(_plain(asdict(found)), [])
+    Run(tmp_path).write_config(plain(asdict(found)), [])
     assert resolve(documents.read(tmp_path / "config.yaml")) == found
 
 

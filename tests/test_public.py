@@ -49,7 +49,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:8]))
     (place / "held-out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[8:]))
     (place / "mine.py").write_text(REWARD)
-    (place / "beside_it.py").write_text("def score(completions):\n    return [1.0 for _ in completions]\n")
+    (place / "beside_it.py").write_text("def score(completions):\n    return [1.0 + len(c) for c in completions]\n")
     return place
 
 
@@ -179,7 +179,7 @@ def test_ctrl_c_in_a_notebook_finishes_the_step(here: Path, tmp_path: Path, awai
 def test_a_file_may_import_what_lies_beside_it_as_it_runs(here: Path, tmp_path: Path) -> None:
     before = [*sys.path]
     run = train(tmp_path / "run", reward="mine.py:lazy", steps=1)
-    assert run.history()["reward/mean"].last == 1.0 and sys.path == before
+    assert run.history()["reward/mean"].last >= 1.0 and sys.path == before
 
 
 def test_a_function_is_told_by_the_name_that_finds_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

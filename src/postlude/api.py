@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from postlude.runs.folder import Listener, Run
 
 F = TypeVar("F", bound=Callable[..., Any])
-PYTHON = "Python"
-"""Where a setting of a call comes from, in messages."""
 
 
 def train(
     recipe: str | Path | Mapping[str, Any],
     *,
     resume: bool = False,
+    accept_changes: str | Sequence[str] = (),
     show: bool = True,
     listeners: Sequence[Listener] = (),
     **settings: Any,
@@ -37,14 +36,15 @@ def train(
 
         postlude.train("grpo", model="my-model", data="prompts.jsonl", reward=my_function, sampling={"max_tokens": 64})
 
-    Everything is checked first: a ConfigError or DataError says all that is wrong at once. `show` draws progress on
-    standard output; `listeners` are called with every event (`postlude.events`). In a notebook, whose event loop runs
-    already, the run has a thread of its own; `train_async` stays in the loop.
+    Everything is checked first: a ConfigError or DataError says all that is wrong at once. `resume` goes on with the
+    run, which must be made of what it was made of but for the words of `accept_changes`, such as ("data",). `show`
+    draws progress on standard output; `listeners` are called with every event (`postlude.events`). In a notebook, whose
+    event loop runs already, the run has a thread of its own; `train_async` stays in the loop.
     """
     from postlude.launch import launch
 
     with _view(show) as view:
-        run = launch(document_from(recipe, settings), resume, [*view, *listeners])
+        run = launch(document_from(recipe, settings), resume, [*view, *listeners], accept_changes)
     if (
         run.signal is not None and run.signal != signal.SIGINT
     ):  # the run has saved; the end of the script is its own matter
@@ -56,6 +56,7 @@ async def train_async(
     recipe: str | Path | Mapping[str, Any],
     *,
     resume: bool = False,
+    accept_changes: str | Sequence[str] = (),
     show: bool = True,
     listeners: Sequence[Listener] = (),
     **settings: Any,
@@ -64,7 +65,7 @@ async def train_async(
     from postlude.launch import launch_async
 
     with _view(show) as view:
-        return await launch_async(document_from(recipe, settings), resume, [*view, *listeners])
+        return await launch_async(document_from(recipe, settings), resume, [*view, *listeners], accept_changes)
 
 
 def check_recipe(recipe: str | Path | Mapping[str, Any], **settings: Any) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def document_from(recipe: str | Path | Mapping[str, Any], settings: Mapping[str,
         document = document_of(Path(recipe), [])
     document.values = documents.long_form(document.values)
     for key, value in documents.long_form({k: _plain(v) for k, v in settings.items()}).items():
-        documents.assign(document, key, documents.merge(_inside(document, key), {key: value})[key], PYTHON)
+        documents.assign(document, key, documents.merge(_inside(document, key), {key: value})[key], documents.PYTHON)
     return document
 
 

@@ -22,6 +22,7 @@ from postlude.models.steps import ends, prefixes
 from postlude.objectives import Need, TokenObjective
 from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe, in_order, resolve_with_problems, unread
+from postlude.recipe.places import missing
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.runs.checkpoints import latest_model
@@ -43,8 +44,9 @@ def check(document: Document) -> Prepared:
     No weights are read. Tokenizer and model config, which take seconds to read, come where the recipe itself is right.
     """
     recipe, problems = resolve_with_problems(document)
-    if recipe is None:
-        raise ConfigError(in_order(problems))
+    gone_places = missing(document.values, document) if document.run else []
+    if recipe is None or gone_places:
+        raise ConfigError(gone_places or in_order(problems))
     recipe, gone = _of_a_run(recipe)
     problems += gone + (problems_of_output(recipe.output) if recipe.output else [])
     prepared = Prepared(recipe)
@@ -275,6 +277,9 @@ def _wrong_template(prepared: Prepared) -> list[Problem]:
     rows = [*prepared.prompts, *(g.prompt for g in prepared.items)][:1]
     if not any(not isinstance(p.messages, str) for p in rows):
         return []
+    doubled = _doubled_start(prepared)
+    if doubled:
+        return [doubled]
     turns, stops = prepared.renderer.turns, prepared.recipe.sampling.stop
     foreign = ", ".join(map(repr, turns.foreign[:3]))
     whose = "model.chat_template" if prepared.recipe.model.chat_template else "the chat template"
@@ -300,6 +305,19 @@ def _wrong_template(prepared: Prepared) -> list[Problem]:
             key="model.chat_template",
         )
     ]
+
+
+def _doubled_start(prepared: Prepared) -> Problem | None:
+    """Rows that begin with two BOS tokens: the template and something else write one each."""
+    bos, rows = prepared.facts.tokenizer.bos_token_id, [*prepared.prompts, *(g.prompt for g in prepared.items)]
+    doubled = [p for p in rows if bos is not None and p.tokens[:2] == (bos, bos)]
+    if not doubled:
+        return None
+    return Problem(
+        "control-tokens",
+        f"{len(doubled)} of {counted(len(rows), 'row')} begin with {prepared.facts.tokenizer.bos_token} twice, first "
+        f"{doubled[0].place or 'the first row'}: take one out of the chat template (model.chat_template) or the text.",
+    )
 
 
 def _mend_template(recipe: Recipe) -> str:

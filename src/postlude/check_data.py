@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from postlude.data import Group, Prompt
-from postlude.errors import DataError, Problem
+from postlude.errors import DataError, Problem, shown
 from postlude.objectives import ContrastObjective
 from postlude.prepared import Prepared
 from postlude.recipe import Recipe
@@ -94,6 +94,7 @@ def read_pretrain(prepared: Prepared) -> None:
 def _read_prompts(
     prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
 ) -> list[Prompt]:
+    _refuse_hidden_answers(table, reading)
     found = _scorable(prepared, rows.prompts(table, reading, seen), table)
     if prepared.renderer is not None:
         context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
@@ -109,6 +110,26 @@ def _read_prompts(
     table.rows = [row for row in table.rows if row.where in kept]
     _settle(prepared, table, name, len(found))
     return found
+
+
+def _refuse_hidden_answers(table: rows.Table, reading: Reading) -> None:
+    """Where another column is to be the answer, and the file has answers of its own that say something else."""
+    source = reading.columns.get("answer")
+    if source in (None, "answer") or "answer" in reading.columns.values():
+        return
+    both = [row for row in table.rows if row.values.get("answer") is not None and row.values.get(source) is not None]
+    apart = [row for row in both if row.values["answer"] != row.values[source]]
+    if not apart:
+        return
+    first, key = apart[0], reading.own_key
+    raise DataError(
+        f'{table.path}: {key} takes the answer from {source!r}, and the file has a column "answer", which says '
+        f"something else in {len(apart)} of {counted(len(table.rows), 'row')} and would be lost: first {first.where}, "
+        f"{shown(first.values['answer'])} beside {shown(first.values[source])}. Leave {source!r} out of {key}, or "
+        f"where it is meant, keep both: {key}={{answer: {source}, answer_of_file: answer}}.",
+        code="ambiguous-rows",
+        key=key,
+    )
 
 
 def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> list[Prompt]:

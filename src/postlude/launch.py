@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,16 +16,17 @@ from postlude.best import Best
 from postlude.build import build_engine, build_streams, held_out_streams
 from postlude.check import check
 from postlude.engines.protocol import Engine
-from postlude.errors import PostludeError, TrainingError
+from postlude.errors import ConfigError, PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
+from postlude.inputs.comparing import words_of
+from postlude.inputs.standing import Standing
 from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, is_finished, train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
+from postlude.preflight.first import look_at_first, require_space
 from postlude.prepared import Prepared
-from postlude.recipe import Document, Recipe, flat, read
-from postlude.recipe.moved import move
-from postlude.recipe.places import fixed
+from postlude.recipe import Document, Recipe
 from postlude.runs.checkpoints import unfinished
 from postlude.runs.ending import interruptible
 from postlude.runs.events import End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
@@ -34,17 +36,20 @@ from postlude.waits import Watchdog, moved
 from postlude.words import counted
 
 
-def launch(document: Document, resume: bool = False, listeners: Sequence[Listener] = ()) -> Run:
+def launch(
+    document: Document, resume: bool = False, listeners: Sequence[Listener] = (), accepted: str | Sequence[str] = ()
+) -> Run:
     """Check everything, build the engine, train; returns the run. Raises a PostludeError with all problems at once.
 
-    Where an event loop runs already, as in a notebook, the run has a thread of its own; see `launch_async`.
+    `accepted`: words for what may have changed of a run that goes on (`inputs.comparing.ACCEPTED`). Where an event loop
+    runs already, as in a notebook, the run has a thread of its own; see `launch_async`.
     """
     if not _in_an_event_loop():
         with _told_of_the_system():
-            return asyncio.run(_in_a_loop_of_ours(launch_async(document, resume, listeners)))
+            return asyncio.run(_in_a_loop_of_ours(launch_async(document, resume, listeners, accepted)))
     opened: list[Run] = []
     with ThreadPoolExecutor(1) as pool, interruptible(opened):
-        return pool.submit(asyncio.run, launch_async(document, resume, listeners, opened)).result()
+        return pool.submit(asyncio.run, launch_async(document, resume, listeners, accepted, opened)).result()
 
 
 class _Unwaited(ThreadPoolExecutor):
@@ -83,29 +88,59 @@ def _in_an_event_loop() -> bool:
 
 
 async def launch_async(
-    document: Document, resume: bool = False, listeners: Sequence[Listener] = (), opened: list[Run] | None = None
+    document: Document,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+    accepted: str | Sequence[str] = (),
+    opened: list[Run] | None = None,
 ) -> Run:
     """`launch` within an event loop. What it sets in the process (seeds, the handler of Ctrl-C, where files import
     from) is put back. `opened` gets the run once its folder is open."""
+    words = _words(accepted, resume)
     with _alone(), imports_put_back():
-        return await _launch(document, resume, listeners, [] if opened is None else opened)
+        return await _launch(document, resume, listeners, words, [] if opened is None else opened)
 
 
-async def _launch(document: Document, resume: bool, listeners: Sequence[Listener], opened: list[Run]) -> Run:
+def _words(accepted: str | Sequence[str], resume: bool) -> frozenset[str]:
+    if accepted and not resume:
+        raise ConfigError(
+            "--accept-changes is of a run that goes on: give --resume too.", code="no-effect", key="--accept-changes"
+        )
+    return words_of(accepted)
+
+
+def _folder(document: Document, recipe: Recipe, resume: bool) -> Path:
+    """Where the run is kept. One that goes on from its own folder is that folder."""
+    named = Path(recipe.output).expanduser() if recipe.output else None
+    if not (resume and document.run):
+        return named or Run.fresh_folder(recipe.name)
+    if named and named.resolve() != document.run.resolve():
+        raise ConfigError(
+            f"output: {str(named)!r} is not {str(document.run)!r}, the run that is to go on. Leave output out; "
+            "to repeat the run elsewhere, leave --resume out.",
+            code="contradiction",
+            key="output",
+        )
+    return document.run
+
+
+async def _launch(
+    document: Document, resume: bool, listeners: Sequence[Listener], accepted: frozenset[str], opened: list[Run]
+) -> Run:
     prepared = check(document)
     recipe = prepared.recipe
-    folder = Path(recipe.output).expanduser() if recipe.output else Run.fresh_folder(recipe.name)
+    folder = _folder(document, recipe, resume)
     left = unfinished(folder) if resume else None
     run = Run.open(folder, resume)
     run.listeners += listeners
     run.needs = recipe.objective.needs
     opened.append(run)
     try:
-        for line in [*document.renamed, *([left] if left else [])]:
+        for line in [*document.renamed, *document.moved.values(), *([left] if left else [])]:
             run.say(line)
         prepared.rewards.keep_in(run.folder)
         with _random_numbers_kept(), interruptible(opened), _watched(run, recipe.watchdog), _told_of_the_system():
-            await _run(run, prepared, document, resume)
+            await _run(run, prepared, document, resume, accepted)
     except PostludeError:
         run.give_up()
         raise
@@ -120,9 +155,9 @@ async def _launch(document: Document, resume: bool, listeners: Sequence[Listener
     return run
 
 
-async def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -> None:
+async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, accepted: frozenset[str]) -> None:
     recipe = prepared.recipe
-    restored = run.restore() if resume else None
+    restored = run.restore(accepted) if resume else None
     if resume and restored is None:
         run.say("no checkpoint was written yet: starting from the beginning")
     taught = Learning.of(restored[1]) if restored else Learning()
@@ -130,20 +165,26 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool) -
     if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at):
         _tell_finished(run, recipe, taught, best)
         return
+    run.phase("compare")
+    place = restored[0] if restored else None
+    standing = Standing.again(run, prepared, document, place, accepted) if resume else Standing.of(prepared, document)
     if resume:
         run.rewind()
         run.tidy(recipe.checkpoints.keep, best.step)
     run.phase("load")
-    begun = replace(prepared, recipe=_as_begun(run, recipe)) if resume else prepared
+    begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe))
     engine = build_engine(begun, str(restored[0]) if restored else None)
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
         for stream in streams:
             stream.restore(restored[1]["streams"][stream.name], restored[0])
-    _start(run, prepared, engine, document.values, resumed=restored is not None)
+    else:
+        require_space(prepared, engine, run.folder)
+    _start(run, prepared, engine, standing)
     _watch_sampler(run, engine)
     plan = replace(_plan(prepared, engine, run, streams), learning=taught, best=best)
+    plan = replace(plan, first=partial(look_at_first, prepared, engine))
     if restored:
         plan = replace(plan, began=restored[1].get("began", []))
     await train(run, engine, streams, plan)
@@ -177,17 +218,14 @@ def _watched(run: Run, silence: float) -> Watchdog:
     )
 
 
-def _as_begun(run: Run, recipe: Recipe) -> Recipe:
+def _as_begun(chosen: Mapping[str, Any], recipe: Recipe) -> Recipe:
     """What the recipe leaves to the memory that is free, as it was when the run began: sums then round as before."""
-    chosen = {key: value for key, value in run.chosen().items() if getattr(recipe.engine, key) is None}
-    return replace(recipe, engine=replace(recipe.engine, **chosen))
+    left_open = {key: value for key, value in chosen.items() if getattr(recipe.engine, key) is None}
+    return replace(recipe, engine=replace(recipe.engine, **left_open))
 
 
-def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, Any], resumed: bool) -> None:
+def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing) -> None:
     recipe = prepared.recipe
-    if resumed:
-        _note_changes(run, recipe)
-    run.write_config(fixed(_plain(asdict(recipe))), prepared.rejected)
     facts = engine.describe()
     lasting = {k: v for k, v in facts.items() if k != "memory"}  # what is free differs by the hour
     start = Start(
@@ -199,9 +237,10 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
         data=[*prepared.notes, *prepared.rewards.notes],
         engine=lasting,
     )
-    if not resumed:
-        run.write_manifest(recipe.seed, _data_files(recipe), lasting, engine.settings())
-        run.emit(start)
+    if not standing.goes_on:
+        run.emit(standing.started_as(start))
+    standing.write(run, prepared.rejected, lasting, engine.settings())
+    standing.tell(run)
     run.tell(
         Opened(
             run.step,
@@ -210,38 +249,9 @@ def _start(run: Run, prepared: Prepared, engine: Engine, values: Mapping[str, An
             recipe.algorithm.source,
             recipe.schedule.lr,
             recipe.evaluate.stop_at,
-            resumed,
+            standing.goes_on,
         )
     )
-
-
-def _data_files(recipe: Recipe) -> dict[str, str | None]:
-    """Name -> path of every data set of a run, for the manifest."""
-    sets = {f"data/{one.label}": one.path for one in recipe.data.mix} or {"data": recipe.data.path}
-    files: dict[str, str | None] = {**sets, "eval": recipe.data.eval}
-    if recipe.pretrain:
-        files |= {"pretrain": recipe.pretrain.path, "pretrain/eval": recipe.pretrain.eval}
-    return files
-
-
-def _note_changes(run: Run, recipe: Recipe) -> None:
-    """Say which settings differ from those the run was started with."""
-    before = read(run.config_as_sealed)
-    move(before)
-    old, new = dict(flat(before.values)), dict(flat(fixed(_plain(asdict(recipe)))))
-    changed = [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
-    changed = [c for c in changed if not c.startswith("output ")]
-    if changed:
-        run.note(f"resumed with other settings from step {run.step} on: {'; '.join(changed)}", "changed-settings")
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML; what no YAML can hold, in a method of the user's own, by its text."""
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value if value is None or isinstance(value, str | int | float) else repr(value)
 
 
 def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream]) -> Plan:

@@ -56,6 +56,8 @@ class Plan:
     """Steps after which the reference becomes the policy; 0 leaves it what it was at the start."""
     refresh_mix: float = 1.0
     """The policy's share in the new reference."""
+    first: Callable[[Drawn], Awaitable[list[str]]] | None = None
+    """Looks at the first draw of the lead before any update: notes, or an error where the run is broken."""
     learning: Learning = field(default_factory=Learning)
     """What the steps before this part of the run have taught."""
     best: Best = field(default_factory=Best)
@@ -122,6 +124,8 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     while run.step < plan.steps and reached is None and not run.stop:
         clock = Clock()
         drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
+        if run.step == 0 and plan.first is not None:
+            drawn[0].notes += await plan.first(drawn[0])
         clock.lap("draw")
         used = await _update(run, engine, streams, drawn, plan)
         clock.lap("train")

@@ -232,7 +232,7 @@ def test_a_mixture_tells_its_sets_and_the_share_of_each_step(place: Path, model_
     mean = sum(s["data/sums"] for s in steps) / len(steps)
     assert steps[-1]["epoch/sums"] == pytest.approx(mean * 24 / 12)
     manifest = read(run.folder).manifest
-    assert set(manifest["data_sha256"]) == {"data/sums", "data/less"}
+    assert {name: one["rows"] for name, one in manifest["inputs"]["data"].items()} == {"sums": 12, "less": 6}
 
 
 @pytest.mark.parametrize("method", ["sft", "grpo"])

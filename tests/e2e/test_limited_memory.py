@@ -20,6 +20,7 @@ from postlude.recipe import documents
 from postlude.runs import read
 from postlude.runs.events import Opened
 from postlude.runs.folder import Run
+from postlude.runs.sealed import read_signed_json, signed_json
 
 REAL = Path(__file__).parents[2] / ".models" / "smollm2"
 RIGHT = """
@@ -93,10 +94,11 @@ def test_a_resumed_run_keeps_the_settings_that_were_chosen(deep: Path) -> None:
     (deep / "short.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     begun = run(deep, "resumed", "steps=1")
     path = begun.folder / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = read_signed_json(path)
+    assert manifest
     assert manifest["chosen"]["token_budget"] == 16384
     manifest["chosen"]["token_budget"] = 24  # as on a machine with little memory
-    path.write_text(json.dumps(manifest))
+    path.write_text(signed_json(manifest))
     texts: list[str] = []
     document = documents.Document({"method": "sft"}, {})
     pairs = ["model=" + str(deep / "model"), "data=" + str(deep / "short.jsonl"), "prompts_per_step=4", "threads=1"]

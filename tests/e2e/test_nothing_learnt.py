@@ -17,6 +17,7 @@ from postlude.recipe.documents import Document
 from postlude.runs import read
 from postlude.runs.events import Step
 from postlude.runs.folder import Run
+from tests.refusals import refused
 
 BODY = """
 def constant(completions):
@@ -26,7 +27,7 @@ def wrong(completions):
     return [0.0] * len(completions)
 
 def right(completions):
-    return [1.0] * len(completions)
+    return [float(len(c.strip()) > 1) for c in completions]
 
 def even(prompts, completions):
     return [float(len(p)) / 8 for p in prompts]
@@ -52,7 +53,9 @@ def place(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path
 
 
-def run(function: str, steps: int = 4, method: str = "grpo", resume: bool = False, **values: Any) -> Run:
+def run(
+    function: str, steps: int = 4, method: str = "grpo", resume: bool = False, accepted: str = "", **values: Any
+) -> Run:
     base = {
         "method": method,
         "model": {"path": "m"},
@@ -65,7 +68,7 @@ def run(function: str, steps: int = 4, method: str = "grpo", resume: bool = Fals
         "sampling": {"max_tokens": 4},
         "schedule": {"lr": 1e-3},
     }
-    return launch(Document({**base, **values}), resume)
+    return launch(Document({**base, **values}), resume, accepted=accepted)
 
 
 def notes(folder: str = "run") -> list[tuple[int, str]]:
@@ -75,8 +78,6 @@ def notes(folder: str = "run") -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("function", "method", "cause"),
     [
-        ("constant", "grpo", "the reward was the same 0.5 for every answer"),
-        ("constant", "reinforce", "the reward was the same 0.5 for every answer"),
         ("wrong", "grpo", "every answer was wrong"),
         ("right", "grpo", "every answer was right"),
         ("wrong", "dapo", "every answer was wrong"),
@@ -97,8 +98,15 @@ def test_it_is_said_after_three_steps_and_at_the_end_with_its_cause(
     assert said[1][1].endswith("The weights are as they were.")
 
 
+@pytest.mark.parametrize("method", ["grpo", "reinforce", "ppo"])
+def test_a_reward_that_is_the_same_for_anything_stops_the_run_at_its_first_draw(place: Path, method: str) -> None:
+    with refused("reward-not-telling", said="the reward is 0.5 for everything that was tried"):
+        run("constant", method=method)
+    assert not any(event["kind"] == "step" for event in read(Path("run")).events)
+
+
 def test_the_command_is_an_error_and_offers_no_model(place: Path) -> None:
-    words = ["model=m", "data=p.jsonl", "reward=mine.py:constant", "steps=3", "prompts_per_step=2", "output=run"]
+    words = ["model=m", "data=p.jsonl", "reward=mine.py:wrong", "steps=3", "prompts_per_step=2", "output=run"]
     found = CliRunner().invoke(app, ["train", "grpo", *words, "sampling.max_tokens=4"])
     assert isinstance(found.exception, TrainingError) and found.exception.exit_code == 2
     assert "nothing was learnt in 3 steps" in str(found.exception) and "postlude sample" not in found.output
@@ -107,7 +115,7 @@ def test_the_command_is_an_error_and_offers_no_model(place: Path) -> None:
 
 
 def test_a_trial_of_a_step_or_two_says_so_and_is_no_error(place: Path) -> None:
-    words = ["model=m", "data=p.jsonl", "reward=mine.py:constant", "steps=2", "prompts_per_step=2", "output=run"]
+    words = ["model=m", "data=p.jsonl", "reward=mine.py:wrong", "steps=2", "prompts_per_step=2", "output=run"]
     found = CliRunner().invoke(app, ["train", "grpo", *words, "sampling.max_tokens=4"], catch_exceptions=False)
     assert found.exit_code == 0
     assert "nothing was learnt in 2 steps" in found.output.splitlines()[-1] and "postlude sample" not in found.output
@@ -121,14 +129,14 @@ def test_one_step_with_a_signal_is_enough(place: Path) -> None:
 
 def test_a_resumed_run_remembers_what_it_learnt_before(place: Path) -> None:
     assert not run("length", steps=2, checkpoint_every=2).failed
-    done = run("constant", steps=6, resume=True)
+    done = run("wrong", steps=6, resume=True, accepted="reward")
     assert not done.failed and done.conclusion is None
     assert any("nothing to learn from in the last 3 steps" in text for _, text in notes())
 
 
 def test_a_resumed_run_goes_on_counting(place: Path) -> None:
-    assert not run("constant", steps=2).failed
-    assert run("constant", steps=3, resume=True).failed
+    assert not run("wrong", steps=2).failed
+    assert run("wrong", steps=3, resume=True).failed
 
 
 def test_a_goal_that_was_reached_is_no_failure(place: Path) -> None:
@@ -158,7 +166,7 @@ def test_a_run_that_was_asked_to_stop_is_no_failure(place: Path, stop: Callable[
             Document(
                 {
                     "method": "grpo", "model": {"path": "m"}, "data": {"path": "p.jsonl"}, "output": "run",
-                    "reward": [{"use": "mine.py:constant"}], "steps": 6, "prompts_per_step": 2, "group_size": 4,
+                    "reward": [{"use": "mine.py:wrong"}], "steps": 6, "prompts_per_step": 2, "group_size": 4,
                     "sampling": {"max_tokens": 4},
                 }
             ),

@@ -30,7 +30,7 @@ def graded(completions):
     return [0.5 * (sum(map(ord, c)) % 2) for c in completions]
 
 def half(completions):
-    return [0.5 for _ in completions]
+    return [0.5 if c else 0.25 for c in completions]
 
 def lines(steps):
     return [[float(len(s) % 2) for s in row] for row in steps]

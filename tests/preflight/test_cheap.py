@@ -76,7 +76,6 @@ def test_a_template_with_two_beginnings(tmp_path: Path, here: Path) -> None:
     path = tmp_path / "model" / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "bos_token": "<s>"}))
     report = look("sft", f"model={tmp_path}/model", "data=sft.jsonl", quick=True)
-    assert report.section("template").figures["bos"] == 2
     assert report.codes("broken") == ["control-tokens"]
 
 

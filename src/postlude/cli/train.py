@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postlude.errors import TrainingError
 from postlude.terminal import Screen
+
+if TYPE_CHECKING:
+    from postlude.runs.folder import Run
 
 
 def train(
@@ -25,6 +28,14 @@ def train(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in its output folder.")] = False,
+    accept_changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-changes",
+            metavar="WORD,...",
+            help="Continue although this has changed, and record it: data, reward, ... (a refusal names the words).",
+        ),
+    ] = None,
 ) -> None:
     """Train a model as a recipe says.
 
@@ -34,9 +45,10 @@ def train(
         postlude train recipe.yaml group_size=16 objective.surrogate.high=0.28 schedule.lr=2e-6
         postlude train runs/grpo-1 --resume
 
-    Everything is checked before the model loads. The run folder holds the checkpoints (Hugging Face folders), every
-    sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C or SIGTERM finishes
-    the step, saves and ends; a second one ends at once.
+    Everything is checked before the model loads. A run that is resumed must be made of what it was made of: changed
+    data, rewards, models and the like are refused by name. The run folder holds the checkpoints (Hugging Face
+    folders), every sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C
+    or SIGTERM finishes the step, saves and ends; a second one ends at once.
     """
     from postlude.launch import launch
     from postlude.process import Interrupted, exit_code_of
@@ -47,20 +59,25 @@ def train(
     console = Screen()
     try:
         with LiveView(console) as view:
-            run = launch(document, resume, [view])
+            run = launch(document, resume, [view], accept_changes or [])
     except Interrupted as error:
         console.print("\nstopped at once; a run goes on from its newest checkpoint with --resume")
         raise typer.Exit(exit_code_of(error.signum)) from error
-    lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
-    if any((run.folder / "rollouts").iterdir()):
-        lines.append(f"answers {run.folder / 'rollouts'}")
     if run.stop:
         console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
         raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))
-    scores = "scores" in run.needs
-    next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
     if run.failed:
         raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")
-    last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
-    for line in [*lines, last]:
+    for line in _what_there_is(run):
         console.print(line, soft_wrap=True)
+
+
+def _what_there_is(run: Run) -> list[str]:
+    """What a finished run has left, and what can be done with it, in lines."""
+    lines = [f"model   {run.folder / 'model'}"] if run.checkpoints else []
+    if any((run.folder / "rollouts").iterdir()):
+        lines.append(f"answers {run.folder / 'rollouts'}")
+    scores = "scores" in run.needs
+    next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
+    last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
+    return [*lines, last]

@@ -276,6 +276,10 @@ class Engine(Protocol):
         `reference` is False)."""
         ...
 
+    def saved_bytes(self) -> int:
+        """Bytes of one checkpoint, but for its small files."""
+        ...
+
     def fingerprint(self) -> list[int]:
         """Of the policy's trained weights: another list where any of them is another number."""
         ...

@@ -240,7 +240,14 @@ class Renderer:
 
     def _by_marks(self, messages: list[Message], context: _Given) -> tuple[Ids, list[bool]]:
         """The assistant's tokens as the template's own `{% generation %}` marks them, each turn with its end."""
-        whole, masks = self._rendered(messages, context, return_assistant_tokens_mask=True)
+        try:
+            whole, masks = self._rendered(messages, context, return_assistant_tokens_mask=True)
+        except OverflowError as error:  # transformers looks for the character before the first
+            raise DataError(
+                "the marks {% generation %} of the chat template surround nothing at its beginning; let them surround "
+                "the content of the assistant's turn (model.chat_template)",
+                code="nothing-to-train-on",
+            ) from error
         action = [False] * len(whole)
         place = 0
         for marked, span in groupby(masks):

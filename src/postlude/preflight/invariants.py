@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 from postlude.batch import Batch, pack
 from postlude.data import Group
-from postlude.engines.protocol import Engine
+from postlude.engines.protocol import Engine, Scorer
+from postlude.engines.settings import ImplicitSpec
 from postlude.lazy import torch
 from postlude.objectives import Need
 from postlude.preflight.report import Section
 from postlude.recipe import Recipe
+from postlude.rewards.functions import LearnedReward
+from postlude.rewards.rewards import Rewards
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +51,9 @@ TEMPERATURES = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0)
 """Tried to explain a difference."""
 SAME = 1e-3
 """Nats per token between a policy and a reference that is its start: rounding is far less."""
-STRANGER = 0.5
-"""Nats per token between a policy and a reference of its own, from which on they are hardly of one family."""
+FAR, STRANGER = 0.5, 1.5
+"""Nats per token between the policy of an implicit reward and its reference: much, and too much for one model before
+and after training."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,38 @@ def reference_text(differs: Differences) -> str:
         f"the reference is another model than the one that is trained: {differs.mean:.2g} nats per token apart before "
         "the first update, where 0 is right"
     )
+
+
+def look_at_implicit(rewards: Rewards, groups: Sequence[Group], section: Section) -> None:
+    """How far the reference of an implicit reward is from its policy, on the model's answers: one of another family
+    makes a reward of what both never had in common."""
+    for member in rewards.members:
+        function = member.function
+        if not isinstance(function, LearnedReward):
+            continue
+        for spec, scorer in zip(function.specs, function.scorers, strict=True):
+            if isinstance(spec, ImplicitSpec):
+                _apart(spec, scorer, _few(groups), section)
+
+
+def _apart(spec: ImplicitSpec, scorer: Scorer, groups: Sequence[Group], section: Section) -> None:
+    answers = [(g.prompt.messages, c) for g in groups for c in g.completions if c.text]
+    if not answers:
+        return
+    scores = scorer.score([messages for messages, _ in answers], [c.text for _, c in answers])
+    each = [
+        abs(score) / spec.beta / (1 if spec.per_token else max(1, c.length))
+        for score, (_, c) in zip(scores, answers, strict=True)
+    ]
+    apart = sum(each) / len(each)
+    section.figures["implicit_reference"] = apart
+    section.table.append(("implicit reward: policy and reference", f"{apart:.2g} nats per token apart"))
+    text = f"reward implicit: {spec.path!r} and its reference {spec.reference!r} are {apart:.2g} nats per token apart"
+    mend = "The reference is the model that the policy was trained from (args.reference), and no other."
+    if apart > STRANGER:
+        section.broken("reference-differs", f"{text}: they are hardly one model before and after training", mend)
+    elif apart > FAR:
+        section.warn("reference-differs", f"{text}, which is much for one model before and after training", mend)
 
 
 MEND_REFERENCE = (

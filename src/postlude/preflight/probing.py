@@ -122,14 +122,14 @@ async def _column(
     if not pairs:
         return
     answers = [(p, [*(f.format(t) for f in forms), *(f.format(o) for f in forms)]) for p, t, o in pairs]
-    given = await _score(prepared, result, f'the row\'s own "{name}"', answers)
+    scores = await _score(prepared, result, f'the row\'s own "{name}"', answers)
     best: tuple[str, float, float] | None = None
     for i, form in enumerate(forms):
-        right = [row[i] for row in given if row[i] is not None and row[i + len(forms)] is not None]
-        other = [row[i + len(forms)] for row in given if row[i] is not None and row[i + len(forms)] is not None]
+        right = [row[i] for row in scores if row[i] is not None and row[i + len(forms)] is not None]
+        other = [row[i + len(forms)] for row in scores if row[i] is not None and row[i + len(forms)] is not None]
         if right:
             means = _mean(right), _mean(other)
-            if best is None or means[0] - means[1] > best[1] - best[2]:
+            if best is None or abs(means[0] - means[1]) > abs(best[1] - best[2]):
                 best = (form, *means)
     if best is not None:
         result.by[name] = best
@@ -142,8 +142,8 @@ def _mean(values: Iterable[float | None]) -> float:
 
 def _other(prompt: Prompt, name: str, prompts: Sequence[Prompt]) -> str | None:
     """What another row says in a column, where that is something else."""
-    own = said(prompt, name)
-    return next((text for p in reversed(prompts) if (text := said(p, name)) and text != own), None)
+    text_here = said(prompt, name)
+    return next((text for p in reversed(prompts) if (text := said(p, name)) and text != text_here), None)
 
 
 async def _score(

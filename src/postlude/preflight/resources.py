@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from postlude.data import completion_to_json
-from postlude.engines.local.engine import LocalEngine
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
-from postlude.preflight.update import Timed
 from postlude.prepared import Prepared
 from postlude.recipe import Recipe
 from postlude.runs.folder import Run
 from postlude.runs.space import Space, forecast
 from postlude.words import counted
+
+if TYPE_CHECKING:
+    from postlude.engines.local.engine import LocalEngine
+    from postlude.preflight.update import Timed
 
 GB, MB = 1e9, 1e6
 
@@ -53,14 +56,19 @@ def look_at_memory(prepared: Prepared, engine: LocalEngine) -> Section:
 
 def checkpoints_planned(recipe: Recipe) -> int:
     """How many a run writes: every so many steps, and one at its end."""
-    every = recipe.checkpoint_every
+    every = recipe.checkpoints.every
     return 1 + ((recipe.steps - 1) // every if every else 0)
+
+
+def checkpoints_held(recipe: Recipe) -> int:
+    """The newest, and the best."""
+    return recipe.checkpoints.keep + (recipe.checkpoints.best is not None)
 
 
 def space_of(recipe: Recipe, checkpoint: int, answers: int) -> Space:
     """What the run holds on its disk at its worst."""
     folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
-    return forecast(folder, checkpoint, recipe.keep_checkpoints, checkpoints_planned(recipe), answers)
+    return forecast(folder, checkpoint, checkpoints_held(recipe), checkpoints_planned(recipe), answers)
 
 
 def look_at_disk(prepared: Prepared, engine: LocalEngine, sampled: Sampled | None) -> Section:
@@ -71,7 +79,7 @@ def look_at_disk(prepared: Prepared, engine: LocalEngine, sampled: Sampled | Non
     section.summary = f"{size(space.needed)} of {size(space.free)} that is free"
     each = engine.saved_bytes()
     section.table.append(
-        ("checkpoints", f"{min(recipe.keep_checkpoints, checkpoints_planned(recipe))} of {size(each)} are kept")
+        ("checkpoints", f"{min(checkpoints_held(recipe), checkpoints_planned(recipe))} of {size(each)} are kept")
     )
     text, mend = space_text(recipe, space, each)
     if not space.fits:
@@ -85,7 +93,7 @@ def space_text(recipe: Recipe, space: Space, each: int) -> tuple[str, str]:
     """What to say where the disk is short, and what to do."""
     where = recipe.output or "runs/"
     listed = ", ".join(f"{name} {size(count)}" for name, count in space.parts.items() if count)
-    fewer = "keep_checkpoints=1, " if recipe.keep_checkpoints > 1 else ""
+    fewer = "checkpoints.keep=1, " if recipe.checkpoints.keep > 1 else ""
     adapter = "" if recipe.model.lora else "model.lora.rank=16 (checkpoints of an adapter are small), "
     return (
         f"the run will hold {size(space.needed)} ({listed}; a checkpoint is {size(each)}), and "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from postlude.data import Completion
+from postlude.data import Completion, Prompt
 from postlude.preflight.probing import RIGHT, Probed, judges
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
@@ -13,6 +14,10 @@ from postlude.words import counted
 
 SHOWN = 3
 """Sampled answers in the report."""
+FEW = 8
+"""Rows from which on answers that are all alike are worth a word."""
+LONG = 12
+"""Characters from which on an answer does not stand in its prompt by chance."""
 SLOW = 1.0
 """Seconds for an answer, from which on its time is worth a warning."""
 
@@ -25,6 +30,7 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     section.figures |= _figures(probed, answers)
     section.summary = f"{names}: {_spread(answers)}" if answers else names
     _errors(probed, sampled, section)
+    _golds(prepared.prompts, section)
     if not any(one.level == "broken" for one in section.findings):
         _told_apart(probed, answers, section)
         _abstained(answers, section)
@@ -39,28 +45,49 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     return section
 
 
+def _golds(prompts: Sequence[Prompt], section: Section) -> None:
+    """Answers that look as if another column had been taken for them."""
+    golds = [str(p.answer).strip() for p in prompts if p.answer is not None]
+    if len(golds) < FEW:
+        return
+    what = ""
+    if len({*golds}) == 1:
+        what = f"the answer of all {len(golds):,} rows is {golds[0][:60]!r}"
+    elif all(g.isdigit() for g in golds) and {int(b) - int(a) for a, b in pairwise(golds)} == {1}:
+        what = f"the answers count the rows ({golds[0]}, {golds[1]}, {golds[2]}, ...)"
+    elif all(gold in " ".join(p.text.split()) for gold, p in zip(golds, prompts, strict=False) if len(gold) > LONG):
+        if any(len(gold) > LONG for gold in golds):
+            what = "every answer stands in its own prompt already"
+    if what:
+        section.warn(
+            "unlikely-answers",
+            f"{what}: is that the right column?",
+            "Name the column with the right answers: data.columns={answer: NAME}.",
+        )
+
+
 def _figures(probed: Probed, answers: Sequence[Completion]) -> dict[str, object]:
-    given = [c.reward for c in answers if c.reward is not None]
+    numbers = [c.reward for c in answers if c.reward is not None]
     return {
         "probed_rows": probed.rows,
         "probed_answers": probed.answers,
         "by_column": {name: {"form": f, "own": a, "other": b} for name, (f, a, b) in probed.by.items()},
         "empty": probed.empty,
         "samples": len(answers),
-        "sample_mean": sum(given) / len(given) if given else None,
-        "sample_values": len({*given}),
-        "abstained": len(answers) - len(given),
+        "sample_mean": sum(numbers) / len(numbers) if numbers else None,
+        "sample_values": len({*numbers}),
+        "abstained": len(answers) - len(numbers),
         "truncated": sum(c.truncated for c in answers),
     }
 
 
 def _spread(answers: Sequence[Completion]) -> str:
-    given = sorted(c.reward for c in answers if c.reward is not None)
-    if not given:
+    numbers = sorted(c.reward for c in answers if c.reward is not None)
+    if not numbers:
         return f"no number for any of {counted(len(answers), 'sampled answer')}"
-    mean = sum(given) / len(given)
-    span = f"{given[0]:g} to {given[-1]:g}, mean {mean:.3g}" if given[0] < given[-1] else f"{given[0]:g} each"
-    return f"{span} for {counted(len(given), 'sampled answer')}"
+    mean = sum(numbers) / len(numbers)
+    span = f"{numbers[0]:g} to {numbers[-1]:g}, mean {mean:.3g}" if numbers[0] < numbers[-1] else f"{numbers[0]:g} each"
+    return f"{span} for {counted(len(numbers), 'sampled answer')}"
 
 
 def _errors(probed: Probed, sampled: Sampled | None, section: Section) -> None:
@@ -78,8 +105,8 @@ def _errors(probed: Probed, sampled: Sampled | None, section: Section) -> None:
 
 def is_constant(probed: Probed, answers: Sequence[Completion]) -> bool:
     """Whether made-up answers and the model's own all got the very same number."""
-    given = [x for x in (*probed.values, *(c.reward for c in answers)) if x is not None]
-    return len(given) > 1 and len({*given}) == 1
+    numbers = [x for x in (*probed.values, *(c.reward for c in answers)) if x is not None]
+    return len(numbers) > 1 and len({*numbers}) == 1
 
 
 def constant_text(probed: Probed, answers: Sequence[Completion]) -> tuple[str, str]:
@@ -102,10 +129,10 @@ def wrong_column(probed: Probed) -> tuple[str, str] | None:
     if not goes_by or not right or any(name in RIGHT for name in goes_by):
         return None
     name = goes_by[0]
-    _, own, other = probed.by[name]
+    _, paid, other = probed.by[name]
     _, gold, other_gold = probed.by[right[0]]
     return (
-        f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets {own:.3g} '
+        f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets {paid:.3g} '
         f'(that of another row {other:.3g}), and its "{right[0]}" {gold:.3g} ({other_gold:.3g})',
         f'Compare with "{right[0]}": take that argument in the function, or name the column (data.columns).',
     )
@@ -121,9 +148,9 @@ def _told_apart(probed: Probed, answers: Sequence[Completion], section: Section)
         return
     right = [name for name in probed.by if name in RIGHT]
     if right and not probed.goes_by():
-        _, own, other = probed.by[right[0]]
-        text = f'a row\'s own "{right[0]}" gets {own:.3g}, that of another row {other:.3g}'
-        if own < other:
+        _, paid, other = probed.by[right[0]]
+        text = f'a row\'s own "{right[0]}" gets {paid:.3g}, that of another row {other:.3g}'
+        if paid < other:
             section.broken("reward-not-telling", f"{text}: the wrong answer is paid better", "Turn its sign around.")
         else:
             section.warn(
@@ -146,11 +173,11 @@ def _abstained(answers: Sequence[Completion], section: Section) -> None:
 
 
 def _compared(probed: Probed, section: Section) -> None:
-    for name, (form, own, other) in probed.by.items():
+    for name, (form, paid, other) in probed.by.items():
         if name in RIGHT:
             how = "" if form == "{}" else f" (as {form.format('...')!r})"
             empty = "" if probed.empty is None else f", an empty answer {probed.empty:.3g}"
-            section.table.append((f'a row\'s "{name}"{how}', f"{own:.3g}, another row's {other:.3g}{empty}"))
+            section.table.append((f'a row\'s "{name}"{how}', f"{paid:.3g}, another row's {other:.3g}{empty}"))
 
 
 def _shown(answers: Sequence[Completion], section: Section) -> None:

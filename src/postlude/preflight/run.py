@@ -16,7 +16,7 @@ from postlude.data import Group
 from postlude.engines.local.engine import LocalEngine
 from postlude.errors import ConfigError, DataError, EngineError, Problem
 from postlude.objects import imports_put_back
-from postlude.preflight.invariants import look_at_agreement
+from postlude.preflight.invariants import look_at_agreement, look_at_implicit
 from postlude.preflight.probing import probe
 from postlude.preflight.report import Report, Section, refused
 from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_time
@@ -123,6 +123,7 @@ async def _step_zero(prepared: Prepared, engine: LocalEngine, groups: list[Group
     section = Section("step_0", "Step 0")
     (stream, *_) = build_streams(prepared, engine, lambda phase: None)
     await look_at_agreement(prepared.recipe, engine, groups, section)
+    look_at_implicit(prepared.rewards, groups, section)
     timed = await look_at_update(prepared.recipe, engine, stream, groups, section)
     section.summary = ", ".join(f"{name} {value}" for name, value in section.table[:2])
     if not any(one.level in ("warning", "broken") for one in section.findings):

@@ -71,7 +71,7 @@ def rewards_of(groups: Sequence[Group]) -> list[list[float]]:
     """Of each prompt's answers, or of their steps where those are rewarded."""
     steps = [[r for c in g.scored for _, r in c.steps] for g in groups]
     answers = [[c.reward for c in g.scored if c.reward is not None] for g in groups]
-    return [own or whole for own, whole in zip(steps, answers, strict=True)]
+    return [of_steps or whole for of_steps, whole in zip(steps, answers, strict=True)]
 
 
 def _base(groups: Sequence[Group], section: Section) -> None:
@@ -80,8 +80,8 @@ def _base(groups: Sequence[Group], section: Section) -> None:
     answers = sum(len(g.scored) for g in groups)
     section.figures |= {"prompts": len(groups), "answers": answers, "pass_rate": None}
     if tried is None:
-        given = [x for one in rewards_of(groups) for x in one]
-        section.summary = f"mean reward {sum(given) / len(given):.3g} in {counted(answers, 'answer')}"
+        rewards = [x for one in rewards_of(groups) for x in one]
+        section.summary = f"mean reward {sum(rewards) / len(rewards):.3g} in {counted(answers, 'answer')}"
         return
     right = sum(t.right for t in tried)
     values = [float(i < t.right) for t in tried for i in range(t.answers)]
@@ -183,11 +183,11 @@ def _accepted(recipe: Recipe, groups: Sequence[Group], section: Section) -> None
 
 def _spread(groups: Sequence[Group], section: Section) -> None:
     """Methods that compare with the mean of the batch, or with a critic."""
-    given = [x for one in rewards_of(groups) for x in one]
-    section.figures["values"] = len({*given})
-    if len({*given}) == 1 and len(given) > 1:
+    rewards = [x for one in rewards_of(groups) for x in one]
+    section.figures["values"] = len({*rewards})
+    if len({*rewards}) == 1 and len(rewards) > 1:
         section.warn(
             "no-signal",
-            f"all {len(given)} answers got {given[0]:g}: nothing stands out from the mean",
+            f"all {len(rewards)} answers got {rewards[0]:g}: nothing stands out from the mean",
             "Take prompts of another difficulty, or a reward that tells answers apart.",
         )

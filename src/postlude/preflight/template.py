@@ -43,18 +43,9 @@ def _first(prepared: Prepared) -> tuple[Prompt, tuple[int, ...]]:
 
 
 def _beginning(prepared: Prepared, prompt: Prompt, section: Section) -> None:
-    """At most one BOS, in every row."""
+    """How many BOS there are; two were refused."""
     bos = prepared.facts.tokenizer.bos_token_id
     section.figures["bos"] = _leading(prompt.tokens, bos)
-    rows = prepared.prompts or [g.prompt for g in prepared.items]
-    doubled = [p for p in rows if _leading(p.tokens, bos) > 1]
-    if doubled:
-        name = prepared.facts.tokenizer.bos_token
-        section.broken(
-            "control-tokens",
-            f"{len(doubled):,} of {len(rows):,} rows begin with {name} twice; first {doubled[0].place}",
-            "Take it out of the chat template (model.chat_template) or out of the text: one of them writes it itself.",
-        )
 
 
 def _leading(ids: tuple[int, ...], token: int | None) -> int:

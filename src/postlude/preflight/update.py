@@ -70,9 +70,11 @@ def _with_signal(recipe: Recipe, groups: Sequence[Group]) -> tuple[list[Group], 
     usable = [g for g in usable if len(g.completions) > 1 or (g.completions and not compares_groups(recipe))]
     good = [g for g in usable if len({c.reward for c in g.scored}) > 1]
     if good and not (Need.CORRECT in recipe.objective.needs and not any(0 < (g.solve_rate or 0) < 1 for g in good)):
-        return _kept(recipe, good)[:MOST_GROUPS], False
-    made = [replace(g, completions=tuple(_marked(c, i % 2 == 0) for i, c in enumerate(g.completions))) for g in usable]
-    return _kept(recipe, made)[:MOST_GROUPS], True
+        return _selected(recipe, good)[:MOST_GROUPS], False
+    marked = [
+        replace(g, completions=tuple(_marked(c, i % 2 == 0) for i, c in enumerate(g.completions))) for g in usable
+    ]
+    return _selected(recipe, marked)[:MOST_GROUPS], True
 
 
 def _marked(completion: Completion, right: bool) -> Completion:
@@ -83,7 +85,7 @@ def _marked(completion: Completion, right: bool) -> Completion:
     return replace(completion, reward=value, correct=right, steps=steps, whole=whole)
 
 
-def _kept(recipe: Recipe, groups: Sequence[Group]) -> list[Group]:
+def _selected(recipe: Recipe, groups: Sequence[Group]) -> list[Group]:
     return [g for one in groups if (g := recipe.keep(one) if recipe.keep else one) is not None]
 
 

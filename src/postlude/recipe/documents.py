@@ -18,6 +18,9 @@ from postlude.words import closest
 
 COMMAND_LINE = "command line"
 """Where a setting of it comes from."""
+PYTHON = "Python"
+"""Where a setting of a call comes from."""
+OUTSIDE = (COMMAND_LINE, PYTHON)
 
 
 @dataclass
@@ -32,6 +35,10 @@ class Document:
     """Settings given under another library's name, each as a line for the user: what it became."""
     folder: Path | None = None
     """Where the recipe's file is: its paths are read from there."""
+    run: Path | None = None
+    """The run whose recipe it is."""
+    moved: dict[str, str] = field(default_factory=dict[str, str])
+    """Key -> a line for the user, of each path of that run that leads nowhere any more: where its file was met."""
     notes: list[str] = field(default_factory=list[str])
     """What else the user should know about how the recipe was read."""
 
@@ -40,6 +47,10 @@ class Document:
         if path in self.set_by_user:
             return self.where(path)
         return self.origin.get(path, "default")
+
+    def is_users(self, path: str) -> bool:
+        """Whether the user set a key beside the recipe: on the command line, or from Python."""
+        return self.where(path) in OUTSIDE
 
     def where(self, path: str) -> str:
         """Where a dotted path was set, or its nearest parent; empty where nothing was."""
@@ -130,7 +141,7 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
 
 
 def _flag(name: str, value: str, key_of: Callable[[str], str]) -> Problem:
-    option = closest(name, ("resume", "help"))
+    option = closest(name.replace("_", "-"), ("resume", "accept-changes", "help"))
     advice = f"did you mean --{option}?" if option else f"settings are KEY=VALUE: {key_of(name)}={value or 'VALUE'}."
     return Problem("unknown-option", f"--{name} is no option; {advice}", key=f"--{name}").at(COMMAND_LINE)
 

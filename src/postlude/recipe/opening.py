@@ -12,15 +12,17 @@ from postlude.recipe.places import exists
 from postlude.recipe.resolution import key_of
 from postlude.words import closest
 
+CONFIG, EVENTS = "config.yaml", "events.jsonl"
+"""Of a run's folder."""
+
 
 def document_of(recipe: Path, overrides: list[str]) -> Document:
     """The document of a recipe file, run folder, method or packaged recipe, with the command line's overrides."""
 
     document, overrides = _named(recipe, overrides)
     documents.override(document, overrides, key_of)
-    if str(recipe) not in ALGORITHMS and recipe.is_dir():
-        if document.where("output") != documents.COMMAND_LINE:  # the folder named, also where the run was moved
-            document.values["output"] = str(recipe)
+    if document.run == recipe and not document.is_users("output"):
+        document.values["output"] = str(recipe)
     return document
 
 
@@ -33,9 +35,20 @@ def _named(recipe: Path, overrides: list[str]) -> tuple[Document, list[str]]:
         return packaged.read(name), overrides
     if not exists(recipe):
         raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}", code="unknown-name")
-    if recipe.is_dir() and not (recipe / "config.yaml").exists():
+    if recipe.is_dir() and not (recipe / CONFIG).exists() and (recipe / EVENTS).exists():
+        raise ConfigError(
+            f"the run {str(recipe)!r} was ended before it had begun: it has no {CONFIG} yet. Start it anew, with its "
+            f"recipe and output={recipe}.",
+            code="not-a-run",
+        )
+    if recipe.is_dir() and not (recipe / CONFIG).exists():
         raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.", code="not-a-run")
-    return documents.read(recipe / "config.yaml" if recipe.is_dir() else recipe), overrides
+    file = recipe / CONFIG if recipe.is_dir() else recipe
+    document = documents.read(file)
+    if recipe.is_dir() or (file.name == CONFIG and (file.parent / EVENTS).exists()):
+        document.run = file.parent
+        document.values.pop("output", None)  # of earlier versions: the folder named is the run, wherever it is now
+    return document, overrides
 
 
 def _meant(recipe: Path) -> str:

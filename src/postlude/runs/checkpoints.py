@@ -16,7 +16,20 @@ from postlude.errors import ConfigError
 from postlude.runs.durable import Disk, flush, os_errors, remove
 from postlude.runs.files import SUMS, broken_files, rollout_files
 from postlude.runs.lock import is_held
-from postlude.runs.sealed import APPENDED, CONFIG, COPIES, MANIFEST, STATE, Flaw, Hashes, Sealed, is_signed, seal
+from postlude.runs.sealed import (
+    APPENDED,
+    CONFIG,
+    COPIES,
+    MANIFEST,
+    RUN_MANIFEST,
+    STATE,
+    Flaw,
+    Hashes,
+    Sealed,
+    is_signed,
+    read_signed_json,
+    seal,
+)
 
 PLACE = "checkpoints"
 TAIL = 1 << 16
@@ -255,12 +268,12 @@ def behind(folder: Path, sealed: Sealed | None) -> bytes:
 
 def mend_copies(disk: Disk, choice: Choice) -> list[str]:
     """Put back whole files of the run that are not as they were sealed; a sentence for each. Other settings in
-    config.yaml are no damage."""
+    config.yaml and manifest.json are no damage."""
     if choice.sealed is None or not choice.sealed.manifest:
         return []
     lines: list[str] = []
     for name in choice.sealed.changed(disk.root):
-        if name != CONFIG:
+        if name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
             disk.replace(name, (choice.sealed.place / COPIES / name).read_text(encoding="utf-8"))
             lines.append(f"{name} was gone or damaged: it is put back as it was in {choice.sealed.place.name}")
     return lines

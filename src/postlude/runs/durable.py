@@ -21,7 +21,7 @@ from postlude.errors import ConfigError, Problem, TrainingError
 
 WAITS = (0.1, 1.0, 5.0, 20.0)
 """Seconds between the tries of a write that fails."""
-_LEFT = re.compile(r"\.(?:[a-z]+\.[a-z]+|model|best|step-\d{6,}\.jsonl)\.\d+\.new")
+_LEFT = re.compile(r"\.(?:[a-z0-9-]+\.[a-z]+|model|best|step-\d{6,}\.jsonl)\.\d+\.new")
 """Names of files that were being written."""
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 

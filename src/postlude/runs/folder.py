@@ -5,8 +5,8 @@ events.jsonl       one line per event             timings.jsonl     wall-clock v
 rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
 eval.jsonl         held-out answers               model             link to the newest checkpoint
 live.json          how the run stands now         control.json      what another process asks of it
+inputs/            a hash of every row            rejected.txt      rows that were skipped, where any were
 broken/            batches whose update was left out, and why, where there were any
-rejected.txt       rows that were skipped, where any were
 
 Lines are appended and files replaced through `durable.Disk`; what a checkpoint must fit is in `sealed`.
 """
@@ -17,7 +17,6 @@ import asyncio
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from postlude import __version__
 from postlude.data import Group
 from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
 from postlude.plain_yaml import dump
@@ -39,17 +37,19 @@ from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, Pulse, take
 from postlude.runs.lock import acquire
 from postlude.runs.rows import answer_rows, rollout_rows
-from postlude.runs.sealed import APPENDED, CONFIG, COPIES, Hashes, signed
+from postlude.runs.sealed import APPENDED, RUN_MANIFEST, Hashes, read_signed_json, signed, signed_json
 
 Listener = Callable[[Event], None]
 SAVE_WAITS = (1.0, 10.0)
 """Seconds between the tries of a save that fails."""
 MOST_LOST = 3
 """Planned saves lost in a row before a run ends."""
+LISTS = "inputs"
+"""Where the hashes of the rows of each data set are listed."""
 BROKEN = "broken"
 MOST_BROKEN = 5
 """Steps of a run whose batches are kept."""
-GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints", BROKEN)
+GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints", LISTS, BROKEN)
 """What is written to in place: none of it may lead out of the folder."""
 
 
@@ -125,9 +125,11 @@ class Run:
         try:
             (folder / "rollouts").mkdir(parents=True, exist_ok=True)
             (folder / "checkpoints").mkdir(exist_ok=True)
+            (folder / LISTS).mkdir(exist_ok=True)
             lock = acquire(folder)
             clear_left(folder)
             clear_left(folder / "rollouts")
+            clear_left(folder / LISTS)
             checkpoints.clear_hidden(folder)
             (folder / CONTROL).unlink(missing_ok=True)
         except OSError as error:
@@ -231,33 +233,17 @@ class Run:
         if rejected:
             self._disk.replace("rejected.txt", "".join(line + "\n" for line in rejected))
 
-    def write_manifest(
-        self, seed: int, data: Mapping[str, str | None], engine: Mapping[str, Any], chosen: Mapping[str, Any]
-    ) -> None:
-        """What this run was made of: versions, hashes of config and data, seed, engine, settings chosen to fit."""
-        import torch
-        import transformers
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """What this run was made of: inputs, settings, versions, engine, settings chosen to fit."""
+        self._disk.replace(RUN_MANIFEST, signed_json(manifest))
 
-        config = (self.folder / "config.yaml").read_bytes()
-        manifest = {
-            "postlude": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "platform": platform.platform(),
-            "seed": seed,
-            "config_sha256": hashlib.sha256(config).hexdigest(),
-            "data_sha256": {name: _file_hash(path) for name, path in data.items() if path},
-            "engine": dict(engine),
-            "chosen": dict(chosen),
-        }
-        self._disk.replace("manifest.json", json.dumps(manifest, indent=2) + "\n")
+    def write_list(self, name: str, text: str) -> None:
+        """A list of rows, in inputs/."""
+        self._disk.replace(f"{LISTS}/{name}", text)
 
-    def chosen(self) -> dict[str, Any]:
-        """Settings that were chosen when the run began, since its recipe left them open; none where that is lost."""
-        with suppress(OSError, ValueError, AttributeError):
-            return json.loads((self.folder / "manifest.json").read_text()).get("chosen", {})
-        return {}
+    def manifest(self) -> dict[str, Any]:
+        """What `write_manifest` wrote; empty of a run that was killed before, or where the file is damaged."""
+        return read_signed_json(self.folder / RUN_MANIFEST) or {}
 
     # --------------------------------------------------------------------------------------- checkpoints
 
@@ -363,14 +349,6 @@ class Run:
         self._announced, self._parent = checkpoints.parent_of(self.folder, sealed)
         return sealed.place, sealed.state
 
-    @property
-    def config_as_sealed(self) -> Path:
-        """config.yaml as it was when the restored checkpoint was sealed: a resume that was killed may have written it
-        anew since."""
-        sealed = self._choice.sealed
-        copy = sealed.place / COPIES / CONFIG if sealed else self.folder / CONFIG
-        return copy if copy.exists() else self.folder / CONFIG
-
     def rewind(self) -> None:
         """Take back what was written after the checkpoint that was restored; all of it where there was none."""
         checkpoints.rewind(self._disk, self._choice.sealed)
@@ -414,11 +392,6 @@ class Run:
 
 def _line_of(event: Event) -> str:
     return json.dumps(event.row(), allow_nan=False) + "\n"
-
-
-def _file_hash(path: str) -> str | None:
-    file = Path(path).expanduser()
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def problems_of_output(path: str) -> list[Problem]:

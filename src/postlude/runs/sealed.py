@@ -25,7 +25,8 @@ COPIES = Path("trainer", "run")
 APPENDED = {"events.jsonl": "events", "eval.jsonl": "eval", f"rollouts/{SUMS}": "rollouts"}
 """Files of a run that grow, each with the name under which `--accept-changes` takes one that is another."""
 CONFIG = "config.yaml"
-WHOLE = (CONFIG, "manifest.json", "rejected.txt")
+RUN_MANIFEST = "manifest.json"
+WHOLE = (CONFIG, RUN_MANIFEST, "rejected.txt")
 """Files of a run that are replaced."""
 HEAD = "# The resolved recipe: `postlude train` of this file repeats the run. SHA-256 of what follows: "
 """What config.yaml begins with."""
@@ -248,6 +249,25 @@ def _rollout_flaws(run: Path, size: int, hashes: Hashes) -> list[Flaw]:
 def signed(text: str) -> str:
     """The text of config.yaml, which says its own SHA-256: a damaged one is told from one of other settings."""
     return f"{HEAD}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def signed_json(values: Mapping[str, Any]) -> str:
+    """The text of the run's manifest.json, which says the SHA-256 of its values last."""
+    digest = hashlib.sha256(json.dumps(values, allow_nan=False).encode()).hexdigest()
+    return json.dumps({**values, "sha256": digest}, indent=2, allow_nan=False) + "\n"
+
+
+def read_signed_json(place: Path) -> dict[str, Any] | None:
+    """The values of such a file; None of one that is gone, or not as a run wrote it."""
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(values, dict) or "sha256" not in values:
+        return None
+    content = cast(dict[str, Any], values)
+    digest = content.pop("sha256")
+    return content if digest == hashlib.sha256(json.dumps(content).encode()).hexdigest() else None
 
 
 def is_signed(content: str) -> bool:

@@ -248,7 +248,7 @@ def groups(
             table.reject(row.where, error.problems[0])
             continue
         good.append(row)
-        result.append(replace(group, prompt=replace(group.prompt, id=unique_id(row, seen))))
+        result.append(replace(group, prompt=replace(group.prompt, id=unique_id(row, seen), place=row.where)))
         fewer += _trains_fewer_turns(row.values, kind, group.completions[0])
     table.rows = good
     require_one_shape(table)

@@ -48,6 +48,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 """Source -> the figures that are shown of it. Policy-gradient losses are not: their value means nothing."""
 
 PHASES = {
+    "compare": "reading what it is made of",
     "load": "loading",
     "sample": "sampling",
     "score": "scoring",

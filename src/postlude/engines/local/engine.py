@@ -205,6 +205,7 @@ class LocalEngine:
             "parameters": total,
             "trainable": trainable,
             "device": str(self.model.device),
+            "threads": self.trainer.workplace.threads or torch.get_num_threads(),
             "dtype": dtype,
             "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
             "path_reason": self.model.reason or self.model.indirect,

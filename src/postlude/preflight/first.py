@@ -1,0 +1,105 @@
+"""What `train` itself looks at before its first update: the invariants of step 0 and, where the first answers say
+nothing, whether the reward can say anything. What proves a run broken stops it; what is only likely is a note."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from postlude.batch import pack
+from postlude.data import Group
+from postlude.engines.protocol import Engine
+from postlude.errors import ConfigError, RewardError, TrainingError
+from postlude.objectives import Need
+from postlude.preflight.invariants import (
+    MEND_MISMATCH,
+    MEND_REFERENCE,
+    SAME,
+    against_reference,
+    mismatch_text,
+    reference_text,
+    sampler_against_trainer,
+    tolerance_of,
+)
+from postlude.preflight.probing import RIGHT, is_slow, probe
+from postlude.preflight.resources import space_of, space_text
+from postlude.preflight.reward import constant_text, is_constant, wrong_column
+from postlude.preflight.sampled import Sampled
+from postlude.preflight.signal import compares_groups, look_at_signal
+from postlude.prepared import Prepared
+from postlude.rollouts.filters import Accepted
+from postlude.sources.source import Drawn
+
+ANSWERS = 4
+"""That the invariants are taken on."""
+PROBED = 64
+"""Prompts among which some with different answers are looked for."""
+
+
+async def look_at_first(prepared: Prepared, engine: Engine, drawn: Drawn) -> list[str]:
+    """Notes on the first draw of a run. Raises TrainingError or RewardError where it proves that the run is broken."""
+    await _require_invariants(prepared, engine, drawn.groups)
+    if prepared.recipe.algorithm.source != "rollout":
+        return []
+    return [*await _look_at_reward(prepared, drawn), *_look_at_signal(prepared, drawn)]
+
+
+def require_space(prepared: Prepared, engine: Engine, folder: Path) -> None:
+    """Refuse a run whose checkpoints do not fit on its disk. Raises ConfigError."""
+    recipe, each = replace(prepared.recipe, output=str(folder)), engine.saved_bytes()
+    space = space_of(recipe, each, 0)
+    if not space.fits:
+        text, mend = space_text(recipe, space, each)
+        raise ConfigError(f"output: {text}. {mend}", code="disk-full", key="output")
+
+
+async def _require_invariants(prepared: Prepared, engine: Engine, groups: Sequence[Group]) -> None:
+    recipe, few = prepared.recipe, _few(groups)
+    if not few or Need.SCORES in recipe.objective.needs:
+        return
+    rollout = recipe.algorithm.source == "rollout"
+    temperature = recipe.sampling.temperature if rollout else 1.0
+    if rollout and not recipe.sampling.truncates:
+        differs = await sampler_against_trainer(engine, few, temperature)
+        if differs is not None and differs.mean > tolerance_of(recipe).most:
+            text = await mismatch_text(engine, few, recipe, differs)
+            raise TrainingError(f"before the first update: {text}. {MEND_MISMATCH}", code="sampler-differs")
+    if Need.REFERENCE in recipe.objective.needs:
+        apart = await against_reference(engine, pack(few, engine.trainer.dtype, temperature))
+        if apart.mean > SAME:
+            raise TrainingError(f"{reference_text(apart)}. {MEND_REFERENCE}", code="reference-differs")
+
+
+def _few(groups: Sequence[Group]) -> list[Group]:
+    """The first answers that have tokens."""
+    pairs = [(g, c) for g in groups for c in g.completions if c.tokens][:ANSWERS]
+    return [replace(g, completions=(replace(c, reward=c.reward or 0.0),)) for g, c in pairs]
+
+
+async def _look_at_reward(prepared: Prepared, drawn: Drawn) -> list[str]:
+    """Where all first answers got one number: whether anything else would have got another."""
+    answers = [c for g in drawn.sampled for c in g.completions]
+    if isinstance(prepared.recipe.keep, Accepted):  # it imitates: no answer has to be the better one
+        return []
+    if len(answers) < 2 or len({c.reward for c in answers}) > 1 or is_slow(prepared.rewards):
+        return []
+    probed = await probe(prepared, prepared.prompts[:PROBED])
+    wrong = wrong_column(probed)
+    if wrong is not None:
+        raise RewardError(f"{wrong[0]}. {wrong[1]}", code="reward-not-telling")
+    if probed.errors or not probed.values or not is_constant(probed, answers):
+        return []
+    text, mend = constant_text(probed, answers)
+    if answers[0].reward:  # not 0: no answer is too bad for it
+        raise RewardError(f"{text}. {mend}", code="reward-not-telling")
+    return [f"{text}. {mend}"] if any(name in RIGHT for name in probed.by) else []
+
+
+def _look_at_signal(prepared: Prepared, drawn: Drawn) -> list[str]:
+    """Whether most groups of the run will have anything to compare, by those of the first draw."""
+    recipe = prepared.recipe
+    if not compares_groups(recipe) or not any(g.scored for g in drawn.sampled):
+        return []
+    section = look_at_signal(recipe, Sampled(drawn.sampled), recipe.seed)
+    return [f"{one.text}. {one.mend}" for one in section.findings if one.level == "broken"]

@@ -1,0 +1,360 @@
+"""Twelve runs that are broken from the start, and siblings of each: what `postlude check` says of them and where, and
+what `postlude train` does."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from postlude.build import build_engine
+from postlude.check import check
+from postlude.data import Completion
+from postlude.engines.local.engine import LocalEngine
+from postlude.engines.protocol import Progress, Request, Sampler, Weights
+from postlude.engines.settings import Sampling
+from postlude.errors import TrainingError
+from postlude.launch import launch
+from postlude.models.quiet import quiet
+from postlude.models.tiny import character_tokenizer, tiny_qwen3
+from postlude.preflight.first import look_at_first
+from postlude.preflight.invariants import look_at_agreement
+from postlude.preflight.report import Report, Section
+from postlude.preflight.sampled import sample
+from postlude.prepared import Prepared
+from postlude.recipe.opening import document_of
+from postlude.runs import read
+from postlude.sources.source import Drawn
+from tests.models.templates import CHATML, LLAMA, ZEPHYR
+from tests.preflight.conftest import conversation, look, write
+from tests.refusals import refused
+
+REWARDS = """
+def level(completions, level, **columns):
+    return [float(one in c) for c, one in zip(completions, level)]
+
+def hidden(completions, **columns):
+    return [float(one in c) for c, one in zip(completions, columns["level"])]
+
+def flipped(completions, answer, **columns):
+    return [-float(a == c) for c, a in zip(completions, answer)]
+
+def half(completions, **columns):
+    return [0.5] * len(completions)
+
+def zero(completions, **columns):
+    return [0.0] * len(completions)
+
+def nan(completions, **columns):
+    return [float("nan")] * len(completions)
+
+def infinite(completions, **columns):
+    return [float("inf")] * len(completions)
+
+def nan_of_nothing(completions, **columns):
+    return [len(set(c)) / len(c) if c.strip(". ") else float("nan") for c in completions]
+
+def unscored(completions, **columns):
+    return [None] * len(completions)
+
+def rare(completions, **columns):
+    return [float(c == "a") for c in completions]
+
+def vowels(completions, **columns):
+    return [float(c[:1] in "aeiou0123456789") for c in completions]
+"""
+LIKE = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+MARKED_NOTHING = CHATML.replace("{% for", "{% generation %}{% endgeneration %}{% for", 1)
+MARKED_USER = LIKE + (
+    "{% if m.role == 'user' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+FORGETS_USER = CHATML.replace("(m.content or '')", "(m.content if m.role == 'assistant' else '')")
+LEVELS = ("model=plain", "data=levels.jsonl", "seed=1")
+ONLINE = (*LEVELS, "sampling.max_tokens=4")
+ONE = (*LEVELS, "sampling.max_tokens=1")
+SFT = ("model=chat", "data=sft.jsonl")
+
+
+@pytest.fixture(scope="module")
+def files(world: Path) -> Path:
+    """What the broken runs name."""
+    (world / "r.py").write_text(REWARDS)
+    for name, text in {
+        "llama": LLAMA.replace("{{ bos_token }}", ""), "zephyr": ZEPHYR, "marked_nothing": MARKED_NOTHING,
+        "marked_user": MARKED_USER, "forgets_user": FORGETS_USER,
+    }.items():  # fmt: skip
+        (world / f"{name}.jinja").write_text(text)
+    rows = [{"prompt": f"{i}+{i}=", "answer": str(2 * i), "level": ("easy", "hard")[i % 2]} for i in range(24)]
+    write(world / "levels.jsonl", rows)
+    write(world / "long.jsonl", [*rows, {"prompt": "1" * 1100, "answer": "1", "level": "hard"}])
+    write(world / "long_sft.jsonl", [conversation("q", "a"), conversation("q", "a" * 1100)])
+    write(world / "long_pairs.jsonl", [{"prompt": "q", "chosen": "a" * 1100, "rejected": "b"}])
+    write(world / "held.jsonl", [{"prompt": " 3+3= ", "answer": "6", "level": "x"}])
+    write(world / "held_sft.jsonl", [conversation("What is  5+5?", "ten")])
+    write(world / "texts.jsonl", [{"text": f"some text {i}"} for i in range(4)])
+    write(world / "held_texts.jsonl", [{"text": "Some text 2"}])
+    other = world / "other"
+    with quiet():
+        tiny_qwen3(character_tokenizer(), seed=5, layers=1, width=32, heads=2, spread=0.6).save_pretrained(other)
+    character_tokenizer().save_pretrained(other)
+    return world
+
+
+@pytest.fixture
+def broken(files: Path, here: Path) -> Path:
+    return files
+
+
+@dataclass(frozen=True)
+class Case:
+    """A broken run: what is found by the check, in which section, and by the training run."""
+
+    name: str
+    recipe: str
+    settings: tuple[str, ...]
+    code: str
+    section: str = "refused"
+    said: str = ""
+    """Words that the finding must hold, of the way out among them."""
+    train: str = "refused"
+    """`refused` with the same code; `noted` at step 1; empty: trains on without a word."""
+
+
+BIG = "1000000"
+CASES = [
+    Case(
+        "template", "sft",
+        (*SFT, "model.chat_template=llama.jinja"),
+        "wrong-template", said="Leave model.chat_template out",
+    ),
+    Case("template of roles", "sft", (*SFT, "model.chat_template=zephyr.jinja"), "wrong-template"),
+    Case("template without the user", "sft", (*SFT, "model.chat_template=forgets_user.jinja"), "bad-rows"),
+    Case(
+        "template, sampling", "grpo",
+        ("model=chat", "data=levels.jsonl", "data.chat=true", "reward=exact", "model.chat_template=llama.jinja"),
+        "wrong-template",
+    ),
+    Case(
+        "answers masked out", "sft",
+        (*SFT, "model.chat_template=marked_nothing.jinja"),
+        "nothing-to-train-on", said="generation",
+    ),
+    Case("the user trained", "sft", (*SFT, "model.chat_template=marked_user.jinja"), "nothing-to-train-on"),
+    Case(
+        "pairs masked out", "dpo",
+        ("model=chat", "data=pairs.jsonl", "data.chat=true", "model.chat_template=marked_nothing.jinja"),
+        "nothing-to-train-on",
+    ),
+    Case(
+        "all cut and masked", "dapo",
+        (*ONE, "reward=r.py:vowels", "objective.mask_truncated=true"),
+        "nothing-to-train-on", "reward", "sampling.max_tokens", "",
+    ),
+    Case(
+        "reward of another column", "grpo",
+        (*ONLINE, "reward=r.py:level"),
+        "reward-not-telling", "reward", '"level" and not by "answer"',
+    ),
+    Case(
+        "the same, hidden", "grpo",
+        (*ONLINE, "reward=r.py:hidden"),
+        "reward-not-telling", "reward", '"level" and not by "answer"',
+    ),
+    Case(
+        "columns mapped over answers", "grpo",
+        (*ONLINE, "reward=exact", "data.columns={answer: level}"),
+        "ambiguous-rows", said="level",
+    ),
+    Case(
+        "reward turned around", "grpo",
+        (*ONLINE, "reward=r.py:flipped"),
+        "reward-not-telling", "reward", "sign", "",
+    ),
+    Case(
+        "reference by path", "grpo",
+        (*ONLINE, "reward=r.py:vowels", "model.reference=other"),
+        "not-a-choice", said="start",
+    ),
+    Case(
+        "reference of an implicit reward", "grpo",
+        (*ONLINE, "reward={use: implicit, args: {policy: plain, reference: other, beta: 0.1}}"),
+        "reference-differs", "step_0", "trained from", "",
+    ),
+    Case(
+        "its tokenizer", "grpo",
+        (*ONLINE, "reward={use: implicit, args: {policy: plain, reference: chat, beta: 0.1}}"),
+        "bad-tokenizer",
+    ),
+    Case(
+        "constant reward", "grpo",
+        (*ONLINE, "reward=r.py:half"),
+        "reward-not-telling", "reward", "0.5 for everything",
+    ),
+    Case(
+        "always 0", "grpo",
+        (*ONLINE, "reward=r.py:zero"),
+        "reward-not-telling", "reward", "0 for everything", "noted",
+    ),
+    Case(
+        "constant, with a critic", "ppo",
+        (*ONLINE, "reward=r.py:half"),
+        "reward-not-telling", "reward", "0.5 for everything",
+    ),
+    Case("never a number", "grpo", (*ONLINE, "reward=r.py:unscored"), "reward-abstains", "reward", "None", ""),
+    Case(
+        "long prompt", "grpo",
+        ("model=plain", "data=long.jsonl", "reward=exact", "sampling.max_tokens=4"),
+        "too-long", said="long.jsonl",
+    ),
+    Case(
+        "long answer", "grpo",
+        ("model=plain", "data=levels.jsonl", "reward=exact", "sampling.max_tokens=2000"),
+        "too-long",
+    ),
+    Case("long row", "sft", ("model=chat", "data=long_sft.jsonl"), "too-long", said="long_sft.jsonl"),
+    Case("long pair", "dpo", ("model=plain", "data=long_pairs.jsonl"), "too-long"),
+    Case(
+        "eval in train", "grpo",
+        (*ONLINE, "reward=exact", "data.eval=levels.jsonl"),
+        "held-out-overlap", said="same file",
+    ),
+    Case(
+        "eval in train but for spaces", "grpo",
+        (*ONLINE, "reward=exact", "data.eval=held.jsonl"),
+        "held-out-overlap",
+    ),
+    Case("eval in train, sft", "sft", (*SFT, "data.eval=held_sft.jsonl"), "held-out-overlap"),
+    Case(
+        "eval in train, texts", "sft",
+        ("model=plain", "data=texts.jsonl", "data.eval=held_texts.jsonl"),
+        "held-out-overlap",
+    ),
+    Case("nan", "grpo", (*ONLINE, "reward=r.py:nan"), "bad-reward-value", "reward", "nan"),
+    Case("infinite", "grpo", (*ONLINE, "reward=r.py:infinite"), "bad-reward-value", "reward", "inf"),
+    Case(
+        "nan of an empty answer", "grpo",
+        (*ONLINE, "reward=r.py:nan_of_nothing"),
+        "bad-reward-value", "reward", "nan", "",
+    ),
+    Case("nan, with a critic", "ppo", (*ONLINE, "reward=r.py:nan"), "bad-reward-value", "reward", "nan"),
+    Case(
+        "two answers at a pass rate of 0.02", "grpo",
+        (*ONE, "reward=r.py:rare", "group_size=2"), "no-signal", "signal", "mixed|easier|sft", "noted",
+    ),
+    Case(
+        "the same without a baseline of deviations", "dr_grpo",
+        (*ONE, "reward=r.py:rare", "group_size=2"), "no-signal", "signal", "of groups of 2", "noted",
+    ),
+    Case(
+        "nobody is ever right", "rloo", (*ONE, "reward=exact"), "no-signal", "signal", "base pass rate is 0", "noted",
+    ),
+    Case(
+        "disk", "grpo",
+        (*ONLINE, "reward=r.py:vowels", f"steps={BIG}", f"checkpoints.keep={BIG}000", "checkpoints.every=1"),
+        "disk-full", "disk", "checkpoints.keep",
+    ),
+]  # fmt: skip
+
+
+def found(report: Report, case: Case) -> bool:
+    findings = [f for f in report.section(case.section).findings if f.level == "broken" and f.code == case.code]
+    return any(re.search(case.said, f"{one.text} {one.mend}") for one in findings)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_broken_run_is_called_broken_where_it_is(broken: Path, case: Case) -> None:
+    report = look(case.recipe, *case.settings)
+    seen = [
+        (s.name, f.level, f.code, f.text, f.mend) for s in report.sections for f in s.findings if f.level == "broken"
+    ]
+    assert report.verdict == "broken" and found(report, case), seen
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.train == "refused"], ids=lambda case: case.name)
+def test_it_is_not_trained(broken: Path, case: Case, tmp_path: Path) -> None:
+    document = document_of(Path(case.recipe), [*case.settings, f"output={tmp_path}/run"])
+    with refused(case.code):
+        launch(document)
+    events = tmp_path / "run" / "events.jsonl"
+    assert not events.exists() or '"kind": "step"' not in events.read_text()
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.train == "noted"], ids=lambda case: case.name)
+def test_it_is_said_at_the_first_step(broken: Path, case: Case, tmp_path: Path) -> None:
+    few = ["steps=1", "prompts_per_step=8", f"output={tmp_path}/run"]
+    launch(document_of(Path(case.recipe), [*case.settings, *few]))
+    notes = [row["text"] for row in read(tmp_path / "run").of("note") if row["step"] == 0]
+    assert any(re.search(case.said, note) for note in notes), notes
+
+
+# ----------------------------------------------------------------------------------------------- engines
+
+
+@dataclass
+class Warmer:
+    """A sampler that is faulty: it answers at another temperature than it is asked for."""
+
+    inner: Sampler
+    temperature: float
+    version: int = 0
+    on_progress: Callable[[Progress], None] | None = None
+
+    async def load(self, weights: Weights) -> None:
+        await self.inner.load(weights)
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
+        return self.inner.sample(requests, replace(sampling, temperature=self.temperature))
+
+
+def started(*settings: str) -> tuple[Prepared, LocalEngine]:
+    prepared = check(document_of(Path("grpo"), [*ONLINE, "reward=r.py:vowels", *settings]))
+    engine = build_engine(prepared)
+    assert isinstance(engine, LocalEngine)
+    return prepared, engine
+
+
+def drawn_of(prepared: Prepared, engine: LocalEngine) -> Drawn:
+    sampled = asyncio.run(sample(prepared, engine, 4, 4, 0, 4))
+    return Drawn(sampled.groups, sampled.groups)
+
+
+@pytest.mark.parametrize(("asked", "sampled"), [(1.0, 0.5), (0.7, 1.0), (0.5, 2.0)])
+def test_a_sampler_at_another_temperature_is_named(broken: Path, asked: float, sampled: float) -> None:
+    prepared, engine = started(f"sampling.temperature={asked}")
+    faulty = replace(engine, sampler=Warmer(engine.sampler, sampled))  # type: ignore[arg-type]
+    drawn, section = drawn_of(prepared, faulty), Section("step_0", "Step 0")
+    asyncio.run(look_at_agreement(prepared.recipe, faulty, drawn.groups, section))
+    said = f"answers at temperature {sampled:g}, and the trainer computes with sampling.temperature={asked:g}"
+    assert [f.code for f in section.findings if f.level == "broken" and said in f.text] == ["sampler-differs"]
+    with refused("sampler-differs", said=f"temperature {sampled:g}", kind=TrainingError):
+        asyncio.run(look_at_first(prepared, faulty, drawn))
+
+
+def test_a_sound_sampler_agrees_at_any_temperature(broken: Path) -> None:
+    prepared, engine = started("sampling.temperature=0.6")
+    section = Section("step_0", "Step 0")
+    asyncio.run(look_at_agreement(prepared.recipe, engine, drawn_of(prepared, engine).groups, section))
+    assert section.findings == [] and section.figures["sampler_trainer_mean"] < 1e-5
+    assert section.figures["ratio"] == 1.0 and section.figures["reference_mean"] == 0.0
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_reference_of_another_model_is_refused_before_the_first_update(broken: Path, lora: bool) -> None:
+    prepared, engine = started(*["model.lora.rank=4"] * lora)
+    drawn = drawn_of(prepared, engine)
+    with torch.no_grad():  # as if the policy had come from elsewhere
+        for p in engine.trainer.parts["policy"].params:
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    asyncio.run(engine.publish())
+    drawn = drawn_of(prepared, engine)
+    with refused("reference-differs", said="nats per token apart before the first update", kind=TrainingError):
+        asyncio.run(look_at_first(prepared, engine, drawn))
+    section = Section("step_0", "Step 0")
+    asyncio.run(look_at_agreement(prepared.recipe, engine, drawn.groups, section))
+    assert [f.code for f in section.findings] == ["reference-differs"]
