@@ -354,13 +354,16 @@ class Run:
         checkpoints.rewind(self._disk, self._choice.sealed)
         self._at_work = True
         self._disk.insist("checkpoints", lambda: checkpoints.set_aside(self._choice))
-        for line in checkpoints.mend_copies(self._disk, self._choice):
-            self.say(line)
+        self._mend()
         accepted = self._choice.accepted
         if any(flaw.accepts == "rollouts" for flaw in accepted):
             checkpoints.accept_rollouts(self._disk)
         if accepted:
             self.note(f"changes accepted: {'; '.join(flaw.text for flaw in accepted)}", "accepted-changes")
+
+    def _mend(self) -> None:
+        for line in checkpoints.mend_copies(self._disk, self._choice):
+            self.say(line)
 
     def finish(self, keep: int, best: int | None = None) -> None:
         """Do what is left to do of a run whose last checkpoint was restored: links, pruning, `end`. Where nothing is,
@@ -369,6 +372,7 @@ class Run:
         if checkpoints.behind(self.folder, self._choice.sealed) != end.encode():
             self.rewind()
             self._disk.append("events.jsonl", end)
+        self._mend()
         self.tidy(keep, best)
 
     @property
