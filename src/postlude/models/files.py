@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.errors import ConfigError, Problem
+from postlude.runs.sealed import unsound
 
 WHOLE, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -71,8 +72,19 @@ def header(file: Path) -> dict[str, Stored]:
     return tensors
 
 
+def require_sound(folder: Path) -> None:
+    """Raise ConfigError where a folder is a checkpoint whose model is not what was saved."""
+    if why := unsound(folder):
+        raise ConfigError(
+            f"{folder} is not what was saved: {why}. Take another checkpoint of its run. To use this one all the same, "
+            "move its trainer/ folder away: it is a model folder like any other then.",
+            code="damaged-weights",
+        )
+
+
 def whole(folder: Path) -> dict[str, Stored]:
     """The tensors of a model folder, from one file or its shards. Raises ConfigError with every problem found."""
+    require_sound(folder)
     index = folder / f"{WHOLE}.index.json"
     if (folder / WHOLE).exists():
         return _joined([folder / WHOLE])
@@ -103,6 +115,7 @@ def whole(folder: Path) -> dict[str, Stored]:
 
 def adapter(folder: Path) -> dict[str, Stored]:
     """The tensors of an adapter folder. Raises ConfigError."""
+    require_sound(folder)
     if not (folder / ADAPTER).exists():
         raise ConfigError(_no_weights(folder, ADAPTER, "adapter"))
     return _joined([folder / ADAPTER])

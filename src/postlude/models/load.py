@@ -14,7 +14,7 @@ from postlude.models import adapters, fit, heads, opening, scorers
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
 from postlude.models.dtypes import Dtype, wide
-from postlude.models.files import ADAPTER_CONFIG
+from postlude.models.files import ADAPTER_CONFIG, require_sound
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
 from postlude.models.quiet import quiet
@@ -45,6 +45,10 @@ def problems_of_path(path: str) -> list[Problem]:
     """What is wrong with a model path, without importing anything heavy."""
     folder = Path(path).expanduser()
     problems = _problems_of_place(path)
+    try:
+        require_sound(folder)
+    except ConfigError as error:
+        problems += error.problems
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
     if folder.is_dir() and not any((folder / name).exists() for name in names):
         problems.append(

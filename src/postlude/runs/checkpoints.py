@@ -29,6 +29,8 @@ from postlude.runs.sealed import (
     is_signed,
     read_signed_json,
     seal,
+    some,
+    unsound,
 )
 
 PLACE = "checkpoints"
@@ -147,7 +149,7 @@ class Choice:
             return []
         name = self.sealed.place.name
         lines = [
-            f"checkpoint {one.place.name} is passed over: {_some(flaws)}; going on from {name}"
+            f"checkpoint {one.place.name} is passed over: {some(flaws)}; going on from {name}"
             for one, flaws in self.passed
         ]
         lines += [
@@ -199,7 +201,7 @@ def _config_flaws(folder: Path, sealed: Sealed, accepted: Collection[str]) -> li
 
 def _nothing_sound(folder: Path, passed: list[tuple[Sealed, list[Flaw]]], hashes: Hashes) -> str:
     """Why a run cannot go on, and what can be done."""
-    said = "; ".join(f"{one.place.name}: {_some(flaws)}" for one, flaws in passed)
+    said = "; ".join(f"{one.place.name}: {some(flaws)}" for one, flaws in passed)
     start = f"the run {str(folder)!r} cannot go on as it was: {said}."
     for one, flaws in passed:
         names = sorted({flaw.accepts for flaw in flaws if flaw.accepts})
@@ -212,12 +214,6 @@ def _nothing_sound(folder: Path, passed: list[tuple[Sealed, list[Flaw]]], hashes
     if whole:
         return f"{start} The weights of one are whole: start another run with model={whole[0].place} output=FOLDER."
     return f"{start} Start it anew, with output=FOLDER."
-
-
-def _some(flaws: list[Flaw], most: int = 3) -> str:
-    """Flaws in one line."""
-    more = f", and {len(flaws) - most} more" if len(flaws) > most else ""
-    return ", ".join(flaw.text for flaw in flaws[:most]) + more
 
 
 def set_aside(choice: Choice) -> None:
@@ -345,15 +341,30 @@ def is_run(folder: Path) -> bool:
     return (folder / "events.jsonl").exists() and (folder / PLACE).is_dir()
 
 
-def latest_model(path: str) -> str:
-    """A run folder's newest checkpoint; any other path is returned as it is."""
+def latest_model(path: str, tell: Callable[[str], None] | None = None) -> str:
+    """A run folder's newest checkpoint; any other path is returned as it is.
+
+    One whose model is not what was saved is passed over for the one before it where there is someone to `tell`.
+    Raises ConfigError else, and where none is sound.
+    """
     folder = Path(path).expanduser()
     if not is_run(folder):
         return path
     there = complete(folder)
     if not there:
         raise ConfigError(f"{path!r} is a run without a finished checkpoint.", code="no-checkpoint")
-    return str(there[-1])
+    newest = there[-1]
+    why = unsound(newest)
+    if why is None:
+        return str(newest)
+    said = f"{newest} is not what was saved: {why}"
+    sound = next((place for place in reversed(there[:-1]) if unsound(place) is None), None)
+    if sound is None:
+        raise ConfigError(f"{said}. The run has no other checkpoint that is whole.", code="damaged-weights")
+    if tell is None:
+        raise ConfigError(f"{said}. The one before it is whole: {sound}", code="damaged-weights")
+    tell(f"{said}; taken instead: {sound}")
+    return str(sound)
 
 
 def unfinished(path: str | Path) -> str | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,15 +46,12 @@ class Hashes:
     """SHA-256 of files, each read once."""
 
     def __init__(self) -> None:
-        self._whole: dict[Path, str] = {}
         self._begun: dict[tuple[Path, int], str] = {}
 
     def of(self, file: Path) -> str:
         """Of a whole file. Raises OSError where it cannot be read."""
-        if file not in self._whole:
-            with file.open("rb") as source:
-                self._whole[file] = hashlib.file_digest(source, "sha256").hexdigest()
-        return self._whole[file]
+        state = file.stat()
+        return _digest(file.absolute(), state.st_size, state.st_mtime_ns)
 
     def of_start(self, file: Path, size: int) -> str | None:
         """Of the first so many bytes; None where there are fewer."""
@@ -72,6 +70,13 @@ class Hashes:
                 if total < size:
                     return
                 self._begun[file, size] = running.hexdigest()
+
+
+@lru_cache(65_536)
+def _digest(file: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file as it is at that size and time: whoever asks again for the same does not wait again."""
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------------- sealing
@@ -183,6 +188,20 @@ class Sealed:
             elif accepts == "rollouts":
                 flaws += _rollout_flaws(run, int(entry["bytes"]), hashes)
         return flaws
+
+
+def unsound(folder: Path) -> str | None:
+    """What is wrong with the model files of a checkpoint; None of a sound one, and of a folder that nothing sealed."""
+    if not (folder / MANIFEST).is_file() and not (folder / STATE).is_file():
+        return None
+    flaws = Sealed.at(folder).torn(Hashes(), inside=f"{MANIFEST.parts[0]}/")
+    return some(flaws) if flaws else None
+
+
+def some(flaws: Sequence[Flaw], most: int = 3) -> str:
+    """Flaws in one line."""
+    more = f", and {len(flaws) - most} more" if len(flaws) > most else ""
+    return ", ".join(flaw.text for flaw in flaws[:most]) + more
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
