@@ -153,7 +153,7 @@ class Choice:
             for one, flaws in self.passed
         ]
         lines += [
-            f"checkpoint {one.place.name} is damaged: {_some(flaws)}; nothing could go on from it"
+            f"checkpoint {one.place.name} is damaged: {some(flaws)}; nothing could go on from it"
             for one, flaws in self.spoilt
         ]
         if not self.sealed.manifest:
@@ -267,11 +267,13 @@ def mend_copies(disk: Disk, choice: Choice) -> list[str]:
     config.yaml and manifest.json are no damage."""
     if choice.sealed is None or not choice.sealed.manifest:
         return []
-    lines: list[str] = []
+    where, lines = choice.sealed.place, list[str]()
     for name in choice.sealed.changed(disk.root):
-        if name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
-            disk.replace(name, (choice.sealed.place / COPIES / name).read_text(encoding="utf-8"))
-            lines.append(f"{name} was gone or damaged: it is put back as it was in {choice.sealed.place.name}")
+        if not (where / COPIES / name).is_file():  # what is read again is written again
+            lines.append(f"{name} is gone, or not what it was when {where.name} was saved")
+        elif name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
+            disk.replace(name, (where / COPIES / name).read_text(encoding="utf-8"))
+            lines.append(f"{name} was gone or damaged: it is put back as it was in {where.name}")
     return lines
 
 

@@ -319,6 +319,10 @@ class Run:
             )
         self.say(f"checkpoint {name} is lost ({why}): training goes on, {until}, and the next save is tried as planned")
 
+    def _mend(self) -> None:
+        for line in checkpoints.mend_copies(self._disk, self._choice):
+            self.say(line)
+
     def give_up(self) -> None:
         """Say that an error ended the run: in events.jsonl, where it came so far and can be written."""
         end = End(self.step, "error")
@@ -361,10 +365,6 @@ class Run:
         if accepted:
             self.note(f"changes accepted: {'; '.join(flaw.text for flaw in accepted)}", "accepted-changes")
 
-    def _mend(self) -> None:
-        for line in checkpoints.mend_copies(self._disk, self._choice):
-            self.say(line)
-
     def finish(self, keep: int, best: int | None = None) -> None:
         """Do what is left to do of a run whose last checkpoint was restored: links, pruning, `end`. Where nothing is,
         every byte stays."""
@@ -372,7 +372,8 @@ class Run:
         if checkpoints.behind(self.folder, self._choice.sealed) != end.encode():
             self.rewind()
             self._disk.append("events.jsonl", end)
-        self._mend()
+        else:
+            self._mend()
         self.tidy(keep, best)
 
     @property
