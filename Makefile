@@ -9,6 +9,7 @@ export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
 .PHONY: test-slow test-processors study-tests
+.PHONY: fuzz
 .PHONY: real-model real real-study selftest
 .PHONY: faults kills
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
@@ -73,6 +74,11 @@ bench-turns: .venv/installed
 DIR ?= tests/fixtures/hostile
 hostile: .venv/installed-dev
 	$(BIN)/python -m bench.hostile $(DIR)
+
+# Hostile input into every reader: docs/fuzz.md, SECONDS and the minute that the inputs with a name take.
+SECONDS ?= 600
+fuzz: .venv/installed-dev
+	$(BIN)/python -m bench.fuzz --seconds $(SECONDS)
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
 methods-# What the self-test says of small models of every architecture, and of a real one: docs/selftest.md, a quarter of an

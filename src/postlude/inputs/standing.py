@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from postlude.algorithms import ALGORITHMS
 from postlude.errors import ConfigError
 from postlude.inputs.comparing import WRITTEN, Change, changes, problems_of
 from postlude.inputs.made_of import Inputs, inputs_of
@@ -141,7 +142,7 @@ class Standing:
     def tell(self, run: Run) -> None:
         """Record what is another than before: in events, since the run is no longer what it would have been."""
         for one in self.accepted.now:
-            said = f"goes on from step {run.step} with another {one['word']}: {'; '.join(one['changes'])}"
+            said = f"goes on from step {run.step} with --accept-changes {one['word']}: {'; '.join(one['changes'])}"
             run.note(said, "changed-inputs", **one)
         for word in self.accepted.idle:
             run.say(f"--accept-changes {word}: nothing of it has changed")
@@ -163,6 +164,8 @@ def settings_of(prepared: Prepared) -> dict[str, Any]:
     """The resolved recipe as plain values that work from anywhere; where the run is kept is no part of it."""
     values: dict[str, Any] = plain(asdict(prepared.recipe))
     del values["output"]
+    if prepared.recipe.method not in ALGORITHMS:
+        del values["objective"]  # of a method of one's own it is set in its file alone
     return fixed(values)
 
 
