@@ -332,6 +332,13 @@ def split(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: b
         yield select(batch, torch.tensor(part, device=batch.tokens.device))
 
 
+def count_parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool = True) -> int:
+    """How many micro-batches `split` makes of an update."""
+    if shares_prompts and batch.tokens.shape[0] <= token_budget:
+        return 1
+    return sum(1 for _ in _parts(batch, token_budget, keeps_groups, shares_prompts))
+
+
 def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool) -> Iterator[list[int]]:
     shared = batch.sequence < 0
     prompt_size = integers(torch.bincount(batch.group[shared], minlength=batch.n_groups))

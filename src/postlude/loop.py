@@ -16,6 +16,7 @@ from postlude.best import Best
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import RewardError, TrainingError
+from postlude.exhausted import out_of_memory
 from postlude.lazy import torch
 from postlude.learning import EARLY, Learning
 from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
@@ -71,10 +72,12 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
 
     A reward that stops the run leaves a checkpoint of the last finished step.
     """
+    # said, and no event: how much memory is free is no part of a run
+    engine.trainer.on_smaller = engine.sampler.on_smaller = run.say
     try:
         await _train(run, engine, streams, plan)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         budget = engine.settings().get("token_budget", 0)
         raise TrainingError(
@@ -108,12 +111,6 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
         f"The weights after step {run.step} are saved. Once it is mended, go on with: postlude train {run.folder} "
         "--resume"
     )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed: torch has a type for it on a GPU, and on a CPU a sentence."""
-    sentences = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in sentences)
 
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
@@ -184,6 +181,7 @@ async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[D
     """Train on what was drawn, as many optimiser steps as the first stream sets."""
     if not _trainable(drawn[0]):
         return []
+    run.phase("train")
     pairs = [(stream, d.groups) for stream, d in zip(streams, drawn, strict=True) if d.groups]
     used = [Trained(stream, groups, await stream.prepare(engine, groups)) for stream, groups in pairs]
     wrong = unsound(used[0].groups)

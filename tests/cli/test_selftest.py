@@ -47,15 +47,15 @@ def test_json_has_every_number(model_folder: Path) -> None:
 
 
 def test_what_fails_is_exit_code_2(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from postlude.engines.local.trainer import LocalTrainer
+    from postlude.engines.local.engine import LocalEngine
 
-    real = LocalTrainer.load_state
+    real = LocalEngine.load
 
-    def forgetful(self: Any, *args: Any) -> None:
-        real(self, *args)
-        self._optimizer.state.clear()
+    async def forgetful(self: Any, *args: Any) -> None:
+        await real(self, *args)
+        self.trainer.optimizer.state.clear()
 
-    monkeypatch.setattr(LocalTrainer, "load_state", forgetful)
+    monkeypatch.setattr(LocalEngine, "load", forgetful)
     said = call(f"model={model_folder}", "--only", "resume", "--only", "order", code=2)
     assert "FAILED" in said and "1 ok, 1 FAILED of 2 checks" in said
 

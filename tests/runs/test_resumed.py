@@ -16,8 +16,11 @@ import pytest
 
 from postlude.errors import ConfigError, PostludeError, TrainingError
 from postlude.launch import launch
+from postlude.models.load import inspect
+from postlude.models.spec import ModelSpec
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
+from postlude.runs.checkpoints import latest_model
 from postlude.runs.events import Event, Said, Step
 from postlude.runs.folder import Run
 from tests.learning import write
@@ -266,6 +269,13 @@ def test_the_runs_own_files_are_put_back_or_asked_about(place: Path) -> None:
     flip("manifest.json")(run)
     assert "manifest.json was gone or damaged: it is put back as it was in step-000004" in again(place)
     require_same(run, place / "whole")
+    run = put_back(place, "whole")
+    gone("manifest.json")(run)
+    flip("inputs/eval.txt")(run)
+    assert again(place) == [
+        "manifest.json was gone or damaged: it is put back as it was in step-000006",
+        "inputs/eval.txt is gone, or not what it was when step-000006 was saved",
+    ]
     run = put_back(place, "after-4")
     flip("config.yaml", -3)(run)
     with pytest.raises(ConfigError, match=r"config\.yaml was edited, damaged or removed since step-000004"):
@@ -442,3 +452,24 @@ def test_a_figure_that_nothing_can_be_best_by_is_refused(place: Path, name: str,
 def test_what_is_measured_only_at_the_end_cannot_be_best(place: Path) -> None:
     with pytest.raises(ConfigError, match="only the last step would be evaluated"):
         train(place, checkpoints={"best": "sampled/accuracy"}, evaluate={"every": 0}, output=str(place / "never"))
+
+
+# ------------------------------------------------------------------------------------------------- as a model
+
+
+def test_a_damaged_checkpoint_is_no_model(place: Path) -> None:
+    run = put_back(place, "whole")
+    flip("checkpoints/step-000006/model.safetensors")(run)
+    said: list[str] = []
+    assert latest_model(str(run), said.append) == str(run / "checkpoints/step-000004")
+    assert "step-000006 is not what was saved: model.safetensors has another SHA-256" in said[0]
+    with pytest.raises(ConfigError, match="The one before it is whole") as error:
+        latest_model(str(run))
+    assert error.value.code == "damaged-weights"
+    for path in (run / "model", run / "checkpoints/step-000006"):
+        with pytest.raises(ConfigError, match=r"is not what was saved: model\.safetensors has another SHA-256"):
+            inspect(ModelSpec(str(path)))
+    shutil.rmtree(run / "checkpoints/step-000006/trainer")
+    assert inspect(ModelSpec(str(run / "model"))).vocabulary
+    flip("checkpoints/step-000004/trainer/optimizer.safetensors")(run)  # no part of the model
+    assert inspect(ModelSpec(str(run / "checkpoints/step-000004"))).vocabulary

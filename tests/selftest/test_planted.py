@@ -20,7 +20,6 @@ from postlude.engines.local.attention import Block
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.prefixes import PrefixCache
-from postlude.engines.local.trainer import LocalTrainer
 from postlude.models import adapters, fit, opening
 from postlude.selftest import subject as subjects
 from postlude.selftest.running import result
@@ -195,13 +194,13 @@ def the_adapters_config_says_another_scale(patch: pytest.MonkeyPatch) -> None:
 
 @fault("resume", "adapter-resume")
 def the_moments_are_forgotten(patch: pytest.MonkeyPatch) -> None:
-    real = LocalTrainer.load_state
+    real = LocalEngine.load
 
-    def load_state(self: LocalTrainer, *args: Any) -> None:
-        real(self, *args)
-        self._optimizer.state.clear()
+    async def load(self: LocalEngine, *args: Any) -> None:
+        await real(self, *args)
+        self.trainer.optimizer.state.clear()
 
-    patch.setattr(LocalTrainer, "load_state", load_state)
+    patch.setattr(LocalEngine, "load", load)
 
 
 @fault("adapter-off")

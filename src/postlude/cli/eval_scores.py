@@ -78,7 +78,8 @@ class Scored:
 def models_of(model: str, ensemble: Sequence[str]) -> Measured:
     """The reward models of MODEL and --ensemble."""
     separator = recipe_part(model, "data").get("step_separator") or "\n"
-    return Measured(model, [ScorerSpec(latest_model(m), separator=separator) for m in (model, *ensemble)])
+    paths = [latest_model(path, lambda text: tell([text])) for path in (model, *ensemble)]
+    return Measured(model, [ScorerSpec(path, separator=separator) for path in paths])
 
 
 def models_of_reward(uses: Sequence[str], arguments: str | None, ensemble: Sequence[str]) -> Measured:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from postlude.cli.waiting import tell
 from postlude.errors import ConfigError, EngineError
 from postlude.terminal import Screen
 
@@ -27,7 +28,7 @@ def export(
     from postlude.models.load import problems_of_path
     from postlude.runs.checkpoints import latest_model
 
-    source = latest_model(model)
+    source = latest_model(model, lambda text: tell([text]))
     if problems := problems_of_path(source):
         raise ConfigError(problems)
     if folder.exists():

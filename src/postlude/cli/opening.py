@@ -184,7 +184,7 @@ def open_sampler(policy: Policy) -> Opened:
     left = unfinished(policy.model.path)
     if left:
         tell([left])
-    spec = replace(policy.model, path=latest_model(policy.model.path))
+    spec = replace(policy.model, path=latest_model(policy.model.path, lambda text: tell([text])))
     with Waiting(f"opening {policy.model.path}"):
         facts = inspect(spec, policy.sampling.stop)
         if is_scorer(facts.config):

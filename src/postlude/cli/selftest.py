@@ -100,10 +100,10 @@ def _setup(settings: Settings, place: Path) -> tuple[str, Setup]:
     from postlude.models.spec import ModelSpec
     from postlude.models.tiny import save_tiny_model
     from postlude.runs.checkpoints import latest_model
-    from postlude.selftest.subject import Setup
+    from postlude.selftest.subject import CONTEXT, Setup
 
     spec = settings.model
-    if spec is None:
+    if spec.path is None:
         save_tiny_model(place / "tiny", **TINY)
         name, path = "a tiny model made on the spot (model=FOLDER tests yours)", str(place / "tiny")
     else:
@@ -115,12 +115,17 @@ def _setup(settings: Settings, place: Path) -> tuple[str, Setup]:
             f"{name} --data PAIRS.jsonl` measures it.",
             code="reward-model-cannot-write",
         )
+    if facts.context is not None and facts.context < CONTEXT:
+        raise ConfigError(
+            f"model: {name!r} takes {facts.context} tokens, and the self-test's longest row has {CONTEXT}.",
+            code="too-long",
+        )
     engine = settings.engine
     held = Local(engine.dtype, engine.device, engine.gradient_checkpointing, engine.packed, threads=engine.threads)
     files = place / "written"
     files.mkdir()
     temperature = settings.sampling.temperature
-    lora = spec.lora if spec and spec.lora else Lora(rank=4)
+    lora = spec.lora or Lora(rank=4)
     return name, Setup(path, facts, files, held, lora, temperature)
 
 

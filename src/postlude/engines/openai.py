@@ -48,6 +48,7 @@ class OpenAISampler:
         self.served, self.tokenizer, self.stop_ids, self.vocabulary = served, tokenizer, stop_ids, vocabulary
         self.version = 0
         self.on_progress = on_progress
+        self.on_smaller: Callable[[str], None] = lambda text: None
         self.model: str | None = None
         """The name on the server, once `check` has seen it there."""
 
@@ -59,6 +60,10 @@ class OpenAISampler:
         """The served model's name; an error where the server has no such model, or is not there."""
         async with self._client() as client:
             return await self._check(client)
+
+    def give_way(self, requests: Sequence[Request], sampling: Sampling) -> bool:
+        """Nothing: the memory is the server's."""
+        return False
 
     async def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
         """Completions as they finish, at most `concurrency` at a time. The first failure cancels the rest."""

@@ -60,6 +60,8 @@ class Sampler(Protocol):
     """Of the weights it samples from."""
     on_progress: Callable[[Progress], None] | None
     """Called now and then while sampling, for people to watch."""
+    on_smaller: Callable[[str], None]
+    """Called with a sentence where it takes less memory from now on, since that ran out."""
 
     async def load(self, weights: Weights) -> None:
         """Sample from these from now on. Nothing may be being sampled."""
@@ -67,6 +69,10 @@ class Sampler(Protocol):
 
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> AsyncIterator[tuple[int, Completion]]:
         """(index of the request, completion), in the order they finish; batches are composed deterministically."""
+        ...
+
+    def give_way(self, requests: Sequence[Request], sampling: Sampling) -> bool:
+        """Take less memory from now on, after it ran out in sampling these; False where there is nothing to give."""
         ...
 
 
@@ -113,6 +119,8 @@ class Trainer(Protocol):
     """How often the weights were published."""
     on_progress: Callable[[int], None] | None
     """Called with the number of tokens of every pass of an update, for people to watch."""
+    on_smaller: Callable[[str], None]
+    """Called with a sentence where micro-batches are smaller from now on, since memory ran out."""
     skip: Skip | None
     """Why the last update was left out; None where it was taken."""
 

@@ -5,14 +5,15 @@ Reads a few kilobytes of each file and imports nothing heavy, so that every prob
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postlude import plain_json
 from postlude.errors import ConfigError, Problem
+from postlude.runs.sealed import unsound
 
 WHOLE, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -55,7 +56,7 @@ def header(file: Path) -> dict[str, Stored]:
             )
         text = f.read(length)
     try:
-        entries: dict[str, Any] = json.loads(text)
+        entries: dict[str, Any] = plain_json.loads(text)
         entries.pop("__metadata__", None)
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
@@ -71,15 +72,26 @@ def header(file: Path) -> dict[str, Stored]:
     return tensors
 
 
+def require_sound(folder: Path) -> None:
+    """Raise ConfigError where a folder is a checkpoint whose model is not what was saved."""
+    if why := unsound(folder):
+        raise ConfigError(
+            f"{folder} is not what was saved: {why}. Take another checkpoint of its run. To use this one all the same, "
+            "move its trainer/ folder away: it is a model folder like any other then.",
+            code="damaged-weights",
+        )
+
+
 def whole(folder: Path) -> dict[str, Stored]:
     """The tensors of a model folder, from one file or its shards. Raises ConfigError with every problem found."""
+    require_sound(folder)
     index = folder / f"{WHOLE}.index.json"
     if (folder / WHOLE).exists():
         return _joined([folder / WHOLE])
     if not index.exists():
         raise ConfigError(_no_weights(folder, WHOLE, "model"))
     try:
-        places: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
+        places: Mapping[str, str] = plain_json.read(index)["weight_map"]
         shards = sorted({*places.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
@@ -103,6 +115,7 @@ def whole(folder: Path) -> dict[str, Stored]:
 
 def adapter(folder: Path) -> dict[str, Stored]:
     """The tensors of an adapter folder. Raises ConfigError."""
+    require_sound(folder)
     if not (folder / ADAPTER).exists():
         raise ConfigError(_no_weights(folder, ADAPTER, "adapter"))
     return _joined([folder / ADAPTER])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postlude import plain_json
 from postlude.errors import ConfigError, EngineError, Problem, reason
 from postlude.models import adapters, fit, heads, opening, scorers
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
 from postlude.models.dtypes import Dtype, wide
-from postlude.models.files import ADAPTER_CONFIG
+from postlude.models.files import ADAPTER_CONFIG, require_sound
 from postlude.models.lora import Lora
 from postlude.models.paths import is_nowhere
 from postlude.models.quiet import quiet
@@ -45,6 +45,10 @@ def problems_of_path(path: str) -> list[Problem]:
     """What is wrong with a model path, without importing anything heavy."""
     folder = Path(path).expanduser()
     problems = _problems_of_place(path)
+    try:
+        require_sound(folder)
+    except ConfigError as error:
+        problems += error.problems
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
     if folder.is_dir() and not any((folder / name).exists() for name in names):
         problems.append(
@@ -87,7 +91,7 @@ def _problems_of_place(path: str) -> list[Problem]:
 def _problems_of_base(folder: Path) -> list[Problem]:
     """What is wrong with the model that an adapter folder names as its own."""
     try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
+        base = plain_json.read(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     except (ValueError, AttributeError, OSError) as error:
         return [Problem("bad-adapter", f"{folder}: {ADAPTER_CONFIG} cannot be read ({error}). Save the adapter again.")]
     change = f"Set base_model_name_or_path in its {ADAPTER_CONFIG}."

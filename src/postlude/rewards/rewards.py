@@ -293,6 +293,11 @@ class Scoring:
         for task in self._tasks.values():
             task.cancel()
 
+    def restart(self) -> None:
+        """The groups so far are sampled again."""
+        self.cancel()
+        self._tasks.clear()
+
     async def _one(self, group: Group) -> dict[int, Scores]:
         """What can be known of one group by itself: its gates, and then the asynchronous rewards behind them."""
         answers = [(group, c) for c in group.completions]

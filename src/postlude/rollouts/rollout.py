@@ -12,6 +12,7 @@ from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to
 from postlude.engines.protocol import Request, Sampler
 from postlude.engines.settings import Sampling
 from postlude.errors import RewardError
+from postlude.exhausted import out_of_memory
 from postlude.rewards.call import pad_and_extend
 from postlude.rewards.combine import Scored
 from postlude.rewards.member import Reward
@@ -37,23 +38,49 @@ async def answer(
     seed: int,
     tag: object,
     on_group: Callable[[int, Group], None] = lambda place, group: None,
+    again: Callable[[], None] | None = None,
 ) -> list[Group]:
-    """`count` completions of each prompt, in the order of the prompts; `on_group` hears of each once it is complete."""
+    """`count` completions of each prompt, in the order of the prompts; `on_group` hears of each once it is complete.
+
+    Where memory runs out, they are sampled again under the smaller limits that the sampler then takes, all of them once
+    `again` was called; without it the groups that `on_group` heard of stay as they are.
+    """
     requests = [
         Request(p.tokens, completion_seed(seed, tag, place, p.id, i))
         for place, p in enumerate(prompts)
         for i in range(count)
     ]
-    completions: dict[int, Completion] = {}
     groups: dict[int, Group] = {}
+    while True:
+        try:
+            await _answer(sampler, prompts, requests, count, sampling, groups, on_group)
+            return [groups[place] for place in range(len(prompts))]
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or not sampler.give_way(requests, sampling):
+                raise
+        if again is not None:
+            groups = {}
+            again()
+
+
+async def _answer(
+    sampler: Sampler,
+    prompts: Sequence[Prompt],
+    requests: Sequence[Request],
+    count: int,
+    sampling: Sampling,
+    groups: dict[int, Group],
+    on_group: Callable[[int, Group], None],
+) -> None:
+    """Fill in the groups that are not there yet."""
+    completions: dict[int, Completion] = {}
     async for index, completion in sampler.sample(requests, sampling):
         completions[index] = completion
         place = index // count
         answers = [completions.get(place * count + i) for i in range(count)]
-        if None not in answers:
+        if None not in answers and place not in groups:
             groups[place] = Group(prompts[place], tuple(c for c in answers if c is not None))
             on_group(place, groups[place])
-    return [groups[place] for place in range(len(prompts))]
 
 
 MOST_UNSCORED = 3
@@ -133,7 +160,9 @@ class RolloutSource:
             if self.waiting:
                 groups = self.waiting.pop(0)
             else:
-                groups = await answer(self.sampler, chosen, self.group_size, self.sampling, self.seed, tag, scoring.add)
+                groups = await answer(
+                    self.sampler, chosen, self.group_size, self.sampling, self.seed, tag, scoring.add, scoring.restart
+                )
             logged.sampled.append(groups)
             self.on_phase("score")
             scored = await scoring.finish(groups)

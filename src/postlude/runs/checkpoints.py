@@ -29,6 +29,8 @@ from postlude.runs.sealed import (
     is_signed,
     read_signed_json,
     seal,
+    some,
+    unsound,
 )
 
 PLACE = "checkpoints"
@@ -136,6 +138,8 @@ class Choice:
     """None is the beginning."""
     passed: list[tuple[Sealed, list[Flaw]]] = field(default_factory=list[tuple[Sealed, list[Flaw]]])
     """Newer ones, and what is wrong with them."""
+    spoilt: list[tuple[Sealed, list[Flaw]]] = field(default_factory=list[tuple[Sealed, list[Flaw]]])
+    """Older ones to which nobody could go back, and why."""
     accepted: list[Flaw] = field(default_factory=list[Flaw])
     """What is wrong, and was accepted."""
 
@@ -145,8 +149,12 @@ class Choice:
             return []
         name = self.sealed.place.name
         lines = [
-            f"checkpoint {one.place.name} is passed over: {_some(flaws)}; going on from {name}"
+            f"checkpoint {one.place.name} is passed over: {some(flaws)}; going on from {name}"
             for one, flaws in self.passed
+        ]
+        lines += [
+            f"checkpoint {one.place.name} is damaged: {some(flaws)}; nothing could go on from it"
+            for one, flaws in self.spoilt
         ]
         if not self.sealed.manifest:
             lines.append(f"{name} has no manifest (an earlier postlude wrote it): what it holds cannot be verified")
@@ -154,17 +162,18 @@ class Choice:
 
 
 def choose(folder: Path, accepted: Collection[str] = ()) -> Choice:
-    """The newest checkpoint that is as it was sealed, with everything of the run that it relies on. Raises ConfigError
-    where there are checkpoints, and none of them is."""
+    """The newest checkpoint that is as it was sealed, with everything of the run that it relies on; older ones are
+    looked at, too, so that their damage is told. Raises ConfigError where there are checkpoints, and none is sound."""
     there = [Sealed.at(place) for place in reversed(all_of(folder))]
     hashes, choice = Hashes(), Choice()
     for name in APPENDED:
         hashes.read_starts(folder / name, [size for one in there if (size := one.beside(name)) is not None])
-    for one in there:
+    for number, one in enumerate(there, 1):
         flaws = one.torn(hashes) or one.misfits(folder, hashes)
         if all(flaw.accepts in accepted for flaw in flaws):
             flaws += _config_flaws(folder, one, accepted)
             choice.sealed, choice.accepted = one, flaws
+            choice.spoilt = [(old, torn) for old in there[number:] if (torn := old.torn(hashes))]
             return choice
         choice.passed.append((one, flaws))
     if there:
@@ -192,7 +201,7 @@ def _config_flaws(folder: Path, sealed: Sealed, accepted: Collection[str]) -> li
 
 def _nothing_sound(folder: Path, passed: list[tuple[Sealed, list[Flaw]]], hashes: Hashes) -> str:
     """Why a run cannot go on, and what can be done."""
-    said = "; ".join(f"{one.place.name}: {_some(flaws)}" for one, flaws in passed)
+    said = "; ".join(f"{one.place.name}: {some(flaws)}" for one, flaws in passed)
     start = f"the run {str(folder)!r} cannot go on as it was: {said}."
     for one, flaws in passed:
         names = sorted({flaw.accepts for flaw in flaws if flaw.accepts})
@@ -205,12 +214,6 @@ def _nothing_sound(folder: Path, passed: list[tuple[Sealed, list[Flaw]]], hashes
     if whole:
         return f"{start} The weights of one are whole: start another run with model={whole[0].place} output=FOLDER."
     return f"{start} Start it anew, with output=FOLDER."
-
-
-def _some(flaws: list[Flaw], most: int = 3) -> str:
-    """Flaws in one line."""
-    more = f", and {len(flaws) - most} more" if len(flaws) > most else ""
-    return ", ".join(flaw.text for flaw in flaws[:most]) + more
 
 
 def set_aside(choice: Choice) -> None:
@@ -264,11 +267,13 @@ def mend_copies(disk: Disk, choice: Choice) -> list[str]:
     config.yaml and manifest.json are no damage."""
     if choice.sealed is None or not choice.sealed.manifest:
         return []
-    lines: list[str] = []
+    where, lines = choice.sealed.place, list[str]()
     for name in choice.sealed.changed(disk.root):
-        if name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
-            disk.replace(name, (choice.sealed.place / COPIES / name).read_text(encoding="utf-8"))
-            lines.append(f"{name} was gone or damaged: it is put back as it was in {choice.sealed.place.name}")
+        if not (where / COPIES / name).is_file():  # what is read again is written again
+            lines.append(f"{name} is gone, or not what it was when {where.name} was saved")
+        elif name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
+            disk.replace(name, (where / COPIES / name).read_text(encoding="utf-8"))
+            lines.append(f"{name} was gone or damaged: it is put back as it was in {where.name}")
     return lines
 
 
@@ -338,15 +343,30 @@ def is_run(folder: Path) -> bool:
     return (folder / "events.jsonl").exists() and (folder / PLACE).is_dir()
 
 
-def latest_model(path: str) -> str:
-    """A run folder's newest checkpoint; any other path is returned as it is."""
+def latest_model(path: str, tell: Callable[[str], None] | None = None) -> str:
+    """A run folder's newest checkpoint; any other path is returned as it is.
+
+    One whose model is not what was saved is passed over for the one before it where there is someone to `tell`.
+    Raises ConfigError else, and where none is sound.
+    """
     folder = Path(path).expanduser()
     if not is_run(folder):
         return path
     there = complete(folder)
     if not there:
         raise ConfigError(f"{path!r} is a run without a finished checkpoint.", code="no-checkpoint")
-    return str(there[-1])
+    newest = there[-1]
+    why = unsound(newest)
+    if why is None:
+        return str(newest)
+    said = f"{newest} is not what was saved: {why}"
+    sound = next((place for place in reversed(there[:-1]) if unsound(place) is None), None)
+    if sound is None:
+        raise ConfigError(f"{said}. The run has no other checkpoint that is whole.", code="damaged-weights")
+    if tell is None:
+        raise ConfigError(f"{said}. The one before it is whole: {sound}", code="damaged-weights")
+    tell(f"{said}; taken instead: {sound}")
+    return str(sound)
 
 
 def unfinished(path: str | Path) -> str | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,8 @@ WHOLE = (CONFIG, RUN_MANIFEST, "rejected.txt")
 """Files of a run that are replaced."""
 HEAD = "# The resolved recipe: `postlude train` of this file repeats the run. SHA-256 of what follows: "
 """What config.yaml begins with."""
+LISTS = "inputs/*.txt"
+"""Whole files of a run that no checkpoint copies: a line for every row of a data set."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,12 @@ class Hashes:
     """SHA-256 of files, each read once."""
 
     def __init__(self) -> None:
-        self._whole: dict[Path, str] = {}
         self._begun: dict[tuple[Path, int], str] = {}
 
     def of(self, file: Path) -> str:
         """Of a whole file. Raises OSError where it cannot be read."""
-        if file not in self._whole:
-            with file.open("rb") as source:
-                self._whole[file] = hashlib.file_digest(source, "sha256").hexdigest()
-        return self._whole[file]
+        state = file.stat()
+        return _digest(file.absolute(), state.st_size, state.st_mtime_ns)
 
     def of_start(self, file: Path, size: int) -> str | None:
         """Of the first so many bytes; None where there are fewer."""
@@ -74,6 +74,13 @@ class Hashes:
                 self._begun[file, size] = running.hexdigest()
 
 
+@lru_cache(65_536)
+def _digest(file: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file as it is at that size and time: whoever asks again for the same does not wait again."""
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
 # ------------------------------------------------------------------------------------------------------- sealing
 
 
@@ -88,7 +95,8 @@ def seal(temporary: Path, run: Path, frame: Mapping[str, Any]) -> None:
     for name in WHOLE:
         if (run / name).is_file():
             shutil.copyfile(run / name, copies / name)
-    beside = {name: _entry(run / name, hashes) for name in (*APPENDED, *WHOLE) if (run / name).is_file()}
+    lists = sorted(path.relative_to(run).as_posix() for path in run.glob(LISTS))
+    beside = {name: _entry(run / name, hashes) for name in (*APPENDED, *WHOLE, *lists) if (run / name).is_file()}
     files = {str(p.relative_to(temporary).as_posix()): _entry(p, hashes) for p in files_of(temporary)}
     content = {"schema": SCHEMA, **frame, "files": files, "beside": beside}
     (temporary / MANIFEST).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -159,7 +167,8 @@ class Sealed:
     def changed(self, run: Path) -> list[str]:
         """Whole files of the run that are not what they were, or gone."""
         entries: Mapping[str, Mapping[str, Any]] = self.manifest.get("beside", {})
-        return [name for name in WHOLE if name in entries and _differs(run / name, name, entries[name], Hashes())]
+        whole = [name for name in entries if name not in APPENDED]
+        return [name for name in whole if _differs(run / name, name, entries[name], Hashes())]
 
     def torn(self, hashes: Hashes, inside: str = "") -> list[Flaw]:
         """What is wrong with its own files, of those whose path does not begin with `inside` where that is given."""
@@ -183,6 +192,20 @@ class Sealed:
             elif accepts == "rollouts":
                 flaws += _rollout_flaws(run, int(entry["bytes"]), hashes)
         return flaws
+
+
+def unsound(folder: Path) -> str | None:
+    """What is wrong with the model files of a checkpoint; None of a sound one, and of a folder that nothing sealed."""
+    if not (folder / MANIFEST).is_file() and not (folder / STATE).is_file():
+        return None
+    flaws = Sealed.at(folder).torn(Hashes(), inside=f"{MANIFEST.parts[0]}/")
+    return some(flaws) if flaws else None
+
+
+def some(flaws: Sequence[Flaw], most: int = 3) -> str:
+    """Flaws in one line."""
+    more = f", and {len(flaws) - most} more" if len(flaws) > most else ""
+    return ", ".join(flaw.text for flaw in flaws[:most]) + more
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -104,14 +104,14 @@ def masked(subject: Subject) -> Differences:
     there, whatever they are."""
     said, pulled = 0.0, 0.0
     for first in (3, 11):
-        batch = subject.weighed([_with_untrained(group, first) for group in subject.groups])
+        tail = tuple((first + i) % subject.setup.facts.vocabulary for i in range(TAIL))
+        batch = subject.weighed([_with_untrained(group, tail) for group in subject.groups])
         pulled = max(pulled, apart(gradient_of(subject.trainer, [batch], subject.objective), subject.gradient))
         said = max(said, largest(subject.said(subject.trainer, batch), subject.logprobs))
     return {"log-prob": said, "gradient": pulled}
 
 
-def _with_untrained(group: Group, first: int) -> Group:
-    tail = tuple(range(first, first + TAIL))
+def _with_untrained(group: Group, tail: tuple[int, ...]) -> Group:
     longer = tuple(
         replace(c, tokens=c.tokens + tail, sampled=(True,) * len(c.tokens) + (False,) * TAIL) for c in group.completions
     )

@@ -87,7 +87,7 @@ def prefix_cache(subject: Subject) -> Differences:
     sampler.prefixes.clear()
     answered = _sampled(sampler, first, sampling)
     second = [
-        Request((*g.prompt.tokens, *g.completions[0].tokens, 3, 5, 7), seed=i, multi_turn=True)
+        Request((*g.prompt.tokens, *g.completions[0].tokens, 0, 1, 2), seed=i, multi_turn=True)
         for i, g in enumerate(answered)
     ]
     before = sampler.prefixes.figures.reused

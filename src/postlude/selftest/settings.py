@@ -14,8 +14,8 @@ from postlude.models.spec import Holding
 class Tested:
     """Which model."""
 
-    path: Line
-    """A folder with a Hugging Face model, a run, or a hub id."""
+    path: Line | None = None
+    """A folder with a Hugging Face model, a run, or a hub id. Default: a tiny one made on the spot."""
     lora: Lora | None = None
     """The adapter of the checks that have one. Default: rank 4 on every linear map."""
 
@@ -43,8 +43,7 @@ class Held(Holding):
 class Settings:
     """All that can be set."""
 
-    model: Tested | None = None
-    """Default: a tiny one made on the spot."""
+    model: Tested = Tested()
     sampling: Sampled = Sampled()
     engine: Held = Held()
 

@@ -30,6 +30,8 @@ BUDGET = 16_384
 """Tokens of a pass where a check does not ask for fewer: more than the batch has."""
 RATE = 1e-3
 """Learning rate of the steps: log-probs move far beyond rounding."""
+CONTEXT = 128
+"""Tokens that the longest row of any check may have."""
 ANSWERS = ((14, (12, 5, 9, 3)), (3, (17, 1, 8)), (7, (6,)))
 """Prompts' lengths with those of their answers, in tokens: eight answers, ragged."""
 

@@ -19,6 +19,7 @@ from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt, Stop
 from postlude.engines.local.attention import attending
 from postlude.engines.local.cache import SHARED_BEYOND, Decode, Past, PromptCache, columns, token_bytes
+from postlude.engines.local.giving_way import smaller_cache
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.prefixes import Lease, PrefixCache, probe_tokens, varying_rope
 from postlude.engines.local.sampling import choose, uniforms
@@ -72,6 +73,7 @@ class LocalSampler:
         self.version = 0
         self.workplace = Workplace()
         self.on_progress = on_progress
+        self.on_smaller: Callable[[str], None] = lambda text: None
         self.fast = model.packed
 
     async def load(self, weights: Weights) -> None:
@@ -97,6 +99,13 @@ class LocalSampler:
                 if trace is not None:
                     yield trace.request, self._completion(trace)
                 await asyncio.sleep(0)  # whoever waits for finished answers, a reward say, gets its turn
+
+    def give_way(self, requests: Sequence[Request], sampling: Sampling) -> bool:
+        """Take less memory from now on, after it ran out in sampling these; False where there is nothing to give."""
+        text = smaller_cache(self, requests, sampling.max_tokens)
+        if text is not None:
+            self.on_smaller(text)
+        return text is not None
 
     def _completion(self, trace: _Trace) -> Completion:
         assert trace.stop is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
@@ -27,6 +28,9 @@ from postlude.models.heads import READS
 from postlude.models.load import Facts, inspect, load, name_stops, note_of_half
 from postlude.models.quiet import quiet
 from postlude.models.spec import Critic, ModelSpec
+
+LIMITS = "limits.json"
+"""In `trainer/` of a checkpoint: what gave way where memory ran out."""
 
 
 @dataclass
@@ -149,6 +153,30 @@ class LocalEngine:
         with quiet():
             self.trainer.write(folder)
             self.sampler.tokenizer.save_pretrained(folder)
+        begun, now = self._limits_of(self.plan), self.settings()
+        if begun != now:  # what gave way where memory ran out: a resumed run goes on with it
+            (folder / "trainer" / LIMITS).write_text(json.dumps({"begun": begun, "now": now}))
+
+    def _take_up_limits(self, file: Path) -> None:
+        """The limits in force when a checkpoint was written, but for those that were set anew since."""
+        if not file.exists():
+            return
+        known = json.loads(file.read_text())
+        now = {
+            name: known["now"][name] if known["begun"][name] == value else value
+            for name, value in self.settings().items()
+        }
+        self.trainer.use(now["token_budget"], now["head_chunk"])
+        self.sampler.cache_bytes = int(now["cache_gib"] * GIB)
+        self.sampler.prefix_bytes = min(self.sampler.prefix_bytes, self.sampler.cache_bytes // 2)
+
+    @staticmethod
+    def _limits_of(plan: Plan) -> dict[str, Any]:
+        return {
+            "token_budget": plan.token_budget,
+            "head_chunk": plan.head_chunk,
+            "cache_gib": plan.cache_bytes / GIB,
+        }
 
     def rehearse(self) -> None:
         """Try the needs of a save, before any work that would be lost: all but the whole models' weights is written."""
@@ -165,6 +193,7 @@ class LocalEngine:
         """Take up a checkpoint that `save` wrote: weights, optimiser, version, and the reference where that was
         refreshed."""
         await self.trainer.load(folder, reference)
+        self._take_up_limits(folder / "trainer" / LIMITS)
         await self.sampler.load(self.trainer.weights())
 
     async def publish(self) -> Weights:
@@ -189,11 +218,11 @@ class LocalEngine:
 
     def settings(self) -> dict[str, Any]:
         """What was chosen where the recipe left it open: keys of its `engine`."""
-        plan = self.plan
+        chunk = self.model.head_chunk if self.model.reads == "logprobs" else self.plan.head_chunk
         return {
-            "token_budget": plan.token_budget,
-            "head_chunk": plan.head_chunk,
-            "cache_gib": plan.cache_bytes / GIB,
+            "token_budget": self.trainer.token_budget,
+            "head_chunk": chunk,
+            "cache_gib": self.sampler.cache_bytes / GIB,
         }
 
     def describe(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from postlude.batch import Batch, select, split
 from postlude.engines.local import saving
+from postlude.engines.local.giving_way import Cut, free, within_memory
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
 from postlude.engines.local.pending import Pending, not_finite
@@ -22,6 +23,7 @@ from postlude.engines.local.unfinite import corrupt, explain
 from postlude.engines.protocol import Part, Rates, Skip, Weights
 from postlude.engines.settings import Optimizer
 from postlude.errors import EngineError, TrainingError
+from postlude.exhausted import out_of_memory
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 from postlude.runs.stats import Stats
 
@@ -63,6 +65,7 @@ class LocalTrainer:
         """How often the weights were published."""
         self.workplace = Workplace()
         self.on_progress: Callable[[int], None] | None = None
+        self.on_smaller: Callable[[str], None] = lambda text: None
         self.skip: Skip | None = None
         self.skipped = 0
         """Updates skipped in a row up to now, since their gradient was not finite."""
@@ -104,19 +107,32 @@ class LocalTrainer:
 
     async def forward(self, batch: Batch, want: Want) -> Outputs:
         """[T] each, without gradient: log-probs and entropy of the policy or the reference, values, or scores."""
-        return await self.workplace.do(lambda: self.outputs(batch, want))
+        cuts = [Cut(batch, False, self.model.packed)]
+        return await self.workplace.do(lambda: within_memory(self, cuts, lambda: self.outputs(batch, want)))
 
     async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
         """One optimiser step on the sum of the parts' losses: (figures of each part, figures of the step)."""
         return await self.workplace.do(lambda: self._update(parts, rates))
 
     def _update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
-        passed = [self.accumulate(part.batch, part.objective, part.coef) for part in parts]
-        figures = [one.settle() for one in passed]
-        norms = self._norms()
+        cuts = [Cut(part.batch, not part.objective.splits_groups, self.model.packed) for part in parts]
+        passed, figures, norms = within_memory(self, cuts, self._pass_through(parts))
         if self._sound(parts, passed, norms):
             return figures, self._apply(rates, norms)
         return [Stats() for _ in parts], self.leave_out(explain(self, parts))
+
+    def _pass_through(self, parts: Sequence[Part]) -> Callable[[], tuple[list[Pending], list[Stats], dict[str, float]]]:
+        """Work that gathers the gradient of an update, and gives the same however often it is done."""
+        state = None if self.skips_idle else torch.get_rng_state()  # of dropout
+
+        def work() -> tuple[list[Pending], list[Stats], dict[str, float]]:
+            if state is not None:
+                torch.set_rng_state(state)
+            self._passes = {True: 0, False: 0}
+            passed = [self.accumulate(part.batch, part.objective, part.coef) for part in parts]
+            return passed, [one.settle() for one in passed], self._norms()
+
+        return work
 
     def _sound(self, parts: Sequence[Part], passed: Sequence[Pending], norms: Mapping[str, float]) -> bool:
         """Whether every number that an update goes by is finite."""
@@ -291,13 +307,25 @@ class LocalTrainer:
                 part.forget()
             for group in self._groups[name]:
                 group["lr"] = lrs[name]
-        self.optimizer.step()
+        self._optimise()
         self.forget()
         self.copy_master()
         sums = {"update/lr": rates.policy, "skipped_updates": 0.0}
         for name, norm in norms.items():
             sums["update/grad_norm" if name == "policy" else f"update/{name}/grad_norm"] = norm
         return Stats(sums, updates=1)
+
+    def _optimise(self) -> None:
+        """The optimiser's step. What it allocates, moments in the first, comes before anything that it changes."""
+        try:
+            self.optimizer.step()
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+        self.make_room()
+        free()
+        self.optimizer.step()
 
     def forget(self) -> None:
         """Drop the gradient that was gathered."""
