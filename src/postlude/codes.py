@@ -25,6 +25,7 @@ RECIPE = {
     "no-such-entry": "A list has no entry of that number, or it is not said which entry is meant.",
     "not-translatable": "A setting of another library has no counterpart here.",
     "missing-option": "The command needs an option or argument that was not given.",
+    "key-in-recipe": "A key or a password stands in a recipe, where only the environment may hold it.",
     "no-effect": "Nothing would read a setting, so it is likely a mistake.",
     "unknown-method": "There is no such method.",
     "unknown-name": "There is no recipe, run, trainer or model of that name.",

@@ -11,10 +11,14 @@ import re
 from collections.abc import Sequence
 from typing import Any, overload
 
+from postlude.credentials import veiled
+
 _STEERS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
 )
 """Controls (without tab and line end), marks of writing direction, separators of lines, halves of characters."""
+LONGEST = 8_000
+"""Characters of a problem: what quotes a whole file is cut in its middle."""
 UNCODED = "other"
 """The code of an error that was raised without one: by a file of the user's."""
 
@@ -45,8 +49,18 @@ def reason(error: BaseException) -> str:
     return f"{type(cause).__name__}: {visible(text.splitlines()[0])}" if text else type(cause).__name__
 
 
+def shortened(text: str, most: int = LONGEST) -> str:
+    """The text, or its beginning and end with the number of characters between them."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters) ... {text[-half:]}"
+
+
 class Problem(str):
     """One thing that is wrong: its sentence, as the user reads it, with the `code` of its kind and the place it is at.
+
+    Keys of services are left out of it, whoever quoted them.
 
     It is text in every way. What is done to it with text's own means loses the code: `within` and `at` keep it.
     """
@@ -59,7 +73,7 @@ class Problem(str):
     """The dotted key, the column or the option that it is about; empty where there is none."""
 
     def __new__(cls, code: str, text: str, place: str = "", key: str = "") -> Problem:
-        problem = super().__new__(cls, text)
+        problem = super().__new__(cls, veiled(shortened(text)))
         problem.code, problem.place, problem.key = code, place, key
         return problem
 

@@ -15,10 +15,14 @@ import yaml
 
 from postlude.errors import Problem, visible
 
+MAX_TEXT = 200_000
+"""Characters of a document: a second of reading."""
 MAX_DEPTH = 50
 """Mappings and lists inside each other."""
 MAX_VALUES = 100_000
 """Values of a document, those that aliases repeat among them."""
+MAX_SAID = 20
+"""Mistakes of a document in one error."""
 MAX_DIGITS = 100
 """Of a whole number."""
 _TAG = "tag:yaml.org,2002:"
@@ -38,6 +42,18 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 class Loader(yaml.SafeLoader):
     """1e-6 is a number (YAML 1.1 reads text); 2024-01-01, 1:30 and 010 are text (it reads a date, 90 and 8)."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Recursive, so that depth is counted here."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            raise _Refused(self.peek_event(), f"lists and mappings stand more than {MAX_DEPTH} deep in each other")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 class Dumper(yaml.SafeDumper):
@@ -81,8 +97,11 @@ class Parsed:
 def parse(text: str) -> Parsed:
     """A document. Never raises: what is wrong stands in `problems`."""
     result = Parsed()
+    if len(text) > MAX_TEXT:
+        return Parsed(
+            problems=[(1, Problem("not-plain-yaml", f"it has {len(text):,} characters (limit {MAX_TEXT:,})"))]
+        )
     try:
-        _check_depth(text)
         root = yaml.compose(text, Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -107,7 +126,9 @@ def load(text: str) -> Any:
     """The values of a document. Raises ValueError with every mistake and its line."""
     parsed = parse(text)
     if parsed.problems:
-        raise ValueError("; ".join(f"line {line}: {sentence}" for line, sentence in parsed.problems))
+        said = [f"line {line}: {sentence}" for line, sentence in parsed.problems[:MAX_SAID]]
+        more = len(parsed.problems) - len(said)
+        raise ValueError("; ".join([*said, *([f"and {more} more"] if more else [])]))
     return parsed.values
 
 
@@ -116,18 +137,6 @@ class _Refused(Exception):
         self.line = node.start_mark.line + 1
         self.problem = Problem("not-plain-yaml", text)
         super().__init__(text)
-
-
-def _check_depth(text: str) -> None:
-    """Counted from the events, before anything recursive sees the document."""
-    depth = 0
-    for event in yaml.parse(text, Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise _Refused(event, f"lists and mappings stand more than {MAX_DEPTH} deep in each other")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
 
 
 class _Reader:

@@ -368,6 +368,9 @@ def test_leaks_between_files_are_counted() -> None:
     said = look("t.jsonl", "--for", "grpo", "--eval", "e.jsonl")
     assert seen(said) == {"leak": 1, "near-leak": 1}
     assert "e.jsonl:1 as t.jsonl:1" in said["findings"][0]["text"]
+    Path("e.jsonl").write_text(Path("e.jsonl").read_text() + "{broken\n")
+    said = look("t.jsonl", "--for", "grpo", "--eval", "e.jsonl")
+    assert said["notes"][-1].startswith("e.jsonl: 1 bad row of 4 not compared") and said["exit"] == 0
 
 
 def test_golds_are_read_by_the_reward_that_will_compare_them() -> None:
@@ -514,3 +517,15 @@ def test_nothing_is_written_over(place: Path) -> None:
     save("bad.jsonl", [{"prompt": ""}])
     code, said = show("bad.jsonl", "--for", "grpo", "--fix", "none.jsonl")
     assert code == 2 and "no good row of 1 is left" in said and not Path("none.jsonl").exists()
+
+
+def test_rows_that_are_malformed_where_nobody_expects_it_are_bad_rows() -> None:
+    """Found by trying rows at random: a conversation that is text, a prompt of lists beside whole conversations."""
+    said = look(save("a.jsonl", [{"conversations": "say hi"}] * 2), "--chat")
+    assert said["exit"] == 2 or said["used"] == 2
+    rows = [{**WHOLE, "prompt": [USER]}, {**WHOLE, "prompt": [["say hi"]]}]
+    said = look(save("b.jsonl", rows), "--for", "dpo", "--chat")
+    assert [(p["code"], p["place"]) for p in said["problems"]] == [("bad-messages", "b.jsonl:2")]
+
+
+WHOLE = {"chosen": [USER, BOT], "rejected": [USER, {"role": "assistant", "content": "no"}]}

@@ -64,7 +64,8 @@ def run(place: Path, output: str, method: str = "grpo", every: Any = 2, resume: 
         base |= {"prompts_per_step": 8, "evaluate": {"every": 1}}
     elif method == "ppo":
         base |= {"objective": {"advantage": {"kl_coef": 0.05}}, "epochs": 2}
-    return launch(Document({**base, **values}), resume)
+    accepted = values.pop("accepted", "")
+    return launch(Document({**base, **values}), resume, accepted=accepted)
 
 
 def events(run_: Run, kind: str) -> list[dict[str, Any]]:
@@ -215,8 +216,8 @@ def test_two_steps_and_two_more_are_four(place: Path, case: str, every: int) -> 
 
 def test_a_run_resumed_with_a_fixed_reference_has_the_start_again(place: Path) -> None:
     run(place, "turned", steps=2, every=1)
-    fixed = run(place, "turned", reference="start", resume=True, **KEPT)
-    assert any("model.reference.every 1 -> None" in note["text"] for note in events(fixed, "note"))
+    fixed = run(place, "turned", reference="start", resume=True, accepted="settings", **KEPT)
+    assert any("model.reference {'every': 1, 'mix': 1.0} -> start" in note["text"] for note in events(fixed, "note"))
     for step, answers in enumerate(rollouts(fixed)):
         if step < 2:
             continue

@@ -268,3 +268,38 @@ def test_a_parquet_column_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
     with refused("bad-header", said="column 'prompt' stands in it twice"):
         rows.read(str(parquet(tmp_path, twice)))
+
+
+def test_a_parquet_file_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    write_table(pa.table({"prompt": ["a" * 100_000] * 300}), tmp_path / "d.parquet", compression="zstd")
+    assert len(rows.read(str(tmp_path / "d.parquet")).rows) == 300, "30 MB of one text are no harm"
+    monkeypatch.setattr("postlude.sources.tabular.MOST_BYTES", 1 << 20)
+    with refused("damaged-file", said="more than 200 times the bytes of the file"):
+        rows.read(str(tmp_path / "d.parquet"))
+
+
+def test_a_row_of_parquet_that_is_too_large_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = parquet(tmp_path, [{"prompt": "a"}, {"prompt": "b" * 5000}, {"prompt": "c"}])
+    monkeypatch.setattr("postlude.sources.tabular.MAX_RECORD", 1000)
+    read = rows.read(str(place))
+    assert [row.values["prompt"] for row in read.rows] == ["a", "c"] and read.read == 3
+    assert [(p.code, p.place) for p in read.problems] == [("too-long", f"{place} row 2")]
+
+
+@pytest.mark.parametrize("kind", ["bytes", "a time", "a list of numbers", "categories of numbers"])
+def test_a_column_of_another_type_names_the_type(tmp_path: Path, kind: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    columns = {
+        "bytes": pa.array([b"a", b"b"]),
+        "a time": pa.array([datetime(2024, 1, 1)] * 2),
+        "a list of numbers": pa.array([[1], [2]]),
+        "categories of numbers": pa.array([1, 2]).dictionary_encode(),
+    }
+    names = {"bytes": "bytes", "a time": "datetime", "categories of numbers": "int"}
+    read = rows.read(str(parquet(tmp_path, pa.table({"prompt": columns[kind]}))))
+    assert rows.prompts(read) == [] and len(read.problems) == 2
+    assert {p.code for p in read.problems} <= {"wrong-field", "bad-messages"}
+    assert names.get(kind, "message 1 must be an object") in read.problems[0]

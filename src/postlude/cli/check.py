@@ -43,7 +43,7 @@ def check(
     with Waiting("checking") as waiting:
         report = preflight(document, str(recipe), Options(quick, prompts, samples, seed), waiting.say)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(report.to_json(), allow_nan=False))
     else:
         show(report, Screen())
     if report.verdict == "broken":

@@ -131,6 +131,7 @@ def import_(
         output.write_text(imported.text, encoding="utf-8")
     else:
         typer.echo(imported.text, nl=False)
-    typer.echo(imported.summary, err=True)
+    screen = Screen(stderr=True)
+    screen.print(imported.summary, soft_wrap=True)
     for what, why in imported.decisions.items():
-        typer.echo(f"  needs your decision: {what} ({why})", err=True)
+        screen.print(f"  needs your decision: {what} ({why})", soft_wrap=True)

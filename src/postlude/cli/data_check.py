@@ -179,10 +179,10 @@ def _show_uses(console: Console, screened: Screened) -> None:
             console.print(f"good for {', '.join(names[:METHODS_SHOWN])}{more}: {use.name}", soft_wrap=True)
 
 
-def _blocks(balance: Balance) -> list[dict[str, int]]:
+def _blocks(balance: Balance, used: str = "used") -> list[dict[str, int]]:
     """Counts as `sums` shows them: every line of the file that holds a row, or nothing."""
     name = "rows and blank lines" if balance.blank else "rows read"
-    read = {name: balance.read + balance.blank, "used": balance.used}
+    read = {name: balance.read + balance.blank, used: balance.used}
     read |= {f"rejected: {code}": n for code, n in sorted(balance.rejected.items())} | {"blank lines": balance.blank}
     return [read]
 
@@ -191,7 +191,7 @@ def _show_mended(console: Console, mended: Mended, target: Path) -> None:
     from postlude.screening.mending import rejected_of
 
     assert mended.balance is not None
-    console.print(sums(_blocks(mended.balance)))
+    console.print(sums(_blocks(mended.balance, "written")))
     for what, n in (+mended.mends).items():
         console.print(f"  mended: {what}: {n:,}")
     console.print(f"saved to {target}, what was left out to {rejected_of(target)}", soft_wrap=True)

@@ -5,19 +5,31 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from postlude.code.cases import Call, Case, Check, checked
 
 BUILTINS = set(dir(builtins))
+LONGEST = 1_000_000
+"""Characters of test code, for which the parser takes some hundred bytes each."""
 
 
 def is_target(text: str) -> bool:
     """Whether it is a name or a path of attributes and calls without arguments: `f`, `a.f`, `Solution().f`."""
     try:
-        return _root(ast.parse(text, mode="eval").body) is not None
+        return _root(_parsed(text, "eval").body) is not None
     except (SyntaxError, ValueError):
         return False
+
+
+def _parsed(source: str, mode: Literal["exec", "eval"] = "exec") -> Any:
+    """The source as a tree. Raises SyntaxError, and ValueError for what Python's own parser has no room for."""
+    if len(source) > LONGEST:
+        raise ValueError(f"{len(source):,} characters of code (limit {LONGEST:,})")
+    try:
+        return ast.parse(source, mode=mode)
+    except (MemoryError, RecursionError) as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def cases_in(source: str, entry: str | None = None) -> list[Case]:
@@ -26,7 +38,7 @@ def cases_in(source: str, entry: str | None = None) -> list[Case]:
     `entry`: the function that a `def check(candidate)` in it tests. Raises ValueError, SyntaxError.
     """
     source = source.replace("\r\n", "\n")
-    statements = ast.parse(source).body
+    statements = _parsed(source).body
     check = next((s for s in statements if isinstance(s, ast.FunctionDef) and s.name == "check"), None)
     if check is not None and not entry and len(statements) == 1:
         raise ValueError("check() is defined and never called: the column entry_point must name what it tests")
@@ -102,7 +114,7 @@ def _root(node: ast.expr) -> ast.Name | None:
 
 def _check(source: str, shown: str) -> Check:
     """The code with every use of a name of the program made a remote one."""
-    tree = ast.parse(source)
+    tree = _parsed(source)
     remote = _free(tree)
     if not remote:
         raise ValueError("it calls no function of the program")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from postlude import plain_json
 from postlude.code.asserts import cases_in, is_target
 from postlude.code.cases import Call, Case, Script, checked
 
@@ -38,8 +38,8 @@ def _parsed(text: str) -> Any:
     if text.lstrip()[:1] not in ("[", "{"):
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return plain_json.loads(text)
+    except ValueError as error:
         raise ValueError(f"neither JSON nor test code: {error}: {_short(text)}") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -161,5 +163,7 @@ class ChatSpec:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
         if parts.username or parts.password:
-            raise ValueError(f"url must not hold a user or password; put the key into {self.key}")
+            raise ValueError("url must not hold a user or password; put the key into a variable and name that: `key`")
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key) and self.key not in os.environ:
+            raise ValueError("key is the name of a variable of the environment, such as OPENAI_API_KEY, not the key")
         hold(self)

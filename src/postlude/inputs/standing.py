@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from postlude.algorithms import ALGORITHMS
 from postlude.errors import ConfigError
 from postlude.inputs.comparing import WRITTEN, Change, changes, problems_of
 from postlude.inputs.made_of import Inputs, inputs_of
@@ -141,7 +142,7 @@ class Standing:
     def tell(self, run: Run) -> None:
         """Record what is another than before: in events, since the run is no longer what it would have been."""
         for one in self.accepted.now:
-            said = f"goes on from step {run.step} with another {one['word']}: {'; '.join(one['changes'])}"
+            said = f"goes on from step {run.step} with --accept-changes {one['word']}: {'; '.join(one['changes'])}"
             run.note(said, "changed-inputs", **one)
         for word in self.accepted.idle:
             run.say(f"--accept-changes {word}: nothing of it has changed")
@@ -163,6 +164,8 @@ def settings_of(prepared: Prepared) -> dict[str, Any]:
     """The resolved recipe as plain values that work from anywhere; where the run is kept is no part of it."""
     values: dict[str, Any] = plain(asdict(prepared.recipe))
     del values["output"]
+    if prepared.recipe.method not in ALGORITHMS:
+        del values["objective"]  # of a method of one's own it is set in its file alone
     return fixed(values)
 
 
@@ -224,6 +227,18 @@ def _lists(before: Values, folder: Path) -> dict[str, list[str]]:
             if "list" in one and place.is_file() and of_file(place)["sha256"] == one["sha256"]:
                 lists[str(one["list"])] = place.read_text(encoding="utf-8").splitlines()
     return lists
+
+
+def mend_lists(run: Run, prepared: Prepared, checkpoint: Path) -> None:
+    """Put back the lists of rows of a finished run that are damaged or gone, where the rows are still those."""
+    prints = Sealed.at(checkpoint).manifest.get("inputs", {}).values()
+    known = {one["list"]: one["sha256"] for named in prints for one in named.values() if "list" in one}
+    for one in data_sets(prepared):
+        place = run.folder / LISTS / one.file
+        there = of_file(place)["sha256"] if place.is_file() else None
+        if there != known.get(one.file) == one.fingerprint["sha256"]:
+            run.write_list(one.file, one.text)
+            run.say(f"{LISTS}/{one.file} was gone or damaged: it is written again")
 
 
 def _first_event(folder: Path) -> Row:

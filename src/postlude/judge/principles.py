@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError, Problem
+from postlude.errors import ConfigError, Problem, shown
 from postlude.plain_yaml import load
 
 KEYS = {"id", "principle", "critique", "revise", "prefer"}
@@ -51,7 +52,7 @@ def read_principles(path: str) -> list[Principle]:
         )
     problems = [p.within(f"{path}, principle {i}: ") for i, row in enumerate(rows, 1) for p in _problems(row)]
     made = [] if problems else [_principle(row, i) for i, row in enumerate(rows, 1)]
-    twice = sorted({p.id for p in made if [q.id for q in made].count(p.id) > 1})
+    twice = sorted(name for name, count in Counter(p.id for p in made).items() if count > 1)
     problems += [
         Problem("duplicate-name", f"{path}: the id {name!r} stands twice; a trace could not tell them apart.")
         for name in twice
@@ -64,12 +65,12 @@ def read_principles(path: str) -> list[Principle]:
 def _problems(row: Any) -> list[Problem]:
     row = {"principle": row} if isinstance(row, str) else row
     if not isinstance(row, Mapping):
-        return [Problem("wrong-type", f"must be text or a mapping, found {row!r}.")]
+        return [Problem("wrong-type", f"must be text or a mapping, found {shown(row)}.")]
     problems = [
         Problem("unknown-key", f"unknown key {k!r}; there are {', '.join(sorted(KEYS))}.") for k in row if k not in KEYS
     ]
     problems += [
-        Problem("wrong-type", f"{k} must be text, found {v!r}.")
+        Problem("wrong-type", f"{k} must be text, found {shown(v)}.")
         for k, v in row.items()
         if k in KEYS and not _is_text(v)
     ]

@@ -17,9 +17,11 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from postlude.data import message_text
-from postlude.errors import ConfigError, RewardError
+from postlude.errors import ConfigError, RewardError, reason
 
 FOLDER = Path(__file__).with_name("templates")
+LONGEST = 100_000
+"""Characters of a template."""
 _CONTROL = re.compile(
     r"<[|\uff5c][^<>|\uff5c\n]{1,40}[|\uff5c]>|</?(?:s|think|thinking|reasoning|tool_call|tool_response)>"
     r"|<(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>|\[/?[A-Z][A-Z_]{2,30}\]|\[g?MASK\]|\[gMASK\]|<</?SYS>>"
@@ -48,19 +50,27 @@ class Template:
         path = Path(given).expanduser() if given else FOLDER / f"{default}.jinja"
         try:
             return cls(path.read_text(encoding="utf-8"), str(path) if given else f"built-in {default}")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the name
             raise ConfigError(f"template {str(path)!r} cannot be read: {error}.", code="cannot-read") from error
 
     def __post_init__(self) -> None:
         self._parsed()
 
     def _parsed(self) -> nodes.Template:
+        if len(self.source) > LONGEST:
+            raise ConfigError(
+                f"template {self.where}: {len(self.source):,} characters (limit {LONGEST:,}).", code="bad-template"
+            )
         try:
             _environment().from_string(self.source)  # finds unknown filters, which parsing alone does not
             return _environment().parse(self.source)
         except TemplateSyntaxError as error:
             raise ConfigError(
                 f"template {self.where} line {error.lineno}: {error.message}.", code="bad-template"
+            ) from error
+        except (ValueError, ArithmeticError, RecursionError, MemoryError, SyntaxError) as error:
+            raise ConfigError(
+                f"template {self.where}: no program can be made of it: {reason(error)}.", code="bad-template"
             ) from error
 
     def check(self, known: Iterable[str], shown: Iterable[str] = ()) -> None:

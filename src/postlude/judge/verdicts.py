@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from postlude import plain_json
 
 _THOUGHT = re.compile(r"\A.*?</think>", re.DOTALL)
 """Up to the first end: templates of thinking models open the thought themselves."""
@@ -71,13 +72,13 @@ def _read(reply: str, form: type[Any]) -> Any:
     fenced = _FENCED.match(text)
     text = fenced[1] if fenced else text
     try:
-        value = json.loads(text, object_pairs_hook=_once)
+        value = plain_json.loads(text, object_pairs_hook=_once)
         return form.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise Unreadable(f"{where}: {first['msg']}" if where else first["msg"]) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Unreadable("the reply must be one JSON object and nothing else") from error
 
 

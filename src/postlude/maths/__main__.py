@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from postlude import plain_json
 from postlude.maths.verify import Result, Verifier
 
 SIMPLE = [("1234", "\\boxed{1,234}"), ("0.5", "\\boxed{\\frac{1}{2}}"), ("-7", "The answer is \\boxed{-7}."),
@@ -45,11 +46,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _cases(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:
-            case = json.loads(line)
+            case = plain_json.loads(line)
         except ValueError as error:
             raise ValueError(f"line {number}: not JSON: {error}") from error
         missing = {"gold", "response", "equivalent"} - (case.keys() if isinstance(case, dict) else set())

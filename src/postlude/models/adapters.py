@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from postlude import plain_json
 from postlude.errors import ConfigError, EngineError, Problem
 from postlude.models import files, joining
 from postlude.models.fit import PREFIX
@@ -46,7 +47,7 @@ def base_path(path: str) -> str:
 
 def read_config(path: str) -> dict[str, Any]:
     """The config of an adapter folder."""
-    return json.loads((Path(path).expanduser() / files.ADAPTER_CONFIG).read_text())
+    return plain_json.read(Path(path).expanduser() / files.ADAPTER_CONFIG)
 
 
 def makes_scorer(path: str) -> bool:
@@ -63,7 +64,7 @@ def outputs(path: str) -> int:
 def notes(path: str) -> dict[str, Any]:
     """What this library says of an adapter beside its config, for the config of the whole model."""
     file = Path(path).expanduser() / NOTES
-    return json.loads(file.read_text()) if file.exists() else {}
+    return plain_json.read(file) if file.exists() else {}
 
 
 def with_adapter(net: Any, config: Any, start: str | None, checkpoint: str | None) -> Any:
@@ -253,7 +254,7 @@ def vocabulary(folder: str) -> int | None:
 def problems_of_config(folder: Path) -> list[Problem]:
     """What is wrong with an adapter folder, from its config and the headers of its weights."""
     try:
-        config = json.loads((folder / files.ADAPTER_CONFIG).read_text())
+        config = plain_json.read(folder / files.ADAPTER_CONFIG)
         kind = str(config.get("peft_type"))
     except (ValueError, AttributeError, OSError) as error:
         return [
@@ -290,7 +291,7 @@ def require_known_fields(folder: Path) -> list[Problem]:
     """Settings of an adapter that the installed peft does not know, and would leave out."""
     from peft import LoraConfig
 
-    config = json.loads((folder / files.ADAPTER_CONFIG).read_text())
+    config = plain_json.read(folder / files.ADAPTER_CONFIG)
     strange = [k for k, v in config.items() if v and k not in LoraConfig.__dataclass_fields__ and k != "peft_version"]
     if not strange:
         return []

@@ -11,8 +11,9 @@ from itertools import groupby
 from typing import Any
 
 from postlude.data import Completion, Message, Prompt, message_text
-from postlude.errors import DataError
+from postlude.errors import ConfigError, DataError
 from postlude.models.spelling import letters, places, stand_in, strings, with_strings
+from postlude.models.trial import endless
 from postlude.models.turns import REFUSALS, UNKNOWN, Turns, turns_of
 
 Tools = Sequence[Mapping[str, Any]] | None
@@ -169,6 +170,15 @@ class Renderer:
                 code="no-chat-template",
             )
 
+    def _require_end(self, tools: Any) -> None:
+        """The template was tried where a limit holds: raise ConfigError where it did not come to its end there."""
+        without_end = endless(self.tokenizer.get_chat_template(tools=tools))
+        if without_end:
+            raise ConfigError(
+                f"model: the chat template cannot be used: {without_end}. Give another one: model.chat_template.",
+                code="bad-template",
+            )
+
     def _own_places(self, messages: Sequence[Message], context: _Given, how: Mapping[str, bool]) -> list[bool]:
         """For each control token of a rendered conversation, whether a message wrote it and not the template."""
         everything = [list(map(dict, messages)), context.tools, dict(context.options or {})]
@@ -196,6 +206,7 @@ class Renderer:
 
     def _apply(self, messages: Sequence[Message], tools: Tools, options: Mapping[str, Any], **how: bool) -> Any:
         context = {"tools": [dict(t) for t in tools] if tools else None, **options, **how}
+        self._require_end(context["tools"])
         try:
             return self.tokenizer.apply_chat_template([dict(m) for m in messages], **context)
         except TypeError:  # some templates join the arguments of calls to text, as if they were JSON text themselves

@@ -5,13 +5,13 @@ Reads a few kilobytes of each file and imports nothing heavy, so that every prob
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postlude import plain_json
 from postlude.errors import ConfigError, Problem
 from postlude.runs.sealed import unsound
 
@@ -56,7 +56,7 @@ def header(file: Path) -> dict[str, Stored]:
             )
         text = f.read(length)
     try:
-        entries: dict[str, Any] = json.loads(text)
+        entries: dict[str, Any] = plain_json.loads(text)
         entries.pop("__metadata__", None)
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
@@ -91,7 +91,7 @@ def whole(folder: Path) -> dict[str, Stored]:
     if not index.exists():
         raise ConfigError(_no_weights(folder, WHOLE, "model"))
     try:
-        places: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
+        places: Mapping[str, str] = plain_json.read(index)["weight_map"]
         shards = sorted({*places.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postlude import plain_json
 from postlude.errors import ConfigError, EngineError, Problem, reason
 from postlude.models import adapters, fit, heads, opening, scorers
 from postlude.models.adapters import base_path
@@ -91,7 +91,7 @@ def _problems_of_place(path: str) -> list[Problem]:
 def _problems_of_base(folder: Path) -> list[Problem]:
     """What is wrong with the model that an adapter folder names as its own."""
     try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
+        base = plain_json.read(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     except (ValueError, AttributeError, OSError) as error:
         return [Problem("bad-adapter", f"{folder}: {ADAPTER_CONFIG} cannot be read ({error}). Save the adapter again.")]
     change = f"Set base_model_name_or_path in its {ADAPTER_CONFIG}."

@@ -19,8 +19,11 @@ from postlude.data import Message
 Render = Callable[..., str]
 """(messages, options of the template) -> text; raises what templates raise."""
 
-REFUSALS = (TemplateError, ValueError, TypeError)
-"""What a template may raise."""
+REFUSALS = (
+    TemplateError, ValueError, TypeError, LookupError, AttributeError, NameError, ArithmeticError, RecursionError,
+    MemoryError, SyntaxError,
+)  # fmt: skip
+"""What a template may raise: whatever its expressions do, and what Python says of the program it is turned into."""
 UNKNOWN = "\U000f1234"
 """A private character, which no vocabulary holds."""
 _TAG = re.compile(r"</?\w+>")

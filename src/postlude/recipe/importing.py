@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.algorithms import ALGORITHMS
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, visible
 from postlude.plain_yaml import dump
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
@@ -59,7 +59,7 @@ class Imported:
         """The recipe as YAML."""
         head = [f"# From {self.source.path.name} by postlude config import.", f"# {self.summary}."]
         body = list(_lines(self.values, self._comments()))
-        return "\n".join([*head, *body, *self._tail()]) + "\n"
+        return "\n".join([*map(visible, head), *body, *map(visible, self._tail())]) + "\n"
 
     def _comments(self) -> dict[str, str]:
         library = self.trainer.library
@@ -245,8 +245,8 @@ def _lines(values: Mapping[str, Any], comments: Mapping[str, str], prefix: str =
     for key, value in values.items():
         path = f"{prefix}{key}"
         inner = is_mapping(value) and value
-        line = f"{'  ' * depth}{key}:" + ("" if inner else f" {_scalar(value)}")
-        yield f"{line}  # {comments[path]}" if path in comments else line
+        line = f"{'  ' * depth}{_scalar(key)}:" + ("" if inner else f" {_scalar(value)}")
+        yield f"{line}  # {visible(comments[path])}" if path in comments else line
         if inner:
             yield from _lines(value, comments, f"{path}.", depth + 1)
 

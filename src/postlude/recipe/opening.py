@@ -48,6 +48,8 @@ def _named(recipe: Path, overrides: list[str]) -> tuple[Document, list[str]]:
     if recipe.is_dir() or (file.name == CONFIG and (file.parent / EVENTS).exists()):
         document.run = file.parent
         document.values.pop("output", None)  # of earlier versions: the folder named is the run, wherever it is now
+        if ":" in str(document.values.get("method")):
+            document.values.pop("objective", None)  # theirs too: a method of one's own sets it in its file alone
     return document, overrides
 
 

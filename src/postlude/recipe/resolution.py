@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from postlude.algorithms import ALGORITHMS, find_method
+from postlude.credentials import keys_in
 from postlude.errors import ConfigError, Problem
 from postlude.method import Algorithm
 from postlude.models.spec import Critic
@@ -39,10 +40,23 @@ def resolve(document: Document) -> Recipe:
     return recipe
 
 
+def _credentials(document: Document) -> list[Problem]:
+    """Keys of services, which a recipe must not hold: it is written to the run's folder, and read by others."""
+    return [
+        Problem(
+            "key-in-recipe",
+            f"{path} holds a key or a password, and a recipe is kept with its run. Put it into a variable of the "
+            "environment: a judge's `key` names it (default OPENAI_API_KEY).",
+            key=path,
+        ).at(document.where(path))
+        for path in keys_in(document.values)
+    ]
+
+
 def frozen(document: Document) -> Frozen:
     """The policy of a recipe, for commands that do not train it. The keys of training are not looked at."""
     document.values = documents.long_form(document.values)
-    problems = move(document)
+    problems = [*move(document), *_credentials(document)]
     values = located(document.values, document)
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
     policy, more = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document.where)
@@ -66,7 +80,7 @@ def rewarded(document: Document) -> tuple[RewardSpec, ...]:
 def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Problem]]:
     """(recipe, problems): the recipe is there as far as it parses, so that other checks can go on."""
     document.values = documents.long_form(document.values)
-    problems = move(document)
+    problems = [*move(document), *_credentials(document)]
     entry = _entry(located({"method": document.values.get("method")}, document), document, problems)
     problems += translate(document, Recipe, method_settings(entry.name))
     values = located(documents.long_form(document.values), document)

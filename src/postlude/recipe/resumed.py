@@ -26,7 +26,7 @@ RULES: dict[str, Rule] = {
     "engine.kind": "never",
     "engine.dtype": "never",
     "model.lora*": "never",
-    "model.reference": "never",
+    "model.reference": "settings",
     "model.reference.*": "free",
     "critic": "never",
     "critic.form": "never",

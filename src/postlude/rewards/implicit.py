@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from postlude.engines.settings import ImplicitSpec
-from postlude.errors import ConfigError, Problem
+from postlude.errors import ConfigError, Problem, reason
 from postlude.models.heads import is_scorer
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
+from postlude.plain_yaml import load
 from postlude.rewards.functions import text_of
 from postlude.rewards.learned import AnswerReward, Combine, StepReward, each, model_of
 
@@ -125,7 +124,13 @@ def _run_of(path: str) -> Mapping[str, Any]:
     folder = Path(path).expanduser()
     for place in (folder, *folder.resolve().parents[:2]):
         if (place / "events.jsonl").exists() and (place / "config.yaml").exists():
-            recipe = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
+            try:
+                recipe = load((place / "config.yaml").read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"reward implicit: {str(place / 'config.yaml')!r} cannot be read: {reason(error)}.",
+                    code="damaged-run",
+                ) from error
             return recipe if isinstance(recipe, dict) else {}
     return {}
 

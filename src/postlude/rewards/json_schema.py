@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from postlude import plain_json
 from postlude.errors import ConfigError, Problem
 from postlude.rewards.functions import RewardFunction, text_of
 
@@ -59,7 +59,7 @@ def _valid(validator: Any, text: str) -> bool:
     json_text = payload(text)
     try:
         return json_text is not None and validator.is_valid(_parsed(json_text))
-    except (ValueError, ArithmeticError, RecursionError):  # not JSON, or nested too deeply
+    except (ValueError, ArithmeticError, RecursionError):  # not JSON, or a schema without end
         return False
 
 
@@ -76,7 +76,7 @@ def _parsed(text: str) -> Any:
             raise ValueError("a key appears twice")
         return dict(items)
 
-    return json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
+    return plain_json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
 
 
 def _read(path: str) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, cast
+
+from postlude import plain_json
 
 Row = dict[str, Any]
 """One line of a file of JSON lines."""
@@ -17,7 +18,7 @@ SUMS = "SHA256SUMS"
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file of JSON lines. Only a line feed ends one: text may hold other characters that break lines."""
     with path.open(encoding="utf-8", newline="\n") as file:
-        return [json.loads(line) for line in file if line.strip()]
+        return [plain_json.loads(line) for line in file if line.strip()]
 
 
 def whole_rows(path: Path) -> tuple[list[Row], int]:
@@ -44,7 +45,7 @@ def whole_rows(path: Path) -> tuple[list[Row], int]:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line)
+        plain_json.loads(line)
     except ValueError:
         return False
     return True
@@ -52,7 +53,7 @@ def _is_json(line: bytes) -> bool:
 
 def _row(line: bytes) -> Row | None:
     try:
-        value = json.loads(line)
+        value = plain_json.loads(line)
     except ValueError:
         return None
     return cast(Row, value) if isinstance(value, dict) else None

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from postlude.credentials import veiled
 from postlude.data import Group
 from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
 from postlude.plain_yaml import dump
@@ -164,7 +165,7 @@ class Run:
 
     def note(self, text: str, code: str = "note", **data: Any) -> None:
         """Emit what a user should hear of."""
-        self.emit(Note(self.step, text, code, data))
+        self.emit(Note(self.step, veiled(text), code, data))
 
     def tell(self, event: Event) -> None:
         """Tell the listeners only: what is no part of the run, for people."""
@@ -173,7 +174,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Tell the listeners a line that is no part of the run."""
-        self.tell(Said(self.step, text))
+        self.tell(Said(self.step, veiled(text)))
 
     def phase(self, name: str) -> None:
         """Tell the listeners what is being done now."""
@@ -319,6 +320,10 @@ class Run:
             )
         self.say(f"checkpoint {name} is lost ({why}): training goes on, {until}, and the next save is tried as planned")
 
+    def _mend(self) -> None:
+        for line in checkpoints.mend_copies(self._disk, self._choice):
+            self.say(line)
+
     def give_up(self) -> None:
         """Say that an error ended the run: in events.jsonl, where it came so far and can be written."""
         end = End(self.step, "error")
@@ -354,8 +359,7 @@ class Run:
         checkpoints.rewind(self._disk, self._choice.sealed)
         self._at_work = True
         self._disk.insist("checkpoints", lambda: checkpoints.set_aside(self._choice))
-        for line in checkpoints.mend_copies(self._disk, self._choice):
-            self.say(line)
+        self._mend()
         accepted = self._choice.accepted
         if any(flaw.accepts == "rollouts" for flaw in accepted):
             checkpoints.accept_rollouts(self._disk)
@@ -369,6 +373,8 @@ class Run:
         if checkpoints.behind(self.folder, self._choice.sealed) != end.encode():
             self.rewind()
             self._disk.append("events.jsonl", end)
+        else:
+            self._mend()
         self.tidy(keep, best)
 
     @property

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from postlude import plain_yaml
-from postlude.errors import ConfigError
+from postlude import plain_json, plain_yaml
+from postlude.errors import ConfigError, reason
 from postlude.runs.checkpoints import complete
 from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
@@ -175,14 +174,29 @@ class History:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe."""
-        path = self.folder / "config.yaml"
-        return plain_yaml.load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return _values(self.folder / "config.yaml", lambda path: plain_yaml.load(path.read_text(encoding="utf-8")))
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Versions, hashes, engine, chosen settings; empty before the run has begun."""
-        path = self.folder / "manifest.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return _values(self.folder / "manifest.json", plain_json.read)
+
+
+def _values(path: Path, values_of: Callable[[Path], Any]) -> dict[str, Any]:
+    """What a file says by name; nothing where there is none. Raises ConfigError where it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        values: Any = values_of(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {reason(error)}. The file is damaged.", code="damaged-run"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds no names with values: the file is damaged, or no run wrote it.", code="damaged-run"
+        )
+    return cast("dict[str, Any]", values)
 
 
 def read(folder: str | Path) -> History:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from postlude import plain_json
 from postlude.errors import ConfigError
 from postlude.runs.durable import replace
 from postlude.runs.events import End, Event, Opened, Phase, Progress, Said, Step, Waiting
@@ -97,7 +98,7 @@ def status(folder: str | Path) -> Live:
     """How the run in a folder stands. Raises ConfigError where there is none."""
     place = Path(folder).expanduser()
     try:
-        known: Any = json.loads((place / LIVE).read_text())
+        known: Any = plain_json.read(place / LIVE)
     except FileNotFoundError as error:
         raise ConfigError(
             f"{str(folder)!r} holds no run that says how it stands (it has no {LIVE}).", code="not-a-run"
@@ -149,7 +150,7 @@ def _ask(folder: Path, what: str) -> None:
 
 def _asked(file: Path) -> dict[str, Any]:
     try:
-        wanted = json.loads(file.read_text())
+        wanted = plain_json.read(file)
     except (FileNotFoundError, ValueError):
         return {}
     return cast(dict[str, Any], wanted) if isinstance(wanted, dict) else {}

@@ -31,6 +31,8 @@ WHOLE = (CONFIG, RUN_MANIFEST, "rejected.txt")
 """Files of a run that are replaced."""
 HEAD = "# The resolved recipe: `postlude train` of this file repeats the run. SHA-256 of what follows: "
 """What config.yaml begins with."""
+LISTS = "inputs/*.txt"
+"""Whole files of a run that no checkpoint copies: a line for every row of a data set."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def seal(temporary: Path, run: Path, frame: Mapping[str, Any]) -> None:
     for name in WHOLE:
         if (run / name).is_file():
             shutil.copyfile(run / name, copies / name)
-    beside = {name: _entry(run / name, hashes) for name in (*APPENDED, *WHOLE) if (run / name).is_file()}
+    lists = sorted(path.relative_to(run).as_posix() for path in run.glob(LISTS))
+    beside = {name: _entry(run / name, hashes) for name in (*APPENDED, *WHOLE, *lists) if (run / name).is_file()}
     files = {str(p.relative_to(temporary).as_posix()): _entry(p, hashes) for p in files_of(temporary)}
     content = {"schema": SCHEMA, **frame, "files": files, "beside": beside}
     (temporary / MANIFEST).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -164,7 +167,8 @@ class Sealed:
     def changed(self, run: Path) -> list[str]:
         """Whole files of the run that are not what they were, or gone."""
         entries: Mapping[str, Mapping[str, Any]] = self.manifest.get("beside", {})
-        return [name for name in WHOLE if name in entries and _differs(run / name, name, entries[name], Hashes())]
+        whole = [name for name in entries if name not in APPENDED]
+        return [name for name in whole if _differs(run / name, name, entries[name], Hashes())]
 
     def torn(self, hashes: Hashes, inside: str = "") -> list[Flaw]:
         """What is wrong with its own files, of those whose path does not begin with `inside` where that is given."""

@@ -48,12 +48,12 @@ def _written(row: Mapping[str, Any], kind: Kind) -> tuple[str, tuple[str, ...], 
     gold = None if is_missing(gold) else gold
     if kind == "text":
         return "", (str(row.get("text")),), (), gold
-    if kind == "messages":
+    if kind == "messages" and isinstance(row["messages"], list):
         turns = row["messages"]
         last = max((i for i, m in enumerate(turns) if m["role"] == "assistant"), default=len(turns))
         return words_of(turns[:last]), tuple(filter(None, [words_of(turns[last:])])), (), gold
     answer = row.get("completion")
-    return words_of(row.get("prompt")), () if answer is None else (words_of(answer),), (), gold
+    return words_of(row.get("prompt", row.get("messages"))), () if answer is None else (words_of(answer),), (), gold
 
 
 def _judged(row: Mapping[str, Any], kind: Kind) -> tuple[str, tuple[str, ...], tuple[float, ...], Any]:

@@ -47,10 +47,10 @@ def mend(screened: Screened, target: Path) -> Mended:
     dropped = _dropped(screened)
     result.left_out = [*table.problems, *dropped.values()]
     good = {row.where for row in table.rows}
-    lists = kind_of(target)[0] not in SEPARATED
+    kind, _ = kind_of(target)
     for place, values in table.written.items():
         if place in good and place not in dropped and isinstance(values, Mapping):
-            result.rows.append(_mended(values, lists, result.mends))
+            result.rows.append(_mended(values, kind or "", result.mends))
             result.numbers.append(int(re.findall(r"\d+", place)[-1]) - 1)
     lines = {
         "byte order marks left out": table.marks,
@@ -80,10 +80,13 @@ def _dropped(screened: Screened) -> dict[str, Problem]:
     return dropped
 
 
-def _mended(values: Mapping[str, Any], lists: bool, mends: Counter[str]) -> Values:
-    """A row with what is certain set right. `lists`: the file can hold lists."""
+def _mended(values: Mapping[str, Any], kind: str, mends: Counter[str]) -> Values:
+    """A row with what is certain set right. `kind` of the file: one of Parquet keeps the types of its columns, and
+    cells hold no lists."""
     row = dict(values)
-    if lists:
+    if kind == ".parquet":
+        return row
+    if kind not in SEPARATED:
         read = read_cells(row, CONVERSATIONS)
         mends["lists and messages that stood as text"] += read != row
         row = read
@@ -211,12 +214,11 @@ def _write_cells(rows: Iterable[Values], table: Table, file: IO[str], delimiter:
 
 
 def _write_parquet(mended: Mended, source: str, part: Path) -> None:
-    """The table's own rows with its own types; anew only where one of them was changed."""
+    """The table's own rows with its own types; of a data set anew."""
     import pyarrow
     from pyarrow import parquet
 
-    changed = any(mended.mends[name] for name in mended.mends)
-    if not changed and Path(source).suffix.lower() == ".parquet":
+    if Path(source).suffix.lower() == ".parquet":
         whole = parquet.read_table(Path(source).expanduser()).take(mended.numbers)
     else:
         whole = pyarrow.Table.from_pylist(mended.rows)

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from postlude import plain_json
 from postlude.errors import DataError
 
 LISTS = ("completions", "ranks", "scores", "labels", "tools", "documents", "images", "audios", "videos")
@@ -36,8 +36,8 @@ _BRACKETS = {"(": "[", ")": "]"}
 def literal(text: str) -> Any:
     """The value that a text writes down. Raises ValueError where it writes none."""
     try:
-        return json.loads(text, parse_constant=lambda name: None)
-    except (ValueError, RecursionError):
+        return plain_json.loads(text, parse_constant=lambda name: None)
+    except ValueError:
         pass
     try:
         return ast.literal_eval("".join(_python(text)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from postlude import plain_json
 from postlude.errors import DataError
 
 Values = Mapping[str, Any]
@@ -72,6 +72,8 @@ def take_out_prompt(values: dict[str, Any]) -> None:
 def _without_prompt(prompt: Any, answer: Any, name: str) -> tuple[Any, Any]:
     if not _is_whole(answer) or not isinstance(prompt, str | list):
         return prompt, answer
+    if isinstance(prompt, list) and not (prompt and all(isinstance(m, dict) for m in prompt)):
+        return prompt, answer  # to be found by the checks
     if isinstance(prompt, str):
         ends = [
             i + 1 for i, m in enumerate(answer[:-1]) if m["role"] == "user" and answer[i + 1]["role"] == "assistant"
@@ -148,7 +150,7 @@ def _from_json(value: Any, name: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value) if value.strip() else None
+        return plain_json.loads(value) if value.strip() else None
     except ValueError as error:
         raise DataError(f'"{name}" is not JSON: {error}', code="not-json") from error
 
@@ -191,7 +193,7 @@ def _speech(turn: dict[str, Any]) -> dict[str, Any]:
     if speaker != "function_call":
         return {"role": SPEAKERS[speaker], "content": value, **turn}
     try:
-        calls = json.loads(value) if isinstance(value, str) else value
+        calls = plain_json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise DataError(f'"conversations" has a function_call that is not JSON: {error}', code="not-json") from error
     calls = calls if isinstance(calls, list) else [calls]
@@ -235,7 +237,7 @@ def _arguments(arguments: Any) -> Any:
     if not isinstance(arguments, str):
         return arguments
     try:
-        parsed = json.loads(arguments)
+        parsed = plain_json.loads(arguments)
     except ValueError:
         return arguments
     return parsed if isinstance(parsed, dict) else arguments

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from postlude.errors import DataError, Problem
+from postlude.sources.bounded import MOST_RATIO
 from postlude.sources.table import KEPT, MAX_RECORD, Table
 
+MOST_BYTES = 1 << 30
+"""Of a Parquet file's rows, where that is more than `MOST_RATIO` times the file's own: a dictionary stands for the same
+text in many rows, and files of prompts under one long instruction do that too."""
 MISSING = {"nan", "NaN", "NAN", "-nan", "NaT", "<NA>", "None", "null", "NULL", "inf", "-inf"}
 """What libraries write into a cell of CSV where there is no value."""
 
@@ -124,7 +128,15 @@ def read_parquet(path: str, place: Path) -> Table:
             twice = [name for name, n in Counter(names).items() if n > 1]
             if twice:
                 raise DataError(f"{path}: column {twice[0]!r} stands in it twice. Rename one.", code="bad-header")
-            for batch in file.iter_batches(batch_size=1024):
+            size = 0
+            for batch in file.iter_batches(batch_size=_batch_size(file.metadata)):
+                size += batch.nbytes
+                if size > max(MOST_BYTES, MOST_RATIO * place.stat().st_size):
+                    raise DataError(
+                        f"{path}: its rows take more than {MOST_RATIO} times the bytes of the file, as no text does. "
+                        "Write it anew where that is meant.",
+                        code="damaged-file",
+                    )
                 _add_batch(table, batch)
             _settle_numbers(table)
     except (pyarrow.ArrowException, OSError) as error:
@@ -132,8 +144,18 @@ def read_parquet(path: str, place: Path) -> Table:
     return table
 
 
+def _batch_size(metadata: Any) -> int:
+    """Rows read at a time: fewer where a row group is large, since any one of its values may be."""
+    largest = max((metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)), default=0)
+    return min(1024, max(16, MOST_BYTES // max(largest, 1)))
+
+
 def _add_batch(table: Table, batch: Any) -> None:
     """All rows of a batch; where one of them cannot be decoded, row by row."""
+    if batch.nbytes > MAX_RECORD:
+        for i in range(batch.num_rows):
+            _add_large(table, batch.slice(i, 1))
+        return
     try:
         values = batch.to_pylist(maps_as_pydicts="lossy")
     except UnicodeDecodeError:
@@ -145,6 +167,16 @@ def _add_batch(table: Table, batch: Any) -> None:
             table.reject(where, value)
         else:
             table.add(where, without_nulls(value))
+
+
+def _add_large(table: Table, row: Any) -> None:
+    """A batch of one row, which may be too large to be one."""
+    if row.nbytes <= MAX_RECORD:
+        _add_batch(table, row)
+        return
+    table.read += 1
+    problem = Problem("too-long", f"{row.nbytes:,} bytes in one record (limit {MAX_RECORD:,})")
+    table.reject(f"{table.path} row {table.read}", problem)
 
 
 def _one(batch: Any, i: int) -> Any:

@@ -28,6 +28,8 @@ VERL_ROOTS = (
     "model",
     "reward",
 )
+LONGEST = 50_000
+"""Characters of a configuration."""
 _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_]\w*(?:[.@/][\w@/]+)+)=(.*)", re.DOTALL)
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\$\(\(.*?\)\)|[^\s#;]*)", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^${}]*))?\}|\$(\w+)")
@@ -50,6 +52,11 @@ def read(path: Path) -> Source:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the name
         raise ConfigError(f"cannot read {str(path)!r}: {error}", code="cannot-read") from error
+    if len(text) > LONGEST:
+        raise ConfigError(
+            f"{str(path)!r} has {len(text):,} characters (limit {LONGEST:,}): no configuration is that long.",
+            code="not-translatable",
+        )
     values = _mapping(text, path.name)
     if values is None:
         settings = overrides(text)

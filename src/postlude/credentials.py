@@ -1,0 +1,60 @@
+"""Keys of services: known by their form or from the environment, so that none is written where others may read it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+VEIL = "***"
+LEAST = 8
+"""Characters of a value of the environment that is looked for in texts."""
+_HOLDS_KEY = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE)
+"""Names of variables whose values are secret."""
+_FORMS = re.compile(
+    r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bxox[abp]-[A-Za-z0-9-]{10,}"
+    r"|\bAKIA[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,}"
+)
+"""Keys as services make them."""
+_BEARER = re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}")
+_USER = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@]{1,300}@", re.IGNORECASE)
+_QUERY = re.compile(r"(?i)([?&](?:[a-z_-]{0,30})(?:key|token|secret|password|signature|sig)=)[^\s&#'\"]+")
+_NAMED = re.compile(r"(?i)^(?:[a-z]+_)?(?:api_?key|api_?token|access_?token|auth_?token|password|secret|secret_key)$")
+"""Names of settings that would hold a key."""
+
+
+def veiled(text: str) -> str:
+    """The text without the keys in it: those of the environment, and what has the form of one."""
+    for secret in _of_environment():
+        if secret in text:
+            text = text.replace(secret, VEIL)
+    if "://" in text:
+        text = _USER.sub(rf"\1{VEIL}@", text)
+    if "=" in text:
+        text = _QUERY.sub(rf"\1{VEIL}", text)
+    return _BEARER.sub(rf"\1{VEIL}", _FORMS.sub(VEIL, text))
+
+
+def _of_environment() -> list[str]:
+    return [value for name, value in os.environ.items() if len(value) >= LEAST and _HOLDS_KEY.search(name)]
+
+
+def is_key(text: str) -> bool:
+    """Whether a text is, or holds, a key."""
+    return bool(_FORMS.search(text)) or any(secret in text for secret in _of_environment())
+
+
+def keys_in(values: object, path: str = "") -> Iterator[str]:
+    """Dotted paths of settings that hold a key: by their own form, or by their name."""
+    if isinstance(values, Mapping):
+        for name, inner in values.items():  # pyright: ignore[reportUnknownVariableType]
+            below = f"{path}.{name}" if path else str(name)  # pyright: ignore[reportUnknownArgumentType]
+            if isinstance(inner, str) and inner and _NAMED.search(str(name)):  # pyright: ignore[reportUnknownArgumentType]
+                yield below
+            else:
+                yield from keys_in(inner, below)  # pyright: ignore[reportUnknownArgumentType]
+    elif isinstance(values, list | tuple):
+        for i, inner in enumerate(values):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            yield from keys_in(inner, f"{path}.{i}")  # pyright: ignore[reportUnknownArgumentType]
+    elif isinstance(values, str) and (is_key(values) or _USER.search(values) or _QUERY.search(values)):
+        yield path
