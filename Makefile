@@ -11,6 +11,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: test-slow test-processors study-tests
 .PHONY: fuzz
 .PHONY: real-model real real-study selftest
+.PHONY: faults kills
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -85,6 +86,17 @@ methods-# What the self-test says of small models of every architecture, and of 
 selftest: real-model .venv/installed-dev
 	$(BIN)/python -m bench.selftest
 	$(BIN)/python -m bench.selftest $(MODEL) $(if $(filter .models/smollm2,$(MODEL)),SmolLM2-135M-Instruct)
+
+# Every file operation of three runs failed, every file damaged, every part of the state left out: an hour on two cores.
+# EVERY=10 makes every tenth trial. The tables go into docs/reliability.md.
+EVERY ?= 1
+faults: .venv/installed-dev
+	$(BIN)/python -m bench.faults everything --every $(EVERY) --write
+
+# N runs of many kinds, killed at random times, also while they are resumed.
+N ?= 100
+kills: .venv/installed-dev
+	$(BIN)/python -m bench.faults kills --trials $(N) --write
 
 study: .venv/installed
 	$(BIN)/python -m bench.methods_study

@@ -52,6 +52,7 @@ def trials(bench: Bench, folder: Path, part: str, chosen: Chosen = every) -> Ite
     quiet = command(bench.place, RESUME)
     bench.usual |= quiet.said
     number = 0
+    newest = max(p.name for p in (folder / "checkpoints").glob("step-*"))
     for name in sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()):
         for damage, apply in DAMAGES.items():
             path = bench.run / name
@@ -64,7 +65,8 @@ def trials(bench: Bench, folder: Path, part: str, chosen: Chosen = every) -> Ite
             bench.put(folder)
             apply(path)
             kind, detail = bench.judged(bench.continued())
-            yield Outcome(bench.family.name, part, damage, name, kind, detail)
+            spare = name.startswith("checkpoints/") and not name.startswith(f"checkpoints/{newest}/")
+            yield Outcome(bench.family.name, part, damage, name, kind, detail, spare)
     for name in FOREIGN:
         number += 1
         if chosen(number):
@@ -78,11 +80,9 @@ def trials(bench: Bench, folder: Path, part: str, chosen: Chosen = every) -> Ite
 
 def finished_and_half(bench: Bench, store: Path) -> dict[str, Path]:
     """A finished run, and one that was killed in its middle, as folders."""
-    result = {"finished": store / "finished", "half": store / "half"}
-    shutil.rmtree(store, ignore_errors=True)
-    store.mkdir(parents=True)
-    result["half"] = middle_of(bench, store)
+    middle = middle_of(bench, store / "half")
     bench.clear()
     command(bench.place, START)
-    shutil.copytree(bench.run, result["finished"], symlinks=True)
-    return result
+    shutil.rmtree(store / "finished", ignore_errors=True)
+    shutil.copytree(bench.run, store / "finished", symlinks=True)
+    return {"finished": store / "finished", "half": middle}

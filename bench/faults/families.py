@@ -25,20 +25,21 @@ def tells(completions, log_extra, log_metric):
 def lines(steps):
     return [[float(len(s) % 2) for s in row] for row in steps]
 
-def constant(completions):
-    return [0.5 for _ in completions]
+def even(prompts):
+    return [float(sum(map(ord, p)) % 2) for p in prompts]
 
-def fades(completions, trainer_state):
-    return parity(completions) if trainer_state.global_step < 3 else [0.5 for _ in completions]
+def fades(prompts, completions, trainer_state):
+    return parity(completions) if trainer_state.global_step < 2 else even(prompts)
 
-def awakes(completions, trainer_state):
-    return parity(completions) if trainer_state.global_step > 4 else [0.5 for _ in completions]
+def awakes(prompts, completions, trainer_state):
+    return parity(completions) if trainer_state.global_step > 4 else even(prompts)
 """
 PARITY = {"use": "mine.py:parity", "outcome": True}
 """Says right or wrong of any answer, each about half of the time."""
 TELLS = {"use": "mine.py:tells", "outcome": True}
 STEPS = {"use": "mine.py:lines", "steps": "="}
 ONLINE: dict[str, Any] = {"reward": [PARITY]}
+BEST = {"best": "sampled/accuracy"}
 FOLLOWS = {"every": 3}
 ADAPTIVE = {"kind": "proportional", "target": 0.01, "unit": "token", "horizon": 50}
 
@@ -57,7 +58,7 @@ class Family:
 
     def shorter(self) -> Family:
         """Three steps, a checkpoint after each: what every operation of it is tried on."""
-        return replace(self, values={**self.values, "steps": 3, "checkpoint_every": 1})
+        return replace(self, values=_joined(self.values, {"steps": 3, "checkpoints": {"every": 1}}))
 
     def recipe(self, url: str | None = None) -> dict[str, Any]:
         """The whole recipe, for a folder that `make_world` filled."""
@@ -72,8 +73,7 @@ class Family:
             "sampling": {"max_tokens": 6, "stop": [*"abcdefg12345"]},
             "schedule": {"lr": 0.01},
             "evaluate": {"every": 2, "prompts": 2},
-            "checkpoint_every": 2,
-            "keep_checkpoints": 2,
+            "checkpoints": {"every": 2, "keep": 2},
             "engine": {"threads": 1},
         }
         if self.judged:
@@ -105,7 +105,7 @@ FAMILIES = {
         Family("sft", "sft", written("written.jsonl")),
         Family("dpo", "dpo", written("pairs.jsonl")),
         Family("reward model", "reward_model", written("pairs.jsonl")),
-        Family("grpo", "grpo", {**ONLINE, "objective": {"kl": {"coef": 0.01}}}),
+        Family("grpo", "grpo", {**ONLINE, "objective": {"kl": {"coef": 0.01}}, "checkpoints": BEST}),
         Family(
             "dapo, carried groups",
             "dapo",
@@ -138,7 +138,7 @@ FAMILIES = {
         Family("gradient checkpointing", "grpo", {**ONLINE, "engine": {"gradient_checkpointing": True, "threads": 1}}),
         Family("signal that fades", "grpo", {"reward": [{"use": "mine.py:fades"}]}),
         Family("signal that awakes", "grpo", {"reward": [{"use": "mine.py:awakes"}]}),
-        Family("no signal", "grpo", {"reward": [{"use": "mine.py:constant"}]}, code=2),
+        Family("no signal", "grpo", {"reward": [{"use": "mine.py:even"}]}, code=2),
         Family("refreshed reference", "dpo", written("pairs.jsonl", model={"path": "model", "reference": FOLLOWS})),
     )
 }

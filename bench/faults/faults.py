@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 from bench.faults.folder import bytes_of
 from bench.faults.outcome import Bench, Outcome
 from bench.faults.shim import SPACE, Fault, Shim
-from bench.faults.trial import RESUME, START, Ended, command
+from bench.faults.trial import RESUME, START, Ended, command, start
 
+RECORDING = 600.0
+"""Seconds that a command may take whose folder is copied at every operation."""
 Chosen = Callable[[int], bool]
 """Whether a trial, by its number, is to be made."""
 
@@ -80,7 +83,7 @@ def record(bench: Bench, arguments: Sequence[str], target: Path) -> Recorded:
     shim = Shim(str(bench.run))
     recorder = Recorder(shim, target)
     shim.on_operation = recorder
-    ended = command(bench.place, arguments, shim.install, recorder.write)
+    ended = start(bench.place, arguments, shim.install, recorder.write).wait(RECORDING)
     if ended.code != bench.family.code:
         raise RuntimeError(f"{bench.family.name}: {ended.text[-2000:]}")
     facts = json.loads((target / "log.json").read_text())
@@ -96,25 +99,30 @@ def failing(bench: Bench, arguments: Sequence[str], fault: Fault) -> Ended:
 
 def trials(bench: Bench, store: Path, chosen: Chosen = every) -> Iterator[Outcome]:
     """Each operation of a run, then each of a resume from the middle of it: killed, power lost, disk full."""
+    middle = middle_of(bench, store / "middle")
     bench.clear()
     run = record(bench, START, store / "run")
     yield from _of_command(bench, "run", START, run, None, chosen)
-    middle = _middle(run)
     bench.put(middle)
     resume = record(bench, RESUME, store / "resume")
     yield from _of_command(bench, "resume", RESUME, resume, middle, chosen)
 
 
-def middle_of(bench: Bench, store: Path) -> Path:
-    """A run that was killed in its middle, as a folder."""
+def middle_of(bench: Bench, target: Path) -> Path:
+    """A copy of a run that was killed as its third checkpoint was begun."""
     bench.clear()
-    return _middle(record(bench, START, store / "run"))
+    shim = Shim(str(bench.run))
+    shim.on_operation = lambda number: _kill() if ".step-000003" in shim.log[number - 1] else None
+    ended = command(bench.place, START, shim.install)
+    if not ended.killed:
+        raise RuntimeError(f"{bench.family.name}: {ended.text[-2000:]}")
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(bench.run, target, symlinks=True)
+    return target
 
 
-def _middle(run: Recorded) -> Path:
-    """What a kill leaves when two thirds of the run are done and a line is half written."""
-    torn = [p for fault, n, p in run.folders if fault == "kill" and run.log[n - 1] == "write events.jsonl"]
-    return torn[len(torn) * 2 // 3]
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _of_command(

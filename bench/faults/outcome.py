@@ -31,6 +31,8 @@ class Outcome:
     """The operation or file."""
     kind: Kind
     detail: str = ""
+    spare: bool = False
+    """Of a file in a checkpoint that is not the newest: the run does not need it, and says that it is damaged."""
 
 
 @dataclass

@@ -80,10 +80,16 @@ def shown(name: str, lines: Sequence[Sequence[str]], console: Console) -> None:
 
 def bad(rows: Sequence[Row], console: Console, most: int = 40) -> int:
     """Print what went wrong; how many trials."""
-    wrong = [row for row in rows if row.get("kind", "same") not in GOOD]
+    wrong = [row for row in rows if is_wrong(row)]
     for text, count in Counter(_told(row) for row in wrong).most_common(most):
         console.print(f"{count:4} {text}", markup=False, highlight=False, soft_wrap=True)
     return len(wrong)
+
+
+def is_wrong(row: Row) -> bool:
+    """Whether a trial ended as none may."""
+    kind = row.get("kind", "same")
+    return kind not in GOOD and not (kind == "said" and row.get("spare", False))
 
 
 def _told(row: Row) -> str:

@@ -31,12 +31,7 @@ def killed_twice(bench: Bench, at: int) -> Iterator[Row]:
 
 def _killed(bench: Bench, arguments: Sequence[str], at: int) -> Ended:
     shim = Shim(str(bench.run))
-
-    def watch(number: int) -> None:
-        if number == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    shim.on_operation = watch
+    shim.on_operation = lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == at else None
     return command(bench.place, arguments, shim.install)
 
 

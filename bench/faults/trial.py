@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -69,6 +70,8 @@ def warm() -> None:
     torch.set_num_threads(1)
     durable.WAITS = folder.SAVE_WAITS = (0.001, 0.001)  # nobody makes room meanwhile
     _ = transformers.AutoModelForCausalLM, transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast
+    gc.collect()
+    gc.freeze()  # children then share these pages for good
 
 
 @dataclass(frozen=True)

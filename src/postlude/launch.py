@@ -19,7 +19,7 @@ from postlude.engines.protocol import Engine
 from postlude.errors import ConfigError, PostludeError, TrainingError
 from postlude.evaluate import Report, greedy_and_sampled
 from postlude.inputs.comparing import words_of
-from postlude.inputs.standing import Standing
+from postlude.inputs.standing import Standing, mend_lists
 from postlude.learning import EARLY, Learning
 from postlude.loop import Plan, is_finished, train
 from postlude.models.spec import Refreshed
@@ -164,6 +164,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     best = Best.of(restored[1] if restored else {}, recipe.checkpoints.best)
     if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at):
         _tell_finished(run, recipe, taught, best)
+        mend_lists(run, prepared, restored[0])
         return
     run.phase("compare")
     place = restored[0] if restored else None

@@ -229,6 +229,18 @@ def _lists(before: Values, folder: Path) -> dict[str, list[str]]:
     return lists
 
 
+def mend_lists(run: Run, prepared: Prepared, checkpoint: Path) -> None:
+    """Put back the lists of rows of a finished run that are damaged or gone, where the rows are still those."""
+    prints = Sealed.at(checkpoint).manifest.get("inputs", {}).values()
+    known = {one["list"]: one["sha256"] for named in prints for one in named.values() if "list" in one}
+    for one in data_sets(prepared):
+        place = run.folder / LISTS / one.file
+        there = of_file(place)["sha256"] if place.is_file() else None
+        if there != known.get(one.file) == one.fingerprint["sha256"]:
+            run.write_list(one.file, one.text)
+            run.say(f"{LISTS}/{one.file} was gone or damaged: it is written again")
+
+
 def _first_event(folder: Path) -> Row:
     """The event with which a run began; empty where there is none, or a damaged one."""
     try:

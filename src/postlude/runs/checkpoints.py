@@ -138,6 +138,8 @@ class Choice:
     """None is the beginning."""
     passed: list[tuple[Sealed, list[Flaw]]] = field(default_factory=list[tuple[Sealed, list[Flaw]]])
     """Newer ones, and what is wrong with them."""
+    spoilt: list[tuple[Sealed, list[Flaw]]] = field(default_factory=list[tuple[Sealed, list[Flaw]]])
+    """Older ones to which nobody could go back, and why."""
     accepted: list[Flaw] = field(default_factory=list[Flaw])
     """What is wrong, and was accepted."""
 
@@ -150,23 +152,28 @@ class Choice:
             f"checkpoint {one.place.name} is passed over: {some(flaws)}; going on from {name}"
             for one, flaws in self.passed
         ]
+        lines += [
+            f"checkpoint {one.place.name} is damaged: {some(flaws)}; nothing could go on from it"
+            for one, flaws in self.spoilt
+        ]
         if not self.sealed.manifest:
             lines.append(f"{name} has no manifest (an earlier postlude wrote it): what it holds cannot be verified")
         return lines
 
 
 def choose(folder: Path, accepted: Collection[str] = ()) -> Choice:
-    """The newest checkpoint that is as it was sealed, with everything of the run that it relies on. Raises ConfigError
-    where there are checkpoints, and none of them is."""
+    """The newest checkpoint that is as it was sealed, with everything of the run that it relies on; older ones are
+    looked at, too, so that their damage is told. Raises ConfigError where there are checkpoints, and none is sound."""
     there = [Sealed.at(place) for place in reversed(all_of(folder))]
     hashes, choice = Hashes(), Choice()
     for name in APPENDED:
         hashes.read_starts(folder / name, [size for one in there if (size := one.beside(name)) is not None])
-    for one in there:
+    for number, one in enumerate(there, 1):
         flaws = one.torn(hashes) or one.misfits(folder, hashes)
         if all(flaw.accepts in accepted for flaw in flaws):
             flaws += _config_flaws(folder, one, accepted)
             choice.sealed, choice.accepted = one, flaws
+            choice.spoilt = [(old, torn) for old in there[number:] if (torn := old.torn(hashes))]
             return choice
         choice.passed.append((one, flaws))
     if there:
@@ -262,9 +269,7 @@ def mend_copies(disk: Disk, choice: Choice) -> list[str]:
         return []
     where, lines = choice.sealed.place, list[str]()
     for name in choice.sealed.changed(disk.root):
-        if not (where / COPIES / name).is_file():  # what is read again is written again
-            lines.append(f"{name} is gone, or not what it was when {where.name} was saved")
-        elif name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
+        if name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
             disk.replace(name, (where / COPIES / name).read_text(encoding="utf-8"))
             lines.append(f"{name} was gone or damaged: it is put back as it was in {where.name}")
     return lines
