@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postlude import plain_json
-from postlude.errors import ConfigError, EngineError, Problem, reason
+from postlude.errors import ConfigError, EngineError, Problem, reason, shown
 from postlude.models import adapters, fit, heads, opening, scorers
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
@@ -134,6 +134,13 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
         raise ConfigError(
             f"model: cannot read the tokenizer of {spec.path!r}: {reason(error)}", code="bad-tokenizer"
         ) from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        longest = shown(tokenizer.model_max_length)
+        raise ConfigError(
+            f"model: the tokenizer of {spec.path!r} has model_max_length {longest}, which is no number: mend "
+            "tokenizer_config.json.",
+            code="bad-tokenizer",
+        )
     if spec.chat_template:
         try:
             tokenizer.chat_template = Path(spec.chat_template).expanduser().read_text(encoding="utf-8")
