@@ -15,6 +15,7 @@ from postlude.recipe import Document, documents
 from postlude.recipe.opening import document_of
 
 if TYPE_CHECKING:
+    from postlude.preflight.report import Report
     from postlude.runs.folder import Listener, Run
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +78,26 @@ def check_recipe(recipe: str | Path | Mapping[str, Any], **settings: Any) -> dic
 
     with imports_put_back():
         return asdict(check(document_from(recipe, settings)).recipe)
+
+
+def check_run(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    quick: bool = False,
+    prompts: int | None = None,
+    samples: int | None = None,
+    **settings: Any,
+) -> Report:
+    """Look at a run before it is started, as `postlude check` does: `report.verdict` is ok, warning or broken,
+    `report.findings` say what and how to mend it, `report.to_json()` is all of it.
+
+    `quick` leaves out what needs the model; `prompts` and `samples` say how much that is asked. Nothing is raised for
+    what is broken in the run, and nothing is written.
+    """
+    from postlude.preflight.run import Options, preflight
+
+    name = recipe.get("method", "recipe") if isinstance(recipe, Mapping) else recipe
+    return preflight(document_from(recipe, settings), str(name), Options(quick, prompts, samples))
 
 
 def document_from(recipe: str | Path | Mapping[str, Any], settings: Mapping[str, Any]) -> Document:

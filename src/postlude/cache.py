@@ -6,12 +6,16 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, RewardError
+
+WAITS = (0.1, 1.0, 5.0)
+"""Seconds between the tries of a write that fails."""
 
 
 def key_of(*parts: Any) -> str:
@@ -26,6 +30,8 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._opened = False
+        """Whether it could be: what fails from then on stops a run between steps, as a failing reward does."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
@@ -33,6 +39,7 @@ class Cache:
             db.execute(
                 "CREATE TABLE IF NOT EXISTS totals (name TEXT, what TEXT, sum INTEGER, PRIMARY KEY (name, what))"
             )
+        self._opened = True
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -40,6 +47,9 @@ class Cache:
         try:
             with self._lock, closing(sqlite3.connect(self.path, timeout=30)) as db, db:
                 yield db
+        except sqlite3.OperationalError as error:  # of the disk, and not of the file
+            text = f"cache {str(self.path)!r} cannot be read or written: {error}. What it holds is safe."
+            raise (RewardError if self._opened else ConfigError)(text, code="cannot-cache") from error
         except sqlite3.DatabaseError as error:
             raise ConfigError(
                 f"cache {str(self.path)!r} cannot be used: {error}. Move it away, or name another.", code="cannot-cache"
@@ -62,8 +72,7 @@ class Cache:
     def put_all(self, values: Mapping[str, Any]) -> None:
         """The same for several, on disk together: that takes about as long as one."""
         rows = [(key, json.dumps(value, ensure_ascii=True)) for key, value in values.items()]
-        with self._open() as db:
-            db.executemany("INSERT OR IGNORE INTO cache VALUES (?, ?)", rows)
+        self._insist("INSERT OR IGNORE INTO cache VALUES (?, ?)", rows)
 
     def total(self, name: str) -> dict[str, int]:
         """Sums under a name, of all who ever added to it."""
@@ -74,10 +83,17 @@ class Cache:
     def add(self, name: str, more: Mapping[str, int]) -> None:
         """Add to sums; several processes may do so."""
         rows = [(name, what, count) for what, count in more.items()]
+        self._insist("INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET sum = sum + excluded.sum", rows)
+
+    def _insist(self, statement: str, rows: Sequence[tuple[str, str] | tuple[str, str, int]]) -> None:
+        """Write all rows or none, several times where the disk refuses."""
+        for wait in WAITS:
+            with suppress(RewardError), self._open() as db:
+                db.executemany(statement, rows)
+                return
+            time.sleep(wait)
         with self._open() as db:
-            db.executemany(
-                "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET sum = sum + excluded.sum", rows
-            )
+            db.executemany(statement, rows)
 
     def __len__(self) -> int:
         with self._open() as db:

@@ -368,6 +368,9 @@ def test_leaks_between_files_are_counted() -> None:
     said = look("t.jsonl", "--for", "grpo", "--eval", "e.jsonl")
     assert seen(said) == {"leak": 1, "near-leak": 1}
     assert "e.jsonl:1 as t.jsonl:1" in said["findings"][0]["text"]
+    Path("e.jsonl").write_text(Path("e.jsonl").read_text() + "{broken\n")
+    said = look("t.jsonl", "--for", "grpo", "--eval", "e.jsonl")
+    assert said["notes"][-1].startswith("e.jsonl: 1 bad row of 4 not compared") and said["exit"] == 0
 
 
 def test_golds_are_read_by_the_reward_that_will_compare_them() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postlude.cache import Cache
 from postlude.data import Group
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, RewardError
 from postlude.rewards.combine import Scored
 from postlude.rewards.learned import PairReward
 from postlude.rewards.member import Reward
@@ -208,3 +210,21 @@ def test_two_rewards_share_a_file_and_not_their_scores(place: Path) -> None:
     scored = asyncio.run(rewards.score([group(["a"], answer=1)]))
     assert rewards_of(scored) == [2.0]
     assert len(rewards.members[0].memory.cache) == 2  # type: ignore[union-attr]
+
+
+def test_a_cache_that_the_disk_refuses_stops_a_run_as_a_reward_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between steps, with what is finished saved; what the cache holds is whole, and later writes are taken."""
+    monkeypatch.setattr("postlude.cache.WAITS", (0.0,))
+    cache = Cache(tmp_path / "scores.sqlite")
+    cache.put("a", 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        with pytest.raises(RewardError, match=r"scores\.sqlite' cannot be read or written"):
+            cache.put("b", "x" * 200_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    cache.put("c", 3)
+    assert cache.get_all(["a", "b", "c"]) == {"a": 1, "c": 3}

@@ -79,7 +79,7 @@ def _finding(finding: Finding, console: Console) -> None:
     mark, style = MARKS[finding.level] if finding.level != "note" else ("·", "dim")
     text = Text(visible(finding.text), style="dim" if finding.level == "note" else "")
     if finding.mend:
-        text.append(("\n" if finding.level != "note" else " ") + visible(finding.mend), style="cyan")
+        text.append(("\n" if finding.level != "note" else ". ") + visible(finding.mend), style="cyan")
     if finding.level != "note":
         text.append(f"  [{finding.code}]", style="dim")
     table = Table.grid(padding=(0, 1))

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+STRENGTHS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """How many answers the mean of all prompts counts as; small where prompts differ much."""
 MEANS = tuple(1 / (1 + math.exp(-x / 4)) for x in range(-28, 29))
 """From 0.001 to 0.999, evenly in log odds."""

@@ -40,9 +40,11 @@ def duration(seconds: float) -> str:
 def look_at_memory(prepared: Prepared, engine: LocalEngine) -> Section:
     """By component; what cannot be held was refused when the engine was made."""
     section = Section("memory", "Memory")
-    held = {name: int(mb * MB) for name, mb in engine.memory().items()}
     plan = engine.plan
-    parts = {**held, **{k: plan.parts.get(k, 0) for k in ("other models", "activations", "logits", "sampling")}}
+    parts = {
+        **engine.held_bytes(),
+        **{k: plan.parts.get(k, 0) for k in ("other models", "activations", "logits", "sampling")},
+    }
     section.figures |= {"parts": parts, "peak": plan.peak, "free": plan.room}
     section.table.append(("parts", ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)))
     section.summary = f"at most {size(plan.peak)} at once of {size(plan.room)} that is free"

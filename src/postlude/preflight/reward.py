@@ -31,6 +31,8 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     section.summary = f"{names}: {_spread(answers)}" if answers else names
     _errors(probed, sampled, section)
     _golds(prepared.prompts, section)
+    for note in sampled.notes if sampled else []:
+        section.note("note", note)
     if not any(one.level == "broken" for one in section.findings):
         _told_apart(probed, answers, section)
         _abstained(answers, section)

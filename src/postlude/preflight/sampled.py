@@ -33,7 +33,8 @@ class Sampled:
     sampling: float = 0.0
     """Seconds."""
     scoring: float = 0.0
-    calls: int = 0
+    notes: list[str] = field(default_factory=list[str])
+    """Of the rewards."""
     error: RewardError | None = None
     shortened: str = ""
     """Why fewer prompts were asked than usual."""
@@ -91,8 +92,8 @@ async def _score(prepared: Prepared, result: Sampled) -> None:
         return
     began = time.monotonic()
     try:
-        result.groups = (await prepared.rewards.score(result.groups)).groups
-        result.calls = 1
+        scored = await prepared.rewards.score(result.groups)
+        result.groups, result.notes = scored.groups, list(scored.notes)
     except RewardError as error:
         result.error = error
     result.scoring = time.monotonic() - began

@@ -22,7 +22,7 @@ from postlude.streams import Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-LARGE = 0.05
+LARGE = 0.1
 """Relative change of the weights in one step from which on a rate is probably too high."""
 MOST_GROUPS = 4
 

@@ -257,8 +257,8 @@ class LocalEngine:
         critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
         return _bytes(whole) + critic + (3 if half else 2) * each * trained
 
-    def memory(self) -> dict[str, float]:
-        """MB held by weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
+    def held_bytes(self) -> dict[str, int]:
+        """Bytes of weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
         weights = _bytes(self.model.net.parameters())
         trained = self.trainer.parameters()[0]
         each = self.trainer.dtype.itemsize
@@ -271,7 +271,11 @@ class LocalEngine:
             "critic": _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }
-        return {name: round(size / 1e6, 1) for name, size in parts.items() if size}
+        return {name: size for name, size in parts.items() if size}
+
+    def memory(self) -> dict[str, float]:
+        """The same in MB, for people."""
+        return {name: round(size / 1e6, 1) for name, size in self.held_bytes().items()}
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
