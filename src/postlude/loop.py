@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +20,7 @@ from postlude.lazy import torch
 from postlude.learning import EARLY, Learning
 from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
 from postlude.runs.folder import Run
-from postlude.runs.stats import Stats, beside
+from postlude.runs.stats import Clock, Stats, beside
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
@@ -311,19 +310,6 @@ def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Traine
 
 
 # ----------------------------------------------------------------------------------------------------- reporting
-
-
-class Clock:
-    """Seconds of the parts of a step."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.laps[name] = now - self._last
-        self._last = now
 
 
 def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, learning: Learning) -> None:
