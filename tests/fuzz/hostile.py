@@ -155,8 +155,8 @@ BINARIES: dict[str, tuple[bytes, ...]] = {
 
 BOMBS = (
     zeros(4 << 30),
-    gzip.compress(b'{"prompt": "a"}\n' * 8_000_000, 9),
-    bz2.compress(bytes(1 << 28)),
-    lzma.compress(bytes(1 << 28)),
+    gzip.compress(b'{"prompt": "' + b"a" * (1 << 26), 9),
+    bz2.compress(bytes(1 << 26)),
+    lzma.compress(bytes(1 << 26), preset=0),
 )
 """Compressed files that grow a thousandfold and more."""

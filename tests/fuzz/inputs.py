@@ -230,7 +230,7 @@ def named(form: str) -> Iterator[tuple[str, bytes]]:
         yield from ((kind, content) for content in files)
     if compress:
         yield from (("compressed bombs", bomb) for bomb in BOMBS)
-        yield "compressed bombs", compress(bytes(1 << 28))
+        yield "compressed bombs", compress(bytes(1 << 26))
     if form == "chat":
         yield from (("hostile templates", text.encode("utf-8", "surrogatepass")) for text in TEMPLATES)
     if form == "model/config.json":

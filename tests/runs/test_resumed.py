@@ -274,8 +274,9 @@ def test_the_runs_own_files_are_put_back_or_asked_about(place: Path) -> None:
     flip("inputs/eval.txt")(run)
     assert again(place) == [
         "manifest.json was gone or damaged: it is put back as it was in step-000006",
-        "inputs/eval.txt is gone, or not what it was when step-000006 was saved",
+        "inputs/eval.txt was gone or damaged: it is written again",
     ]
+    require_same(run, place / "whole")
     run = put_back(place, "after-4")
     flip("config.yaml", -3)(run)
     with pytest.raises(ConfigError, match=r"config\.yaml was edited, damaged or removed since step-000004"):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from postlude.sources.table import Balance
 
 METHODS_SHOWN = 6
+WELL_KNOWN = ("sft", "grpo", "dapo", "ppo", "dpo", "kto", "reward_model")
+"""Methods that are named first."""
 
 
 def check(
@@ -174,9 +176,9 @@ def show(source: str, screened: Screened, mended: Mended | None, target: Path | 
 def _show_uses(console: Console, screened: Screened) -> None:
     for use in screened.uses:
         if use.rows:
-            names = use.methods
+            names = sorted(use.methods, key=lambda name: name not in WELL_KNOWN)
             more = f" and {len(names) - METHODS_SHOWN} more" if len(names) > METHODS_SHOWN else ""
-            console.print(f"good for {', '.join(names[:METHODS_SHOWN])}{more}: {use.name}", soft_wrap=True)
+            console.print(f"good as {use.name} for {', '.join(names[:METHODS_SHOWN])}{more}", soft_wrap=True)
 
 
 def _blocks(balance: Balance, used: str = "used") -> list[dict[str, int]]:

@@ -68,7 +68,7 @@ def _merge(source: str, folder: Path) -> Merged:
         except EngineError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
     return merged
 
 

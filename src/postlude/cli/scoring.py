@@ -39,7 +39,10 @@ def rewards_of(uses: Sequence[str], arguments: str | None) -> Rewards:
 def _spec(use: str, arguments: Mapping[str, Any]) -> RewardSpec:
     """One reward of the command line: `model`, or '{use: model, args: {path: runs/rm}}'."""
     if not use.lstrip().startswith("{"):
-        return RewardSpec(use, args=arguments)
+        try:
+            return RewardSpec(use, args=arguments)
+        except ValueError as error:
+            raise ConfigError(f"--reward: {error}.", code="wrong-type") from error
     entry = mapping("--reward", use)
     if arguments and "args" in entry:
         raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from postlude import plain_json
+from postlude.errors import shortened
 
 _THOUGHT = re.compile(r"\A.*?</think>", re.DOTALL)
 """Up to the first end: templates of thinking models open the thought themselves."""
@@ -76,7 +77,7 @@ def _read(reply: str, form: type[Any]) -> Any:
         return form.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = shortened(".".join(map(str, first["loc"])), 80)
         raise Unreadable(f"{where}: {first['msg']}" if where else first["msg"]) from error
     except ValueError as error:
         raise Unreadable("the reply must be one JSON object and nothing else") from error

@@ -58,7 +58,7 @@ def require_saved(net: Any, folder: Path) -> None:
 
     try:
         stored = files.whole(folder)
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         again = fit.skeleton(config, is_scorer(config), stored, str(folder))
     except ConfigError as error:
         raise EngineError(f"the checkpoint cannot be opened again: {error}", code="wrong-checkpoint") from error

@@ -269,9 +269,7 @@ def mend_copies(disk: Disk, choice: Choice) -> list[str]:
         return []
     where, lines = choice.sealed.place, list[str]()
     for name in choice.sealed.changed(disk.root):
-        if not (where / COPIES / name).is_file():  # what is read again is written again
-            lines.append(f"{name} is gone, or not what it was when {where.name} was saved")
-        elif name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
+        if name != CONFIG and not (name == RUN_MANIFEST and read_signed_json(disk.root / name)):
             disk.replace(name, (where / COPIES / name).read_text(encoding="utf-8"))
             lines.append(f"{name} was gone or damaged: it is put back as it was in {where.name}")
     return lines

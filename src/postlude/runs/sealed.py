@@ -31,8 +31,6 @@ WHOLE = (CONFIG, RUN_MANIFEST, "rejected.txt")
 """Files of a run that are replaced."""
 HEAD = "# The resolved recipe: `postlude train` of this file repeats the run. SHA-256 of what follows: "
 """What config.yaml begins with."""
-LISTS = "inputs/*.txt"
-"""Whole files of a run that no checkpoint copies: a line for every row of a data set."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,7 @@ def seal(temporary: Path, run: Path, frame: Mapping[str, Any]) -> None:
     for name in WHOLE:
         if (run / name).is_file():
             shutil.copyfile(run / name, copies / name)
-    lists = sorted(path.relative_to(run).as_posix() for path in run.glob(LISTS))
-    beside = {name: _entry(run / name, hashes) for name in (*APPENDED, *WHOLE, *lists) if (run / name).is_file()}
+    beside = {name: _entry(run / name, hashes) for name in (*APPENDED, *WHOLE) if (run / name).is_file()}
     files = {str(p.relative_to(temporary).as_posix()): _entry(p, hashes) for p in files_of(temporary)}
     content = {"schema": SCHEMA, **frame, "files": files, "beside": beside}
     (temporary / MANIFEST).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

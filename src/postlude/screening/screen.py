@@ -72,10 +72,8 @@ def look_for_leaks(screened: Screened, held_out: Table, reading: Reading) -> Non
         copy = held_out
         checked = check_rows(copy, Need("rollout"), None, reading)
     if copy.problems:
-        bad = (
-            f"{counted(len(copy.problems), 'bad row')} of {copy.read:,} {'was' if len(copy.problems) == 1 else 'were'}"
-        )
-        screened.table.notes.append(f"{copy.path}: {bad} not compared; look at it by itself: {copy.shown()[0]}")
+        bad = f"{counted(len(copy.problems), 'bad row')} of {copy.read:,} not compared"
+        screened.table.notes.append(f"{copy.path}: {bad}; look at it by itself: {copy.shown()[0]}")
     of_held_out = entries(copy, checked.kind, checked.compared)
     screened.findings += repeats.of_leaks(screened.entries, of_held_out)
 
