@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -15,13 +14,13 @@ from postlude.batch import Batch, minibatches
 from postlude.best import Best
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
-from postlude.errors import RewardError, TrainingError
+from postlude.errors import RewardError, TrainingError, reason
 from postlude.exhausted import out_of_memory
 from postlude.lazy import torch
 from postlude.learning import EARLY, Learning
 from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
 from postlude.runs.folder import Run
-from postlude.runs.stats import Stats, beside
+from postlude.runs.stats import Clock, Stats, beside
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
@@ -79,14 +78,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        budget = engine.settings().get("token_budget", 0)
-        raise TrainingError(
-            f"memory ran out in step {run.step + 1}: {str(error).splitlines()[0]}\nHalve engine.token_budget "
-            f"({budget} now) or engine.head_chunk, lower engine.cache_gib where answers were being sampled, or take "
-            "engine.gradient_checkpointing=true or model.lora.rank=16. With a checkpoint: postlude train "
-            f"{run.folder} token_budget={max(1, budget // 2)} --resume",
-            code="out-of-memory",
-        ) from error
+        raise TrainingError(_exhausted(run, engine, error), code="out-of-memory") from error
     except (RewardError, Halted) as error:
         if run.step == 0:
             raise
@@ -95,6 +87,26 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     finally:
         for stream in streams:
             stream.source.close()
+
+
+def _exhausted(run: Run, engine: Engine, error: Exception) -> str:
+    budget = engine.settings().get("token_budget", 0)
+    return (
+        f"memory ran out in step {run.step + 1}: {reason(error)}\nHalve engine.token_budget ({budget} now) or "
+        "engine.head_chunk, lower engine.cache_gib where answers were being sampled, or take "
+        "engine.gradient_checkpointing=true or model.lora.rank=16. With a checkpoint: postlude train "
+        f"{run.folder} token_budget={max(1, budget // 2)} --resume"
+    )
+
+
+async def _draw(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> list[Drawn]:
+    """The groups of a step. Memory that runs out here leaves weights and sources as they were after the last one."""
+    try:
+        return [await stream.source.draw(run.step, plan.steps) for stream in streams]
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise Halted(_exhausted(run, engine, error), code="out-of-memory") from error
 
 
 class Halted(TrainingError):
@@ -120,7 +132,7 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     reached = None
     while run.step < plan.steps and reached is None and not run.stop:
         clock = Clock()
-        drawn = [await stream.source.draw(run.step, plan.steps) for stream in streams]
+        drawn = await _draw(run, engine, streams, plan)
         if run.step == 0 and plan.first is not None:
             drawn[0].notes += await plan.first(drawn[0])
         clock.lap("draw")
@@ -298,19 +310,6 @@ def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Traine
 
 
 # ----------------------------------------------------------------------------------------------------- reporting
-
-
-class Clock:
-    """Seconds of the parts of a step."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.laps[name] = now - self._last
-        self._last = now
 
 
 def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, learning: Learning) -> None:

@@ -156,3 +156,14 @@ def test_answers_are_sampled_again_with_a_smaller_cache(step: int, place: Path, 
         assert same(run, whole)
         for name in ("rollouts/step-000001.jsonl", "rollouts/step-000003.jsonl"):
             assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_where_nothing_can_be_smaller_in_sampling_the_finished_steps_are_saved(place: Path, model_folder: Path) -> None:
+    out = refused("out-of-memory", said="memory ran out in step 2", kind=TrainingError)
+    with limited("sample", 0, begun=1) as limit, out as error:
+        launch(Document(grpo(model_folder)), listeners=[limit.hear])
+    assert "The weights after step 1 are saved" in str(error.value)
+    more = launch(Document(grpo(model_folder)), resume=True)
+    whole = launch(Document({**grpo(model_folder), "output": "whole"}))
+    assert read(more.folder).of("step")[0] == read(whole.folder).of("step")[0]
+    assert [len(read(run.folder).of("step")) for run in (more, whole)] == [3, 3]

@@ -123,7 +123,7 @@ class RolloutSource:
     async def draw(self, step: int, steps: int) -> Drawn:
         """The groups of one step; also everything that was sampled for it.
 
-        Raises RewardError where a reward stops the run; `state` is then that of before.
+        Raises RewardError where a reward stops the run; `state` is then that of before, as it is where memory ran out.
         """
         before, self.stopped = self.state(), None
         logged = Logged()
@@ -136,7 +136,9 @@ class RolloutSource:
             drawn = await self._select(fresh, step)
             self._give_up(drawn)
             self._tell_of_neither(drawn)
-        except RewardError:
+        except (RewardError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, RewardError) and not out_of_memory(error):
+                raise
             self.stopped = before | {"waiting": groups_to_json(*logged.sampled, *self.waiting)}
             raise
         self.waiting = []

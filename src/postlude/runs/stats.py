@@ -1,8 +1,9 @@
-"""Sums of figures, and the means they are reported as. Needs no torch."""
+"""Sums of figures, the means they are reported as, and seconds. Needs no torch."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsFloat
@@ -74,3 +75,16 @@ def _effective_sample_size(result: dict[str, float]) -> None:
 
 def _floats(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
+
+
+class Clock:
+    """Seconds of the parts of a step."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = now - self._last
+        self._last = now
