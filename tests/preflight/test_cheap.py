@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
+from postlude.preflight.report import Report, Section
 from tests.models.templates import LLAMA, SPECIAL, ZEPHYR
 from tests.preflight.conftest import chat_model, conversation, look, write
 
@@ -97,3 +98,9 @@ def test_the_command_prints_one_object_and_fails_on_what_is_broken(here: Path) -
     assert (wrong.exit_code, [one["code"] for one in findings]) == (2, ["held-out-overlap"])
     shown = run.invoke(app, ["check", "sft", *SFT, "--quick"])
     assert "24 rows read, 24 used" in shown.stdout and "ready" in shown.stdout
+
+
+def test_a_number_that_is_none_is_null_in_the_object() -> None:
+    section = Section("step_0", "Step 0", figures={"ratio": float("nan"), "parts": {"a": [float("inf"), 1.5]}})
+    rows = Report("r", sections=[section]).to_json()["sections"]
+    assert rows[0]["figures"] == {"ratio": None, "parts": {"a": [None, 1.5]}}

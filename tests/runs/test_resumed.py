@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(folder: Path, resume: bool = False, listeners: Any = (), **values: Any) -> Run:
+def train(folder: Path, resume: bool = False, listeners: Any = (), accepted: str = "", **values: Any) -> Run:
     """The run of these tests, always in the same place: its path is in its config."""
     base = {
         "method": "grpo",
@@ -66,7 +66,7 @@ def train(folder: Path, resume: bool = False, listeners: Any = (), **values: Any
         "evaluate": {"every": 3, "prompts": 2},
         "checkpoints": {"every": EVERY, "keep": KEPT},
     }
-    run = launch(Document({**base, **values}), resume, listeners)
+    run = launch(Document({**base, **values}), resume, listeners, accepted)
     run.close()
     return run
 
@@ -250,6 +250,26 @@ def test_what_no_older_checkpoint_mends_is_refused_by_name(place: Path) -> None:
     assert "step-000004: rollouts/step-000001.jsonl is gone; step-000002: rollouts/step-000001" in str(error.value)
     assert "go on from step-000004 all the same with --accept-changes rollouts" in str(error.value)
     assert content(run) == before
+
+
+@pytest.mark.parametrize("state", ["after-4", "whole"])
+@pytest.mark.parametrize("damage", [gone("events.jsonl"), lambda run: os.truncate(run / "events.jsonl", 300)])
+def test_what_is_accepted_is_gone_on_with_and_noted(place: Path, damage: Damage, state: str) -> None:
+    """Of figures that are lost, and answers that were changed: the weights are those of a run without."""
+    run = put_back(place, state)
+    damage(run)
+    with pytest.raises(ConfigError, match="--accept-changes events"):
+        again(place)
+    flip("rollouts/step-000001.jsonl", 40)(run)
+    again(place, accepted="events,rollouts")
+    rows = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in rows][-1] == "end"
+    (note,) = [row["text"] for row in rows if row.get("code") == "accepted-changes"]
+    assert "events.jsonl is" in note and "rollouts/step-000001.jsonl is not what was written" in note
+    weights = "checkpoints/step-000006/model.safetensors"
+    assert (run / weights).read_bytes() == (place / "whole" / weights).read_bytes()
+    if state == "after-4":  # a checkpoint was sealed since
+        assert again(place) == []
 
 
 def test_nothing_sound_ends_with_the_way_out(place: Path) -> None:

@@ -253,7 +253,10 @@ class Renderer:
         """The assistant's tokens as the template's own `{% generation %}` marks them, each turn with its end."""
         try:
             whole, masks = self._rendered(messages, context, return_assistant_tokens_mask=True)
-        except OverflowError as error:  # transformers looks for the character before the first
+        except DataError as error:
+            if not isinstance(error.__cause__, OverflowError):
+                raise
+            # transformers looked for the character before the first
             raise DataError(
                 "the marks {% generation %} of the chat template surround nothing at its beginning; let them surround "
                 "the content of the assistant's turn (model.chat_template)",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from postlude.errors import Problem
 
@@ -106,9 +107,18 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values: docs/checks.md says what stands where."""
-        rows = [{**asdict(s), "level": s.level, "table": dict(s.table)} for s in self.sections]
+        rows = [_finite({**asdict(s), "level": s.level, "table": dict(s.table)}) for s in self.sections]
         head = {"schema": SCHEMA, "verdict": self.verdict, "recipe": self.recipe, "method": self.method}
         return {**head, "sizes": self.sizes, "quick": self.quick, "seconds": round(self.seconds, 1), "sections": rows}
+
+
+def _finite(value: Any) -> Any:
+    """A value as JSON can hold it: null for a number that is none, or infinite."""
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in cast("list[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def refused(problems: Sequence[Problem]) -> Section:

@@ -22,7 +22,7 @@ from postlude.preflight.report import Report, Section, refused
 from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_time
 from postlude.preflight.reward import look_at_reward
 from postlude.preflight.rows import look_at_rows
-from postlude.preflight.sampled import Sampled, chosen, sample
+from postlude.preflight.sampled import FEW_SAMPLES, SAMPLES, Sampled, chosen, sample
 from postlude.preflight.signal import compares_groups, look_at_signal
 from postlude.preflight.template import look_at_template
 from postlude.preflight.tokens import look_at_tokens
@@ -100,7 +100,7 @@ async def _ask(prepared: Prepared, engine: LocalEngine, report: Report, options:
     rollout = recipe.algorithm.source == "rollout"
     if rollout:
         tell("sampling")
-        size = recipe.group_size if compares_groups(recipe) else 2
+        size = SAMPLES if compares_groups(recipe) else FEW_SAMPLES
         sampled = await sample(prepared, engine, options.prompts, options.samples, options.seed, size)
     if prepared.rewards.members:
         tell("asking the reward")

@@ -20,6 +20,8 @@ FIRST = 4
 SECONDS = 25.0
 """Of sampling, where nobody said how many prompts to ask."""
 PROMPTS, SAMPLES = 16, 8
+"""Asked, and answers to each; of methods that compare no answers to one prompt `FEW_SAMPLES`."""
+FEW_SAMPLES = 4
 QUESTIONS = 2
 """Prompts, and answers to each, where a judge has to be asked about them."""
 
@@ -58,14 +60,14 @@ def chosen(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
 
 
 async def sample(
-    prepared: Prepared, engine: Engine, prompts: int | None, samples: int | None, seed: int, own_size: int
+    prepared: Prepared, engine: Engine, prompts: int | None, samples: int | None, seed: int, usual: int = SAMPLES
 ) -> Sampled:
     """Answers as the recipe has them sampled, and their rewards. None: as many as take little time.
 
-    `own_size`: answers to a prompt that the method compares, of which at least two are taken.
+    `usual`: answers to a prompt where nobody said how many.
     """
     rewards, result = prepared.rewards, Sampled()
-    each = samples or max(min(SAMPLES, max(own_size, 4)), 2)
+    each = samples or usual
     most = prompts or PROMPTS
     if judges(rewards) and prompts is None:
         most, each = QUESTIONS, samples or QUESTIONS

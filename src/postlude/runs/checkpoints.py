@@ -258,10 +258,13 @@ def parent_of(folder: Path, sealed: Sealed) -> tuple[int, str | None]:
 
 
 def behind(folder: Path, sealed: Sealed | None) -> bytes:
-    """What events.jsonl holds behind a checkpoint."""
-    with (folder / "events.jsonl").open("rb") as file:
-        file.seek((sealed.beside("events.jsonl") or 0) if sealed else 0)
-        return file.read()
+    """What events.jsonl holds behind a checkpoint; nothing where it is gone, and that was accepted."""
+    try:
+        with (folder / "events.jsonl").open("rb") as file:
+            file.seek((sealed.beside("events.jsonl") or 0) if sealed else 0)
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def mend_copies(disk: Disk, choice: Choice) -> list[str]:
@@ -275,6 +278,11 @@ def mend_copies(disk: Disk, choice: Choice) -> list[str]:
             disk.replace(name, (where / COPIES / name).read_text(encoding="utf-8"))
             lines.append(f"{name} was gone or damaged: it is put back as it was in {where.name}")
     return lines
+
+
+def cut_to_lines(disk: Disk, name: str) -> None:
+    """Let a file end in a whole line."""
+    disk.cut(name, sum(len(line.encode(errors="surrogateescape")) for line in _lines(disk.root / name)))
 
 
 def accept_rollouts(disk: Disk) -> None:
@@ -302,7 +310,7 @@ def seconds_of(folder: Path, step: int) -> float:
 def _lines(path: Path) -> list[str]:
     """The whole lines of a file, with their ends; none where there is no file."""
     try:
-        text = path.read_bytes().decode(errors="replace")
+        text = path.read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError:
         return []
     return [line + "\n" for line in text.split("\n")[:-1]]
@@ -323,7 +331,7 @@ def _bytes_of_steps(path: Path, last: int) -> int:
     for line in _lines(path):
         if _step_of(line) not in range(last + 1):
             break
-        size += len(line.encode())
+        size += len(line.encode(errors="surrogateescape"))
     return size
 
 

@@ -239,6 +239,8 @@ class Run:
         self._disk.replace("config.yaml", signed(dump(dict(resolved))))
         if rejected:
             self._disk.replace("rejected.txt", "".join(line + "\n" for line in rejected))
+        else:
+            self._disk.remove("rejected.txt")
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """What this run was made of: inputs, settings, versions, engine, settings chosen to fit."""
@@ -369,6 +371,8 @@ class Run:
         accepted = self._choice.accepted
         if any(flaw.accepts == "rollouts" for flaw in accepted):
             checkpoints.accept_rollouts(self._disk)
+        for name in APPENDED:
+            checkpoints.cut_to_lines(self._disk, name)
         if accepted:
             self.note(f"changes accepted: {'; '.join(flaw.text for flaw in accepted)}", "accepted-changes")
 
