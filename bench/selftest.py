@@ -224,8 +224,14 @@ def _read() -> dict[str, Any]:
 
 
 def _write(figures: dict[str, Any]) -> None:
-    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    kinds = [f"{json.dumps(kind)}: {{\n{_lines(figures[kind])}\n}}" for kind in figures]
+    FIGURES.write_text("{\n" + ",\n".join(kinds) + "\n}\n")
     PAGE.write_text(page(figures))
+
+
+def _lines(figures: dict[str, Any]) -> str:
+    """A model in a line."""
+    return ",\n".join(f"{json.dumps(name)}: {json.dumps(values)}" for name, values in figures.items())
 
 
 if __name__ == "__main__":

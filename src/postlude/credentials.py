@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 VEIL = "***"
 LEAST = 8
 """Characters of a value of the environment that is looked for in texts."""
-_HOLDS_KEY = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE)
-"""Names of variables whose values are secret."""
+_ENDINGS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "CREDENTIALS")
+"""Of names of variables whose values are secret."""
 _FORMS = re.compile(
     r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bxox[abp]-[A-Za-z0-9-]{10,}"
     r"|\bAKIA[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,}"
@@ -36,7 +36,8 @@ def veiled(text: str) -> str:
 
 
 def _of_environment() -> list[str]:
-    return [value for name, value in os.environ.items() if len(value) >= LEAST and _HOLDS_KEY.search(name)]
+    values = [os.environ.get(name, "") for name in os.environ if name.upper().endswith(_ENDINGS)]
+    return [value for value in values if len(value) >= LEAST]
 
 
 def is_key(text: str) -> bool:

@@ -34,7 +34,10 @@ def test_no_reader_ends_without_a_sentence() -> None:
         f"{tally.reader.name}: {said}: {content[:200]!r}" for tally in tallies for said, content in tally.faults.items()
     ]
     assert not faults, "\n".join(faults)
-    assert all(tally.outcomes["refused"] for tally in tallies if tally.reader.name != "run: control.json")
+    assert all(tally.outcomes.total() > 4 for tally in tallies)
+    assert all(
+        tally.outcomes["refused"] for tally in tallies if tally.reader.name.startswith(("data", "model", "recipe"))
+    )
 
 
 @pytest.mark.parametrize("kind", PIECES)

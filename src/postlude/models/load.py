@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postlude import plain_json
-from postlude.errors import ConfigError, EngineError, Problem, reason
+from postlude.errors import ConfigError, EngineError, Problem, reason, shown
 from postlude.models import adapters, fit, heads, opening, scorers
 from postlude.models.adapters import base_path
 from postlude.models.chat import Renderer
@@ -134,6 +134,7 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
         raise ConfigError(
             f"model: cannot read the tokenizer of {spec.path!r}: {reason(error)}", code="bad-tokenizer"
         ) from error
+    _require_length(spec.path, tokenizer.model_max_length)
     if spec.chat_template:
         try:
             tokenizer.chat_template = Path(spec.chat_template).expanduser().read_text(encoding="utf-8")
@@ -168,6 +169,16 @@ def inspect(spec: ModelSpec, stop: tuple[str, ...] = ()) -> Facts:
         raise ConfigError(problems)
     notes = (*_end_notes(tokenizer, named), *_beyond(spec.path, tokenizer, rows))
     return Facts(config, tokenizer, stop_ids, _context(text), rows, notes)
+
+
+def _require_length(path: str, longest: Any) -> None:
+    """A tokenizer's limit is a number; with anything else it tokenises nothing."""
+    if not isinstance(longest, int | float):
+        raise ConfigError(
+            f"model: the tokenizer of {path!r} has model_max_length {shown(longest)}, which is no number: mend "
+            "tokenizer_config.json.",
+            code="bad-tokenizer",
+        )
 
 
 def _unanswerable(path: str, stop_ids: frozenset[int], rows: int) -> list[Problem]:
