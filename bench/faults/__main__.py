@@ -87,7 +87,7 @@ def _tasks(name: str, arguments: argparse.Namespace, url: str) -> list[Work]:
     if name == "sampled mutations":
         return [_mutations(FAMILIES[f], url) for f in short.MUTATED]
     if name.startswith("sampled"):
-        return [_faults(FAMILIES["grpo"], 53, 7)] if name.endswith("faults") else [_damage(FAMILIES["grpo"], 31, 5)]
+        return [_faults(FAMILIES["grpo"], 71, 7)] if name.endswith("faults") else [_damage(FAMILIES["grpo"], 37, 5)]
     families = arguments.family or (THREE if name in ("faults", "damage") else FAMILIES)
     if name == "kills":
         each = -(-arguments.trials // len(families))
@@ -134,11 +134,10 @@ def _mutations(family: Family, url: str) -> Work:
 def _kills(family: Family, url: str, count: int, seed: str) -> Work:
     def work(place: Path) -> Iterator[parallel.Row]:
         bench = _begun(place, family, url)
-        seconds = kills.duration(bench)
         kills.whole_elsewhere(bench)
         chance = random.Random(seed)
         for _ in range(count):
-            yield asdict(kills.trial(bench, seconds, chance))
+            yield asdict(kills.trial(bench, chance))
 
     return work
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -31,6 +32,17 @@ def bytes_of(folder: Path, leaving_out: frozenset[str] = frozenset()) -> dict[st
             else:
                 result[inside] = "folder" if path.is_dir() else hashlib.sha256(_content(path)).hexdigest()
     return result
+
+
+PAID = re.compile(rb'"judge/(calls|cached|tokens|cost)": [^,}]+')
+"""Figures that say what a judge was asked in truth: a question answered before a kill is not asked again."""
+
+
+def unpaid(folder: Path, bytes_: Bytes) -> dict[str, str]:
+    """The same without what a judge was paid for, and the manifests that hold its hash."""
+    result = {name: value for name, value in bytes_.items() if not name.endswith("trainer/manifest.json")}
+    events = PAID.sub(b"", (folder / "events.jsonl").read_bytes())
+    return {**result, "events.jsonl": hashlib.sha256(events).hexdigest()}
 
 
 def _content(path: Path) -> bytes:

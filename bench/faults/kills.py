@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.faults.folder import bytes_of
 from bench.faults.outcome import Bench, Kind
 from bench.faults.trial import RESUME, START, Ended, Started, start
 
@@ -44,17 +43,17 @@ def whole_elsewhere(bench: Bench) -> None:
     )
     if done.returncode != bench.family.code:
         raise RuntimeError(f"{bench.family.name}: {done.stderr[-2000:]}")
-    bench.whole = bytes_of(bench.run)
+    bench.whole = bench.bytes()
 
 
-def trial(bench: Bench, seconds: float, chance: random.Random) -> Killed:
-    """Start, kill, resume, kill, ..., and resume to the end. `seconds` is what a whole run takes."""
+def trial(bench: Bench, chance: random.Random) -> Killed:
+    """Start, kill, resume, kill, ..., and resume to the end."""
     bench.clear()
     ended: list[Ended] = []
     kills = resumes = 0
     for _ in range(chance.randint(1, MOST)):
         arguments = RESUME if _begun(bench.run) else START
-        after = _killed_after(start(bench.place, arguments), chance.uniform(0, seconds))
+        after = _killed_after(start(bench.place, arguments), chance.uniform(0, 0.9 * bench.seconds))
         ended.append(after)
         kills += after.killed
         resumes += after.killed and arguments is RESUME
@@ -80,13 +79,6 @@ def _killed_after(started: Started, seconds: float) -> Ended:
     else:
         started.kill()
     return started.wait()
-
-
-def duration(bench: Bench) -> float:
-    """Seconds of a whole run, started warm."""
-    before = time.monotonic()
-    bench.begin()
-    return time.monotonic() - before
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bench.faults.families import Family, make_world, write_recipe
-from bench.faults.folder import Bytes, bytes_of, differences
+from bench.faults.folder import Bytes, bytes_of, differences, unpaid
 from bench.faults.trial import RESUME, START, Ended, command
 
 Kind = Literal["same", "refused", "said", "silent", "traceback", "hang"]
@@ -43,6 +44,8 @@ class Bench:
     family: Family
     url: str | None = None
     whole: Bytes = None  # type: ignore[assignment]
+    seconds: float = 0.0
+    """That a whole run took."""
     usual: frozenset[str] = frozenset()
     """Lines that a run or a resume prints when nothing is wrong."""
 
@@ -56,11 +59,18 @@ class Bench:
             make_world(self.place)
         write_recipe(self.place, self.family, self.url)
         self.clear()
+        before = time.monotonic()
         ended = command(self.place, START)
+        self.seconds = time.monotonic() - before
         if ended.code != self.family.code:
             raise RuntimeError(f"{self.family.name}: {ended.text[-2000:]}")
-        self.whole, self.usual = bytes_of(self.run), ended.said
+        self.whole, self.usual = self.bytes(), ended.said
         return ended
+
+    def bytes(self) -> Bytes:
+        """What is compared of the run as it is."""
+        every = bytes_of(self.run)
+        return unpaid(self.run, every) if self.family.judged else every
 
     def clear(self) -> None:
         """No run."""
@@ -88,7 +98,7 @@ class Bench:
         last = commands[-1]
         if last.code != self.family.code:
             return ("refused" if last.refused else "traceback"), last.last
-        after = bytes_of(self.run)
+        after = self.bytes()
         lost = [name for name in foreign if name not in after]
         changed = differences(self.whole, {k: v for k, v in after.items() if k not in foreign})
         changed += [f"{name} (foreign, removed)" for name in lost]

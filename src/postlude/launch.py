@@ -239,7 +239,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing) -> 
         engine=lasting,
     )
     if not standing.goes_on:
-        run.emit(standing.started_as(start))
+        run.begin(standing.started_as(start))
     standing.write(run, prepared.rejected, lasting, engine.settings())
     standing.tell(run)
     run.tell(

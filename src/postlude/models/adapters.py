@@ -71,15 +71,16 @@ def with_adapter(net: Any, config: Any, start: str | None, checkpoint: str | Non
     """The model with an adapter to train, a fresh one of `config` or a checkpoint's, on a frozen one of `start`."""
     from peft import get_peft_model
 
+    net.name_or_path = net.config._name_or_path = _lasting(net.name_or_path)  # what peft writes into README.md
     if start is None:
         if checkpoint:
             return opened(net, checkpoint, trainable=True)
         adapted = get_peft_model(net, config)
-        adapted.peft_config[NEW].base_model_name_or_path = _lasting(net.name_or_path)
+        adapted.peft_config[NEW].base_model_name_or_path = net.name_or_path
         return adapted
     _require_same_rows(net, start)
     adapted = opened(net, start, START)
-    adapted.peft_config[START].base_model_name_or_path = _lasting(net.name_or_path)
+    adapted.peft_config[START].base_model_name_or_path = net.name_or_path
     if checkpoint:
         adapted.load_adapter(str(Path(checkpoint) / OWN), adapter_name=NEW, is_trainable=True)
     else:

@@ -226,9 +226,11 @@ def set_aside(choice: Choice) -> None:
 
 
 def rewind(disk: Disk, sealed: Sealed | None) -> None:
-    """Take back everything a run wrote after a checkpoint, or all of it: it will be written again."""
+    """Take back everything a run wrote after a checkpoint, or all but its first event: it will be written again."""
     folder, step = disk.root, sealed.step if sealed else 0
     sizes = {name: (sealed.beside(name) or 0) if sealed else 0 for name in APPENDED}
+    if sealed is None:  # with which the run begins again, also where it is killed before it has
+        sizes["events.jsonl"] = len("".join(_lines(folder / "events.jsonl")[:1]).encode())
     if sealed and not sealed.manifest:
         sizes["events.jsonl"] = int(sealed.state["event_bytes"])
         sizes["eval.jsonl"] = _bytes_of_steps(folder / "eval.jsonl", step)

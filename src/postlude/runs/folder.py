@@ -163,6 +163,12 @@ class Run:
         self._disk.append("events.jsonl", _line_of(event))
         self.tell(event)
 
+    def begin(self, event: Event) -> None:
+        """`emit` of the first event: events.jsonl then holds nothing else."""
+        self._require_own_process()
+        self._disk.replace("events.jsonl", _line_of(event))
+        self.tell(event)
+
     def note(self, text: str, code: str = "note", **data: Any) -> None:
         """Emit what a user should hear of."""
         self.emit(Note(self.step, veiled(text), code, data))
