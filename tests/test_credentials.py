@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postlude.credentials import VEIL, keys_in, veiled
-from postlude.errors import ConfigError, Problem, reason
+from postlude.errors import LONGEST, ConfigError, Problem, reason, shown
 from postlude.recipe import documents, resolve
 from postlude.recipe.documents import Document
 from postlude.runs.folder import Run
@@ -25,6 +25,7 @@ OF_SERVER = "wxyz-0123-secret-of-a-server"
     [
         (f"Incorrect API key provided: {KEY}.", f"Incorrect API key provided: {VEIL}."),
         ("http://me:pass@host/v1 is down", f"http://{VEIL}@host/v1 is down"),
+        ("got 'me:pass@host/v1' and mailto:me@host", f"got 'me:{VEIL}@host/v1' and mailto:me@host"),
         ("GET http://host/v1?api_key=abc&n=1", f"GET http://host/v1?api_key={VEIL}&n=1"),
         ("Authorization: Bearer abcdefgh12345678", f"Authorization: Bearer {VEIL}"),
         (f"says {OF_SERVER}", f"says {VEIL}"),
@@ -36,6 +37,14 @@ def test_what_is_left_out(text: str, safe: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SERVER_API_KEY", OF_SERVER)
     assert veiled(text) == safe
     assert Problem("other", text) == safe and safe in reason(ValueError(text)) + str(ConfigError(text, code="other"))
+
+
+def test_a_key_that_begins_as_another_and_one_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", OF_SERVER)
+    monkeypatch.setenv("SERVER_AUTH", f"{OF_SERVER}-longer")
+    assert veiled(f"says {OF_SERVER}-longer") == f"says {VEIL}"
+    cut = "x" * (LONGEST // 2 - 30) + f" {OF_SERVER}-longer " + "x" * LONGEST
+    assert OF_SERVER[:8] not in Problem("other", cut) + shown(["x" * 30, OF_SERVER])
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

@@ -36,7 +36,7 @@ def visible(text: str) -> str:
 def shown(value: Any, most: int = 60) -> str:
     """A value in a message, cut; of one that cannot be written its type."""
     try:
-        text = repr(value)
+        text = veiled(repr(value))  # before it is cut: half a key is one too
     except Exception:  # a number of too many digits, or whatever a user's own type raises
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= most else text[: most - 3] + "..."
@@ -73,7 +73,7 @@ class Problem(str):
     """The dotted key, the column or the option that it is about; empty where there is none."""
 
     def __new__(cls, code: str, text: str, place: str = "", key: str = "") -> Problem:
-        problem = super().__new__(cls, veiled(shortened(text)))
+        problem = super().__new__(cls, shortened(veiled(text)))
         problem.code, problem.place, problem.key = code, place, key
         return problem
 

@@ -296,7 +296,7 @@ def test_the_key_comes_from_the_environment_and_is_not_shown(
     [
         ({"url": "localhost:8000"}, "url must look like"),
         ({"url": "file:///etc/passwd"}, "url must look like"),
-        ({"url": "https://me:secret@host/v1"}, "must not hold a user or password"),
+        ({"url": "https://me:secret@host/v1"}, "must not hold a user, a password"),
         ({"url": "http://host/v1", "concurrency": 0}, "concurrency must be at least 1"),
         ({"url": "http://host/v1", "timeout": 0}, "timeout must be positive"),
         ({"url": "http://host/v1", "retries": -1}, "retries must lie"),

@@ -26,6 +26,8 @@ FLOOR = 1.0
 """Nats below the least likely token listed, for an option that is not (section 10.1)."""
 BYTES = 3
 """Of a token, for estimates: rather too many tokens than too few."""
+LONG = 16
+"""Characters of a key that is none by chance: servers on this machine take `none`, or any other word, for one."""
 
 
 @dataclass
@@ -149,6 +151,8 @@ class ServedChat:
                     raise Failure("answer", f"not JSON: {asking.clean(str(answer))!r}")
                 fields = answer.model_dump()
                 _settle(usage, fields.get("usage"))
+                if len(self._key) >= LONG and self._key in str(fields):
+                    raise Failure("question", f"the answer repeats the key of {self.spec.key}, and is not kept")
                 return read(fields)
 
         return await asking.tried(once)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from postlude.credentials import veiled
 from postlude.engines.settings import LONGEST_RETRY_AFTER
 from postlude.errors import ConfigError
 from postlude.waits import waiting
@@ -134,7 +135,7 @@ class Asking:
         """What the client gives for one request. Raises Failure."""
         openai = library()
         try:
-            # the client's own limit does not see a body that drips
+            # the client's own limit does not see a body that drips; below, no cause is told: it may repeat the key
             with waiting(f"the server {place_of(self.url)}", verb="asked"):
                 async with asyncio.timeout(self.timeout):
                     return await call()
@@ -144,16 +145,18 @@ class Asking:
             raise Failure("timeout", f"no answer within {self.timeout:g} s") from error
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            raise Failure("connection", f"no connection: {type(cause).__name__} {cause}".rstrip()) from error
+            raise Failure(
+                "connection", f"no connection: {type(cause).__name__} {veiled(str(cause))}".rstrip()
+            ) from None
         except openai.APIResponseValidationError as error:
-            raise Failure("answer", f"not what this endpoint returns: {self.clean(str(error))}") from error
+            raise Failure("answer", f"not what this endpoint returns: {self.clean(str(error))}") from None
         except ValueError as error:  # what the client makes of a body that is no JSON
-            raise Failure("answer", f"not JSON: {self.clean(str(error))}") from error
+            raise Failure("answer", f"not JSON: {self.clean(str(error))}") from None
 
     def _refused(self, error: Any) -> NoReturn:
         reason = f"status {error.status_code}: {self.clean(said(error))}"
         wait = _seconds(error.response.headers.get("retry-after"))
-        raise Failure("status", reason, error.status_code, wait) from error
+        raise Failure("status", reason, error.status_code, wait) from None
 
     def clean(self, text: str) -> str:
         """A short text without the key."""
@@ -169,6 +172,6 @@ def _seconds(text: str | None) -> float | None:
 
 
 def short(text: str) -> str:
-    """One line of at most 300 characters."""
-    text = " ".join(text.split())
+    """One line of at most 300 characters, without keys."""
+    text = " ".join(veiled(text).split())  # before it is cut: half a key is one too
     return text if len(text) <= 300 else text[:300] + "..."

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from postlude.bounds import Bounds, Count, CountOrZero, Line, NotNegative, Seconds, Small, hold
+from postlude.credentials import in_url, take_from, veiled
 from postlude.models.dtypes import Dtype
 from postlude.models.spec import Holding
 
@@ -76,6 +77,18 @@ class Local(Holding):
         hold(self)
 
 
+def _check_url(url: str, place: str) -> None:
+    """Raises ValueError, without what may be secret, for what is no URL, or one that holds what belongs in `place`."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"url must look like http://localhost:8000/v1, got {veiled(url)!r}")
+    if parts.username or parts.password or in_url(url):
+        raise ValueError(f"url must not hold a user, a password or a key; put the key into {place}")
+
+
 @dataclass(frozen=True)
 class Served:
     """A model behind an OpenAI-compatible server. The key, where one is needed, is read from OPENAI_API_KEY."""
@@ -92,11 +105,7 @@ class Served:
     """Further tries after 429, 5xx and broken connections, with growing pauses or as Retry-After says."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
-        if parts.username or parts.password:
-            raise ValueError("url must not hold a user or password; put the key into OPENAI_API_KEY")
+        _check_url(self.url, "OPENAI_API_KEY")
         hold(self)
 
 
@@ -159,11 +168,9 @@ class ChatSpec:
     def __post_init__(self) -> None:
         if not self.model and not self.url:
             raise ValueError("give `model` (a folder, run or hub id), or the `url` of a server")
-        parts = urlsplit(self.url or "http://none")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url must look like http://localhost:8000/v1, got {self.url!r}")
-        if parts.username or parts.password:
-            raise ValueError("url must not hold a user or password; put the key into a variable and name that: `key`")
+        if self.url is not None:
+            _check_url(self.url, "a variable and name that: `key`")
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key) and self.key not in os.environ:
             raise ValueError("key is the name of a variable of the environment, such as OPENAI_API_KEY, not the key")
+        take_from(self.key)
         hold(self)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import NoneType, SimpleNamespace
 from typing import Any
 
+from postlude.credentials import veiled, veiled_in
 from postlude.data import Completion, Group
 from postlude.errors import EngineError, RewardError, shown, visible
 from postlude.frames import in_words, of_users
@@ -279,7 +280,7 @@ def _at_work() -> bool:
 
 
 def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:
-    """What a function logs with, into `result`."""
+    """What a function logs with, into `result`: keys of services are left out."""
 
     def log_extra(column: str, values: Any) -> None:
         column_values = listed(values)
@@ -289,16 +290,16 @@ def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:
                 "value for each completion.",
                 code="bad-reward-value",
             )
-        result.extra[str(column)] = [plain_json(value) for value in column_values]
+        result.extra[veiled(str(column))] = [veiled_in(plain_json(value)) for value in column_values]
 
     def log_metric(name: str, value: Any) -> None:
         number = finite(value)
         if number is None:
-            result.unfit.setdefault(str(name), []).append(shown(value))
+            result.unfit.setdefault(veiled(str(name)), []).append(shown(value))
         else:
-            result.metrics.setdefault(str(name), []).append(number)
+            result.metrics.setdefault(veiled(str(name)), []).append(number)
 
     def log_note(text: str) -> None:
-        result.notes.append(str(text))
+        result.notes.append(veiled(str(text)))
 
     return {"log_extra": log_extra, "log_metric": log_metric, "log_note": log_note}

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from postlude.credentials import veiled_in
+
 SCHEMA = 1
 """Of the rows; a reader refuses later ones."""
 FRAME = ("schema", "kind", "step")
@@ -17,10 +19,14 @@ FRAME = ("schema", "kind", "step")
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened once so many steps were finished."""
+    """Something that happened once so many steps were finished. No text in it holds a key of a service."""
 
     kind: ClassVar[str] = ""
     step: int
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, veiled_in(getattr(self, one.name)))
 
     def row(self) -> dict[str, Any]:
         """The line of events.jsonl, as JSON: fields under their names, empty ones left out."""

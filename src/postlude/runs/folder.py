@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from postlude.credentials import veiled
 from postlude.data import Group
 from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
 from postlude.plain_yaml import dump
@@ -171,7 +170,7 @@ class Run:
 
     def note(self, text: str, code: str = "note", **data: Any) -> None:
         """Emit what a user should hear of."""
-        self.emit(Note(self.step, veiled(text), code, data))
+        self.emit(Note(self.step, text, code, data))
 
     def tell(self, event: Event) -> None:
         """Tell the listeners only: what is no part of the run, for people."""
@@ -180,7 +179,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Tell the listeners a line that is no part of the run."""
-        self.tell(Said(self.step, veiled(text)))
+        self.tell(Said(self.step, text))
 
     def phase(self, name: str) -> None:
         """Tell the listeners what is being done now."""
