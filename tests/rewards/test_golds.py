@@ -129,8 +129,8 @@ def test_rows_without_an_answer_are_listed_by_line_and_can_be_skipped(tmp_path: 
     with pytest.raises(ConfigError) as error:
         check(recipe(tmp_path, model_folder, ROWS, {"use": "exact"}))
     lines = str(error.value).split("\n")
-    assert 'line 2: "answer" is missing or null, which the reward exact needs' in lines[0]
-    assert "line 4: \"answer\" {'a': 1} says no right answer for the reward exact: it is a dict" in lines[1]
+    assert ':2: "answer" is missing or null, which the reward exact needs' in lines[0]
+    assert ":4: \"answer\" {'a': 1} says no right answer for the reward exact: it is a dict" in lines[1]
     assert "5 rows read, 3 good, 2 bad" in lines[2]
     data = {"path": str(tmp_path / "rows.jsonl"), "on_bad_row": "skip"}
     prepared = check(recipe(tmp_path, model_folder, ROWS, {"use": "exact"}, data=data))
@@ -145,7 +145,7 @@ def test_rows_that_another_reward_can_score_are_used_and_counted(tmp_path: Path,
     assert len(prepared.prompts) == 4
     assert prepared.rewards.notes == ["reward exact: 1 of 4 rows have nothing in what it needs (answer)"]
     for lone in ({**other, "weight": 0}, {**other, "gate": 0.5}):
-        with pytest.raises(ConfigError, match='line 2: "answer" is missing or null'):
+        with pytest.raises(ConfigError, match=':2: "answer" is missing or null'):
             check(recipe(tmp_path, model_folder, rows, {"use": "exact"}, lone))
 
 
