@@ -94,6 +94,8 @@ def _tasks(name: str, arguments: argparse.Namespace, url: str) -> list[Work]:
         return [_kills(FAMILIES[f], url, each, f"{arguments.seed}/{f}") for f in families]
     if name == "mutations":
         return [_mutations(FAMILIES[f], url) for f in families if not FAMILIES[f].judged]
+    if name == "damage":
+        arguments.every |= 1  # four kinds of damage follow each other: an even share would leave out some
     parts = max(1, 6 // arguments.every)
     make = _faults if name == "faults" else _damage
     step = arguments.every * parts

@@ -53,7 +53,7 @@ def trial(bench: Bench, chance: random.Random) -> Killed:
     kills = resumes = 0
     for _ in range(chance.randint(1, MOST)):
         arguments = RESUME if _begun(bench.run) else START
-        after = _killed_after(start(bench.place, arguments), chance.uniform(0, 0.9 * bench.seconds))
+        after = _killed_after(start(bench.place, arguments), chance.uniform(0, 0.6 * bench.seconds))
         ended.append(after)
         kills += after.killed
         resumes += after.killed and arguments is RESUME
