@@ -210,12 +210,7 @@ def _settle(prepared: Prepared, table: rows.Table, name: str, used: int | None =
         raise table.no_rows
     table.require_clean(prepared.recipe.data.on_bad_row)
     if used == 0:
-        raise DataError(
-            [
-                *table.problems[: rows.MAX_SHOWN],
-                Problem("no-usable-row", f"{table.path}: no usable row is left of {table.read}."),
-            ]
-        )
+        raise DataError([*table.shown(), table.nothing_left])
     prepared.rejected += table.problems
     prepared.counts |= {f"{name} read": table.read, f"{name} used": used, f"{name} rejected": table.read - used}
     rows_said = counted(used, "row") if used == table.read else f"{used} of {counted(table.read, 'row')}"

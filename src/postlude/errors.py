@@ -17,6 +17,8 @@ _STEERS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
 )
 """Controls (without tab and line end), marks of writing direction, separators of lines, halves of characters."""
+_NUMPY = re.compile(r"\bnp\.(?:\w+\(([^()]*)\)|(True|False)_)")
+"""A number as numpy writes it, around what it is: `np.float64(-inf)`."""
 LONGEST = 8_000
 """Characters of a problem: what quotes a whole file is cut in its middle."""
 UNCODED = "other"
@@ -39,6 +41,7 @@ def shown(value: Any, most: int = 60) -> str:
         text = veiled(repr(value))  # before it is cut: half a key is one too
     except Exception:  # a number of too many digits, or whatever a user's own type raises
         return f"a value of type {type(value).__name__}"
+    text = text if isinstance(value, str) else _NUMPY.sub(r"\1\2", text)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

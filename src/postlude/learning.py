@@ -9,6 +9,8 @@ from typing import Any
 from postlude.data import Completion
 from postlude.sources.source import Drawn
 
+NOTHING_LEARNT = "nothing-learnt"
+"""Code of the note on a whole run that taught nothing, or moved no weight: `Run.conclusion` says the same."""
 EARLY = 3
 """Steps in a row without anything to learn from, after which it is said."""
 ADVICE = {

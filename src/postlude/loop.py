@@ -17,7 +17,7 @@ from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import RewardError, TrainingError, reason
 from postlude.exhausted import out_of_memory
 from postlude.lazy import torch
-from postlude.learning import EARLY, Learning
+from postlude.learning import EARLY, NOTHING_LEARNT, Learning
 from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
 from postlude.runs.folder import Run
 from postlude.runs.stats import Clock, Stats, beside
@@ -172,7 +172,7 @@ def _conclude(run: Run, learning: Learning, same: bool, lr: float) -> None:
     else:
         return
     run.conclusion = text
-    run.note(text, "nothing-learnt")
+    run.note(text, NOTHING_LEARNT)
 
 
 async def _settle(streams: list[Stream]) -> RewardError | None:

@@ -203,6 +203,7 @@ def test_columns_a_reward_needs_are_checked_before_the_model_loads(place: Path, 
     [
         ("return [1 / 0 for _ in completions]", "raised ZeroDivisionError at my.py line 2"),
         ("return [float('nan')] * len(completions)", "returned nan for prompt"),
+        ("import numpy as np; return [np.float64('-inf')] * len(completions)", "returned -inf for prompt"),
         ("return [0.0]", "returned 1 values for 128 completions"),
         ("return 3.0", "returned float; it must return a list"),
         ("return ['good'] * len(completions)", "returned 'good' for prompt"),

@@ -110,6 +110,8 @@ def test_the_command_is_an_error_and_offers_no_model(place: Path) -> None:
     found = CliRunner().invoke(app, ["train", "grpo", *words, "sampling.max_tokens=4"])
     assert isinstance(found.exception, TrainingError) and found.exception.exit_code == 2
     assert "nothing was learnt in 3 steps" in str(found.exception) and "postlude sample" not in found.output
+    assert "nothing was learnt" not in found.output, "the error says it, and once is enough"
+    assert [text for _, text in notes() if text.startswith("nothing was learnt")], "the run's events say it too"
     again = CliRunner().invoke(app, ["train", "run", "--resume"])
     assert isinstance(again.exception, TrainingError), "a finished run is what it was"
 
@@ -118,7 +120,8 @@ def test_a_trial_of_a_step_or_two_says_so_and_is_no_error(place: Path) -> None:
     words = ["model=m", "data=p.jsonl", "reward=mine.py:wrong", "steps=2", "prompts_per_step=2", "output=run"]
     found = CliRunner().invoke(app, ["train", "grpo", *words, "sampling.max_tokens=4"], catch_exceptions=False)
     assert found.exit_code == 0
-    assert "nothing was learnt in 2 steps" in found.output.splitlines()[-1] and "postlude sample" not in found.output
+    assert "nothing was learnt in 2 steps" in found.output.splitlines()[-1]
+    assert found.output.count("nothing was learnt") == 1 and "postlude sample" not in found.output
 
 
 def test_one_step_with_a_signal_is_enough(place: Path) -> None:

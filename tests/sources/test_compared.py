@@ -410,6 +410,8 @@ def test_a_row_that_lacks_a_column_is_a_bad_row(tmp_path: Path) -> None:
 def test_rows_of_none_of_the_forms_say_what_is_needed(tmp_path: Path) -> None:
     with refused("unknown-rows", said=r'rows of compared answers have "chosen".*Is \'chosenn\' meant to be "chosen"'):
         read(tmp_path, {"prompt": "a", "chosenn": "b", "rejected": "c"})
+    with refused("unknown-rows", said=r"level, prompt\. These are prompts; `postlude pairs` makes pairs"):
+        read(tmp_path, {"prompt": "a", "level": "2", "answer": "b"})
 
 
 def test_rows_that_fit_two_forms_name_both_and_a_way_out(tmp_path: Path) -> None:

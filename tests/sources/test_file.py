@@ -13,7 +13,7 @@ import pytest
 
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.settings import Sampling
-from postlude.errors import DataError
+from postlude.errors import DataError, Problem
 from postlude.models.chat import Renderer
 from postlude.models.tiny import character_tokenizer
 from postlude.rewards.rewards import Rewards
@@ -219,13 +219,35 @@ def test_every_bad_row_is_listed_at_once(tmp_path: Path) -> None:
 
 
 def test_a_long_list_of_bad_rows_is_cut_and_counted(tmp_path: Path) -> None:
-    read = table(tmp_path, lines(*[{"prompt": "a"}, *[{"prompt": None}] * 25]))
+    read = table(tmp_path, lines(*[{"prompt": "a"}] * 50))
+    for i, row in enumerate(read.rows):  # of one code and three sentences, none of them on more than twenty rows
+        read.reject(row.where, Problem("wrong-field", f"reason {'abc'[i % 3]}"))
+    shown = read.shown()
+    assert len(shown) == rows.MAX_SHOWN + 1
+    assert shown[-1] == "... and 30 more rows like these: 30 wrong-field."
+
+
+def test_one_fault_of_many_rows_is_said_three_times_and_counted(tmp_path: Path) -> None:
+    read = table(tmp_path, lines(*[{"prompt": "a"}] * 2, *[{"prompt": None}] * 25, {"prompt": ""}))
     rows.prompts(read)
     with pytest.raises(DataError) as error:
         read.require_clean("stop")
-    assert len(error.value.problems) == rows.MAX_SHOWN + 2
-    assert "5 more rows" in error.value.problems[-2]
-    assert "26 rows read, 1 good, 25 bad" in error.value.problems[-1]
+    first, second, third, rest, other, total = error.value.problems
+    assert [p.place.rpartition(":")[2] for p in (first, second, third, other)] == ["3", "4", "5", "28"]
+    assert (rest, rest.code) == ("... and 22 more rows like this one.", "missing-field")
+    assert "28 rows read, 2 good, 26 bad. Mend them, or go on without them" in total
+
+
+def test_where_every_row_has_one_fault_nobody_is_told_to_leave_them_out(tmp_path: Path) -> None:
+    read = table(tmp_path, lines(*[{"prompt": "a"}] * 6))
+    for row in read.rows:
+        said = f"the template's marks leave out 'it\\'s {row.where}', {row.where[-1]} tokens"
+        read.reject(row.where, Problem("wrong-field", said))
+    read.rows = []
+    with pytest.raises(DataError) as error:
+        read.require_clean("stop")
+    assert error.value.problems[3] == "... and 3 more rows like this one."
+    assert error.value.problems[4].endswith("6 rows read, 0 good, 6 bad. Mend them.")
 
 
 def test_bad_rows_can_be_skipped(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def train(
     or SIGTERM finishes the step, saves and ends; a second one ends at once.
     """
     from postlude.launch import launch
+    from postlude.learning import NOTHING_LEARNT
     from postlude.process import Interrupted, exit_code_of
     from postlude.recipe.opening import document_of
     from postlude.watch.live import LiveView
@@ -58,7 +59,7 @@ def train(
     document = document_of(recipe, overrides or [])
     console = Screen()
     try:
-        with LiveView(console) as view:
+        with LiveView(console, unsaid=[NOTHING_LEARNT]) as view:  # the conclusion is said below
             run = launch(document, resume, [view], accept_changes or [])
     except Interrupted as error:
         console.print("\nstopped at once; a run goes on from its newest checkpoint with --resume")

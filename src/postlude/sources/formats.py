@@ -307,7 +307,7 @@ def _only(table: Table, formats: list[Found | None], want: Want) -> Found:
             f"{table.path}: rows of compared answers have "
             + ", or ".join(" + ".join(f'"{n}"' for n in f.needs) for f in COMPARED if f.name in _PLAIN_NAMES)
             + f"; found columns {', '.join(sorted(table.columns))}."
-            + _typo(table.columns - {"completion"}, _COMPARED_COLUMNS)
+            + (_PROMPTS if _are_prompts(table) else _typo(table.columns - {"completion"}, _COMPARED_COLUMNS))
             + way_out(table.rows[0].values),
             code="unknown-rows",
         )
@@ -337,6 +337,15 @@ _OPTIONAL = ("answer", "system", "tools", "margin", "probability")
 """Columns that change what is learned and that no row must have."""
 _PLAIN_NAMES = ("pairs", "ranked", "rated", "labelled", "labelled steps")
 _COMPARED_COLUMNS = ("chosen", "rejected", "completions", "ranks", "scores", "label", "labels")
+
+
+_PROMPTS = " These are prompts; `postlude pairs` makes pairs of a model's own answers to them."
+
+
+def _are_prompts(table: Table) -> bool:
+    """Whether all rows ask something, and no column is one of compared answers but for a letter (`level` is none)."""
+    asks = all(any(f.kind == "prompt" and f.fits(row.values) for f in FORMS) for row in table.rows)
+    return asks and not any(distance(column, name) <= 1 for column in table.columns for name in _COMPARED_COLUMNS)
 
 
 def _typo(columns: set[str], known: tuple[str, ...] = ("prompt", "completion", "messages", "text")) -> str:

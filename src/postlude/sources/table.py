@@ -15,6 +15,8 @@ from postlude.words import counted
 Kind = Literal["prompt", "messages", "text", "pair", "rated", "binary", "steps"]
 """What a row is: a prompt (with or without a completion), a conversation, plain text, or compared answers."""
 MAX_SHOWN = 20
+MAX_SAME = 3
+"""Problems that are shown where one sentence is true of so many rows that its cause is one."""
 MAX_RECORD = 16 << 20
 """Characters of one record; a longer one is an error, not a memory problem."""
 EXCERPT = 80
@@ -100,21 +102,34 @@ class Table:
 
     def shown(self) -> list[Problem]:
         """The problems in the order of their rows, `MAX_SHOWN` of each code, each with the start of what it is about;
-        then, in one line, how many more there are."""
+        then, in one line, how many more there are. Of one sentence on all rows, or on more than `MAX_SHOWN`, `MAX_SAME`
+        and their number: the cause is one."""
         self.problems.sort(key=_place)
-        seen = Counter[str]()
+        sentences = Counter(map(_sentence, self.problems))
+        same = {one: n for one, n in sentences.items() if n > (MAX_SAME if n >= self.read else MAX_SHOWN)}
+        seen, met = Counter[str](), Counter[tuple[str, str]]()
         problems: list[Problem] = []
         for problem in self.problems:
-            seen[problem.code] += 1
-            if seen[problem.code] <= MAX_SHOWN:
-                excerpt = self.excerpt(problem)
-                text = f"{problem}: {excerpt}" if excerpt and excerpt not in problem else str(problem)
-                problems.append(Problem(problem.code, text, problem.place, problem.key))
+            sentence = _sentence(problem)
+            met[sentence] += 1
+            if sentence not in same:
+                seen[problem.code] += 1
+                problems += [self._with_excerpt(problem)] * (seen[problem.code] <= MAX_SHOWN)
+            elif met[sentence] <= MAX_SAME:
+                problems.append(self._with_excerpt(problem))
+                if met[sentence] == MAX_SAME:
+                    rest = counted(same[sentence] - MAX_SAME, "more row")
+                    problems.append(Problem(problem.code, f"... and {rest} like this one."))
         more = {code: n - MAX_SHOWN for code, n in seen.items() if n > MAX_SHOWN}
         if more:
             each = ", ".join(f"{n} {code}" for code, n in more.items())
             problems.append(Problem("bad-rows", f"... and {sum(more.values())} more rows like these: {each}."))
         return problems
+
+    def _with_excerpt(self, problem: Problem) -> Problem:
+        excerpt = self.excerpt(problem)
+        text = f"{problem}: {excerpt}" if excerpt and excerpt not in problem else str(problem)
+        return Problem(problem.code, text, problem.place, problem.key)
 
     def balance(self, dropped: Mapping[str, int] | None = None) -> Balance:
         """What became of every row; `dropped` by their reason are still among `rows`."""
@@ -145,6 +160,11 @@ class Table:
         )
 
     @property
+    def nothing_left(self) -> Problem:
+        """What is said where no row is good."""
+        return Problem("no-usable-row", f"{self.path}: no usable row is left of {self.read}.")
+
+    @property
     def columns(self) -> set[str]:
         return {name for row in self.rows for name in row.values}
 
@@ -156,10 +176,16 @@ class Table:
         if self.problems and on_bad_row == "stop":
             good, bad = len(self.rows), self.read - len(self.rows)
             summary = f"{self.path}: {counted(self.read, 'row')} read, {good} good, {bad} bad."
-            without = f", or go on without them: {option} (they are counted and listed)" if option else ""
+            skips = option and good  # where no row is good, nothing is left to go on with
+            without = f", or go on without them: {option} (they are counted and listed)" if skips else ""
             raise DataError([*self.shown(), Problem("bad-rows", f"{summary} Mend them{without}.")])
         if not self.rows:
-            raise DataError(f"{self.path}: no usable row is left of {self.read}.", code="no-usable-row")
+            raise DataError([*self.shown(), self.nothing_left])
+
+
+def _sentence(problem: Problem) -> tuple[str, str]:
+    """Code and sentence of a problem, without its place, what it quotes of its row, and numbers."""
+    return problem.code, re.sub(r"(?<!\w)'(?:[^'\\]|\\.)*'|\d+", "_", problem.without(f"{problem.place}: "))
 
 
 def _place(problem: Problem) -> list[tuple[int, str]]:

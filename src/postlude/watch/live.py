@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -93,10 +93,10 @@ def duration(seconds: float) -> str:
 
 
 class LiveView:
-    """A listener that draws the run; use as a context manager."""
+    """A listener that draws the run; use as a context manager. `unsaid`: codes of notes that its owner says itself."""
 
-    def __init__(self, console: Console, title: str = "") -> None:
-        self.console, self.title = console, title
+    def __init__(self, console: Console, title: str = "", unsaid: Collection[str] = ()) -> None:
+        self.console, self.title, self.unsaid = console, title, unsaid
         self.history: dict[str, list[float]] = {}
         self.opened: Opened | None = None
         self.phase, self.progress, self.note = "load", "", ""
@@ -134,7 +134,7 @@ class LiveView:
                 self._say(self._line(event))
             case Said():  # above the drawing, too: it stands nowhere else
                 self.console.print(f"  {event.text}", soft_wrap=True)
-            case Note():
+            case Note() if event.code not in self.unsaid:
                 self.note = visible(event.text)
                 self._say(f"  note: {self.note}")
             case Stopping():
