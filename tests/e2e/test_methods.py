@@ -255,7 +255,7 @@ def test_sampling_ahead_without_a_correction_is_refused(world: Path) -> None:
 def test_a_method_of_ones_own_is_a_path(world: Path) -> None:
     path = str(Path(__file__).parents[2] / "examples/my_method.py") + ":SOFT"
     done = run(world, path, "sft/model", output="own-short", steps=2)
-    assert "objective:" not in (done.folder / "config.yaml").read_text()  # its file sets that, and is refused if changed
+    assert "objective:" not in (done.folder / "config.yaml").read_text()  # its file sets that
     assert "my_method.py" in (done.folder / "manifest.json").read_text()
 
 
