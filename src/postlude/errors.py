@@ -61,7 +61,7 @@ def shortened(text: str, most: int = LONGEST) -> str:
 
 
 def _bounded(text: str) -> str:
-    """The text without keys, shortened: what is kept was longer as keys were looked for, so that no half of one stays."""
+    """The text without keys, shortened. Keys are looked for in more than is kept, so that no half of one stays."""
     if len(text) <= LONGEST:
         return veiled(text)
     half = LONGEST // 2
