@@ -39,6 +39,13 @@ def test_what_is_left_out(text: str, safe: str, monkeypatch: pytest.MonkeyPatch)
     assert Problem("other", text) == safe and safe in reason(ValueError(text)) + str(ConfigError(text, code="other"))
 
 
+def test_a_rejected_row_is_one_line_that_steers_nothing(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", resume=False)
+    run.write_config({}, ["rows.jsonl:3: no prompt \x1b[2J\nmethod: dpo"])
+    run.close()
+    assert (tmp_path / "run" / "rejected.txt").read_text() == "rows.jsonl:3: no prompt \\x1b[2J\\nmethod: dpo\n"
+
+
 def test_a_key_that_begins_as_another_and_one_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", OF_SERVER)
     monkeypatch.setenv("SERVER_AUTH", f"{OF_SERVER}-longer")

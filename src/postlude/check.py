@@ -274,6 +274,8 @@ def equip(rewards: Rewards, tokenizer: Any, stop_ids: frozenset[int] | None = No
 
 def _wrong_template(prepared: Prepared) -> list[Problem]:
     """A chat template of another model: what it writes around turns is letters to this tokenizer."""
+    if prepared.renderer is None:  # the tokenizer was not read, where something else is to mend first
+        return []
     rows = [*prepared.prompts, *(g.prompt for g in prepared.items)][:1]
     if not any(not isinstance(p.messages, str) for p in rows):
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 VEIL = "***"
@@ -58,9 +59,13 @@ def take_from(variable: str) -> None:
 
 def _of_environment() -> list[str]:
     """The longest first: one may begin as another does."""
-    named = {name for name in os.environ if _ENDINGS.search(name)} | _TAKEN
-    values = [os.environ.get(name, "").strip() for name in named]
+    values = [value.strip() for name, value in os.environ.items() if name in _TAKEN or _is_secret(name)]
     return sorted((value for value in values if len(value) >= LEAST), key=len, reverse=True)
+
+
+@lru_cache(1024)
+def _is_secret(name: str) -> bool:
+    return bool(_ENDINGS.search(name))
 
 
 def is_key(text: str) -> bool:

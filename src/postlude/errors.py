@@ -21,6 +21,8 @@ _NUMPY = re.compile(r"\bnp\.(?:\w+\(([^()]*)\)|(True|False)_)")
 """A number as numpy writes it, around what it is: `np.float64(-inf)`."""
 LONGEST = 8_000
 """Characters of a problem: what quotes a whole file is cut in its middle."""
+LONGEST_KEY = 400
+"""Characters of a key."""
 UNCODED = "other"
 """The code of an error that was raised without one: by a file of the user's."""
 
@@ -38,11 +40,13 @@ def visible(text: str) -> str:
 def shown(value: Any, most: int = 60) -> str:
     """A value in a message, cut; of one that cannot be written its type."""
     try:
-        text = veiled(repr(value))  # before it is cut: half a key is one too
+        text = repr(value)
     except Exception:  # a number of too many digits, or whatever a user's own type raises
         return f"a value of type {type(value).__name__}"
+    text = text[: most + 4 * LONGEST_KEY]
     text = text if isinstance(value, str) else _NUMPY.sub(r"\1\2", text)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    safe = veiled(text)  # before it is cut: half a key is one too
+    return safe if len(text) <= most else safe[: most - 3] + "..."
 
 
 def reason(error: BaseException) -> str:
@@ -58,6 +62,16 @@ def shortened(text: str, most: int = LONGEST) -> str:
         return text
     half = most // 2
     return f"{text[:half]} ... ({len(text) - 2 * half:,} characters) ... {text[-half:]}"
+
+
+def _bounded(text: str) -> str:
+    """The text without keys, shortened. Keys are looked for in more than is kept, so that no half of one stays."""
+    if len(text) <= LONGEST:
+        return veiled(text)
+    half = LONGEST // 2
+    head, tail = veiled(text[: half + LONGEST_KEY]), veiled(text[-half - LONGEST_KEY :])
+    between = len(text) - 2 * half
+    return f"{head[:-LONGEST_KEY][:half]} ... ({between:,} characters) ... {tail[LONGEST_KEY:][-half:]}"
 
 
 class Problem(str):
@@ -76,7 +90,7 @@ class Problem(str):
     """The dotted key, the column or the option that it is about; empty where there is none."""
 
     def __new__(cls, code: str, text: str, place: str = "", key: str = "") -> Problem:
-        problem = super().__new__(cls, shortened(veiled(text)))
+        problem = super().__new__(cls, _bounded(text))
         problem.code, problem.place, problem.key = code, place, key
         return problem
 

@@ -255,7 +255,8 @@ def test_sampling_ahead_without_a_correction_is_refused(world: Path) -> None:
 def test_a_method_of_ones_own_is_a_path(world: Path) -> None:
     path = str(Path(__file__).parents[2] / "examples/my_method.py") + ":SOFT"
     done = run(world, path, "sft/model", output="own-short", steps=2)
-    assert "soft_gate" in (done.folder / "config.yaml").read_text()
+    assert "objective:" not in (done.folder / "config.yaml").read_text()  # its file sets that
+    assert "my_method.py" in (done.folder / "manifest.json").read_text()
 
 
 def test_a_method_of_ones_own_that_is_none_is_refused(world: Path) -> None:

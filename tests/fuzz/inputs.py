@@ -101,6 +101,10 @@ def seeds(form: str) -> tuple[bytes, ...]:
     """Real inputs of a form."""
     if form.startswith("run/"):
         return ((RUN / form.removeprefix("run/")).read_bytes(),)
+    if form.startswith("sealed/"):
+        from tests.fuzz.readers import before
+
+        return (before(form.removeprefix("sealed/")),)
     if form.startswith("model/"):
         return tuple(_model_seeds(form.removeprefix("model/")))
     if form in COMPRESSED:

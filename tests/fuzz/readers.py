@@ -17,6 +17,9 @@ from typing import Any
 from postlude.errors import PostludeError
 
 Read = Callable[[bytes, Path], object]
+SEALED = "checkpoints/step-000002"
+VERIFIED = (f"{SEALED}/trainer/state.json", f"{SEALED}/trainer/optimizer.json", "rollouts/SHA256SUMS", "rejected.txt")
+"""Files of a sealed run that its manifest holds the hashes of."""
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -218,6 +221,65 @@ def _resumed(name: str) -> Read:
             opened.close()
 
     return read
+
+
+@cache
+def sealed_run() -> Path:
+    """A run's folder with a checkpoint that is sealed, rows that were skipped and a list of inputs, made once."""
+    import atexit
+    import hashlib
+    import tempfile
+
+    from postlude.runs.checkpoints import sum_line
+    from postlude.runs.sealed import seal
+
+    run = Path(tempfile.mkdtemp()) / "run"
+    atexit.register(shutil.rmtree, run.parent, ignore_errors=True)
+    shutil.copytree(Path(__file__).parent / "run", run)
+    (run / "inputs").mkdir()
+    (run / "inputs" / "data.txt").write_text(hashlib.sha256(b"row").hexdigest() + "\n")
+    (run / "rejected.txt").write_text("rows.jsonl:3: no prompt\n")
+    rollouts = sorted((run / "rollouts").glob("*.jsonl"))
+    sums = [sum_line(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in rollouts]
+    (run / "rollouts" / "SHA256SUMS").write_text("".join(sums))
+    checkpoint = run / SEALED
+    (checkpoint / "trainer" / "optimizer.json").write_text(json.dumps({"step": 2, "groups": [0.1]}))
+    frame = {"step": 2, "planned": True, "parent": None, "inputs": {}, "versions": {}, "threads": 1, "device": "cpu"}
+    seal(checkpoint, run, frame)
+    return run
+
+
+def _sealed(name: str) -> Read:
+    """One file of a sealed run replaced: the run read, and taken up again. Nothing may pass unsaid."""
+
+    def read(content: bytes, folder: Path) -> None:
+        from postlude import runs
+        from postlude.runs.events import Event, Said
+        from postlude.runs.folder import Run
+
+        run = folder / "sealed"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(sealed_run(), run)
+        same = (run / name).read_bytes() == content
+        (run / name).write_bytes(content)
+        runs.read(run)
+        lines: list[Event] = []
+        opened = Run.open(run, resume=True)
+        opened.listeners.append(lambda event: lines.append(event) if isinstance(event, Said) else None)
+        try:
+            opened.restore()
+            opened.rewind()
+        finally:
+            opened.close()
+        if name in VERIFIED and not same and not lines and (run / name).read_bytes() != before(name):
+            raise AssertionError(f"nothing is said of another {name}")
+
+    return read
+
+
+def before(name: str) -> bytes:
+    """A file of the sealed run as it was."""
+    return (sealed_run() / name).read_bytes()
 
 
 # -------------------------------------------------------------------------------------------- answers and replies
@@ -480,6 +542,11 @@ READERS: Mapping[str, Reader] = {
         Reader("run: manifest.json", _run_file("manifest.json"), "run/manifest.json"),
         Reader("resume: events.jsonl", _resumed("events.jsonl"), "run/events.jsonl"),
         Reader("resume: eval.jsonl", _resumed("eval.jsonl"), "run/eval.jsonl"),
+        Reader("resume: an earlier state.json", _resumed(f"{SEALED}/trainer/state.json"), f"run/{SEALED}/trainer/state.json"),
+        *(
+            Reader(f"resume: {name.removeprefix(SEALED + '/')}", _sealed(name), f"sealed/{name}")
+            for name in (*VERIFIED, f"{SEALED}/trainer/manifest.json", "inputs/data.txt")
+        ),
         Reader("answer: maths", maths, "maths"),
         Reader("answer: code and its tests", program, "code", (ValueError,)),
         Reader("answer: JSON and its schema", json_answer, "json"),

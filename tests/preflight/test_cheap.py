@@ -104,3 +104,24 @@ def test_a_number_that_is_none_is_null_in_the_object() -> None:
     section = Section("step_0", "Step 0", figures={"ratio": float("nan"), "parts": {"a": [float("inf"), 1.5]}})
     rows = Report("r", sections=[section]).to_json()["sections"]
     assert rows[0]["figures"] == {"ratio": None, "parts": {"a": [None, 1.5]}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ((), "reward"),
+        (("reward=exact", "group_size=1"), "group_size"),
+        (("reward=exact", "sampling.top_p=0.5"), "top_p"),
+        (("reward=exact", "sampling.temperature=0"), "temperature"),
+        (("reward=exact", "model.chat_template=nofile.jinja"), "nofile.jinja"),
+        (("reward=exact", "model.path=nowhere"), "nowhere"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_said_though_no_tokenizer_was_read(
+    here: Path, settings: tuple[str, ...], said: str
+) -> None:
+    asked = {"prompt": [{"role": "user", "content": "1+1="}], "answer": "2"}
+    write(here / "asked.jsonl", [asked, {**asked, "prompt": [{"role": "user", "content": "1+0="}], "answer": "1"}])
+    report = look("grpo", "model=chat", "data=asked.jsonl", "prompts_per_step=2", *settings, quick=True)
+    assert [section.name for section in report.sections] == ["refused"]
+    assert any(said in finding.text for finding in report.findings), report.findings

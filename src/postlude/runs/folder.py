@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.data import Group
-from postlude.errors import ConfigError, PostludeError, Problem, TrainingError
+from postlude.errors import ConfigError, PostludeError, Problem, TrainingError, visible
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints
@@ -237,7 +237,7 @@ class Run:
         """The resolved recipe, and the rows that were skipped."""
         self._disk.replace("config.yaml", signed(dump(dict(resolved))))
         if rejected:
-            self._disk.replace("rejected.txt", "".join(line + "\n" for line in rejected))
+            self._disk.replace("rejected.txt", "".join(visible(line) + "\n" for line in rejected))
         else:
             self._disk.remove("rejected.txt")
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+from postlude import plain_json
 from postlude.runs.durable import flush, flush_tree
 from postlude.runs.files import SUMS
 
@@ -208,30 +209,56 @@ def some(flaws: Sequence[Flaw], most: int = 3) -> str:
 def _parsed(text: str) -> dict[str, Any] | None:
     """A manifest; None of what is none."""
     try:
-        content = json.loads(text)
+        content = plain_json.loads(text)
     except ValueError:
         return None
     if not isinstance(content, dict):
         return None
     manifest = cast(dict[str, Any], content)
-    shaped = isinstance(manifest.get("schema"), int) and isinstance(manifest.get("step"), int)
+    shaped = type(manifest.get("schema")) is int and type(manifest.get("step")) is int
+    shaped = shaped and isinstance(manifest.get("planned", True), bool)
+    shaped = shaped and all(_holds_tables(manifest.get(name, {})) for name in ("inputs", "versions"))
     return manifest if shaped and _is_table(manifest.get("files")) and _is_table(manifest.get("beside")) else None
+
+
+def _holds_tables(value: Any) -> bool:
+    """Whether that is name -> text, or name -> name -> a table, as what a run is made of is written."""
+    if not isinstance(value, dict):
+        return False
+    inner = cast(dict[str, Any], value).values()
+    tables = [cast(dict[str, Any], one) for one in inner if isinstance(one, dict)]
+    return all(isinstance(one, dict | str) for one in inner) and all(
+        isinstance(print_, dict) for one in tables for print_ in one.values()
+    )
 
 
 def _is_table(value: Any) -> bool:
     """Whether that is file -> bytes and sha256."""
     if not isinstance(value, dict):
         return False
-    entries = cast(dict[str, Any], value).values()
-    return all(isinstance(e, dict) and isinstance(e.get("bytes"), int) and "sha256" in e for e in entries)  # pyright: ignore
+    entries = cast(dict[str, Any], value)
+    tables = [cast(dict[str, Any], entry) for entry in entries.values() if isinstance(entry, dict)]
+    sized = all(type(one.get("bytes")) is int and one["bytes"] >= 0 and "sha256" in one for one in tables)
+    return sized and len(tables) == len(entries) and all(map(_is_inside, entries))
+
+
+def _is_inside(name: str) -> bool:
+    """Whether that is a path below a folder, as a disk can hold it."""
+    path = Path(name)
+    return name.isprintable() and not path.is_absolute() and ".." not in path.parts
 
 
 def _is_earlier(place: Path) -> bool:
     """Whether a checkpoint was written by a version that sealed none: its state holds what the manifest does today."""
     try:
-        return "event_bytes" in json.loads((place / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        state = plain_json.read(place / STATE)
+    except (OSError, ValueError):
         return False
+    if not isinstance(state, dict):
+        return False
+    values = cast(dict[str, Any], state)
+    counts = [values.get(name) for name in ("step", "event_bytes")]
+    return all(type(count) is int for count in counts) and isinstance(values.get("streams"), dict)
 
 
 def _differs(file: Path, name: str, entry: Mapping[str, Any], hashes: Hashes) -> str | None:
@@ -280,7 +307,7 @@ def signed_json(values: Mapping[str, Any]) -> str:
 def read_signed_json(place: Path) -> dict[str, Any] | None:
     """The values of such a file; None of one that is gone, or not as a run wrote it."""
     try:
-        values = json.loads(place.read_text(encoding="utf-8"))
+        values = plain_json.read(place)
     except (OSError, ValueError):
         return None
     if not isinstance(values, dict) or "sha256" not in values:

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from postlude.errors import EngineError
+from postlude import plain_json
+from postlude.errors import EngineError, reason
 from postlude.models import adapters, saved
 from postlude.models.heads import VALUE_HEAD
 from postlude.models.quiet import quiet
@@ -92,7 +93,10 @@ def load_state(trainer: LocalTrainer, folder: Path, reference: bool = True) -> N
     if not (state / OPTIMIZER).exists():
         raise EngineError(f"{folder} has no trainer/{OPTIMIZER}: it is a model, not a checkpoint", code="no-checkpoint")
     tensors = load_file(state / OPTIMIZER, device=str(trainer.model.device))
-    notes = json.loads((state / COUNTERS).read_text())
+    try:
+        notes = plain_json.read(state / COUNTERS)
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{state / COUNTERS} cannot be read: {reason(error)}", code="damaged-run") from error
     trainer.skipped = notes["skipped"]
     trainer.version = notes.get("version", 0)
     for name, p, owned in trainer.named:
