@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from postlude.data import Group, Prompt
@@ -19,7 +20,7 @@ from postlude.sources.unused import render
 from postlude.words import counted
 
 if TYPE_CHECKING:
-    pass
+    from postlude.screening.entries import Entry
 
 
 def read_set(prepared: Prepared, place: int, seen: Counter[str]) -> None:
@@ -68,11 +69,36 @@ def read_held_out(prepared: Prepared) -> None:
     reading = data.eval_reading()
     if not recipe.reward:
         prepared.judged = _read_answers(prepared, table, reading, table.path)
-        return
-    if recipe.algorithm.source == "preference" and holds_compared(table):
+    else:
+        _read_both(prepared, table, reading)
+    prepared.notes += _system_leaks(prepared)
+
+
+def _read_both(prepared: Prepared, table: rows.Table, reading: Reading) -> None:
+    """Prompts to sample from and, where the file has them, answers that others judged."""
+    if prepared.recipe.algorithm.source == "preference" and holds_compared(table):
         copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
         prepared.judged = _read_answers(prepared, copy, reading, table.path)
     prepared.held_out = _read_prompts(prepared, table, reading, table.path)
+
+
+def _system_leaks(prepared: Prepared) -> list[str]:
+    """Held-out rows that ask what is trained on under another system message: said, as that can be meant."""
+    from postlude.screening.repeats import of_system_leaks
+
+    held_out = [_entry(row) for row in prepared.held_out or prepared.judged]
+    found = of_system_leaks([_entry(row) for row in [*prepared.prompts, *prepared.items]], held_out)
+    return [f"data.eval: {leak.sentence}, so they may measure memory" for leak in found]
+
+
+def _entry(row: Prompt | Group) -> Entry:
+    """A row as it is compared with others."""
+    from postlude.screening.entries import Entry, is_system, words_of
+
+    prompt = row if isinstance(row, Prompt) else row.prompt
+    said = prompt.messages
+    system = "" if isinstance(said, str) else words_of([*takewhile(is_system, said)])
+    return Entry(prompt.place, words_of(said if isinstance(said, str) else [*said]), system=system)
 
 
 def read_pretrain(prepared: Prepared) -> None:

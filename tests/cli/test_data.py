@@ -173,6 +173,27 @@ def test_a_held_out_prompt_that_is_nearly_trained_on_is_told(place: Path, model_
     assert note.endswith("(held.jsonl:1 as train.jsonl:1)")
 
 
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+def test_a_held_out_prompt_under_another_system_message_is_told(place: Path, model_folder: Path, method: str) -> None:
+    def row(text: str, answer: str, *system: str) -> dict[str, Any]:
+        turns = [{"role": "system", "content": words} for words in system]
+        turns.append({"role": "user", "content": text})
+        said = {"answer": answer} if method == "grpo" else {"completion": [{"role": "assistant", "content": answer}]}
+        return {"prompt": turns, **said}
+
+    write("train.jsonl", row("3+4=", "7"), row("5+4=", "9", "be short"))
+    write("held.jsonl", row("3+4=", "7", "add"), row("3*4=", "12", "be short"))
+    values = {"method": method, "model": {"path": str(model_folder), "chat_template": "chat.jinja"},
+              "data": {"path": "train.jsonl", "eval": "held.jsonl"}}  # fmt: skip
+    if method == "grpo":
+        values |= {"reward": "exact", "sampling": {"max_tokens": 4}}
+    (note,) = [note for note in check(Document(values)).notes if note.startswith("data.eval")]
+    assert note == (
+        "data.eval: 1 of 2 rows of the held-out file ask what is trained on, under another system message "
+        "(held.jsonl:1 as train.jsonl:1), so they may measure memory"
+    )
+
+
 # ----------------------------------------------------------------------------------------------------- mixtures
 
 

@@ -373,6 +373,20 @@ def test_leaks_between_files_are_counted() -> None:
     assert said["notes"][-1].startswith("e.jsonl: 1 bad row of 4 not compared") and said["exit"] == 0
 
 
+def test_a_prompt_under_another_system_message_is_a_leak_too() -> None:
+    def under(*system: str, asks: str = "What is 2 + 3?") -> dict[str, Any]:
+        turns = [{"role": "system", "content": words} for words in system]
+        return {"prompt": [*turns, {"role": "user", "content": asks}], "answer": "5"}
+
+    save("t.jsonl", [under(), under("Be short.", asks="What is 4 + 4?"), under("Be short.", asks="What is 1 + 1?")])
+    save(
+        "e.jsonl", [under("Compute."), under("Be long.", asks="what is  4 + 4?"), under("Be short.", asks="Be short.")]
+    )
+    said = look("t.jsonl", "--for", "grpo", "--eval", "e.jsonl")
+    assert seen(said) == {"system-leak": 2}
+    assert "e.jsonl:1 as t.jsonl:1; e.jsonl:2 as t.jsonl:2" in said["findings"][0]["text"]
+
+
 def test_golds_are_read_by_the_reward_that_will_compare_them() -> None:
     golds = ["2", "\\frac{1}{0}", "", "red fox", "1 or 2, it depends on what was said before and on who said it then"]
     name = save("d.jsonl", [{"prompt": f"{i}?", "answer": gold} for i, gold in enumerate(golds)])

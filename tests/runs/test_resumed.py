@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -195,6 +196,52 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(place: Path, case: str) -> No
     require_same(place / "run", place / "whole")
 
 
+def _renamed(one: str, other: str) -> Damage:
+    return lambda run: (run / f"checkpoints/{one}").rename(run / f"checkpoints/{other}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_renamed("step-000004", "step-000003"), "step-000003 holds step 4 by its manifest.json"),
+        (
+            lambda run: shutil.copytree(run / "checkpoints/step-000002", run / "checkpoints/step-000005"),
+            "step-000005 holds step 2 by its manifest.json",
+        ),
+        (lambda run: (run / NEWEST / "adapter_config.json").write_text("{}"), "adapter_config.json is none of its"),
+    ],
+)
+def test_a_checkpoint_of_another_step_or_with_more_in_it_is_passed_over(place: Path, damage: Damage, said: str) -> None:
+    damage(put_back(place, "after-4"))
+    (line,) = [line for line in again(place) if "passed over" in line]
+    assert said in line
+    require_same(place / "run", place / "whole")
+
+
+def test_what_nothing_sound_or_somebody_else_left_is_refused_and_stays(place: Path) -> None:
+    run = put_back(place, "after-4")
+    for one, other in (("step-000002", "x"), ("step-000004", "step-000002"), ("x", "step-000004")):
+        _renamed(one, other)(run)
+    _refused(place, "step-000004 holds step 2 by its manifest.json; step-000002: step-000002 holds step 4")
+    with pytest.raises(ConfigError, match="holds step 2"):
+        latest_model(str(run))
+    run = put_back(place, "after-4")
+    shutil.rmtree(run / "checkpoints")
+    _refused(place, "had saved checkpoints, and none is there")
+    run = put_back(place, "after-4")
+    (run / "checkpoints/step-000005").mkdir()
+    (run / "checkpoints/step-000005/notes.txt").write_text("mine")
+    _refused(place, "has the name of a checkpoint, but nothing of one. Move it away")
+
+
+def _refused(place: Path, said: str) -> None:
+    """Going on is refused with these words, and every file stays."""
+    before = content(place / "run")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        again(place)
+    assert content(place / "run") == before
+
+
 def test_foreign_files_are_left_alone(place: Path) -> None:
     run = put_back(place, "after-4")
     foreign = ["rollouts/x.txt", "checkpoints/step-000002.bak/trainer/state.json", "checkpoints/notes", "mine.jsonl"]
@@ -234,6 +281,7 @@ def test_a_kill_before_the_first_checkpoint_doubles_nothing(place: Path, left: s
     """A start again without --resume where no step was finished, and with it where one was."""
     run = put_back(place, "after-2")
     shutil.rmtree(run / "checkpoints")
+    (run / "model").unlink()
     if left == "start":
         (run / "timings.jsonl").unlink()
     train(place, resume=left == "step")

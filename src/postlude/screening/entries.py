@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from postlude.sources.compared import stated
@@ -26,6 +27,8 @@ class Entry:
     """Of compared answers, the larger the better."""
     gold: Any = None
     """What the row gives as right; None where it gives nothing."""
+    system: str = ""
+    """The system messages that the prompt begins with."""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -36,11 +39,26 @@ class Entry:
         """What is compared where rows are told apart: the prompt, or the text where there is none."""
         return self.prompt or "\n".join(self.answers)
 
+    @property
+    def asked_by_user(self) -> str:
+        """The same without the system messages before it."""
+        return self.asked.removeprefix(self.system)
+
 
 def entries(table: Table, kind: Kind, compared: bool) -> list[Entry]:
     """Every row that is left in a recognised table. `compared`: its answers are judged."""
     read = _judged if compared else _written
-    return [Entry(row.where, *read(row.values, kind)) for row in table.rows]
+    return [Entry(row.where, *read(row.values, kind), system=_system(row.values)) for row in table.rows]
+
+
+def _system(row: Mapping[str, Any]) -> str:
+    said = next((row[name] for name in ("prompt", "messages", "chosen") if row.get(name) is not None), None)
+    return words_of([*takewhile(is_system, said)]) if isinstance(said, list) else ""
+
+
+def is_system(message: Any) -> bool:
+    """Whether a message says how to answer, and asks nothing."""
+    return isinstance(message, Mapping) and message.get("role") in ("system", "developer")
 
 
 def _written(row: Mapping[str, Any], kind: Kind) -> tuple[str, tuple[str, ...], tuple[float, ...], Any]:

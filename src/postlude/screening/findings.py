@@ -43,6 +43,7 @@ KINDS = {
     "conflict": "One pair prefers A to B, another B to A.",
     "leak": "A held-out prompt is also trained on.",
     "near-leak": "A held-out prompt is nearly one that is trained on.",
+    "system-leak": "A held-out prompt is trained on under another system message.",
     "length-bias": "The longer answer is mostly the chosen one.",
     "constant-gold": "Every row has the same right answer.",
     "answer-in-prompt": "A prompt holds its own answer.",

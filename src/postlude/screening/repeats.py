@@ -64,5 +64,16 @@ def of_leaks(trained: Sequence[Entry], held_out: Sequence[Entry]) -> list[Findin
     pairs = similar.near(texts, among=len(trained)).pairs
     near = [(rest[i - len(trained)].place, trained[j].place) for i, j in sorted(pairs.items())]
     result = _pairs("leak", exact, len(held_out), "of the held-out file are also trained on")
+    result += of_system_leaks(trained, held_out)
     text = f"of the held-out file are nearly the same as one that is trained on (Jaccard {similar.THRESHOLD} or more)"
     return result + _pairs("near-leak", near, len(held_out), text)
+
+
+def of_system_leaks(trained: Sequence[Entry], held_out: Sequence[Entry]) -> list[Finding]:
+    """Held-out rows that ask what is trained on under another system message, or without one."""
+    whole = {normalised(e.asked) for e in trained}
+    places = {normalised(e.asked_by_user): e.place for e in reversed(trained)}
+    asked = [(e, normalised(e.asked_by_user)) for e in held_out if normalised(e.asked) not in whole]
+    pairs = [(e.place, places[key]) for e, key in asked if key and key in places]
+    text = "of the held-out file ask what is trained on, under another system message"
+    return _pairs("system-leak", pairs, len(held_out), text)
