@@ -182,9 +182,11 @@ def test_a_step_whose_answers_nothing_could_score_trains_nothing(world: Path) ->
         assert torch.equal(value, weights(done.folder)[key])
 
 
-def test_an_adapter_folder_can_be_trained_on_and_is_merged_first(world: Path) -> None:
-
-    spec = {"path": str(world / "sft/model"), "lora": {"rank": 4}}
+def test_an_adapter_folder_can_be_trained_on_and_is_merged_first(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files name the model by its whole path, also where the recipe gives a relative one, before and after a
+    resume."""
+    monkeypatch.chdir(world)
+    spec = {"path": "sft/model", "lora": {"rank": 4}}
     first = run(world, "grpo", "sft/model", output="adapter", steps=2, model=spec)
     saved = json.loads((first.folder / "model" / "adapter_config.json").read_text())
     assert Path(saved["base_model_name_or_path"]).is_absolute()
@@ -192,6 +194,8 @@ def test_an_adapter_folder_can_be_trained_on_and_is_merged_first(world: Path) ->
     assert (again.folder / "model" / "model.safetensors").exists()
     resumed = run(world, "grpo", "sft/model", output="adapter", steps=3, model=spec, resume=True)
     assert resumed.step == 3
+    cards = {file.read_text() for file in resumed.folder.glob("checkpoints/*/README.md")}
+    assert len(cards) == 1 and f"base_model: {saved['base_model_name_or_path']}\n" in cards.pop()
     assert "resumed with other settings" in figures(resumed, "note")[0]["text"]
 
 
