@@ -73,8 +73,8 @@ def _told_of_the_system() -> Iterator[None]:
         if isinstance(error.__context__, PostludeError):  # which ended the run; the end itself failed after
             raise error.__context__ from None
         raise TrainingError(
-            f"the run cannot go on: {error}. What came after its newest checkpoint is lost; once this is mended, go on "
-            "with --resume.",
+            f"the run cannot go on: {error}. Once this is mended, --resume makes again what came "
+            "after its newest checkpoint.",
             code="cannot-write",
         ) from error
 
@@ -147,7 +147,7 @@ async def _launch(
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
         raise TrainingError(
             f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
-            "end the process; what came after the newest checkpoint is lost.",
+            "end the process; --resume makes again what came after the newest checkpoint.",
             code="reward-raised",
         ) from error
     finally:
@@ -187,7 +187,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     plan = replace(_plan(prepared, engine, run, streams), learning=taught, best=best)
     plan = replace(plan, first=partial(look_at_first, prepared, engine))
     if restored:
-        plan = replace(plan, began=restored[1].get("began", []))
+        plan = replace(plan, began=restored[1].get("began", []), noted=restored[1].get("noted", []))
     await train(run, engine, streams, plan)
 
 

@@ -24,7 +24,7 @@ from postlude.runs.stats import Clock, Stats, beside
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
-from postlude.words import closest
+from postlude.words import closest, first_of_each
 
 
 class Measured(Protocol):
@@ -62,6 +62,8 @@ class Plan:
     """What the steps before this part of the run have taught."""
     best: Best = field(default_factory=Best)
     """The step that was best so far, by a held-out figure."""
+    noted: list[str] = field(default_factory=list[str])
+    """Names of the notes that a run gives once, and that were given."""
     began: Sequence[int] = ()
     """The fingerprint of the weights that the run began with; of one that begins now it is yet to be taken."""
 
@@ -138,7 +140,7 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         clock.lap("draw")
         used = await _update(run, engine, streams, drawn, plan)
         clock.lap("train")
-        _report(run, drawn, used, clock, plan.learning)
+        _report(run, drawn, used, clock, plan)
         broken = await _settle(streams)
         weights = await engine.publish()
         run.emit(Publish(run.step, weights.version))
@@ -312,7 +314,7 @@ def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Traine
 # ----------------------------------------------------------------------------------------------------- reporting
 
 
-def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, learning: Learning) -> None:
+def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, plan: Plan) -> None:
     """Write the step's event: the first stream's figures under their own names, others' under the stream's."""
     for d in drawn:
         if d.sampled:
@@ -320,9 +322,9 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, lea
     figures = beside(_figures(drawn, used), drawn[0].logged)
     figures, notes = _finite(figures, used[0].stream.warned if used else [])
     drawn[0].notes += notes
-    idle = learning.see(drawn[0], figures)
+    idle = plan.learning.see(drawn[0], figures)
     drawn[0].notes += [idle] if idle else []
-    for note in (note for d in drawn for note in d.notes):
+    for note in first_of_each((note for d in drawn for note in d.notes), plan.noted):
         run.note(note)
     run.step += 1
     run.emit(Step(run.step, {k: float(v) for k, v in figures.items()}))
@@ -397,7 +399,7 @@ async def _measure(run: Run, plan: Plan) -> float | None:
         return None
     run.phase("evaluate")
     report = await plan.evaluate()
-    for note in report.notes:
+    for note in first_of_each(report.notes, plan.noted):
         run.note(note)
     figures, notes = _finite(report.figures, [])
     for note in notes:
@@ -436,6 +438,7 @@ async def _checkpoint(
     state = {
         "streams": {s.name: s.state() for s in streams},
         "learning": asdict(plan.learning),
+        "noted": plan.noted,
         "began": plan.began,
         "reached": reached,
         "best": asdict(plan.best),

@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from typing import Self
 
 SHARE = 3
 """One mistake is allowed for every so many letters, and one in any case."""
+
+
+class Once(str):
+    """A note that a run gives once: the first of its name. Whoever makes it need not remember that it did."""
+
+    name: str
+
+    def __new__(cls, name: str, text: str) -> Self:
+        note = super().__new__(cls, text)
+        note.name = name
+        return note
+
+
+def first_of_each(notes: Iterable[str], names: list[str]) -> list[str]:
+    """The notes, as plain text, without those that are given once and whose name is in `names`; others' are added."""
+    fresh: list[str] = []
+    for note in notes:
+        if isinstance(note, Once):
+            if note.name in names:
+                continue
+            names.append(note.name)
+        fresh.append(str(note))
+    return fresh
 
 
 def distance(a: str, b: str) -> int:

@@ -16,6 +16,7 @@ from postlude.launch import launch
 from postlude.models.heads import VALUE_HEAD
 from postlude.recipe.documents import Document
 from postlude.runs import read
+from postlude.runs.events import Event, Step
 from postlude.runs.folder import Run
 from tests.refusals import refused
 
@@ -154,8 +155,21 @@ def test_a_run_in_which_nobody_says_what_is_correct_stops(place: Path, model_fol
 def test_answers_that_are_neither_right_nor_wrong_are_told_and_named_as_the_cause(
     place: Path, model_folder: Path
 ) -> None:
+    """Once a run, also of one that was killed and taken up again."""
     done = launch(document(model_folder, "drpo", {"use": "mine.py:graded"}, steps=3))
     assert done.failed
+    settings = {"checkpoint_every": 1, "steps": 3}
+    whole = launch(document(model_folder, "drpo", {"use": "mine.py:graded"}, output="whole", **settings))
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            raise KeyboardInterrupt
+
+    parts = document(model_folder, "drpo", {"use": "mine.py:graded"}, output="parts", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        launch(parts, listeners=[kill])
+    again = launch(parts, resume=True)
+    assert (again.folder / "events.jsonl").read_text() == (whole.folder / "events.jsonl").read_text()
     notes = read(done.folder).notes
     assert sum("answers are neither right (1 or more) nor wrong (0 or less)" in text for text in notes) == 1
     assert any("no prompt had right answers beside wrong ones, and some answers were neither" in text for text in notes)

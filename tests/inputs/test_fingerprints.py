@@ -45,6 +45,14 @@ def test_code_is_a_file_with_all_that_it_imports_beside_it_or_below(tmp_path: Pa
     assert "helper.py" in modules_of(tmp_path / "score.py", "score")
 
 
+def test_a_link_has_the_name_that_it_was_written_as(tmp_path: Path) -> None:
+    """The same text behind a link is the same file, whatever it is called at its other end."""
+    write(tmp_path / "real" / "one.py", "import helper\n")
+    write(tmp_path / "real" / "helper.py")
+    (tmp_path / "score.py").symlink_to(tmp_path / "real" / "one.py")
+    assert [*modules_of(tmp_path / "score.py")] == ["helper.py", "score.py"]
+
+
 def test_of_an_installed_module_only_its_package_is_looked_at() -> None:
     import yaml
 

@@ -15,6 +15,7 @@ from postlude.rewards.learned import PairReward
 from postlude.rewards.member import Reward
 from postlude.rewards.rewards import RewardFigures, Rewards, Scoring
 from postlude.rewards.spec import RewardSpec
+from postlude.words import first_of_each
 from tests.scoring import correct_of, group, reward, rewards_of, score
 
 
@@ -199,7 +200,8 @@ def test_a_gate_that_pays_is_said_once() -> None:
     form = RewardSpec("format", gate=1, weight=0, args={"pattern": "a.*"})
     rewards = Rewards.of([form, RewardSpec("length", args={"limit": 4})])
     answers = Group(Prompt("p", "q"), (Completion((1, 2), "ab"), Completion((1,), "b")))
-    notes = [asyncio.run(rewards.score([answers])).notes for _ in range(2)]
+    names: list[str] = []
+    notes = [first_of_each(asyncio.run(rewards.score([answers])).notes, names) for _ in range(2)]
     assert "goes below 0 behind the gate format" in notes[0][0] and notes[1] == []
     shifted = Rewards.of([form, RewardSpec("length", shift=-1, args={"limit": 4})])
     assert asyncio.run(shifted.score([answers])).notes == []

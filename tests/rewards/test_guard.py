@@ -24,6 +24,7 @@ from postlude.errors import ConfigError, RewardError
 from postlude.process import Interrupted
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
+from postlude.words import Once, first_of_each
 from tests.scoring import group, reward, rewards_of, score
 
 GROUPS = [group(["a", "b"])]
@@ -286,7 +287,8 @@ def test_what_the_process_shares_is_put_back_and_said_once(tmp_path: Path) -> No
         "the number of torch's threads", "what happens to errors that nobody catches", "how deep functions may nest",
         "what Ctrl-C does", "what SIGTERM does", "what SIGHUP does", "the alarm clock (it was left running)",
     ]  # fmt: skip
-    assert asyncio.run(rewards.score(GROUPS)).notes == []
+    names = [note.name for note in notes if isinstance(note, Once)]
+    assert first_of_each(asyncio.run(rewards.score(GROUPS)).notes, names) == []
 
 
 def test_overlapping_calls_are_put_back_to_what_was_before_the_first() -> None:

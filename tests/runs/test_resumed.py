@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -20,9 +21,11 @@ from postlude.models.load import inspect
 from postlude.models.spec import ModelSpec
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
+from postlude.recipe.opening import document_of
 from postlude.runs.checkpoints import latest_model
 from postlude.runs.events import Event, Said, Step
 from postlude.runs.folder import Run
+from postlude.runs.live import status
 from tests.learning import write
 
 STEPS, EVERY, KEPT = 6, 2, 2
@@ -195,6 +198,52 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(place: Path, case: str) -> No
     require_same(place / "run", place / "whole")
 
 
+def _renamed(one: str, other: str) -> Damage:
+    return lambda run: (run / f"checkpoints/{one}").rename(run / f"checkpoints/{other}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_renamed("step-000004", "step-000003"), "step-000003 holds step 4 by its manifest.json"),
+        (
+            lambda run: shutil.copytree(run / "checkpoints/step-000002", run / "checkpoints/step-000005"),
+            "step-000005 holds step 2 by its manifest.json",
+        ),
+        (lambda run: (run / NEWEST / "adapter_config.json").write_text("{}"), "adapter_config.json is none of its"),
+    ],
+)
+def test_a_checkpoint_of_another_step_or_with_more_in_it_is_passed_over(place: Path, damage: Damage, said: str) -> None:
+    damage(put_back(place, "after-4"))
+    (line,) = [line for line in again(place) if "passed over" in line]
+    assert said in line
+    require_same(place / "run", place / "whole")
+
+
+def test_what_nothing_sound_or_somebody_else_left_is_refused_and_stays(place: Path) -> None:
+    run = put_back(place, "after-4")
+    for one, other in (("step-000002", "x"), ("step-000004", "step-000002"), ("x", "step-000004")):
+        _renamed(one, other)(run)
+    _refused(place, "step-000004 holds step 2 by its manifest.json; step-000002: step-000002 holds step 4")
+    with pytest.raises(ConfigError, match="holds step 2"):
+        latest_model(str(run))
+    run = put_back(place, "after-4")
+    shutil.rmtree(run / "checkpoints")
+    _refused(place, "had saved checkpoints, and none is there")
+    run = put_back(place, "after-4")
+    (run / "checkpoints/step-000005").mkdir()
+    (run / "checkpoints/step-000005/notes.txt").write_text("mine")
+    _refused(place, "has the name of a checkpoint, but nothing of one. Move it away")
+
+
+def _refused(place: Path, said: str) -> None:
+    """Going on is refused with these words, and every file stays."""
+    before = content(place / "run")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        again(place)
+    assert content(place / "run") == before
+
+
 def test_foreign_files_are_left_alone(place: Path) -> None:
     run = put_back(place, "after-4")
     foreign = ["rollouts/x.txt", "checkpoints/step-000002.bak/trainer/state.json", "checkpoints/notes", "mine.jsonl"]
@@ -234,6 +283,7 @@ def test_a_kill_before_the_first_checkpoint_doubles_nothing(place: Path, left: s
     """A start again without --resume where no step was finished, and with it where one was."""
     run = put_back(place, "after-2")
     shutil.rmtree(run / "checkpoints")
+    (run / "model").unlink()
     if left == "start":
         (run / "timings.jsonl").unlink()
     train(place, resume=left == "step")
@@ -250,6 +300,57 @@ def test_what_no_older_checkpoint_mends_is_refused_by_name(place: Path) -> None:
     assert "step-000004: rollouts/step-000001.jsonl is gone; step-000002: rollouts/step-000001" in str(error.value)
     assert "go on from step-000004 all the same with --accept-changes rollouts" in str(error.value)
     assert content(run) == before
+
+
+@pytest.mark.parametrize("name", ["rollouts/step-000001.jsonl", "lock", "manifest.json"])
+def test_a_pipe_in_a_files_place_is_refused_by_name(place: Path, name: str) -> None:
+    run = put_back(place, "after-4")
+    gone(name)(run)
+    os.mkfifo(run / name)
+    _refused(place, f"{name}' is neither a file nor a folder. Move it away.")
+
+
+def test_a_pipe_in_a_checkpoint_is_damage_like_any_other(place: Path) -> None:
+    run = put_back(place, "after-4")
+    gone(f"{NEWEST}/trainer/manifest.json")(run)
+    os.mkfifo(run / NEWEST / "trainer/manifest.json")
+    (line,) = [line for line in again(place) if "passed over" in line]
+    assert "trainer/manifest.json cannot be read" in line
+    require_same(run, place / "whole")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file: file.unlink(), "config.yaml is gone. Copy back the one in"),
+        (lambda file: file.write_text("\n"), "config.yaml is empty: it is damaged. Copy back the one in"),
+        (lambda file: (file.unlink(), os.mkfifo(file)), "config.yaml is no file. Copy back the one in"),
+    ],
+)
+def test_a_config_that_is_gone_is_told_with_its_copy(place: Path, change: Damage, said: str) -> None:
+    run = put_back(place, "after-4")
+    change(run / "config.yaml")
+    for name in (run, run / "config.yaml"):
+        with pytest.raises(ConfigError, match=re.escape(said)) as error:
+            document_of(name, [])
+        assert f"{NEWEST}/trainer/run/config.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [gone("events.jsonl"), torn("events.jsonl"), gone("timings.jsonl")])
+def test_a_file_that_changes_while_the_run_goes_on_ends_it(place: Path, damage: Damage) -> None:
+    run = put_back(place, "after-4")
+
+    def change(event: Event) -> None:
+        if isinstance(event, Step):
+            damage(run)
+
+    with pytest.raises(TrainingError, match="was changed or removed by somebody else while the run was writing it"):
+        train(place, True, [change])
+
+
+def test_a_file_has_no_status(place: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no run that says how it stands"):
+        status(place / "prompts.jsonl")
 
 
 @pytest.mark.parametrize("state", ["after-4", "whole"])

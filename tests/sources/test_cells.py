@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from postlude.errors import DataError
 from postlude.sources import file as rows
 from postlude.sources.cells import conversation, literal
 from postlude.sources.compared import Limits, compared
@@ -35,6 +36,20 @@ WRITTEN = {
 def test_messages_written_as_text_are_read(how: str) -> None:
     found = conversation(WRITTEN[how], "prompt")
     assert [*found] == TALK
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[{'role': 'user', 'content': 'hi", ' [ {"role": "user", "content": "hi"}, {"role": "assi', "[{'from': 'hu"],
+)
+def test_messages_that_end_in_the_middle_are_no_text(text: str) -> None:
+    with refused("not-json", said="looks like a list of messages", kind=DataError):
+        conversation(text, "prompt")
+
+
+def test_a_question_about_messages_is_a_text() -> None:
+    asked = "[{'role': 'user', 'content': 'hi'}] Who speaks here?"
+    assert conversation(asked, "prompt") == asked
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from postlude.rewards.combine import Combining
 from postlude.rewards.functions import LearnedReward
 from postlude.rewards.member import Reward
 from postlude.rewards.rewards import Rewards
+from postlude.words import Once
 
 Role = Literal["reference", "sample", "probe", "change", "neutral", "swayed"]
 Tokenise = Callable[[str], tuple[int, ...]]
@@ -203,7 +204,8 @@ async def _values(
     found = await rewards.score([group])
     (scored,) = found.groups
     if notes is not None:
-        notes += [note for note in found.notes if note not in notes]
+        names = {note.name for note in notes if isinstance(note, Once)}
+        notes += [n for n in found.notes if n not in notes and not (isinstance(n, Once) and n.name in names)]
     return [c.scores[member.spec.label] for c in scored.completions]
 
 

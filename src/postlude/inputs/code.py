@@ -18,7 +18,8 @@ def modules_of(file: Path, name: str = "") -> dict[str, Path]:
     `name` is that of a module, `package.module`, whose folder is that of its package; without it the folder is the
     file's own. Of what is installed only the package itself is looked at.
     """
-    file = file.expanduser().resolve()
+    written = file.expanduser()
+    file = written.resolve()
     depth = name.count(".") + (file.name == "__init__.py") if name else 0
     root = file.parents[depth]
     package = name.partition(".")[0] if _is_installed(root) else ""
@@ -30,6 +31,8 @@ def modules_of(file: Path, name: str = "") -> dict[str, Path]:
             continue
         seen[path.as_posix()] = one
         waiting += _imported(one, root)
+    if not name:  # where it is a link, what it is called is what the recipe says
+        seen = {written.name if one == file else path: one for path, one in seen.items()}
     return dict(sorted(seen.items()))
 
 

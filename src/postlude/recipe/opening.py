@@ -31,16 +31,13 @@ def _named(recipe: Path, overrides: list[str]) -> tuple[Document, list[str]]:
     name = str(recipe)
     if name in ALGORITHMS or (":" in name and not exists(recipe)):  # a folder of a method's name is ./NAME
         return Document({}), [f"method={name}", *overrides]
+    run = recipe.parent if recipe.name == CONFIG else recipe
+    if exists(run) and (run / EVENTS).exists():
+        _require_config(run)
     if not exists(recipe) and name in packaged.names():
         return packaged.read(name), overrides
     if not exists(recipe):
         raise ConfigError(f"there is no recipe, run or method called {name!r}.{_meant(recipe)}", code="unknown-name")
-    if recipe.is_dir() and not (recipe / CONFIG).exists() and (recipe / EVENTS).exists():
-        raise ConfigError(
-            f"the run {str(recipe)!r} was ended before it had begun: it has no {CONFIG} yet. Start it anew, with its "
-            f"recipe and output={recipe}.",
-            code="not-a-run",
-        )
     if recipe.is_dir() and not (recipe / CONFIG).exists():
         raise ConfigError(f"{str(recipe)!r} is a folder, but not of a run: it has no config.yaml.", code="not-a-run")
     file = recipe / CONFIG if recipe.is_dir() else recipe
@@ -51,6 +48,24 @@ def _named(recipe: Path, overrides: list[str]) -> tuple[Document, list[str]]:
         if ":" in str(document.values.get("method")):
             document.values.pop("objective", None)  # theirs too: a method of one's own sets it in its file alone
     return document, overrides
+
+
+def _require_config(run: Path) -> None:
+    """Raises ConfigError where a run's config.yaml is gone, empty, or nothing that can be read."""
+    file = run / CONFIG
+    if file.is_file() and file.read_bytes().strip():
+        return
+    copies = [*run.glob("checkpoints/step-*/trainer/run/config.yaml")]
+    if not file.exists() and not copies:
+        raise ConfigError(
+            f"the run {str(run)!r} was ended before it had begun: it has no {CONFIG} yet. Start it anew, with its "
+            f"recipe and output={run}.",
+            code="not-a-run",
+        )
+    seen = "is gone" if not file.exists() else "is empty: it is damaged" if file.is_file() else "is no file"
+    newest = max(copies, key=lambda path: (len(str(path)), str(path)), default=None)
+    way = f"Copy back the one in {newest}." if newest else f"Start the run anew, with its recipe and output={run}."
+    raise ConfigError(f"{file} {seen}. {way}", code="damaged-run")
 
 
 def _meant(recipe: Path) -> str:

@@ -20,7 +20,7 @@ from postlude.models.steps import pieces
 from postlude.rewards.guard import Guard, TooLong, interrupted, limited
 from postlude.rewards.member import Answers, Reward
 from postlude.rewards.values import finite, listed, numbers, plain_json, step_numbers
-from postlude.words import counted
+from postlude.words import Once, counted
 
 Prefixes = Callable[[Completion], list[str]]
 """The text of an answer up to and with each of its tokens."""
@@ -300,6 +300,6 @@ def _loggers(reward: Reward, result: Scores) -> dict[str, Callable[..., None]]:
             result.metrics.setdefault(veiled(str(name)), []).append(number)
 
     def log_note(text: str) -> None:
-        result.notes.append(veiled(str(text)))
+        result.notes.append(Once(text.name, veiled(text)) if isinstance(text, Once) else veiled(str(text)))
 
     return {"log_extra": log_extra, "log_metric": log_metric, "log_note": log_note}

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from postlude import waits
 from postlude.process import Interrupted, end_child
 from postlude.rewards.surroundings import Streams, Surroundings
+from postlude.words import Once
 
 
 class TooLong(BaseException):
@@ -104,14 +105,13 @@ class Guard:
     """Around every call of a run's rewards. Asynchronous ones overlap: what they share is that of before the first."""
 
     notes: list[str] = field(default_factory=list[str])
-    """What was put right; each is said once."""
+    """What was put right since they were taken; a run gives each once."""
     _under_way: int = 0
     _before: Surroundings | None = None
     _streams: Streams | None = None
     _ends: list[tuple[Any, str, Callable[..., Any]]] = field(
         default_factory=list[tuple[Any, str, "Callable[..., Any]"]]
     )
-    _told: set[str] = field(default_factory=set[str])
 
     @contextmanager
     def over(self, label: str, who: str, what: str) -> Iterator[None]:
@@ -148,9 +148,8 @@ class Guard:
             self._streams.close()
         for what in changed:
             text = f"reward {label} changed {what}; it is put back after each call, since the run depends on it"
-            if text not in self._told:
-                self._told.add(text)
-                self.notes.append(text)
+            if text not in self.notes:
+                self.notes.append(Once(text, text))
 
 
 _ENDS = (

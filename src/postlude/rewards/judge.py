@@ -19,6 +19,7 @@ from postlude.judge.principles import read_principles
 from postlude.judge.questions import RUBRIC, SHOWN, Compared, Judging, Question, variables
 from postlude.judge.templates import Template
 from postlude.rewards.functions import JudgedReward, Mode, text_of
+from postlude.words import Once
 
 CACHE = "judge-cache.sqlite"
 """In the run's folder."""
@@ -58,8 +59,6 @@ class JudgeReward(JudgedReward):
     """Canaries, in modes that compare."""
     compared: int = 0
     flipped: int = 0
-    told: bool = False
-    """Whether there was a note on verdicts that change with the order."""
     planned: str = ""
     warning: str = ""
     says_right = False  # liking is not knowing
@@ -200,13 +199,13 @@ class JudgeReward(JudgedReward):
         self.compared += len(told)
         self.flipped += sum(v.flipped for v in told)
         flips = self.flipped / self.compared
-        if flips > FLIPS and self.compared >= MANY and not self.told:
-            self.told = True
+        if flips > FLIPS and self.compared >= MANY:
             how = "the two are averaged" if self.judging.likelihood else "those count as ties"
-            log_note(
+            text = (
                 f"judge: {flips:.0%} of its verdicts changed with the order of the answers; {how}. judge/flip_rate "
                 "says how it goes on."
             )
+            log_note(Once("judge: flips", text))
 
     async def _lists(
         self,

@@ -19,6 +19,7 @@ from postlude.rewards.recall import memory_of, recalled
 from postlude.rewards.resolve import resolve
 from postlude.rewards.spec import RewardSpec
 from postlude.runs.stats import beside, mean
+from postlude.words import Once, counted
 
 TOGETHER = ("mean", "std", "min", "max")
 """Figures reward/... of the weighted sum, which no single reward may be called like."""
@@ -34,8 +35,6 @@ class Rewards:
     """Both are set by whoever knows the tokenizer."""
     correct_above: float | None = None
     """Where no reward says whether an answer is correct, it is if its reward lies above this."""
-    told: set[str] = field(default_factory=set[str])
-    """What was noted and is noted once."""
     guard: Guard = field(default_factory=Guard)
     """Around every call."""
     rows: int = 0
@@ -143,7 +142,7 @@ class Rewards:
         said = [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
         needs = {m.spec.label: ", ".join(m.needs) for m in self.members}
         said += [
-            f"reward {label}: {count} of {self.rows} rows have nothing in what it needs ({needs[label]})"
+            f"reward {label}: {count} of {counted(self.rows, 'row')} have nothing in what it needs ({needs[label]})"
             for label, count in self.lacking.items()
         ]
         if self.correct_above is None:
@@ -170,17 +169,16 @@ class Rewards:
             result.append(replace(group, completions=tuple(completions[start:end])))
             start = end
         figures, logged = all_of_it.metrics(), all_of_it.logged()
-        notes = [*all_of_it.notes(), *self._once(all_of_it), *self.guard.take_notes()]
+        notes = [*all_of_it.notes(), *_once(all_of_it), *self.guard.take_notes()]
         chosen = frozenset(logged) - {*figures}
         return Scored(result, beside(figures, logged), all_of_it.extra(), all_of_it.counts(), notes, chosen)
 
-    def _once(self, draw: Combining) -> list[str]:
-        """Notes that are for the first time only."""
-        warning = draw.warning()
-        every = {**draw.unfit(), **draw.renamed(), **({"gate": warning} if warning else {})}
-        fresh = [text for name, text in every.items() if name not in self.told]
-        self.told |= {*every}
-        return fresh
+
+def _once(draw: Combining) -> list[Once]:
+    """Notes that a run gives once."""
+    warning = draw.warning()
+    every = {**draw.unfit(), **draw.renamed(), **({"gate": warning} if warning else {})}
+    return [Once(name, text) for name, text in every.items()]
 
 
 def _with_judge(members: list[Reward]) -> list[Reward]:

@@ -22,6 +22,7 @@ from postlude.rollouts.shaping import HistoryLength, Shaping
 from postlude.runs.stats import mean
 from postlude.sources.order import Cursor, Mixture
 from postlude.sources.source import Drawn
+from postlude.words import Once
 
 
 def completion_seed(run_seed: int, *parts: object) -> int:
@@ -110,7 +111,6 @@ class RolloutSource:
     on_phase: Callable[[str], None] = lambda phase: None
     needs_correct: bool = False
     """Whether an answer is of no use while nobody knows if it is correct."""
-    told_of_neither: bool = False
     carried: list[Group] = field(default_factory=list[Group])
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     unscored: int = 0
@@ -192,19 +192,18 @@ class RolloutSource:
             )
 
     def _tell_of_neither(self, drawn: Drawn) -> None:
-        """To a method that goes by right and wrong, how many answers are neither; in words for the first time."""
+        """To a method that goes by right and wrong, how many answers are neither; in words once a run."""
         scored = [c for g in drawn.sampled for c in g.scored]
         neither = sum(c.correct is None for c in scored)
         if not self.needs_correct or neither in (0, len(scored)):  # all of them: that was told
             return
         drawn.report["neither_frac"] = neither / len(scored)
-        if not self.told_of_neither:
-            self.told_of_neither = True
-            drawn.notes.append(
-                f"{neither} of {len(scored)} answers are neither right (1 or more) nor wrong (0 or less), and the "
-                "method goes by that: nothing is learnt from them as right or wrong answers. correct_above decides (an "
-                "answer is correct if its reward lies above it)"
-            )
+        text = (
+            f"{neither} of {len(scored)} answers are neither right (1 or more) nor wrong (0 or less), and the method "
+            "goes by that: nothing is learnt from them as right or wrong answers. correct_above decides (an answer is "
+            "correct if its reward lies above it)"
+        )
+        drawn.notes.append(Once("neither right nor wrong", text))
 
     def _shape(self, group: Group) -> Group:
         for shaping in self.shaping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -12,15 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.runs.durable import Disk, flush, os_errors, remove
-from postlude.runs.files import SUMS, broken_files, rollout_files
+from postlude.runs.files import SUMS, broken_files, regular, rollout_files
 from postlude.runs.lock import is_held
 from postlude.runs.sealed import (
     APPENDED,
     CONFIG,
     COPIES,
     MANIFEST,
+    PLACE,
     RUN_MANIFEST,
     STATE,
     Flaw,
@@ -33,12 +35,13 @@ from postlude.runs.sealed import (
     unsound,
 )
 
-PLACE = "checkpoints"
 TAIL = 1 << 16
 """Bytes at the end of events.jsonl that hold its last line."""
 _NAME = re.compile(r"step-\d{6,}")
 _HIDDEN = re.compile(r"\.step-\d{6,}(\.old|\.passed)?")
 """Of ours: being written, being taken away, passed over."""
+_OURS = (MANIFEST, STATE, "config.json", "adapter_config.json")
+"""What a checkpoint has, or one of which something is gone."""
 
 
 def name_of(step: int) -> str:
@@ -58,6 +61,19 @@ def complete(folder: Path) -> list[Path]:
     return [p for p in all_of(folder) if (p / MANIFEST).exists() or (p / STATE).exists()]
 
 
+def is_foreign(place: Path) -> bool:
+    """Whether something that no run wrote has the name of a checkpoint."""
+    return place.exists() and not any((place / file).exists() for file in _OURS)
+
+
+def problems_of_foreign(folder: Path) -> list[Problem]:
+    """One for each such thing in a run's folder: it would be in the way, and is never taken away."""
+    place = folder / PLACE
+    named = sorted(path for path in place.iterdir() if _NAME.fullmatch(path.name)) if place.is_dir() else []
+    said = "has the name of a checkpoint, but nothing of one. Move it away."
+    return [Problem("damaged-run", f"output: {str(path)!r} {said}") for path in named if is_foreign(path)]
+
+
 # ------------------------------------------------------------------------------------------------------- writing
 
 
@@ -73,6 +89,8 @@ async def write(
             await save(temporary)
         (temporary / STATE).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
         seal(temporary, run, frame)
+        if is_foreign(place):
+            raise FileExistsError(errno.EEXIST, f"{place} is in its place, and no checkpoint of a run")
         _take_away(place)
         temporary.rename(place)
         flush(place.parent)
@@ -94,7 +112,7 @@ def tidy(disk: Disk, last: int, best: int | None) -> None:
     """Keep the newest `last` planned checkpoints, that of step `best`, and of those behind them, which an interruption
     or a request brought about, the newest `last`; let `model` lead to the newest of all and `best` to the best, for
     every tool that takes a model folder."""
-    there = [Sealed.at(place) for place in all_of(disk.root)]
+    there = [Sealed.at(place) for place in all_of(disk.root) if not is_foreign(place)]
     chosen = ([one for one in there if one.step == best] or _linked(disk.root / "best", there)) if best else []
     planned = [one for one in there if one.planned and one not in chosen]
     newest = max((one.step for one in there if one.planned), default=0)
@@ -178,6 +196,12 @@ def choose(folder: Path, accepted: Collection[str] = ()) -> Choice:
         choice.passed.append((one, flaws))
     if there:
         raise ConfigError(_nothing_sound(folder, choice.passed, hashes), code="damaged-run")
+    if (folder / "model").is_symlink():  # made with the first that is saved: an event alone may be of one that was lost
+        raise ConfigError(
+            f"the run {str(folder)!r} had saved checkpoints, and none is there: {folder / PLACE} was emptied. Put them "
+            "back; or start anew with another output=FOLDER. What is there is left as it is.",
+            code="damaged-run",
+        )
     return choice
 
 
@@ -310,7 +334,7 @@ def seconds_of(folder: Path, step: int) -> float:
 def _lines(path: Path) -> list[str]:
     """The whole lines of a file, with their ends; none where there is no file."""
     try:
-        text = path.read_bytes().decode(errors="surrogateescape")
+        text = regular(path).read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError:
         return []
     return [line + "\n" for line in text.split("\n")[:-1]]

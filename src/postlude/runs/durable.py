@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from postlude.errors import ConfigError, Problem, TrainingError
@@ -35,19 +35,31 @@ class Disk:
     """Hears of each write that is tried again."""
     patient: bool = True
     """Whether that is done: no more, once a write has failed for good."""
+    _sizes: dict[str, int] = field(default_factory=dict[str, int])
+    """Bytes of each file that was appended to, as this process left it."""
 
     def append(self, name: str, text: str) -> None:
-        """Add whole lines to a file, made where there is none."""
-        place = inside(self.root, name)
+        """Add whole lines to a file, made where there is none. Raises TrainingError where it is not as it was left."""
+        place, content = inside(self.root, name), text.encode()
         before = place.stat().st_size if place.exists() else 0
-        self.insist(name, lambda: _append(place, text.encode(), before))
+        if before != self._sizes.get(name, before):
+            raise TrainingError(
+                f"{self.root / name} was changed or removed by somebody else while the run was writing it: it has "
+                f"{before} bytes, and the run left {self._sizes[name]}. Nothing more is written; go on from the newest "
+                f"checkpoint with: postlude train {self.root} --resume",
+                code="cannot-write",
+            )
+        self.insist(name, lambda: _append(place, content, before))
+        self._sizes[name] = before + len(content)
 
     def replace(self, name: str, content: str | bytes) -> None:
         """Put a file in the place of what is there, at once; it is on the disk when this returns."""
+        self._sizes.pop(name, None)
         self.insist(name, lambda: replace(inside(self.root, name, follow=False), content))
 
     def cut(self, name: str, size: int) -> None:
         """Take back what stands behind so many bytes of a file; one that is shorter, or not there, is left alone."""
+        self._sizes.pop(name, None)
         self.insist(name, lambda: _cut(inside(self.root, name), size))
 
     def link(self, name: str, target: str) -> None:
@@ -56,6 +68,7 @@ class Disk:
 
     def remove(self, name: str) -> None:
         """Take a file or a folder away, where it is there."""
+        self._sizes.pop(name, None)
         self.insist(name, lambda: remove(inside(self.root, name, follow=False)))
 
     def insist(self, name: str, write: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +16,16 @@ SUMS = "SHA256SUMS"
 """In `rollouts/`: the SHA-256 of every file, as `sha256sum` writes and checks them."""
 
 
+def regular(place: Path) -> Path:
+    """The same path, unless opening what is there could wait for ever, as a pipe does. Raises OSError then."""
+    if place.exists() and not place.is_file() and not place.is_dir():
+        raise OSError(errno.EINVAL, "it is neither a file nor a folder", str(place))
+    return place
+
+
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file of JSON lines. Only a line feed ends one: text may hold other characters that break lines."""
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with regular(path).open(encoding="utf-8", newline="\n") as file:
         return [plain_json.loads(line) for line in file if line.strip()]
 
 
@@ -26,7 +34,7 @@ def whole_rows(path: Path) -> tuple[list[Row], int]:
     killed as it wrote. No rows where there is no file. Raises ValueError naming a line inside that is no JSON object.
     """
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except FileNotFoundError:
         return [], 0
     *lines, rest = content.split(b"\n")

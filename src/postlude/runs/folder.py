@@ -34,10 +34,10 @@ from postlude.runs.durable import Disk, clear_left, problems_of_files
 from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping
 from postlude.runs.files import SUMS, broken_files
 from postlude.runs.history import History, read
-from postlude.runs.live import CONTROL, Pulse, take
+from postlude.runs.live import CONTROL, LIVE, Pulse, take
 from postlude.runs.lock import acquire
 from postlude.runs.rows import answer_rows, rollout_rows
-from postlude.runs.sealed import APPENDED, RUN_MANIFEST, Hashes, read_signed_json, signed, signed_json
+from postlude.runs.sealed import APPENDED, RUN_MANIFEST, WHOLE, Hashes, read_signed_json, signed, signed_json
 
 Listener = Callable[[Event], None]
 SAVE_WAITS = (1.0, 10.0)
@@ -120,7 +120,8 @@ class Run:
                 code="exists-already",
             )
         caches = [path.name for path in folder.glob("*.sqlite*")]
-        if problems := problems_of_files(folder, [*GROWING, *caches]):
+        problems = problems_of_files(folder, [*GROWING, *caches, *_inner(folder)])
+        if problems := problems + checkpoints.problems_of_foreign(folder):
             raise ConfigError(problems)
         try:
             (folder / "rollouts").mkdir(parents=True, exist_ok=True)
@@ -403,6 +404,14 @@ class Run:
         """A forked child ends here instead of writing."""
         if os.getpid() != self._owner:
             end_child(f"something in the run {self.folder}")
+
+
+def _inner(folder: Path) -> list[str]:
+    """The names of what is read of a run besides: whole files, and what lies in its own folders."""
+    inside = [
+        path for name in ("rollouts", LISTS, BROKEN) if (folder / name).is_dir() for path in (folder / name).iterdir()
+    ]
+    return [*WHOLE, LIVE, CONTROL, *(path.relative_to(folder).as_posix() for path in inside if not path.is_symlink())]
 
 
 def _line_of(event: Event) -> str:

@@ -14,7 +14,7 @@ from postlude.errors import ConfigError, reason
 from postlude.runs.checkpoints import complete
 from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
-from postlude.runs.files import Row, rollout_files, whole_rows
+from postlude.runs.files import Row, regular, rollout_files, whole_rows
 from postlude.runs.lock import is_held
 
 
@@ -187,7 +187,7 @@ def _values(path: Path, values_of: Callable[[Path], Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        values: Any = values_of(path)
+        values: Any = values_of(regular(path))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be read: {reason(error)}. The file is damaged.", code="damaged-run"

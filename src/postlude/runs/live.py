@@ -18,6 +18,7 @@ from postlude import plain_json
 from postlude.errors import ConfigError
 from postlude.runs.durable import replace
 from postlude.runs.events import End, Event, Opened, Phase, Progress, Said, Step, Waiting
+from postlude.runs.files import regular
 from postlude.runs.lock import is_held
 
 LIVE, CONTROL = "live.json", "control.json"
@@ -98,11 +99,13 @@ def status(folder: str | Path) -> Live:
     """How the run in a folder stands. Raises ConfigError where there is none."""
     place = Path(folder).expanduser()
     try:
-        known: Any = plain_json.read(place / LIVE)
-    except FileNotFoundError as error:
+        known: Any = plain_json.read(regular(place / LIVE))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(
             f"{str(folder)!r} holds no run that says how it stands (it has no {LIVE}).", code="not-a-run"
         ) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {place / LIVE}: {error.strerror}.", code="cannot-read") from error
     except ValueError as error:
         raise ConfigError(
             f"{place / LIVE} is damaged: {error}. A run that is at work writes it anew.", code="damaged-run"
@@ -150,8 +153,8 @@ def _ask(folder: Path, what: str) -> None:
 
 def _asked(file: Path) -> dict[str, Any]:
     try:
-        wanted = plain_json.read(file)
-    except (FileNotFoundError, ValueError):
+        wanted = plain_json.read(regular(file))
+    except (OSError, ValueError):
         return {}
     return cast(dict[str, Any], wanted) if isinstance(wanted, dict) else {}
 

@@ -56,6 +56,8 @@ def _lock(lock: IO[str]) -> None:
 
 def is_held(lock: Path) -> bool:
     """Whether a process is writing to the run."""
+    if not lock.is_file():  # a pipe, say: whoever opens one may wait for ever
+        return False
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

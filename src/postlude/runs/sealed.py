@@ -6,22 +6,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from postlude import plain_json
 from postlude.runs.durable import flush, flush_tree
-from postlude.runs.files import SUMS
+from postlude.runs.files import SUMS, regular
 
 SCHEMA = 1
 """Of the manifest; a reader refuses later ones."""
 STATE, MANIFEST = Path("trainer", "state.json"), Path("trainer", "manifest.json")
 """Of a checkpoint: where the run stood; what every file holds."""
+PLACE = "checkpoints"
+"""Where they are in a run's folder, each under the name of its step."""
+OPENED = ("*config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "chat_template.*")
+"""Files that are read where they stand beside a model's."""
 COPIES = Path("trainer", "run")
 """Of a checkpoint: the run's whole files as they were."""
 APPENDED = {"events.jsonl": "events", "eval.jsonl": "eval", f"rollouts/{SUMS}": "rollouts"}
@@ -51,7 +57,7 @@ class Hashes:
 
     def of(self, file: Path) -> str:
         """Of a whole file. Raises OSError where it cannot be read."""
-        state = file.stat()
+        state = regular(file).stat()
         return _digest(file.absolute(), state.st_size, state.st_mtime_ns)
 
     def of_start(self, file: Path, size: int) -> str | None:
@@ -62,7 +68,7 @@ class Hashes:
 
     def read_starts(self, file: Path, sizes: Collection[int]) -> None:
         """`of_start` of several sizes, in one pass; of a file that cannot be read there is no start."""
-        with suppress(OSError), file.open("rb") as source:
+        with suppress(OSError), regular(file).open("rb") as source:
             total, running = 0, hashlib.sha256()
             for size in sorted(sizes):
                 while total < size and (piece := source.read(min(size - total, 1 << 20))):
@@ -130,9 +136,9 @@ class Sealed:
     def at(cls, place: Path) -> Sealed:
         """Read the manifest of a checkpoint."""
         try:
-            text = (place / MANIFEST).read_text(encoding="utf-8")
+            text = regular(place / MANIFEST).read_text(encoding="utf-8")
         except FileNotFoundError:
-            return cls(place, flaws=[] if _is_earlier(place) else [Flaw(f"{MANIFEST} is gone")])
+            return cls(place, flaws=_other_step(place, _earlier(place), STATE))
         except (OSError, ValueError) as error:
             return cls(place, flaws=[Flaw(f"{MANIFEST} cannot be read ({error})")])
         content = _parsed(text)
@@ -141,7 +147,7 @@ class Sealed:
         if content["schema"] > SCHEMA:
             said = f"{MANIFEST} has schema {content['schema']}, and this postlude reads up to {SCHEMA}: update it"
             return cls(place, flaws=[Flaw(said)])
-        return cls(place, content)
+        return cls(place, content, _other_step(place, content, MANIFEST))
 
     @property
     def step(self) -> int:
@@ -174,7 +180,8 @@ class Sealed:
             return self.flaws
         wanted: Mapping[str, Mapping[str, Any]] = self.manifest.get("files", {})
         names = [name for name in wanted if not (inside and name.startswith(inside))]
-        return [Flaw(text) for name in names if (text := _differs(self.place / name, name, wanted[name], hashes))]
+        texts = [_differs(self.place / name, name, wanted[name], hashes) for name in names]
+        return [Flaw(text) for text in texts if text] + (_intruders(self.place, wanted) if self.manifest else [])
 
     def misfits(self, run: Path, hashes: Hashes) -> list[Flaw]:
         """What of the run's other files is not as it was: their beginnings, and every rollout that was written."""
@@ -248,17 +255,37 @@ def _is_inside(name: str) -> bool:
     return name.isprintable() and not path.is_absolute() and ".." not in path.parts
 
 
-def _is_earlier(place: Path) -> bool:
-    """Whether a checkpoint was written by a version that sealed none: its state holds what the manifest does today."""
+def _earlier(place: Path) -> dict[str, Any] | None:
+    """The state of a checkpoint that a version which sealed none wrote: it holds what the manifest does today."""
     try:
-        state = plain_json.read(place / STATE)
+        state = plain_json.read(regular(place / STATE))
     except (OSError, ValueError):
-        return False
+        return None
     if not isinstance(state, dict):
-        return False
+        return None
     values = cast(dict[str, Any], state)
     counts = [values.get(name) for name in ("step", "event_bytes")]
-    return all(type(count) is int for count in counts) and isinstance(values.get("streams"), dict)
+    return values if all(type(count) is int for count in counts) and isinstance(values.get("streams"), dict) else None
+
+
+def _other_step(place: Path, content: Mapping[str, Any] | None, source: Path) -> list[Flaw]:
+    """That nothing says what a checkpoint holds, or that a run's folder has the name of another step than it does."""
+    if content is None:
+        return [Flaw(f"{MANIFEST} is gone")]
+    name = re.fullmatch(r"step-(\d{6,})", place.name)
+    if name is None or place.parent.name != PLACE or int(name[1]) == content["step"]:
+        return []  # a copy elsewhere has the name that its user chose
+    return [Flaw(f"{place.name} holds step {content['step']} by its {source.name}")]
+
+
+def _intruders(place: Path, listed: Collection[str]) -> list[Flaw]:
+    """Files beside those of a checkpoint's model that would change how it is opened."""
+    names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    return [
+        Flaw(f"{name} is none of its files")
+        for name in names
+        if name not in listed and any(fnmatchcase(name, pattern) for pattern in OPENED)
+    ]
 
 
 def _differs(file: Path, name: str, entry: Mapping[str, Any], hashes: Hashes) -> str | None:
@@ -307,7 +334,7 @@ def signed_json(values: Mapping[str, Any]) -> str:
 def read_signed_json(place: Path) -> dict[str, Any] | None:
     """The values of such a file; None of one that is gone, or not as a run wrote it."""
     try:
-        values = plain_json.read(place)
+        values = plain_json.read(regular(place))
     except (OSError, ValueError):
         return None
     if not isinstance(values, dict) or "sha256" not in values:

@@ -23,6 +23,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _SPEAKER = re.compile(r"""['"](?:role|from)['"]\s*:""")
+_BEGINS = re.compile(r"""\s*(array\()?[\[(]\s*\{\s*['"](?:role|from|content|value)['"]\s*:""")
+_CLOSED = re.compile(r"\}\s*,?\s*[\])]")
 _NOTHING = {"nan", "NaN", "NaT", "null", "<NA>", "inf", "-inf", "Infinity"}
 _SAID = {"true": "True", "false": "False", "True": "True", "False": "False", "None": "None"} | dict.fromkeys(
     _NOTHING, "None"
@@ -79,15 +81,15 @@ def conversation(value: Any, name: str) -> Any:
 
     Raises DataError for what looks like such a list and cannot be read.
     """
-    if not isinstance(value, str) or not _looks_like_messages(value.strip()):
+    if not isinstance(value, str) or not (_looks_like_messages(value.strip()) or _is_cut_off(value)):
         return value
     try:
         messages = literal(value.strip())
     except ValueError as error:
         raise DataError(
             f'"{name}" looks like a list of messages written as text, and it is neither JSON nor as Python or numpy '
-            "write a list (numpy leaves the middle out of long ones); write it as JSON, or keep the table as Parquet "
-            "or JSON lines",
+            "write a list (numpy leaves the middle out of long ones, and some editors cut long cells); write it as "
+            "JSON, or keep the table as Parquet or JSON lines",
             code="not-json",
         ) from error
     messages = [messages] if isinstance(messages, dict) else messages
@@ -96,6 +98,11 @@ def conversation(value: Any, name: str) -> Any:
 
 def _looks_like_messages(text: str) -> bool:
     return text.startswith(("[", "{", "(", "array(")) and text.endswith(("]", "}", ")")) and bool(_SPEAKER.search(text))
+
+
+def _is_cut_off(text: str) -> bool:
+    """Whether a text begins as a list of messages that nothing ends."""
+    return bool(_BEGINS.match(text)) and not _CLOSED.search(text)
 
 
 def _flat(messages: list[Any]) -> Iterator[Any]:

@@ -142,7 +142,7 @@ class LiveView:
                 self.note = f"finishing this step, then saving. {again} stops at once."
                 self._say(self.note)
             case Finished():
-                self._say(f"already finished: {event.step} of {counted(event.steps, 'step')}.")
+                self._say(f"already finished: {_steps_done(event)}.")
             case End():
                 self.phase, self.progress = "done" if event.reason == "done" else "stopped", ""
             case _:
@@ -231,3 +231,10 @@ def _memory(parts: Mapping[str, float]) -> str:
     return (
         f"\nmemory for parameters: {sum(parts.values()) / scale:.1f} {unit} ({listed}), activations and caches on top"
     )
+
+
+def _steps_done(event: Finished) -> str:
+    """How far a run had come that is taken up with fewer steps than it has, or as many."""
+    if event.step > event.steps:
+        return f"{counted(event.step, 'step')}, and steps={event.steps} asks for fewer."
+    return f"{event.step} of {counted(event.steps, 'step')}."
