@@ -24,6 +24,7 @@ from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer, tiny_qwen3
 from postlude.preflight.first import look_at_first
 from postlude.preflight.invariants import look_at_agreement
+from postlude.preflight.probing import Paid
 from postlude.preflight.report import Report, Section
 from postlude.preflight.sampled import sample
 from postlude.prepared import Prepared
@@ -40,6 +41,15 @@ def level(completions, level, **columns):
 
 def hidden(completions, **columns):
     return [float(one in c) for c, one in zip(completions, columns["level"])]
+
+def lucky(completions, level, **columns):
+    return [float(one in c or i == 0) for i, (c, one) in enumerate(zip(completions, level))]
+
+def gone(completions, **columns):
+    return [float(c == one) for c, one in zip(completions, columns.get("gold", ["..."] * len(completions)))]
+
+def brief(completions, **columns):
+    return [-len(set(c)) / 100 for c in completions]
 
 def flipped(completions, answer, **columns):
     return [-float(a == c) for c, a in zip(completions, answer)]
@@ -167,6 +177,16 @@ CASES = [
         "reward-not-telling", "reward", '"level" and not by "answer"',
     ),
     Case(
+        "the same, with a lucky hit", "grpo",
+        (*ONLINE, "reward=r.py:lucky"),
+        "reward-not-telling", "reward", '"level" and not by "answer"',
+    ),
+    Case(
+        "reward of a column that is not there", "grpo",
+        (*ONLINE, "reward=r.py:gone"),
+        "no-signal", "signal", "base pass rate is 0|does not go by it", "noted",
+    ),
+    Case(
         "columns mapped over answers", "grpo",
         (*ONLINE, "reward=exact", "data.columns={answer: level}"),
         "ambiguous-rows", said="level",
@@ -291,6 +311,40 @@ def test_it_is_said_at_the_first_step(broken: Path, case: Case, tmp_path: Path) 
     launch(document_of(Path(case.recipe), [*case.settings, *few]))
     notes = [row["text"] for row in read(tmp_path / "run").of("note") if row["step"] == 0]
     assert any(re.search(case.said, note) for note in notes), notes
+
+
+# ------------------------------------------------------------------------------------------ sound rewards
+
+
+def test_a_reward_that_only_takes_off_calls_no_answer_wrong(broken: Path, tmp_path: Path) -> None:
+    report = look("grpo", *ONLINE, "reward=r.py:brief")
+    signal = report.section("signal")
+    assert report.codes("broken") == [] and signal.findings == [] and "right" not in signal.summary
+    assert signal.figures["pass_rate"] is None and signal.figures["share"] > 0.9
+    few = ["steps=1", "prompts_per_step=8", f"output={tmp_path}/run"]
+    launch(document_of(Path("grpo"), [*ONLINE, "reward=r.py:brief", *few]))
+    notes = [row["text"] for row in read(tmp_path / "run").of("note") if row["step"] == 0]
+    assert [note for note in notes if "cut off" not in note] == []
+
+
+def test_where_all_are_wrong_the_other_rewards_are_the_signal(broken: Path) -> None:
+    signal = look("grpo", *ONE, "reward=[exact, {use: 'r.py:vowels', weight: 0.1}]").section("signal")
+    assert signal.level == "note" and "none of 128 answers are right" in signal.findings[0].text
+    assert signal.figures["share"] > 0.5 and signal.figures["pass_rate"] == 0
+
+
+def test_a_bare_answer_says_nothing_against_a_model_that_rewards(broken: Path) -> None:
+    for seed in range(2):
+        reward = "reward={use: implicit, args: {policy: plain, reference: other, beta: 0.1}}"
+        section = look("grpo", *ONLINE, reward, seed=seed).section("reward")
+        assert [f.level for f in section.findings if f.code == "reward-not-telling"] in ([], ["note"])
+
+
+def test_the_sign_of_a_reward_is_doubted_only_where_the_rows_agree() -> None:
+    assert Paid("{}", 0.0, 1.0, better=0, worse=10).is_clear(1.0)
+    assert not Paid("{}", 0.0, 1.0, better=0, worse=6).is_clear(1.0)  # 2 / 2^6: three in a hundred by chance
+    assert not Paid("{}", 0.0, 1.0, better=3, worse=7).is_clear(1.0)
+    assert not Paid("{}", 2.13, 2.24, better=0, worse=10).is_clear(4.0)  # small beside what it gives otherwise
 
 
 # ----------------------------------------------------------------------------------------------- engines

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from postlude.batch import pack
-from postlude.data import Group
+from postlude.data import Completion, Group
 from postlude.engines.protocol import Engine
 from postlude.errors import ConfigError, RewardError, TrainingError
 from postlude.objectives import Need
@@ -22,9 +22,9 @@ from postlude.preflight.invariants import (
     sampler_against_trainer,
     tolerance_of,
 )
-from postlude.preflight.probing import RIGHT, is_slow, probe
+from postlude.preflight.probing import RIGHT, Probed, is_slow, probe
 from postlude.preflight.resources import space_of, space_text
-from postlude.preflight.reward import constant_text, is_constant, wrong_column
+from postlude.preflight.reward import constant_text, is_constant, untold_text, wrong_column
 from postlude.preflight.sampled import Sampled
 from postlude.preflight.signal import compares_groups, look_at_signal
 from postlude.prepared import Prepared
@@ -78,22 +78,33 @@ def _few(groups: Sequence[Group]) -> list[Group]:
 
 
 async def _look_at_reward(prepared: Prepared, drawn: Drawn) -> list[str]:
-    """Where all first answers got one number: whether anything else would have got another."""
+    """What the reward goes by, asked about real rows: a lucky hit among the first answers says nothing of that."""
     answers = [c for g in drawn.sampled for c in g.completions]
     if isinstance(prepared.recipe.keep, Accepted):  # it imitates: no answer has to be the better one
         return []
-    if len(answers) < 2 or len({c.reward for c in answers}) > 1 or is_slow(prepared.rewards):
+    if len(answers) < 2 or is_slow(prepared.rewards):
         return []
     probed = await probe(prepared, prepared.prompts[:PROBED])
     wrong = wrong_column(probed)
     if wrong is not None:
         raise RewardError(f"{wrong[0]}. {wrong[1]}", code="reward-not-telling")
-    if probed.errors or not probed.values or not is_constant(probed, answers):
+    if probed.errors or not probed.values:
         return []
+    if not is_constant(probed, answers):
+        return _untold(probed, answers)
     text, mend = constant_text(probed, answers)
     if answers[0].reward:  # not 0: no answer is too bad for it
         raise RewardError(f"{text}. {mend}", code="reward-not-telling")
     return [f"{text}. {mend}"] if any(name in RIGHT for name in probed.by) else []
+
+
+def _untold(probed: Probed, answers: Sequence[Completion]) -> list[str]:
+    """Where all first answers got one number, and right ones would get no better: it reads a missing column, say."""
+    right = [name for name in probed.by if name in RIGHT]
+    if not right or probed.goes_by() or len({c.reward for c in answers}) > 1:
+        return []
+    text, mend = untold_text(probed, right[0])
+    return [f"{text}. {mend}"]
 
 
 def _look_at_signal(prepared: Prepared, drawn: Drawn) -> list[str]:
