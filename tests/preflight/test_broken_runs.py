@@ -26,10 +26,12 @@ from postlude.preflight.first import look_at_first
 from postlude.preflight.invariants import look_at_agreement
 from postlude.preflight.probing import Paid
 from postlude.preflight.report import Report, Section
+from postlude.preflight.resources import space_text
 from postlude.preflight.sampled import sample
 from postlude.prepared import Prepared
 from postlude.recipe.opening import document_of
 from postlude.runs import read
+from postlude.runs.space import Space
 from postlude.sources.source import Drawn
 from tests.models.templates import CHATML, LLAMA, ZEPHYR
 from tests.preflight.conftest import conversation, look, write
@@ -311,6 +313,24 @@ def test_it_is_said_at_the_first_step(broken: Path, case: Case, tmp_path: Path) 
     launch(document_of(Path(case.recipe), [*case.settings, *few]))
     notes = [row["text"] for row in read(tmp_path / "run").of("note") if row["step"] == 0]
     assert any(re.search(case.said, note) for note in notes), notes
+
+
+def test_a_run_that_is_refused_for_its_disk_leaves_no_folder(broken: Path, tmp_path: Path) -> None:
+    case = next(one for one in CASES if one.name == "disk")
+    with refused("disk-full", said="Make room, or take checkpoints.keep=1, or model.lora.rank=16"):
+        launch(document_of(Path(case.recipe), [*case.settings, f"output={tmp_path}/run"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_answers_that_fill_a_disk_ask_for_fewer_steps(broken: Path) -> None:
+    recipe = check(document_of(Path("grpo"), [*ONLINE, "reward=r.py:vowels", "model.lora.rank=4"])).recipe
+    recipe = replace(recipe, checkpoints=replace(recipe.checkpoints, keep=1))
+    assert space_text(recipe, Space({"checkpoints": 1, "answers": 9}, 5), 1)[1] == (
+        "Make room, or take fewer steps (steps), whose answers are most of it, or an output on another disk."
+    )
+    assert space_text(recipe, Space({"checkpoints": 9, "answers": 1}, 5), 9)[1] == (
+        "Make room, or take an output on another disk."
+    )
 
 
 # ------------------------------------------------------------------------------------------ sound rewards
