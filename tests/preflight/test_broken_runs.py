@@ -20,11 +20,8 @@ from postlude.engines.protocol import Progress, Request, Sampler, Weights
 from postlude.engines.settings import Sampling
 from postlude.errors import TrainingError
 from postlude.launch import launch
-from postlude.models.quiet import quiet
-from postlude.models.tiny import character_tokenizer, tiny_qwen3
 from postlude.preflight.first import look_at_first
 from postlude.preflight.invariants import look_at_agreement
-from postlude.preflight.probing import Paid
 from postlude.preflight.report import Report, Section
 from postlude.preflight.resources import space_text
 from postlude.preflight.sampled import sample
@@ -33,94 +30,10 @@ from postlude.recipe.opening import document_of
 from postlude.runs import read
 from postlude.runs.space import Space
 from postlude.sources.source import Drawn
-from tests.models.templates import CHATML, LLAMA, ZEPHYR
-from tests.preflight.conftest import conversation, look, write
+from tests.preflight.conftest import ONE, ONLINE, look
 from tests.refusals import refused
 
-REWARDS = """
-def level(completions, level, **columns):
-    return [float(one in c) for c, one in zip(completions, level)]
-
-def hidden(completions, **columns):
-    return [float(one in c) for c, one in zip(completions, columns["level"])]
-
-def lucky(completions, level, **columns):
-    return [float(one in c or i == 0) for i, (c, one) in enumerate(zip(completions, level))]
-
-def gone(completions, **columns):
-    return [float(c == one) for c, one in zip(completions, columns.get("gold", ["..."] * len(completions)))]
-
-def brief(completions, **columns):
-    return [-len(set(c)) / 100 for c in completions]
-
-def flipped(completions, answer, **columns):
-    return [-float(a == c) for c, a in zip(completions, answer)]
-
-def half(completions, **columns):
-    return [0.5] * len(completions)
-
-def zero(completions, **columns):
-    return [0.0] * len(completions)
-
-def nan(completions, **columns):
-    return [float("nan")] * len(completions)
-
-def infinite(completions, **columns):
-    return [float("inf")] * len(completions)
-
-def nan_of_nothing(completions, **columns):
-    return [len(set(c)) / len(c) if c.strip(". ") else float("nan") for c in completions]
-
-def unscored(completions, **columns):
-    return [None] * len(completions)
-
-def rare(completions, **columns):
-    return [float(c == "a") for c in completions]
-
-def vowels(completions, **columns):
-    return [float(c[:1] in "aeiou0123456789") for c in completions]
-"""
-LIKE = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-MARKED_NOTHING = CHATML.replace("{% for", "{% generation %}{% endgeneration %}{% for", 1)
-MARKED_USER = LIKE + (
-    "{% if m.role == 'user' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
-    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-FORGETS_USER = CHATML.replace("(m.content or '')", "(m.content if m.role == 'assistant' else '')")
-LEVELS = ("model=plain", "data=levels.jsonl", "seed=1")
-ONLINE = (*LEVELS, "sampling.max_tokens=4")
-ONE = (*LEVELS, "sampling.max_tokens=1")
 SFT = ("model=chat", "data=sft.jsonl")
-
-
-@pytest.fixture(scope="module")
-def files(world: Path) -> Path:
-    """What the broken runs name."""
-    (world / "r.py").write_text(REWARDS)
-    for name, text in {
-        "llama": LLAMA.replace("{{ bos_token }}", ""), "zephyr": ZEPHYR, "marked_nothing": MARKED_NOTHING,
-        "marked_user": MARKED_USER, "forgets_user": FORGETS_USER,
-    }.items():  # fmt: skip
-        (world / f"{name}.jinja").write_text(text)
-    rows = [{"prompt": f"{i}+{i}=", "answer": str(2 * i), "level": ("easy", "hard")[i % 2]} for i in range(24)]
-    write(world / "levels.jsonl", rows)
-    write(world / "long.jsonl", [*rows, {"prompt": "1" * 1100, "answer": "1", "level": "hard"}])
-    write(world / "long_sft.jsonl", [conversation("q", "a"), conversation("q", "a" * 1100)])
-    write(world / "long_pairs.jsonl", [{"prompt": "q", "chosen": "a" * 1100, "rejected": "b"}])
-    write(world / "held.jsonl", [{"prompt": " 3+3= ", "answer": "6", "level": "x"}])
-    write(world / "held_sft.jsonl", [conversation("What is  5+5?", "ten")])
-    write(world / "texts.jsonl", [{"text": f"some text {i}"} for i in range(4)])
-    write(world / "held_texts.jsonl", [{"text": "Some text 2"}])
-    other = world / "other"
-    with quiet():
-        tiny_qwen3(character_tokenizer(), seed=5, layers=1, width=32, heads=2, spread=0.6).save_pretrained(other)
-    character_tokenizer().save_pretrained(other)
-    return world
-
-
-@pytest.fixture
-def broken(files: Path, here: Path) -> Path:
-    return files
 
 
 @dataclass(frozen=True)
@@ -331,40 +244,6 @@ def test_answers_that_fill_a_disk_ask_for_fewer_steps(broken: Path) -> None:
     assert space_text(recipe, Space({"checkpoints": 9, "answers": 1}, 5), 9)[1] == (
         "Make room, or take an output on another disk."
     )
-
-
-# ------------------------------------------------------------------------------------------ sound rewards
-
-
-def test_a_reward_that_only_takes_off_calls_no_answer_wrong(broken: Path, tmp_path: Path) -> None:
-    report = look("grpo", *ONLINE, "reward=r.py:brief")
-    signal = report.section("signal")
-    assert report.codes("broken") == [] and signal.findings == [] and "right" not in signal.summary
-    assert signal.figures["pass_rate"] is None and signal.figures["share"] > 0.9
-    few = ["steps=1", "prompts_per_step=8", f"output={tmp_path}/run"]
-    launch(document_of(Path("grpo"), [*ONLINE, "reward=r.py:brief", *few]))
-    notes = [row["text"] for row in read(tmp_path / "run").of("note") if row["step"] == 0]
-    assert [note for note in notes if "cut off" not in note] == []
-
-
-def test_where_all_are_wrong_the_other_rewards_are_the_signal(broken: Path) -> None:
-    signal = look("grpo", *ONE, "reward=[exact, {use: 'r.py:vowels', weight: 0.1}]").section("signal")
-    assert signal.level == "note" and "none of 128 answers are right" in signal.findings[0].text
-    assert signal.figures["share"] > 0.5 and signal.figures["pass_rate"] == 0
-
-
-def test_a_bare_answer_says_nothing_against_a_model_that_rewards(broken: Path) -> None:
-    for seed in range(2):
-        reward = "reward={use: implicit, args: {policy: plain, reference: other, beta: 0.1}}"
-        section = look("grpo", *ONLINE, reward, seed=seed).section("reward")
-        assert [f.level for f in section.findings if f.code == "reward-not-telling"] in ([], ["note"])
-
-
-def test_the_sign_of_a_reward_is_doubted_only_where_the_rows_agree() -> None:
-    assert Paid("{}", 0.0, 1.0, better=0, worse=10).is_clear(1.0)
-    assert not Paid("{}", 0.0, 1.0, better=0, worse=6).is_clear(1.0)  # 2 / 2^6: three in a hundred by chance
-    assert not Paid("{}", 0.0, 1.0, better=3, worse=7).is_clear(1.0)
-    assert not Paid("{}", 2.13, 2.24, better=0, worse=10).is_clear(4.0)  # small beside what it gives otherwise
 
 
 # ----------------------------------------------------------------------------------------------- engines

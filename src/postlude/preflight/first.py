@@ -12,6 +12,7 @@ from postlude.data import Completion, Group
 from postlude.engines.protocol import Engine
 from postlude.errors import ConfigError, RewardError, TrainingError
 from postlude.objectives import Need
+from postlude.preflight.causes import likelier, of_form
 from postlude.preflight.invariants import (
     MEND_MISMATCH,
     MEND_REFERENCE,
@@ -42,7 +43,9 @@ async def look_at_first(prepared: Prepared, engine: Engine, drawn: Drawn) -> lis
     await _require_invariants(prepared, engine, drawn.groups)
     if prepared.recipe.algorithm.source != "rollout":
         return []
-    return [*await _look_at_reward(prepared, drawn), *_look_at_signal(prepared, drawn)]
+    form = of_form(prepared)
+    notes = [f"{form[1]}. {form[2]}"] if form else []
+    return [*notes, *await _look_at_reward(prepared, drawn), *_look_at_signal(prepared, drawn)]
 
 
 def require_space(prepared: Prepared, engine: Engine, folder: Path) -> None:
@@ -112,5 +115,6 @@ def _look_at_signal(prepared: Prepared, drawn: Drawn) -> list[str]:
     recipe = prepared.recipe
     if not compares_groups(recipe) or not any(g.scored for g in drawn.sampled):
         return []
-    section = look_at_signal(recipe, Sampled(drawn.sampled), recipe.seed)
+    answers = [c for g in drawn.sampled for c in g.completions]
+    section = look_at_signal(recipe, Sampled(drawn.sampled), recipe.seed, likelier(prepared, answers))
     return [f"{one.text}. {one.mend}" for one in section.findings if one.level == "broken"]

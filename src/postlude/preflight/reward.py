@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from postlude.data import Completion, Prompt
+from postlude.preflight.causes import likelier, of_answers
 from postlude.preflight.probing import RIGHT, Probed, asks_models, judges
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
@@ -216,12 +217,19 @@ def _shown(answers: Sequence[Completion], section: Section) -> None:
 
 
 def _cut(answers: Sequence[Completion], prepared: Prepared, section: Section) -> None:
+    empty = of_answers(answers)
+    if empty is not None:
+        section.warn(
+            "answers-empty",
+            f"{empty}: the model ends them at once",
+            "Look at the template and the form of the prompts; where they are right, train it with sft first.",
+        )
     cut = sum(c.truncated for c in answers)
     if not answers or cut < 0.5 * len(answers):
         return
     masked = prepared.recipe.objective.__dict__.get("mask_truncated", False)
     text = f"{cut} of {len(answers)} sampled answers were cut off at {prepared.recipe.sampling.max_tokens} tokens"
-    mend = (
+    mend = likelier(prepared, answers) + (
         "Raise sampling.max_tokens if they need more room; where they ramble on, the model has not learned to end: "
         "give a stop (sampling.stop), look at the template, or train it with sft first."
     )

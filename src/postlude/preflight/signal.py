@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from postlude.data import Group
 from postlude.objectives import Need
@@ -30,8 +31,8 @@ def compares_groups(recipe: Recipe) -> bool:
     return Need.GROUP in recipe.objective.needs or isinstance(recipe.keep, Mixed | Extremes)
 
 
-def look_at_signal(recipe: Recipe, sampled: Sampled, seed: int) -> Section:
-    """From the scored answers of a sample."""
+def look_at_signal(recipe: Recipe, sampled: Sampled, seed: int, likelier: str = "") -> Section:
+    """From the scored answers of a sample. `likelier`: what to look at first where they teach nothing."""
     section = Section("signal", "Signal")
     groups = [g for g in sampled.groups if g.scored]
     if sampled.error is not None or not groups:
@@ -44,6 +45,9 @@ def look_at_signal(recipe: Recipe, sampled: Sampled, seed: int) -> Section:
         _accepted(recipe, groups, section)
     else:
         _spread(groups, section)
+    section.findings = [
+        replace(one, mend=likelier + one.mend) if one.level != "note" else one for one in section.findings
+    ]
     if sampled.shortened:
         section.note(
             "note",
