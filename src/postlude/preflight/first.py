@@ -3,6 +3,7 @@ nothing, whether the reward can say anything. What proves a run broken stops it;
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from postlude.prepared import Prepared
 from postlude.rollouts.filters import Accepted
 from postlude.sources.source import Drawn
 
+ALIKE = 0.75
+"""Share of the first answers with one number, from which on they say too little of what the reward goes by."""
 ANSWERS = 4
 """That the invariants are taken on."""
 PROBED = 64
@@ -86,6 +89,9 @@ async def _look_at_reward(prepared: Prepared, drawn: Drawn) -> list[str]:
     if isinstance(prepared.recipe.keep, Accepted):  # it imitates: no answer has to be the better one
         return []
     if len(answers) < 2 or is_slow(prepared.rewards):
+        return []
+    ((_, alike),) = Counter(c.reward for c in answers).most_common(1)
+    if alike < ALIKE * len(answers):
         return []
     probed = await probe(prepared, prepared.prompts[:PROBED])
     wrong = wrong_column(probed)
