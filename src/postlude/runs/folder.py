@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -85,6 +86,8 @@ class Run:
     _choice: Choice = field(default_factory=Choice)
     """What `restore` took up."""
     _at_work: bool = False
+    _fresh: bool = False
+    """Whether the folder was made for this run, which has not begun."""
     """Whether the folder is in the state in which this process goes on: events may follow."""
     _saved: int = 0
     """The step whose state is saved."""
@@ -119,6 +122,7 @@ class Run:
                 f"output: {str(folder)!r} already holds a run. Continue it with --resume, or choose another output.",
                 code="exists-already",
             )
+        fresh = not folder.exists()
         caches = [path.name for path in folder.glob("*.sqlite*")]
         problems = problems_of_files(folder, [*GROWING, *caches, *_inner(folder)])
         if problems := problems + checkpoints.problems_of_foreign(folder):
@@ -137,7 +141,7 @@ class Run:
             raise ConfigError(
                 f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write"
             ) from error
-        run = cls(folder, _lock=lock)
+        run = cls(folder, _lock=lock, _fresh=fresh)
         run.listeners.append(Pulse(folder, run.say))
         if not resume:
             run.rewind()
@@ -166,6 +170,7 @@ class Run:
     def begin(self, event: Event) -> None:
         """`emit` of the first event: events.jsonl then holds nothing else."""
         self._require_own_process()
+        self._fresh = False
         self._disk.replace("events.jsonl", _line_of(event))
         self.tell(event)
 
@@ -332,9 +337,15 @@ class Run:
         for line in checkpoints.mend_copies(self._disk, self._choice):
             self.say(line)
 
-    def give_up(self) -> None:
-        """Say that an error ended the run: in events.jsonl, where it came so far and can be written."""
+    def give_up(self, refused: bool = False) -> None:
+        """Say that an error ended the run: in events.jsonl, where it came so far and can be written.
+
+        Of one that was `refused` before it began nothing stays, where the folder was made for it.
+        """
         end = End(self.step, "error")
+        if refused and self._fresh:
+            self.tell(end)
+            return shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(PostludeError):  # the disk may be what is wrong
             return self.emit(end) if self._at_work else self.tell(end)
 
