@@ -86,9 +86,9 @@ class Run:
     _choice: Choice = field(default_factory=Choice)
     """What `restore` took up."""
     _at_work: bool = False
+    """Whether the folder is in the state in which this process goes on: events may follow."""
     _fresh: bool = False
     """Whether the folder was made for this run, which has not begun."""
-    """Whether the folder is in the state in which this process goes on: events may follow."""
     _saved: int = 0
     """The step whose state is saved."""
     _announced: int = 0
