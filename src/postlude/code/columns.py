@@ -68,8 +68,8 @@ def _item(item: Any, entry: str | None) -> list[Case]:
         if keys == set(names):
             return [_script(*(item[name] for name in names))]
     raise ValueError(
-        f"the keys {', '.join(map(shown, [*item][:5]))} are none of call/args/kwargs/expected, stdin/stdout, input/output "
-        "and assert"
+        f"the keys {', '.join(map(shown, [*item][:5]))} are none of call/args/kwargs/expected, stdin/stdout, "
+        "input/output and assert"
     )
 
 
