@@ -7,6 +7,7 @@ import pytest
 
 from postlude.data import Prompt
 from postlude.inputs.code import modules_of
+from postlude.inputs.made_of import imported_from_elsewhere, of_code
 from postlude.inputs.models import of_model, of_tokenizer
 from postlude.inputs.prints import of_file, of_text
 from postlude.inputs.rows import Rows, difference
@@ -51,6 +52,30 @@ def test_a_link_has_the_name_that_it_was_written_as(tmp_path: Path) -> None:
     write(tmp_path / "real" / "helper.py")
     (tmp_path / "score.py").symlink_to(tmp_path / "real" / "one.py")
     assert [*modules_of(tmp_path / "score.py")] == ["helper.py", "score.py"]
+
+
+def test_what_is_imported_from_elsewhere_is_what_a_reward_is_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that comes earlier on the path hides the file beside the reward."""
+    write(tmp_path / "rew" / "mine.py", "import hidden_helper, open_helper\nfrom hidden_pack.part import x\n")
+    write(tmp_path / "rew" / "hidden_helper.py", "beside = 1\n")
+    write(tmp_path / "rew" / "open_helper.py")
+    for folder in ("rew", "first"):
+        write(tmp_path / folder / "hidden_pack" / "__init__.py")
+        write(tmp_path / folder / "hidden_pack" / "part.py", f"x = {folder!r}\n")
+    other = write(tmp_path / "first" / "hidden_helper.py", "elsewhere = 1\n")
+    monkeypatch.syspath_prepend(tmp_path / "rew")
+    use = f"{tmp_path}/rew/mine.py:score"
+    package = ["hidden_pack/__init__.py", "hidden_pack/part.py"]
+    assert [*of_code(use)] == ["hidden_helper.py", *package, "mine.py", "open_helper.py"]
+    monkeypatch.syspath_prepend(tmp_path / "first")
+    prints = of_code(use)
+    elsewhere = ["hidden_helper elsewhere: hidden_helper.py", *(f"hidden_pack elsewhere: {one}" for one in package)]
+    assert [*prints] == ["mine.py", "open_helper.py", *elsewhere]
+    assert prints["hidden_helper elsewhere: hidden_helper.py"] == of_file(other)
+    note, _ = imported_from_elsewhere([use])
+    assert f"imports 'hidden_helper' from {str(other)!r}, and not what lies beside it" in note
 
 
 def test_of_an_installed_module_only_its_package_is_looked_at() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 IMPORTERS = {"import_module", "__import__"}
@@ -34,6 +36,45 @@ def modules_of(file: Path, name: str = "") -> dict[str, Path]:
     if not name:  # where it is a link, what it is called is what the recipe says
         seen = {written.name if one == file else path: one for path, one in seen.items()}
     return dict(sorted(seen.items()))
+
+
+def shadowed(modules: Mapping[str, Path]) -> dict[str, Path]:
+    """Name of each module or package beside a file of code that is imported from elsewhere -> the file it comes from.
+
+    `modules`: what `modules_of` a file gave. A folder that comes earlier on the path, or a module that is loaded
+    already, has the name. Asked while the folder of the file is on the path; imports nothing.
+    """
+    tops = {path.partition("/")[0].removesuffix(".py"): (path, file) for path, file in modules.items()}
+    elsewhere: dict[str, Path] = {}
+    for top, (path, file) in tops.items():
+        root = file.parents[path.count("/")]
+        origin = _origin(top)
+        if origin and root not in (origin.parent, origin.parent.parent if origin.name == "__init__.py" else None):
+            elsewhere[top] = origin
+    return elsewhere
+
+
+def modules_elsewhere(modules: Mapping[str, Path], top: str, origin: Path) -> dict[str, Path]:
+    """What the files of `modules` import of `top`, where that comes from `origin`: as `modules_of` gives it."""
+    root = origin.parent.parent if origin.name == "__init__.py" else origin.parent
+    files = {file for one in modules.values() for file in _imported(one, root)}
+    result: dict[str, Path] = {}
+    for file in sorted(files):
+        parts = file.relative_to(root).with_suffix("").parts
+        if parts[0] == top:
+            result |= modules_of(file, ".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return result
+
+
+def _origin(top: str) -> Path | None:
+    """The file that `import top` takes; None of a namespace, of what is built in, and of what nobody finds."""
+    loaded = sys.modules.get(top)
+    try:
+        spec = loaded.__spec__ if loaded else find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    origin = spec.origin if spec and spec.has_location else None
+    return Path(origin).resolve() if origin else None
 
 
 def _is_installed(folder: Path) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from postlude.algorithms import ALGORITHMS
-from postlude.inputs.code import modules_of
+from postlude.inputs.code import modules_elsewhere, modules_of, shadowed
 from postlude.inputs.models import of_model, of_tokenizer
 from postlude.inputs.prints import Print, Prints, of_file, of_text
 from postlude.inputs.rows import data_sets
@@ -69,12 +70,37 @@ def of_code(path: str) -> Prints:
     nothing else could be told apart, its own text."""
     where, _, name = path.rpartition(":")
     if where.endswith(".py"):
-        return {path: of_file(file) for path, file in modules_of(Path(where)).items()}
+        return {path: of_file(file) for path, file in _imported_by(Path(where)).items()}
     module = sys.modules.get(where)
     file = getattr(module, "__file__", None)
     if where == "__main__" or not isinstance(file, str) or not file.endswith(".py"):
         return _of_object(name, vars(module).get(name) if module else None)
     return {path: of_file(one) for path, one in modules_of(Path(file), where).items()}
+
+
+def _imported_by(file: Path) -> dict[str, Path]:
+    """The files that a file of code is made of, as they are imported: also those that lie elsewhere."""
+    modules = modules_of(file)
+    elsewhere = _shadowed_by(file, modules)
+    beside = {p: one for p, one in modules.items() if p.partition("/")[0].removesuffix(".py") not in elsewhere}
+    for top, origin in elsewhere.items():
+        beside |= {f"{top} elsewhere: {path}": one for path, one in modules_elsewhere(modules, top, origin).items()}
+    return beside
+
+
+def _shadowed_by(file: Path, modules: Mapping[str, Path]) -> dict[str, Path]:
+    return shadowed({path: one for path, one in modules.items() if path != file.name})
+
+
+def imported_from_elsewhere(uses: Sequence[str]) -> list[str]:
+    """What files of the user's code import from elsewhere though a file of that name lies beside them, in words."""
+    paths = [form_of(use)[1].rpartition(":")[0] for use in uses]
+    files = [Path(path) for path in paths if path.endswith(".py")]
+    return [
+        f"{file} imports {top!r} from {str(origin)!r}, and not what lies beside it: the run is made of that one"
+        for file in dict.fromkeys(files)
+        for top, origin in _shadowed_by(file, modules_of(file)).items()
+    ]
 
 
 def _of_object(name: str, thing: Any) -> Prints:

@@ -12,7 +12,7 @@ from typing import Any
 from postlude.algorithms import ALGORITHMS
 from postlude.errors import ConfigError
 from postlude.inputs.comparing import WRITTEN, Change, changes, problems_of
-from postlude.inputs.made_of import Inputs, inputs_of
+from postlude.inputs.made_of import Inputs, imported_from_elsewhere, inputs_of
 from postlude.inputs.prints import of_file, of_text
 from postlude.inputs.rows import Rows, data_sets
 from postlude.inputs.surroundings import changed, surroundings
@@ -39,6 +39,8 @@ class MadeOf:
     sets: Sequence[Rows]
     config: Values
     """The resolved recipe, as config.yaml holds it."""
+    elsewhere: Sequence[str] = ()
+    """What code of the user's imports from elsewhere than it seems, in words."""
 
     @property
     def settings(self) -> Values:
@@ -48,7 +50,10 @@ class MadeOf:
     @classmethod
     def of(cls, prepared: Prepared) -> MadeOf:
         """Reads every weights file once."""
-        return cls(inputs_of(prepared), [*data_sets(prepared)], settings_of(prepared))
+        members = prepared.rewards.members if prepared.rewards else []
+        uses = [*(m.spec.use for m in members), prepared.recipe.method]
+        sets = [*data_sets(prepared)]
+        return cls(inputs_of(prepared), sets, settings_of(prepared), imported_from_elsewhere(uses))
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ class Standing:
         for one in self.accepted.now:
             said = f"goes on from step {run.step} with --accept-changes {one['word']}: {'; '.join(one['changes'])}"
             run.note(said, "changed-inputs", **one)
+        for line in self.made.elsewhere:
+            run.say(f"note: {line}")
         for word in self.accepted.idle:
             run.say(f"--accept-changes {word}: nothing of it has changed")
         if not self.goes_on:
