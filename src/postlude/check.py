@@ -26,7 +26,7 @@ from postlude.recipe.places import missing
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.runs.checkpoints import latest_model
-from postlude.runs.folder import problems_of_output
+from postlude.runs.durable import problems_of_output
 from postlude.signals import uncorrected, unmet
 from postlude.words import counted
 

@@ -157,6 +157,7 @@ CHECKS = {
     "plain-text": "Prompts are plain text, and the model has a chat template.",
     "template-opens-no-turn": "The chat template does not open the assistant's turn.",
     "unlikely-answers": "The answers look as if they were of another column.",
+    "answers-empty": "Most sampled answers say nothing.",
     "answers-cut": "Most sampled answers are cut off by the length limit.",
     "slow-reward": "Scoring an answer takes long.",
     "sampler-differs": "Sampler and trainer do not give the same answer the same log-probs.",

@@ -141,8 +141,8 @@ async def _launch(
         prepared.rewards.keep_in(run.folder)
         with _random_numbers_kept(), interruptible(opened), _watched(run, recipe.watchdog), _told_of_the_system():
             await _run(run, prepared, document, resume, accepted)
-    except PostludeError:
-        run.give_up()
+    except PostludeError as error:
+        run.give_up(refused=isinstance(error, ConfigError))
         raise
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
         raise TrainingError(

@@ -15,7 +15,7 @@ from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.idle import unread
 from postlude.recipe.resolution import resolve_with_problems
-from postlude.runs.folder import problems_of_output
+from postlude.runs.durable import problems_of_output
 from tests.refusals import refused
 
 

@@ -103,6 +103,8 @@ def cut(run: Path, step: int) -> Path:
     for checkpoint in (run / "checkpoints").iterdir():
         if int(checkpoint.name.removeprefix("step-")) > step:
             shutil.rmtree(checkpoint)
+    if step == 0:
+        (run / "model").unlink()  # made with the first that is saved
     return run
 
 

@@ -20,95 +20,20 @@ from postlude.engines.protocol import Progress, Request, Sampler, Weights
 from postlude.engines.settings import Sampling
 from postlude.errors import TrainingError
 from postlude.launch import launch
-from postlude.models.quiet import quiet
-from postlude.models.tiny import character_tokenizer, tiny_qwen3
 from postlude.preflight.first import look_at_first
 from postlude.preflight.invariants import look_at_agreement
 from postlude.preflight.report import Report, Section
+from postlude.preflight.resources import space_text
 from postlude.preflight.sampled import sample
 from postlude.prepared import Prepared
 from postlude.recipe.opening import document_of
 from postlude.runs import read
+from postlude.runs.space import Space
 from postlude.sources.source import Drawn
-from tests.models.templates import CHATML, LLAMA, ZEPHYR
-from tests.preflight.conftest import conversation, look, write
+from tests.preflight.conftest import ONE, ONLINE, look
 from tests.refusals import refused
 
-REWARDS = """
-def level(completions, level, **columns):
-    return [float(one in c) for c, one in zip(completions, level)]
-
-def hidden(completions, **columns):
-    return [float(one in c) for c, one in zip(completions, columns["level"])]
-
-def flipped(completions, answer, **columns):
-    return [-float(a == c) for c, a in zip(completions, answer)]
-
-def half(completions, **columns):
-    return [0.5] * len(completions)
-
-def zero(completions, **columns):
-    return [0.0] * len(completions)
-
-def nan(completions, **columns):
-    return [float("nan")] * len(completions)
-
-def infinite(completions, **columns):
-    return [float("inf")] * len(completions)
-
-def nan_of_nothing(completions, **columns):
-    return [len(set(c)) / len(c) if c.strip(". ") else float("nan") for c in completions]
-
-def unscored(completions, **columns):
-    return [None] * len(completions)
-
-def rare(completions, **columns):
-    return [float(c == "a") for c in completions]
-
-def vowels(completions, **columns):
-    return [float(c[:1] in "aeiou0123456789") for c in completions]
-"""
-LIKE = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-MARKED_NOTHING = CHATML.replace("{% for", "{% generation %}{% endgeneration %}{% for", 1)
-MARKED_USER = LIKE + (
-    "{% if m.role == 'user' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
-    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-FORGETS_USER = CHATML.replace("(m.content or '')", "(m.content if m.role == 'assistant' else '')")
-LEVELS = ("model=plain", "data=levels.jsonl", "seed=1")
-ONLINE = (*LEVELS, "sampling.max_tokens=4")
-ONE = (*LEVELS, "sampling.max_tokens=1")
 SFT = ("model=chat", "data=sft.jsonl")
-
-
-@pytest.fixture(scope="module")
-def files(world: Path) -> Path:
-    """What the broken runs name."""
-    (world / "r.py").write_text(REWARDS)
-    for name, text in {
-        "llama": LLAMA.replace("{{ bos_token }}", ""), "zephyr": ZEPHYR, "marked_nothing": MARKED_NOTHING,
-        "marked_user": MARKED_USER, "forgets_user": FORGETS_USER,
-    }.items():  # fmt: skip
-        (world / f"{name}.jinja").write_text(text)
-    rows = [{"prompt": f"{i}+{i}=", "answer": str(2 * i), "level": ("easy", "hard")[i % 2]} for i in range(24)]
-    write(world / "levels.jsonl", rows)
-    write(world / "long.jsonl", [*rows, {"prompt": "1" * 1100, "answer": "1", "level": "hard"}])
-    write(world / "long_sft.jsonl", [conversation("q", "a"), conversation("q", "a" * 1100)])
-    write(world / "long_pairs.jsonl", [{"prompt": "q", "chosen": "a" * 1100, "rejected": "b"}])
-    write(world / "held.jsonl", [{"prompt": " 3+3= ", "answer": "6", "level": "x"}])
-    write(world / "held_sft.jsonl", [conversation("What is  5+5?", "ten")])
-    write(world / "texts.jsonl", [{"text": f"some text {i}"} for i in range(4)])
-    write(world / "held_texts.jsonl", [{"text": "Some text 2"}])
-    other = world / "other"
-    with quiet():
-        tiny_qwen3(character_tokenizer(), seed=5, layers=1, width=32, heads=2, spread=0.6).save_pretrained(other)
-    character_tokenizer().save_pretrained(other)
-    return world
-
-
-@pytest.fixture
-def broken(files: Path, here: Path) -> Path:
-    return files
 
 
 @dataclass(frozen=True)
@@ -165,6 +90,16 @@ CASES = [
         "the same, hidden", "grpo",
         (*ONLINE, "reward=r.py:hidden"),
         "reward-not-telling", "reward", '"level" and not by "answer"',
+    ),
+    Case(
+        "the same, with a lucky hit", "grpo",
+        (*ONLINE, "reward=r.py:lucky"),
+        "reward-not-telling", "reward", '"level" and not by "answer"',
+    ),
+    Case(
+        "reward of a column that is not there", "grpo",
+        (*ONLINE, "reward=r.py:gone"),
+        "no-signal", "signal", "base pass rate is 0|does not go by it", "noted",
     ),
     Case(
         "columns mapped over answers", "grpo",
@@ -291,6 +226,24 @@ def test_it_is_said_at_the_first_step(broken: Path, case: Case, tmp_path: Path) 
     launch(document_of(Path(case.recipe), [*case.settings, *few]))
     notes = [row["text"] for row in read(tmp_path / "run").of("note") if row["step"] == 0]
     assert any(re.search(case.said, note) for note in notes), notes
+
+
+def test_a_run_that_is_refused_for_its_disk_leaves_no_folder(broken: Path, tmp_path: Path) -> None:
+    case = next(one for one in CASES if one.name == "disk")
+    with refused("disk-full", said="Make room, or take checkpoints.keep=1, or model.lora.rank=16"):
+        launch(document_of(Path(case.recipe), [*case.settings, f"output={tmp_path}/run"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_answers_that_fill_a_disk_ask_for_fewer_steps(broken: Path) -> None:
+    recipe = check(document_of(Path("grpo"), [*ONLINE, "reward=r.py:vowels", "model.lora.rank=4"])).recipe
+    recipe = replace(recipe, checkpoints=replace(recipe.checkpoints, keep=1))
+    assert space_text(recipe, Space({"checkpoints": 1, "answers": 9}, 5), 1)[1] == (
+        "Make room, or take fewer steps (steps), whose answers are most of it, or an output on another disk."
+    )
+    assert space_text(recipe, Space({"checkpoints": 9, "answers": 1}, 5), 9)[1] == (
+        "Make room, or take an output on another disk."
+    )
 
 
 # ----------------------------------------------------------------------------------------------- engines

@@ -114,7 +114,6 @@ def test_a_number_that_is_none_is_null_in_the_object() -> None:
         (("reward=exact", "sampling.top_p=0.5"), "top_p"),
         (("reward=exact", "sampling.temperature=0"), "temperature"),
         (("reward=exact", "model.chat_template=nofile.jinja"), "nofile.jinja"),
-        (("reward=exact", "model.path=nowhere"), "nowhere"),
     ],
 )
 def test_what_is_wrong_with_a_recipe_is_said_though_no_tokenizer_was_read(

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from postlude.preflight.forecast import Tried, no_signal, share_that_differs, share_with_signal
+from postlude.preflight.forecast import Tried, no_signal, pass_rate, share_that_differs, share_with_signal
 
 
 def test_the_chance_of_no_signal_under_a_beta_is_exact() -> None:
@@ -36,6 +36,15 @@ def test_prompts_that_are_solved_always_or_never_have_no_signal_to_speak_of() ->
 def test_nobody_right_is_not_certainly_hopeless() -> None:
     share = share_with_signal([Tried(8, 0)] * 16, 8)
     assert share.mean < 0.05 and 0.05 < share.high < 0.25
+
+
+def test_the_pass_rate_and_the_signal_are_reckoned_alike() -> None:
+    none = [Tried(8, 0)] * 16
+    rate, share = pass_rate(none), share_with_signal(none, 8)
+    assert rate.low == pytest.approx(0, abs=1e-3) and rate.high < 0.03  # of one answer, where 8 differ in up to 8 %
+    assert share.high < 8 * rate.high
+    half = pass_rate([Tried(64, 32)] * 64)
+    assert half.mean == pytest.approx(0.5, abs=0.01) and half.low < 0.5 < half.high < 0.53
 
 
 def test_other_rewards_differ_as_often_as_seen() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from postlude import plain_json
 from postlude.code.asserts import cases_in, is_target
 from postlude.code.cases import Call, Case, Script, checked
+from postlude.errors import shown
 
 
 def cases_of(value: Any, entry: str | None = None) -> list[Case]:
@@ -67,8 +68,8 @@ def _item(item: Any, entry: str | None) -> list[Case]:
         if keys == set(names):
             return [_script(*(item[name] for name in names))]
     raise ValueError(
-        f"the keys {', '.join(map(repr, item))} are none of call/args/kwargs/expected, stdin/stdout, input/output "
-        "and assert"
+        f"the keys {', '.join(map(shown, [*item][:5]))} are none of call/args/kwargs/expected, stdin/stdout, "
+        "input/output and assert"
     )
 
 

@@ -59,7 +59,7 @@ def header(file: Path) -> dict[str, Stored]:
         entries: dict[str, Any] = plain_json.loads(text)
         entries.pop("__metadata__", None)
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        tensors = {name: Stored(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
+        tensors = {name: _stored(entry) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"{file} is not a safetensors file: its header cannot be read. Download it again.", code="damaged-weights"
@@ -70,6 +70,14 @@ def header(file: Path) -> dict[str, Stored]:
     if not tensors:
         raise ConfigError(f"{file} holds no tensor. Save or download the weights again.", code="damaged-weights")
     return tensors
+
+
+def _stored(entry: Mapping[str, Any]) -> Stored:
+    """An entry of a header. Raises an error where its values are of other kinds."""
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    if not isinstance(dtype, str) or not all(isinstance(size, int) for size in shape):
+        raise TypeError("a tensor's type is a text and its shape whole numbers")
+    return Stored(dtype, shape)
 
 
 def require_sound(folder: Path) -> None:

@@ -21,6 +21,8 @@ MEMORY = 1 << 30
 """Bytes of addresses beside those of Python itself."""
 LENGTH = 1_000_000
 """Characters of such a conversation."""
+LONGEST = 200_000
+"""Characters of a template: those of models have thousands."""
 PATIENCE = 60
 """Seconds on the clock, on a machine that does other things too."""
 _ROLES = (["user"], ["user", "assistant", "user", "assistant"], ["system", "user", "assistant"])
@@ -29,6 +31,8 @@ _ROLES = (["user"], ["user", "assistant", "user", "assistant"], ["system", "user
 @lru_cache(maxsize=256)
 def endless(template: str) -> str | None:
     """Why a template must not be used here, in words; None where it ends as templates do, with an error or without."""
+    if len(template) > LONGEST:
+        return f"it has {len(template):,} characters, more than {LONGEST:,}"
     job = json.dumps({"template": template, "path": sys.path})
     try:
         ended = subprocess.run(

@@ -3,15 +3,17 @@ nothing, whether the reward can say anything. What proves a run broken stops it;
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from postlude.batch import pack
-from postlude.data import Group
+from postlude.data import Completion, Group
 from postlude.engines.protocol import Engine
 from postlude.errors import ConfigError, RewardError, TrainingError
 from postlude.objectives import Need
+from postlude.preflight.causes import likelier, of_form
 from postlude.preflight.invariants import (
     MEND_MISMATCH,
     MEND_REFERENCE,
@@ -22,15 +24,17 @@ from postlude.preflight.invariants import (
     sampler_against_trainer,
     tolerance_of,
 )
-from postlude.preflight.probing import RIGHT, is_slow, probe
+from postlude.preflight.probing import RIGHT, Probed, is_slow, probe
 from postlude.preflight.resources import space_of, space_text
-from postlude.preflight.reward import constant_text, is_constant, wrong_column
+from postlude.preflight.reward import constant_text, is_constant, untold_text, wrong_column
 from postlude.preflight.sampled import Sampled
 from postlude.preflight.signal import compares_groups, look_at_signal
 from postlude.prepared import Prepared
 from postlude.rollouts.filters import Accepted
 from postlude.sources.source import Drawn
 
+ALIKE = 0.75
+"""Share of the first answers with one number, from which on they say too little of what the reward goes by."""
 ANSWERS = 4
 """That the invariants are taken on."""
 PROBED = 64
@@ -42,7 +46,9 @@ async def look_at_first(prepared: Prepared, engine: Engine, drawn: Drawn) -> lis
     await _require_invariants(prepared, engine, drawn.groups)
     if prepared.recipe.algorithm.source != "rollout":
         return []
-    return [*await _look_at_reward(prepared, drawn), *_look_at_signal(prepared, drawn)]
+    form = of_form(prepared)
+    notes = [f"{form[1]}. {form[2]}"] if form else []
+    return [*notes, *await _look_at_reward(prepared, drawn), *_look_at_signal(prepared, drawn)]
 
 
 def require_space(prepared: Prepared, engine: Engine, folder: Path) -> None:
@@ -78,22 +84,36 @@ def _few(groups: Sequence[Group]) -> list[Group]:
 
 
 async def _look_at_reward(prepared: Prepared, drawn: Drawn) -> list[str]:
-    """Where all first answers got one number: whether anything else would have got another."""
+    """What the reward goes by, asked about real rows: a lucky hit among the first answers says nothing of that."""
     answers = [c for g in drawn.sampled for c in g.completions]
     if isinstance(prepared.recipe.keep, Accepted):  # it imitates: no answer has to be the better one
         return []
-    if len(answers) < 2 or len({c.reward for c in answers}) > 1 or is_slow(prepared.rewards):
+    if len(answers) < 2 or is_slow(prepared.rewards):
+        return []
+    ((_, alike),) = Counter(c.reward for c in answers).most_common(1)
+    if alike < ALIKE * len(answers):
         return []
     probed = await probe(prepared, prepared.prompts[:PROBED])
     wrong = wrong_column(probed)
     if wrong is not None:
         raise RewardError(f"{wrong[0]}. {wrong[1]}", code="reward-not-telling")
-    if probed.errors or not probed.values or not is_constant(probed, answers):
+    if probed.errors or not probed.values:
         return []
+    if not is_constant(probed, answers):
+        return _untold(probed, answers)
     text, mend = constant_text(probed, answers)
     if answers[0].reward:  # not 0: no answer is too bad for it
         raise RewardError(f"{text}. {mend}", code="reward-not-telling")
     return [f"{text}. {mend}"] if any(name in RIGHT for name in probed.by) else []
+
+
+def _untold(probed: Probed, answers: Sequence[Completion]) -> list[str]:
+    """Where all first answers got one number, and right ones would get no better: it reads a missing column, say."""
+    right = [name for name in probed.by if name in RIGHT]
+    if not right or probed.goes_by() or len({c.reward for c in answers}) > 1:
+        return []
+    text, mend = untold_text(probed, right[0])
+    return [f"{text}. {mend}"]
 
 
 def _look_at_signal(prepared: Prepared, drawn: Drawn) -> list[str]:
@@ -101,5 +121,6 @@ def _look_at_signal(prepared: Prepared, drawn: Drawn) -> list[str]:
     recipe = prepared.recipe
     if not compares_groups(recipe) or not any(g.scored for g in drawn.sampled):
         return []
-    section = look_at_signal(recipe, Sampled(drawn.sampled), recipe.seed)
+    answers = [c for g in drawn.sampled for c in g.completions]
+    section = look_at_signal(recipe, Sampled(drawn.sampled), recipe.seed, likelier(prepared, answers))
     return [f"{one.text}. {one.mend}" for one in section.findings if one.level == "broken"]

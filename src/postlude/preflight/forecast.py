@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 STRENGTHS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
@@ -59,13 +59,28 @@ def share_with_signal(tried: Sequence[Tried], size: int, seed: int = 0) -> Share
     priors = _priors(tried)
     kinds = Counter(tried)
     expected = sum(weight * _expected(kinds, a, b, size) for (a, b), weight in priors.items()) / len(tried)
+    return Share(expected, *_interval(tried, priors, seed, lambda p: 1 - p**size - (1 - p) ** size))
+
+
+def pass_rate(tried: Sequence[Tried], seed: int = 0) -> Share:
+    """Of answers to prompts like these that are right, with what is possible by the same reckoning."""
+    priors = _priors(tried)
+    rates = ((weight, (a + t.right) / (a + b + t.answers)) for (a, b), weight in priors.items() for t in tried)
+    expected = sum(weight * rate for weight, rate in rates) / len(tried)
+    return Share(expected, *_interval(tried, priors, seed, lambda p: p))
+
+
+def _interval(
+    tried: Sequence[Tried], priors: dict[tuple[float, float], float], seed: int, figure: Callable[[float], float]
+) -> tuple[float, float]:
+    """95 % of the means of a figure of the prompts' chances, over priors, prompts and chances drawn anew."""
     generator, drawn = random.Random(seed), list[float]()
     for a, b in generator.choices([*priors], [*priors.values()], k=DRAWS):
         again = [generator.choice(tried) for _ in tried]
         chances = [generator.betavariate(a + t.right, b + t.answers - t.right) for t in again]
-        drawn.append(sum(1 - p**size - (1 - p) ** size for p in chances) / len(chances))
+        drawn.append(sum(map(figure, chances)) / len(chances))
     drawn.sort()
-    return Share(expected, drawn[int(0.025 * DRAWS)], drawn[int(0.975 * DRAWS)])
+    return drawn[int(0.025 * DRAWS)], drawn[int(0.975 * DRAWS)]
 
 
 def _expected(kinds: Counter[Tried], a: float, b: float, size: int) -> float:

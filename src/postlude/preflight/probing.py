@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ FORMS = (
     '{{"answer": "{}"}}',
 )  # fmt: skip
 """How answers are given where somebody asks for a form."""
+SENTENCES = ("{}", "The answer is {}.", "The answer is {}")
+"""Those of them that a reward model is asked about."""
 EMPTY = ("", " ", ".")
 ODD = ("I do not know.", "0123456789", "abcdefghijklmnopqrstuvwxyz", "A" * 40, "yes", "no", "<think>\n</think>\n")
 """Answers that have nothing in common: what pays all of them alike pays everything alike."""
@@ -27,6 +30,39 @@ RIGHT = {*ANSWERS, *COMPLETIONS}
 LONGEST = 4000
 """Characters of a column's value that is tried as an answer."""
 MOST_COLUMNS = 8
+ROWS = 10
+"""Asked about, of rewards that cost little; 8 and more can make a difference clear."""
+SLOW_ANSWER = 0.02
+"""Seconds for an answer, from which on only the bare form is tried."""
+CHANCE = 0.01
+"""How likely a difference between rows may be by chance alone, to be called clear."""
+WIDE = 0.1
+"""Of the spread of all rewards given: a clear difference is larger."""
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What rows' own values in a column got as answers, beside those of other rows, in the form that tells best."""
+
+    form: str
+    row: float
+    """Mean reward of the rows' own values."""
+    other: float
+    """Mean reward of other rows' values."""
+    better: int
+    worse: int
+    """Rows whose own value got more, or less, than that of another row."""
+
+    @property
+    def gap(self) -> float:
+        return self.row - self.other
+
+    def is_clear(self, spread: float) -> bool:
+        """Whether the rows say it one after the other, by a sign test, and the difference is no small one."""
+        many, few = max(self.better, self.worse), min(self.better, self.worse)
+        tries = many + few
+        chance = 2 * sum(math.comb(tries, k) for k in range(few + 1)) / 2**tries
+        return chance < CHANCE and abs(self.gap) > WIDE * spread
 
 
 @dataclass
@@ -39,8 +75,8 @@ class Probed:
     seconds: float = 0.0
     values: list[float | None] = field(default_factory=list[float | None])
     """Every reward that was given."""
-    by: dict[str, tuple[str, float, float]] = field(default_factory=dict[str, tuple[str, float, float]])
-    """Column -> (form, mean reward of the rows' own values in it, mean of other rows'), in the form that tells best."""
+    by: dict[str, Paid] = field(default_factory=dict[str, Paid])
+    """Of each column."""
     empty: float | None = None
     """Mean reward of answers that say nothing."""
     errors: list[tuple[str, RewardError]] = field(default_factory=list[tuple[str, RewardError]])
@@ -48,14 +84,22 @@ class Probed:
 
     def goes_by(self) -> list[str]:
         """Columns whose own values are paid better than those of other rows."""
-        return [name for name, (_, right, other) in self.by.items() if right > other]
+        return [name for name, paid in self.by.items() if paid.row > paid.other]
+
+    def is_clear(self, name: str) -> bool:
+        """Whether what a column's own values get differs clearly from what those of other rows get."""
+        known = [x for x in self.values if x is not None]
+        return self.by[name].is_clear(max(known) - min(known))
+
+
+def asks_models(rewards: Rewards) -> bool:
+    """Whether a model says what an answer is worth: it knows texts like those it was trained on."""
+    return any(isinstance(m.function, LearnedReward | JudgedReward) for m in rewards.members)
 
 
 def is_slow(rewards: Rewards) -> bool:
     """Whether a reward asks another model or runs programs: it is not asked much."""
-    return any(
-        isinstance(m.function, LearnedReward | JudgedReward) or m.spec.use == "code" or m.early for m in rewards.members
-    )
+    return asks_models(rewards) or any(m.spec.use == "code" or m.early for m in rewards.members)
 
 
 def judges(rewards: Rewards) -> list[JudgedReward]:
@@ -66,7 +110,7 @@ async def probe(prepared: Prepared, prompts: Sequence[Prompt]) -> Probed:
     """Ask the rewards of a run about made-up answers to some of its prompts; what they raise is kept."""
     rewards, result = prepared.rewards, Probed()
     slow, asked = is_slow(rewards), _different(prompts)
-    chosen = asked[: 1 if judges(rewards) else 3 if slow else 6]
+    chosen = asked[: 1 if judges(rewards) else 3 if slow else ROWS]
     result.rows = len(chosen)
     few = EMPTY[:1] if slow else EMPTY
     nothing = await _score(prepared, result, "an empty answer", [(p, few) for p in chosen])
@@ -74,7 +118,9 @@ async def probe(prepared: Prepared, prompts: Sequence[Prompt]) -> Probed:
     result.empty = sum(known) / len(known) if known else None
     if not slow:
         await _score(prepared, result, "made-up answers", [(p, ODD) for p in chosen])
-    forms = FORMS[:1] if slow else tuple(dict.fromkeys([*_own_forms(rewards), *FORMS]))
+    forms = SENTENCES[: 1 if judges(rewards) else None] if slow else (*dict.fromkeys([*_own_forms(rewards), *FORMS]),)
+    if not slow and result.seconds > SLOW_ANSWER * result.answers:
+        forms = (*dict.fromkeys([*_own_forms(rewards), *FORMS[:1]]),)
     for name in _columns(asked, slow):
         await _column(prepared, result, name, chosen, asked, forms)
     return result
@@ -123,21 +169,19 @@ async def _column(
         return
     answers = [(p, [*(f.format(t) for f in forms), *(f.format(o) for f in forms)]) for p, t, o in pairs]
     scores = await _score(prepared, result, f'the row\'s own "{name}"', answers)
-    best: tuple[str, float, float] | None = None
-    for i, form in enumerate(forms):
-        right = [row[i] for row in scores if row[i] is not None and row[i + len(forms)] is not None]
-        other = [row[i + len(forms)] for row in scores if row[i] is not None and row[i + len(forms)] is not None]
-        if right:
-            means = _mean(right), _mean(other)
-            if best is None or abs(means[0] - means[1]) > abs(best[1] - best[2]):
-                best = (form, *means)
-    if best is not None:
-        result.by[name] = best
+    tried = [_paid(form, [(row[i], row[i + len(forms)]) for row in scores]) for i, form in enumerate(forms)]
+    known = [one for one in tried if one is not None]
+    if known:
+        result.by[name] = max(known, key=lambda one: abs(one.gap))
 
 
-def _mean(values: Iterable[float | None]) -> float:
-    known = [x for x in values if x is not None]
-    return sum(known) / len(known)
+def _paid(form: str, scores: Iterable[tuple[float | None, float | None]]) -> Paid | None:
+    """In a form; None where no row has both numbers."""
+    both = [(a, b) for a, b in scores if a is not None and b is not None]
+    if not both:
+        return None
+    row, other = (sum(column) / len(both) for column in zip(*both, strict=True))
+    return Paid(form, row, other, sum(a > b for a, b in both), sum(a < b for a, b in both))
 
 
 def _other(prompt: Prompt, name: str, prompts: Sequence[Prompt]) -> str | None:

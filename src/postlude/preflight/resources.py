@@ -95,12 +95,15 @@ def space_text(recipe: Recipe, space: Space, each: int) -> tuple[str, str]:
     """What to say where the disk is short, and what to do."""
     where = recipe.output or "runs/"
     listed = ", ".join(f"{name} {size(count)}" for name, count in space.parts.items() if count)
-    fewer = "checkpoints.keep=1, " if recipe.checkpoints.keep > 1 else ""
-    adapter = "" if recipe.model.lora else "model.lora.rank=16 (checkpoints of an adapter are small), "
+    answers = space.parts.get("answers", 0)
+    ways = ["fewer steps (steps), whose answers are most of it"] if 2 * answers > space.needed else []
+    ways += ["checkpoints.keep=1"] if recipe.checkpoints.keep > 1 else []
+    ways += [] if recipe.model.lora else ["model.lora.rank=16 (checkpoints of an adapter are small)"]
+    ways += ["an output on another disk"]
     return (
         f"the run will hold {size(space.needed)} ({listed}; a checkpoint is {size(each)}), and "
         f"{size(space.free)} are free where output {where!r} is",
-        f"Make room, or take {fewer}{adapter}or an output on another disk.",
+        f"Make room, or take {', or '.join(ways)}.",
     )
 
 

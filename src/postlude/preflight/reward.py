@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from postlude.data import Completion, Prompt
-from postlude.preflight.probing import RIGHT, Probed, judges
+from postlude.preflight.causes import likelier, of_answers
+from postlude.preflight.probing import RIGHT, Probed, asks_models, judges
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
 from postlude.prepared import Prepared
@@ -18,6 +19,8 @@ FEW = 8
 """Rows from which on answers that are all alike are worth a word."""
 LONG = 12
 """Characters from which on an answer does not stand in its prompt by chance."""
+PARTLY = 0.25
+"""Of what another column makes out: a reward by which the right answer makes out more goes by that, too."""
 SLOW = 1.0
 """Seconds for an answer, from which on its time is worth a warning."""
 
@@ -34,7 +37,7 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     for note in sampled.notes if sampled else []:
         section.note("note", note)
     if not any(one.level == "broken" for one in section.findings):
-        _told_apart(probed, answers, section)
+        _told_apart(probed, answers, asks_models(prepared.rewards), section)
         _abstained(answers, section)
     _compared(probed, section)
     _shown(answers, section)
@@ -73,7 +76,7 @@ def _figures(probed: Probed, answers: Sequence[Completion]) -> dict[str, object]
     return {
         "probed_rows": probed.rows,
         "probed_answers": probed.answers,
-        "by_column": {name: {"form": f, "own": a, "other": b} for name, (f, a, b) in probed.by.items()},
+        "by_column": {name: {"form": p.form, "own": p.row, "other": p.other} for name, p in probed.by.items()},
         "empty": probed.empty,
         "samples": len(answers),
         "sample_mean": sum(numbers) / len(numbers) if numbers else None,
@@ -126,23 +129,25 @@ def constant_text(probed: Probed, answers: Sequence[Completion]) -> tuple[str, s
 
 def wrong_column(probed: Probed) -> tuple[str, str] | None:
     """What to say of a reward that goes by another column than the answer's."""
-    goes_by = probed.goes_by()
     right = [name for name in probed.by if name in RIGHT]
-    if not goes_by or not right or any(name in RIGHT for name in goes_by):
+    clear = [name for name in probed.goes_by() if probed.is_clear(name)]
+    if not clear or not right or any(name in RIGHT for name in clear):
         return None
-    name = goes_by[0]
-    _, paid, other = probed.by[name]
-    _, gold, other_gold = probed.by[right[0]]
+    name = clear[0]
+    if any(probed.by[one].gap > PARTLY * probed.by[name].gap for one in right):
+        return None
+    paid, gold = probed.by[name], probed.by[right[0]]
     return (
-        f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets {paid:.3g} '
-        f'(that of another row {other:.3g}), and its "{right[0]}" {gold:.3g} ({other_gold:.3g})',
+        f'the reward goes by the column "{name}" and not by "{right[0]}": what a row says in "{name}" gets '
+        f'{paid.row:.3g} (that of another row {paid.other:.3g}), and its "{right[0]}" {gold.row:.3g} '
+        f"({gold.other:.3g})",
         f'Compare with "{right[0]}": take that argument in the function, or name the column (data.columns).',
     )
 
 
-def _told_apart(probed: Probed, answers: Sequence[Completion], section: Section) -> None:
+def _told_apart(probed: Probed, answers: Sequence[Completion], asks_models: bool, section: Section) -> None:
     wrong = wrong_column(probed)
-    if wrong is not None:
+    if wrong is not None and not asks_models:
         section.broken("reward-not-telling", *wrong)
         return
     if is_constant(probed, answers):
@@ -150,16 +155,36 @@ def _told_apart(probed: Probed, answers: Sequence[Completion], section: Section)
         return
     right = [name for name in probed.by if name in RIGHT]
     if right and not probed.goes_by():
-        _, paid, other = probed.by[right[0]]
-        text = f'a row\'s own "{right[0]}" gets {paid:.3g}, that of another row {other:.3g}'
-        if paid < other:
-            section.broken("reward-not-telling", f"{text}: the wrong answer is paid better", "Turn its sign around.")
-        else:
-            section.warn(
-                "reward-not-telling",
-                f"{text}, in every form that was tried: the reward does not go by it",
-                "Right, if it is to reward something else (length, form); else look at the column that it reads.",
-            )
+        _untold(probed, right[0], asks_models, section)
+
+
+def _untold(probed: Probed, name: str, asks_models: bool, section: Section) -> None:
+    """Of a reward by which a row's own right answer is worth no more than that of another row."""
+    paid = probed.by[name]
+    text = f'a row\'s own "{name}" gets {paid.row:.3g}, that of another row {paid.other:.3g}'
+    if asks_models:
+        section.note(
+            "reward-not-telling",
+            f"{text}; that says little, where a model was made for whole answers and a bare one is none of them",
+        )
+    elif paid.row < paid.other and probed.is_clear(name):
+        section.broken(
+            "reward-not-telling",
+            f"{text}, in {paid.worse} of {paid.worse + paid.better} rows less: the wrong answer is paid better",
+            "Turn its sign around.",
+        )
+    else:
+        section.warn("reward-not-telling", *untold_text(probed, name))
+
+
+def untold_text(probed: Probed, name: str) -> tuple[str, str]:
+    """What to say of a reward that does not go by the right answers, and what to do."""
+    paid = probed.by[name]
+    return (
+        f'a row\'s own "{name}" gets {paid.row:.3g}, that of another row {paid.other:.3g}, in every form that was '
+        "tried: the reward does not go by it",
+        "Right, if it is to reward something else (length, form); else look at the column that it reads.",
+    )
 
 
 def _abstained(answers: Sequence[Completion], section: Section) -> None:
@@ -175,11 +200,11 @@ def _abstained(answers: Sequence[Completion], section: Section) -> None:
 
 
 def _compared(probed: Probed, section: Section) -> None:
-    for name, (form, paid, other) in probed.by.items():
+    for name, paid in probed.by.items():
         if name in RIGHT:
-            how = "" if form == "{}" else f" (as {form.format('...')!r})"
+            how = "" if paid.form == "{}" else f" (as {paid.form.format('...')!r})"
             empty = "" if probed.empty is None else f", an empty answer {probed.empty:.3g}"
-            section.table.append((f'a row\'s "{name}"{how}', f"{paid:.3g}, another row's {other:.3g}{empty}"))
+            section.table.append((f'a row\'s "{name}"{how}', f"{paid.row:.3g}, another row's {paid.other:.3g}{empty}"))
 
 
 def _shown(answers: Sequence[Completion], section: Section) -> None:
@@ -192,12 +217,19 @@ def _shown(answers: Sequence[Completion], section: Section) -> None:
 
 
 def _cut(answers: Sequence[Completion], prepared: Prepared, section: Section) -> None:
+    empty = of_answers(answers)
+    if empty is not None:
+        section.warn(
+            "answers-empty",
+            f"{empty}: the model ends them at once",
+            "Look at the template and the form of the prompts; where they are right, train it with sft first.",
+        )
     cut = sum(c.truncated for c in answers)
     if not answers or cut < 0.5 * len(answers):
         return
     masked = prepared.recipe.objective.__dict__.get("mask_truncated", False)
     text = f"{cut} of {len(answers)} sampled answers were cut off at {prepared.recipe.sampling.max_tokens} tokens"
-    mend = (
+    mend = likelier(prepared, answers) + (
         "Raise sampling.max_tokens if they need more room; where they ramble on, the model has not learned to end: "
         "give a stop (sampling.stop), look at the template, or train it with sft first."
     )

@@ -16,6 +16,7 @@ from postlude.data import Group
 from postlude.engines.local.engine import LocalEngine
 from postlude.errors import ConfigError, DataError, EngineError, Problem
 from postlude.objects import imports_put_back
+from postlude.preflight.causes import likelier
 from postlude.preflight.invariants import look_at_agreement, look_at_implicit
 from postlude.preflight.probing import probe
 from postlude.preflight.report import Report, Section, refused
@@ -107,7 +108,7 @@ async def _ask(prepared: Prepared, engine: LocalEngine, report: Report, options:
         prompts = chosen(prepared.prompts or prepared.held_out, PROBED, options.seed)
         report.sections.append(look_at_reward(prepared, await probe(prepared, prompts), sampled))
     if sampled is not None:
-        report.sections.append(look_at_signal(recipe, sampled, options.seed))
+        report.sections.append(look_at_signal(recipe, sampled, options.seed, likelier(prepared, sampled.completions)))
     tell("taking one update")
     groups = sampled.groups if sampled is not None else prepared.items[:ROWS]
     timed, section = await _step_zero(prepared, engine, groups)

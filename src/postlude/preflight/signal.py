@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from postlude.data import Group
 from postlude.objectives import Need
-from postlude.preflight.forecast import SIZES, Share, Tried, share_that_differs, share_with_signal
+from postlude.preflight.forecast import SIZES, Share, Tried, pass_rate, share_that_differs, share_with_signal
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
 from postlude.recipe import Recipe
 from postlude.rollouts.filters import Accepted, Extremes, Mixed
-from postlude.statistics import clustered
 from postlude.words import counted
 
 HOPELESS = 0.1
@@ -31,20 +31,23 @@ def compares_groups(recipe: Recipe) -> bool:
     return Need.GROUP in recipe.objective.needs or isinstance(recipe.keep, Mixed | Extremes)
 
 
-def look_at_signal(recipe: Recipe, sampled: Sampled, seed: int) -> Section:
-    """From the scored answers of a sample."""
+def look_at_signal(recipe: Recipe, sampled: Sampled, seed: int, likelier: str = "") -> Section:
+    """From the scored answers of a sample. `likelier`: what to look at first where they teach nothing."""
     section = Section("signal", "Signal")
     groups = [g for g in sampled.groups if g.scored]
     if sampled.error is not None or not groups:
-        section.summary = "not known: the sampled answers have no reward"
+        section.warn("no-signal", "not known: the sampled answers have no reward")
         return section
-    _base(groups, section)
+    _base(groups, section, seed)
     if compares_groups(recipe):
         _forecast(recipe, groups, section, seed)
     elif isinstance(recipe.keep, Accepted):
         _accepted(recipe, groups, section)
     else:
         _spread(groups, section)
+    section.findings = [
+        replace(one, mend=likelier + one.mend) if one.level != "note" else one for one in section.findings
+    ]
     if sampled.shortened:
         section.note(
             "note",
@@ -55,8 +58,13 @@ def look_at_signal(recipe: Recipe, sampled: Sampled, seed: int) -> Section:
 
 
 def verdicts(groups: Sequence[Group]) -> list[Tried] | None:
-    """Right answers of each prompt; None where answers are not called right or wrong."""
-    if any(c.steps for g in groups for c in g.scored):
+    """Right answers of each prompt; None where answers are not called right or wrong.
+
+    A reward that is never above 0 and tells answers apart, such as one that takes off for length, calls none wrong.
+    """
+    scored = [c for g in groups for c in g.scored]
+    graded = all(len(c.scores) < 2 and c.correct is False for c in scored) and len({c.reward for c in scored}) > 2
+    if graded or any(c.steps for c in scored):
         return None
     known = [[c.correct for c in g.scored if c.correct is not None] for g in groups]
     if any(len(one) < len(g.scored) for one, g in zip(known, groups, strict=True)):
@@ -67,6 +75,17 @@ def verdicts(groups: Sequence[Group]) -> list[Tried] | None:
     return [Tried(len(one), sum(one)) for one in known]
 
 
+def decides(groups: Sequence[Group]) -> bool:
+    """Whether right or wrong is all that the rewards say: nothing differs among the right, or among the wrong."""
+    pairs = {(c.correct, c.reward) for g in groups for c in g.scored if c.correct is not None}
+    return len(pairs) == len({correct for correct, _ in pairs})
+
+
+def differing(groups: Sequence[Group]) -> bool:
+    """Whether rewards differ among the answers to any prompt."""
+    return any(len({*one}) > 1 for one in rewards_of(groups))
+
+
 def rewards_of(groups: Sequence[Group]) -> list[list[float]]:
     """Of each prompt's answers, or of their steps where those are rewarded."""
     steps = [[r for c in g.scored for _, r in c.steps] for g in groups]
@@ -74,7 +93,7 @@ def rewards_of(groups: Sequence[Group]) -> list[list[float]]:
     return [of_steps or whole for of_steps, whole in zip(steps, answers, strict=True)]
 
 
-def _base(groups: Sequence[Group], section: Section) -> None:
+def _base(groups: Sequence[Group], section: Section, seed: int) -> None:
     """The pass rate at the start, said plainly where it is none or all."""
     tried = verdicts(groups)
     answers = sum(len(g.scored) for g in groups)
@@ -84,12 +103,19 @@ def _base(groups: Sequence[Group], section: Section) -> None:
         section.summary = f"mean reward {sum(rewards) / len(rewards):.3g} in {counted(answers, 'answer')}"
         return
     right = sum(t.right for t in tried)
-    values = [float(i < t.right) for t in tried for i in range(t.answers)]
-    low, high = clustered(values, [i for i, t in enumerate(tried) for _ in range(t.answers)])
-    section.figures |= {"pass_rate": right / answers, "pass_rate_low": low, "pass_rate_high": high}
+    rate = pass_rate(tried, seed)
+    section.figures |= {"pass_rate": right / answers, "pass_rate_low": rate.low, "pass_rate_high": rate.high}
     section.figures["by_prompt"] = [t.right / t.answers for t in tried]
-    section.summary = f"{right} of {answers} answers are right ({right / answers:.0%}; {low:.0%} to {high:.0%})"
-    if right in (0, answers):
+    section.summary = (
+        f"{right} of {answers} answers are right ({right / answers:.0%}; {rate.low:.0%} to {rate.high:.0%})"
+    )
+    if right in (0, answers) and differing(groups):
+        section.note(
+            "no-signal",
+            f"{'all' if right else 'none'} of {answers} answers are right: what differs among the answers to a prompt "
+            "is what the other rewards say",
+        )
+    elif right in (0, answers):
         section.warn(
             "no-signal",
             f"the base pass rate is {right // answers}: {'all' if right else 'none'} of {answers} answers are right",
@@ -102,7 +128,9 @@ def _base(groups: Sequence[Group], section: Section) -> None:
 def share_of(groups: Sequence[Group], size: int, seed: int) -> Share:
     """The forecast for a group size."""
     tried = verdicts(groups)
-    return share_that_differs(rewards_of(groups), size, seed) if tried is None else share_with_signal(tried, size, seed)
+    if tried is None or not decides(groups):
+        return share_that_differs(rewards_of(groups), size, seed)
+    return share_with_signal(tried, size, seed)
 
 
 def _forecast(recipe: Recipe, groups: Sequence[Group], section: Section, seed: int) -> None:
@@ -143,8 +171,8 @@ def judge_share(recipe: Recipe, shares: dict[int, Share], section: Section) -> N
     """Whether the recipe's own group size will do."""
     share, size = shares[recipe.group_size], recipe.group_size
     groups = share.mean * recipe.prompts_per_step
-    plainly = [one.text for one in section.findings if one.code == "no-signal"]
-    section.findings = [one for one in section.findings if one.code != "no-signal"]
+    plainly = [one.text for one in section.findings if (one.level, one.code) == ("warning", "no-signal")]
+    section.findings = [one for one in section.findings if one.text not in plainly]
     text = (
         "; ".join(plainly)
         + ("; " if plainly else "")

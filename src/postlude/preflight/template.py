@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from postlude.data import Prompt
+from postlude.preflight.causes import is_marked, of_form
 from postlude.preflight.report import Section
 from postlude.prepared import Prepared
 
@@ -22,7 +23,10 @@ def look_at_template(prepared: Prepared) -> Section:
     _padding(prepared, section)
     _opening(prepared, prompt, section, chat)
     _ids(prepared, prompt, rest, section)
-    if not chat and prepared.facts.tokenizer.chat_template and prepared.prompts:
+    form = of_form(prepared)
+    if form is not None:
+        section.warn(*form)
+    elif not chat and not is_marked(prepared, prompt) and prepared.facts.tokenizer.chat_template and prepared.prompts:
         section.note(
             "plain-text",
             "the prompts are plain text and reach the model as they are, although it has a chat template",

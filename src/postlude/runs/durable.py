@@ -226,3 +226,26 @@ def clear_left(folder: Path) -> None:
     for place in folder.iterdir():
         if _LEFT.fullmatch(place.name):
             place.unlink()
+
+
+def problems_of_output(path: str) -> list[Problem]:
+    """Why no run can be written there, found before anything is loaded."""
+    folder = Path(path).expanduser()
+    try:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        (folder / "timings.jsonl").exists()
+    except (OSError, ValueError) as error:
+        return [Problem("cannot-write", f"output: cannot write to {path[:80]!r}: {error.args[-1]}.")]
+    if not there.is_dir():
+        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} is a file.")]
+    if not os.access(there, os.W_OK):
+        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} may not be written to.")]
+    if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
+        return [
+            Problem(
+                "cannot-write",
+                f"output: {path!r} is the folder of a model. A run in it would be taken for that model by its name; "
+                "give a folder of its own.",
+            )
+        ]
+    return []

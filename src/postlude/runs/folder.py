@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.data import Group
-from postlude.errors import ConfigError, PostludeError, Problem, TrainingError, visible
+from postlude.errors import ConfigError, PostludeError, TrainingError, visible
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints
@@ -86,6 +87,8 @@ class Run:
     """What `restore` took up."""
     _at_work: bool = False
     """Whether the folder is in the state in which this process goes on: events may follow."""
+    _fresh: bool = False
+    """Whether the folder was made for this run, which has not begun."""
     _saved: int = 0
     """The step whose state is saved."""
     _announced: int = 0
@@ -119,6 +122,7 @@ class Run:
                 f"output: {str(folder)!r} already holds a run. Continue it with --resume, or choose another output.",
                 code="exists-already",
             )
+        fresh = not folder.exists()
         caches = [path.name for path in folder.glob("*.sqlite*")]
         problems = problems_of_files(folder, [*GROWING, *caches, *_inner(folder)])
         if problems := problems + checkpoints.problems_of_foreign(folder):
@@ -137,7 +141,7 @@ class Run:
             raise ConfigError(
                 f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write"
             ) from error
-        run = cls(folder, _lock=lock)
+        run = cls(folder, _lock=lock, _fresh=fresh)
         run.listeners.append(Pulse(folder, run.say))
         if not resume:
             run.rewind()
@@ -166,6 +170,7 @@ class Run:
     def begin(self, event: Event) -> None:
         """`emit` of the first event: events.jsonl then holds nothing else."""
         self._require_own_process()
+        self._fresh = False
         self._disk.replace("events.jsonl", _line_of(event))
         self.tell(event)
 
@@ -332,9 +337,15 @@ class Run:
         for line in checkpoints.mend_copies(self._disk, self._choice):
             self.say(line)
 
-    def give_up(self) -> None:
-        """Say that an error ended the run: in events.jsonl, where it came so far and can be written."""
+    def give_up(self, refused: bool = False) -> None:
+        """Say that an error ended the run: in events.jsonl, where it came so far and can be written.
+
+        Of one that was `refused` before it began nothing stays, where the folder was made for it.
+        """
         end = End(self.step, "error")
+        if refused and self._fresh:
+            self.tell(end)
+            return shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(PostludeError):  # the disk may be what is wrong
             return self.emit(end) if self._at_work else self.tell(end)
 
@@ -416,26 +427,3 @@ def _inner(folder: Path) -> list[str]:
 
 def _line_of(event: Event) -> str:
     return json.dumps(event.row(), allow_nan=False) + "\n"
-
-
-def problems_of_output(path: str) -> list[Problem]:
-    """Why no run can be written there, found before anything is loaded."""
-    folder = Path(path).expanduser()
-    try:
-        there = next(p for p in (folder, *folder.parents) if p.exists())
-        (folder / "timings.jsonl").exists()
-    except (OSError, ValueError) as error:
-        return [Problem("cannot-write", f"output: cannot write to {path[:80]!r}: {error.args[-1]}.")]
-    if not there.is_dir():
-        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} is a file.")]
-    if not os.access(there, os.W_OK):
-        return [Problem("cannot-write", f"output: cannot write to {path!r}: {str(there)!r} may not be written to.")]
-    if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
-        return [
-            Problem(
-                "cannot-write",
-                f"output: {path!r} is the folder of a model. A run in it would be taken for that model by its name; "
-                "give a folder of its own.",
-            )
-        ]
-    return []
