@@ -9,9 +9,8 @@ export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint types golden maths hostile peers docs clean
 .PHONY: test-slow test-processors study-tests
-.PHONY: fuzz
-.PHONY: real-model real real-study selftest
-.PHONY: faults kills
+.PHONY: selftest faults kills fuzz
+.PHONY: real-model real real-study
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -75,40 +74,12 @@ DIR ?= tests/fixtures/hostile
 hostile: .venv/installed-dev
 	$(BIN)/python -m bench.hostile $(DIR)
 
-# Hostile input into every reader: docs/fuzz.md, SECONDS and the minute that the inputs with a name take.
-SECONDS ?= 600
-fuzz: .venv/installed-dev
-	$(BIN)/python -m bench.fuzz --seconds $(SECONDS)
-
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-# What the self-test says of small models of every architecture, and of a real one: docs/selftest.md, a quarter of an
-# hour on two cores.
-selftest: real-model .venv/installed-dev
-	$(BIN)/python -m bench.selftest
-	$(BIN)/python -m bench.selftest $(MODEL) $(if $(filter .models/smollm2,$(MODEL)),SmolLM2-135M-Instruct)
-
-# Every file operation of three runs failed, every file damaged, every part of the state left out: an hour on two cores.
-# EVERY=10 makes every tenth trial. The tables go into docs/reliability.md.
-EVERY ?= 1
-faults: .venv/installed-dev
-	$(BIN)/python -m bench.faults everything --every $(EVERY) --write
-
-# N runs of many kinds, killed at random times, also while they are resumed.
-N ?= 100
-kills: .venv/installed-dev
-	$(BIN)/python -m bench.faults kills --trials $(N) --write
-
-study: .venv/installed
+methods-study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
-feedback-# What the self-test says of small models of every architecture, and of a real one: docs/selftest.md, a quarter of an
-# hour on two cores.
-selftest: real-model .venv/installed-dev
-	$(BIN)/python -m bench.selftest
-	$(BIN)/python -m bench.selftest $(MODEL) $(if $(filter .models/smollm2,$(MODEL)),SmolLM2-135M-Instruct)
-
-study: .venv/installed
+feedback-study: .venv/installed
 	$(BIN)/python -m bench.feedback_study
 
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
@@ -137,6 +108,22 @@ real-study: real-model .venv/installed-bench
 selftest: real-model .venv/installed-dev
 	$(BIN)/python -m bench.selftest
 	$(BIN)/python -m bench.selftest $(MODEL) $(if $(filter .models/smollm2,$(MODEL)),SmolLM2-135M-Instruct)
+
+# Every file operation of three runs failed, every file damaged, every part of the state left out: an hour on two cores.
+# EVERY=10 makes every tenth trial. The tables go into docs/reliability.md.
+EVERY ?= 1
+faults: .venv/installed-dev
+	$(BIN)/python -m bench.faults everything --every $(EVERY) --write
+
+# N runs of many kinds, killed at random times, also while they are resumed.
+N ?= 100
+kills: .venv/installed-dev
+	$(BIN)/python -m bench.faults kills --trials $(N) --write
+
+# Hostile input into every reader: docs/fuzz.md, SECONDS and the minute that the inputs with a name take.
+SECONDS ?= 600
+fuzz: .venv/installed-dev
+	$(BIN)/python -m bench.fuzz --seconds $(SECONDS)
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

@@ -92,6 +92,12 @@ def test_importing_postlude_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("target", ["demo", "test", "selftest", "faults", "kills", "fuzz", "study", "methods-study"])
+def test_the_makefile_can_be_read_and_has_the_target(target: str) -> None:
+    make = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+    assert make.returncode == 0, make.stderr
+
+
 def test_the_project_does_not_read_outside_itself() -> None:
     places = [p for folder in ("src", "tests", "bench", "examples") for p in (ROOT / folder).rglob("*.py")]
     for place in places:

@@ -417,5 +417,5 @@ def unfinished(path: str | Path) -> str | None:
         return None
     return (
         f"{str(folder)!r} was left in the middle of its work: its process was killed, or something in it (a reward, "
-        "say) ended it. What came after its newest checkpoint is lost."
+        "say) ended it. What came after its newest checkpoint is made again by --resume."
     )
