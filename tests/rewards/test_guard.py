@@ -22,6 +22,7 @@ import torch
 from postlude import waits
 from postlude.errors import ConfigError, RewardError
 from postlude.process import Interrupted
+from postlude.rewards.guard import Guard
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from postlude.words import Once, first_of_each
@@ -299,3 +300,14 @@ def test_overlapping_calls_are_put_back_to_what_was_before_the_first() -> None:
 
     scored = score([group(["a"]), group(["b"]), group(["c"])], reward(changes))
     assert rewards_of(scored) == [1.0] * 3 and torch.get_default_dtype() == torch.float32
+
+
+def test_guards_that_overlap_leave_no_end_refused() -> None:
+    real, first, second = os.kill, Guard(), Guard()
+    one, other = first.over("a", "a", "x"), second.over("b", "b", "x")
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert os.kill is not real  # the second is at work
+    other.__exit__(None, None, None)
+    assert os.kill is real

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
+from weakref import WeakSet
 
 from postlude import waits
 from postlude.process import Interrupted, end_child
@@ -100,7 +101,7 @@ def interrupted(error: BaseException) -> bool:
     return isinstance(error, Interrupted) or (pythons and in_main) or Path(last).parent.name == "asyncio"
 
 
-@dataclass
+@dataclass(eq=False)
 class Guard:
     """Around every call of a run's rewards. Asynchronous ones overlap: what they share is that of before the first."""
 
@@ -109,9 +110,6 @@ class Guard:
     _under_way: int = 0
     _before: Surroundings | None = None
     _streams: Streams | None = None
-    _ends: list[tuple[Any, str, Callable[..., Any]]] = field(
-        default_factory=list[tuple[Any, str, "Callable[..., Any]"]]
-    )
 
     @contextmanager
     def over(self, label: str, who: str, what: str) -> Iterator[None]:
@@ -119,9 +117,7 @@ class Guard:
         owner = os.getpid()
         if not self._under_way:
             self._before, self._streams = Surroundings.now(), Streams()
-            self._ends = [(module, name, getattr(module, name)) for module, name in _ENDS]
-            for module, name, really in self._ends:
-                setattr(module, name, _refused(owner, module, name, really))
+            _refuse_ends(self, owner)
         self._under_way += 1
         try:
             with waits.waiting(who, what):
@@ -131,8 +127,7 @@ class Guard:
                 end_child(f"reward {label}")
             self._under_way -= 1
             if not self._under_way:
-                for module, name, really in self._ends:
-                    setattr(module, name, really)
+                _allow_ends(self)
             self._put_back(label)
 
     def take_notes(self) -> list[str]:
@@ -157,9 +152,25 @@ _ENDS = (
     (os, "kill"), (os, "killpg"), (signal, "raise_signal"),
 )  # fmt: skip
 """Functions that end the process as it is; the other `exec...` go through `execv` and `execve`."""
+_REALLY = tuple((module, name, getattr(module, name)) for module, name in _ENDS)
+_at_work: WeakSet[Guard] = WeakSet()
+"""The guards that refuse them now: several may overlap, and the last to end puts back what they are."""
 _ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals by which somebody else asks for an end."""
 _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
+
+
+def _refuse_ends(guard: Guard, owner: int) -> None:
+    _at_work.add(guard)
+    for module, name, really in _REALLY:
+        setattr(module, name, _refused(owner, module, name, really))
+
+
+def _allow_ends(guard: Guard) -> None:
+    _at_work.discard(guard)
+    if not _at_work:
+        for module, name, really in _REALLY:
+            setattr(module, name, really)
 
 
 def _refused(owner: int, module: Any, name: str, really: Callable[..., Any]) -> Callable[..., Any]:
