@@ -26,6 +26,7 @@ from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
 from postlude.preflight.first import look_at_first, require_space
 from postlude.prepared import Prepared
+from postlude.process import in_an_event_loop
 from postlude.recipe import Document, Recipe
 from postlude.runs.checkpoints import unfinished
 from postlude.runs.ending import interruptible
@@ -44,7 +45,7 @@ def launch(
     `accepted`: words for what may have changed of a run that goes on (`inputs.comparing.ACCEPTED`). Where an event loop
     runs already, as in a notebook, the run has a thread of its own; see `launch_async`.
     """
-    if not _in_an_event_loop():
+    if not in_an_event_loop():
         with _told_of_the_system():
             return asyncio.run(_in_a_loop_of_ours(launch_async(document, resume, listeners, accepted)))
     opened: list[Run] = []
@@ -77,14 +78,6 @@ def _told_of_the_system() -> Iterator[None]:
             "after its newest checkpoint.",
             code="cannot-write",
         ) from error
-
-
-def _in_an_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 async def launch_async(
@@ -184,10 +177,14 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         require_space(prepared, engine, run.folder)
     _start(run, prepared, engine, standing)
     _watch_sampler(run, engine)
-    plan = replace(_plan(prepared, engine, run, streams), learning=taught, best=best)
-    plan = replace(plan, first=partial(look_at_first, prepared, engine))
-    if restored:
-        plan = replace(plan, began=restored[1].get("began", []), noted=restored[1].get("noted", []))
+    plan = replace(
+        _plan(prepared, engine, run, streams),
+        first=partial(look_at_first, prepared, engine),
+        learning=taught,
+        best=best,
+        began=restored[1].get("began", []) if restored else [],
+        noted=restored[1].get("noted", []) if restored else [],
+    )
     await train(run, engine, streams, plan)
 
 

@@ -1,4 +1,5 @@
-"""One process trains: how it is asked to end, and that a child forked off it must not go on as a second one."""
+"""One process trains: how it is asked to end, that a child forked off it must not go on as a second one, and whether an
+event loop runs in it already."""
 
 from __future__ import annotations
 
@@ -18,6 +19,17 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signum: int = signal.SIGINT) -> None:
         super().__init__(signum)
         self.signum = signum
+
+
+def in_an_event_loop() -> bool:
+    """Whether one runs in this thread, as in a notebook: work that needs a loop of its own needs a thread then."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def exit_code_of(signum: int) -> int:

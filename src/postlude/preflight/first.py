@@ -24,7 +24,7 @@ from postlude.preflight.invariants import (
     sampler_against_trainer,
     tolerance_of,
 )
-from postlude.preflight.probing import RIGHT, Probed, is_slow, probe
+from postlude.preflight.probing import PROBED, RIGHT, Probed, is_slow, probe
 from postlude.preflight.resources import space_of, space_text
 from postlude.preflight.reward import constant_text, is_constant, untold_text, wrong_column
 from postlude.preflight.sampled import Sampled
@@ -37,8 +37,6 @@ ALIKE = 0.75
 """Share of the first answers with one number, from which on they say too little of what the reward goes by."""
 ANSWERS = 4
 """That the invariants are taken on."""
-PROBED = 64
-"""Prompts among which some with different answers are looked for."""
 
 
 async def look_at_first(prepared: Prepared, engine: Engine, drawn: Drawn) -> list[str]:

@@ -30,6 +30,8 @@ RIGHT = {*ANSWERS, *COMPLETIONS}
 LONGEST = 4000
 """Characters of a column's value that is tried as an answer."""
 MOST_COLUMNS = 8
+PROBED = 64
+"""Prompts among which some with different answers are looked for."""
 ROWS = 10
 """Asked about, of rewards that cost little; 8 and more can make a difference clear."""
 SLOW_ANSWER = 0.02

@@ -14,11 +14,11 @@ from postlude.build import build_engine, build_streams
 from postlude.check import check
 from postlude.data import Group
 from postlude.engines.local.engine import LocalEngine
-from postlude.errors import ConfigError, DataError, EngineError, Problem
+from postlude.errors import ConfigError, DataError, EngineError
 from postlude.objects import imports_put_back
 from postlude.preflight.causes import likelier
 from postlude.preflight.invariants import look_at_agreement, look_at_implicit
-from postlude.preflight.probing import probe
+from postlude.preflight.probing import PROBED, probe
 from postlude.preflight.report import Report, Section, refused
 from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_time
 from postlude.preflight.reward import look_at_reward
@@ -29,13 +29,12 @@ from postlude.preflight.template import look_at_template
 from postlude.preflight.tokens import look_at_tokens
 from postlude.preflight.update import Timed, look_at_update
 from postlude.prepared import Prepared
+from postlude.process import in_an_event_loop
 from postlude.recipe import Document
 
 Tell = Callable[[str], None]
 ROWS = 8
 """Written rows that an update is tried with."""
-PROBED = 64
-"""Prompts among which some with different answers are looked for."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,8 @@ def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> N
 
 def _in_a_loop(work: Callable[[], None]) -> None:
     """Run it here, or where an event loop runs already, as in a notebook, in a thread of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        work()
-        return
+    if not in_an_event_loop():
+        return work()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result()
 
@@ -138,8 +134,3 @@ def _all_well(section: Section) -> str:
     held += ["KL to the reference 0"] if "reference_mean" in section.figures else []
     held += ["loss finite, gradient not 0, weights move"] if "grad_norm" in section.figures else []
     return ", ".join(held) or "nothing to compare"
-
-
-def problem_of(section: Section) -> list[Problem]:
-    """What is broken in a section, as a run refuses it."""
-    return [Problem(f.code, f"{f.text}. {f.mend}") for f in section.findings if f.level == "broken"]
