@@ -24,7 +24,7 @@ from postlude.runs.stats import Clock, Stats, beside
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
-from postlude.words import closest, first_of_each
+from postlude.words import Once, closest, first_of_each
 
 
 class Measured(Protocol):
@@ -260,7 +260,7 @@ def _tell_left_out(run: Run, engine: Engine, lead: Drawn, trained: Trained, upda
     skip = engine.trainer.skip
     assert skip is not None
     text = keep(run, trained.stream.name, update, batch, trained.groups, skip)
-    lead.notes += _fresh(trained.stream, {f"left out: {skip.figure}": text})
+    lead.notes.append(Once(f"left out of {trained.stream.name}: {skip.figure}", text))
 
 
 def _moved_too_far(trained: Trained) -> str:
@@ -320,7 +320,7 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, pla
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
     figures = beside(_figures(drawn, used), drawn[0].logged)
-    figures, notes = _finite(figures, used[0].stream.warned if used else [])
+    figures, notes = _finite(figures, plan.noted)
     drawn[0].notes += notes
     idle = plan.learning.see(drawn[0], figures)
     drawn[0].notes += [idle] if idle else []
@@ -345,26 +345,19 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     figures = {**tokens, **figures, **lead.batch.report, **lead.total.summary()}
     if lead.stream.control is not None:
         figures["kl_coef"] = lead.stream.kl_coef or 0.0
-    drawn[0].notes += _fresh(lead.stream, alarms_of(figures))
+    drawn[0].notes += [Once(name, text) for name, text in alarms_of(figures).items()]
     if lead.total.updates:
         lead.stream.observe(figures, lead.last.summary())
     return figures
 
 
-def _finite(figures: Mapping[str, float], warned: list[str]) -> tuple[dict[str, float], list[str]]:
-    """(those that are numbers, a note on the others that are not in `warned` yet)."""
+def _finite(figures: Mapping[str, float], noted: list[str]) -> tuple[dict[str, float], list[str]]:
+    """(those that are numbers, a note on the others that are not in `noted` yet)."""
     bad = [name for name, value in figures.items() if not math.isfinite(value)]
-    fresh = [name for name in bad if f"not finite: {name}" not in warned]
-    warned += [f"not finite: {name}" for name in fresh]
+    fresh = [name for name in bad if f"not finite: {name}" not in noted]
+    noted += [f"not finite: {name}" for name in fresh]
     notes = [f"not finite, and left out of the figures of such a step: {', '.join(fresh)}"] if fresh else []
     return {name: value for name, value in figures.items() if name not in bad}, notes
-
-
-def _fresh(stream: Stream, warnings: Mapping[str, str]) -> list[str]:
-    """The warnings that were not given before: each is given once."""
-    fresh = {name: text for name, text in warnings.items() if name not in stream.warned}
-    stream.warned += fresh
-    return list(fresh.values())
 
 
 # ---------------------------------------------------------------------------------------------------- after a step

@@ -92,8 +92,6 @@ class Stream:
     that part, the trainer's of the whole, and nothing compares the two."""
     memory: ReferenceMemory | None = None
     """Of written answers, where the objective compares with the reference."""
-    warned: list[str] = field(default_factory=list[str])
-    """Warnings that were given: each is given once."""
 
     @property
     def passes(self) -> int:
@@ -174,13 +172,12 @@ class Stream:
         return stats.summary()
 
     def state(self) -> dict[str, Any]:
-        state = {"source": self.source.state(), "kl_coef": self.kl_coef, "told": self.warned}
+        state = {"source": self.source.state(), "kl_coef": self.kl_coef}
         return state if self.memory is None else {**state, "reference": self.memory.of}
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
         """Take up where a checkpoint in `folder` was written."""
         self.source.restore(state["source"])
-        self.warned = list(state["told"])
         if self.control is not None and isinstance(self.objective, TokenObjective):
             self.objective = self.objective.with_kl_coef(state["kl_coef"])
         if self.memory is not None:
