@@ -34,7 +34,8 @@ VERDICTS: dict[Level, tuple[str, str]] = {
 
 def show(report: Report, console: Console) -> None:
     """Print the whole report."""
-    head = f"  {report.method}: {report.sizes}" if report.method else ""
+    method = f"{report.method}: " if report.method != report.recipe else ""
+    head = f"  {method}{report.sizes}" if report.method else ""
     console.print(joined(bold(f"postlude check {report.recipe}"), dim(head)), soft_wrap=True)
     for section in report.sections:
         console.print()
@@ -47,11 +48,13 @@ def show(report: Report, console: Console) -> None:
 
 def _section(section: Section, console: Console) -> None:
     mark, style = MARKS[section.level]
-    console.print(joined(colored(mark, style), " ", bold(section.title), f"  {section.summary}"), soft_wrap=True)
+    heading = Table.grid(padding=(0, 1))
+    heading.add_row(colored(mark, style), joined(bold(section.title), f"  {section.summary}"))
+    console.print(heading)
     if section.table:
-        console.print(Padding(_table(section.table), (0, 0, 0, 4)))
+        console.print(Padding(_table(section.table), (0, 0, 0, 4), expand=False))
     for row in section.rows:
-        console.print(Padding(_row(row), (0, 0, 0, 4)))
+        console.print(Padding(_row(row), (0, 0, 0, 4), expand=False))
     for finding in section.findings:
         _finding(finding, console)
 
@@ -84,4 +87,4 @@ def _finding(finding: Finding, console: Console) -> None:
         text.append(f"  [{finding.code}]", style="dim")
     table = Table.grid(padding=(0, 1))
     table.add_row(Text(mark, style=style), text)
-    console.print(Padding(table, (0, 0, 0, 4)))
+    console.print(Padding(table, (0, 0, 0, 4), expand=False))

@@ -175,7 +175,7 @@ async def _agreement(
     section.table.append(
         (
             "sampler = trainer",
-            f"{differs.mean:.1e} nats per token at temperature {temperature:g}, most {differs.largest:.1e}",
+            f"{differs.mean:.2g} nats per token at temperature {temperature:g}, most {differs.largest:.2g}",
         )
     )
     if differs.mean <= allowed.usual:
@@ -190,7 +190,7 @@ async def _agreement(
 async def _reference(engine: Engine, batch: Batch, section: Section) -> None:
     differs = await against_reference(engine, batch)
     section.figures["reference_mean"] = differs.mean
-    section.table.append(("policy = reference", f"{differs.mean:.1e} nats per token"))
+    section.table.append(("policy = reference", f"{differs.mean:.2g} nats per token"))
     if not differs.mean <= SAME:
         section.broken("reference-differs", reference_text(differs), MEND_REFERENCE)
 

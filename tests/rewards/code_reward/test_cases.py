@@ -120,3 +120,9 @@ def test_targets(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "f(", "f()", "f(1).g", "[f][0]", "f; g", "lambda: 1", "a.B(1).c"])
 def test_what_is_no_target(text: str) -> None:
     assert not is_target(text)
+
+
+def test_a_flood_of_keys_is_told_by_the_first_of_them() -> None:
+    with pytest.raises(ValueError, match="the keys") as error:
+        cases_of([{"k" * 1000 + str(i): 1 for i in range(1000)}])
+    assert len(str(error.value)) < 500
