@@ -137,6 +137,12 @@ def test_a_resumed_run_remembers_what_it_learnt_before(place: Path) -> None:
     assert any("nothing to learn from in the last 3 steps" in text for _, text in notes())
 
 
+def test_weights_that_moved_before_a_resume_have_moved(place: Path) -> None:
+    """The second part moves none, at a rate beyond float32: the run as a whole is not one that moved nothing."""
+    assert run("length", steps=2, schedule={"lr": 1e-3}).conclusion is None
+    assert run("length", steps=3, schedule={"lr": 1e-30}, resume=True).conclusion is None
+
+
 def test_a_resumed_run_goes_on_counting(place: Path) -> None:
     assert not run("wrong", steps=2).failed
     assert run("wrong", steps=3, resume=True).failed
