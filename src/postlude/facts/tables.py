@@ -44,7 +44,7 @@ class Rank:
 
 RANKS = (Rank(8.0, 64, 8), Rank(70.0, 256, 32))
 """Starting points, not findings: where rewards teach, rank 1 has matched full training, as an episode tells the model
-about one bit; written text tells it a bit per token or so, and wants ranks as high as 256 (specification section 11)."""
+about one bit; written text tells it about a bit per token, and wants ranks up to 256 (specification section 11)."""
 
 DPO_RANK = 32
 """The notes' rank for DPO, whatever the size. The same remark holds."""
