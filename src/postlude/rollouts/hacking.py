@@ -66,7 +66,7 @@ def length_reward(groups: Sequence[Group]) -> float | None:
     A prompt has a say where it has three scored answers and both differ among them.
     """
     scored = [g.scored for g in groups if len(g.scored) > 2]
-    return _mean(spearman([c.length for c in own], [c.reward or 0.0 for c in own]) for own in scored)
+    return _mean(spearman([c.length for c in of_one], [c.reward or 0.0 for c in of_one]) for of_one in scored)
 
 
 def at_max(answers: Sequence[Completion]) -> float | None:
