@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from typing import Annotated
@@ -27,7 +28,7 @@ from postlude.cli import (
     steering,
     train,
 )
-from postlude.cli.options import SETTINGS
+from postlude.cli.options import SETTINGS, problem_values
 from postlude.errors import UNCODED, PostludeError, visible
 from postlude.terminal import Screen, colored, dim, joined
 
@@ -90,8 +91,11 @@ app.command("checkpoint")(steering.checkpoint)
 app.command("demo")(demo.demo)
 
 
-def console_error(error: PostludeError) -> None:
-    """Each problem on a line of its own, to standard error; its code behind it, once for neighbours that share it."""
+def console_error(error: PostludeError, as_json: bool = False) -> None:
+    """Each problem on a line of its own, to standard error; its code behind it, once for neighbours that share it.
+    `as_json`: to standard output too, as the one object that a program waits for."""
+    if as_json:
+        typer.echo(json.dumps({"problems": [problem_values(problem) for problem in error.problems]}))
     console = Screen(stderr=True)
     count = len(error.problems)  # one mistake can take several lines to tell
     head = "error" if count == 1 else f"{count} problems"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from postlude.runs.figures.figure import SHARE, Better, Figure
+from postlude.runs.figures.hacking import AGREE, HACKING
 from postlude.runs.figures.rewards import BUILT_IN, REWARDS
 
 SETS = (
@@ -369,9 +370,9 @@ MEASURED = (
 
 def of_a_draw() -> Iterator[Figure]:
     """What a step has of its draw."""
-    yield from (*SAMPLED, *DIFFICULTY, *SELECTED, *REWARDS, *BUILT_IN)
+    yield from (*SAMPLED, *HACKING, *DIFFICULTY, *SELECTED, *REWARDS, *BUILT_IN)
 
 
 def of_a_measurement() -> Iterator[Figure]:
     """What answers to held-out prompts are measured by."""
-    yield from (*MEASURED, *REWARDS)
+    yield from (*MEASURED, AGREE, *REWARDS)
