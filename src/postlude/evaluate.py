@@ -11,6 +11,7 @@ from postlude.data import Group, Prompt
 from postlude.engines.protocol import Sampler
 from postlude.engines.settings import Sampling
 from postlude.rewards.rewards import RewardFigures, Rewards
+from postlude.rollouts.hacking import agree
 from postlude.rollouts.rollout import answer
 from postlude.statistics import best_of_n_gold, clustered, kl_best_of_n
 
@@ -74,6 +75,9 @@ def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
     if rewards:
         result["reward"] = sum(rewards) / len(rewards)
     result |= RewardFigures.of(groups).by_name
+    agreeing = agree(groups)
+    if agreeing is not None:
+        result["agree"] = agreeing
     known = [float(c.correct) for c in completions if c.correct is not None]
     if known:
         low, high = clustered(known, [i for i, g in enumerate(groups) for c in g.completions if c.correct is not None])

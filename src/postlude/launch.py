@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 from postlude.best import Best
+from postlude.budget import Spent, is_finished
 from postlude.build import build_engine, build_streams, evaluation_of, held_out_streams, sheet_of
 from postlude.check import check
 from postlude.engines.protocol import Engine
@@ -21,7 +22,7 @@ from postlude.evaluate import Report
 from postlude.inputs.comparing import words_of
 from postlude.inputs.standing import Standing, mend_lists
 from postlude.learning import EARLY, Learning
-from postlude.loop import is_finished, train
+from postlude.loop import train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
 from postlude.plan import Plan
@@ -158,7 +159,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         run.say("no checkpoint was written yet: starting from the beginning")
     taught = Learning.of(restored[1]) if restored else Learning()
     best = Best.of(restored[1] if restored else {}, recipe.checkpoints.best)
-    if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at):
+    if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at, recipe.budget):
         _tell_finished(run, recipe, taught, best)
         mend_lists(run, prepared, restored[0])
         return
@@ -185,6 +186,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         first=partial(look_at_first, prepared, engine),
         learning=taught,
         best=best,
+        spent=Spent.of(restored[1] if restored else {}),
         began=restored[1].get("began", []) if restored else [],
         noted=restored[1].get("noted", []) if restored else [],
     )
@@ -283,6 +285,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         steps=recipe.steps,
         seed=recipe.seed,
         rate=recipe.rates,
+        budget=recipe.budget,
         evaluate=evaluate if evaluation.sets or measured else None,
         evaluate_every=wanted.every,
         answer_sheet=answer_sheet if sheet.prompts else None,

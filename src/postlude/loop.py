@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from postlude.alarms import alarms_of
 from postlude.batch import Batch, minibatches
@@ -92,7 +91,7 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         await measure(run, plan)
         await answer_sheet(run, plan)
     reached = None
-    while run.step < plan.steps and reached is None and not run.stop:
+    while not plan.is_done(run.step) and reached is None and not run.stop:
         clock = Clock()
         drawn = await _draw(run, engine, streams, plan)
         if run.step == 0 and plan.first is not None:
@@ -110,18 +109,12 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         left_out = engine.trainer.skip
         if left_out is not None and left_out.in_a_row >= MOST_IN_A_ROW:
             raise Halted(too_many(left_out), code="not-finite")
-    finished = reached is not None or run.step >= plan.steps
+    finished = reached is not None or plan.is_done(run.step)
     run.stop = run.stop and not finished
     if finished and reached is None:
-        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0)[0])
+        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
     await _checkpoint(run, engine, streams, plan, planned=finished, reached=reached, last=True)
     run.emit(End(run.step, "done" if finished else "interrupted"))
-
-
-def is_finished(state: Mapping[str, Any], steps: int, stop_at: float | None) -> bool:
-    """Whether a run that was saved in this state is at its end: all steps done, or its goal reached."""
-    reached = state.get("reached")
-    return state["step"] >= steps or (reached is not None and stop_at is not None and reached >= stop_at)
 
 
 def _conclude(run: Run, learning: Learning, same: bool, lr: float) -> None:
@@ -163,7 +156,7 @@ async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[D
         used[0].leave_out(engine.trainer.leave_out(wrong))
         _tell_left_out(run, engine, drawn[0], used[0], 1, used[0].batch)
         return used
-    rates = Rates(*plan.rate(run.step))
+    rates = Rates(*plan.rate(run.step, plan.spent.share(plan.budget)))
     with _shown(run, engine, sum(t.batch.tokens.shape[0] * t.stream.epochs for t in used)):
         for number, (parts, fresh) in enumerate(_updates(used, plan.seed + run.step), 1):
             weighed = [(trained, await trained.stream.weigh(engine, part, fresh)) for trained, part in parts]
@@ -195,6 +188,8 @@ class Trained:
     total: Stats = field(default_factory=Stats)
     last: Stats = field(default_factory=Stats)
     """Of the newest update."""
+    passed: int = 0
+    """Tokens of the updates so far, prompts included: each once for every time it was trained on."""
 
     def add(self, stats: Stats, weighed: Batch, part: Batch, step: Stats) -> None:
         """An optimiser step is done: figures of its passes, of its weights, and of the step itself."""
@@ -202,6 +197,7 @@ class Trained:
         self.last += stats
         self.last += step
         self.last.updates = 1
+        self.passed += part.tokens.shape[0]
         self.total += self.last
 
     def leave_out(self, step: Stats) -> None:
@@ -287,6 +283,8 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, pla
     for note in first_of_each((note for d in drawn for note in d.notes), plan.noted):
         run.note(note)
     run.step += 1
+    sampled = sum(d.report.get("tokens", 0.0) for d in drawn)
+    plan.spent.add(sampled, figures.get("passed_tokens", 0.0), clock.laps["draw"] + clock.laps["train"])
     run.emit(Step(run.step, {k: float(v) for k, v in figures.items()}))
     run.timing(**clock.laps, total=run.elapsed)
 
@@ -301,7 +299,8 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     if not used:
         return figures
     lead = used[0]
-    tokens = {"tokens": float(lead.batch.tokens.shape[0])}
+    rows = float(lead.batch.tokens.shape[0])
+    tokens = {"tokens": rows, "passed_tokens": float(sum(t.passed for t in used))}
     figures = {**tokens, **figures, **lead.batch.report, **lead.total.summary()}
     if lead.stream.control is not None:
         figures["kl_coef"] = lead.stream.kl_coef or 0.0
@@ -322,7 +321,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     """
     wanted = run.obey()
     due = plan.evaluate_every and run.step % plan.evaluate_every == 0
-    last = run.step >= plan.steps  # one that is asked to stop measures what it would have: resumed, it is the same run
+    last = plan.is_done(run.step)  # one that is asked to stop measures what it would have: resumed, it is the same run
     before = plan.best.step
     reached = await measure(run, plan, last) if due or last else None
     if last or reached is not None or (plan.sheet_every and run.step % plan.sheet_every == 0):
@@ -363,5 +362,6 @@ async def _checkpoint(
         "reached": reached,
         "best": asdict(plan.best),
         **({"truth": plan.first_measured.state()} if plan.first_measured else {}),
+        "spent": asdict(plan.spent),
     }
     await run.checkpoint(save, state, plan.keep_checkpoints, planned, plan.best.step, last)

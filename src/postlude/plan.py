@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from postlude.best import Best
+from postlude.budget import Budget, Spent
 from postlude.data import Group
 from postlude.learning import Learning
 from postlude.sources.source import Drawn
@@ -37,8 +38,9 @@ class Plan:
 
     steps: int
     seed: int
-    rate: Callable[[int], tuple[float, float]]
-    """Step -> learning rates of the policy and of the critic."""
+    rate: Callable[[int, float], tuple[float, float]]
+    """Step, and share of the budget that is used -> learning rates of the policy and of the critic."""
+    budget: Budget | None = None
     evaluate: Callable[[], Awaitable[Measured]] | None = None
     """Measures the policy on held-out prompts."""
     evaluate_every: int = 0
@@ -60,7 +62,13 @@ class Plan:
     """What the steps before this part of the run have taught."""
     best: Best = field(default_factory=Best)
     """The step that was best so far, by a held-out figure."""
+    spent: Spent = field(default_factory=Spent)
+    """What the steps so far have used."""
     noted: list[str] = field(default_factory=list[str])
     """Names of the notes that a run gives once, and that were given."""
     began: Sequence[int] = ()
     """The fingerprint of the weights that the run began with; of one that begins now it is yet to be taken."""
+
+    def is_done(self, step: int) -> bool:
+        """Whether so many steps are all, or have used the budget up."""
+        return step >= self.steps or self.spent.share(self.budget) >= 1

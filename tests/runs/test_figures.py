@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("figures"), random.Random(0)
     save_tiny_model(folder / "model", layers=1, width=32, heads=2)
     rows: dict[str, list[dict[str, Any]]] = {n: [] for n in ("prompts", "sft", "pairs", "soft", "ranked", "labels")}
-    rows |= {n: [] for n in ("steps", "text")}
+    rows |= {n: [] for n in ("steps", "text", "claims")}
     for a in LETTERS:
         for b in LETTERS:
             asked = {"prompt": f"{a}{b}>"}
@@ -53,6 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows["labels"].append({**asked, "completion": good, "label": a < b})
             rows["steps"].append({**asked, "completions": [good, bad], "labels": [True, a < b]})
             rows["text"].append({"text": f"{a}{b}{good}"})
+            rows["claims"].append({"prompt": f"is {a}{b} {a}? ", "answer": b, "claim": a})
     for name, lines in rows.items():
         for part, some in (("", lines[:12]), ("-held", lines[12:])):
             (folder / f"{name}{part}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in some))
@@ -147,6 +148,8 @@ def everything(place: Path) -> Iterator[set[str]]:
     yield one_step(place, "grpo_process")
     for method in ("dapo", "hapo", "rft", "online_dpo"):
         yield one_step(place, method)
+    claims = {"path": f"{place}/claims.jsonl", "eval": f"{place}/claims-held.jsonl"}
+    yield one_step(place, "grpo", data=claims, sampling={"max_tokens": 10})
     for method in ("sft", "reward_model_listwise", "reward_model_process"):
         yield one_step(place, method)
     for method in ("dpo", "kto"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from postlude.doctor.track import Kind, Track
+from postlude.doctor.track import Column, Kind, Track
 from postlude.doctor.windows import Window
 
 Gravity = Literal["grave", "warning", "hint"]
@@ -80,10 +80,10 @@ class Rule:
     def blind(self, track: Track) -> str | None:
         """Why it cannot tell, if it cannot."""
         for names in self.reads:
-            if not any(_is_there(name, track) for name in names.split("|")):
+            if not any(_columns(name, track) for name in names.split("|")):
                 return f"there is no {names.replace('|', ', or ')}" + (f": {self.unseen}" if self.unseen else "")
         first = self.reads[0] if self.reads else ""
-        count = len(track.first_of(first)) if "*" not in first else max(map(len, track.matching(first)), default=0)
+        count = max((len(column) for name in first.split("|") for column in _columns(name, track)), default=0)
         return f"it needs {self.points} values of {first}, and there are {count}" if count < self.points else None
 
     def look(self, track: Track) -> Finding | None:
@@ -94,5 +94,7 @@ class Rule:
         return None if finding is None else replace(finding, rule=self.name, gravity=self.gravity)
 
 
-def _is_there(name: str, track: Track) -> bool:
-    return bool(track.matching(name)) if "*" in name else name in track
+def _columns(name: str, track: Track) -> list[Column]:
+    if "*" in name:
+        return track.matching(name)
+    return [track[name]] if name in track else []

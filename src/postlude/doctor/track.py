@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -22,6 +23,12 @@ class Column:
         self.name = name
         self.steps: list[int] = []
         self.values: list[float] = []
+        self.lowest, self.highest = math.inf, -math.inf
+
+    def add(self, step: int, value: float) -> None:
+        self.steps.append(step)
+        self.values.append(value)
+        self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -80,8 +87,7 @@ class Track:
             column = self.columns.get(name)
             if column is None:
                 column = self.columns[name] = Column(name)
-            column.steps.append(step)
-            column.values.append(value)
+            column.add(step, value)
 
     def __getitem__(self, name: str) -> Column:
         """Raises KeyError: a rule reads what it says it reads."""

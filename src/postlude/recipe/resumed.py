@@ -51,6 +51,7 @@ RULES: dict[str, Rule] = {
     "*.kind": "settings",
     "correct_above": "settings",
     "steps": "free",
+    "budget*": "free",
     "prompts_per_step": "free",
     "updates": "free",
     "epochs": "free",

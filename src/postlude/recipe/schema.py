@@ -11,6 +11,7 @@ from pydantic import Field
 
 from postlude.algorithms import ALGORITHMS, find_method
 from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
+from postlude.budget import Budget
 from postlude.engines.settings import Local, Optimizer, Sampling, Served
 from postlude.method import Algorithm
 from postlude.models.spec import Critic, ModelSpec
@@ -39,16 +40,17 @@ class Schedule:
     def __post_init__(self) -> None:
         hold(self)
 
-    def rate(self, step: int, steps: int, peak: float | None = None) -> float:
-        """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`."""
+    def rate(self, step: int, steps: int, peak: float | None = None, used: float = 0.0) -> float:
+        """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`. `used`: the share of a
+        budget, where that may end the run before its steps do."""
         assert self.lr is not None
         if peak is not None:
-            return peak / self.lr * self.rate(step, steps)
+            return peak / self.lr * self.rate(step, steps, used=used)
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         if self.decay == "constant":
             return self.lr
-        share = (step - self.warmup) / max(steps - self.warmup - 1, 1)
+        share = max((step - self.warmup) / max(steps - self.warmup - 1, 1), used)
         fall = share if self.decay == "linear" else 0.5 * (1 - math.cos(math.pi * min(share, 1.0)))
         return self.lr * (1 - (1 - self.final) * min(fall, 1.0))
 
@@ -147,6 +149,8 @@ class Recipe:
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     steps: Count = 100
     """Draws of a batch; each is `epochs` x `updates` optimiser steps."""
+    budget: Budget | None = None
+    """Tokens or seconds after which the run ends, where that is before its last step."""
     prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
     group_size: Annotated[int, Bounds(1, 65_536)] = 8
     """Completions per prompt."""
@@ -193,12 +197,14 @@ class Recipe:
     def __post_init__(self) -> None:
         hold(self)
 
-    def rates(self, step: int) -> tuple[float, float]:
-        """Learning rates of policy and critic in a step; the policy's is 0 while the critic warms up."""
+    def rates(self, step: int, used: float = 0.0) -> tuple[float, float]:
+        """Learning rates of policy and critic in a step, with this share of the budget used; the policy's is 0 while
+        the critic warms up."""
+        policy = self.schedule.rate(step, self.steps, used=used)
         if self.critic is None:
-            return self.schedule.rate(step, self.steps), 0.0
-        policy = 0.0 if step < self.critic.warmup else self.schedule.rate(step, self.steps)
-        return policy, self.schedule.rate(step, self.steps, self.critic.lr)
+            return policy, 0.0
+        critic = self.schedule.rate(step, self.steps, self.critic.lr, used)
+        return (0.0 if step < self.critic.warmup else policy), critic
 
     @property
     def name(self) -> str:
