@@ -20,6 +20,7 @@ from postlude.cli import (
     demo,
     doctor,
     eval,
+    explain,
     export,
     label,
     methods,
@@ -78,6 +79,7 @@ app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
 app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
 app.command("methods")(methods.methods)
+app.command("explain")(explain.explain)
 app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
 )
