@@ -18,6 +18,7 @@ from postlude.cli import (
     data,
     data_check,
     demo,
+    doctor,
     eval,
     explain,
     export,
@@ -87,6 +88,7 @@ data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
+app.command("doctor")(doctor.doctor)
 app.command("status")(steering.status)
 app.command("stop")(steering.stop)
 app.command("checkpoint")(steering.checkpoint)
