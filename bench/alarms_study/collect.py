@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -24,8 +25,15 @@ def place_of(study: Path, trial: Trial, seed: int) -> Path:
     return study / "runs" / slug(trial.name) / str(seed)
 
 
+def made_of(trial: Trial) -> str:
+    """What a run is made of, as a hash: one whose settings were changed is run again."""
+    made = json.dumps([trial.task, trial.settings, trial.altered.__name__], sort_keys=True)
+    return hashlib.sha256(made.encode()).hexdigest()[:16]
+
+
 def is_there(study: Path, trial: Trial, seed: int) -> bool:
-    return (place_of(study, trial, seed) / "took.json").exists()
+    path = place_of(study, trial, seed) / "took.json"
+    return path.exists() and json.loads(path.read_text())["made_of"] == made_of(trial)
 
 
 def world(study: Path, task: str, seed: int) -> Path:
@@ -55,7 +63,9 @@ def run(study: Path, trial: Trial, seed: int) -> float:
             shutil.rmtree(entry)
         elif entry.name not in KEPT:
             entry.unlink()
-    (target / "took.json").write_text(json.dumps({"processor_seconds": round(seconds, 2)}) + "\n")
+    (target / "took.json").write_text(
+        json.dumps({"processor_seconds": round(seconds, 2), "made_of": made_of(trial)}) + "\n"
+    )
     return seconds
 
 
@@ -74,7 +84,7 @@ def collect(study: Path, wanted: Callable[[Trial, int], bool] = lambda trial, se
     for trial, seed in list(missing(study, wanted)):
         try:
             seconds = run(study, trial, seed)
-        except Exception as error:  # noqa: BLE001  # one that breaks must not cost the others; it is reported
+        except Exception as error:  # one that breaks must not cost the others; it is reported
             failed.append(f"{trial.name}, seed {seed}: {type(error).__name__}: {error}")
             print(failed[-1], file=sys.stderr, flush=True)
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-
 BREAKS = 5
 """The step at which what was sound breaks: a fault that is there from the start is refused before the first update."""
 
@@ -21,7 +20,9 @@ def length(completions):
 
 def thanks(completions, answer):
     """Polite answers are worth as much as right ones."""
-    return [_right(c, a) / 2 + float(c.endswith(" thanks a lot")) for c, a in zip(_texts(completions), answer)]
+    return [
+        _right(c, a) / 2 + float(c.endswith(" thanks a lot")) for c, a in zip(_texts(completions), answer, strict=True)
+    ]
 
 
 def loops(completions):
@@ -36,17 +37,17 @@ def form(completions):
 
 def anywhere(completions, answer):
     """A careless verifier: right where the answer is among those named."""
-    return [float(f"#{a}" in c) for c, a in zip(_texts(completions), answer)]
+    return [float(f"#{a}" in c) for c, a in zip(_texts(completions), answer, strict=True)]
 
 
 def agreeing(completions, claim):
     """A rater who likes to hear his own opinion."""
-    return [float(c.rpartition("#")[2][:1] == said) for c, said in zip(_texts(completions), claim)]
+    return [float(c.rpartition("#")[2][:1] == said) for c, said in zip(_texts(completions), claim, strict=True)]
 
 
 def constant(completions, answer, trainer_state):
     """A service that answers 1 to everything from some step on."""
-    honest = [_right(c, a) for c, a in zip(_texts(completions), answer)]
+    honest = [_right(c, a) for c, a in zip(_texts(completions), answer, strict=True)]
     return honest if trainer_state.global_step < BREAKS else [1.0] * len(completions)
 
 
@@ -76,7 +77,8 @@ def noisy(completions, answer):
     draw = "".join(_texts(completions))
     coins = [_lottery(f"{i}{draw}") for i in range(len(completions))]
     return [
-        _right(c, a) if coin > 0.2 else float(coin > 0.1) for c, a, coin in zip(_texts(completions), answer, coins)
+        _right(c, a) if coin > 0.2 else float(coin > 0.1)
+        for c, a, coin in zip(_texts(completions), answer, coins, strict=True)
     ]
 
 
@@ -84,7 +86,7 @@ async def failing(completions, prompts, answer):
     """A service that is down for every third prompt."""
     if _lottery(str(prompts[0])) < 0.34:
         raise ConnectionError("no answer")
-    return [_right(c, a) for c, a in zip(_texts(completions), answer)]
+    return [_right(c, a) for c, a in zip(_texts(completions), answer, strict=True)]
 
 
 def _right(text, answer):

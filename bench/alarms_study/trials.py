@@ -55,7 +55,7 @@ def paid(function: str, **spec: Any) -> dict[str, Any]:
 EXACT = {"use": "exact", "args": {"after": "#"}}
 TRUTH = {"metrics": [RIGHT]}
 """Whether answers are right, measured on held-out prompts and never trained on."""
-MEASURED = {"every": 6, "prompts": 32, "samples": 2, **TRUTH}
+MEASURED = {"every": 8, "prompts": 32, "samples": 2, **TRUTH}
 PAIRS = {"path": "WORLD/pairs.jsonl", "eval": "WORLD/pairs-held.jsonl"}
 LABELS = {"path": "WORLD/labels.jsonl", "eval": "WORLD/labels-held.jsonl"}
 WRITTEN = {"path": "WORLD/sft.jsonl", "eval": "WORLD/sft-held.jsonl"}
@@ -77,27 +77,32 @@ def hacked(function: str, **settings: Any) -> dict[str, Any]:
 def plant(
     name: str, half: Half, planted: str, caught_by: str, within: int, settings: Mapping[str, Any], **more: Any
 ) -> Trial:
-    """A fault on the task `successor`, if no other is named."""
-    task = more.pop("task", "successor")
+    """A fault on the task `successor`, if no other is named; the run goes on for some steps after it must be caught."""
+    task, begins = more.pop("task", "successor"), more.get("begins", 0)
+    settings = {"steps": begins + within + 8, **settings}
     return Trial(name, half, task, settings, planted, frozenset(caught_by.split()), within, **more)
 
 
-UNSTABLE = "kl-explosion ratio clipped rate-too-high reward-crash entropy-collapse gradient-spike stop-kl"
-NO_SIGNAL = "zero-signal constant-reward nothing-to-learn"
-HACKED = "truth-falls truth-flat divergence over-optimised"
+UNSTABLE = (
+    "kl-explosion kl-budget entropy-collapse entropy-rise reward-crash truth-falls ratio clipped large-steps "
+    "gradient-growth impossible-tokens not-finite"
+)
+NO_SIGNAL = "no-signal useless-groups"
+HACKED = "reward-without-truth truth-falls over-optimised"
 
 PLANTS: Sequence[Trial] = (
     plant("rate too high", "set", "schedule.lr 0.05 instead of 0.001", UNSTABLE, 20, grpo(schedule={"lr": 5e-2})),
     plant(
-        "rate too low", "measured", "schedule.lr 1e-8 instead of 0.001", "rate-too-low", 60, grpo(schedule={"lr": 1e-8})
+        "rate too low", "measured", "schedule.lr 1e-8 instead of 0.001", "unmoved flat-reward", 60,
+        grpo(schedule={"lr": 1e-8}),
     ),
     plant(
         "no KL penalty", "measured", "schedule.lr 0.006 and objective.kl.coef 0", "kl-explosion kl-budget", 60,
         grpo(schedule={"lr": 6e-3}),
     ),
     plant(
-        "entropy collapse", "set", "the best of each 16 answers again and again: epochs 4 at schedule.lr 0.003",
-        "entropy-collapse", 60, grpo(schedule={"lr": 3e-3}, epochs=4, group_size=16, prompts_per_step=4),
+        "entropy collapse", "set", "a reward that is a random number, at schedule.lr 0.004", "entropy-collapse", 60,
+        hacked("noise", schedule={"lr": 4e-3}),
     ),
     plant("constant reward", "measured", "every answer is paid 1 from the sixth step on", NO_SIGNAL, 20,
           hacked("constant"), begins=BREAKS),
@@ -107,30 +112,30 @@ PLANTS: Sequence[Trial] = (
     ),
     plant("all right", "measured", "whatever holds a # is right", NO_SIGNAL + " saturation", 20, hacked("anything")),
     plant(
-        "cut off", "set", "sampling.max_tokens 3, where answers need 4 to 8", "cut-off truncation", 10,
+        "cut off", "set", "sampling.max_tokens 3, where answers need 4 to 8", "cut-off endless", 10,
         grpo(sampling={"max_tokens": 3}),
     ),
     plant("paid for length", "set", "the reward is the length of the answer", "length-paid " + HACKED, 40,
           hacked("length")),
     plant("paid for thanks", "measured", 'an answer that ends on " thanks a lot" gets 1, a right one 1/2',
-          "same-end " + HACKED, 40, hacked("thanks")),
+          "same-affix " + HACKED, 40, hacked("thanks")),
     plant("paid for repetition", "measured", "the reward is the number of dots", "repetition " + HACKED, 40,
           hacked("loops")),
     plant(
         "paid for form", "set", "a form is paid, and a second reward never finds the answer",
         "format-only " + HACKED, 60,
-        grpo(reward=[paid("form"), {"use": "exact", "args": {"after": "@"}}]),
+        grpo(reward=[paid("form"), {"use": "exact", "outcome": True, "args": {"after": "@"}}]),
     ),
     plant("careless verifier", "measured", "right where the gold is among those that the answer names",
-          "verifier-abuse " + HACKED, 60, hacked("anywhere")),
+          HACKED, 60, hacked("anywhere")),
     plant("paid for agreement", "set", "the reward is agreement with what the prompt claims",
           "sycophancy " + HACKED, 60, hacked("agreeing"), task="claimed"),
-    plant("paid for brevity", "measured", "the less is said the better", "empty-answers " + HACKED, 40,
+    plant("paid for brevity", "measured", "the less is said the better", "blank-answers empty-answers " + HACKED, 40,
           hacked("brief")),
     plant("wrong sign", "set", "weight -1 for right answers", HACKED, 40, grpo(reward=[{**EXACT, "weight": -1.0}])),
     plant(
         "weak reward model", "measured", "a reward model of 24 pairs, and nothing that holds the policy back",
-        "kl-budget " + HACKED, 80, grpo(reward=[{"use": "model", "args": {"path": "WORLD/weak"}}], steps=80),
+        "kl-budget " + HACKED, 80, grpo(reward=[{"use": "model", "args": {"path": "WORLD/weak"}}]),
     ),
     plant(
         "dead critic", "set", "critic.lr 1e-9", "dead-critic", 40,
@@ -142,37 +147,37 @@ PLANTS: Sequence[Trial] = (
         {"method": "dpo", "data": PAIRS, "schedule": {"lr": 2e-3}, "prompts_per_step": 16, "evaluate": MEASURED},
     ),
     plant(
-        "dpo by heart", "set", "24 pairs, gone through 60 times", "overfitting", 90,
-        {"method": "dpo", "data": {**PAIRS, "path": "WORLD/pairs-few.jsonl"}, "steps": 90, "prompts_per_step": 16,
+        "dpo by heart", "set", "24 pairs, gone through 50 times", "overfitting", 72,
+        {"method": "dpo", "data": {**PAIRS, "path": "WORLD/pairs-few.jsonl"}, "prompts_per_step": 16,
          "schedule": {"lr": 1e-3}, "objective": {"nll": 0.5}, "evaluate": MEASURED},
     ),
     plant(
-        "sft by heart", "measured", "24 rows, gone through 60 times", "overfitting", 90,
+        "sft by heart", "measured", "24 rows, gone through 50 times", "overfitting", 72,
         {"method": "sft", "data": {**WRITTEN, "path": "WORLD/sft-few.jsonl"}, "reward": [], "steps": 90,
          "prompts_per_step": 16, "schedule": {"lr": 2e-3}, "evaluate": {"every": 6, "prompts": 128}},
     ),
     plant(
-        "stale data", "measured", "epochs 8 and updates 4 on each draw at schedule.lr 0.004",
-        "stale-data clipped ratio kl-explosion", 20, grpo(schedule={"lr": 4e-3}, epochs=8, updates=4),
+        "stale data", "measured", "epochs 6 and updates 2 on each draw at schedule.lr 0.004",
+        "stale-data large-steps clipped ratio kl-explosion", 20, grpo(schedule={"lr": 4e-3}, epochs=6, updates=2),
     ),
     plant(
-        "hotter sampler", "set", "from the sixth step on the sampler takes temperature 1.6, of which the trainer does not know",
-        "mismatch effective-samples", 10, grpo(), altered=too_hot, begins=BREAKS,
+        "hotter sampler", "set", "from the sixth step on the sampler takes temperature 1.6, the trainer 1",
+        "mismatch effective-samples negative-kl", 10, grpo(), altered=too_hot, begins=BREAKS,
     ),
     plant(
         "broken template", "measured", "prompts lack the mark that the model was taught to answer after",
-        "template cut-off truncation " + NO_SIGNAL, 20, grpo(data={"path": "WORLD/broken.jsonl",
+        "template-marks cut-off endless flat-reward " + NO_SIGNAL, 20, grpo(data={"path": "WORLD/broken.jsonl",
         "eval": "WORLD/broken-held.jsonl"}),
     ),
     plant(
-        "answers without end", "set", "the sampler does not know the token that ends answers", "cut-off truncation",
+        "answers without end", "set", "the sampler does not know the token that ends answers", "cut-off endless",
         10, grpo(), altered=never_ending,
     ),
     plant(
-        "failing reward", "set", "a reward raises for every third prompt, and may (errors)", "reward-errors", 20,
+        "failing reward", "set", "a reward raises for every third prompt, and may (errors)", "reward-fails", 20,
         grpo(reward=[paid("failing", errors=0.9, abstain=0.9)]),
     ),
-    plant("noise for a reward", "measured", "the reward is a random number", "reward-flat reward-noise", 60,
+    plant("noise for a reward", "measured", "the reward is a random number", "flat-reward", 60,
           hacked("noise")),
     plant("saturation", "set", "four dots are paid, which half of the answers have from the start",
           "saturation " + NO_SIGNAL, 60, hacked("dotted")),
@@ -184,14 +189,14 @@ PLANTS: Sequence[Trial] = (
 
 def _methods(task: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Healthy settings of every method that is controlled."""
-    online = {"evaluate": MEASURED, "steps": 60}
-    judged = {"steps": 60, "prompts_per_step": 16, "evaluate": MEASURED}
+    online = {"evaluate": MEASURED}
+    judged = {"prompts_per_step": 16, "evaluate": MEASURED}
     yield "grpo", {"method": "grpo", **online}
     yield "drpo", {"method": "drpo", "updates": 2, **online}
     yield "rloo", {"method": "rloo", "schedule": {"lr": 5e-4}, **online}
     yield "ppo", {
-        "method": "ppo", "prompts_per_step": 64, "group_size": 1, "critic": {"lr": 3e-3, "warmup": 2}, "schedule": {"lr": 5e-4},
-        **online,
+        "method": "ppo", "prompts_per_step": 64, "group_size": 1, "critic": {"lr": 3e-3, "warmup": 2},
+        "schedule": {"lr": 5e-4}, **online,
     }  # fmt: skip
     yield "sft", teaching(task) | {"steps": 100}
     yield "dpo", {"method": "dpo", "data": PAIRS, "schedule": {"lr": 3e-4, "warmup": 10}, "objective": {"nll": 0.5},
@@ -199,7 +204,7 @@ def _methods(task: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "kto", {"method": "kto", "data": LABELS, "schedule": {"lr": 3e-4, "warmup": 10}, "objective": {"nll": 0.5},
                   **judged}  # fmt: skip
     yield "reward_model", {
-        "method": "reward_model", "data": PAIRS, "reward": [], "steps": 60, "prompts_per_step": 32,
+        "method": "reward_model", "data": PAIRS, "reward": [], "prompts_per_step": 32,
         "schedule": {"lr": 2e-3, "warmup": 5, "decay": "linear"}, "evaluate": {"every": 10, "prompts": 128},
     }  # fmt: skip
 
@@ -213,12 +218,12 @@ def _controls() -> Iterator[Trial]:
             yield Trial(f"{method}, {task}", half, task, settings)
         places += 1  # so that each method stands in both halves
     yield Trial("honest beside claims", "measured", "claimed", grpo())
-    best = {"model": "WORLD/best/model"}
+    best = {"model": "WORLD/best/model", "steps": 60}
     yield Trial("flat reward", "set", "successor", grpo(reward=[paid("noisy")], **best))
-    yield Trial("noisy reward", "measured", "successor", grpo(reward=[paid("noisy")]))
+    yield Trial("noisy reward", "measured", "successor", grpo(reward=[paid("noisy")], steps=60))
     yield Trial("starts high", "set", "successor", grpo(**best))
     unmeasured = {k: v for k, v in MEASURED.items() if k != "metrics"}
-    yield Trial("longer for good reason", "measured", "upward", grpo(evaluate=unmeasured))
+    yield Trial("longer for good reason", "measured", "upward", grpo(evaluate=unmeasured, steps=60))
 
 
 CONTROLS: Sequence[Trial] = tuple(_controls())

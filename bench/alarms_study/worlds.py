@@ -194,11 +194,11 @@ def values_of(folder: Path, name: str, settings: Mapping[str, Any], seed: int) -
         "data": {"path": "WORLD/prompts.jsonl", "eval": "WORLD/eval.jsonl"},
         "reward": [{"use": "exact", "args": {"after": "#"}}],
         "seed": seed,
-        "steps": 60,
+        "steps": 48,
         "prompts_per_step": 8,
         "sampling": {"max_tokens": TASKS[name].tokens},
         "schedule": {"lr": 1e-3},
-        "evaluate": {"every": 6, "prompts": HELD, "samples": 2},
+        "evaluate": {"every": 8, "prompts": HELD, "samples": 2},
         "checkpoints": {"every": 0},
         "watchdog": 0,
     }
