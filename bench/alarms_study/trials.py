@@ -152,7 +152,7 @@ PLANTS: Sequence[Trial] = (
          "schedule": {"lr": 1e-3}, "objective": {"nll": 0.5}, "evaluate": MEASURED},
     ),
     plant(
-        "sft by heart", "measured", "24 rows, gone through 50 times", "overfitting", 72,
+        "sft by heart", "measured", "24 rows, gone through 60 times", "overfitting", 72,
         {"method": "sft", "data": {**WRITTEN, "path": "WORLD/sft-few.jsonl"}, "reward": [], "steps": 90,
          "prompts_per_step": 16, "schedule": {"lr": 2e-3}, "evaluate": {"every": 6, "prompts": 128}},
     ),

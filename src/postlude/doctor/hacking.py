@@ -207,7 +207,8 @@ def alike(track: Track) -> Finding | None:
     if change is None or track["completion_length/mean"].last(LATE).low < FREE_TEXT or excused(track):
         return None
     text = (
-        f"two answers to a prompt share {change.after.mean:.0%} of their pieces, {change.before.mean:.0%} at the start"
+        f"two answers to a prompt share {change.after.mean:.0%} of their pieces, {change.before.mean:.0%} at the "
+        f"start, {judged(track)}"
     )
     return seen(change.after, change.after.mean, ALIKE, text, "objective.entropy=0.01")
 
