@@ -23,6 +23,7 @@ from postlude.cli import (
     label,
     methods,
     pairs,
+    review,
     sample,
     selftest,
     steering,
@@ -72,6 +73,7 @@ app.command("check", context_settings=SETTINGS)(check.check)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("audit")(audit.audit)
+app.command("review")(review.review)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
