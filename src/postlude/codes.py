@@ -134,6 +134,8 @@ RUNS = {
     "changed-eval": "The held-out rows of a run are others than when it began.",
     "changed-pretrain": "The plain text beside a run's own data is another than when it began.",
     "changed-reward": "A reward, a file that it imports or reads, or its model is another than when the run began.",
+    "changed-metric": "A metric of evaluations, a file that it imports or reads, or its model is another than before.",
+    "changed-sheet": "The prompts in the file of a run's sheet are others than when it began.",
     "changed-judge": "A judge's model, principles or template are others than when the run began.",
     "changed-method": "The file of a method of your own is another than when the run began.",
     "changed-template": "The chat template is another than when the run began.",

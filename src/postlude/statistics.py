@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 BINS = 10
 
@@ -44,6 +45,55 @@ def clustered(values: Sequence[float], owners: Sequence[Hashable]) -> tuple[floa
 
 def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
+
+
+def of_prompts(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """95 % interval of the mean over prompts of the mean of each prompt's row: prompts count, not their answers.
+
+    Where every value is 0 or 1 it is Wilson's, as in `clustered`; else Student's over the means of the rows, and
+    (-inf, inf) of a single one, of whose like nothing is known.
+    """
+    means = [mean(row) for row in rows]
+    if all(value in (0.0, 1.0) for row in rows for value in row):
+        share, owned, count = mean(means), len(rows), sum(map(len, rows))
+        if owned < 2 or share in (0.0, 1.0):
+            return wilson(share * owned, owned)
+        gaps = math.fsum((one - share) ** 2 for one in means)
+        n = share * (1 - share) * owned * (owned - 1) / gaps if gaps > 0 else count
+        n = min(max(n, owned), count)
+        return wilson(share * n, n)
+    return of_mean(means)
+
+
+def of_mean(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of independent values (Student's); (-inf, inf) of a single one."""
+    n = len(values)
+    if n < 2:
+        return -math.inf, math.inf
+    middle = mean(values)
+    half = student(n - 1) * math.sqrt(math.fsum((x - middle) ** 2 for x in values) / (n - 1) / n)
+    return middle - half, middle + half
+
+
+@cache
+def student(freedom: int) -> float:
+    """The t beyond which, on both sides together, 5 % of Student's distribution lie."""
+    low, high = 1.9, 13.0  # 1.96 at infinity, 12.706 at 1
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """The share of Student's distribution between -t and t: a finite sum (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    square, odd = math.cos(angle) ** 2, freedom % 2
+    term, total = (math.cos(angle) if odd else 1.0), 0.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= square * (k - 1) / k
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:
