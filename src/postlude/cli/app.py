@@ -26,6 +26,7 @@ from postlude.cli import (
     pairs,
     sample,
     selftest,
+    sheet,
     steering,
     train,
 )
@@ -72,6 +73,7 @@ app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
+app.command("sheet")(sheet.sheet)
 app.command("audit")(audit.audit)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
