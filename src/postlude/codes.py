@@ -145,6 +145,7 @@ RUNS = {
     "changed-settings": "A setting is another than when the run began, and makes another run of it.",
     "settings-do-not-fit": "A setting is another than when the run began, and its checkpoints do not fit it.",
     "later-version": "A run was written by a later postlude.",
+    "nothing-to-review": "A run, or the steps of it that are named, hold no sampled answers.",
     "not-running": "No process is at work on the run.",
     "wrong-shape": "An objective of yours gave a tensor of another shape than is wanted.",
     "state-does-not-fit": "A checkpoint does not belong to the recipe's data.",

@@ -64,7 +64,7 @@ def test_an_average_begins_with_the_first_value() -> None:
 def test_a_rule_says_why_it_cannot_tell() -> None:
     rule = Rule("r", "", ("a|b", "c/*"), "", "", "", "", lambda track: None, points=2, unseen="give it")
     track = Track()
-    assert rule.blind(track) == "there is no a, or b: give it"
+    assert rule.blind(track) == "there is no a or b: give it"
     track.add(1, {"b": 1.0})
     assert rule.blind(track) == "there is no c/*: give it"
     track.add(1, {"c/x": 1.0})
@@ -117,6 +117,7 @@ def test_a_folder_gives_its_rows_in_order(tmp_path: Path) -> None:
 def test_every_rule_is_whole() -> None:
     for name, rule in RULES.items():
         assert name == rule.name and " " not in name
+        assert {*rule.follows} <= {*RULES} - {name}
         assert all((rule.symptom, rule.reads, rule.threshold, rule.cause, rule.remedy, rule.source, rule.kinds)), name
         assert rule.cause.endswith(".") and rule.remedy.endswith("."), name
 

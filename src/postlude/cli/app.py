@@ -18,12 +18,14 @@ from postlude.cli import (
     data,
     data_check,
     demo,
+    doctor,
     eval,
     explain,
     export,
     label,
     methods,
     pairs,
+    review,
     sample,
     selftest,
     sheet,
@@ -75,6 +77,7 @@ app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("sheet")(sheet.sheet)
 app.command("audit")(audit.audit)
+app.command("review")(review.review)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
@@ -89,6 +92,7 @@ data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
+app.command("doctor")(doctor.doctor)
 app.command("status")(steering.status)
 app.command("stop")(steering.stop)
 app.command("checkpoint")(steering.checkpoint)

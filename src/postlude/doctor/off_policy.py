@@ -152,6 +152,7 @@ RULES = (
         remedy=_LOWER,
         source="section 0.5 of docs/specification.md; a hundred is chosen",
         check=exploding_ratio,
+        kinds=("sampled",),
     ),
     Rule(
         name="clipped",
@@ -163,6 +164,7 @@ RULES = (
         remedy="Lower schedule.lr, or take fewer updates per draw (updates, epochs).",
         source="section 0.7 of docs/specification.md; half is chosen",
         check=clipped,
+        follows=("large-steps",),
         kinds=("sampled",),
         points=CLIPPED_STEPS,
     ),

@@ -165,6 +165,7 @@ RULES = (
         remedy="Ask for the form in the prompt, raise sampling.max_tokens, or fine-tune on answers in that form (sft).",
         source="docs/rewards.md; the share is chosen",
         check=unreadable,
+        follows=("cut-off", "endless"),
         kinds=("sampled",),
         where=lambda track: bool(track.matching("*/unparsable") or track.matching("*/no_program")),
         points=NOW,

@@ -45,12 +45,15 @@ def kl_explosion(track: Track) -> Finding | None:
     grows = growth is not None and growth.factor >= KL_DOUBLED and newest.low > budget
     if not lost and (not grows or gains_lately(track, NOW, KL_STEPS)):
         return None
-    before = f", {growth.before.mean:.2g} in the {NOW} steps before" if growth is not None else ""
+    if lost:
+        text = f"the policy is {newest.values[-1]:.3g} nats per token from the reference, which knows none of it"
+        return seen(newest, newest.values[-1], LOST_KL, text, track.times("schedule.lr", 0.3))
+    assert growth is not None
     text = (
-        f"the policy is {newest.mean:.3g} nats per token from the reference{before}, and nothing that is rewarded has "
-        "risen by it"
+        f"the policy is {newest.mean:.3g} nats per token from the reference, {growth.before.mean:.2g} in the {NOW} "
+        "steps before, and nothing that is rewarded has risen by it"
     )
-    return seen(newest, newest.mean, LOST_KL if lost else budget, text, *_tighter(track))
+    return seen(newest, newest.mean, budget, text, *_tighter(track))
 
 
 def _tighter(track: Track) -> tuple[str | None, ...]:
@@ -226,6 +229,7 @@ RULES = (
         remedy="Lower schedule.lr, and go back to a checkpoint before it.",
         source="training tips; the factor is chosen",
         check=growing_gradient,
+        follows=("loss-rises", "reward-crash", "kl-explosion", "entropy-rise"),
         points=START + NOW,
     ),
     Rule(
@@ -249,6 +253,7 @@ RULES = (
         remedy="Set sampling.top_k 0 and sampling.top_p 1, and look at the tokenizer (postlude check).",
         source="section 0.5 of docs/specification.md; the share is chosen",
         check=impossible,
+        where=lambda track: "trained_tokens" in track,
         points=NOW,
     ),
     Rule(

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any, Literal, cast
 
 from postlude.doctor.windows import Change, Window, smoothed
+from postlude.errors import ConfigError
 from postlude.runs.events import FRAME
 from postlude.runs.history import History
 
@@ -147,9 +148,13 @@ class Track:
 
 
 def track_of(history: History) -> Track:
-    """An empty track of a run that was read: its method, planned steps and recipe. Figures come from `rows_of`."""
+    """An empty track of a run that was read: its method, planned steps and recipe (none where it is damaged). Figures
+    come from `rows_of`."""
     start = history.start or {}
-    recipe = history.recipe
+    try:
+        recipe = history.recipe
+    except ConfigError:
+        recipe = dict[str, Any]()
     method, steps = start.get("method", recipe.get("method")), recipe.get("steps", start.get("steps"))
     return Track(str(method or ""), steps if isinstance(steps, int) else 0, recipe)
 

@@ -52,8 +52,11 @@ class Watch:
             self.add(step, figures)
 
     def alarms(self, noted: list[str]) -> list[Finding]:
-        """Of rules that are not in `noted` yet, the worst first; they are added."""
-        findings = examine(self.track, (rule for rule in self._rules if noted_as(rule.name) not in noted))
+        """Of rules that are not in `noted` yet and that none in it explains, the worst first; they are added."""
+        quiet = [r for r in self._rules if not any(noted_as(name) in noted for name in (r.name, *r.follows))]
+        seen = examine(self.track, quiet)
+        names = {finding.rule for finding in seen}
+        findings = [finding for finding in seen if names.isdisjoint(RULES[finding.rule].follows)]
         noted += [noted_as(finding.rule) for finding in findings]
         return findings
 
@@ -69,6 +72,8 @@ class Seen:
     """As it was when the rule first held: what the run's alarm said."""
     now: Finding | None
     """At the run's newest step; None where it holds no more."""
+    explained: tuple[str, ...] = ()
+    """Rules that found what this one follows from."""
 
     @property
     def shown(self) -> Finding:
@@ -83,7 +88,7 @@ class Diagnosis:
     steps: int
     """So many were looked at."""
     seen: tuple[Seen, ...]
-    """What lasts before what has passed, the worst first."""
+    """The worst first, and of those what came first: it is likely the cause of the others."""
     fine: tuple[str, ...]
     """Rules that saw nothing."""
     unseen: Mapping[str, str]
@@ -99,8 +104,11 @@ def diagnose(history: History, rules: Iterable[Rule] | None = None) -> Diagnosis
         if step:
             first |= {f.rule: f for f in examine(track, (rule for rule in rules if rule.name not in first))}
     now = {f.rule: f for f in examine(track, rules)} if track.step else {}
-    seen = [Seen(finding, now.get(name)) for name, finding in first.items()]
-    seen.sort(key=lambda one: (one.now is None, GRAVITIES.index(one.first.gravity), one.first.steps[-1:]))
+    seen = [
+        Seen(finding, now.get(name), tuple(other for other in RULES[name].follows if other in first))
+        for name, finding in first.items()
+    ]
+    seen.sort(key=lambda one: (bool(one.explained), GRAVITIES.index(one.first.gravity), one.first.steps[-1:]))
     quiet = [rule for rule in rules if rule.name not in first and rule.concerns(track)]
     unseen = {rule.name: why for rule in quiet if (why := rule.blind(track)) is not None}
     fine = tuple(rule.name for rule in quiet if rule.name not in unseen)

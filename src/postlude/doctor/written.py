@@ -118,6 +118,7 @@ RULES = (
         remedy="Raise schedule.lr (sft 2e-5 with all weights, 2e-4 under LoRA); read some rows (postlude data check).",
         source="training notes, debugging table; section 1 of docs/specification.md",
         check=flat_loss,
+        follows=("preferences-unmoved", "pairs-at-chance", "loss-rises"),
         gravity="hint",
         kinds=("judged", "written"),
         points=START + 2 * NOW,
