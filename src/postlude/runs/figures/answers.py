@@ -115,6 +115,15 @@ SAMPLED = (
         source="section 0.7",
     ),
     Figure(
+        name="passed_tokens",
+        label="passed tokens",
+        unit="tokens",
+        meaning="that training passed through the model in the step, prompts included",
+        formula="tokens of the batches of all optimiser steps that were taken, each prompt once per group; all streams",
+        better="neither",
+        source="docs/compare.md",
+    ),
+    Figure(
         name="unscored",
         label="unscored",
         unit="answers",
