@@ -11,6 +11,7 @@ import pytest
 
 from postlude.doctor.human import RULES
 from postlude.doctor.track import Track
+from postlude.doctor.watching import diagnose
 from postlude.errors import ConfigError, RunLocked
 from postlude.review import figures, store
 from postlude.review.answers import answers_of
@@ -211,6 +212,11 @@ def test_rules_fire_where_people_and_reward_part_and_not_before_they_must(tmp_pa
         for one in chosen(history, ["random"], 40, judged={q.answer.place for q in few}):
             reviewer.judge(one, "good" if one.answer.place.step < 6 else "bad")
     assert names() == ["people-disagree", "people-see-decline"]
+    for step in range(1, 11):
+        with (tmp_path / "events.jsonl").open("a") as file:
+            file.write(json.dumps({"schema": 1, "kind": "step", "step": step, "samples": 8.0}) + "\n")
+    seen = {one.shown.rule: one.shown for one in diagnose(read(tmp_path), RULES).seen}
+    assert [*seen] == ["people-see-decline", "people-disagree"] and seen["people-disagree"].steps == (10,)
 
 
 def test_verdicts_on_answers_that_are_gone_do_not_count_until_they_come_back(run: History) -> None:

@@ -29,6 +29,7 @@ from postlude.cli import (
     review,
     sample,
     selftest,
+    sheet,
     steering,
     train,
 )
@@ -76,6 +77,7 @@ app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
+app.command("sheet")(sheet.sheet)
 app.command("audit")(audit.audit)
 app.command("review")(review.review)
 app.command("export")(export.export)

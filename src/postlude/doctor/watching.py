@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from postlude.doctor.rule import GRAVITIES, Finding, Rule
 from postlude.doctor.rules import RULES, examine
 from postlude.doctor.track import Track, rows_of, track_of
+from postlude.review import figures as of_people
 from postlude.runs.history import History
 
 ALARM = "alarm"
@@ -96,10 +98,11 @@ class Diagnosis:
 
 
 def diagnose(history: History, rules: Iterable[Rule] | None = None) -> Diagnosis:
-    """A whole run, step by step, as it would have been watched."""
+    """A whole run, step by step, as it would have been watched; at its end what people said of its answers."""
     rules = list(RULES.values() if rules is None else rules)
     track, first = track_of(history), dict[str, Finding]()
-    for step, figures in rows_of(history):
+    people = [(history.steps, of_people(history))]  # of no run that goes on: its alarms are those of one unjudged
+    for step, figures in chain(rows_of(history), people):
         track.add(step, figures)
         if step:
             first |= {f.rule: f for f in examine(track, (rule for rule in rules if rule.name not in first))}
