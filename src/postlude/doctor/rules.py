@@ -8,6 +8,7 @@ from postlude.doctor import (
     answers,
     critic,
     hacking,
+    human,
     off_policy,
     overoptimisation,
     preferences,
@@ -41,6 +42,7 @@ RULES: Mapping[str, Rule] = _by_name(
     scoring.RULES,
     overoptimisation.RULES,
     hacking.RULES,
+    human.RULES,
 )
 """Every symptom that is looked for, by its name; a room's file gathers those of one subject."""
 
