@@ -13,6 +13,7 @@ from postlude import __version__
 from postlude.cli import (
     audit,
     check,
+    compare,
     config,
     constitution,
     data,
@@ -69,6 +70,7 @@ def _options(
 
 app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
+app.command("compare", context_settings=SETTINGS)(compare.compare)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("audit")(audit.audit)

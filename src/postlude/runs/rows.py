@@ -32,6 +32,7 @@ def answer_rows(step: int, groups: Sequence[Group]) -> str:
             row = _row(group, completion, trained=False)
             for name in ("trained", "tokens", "logprobs"):
                 del row[name]
+            row["length"] = completion.length
             rows.append(json.dumps({"step": step, **row}, default=str) + "\n")
     return "".join(rows)
 
