@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from postlude.cli.options import require_read
-from postlude.errors import ConfigError, Problem
+from postlude.errors import ConfigError
+from postlude.process import Interrupted, exit_code_of
 from postlude.terminal import Screen
 from postlude.words import counted
 
@@ -26,51 +27,71 @@ if TYPE_CHECKING:
 OF_RUNNING = ("arm", "arms", "seeds", "budget", "sweep", "choose_on", "choose_by", "sweep_seeds", "out")
 """Options of a comparison that is to be run: one that is looked at has them already."""
 
+Start = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe (YAML, one that comes with postlude, or a method) that every arm starts from; or the folder of "
+        "a comparison, to look at it or, with --resume, go on.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, of all arms.")
+]
+Typed = Annotated[
+    list[str] | None,
+    typer.Option("--arm", help="A method, settings, or both: grpo; 'drpo lam=0.3'; 'NAME: KEY=VALUE ...'. Repeatable."),
+]
+File = Annotated[
+    Path | None,
+    typer.Option("--arms", help="A YAML file of arms: a mapping of names to settings, or a list of them as typed."),
+]
+Seeds = Annotated[str, typer.Option(help="How many, or which: 3, or 1,2,5.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="Of each run: tokens=200k, steps=100 or seconds=600. Default: the recipe's steps."),
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="KEY=VALUE,VALUE,...: every arm tries each, and gets the one that is best by --choose-on. Repeatable."
+    ),
+]
+ChooseOn = Annotated[
+    str | None, typer.Option(help="Held-out data to choose a sweep's values by, apart from what is reported.")
+]
+ChooseBy = Annotated[str, typer.Option(help="The held-out figure to choose by.")]
+SweepSeeds = Annotated[int, typer.Option(min=1, help="Runs of each value, with seeds that are not reported.")]
+Out = Annotated[Path | None, typer.Option(help="The comparison's folder. Default: comparison-N.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the comparison in its folder.")]
+Jobs = Annotated[int, typer.Option(min=1, max=256, help="Runs side by side, each in a process of its own.")]
+Metric = Annotated[
+    list[str] | None, typer.Option(help="A held-out figure to compare by, e.g. sampled/accuracy. Repeatable.")
+]
+Baseline = Annotated[str | None, typer.Option(help="Hold every arm against this one, instead of all pairs.")]
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write a row for each run to this file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+
 
 def compare(
     context: typer.Context,
-    recipe: Annotated[
-        Path,
-        typer.Argument(
-            help="A recipe (YAML, one that comes with postlude, or a method) that every arm starts from; or the folder "
-            "of a comparison, to look at it or, with --resume, go on."
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, of all arms.")
-    ] = None,
-    arm: Annotated[
-        list[str] | None,
-        typer.Option(help="A method, settings, or both: grpo; 'drpo lam=0.3'; 'NAME: KEY=VALUE ...'. Repeatable."),
-    ] = None,
-    arms: Annotated[
-        Path | None, typer.Option(help="A YAML file of arms: name -> settings, or a list of them as typed.")
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="How many, or which: 3, or 1,2,5.")] = "3",
-    budget: Annotated[
-        str | None,
-        typer.Option(help="Of each run: tokens=200k, steps=100 or seconds=600. Default: the recipe's steps."),
-    ] = None,
-    sweep: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="KEY=VALUE,VALUE,...: every arm tries each, and gets the one that is best by --choose-on. Repeatable."
-        ),
-    ] = None,
-    choose_on: Annotated[
-        str | None, typer.Option(help="Held-out data to choose a sweep's values by, apart from what is reported.")
-    ] = None,
-    choose_by: Annotated[str, typer.Option(help="The held-out figure to choose by.")] = "sampled/accuracy",
-    sweep_seeds: Annotated[int, typer.Option(min=1, help="Runs of each value, with seeds that are not reported.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="The comparison's folder. Default: comparison-N.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the comparison in its folder.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs side by side, each in a process of its own.")] = 1,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="A held-out figure to compare by, e.g. sampled/accuracy. Repeatable.")
-    ] = None,
-    baseline: Annotated[str | None, typer.Option(help="Hold every arm against this one, instead of all pairs.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row for each run to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+    recipe: Start,
+    overrides: Overrides = None,
+    arm: Typed = None,
+    arms: File = None,
+    seeds: Seeds = "3",
+    budget: Budget = None,
+    sweep: Sweep = None,
+    choose_on: ChooseOn = None,
+    choose_by: ChooseBy = "sampled/accuracy",
+    sweep_seeds: SweepSeeds = 1,
+    out: Out = None,
+    resume: Resume = False,
+    jobs: Jobs = 1,
+    metric: Metric = None,
+    baseline: Baseline = None,
+    csv_file: CsvFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare methods or settings on one task, with equal budgets, seeds and held-out answers.
 
@@ -82,60 +103,42 @@ def compare(
     from postlude.contest.comparison import Comparison
     from postlude.contest.plan import FILE, Contest
 
-    screen, wanted = Screen(stderr=as_json), metric or []
-    failed: dict[str, str] = {}
-    stopped = 0
-    if (recipe / FILE).is_file():
-        require_read(
-            context,
-            f"{recipe} is a comparison that has its own (its arms can be added to from its recipe)",
-            *OF_RUNNING,
-        )
-        if overrides:
-            raise ConfigError(
-                f"{overrides[0]} would have no effect: a comparison keeps its settings.", code="no-effect"
-            )
-        folder = recipe
-        if resume:
-            stopped, failed = _work(Contest.read(folder), folder, jobs, screen)
+    screen = Screen(stderr=as_json)
+    stopped, failed = 0, dict[str, str]()
+    is_there = (recipe / FILE).is_file()
+    folder = recipe if is_there else out or _free()
+    if is_there:
+        _require_looking(context, recipe, overrides or [])
+        contest = Contest.read(folder)
     else:
-        folder = out or _free()
-        contest = _set_up(
-            recipe,
-            overrides or [],
-            _arms(arm or [], arms),
-            _seeds(seeds),
-            _allowance(budget),
-            _tuning(sweep or [], choose_on, choose_by, sweep_seeds),
-            folder,
-            screen,
-        )
+        tuning = _tuning(sweep or [], choose_on, choose_by, sweep_seeds)
+        asked = _arms(arm or [], arms), _seeds(seeds), _allowance(budget), tuning
+        contest = _set_up(recipe, overrides or [], asked, folder, screen)
+    if resume or not is_there:
         stopped, failed = _work(contest, folder, jobs, screen)
-    comparison = Comparison.of(folder, wanted, baseline, failed)
-    _show(comparison, screen, as_json, csv_file)
-    if stopped:
-        from postlude.process import exit_code_of
-
-        raise typer.Exit(exit_code_of(stopped))
-    if failed:
-        raise typer.Exit(2)
+    _show(Comparison.of(folder, metric or [], baseline, failed), screen, as_json, csv_file)
+    if stopped or failed:
+        raise typer.Exit(exit_code_of(stopped) if stopped else 2)
 
 
-def _set_up(
-    recipe: Path,
-    overrides: list[str],
-    arms: Sequence[Arm],
-    seeds: list[int] | int,
-    allowance: Allowance | None,
-    tuning: Tuning | None,
-    folder: Path,
-    screen: Screen,
-) -> Contest:
+def _require_looking(context: typer.Context, folder: Path, overrides: Sequence[str]) -> None:
+    """A comparison that is there keeps its settings: what would change them is an error."""
+    way = f"{folder} has its own (arms and seeds are added with its recipe and --out {folder})"
+    require_read(context, way, *OF_RUNNING)
+    if overrides:
+        raise ConfigError(f"{overrides[0]} would have no effect: {way}.", code="no-effect")
+
+
+Asked = tuple["Sequence[Arm]", "list[int] | int", "Allowance | None", "Tuning | None"]
+"""Arms, seeds, budget, sweep."""
+
+
+def _set_up(recipe: Path, overrides: list[str], asked: Asked, folder: Path, screen: Screen) -> Contest:
     """Check everything, say what is to be known, and write down what is compared."""
     from postlude.contest.setup import set_up
     from postlude.recipe.opening import document_of
 
-    setup = set_up(document_of(recipe, overrides), str(recipe), arms, seeds, allowance, tuning, folder)
+    setup = set_up(document_of(recipe, overrides), str(recipe), *asked, folder)
     for note in setup.notes:
         screen.print(f"note: {note}", soft_wrap=True)
     setup.contest.write(folder)
@@ -145,7 +148,6 @@ def _set_up(
 def _work(contest: Contest, folder: Path, processes: int, screen: Screen) -> tuple[int, dict[str, str]]:
     """Run what is left; (the signal that stopped it or 0, what failed)."""
     from postlude.contest.running import Work
-    from postlude.process import Interrupted
 
     trials, runs = len([*contest.trials()]), len([*contest.runs({})])
     sweep = f"{counted(trials, 'run')} to choose settings, then " if trials else ""
@@ -220,28 +222,8 @@ def _allowance(text: str | None) -> Allowance | None:
 def _tuning(sweeps: Sequence[str], held_out: str | None, figure: str, seeds: int) -> Tuning | None:
     from postlude.contest.plan import Tuning
 
-    if not sweeps:
-        if held_out is not None:
-            raise ConfigError("--choose-on would have no effect without --sweep.", code="no-effect", key="--choose-on")
-        return None
-    problems: list[Problem] = []
     keys: dict[str, list[str]] = {}
     for text in sweeps:
         key, _, values = text.partition("=")
         keys[key] = [value for value in values.split(",") if value]
-        if not re.fullmatch(r"[A-Za-z_][\w.]*", key) or len(keys[key]) < 2:
-            problems.append(Problem("not-key-value", f"--sweep {text!r}: give KEY=VALUE,VALUE,...", key="--sweep"))
-    if held_out is None:
-        problems.append(
-            Problem(
-                "missing-option",
-                "--sweep needs --choose-on: held-out data to choose by that is not what is reported (data.eval). What "
-                "was chosen by looks better than it is.",
-                key="--choose-on",
-            )
-        )
-    if problems:
-        raise ConfigError(problems)
-    return Tuning(
-        keys, str(Path(held_out or "").absolute()) if Path(held_out or "").exists() else held_out or "", figure, seeds
-    )
+    return Tuning.checked(keys, held_out, figure, seeds)

@@ -36,7 +36,10 @@ def show(comparison: Comparison, screen: Screen) -> None:
     else:
         screen.print(table(comparison))
         screen.print(
-            dim("mean over seeds; ± 95 % over seeds (Student's t); in brackets 95 % over prompts, for just these runs"),
+            dim(
+                "mean over seeds; ± 95 % over seeds (Student's t); in brackets 95 % over prompts, for just "
+                "these runs. Tokens sampled and trained on, seconds of both, most memory"
+            ),
             soft_wrap=True,
         )
         for block in _differences(comparison):
@@ -54,11 +57,11 @@ def show(comparison: Comparison, screen: Screen) -> None:
 def table(comparison: Comparison) -> Table:
     """A row for each arm: its figures with intervals, and what it used."""
     view = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    view.add_column("")
+    view.add_column("", max_width=24)
     for figure in comparison.figures:
-        view.add_column(_label(figure), justify="right")
-    for column in ("seeds", "tokens", "steps", "seconds", "peak"):
-        view.add_column(column, justify="right")
+        view.add_column(_label(figure), justify="right", no_wrap=True)
+    for column in ("seeds", "tokens", "steps", "s", "GiB"):
+        view.add_column(column, justify="right", no_wrap=True)
     for entry in comparison.contest.entries:
         arm, used = entry.arm.name, comparison.used(entry.arm.name)
         cells = [_cell(comparison, figure, arm) for figure in comparison.figures]
@@ -69,7 +72,7 @@ def table(comparison: Comparison) -> Table:
             _count(used.get("tokens")),
             _count(used.get("steps")),
             _count(used.get("seconds")),
-            f"{used['peak'] / 2**30:.2f} GiB" if used.get("peak") else "-",  # type: ignore[operator]
+            _gib(used.get("peak")),
         )
     return view
 
@@ -91,6 +94,10 @@ def _cell(comparison: Comparison, figure: str, arm: str) -> str:
 
 def _half(estimate: Estimate) -> float:
     return (estimate.high - estimate.low) / 2
+
+
+def _gib(value: float | None) -> str:
+    return f"{value / 2**30:.2f}" if value else "-"
 
 
 def _count(value: float | None) -> str:

@@ -75,6 +75,32 @@ class Tuning:
     figure: str = "sampled/accuracy"
     seeds: int = 1
 
+    @classmethod
+    def checked(cls, keys: Mapping[str, Sequence[str]], held_out: str | None, figure: str, seeds: int) -> Self | None:
+        """None where nothing is swept. Raises ConfigError with all that is wrong."""
+        if not keys:
+            if held_out is not None:
+                text = "--choose-on would have no effect without --sweep."
+                raise ConfigError(text, code="no-effect", key="--choose-on")
+            return None
+        problems = [
+            Problem(
+                "not-key-value", f"--sweep {key!r}: give KEY=VALUE,VALUE,... with two values at least.", key="--sweep"
+            )
+            for key, values in keys.items()
+            if not re.fullmatch(r"[A-Za-z_][\w.]*", key) or len({*values}) < 2
+        ]
+        if held_out is None:
+            text = (
+                "--sweep needs --choose-on: held-out data to choose by that is not what is reported (data.eval). What "
+                "was chosen by looks better than it is."
+            )
+            problems.append(Problem("missing-option", text, key="--choose-on"))
+        if problems or held_out is None:
+            raise ConfigError(problems)
+        place = Path(held_out).expanduser()
+        return cls(keys, str(place.absolute()) if place.exists() else held_out, figure, seeds)
+
     def choices(self) -> list[dict[str, str]]:
         return [dict(zip(self.keys, values, strict=True)) for values in product(*self.keys.values())]
 
