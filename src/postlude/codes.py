@@ -134,6 +134,8 @@ RUNS = {
     "changed-eval": "The held-out rows of a run are others than when it began.",
     "changed-pretrain": "The plain text beside a run's own data is another than when it began.",
     "changed-reward": "A reward, a file that it imports or reads, or its model is another than when the run began.",
+    "changed-metric": "A metric of evaluations, a file that it imports or reads, or its model is another than before.",
+    "changed-sheet": "The prompts in the file of a run's sheet are others than when it began.",
     "changed-judge": "A judge's model, principles or template are others than when the run began.",
     "changed-method": "The file of a method of your own is another than when the run began.",
     "changed-template": "The chat template is another than when the run began.",
@@ -143,6 +145,7 @@ RUNS = {
     "changed-settings": "A setting is another than when the run began, and makes another run of it.",
     "settings-do-not-fit": "A setting is another than when the run began, and its checkpoints do not fit it.",
     "later-version": "A run was written by a later postlude.",
+    "nothing-to-review": "A run, or the steps of it that are named, hold no sampled answers.",
     "not-running": "No process is at work on the run.",
     "wrong-shape": "An objective of yours gave a tensor of another shape than is wanted.",
     "state-does-not-fit": "A checkpoint does not belong to the recipe's data.",
@@ -151,6 +154,8 @@ RUNS = {
     "server-answer": "What a server answered does not add up.",
 }
 CHECKS = {
+    "no-metric": "Nothing but the reward that is trained measures held-out answers.",
+    "thin-evidence": "So few prompts are held out that only large changes show.",
     "note": "What a user should know, and need do nothing about.",
     "duplicate-rows": "Prompts stand in several rows, with one answer or with several.",
     "pad-is-end": "The padding token also ends answers, which is harmless here.",

@@ -19,9 +19,10 @@ def window(*values: float) -> Window:
 
 
 def column(*values: float) -> Column:
-    made_of = Column("x")
-    made_of.steps, made_of.values = list(range(1, len(values) + 1)), list(values)
-    return made_of
+    filled = Column("x")
+    for step, value in enumerate(values, 1):
+        filled.add(step, value)
+    return filled
 
 
 def test_a_change_is_measured_against_its_noise() -> None:
@@ -63,7 +64,7 @@ def test_an_average_begins_with_the_first_value() -> None:
 def test_a_rule_says_why_it_cannot_tell() -> None:
     rule = Rule("r", "", ("a|b", "c/*"), "", "", "", "", lambda track: None, points=2, unseen="give it")
     track = Track()
-    assert rule.blind(track) == "there is no a, or b: give it"
+    assert rule.blind(track) == "there is no a or b: give it"
     track.add(1, {"b": 1.0})
     assert rule.blind(track) == "there is no c/*: give it"
     track.add(1, {"c/x": 1.0})
@@ -84,9 +85,10 @@ def test_settings_are_multiplied_in_their_kind() -> None:
 
 def test_the_worst_comes_first() -> None:
     track = Track()
-    track.add(1, {"samples": 8, "truncated_frac": 1.0, "ratio/max": 500.0})
-    assert [(f.rule, f.gravity) for f in examine(track)] == [("ratio", "grave"), ("cut-off", "warning")]
-    assert examine(track, [RULES["cut-off"]])[0].steps == (1,)
+    for step in (1, 2, 3):
+        track.add(step, {"samples": 8, "grad_norm": 0.1, "truncated_frac": 1.0, "mismatch/ess": 0.1})
+    assert [(f.rule, f.gravity) for f in examine(track)] == [("effective-samples", "grave"), ("cut-off", "warning")]
+    assert examine(track, [RULES["cut-off"]])[0].steps == (1, 2, 3)
 
 
 def test_rules_are_of_their_kind_of_run() -> None:
@@ -115,6 +117,7 @@ def test_a_folder_gives_its_rows_in_order(tmp_path: Path) -> None:
 def test_every_rule_is_whole() -> None:
     for name, rule in RULES.items():
         assert name == rule.name and " " not in name
+        assert {*rule.follows} <= {*RULES} - {name}
         assert all((rule.symptom, rule.reads, rule.threshold, rule.cause, rule.remedy, rule.source, rule.kinds)), name
         assert rule.cause.endswith(".") and rule.remedy.endswith("."), name
 

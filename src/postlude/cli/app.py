@@ -19,13 +19,17 @@ from postlude.cli import (
     data,
     data_check,
     demo,
+    doctor,
     eval,
+    explain,
     export,
     label,
     methods,
     pairs,
+    review,
     sample,
     selftest,
+    sheet,
     steering,
     train,
 )
@@ -73,12 +77,15 @@ app.command("check", context_settings=SETTINGS)(check.check)
 app.command("compare", context_settings=SETTINGS)(compare.compare)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
+app.command("sheet")(sheet.sheet)
 app.command("audit")(audit.audit)
+app.command("review")(review.review)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
 app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
 app.command("methods")(methods.methods)
+app.command("explain")(explain.explain)
 app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
 )
@@ -87,6 +94,7 @@ data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
+app.command("doctor")(doctor.doctor)
 app.command("status")(steering.status)
 app.command("stop")(steering.stop)
 app.command("checkpoint")(steering.checkpoint)

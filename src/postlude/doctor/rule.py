@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from postlude.doctor.track import Kind, Track
+from postlude.doctor.track import Column, Kind, Track
 from postlude.doctor.windows import Window
 
 Gravity = Literal["grave", "warning", "hint"]
 GRAVITIES: tuple[Gravity, ...] = ("grave", "warning", "hint")
 """From the worst on. What is grave makes the steps that follow worth nothing: only that can pause or roll back."""
+Shows = Literal["spread", "highest", "longest"]
+"""Which answers of the evidence are shown: the best, a middle and the worst; the best paid; the longest."""
 EVERY_KIND: tuple[Kind, ...] = ("sampled", "judged", "written")
 
 
@@ -70,6 +72,10 @@ class Rule:
     """Whether a run of these kinds has what it is about (a critic, say); None is always."""
     points: int = 1
     """Values of the first figure it reads that it needs."""
+    follows: tuple[str, ...] = ()
+    """Rules whose symptom explains this one: it is no alarm beside them, and no finding of its own."""
+    shows: Shows = "spread"
+    """Answers that let people see it."""
     unseen: str = ""
     """How its figures come to be there, where a run lacks them: `evaluate on held-out prompts (data.eval)`."""
 
@@ -80,10 +86,12 @@ class Rule:
     def blind(self, track: Track) -> str | None:
         """Why it cannot tell, if it cannot."""
         for names in self.reads:
-            if not any(_is_there(name, track) for name in names.split("|")):
-                return f"there is no {names.replace('|', ', or ')}" + (f": {self.unseen}" if self.unseen else "")
+            if not any(_columns(name, track) for name in names.split("|")):
+                first, *others = names.split("|")
+                like = f" or {others[0]}" if len(others) == 1 else " or its like" if others else ""
+                return f"there is no {first}{like}" + (f": {self.unseen}" if self.unseen else "")
         first = self.reads[0] if self.reads else ""
-        count = len(track.first_of(first)) if "*" not in first else max(map(len, track.matching(first)), default=0)
+        count = max((len(column) for name in first.split("|") for column in _columns(name, track)), default=0)
         return f"it needs {self.points} values of {first}, and there are {count}" if count < self.points else None
 
     def look(self, track: Track) -> Finding | None:
@@ -94,5 +102,7 @@ class Rule:
         return None if finding is None else replace(finding, rule=self.name, gravity=self.gravity)
 
 
-def _is_there(name: str, track: Track) -> bool:
-    return bool(track.matching(name)) if "*" in name else name in track
+def _columns(name: str, track: Track) -> list[Column]:
+    if "*" in name:
+        return track.matching(name)
+    return [track[name]] if name in track else []

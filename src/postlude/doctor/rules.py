@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from postlude.doctor import answers, preferences, stability
+from postlude.doctor import answers, critic, human, off_policy, preferences, scoring, signal, stability, written
 from postlude.doctor.rule import GRAVITIES, Finding, Rule
 from postlude.doctor.track import Track
 
@@ -19,7 +19,17 @@ def _by_name(*tables: Iterable[Rule]) -> dict[str, Rule]:
     return rules
 
 
-RULES: Mapping[str, Rule] = _by_name(stability.RULES, answers.RULES, preferences.RULES)
+RULES: Mapping[str, Rule] = _by_name(
+    signal.RULES,
+    stability.RULES,
+    off_policy.RULES,
+    critic.RULES,
+    answers.RULES,
+    preferences.RULES,
+    written.RULES,
+    scoring.RULES,
+    human.RULES,
+)
 """Every symptom that is looked for, by its name; a room's file gathers those of one subject."""
 
 

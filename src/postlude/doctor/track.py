@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any, Literal, cast
 
 from postlude.doctor.windows import Change, Window, smoothed
+from postlude.errors import ConfigError
 from postlude.runs.events import FRAME
 from postlude.runs.history import History
 
@@ -22,6 +24,12 @@ class Column:
         self.name = name
         self.steps: list[int] = []
         self.values: list[float] = []
+        self.lowest, self.highest = math.inf, -math.inf
+
+    def add(self, step: int, value: float) -> None:
+        self.steps.append(step)
+        self.values.append(value)
+        self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -80,8 +88,7 @@ class Track:
             column = self.columns.get(name)
             if column is None:
                 column = self.columns[name] = Column(name)
-            column.steps.append(step)
-            column.values.append(value)
+            column.add(step, value)
 
     def __getitem__(self, name: str) -> Column:
         """Raises KeyError: a rule reads what it says it reads."""
@@ -141,9 +148,13 @@ class Track:
 
 
 def track_of(history: History) -> Track:
-    """An empty track of a run that was read: its method, planned steps and recipe. Figures come from `rows_of`."""
+    """An empty track of a run that was read: its method, planned steps and recipe (none where it is damaged). Figures
+    come from `rows_of`."""
     start = history.start or {}
-    recipe = history.recipe
+    try:
+        recipe = history.recipe
+    except ConfigError:
+        recipe = dict[str, Any]()
     method, steps = start.get("method", recipe.get("method")), recipe.get("steps", start.get("steps"))
     return Track(str(method or ""), steps if isinstance(steps, int) else 0, recipe)
 

@@ -50,6 +50,12 @@ class Window:
     def high(self) -> float:
         return max(self.values)
 
+    @property
+    def last_half(self) -> float:
+        """The mean of the newer half."""
+        half = self.values[len(self.values) // 2 :]
+        return math.fsum(half) / len(half)
+
     def all(self, test: Callable[[float], bool]) -> bool:
         """Whether there are values, and every one is so."""
         return bool(self.values) and all(map(test, self.values))

@@ -31,5 +31,7 @@ class Topic:
     """Where postlude does it: `file.py:symbol` of the package, which a test finds."""
     see: tuple[str, ...] = ()
     """Names of other topics."""
+    words: tuple[str, ...] = ()
+    """Other names of it, and what people say who look for it."""
     shows: tuple[str, ...] = ()
     """Commands that show it on the user's own model, data or run."""

@@ -55,6 +55,28 @@ class Schedule:
         return self.lr * (1 - (1 - self.final) * min(fall, 1.0))
 
 
+def times(every: int, steps: int) -> int:
+    """How often a run measures what it measures before, after and every so many steps."""
+    return 2 + ((steps - 1) // every if every else 0)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A fixed sheet of prompts that is answered again and again while training, to read how the answers change."""
+
+    path: Line | None = None
+    """Rows of prompts. Default: the held-out ones."""
+    prompts: Annotated[int, Bounds(1, 1000)] = 4
+    """The first so many of them."""
+    every: CountOrZero = 10
+    """Steps between; 0 is only before and after."""
+    answers: Annotated[int, Bounds(1, 64)] = 1
+    """To each prompt, sampled as in training and with the same seed every time."""
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Measuring on held-out prompts while training."""
@@ -62,11 +84,16 @@ class Evaluation:
     every: CountOrZero = 10
     """Steps between evaluations; 0 is only before and after."""
     prompts: Count = 128
-    """The first so many held-out prompts."""
+    """The first so many held-out prompts, of each set."""
     samples: Annotated[int, Bounds(1, 65_536)] = 1
     """Sampled answers per prompt, at the training temperature, beside the greedy one."""
     stop_at: Annotated[float, Bounds(0, 1, above=True)] | None = None
-    """End the run once sampled held-out accuracy reaches this."""
+    """End the run once sampled held-out accuracy (over the prompts of all sets) reaches this."""
+    metrics: tuple[RewardSpec, ...] = ()
+    """What says whether the policy gets better, and is never trained on: functions, built-ins, reward models or judges
+    as in `reward`, scored on the very answers that an evaluation samples. More is better; scale: -1 turns one round."""
+    sheet: Sheet | None = None
+    """Prompts whose answers are kept every so many steps, for `postlude sheet`; `true` takes the defaults."""
 
     def __post_init__(self) -> None:
         hold(self)
