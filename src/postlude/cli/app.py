@@ -11,6 +11,7 @@ import typer
 
 from postlude import __version__
 from postlude.cli import (
+    advise,
     audit,
     check,
     config,
@@ -71,6 +72,7 @@ def _options(
     pass
 
 
+app.command("advise")(advise.advise)
 app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
 app.command("sample")(sample.sample)
