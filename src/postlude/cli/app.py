@@ -11,6 +11,7 @@ import typer
 
 from postlude import __version__
 from postlude.cli import (
+    advise,
     audit,
     check,
     compare,
@@ -72,6 +73,7 @@ def _options(
     pass
 
 
+app.command("advise")(advise.advise)
 app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
 app.command("compare", context_settings=SETTINGS)(compare.compare)

@@ -9,7 +9,6 @@ from itertools import chain
 from postlude.doctor.rule import GRAVITIES, Finding, Rule
 from postlude.doctor.rules import RULES, examine
 from postlude.doctor.track import Track, rows_of, track_of
-from postlude.review import figures as of_people
 from postlude.runs.history import History
 
 ALARM = "alarm"
@@ -97,12 +96,14 @@ class Diagnosis:
     """Rules that could not tell -> why not."""
 
 
-def diagnose(history: History, rules: Iterable[Rule] | None = None) -> Diagnosis:
-    """A whole run, step by step, as it would have been watched; at its end what people said of its answers."""
+def diagnose(
+    history: History, rules: Iterable[Rule] | None = None, people: Mapping[str, float] | None = None
+) -> Diagnosis:
+    """A whole run, step by step, as it would have been watched; at its end the figures of what `people` said of its
+    answers, which no run that goes on reads."""
     rules = list(RULES.values() if rules is None else rules)
     track, first = track_of(history), dict[str, Finding]()
-    people = [(history.steps, of_people(history))]  # of no run that goes on: its alarms are those of one unjudged
-    for step, figures in chain(rows_of(history), people):
+    for step, figures in chain(rows_of(history), [(history.steps, people or {})]):
         track.add(step, figures)
         if step:
             first |= {f.rule: f for f in examine(track, (rule for rule in rules if rule.name not in first))}
