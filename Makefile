@@ -11,6 +11,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study
+.PHONY: study-alarms
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -85,6 +86,11 @@ feedback-study: .venv/installed
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench
 	$(BIN)/python -m bench.overoptimization
+
+# Planted faults and healthy runs, and which alarms they raise: docs/alarms-study.md, half an hour. Runs are kept in
+# runs/alarms-study: what is there is only judged again.
+study-alarms: .venv/installed
+	$(BIN)/python -m bench.alarms_study
 
 # A real model, SmolLM2-135M-Instruct, as a folder: from a wheel of PyPI (90 MB), 540 MB when written.
 # MODEL=folder-or-hub-id takes another in the targets that use it.
