@@ -188,7 +188,7 @@ def _courses(runs: Sequence[Judged]) -> Iterable[tuple[str, float, float]]:
 def _cost(judged: Sequence[Judged], seconds: float) -> str:
     return (
         f"## Cost\n\n{seconds / 60:.0f} minutes of one processor's time for all runs "
-        f"({seconds / max(len(judged), 1):.1f} s each, on a machine that was busy with other work); judging them again takes seconds.\n"
+        f"({seconds / max(len(judged), 1):.1f} s each, on a busy machine); judging them again takes seconds.\n"
     )
 
 

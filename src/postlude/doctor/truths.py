@@ -40,10 +40,10 @@ class Truth:
     @property
     def error(self) -> float:
         """The standard error of `gain`, as if the two were answers to different prompts: more rather than less."""
-        both = zip(self.low.values, self.high.values, strict=False)
-        errors = [(high - low) / (2 * EACH_SIDE) for low, high in both]
-        late = errors[-BEHIND:]
-        return math.sqrt(errors[0] ** 2 + (sum(late) / len(late)) ** 2) if errors else math.inf
+        if not len(self.low):
+            return math.inf
+        first, late = (self.high.values[0] - self.low.values[0]), (self.high.last(BEHIND), self.low.last(BEHIND))
+        return math.hypot(first, late[0].mean - late[1].mean) / (2 * EACH_SIDE)
 
     @property
     def rises(self) -> bool:
