@@ -58,8 +58,8 @@ def main(words: list[str]) -> int:
         print(*(line(j) for j in all_judged(options.folder, setting=True)), sep="\n")
         return 0
     failed = [] if options.judge else collect(options.folder)
-    everything = list(all_judged(options.folder))
-    TARGET.write_text(page(everything, live(), seconds_of(options.folder)))
+    everything, blind = list(all_judged(options.folder)), list(all_judged(options.folder, truth=False))
+    TARGET.write_text(page(everything, blind, live(), seconds_of(options.folder)))
     TARGET.with_suffix(".json").write_text(json.dumps(rows(everything), indent=0) + "\n")
     print(*failed, TARGET.read_text(), sep="\n")
     return 1 if failed else 0

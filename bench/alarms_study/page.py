@@ -34,8 +34,8 @@ def runs_of(judged: Sequence[Judged], trial: Trial) -> list[Judged]:
     return [j for j in judged if j.trial == trial]
 
 
-def page(judged: Sequence[Judged], live: str, seconds: float) -> str:
-    """The whole page."""
+def page(judged: Sequence[Judged], blind: Sequence[Judged], live: str, seconds: float) -> str:
+    """The whole page. `blind`: the same runs, judged without any figure of truth."""
     facts = {
         "plants": len(PLANTS),
         "controls": len(CONTROLS),
@@ -47,8 +47,8 @@ def page(judged: Sequence[Judged], live: str, seconds: float) -> str:
     short = (
         f"**{wanted - len(judged)} of {wanted} runs are missing in this table.**\n\n" if len(judged) < wanted else ""
     )
-    parts = [HEAD.format(**facts), short, _summary(judged), _plants(judged), _misses(judged), _false(judged)]
-    return "".join([*parts, _kinds(judged), f"## Live\n\n{live}\n\n", _cost(judged, seconds)])
+    parts = [HEAD.format(**facts), short, _summary(judged), _plants(judged, blind), _misses(judged), _false(judged)]
+    return "".join([*parts, _kinds(judged), _blind(blind), f"## Live\n\n{live}\n\n", _cost(judged, seconds)])
 
 
 # ------------------------------------------------------------------------------------------------------ summary
@@ -81,12 +81,12 @@ def _summary(judged: Sequence[Judged]) -> str:
 # ------------------------------------------------------------------------------------------------------- plants
 
 
-def _plants(judged: Sequence[Judged]) -> str:
+def _plants(judged: Sequence[Judged], blind: Sequence[Judged]) -> str:
     lines = [
         "## Faults\n",
         "| fault | what was done | half | caught by | within | in time (set) | in time (measured) | "
-        "delay: median, worst |",
-        "|---|---|---|---|---|---|---|---|",
+        "delay: median, worst | without truth |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for trial in PLANTS:
         runs = runs_of(judged, trial)
@@ -94,9 +94,17 @@ def _plants(judged: Sequence[Judged]) -> str:
         rules = ", ".join(_by_use(runs))
         lines.append(
             f"| {trial.name} | {trial.planted} | {trial.half} | {rules} | {trial.within} | {' | '.join(cells)} | "
-            f"{_delays(runs)} |"
+            f"{_delays(runs)} | {_share(runs_of(blind, trial))} |"
         )
-    return "\n".join(lines) + "\n\nRules in brackets count as well, and were never first.\n\n"
+    return "\n".join(lines) + BENEATH
+
+
+BENEATH = """
+
+Rules in brackets count as well, and were never first. "Without truth": in time where `evaluate.metrics` is left out, so
+that nothing is measured which the run does not train on.
+
+"""
 
 
 def _share(runs: Sequence[Judged]) -> str:
@@ -183,6 +191,17 @@ def _courses(runs: Sequence[Judged]) -> Iterable[tuple[str, float, float]]:
     for name in runs[0].course:
         pairs = [j.course[name] for j in runs if name in j.course]
         yield name, statistics.mean(a for a, _ in pairs), statistics.mean(b for _, b in pairs)
+
+
+def _blind(blind: Sequence[Judged]) -> str:
+    """What the rules are worth where truth is not measured."""
+    planted, healthy = [j for j in blind if not j.trial.healthy], [j for j in blind if j.trial.healthy]
+    false = [f"{j.trial.name} ({j.seed}: {', '.join(j.alarms)})" for j in healthy if j.alarms]
+    return (
+        "## Where truth is not measured\n\nThe same runs, without the figures of `evaluate.metrics`: "
+        f"{sum(j.in_time for j in planted)} of {len(planted)} planted runs are caught in time, and {len(false)} of "
+        f"{len(healthy)} healthy ones raise an alarm{': ' if false else ''}{'; '.join(false)}.\n\n"
+    )
 
 
 def _cost(judged: Sequence[Judged], seconds: float) -> str:
