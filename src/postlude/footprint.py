@@ -10,16 +10,13 @@ from pathlib import Path
 
 from postlude.data import Group, Prompt
 from postlude.engines.local.free import free
-from postlude.engines.local.memory import GIB, USABLE, Work
 from postlude.errors import ConfigError
 from postlude.models.load import base_path, device_of
 from postlude.prepared import Prepared
 from postlude.recipe import Recipe
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
-
-SIZES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
-"""Bytes of one number."""
+from postlude.sizing.work import GIB, SIZES, USABLE, Work
 
 
 def work_of(prepared: Prepared) -> Work:
