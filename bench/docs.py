@@ -25,6 +25,7 @@ from postlude.runs.figures.answers import DIFFICULTY, MEASURED, SAMPLED, SELECTE
 from postlude.runs.figures.objective import LOSSES, PER_PAIR, PER_TOKEN
 from postlude.runs.figures.rewards import BUILT_IN, REWARDS
 from postlude.runs.figures.step import BATCH, DRPO, OPTIMISER
+from postlude.runs.figures.truth import TRUTH
 from postlude.validation import members, tag
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -127,12 +128,24 @@ def _rows(kind: Any, prefix: str) -> list[str]:
                 words = f"{', '.join(w for m in members(hints[f.name]) for w in get_args(m))}, or a mapping"
                 lines.append(f"| `{prefix}{f.name}` | {_default(f)} | {words} | {notes.get(f.name, '')} |")
             lines += _rows(inner[0], f"{prefix}{f.name}.")
-        elif parts := [a for a in get_args(hints[f.name]) if isinstance(a, type) and is_dataclass(a)]:
+        elif (parts := _entries(hints[f.name])) and prefix + f.name not in SAID_BEFORE:
+            if len(members(hints[f.name])) > 1:  # a value, or a list of mappings
+                lines.append(f"| `{prefix}{f.name}` | {_default(f)} | | {notes.get(f.name, '')} |")
             lines += _rows(parts[0], f"{prefix}{f.name}[].")
         else:
-            allowed = _allowed(hints[f.name])
+            allowed = "as `reward`" if parts else _allowed(hints[f.name])
             lines.append(f"| `{prefix}{f.name}` | {_default(f)} | {allowed} | {notes.get(f.name, '')} |")
     return lines
+
+
+SAID_BEFORE = ("evaluate.metrics",)
+"""Lists whose entries have the keys of another list."""
+
+
+def _entries(hint: Any) -> list[type]:
+    """The dataclasses that a field holds lists of."""
+    listed = [a for m in members(hint) for a in get_args(m)]
+    return [a for a in listed if isinstance(a, type) and is_dataclass(a)]
 
 
 def _default(f: Any) -> str:
@@ -269,7 +282,7 @@ def figures() -> str:
     """The table of figures, a section for each kind."""
     lines = [FIGURES + "| before the name | what the figures are of |", "|---|---|"]
     lines += [f"| `{prefix.name}` | {prefix.meaning} |" for prefix in reversed(PREFIXES)]
-    lines += ["", f"{len(BARE)} figures are of steps, {len(MEASURED)} more of measurements."]
+    lines += ["", f"{len(BARE) - len(TRUTH)} figures are of steps, {len(MEASURED) + len(TRUTH)} more of measurements."]
     for title, rows in (
         ("The draw", (*SETS, *SAMPLED, *DIFFICULTY)),
         ("Selection", SELECTED),
@@ -282,6 +295,7 @@ def figures() -> str:
         ("DRPO and DisCO", DRPO),
         ("The optimiser", OPTIMISER),
         ("Held-out prompts (greedy/, sampled/)", MEASURED),
+        ("Truth", TRUTH),
     ):
         lines += [
             "",

@@ -107,6 +107,8 @@ IMPORTS = [
     ("postlude", ("torch", "numpy", "pydantic")),
     ("postlude.recipe", ("torch", "transformers", "postlude.maths", "postlude.judge", "postlude.sandbox")),
     ("postlude.runs", ("torch", "transformers", "pydantic")),
+    ("postlude.explain.topics", ("torch", "transformers")),
+    ("postlude.facts.methods, postlude.facts.tables", ("torch", "numpy", "pydantic")),
     (
         "postlude.loop",
         (

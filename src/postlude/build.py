@@ -12,12 +12,15 @@ from postlude.engines.protocol import Engine
 from postlude.objectives import Need
 from postlude.prepared import Prepared
 from postlude.rewards.functions import LearnedReward
+from postlude.rewards.rewards import Rewards
 from postlude.rollouts.ahead import Ahead
 from postlude.rollouts.rollout import RolloutSource
 from postlude.signals import trains_on_correct
 from postlude.sources.file import Cursor, FileSource, Mixture
 from postlude.sources.source import Source
 from postlude.streams import ReferenceMemory, Stream
+from postlude.truth.evaluation import Evaluation, SheetOf
+from postlude.truth.meter import First
 
 PRETRAIN = "pretrain"
 """Name of the second stream."""
@@ -58,7 +61,7 @@ def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], 
     Reward models are opened here, behind the engine: what is wrong with their weights is known before any answer is.
     """
     recipe = prepared.recipe
-    for member in prepared.rewards.members:
+    for member in [*prepared.rewards.members, *prepared.metrics.members]:
         if isinstance(member.function, LearnedReward):
             _ = member.function.scorers
     size = recipe.prompts_per_step
@@ -111,13 +114,33 @@ def _pretrain_stream(prepared: Prepared) -> list[Stream]:
 def held_out_streams(prepared: Prepared, streams: Sequence[Stream]) -> list[tuple[Stream, list[Group]]]:
     """The objectives of the streams, each with the held-out groups it is measured on."""
     chosen_streams = []
-    if prepared.judged:
-        chosen = prepared.judged[: prepared.recipe.evaluate.prompts]
+    most = prepared.recipe.evaluate.prompts
+    chosen = [group for one in prepared.eval_sets for group in one.judged[:most]]
+    if chosen:
         memory = ReferenceMemory() if streams[0].memory else None
         chosen_streams.append((replace(streams[0], name="held_out", control=None, memory=memory), chosen))
     if prepared.pretrain_held_out:
         chosen_streams.append((replace(streams[1], name=f"{PRETRAIN}/held_out"), prepared.pretrain_held_out))
     return chosen_streams
+
+
+def evaluation_of(prepared: Prepared, first: First | None = None) -> Evaluation:
+    """What is measured by sampling; without a set where nothing is. `first`: what was measured first of all."""
+    recipe = prepared.recipe
+    trained = recipe.algorithm.source == "rollout"
+    samples = recipe.evaluate.samples
+    rewards, metrics = prepared.rewards, prepared.metrics
+    return Evaluation(prepared.asked, rewards, metrics, recipe.sampling, samples, trained, first or First())
+
+
+def sheet_of(prepared: Prepared) -> SheetOf:
+    """The fixed sheet; without a prompt where there is none. What scores it is what finds its columns there."""
+    recipe, prompts = prepared.recipe, prepared.sheet
+    columns = {column for prompt in prompts for column in prompt.columns}
+    able = [m for m in prepared.metrics.members if not Rewards([m]).missing_columns(columns)]
+    rewards = Rewards([]) if prepared.rewards.missing_columns(columns) else prepared.rewards
+    answers = recipe.evaluate.sheet.answers if recipe.evaluate.sheet else 1
+    return SheetOf(prompts, answers, rewards, replace(prepared.metrics, members=able), recipe.sampling)
 
 
 def _order(prepared: Prepared, size: int) -> Cursor | Mixture:

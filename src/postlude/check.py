@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from postlude.check_data import missing_columns, read_held_out, read_pretrain, read_set
+from postlude.check_data import key_of, missing_columns, read_held_out, read_pretrain, read_set, read_sheet
+from postlude.check_metrics import metrics_of, plan_metrics
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Chat
 from postlude.engines.settings import ChatSpec, ImplicitSpec, ScorerSpec
@@ -84,6 +85,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
             return None
 
     prepared.rewards = attempt(lambda: Rewards.of(recipe.reward))
+    prepared.metrics = attempt(lambda: metrics_of(recipe)) or Rewards([])
     if look_up and recipe.model.path:
         prepared.facts = attempt(lambda: inspect(recipe.model, recipe.sampling.stop))
     elif recipe.model.path:
@@ -112,7 +114,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
         prepared.renderer = Renderer(prepared.facts.tokenizer, prepared.facts.stop_ids)
     if prepared.rewards:
         facts = prepared.facts
-        equip(prepared.rewards, facts and facts.tokenizer, facts and facts.stop_ids)
+        for rewards in (prepared.rewards, prepared.metrics):
+            equip(rewards, facts and facts.tokenizer, facts and facts.stop_ids)
         attempt(lambda: _plan_judges(prepared))
         prepared.rewards.correct_above = recipe.correct_above
         problems += unmet(recipe, prepared.rewards)
@@ -122,6 +125,8 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
         attempt(lambda place=place: read_set(prepared, place, seen))
     if recipe.data.eval:
         attempt(lambda: read_held_out(prepared))
+    attempt(lambda: read_sheet(prepared))
+    attempt(lambda: _plan_metrics(prepared))
     if recipe.pretrain:
         attempt(lambda: read_pretrain(prepared))
     prepared.notes += _unseen_tools(prepared) + _same_reference(recipe) + _nearly_shared(prepared)
@@ -211,15 +216,25 @@ def _plan_judges(prepared: Prepared) -> None:
                 "group_size is 1. Take mode: score, or a larger group.",
                 code="method-needs",
             )
-        spec = member.function.asker.spec
-        if spec.url is None:
-            judge = require_writer(spec.model)
-            prepared.notes += [f"reward {member.spec.label}: {note}" for note in judge.notes]
-            kind = judge.config.model_type
-            if prepared.facts and kind == prepared.facts.config.model_type:
-                member.function.warning = (
-                    f"judge and policy are both {kind}: judges tend to like their own kind's style"
-                )
+        _look_at_judge(prepared, member.function, f"reward {member.spec.label}")
+
+
+def _plan_metrics(prepared: Prepared) -> None:
+    """The same of metrics, once the held-out prompts are known."""
+    plan_metrics(prepared)
+    for member in prepared.metrics.members:
+        if isinstance(member.function, JudgedReward):
+            _look_at_judge(prepared, member.function, f"evaluate.metrics: {member.spec.label}")
+
+
+def _look_at_judge(prepared: Prepared, function: JudgedReward, name: str) -> None:
+    spec = function.asker.spec
+    if spec.url is None:
+        judge = require_writer(spec.model)
+        prepared.notes += [f"{name}: {note}" for note in judge.notes]
+        kind = judge.config.model_type
+        if prepared.facts and kind == prepared.facts.config.model_type:
+            function.warning = f"judge and policy are both {kind}: judges tend to like their own kind's style"
 
 
 def require_writer(path: str) -> Facts:
@@ -331,22 +346,21 @@ def _mend_template(recipe: Recipe) -> str:
 def _shared(prepared: Prepared) -> list[Problem]:
     """Held-out prompts that are also trained on, but for case and white space; of plain text the whole rows."""
     recipe = prepared.recipe
-    sets = [
-        ("data.eval", [*prepared.prompts, *prepared.items], prepared.held_out or prepared.judged),
-        ("pretrain.eval", prepared.pretrain, prepared.pretrain_held_out),
-    ]
+    rows = [*prepared.prompts, *prepared.items]
+    sets = [(key_of(prepared, one), rows, one.prompts or one.judged) for one in prepared.eval_sets]
+    sets.append(("pretrain.eval", prepared.pretrain, prepared.pretrain_held_out))
     problems: list[Problem] = []
-    for key, trained, held_out in sets:
+    for name, trained, held_out in sets:
         words = {_words(row) for row in trained} - {""}
         both = [row for row in held_out if _words(row) in words]
         if both:
             problems.append(
                 Problem(
                     "held-out-overlap",
-                    f"{key}: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they "
+                    f"{name}: {len(both)} of {len(held_out)} held-out prompts are also trained on, so they "
                     f"would measure memory: first {_words(both[0])[:60]!r}{_place_of(both[0])}. Remove them from one "
                     f"of the files{' (both are the same file)' if recipe.data.eval == recipe.data.path else ''}.",
-                    key=key,
+                    key=name.partition(",")[0],
                 )
             )
     return problems
@@ -355,19 +369,24 @@ def _shared(prepared: Prepared) -> list[Problem]:
 def _nearly_shared(prepared: Prepared) -> list[str]:
     """Held-out prompts that differ by a few words from one that is trained on."""
     rows: list[Prompt | Group] = [*prepared.prompts, *prepared.items]
-    held_out: list[Prompt | Group] = [*(prepared.held_out or prepared.judged)]
-    if not held_out or not rows:
+    sets = {key_of(prepared, one): one.prompts or one.judged for one in prepared.eval_sets}
+    count = sum(map(len, sets.values()))
+    if not count or not rows:
         return []
-    if len(rows) + len(held_out) > MOST_COMPARED:
+    if len(rows) + count > MOST_COMPARED:
         return [
-            f"data.eval: {len(rows) + len(held_out):,} prompts are more than are looked at for near-duplicates at a "
+            f"data.eval: {len(rows) + count:,} prompts are more than are looked at for near-duplicates at a "
             "start; postlude data check FILE --eval FILE does that"
         ]
     from postlude.screening.entries import Entry
     from postlude.screening.repeats import of_leaks
 
-    trained, others = ([Entry(_place_of(row).strip(" ()"), _words(row)) for row in part] for part in (rows, held_out))
-    return [f"data.eval: {leak.sentence}" for leak in of_leaks(trained, others) if leak.code == "near-leak"]
+    def entries(some: Sequence[Prompt | Group]) -> list[Entry]:
+        return [Entry(_place_of(row).strip(" ()"), _words(row)) for row in some]
+
+    trained = entries(rows)
+    leaks = [(name, leak) for name, held_out in sets.items() for leak in of_leaks(trained, entries(held_out))]
+    return [f"{name}: {leak.sentence}" for name, leak in leaks if leak.code == "near-leak"]
 
 
 def _words(row: Prompt | Group) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import TYPE_CHECKING
 
 from postlude.data import Group, Prompt
 from postlude.errors import DataError, Problem, shown
 from postlude.objectives import ContrastObjective
-from postlude.prepared import Prepared
+from postlude.prepared import HeldOut, Prepared
 from postlude.recipe import Recipe
+from postlude.recipe.measured import samples
+from postlude.rewards.rewards import Rewards
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared, holds_compared, require
 from postlude.sources.file import Reading
@@ -62,33 +65,84 @@ def reads_pairs(recipe: Recipe) -> bool:
 
 
 def read_held_out(prepared: Prepared) -> None:
-    """Prompts to sample from where there is a reward; answers to measure the loss on where the method needs such."""
-    recipe, data = prepared.recipe, prepared.recipe.data
-
-    table = rows.read(data.eval or "", data.eval_split or data.split)
-    reading = data.eval_reading()
-    if not recipe.reward:
-        prepared.judged = _read_answers(prepared, table, reading, table.path)
-    else:
-        _read_both(prepared, table, reading)
+    """Prompts to sample from where there is a reward or a metric; answers to measure the loss on where the method needs
+    such. Of every set."""
+    data = prepared.recipe.data
+    prepared.eval_sets = [HeldOut(name) for name in data.eval_names]
+    by_name = {one.name: one for one in prepared.eval_sets}
+    seen: dict[str, Counter[str]] = {name: Counter() for name in by_name}
+    for one in data.eval_files:
+        table = rows.read(one.path, one.split or data.eval_split or data.split)
+        name = one.path if isinstance(data.eval, str) else f"{one.label} ({one.path})"
+        _read_part(prepared, by_name[one.label], table, data.eval_reading(one), name, seen[one.label])
     prepared.notes += _system_leaks(prepared)
 
 
-def _read_both(prepared: Prepared, table: rows.Table, reading: Reading) -> None:
-    """Prompts to sample from and, where the file has them, answers that others judged."""
-    if prepared.recipe.algorithm.source == "preference" and holds_compared(table):
-        copy = replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
-        prepared.judged = _read_answers(prepared, copy, reading, table.path)
-    prepared.held_out = _read_prompts(prepared, table, reading, table.path)
+def _read_part(
+    prepared: Prepared, into: HeldOut, table: rows.Table, reading: Reading, name: str, seen: Counter[str]
+) -> None:
+    """A file of a held-out set: prompts to sample from and, where it has them, answers for the method's own loss."""
+    recipe = prepared.recipe
+    if not samples(recipe):
+        into.judged += _read_answers(prepared, table, reading, name, seen)
+        return
+    if _holds_answers(recipe, table, reading):
+        into.judged += _read_answers(prepared, _copy(table), reading, name, Counter(seen))
+    into.prompts += _read_prompts(prepared, table, reading, name, seen, held_out=True)
+
+
+def _holds_answers(recipe: Recipe, table: rows.Table, reading: Reading) -> bool:
+    """Whether a method that learns from the answers in its rows finds such in a file to sample from, too. Where there
+    is a reward, rows of written ones are prompts alone."""
+    if recipe.algorithm.source == "preference":
+        return holds_compared(table)
+    if recipe.algorithm.source != "file" or recipe.reward:
+        return False
+    try:
+        rows.require_answers(_copy(table), reading)
+    except DataError:
+        return False
+    return True
+
+
+def _copy(table: rows.Table) -> rows.Table:
+    return replace(table, rows=[*table.rows], problems=[*table.problems], notes=[*table.notes])
+
+
+def read_sheet(prepared: Prepared) -> None:
+    """The prompts of the sheet: the first held-out ones, or those of its file."""
+    recipe, sheet = prepared.recipe, prepared.recipe.evaluate.sheet
+    if sheet is None:
+        return
+    if sheet.path is None:
+        prepared.sheet = _first_of_each([one.prompts or one.rows for one in prepared.eval_sets], sheet.prompts)
+        return
+    table = rows.read(sheet.path, recipe.data.split)
+    prepared.sheet = _read_prompts(prepared, table, recipe.data.eval_reading(), sheet.path)[: sheet.prompts]
+
+
+def _first_of_each(sets: Sequence[Sequence[Prompt]], most: int) -> list[Prompt]:
+    """The first prompts of all sets in turn."""
+    turns = zip_longest(*sets)
+    return [prompt for turn in turns for prompt in turn if prompt is not None][:most]
 
 
 def _system_leaks(prepared: Prepared) -> list[str]:
     """Held-out rows that ask what is trained on under another system message: said, as that can be meant."""
     from postlude.screening.repeats import of_system_leaks
 
-    held_out = [_entry(row) for row in prepared.held_out or prepared.judged]
-    found = of_system_leaks([_entry(row) for row in [*prepared.prompts, *prepared.items]], held_out)
-    return [f"data.eval: {leak.sentence}, so they may measure memory" for leak in found]
+    trained = [_entry(row) for row in [*prepared.prompts, *prepared.items]]
+    lines: list[str] = []
+    for one in prepared.eval_sets:
+        leaks = of_system_leaks(trained, [_entry(row) for row in one.prompts or one.judged])
+        lines += [f"{key_of(prepared, one)}: {leak.sentence}, so they may measure memory" for leak in leaks]
+    return lines
+
+
+def key_of(prepared: Prepared, held_out: HeldOut) -> str:
+    """What a held-out set is called in a sentence."""
+    alone = isinstance(prepared.recipe.data.eval, str)
+    return "data.eval" if alone else f"data.eval, set {held_out.name!r}"
 
 
 def _entry(row: Prompt | Group) -> Entry:
@@ -118,10 +172,18 @@ def read_pretrain(prepared: Prepared) -> None:
 
 
 def _read_prompts(
-    prepared: Prepared, table: rows.Table, reading: Reading, name: str, seen: Counter[str] | None = None
+    prepared: Prepared,
+    table: rows.Table,
+    reading: Reading,
+    name: str,
+    seen: Counter[str] | None = None,
+    held_out: bool = False,
 ) -> list[Prompt]:
     _refuse_hidden_answers(table, reading)
-    found = _scorable(prepared, rows.prompts(table, reading, seen), table)
+    asked = [prepared.rewards, prepared.metrics] if held_out else [prepared.rewards]
+    found = rows.prompts(table, reading, seen)
+    for rewards in asked:
+        found = _scorable(rewards, found, table)
     if prepared.renderer is not None:
         context, answer = prepared.facts.context, prepared.recipe.sampling.max_tokens
         if context is not None and answer >= context:
@@ -158,11 +220,11 @@ def _refuse_hidden_answers(table: rows.Table, reading: Reading) -> None:
     )
 
 
-def _scorable(prepared: Prepared, found: list[Prompt], table: rows.Table) -> list[Prompt]:
+def _scorable(rewards: Rewards | None, found: list[Prompt], table: rows.Table) -> list[Prompt]:
     """The prompts without those whose row a reward refuses, such as one with a gold that it cannot read."""
-    if prepared.rewards is None:
+    if rewards is None:
         return found
-    problems = prepared.rewards.problems_of_rows(found)
+    problems = rewards.problems_of_rows(found)
     for prompt, problem in zip(found, problems, strict=True):
         if problem:
             table.reject(prompt.place, problem)
@@ -174,20 +236,41 @@ def missing_columns(prepared: Prepared) -> list[Problem]:
     if prepared.rewards is None:
         return []
     data = prepared.recipe.data
-    parts, start = [("", prepared.held_out, data.eval or "", data.eval_reading())], 0
+    problems = _columns_of_held_out(prepared)
+    parts: list[tuple[str, list[Prompt], str, Reading]] = []
+    start = 0
     for place, share in enumerate(prepared.shares if prepared.prompts else []):
         name = f"data.mix, set {share.name!r}: " if data.mix else ""
         parts.append((name, prepared.prompts[start : start + share.size], data.sets[place].path, data.reading(place)))
         start += share.size
-    problems: list[Problem] = []
     for name, found, path, reading in parts:
-        columns = {column for p in found for column in p.columns}
-        if found:
-            problems += [problem.within(name) for problem in prepared.rewards.missing_columns(columns)]
-            if prepared.recipe.algorithm.source == "preference":
-                columns -= {"completions"}  # the compared answers of the method itself
-            problems += prepared.rewards.taken_columns(columns, path, reading.own_key)
+        problems += _columns_of(prepared, prepared.rewards, name, found, path, reading)
     return problems
+
+
+def _columns_of_held_out(prepared: Prepared) -> list[Problem]:
+    """The same of every held-out set, and of the metrics that measure it."""
+    data = prepared.recipe.data
+    problems: list[Problem] = []
+    for one in prepared.eval_sets:
+        (first, *_) = (file for file in data.eval_files if file.label == one.name)
+        name = "" if isinstance(data.eval, str) else f"{key_of(prepared, one)}: "
+        for before, rewards in (("", prepared.rewards), ("evaluate.metrics: ", prepared.metrics)):
+            reading = data.eval_reading(first)
+            problems += _columns_of(prepared, rewards, f"{name}{before}", one.prompts, first.path, reading)
+    return problems
+
+
+def _columns_of(
+    prepared: Prepared, rewards: Rewards, name: str, found: list[Prompt], path: str, reading: Reading
+) -> list[Problem]:
+    columns = {column for p in found for column in p.columns}
+    if not found:
+        return []
+    problems = [problem.within(name) for problem in rewards.missing_columns(columns)]
+    if prepared.recipe.algorithm.source == "preference":
+        columns -= {"completions"}  # the compared answers of the method itself
+    return problems + rewards.taken_columns(columns, path, reading.own_key)
 
 
 def _need_template(prepared: Prepared, found: list[Prompt], path: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Sampler
 from postlude.engines.settings import Sampling
 from postlude.rewards.rewards import RewardFigures, Rewards
+from postlude.rollouts.hacking import agree
 from postlude.rollouts.rollout import answer
 from postlude.statistics import best_of_n_gold, clustered, kl_best_of_n
 
@@ -34,6 +36,10 @@ class Report:
     groups: list[Group]
     notes: list[str] = field(default_factory=list[str])
     """What the rewards noted while they scored them."""
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, "Sequence[Any]"])
+    """What a row of eval.jsonl says beside the answer, an entry per answer."""
+    each: Mapping[str, Sequence[float | None]] = field(default_factory=dict[str, "Sequence[float | None]"])
+    """Figure -> what it is the mean of, an entry per prompt; of the figures whose prompts are kept."""
 
 
 async def measure(
@@ -48,6 +54,8 @@ async def measure(
     ours = {k: v for k, v in scored.metrics.items() if k not in scored.chosen} | scored.counts
     own = {k: v for k, v in ours.items() if k.startswith(("gate/", "reward/"))}
     found = {**figures(scored.groups, count), **own}
+    if not rewards.members:  # nobody was to score them
+        found = {k: v for k, v in found.items() if k not in ("unscored", "undecided")}
     return Report({f"{prefix}/{k}": v for k, v in found.items()}, scored.groups, scored.notes)
 
 
@@ -67,6 +75,9 @@ def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
     if rewards:
         result["reward"] = sum(rewards) / len(rewards)
     result |= RewardFigures.of(groups).by_name
+    agreeing = agree(groups)
+    if agreeing is not None:
+        result["agree"] = agreeing
     known = [float(c.correct) for c in completions if c.correct is not None]
     if known:
         low, high = clustered(known, [i for i, g in enumerate(groups) for c in g.completions if c.correct is not None])

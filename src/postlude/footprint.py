@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from math import ceil, prod
 from pathlib import Path
 
-from postlude.data import Group, Prompt
+from postlude.data import Group
 from postlude.engines.local.free import free
 from postlude.errors import ConfigError
 from postlude.models.load import base_path, device_of
 from postlude.prepared import Prepared
-from postlude.recipe import Recipe
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
 from postlude.sizing.work import GIB, SIZES, USABLE, Work
@@ -24,17 +23,17 @@ def work_of(prepared: Prepared) -> Work:
     recipe = prepared.recipe
     whole = not recipe.objective.splits_groups
     if recipe.algorithm.source == "rollout":
-        longest = max((len(p.tokens) for p in [*prepared.prompts, *prepared.held_out]), default=0)
+        longest = max((len(p.tokens) for p in [*prepared.prompts, *prepared.held_out, *prepared.sheet]), default=0)
         answer = recipe.sampling.max_tokens
         sequence, group = longest + answer, longest + answer * recipe.group_size
         piece = group if whole else sequence
-        answers = max(recipe.prompts_per_step * recipe.group_size, _asked(recipe, prepared.held_out))
+        answers = max(recipe.prompts_per_step * recipe.group_size, _asked(prepared))
     else:
         sequence, group = _longest(prepared.items, whole=False), _longest(prepared.items, whole=True)
         piece = group if whole else sequence
-        answers = _asked(recipe, prepared.held_out)
-        if prepared.held_out:
-            longest = max(len(p.tokens) for p in prepared.held_out)
+        answers = _asked(prepared)
+        if answers:
+            longest = max(len(p.tokens) for p in [*prepared.held_out, *prepared.sheet])
             sequence = max(sequence, longest + recipe.sampling.max_tokens)
     update = ceil(recipe.prompts_per_step / recipe.updates) * group
     if recipe.pretrain:
@@ -44,9 +43,11 @@ def work_of(prepared: Prepared) -> Work:
     return Work(True, sequence, piece, update, answers, _others(prepared))
 
 
-def _asked(recipe: Recipe, held_out: list[Prompt]) -> int:
-    """Answers that an evaluation samples at a time."""
-    return min(len(held_out), recipe.evaluate.prompts) * recipe.evaluate.samples
+def _asked(prepared: Prepared) -> int:
+    """Answers that an evaluation, or the sheet, samples at a time."""
+    evaluate = prepared.recipe.evaluate
+    evaluation = sum(map(len, prepared.asked.values())) * evaluate.samples
+    return max(evaluation, len(prepared.sheet) * (evaluate.sheet.answers if evaluate.sheet else 0))
 
 
 def _longest(groups: Iterable[Group], whole: bool) -> int:
@@ -58,7 +59,7 @@ def _longest(groups: Iterable[Group], whole: bool) -> int:
 def _others(prepared: Prepared) -> int:
     """Bytes of the reward models and judges in this process, which load when they are first asked."""
     models: list[tuple[str, str]] = []
-    for member in prepared.rewards.members:
+    for member in [*prepared.rewards.members, *prepared.metrics.members]:
         function = member.function
         if isinstance(function, LearnedReward):
             models += [(spec.path, spec.dtype) for spec in function.specs]

@@ -13,17 +13,19 @@ from threading import Lock
 from typing import Any
 
 from postlude.best import Best
-from postlude.build import build_engine, build_streams, held_out_streams
+from postlude.budget import Spent, is_finished
+from postlude.build import build_engine, build_streams, evaluation_of, held_out_streams, sheet_of
 from postlude.check import check
 from postlude.engines.protocol import Engine
 from postlude.errors import ConfigError, PostludeError, TrainingError
-from postlude.evaluate import Report, greedy_and_sampled
+from postlude.evaluate import Report
 from postlude.inputs.comparing import words_of
 from postlude.inputs.standing import Standing, mend_lists
 from postlude.learning import EARLY, Learning
-from postlude.loop import Plan, is_finished, train
+from postlude.loop import train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
+from postlude.plan import Plan
 from postlude.preflight.first import look_at_first, require_space
 from postlude.prepared import Prepared
 from postlude.process import in_an_event_loop
@@ -33,6 +35,7 @@ from postlude.runs.ending import interruptible
 from postlude.runs.events import End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
 from postlude.runs.folder import Listener, Run
 from postlude.streams import Stream
+from postlude.truth.meter import First
 from postlude.waits import Watchdog, moved
 from postlude.words import counted
 
@@ -132,6 +135,7 @@ async def _launch(
         for line in [*document.renamed, *document.moved.values(), *([left] if left else [])]:
             run.say(line)
         prepared.rewards.keep_in(run.folder)
+        prepared.metrics.keep_in(run.folder)
         with _random_numbers_kept(), interruptible(opened), _watched(run, recipe.watchdog), _told_of_the_system():
             await _run(run, prepared, document, resume, accepted)
     except PostludeError as error:
@@ -155,7 +159,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         run.say("no checkpoint was written yet: starting from the beginning")
     taught = Learning.of(restored[1]) if restored else Learning()
     best = Best.of(restored[1] if restored else {}, recipe.checkpoints.best)
-    if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at):
+    if restored and is_finished(restored[1], recipe.steps, recipe.evaluate.stop_at, recipe.budget):
         _tell_finished(run, recipe, taught, best)
         mend_lists(run, prepared, restored[0])
         return
@@ -178,10 +182,11 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     _start(run, prepared, engine, standing)
     _watch_sampler(run, engine)
     plan = replace(
-        _plan(prepared, engine, run, streams),
+        _plan(prepared, engine, run, streams, First.of(restored[1] if restored else {})),
         first=partial(look_at_first, prepared, engine),
         learning=taught,
         best=best,
+        spent=Spent.of(restored[1] if restored else {}),
         began=restored[1].get("began", []) if restored else [],
         noted=restored[1].get("noted", []) if restored else [],
     )
@@ -232,7 +237,7 @@ def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing) -> 
         steps=recipe.steps,
         sizes=recipe.sizes,
         counts=prepared.counts,
-        data=[*prepared.notes, *prepared.rewards.notes],
+        data=[*prepared.notes, *prepared.rewards.notes, *(f"evaluate.metrics: {n}" for n in prepared.metrics.notes)],
         engine=lasting,
     )
     if not standing.goes_on:
@@ -252,29 +257,40 @@ def _start(run: Run, prepared: Prepared, engine: Engine, standing: Standing) -> 
     )
 
 
-def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream]) -> Plan:
+def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream], first: First) -> Plan:
     recipe = prepared.recipe
     wanted = recipe.evaluate
-    asked = prepared.held_out[: wanted.prompts] if recipe.reward else []
     measured = held_out_streams(prepared, streams)
+    evaluation = evaluation_of(prepared, first)
 
     async def evaluate() -> Report:
         figures: dict[str, float] = {}
         for stream, groups in measured:
             figures |= {f"{stream.name}/{k}": v for k, v in (await stream.measure(engine, groups)).items()}
-        if not asked:
+        if not evaluation.sets:
             return Report(figures, [])
-        report = await greedy_and_sampled(engine.sampler, prepared.rewards, asked, recipe.sampling, wanted.samples)
-        run.write_answers(report.groups)
-        return Report({**figures, **report.figures}, report.groups, report.notes)
+        report = await evaluation.take(engine.sampler)
+        run.write_answers(report.groups, report.columns)
+        return replace(report, figures={**figures, **report.figures})
+
+    sheet = sheet_of(prepared)
+
+    async def answer_sheet() -> list[str]:
+        report = await sheet.take(engine.sampler)
+        run.write_answers(report.groups, report.columns, "sheet.jsonl")
+        return report.notes
 
     reference = recipe.model.reference
     return Plan(
         steps=recipe.steps,
         seed=recipe.seed,
         rate=recipe.rates,
-        evaluate=evaluate if asked or measured else None,
+        budget=recipe.budget,
+        evaluate=evaluate if evaluation.sets or measured else None,
         evaluate_every=wanted.every,
+        answer_sheet=answer_sheet if sheet.prompts else None,
+        sheet_every=wanted.sheet.every if wanted.sheet else 0,
+        first_measured=first,
         stop_at=wanted.stop_at,
         checkpoint_every=recipe.checkpoints.every,
         keep_checkpoints=recipe.checkpoints.keep,

@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 from postlude.alarms import alarms_of
 from postlude.batch import Batch, minibatches
-from postlude.best import Best
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import RewardError, TrainingError, reason
 from postlude.exhausted import out_of_memory
 from postlude.lazy import torch
 from postlude.learning import EARLY, NOTHING_LEARNT, Learning
-from postlude.runs.events import End, Eval, Progress, Publish, Reference, Step
+from postlude.measuring import answer_sheet, finite, measure
+from postlude.plan import Plan
+from postlude.runs.events import End, Progress, Publish, Reference, Step
 from postlude.runs.folder import Run
 from postlude.runs.stats import Clock, Stats, beside
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
-from postlude.words import Once, closest, first_of_each
-
-
-class Measured(Protocol):
-    """What an evaluation gives: figures, the answers behind them, and what their rewards noted."""
-
-    @property
-    def figures(self) -> dict[str, float]: ...
-    @property
-    def groups(self) -> list[Group]: ...
-    @property
-    def notes(self) -> list[str]: ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the loop needs to know beyond its streams."""
-
-    steps: int
-    seed: int
-    rate: Callable[[int], tuple[float, float]]
-    """Step -> learning rates of the policy and of the critic."""
-    evaluate: Callable[[], Awaitable[Measured]] | None = None
-    """Measures the policy on held-out prompts."""
-    evaluate_every: int = 0
-    stop_at: float | None = None
-    checkpoint_every: int = 0
-    keep_checkpoints: int = 2
-    refresh_every: int = 0
-    """Steps after which the reference becomes the policy; 0 leaves it what it was at the start."""
-    refresh_mix: float = 1.0
-    """The policy's share in the new reference."""
-    first: Callable[[Drawn], Awaitable[list[str]]] | None = None
-    """Looks at the first draw of the lead before any update: notes, or an error where the run is broken."""
-    learning: Learning = field(default_factory=Learning)
-    """What the steps before this part of the run have taught."""
-    best: Best = field(default_factory=Best)
-    """The step that was best so far, by a held-out figure."""
-    noted: list[str] = field(default_factory=list[str])
-    """Names of the notes that a run gives once, and that were given."""
-    began: Sequence[int] = ()
-    """The fingerprint of the weights that the run began with; of one that begins now it is yet to be taken."""
+from postlude.words import Once, first_of_each
 
 
 async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
@@ -130,9 +88,10 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     plan = plan if plan.began else replace(plan, began=engine.fingerprint())
     if run.step == 0:
-        await _measure(run, plan)
+        await measure(run, plan)
+        await answer_sheet(run, plan)
     reached = None
-    while run.step < plan.steps and reached is None and not run.stop:
+    while not plan.is_done(run.step) and reached is None and not run.stop:
         clock = Clock()
         drawn = await _draw(run, engine, streams, plan)
         if run.step == 0 and plan.first is not None:
@@ -150,18 +109,12 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         left_out = engine.trainer.skip
         if left_out is not None and left_out.in_a_row >= MOST_IN_A_ROW:
             raise Halted(too_many(left_out), code="not-finite")
-    finished = reached is not None or run.step >= plan.steps
+    finished = reached is not None or plan.is_done(run.step)
     run.stop = run.stop and not finished
     if finished and reached is None:
-        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0)[0])
+        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
     await _checkpoint(run, engine, streams, plan, planned=finished, reached=reached, last=True)
     run.emit(End(run.step, "done" if finished else "interrupted"))
-
-
-def is_finished(state: Mapping[str, Any], steps: int, stop_at: float | None) -> bool:
-    """Whether a run that was saved in this state is at its end: all steps done, or its goal reached."""
-    reached = state.get("reached")
-    return state["step"] >= steps or (reached is not None and stop_at is not None and reached >= stop_at)
 
 
 def _conclude(run: Run, learning: Learning, same: bool, lr: float) -> None:
@@ -203,7 +156,7 @@ async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[D
         used[0].leave_out(engine.trainer.leave_out(wrong))
         _tell_left_out(run, engine, drawn[0], used[0], 1, used[0].batch)
         return used
-    rates = Rates(*plan.rate(run.step))
+    rates = Rates(*plan.rate(run.step, plan.spent.share(plan.budget)))
     with _shown(run, engine, sum(t.batch.tokens.shape[0] * t.stream.epochs for t in used)):
         for number, (parts, fresh) in enumerate(_updates(used, plan.seed + run.step), 1):
             weighed = [(trained, await trained.stream.weigh(engine, part, fresh)) for trained, part in parts]
@@ -235,6 +188,8 @@ class Trained:
     total: Stats = field(default_factory=Stats)
     last: Stats = field(default_factory=Stats)
     """Of the newest update."""
+    passed: int = 0
+    """Tokens of the updates so far, prompts included: each once for every time it was trained on."""
 
     def add(self, stats: Stats, weighed: Batch, part: Batch, step: Stats) -> None:
         """An optimiser step is done: figures of its passes, of its weights, and of the step itself."""
@@ -242,6 +197,7 @@ class Trained:
         self.last += stats
         self.last += step
         self.last.updates = 1
+        self.passed += part.tokens.shape[0]
         self.total += self.last
 
     def leave_out(self, step: Stats) -> None:
@@ -320,13 +276,15 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, pla
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
     figures = beside(_figures(drawn, used), drawn[0].logged)
-    figures, notes = _finite(figures, plan.noted)
+    figures, notes = finite(figures, plan.noted)
     drawn[0].notes += notes
     idle = plan.learning.see(drawn[0], figures)
     drawn[0].notes += [idle] if idle else []
     for note in first_of_each((note for d in drawn for note in d.notes), plan.noted):
         run.note(note)
     run.step += 1
+    sampled = sum(d.report.get("tokens", 0.0) for d in drawn)
+    plan.spent.add(sampled, figures.get("passed_tokens", 0.0), clock.laps["draw"] + clock.laps["train"])
     run.emit(Step(run.step, {k: float(v) for k, v in figures.items()}))
     run.timing(**clock.laps, total=run.elapsed)
 
@@ -341,7 +299,8 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     if not used:
         return figures
     lead = used[0]
-    tokens = {"tokens": float(lead.batch.tokens.shape[0])}
+    rows = float(lead.batch.tokens.shape[0])
+    tokens = {"tokens": rows, "passed_tokens": float(sum(t.passed for t in used))}
     figures = {**tokens, **figures, **lead.batch.report, **lead.total.summary()}
     if lead.stream.control is not None:
         figures["kl_coef"] = lead.stream.kl_coef or 0.0
@@ -349,15 +308,6 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     if lead.total.updates:
         lead.stream.observe(figures, lead.last.summary())
     return figures
-
-
-def _finite(figures: Mapping[str, float], noted: list[str]) -> tuple[dict[str, float], list[str]]:
-    """(those that are numbers, a note on the others that are not in `noted` yet)."""
-    bad = [name for name, value in figures.items() if not math.isfinite(value)]
-    fresh = [name for name in bad if f"not finite: {name}" not in noted]
-    noted += [f"not finite: {name}" for name in fresh]
-    notes = [f"not finite, and left out of the figures of such a step: {', '.join(fresh)}"] if fresh else []
-    return {name: value for name, value in figures.items() if name not in bad}, notes
 
 
 # ---------------------------------------------------------------------------------------------------- after a step
@@ -371,9 +321,11 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     """
     wanted = run.obey()
     due = plan.evaluate_every and run.step % plan.evaluate_every == 0
-    last = run.step >= plan.steps  # one that is asked to stop measures what it would have: resumed, it is the same run
+    last = plan.is_done(run.step)  # one that is asked to stop measures what it would have: resumed, it is the same run
     before = plan.best.step
-    reached = await _measure(run, plan) if due or last else None
+    reached = await measure(run, plan, last) if due or last else None
+    if last or reached is not None or (plan.sheet_every and run.step % plan.sheet_every == 0):
+        await answer_sheet(run, plan)
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)
         run.emit(Reference(run.step, engine.trainer.references))
@@ -383,32 +335,6 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         await _checkpoint(run, engine, streams, plan)
     elif wanted:
         await _checkpoint(run, engine, streams, plan, planned=False)
-    return None
-
-
-async def _measure(run: Run, plan: Plan) -> float | None:
-    """Measure what is held out; the accuracy, where it reaches the goal."""
-    if plan.evaluate is None:
-        return None
-    run.phase("evaluate")
-    report = await plan.evaluate()
-    for note in first_of_each(report.notes, plan.noted):
-        run.note(note)
-    figures, notes = _finite(report.figures, [])
-    for note in notes:
-        run.note(note)
-    run.emit(Eval(run.step, figures))
-    plan.best.see(run.step, figures)
-    if run.step == 0 and plan.best.name and plan.best.name not in figures:
-        near = closest(plan.best.name, figures)
-        hint = f"; {near!r} may be meant" if near else ""
-        run.note(f"checkpoints.best: this evaluation gives no {plan.best.name!r}{hint}", "no-best")
-    accuracy = report.figures.get("sampled/accuracy")
-    if plan.stop_at is not None and accuracy is None:
-        run.note("no held-out answer was called right or wrong, so that evaluate.stop_at can end nothing", "no-stop")
-    if plan.stop_at is not None and accuracy is not None and accuracy >= plan.stop_at:
-        run.note(f"held-out accuracy {accuracy:.2f} reached evaluate.stop_at {plan.stop_at:g}", "goal-reached")
-        return accuracy
     return None
 
 
@@ -435,5 +361,7 @@ async def _checkpoint(
         "began": plan.began,
         "reached": reached,
         "best": asdict(plan.best),
+        **({"truth": plan.first_measured.state()} if plan.first_measured else {}),
+        "spent": asdict(plan.spent),
     }
     await run.checkpoint(save, state, plan.keep_checkpoints, planned, plan.best.step, last)

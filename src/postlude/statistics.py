@@ -4,8 +4,9 @@ gold reward against KL, d = sqrt(KL) in nats^1/2 (Gao, Schulman, Hilton, 2210.10
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 BINS = 10
 
@@ -44,6 +45,55 @@ def clustered(values: Sequence[float], owners: Sequence[Hashable]) -> tuple[floa
 
 def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
+
+
+def of_prompts(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """95 % interval of the mean over prompts of the mean of each prompt's row: prompts count, not their answers.
+
+    Where every value is 0 or 1 it is Wilson's, as in `clustered`; else Student's over the means of the rows, and
+    (-inf, inf) of a single one, of whose like nothing is known.
+    """
+    means = [mean(row) for row in rows]
+    if all(value in (0.0, 1.0) for row in rows for value in row):
+        share, owned, count = mean(means), len(rows), sum(map(len, rows))
+        if owned < 2 or share in (0.0, 1.0):
+            return wilson(share * owned, owned)
+        gaps = math.fsum((one - share) ** 2 for one in means)
+        n = share * (1 - share) * owned * (owned - 1) / gaps if gaps > 0 else count
+        n = min(max(n, owned), count)
+        return wilson(share * n, n)
+    return of_mean(means)
+
+
+def of_mean(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of independent values (Student's); (-inf, inf) of a single one."""
+    n = len(values)
+    if n < 2:
+        return -math.inf, math.inf
+    middle = mean(values)
+    half = student(n - 1) * math.sqrt(math.fsum((x - middle) ** 2 for x in values) / (n - 1) / n)
+    return middle - half, middle + half
+
+
+@cache
+def student(freedom: int) -> float:
+    """The t beyond which, on both sides together, 5 % of Student's distribution lie."""
+    low, high = 1.9, 13.0  # 1.96 at infinity, 12.706 at 1
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """The share of Student's distribution between -t and t: a finite sum (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    square, odd = math.cos(angle) ** 2, freedom % 2
+    term, total = (math.cos(angle) if odd else 1.0), 0.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= square * (k - 1) / k
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -166,3 +216,45 @@ def accuracy_efficiency(
     """
     change = (accuracy - base_accuracy) / base_accuracy
     return alpha * (base_tokens - tokens) / base_tokens + (beta_up if change >= 0 else gamma_down) * change
+
+
+def difference(before: tuple[float, float, float], after: tuple[float, float, float]) -> tuple[float, float, float]:
+    """After minus before of two independent shares, each (share, low, high), with its interval (Newcombe 1998, method
+    10)."""
+    (p, p_low, p_high), (q, q_low, q_high) = before, after
+    change = q - p
+    return change, change - math.hypot(q - q_low, p_high - p), change + math.hypot(q_high - q, p - p_low)
+
+
+def by_chance(one: Sequence[bool], other: Sequence[bool]) -> float:
+    """How often two raters would agree if each kept its share of yes and drew them at random."""
+    yes, also = mean([float(x) for x in one]), mean([float(x) for x in other])
+    return yes * also + (1 - yes) * (1 - also)
+
+
+def kappa(agreement: float, chance: float) -> float | None:
+    """Cohen's kappa: agreement beyond chance; None where chance alone agrees always (one kind of verdict)."""
+    return (agreement - chance) / (1 - chance) if chance < 1 else None
+
+
+def auc_interval(value: float, positive: float, negative: float, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of an area under the curve from so many independent good and bad ones (Newcombe 2006, method 5):
+    the variance (Hanley, McNeil 1982) is taken at the bound, so that a perfect separation of few is no certainty."""
+    if positive <= 0 or negative <= 0:
+        return 0.0, 1.0
+    pairs, spread = positive * negative, (positive + negative) / 2 - 1
+
+    def too_far(theta: float) -> bool:
+        uneven = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        variance = theta * (1 - theta) * (1 + max(spread, 0.0) * uneven) / pairs
+        return abs(theta - value) > z * math.sqrt(variance)
+
+    return _edge(too_far, value, 0.0), _edge(too_far, value, 1.0)
+
+
+def _edge(outside: Callable[[float], bool], inner: float, outer: float) -> float:
+    """Where an interval ends between a value inside of it and one that may be outside."""
+    for _ in range(60):
+        middle = (inner + outer) / 2
+        inner, outer = (inner, middle) if outside(middle) else (middle, outer)
+    return (inner + outer) / 2

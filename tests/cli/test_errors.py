@@ -254,10 +254,14 @@ def test_the_command_line_prints_no_traceback(place: Path) -> None:
 
     (place / "r.yaml").write_text("method: grop\n")
     code = "from postlude.cli import main; main()"
-    found = subprocess.run([sys.executable, "-c", code, "train", "r.yaml"], capture_output=True, text=True)
-    assert found.returncode == 2
-    assert "Did you mean 'grpo'?" in found.stderr
-    assert "Traceback" not in found.stderr
+    (place / "torn.yaml").write_text("method: [grpo\n")
+    for arguments, says in ((["train", "r.yaml"], "Did you mean 'grpo'?"), (["check", "torn.yaml", "--json"], "YAML")):
+        found = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        assert found.returncode == 2
+        assert says in found.stderr
+        assert "Traceback" not in found.stderr
+    (problem,) = json.loads(found.stdout)["problems"]
+    assert problem["code"] == "not-yaml", "a program that asked for JSON gets JSON of errors too"
 
 
 def test_an_error_of_several_lines_is_one_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from postlude.engines.local.engine import LocalEngine
 from postlude.errors import ConfigError, EngineError
 from postlude.launch import launch
+from postlude.models.load import problems_of_path
 from postlude.models.quiet import quiet
 from postlude.models.saved import require_saved
 from postlude.recipe import documents
@@ -131,3 +133,26 @@ def test_what_cannot_be_saved_is_told_before_the_work(model_folder: Path) -> Non
     engine.model.net.config.odd = object()  # type: ignore[union-attr]
     with pytest.raises(EngineError, match=r"checkpoints of this model could not be saved: .*JSON"):
         engine.rehearse()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("start", ["model", "adapter"])
+def test_an_adapter_on_other_weights_than_it_was_trained_on_is_refused(
+    start: str, place: Path, model_folder: Path, tokenizer: Any
+) -> None:
+    """It would open without a word, and say something that nobody trained."""
+    if start == "model":
+        shutil.copytree(model_folder, "model")
+    else:
+        adapter_of("llama_tied", BUILDS["plain"], place, tokenizer)
+    checkpoint = run(
+        "out", {"method": "sft", "data": "written.jsonl", "model": start, "model.lora.rank": 2, "steps": 1}
+    )
+    assert problems_of_path(str(checkpoint)) == []
+    file = place / ("model" if start == "model" else "base") / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if "q_proj" in name)
+    save_file({**weights, name: weights[name] * 1.01}, file, {"format": "pt"})
+    (problem,) = problems_of_path(str(checkpoint))
+    assert problem.code == "misfit-weights"
+    assert "model.safetensors has changed since" in problem

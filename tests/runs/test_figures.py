@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("figures"), random.Random(0)
     save_tiny_model(folder / "model", layers=1, width=32, heads=2)
     rows: dict[str, list[dict[str, Any]]] = {n: [] for n in ("prompts", "sft", "pairs", "soft", "ranked", "labels")}
-    rows |= {n: [] for n in ("steps", "text")}
+    rows |= {n: [] for n in ("steps", "text", "claims")}
     for a in LETTERS:
         for b in LETTERS:
             asked = {"prompt": f"{a}{b}>"}
@@ -53,6 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows["labels"].append({**asked, "completion": good, "label": a < b})
             rows["steps"].append({**asked, "completions": [good, bad], "labels": [True, a < b]})
             rows["text"].append({"text": f"{a}{b}{good}"})
+            rows["claims"].append({"prompt": f"is {a}{b} {a}? ", "answer": b, "claim": a})
     for name, lines in rows.items():
         for part, some in (("", lines[:12]), ("-held", lines[12:])):
             (folder / f"{name}{part}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in some))
@@ -72,6 +73,12 @@ MINE = """
 def steps(completions, steps, log_metric):
     log_metric("sure", 1.0)
     return [[float(len(part)) for part in parts] for parts in steps]
+
+def sometimes(completions):
+    return [1.0 if c[:1] < "h" else None for c in completions]
+
+def seldom(completions):
+    return [1.0 if c[:1] < "s" else None if c[:1] > "w" else 0.0 for c in completions]
 
 def plain(completions, log_metric):
     log_metric("cached", 2.0)
@@ -133,6 +140,7 @@ def everything(place: Path) -> Iterator[set[str]]:
     yield one_step(
         place, "grpo", data=mix, kl_control={"kind": "doubling"}, updates=2, objective=regularised, max_lag=1
     )
+    yield one_step(place, "grpo", **of_truth(place))
     yield one_step(place, "drpo", updates=2, group_size=8)
     between = {"use": f"{place}/mine.py:plain"}
     yield one_step(place, "drpo", group_size=8, reward=[between])
@@ -140,11 +148,22 @@ def everything(place: Path) -> Iterator[set[str]]:
     yield one_step(place, "grpo_process")
     for method in ("dapo", "hapo", "rft", "online_dpo"):
         yield one_step(place, method)
+    claims = {"path": f"{place}/claims.jsonl", "eval": f"{place}/claims-held.jsonl"}
+    yield one_step(place, "grpo", data=claims, sampling={"max_tokens": 10})
     for method in ("sft", "reward_model_listwise", "reward_model_process"):
         yield one_step(place, method)
     for method in ("dpo", "kto"):
         yield one_step(place, method, objective={"nll": 0.1})
     yield from judged(place)
+
+
+def of_truth(place: Path) -> dict[str, Any]:
+    """Settings under which two metrics, of which one often gives no score, measure a held-out set."""
+    metrics = [EASY, {"use": f"{place}/mine.py:sometimes"}]
+    return {
+        "evaluate": {"prompts": 4, "samples": 4, "metrics": metrics},
+        "reward": [{"use": f"{place}/mine.py:seldom"}],
+    }
 
 
 def judged(place: Path) -> Iterator[set[str]]:
@@ -190,6 +209,7 @@ LOGGING = (
     "rollouts",
     "rewards",
     "evaluate.py",
+    "truth",
     "sources/order.py",
 )
 SUMS = ("token/", "pair/", "sequence/", "update/")
@@ -219,6 +239,8 @@ def test_the_names_in_the_source_are_in_the_table() -> None:
         figure = next((name.removeprefix(s) for s in SUMS if name.startswith(s)), name).replace(
             "best_of_x", "best_of_2"
         )
+        if name.startswith("/"):  # behind truth/SET/METRIC
+            figure = f"truth/x/y{name.replace('@x', '@2')}"
         whole = {figure, f"sampled/{figure}"}
         open_ended = "x" in re.split("/", figure) and not figure.startswith(("reward/", "gate/", "data/", "epoch/"))
         assert open_ended or figure in COUNTS or any(lookup(n) for n in whole), name
@@ -236,5 +258,8 @@ def test_entries_are_filled_in_and_told_apart() -> None:
     assert line("loss/policy") == ("loss", "neither") and line("held_out/loss/policy") == ("held-out loss", "down")
     assert line("pretrain/held_out/loss/policy") == ("held-out text loss", "down")
     assert line("sampled/pass@16")[0] == "held-out sampled pass@16" and lookup("sampled/pass@x") is None
+    assert line("truth/easy/exact") == ("easy: exact", "up") and line("truth/easy/reward") == ("easy: reward", "up")
+    assert line("truth/held_out/reward/low")[0] == "held_out: reward, at least"
+    assert line("truth/easy/exact/divergence/low") == ("easy: reward away from exact, at least", "neither")
     assert lookup("sampled/lr") is None and lookup("mine/length") is None
     assert is_chosen("mine/length", ["mine"]) and is_chosen("logged/reward/mean", []) and not is_chosen("lr", ["l"])

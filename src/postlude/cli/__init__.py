@@ -28,7 +28,7 @@ def main() -> None:
         end_without_threads(end.code if isinstance(end.code, int) else 0)
         raise
     except PostludeError as error:
-        console_error(error)
+        console_error(error, as_json="--json" in sys.argv[1:])
         end_without_threads(error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

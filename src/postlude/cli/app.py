@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from typing import Annotated
@@ -17,17 +18,20 @@ from postlude.cli import (
     data,
     data_check,
     demo,
+    doctor,
     eval,
+    explain,
     export,
     label,
     methods,
     pairs,
+    review,
     sample,
     selftest,
     steering,
     train,
 )
-from postlude.cli.options import SETTINGS
+from postlude.cli.options import SETTINGS, problem_values
 from postlude.errors import UNCODED, PostludeError, visible
 from postlude.terminal import Screen, colored, dim, joined
 
@@ -71,11 +75,13 @@ app.command("check", context_settings=SETTINGS)(check.check)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("audit")(audit.audit)
+app.command("review")(review.review)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
 app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
 app.command("methods")(methods.methods)
+app.command("explain")(explain.explain)
 app.add_typer(
     config.app, name="config", help="Look at a recipe before it runs, or make one from TRL's or verl's configuration."
 )
@@ -84,14 +90,18 @@ data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
+app.command("doctor")(doctor.doctor)
 app.command("status")(steering.status)
 app.command("stop")(steering.stop)
 app.command("checkpoint")(steering.checkpoint)
 app.command("demo")(demo.demo)
 
 
-def console_error(error: PostludeError) -> None:
-    """Each problem on a line of its own, to standard error; its code behind it, once for neighbours that share it."""
+def console_error(error: PostludeError, as_json: bool = False) -> None:
+    """Each problem on a line of its own, to standard error; its code behind it, once for neighbours that share it.
+    `as_json`: to standard output too, as the one object that a program waits for."""
+    if as_json:
+        typer.echo(json.dumps({"problems": [problem_values(problem) for problem in error.problems]}))
     console = Screen(stderr=True)
     count = len(error.problems)  # one mistake can take several lines to tell
     head = "error" if count == 1 else f"{count} problems"

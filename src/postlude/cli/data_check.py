@@ -12,7 +12,7 @@ from rich.console import Console
 
 from postlude.cli import options as opt
 from postlude.cli.data import Chat, reading_of, sums
-from postlude.errors import ConfigError, DataError, Problem, visible
+from postlude.errors import ConfigError, DataError, visible
 from postlude.terminal import Screen, colored, dim, joined
 from postlude.words import counted
 
@@ -70,7 +70,7 @@ def check(
         )
     except (ConfigError, DataError) as error:
         if as_json:
-            print(json.dumps({"file": source, "problems": [_told(p) for p in error.problems]}))
+            print(json.dumps({"file": source, "problems": [opt.problem_values(p) for p in error.problems]}))
             raise typer.Exit(error.exit_code) from error
         raise
     if as_json:
@@ -212,7 +212,7 @@ def as_values(source: str, screened: Screened, mended: Mended | None) -> dict[st
         "uses": [_use(use) for use in screened.uses],
         **_counts(screened.balance),
         "tokens": [min(screened.checked.tokens), max(screened.checked.tokens)] if screened.checked.tokens else None,
-        "problems": [_told(problem) for problem in table.shown()],
+        "problems": [opt.problem_values(problem) for problem in table.shown()],
         "findings": [_finding(finding) for finding in screened.findings],
     }
     if mended and mended.balance:
@@ -232,10 +232,6 @@ def _counts(balance: Balance) -> dict[str, Any]:
 
 def _use(use: Use) -> dict[str, Any]:
     return {"as": use.name, "rows": use.rows, "methods": use.methods, "problem": use.problem}
-
-
-def _told(problem: Problem) -> dict[str, str]:
-    return {"code": problem.code, "place": problem.place, "key": problem.key, "text": problem}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

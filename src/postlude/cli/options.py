@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.terminal import Screen
 
 MOST_ANSWERS = 65_536
@@ -134,3 +134,8 @@ def require_free(target: Path, force: bool | None, option: str = "OUT") -> None:
         )
     if not os.access(target if there else target.parent, os.W_OK):
         raise ConfigError(f"{option}: cannot write {str(target)!r}: permission denied.", code="cannot-write")
+
+
+def problem_values(problem: Problem) -> dict[str, str]:
+    """A problem for programs."""
+    return {"code": problem.code, "place": problem.place, "key": problem.key, "text": problem}

@@ -14,6 +14,7 @@ from postlude.words import closest
 WRITTEN = {
     "events": "lines of events.jsonl",
     "eval": "lines of eval.jsonl",
+    "sheet": "lines of sheet.jsonl",
     "rollouts": "answers in rollouts/",
     "config": "config.yaml",
 }

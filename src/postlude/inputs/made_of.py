@@ -25,8 +25,10 @@ Inputs = dict[str, Prints]
 WORDS = {
     "data": "the rows trained on",
     "eval": "the held-out rows",
+    "sheet": "the prompts of the sheet, where it has a file of its own",
     "pretrain": "the rows of plain text beside the method's own",
     "reward": "reward files, what they import beside them, their reward models and other files",
+    "metric": "the same of metrics, which measure and are not trained on",
     "judge": "judges' models, principles and templates",
     "method": "the file of a method of one's own, and what it imports beside it",
     "template": "the chat template in force",
@@ -48,9 +50,12 @@ def inputs_of(prepared: Prepared) -> Inputs:
         inputs[one.kind.partition("-")[0]][one.name] = one.fingerprint
     if recipe.method not in ALGORITHMS:
         inputs["method"] = of_code(recipe.method)
-    if prepared.rewards:
-        for member in prepared.rewards.members:
-            word = "judge" if isinstance(member.function, JudgedReward) else "reward"
+    for known, members in (
+        ("reward", prepared.rewards.members if prepared.rewards else []),
+        ("metric", prepared.metrics.members),
+    ):
+        for member in members:
+            word = "judge" if isinstance(member.function, JudgedReward) and known == "reward" else known
             for name, one in _of_reward(member.spec, member.function, read).items():
                 alone = ":" in member.spec.use and inputs[word].get(name, one) == one
                 inputs[word][name if alone else f"{member.spec.label}: {name}"] = one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from postlude.inputs.prints import Print, Prints, of_file, of_json
-from postlude.models.adapters import BASE, NOTES, base_path
+from postlude.models.adapters import BASE, BELOW, NOTES, base_path
 from postlude.models.files import ADAPTER_CONFIG
 from postlude.models.load import GENERATION
 
@@ -33,7 +33,7 @@ def of_model(path: str, known: dict[Path, Print] | None = None) -> Prints:
     if (folder / ADAPTER_CONFIG).is_file():
         prints[ADAPTER_CONFIG] = of_json(folder / ADAPTER_CONFIG, {BASE})  # where the base lies is no matter
     base = base_path(path)
-    return prints if base == path else prints | {f"base/{name}": one for name, one in of_model(base, known).items()}
+    return prints if base == path else prints | {f"{BELOW}{name}": one for name, one in of_model(base, known).items()}
 
 
 def of_tokenizer(path: str) -> Prints:

@@ -17,7 +17,7 @@ class Rows:
     """The rows of one data set that are used, in their order."""
 
     kind: str
-    """`data`, `eval` or `pretrain`."""
+    """`data`, `eval`, `sheet`, `pretrain` or `pretrain-eval`."""
     name: str
     """Of the set among those of its kind."""
     number: int
@@ -51,8 +51,13 @@ def data_sets(prepared: Prepared) -> Iterator[Rows]:
     for number, share in enumerate(prepared.shares):
         yield Rows("data", share.name if len(prepared.shares) > 1 else "data", number, trained[start:][: share.size])
         start += share.size
+    alone = isinstance(prepared.recipe.data.eval, str)
+    for number, one in enumerate(prepared.eval_sets):
+        if one.rows:
+            yield Rows("eval", "eval" if alone else one.name, number, one.rows)
+    named = prepared.recipe.evaluate.sheet and prepared.recipe.evaluate.sheet.path
     others = (
-        ("eval", prepared.held_out or [group.prompt for group in prepared.judged]),
+        ("sheet", prepared.sheet if named else []),
         ("pretrain", [group.prompt for group in prepared.pretrain]),
         ("pretrain-eval", [group.prompt for group in prepared.pretrain_held_out]),
     )

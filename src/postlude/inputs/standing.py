@@ -50,7 +50,7 @@ class MadeOf:
     @classmethod
     def of(cls, prepared: Prepared) -> MadeOf:
         """Reads every weights file once."""
-        members = prepared.rewards.members if prepared.rewards else []
+        members = [*(prepared.rewards.members if prepared.rewards else []), *prepared.metrics.members]
         uses = [*(m.spec.use for m in members), prepared.recipe.method]
         sets = [*data_sets(prepared)]
         return cls(inputs_of(prepared), sets, settings_of(prepared), imported_from_elsewhere(uses))

@@ -19,6 +19,7 @@ from postlude import plain_json
 from postlude.errors import ConfigError, EngineError, Problem
 from postlude.models import files, joining
 from postlude.models.fit import PREFIX
+from postlude.runs.sealed import Hashes, Sealed
 
 NEW, START = "default", "start"
 """Names of the adapter that is trained, and of the one the policy starts from."""
@@ -30,6 +31,8 @@ EMBEDDINGS = {"embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_e
 """Names of the modules that have a row for every token."""
 TWICE = {"modules_to_save", "token_adapter", "original_module"}
 """Parts of names under which peft saves a changed embedding a second time, and never reads it."""
+BELOW = "base/"
+"""Before the names of the base's files, among the fingerprints of a run that began from an adapter."""
 OWN = Path("trainer") / "adapter"
 """Where a checkpoint keeps the trained adapter by itself, if it stands on another."""
 
@@ -43,6 +46,24 @@ def base_path(path: str) -> str:
     """The model under an adapter folder, or the folder itself."""
     folder = Path(path).expanduser()
     return path if not is_adapter(path) or (folder / "config.json").exists() else read_config(path)[BASE]
+
+
+def changed_base(folder: Path, base: Path) -> str | None:
+    """The first weights file of a base folder that is not what it was when a run began to train this adapter on it;
+    None where all are, and of an adapter that no run's checkpoint holds."""
+    inputs = Sealed.at(folder).manifest.get("inputs", {}).get("model", {})
+    stands_on_adapter = any(name.startswith(BELOW) for name in inputs)
+    prints = {
+        name.removeprefix(BELOW): one
+        for name, one in inputs.items()
+        if name.startswith(BELOW) == stands_on_adapter and name.endswith(".safetensors")
+    }
+    there = {file.name: file for file in base.glob("*.safetensors")} if prints else {}
+    hashes = Hashes()
+    for name in sorted({*prints, *there}):
+        if name not in there or name not in prints or hashes.of(there[name]) != prints[name].get("sha256"):
+            return name
+    return None
 
 
 def read_config(path: str) -> dict[str, Any]:

@@ -109,6 +109,14 @@ def _problems_of_base(folder: Path) -> list[Problem]:
                 f"(postlude export {base} FOLDER), and name the result. {change}",
             )
         ]
+    if name := adapters.changed_base(folder, Path(base).expanduser()):
+        return [
+            Problem(
+                "misfit-weights",
+                f"{folder}: the adapter was trained on {base!r}, whose {name} has changed since: on other weights it "
+                f"says something else. Put that file back, or name the folder it is in now. {change}",
+            )
+        ]
     return []
 
 

@@ -11,6 +11,7 @@ from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
 from postlude.prepared import Prepared
 from postlude.recipe import Recipe
+from postlude.recipe.schema import times
 from postlude.runs.folder import Run
 from postlude.runs.space import Space, forecast
 from postlude.words import counted
@@ -125,8 +126,8 @@ def look_at_time(prepared: Prepared, timed: Timed, sampled: Sampled | None) -> S
     recipe, section = prepared.recipe, Section("time", "Time")
     phases = _phases(prepared, timed, sampled)
     step = sum(phases.values())
-    evaluation = _evaluation(recipe, prepared, sampled)
-    count = _evaluations(recipe) if evaluation else 0
+    evaluation = _evaluation(prepared, sampled)
+    count = times(recipe.evaluate.every, recipe.steps) if evaluation else 0
     whole = step * recipe.steps + evaluation * count
     section.figures |= {"step": step, "run": whole, "phases": phases, "evaluation": evaluation}
     section.summary = f"about {duration(step)} a step, {duration(whole)} for {counted(recipe.steps, 'step')}"
@@ -152,14 +153,8 @@ def _phases(prepared: Prepared, timed: Timed, sampled: Sampled | None) -> dict[s
     return {"sample": sampled.sampling * share, "score": sampled.scoring * share, "train": train}
 
 
-def _evaluation(recipe: Recipe, prepared: Prepared, sampled: Sampled | None) -> float:
+def _evaluation(prepared: Prepared, sampled: Sampled | None) -> float:
     """Seconds of one: greedy and sampled answers to the held-out prompts."""
-    if sampled is None or not prepared.held_out or not sampled.completions:
+    if sampled is None or not sampled.completions:
         return 0.0
-    asked = min(len(prepared.held_out), recipe.evaluate.prompts) * (1 + recipe.evaluate.samples)
-    return (sampled.sampling + sampled.scoring) / len(sampled.completions) * asked
-
-
-def _evaluations(recipe: Recipe) -> int:
-    every = recipe.evaluate.every
-    return 2 + ((recipe.steps - 1) // every if every else 0)
+    return (sampled.sampling + sampled.scoring) / len(sampled.completions) * prepared.evaluation_answers

@@ -193,18 +193,49 @@ def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
         result["data"] = {"mix": result["data"]}
     data = result.get("data")
     if is_dict(data) and is_list(data.get("mix")):
-        result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
+        data = result["data"] = {**data, "mix": [{"path": s} if isinstance(s, str) else s for s in data["mix"]]}
+    if is_dict(data) and isinstance(data.get("eval"), dict | list):
+        result["data"] = {**data, "eval": _held_out(data["eval"])}
     sampling = result.get("sampling")
     if is_dict(sampling) and isinstance(sampling.get("stop"), str):
         result["sampling"] = {**sampling, "stop": [sampling["stop"]]}
-    reward: Any = result.get("reward")
-    if isinstance(reward, str | dict):
-        reward = [reward]
-    if is_list(reward):
-        result["reward"] = [{"use": r} if isinstance(r, str) else r for r in reward]
+    if "reward" in result:
+        result["reward"] = _entries_of(result["reward"])
+    evaluate = result.get("evaluate")
+    if is_dict(evaluate):
+        result["evaluate"] = _evaluation(evaluate)
     if is_dict(result.get("shaping")) and not _by_number(result["shaping"]):
         result["shaping"] = [result["shaping"]]
     return result
+
+
+def _entries_of(rewards: Any) -> Any:
+    """A reward, or a list of them, as a list of mappings."""
+    listed: Any = [rewards] if isinstance(rewards, str | dict) else rewards
+    return [{"use": r} if isinstance(r, str) else r for r in listed] if is_list(listed) else listed
+
+
+def _evaluation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`metrics` as `reward`; `sheet: true`, or a path."""
+    result = dict(values)
+    if "metrics" in result:
+        result["metrics"] = _entries_of(result["metrics"])
+    sheet = result.get("sheet")
+    if sheet is True or isinstance(sheet, str):
+        result["sheet"] = {"path": sheet} if isinstance(sheet, str) else {}
+    elif sheet is False:
+        result["sheet"] = None
+    return result
+
+
+def _held_out(sets: Any) -> Any:
+    """A list of paths, or paths by name, as a list of mappings."""
+    if is_list(sets):
+        return [{"path": one} if isinstance(one, str) else one for one in sets]
+    if not is_dict(sets) or _by_number(sets):
+        return sets
+    pairs = [(name, one) for name, files in sets.items() for one in (files if is_list(files) else [files])]
+    return [{"name": str(name), **one} if is_dict(one) else {"path": one, "name": str(name)} for name, one in pairs]
 
 
 def _by_number(value: Any) -> bool:
@@ -227,7 +258,7 @@ def assign(document: Document, path: str, value: Any, origin: str) -> None:
     for name, following in pairwise([*parents, last]):
         at: Any = _index(place, name, path) if is_list(place) else name
         inner = _inside(place, at)
-        if name in ("reward", "mix") and following.isdigit() and not is_list(inner):
+        if name in ("reward", "mix", "metrics") and following.isdigit() and not is_list(inner):
             raise ConfigError(
                 f"{path}: there is no {name} yet to set an entry of; give {name} first.", code="no-such-entry"
             )

@@ -21,19 +21,27 @@ from postlude.errors import Problem
 from postlude.recipe.documents import COMMAND_LINE, Document
 from postlude.shapes import is_dict
 
-FILES = ("model.chat_template", "data.path", "data.eval", "data.mix.*.path", "pretrain.path", "pretrain.eval")
-OBJECTS = ("method", "reward.*.use")
+FILES = (
+    *("model.chat_template", "data.path", "data.eval", "data.eval.*.path", "data.mix.*.path", "pretrain.path"),
+    *("pretrain.eval", "evaluate.sheet.path"),
+)
+REWARDS = ("reward", "evaluate.metrics")
+"""Lists of entries that name functions, with what those read."""
+OBJECTS = ("method", *(f"{key}.*.use" for key in REWARDS))
 """`FILE.py:NAME`, with `verl:` or `openrlhf:` before it or not; anything else is no path."""
 OTHERS = (
-    *("model.path", "critic.path", "reward.*.cache"),
+    *("model.path", "critic.path"),
     *(
-        f"reward.*.args.{name}"
-        for name in ("path", "path.*", "model", "policy", "policy.*", "schema", "template", "principles")
+        f"{key}.*.{name}"
+        for key in REWARDS
+        for name in (
+            *("cache", "args.path", "args.path.*", "args.model", "args.policy", "args.policy.*", "args.schema"),
+            *("args.template", "args.principles", "args.cache"),
+        )
     ),
-    "reward.*.args.cache",
 )
 """May be something else than a path that is there: a hub id, a name on a server, a file that is yet to be made."""
-BESIDE = ("reward.*.args.reference", "policy")
+BESIDE = (tuple(f"{key}.*.args.reference" for key in REWARDS), "policy")
 """A path where the second stands beside it; a judge's `reference` is a column."""
 ABOVE = 4
 """Folders above a run's own in which something that was moved is looked for."""
@@ -146,7 +154,7 @@ def _changed(values: Mapping[str, Any], change: Callable[[str, str], str]) -> di
 
 
 def _is_beside(path: str, holder: Any) -> bool:
-    return fnmatchcase(path, BESIDE[0]) and BESIDE[1] in holder
+    return any(fnmatchcase(path, pattern) for pattern in BESIDE[0]) and BESIDE[1] in holder
 
 
 def _texts(values: Any, prefix: str = "") -> Iterator[tuple[Any, Any, str]]:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from postlude.recipe.documents import flat
-from postlude.recipe.places import FILES, OBJECTS, OTHERS, exists
+from postlude.recipe.places import FILES, OBJECTS, OTHERS, REWARDS, exists
 
-Rule = Literal["never", "settings", "data", "eval", "pretrain", "reward", "judge", "content", "free"]
+Rule = Literal["never", "settings", "data", "eval", "pretrain", "reward", "metric", "judge", "sheet", "content", "free"]
 """never: the checkpoint would not fit. A word of `--accept-changes`: it fits, but the run would be another one.
 content: a path; what is there is compared. free: noted."""
 
+HOW = ("cache", "args.cache", "errors", "abstain", "concurrency", "timeout")
+"""Of a reward or metric: how it is asked, and not what it says."""
 RULES: dict[str, Rule] = {
-    **dict.fromkeys((path for path in (*FILES, *OTHERS) if not path.startswith("reward.")), "content"),
+    **dict.fromkeys((path for path in (*FILES, *OTHERS) if not path.startswith(REWARDS)), "content"),
     "output": "free",
     "method": "never",
     "model": "never",
@@ -33,15 +35,11 @@ RULES: dict[str, Rule] = {
     "critic.*": "free",
     "pretrain": "never",
     "sampler*": "never",
-    "reward.*.cache": "free",
-    "reward.*.args.cache": "free",
-    "reward.*.errors": "free",
-    "reward.*.abstain": "free",
-    "reward.*.concurrency": "free",
-    "reward.*.timeout": "free",
+    **dict.fromkeys((f"{key}.*.{name}" for key in REWARDS for name in HOW), "free"),
     "reward*": "reward",
+    "evaluate.metrics*": "metric",
     "data.on_bad_row": "free",
-    "data.eval_*": "eval",
+    "data.eval*": "eval",
     "data*": "data",
     "pretrain.rows": "pretrain",
     "pretrain.*": "free",
@@ -53,6 +51,7 @@ RULES: dict[str, Rule] = {
     "*.kind": "settings",
     "correct_above": "settings",
     "steps": "free",
+    "budget*": "free",
     "prompts_per_step": "free",
     "updates": "free",
     "epochs": "free",

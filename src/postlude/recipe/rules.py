@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from postlude.best import problem_of
 from postlude.errors import Problem
 from postlude.method import Algorithm
 from postlude.models.spec import Refreshed
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import Constant
+from postlude.recipe import measured
 from postlude.recipe.documents import Document
 from postlude.rollouts.filters import Mixed
 from postlude.rollouts.shaping import Overlong
@@ -34,8 +34,7 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[Problem
             wrong("data", "missing-key", "data names no file: give data.path, or several sets as data.mix.")
         )
     problems += _lengths(recipe, entry, wrong) + _trains(recipe, entry, wrong)
-    problems += _compares(recipe, entry, wrong) + _measures(recipe, entry, wrong, document)
-    problems += _keeps(recipe, entry, wrong)
+    problems += _compares(recipe, entry, wrong) + measured.problems(recipe, entry, wrong, document)
     return problems + _lag(recipe, wrong) + _samples(recipe, wrong) + _rewards(recipe, wrong)
 
 
@@ -283,58 +282,6 @@ def _refreshes(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
             )
         ]
     return []
-
-
-def _measures(recipe: Recipe, entry: Algorithm, wrong: Wrong, document: Document) -> list[Problem]:
-    """Reward and held-out prompts are given where they are used, and nowhere else."""
-    problems: list[Problem] = []
-    if entry.source == "rollout" and not recipe.reward and not document.values.get("reward"):  # a wrong one was told
-        problems.append(
-            Problem(
-                "missing-key",
-                "'reward' is missing: give a built-in (exact, regex, ...) or my_rewards.py:fn.",
-                key="reward",
-            )
-        )
-    if entry.source != "rollout" and recipe.reward and not recipe.data.eval:
-        problems.append(
-            wrong(
-                "reward",
-                "no-effect",
-                f"{entry.name} trains on written answers; a reward is only used on held-out prompts, and "
-                "data.eval is not set.",
-            )
-        )
-    if recipe.reward and Need.SCORES in recipe.objective.needs:
-        problems.append(
-            wrong("reward", "not-of-method", f"{entry.name} trains a reward model, which writes no answers to reward.")
-        )
-    if recipe.evaluate.stop_at is not None and (not recipe.data.eval or not recipe.reward or not recipe.evaluate.every):
-        problems.append(
-            wrong(
-                "evaluate.stop_at",
-                "no-effect",
-                "evaluate.stop_at needs held-out prompts (data.eval), a reward, and evaluate.every > 0.",
-            )
-        )
-    return problems
-
-
-def _keeps(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
-    """What is best is told by a figure that evaluations give, and that has a direction."""
-    name = recipe.checkpoints.best
-    if name is None:
-        return []
-    measured = {
-        "pretrain/held_out/": bool(recipe.pretrain and recipe.pretrain.eval),
-        "held_out/": bool(recipe.data.eval) and entry.source != "rollout",
-        "greedy/": bool(recipe.data.eval and recipe.reward),
-        "sampled/": bool(recipe.data.eval and recipe.reward),
-    }
-    problem = problem_of(name, tuple(prefix for prefix, holds in measured.items() if holds))
-    if problem is None and not 0 < recipe.evaluate.every < recipe.steps:
-        problem = ("no-effect", "checkpoints.best: only the last step would be evaluated. Lower evaluate.every.")
-    return [wrong("checkpoints.best", *problem)] if problem else []
 
 
 def _rewards(recipe: Recipe, wrong: Wrong) -> list[Problem]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from postlude.algorithms import ALGORITHMS, find_method
 from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
+from postlude.budget import Budget
 from postlude.engines.settings import Local, Optimizer, Sampling, Served
 from postlude.method import Algorithm
 from postlude.models.spec import Critic, ModelSpec
@@ -39,18 +40,41 @@ class Schedule:
     def __post_init__(self) -> None:
         hold(self)
 
-    def rate(self, step: int, steps: int, peak: float | None = None) -> float:
-        """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`."""
+    def rate(self, step: int, steps: int, peak: float | None = None, used: float = 0.0) -> float:
+        """The rate of optimiser steps within step `step` of `steps`; `peak` in place of `lr`. `used`: the share of a
+        budget, where that may end the run before its steps do."""
         assert self.lr is not None
         if peak is not None:
-            return peak / self.lr * self.rate(step, steps)
+            return peak / self.lr * self.rate(step, steps, used=used)
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         if self.decay == "constant":
             return self.lr
-        share = (step - self.warmup) / max(steps - self.warmup - 1, 1)
+        share = max((step - self.warmup) / max(steps - self.warmup - 1, 1), used)
         fall = share if self.decay == "linear" else 0.5 * (1 - math.cos(math.pi * min(share, 1.0)))
         return self.lr * (1 - (1 - self.final) * min(fall, 1.0))
+
+
+def times(every: int, steps: int) -> int:
+    """How often a run measures what it measures before, after and every so many steps."""
+    return 2 + ((steps - 1) // every if every else 0)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A fixed sheet of prompts that is answered again and again while training, to read how the answers change."""
+
+    path: Line | None = None
+    """Rows of prompts. Default: the held-out ones."""
+    prompts: Annotated[int, Bounds(1, 1000)] = 4
+    """The first so many of them."""
+    every: CountOrZero = 10
+    """Steps between; 0 is only before and after."""
+    answers: Annotated[int, Bounds(1, 64)] = 1
+    """To each prompt, sampled as in training and with the same seed every time."""
+
+    def __post_init__(self) -> None:
+        hold(self)
 
 
 @dataclass(frozen=True)
@@ -60,11 +84,16 @@ class Evaluation:
     every: CountOrZero = 10
     """Steps between evaluations; 0 is only before and after."""
     prompts: Count = 128
-    """The first so many held-out prompts."""
+    """The first so many held-out prompts, of each set."""
     samples: Annotated[int, Bounds(1, 65_536)] = 1
     """Sampled answers per prompt, at the training temperature, beside the greedy one."""
     stop_at: Annotated[float, Bounds(0, 1, above=True)] | None = None
-    """End the run once sampled held-out accuracy reaches this."""
+    """End the run once sampled held-out accuracy (over the prompts of all sets) reaches this."""
+    metrics: tuple[RewardSpec, ...] = ()
+    """What says whether the policy gets better, and is never trained on: functions, built-ins, reward models or judges
+    as in `reward`, scored on the very answers that an evaluation samples. More is better; scale: -1 turns one round."""
+    sheet: Sheet | None = None
+    """Prompts whose answers are kept every so many steps, for `postlude sheet`; `true` takes the defaults."""
 
     def __post_init__(self) -> None:
         hold(self)
@@ -120,6 +149,8 @@ class Recipe:
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     steps: Count = 100
     """Draws of a batch; each is `epochs` x `updates` optimiser steps."""
+    budget: Budget | None = None
+    """Tokens or seconds after which the run ends, where that is before its last step."""
     prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
     group_size: Annotated[int, Bounds(1, 65_536)] = 8
     """Completions per prompt."""
@@ -166,12 +197,14 @@ class Recipe:
     def __post_init__(self) -> None:
         hold(self)
 
-    def rates(self, step: int) -> tuple[float, float]:
-        """Learning rates of policy and critic in a step; the policy's is 0 while the critic warms up."""
+    def rates(self, step: int, used: float = 0.0) -> tuple[float, float]:
+        """Learning rates of policy and critic in a step, with this share of the budget used; the policy's is 0 while
+        the critic warms up."""
+        policy = self.schedule.rate(step, self.steps, used=used)
         if self.critic is None:
-            return self.schedule.rate(step, self.steps), 0.0
-        policy = 0.0 if step < self.critic.warmup else self.schedule.rate(step, self.steps)
-        return policy, self.schedule.rate(step, self.steps, self.critic.lr)
+            return policy, 0.0
+        critic = self.schedule.rate(step, self.steps, self.critic.lr, used)
+        return (0.0 if step < self.critic.warmup else policy), critic
 
     @property
     def name(self) -> str:

@@ -110,8 +110,8 @@ class JudgedReward(ABC):
         """Whether a reward is of an answer among others."""
 
     @abstractmethod
-    def plan(self, steps: int, prompts: int, group: int, answer_tokens: int) -> None:
-        """Say before the start what the run may ask."""
+    def plan(self, steps: int, prompts: int, group: int, answer_tokens: int, what: str = ...) -> None:
+        """Say before the start what the run may ask: `what` it is that asks, so many times."""
 
     @abstractmethod
     def begin(self, folder: Path, name: str = ...) -> None:

@@ -93,21 +93,23 @@ class JudgeReward(JudgedReward):
         """Keep verdicts in a run's folder, unless another place was named."""
         self.asker.cache = self.asker.cache or folder / name
 
-    def plan(self, steps: int, prompts: int, group: int, answer_tokens: int) -> None:
-        """Say before the start what the run may ask."""
+    def plan(self, steps: int, prompts: int, group: int, answer_tokens: int, what: str = "training") -> None:
+        """Say before the start what the run may ask: `what` it is that asks, so many times."""
         judging = self.judging
         per_prompt = {"score": group, "pairs": group * (group - 1), "list": 1}[self.mode]
         shown = {"score": 1, "pairs": 2, "list": group}[self.mode]
         calls = steps * prompts * per_prompt * judging.samples * (1 + judging.think)
         written = 1 if judging.likelihood else judging.sampling.max_tokens
         tokens = calls * (len(judging.template.source) // 4 + shown * answer_tokens + written)
+        more = "canaries, evaluation, further draws" if what == "training" else "canaries"
         self.planned = (
-            f"training asks up to {calls:,} questions, about {tokens / 1e3:,.0f} thousand tokens; canaries, "
-            "evaluation, further draws and second tries come on top"
+            f"{what} asks up to {calls:,} questions, about {tokens / 1e3:,.0f} thousand tokens; {more} and second "
+            "tries come on top"
         )
         caps = self.asker.caps
+        unit = "steps" if what == "training" else "evaluations"
         if caps.calls is not None and caps.calls < calls:
-            self.planned += f"; max_calls {caps.calls:,} is reached after about {caps.calls * steps // calls} steps"
+            self.planned += f"; max_calls {caps.calls:,} is reached after about {caps.calls * steps // calls} {unit}"
 
     def __call__(self, **given: Any) -> Any:
         return self.judge(**given)

@@ -18,6 +18,7 @@ from postlude.rewards.combine import Scored
 from postlude.rewards.member import Reward
 from postlude.rewards.rewards import RewardFigures, Rewards, Scoring
 from postlude.rollouts.filters import Accepted, Extremes, Filter, Mixed, refill
+from postlude.rollouts.hacking import patterns
 from postlude.rollouts.shaping import HistoryLength, Shaping
 from postlude.runs.stats import mean
 from postlude.sources.order import Cursor, Mixture
@@ -143,7 +144,7 @@ class RolloutSource:
             raise
         self.waiting = []
         drawn.extra = logged.extra
-        drawn.report |= self.cursor.figures(counts) | logged.figures()
+        drawn.report |= self.cursor.figures(counts) | logged.figures() | patterns(drawn.sampled, self._programs)
         drawn.logged = logged.chosen()
         drawn.notes += dict.fromkeys(logged.notes)
         for shaping in self.shaping:
@@ -172,6 +173,11 @@ class RolloutSource:
             scoring.cancel()
         logged.add(scored)
         return scored.groups
+
+    @property
+    def _programs(self) -> bool:
+        """Whether a reward runs what the policy writes."""
+        return any(member.spec.use == "code" for member in self.rewards.members)
 
     def _give_up(self, drawn: Drawn) -> None:
         """Train on nothing of a step that a reward could not score; stop after too many such steps in a row."""

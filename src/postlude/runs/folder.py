@@ -4,8 +4,9 @@ config.yaml        the resolved recipe            manifest.json     versions, ha
 events.jsonl       one line per event             timings.jsonl     wall-clock values, kept apart
 rollouts/          every completion, per step     checkpoints/      Hugging Face folders with trainer/ inside
 eval.jsonl         held-out answers               model             link to the newest checkpoint
+sheet.jsonl        answers to the fixed sheet     rejected.txt      rows that were skipped, where any were
 live.json          how the run stands now         control.json      what another process asks of it
-inputs/            a hash of every row            rejected.txt      rows that were skipped, where any were
+inputs/            a hash of every row
 broken/            batches whose update was left out, and why, where there were any
 
 Lines are appended and files replaced through `durable.Disk`; what a checkpoint must fit is in `sealed`.
@@ -218,10 +219,12 @@ class Run:
         digest = hashlib.sha256(text.encode()).hexdigest()
         self._disk.append(f"rollouts/{SUMS}", checkpoints.sum_line(name, digest))
 
-    def write_answers(self, groups: Sequence[Group]) -> None:
-        """Held-out answers of one evaluation, appended to eval.jsonl."""
+    def write_answers(
+        self, groups: Sequence[Group], columns: Mapping[str, Sequence[Any]] | None = None, file: str = "eval.jsonl"
+    ) -> None:
+        """Held-out answers of one evaluation, appended to eval.jsonl; those of the sheet to its own file."""
         self._require_own_process()
-        self._disk.append("eval.jsonl", answer_rows(self.step, groups))
+        self._disk.append(file, answer_rows(self.step, groups, columns or {}))
 
     def write_broken(self, tensors: Mapping[str, Any], facts: str) -> str | None:
         """A batch whose update was left out in the step under way, and what is known of the cause: the first of a step,

@@ -162,6 +162,11 @@ class History:
         return _rows(self.folder / "eval.jsonl")[0]
 
     @cached_property
+    def sheet(self) -> list[Row]:
+        """Answers to the fixed sheet of prompts, each with the step after which it was given."""
+        return _rows(self.folder / "sheet.jsonl")[0]
+
+    @cached_property
     def timings(self) -> list[Row]:
         """Seconds of each step: `draw`, `train`, and `total` since the run began."""
         return _rows(self.folder / "timings.jsonl")[0]

@@ -24,15 +24,16 @@ def rollout_rows(groups: Sequence[Group], trained: Sequence[Group], extra: Mappi
     return "".join(rows)
 
 
-def answer_rows(step: int, groups: Sequence[Group]) -> str:
-    """A line for every held-out answer of an evaluation."""
+def answer_rows(step: int, groups: Sequence[Group], columns: Mapping[str, Sequence[Any]]) -> str:
+    """A line for every answer of an evaluation or a sheet; `columns` have an entry for each."""
     rows: list[str] = []
     for group in groups:
         for completion in group.completions:
             row = _row(group, completion, trained=False)
             for name in ("trained", "tokens", "logprobs"):
                 del row[name]
-            rows.append(json.dumps({"step": step, **row}, default=str) + "\n")
+            more = {name: values[len(rows)] for name, values in columns.items()}
+            rows.append(json.dumps({"step": step, **row, **more}, default=str) + "\n")
     return "".join(rows)
 
 

@@ -30,7 +30,7 @@ OPENED = ("*config.json", "*.safetensors", "*.safetensors.index.json", "tokenize
 """Files that are read where they stand beside a model's."""
 COPIES = Path("trainer", "run")
 """Of a checkpoint: the run's whole files as they were."""
-APPENDED = {"events.jsonl": "events", "eval.jsonl": "eval", f"rollouts/{SUMS}": "rollouts"}
+APPENDED = {"events.jsonl": "events", "eval.jsonl": "eval", "sheet.jsonl": "sheet", f"rollouts/{SUMS}": "rollouts"}
 """Files of a run that grow, each with the name under which `--accept-changes` takes one that is another."""
 CONFIG = "config.yaml"
 RUN_MANIFEST = "manifest.json"

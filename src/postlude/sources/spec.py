@@ -21,6 +21,15 @@ Wrong = Callable[[str, str, str], Problem]
 """(dotted key, code, sentence) -> the problem, which begins with the line that the key was set in."""
 
 
+HELD_OUT = "held_out"
+"""Name of the held-out set where there is only one, and it has no other."""
+
+
+def _stem(path: str) -> str:
+    """A file's name without its ending."""
+    return _ENDING.sub("", Path(path.removeprefix("hf:")).name)
+
+
 @dataclass(frozen=True)
 class SetSpec:
     """One set of a mixture."""
@@ -38,7 +47,25 @@ class SetSpec:
 
     @property
     def label(self) -> str:
-        return self.name or _ENDING.sub("", Path(self.path.removeprefix("hf:")).name)
+        return self.name or _stem(self.path)
+
+
+@dataclass(frozen=True)
+class EvalSpec:
+    """A file of a held-out set, where there are several."""
+
+    path: Line
+    """As `data.eval`."""
+    name: Line | None = None
+    """Of the set, in figures; files of one name are one set. Default: the file's name without its ending."""
+    split: Line | None = None
+    """Default: `data.eval_split`."""
+    columns: dict[str, str] | None = None
+    """Default: `data.eval_columns`."""
+
+    @property
+    def label(self) -> str:
+        return self.name or _stem(self.path)
 
 
 @dataclass(frozen=True)
@@ -54,13 +81,14 @@ class DataSpec:
     """Name that is wanted -> column of the file, e.g. {prompt: question, completion: reply, answer: gold}."""
     chat: bool = False
     """Text prompts and answers become a user's and an assistant's message, for models with a chat template."""
-    eval: Line | None = None
-    """Held-out rows of the same kind: sampled from where there is a reward, else measured by the method's own loss (and
-    accuracy, of compared answers). No prompt is shared with `path`."""
+    eval: Line | tuple[EvalSpec, ...] | None = None
+    """Held-out rows of the same kind: sampled from where there is a reward or a metric, else measured by the method's
+    own loss (and accuracy, of compared answers). No prompt is shared with `path`. A path; or several sets, each with
+    figures of its own: a list of paths, or a mapping such as {easy: easy.jsonl, hard: [a.jsonl, b.jsonl]}."""
     split: Line = "train"
     """Of a data set."""
     eval_split: Line | None = None
-    """Of a data set given as `eval`. Default: `split`."""
+    """Of data sets given as `eval`. Default: `split`."""
     eval_columns: dict[str, str] | None = None
     """Of `eval`. Default: `columns`."""
     step_separator: str = "\n"
@@ -81,8 +109,21 @@ class DataSpec:
             return Reading(self.columns, self.chat, own_key=own_key)
         return Reading(columns, self.chat, own_key, own_key)
 
-    def eval_reading(self) -> Reading:
-        """How the columns of the held-out prompts are read."""
+    @property
+    def eval_files(self) -> tuple[EvalSpec, ...]:
+        """The files of the held-out sets, in order."""
+        return (EvalSpec(self.eval, HELD_OUT),) if isinstance(self.eval, str) else self.eval or ()
+
+    @property
+    def eval_names(self) -> tuple[str, ...]:
+        """The held-out sets, in order."""
+        return tuple(dict.fromkeys(one.label for one in self.eval_files))
+
+    def eval_reading(self, one: EvalSpec | None = None) -> Reading:
+        """How the columns of held-out prompts are read; of one file, where that is given."""
+        if one is not None and one.columns is not None:
+            own_key = f"data.eval.{self.eval_files.index(one)}.columns"
+            return Reading(one.columns, self.chat, own_key, own_key)
         own_key = "data.eval_columns"
         if self.eval_columns is None:
             return Reading(self.columns, self.chat, own_key=own_key)
@@ -110,8 +151,32 @@ class DataSpec:
                         f"{n} sets of data.mix are called {name!r}; give each its own `name`.",
                     )
                 )
-        problems += column_problems(self.columns, "data.columns", wrong)
+        problems += column_problems(self.columns, "data.columns", wrong) + self._held_out_problems(wrong)
         return problems + column_problems(self.eval_columns or {}, "data.eval_columns", wrong)
+
+    def _held_out_problems(self, wrong: Wrong) -> list[Problem]:
+        """Held-out sets whose names tell them apart, and can stand in a figure's."""
+        problems: list[Problem] = []
+        if isinstance(self.eval, tuple) and not self.eval:
+            problems.append(
+                wrong("data.eval", "missing-key", "data.eval is an empty list: give a path, or leave it out.")
+            )
+        unnamed = Counter(one.label for one in self.eval_files if one.name is None)
+        for name in self.eval_names:
+            files = [one.path for one in self.eval_files if one.label == name]
+            if unnamed[name] and len(files) > 1:
+                sentence = f"{len(files)} files of data.eval are called {name!r}; name the sets: {{NAME: PATH, ...}}."
+                problems.append(wrong("data.eval", "duplicate-name", sentence))
+            if "/" in name or not name.strip():
+                sentence = f"data.eval: {name!r} is no name of a set, since figures are called truth/SET/METRIC."
+                problems.append(wrong("data.eval", "reserved-name", sentence))
+            for path, count in Counter(files).items():
+                if count > 1:
+                    sentence = f"data.eval: the set {name!r} has {path!r} {count} times."
+                    problems.append(wrong("data.eval", "duplicate-name", sentence))
+        for place, one in enumerate(self.eval_files):
+            problems += column_problems(one.columns or {}, f"data.eval.{place}.columns", wrong)
+        return problems
 
 
 def column_problems(columns: dict[str, str], key: str, wrong: Wrong) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -27,6 +27,7 @@ from postlude.runs.events import (
     Waiting,
 )
 from postlude.runs.figures import Figure, lookup
+from postlude.runs.figures.truth import is_headline
 from postlude.words import counted
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -63,6 +64,15 @@ def known(name: str) -> Figure:
     figure = lookup(name)
     assert figure is not None, name
     return figure
+
+
+MOST_TRUTHS = 12
+"""Rows of truth that are shown; what is logged is all in events.jsonl."""
+
+
+def truths(names: Iterable[str]) -> list[str]:
+    """Those of the figures that say what a metric says of a held-out set, and how far the reward parted from it."""
+    return [name for name in names if is_headline(name)][:MOST_TRUTHS]
 
 
 def sparkline(values: list[float], width: int = 24) -> str:
@@ -169,7 +179,7 @@ class LiveView:
         )
 
     def _line(self, event: Figures) -> str:
-        rows = ROWS[self.opened.source if self.opened else "rollout"]
+        rows = [*ROWS[self.opened.source if self.opened else "rollout"], *truths(event.figures)]
         parts = [f"{known(name).label} {shown(event.figures[name])}" for name in rows if name in event.figures]
         parts = parts or [f"{name} {shown(value)}" for name, value in event.figures.items()]
         steps = self.opened.start.steps if self.opened else "?"
@@ -193,11 +203,12 @@ class LiveView:
         )
         parts += [bar, Text("")]
         table = Table.grid(padding=(0, 2))
-        for name in ROWS[self.opened.source]:
+        for name in [*ROWS[self.opened.source], *truths(self.history)]:
             values, figure = self.history.get(name), known(name)
             always_zero = name.startswith("kl_") and not any(values or ())  # one update per draw: nothing moved
             if values and not always_zero:
-                style = "bold green" if figure.label.startswith("held-out") else "bold"
+                held_out = figure.label.startswith("held-out") or name.startswith("truth/")
+                style = "bold green" if held_out else "bold"
                 table.add_row(
                     figure.label,
                     Text(shown(values[-1]), style=style),

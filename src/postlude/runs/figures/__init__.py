@@ -18,6 +18,7 @@ from postlude.runs.figures.answers import SETS, of_a_draw, of_a_measurement
 from postlude.runs.figures.figure import Better, Figure
 from postlude.runs.figures.objective import of_the_objective
 from postlude.runs.figures.step import of_a_step
+from postlude.runs.figures.truth import TRUTH
 
 __all__ = ["BARE", "LOGGED", "PREFIXES", "Better", "Figure", "Prefix", "entry_of", "is_chosen", "lookup"]
 
@@ -31,8 +32,8 @@ def _by_name(figures: Iterable[Figure]) -> Table:
 
 
 OBJECTIVE = _by_name(of_the_objective())
-BARE = _by_name((*of_a_step(), *of_the_objective(), *SETS, *of_a_draw()))
-"""Name -> figure of a step, of the stream that leads it."""
+BARE = _by_name((*of_a_step(), *of_the_objective(), *SETS, *of_a_draw(), *TRUTH))
+"""Name -> figure of a step, of the stream that leads it; and of truth, whose names say the set themselves."""
 WRITTEN = {"loss/policy": replace(OBJECTIVE["loss/policy"], meaning="-log p of written text", better="down")}
 """What means something else where nothing is sampled."""
 TEXT = WRITTEN | {n: OBJECTIVE[n] for n in ("entropy", "ratio/max", "trained_tokens", "masked_infinite")}
@@ -102,10 +103,10 @@ def _resolved(table: Table, name: str) -> Figure | None:
 
 
 def entry_of(table: Table, name: str) -> str | None:
-    """The key a name is under: itself before one with a place, the longer of two such before the other."""
+    """The key a name is under: itself before one with a place, of two such the one that says more of it."""
     if name in table:
         return name
-    patterns = sorted((n for n in table if "{" in n), key=len, reverse=True)
+    patterns = sorted((n for n in table if "{" in n), key=lambda n: len(re.sub(r"\{\w+\}", "", n)), reverse=True)
     return next((n for n in patterns if _pattern(n).fullmatch(name)), None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from postlude.runs.figures.figure import SHARE, Better, Figure
+from postlude.runs.figures.hacking import AGREE, HACKING
 from postlude.runs.figures.rewards import BUILT_IN, REWARDS
 
 SETS = (
@@ -112,6 +113,15 @@ SAMPLED = (
         formula="sum of the sampled answers' tokens; of a file, tokens of the packed batch, each prompt once per group",
         better="neither",
         source="section 0.7",
+    ),
+    Figure(
+        name="passed_tokens",
+        label="passed tokens",
+        unit="tokens",
+        meaning="that training passed through the model in the step, prompts included",
+        formula="tokens of the batches of all optimiser steps that were taken, each prompt once per group; all streams",
+        better="neither",
+        source="docs/compare.md",
     ),
     Figure(
         name="unscored",
@@ -360,9 +370,9 @@ MEASURED = (
 
 def of_a_draw() -> Iterator[Figure]:
     """What a step has of its draw."""
-    yield from (*SAMPLED, *DIFFICULTY, *SELECTED, *REWARDS, *BUILT_IN)
+    yield from (*SAMPLED, *HACKING, *DIFFICULTY, *SELECTED, *REWARDS, *BUILT_IN)
 
 
 def of_a_measurement() -> Iterator[Figure]:
     """What answers to held-out prompts are measured by."""
-    yield from (*MEASURED, *REWARDS)
+    yield from (*MEASURED, AGREE, *REWARDS)

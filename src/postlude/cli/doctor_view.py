@@ -1,0 +1,230 @@
+"""What `postlude doctor` shows of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from postlude.doctor.rule import Gravity, Rule
+from postlude.doctor.rules import RULES
+from postlude.doctor.samples import Sample, samples_of
+from postlude.doctor.watching import Diagnosis, Seen, diagnose
+from postlude.errors import ConfigError, printable, visible
+from postlude.recipe.remedies import command
+from postlude.runs.history import History, read
+from postlude.terminal import bold, colored, dim, joined
+from postlude.watch.live import shown, sparkline
+from postlude.words import counted
+
+MARKS: dict[Gravity, tuple[str, str]] = {
+    "grave": ("✗", "bold red"),
+    "warning": ("!", "bold yellow"),
+    "hint": ("·", "bold cyan"),
+}
+BARS = 32
+PROMPT, ANSWER = 40, 200
+"""Characters that are shown of a prompt, its end, and of an answer, its beginning and its end."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run that was looked at."""
+
+    folder: Path
+    history: History
+    diagnosis: Diagnosis
+    warnings: tuple[str, ...]
+    """What could not be read, in sentences."""
+
+    @property
+    def state(self) -> str:
+        """running, done, interrupted, error, or killed: its process ended without a word."""
+        if self.history.running:
+            return "running"
+        end = self.history.end
+        return str(end.get("reason")) if end else "killed"
+
+    @property
+    def planned(self) -> int | None:
+        start = self.history.start
+        return int(start["steps"]) if start and isinstance(start.get("steps"), int) else None
+
+    @property
+    def method(self) -> str:
+        return str((self.history.start or {}).get("method", "no start"))
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """Rules that the recipe says to leave out."""
+        if any("config.yaml" in text for text in self.warnings):
+            return ()
+        alarms = self.history.recipe.get("alarms")
+        return [str(name) for name in alarms.get("ignore") or ()] if isinstance(alarms, dict) else ()
+
+    @property
+    def seen(self) -> list[Seen]:
+        """What nothing else that was seen explains."""
+        return [one for one in self.diagnosis.seen if not one.explained]
+
+    @property
+    def serious(self) -> bool:
+        """Whether something grave was seen, or a warning that lasts; what the recipe ignores aside."""
+        return any(
+            one.first.gravity == "grave" or (one.first.gravity == "warning" and one.now is not None)
+            for one in self.diagnosis.seen
+            if one.first.rule not in self.ignored
+        )
+
+    def rule(self, one: Seen) -> Rule:
+        return RULES[one.first.rule]
+
+    def samples(self, one: Seen) -> list[Sample]:
+        return samples_of(self.history, one.shown.steps, self.rule(one).shows)
+
+    def command(self, one: Seen) -> str | None:
+        """To go on with; None where no setting helps."""
+        pairs = one.shown.remedy
+        return command(self.folder, pairs, self.history.finished) if pairs else None
+
+
+def case_of(folder: Path) -> Case:
+    """Raises ConfigError where there is no run that can be read; a recipe that cannot is a warning."""
+    history = read(folder)
+    warnings = list(history.warnings)
+    try:
+        history.recipe  # noqa: B018  # read now, so that what is wrong with it is told
+    except ConfigError as error:
+        warnings.append(f"{error} Looked at without its settings")
+    return Case(folder, history, diagnose(history), tuple(warnings))
+
+
+# --------------------------------------------------------------------------------------------------- for people
+
+
+def show(case: Case, console: Console) -> None:
+    """Print everything."""
+    diagnosis = case.diagnosis
+    steps = f"step {diagnosis.steps}" + (f" of {case.planned}" if case.planned else "")
+    console.print(joined(bold(f"postlude doctor {case.folder}"), dim(f"  {case.method}, {steps}, {case.state}")))
+    for text in case.warnings:
+        console.print(joined(colored("! ", "bold yellow"), visible(text)))
+    for one in case.seen:
+        console.print()
+        _show_one(case, one, console)
+    console.print()
+    for one in (one for one in diagnosis.seen if one.explained):
+        why = f"  {one.first.rule}, from step {one.first.steps[-1]}: it follows from {' and '.join(one.explained)}"
+        console.print(joined(dim("· "), case.rule(one).symptom, dim(why)))
+    _show_rest(case, console)
+
+
+def _show_one(case: Case, one: Seen, console: Console) -> None:
+    rule, finding = case.rule(one), one.shown
+    mark, style = MARKS[finding.gravity]
+    since = f"since step {one.first.steps[-1]}" if one.now else f"at step {one.first.steps[-1]}, no more"
+    ignored = ", ignored by the recipe" if finding.rule in case.ignored else ""
+    console.print(joined(colored(f"{mark} ", style), bold(rule.symptom), dim(f"  {rule.name}, {since}{ignored}")))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("seen", printable(_sentence(finding.text)))
+    grid.add_row("values", _course(case, one))
+    grid.add_row("limit", printable(rule.threshold))
+    grid.add_row("likely", printable(rule.cause))
+    grid.add_row("do", printable(rule.remedy))
+    line = case.command(one)
+    if line is not None:
+        grid.add_row("again" if case.history.finished else "go on", bold(line))
+    console.print(Padding(grid, (0, 0, 0, 2)))
+    samples = case.samples(one)
+    if samples:
+        console.print(Padding(dim(f"answers of step {samples[0].step}"), (0, 0, 0, 2)))
+        console.print(Padding(_answers(samples), (0, 0, 0, 4)))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _course(case: Case, one: Seen) -> Text:
+    """The figure over the run as bars, and its values at the steps of the evidence."""
+    finding = one.shown
+    whole = case.history.columns.get(finding.figure)
+    values = list(whole.values) if whole is not None else list(finding.values)
+    numbers = finding.values if len(finding.values) <= 3 else (finding.values[0], finding.values[-1])
+    steps = (
+        f"step {finding.steps[0]}" if len({*finding.steps}) == 1 else f"steps {finding.steps[0]} to {finding.steps[-1]}"
+    )
+    listed = (" " if len(finding.values) <= 3 else " ... ").join(map(shown, numbers))
+    return joined(
+        printable(finding.figure),
+        "  ",
+        colored(sparkline(_averaged(values, BARS), BARS), "blue"),
+        f"  {listed}  ",
+        dim(steps),
+    )
+
+
+def _averaged(values: list[float], count: int) -> list[float]:
+    """At most so many means of neighbours."""
+    if len(values) <= count:
+        return values
+    bounds = [len(values) * i // count for i in range(count + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(bounds)]
+
+
+def _answers(samples: Sequence[Sample]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True, justify="right")
+    grid.add_column(overflow="fold")
+    for sample in samples:
+        reward = "no reward" if sample.reward is None else f"reward {sample.reward:.3g}"
+        prompt = visible(sample.prompt)
+        prompt = prompt if len(prompt) <= PROMPT else "..." + prompt[-PROMPT:]
+        grid.add_row(
+            reward, joined(dim(f"{prompt} "), Text("→ ", style="dim"), _middle_left_out(visible(sample.answer)))
+        )
+    return grid
+
+
+def _middle_left_out(text: str) -> str:
+    if not text:
+        return "(nothing)"
+    half = ANSWER // 2
+    return text if len(text) <= ANSWER else f"{text[:half]} [...] {text[-half:]}"
+
+
+def _show_rest(case: Case, console: Console) -> None:
+    """What is healthy in a line, and what could not be seen."""
+    diagnosis = case.diagnosis
+    if not diagnosis.steps:
+        console.print("no step is finished yet: there is nothing to look at")
+        return
+    bad = [one for one in diagnosis.seen if one.first.gravity != "hint"]
+    hints = len(diagnosis.seen) - len(bad)
+    total = len(diagnosis.fine) + len(diagnosis.unseen) + len(diagnosis.seen)
+    parts = [f"{len(diagnosis.fine)} fine", *([f"{len(bad)} wrong"] if bad else [])]
+    parts += [counted(hints, "hint")] if hints else []
+    parts += [f"{len(diagnosis.unseen)} not to be seen here"] if diagnosis.unseen else []
+    mark = colored("✓ ", "green") if not bad else ""
+    console.print(joined(mark, f"looked at {counted(total, 'thing')}: {', '.join(parts)}"))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", overflow="fold")
+    for why, names in _by_reason(diagnosis).items():
+        grid.add_row("not seen", printable(f"{', '.join(names)}: {why}"))
+    console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def _by_reason(diagnosis: Diagnosis) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {}
+    for name, why in diagnosis.unseen.items():
+        reasons.setdefault(why, []).append(name)
+    return reasons

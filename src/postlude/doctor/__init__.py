@@ -1,0 +1,1 @@
+"""What the figures of a run show: `examine(track)`, by the rules of one table, live or of a run's folder."""

@@ -1,0 +1,57 @@
+"""Rules on the value function of methods that have one."""
+
+from __future__ import annotations
+
+from postlude.doctor.progress import NOW
+from postlude.doctor.rule import Finding, Rule, seen
+from postlude.doctor.track import Track
+
+LONG = 20
+NOTHING = 0.05
+"""Explained variance of a critic that knows hardly more than a constant."""
+HARMFUL = -0.1
+"""Below, its values make advantages noisier than a constant would."""
+OFF = 0.5
+"""Of the standard deviation of the rewards: a critic that has not even learned the mean return."""
+SETTLED = 30
+"""Steps after its warm-up from which on it should know something."""
+
+
+def dead(track: Track) -> Finding | None:
+    """A critic that explains nothing of the returns, and is off by more than noise or makes matters worse.
+
+    One whose returns cannot be foreseen (a reward of pure noise) explains nothing either, but knows their mean.
+    """
+    explained = track["value/explained_variance"].last(LONG)
+    warmup = track.number("critic.warmup") or 0
+    if track.step < SETTLED + warmup or explained.mean >= NOTHING or explained.last_half >= NOTHING:
+        return None
+    value, returned = track["value/mean"].last(LONG), track["return/mean"].last(LONG)
+    spread = track["reward/std"].last(LONG).mean
+    off = abs(value.mean - returned.mean)
+    if explained.mean > HARMFUL and off <= OFF * spread:
+        return None
+    text = (
+        f"the critic explains {explained.mean:.2g} of the returns' variance over {len(explained)} steps (1 is all, 0 "
+        f"is what a constant explains); it expects {value.mean:.3g} where {returned.mean:.3g} comes"
+    )
+    return seen(explained, explained.mean, NOTHING, text, track.times("critic.lr", 3))
+
+
+RULES = (
+    Rule(
+        name="dead-critic",
+        symptom="the critic explains nothing",
+        reads=("value/explained_variance", "value/mean", "return/mean", "reward/std"),
+        threshold=f"an explained variance below {NOTHING} over {LONG} steps, {SETTLED} steps after its warm-up, and "
+        f"either below {HARMFUL} or off the mean return by {OFF} standard deviations of the reward",
+        cause="its rate is too low or too high, or it began to guide the policy before it knew anything.",
+        remedy="Raise critic.lr (about ten times schedule.lr), give it a warm-up (critic.warmup=20), or take a method "
+        "without a critic (grpo, rloo).",
+        source="section 3.9 of docs/specification.md; the bounds are chosen",
+        check=dead,
+        kinds=("sampled",),
+        where=lambda track: "value/explained_variance" in track or track.setting("critic") is not None,
+        points=LONG + NOW,
+    ),
+)

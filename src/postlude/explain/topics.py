@@ -1,0 +1,64 @@
+"""The index: every topic of every home, found by name, by a part of it, or by words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from postlude.explain.home import Home, of_table, plain
+from postlude.explain.of_recipes import FOREIGN, KEYS, METHODS_HOME, REWARDS
+from postlude.explain.of_runs import ALARMS, CODES, FIGURES, FINDINGS, SECTIONS
+from postlude.facts.topic import Topic
+from postlude.facts.written import TABLES
+from postlude.words import closest
+
+HOMES: tuple[Home, ...] = (
+    *(of_table(kind, several, table) for kind, several, table in TABLES),
+    METHODS_HOME,
+    ALARMS,
+    FIGURES,
+    KEYS,
+    REWARDS,
+    CODES,
+    FINDINGS,
+    SECTIONS,
+    FOREIGN,
+)
+"""Kinds in the order in which matches are listed."""
+NEAREST = 5
+
+
+def find(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list[Topic]:
+    """The topics that a question names, none where there is none: those of that very name before those of a part of it.
+
+    `kind` looks in one home; `more` are homes that only the caller knows.
+    """
+    homes = [home for home in (*HOMES, *more) if kind in (None, home.kind)]
+    topics = [home.page(name) for home in homes for name in home.meant(asked)]
+    return sorted(topics, key=lambda topic: plain(topic.name) != plain(asked))
+
+
+def nearest(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list[str]:
+    """Names that may be meant by one that is none, the likeliest first."""
+    homes = [home for home in (*HOMES, *more) if kind in (None, home.kind)]
+    names = [name for home in homes if home.kind != "foreign name" or kind for name in home.names()]
+    near: list[str] = []
+    while len(near) < NEAREST and (name := closest(asked, (n for n in names if n not in near))):
+        near.append(name)
+    return near
+
+
+def every(more: Iterable[Home] = ()) -> Iterable[Topic]:
+    """All topics."""
+    for home in (*HOMES, *more):
+        yield from home.topics()
+
+
+def one_line(topic: Topic) -> str:
+    """Its first sentence."""
+    text = topic.meaning.split("\n\n")[0]
+    head, stop, _ = text.partition(". ")
+    return head + stop.strip()
+
+
+def kinds(more: Sequence[Home] = ()) -> list[str]:
+    return [home.kind for home in (*HOMES, *more)]

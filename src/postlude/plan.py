@@ -1,0 +1,74 @@
+"""What the loop needs to know beyond its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from postlude.best import Best
+from postlude.budget import Budget, Spent
+from postlude.data import Group
+from postlude.learning import Learning
+from postlude.sources.source import Drawn
+
+
+class Measured(Protocol):
+    """What an evaluation gives: figures, the answers behind them, and what their rewards noted."""
+
+    @property
+    def figures(self) -> dict[str, float]: ...
+    @property
+    def groups(self) -> list[Group]: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def each(self) -> Mapping[str, Sequence[float | None]]: ...
+
+
+class Kept(Protocol):
+    """What a checkpoint keeps, as JSON."""
+
+    def state(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loop needs to know beyond its streams."""
+
+    steps: int
+    seed: int
+    rate: Callable[[int, float], tuple[float, float]]
+    """Step, and share of the budget that is used -> learning rates of the policy and of the critic."""
+    budget: Budget | None = None
+    evaluate: Callable[[], Awaitable[Measured]] | None = None
+    """Measures the policy on held-out prompts."""
+    evaluate_every: int = 0
+    answer_sheet: Callable[[], Awaitable[list[str]]] | None = None
+    """Has the policy answer the fixed sheet; gives notes."""
+    sheet_every: int = 0
+    first_measured: Kept | None = None
+    """What evaluations compare with: their first; part of a checkpoint."""
+    stop_at: float | None = None
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 2
+    refresh_every: int = 0
+    """Steps after which the reference becomes the policy; 0 leaves it what it was at the start."""
+    refresh_mix: float = 1.0
+    """The policy's share in the new reference."""
+    first: Callable[[Drawn], Awaitable[list[str]]] | None = None
+    """Looks at the first draw of the lead before any update: notes, or an error where the run is broken."""
+    learning: Learning = field(default_factory=Learning)
+    """What the steps before this part of the run have taught."""
+    best: Best = field(default_factory=Best)
+    """The step that was best so far, by a held-out figure."""
+    spent: Spent = field(default_factory=Spent)
+    """What the steps so far have used."""
+    noted: list[str] = field(default_factory=list[str])
+    """Names of the notes that a run gives once, and that were given."""
+    began: Sequence[int] = ()
+    """The fingerprint of the weights that the run began with; of one that begins now it is yet to be taken."""
+
+    def is_done(self, step: int) -> bool:
+        """Whether so many steps are all, or have used the budget up."""
+        return step >= self.steps or self.spent.share(self.budget) >= 1

@@ -1,0 +1,1 @@
+"""What tells whether a run gets better, by something that it is not trained on."""

@@ -1,0 +1,210 @@
+"""Every topic of every table: its places exist, what it names is there, and what people ask for leads to it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from postlude.cli.app import app
+from postlude.cli.explain import commands_of
+from postlude.explain import places, topics
+from postlude.explain.home import Home, plain
+from postlude.explain.words import search
+from postlude.facts.topic import Topic
+
+COMMANDS = commands_of(get_command(app))  # type: ignore[arg-type]
+HOMES = (*topics.HOMES, COMMANDS)
+AWAITED = {"advise", "memory", "doctor", "review", "compare"}
+"""Commands that topics may name before they are there."""
+
+
+def every() -> Iterator[Topic]:
+    for home in HOMES:
+        yield from home.topics()
+
+
+EVERY = list(every())
+
+
+def test_a_name_is_unique_in_its_kind_and_every_topic_says_something() -> None:
+    names = [(topic.kind, topic.name) for topic in EVERY]
+    assert len(names) == len(set(names))
+    assert [topic.name for topic in EVERY if not topic.meaning.strip() or not topic.title.strip()] == []
+    assert {topic.kind for topic in EVERY} == {home.kind for home in HOMES}
+
+
+def test_every_place_in_the_code_exists() -> None:
+    wrong = [
+        (topic.name, place)
+        for topic in EVERY
+        for place in (topic.place or "").split("; ")
+        if place and not places.exists(place)
+    ]
+    assert wrong == []
+
+
+def test_what_has_a_place_by_its_nature_has_one() -> None:
+    placed = {"figure", "key", "method", "reward", "section of check", "finding in data"}
+    assert [topic.name for topic in EVERY if topic.kind in placed and not topic.place] == []
+
+
+def test_figures_are_placed_where_they_are_computed() -> None:
+    at = {topic.name: topic.place or "" for topic in EVERY if topic.kind == "figure"}
+    assert at["ratio/max"].startswith(("objectives/", "engines/"))
+    assert at["reward/mean"] == "objectives/token.py:_group_report"
+    assert at["drpo/kl"].startswith("objectives/token.py")
+    assert at["rewards/accuracy"] == "objectives/contrast.py:ContrastObjective._figures"
+    in_the_table = [name for name, place in at.items() if place.startswith("runs/figures")]
+    assert len(in_the_table) <= len(at) // 10, in_the_table
+
+
+def test_what_a_topic_points_to_is_there() -> None:
+    wrong = [(topic.name, name) for topic in EVERY for name in topic.see if not topics.find(name, more=(COMMANDS,))]
+    assert wrong == []
+
+
+def test_the_commands_that_show_a_topic_are_there() -> None:
+    names = {name.split()[0] for name in COMMANDS.names()} | AWAITED
+    shown = {text for topic in EVERY for text in topic.shows}
+    assert [text for text in shown if not text.startswith(("postlude ", "make "))] == []
+    assert [text for text in shown if text.startswith("postlude ") and text.split()[1] not in names] == []
+
+
+ASKED = [
+    ("mdp", "mdp"),
+    ("MDP", "mdp"),
+    ("Markov decision process", "mdp"),
+    ("bradley terry", "bradley-terry"),
+    ("BT", "bradley-terry"),
+    ("grpo", "grpo"),
+    ("objective.kl.coef", "objective.kl.coef"),
+    ("objective.kl.coef=0.1", "objective.kl.coef"),
+    ("kl.coef", "objective.kl.coef"),
+    ("schedule.lr", "schedule.lr"),
+    ("reward[0].weight", "reward[].weight"),
+    ("reward.weight", "reward[].weight"),
+    ("model.dtype", "engine.dtype"),
+    ("group-size", "group_size"),
+    ("Trained tokens", "trained_tokens"),
+    ("reward/maths", "reward/maths"),
+    ("greedy/accuracy", "greedy/accuracy"),
+    ("held_out/rewards/accuracy", "held_out/rewards/accuracy"),
+    ("unknown-key", "unknown-key"),
+    ("[unknown-key]", "unknown-key"),
+    ("beta 0.5", "beta 0.5"),
+    ("beta=0.1", "beta 0.1"),
+    ("ppo clip ratio", "ppo clip ratio"),
+    ("num_generations", "num_generations"),
+    ("Step 0", "step_0"),
+    ("thumbs", "binary feedback"),
+    ("no critic", None),
+    ("why no critic", "no value model"),
+    ("data check", "data check"),
+    ("postlude train", "train"),
+    ("decision tree", "choose a method"),
+    ("why is my reward flat?", "reward not improving"),
+]
+
+
+@pytest.mark.parametrize(("asked", "name"), ASKED)
+def test_what_is_asked_for_is_the_first_that_is_given(asked: str, name: str | None) -> None:
+    several = topics.find(asked, more=(COMMANDS,))
+    assert (several[0].name if several else None) == name
+
+
+def test_a_name_under_a_prefix_that_does_not_take_it_leads_to_those_that_do() -> None:
+    assert [topic.name for topic in topics.find("held_out/reward/maths")] == [
+        "greedy/reward/maths",
+        "sampled/reward/maths",
+        "reward/maths",
+    ]
+
+
+def test_a_mistyped_name_is_no_label_without_a_word_on_the_fixed_one() -> None:
+    (topic,) = topics.find("reward/meen")
+    assert "reward/mean" in topic.see
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("my kl goes through the roof and is exploding", "kl exploding"),
+        ("answers get longer and longer", "length hacking"),
+        ("how much gpu memory does ppo take", "memory of ppo"),
+        ("which lora rank for rl", "lora for rl"),
+        ("model forgets other tasks", "alignment tax"),
+        ("all answers are wrong", "zero-signal groups"),
+        ("difference between dpo and ppo", "derivation of dpo"),
+        ("reward goes up but outputs are bad", "high reward, bad outputs"),
+        ("training crashed after a spike", "reward spikes then crashes"),
+    ],
+)
+def test_a_question_leads_to_a_topic_that_speaks_of_it(question: str, name: str) -> None:
+    assert name in [topic.name for topic in search(question, EVERY)[:4]]
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["explain", *words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def test_a_page_holds_its_parts() -> None:
+    code, text = run("gae")
+    assert code == 0
+    for part in (
+        "delta_t = r_t + gamma V_{t+1} - V_t",
+        "usual",
+        "bad at",
+        "1506.02438",
+        "objectives/advantages.py: GAE",
+    ):
+        assert part in text
+
+
+def test_several_matches_are_listed() -> None:
+    code, text = run("lr")
+    assert code == 0 and "schedule.lr" in text and "critic.lr" in text and "figure" in text
+    assert "Of the policy in this step" in run("lr", "--kind", "figure")[1]
+
+
+def test_an_unknown_topic_is_an_error_with_the_nearest_names() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from postlude.cli import main; main()", "explain", "gpro"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "Did you mean 'grpo'" in done.stderr and "[unknown-name]" in done.stderr
+
+
+def test_the_overview_names_every_kind() -> None:
+    code, text = run()
+    assert code == 0 and all(home.several in text for home in HOMES)
+
+
+def test_json_holds_what_the_page_does() -> None:
+    code, text = run("schedule.lr", "--json")
+    (topic,) = json.loads(text)["topics"]
+    assert code == 0 and topic["kind"] == "key" and topic["place"] == "recipe/schema.py:Schedule"
+    assert "grpo" in json.loads(run("--json")[1])["kinds"]["method"]
+
+
+def test_nothing_heavy_is_imported_for_any_topic() -> None:
+    code = (
+        "import sys; from postlude.explain import topics\n"
+        "from postlude.explain.words import search\n"
+        "search('reward', topics.every()); assert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_table_that_is_empty_would_be_noticed() -> None:
+    assert all(home.names() for home in HOMES)
+    assert isinstance(COMMANDS, Home) and plain(" A_b c") == "a-b-c"
