@@ -16,6 +16,7 @@ PUBLIC = {
     "train_async": "postlude.api:train_async",
     "check_recipe": "postlude.api:check_recipe",
     "check_run": "postlude.api:check_run",
+    "memory": "postlude.api:memory",
     "runs": "postlude.runs",
     "events": "postlude.runs.events",
     "Run": "postlude.runs.folder:Run",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from postlude.algorithms import ALGORITHMS as methods  # noqa: F401
     from postlude.api import check_recipe as check_recipe
     from postlude.api import check_run as check_run
+    from postlude.api import memory as memory
     from postlude.api import reward as reward
     from postlude.api import train as train
     from postlude.api import train_async as train_async

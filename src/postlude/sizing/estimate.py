@@ -12,7 +12,18 @@ from postlude.sizing.knobs import Knob, knobs
 from postlude.sizing.machine import decoded_copy
 from postlude.sizing.setting import Setting
 from postlude.sizing.shape import Shape
-from postlude.sizing.work import CPU_CACHE, GPU_CACHE, SHARED_BEYOND, SIZES, Costs, Held, Plan, columns
+from postlude.sizing.work import (
+    CPU_CACHE,
+    GPU_CACHE,
+    LEAST_BUDGET,
+    LEAST_CHUNK,
+    SHARED_BEYOND,
+    SIZES,
+    Costs,
+    Held,
+    Plan,
+    columns,
+)
 
 Phase = Literal["always", "loading", "sampling", "reading", "update", "saving"]
 PHASES: Mapping[Phase, str] = {
@@ -60,9 +71,9 @@ class Estimate:
         return sum(part.bytes for part in self.parts if part.phase == "always")
 
     @property
-    def phases(self) -> dict[str, int]:
+    def phases(self) -> dict[Phase, int]:
         """Bytes of every phase, with what is always there; loading has the weights alone."""
-        sums = dict.fromkeys(PHASES, 0)
+        sums: dict[Phase, int] = dict.fromkeys(PHASES, 0)
         for part in self.parts:
             if part.phase != "always":
                 sums[part.phase] += part.bytes
@@ -80,19 +91,27 @@ class Estimate:
         return max(self.phases.values(), default=self.always)
 
     @property
-    def worst(self) -> str:
+    def worst(self) -> Phase:
         """The phase of the peak."""
-        return max(self.phases, key=lambda name: self.phases[name])
+        phases = self.phases
+        return max(phases, key=lambda name: phases[name])
 
     def of_rank(self, ranks: int) -> int:
         """Bytes of each of so many ranks at the peak: weights, gradients and optimiser are shared out among them, one
         layer at a time is gathered, and each has a batch of its own. The design's arithmetic; nothing measured it."""
-        phases: dict[str, float] = {}
+        phases: dict[Phase, float] = {}
         for phase in self.phases:
             there = [part for part in self.parts if part.phase in ("always", phase)]
             phases[phase] = sum(part.bytes / (ranks if part.sharded else 1) for part in there)
         gathered = 2 * self.shape.of_layer * self.setting.size if ranks > 1 else 0
         return int(max(phases.values()) + gathered)
+
+    @property
+    def least(self) -> Estimate:
+        """With the smallest micro-batches that the run can do with."""
+        budget = max(LEAST_BUDGET, self.setting.work.piece)
+        asked = replace(self.setting.asked, token_budget=min(budget, self.plan.token_budget), head_chunk=LEAST_CHUNK)
+        return estimate(self.shape, replace(self.setting, asked=asked))
 
     @property
     def knobs(self) -> list[Knob]:
@@ -108,8 +127,10 @@ def estimate(shape: Shape, setting: Setting) -> Estimate:
     """The memory of a run. Raises ConfigError where no micro-batch fits into the room."""
     plan = plan_of(shape, setting)
     worst = worst_moment(shape, setting, plan)
-    parts = [*_held(shape, setting), *_loading(shape, setting), *_sampling(shape, setting, plan)]
-    parts += [*_reading(shape, setting, plan), *_update(shape, setting, plan, worst), *_saving(shape, setting)]
+    parts = [*_held(shape, setting), *_sampling(shape, setting, plan), *_reading(shape, setting, plan)]
+    parts += _update(shape, setting, plan, worst)
+    if setting.device == "cpu":  # files are read into the host's memory, whatever trains
+        parts += [*_loading(shape, setting), *_saving(shape, setting)]
     return Estimate(
         shape, setting, tuple(part for part in parts if part.bytes), plan, worst.name, tuple(_notes(shape, setting))
     )
@@ -309,6 +330,13 @@ def held_of(shape: Shape, setting: Setting) -> Held:
     return Held(weights, gradients, optimizer, decoding, setting.apart)
 
 
+def least_held(shape: Shape, setting: Setting) -> int:
+    """Bytes that a run takes however small its passes are: while it is loaded, and once it trains."""
+    held, others = held_of(shape, setting), sum(other.bytes for other in setting.others)
+    loading = sum(part.bytes for part in _loading(shape, setting)) + setting.size * shape.parameters
+    return max(loading, held.weights + held.gradients + held.optimizer + others)
+
+
 def plan_of(shape: Shape, setting: Setting) -> Plan:
     """Micro-batches, chunk and cache as the engine chooses them. Raises ConfigError where nothing fits."""
     held = held_of(shape, setting)
@@ -353,6 +381,8 @@ def _notes(shape: Shape, setting: Setting) -> Iterator[str]:
             "nothing was measured on a GPU: its context (0.3 to 0.6 GB), what its allocator keeps beside tensors, and "
             "attention's own needs come on top"
         )
+        host = sum(part.bytes for part in _loading(shape, setting)) + setting.size * shape.parameters
+        yield f"the machine itself needs {host / 1e9:,.3g} GB while weights are read, before they go to the GPU"
     if setting.ranks > 1:
         yield f"a share of {setting.ranks} ranks is the design's arithmetic: this version runs on one device"
 

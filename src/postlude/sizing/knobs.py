@@ -67,8 +67,8 @@ def _of_weights(one: Setting) -> Iterator[tuple[str, Setting, str]]:
         yield "model.lora.rank=1", replace(one, lora=replace(one.lora, rank=1)), "less can be learnt; RL needs little"
     if one.dtype == "float32":
         yield "engine.dtype=bfloat16", replace(one, dtype="bfloat16"), "coarser rounding; slow on most CPUs"
-    if one.reference and not one.lora:
-        yield "objective.kl=null", replace(one, reference=False), "nothing holds the policy near its start"
+    if one.reference and not one.lora and one.without_reference:
+        yield one.without_reference, replace(one, reference=False), "nothing holds the policy near its start"
     if one.critic == "own":
         yield "critic.form=trunk", replace(one, critic="trunk"), "the critic's gradient changes the policy's trunk"
     if one.apart:

@@ -31,6 +31,8 @@ class Setting:
     reads_old: bool = True
     """Whether passes without a gradient come before the updates: for the policy's, reference's or critic's numbers."""
     reference: bool = False
+    without_reference: str = ""
+    """KEY=VALUE under which none is needed; empty where the method cannot do without."""
     critic: Literal["own", "trunk"] | None = None
     critic_shape: Shape | None = None
     """Of a critic of its own; None: the policy's."""

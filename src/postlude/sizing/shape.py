@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 from postlude import plain_json
 from postlude.errors import ConfigError
 from postlude.models.paths import is_nowhere
+from postlude.sizing.typical import MODELS
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -81,9 +83,7 @@ class Shape:
         """The typical shape of a size such as 7B or 350M: that of the nearest well-known model, as wide as it takes.
 
         Raises ConfigError for what is no size."""
-        from postlude.sizing.typical import of_size
-
-        return of_size(size)
+        return _of_size(size)
 
     @property
     def parameters(self) -> int:
@@ -352,4 +352,63 @@ def _neox(read: _Reader, name: str) -> Shape:
         outside=2 * width,
         gated=False,
         activation=read.word("hidden_act", default="gelu"),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ sizes
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([mMbB])")
+
+
+def number_of(size: str) -> float | None:
+    """Parameters that a text such as 7B, 1.5b or 350M names; None where it names no size."""
+    match = _SIZE.fullmatch(size.strip())
+    return float(match[1]) * (1e6 if match[2] in "mM" else 1e9) if match else None
+
+
+def _of_size(size: str) -> Shape:
+    """The shape of the well-known model of that size; of others the nearest one's, wider or narrower."""
+    wanted = number_of(size)
+    if not wanted:
+        raise ConfigError(f"{size!r} is no size of a model. Write it as 7B or 350M.", code="bad-value")
+    named = {number_of(name): known for name, known in MODELS.items()}
+    if wanted in named:
+        known = named[wanted]
+        return replace(
+            of_values(known.values, known.name), name=size, note=f"the typical shape of this size: that of {known.name}"
+        )
+    shapes = [of_values(known.values, known.name) for known in MODELS.values()]
+    near = min(shapes, key=lambda shape: abs(math.log(shape.parameters / wanted)))
+    shape, way = _as_large(near, wanted), "wider" if wanted > near.parameters else "narrower"
+    note = f"no well-known model has this size: the shape of {near.name}, made {way}"
+    return replace(shape, name=size, note=note)
+
+
+def _as_large(shape: Shape, wanted: float) -> Shape:
+    """The shape with every width scaled so that it has about so many parameters; depth and vocabulary stay."""
+    low, high = 1 / 64, 64.0
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if _scaled(shape, middle).parameters < wanted else (low, middle)
+    return _scaled(shape, low)
+
+
+def _scaled(shape: Shape, factor: float) -> Shape:
+    each = max(1, round(shape.head_width * factor))
+
+    def wide(size: int) -> int:
+        return max(1, round(size * factor))
+
+    linears = tuple(
+        Linear(one.name, wide(one.inputs), wide(one.outputs), one.bias, one.copies) for one in shape.linears
+    )
+    return replace(
+        shape,
+        width=wide(shape.width),
+        head_width=each,
+        inner=wide(shape.inner),
+        linears=linears,
+        vectors=wide(shape.vectors),
+        outside=wide(shape.outside),
     )

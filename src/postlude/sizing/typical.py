@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-from postlude.errors import ConfigError
-from postlude.sizing.shape import Linear, Shape, of_values
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -27,8 +22,9 @@ class Known:
     head_width: int | None = None
 
     @property
-    def shape(self) -> Shape:
-        values = {
+    def values(self) -> dict[str, object]:
+        """As its config.json has them."""
+        return {
             "model_type": self.family,
             "num_hidden_layers": self.layers,
             "hidden_size": self.width,
@@ -39,7 +35,6 @@ class Known:
             "tie_word_embeddings": self.tied,
             "head_dim": self.head_width,
         }
-        return of_values(values, self.name)
 
 
 MODELS: Mapping[str, Known] = {
@@ -61,59 +56,3 @@ MODELS: Mapping[str, Known] = {
     "72B": Known("Qwen2.5-72B", "qwen2", 80, 8192, 64, 8, 29_568, 152_064, False),
 }
 """Size, as people say it -> the model whose shape stands for it."""
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([mMbB])")
-
-
-def number_of(size: str) -> float | None:
-    """Parameters that a text such as 7B, 1.5b or 350M names; None where it names no size."""
-    match = _SIZE.fullmatch(size.strip())
-    return float(match[1]) * (1e6 if match[2] in "mM" else 1e9) if match else None
-
-
-def of_size(size: str) -> Shape:
-    """The shape of the well-known model of that size; of others the nearest one's, wider or narrower."""
-    wanted = number_of(size)
-    if not wanted:
-        raise ConfigError(f"{size!r} is no size of a model. Write it as 7B or 350M.", code="bad-value")
-    named = {number_of(name): known for name, known in MODELS.items()}
-    if wanted in named:
-        known = named[wanted]
-        return replace(known.shape, name=size, note=f"the typical shape of this size: that of {known.name}")
-    near = min(MODELS.values(), key=lambda known: abs(math.log(known.shape.parameters / wanted)))
-    shape = _as_large(near.shape, wanted)
-    note = f"no well-known model has this size: the shape of {near.name}, made {_way(near.shape, wanted)}"
-    return replace(shape, name=size, note=note)
-
-
-def _way(shape: Shape, wanted: float) -> str:
-    return "wider" if wanted > shape.parameters else "narrower"
-
-
-def _as_large(shape: Shape, wanted: float) -> Shape:
-    """The shape with every width scaled so that it has about so many parameters; depth and vocabulary stay."""
-    low, high = 1 / 64, 64.0
-    for _ in range(40):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if _scaled(shape, middle).parameters < wanted else (low, middle)
-    return _scaled(shape, low)
-
-
-def _scaled(shape: Shape, factor: float) -> Shape:
-    each = max(1, round(shape.head_width * factor))
-
-    def wide(size: int) -> int:
-        return max(1, round(size * factor))
-
-    linears = tuple(
-        Linear(one.name, wide(one.inputs), wide(one.outputs), one.bias, one.copies) for one in shape.linears
-    )
-    return replace(
-        shape,
-        width=wide(shape.width),
-        head_width=each,
-        inner=wide(shape.inner),
-        linears=linears,
-        vectors=wide(shape.vectors),
-        outside=wide(shape.outside),
-    )
