@@ -142,9 +142,8 @@ def _without_reference(objective: Objective) -> str:
         return ""
     changes = {"objective.kl=null": replace(objective, kl=None)}
     if "kl_coef" in objective.advantage.__dataclass_fields__:
-        changes["objective.advantage.kl_coef=0"] = replace(
-            objective, advantage=replace(objective.advantage, kl_coef=0.0)
-        )  # type: ignore[call-arg]
+        free_of_it = replace(objective.advantage, kl_coef=0.0)  # type: ignore[call-arg]
+        changes["objective.advantage.kl_coef=0"] = replace(objective, advantage=free_of_it)
     return next((key for key, other in changes.items() if Need.REFERENCE not in other.needs), "")
 
 
