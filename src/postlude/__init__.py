@@ -17,6 +17,7 @@ PUBLIC = {
     "check_recipe": "postlude.api:check_recipe",
     "check_run": "postlude.api:check_run",
     "memory": "postlude.api:memory",
+    "advise": "postlude.api:advise",
     "runs": "postlude.runs",
     "events": "postlude.runs.events",
     "Run": "postlude.runs.folder:Run",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from postlude import objectives as objectives
     from postlude import runs as runs
     from postlude.algorithms import ALGORITHMS as methods  # noqa: F401
+    from postlude.api import advise as advise
     from postlude.api import check_recipe as check_recipe
     from postlude.api import check_run as check_run
     from postlude.api import memory as memory

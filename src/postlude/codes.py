@@ -154,6 +154,8 @@ RUNS = {
     "server-answer": "What a server answered does not add up.",
 }
 CHECKS = {
+    "no-metric": "Nothing but the reward that is trained measures held-out answers.",
+    "thin-evidence": "So few prompts are held out that only large changes show.",
     "note": "What a user should know, and need do nothing about.",
     "duplicate-rows": "Prompts stand in several rows, with one answer or with several.",
     "pad-is-end": "The padding token also ends answers, which is harmless here.",
