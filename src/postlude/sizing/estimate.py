@@ -91,6 +91,11 @@ class Estimate:
         return max(self.phases.values(), default=self.always)
 
     @property
+    def process(self) -> int:
+        """Bytes of the process itself."""
+        return sum(part.bytes for part in self.parts if part.name == PROCESS)
+
+    @property
     def worst(self) -> Phase:
         """The phase of the peak."""
         phases = self.phases
@@ -119,7 +124,9 @@ class Estimate:
         return knobs(self.setting, self.plan, self.peak, lambda setting: estimate(self.shape, setting).peak)
 
 
-LOADED = ("weights",)
+PROCESS = "the process"
+"""The part that is there without any model."""
+LOADED = ("weights", PROCESS)
 """Parts that are there while weights are read."""
 
 
