@@ -15,6 +15,8 @@ from postlude.recipe import Document, documents
 from postlude.recipe.opening import document_of
 
 if TYPE_CHECKING:
+    from postlude.advice.advise import Advised
+    from postlude.facts.tables import Moves
     from postlude.preflight.report import Report
     from postlude.runs.folder import Listener, Run
 
@@ -98,6 +100,32 @@ def check_run(
 
     name = recipe.get("method", "recipe") if isinstance(recipe, Mapping) else recipe
     return preflight(document_from(recipe, settings), str(name), Options(quick, prompts, samples))
+
+
+def advise(
+    *data: str | Path,
+    model: str | None = None,
+    gpu_memory: float | None = None,
+    gpus: int | None = None,
+    goal: str | None = None,
+    reward: str | None = None,
+    move: Moves | None = None,
+    prompts: int | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> Advised:
+    """What to do with these files, as `postlude advise` says it: `.advice` has the verdict, method, reasons with their
+    evidence, rejected ways, warnings, memory and time; `.recipe` is the text of a recipe, or None where nothing is to
+    be trained.
+
+    `out` writes it. A model whose folder is here is asked some `prompts` (0: none; None: as many as take 25 seconds).
+    """
+    from postlude.advice.advise import Wishes, compose, write
+    from postlude.advice.advise import advise as advised_on
+
+    wishes = Wishes(model, gpu_memory, gpus, goal, {"use": reward} if reward else None, move, prompts)
+    advised = advised_on([str(path) for path in data], wishes)
+    return compose(advised) if out is None else write(advised, Path(out), force)
 
 
 def document_from(recipe: str | Path | Mapping[str, Any], settings: Mapping[str, Any]) -> Document:
