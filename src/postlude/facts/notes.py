@@ -31,10 +31,9 @@ def _rows(note: str, section: str, *rows: tuple[str, str, str]) -> Iterator[Row]
         yield Row(note, section, text, topic, command)
 
 
-def _drpo() -> Iterator[Row]:
-    note = "drpo"
-    yield from _rows(
-        note,
+DRPO = (
+    *_rows(
+        "drpo",
         "2, 3 Pipeline, why DRPO",
         ("SFT first", "sft", "postlude train RECIPE method=sft"),
         ("then a reward model", "reward_model", "postlude train RECIPE method=reward_model"),
@@ -44,9 +43,9 @@ def _drpo() -> Iterator[Row]:
             "decoupled length signal",
             "postlude methods --compare drpo grpo rloo_lp",
         ),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "drpo",
         "4 Components",
         ("policy model", "drpo components", "postlude methods drpo_value"),
         ("reward model", "reward model", "postlude train RECIPE method=reward_model"),
@@ -54,9 +53,9 @@ def _drpo() -> Iterator[Row]:
         ("value function", "value function", "postlude memory RECIPE"),
         ("advantage", "advantage", "postlude explain advantage"),
         ("intuition", "drpo's two forms", "postlude methods --compare drpo drpo_value"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "drpo",
         "5, 6 Objective",
         ("probability ratio", "probability ratio", "postlude doctor RUN"),
         ("clipped surrogate", "clipping", "postlude methods drpo_value"),
@@ -72,16 +71,16 @@ def _drpo() -> Iterator[Row]:
         ),
         ("entropy bonus", "entropy bonus", "postlude train RECIPE objective.entropy=0.01"),
         ("combined loss, c1 and c2", "drpo components", "postlude methods drpo_value"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "drpo",
         "7, 8 Update and pseudocode",
         ("nine steps of an update", "reinforcement learning", "postlude train RECIPE method=drpo_value"),
         ("updates only when better", "error 0.13", "postlude explain error 0.13"),
         ("pseudocode", "drpo_value", "postlude methods drpo_value"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "drpo",
         "9 Limitations",
         ("KL sensitivity", "limitation kl sensitivity", "postlude doctor RUN"),
         ("training cost", "limitation training cost", "postlude memory RECIPE"),
@@ -90,39 +89,37 @@ def _drpo() -> Iterator[Row]:
         ("credit assignment", "limitation credit assignment", "postlude methods --compare drpo grpo_process ppo"),
         ("exploration against alignment", "limitation exploration", "postlude doctor RUN"),
         ("complexity", "limitation complexity", "postlude advise DATA"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "drpo",
         "10 Summary",
         ("policy model", "mdp", "postlude sample MODEL"),
         ("reward model", "reward model", "postlude eval RUN --data PAIRS.jsonl"),
         ("DRPO algorithm", "drpo", "postlude train RECIPE method=drpo"),
         ("KL penalty", "kl penalty", "postlude train RECIPE objective.kl.coef=0.05"),
         ("goal: alignment", "alignment", "postlude review RUN"),
-    )
-
-
-def _doctrine() -> Iterator[Row]:
-    note = "rl-doctrine"
-    yield from _rows(
-        note,
+    ),
+)
+DOCTRINE = (
+    *_rows(
+        "rl-doctrine",
         "Decision tree",
         ("preference pairs: DPO", "have preference pairs", "postlude advise PAIRS.jsonl"),
         ("verifiable rewards: GRPO", "have verifiable rewards", "postlude advise PROBLEMS.jsonl"),
         ("nuanced alignment: PPO and a reward model", "need nuanced alignment", "postlude advise DATA"),
         ("AI feedback: RLAIF", "scale with ai feedback", "postlude advise PROMPTS.jsonl"),
         ("limited compute", "limited compute", "postlude advise DATA --gpu-memory 8"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "Comparison",
         ("DPO: pairs, low, general alignment", "dpo", "postlude methods --compare dpo grpo ppo"),
         ("GRPO: verifiable rewards, medium, maths and code", "grpo", "postlude methods --compare dpo grpo ppo"),
         ("PPO: reward and value model, high, complex alignment", "ppo", "postlude methods --compare dpo grpo ppo"),
         ("RLAIF: AI labeller, medium, scaling feedback", "rlaif", "postlude label FILE OUT --judge MODEL"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "DPO",
         ("core idea", "derivation of dpo", "postlude explain derivation of dpo"),
         ("loss", "derivation 4", "postlude train RECIPE method=dpo"),
@@ -135,9 +132,9 @@ def _doctrine() -> Iterator[Row]:
         ("beta 1 and above", "beta 1", "postlude advise DATA"),
         ("data format", "pairwise feedback", "postlude data check PAIRS.jsonl"),
         ("pairs from N scored samples", "pairs", "postlude pairs MODEL --data PROMPTS.jsonl --out PAIRS.jsonl"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "GRPO",
         ("no critic: the group's mean", "no value model", "postlude memory MODEL --method grpo"),
         ("algorithm", "outcome supervision", "postlude train RECIPE method=grpo"),
@@ -149,9 +146,9 @@ def _doctrine() -> Iterator[Row]:
         ("ranks for 70B", "rank 70b", "postlude advise DATA --model MODEL"),
         ("reward for maths", "maths", "postlude audit maths DATA"),
         ("reward for code", "code", "postlude audit code DATA"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "PPO",
         ("when to use it", "need nuanced alignment", "postlude advise DATA"),
         ("component: reward model", "reward_model", "postlude train RECIPE method=reward_model"),
@@ -164,9 +161,9 @@ def _doctrine() -> Iterator[Row]:
         ("value_coef 0.5", "ppo value coefficient", "postlude methods ppo"),
         ("entropy_coef 0.01", "ppo entropy coefficient", "postlude methods ppo"),
         ("gae_lambda 0.95", "ppo gae's lambda", "postlude methods ppo"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "RLAIF",
         ("sample several answers", "rlaif", "postlude sample MODEL --data PROMPTS.jsonl -n 4"),
         ("AI labelling", "ai feedback", "postlude label FILE OUT --judge MODEL"),
@@ -174,9 +171,9 @@ def _doctrine() -> Iterator[Row]:
         ("optimise by PPO or DPO", "rlhf pipeline", "postlude demo rlhf"),
         ("direct RLAIF", "direct rlaif", "postlude audit judge DATA"),
         ("constitutional AI", "constitutional ai", "postlude demo constitution"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "Reward hacking",
         ("what it is", "reward hacking", "postlude doctor RUN"),
         ("length hacking", "length hacking", "postlude audit REWARD DATA"),
@@ -186,46 +183,44 @@ def _doctrine() -> Iterator[Row]:
         ("mitigation: diverse rewards", "mitigation diverse rewards", "postlude audit REWARD DATA"),
         ("mitigation: human oversight", "mitigation human oversight", "postlude review RUN"),
         ("mitigation: adversarial evaluation", "mitigation adversarial evaluation", "postlude audit REWARD DATA"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "Training tips",
         ("start with DPO", "tip start with dpo", "postlude advise DATA"),
         ("lower rate for RL", "tip lower rate for rl", "postlude check RECIPE"),
         ("reward against KL", "tip reward against kl", "postlude doctor RUN"),
         ("checkpoint often", "tip checkpoint often", "postlude train RECIPE checkpoints.every=10"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "Debugging",
         ("reward not improving", "reward not improving", "postlude doctor RUN"),
         ("reward spikes, then crashes", "reward spikes then crashes", "postlude doctor RUN"),
         ("KL exploding", "kl exploding", "postlude doctor RUN"),
         ("high reward, bad outputs", "high reward, bad outputs", "postlude doctor RUN"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-doctrine",
         "References",
         ("DPO", "dpo", "postlude methods dpo"),
         ("GRPO", "grpo", "postlude methods grpo"),
         ("PPO", "ppo", "postlude methods ppo"),
         ("Constitutional AI", "constitutional ai", "postlude demo constitution"),
         ("REINFORCE++", "reinforce_pp", "postlude methods reinforce_pp"),
-    )
-
-
-def _for_llms() -> Iterator[Row]:
-    note = "rl-for-llms"
-    yield from _rows(
-        note,
+    ),
+)
+FOR_LLMS = (
+    *_rows(
+        "rl-for-llms",
         "RL, alignment",
         ("what RL is", "reinforcement learning", "postlude demo"),
         ("LLM alignment", "alignment", "postlude demo rlhf"),
         ("agent, state, action, next state, reward, policy", "mdp", "postlude sample MODEL"),
         ("why not SFT alone", "why rl", "postlude check RECIPE"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-for-llms",
         "Table 1, feedback data",
         ("label: preference", "preference feedback", "postlude data convert FILE OUT --to pairs"),
         ("label: binary", "binary feedback", "postlude train RECIPE method=kto"),
@@ -233,9 +228,9 @@ def _for_llms() -> Iterator[Row]:
         ("style: listwise", "listwise feedback", "postlude train RECIPE method=reward_model_listwise"),
         ("source: human", "human feedback", "postlude review RUN"),
         ("source: AI", "ai feedback", "postlude label FILE OUT --judge MODEL"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-for-llms",
         "Table 2, reward model",
         ("form: explicit", "explicit reward", "postlude train RECIPE method=reward_model"),
         ("form: implicit", "implicit reward", "postlude eval --data PAIRS.jsonl --reward implicit"),
@@ -245,9 +240,9 @@ def _for_llms() -> Iterator[Row]:
         ("level: response", "response level", "postlude audit REWARD DATA"),
         ("source: positive", "labelled good and bad", "postlude data check FILE"),
         ("source: negative", "labelled bad only", "postlude pairs MODEL --data FILE --out PAIRS.jsonl"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-for-llms",
         "RLHF",
         ("InstructGPT", "rlhf pipeline", "postlude demo rlhf"),
         ("deviation, trust region", "trust region", "postlude doctor RUN"),
@@ -256,9 +251,9 @@ def _for_llms() -> Iterator[Row]:
         ("reward model's objective, K answers", "reward_model", "postlude methods reward_model"),
         ("objective with KL", "kl penalty", "postlude methods ppo"),
         ("pretraining coefficient", "pretrain.coef", "postlude train RECIPE method=ppo_ptx pretrain.coef=1"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-for-llms",
         "PPO",
         ("clipped surrogate", "clipping", "postlude methods ppo"),
         ("adaptive KL", "adaptive kl", "postlude train RECIPE method=ppo_penalty"),
@@ -267,9 +262,9 @@ def _for_llms() -> Iterator[Row]:
         ("ratio", "probability ratio", "postlude explain ratio/max"),
         ("advantage, lambda", "gae", "postlude methods ppo"),
         ("KL divergence", "kl", "postlude explain kl"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-for-llms",
         "DPO",
         ("why it is needed, why it works", "derivation of dpo", "postlude train RECIPE method=dpo"),
         ("optimal policy", "derivation 1", "postlude explain derivation 1"),
@@ -277,22 +272,20 @@ def _for_llms() -> Iterator[Row]:
         ("Bradley-Terry reparameterised", "derivation 3", "postlude explain derivation 3"),
         ("loss and gradient", "derivation 4", "postlude train RECIPE method=dpo"),
         ("four steps from PPO to DPO", "derivation of dpo", "postlude explain --kind derivation"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-for-llms",
         "GRPO",
         ("no value function", "no value model", "postlude methods --compare grpo ppo"),
         ("cost of a critic", "memory of ppo", "postlude memory MODEL --method ppo"),
         ("accuracy of a critic", "value/explained_variance", "postlude doctor RUN"),
         ("outcome supervision", "outcome supervision", "postlude train RECIPE method=grpo"),
         ("process supervision", "process supervision", "postlude train RECIPE method=grpo_process"),
-    )
-
-
-def _notebook() -> Iterator[Row]:
-    note = "rl-notebook"
-    yield from _rows(
-        note,
+    ),
+)
+NOTEBOOK = (
+    *_rows(
+        "rl-notebook",
         "Methods",
         ("SFT", "sft", "postlude train RECIPE method=sft"),
         ("PPO", "ppo", "postlude train RECIPE method=ppo"),
@@ -303,24 +296,23 @@ def _notebook() -> Iterator[Row]:
         ("RFT", "rft", "postlude train RECIPE method=rft"),
         ("GRPO", "grpo", "postlude train RECIPE method=grpo"),
         ("DAPO", "dapo", "postlude train RECIPE method=dapo"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-notebook",
         "DAPO's parts",
         ("clip-higher", "clip-higher", "postlude train RECIPE objective.surrogate.high=0.28"),
         ("dynamic sampling", "dynamic sampling", "postlude train RECIPE method=dapo"),
         ("token-level loss", "token-level loss", "postlude methods --compare grpo dapo"),
         ("overlong reward shaping", "overlong penalty", "postlude train RECIPE method=dapo"),
-    )
-    yield from _rows(
-        note,
+    ),
+    *_rows(
+        "rl-notebook",
         "Discussion",
         ("scaling laws of overoptimisation", "overoptimisation", "make study-overoptimization"),
         ("reward hacking", "reward hacking", "postlude doctor RUN"),
-    )
-
-
-ROWS: tuple[Row, ...] = (*_drpo(), *_notebook(), *_doctrine(), *_for_llms())
+    ),
+)
+ROWS: tuple[Row, ...] = (*DRPO, *NOTEBOOK, *DOCTRINE, *FOR_LLMS)
 TITLES = {
     "drpo": "Decoupled Reward Policy Optimization",
     "rl-notebook": "RL notebook",
