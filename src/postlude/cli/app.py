@@ -14,6 +14,7 @@ from postlude.cli import (
     advise,
     audit,
     check,
+    compare,
     config,
     constitution,
     data,
@@ -75,6 +76,7 @@ def _options(
 app.command("advise")(advise.advise)
 app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
+app.command("compare", context_settings=SETTINGS)(compare.compare)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("sheet")(sheet.sheet)
