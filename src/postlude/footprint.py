@@ -45,7 +45,7 @@ class Lengths:
         numbers = text.replace(" ", "").split(",")
         if len(numbers) != 2 or not all(one.isdecimal() and 0 < int(one) < 10**9 for one in numbers):
             raise ConfigError(
-                f"--data-lengths: {text!r} is not PROMPT,ANSWER in tokens, such as 512,256.", code="bad-value"
+                f"--data-lengths: {text!r} is not PROMPT,ANSWER in tokens, such as 512,256.", code="wrong-type"
             )
         return cls(int(numbers[0]), int(numbers[1]))
 

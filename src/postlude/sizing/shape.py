@@ -371,7 +371,7 @@ def _of_size(size: str) -> Shape:
     """The shape of the well-known model of that size; of others the nearest one's, wider or narrower."""
     wanted = number_of(size)
     if not wanted:
-        raise ConfigError(f"{size!r} is no size of a model. Write it as 7B or 350M.", code="bad-value")
+        raise ConfigError(f"{size!r} is no size of a model. Write it as 7B or 350M.", code="wrong-type")
     named = {number_of(name): known for name, known in MODELS.items()}
     if wanted in named:
         known = named[wanted]
