@@ -123,7 +123,7 @@ def make(folder: Path, name: str, seed: int) -> Path:
     write(folder / "prompts.jsonl", train)
     write(folder / "eval.jsonl", held)
     for part, some in (("", train), ("-held", held)):
-        write(folder / f"broken{part}.jsonl", [{**row, "prompt": row["prompt"].replace(">", "?\n")} for row in some])
+        write(folder / f"broken{part}.jsonl", [{**row, "prompt": ">"} for row in some])
         for kind, judged in _judged(task, some, rng).items():
             write(folder / f"{kind}{part}.jsonl", judged)
             write(folder / f"{kind}-few{part}.jsonl", judged[:FEW])
