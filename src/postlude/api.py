@@ -15,6 +15,9 @@ from postlude.recipe import Document, documents
 from postlude.recipe.opening import document_of
 
 if TYPE_CHECKING:
+    from postlude.advice.advise import Advised
+    from postlude.contest.comparison import Comparison
+    from postlude.facts.tables import Moves
     from postlude.preflight.report import Report
     from postlude.runs.folder import Listener, Run
 
@@ -69,6 +72,59 @@ async def train_async(
         return await launch_async(document_from(recipe, settings), resume, [*view, *listeners], accept_changes)
 
 
+def compare(
+    recipe: str | Path | Mapping[str, Any],
+    arms: Mapping[str, str | Mapping[str, Any]] | Sequence[str],
+    *,
+    out: str | Path,
+    seeds: int | Sequence[int] = 3,
+    budget: str | None = None,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    choose_on: str | Path | None = None,
+    choose_by: str = "sampled/accuracy",
+    sweep_seeds: int = 1,
+    jobs: int = 1,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    show: bool = True,
+    **settings: Any,
+) -> Comparison:
+    """Compare methods or settings with equal budgets, seeds and held-out answers, as `postlude compare` does.
+
+        done = postlude.compare("recipe.yaml", ["grpo", "drpo lam=0.1"], out="comparison", budget="tokens=200k")
+        for difference in done.differences: print(difference.words())
+
+    `arms` are names with settings, or arms as they are typed. `sweep` gives every arm the values that are best by
+    `choose_on`. The same call again goes on where it was stopped; `Comparison.of(folder)` reads one at any time. Every
+    arm is checked first: a ConfigError says all that is wrong. A run that fails is in `comparison.failed`.
+    """
+    from postlude.contest.arms import arm_of, arms_from, as_yaml
+    from postlude.contest.comparison import Comparison
+    from postlude.contest.plan import Allowance, Tuning
+    from postlude.contest.running import Work
+    from postlude.contest.setup import set_up
+
+    typed = arms_from(_plain(arms)) if isinstance(arms, Mapping) else [arm_of(arm) for arm in arms]
+    swept = {key: [as_yaml(_plain(value)) for value in values] for key, values in (sweep or {}).items()}
+    tuning = Tuning.checked(swept, None if choose_on is None else str(choose_on), choose_by, sweep_seeds)
+    folder, document = Path(out), document_from(recipe, settings)
+    name = recipe if isinstance(recipe, str | Path) else str(recipe.get("method", "recipe"))
+    allowance = Allowance.of(budget) if budget else None
+    chosen_seeds = seeds if isinstance(seeds, int) else [*seeds]
+    setup = set_up(document, str(name), typed, chosen_seeds, allowance, tuning, folder)
+
+    def say(text: str) -> None:
+        if show:
+            print(text)
+
+    for note in setup.notes:
+        say(f"note: {note}")
+    setup.contest.write(folder)
+    work = Work(setup.contest, folder, say=say, processes=jobs)
+    work.run()
+    return Comparison.of(folder, metrics, baseline, work.failed)
+
+
 def check_recipe(recipe: str | Path | Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     """Check a run without starting it, and return its resolved recipe as plain values. Raises ConfigError or DataError
     with everything that is wrong: settings, data row by row, rewards, tokenizer, weights files."""
@@ -98,6 +154,32 @@ def check_run(
 
     name = recipe.get("method", "recipe") if isinstance(recipe, Mapping) else recipe
     return preflight(document_from(recipe, settings), str(name), Options(quick, prompts, samples))
+
+
+def advise(
+    *data: str | Path,
+    model: str | None = None,
+    gpu_memory: float | None = None,
+    gpus: int | None = None,
+    goal: str | None = None,
+    reward: str | None = None,
+    move: Moves | None = None,
+    prompts: int | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> Advised:
+    """What to do with these files, as `postlude advise` says it: `.advice` has the verdict, method, reasons with their
+    evidence, rejected ways, warnings, memory and time; `.recipe` is the text of a recipe, or None where nothing is to
+    be trained.
+
+    `out` writes it. A model whose folder is here is asked some `prompts` (0: none; None: as many as take 25 seconds).
+    """
+    from postlude.advice.advise import Wishes, compose, write
+    from postlude.advice.advise import advise as advised_on
+
+    wishes = Wishes(model, gpu_memory, gpus, goal, {"use": reward} if reward else None, move, prompts)
+    advised = advised_on([str(path) for path in data], wishes)
+    return compose(advised) if out is None else write(advised, Path(out), force)
 
 
 def document_from(recipe: str | Path | Mapping[str, Any], settings: Mapping[str, Any]) -> Document:

@@ -33,6 +33,7 @@ class Spent:
     trained: int = 0
     """Tokens of batches, once for each time training passed them through the model."""
     seconds: float = 0.0
+    """Where a budget counts them."""
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Spent:

@@ -124,7 +124,8 @@ def read_sheet(prepared: Prepared) -> None:
 def _first_of_each(sets: Sequence[Sequence[Prompt]], most: int) -> list[Prompt]:
     """The first prompts of all sets in turn."""
     turns = zip_longest(*sets)
-    return [prompt for turn in turns for prompt in turn if prompt is not None][:most]
+    prompts = {prompt.id: prompt for turn in turns for prompt in turn if prompt is not None}
+    return [*prompts.values()][:most]
 
 
 def _system_leaks(prepared: Prepared) -> list[str]:

@@ -146,6 +146,7 @@ RUNS = {
     "changed-settings": "A setting is another than when the run began, and makes another run of it.",
     "settings-do-not-fit": "A setting is another than when the run began, and its checkpoints do not fit it.",
     "later-version": "A run was written by a later postlude.",
+    "nothing-to-review": "A run, or the steps of it that are named, hold no sampled answers.",
     "not-running": "No process is at work on the run.",
     "wrong-shape": "An objective of yours gave a tensor of another shape than is wanted.",
     "state-does-not-fit": "A checkpoint does not belong to the recipe's data.",
@@ -154,6 +155,8 @@ RUNS = {
     "server-answer": "What a server answered does not add up.",
 }
 CHECKS = {
+    "no-metric": "Nothing but the reward that is trained measures held-out answers.",
+    "thin-evidence": "So few prompts are held out that only large changes show.",
     "note": "What a user should know, and need do nothing about.",
     "duplicate-rows": "Prompts stand in several rows, with one answer or with several.",
     "pad-is-end": "The padding token also ends answers, which is harmless here.",

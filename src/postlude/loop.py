@@ -286,7 +286,9 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, pla
         run.note(note)
     run.step += 1
     sampled = sum(d.report.get("tokens", 0.0) for d in drawn)
-    plan.spent.add(sampled, figures.get("passed_tokens", 0.0), clock.laps["draw"] + clock.laps["train"])
+    timed = plan.budget is not None and plan.budget.seconds is not None  # else a repeated run has the same state
+    seconds = clock.laps["draw"] + clock.laps["train"] if timed else 0.0
+    plan.spent.add(sampled, figures.get("passed_tokens", 0.0), seconds)
     run.emit(Step(run.step, {k: float(v) for k, v in figures.items()}))
     run.timing(**clock.laps, total=run.elapsed)
 

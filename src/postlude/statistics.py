@@ -4,7 +4,7 @@ gold reward against KL, d = sqrt(KL) in nats^1/2 (Gao, Schulman, Hilton, 2210.10
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -216,3 +216,45 @@ def accuracy_efficiency(
     """
     change = (accuracy - base_accuracy) / base_accuracy
     return alpha * (base_tokens - tokens) / base_tokens + (beta_up if change >= 0 else gamma_down) * change
+
+
+def difference(before: tuple[float, float, float], after: tuple[float, float, float]) -> tuple[float, float, float]:
+    """After minus before of two independent shares, each (share, low, high), with its interval (Newcombe 1998, method
+    10)."""
+    (p, p_low, p_high), (q, q_low, q_high) = before, after
+    change = q - p
+    return change, change - math.hypot(q - q_low, p_high - p), change + math.hypot(q_high - q, p - p_low)
+
+
+def by_chance(one: Sequence[bool], other: Sequence[bool]) -> float:
+    """How often two raters would agree if each kept its share of yes and drew them at random."""
+    yes, also = mean([float(x) for x in one]), mean([float(x) for x in other])
+    return yes * also + (1 - yes) * (1 - also)
+
+
+def kappa(agreement: float, chance: float) -> float | None:
+    """Cohen's kappa: agreement beyond chance; None where chance alone agrees always (one kind of verdict)."""
+    return (agreement - chance) / (1 - chance) if chance < 1 else None
+
+
+def auc_interval(value: float, positive: float, negative: float, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of an area under the curve from so many independent good and bad ones (Newcombe 2006, method 5):
+    the variance (Hanley, McNeil 1982) is taken at the bound, so that a perfect separation of few is no certainty."""
+    if positive <= 0 or negative <= 0:
+        return 0.0, 1.0
+    pairs, spread = positive * negative, (positive + negative) / 2 - 1
+
+    def too_far(theta: float) -> bool:
+        uneven = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        variance = theta * (1 - theta) * (1 + max(spread, 0.0) * uneven) / pairs
+        return abs(theta - value) > z * math.sqrt(variance)
+
+    return _edge(too_far, value, 0.0), _edge(too_far, value, 1.0)
+
+
+def _edge(outside: Callable[[float], bool], inner: float, outer: float) -> float:
+    """Where an interval ends between a value inside of it and one that may be outside."""
+    for _ in range(60):
+        middle = (inner + outer) / 2
+        inner, outer = (inner, middle) if outside(middle) else (middle, outer)
+    return (inner + outer) / 2

@@ -11,8 +11,10 @@ import typer
 
 from postlude import __version__
 from postlude.cli import (
+    advise,
     audit,
     check,
+    compare,
     config,
     constitution,
     data,
@@ -25,8 +27,10 @@ from postlude.cli import (
     label,
     methods,
     pairs,
+    review,
     sample,
     selftest,
+    sheet,
     steering,
     train,
 )
@@ -69,11 +73,15 @@ def _options(
     pass
 
 
+app.command("advise")(advise.advise)
 app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
+app.command("compare", context_settings=SETTINGS)(compare.compare)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
+app.command("sheet")(sheet.sheet)
 app.command("audit")(audit.audit)
+app.command("review")(review.review)
 app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)

@@ -25,10 +25,10 @@ OF_ANSWERS = ("count", "max_tokens", "temperature", "top_p", "top_k", "stop", "u
 
 
 Data = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="Held-out prompts, or judged answers for a reward model: JSONL, CSV, Parquet, a saved data set, "
-        "or hf:OWNER/NAME."
+        "or hf:OWNER/NAME. Default, of a run: what it holds out itself, by its own rewards and metrics."
     ),
 ]
 RewardUses = Annotated[
@@ -44,8 +44,8 @@ SkipsRows = Annotated[opt.OnBadRow, typer.Option("--on-bad-row", help="A reward 
 
 def evaluate(
     context: typer.Context,
-    data: Data,
     model: opt.AnyModel = None,
+    data: Data = None,
     reward: RewardUses = None,
     reward_args: opt.RewardArgs = None,
     count: Annotated[
@@ -68,6 +68,7 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out prompts: accuracy with its interval, pass@k, reward, length. Saved as JSON.
 
+    postlude eval runs/grpo-1
     postlude eval runs/grpo-1 --data eval.jsonl --reward my_rewards.py:score -n 8
     postlude eval my-model --url http://localhost:8000/v1 --data eval.jsonl --reward exact
 
@@ -80,6 +81,9 @@ def evaluate(
     from postlude.cli.scoring import rewards_of
     from postlude.cli.session import Named
 
+    if data is None:
+        _measure_run(context, model, out, None if out is None else force)
+        return
     uses, others = reward or [], ensemble or []
     options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
     named = Named(data, model, options, lambda: rewards_of(uses, reward_args), columns, chat, limit=limit)
@@ -91,6 +95,24 @@ def evaluate(
     require_read(context, why, *OF_ANSWERS, *(["reward_args"] if model else []))
     measured = models_of(model, others) if model else models_of_reward(uses, reward_args, others)
     _measure_scores(named, measured, on_bad_row, _target(measured.name, data, out), None if out is None else force)
+
+
+def _measure_run(context: typer.Context, model: str | None, out: Path | None, force: bool | None) -> None:
+    """A run by what its own recipe holds out."""
+    from postlude.cli.eval_run import evaluate_run, is_run
+    from postlude.errors import ConfigError
+
+    if model is None or not is_run(model):
+        raise ConfigError(
+            "give --data, the held-out rows (only a run of postlude train says itself what it holds out).",
+            code="missing-option",
+            key="--data",
+        )
+    why = "without --data a run is measured as its recipe says"
+    require_read(
+        context, why, *OF_ANSWERS, "reward", "reward_args", "ensemble", "limit", "columns", "chat", "on_bad_row"
+    )
+    evaluate_run(model, out, force)
 
 
 def _measure(named: Named, count: int, target: Path, force: bool | None) -> None:

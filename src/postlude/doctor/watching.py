@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from postlude.doctor.rule import GRAVITIES, Finding, Rule
@@ -131,11 +132,14 @@ class Diagnosis:
     """Rules that could not tell -> why not."""
 
 
-def diagnose(history: History, rules: Iterable[Rule] | None = None) -> Diagnosis:
-    """A whole run, step by step, as it would have been watched."""
+def diagnose(
+    history: History, rules: Iterable[Rule] | None = None, people: Mapping[str, float] | None = None
+) -> Diagnosis:
+    """A whole run, step by step, as it would have been watched; at its end the figures of what `people` said of its
+    answers, which no run that goes on reads."""
     rules = list(RULES.values() if rules is None else rules)
     track, first = track_of(history), dict[str, Finding]()
-    for step, figures in rows_of(history):
+    for step, figures in chain(rows_of(history), [(history.steps, people or {})]):
         track.add(step, figures)
         if step:
             first |= {f.rule: f for f in examine(track, (rule for rule in rules if rule.name not in first))}

@@ -177,3 +177,31 @@ SECTIONS = Home(
     _section,
     lambda asked: [name for name, (title, _) in _sections().items() if plain(title) == plain(asked)],
 )
+
+
+def _rule_names() -> Sequence[str]:
+    from postlude.doctor.rules import RULES
+
+    return tuple(RULES)
+
+
+def _rule(name: str) -> Topic:
+    from postlude.doctor.rules import RULES
+    from postlude.runs.figures import lookup
+
+    rule = RULES[name]
+    return Topic(
+        name=name,
+        title=rule.symptom,
+        kind="alarm",
+        meaning=f"{_sentence(rule.symptom)} Likely cause: {_sentence(rule.cause)}",
+        formula=f"fires at: {rule.threshold}",
+        use=_sentence(rule.remedy),
+        source=rule.source,
+        place=places.place_of_function(rule.check),
+        see=tuple(one for reads in rule.reads for one in reads.split("|") if lookup(one)),
+        shows=("postlude doctor RUN",),
+    )
+
+
+ALARMS = Home("alarm", "alarms of runs, and rules of `postlude doctor`", _rule_names, _rule)

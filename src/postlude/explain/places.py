@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -140,3 +140,10 @@ def _argument(arg: ast.arg, value: ast.expr | None) -> str:
 def place_of(kind: type) -> str:
     """Of a class of the package."""
     return f"{kind.__module__.removeprefix('postlude.').replace('.', '/')}.py:{kind.__name__}"
+
+
+def place_of_function(function: Callable[..., object]) -> str:
+    """Of a function of the package; what it is made by, where that makes several."""
+    name = function.__qualname__.partition(".<locals>")[0]
+    path = function.__module__.removeprefix("postlude.").replace(".", "/") + ".py"
+    return f"{path}:{name}" if "<" not in name else path

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from postlude.explain.home import Home, of_table, plain
 from postlude.explain.of_recipes import FOREIGN, KEYS, METHODS_HOME, REWARDS
-from postlude.explain.of_runs import CODES, FIGURES, FINDINGS, SECTIONS
+from postlude.explain.of_runs import ALARMS, CODES, FIGURES, FINDINGS, SECTIONS
 from postlude.facts.topic import Topic
 from postlude.facts.written import TABLES
 from postlude.words import closest
@@ -14,6 +14,7 @@ from postlude.words import closest
 HOMES: tuple[Home, ...] = (
     *(of_table(kind, several, table) for kind, several, table in TABLES),
     METHODS_HOME,
+    ALARMS,
     FIGURES,
     KEYS,
     REWARDS,

@@ -149,8 +149,9 @@ REWARD_MODELS = (
         "people judge both sides of a pair",
         ROW,
         "The notes call it the positive source: people label what is wanted and what is not.",
-        use="The most control. Rows may say where each side comes from (chosen_source, rejected_source): counted, "
-        "shown, and without effect on the loss.",
+        use="The most control. A column that says who wrote each side is carried along with its row, and has no "
+        "effect on "
+        "the loss.",
         bad_at="Dear and slow.",
         source="docs/specification.md, section 14 (3.17)",
         place="feedback/labelled.py:Labelled",

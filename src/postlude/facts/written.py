@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from postlude.facts.basics import BASICS, CONCEPT
 from postlude.facts.derivation import DERIVATION, STEP
+from postlude.facts.errata import errata
+from postlude.facts.erratum import KIND as ERROR
 from postlude.facts.feedback import FEEDBACK, FEEDBACK_TOPICS
 from postlude.facts.groups import GROUPS, LIMIT, LIMITATIONS
 from postlude.facts.policy import POLICY
@@ -47,5 +49,6 @@ TABLES: tuple[tuple[str, str, Table], ...] = (
     (STEP, "from PPO's objective to DPO's loss", _of(STEP)),
     (LIMIT, "limitations of DRPO", _of(LIMIT)),
     (SETTING, "numbers to begin with", settings),
+    (ERROR, "corrected errors of the notes", errata),
 )
 """(kind, what its topics are, the topics)."""

@@ -18,6 +18,7 @@ from postlude.errors import ConfigError, DataError, EngineError
 from postlude.objects import imports_put_back
 from postlude.preflight.causes import likelier
 from postlude.preflight.invariants import look_at_agreement, look_at_implicit
+from postlude.preflight.measured import look_at_held_out, look_at_metrics
 from postlude.preflight.probing import PROBED, probe
 from postlude.preflight.report import Report, Section, refused
 from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_time
@@ -69,6 +70,8 @@ def preflight(document: Document, name: str, options: Options | None = None, tel
 def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> None:
     report.method, report.sizes = prepared.recipe.name, prepared.recipe.sizes
     report.sections += [look_at_rows(prepared), look_at_template(prepared), look_at_tokens(prepared)]
+    held_out = look_at_held_out(prepared)
+    report.sections += [held_out] if held_out else []
     if options.quick:
         return
     import torch
@@ -79,6 +82,7 @@ def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> N
         engine = build_engine(prepared)
         assert isinstance(engine, LocalEngine)
         prepared.rewards.keep_in(Path(place))
+        prepared.metrics.keep_in(Path(place))
         _in_a_loop(lambda: asyncio.run(_ask(prepared, engine, report, options, tell)))
 
 
@@ -105,6 +109,8 @@ async def _ask(prepared: Prepared, engine: LocalEngine, report: Report, options:
         report.sections.append(look_at_reward(prepared, await probe(prepared, prompts), sampled))
     if sampled is not None:
         report.sections.append(look_at_signal(recipe, sampled, options.seed, likelier(prepared, sampled.completions)))
+    if prepared.metrics.members:
+        await look_at_metrics(prepared, sampled, report.section("held_out"))
     tell("taking one update")
     groups = sampled.groups if sampled is not None else prepared.items[:ROWS]
     timed, section = await _step_zero(prepared, engine, groups)

@@ -24,11 +24,11 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
-def acquire(folder: Path) -> IO[str]:
-    """The open lock file of a run, held until it is closed or the process ends. Raises RunLocked where another holds
-    it, ConfigError where it cannot be written."""
+def acquire(folder: Path, name: str = "lock") -> IO[str]:
+    """An open lock file of a run, held until it is closed or the process ends. Raises RunLocked where another holds
+    it, ConfigError where it cannot be written. `name`: `lock` is who trains."""
     try:
-        lock = (folder / "lock").open("a")
+        lock = (folder / name).open("a")
     except OSError as error:
         raise ConfigError(f"output: cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write") from error
     try:
@@ -36,7 +36,7 @@ def acquire(folder: Path) -> IO[str]:
     except OSError as error:
         lock.close()
         raise RunLocked(
-            f"{str(folder)!r} is being written to by another process (see {folder / 'lock'}).", code="run-locked"
+            f"{str(folder)!r} is being written to by another process (see {folder / name}).", code="run-locked"
         ) from error
     with suppress(OSError):  # it is held, whether or not the disk has room to say by whom
         os.ftruncate(lock.fileno(), 0)

@@ -1,0 +1,268 @@
+"""What the recipe sets, and why: one function for each group of keys, from the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from postlude.advice.evidence import Evidence, Part
+from postlude.advice.room import Room, Work, room_for
+from postlude.advice.routes import Fit
+from postlude.algorithms import ALGORITHMS
+from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, rank_for
+from postlude.method import Algorithm
+from postlude.objectives import ContrastObjective, Need
+
+MEAN_BETAS = {"far": 1.0, "usual": 2.0, "little": 5.0, "hardly": 10.0}
+"""Of methods that average log-ratios over tokens, where the same pull wants a larger beta (2 to 10)."""
+KL_COEFS = {"far": 0.0, "usual": 0.04, "little": 0.1, "hardly": 0.4}
+"""Of a KL term in the loss: GRPO's 0.04 is usual, the others are steps by the same habit."""
+GROUP = 8
+MOST_STEPS = 5_000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of the recipe."""
+
+    key: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is gone through."""
+
+    steps: int
+    batch: int
+    """Rows, or prompts, of a step."""
+    passes: float
+    """How often a row comes up."""
+
+
+def entry_of(fit: Fit) -> Algorithm:
+    return ALGORITHMS[fit.method]
+
+
+def sizes_of(part: Part, entry: Algorithm) -> Sizes:
+    """Batch and steps by the number of distinct rows."""
+    rows = part.distinct if entry.source != "rollout" else part.prompts
+    batch = next((size for size, least in ((32, 500), (16, 100), (8, 40)) if rows >= least), 4)
+    if entry.source == "rollout":
+        steps = max(20, min(200, ceil(8 * rows / batch)))
+    else:
+        aim = 3 if entry.source == "file" and rows < 2_000 else 2 if rows < 5_000 else 1
+        steps = max(10, min(MOST_STEPS, ceil(aim * rows / batch)))
+    return Sizes(steps, batch, steps * batch / rows)
+
+
+def work_of(e: Evidence, part: Part, entry: Algorithm) -> Work | None:
+    """What the run holds at a time; None where the model's size is not known."""
+    if e.model is None or e.model.billions is None:
+        return None
+    sampled = entry.source == "rollout"
+    answer = max_tokens(e, part) if sampled else part.answered.high * (2 if entry.source == "preference" else 1)
+    reference = Need.REFERENCE in entry.needs and (not sampled or e.reward is not None or part.feedback == "prompts")
+    tokens = min(16_384, max(part.asked.high + answer, 64) * (8 if sampled else 4))
+    others = e.model.billions if part.feedback == "prompts" and e.reward is None else 0.0
+    critic = Need.VALUES in entry.needs
+    return Work(e.model.billions, reference, critic, sampled, tokens, rank_of(e.model.billions, entry), others)
+
+
+def rank_of(billions: float, entry: Algorithm) -> int:
+    """The adapter's rank, by the table of the notes."""
+    if entry.source == "preference" and not entry.name.startswith("reward_model"):
+        return DPO_RANK
+    return rank_for(billions, "sft" if entry.source == "file" else "rl")
+
+
+def room_of(e: Evidence, fit: Fit) -> Room | None:
+    """What it asks of memory; None where model or device are not known."""
+    part = e.part(fit.feedback)
+    work = work_of(e, part, entry_of(fit)) if part else None
+    return room_for(work, e.device) if work and e.device else None
+
+
+def max_tokens(e: Evidence, part: Part) -> int:
+    """The longest answer that is sampled: room for the longest right ones, within the model's context."""
+    usual = 1024 if part.feedback in ("tests",) or e.goal.has("reasoning") else 512
+    usual = max(usual, 2 * part.answered.high) if part.answered.high else usual
+    if e.base is not None and e.base.cut_off > 0.2:
+        usual *= 2
+    if e.model is not None and e.model.context is not None:
+        usual = min(usual, max(16, e.model.context - part.asked.longest - 1))
+    return min(usual, 4096)
+
+
+def settings_of(e: Evidence, fit: Fit, room: Room | None) -> list[Setting]:
+    """Everything the recipe sets, in the order it stands there."""
+    part = e.part(fit.feedback)
+    assert part is not None
+    entry = entry_of(fit)
+    return [
+        *_holding(e, entry, room), *_batch(part, entry), *_sampling(e, part, entry), *_reward(e, part, entry),
+        *_objective(e, part, entry), *_rate(part, entry, room), *_measuring(e, part, entry),
+    ]  # fmt: skip
+
+
+def _holding(e: Evidence, entry: Algorithm, room: Room | None) -> list[Setting]:
+    if room is None:
+        return []
+    holding = room.holding
+    wide = "half the memory of float32; the optimiser keeps a float32 master copy"
+    settings = [Setting("engine.dtype", holding.dtype, wide)] if holding.dtype != "float32" else []
+    if holding.checkpointing:
+        settings.append(
+            Setting("engine.gradient_checkpointing", True, "without it this does not fit; a third more time")
+        )
+    if holding.lora and e.model and e.model.billions:
+        rank = rank_of(e.model.billions, entry)
+        why = (
+            f"all weights do not fit; rank by size ({e.model.billions:.3g} B) and kind of training, from the "
+            "table of ranks"
+        )
+        settings.append(Setting("model.lora.rank", rank, why))
+    return settings
+
+
+def _batch(part: Part, entry: Algorithm) -> list[Setting]:
+    sizes, unit = sizes_of(part, entry), "prompts" if entry.source == "rollout" else "rows"
+    rows = part.prompts if entry.source == "rollout" else part.distinct
+    settings = [
+        Setting(
+            "steps",
+            sizes.steps,
+            f"{sizes.steps} x {sizes.batch} = {sizes.passes:.1f} times through {rows:,} distinct {unit}",
+        ),
+        Setting("prompts_per_step", sizes.batch, f"{unit} of a step, by how many there are"),
+    ]
+    if entry.source == "rollout":
+        size = 32 if entry.name == "rft" else GROUP
+        why = (
+            "right answers are rare, so many are drawn"
+            if entry.name == "rft"
+            else "answers to a prompt, compared with each other"
+        )
+        settings.append(Setting("group_size", size, why))
+    return settings
+
+
+def _sampling(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
+    if entry.source != "rollout":
+        return []
+    why = "the longest answer; watch truncated_frac, and raise it where answers are cut off"
+    if e.base is not None and e.base.cut_off > 0.2:
+        why = f"doubled: {e.base.cut_off:.0%} of the sampled answers were cut off"
+    return [Setting("sampling.max_tokens", max_tokens(e, part), why)]
+
+
+def reward_of(e: Evidence, part: Part) -> tuple[dict[str, Any], str]:
+    """The reward's entry, and why this one."""
+    if e.reward is not None:
+        return dict(e.reward), "the reward that you named"
+    if part.feedback == "tests":
+        return {"use": "code"}, "runs the last Python block of an answer against the tests, in a sandbox"
+    if part.feedback == "prompts":
+        judge = {"model": e.model.path if e.model else "JUDGE", "mode": "pairs", "read": "likelihood"}
+        return {"use": "judge", "args": judge}, "a language model compares the answers; put a stronger one here"
+    if part.letters >= 0.8 * part.distinct:
+        return {"use": "choice"}, f"{part.letters:,} of {part.distinct:,} right answers are a letter"
+    if part.readable >= 0.5 * part.distinct:
+        return {"use": "maths"}, f"compares values, and can read {part.readable:,} of {part.distinct:,} right answers"
+    return {"use": "exact", "args": {"ignore_case": True}}, "right answers are words, compared as text"
+
+
+def _reward(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
+    if entry.source != "rollout":
+        return []
+    reward, why = reward_of(e, part)
+    return [Setting(f"reward.{key}", value, why if key == "use" else "") for key, value in reward.items()]
+
+
+def _objective(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
+    objective = entry.objective
+    if not isinstance(objective, ContrastObjective):
+        return _kl(e, part, entry)
+    if objective.score in ("head", "pair_head"):
+        return []
+    moves = e.moves or "usual"
+    beta = next(b for b in BETAS if b.moves == moves)
+    value, effect = beta.value, beta.effect
+    if objective.score.endswith("_mean"):
+        value, effect = MEAN_BETAS[moves], f"averaged log-ratios are small and want a larger beta ({moves})"
+    settings = [Setting("objective.link.beta", value, effect)]
+    if entry.name == "kto":
+        return settings + _balance(part)
+    why = "a likelihood term on the better answer: without it both may become unlikely while the margin grows"
+    return [*settings, Setting("objective.nll", 0.5, why)]
+
+
+def _balance(part: Part) -> list[Setting]:
+    """KTO's weights, so that weight times count of good over bad lies in [1, 4/3] (2402.01306)."""
+    ratio = part.up / max(part.down, 1)
+    why = f"{part.up:,} up and {part.down:,} down: weight times count, up over down, is to lie between 1 and 4/3"
+    if ratio > 4 / 3:
+        return [Setting("objective.link.lam_undesirable", round(ratio * 3 / 4, 2), why)]
+    return [Setting("objective.link.lam_desirable", round(1 / ratio, 2), why)] if ratio < 1 else []
+
+
+def _kl(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
+    if entry.name != "grpo":
+        return []
+    verified = part.feedback in ("tests", "golds") and e.reward is None
+    moves = e.moves or ("far" if verified else "usual")
+    coef = KL_COEFS[moves]
+    if not coef:
+        why = "what is verified cannot be gamed by drifting, so nothing holds the policy near its start"
+        return [Setting("objective.kl", None, why if e.moves is None else "the policy may move far")]
+    return [Setting("objective.kl.coef", coef, f"holds the policy near its start: it may move: {moves}")]
+
+
+def _rate(part: Part, entry: Algorithm, room: Room | None) -> list[Setting]:
+    lora = room is not None and room.holding.lora
+    rate = entry.lr * (ADAPTER_FACTOR if lora else 1)
+    why = f"the method's {entry.lr:g}" + (f", times {ADAPTER_FACTOR:g} for an adapter" if lora else " for all weights")
+    steps = sizes_of(part, entry).steps
+    settings = [
+        Setting("schedule.lr", rate, why),
+        Setting("schedule.warmup", min(10, max(1, steps // 20)), "a gentle start"),
+    ]
+    if entry.source != "rollout":
+        settings.append(
+            Setting("schedule.decay", "cosine" if entry.source == "file" else "linear", "one way through, then still")
+        )
+    return settings
+
+
+def _measuring(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
+    steps = sizes_of(part, entry).steps
+    settings = [Setting("checkpoints.every", max(5, steps // 4), "four on the way")]
+    if e.held_out is not None:
+        settings.insert(
+            0, Setting("evaluate.every", max(5, steps // 10), "held-out rows show what is learned, not memorised")
+        )
+    return settings
+
+
+def watch(fit: Fit) -> Sequence[tuple[str, str]]:
+    """(figure, what to look at) once the run has started, the first first."""
+    entry = entry_of(fit)
+    if entry.source == "file":
+        return (("loss/policy", "held out: it falls, then rises once rows are memorised: stop there"),)
+    if entry.source == "rollout":
+        return (
+            ("frac_zero_std_groups", "above 0.8 there is nothing to learn from: easier or harder prompts"),
+            ("reward/mean", "rises within 20 to 50 steps, or the rate is too low"),
+            ("truncated_frac", "above 0.2 answers are cut off: raise sampling.max_tokens"),
+            ("completion_length/mean", "growing without reward is padding"),
+        )
+    if entry.name.startswith("reward_model"):
+        return (("rewards/accuracy", "held out: above 0.5 soon; well below the trained one is memorising"),)
+    return (
+        ("rewards/accuracy", "held out: rises above 0.5 within the first tenth"),
+        ("logps/chosen", "must not sink far: then both answers become unlikely (raise objective.nll)"),
+        ("rewards/margin", "grows slowly; a leap means the rate is too high"),
+    )
