@@ -27,7 +27,7 @@ from postlude.learning import EARLY, Learning
 from postlude.loop import train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
-from postlude.plan import Plan
+from postlude.plan import Due, Plan
 from postlude.preflight.first import look_at_first, require_space
 from postlude.prepared import Prepared
 from postlude.process import in_an_event_loop
@@ -192,6 +192,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         watch=_watch(run, recipe, standing),
         go_on=partial(command, run.folder),
         spent=Spent.of(restored[1] if restored else {}),
+        due=Due.of(restored[1] if restored else {}),
         began=restored[1].get("began", []) if restored else [],
         noted=restored[1].get("noted", []) if restored else [],
     )

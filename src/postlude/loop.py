@@ -33,6 +33,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     """
     # said, and no event: how much memory is free is no part of a run
     engine.trainer.on_smaller = engine.sampler.on_smaller = run.say
+    plan = plan if plan.began else replace(plan, began=engine.fingerprint())
     try:
         await _train(run, engine, streams, plan)
     except (MemoryError, RuntimeError) as error:
@@ -86,12 +87,12 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
 
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
-    plan = plan if plan.began else replace(plan, began=engine.fingerprint())
     alarms.watch(run, plan)
     if run.step == 0:
         await measure(run, plan)
         await answer_sheet(run, plan)
-    reached = None
+    unmeasured = plan.due.evaluation or plan.due.sheet
+    reached = await _after(run, engine, streams, plan) if unmeasured else None
     while not plan.is_done(run.step) and reached is None and not run.stop:
         clock = Clock()
         drawn = await _draw(run, engine, streams, plan)
@@ -115,7 +116,7 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     run.stop = run.stop and not finished
     if finished and reached is None:
         _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
-    await _checkpoint(run, engine, streams, plan, planned=finished, reached=reached, last=True)
+    await _checkpoint(run, engine, streams, plan, planned=finished, last=True)
     alarms.conclude(run, plan, back)
     run.emit(End(run.step, "done" if finished else "interrupted"))
 
@@ -316,6 +317,22 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
 # ---------------------------------------------------------------------------------------------------- after a step
 
 
+async def _measure_what_is_due(run: Run, plan: Plan, last: bool) -> float | None:
+    """Evaluate, and answer the sheet, after a step; the accuracy that reached the goal, or None."""
+    due = plan.due
+    if not due.evaluation and not due.sheet:
+        due.reached = None
+        due.evaluation = last or bool(plan.evaluate_every and run.step % plan.evaluate_every == 0)
+        due.sheet = last or bool(plan.sheet_every and run.step % plan.sheet_every == 0)
+    if due.evaluation:
+        due.reached = await measure(run, plan, last)
+        due.evaluation, due.sheet = False, due.sheet or due.reached is not None
+    if due.sheet:
+        await answer_sheet(run, plan)
+        due.sheet = False
+    return due.reached
+
+
 async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> float | None:
     """Evaluate, refresh the reference and save when due; the accuracy that reached the goal, or None.
 
@@ -323,12 +340,9 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     step is saved once everything is said of it.
     """
     wanted = run.obey()
-    due = plan.evaluate_every and run.step % plan.evaluate_every == 0
     last = plan.is_done(run.step)  # one that is asked to stop measures what it would have: resumed, it is the same run
     before = plan.best.step
-    reached = await measure(run, plan, last) if due or last else None
-    if last or reached is not None or (plan.sheet_every and run.step % plan.sheet_every == 0):
-        await answer_sheet(run, plan)
+    reached = await _measure_what_is_due(run, plan, last)
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)
         run.emit(Reference(run.step, engine.trainer.references))
@@ -343,13 +357,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
 
 
 async def _checkpoint(
-    run: Run,
-    engine: Engine,
-    streams: list[Stream],
-    plan: Plan,
-    planned: bool = True,
-    reached: float | None = None,
-    last: bool = False,
+    run: Run, engine: Engine, streams: list[Stream], plan: Plan, planned: bool = True, last: bool = False
 ) -> None:
     """Weights, optimiser, and what the streams have to remember."""
 
@@ -363,7 +371,8 @@ async def _checkpoint(
         "learning": asdict(plan.learning),
         "noted": plan.noted,
         "began": plan.began,
-        "reached": reached,
+        "reached": plan.due.reached,
+        "due": asdict(plan.due),
         "best": asdict(plan.best),
         **({"truth": plan.first_measured.state()} if plan.first_measured else {}),
         "spent": asdict(plan.spent),

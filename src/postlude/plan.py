@@ -34,6 +34,22 @@ class Kept(Protocol):
     def state(self) -> dict[str, Any]: ...
 
 
+@dataclass
+class Due:
+    """What is still to be measured after the last finished step. Part of a checkpoint: where a reward or metric fails
+    in an evaluation, the run that goes on makes it up."""
+
+    evaluation: bool = False
+    sheet: bool = False
+    reached: float | None = None
+    """The accuracy that reached the goal."""
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Due:
+        """From a checkpoint."""
+        return cls(**state.get("due", {}))
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the loop needs to know beyond its streams."""
@@ -70,6 +86,7 @@ class Plan:
     """`KEY=VALUE` pairs -> the command that goes on with them."""
     spent: Spent = field(default_factory=Spent)
     """What the steps so far have used."""
+    due: Due = field(default_factory=Due)
     noted: list[str] = field(default_factory=list[str])
     """Names of the notes that a run gives once, and that were given."""
     began: Sequence[int] = ()

@@ -36,6 +36,7 @@ class Schedule:
     warmup: CountOrZero = 0
     """Steps of linear rise."""
     decay: Literal["constant", "linear", "cosine"] = "constant"
+    """How the rate falls after the warm-up."""
     final: Share = 0.1
     """The rate at the last step, as a share of the peak."""
 
@@ -163,14 +164,17 @@ class Recipe:
     model: ModelSpec
     data: DataSpec
     reward: tuple[RewardSpec, ...] = ()
+    """What scores answers: one or several, weighed and added."""
     output: Line | None = None
     """The run folder. Default: runs/METHOD-N."""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """Of the order of rows, of sampling and of new weights: one seed, one run."""
     steps: Count = 100
     """Draws of a batch; each is `epochs` x `updates` optimiser steps."""
     budget: Budget | None = None
     """Tokens or seconds after which the run ends, where that is before its last step."""
     prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
+    """Prompts (of written answers: rows) in a draw."""
     group_size: Annotated[int, Bounds(1, 65_536)] = 8
     """Completions per prompt."""
     updates: Annotated[int, Bounds(1, 10**6)] = 1

@@ -377,7 +377,8 @@ class Run:
         for line in choice.said():
             self.say(line)
         sealed = choice.sealed
-        self.step = self._saved = sealed.step
+        self.step, due = sealed.step, sealed.state.get("due", {})
+        self._saved = 0 if due.get("evaluation") or due.get("sheet") else self.step  # saved again once that is done
         self.seconds = checkpoints.seconds_of(self.folder, self.step)
         self._announced, self._parent = checkpoints.parent_of(self.folder, sealed)
         return sealed.place, sealed.state
