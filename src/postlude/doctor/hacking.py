@@ -221,8 +221,8 @@ def saturation(track: Track) -> Finding | None:
     known = truths(track)
     if not known and len(track.first_of("sampled_accuracy|accuracy")):
         return None  # the task is solved as far as the run can tell: another rule's
-    if any(truth.newest.mean >= TOP for truth in known):
-        return None
+    if any(truth.rises or truth.newest.mean >= TOP for truth in known):
+        return None  # held-out prompts may be harder than those that are learnt
     text = (
         f"{top.mean:.0%} of the answers of the last {TOP_STEPS} steps have the largest reward there is, {judged(track)}"
     )
@@ -352,7 +352,7 @@ RULES = (
     _rule(
         "saturation", "the reward is at its top", ("answers/at_max", "reward/mean"),
         f"{TOP:.0%} of the answers over {TOP_STEPS} steps have the largest reward, which has risen to there, while "
-        "truth is below or not measured",
+        "truth has not risen or is not measured",
         "the reward is easily earned, and can teach no more.", f"{READ}; take a stricter one, or harder prompts.",
         "design of the audit", saturation, points=START + NOW,
     ),
