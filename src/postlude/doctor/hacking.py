@@ -11,13 +11,19 @@ from collections.abc import Callable
 from postlude.doctor.progress import NOW, START
 from postlude.doctor.rule import Finding, Rule, seen
 from postlude.doctor.track import Column, Track
-from postlude.doctor.truths import accuracy_rises, excused, judged, reward_rises, rewards_of, truths
+from postlude.doctor.truths import (
+    FIRST,
+    LATE,
+    accuracy_rises,
+    excused,
+    judged,
+    reward_rises,
+    rewards_of,
+    truth_rises,
+    truths,
+)
 from postlude.doctor.windows import Change
 
-FIRST = 5
-"""Steps that stand for how answers were before training: a template that is there then is none that pays."""
-LATE = 5
-"""Newest steps, likewise."""
 PAYS = 0.3
 PAYS_ALONE = 0.6
 """Rank correlation of length and reward within a prompt (of the whole of a plain reward model 0.45: 2402.07319)."""
@@ -49,8 +55,8 @@ DISAGREE = 2.0
 
 
 def _level(track: Track, measured: float, alone: float) -> float:
-    """The bound of a figure, which is higher where no truth is measured beside it."""
-    return measured if truths(track) else alone
+    """The bound of a figure, which is higher where truth is not measured beside it, or not yet."""
+    return alone if truth_rises(track) is None else measured
 
 
 def _risen(column: Column, bound: float, by: float) -> Change | None:
