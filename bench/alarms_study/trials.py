@@ -140,7 +140,7 @@ PLANTS: Sequence[Trial] = (
     ),
     plant(
         "dead critic", "set", "critic.lr 1e-9", "dead-critic", 40,
-        {"method": "ppo", "prompts_per_step": 64, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 5e-4},
+        {"method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 1.5e-4},
          "evaluate": MEASURED},
     ),
     plant(
@@ -196,7 +196,7 @@ def _methods(task: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "drpo", {"method": "drpo", "updates": 2, **online}
     yield "rloo", {"method": "rloo", "schedule": {"lr": 5e-4}, **online}
     yield "ppo", {
-        "method": "ppo", "prompts_per_step": 64, "group_size": 1, "critic": {"lr": 3e-3, "warmup": 2},
+        "method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 3e-3, "warmup": 2},
         "schedule": {"lr": 5e-4}, **online,
     }  # fmt: skip
     yield "sft", teaching(task) | {"steps": 100}
