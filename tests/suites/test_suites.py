@@ -125,7 +125,7 @@ def test_what_is_wrong_in_a_suite_is_said_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"neither a file .* nor one of carry"):
         open_suite("cary")
     for more, rows, said in (
-        ("", [{"q": "x"}, {"p": 1}, {"q": [1]}], ['line 2: prompt: column "q" is missing', "line 3", "is list"]),
+        ("", [{"q": "x"}, {"p": 1}, {"q": [1]}], [':2: prompt: column "q" is missing', ":3: ", "is list"]),
         ("answer: gold\n", [{"q": "x"}], ['column "gold", the reference answer, is missing']),
         ("answer_after: '#'\n", [{"q": "x", "answer": "y"}], ["does not hold '#'"]),
     ):

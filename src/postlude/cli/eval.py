@@ -52,6 +52,9 @@ RewardUses = Annotated[
         "Without MODEL: the reward model to measure, such as implicit."
     ),
 ]
+Counts = Annotated[
+    int, typer.Option("-n", "--count", min=1, max=opt.MOST_ANSWERS, help="Answers per prompt, for pass@k.")
+]
 Ensemble = Annotated[list[str] | None, typer.Option(help="A reward model: another one, to ask together; repeatable.")]
 SkipsRows = Annotated[opt.OnBadRow, typer.Option("--on-bad-row", help="A reward model: skip goes on without bad rows.")]
 
@@ -65,9 +68,7 @@ def evaluate(
     against: Against = None,
     reward: RewardUses = None,
     reward_args: opt.RewardArgs = None,
-    count: Annotated[
-        int, typer.Option("-n", "--count", min=1, max=opt.MOST_ANSWERS, help="Answers per prompt, for pass@k.")
-    ] = 1,
+    count: Counts = 1,
     max_tokens: opt.MaxTokens = None,
     temperature: opt.Temperature = None,
     top_p: opt.TopP = None,
@@ -95,18 +96,16 @@ def evaluate(
     postlude eval runs/reward_model-1 --data held-out-pairs.jsonl --ensemble runs/reward_model-2
     postlude eval --reward implicit --reward-args '{policy: runs/dpo-1}' --data held-out-pairs.jsonl
 
-    Or by suites, which know their prompts and what is right (--suites lists those that are here); compared with the
-    last evaluation of the run by the same suite, or with another run's.
+    Or a policy by suites (--suites lists those that are here), compared with its last time, or with another run.
 
-    postlude eval runs/grpo-1 --suite carry --suite my-suite.yaml
-    postlude eval runs/grpo-1 --suite carry --against runs/sft-1
+    postlude eval runs/grpo-1 --suite carry --suite my-suite.yaml --against runs/sft-1
     """
     from postlude.cli.eval_scores import models_of, models_of_reward
     from postlude.cli.scoring import rewards_of
     from postlude.cli.session import Named
 
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
     if suite or suites:
-        options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
         _measure_suites(context, suite or [], suites, (model, options, limit, chat, against, out, as_json))
         return
     require_read(context, "it goes with --suite", "against", "as_json")
@@ -114,7 +113,6 @@ def evaluate(
         _measure_run(context, model, out, None if out is None else force)
         return
     uses, others = reward or [], ensemble or []
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
     named = Named(data, model, options, lambda: rewards_of(uses, reward_args), columns, chat, limit=limit)
     if model is not None and _answers_prompts(model, uses, others):
         require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
