@@ -74,6 +74,9 @@ class Tuning:
     figure: str = "sampled/accuracy"
     seeds: int = 1
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", {key: tuple(values) for key, values in self.keys.items()})
+
     @classmethod
     def checked(cls, keys: Mapping[str, Sequence[str]], held_out: str | None, figure: str, seeds: int) -> Self | None:
         """None where nothing is swept. Raises ConfigError with all that is wrong."""
