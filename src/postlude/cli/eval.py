@@ -100,7 +100,6 @@ def evaluate(
 
     postlude eval runs/grpo-1 --suite carry --suite my-suite.yaml --against runs/sft-1
     """
-    from postlude.cli.eval_scores import models_of, models_of_reward
     from postlude.cli.scoring import rewards_of
     from postlude.cli.session import Named
 
@@ -118,10 +117,19 @@ def evaluate(
         require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
         _measure(named, count, _target(model, data, out), None if out is None else force)
         return
+    measured = _reward_models(context, model, uses, reward_args, others)
+    _measure_scores(named, measured, on_bad_row, _target(measured.name, data, out), None if out is None else force)
+
+
+def _reward_models(
+    context: typer.Context, model: str | None, uses: list[str], arguments: str | None, others: list[str]
+) -> Measured:
+    """The reward models that a command line names."""
+    from postlude.cli.eval_scores import models_of, models_of_reward
+
     why = "a reward model scores the answers in the data, and gives none of its own"
     require_read(context, why, *OF_ANSWERS, *(["reward_args"] if model else []))
-    measured = models_of(model, others) if model else models_of_reward(uses, reward_args, others)
-    _measure_scores(named, measured, on_bad_row, _target(measured.name, data, out), None if out is None else force)
+    return models_of(model, others) if model else models_of_reward(uses, arguments, others)
 
 
 def _measure_run(context: typer.Context, model: str | None, out: Path | None, force: bool | None) -> None:
