@@ -168,7 +168,7 @@ PLANTS: Sequence[Trial] = (
     plant(
         "broken template", "measured", "nothing of the prompt but its last mark reaches the model",
         "template-marks flat-reward " + NO_SIGNAL, 60,
-        grpo(data={"path": "WORLD/broken.jsonl", "eval": "WORLD/broken-held.jsonl"}),
+        grpo(data="WORLD/broken.jsonl", evaluate={"every": 0}),
     ),
     plant(
         "answers without end", "set", "the sampler does not know the token that ends answers", "cut-off endless",
