@@ -131,8 +131,8 @@ def _with_base(e: Evidence, material: Material, wishes: Wishes, tell: Tell) -> t
             recipe = values_of(draft, plan)
             recipe["data"] = {**recipe["data"], "on_bad_row": "skip"}
             base = ask(recipe, tell, wishes.prompts)
-    except (ConfigError, DataError, EngineError, RewardError) as error:
-        return e, [f"the model could not be asked, so its pass rate is not known: {error.problems[0]}"]
+    except (ConfigError, DataError, EngineError, RewardError, TimeoutError) as error:
+        return replace(e, unasked=str(error).partition("\n")[0]), []
     return replace(e, base=base), []
 
 

@@ -176,6 +176,8 @@ class Base:
     """Of an answer: the mean."""
     rate: float
     """Tokens a second, in sampling, on this machine."""
+    longest: int = 0
+    """Tokens of the longest answer."""
     graded: bool = True
     """Whether rewards are verdicts, right or wrong; else `right` is the mean reward."""
     remark: str = ""
@@ -203,6 +205,8 @@ class Evidence:
     """The reward that the user named: `use`, and `args` where it has some."""
     moves: Moves | None = None
     base: Base | None = None
+    unasked: str = ""
+    """Why the model could not be asked, where that was tried."""
 
     def part(self, *feedback: Feedback) -> Part | None:
         """The first of these kinds that is there in earnest: no few rows beside many of another kind."""

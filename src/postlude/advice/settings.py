@@ -9,7 +9,7 @@ from typing import Any
 
 from postlude.advice.evidence import Evidence, Part
 from postlude.advice.room import Room, Work, room_for
-from postlude.advice.routes import Fit
+from postlude.advice.routes import MANY, Fit
 from postlude.algorithms import ALGORITHMS
 from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, rank_for
 from postlude.method import Algorithm
@@ -92,6 +92,8 @@ def max_tokens(e: Evidence, part: Part) -> int:
     usual = max(usual, 2 * part.answered.high) if part.answered.high else usual
     if e.base is not None and e.base.cut_off > 0.2:
         usual *= 2
+    elif e.base is not None and e.base.longest:
+        usual = min(usual, max(64, 2 * e.base.longest))
     if e.model is not None and e.model.context is not None:
         usual = min(usual, max(16, e.model.context - part.asked.longest - 1))
     return min(usual, 4096)
@@ -140,7 +142,7 @@ def _batch(part: Part, entry: Algorithm) -> list[Setting]:
         Setting("prompts_per_step", sizes.batch, f"{unit} of a step, by how many there are"),
     ]
     if entry.source == "rollout":
-        size = 32 if entry.name == "rft" else GROUP
+        size = MANY if entry.name == "rft" else GROUP
         why = (
             "right answers are rare, so many are drawn"
             if entry.name == "rft"
@@ -155,7 +157,9 @@ def _sampling(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
         return []
     why = "the longest answer; watch truncated_frac, and raise it where answers are cut off"
     if e.base is not None and e.base.cut_off > 0.2:
-        why = f"doubled: {e.base.cut_off:.0%} of the sampled answers were cut off"
+        why = f"much room: {e.base.cut_off:.0%} of the sampled answers were cut off"
+    elif e.base is not None and e.base.longest:
+        why = f"the longest answer; of those sampled here the longest took {e.base.longest}"
     return [Setting("sampling.max_tokens", max_tokens(e, part), why)]
 
 
