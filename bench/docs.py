@@ -16,8 +16,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import postlude
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
-from postlude.cli.methods import defaults_of, needs_of
 from postlude.codes import GROUPS
+from postlude.explain.comparing import defaults_of, needs_of
+from postlude.facts.erratum import KIND as CORRECTED
+from postlude.facts.formulas import FORMULAS
+from postlude.facts.methods import METHODS
+from postlude.facts.notes import markdown
+from postlude.facts.topic import Topic
+from postlude.facts.written import TABLES
 from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.tables import ALIASES, REFUSED
 from postlude.runs.figures import BARE, PREFIXES, Figure
@@ -37,6 +43,11 @@ def methods() -> str:
     lines += ["| method | what it does |", "|---|---|"]
     for entry in ALGORITHMS.values():
         lines.append(f"| [{entry.name}](#{entry.name}) | {entry.summary} |")
+    lines += ["", "`postlude methods --compare A B` shows some of them side by side.", "", "## Side by side", ""]
+    lines += ["| method | requires | complexity | best for | cost |", "|---|---|---|---|---|"]
+    for name, facts in METHODS.items():
+        cells = (f"[{name}](#{name})", facts.requires, facts.complexity, facts.best_for, facts.cost)
+        lines.append(f"| {' | '.join(cells)} |")
     for entry in ALGORITHMS.values():
         lines += [
             "",
@@ -44,7 +55,15 @@ def methods() -> str:
             "",
             entry.summary,
             "",
-            f"Needs {needs_of(entry.name)}. Source: {entry.cite}.",
+            f"Needs {needs_of(entry)}. Source: {entry.cite}.",
+            "",
+            "```text",
+            FORMULAS[entry.name],
+            "```",
+            "",
+            "What it is bad at:",
+            "",
+            *(f"* {limit}" for limit in METHODS[entry.name].limits),
             "",
         ]
         lines += ["```yaml", *_defaults(entry), "```"]
@@ -338,7 +357,50 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
+CONCEPTS = """# Concepts and judgement
+
+Made by `make docs` from `src/postlude/facts`: what `postlude explain TOPIC` says of concepts, feedback, reward models,
+symptoms, reward hacking and numbers to begin with. The command knows more: every figure, key, method, reward, alarm,
+error code and name of another library; `postlude explain` lists them. Corrected errors of the notes are in
+[notes.md](notes.md), figures in [figures.md](figures.md), keys in [recipe.md](recipe.md), methods in
+[methods.md](methods.md).
+"""
+
+
+def concepts() -> str:
+    """The topics that stand written, a section for each kind."""
+    lines = [CONCEPTS]
+    for kind, several, table in TABLES:
+        if kind != CORRECTED:
+            lines += [f"## {several[:1].upper()}{several[1:]}", ""]
+            lines += [line for topic in table() for line in _topic(topic)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _topic(topic: Topic) -> Iterator[str]:
+    yield from (f"### {topic.name}", "", f"*{topic.title}*", "", *topic.meaning.split("\n\n")[0:1], "")
+    for paragraph in topic.meaning.split("\n\n")[1:]:
+        yield from (paragraph, "")
+    if topic.formula:
+        yield from ("```text", topic.formula, "```", "")
+    fields = (("Usual", topic.healthy), ("Use", topic.use), ("Bad at", topic.bad_at))
+    yield from (f"* {label}: {value}" for label, value in fields if value)
+    if topic.shows:
+        yield f"* See it with: {', '.join(f'`{command}`' for command in topic.shows)}"
+    if topic.see:
+        yield f"* See also: {', '.join(topic.see)}"
+    place = f"; `{topic.place}`" if topic.place else ""
+    yield from (f"* Source: {topic.source}{place}", "")
+
+
+def notes() -> str:
+    """The list of the notes' rows."""
+    return "\n".join(markdown()) + "\n"
+
+
 PAGES = {
+    "concepts.md": concepts,
+    "notes.md": notes,
     "methods.md": methods,
     "recipe.md": recipe_keys,
     "figures.md": figures,

@@ -1,6 +1,6 @@
 """A task whose right answers are sometimes long: two sums modulo 10, of the digits at odd and at even places.
 
-Of two or three digits the result can be said at once. Of six or seven it needs its working, and one guess in a
+Of three or four digits the result can be said at once. Of six or seven it needs its working, and one guess in a
 hundred is right. The teachers write more than either needs: they hum after most steps, and work out what could be said.
 A policy taught by them is long everywhere, so that a preference for short answers has much to gain on the short
 prompts, and the working of the long ones to lose.
@@ -8,11 +8,13 @@ prompts, and the working of the long ones to lose.
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
-from postlude.sources.tasks import Task
+from postlude.sources.tasks import held_out
 
-SHORT, LONG = (2, 3), (6, 7)
+SHORT, LONG = (3, 4), (6, 7)
 """Digits of the two kinds of prompts."""
 HUM = "hm,"
 
@@ -24,7 +26,7 @@ def is_long(prompt: str) -> bool:
 
 def draw(rng: random.Random) -> str:
     digits = rng.choice(LONG if rng.random() < 0.5 else SHORT)
-    return "".join(rng.choice("1234") for _ in range(digits)) + "="
+    return "".join(rng.choice("12345") for _ in range(digits)) + "="
 
 
 def _sums(prompt: str) -> list[int]:
@@ -57,4 +59,34 @@ def teach(prompt: str, rng: random.Random) -> str:
     return working(prompt, rng, 0.0 if how < plain else 0.9) + "#" + solve(prompt)
 
 
-TASK = Task("two sums modulo 10, of few digits or of many", draw, solve, teach)
+def prompts(long: bool, count: int, held: bool, seed: int) -> list[str]:
+    """Up to so many distinct prompts of a kind; there are about 650 short ones to train on, and 90 held out."""
+    rng, seen = random.Random(f"{seed}:{long}:{held}"), dict[str, None]()
+    for _ in range(50 * count):
+        prompt = draw(rng)
+        if is_long(prompt) == long and held_out(prompt) == held and len(seen) < count:
+            seen[prompt] = None
+    return [*seen]
+
+
+def write(folder: Path, seed: int = 0) -> None:
+    """`sft.jsonl` with demonstrations, `prompts.jsonl` to train on, and `choose.jsonl` and `report.jsonl`, two held-out
+    parts: half short and half long each."""
+    rng = random.Random(seed)
+    short, long = (prompts(kind, 640, False, seed) for kind in (False, True))
+    more = prompts(True, 2560, False, seed + 1)
+    taught = [(p, teach(p, rng)) for p in [*(4 * short), *more]]
+    rng.shuffle(taught)
+    mixed = [*short, *long]
+    rng.shuffle(mixed)
+    held = [prompts(kind, 90, True, seed) for kind in (False, True)]
+    parts = {
+        "choose": [p for kind in held for p in kind[::3]],
+        "report": [p for kind in held for at in (1, 2) for p in kind[at::3]],
+    }
+    rows = {name: [{"prompt": p, "answer": solve(p)} for p in some] for name, some in parts.items()}
+    rows["prompts"] = [{"prompt": p, "answer": solve(p)} for p in mixed]
+    rows["sft"] = [{"prompt": p, "completion": text, "answer": solve(p)} for p, text in taught]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

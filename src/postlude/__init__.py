@@ -14,8 +14,10 @@ PUBLIC = {
     # a run, from the outside
     "train": "postlude.api:train",
     "train_async": "postlude.api:train_async",
+    "compare": "postlude.api:compare",
     "check_recipe": "postlude.api:check_recipe",
     "check_run": "postlude.api:check_run",
+    "memory": "postlude.api:memory",
     "advise": "postlude.api:advise",
     "runs": "postlude.runs",
     "events": "postlude.runs.events",
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from postlude.api import advise as advise
     from postlude.api import check_recipe as check_recipe
     from postlude.api import check_run as check_run
+    from postlude.api import compare as compare
+    from postlude.api import memory as memory
     from postlude.api import reward as reward
     from postlude.api import train as train
     from postlude.api import train_async as train_async

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sys
@@ -16,9 +17,11 @@ from postlude.recipe.opening import document_of
 
 if TYPE_CHECKING:
     from postlude.advice.advise import Advised
+    from postlude.contest.comparison import Comparison
     from postlude.facts.tables import Moves
     from postlude.preflight.report import Report
     from postlude.runs.folder import Listener, Run
+    from postlude.sizing import Estimate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,6 +74,59 @@ async def train_async(
         return await launch_async(document_from(recipe, settings), resume, [*view, *listeners], accept_changes)
 
 
+def compare(
+    recipe: str | Path | Mapping[str, Any],
+    arms: Mapping[str, str | Mapping[str, Any]] | Sequence[str],
+    *,
+    out: str | Path,
+    seeds: int | Sequence[int] = 3,
+    budget: str | None = None,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    choose_on: str | Path | None = None,
+    choose_by: str = "sampled/accuracy",
+    sweep_seeds: int = 1,
+    jobs: int = 1,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    show: bool = True,
+    **settings: Any,
+) -> Comparison:
+    """Compare methods or settings with equal budgets, seeds and held-out answers, as `postlude compare` does.
+
+        done = postlude.compare("recipe.yaml", ["grpo", "drpo lam=0.1"], out="comparison", budget="tokens=200k")
+        for difference in done.differences: print(difference.words())
+
+    `arms` are names with settings, or arms as they are typed. `sweep` gives every arm the values that are best by
+    `choose_on`. The same call again goes on where it was stopped; `Comparison.of(folder)` reads one at any time. Every
+    arm is checked first: a ConfigError says all that is wrong. A run that fails is in `comparison.failed`.
+    """
+    from postlude.contest.arms import arm_of, arms_from, as_yaml
+    from postlude.contest.comparison import Comparison
+    from postlude.contest.plan import Allowance, Tuning
+    from postlude.contest.running import Work
+    from postlude.contest.setup import set_up
+
+    typed = arms_from(_plain(arms)) if isinstance(arms, Mapping) else [arm_of(arm) for arm in arms]
+    swept = {key: [as_yaml(_plain(value)) for value in values] for key, values in (sweep or {}).items()}
+    tuning = Tuning.checked(swept, None if choose_on is None else str(choose_on), choose_by, sweep_seeds)
+    folder, document = Path(out), document_from(recipe, settings)
+    name = recipe if isinstance(recipe, str | Path) else str(recipe.get("method", "recipe"))
+    allowance = Allowance.of(budget) if budget else None
+    chosen_seeds = seeds if isinstance(seeds, int) else [*seeds]
+    setup = set_up(document, str(name), typed, chosen_seeds, allowance, tuning, folder)
+
+    def say(text: str) -> None:
+        if show:
+            print(text)
+
+    for note in setup.notes:
+        say(f"note: {note}")
+    setup.contest.write(folder)
+    work = Work(setup.contest, folder, say=say, processes=jobs)
+    work.run()
+    return Comparison.of(folder, metrics, baseline, work.failed)
+
+
 def check_recipe(recipe: str | Path | Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     """Check a run without starting it, and return its resolved recipe as plain values. Raises ConfigError or DataError
     with everything that is wrong: settings, data row by row, rewards, tokenizer, weights files."""
@@ -100,6 +156,35 @@ def check_run(
 
     name = recipe.get("method", "recipe") if isinstance(recipe, Mapping) else recipe
     return preflight(document_from(recipe, settings), str(name), Options(quick, prompts, samples))
+
+
+def memory(
+    what: str | Path,
+    *,
+    method: str | None = None,
+    gpu_memory: float | None = None,
+    gpus: int = 1,
+    data_lengths: tuple[int, int] | None = None,
+    **settings: Any,
+) -> Estimate:
+    """What a run takes of memory, before anything is loaded: `estimate.peak`, `.phases`, `.parts` with their formulas,
+    and `.knobs`, settings that would take less.
+
+    `what` is a recipe (file, method, folder of a run) or a model (folder, name in Hugging Face's cache, a size such as
+    "7B"); `settings` are keys of a recipe on top, `data_lengths` the tokens of the longest prompt and answer,
+    `gpu_memory` GiB of a GPU, `gpus` devices that share the model. Raises ConfigError or DataError.
+    """
+    from postlude.footprint import Lengths, forecast
+    from postlude.recipe.documents import flat
+
+    lengths = Lengths(*data_lengths) if data_lengths else None
+    pairs = [f"{key}={_written(value)}" for key, value in flat(documents.long_form(settings))]
+    return forecast(str(what), pairs, method, gpu_memory, gpus, lengths)
+
+
+def _written(value: Any) -> str:
+    """A value as the command line would have it."""
+    return json.dumps(_plain(value))
 
 
 def advise(

@@ -74,14 +74,14 @@ def problem_of(name: str, prefixes: tuple[str, ...], truths: tuple[str, ...] = (
     names = [
         f"{p.name}{n}" for p in PREFIXES if p.name in prefixes for n, f in p.figures.items() if f.better != "neither"
     ]
-    names = [*truths, *names]
+    names = [*truths, *sorted(names)]
     prefixes = (*(f"{one}/" for one in truths), *prefixes)
     near = closest(name, names)
-    hint = f" Did you mean {near!r}?" if near else f" There are, for example, {', '.join(sorted(names)[:4])}."
+    hint = f" Did you mean {near!r}?" if near else f" There are, for example, {', '.join(names[:4])}."
     if not prefixes:
         return "no-effect", "checkpoints.best needs an evaluation: held-out data (data.eval)."
     if name not in truths and not name.startswith(prefixes):
-        measured = ", ".join(f"{prefix}..." for prefix in prefixes)
+        measured = ", ".join([*truths, *(f"{prefix}..." for prefix in prefixes if prefix[:-1] not in truths)])
         return "unknown-name", f"checkpoints.best: {name!r} is no figure of this run's evaluations ({measured}).{hint}"
     if figure is None:
         return "unknown-name", f"checkpoints.best: there is no figure {name!r}.{hint}"

@@ -10,12 +10,12 @@ from postlude.errors import Problem
 from postlude.objectives import TokenObjective
 from postlude.objectives.advantages import GAE, Constant, ProcessSteps, RewardToGo
 from postlude.rewards.rewards import Rewards
-from postlude.rollouts.shaping import AdaptiveLength, HistoryLength, Overlong, RlooLength
+from postlude.rollouts.shaping import AdaptiveLength, HistoryLength, LinearLength, Overlong, RlooLength
 
 if TYPE_CHECKING:
     from postlude.recipe import Recipe
 
-JUDGED_SHAPING = (RlooLength, AdaptiveLength, HistoryLength)
+JUDGED_SHAPING = (LinearLength, RlooLength, AdaptiveLength, HistoryLength)
 """Shaping that reads whether an answer is correct."""
 
 

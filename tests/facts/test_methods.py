@@ -53,7 +53,7 @@ def test_betas_go_from_far_to_hardly() -> None:
 
 
 def test_the_defaults_beside_the_notes_are_those_of_ppo() -> None:
-    from postlude.cli.methods import defaults_of
+    from postlude.explain.comparing import defaults_of
 
     defaults = dict(defaults_of(ALGORITHMS["ppo"]))
     assert {usual.key: usual.default for usual in PPO_SETTINGS} == {s.key: defaults[s.key] for s in PPO_SETTINGS}

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from postlude.cli.app import app
 from postlude.doctor.human import RULES
 from postlude.doctor.track import Track
 from postlude.doctor.watching import diagnose
@@ -215,8 +217,15 @@ def test_rules_fire_where_people_and_reward_part_and_not_before_they_must(tmp_pa
     for step in range(1, 11):
         with (tmp_path / "events.jsonl").open("a") as file:
             file.write(json.dumps({"schema": 1, "kind": "step", "step": step, "samples": 8.0}) + "\n")
-    seen = {one.shown.rule: one.shown for one in diagnose(read(tmp_path), RULES).seen}
+    seen = {one.shown.rule: one.shown for one in diagnose(read(tmp_path), RULES, figures(history)).seen}
     assert [*seen] == ["people-see-decline", "people-disagree"] and seen["people-disagree"].steps == (10,)
+    doctor = CliRunner().invoke(app, ["doctor", str(tmp_path), "--json"])
+    assert {"people-disagree", "people-see-decline"} <= {
+        one["rule"] for one in json.loads(doctor.output)["runs"][0]["findings"]
+    }
+    (tmp_path / store.FILE).write_text("{}\n")
+    damaged = json.loads(CliRunner().invoke(app, ["doctor", str(tmp_path), "--json"]).output)["runs"][0]
+    assert "Looked at without what people said" in damaged["warnings"][-1] and "people-disagree" in damaged["unseen"]
 
 
 def test_verdicts_on_answers_that_are_gone_do_not_count_until_they_come_back(run: History) -> None:

@@ -31,6 +31,7 @@ from tests.learning import write
 STEPS, EVERY, KEPT = 6, 2, 2
 CLOCKED = {"timings.jsonl", "lock", "live.json"}
 """Files that are not the same in every run."""
+HAS_B = {"use": "regex", "args": {"pattern": "b"}, "name": "has_b"}
 Damage = Callable[[Path], object]
 
 
@@ -66,7 +67,7 @@ def train(folder: Path, resume: bool = False, listeners: Any = (), accepted: str
         "sampling": {"max_tokens": 4},
         "schedule": {"lr": 1e-3},
         "engine": {"token_budget": 512, "head_chunk": 64, "cache_gib": 0.1},
-        "evaluate": {"every": 3, "prompts": 2},
+        "evaluate": {"every": 3, "prompts": 2, "metrics": [HAS_B], "sheet": {"every": 2, "prompts": 3}},
         "checkpoints": {"every": EVERY, "keep": KEPT},
     }
     run = launch(Document({**base, **values}), resume, listeners, accepted)
@@ -153,6 +154,7 @@ HARMLESS: Mapping[str, Damage] = {
     "as it was killed": lambda run: None,
     "a torn event": torn("events.jsonl"),
     "a torn row of eval.jsonl": torn("eval.jsonl"),
+    "a torn row of sheet.jsonl": torn("sheet.jsonl"),
     "a torn timing": torn("timings.jsonl"),
     "no timings": gone("timings.jsonl"),
     "timings of another kind": lambda run: (run / "timings.jsonl").write_bytes(b'[1]\n{"step": "x"}\n\xff\n3\n'),
@@ -533,11 +535,12 @@ def test_ctrl_c_in_the_last_step_is_an_end_like_any_other(place: Path) -> None:
 # --------------------------------------------------------------------------------------------------- the best
 
 
-@pytest.mark.parametrize("state", ["after-2", "after-4"])
-def test_the_best_checkpoint_stays_and_survives_a_resume(place: Path, tmp_path: Path, state: str) -> None:
+@pytest.mark.parametrize(("state", "name"), [("after-2", "sampled/reward"), ("after-4", "truth/held_out/has_b")])
+def test_the_best_checkpoint_stays_and_survives_a_resume(place: Path, tmp_path: Path, state: str, name: str) -> None:
     shutil.rmtree(place / "run", ignore_errors=True)
-    best = {"every": 4, "keep": 1, "best": "sampled/reward"}
-    settings: dict[str, Any] = {"checkpoints": best, "evaluate": {"every": 1, "prompts": 4, "samples": 4}, "seed": 3}
+    measured_by = {"every": 1, "prompts": 4, "samples": 4, "metrics": [HAS_B]}
+    checkpoints = {"every": 4, "keep": 1, "best": name}
+    settings: dict[str, Any] = {"checkpoints": checkpoints, "evaluate": measured_by, "seed": 3}
     killed = 3 if state == "after-2" else 5
 
     def copy(event: Event) -> None:
@@ -546,7 +549,7 @@ def test_the_best_checkpoint_stays_and_survives_a_resume(place: Path, tmp_path: 
 
     train(place, listeners=[copy], **settings)
     measured = [row for row in map(json.loads, (place / "run/events.jsonl").open()) if row["kind"] == "eval"]
-    values = {row["step"]: row["sampled/reward"] for row in measured if row["step"]}
+    values = {row["step"]: row[name] for row in measured if row["step"]}
     step = max(values, key=lambda s: (values[s], -s))
     assert (place / "run/best").readlink() == Path(f"checkpoints/step-{step:06d}")
     names = {p.name for p in (place / "run/checkpoints").iterdir()}
@@ -561,7 +564,10 @@ def test_the_best_checkpoint_stays_and_survives_a_resume(place: Path, tmp_path: 
     ("name", "said"),
     [
         ("sampled/acuracy", "there is no figure 'sampled/acuracy'. Did you mean 'sampled/accuracy'?"),
-        ("reward/mean", "'reward/mean' is no figure of this run's evaluations (greedy/..., sampled/...)"),
+        ("reward/mean", "'reward/mean' is no figure of this run's evaluations (truth/held_out/has_b, truth/held_out/"),
+        ("truth/held_out/has_c", "is no figure of this run's evaluations"),
+        ("truth/easy/has_b", "There are, for example, truth/held_out/has_b, truth/held_out/reward, greedy/"),
+        ("truth/held_out/has_b/divergence", "has no better direction"),
         ("sampled/answers", "'sampled/answers' has no better direction"),
     ],
 )

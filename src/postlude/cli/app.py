@@ -14,6 +14,7 @@ from postlude.cli import (
     advise,
     audit,
     check,
+    compare,
     config,
     constitution,
     data,
@@ -24,6 +25,7 @@ from postlude.cli import (
     explain,
     export,
     label,
+    memory,
     methods,
     pairs,
     review,
@@ -75,6 +77,7 @@ def _options(
 app.command("advise")(advise.advise)
 app.command("train", context_settings=SETTINGS)(train.train)
 app.command("check", context_settings=SETTINGS)(check.check)
+app.command("compare", context_settings=SETTINGS)(compare.compare)
 app.command("sample")(sample.sample)
 app.command("eval")(eval.evaluate)
 app.command("sheet")(sheet.sheet)
@@ -84,6 +87,7 @@ app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
 app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
+app.command("memory", context_settings=SETTINGS)(memory.memory)
 app.command("methods")(methods.methods)
 app.command("explain")(explain.explain)
 app.add_typer(

@@ -18,6 +18,7 @@ from postlude.doctor.samples import Sample, samples_of
 from postlude.doctor.watching import Diagnosis, Seen, diagnose
 from postlude.errors import ConfigError, printable, visible
 from postlude.recipe.remedies import command
+from postlude.review import figures
 from postlude.runs.history import History, read
 from postlude.terminal import bold, colored, dim, joined
 from postlude.watch.live import shown, sparkline
@@ -102,7 +103,12 @@ def case_of(folder: Path) -> Case:
         history.recipe  # noqa: B018  # read now, so that what is wrong with it is told
     except ConfigError as error:
         warnings.append(f"{error} Looked at without its settings")
-    return Case(folder, history, diagnose(history), tuple(warnings))
+    people: dict[str, float] = {}
+    try:
+        people = figures(history)
+    except ConfigError as error:
+        warnings.append(f"{error} Looked at without what people said (postlude review)")
+    return Case(folder, history, diagnose(history, people=people), tuple(warnings))
 
 
 # --------------------------------------------------------------------------------------------------- for people

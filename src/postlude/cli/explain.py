@@ -13,7 +13,8 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from postlude.cli.topic_view import matches, overview, page
 from postlude.errors import ConfigError
 from postlude.explain import topics
-from postlude.explain.home import Home, plain
+from postlude.explain.home import Home, first_sentence, plain
+from postlude.explain.of_recipes import FOREIGN
 from postlude.explain.words import search
 from postlude.facts.topic import Topic
 from postlude.terminal import Screen, dim
@@ -49,7 +50,7 @@ def explain(
 def _show(asked: str, several: list[Topic]) -> None:
     console = Screen()
     exact = [one for one in several if plain(one.name) == plain(asked)]
-    if len(several) == 1 or len(exact) == 1:
+    if len(several) == 1 or len([one for one in exact if one.kind != FOREIGN.kind]) == 1:
         page(several[0], console)
         others = ", ".join(f"{one.name} ({one.kind})" for one in several[1:])
         if others:
@@ -103,7 +104,7 @@ def commands_of(root: TyperGroup) -> Home:
         options = [p for p in commands[name].params if isinstance(p, TyperOption) and not p.hidden]
         return Topic(
             name=name,
-            title="command",
+            title=first_sentence(text),
             kind="command",
             meaning=text,
             use=f"postlude {name} --help lists its {len(options)} options.",

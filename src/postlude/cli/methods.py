@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,83 +12,80 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from postlude.errors import ConfigError
+from postlude.errors import ConfigError, Problem
 from postlude.terminal import Screen, bold, joined
-from postlude.words import meant
 
 if TYPE_CHECKING:
-    from postlude.method import Algorithm
+    from postlude.explain.comparing import Compared
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show one method whole, with every default.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Argument(help="Show one method whole, with every default; several with --compare.")
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Show methods side by side.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """List the methods: what each does, what it needs, where it comes from."""
-    from postlude.algorithms import ALGORITHMS
+    """List the methods: what each does, what it needs, where it comes from. Or compare some."""
+    from postlude.explain.comparing import defaults_of, differing, opened
 
-    console = Screen()
-    if name is None:
-        _list(console)
+    names = list(dict.fromkeys(name or ()))
+    if compare:
+        if len(names) < 2:
+            raise ConfigError(
+                "--compare takes two methods or more: postlude methods --compare dpo grpo ppo.", code="missing-option"
+            )
+        from postlude.cli.compared_view import show
+
+        rows, defaults = _all(names), differing(names)
+        if as_json:
+            _json(
+                {
+                    "methods": [asdict(row) for row in rows],
+                    "defaults": {k: dict(zip(names, v, strict=True)) for k, v in defaults.items()},
+                }
+            )
+        else:
+            show(rows, defaults, Screen())
         return
-    if name not in ALGORITHMS:
-        raise ConfigError(f"there is no method {name!r}.{meant(name, ALGORITHMS)}", code="unknown-method")
-    _one(console, name)
+    if len(names) > 1:
+        raise ConfigError(
+            f"one method at a time, or postlude methods --compare {' '.join(names)}.", code="missing-option"
+        )
+    if as_json:
+        from postlude.algorithms import ALGORITHMS
+
+        rows = _all(names or list(ALGORITHMS))
+        _json({"methods": [asdict(row) | {"defaults": dict(defaults_of(opened(row.name)))} for row in rows]})
+    elif names:
+        _one(Screen(), names[0])
+    else:
+        _list(Screen())
 
 
-KINDS = {
-    "pair": "pairs",
-    "rated": "ranked or rated lists",
-    "binary": "labelled answers",
-    "steps": "labelled steps",
-}
-"""Kind of rows of compared answers -> words."""
+def _all(names: Sequence[str]) -> list[Compared]:
+    """Each of them. Raises ConfigError with what is wrong with any, all at once."""
+    from postlude.explain.comparing import compared
+
+    rows: list[Compared] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            rows.append(compared(name))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return rows
 
 
-def needs_of(name: str) -> str:
-    """What a method needs, in words."""
-    from postlude.algorithms import ALGORITHMS
-
-    entry = ALGORITHMS[name]
-    words = {
-        "file": ["written answers"],
-        "rollout": ["prompts", "a reward"],
-        "preference": [" or ".join(KINDS[k] for k in getattr(entry.objective, "learns_from", ()))],
-    }[entry.source]
-    labels = {
-        "group": "groups of 2 or more",
-        "reference": "the starting weights",
-        "values": "a critic",
-        "correct": "right or wrong",
-        "steps": "step rewards",
-        "scores": "a scalar head",
-        "rollout": "the sampler's log-probs",
-    }
-    words += ["plain text"] if entry.pretrain else []
-    return ", ".join([*words, *(labels[n] for n in sorted(entry.needs) if n in labels)])
-
-
-def defaults_of(entry: Algorithm) -> list[tuple[str, Any]]:
-    """(key of a recipe, value) of everything an entry sets."""
-    from dataclasses import asdict
-
-    from postlude.models.spec import Critic
-    from postlude.recipe import flat
-
-    values = {
-        "group_size": entry.group_size,
-        "updates": entry.updates,
-        "epochs": entry.epochs,
-        "schedule.lr": entry.lr,
-        "keep": asdict(entry.keep) if entry.keep else None,
-        "shaping": [asdict(s) for s in entry.shaping],
-        "critic": asdict(Critic()) if "values" in entry.needs else None,
-        "objective": asdict(entry.objective),
-    }
-    return list(flat(values))
+def _json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
 
 
 def _list(console: Console) -> None:
     from postlude.algorithms import ALGORITHMS
+    from postlude.explain.comparing import needs_of
 
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -94,18 +93,25 @@ def _list(console: Console) -> None:
     for entry in ALGORITHMS.values():
         name = Text(entry.name, style="bold")
         about = Text(entry.summary)
-        about.append(f"\nneeds {needs_of(entry.name)}; {entry.cite}", style="dim")
+        about.append(f"\nneeds {needs_of(entry)}; {entry.cite}", style="dim")
         table.add_row(name, about)
     console.print(table)
-    console.print("\nOne method with every default: postlude methods NAME")
+    console.print(
+        "\nOne method with every default: postlude methods NAME. Side by side: postlude methods --compare A B"
+    )
 
 
 def _one(console: Console, name: str) -> None:
-    from postlude.algorithms import ALGORITHMS
+    from postlude.explain.comparing import compared, defaults_of, needs_of, opened
 
-    entry = ALGORITHMS[name]
+    entry, facts = opened(name), compared(name)
     console.print(joined(bold(entry.name), f"  {entry.summary}"))
-    console.print(f"needs    {needs_of(name)}")
+    console.print(f"needs    {needs_of(entry)}")
+    if facts.best_for:
+        console.print(f"best for {facts.best_for}")
+    console.print(f"cost     {facts.cost}")
+    for i, limit in enumerate(facts.limits):
+        console.print(f"{'bad at' if not i else '':8} {limit}")
     console.print(f"source   {entry.cite}")
     console.print("defaults (any of them can be a key of a recipe)")
     for path, value in defaults_of(entry):

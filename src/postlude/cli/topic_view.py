@@ -11,7 +11,6 @@ from rich.text import Text
 
 from postlude.errors import printable
 from postlude.explain.home import Home
-from postlude.explain.topics import one_line
 from postlude.facts.topic import Topic
 from postlude.terminal import bold, colored, dim, joined
 
@@ -23,7 +22,7 @@ NAMED = 36
 
 def page(topic: Topic, console: Console) -> None:
     """All that is known of one thing."""
-    console.print(joined(bold(topic.name), dim(f"  {topic.title}" if topic.title != topic.name else "")))
+    console.print(joined(bold(topic.name), dim(f"  {topic.kind}{_title(topic)}")), width=_width(console))
     console.print()
     for paragraph in topic.meaning.split("\n\n"):
         console.print(Padding(_text(paragraph), (0, 0, 1, 0)), width=_width(console))
@@ -33,6 +32,11 @@ def page(topic: Topic, console: Console) -> None:
     for label, value in _fields(topic):
         table.add_row(label, value)
     console.print(table, width=_width(console))
+
+
+def _title(topic: Topic) -> str:
+    """What is not said again right below."""
+    return "" if topic.meaning.startswith(topic.title) else f": {topic.title}"
 
 
 def _fields(topic: Topic) -> Iterable[tuple[str, Text | Group]]:
@@ -68,13 +72,15 @@ def _width(console: Console) -> int:
 
 
 def matches(topics: Sequence[Topic], console: Console) -> None:
-    """A line for each of several."""
+    """A line for each of several, with its kind where they are of more than one."""
     table = Table.grid(padding=(0, 2))
     table.add_column(overflow="fold", style="bold")
-    table.add_column(style="dim", no_wrap=True)
+    kinds = len({topic.kind for topic in topics}) > 1
+    if kinds:
+        table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for topic in topics:
-        table.add_row(_text(topic.name), _text(topic.kind), _text(one_line(topic)))
+        table.add_row(_text(topic.name), *([_text(topic.kind)] if kinds else []), _text(topic.title))
     console.print(table)
 
 

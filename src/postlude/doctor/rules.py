@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from postlude.doctor import answers, critic, human, off_policy, preferences, scoring, signal, stability, written
+from postlude.doctor import (
+    answers,
+    critic,
+    hacking,
+    human,
+    off_policy,
+    overoptimisation,
+    preferences,
+    scoring,
+    signal,
+    stability,
+    written,
+)
 from postlude.doctor.rule import GRAVITIES, Finding, Rule
 from postlude.doctor.track import Track
 
@@ -28,6 +40,8 @@ RULES: Mapping[str, Rule] = _by_name(
     preferences.RULES,
     written.RULES,
     scoring.RULES,
+    overoptimisation.RULES,
+    hacking.RULES,
     human.RULES,
 )
 """Every symptom that is looked for, by its name; a room's file gathers those of one subject."""

@@ -22,6 +22,7 @@ class Sampling:
     """How completions are drawn."""
 
     temperature: Annotated[float, Bounds(0, 100)] = 1.0
+    """1 samples from the model as it is, less makes likely tokens likelier, 0 takes the most likely one."""
     top_p: Annotated[float, Bounds(0, 1, above=True)] = 1.0
     """Sample from the smallest set of tokens with this much probability; 1 is off, and right for training."""
     top_k: CountOrZero = 0
@@ -47,9 +48,13 @@ class Optimizer:
     """AdamW and what surrounds it. The rate comes with every step."""
 
     beta1: Annotated[float, Bounds(0, 1, below=True)] = 0.9
+    """AdamW's memory of the gradient."""
     beta2: Annotated[float, Bounds(0, 1, below=True)] = 0.95
+    """AdamW's memory of its square."""
     eps: Small = 1e-8
+    """Under the division; larger is steadier in low precision."""
     weight_decay: Annotated[float, Bounds(0, 100)] = 0.0
+    """Share of a weight, times the rate, that a step takes off."""
     max_grad_norm: NotNegative = 1.0
     """Gradients are scaled down to this norm; 0 is off."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ def plain(name: str) -> str:
     """Spellings that are one name: case, and what joins its parts, do not count."""
     joined = "".join("-" if c in " _-\t\n" else c for c in name.strip().strip("[]`'\"?").casefold())
     return "-".join(part for part in joined.split("-") if part)
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that a new sentence follows."""
+    return re.split(r"(?<=[.?!]) (?=[A-Z`])", text.split("\n\n")[0])[0]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from postlude.explain import places
-from postlude.explain.home import Home, plain
+from postlude.explain.home import Home, first_sentence, plain
 from postlude.facts.formulas import FORMULAS
 from postlude.facts.methods import METHODS
 from postlude.facts.topic import Topic
@@ -15,6 +15,11 @@ from postlude.facts.topic import Topic
 if TYPE_CHECKING:
     from postlude.method import Algorithm
     from postlude.recipe.keys import Key
+
+PARTS = {"objective", "keep", "shaping[]", "kl_control"}
+"""Keys whose parts are explained as a whole, in the docstrings of their dataclasses."""
+NAMED = 6
+"""Methods of one default that are listed, where others have another."""
 
 
 def _key_names() -> Sequence[str]:
@@ -43,23 +48,41 @@ def _key(path: str) -> Topic:
     from postlude.recipe.keys import keys
 
     several = keys()[path]
-    own = several[0].owner.__name__
+    notes = _notes(several)
+    of_part = path.split(".")[0] in PARTS and "." in path
+    meaning = "\n\n".join([*notes, *(_of_owner(several) if of_part or not notes else [])])
     return Topic(
         name=path,
-        title="key of a recipe",
+        title=first_sentence(meaning),
         kind="key",
-        meaning=next((key.meaning for key in several if key.meaning), "") or _of_owner(several),
-        formula="\n".join(_key_line(key, len(several) > 1) for key in several),
+        meaning=meaning,
+        formula="\n".join((*(_key_line(key, len(several) > 1) for key in several), *_of_methods(path))),
         use=f"In a recipe, or on the command line: {_written(path)}",
         source="docs/recipe.md",
         place="; ".join(dict.fromkeys(key.place for key in several)),
-        see=("model.lora",) if own == "Lora" else (),
     )
 
 
-def _of_owner(several: Sequence[Key]) -> str:
-    texts = [f"{key.part or key.owner.__name__}: {_first(key.owner.__doc__ or '')}" for key in several]
-    return f"Part of {' | '.join(dict.fromkeys(texts))}"
+def _notes(several: Sequence[Key]) -> list[str]:
+    """What stands under a field; with its part where parts say different things."""
+    texts = {key.part: key.meaning for key in several if key.meaning}
+    if len(set(texts.values())) < 2:
+        return list(dict.fromkeys(texts.values()))
+    return [f"{part}: {text}" for part, text in texts.items()]
+
+
+def _of_owner(several: Sequence[Key]) -> list[str]:
+    """What is said of a field where its part is explained, and of the part."""
+    silent = [key for key in several if not key.meaning]
+    own = [sentence for key in silent if (sentence := _naming(key.field.name, key.owner.__doc__ or ""))]
+    parts = {key.part or key.owner.__name__: _whole(key.owner.__doc__ or "") for key in several}
+    return list(dict.fromkeys([*own, *(f"{part}: {text}" for part, text in parts.items())]))
+
+
+def _naming(field: str, text: str) -> str | None:
+    """The first sentence that names a field."""
+    sentences = re.split(r"(?<=[.;]) ", " ".join(text.split()))
+    return next((sentence for sentence in sentences if f"`{field}`" in sentence), None)
 
 
 def _key_line(key: Key, named: bool) -> str:
@@ -70,12 +93,28 @@ def _key_line(key: Key, named: bool) -> str:
     return f"{lead}default {default}{values}"
 
 
+def _of_methods(path: str) -> Iterable[str]:
+    """What the methods set a key to, where they do: `grpo, grpo_process: 0.04`."""
+    from postlude.algorithms import ALGORITHMS
+    from postlude.explain.comparing import defaults_of
+
+    by_value: dict[str, list[str]] = {}
+    for entry in ALGORITHMS.values():
+        value = dict(defaults_of(entry)).get(path)
+        if value is not None:
+            by_value.setdefault(str(value), []).append(entry.name)
+    most = max(by_value, key=lambda value: len(by_value[value]), default="")
+    for value, names in by_value.items():
+        others = value == most and len(by_value) > 1 and len(names) > NAMED
+        yield f"{value} in {'all others that have it' if others else ', '.join(names)}"
+
+
 def _written(path: str) -> str:
     return path.replace("[]", "[0]") + "=VALUE"
 
 
-def _first(text: str) -> str:
-    return " ".join(text.split("\n\n")[0].split())
+def _whole(text: str) -> str:
+    return " ".join(text.split())
 
 
 KEYS = Home("key", "keys of a recipe", _key_names, _key, _keys_meant)
@@ -92,9 +131,10 @@ def method(name: str) -> Topic:
     entry, facts = find_method(name), METHODS.get(name)
     return Topic(
         name=name,
-        title=f"method ({facts.complexity} complexity)" if facts else "method of your own",
+        title=entry.summary,
         kind="method",
-        meaning=entry.summary + (f"\n\nRequires {facts.requires}.\n\nCosts: {facts.cost}." if facts else ""),
+        meaning=entry.summary
+        + (f"\n\nRequires {facts.requires}. Complexity: {facts.complexity}.\n\nCosts: {facts.cost}." if facts else ""),
         formula=FORMULAS.get(name),
         use=f"Best for {facts.best_for}." if facts else None,
         bad_at="\n".join(facts.limits) if facts else None,
@@ -138,7 +178,7 @@ def _reward(name: str) -> Topic:
     text = [" ".join(part.split()) for part in places.docstring(place).split("\n\n")]
     return Topic(
         name=name,
-        title="built-in reward",
+        title=first_sentence(text[0]),
         kind="reward",
         meaning="\n\n".join(text),
         formula="\n".join(places.arguments(place)) or None,
@@ -169,7 +209,7 @@ def _foreign(name: str) -> Topic:
     libraries = " and ".join(dict.fromkeys("papers" if a.library == "common" else a.library for a in several))
     return Topic(
         name=name,
-        title=f"name of {libraries}",
+        title=f"{libraries}: {', '.join(ours)} here",
         kind="foreign name",
         meaning=f"What {libraries} call{'s' if len(several) == 1 else ''} {', '.join(ours)} here."
         + "".join(f" {note}" for note in notes),

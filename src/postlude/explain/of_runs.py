@@ -104,9 +104,9 @@ def _code(name: str) -> Topic:
     raised = places.written_in(f'"{name}"')
     return Topic(
         name=name,
-        title=f"error code ({group})",
+        title=CODES[name],
         kind="error code",
-        meaning=CODES[name],
+        meaning=f"{CODES[name]} ({group}.)",
         use="The error's own sentence names the place (file, line, key), what was seen there and what to do; this code "
         "is the kind, for programs and for looking it up.",
         source="docs/errors.md",
@@ -131,7 +131,7 @@ def _finding(name: str) -> Topic:
     mended = [place for place in raised if place.startswith("screening/mending")]
     return Topic(
         name=name,
-        title="finding in a data file",
+        title=KINDS[name],
         kind="finding in data",
         meaning=KINDS[name],
         use="`postlude data check FILE --fix OUT` writes a file without such rows."
@@ -161,7 +161,7 @@ def _section(name: str) -> Topic:
     text = re.sub(r"^Sections? (`\w+`(,| and)? )*`?\w*`?: ", "", places.docstring(path))
     return Topic(
         name=name,
-        title=f"{title} (section of the check)",
+        title=title,
         kind="section of check",
         meaning=_sentence(" ".join(text.split("\n\n")[0].split())),
         source="docs/checks.md",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 
 from postlude.explain.home import Home, of_table, plain
 from postlude.explain.of_recipes import FOREIGN, KEYS, METHODS_HOME, REWARDS
@@ -33,8 +34,14 @@ def find(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list
     `kind` looks in one home; `more` are homes that only the caller knows.
     """
     homes = [home for home in (*HOMES, *more) if kind in (None, home.kind)]
-    topics = [home.page(name) for home in homes for name in home.meant(asked)]
-    return sorted(topics, key=lambda topic: plain(topic.name) != plain(asked))
+    topics = [_linked(home.page(name)) for home in homes for name in home.meant(asked)]
+    return sorted(topics, key=lambda topic: (plain(topic.name) != plain(asked), topic.kind == FOREIGN.kind))
+
+
+def _linked(topic: Topic) -> Topic:
+    """With the concepts and rows that point to it."""
+    back = [one.name for _, _, table in TABLES for one in table() if topic.name in one.see]
+    return replace(topic, see=tuple(dict.fromkeys((*topic.see, *back))))
 
 
 def nearest(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list[str]:
@@ -51,14 +58,3 @@ def every(more: Iterable[Home] = ()) -> Iterable[Topic]:
     """All topics."""
     for home in (*HOMES, *more):
         yield from home.topics()
-
-
-def one_line(topic: Topic) -> str:
-    """Its first sentence."""
-    text = topic.meaning.split("\n\n")[0]
-    head, stop, _ = text.partition(". ")
-    return head + stop.strip()
-
-
-def kinds(more: Sequence[Home] = ()) -> list[str]:
-    return [home.kind for home in (*HOMES, *more)]

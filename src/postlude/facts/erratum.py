@@ -35,9 +35,10 @@ class Erratum:
         tests = "; ".join(self.tested)
         return Topic(
             f"error {self.number}",
-            f"corrected error {count} of the notes ({self.note})",
+            f"{self.says[:1].upper()}{self.says[1:]}",
             KIND,
-            f"The note says: {self.says}.\n\nRight is: {self.right}.",
+            f"Number {count} of the corrected errors of the notes ({self.note}). The note says: {self.says}.\n\n"
+            f"Right is: {self.right}.",
             use=f"postlude: {self.here}." + (f" Tested by {tests}." if tests else ""),
             source=f"docs/specification.md, section 14 ({self.number}); {self.note}",
             place=self.place,

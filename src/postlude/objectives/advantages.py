@@ -101,6 +101,7 @@ class Reward:
     """A = R - b with b = 0 or the mean reward of the batch: plain REINFORCE."""
 
     baseline: Literal["none", "batch"] = "none"
+    """What is taken off the reward: the batch's mean, or nothing."""
     kind: Literal["reward"] = "reward"
     needs = frozenset[Need]()
 
@@ -131,7 +132,9 @@ class GroupBaseline:
     """
 
     scale: Literal["group", "batch", "none"] = "group"
+    """What the difference to the mean is divided by."""
     eps: Small = STD_EPS
+    """Added to the deviation."""
     kind: Literal["group_baseline"] = "group_baseline"
     needs = frozenset({Need.GROUP})
 
@@ -163,6 +166,7 @@ class LeaveOneOut:
     """
 
     kl_coef: NotNegative = 0.0
+    """Of the KL to the reference that is taken off the answer's reward."""
     kind: Literal["leave_one_out"] = "leave_one_out"
 
     @property
@@ -222,9 +226,13 @@ class GAE:
     """
 
     gamma: Discount = 1.0
+    """Discount per token: 1, as rewards come at the end."""
     lam: Share = 0.95
+    """0 trusts the critic after one token, 1 waits for the reward."""
     kl_coef: NotNegative = 0.05
+    """Of the KL to the reference that is taken off each token's reward."""
     whitened: bool = True
+    """To mean 0 and deviation 1 over the batch."""
     kind: Literal["gae"] = "gae"
 
     def __post_init__(self) -> None:

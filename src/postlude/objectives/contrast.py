@@ -71,9 +71,12 @@ class Logistic:
     """
 
     beta: Positive = 0.1
+    """Scale of the scores' difference: the higher, the closer to the reference the policy stays."""
     smoothing: Annotated[float, Bounds(0, 0.5, below=True)] = 0.0
+    """Share of pairs that are labelled the wrong way round."""
     robust: bool = False
     margin: Finite = 0.0
+    """By how much the better score must lead."""
     center: NotNegative = 0.0
     kind: Literal["logistic"] = "logistic"
 
@@ -142,6 +145,7 @@ class KTO:
     """
 
     beta: Positive = 0.1
+    """As for pairs: the higher, the closer to the reference."""
     lam_desirable: NotNegative = 1.0
     lam_undesirable: NotNegative = 1.0
     kind: Literal["kto"] = "kto"
@@ -202,9 +206,13 @@ class ContrastObjective:
     """
 
     score: ScoreKind
+    """What is compared: log-ratios to the reference, log-probs, or the output of a head."""
     link: Annotated[Link, Field(discriminator="kind")]
+    """What is made of two scores."""
     nll: NotNegative = 0.0
+    """Coefficient of the likelihood of the preferred answers, beside the comparison."""
     link_coef: NotNegative = 1.0
+    """Coefficient of the comparison."""
     kind: Literal["contrast"] = "contrast"
 
     def __post_init__(self) -> None:

@@ -80,8 +80,11 @@ class KL:
     estimator: Literal[
         "k1", "k2", "k3", "k3_ratio", "k1_straight", "k3_straight", "reverse_k1", "reverse_k3", "ratio_k1"
     ] = "k3"
+    """Which estimate of the KL per token; they differ in their gradients."""
     coef: NotNegative = 0.04
+    """What the term counts in the loss."""
     against: Literal["reference", "old", "rollout"] = "reference"
+    """The policy that the KL is measured to."""
 
     def __post_init__(self) -> None:
         hold(self)
@@ -102,7 +105,9 @@ class KLHinge:
     """
 
     beta: NotNegative = 1e3
+    """How steeply the loss rises beyond delta."""
     delta: NotNegative = 1e-4
+    """KL to the old policy (nats per token) up to which nothing is added."""
     estimator: Literal["reverse_k1", "reverse_k3"] = "reverse_k1"
 
     def __post_init__(self) -> None:

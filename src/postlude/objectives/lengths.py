@@ -13,6 +13,15 @@ def overlong_penalty(length: int, limit: int, cache: int) -> float:
     return -1.0 if length > limit or cache == 0 else (limit - cache - length) / cache
 
 
+def linear_length_rewards(correct: Sequence[bool], lengths: Sequence[int], alpha: float, limit: int) -> list[float]:
+    """1[correct] (1 - alpha min(length/limit, 1)): a right answer is worth less the longer it is, a wrong one nothing.
+
+    With alpha 1 it is the reward of DRPO's motivation (2510.04474): right answers of 0.27, 0.4 and 0.8 of the limit get
+    0.73, 0.6 and 0.2, and beside three wrong ones the third has a negative advantage in GRPO.
+    """
+    return [1 - alpha * min(n / limit, 1.0) if c else 0.0 for c, n in zip(correct, lengths, strict=True)]
+
+
 def rloo_length_rewards(correct: Sequence[bool], lengths: Sequence[int], alpha: float) -> list[float]:
     """1[correct] (1 - alpha sigmoid((length - mean)/std)) over the correct of a prompt (2502.04463).
 

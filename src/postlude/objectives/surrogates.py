@@ -87,8 +87,11 @@ class Clip:
     """
 
     low: Share = 0.2
+    """How far the ratio may fall below 1 while it still counts."""
     high: NotNegative = 0.2
+    """How far it may rise above 1."""
     dual: Annotated[float, Bounds(1, 1e9, above=True)] | None = None
+    """Caps the loss of a negative advantage; 3 is usual where it is on."""
     kind: Literal["clip"] = "clip"
 
     def __post_init__(self) -> None:

@@ -31,8 +31,11 @@ class TokenObjective:
     """
 
     advantage: Annotated[Advantage, Field(discriminator="kind")]
+    """How much better than expected each token was."""
     surrogate: Annotated[Surrogate, Field(discriminator="kind")] = LogProb()
+    """What is minimised of ratio and advantage."""
     ratio: Ratio = "none"
+    """The ratio to the old policy: of tokens, of whole answers, or none."""
     aggregate: Aggregate = Aggregate("token_mean")
     behaviour: Literal["old", "rollout"] = "old"
     correction: Correction | None = None
@@ -40,6 +43,7 @@ class TokenObjective:
     kl: KL | None = None
     hinge: KLHinge | None = None
     entropy: NotNegative = 0.0
+    """Coefficient of the bonus on entropy."""
     value: ValueLoss | None = None
     mask_truncated: bool = False
     kind: Literal["token"] = "token"

@@ -24,7 +24,7 @@ from postlude.recipe.places import located
 from postlude.recipe.rules import broken
 from postlude.recipe.schema import Frozen, Recipe, Rewarded
 from postlude.rewards.spec import RewardSpec
-from postlude.rollouts.shaping import Overlong
+from postlude.rollouts.shaping import LinearLength, Overlong
 from postlude.validation import members, validate
 from postlude.words import closest, meant
 
@@ -229,7 +229,8 @@ def _derived(recipe: Recipe, entry: Algorithm) -> Recipe:
             aggregate = replace(aggregate, length=limit)
         objective = replace(objective, advantage=factor, aggregate=aggregate)
     shaping = tuple(
-        replace(s, limit=limit) if isinstance(s, Overlong) and s.limit is None else s for s in recipe.shaping
+        replace(s, limit=limit) if isinstance(s, Overlong | LinearLength) and s.limit is None else s
+        for s in recipe.shaping
     )
     schedule = replace(recipe.schedule, lr=lr)
     critic = recipe.critic and replace(recipe.critic, lr=recipe.critic.lr or CRITIC_FACTOR * lr)

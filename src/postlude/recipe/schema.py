@@ -12,6 +12,8 @@ from pydantic import Field
 from postlude.algorithms import ALGORITHMS, find_method
 from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
 from postlude.budget import Budget
+from postlude.doctor.rule import Rule
+from postlude.doctor.watching import Action
 from postlude.engines.settings import Local, Optimizer, Sampling, Served
 from postlude.method import Algorithm
 from postlude.models.spec import Critic, ModelSpec
@@ -34,6 +36,7 @@ class Schedule:
     warmup: CountOrZero = 0
     """Steps of linear rise."""
     decay: Literal["constant", "linear", "cosine"] = "constant"
+    """How the rate falls after the warm-up."""
     final: Share = 0.1
     """The rate at the last step, as a share of the peak."""
 
@@ -116,6 +119,23 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
+class Alarms:
+    """What the run does where a rule of `postlude doctor` finds something while it goes on. Each says so once."""
+
+    action: Action = "log"
+    """Of what is grave: `log` notes it; `pause` saves and ends the run, and --resume goes on; `rollback` ends it at the
+    last checkpoint before it began, with what came after put aside in RUN/taken-back."""
+    ignore: tuple[Line, ...] = ()
+    """Names of rules that are left out."""
+    on: dict[Line, Action] = field(default_factory=dict[str, Action])
+    """Name of a rule -> its own action, whatever its gravity."""
+
+    def of(self, rule: Rule) -> Action:
+        """What an alarm of a rule does."""
+        return self.on.get(rule.name, self.action if rule.gravity == "grave" else "log")
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """A second stream of plain text beside the method's own data, against forgetting (InstructGPT's ptx)."""
 
@@ -144,14 +164,17 @@ class Recipe:
     model: ModelSpec
     data: DataSpec
     reward: tuple[RewardSpec, ...] = ()
+    """What scores answers: one or several, weighed and added."""
     output: Line | None = None
     """The run folder. Default: runs/METHOD-N."""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """Of the order of rows, of sampling and of new weights: one seed, one run."""
     steps: Count = 100
     """Draws of a batch; each is `epochs` x `updates` optimiser steps."""
     budget: Budget | None = None
     """Tokens or seconds after which the run ends, where that is before its last step."""
     prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
+    """Prompts (of written answers: rows) in a draw."""
     group_size: Annotated[int, Bounds(1, 65_536)] = 8
     """Completions per prompt."""
     updates: Annotated[int, Bounds(1, 10**6)] = 1
@@ -170,6 +193,7 @@ class Recipe:
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
+    alarms: Alarms = Alarms()
     watchdog: Annotated[float, Bounds(0, 1e7)] = 300.0
     """Seconds without any progress after which it is said who waits for whom, and again after twice as long; 0 is
     never."""

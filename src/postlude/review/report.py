@@ -92,7 +92,7 @@ def report(history: History) -> ReviewReport:
     answers = answers_of(history) if verdicts else []
     by_place = {answer.place: answer for answer in answers}
     pairs = [(by_place[one.place], one) for one in verdicts if one.place in by_place]
-    measures, constant = _measures(history, answers)
+    measures, constant = _measures(history, answers) if verdicts else ([], [])
     kinds = [_of_kind(kind, [p for p in pairs if p[1].queue == kind], measures) for kind in KINDS]
     sample = [p for p in pairs if p[1].queue == "random" and p[1].verdict != "skip"]
     windows = {one.window: sum(o.window == one.window for _, o in sample) for _, one in sample}

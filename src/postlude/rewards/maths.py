@@ -80,10 +80,11 @@ def maths(
     seconds: Seconds = 2.0,
     workers: Workers = 2,
 ) -> Maths:
-    """The reward. `tolerance`: the relative error allowed between numbers; 0 is none.
+    """1 where the answer equals the column `answer` mathematically, else 0; None where it could not be judged.
 
-    `rules`: where an answer may stand. `after`: read only what follows its last occurrence. `seconds` of processor time
-    for one comparison that needs algebra, on up to `workers` processes.
+    `tolerance`: the relative error allowed between numbers; 0 is none. `rules`: where an answer may stand. `after`:
+    read only what follows its last occurrence. `seconds` of processor time for one comparison that needs algebra, on up
+    to `workers` processes.
     """
     if not isinstance(rules, list | tuple) or not rules or any(r not in RULES for r in rules):
         raise ValueError(f"rules must be a list of {', '.join(RULES)}, got {rules!r}")

@@ -21,6 +21,7 @@ class Mixed:
 
     tolerance: NotNegative = 1e-6
     max_rounds: CountOrZero = 10
+    """Draws after which a step goes on with what there is; 0 is no limit."""
     carry: bool = True
     kind: Literal["mixed"] = "mixed"
 
@@ -47,7 +48,9 @@ class Accepted:
     """
 
     per_prompt: Count = 4
+    """Most accepted answers of one prompt."""
     unique: bool = True
+    """Leave out repeats."""
     kind: Literal["accepted"] = "accepted"
 
     def __post_init__(self) -> None:

@@ -9,9 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from postlude.bounds import Count, CountOrZero, NotNegative, Positive, hold
+from postlude.bounds import Count, CountOrZero, NotNegative, Positive, Share, hold
 from postlude.data import Completion, Group
-from postlude.objectives.lengths import alp_rewards, hapo_reward, overlong_penalty, rloo_length_rewards
+from postlude.objectives.lengths import (
+    alp_rewards,
+    hapo_reward,
+    linear_length_rewards,
+    overlong_penalty,
+    rloo_length_rewards,
+)
 
 State = Mapping[str, Any]
 """JSON state of a shaping factor, kept by its stream and saved with the run."""
@@ -110,4 +116,24 @@ class HistoryLength:
         return {**state, group.prompt.id: best}
 
 
-Shaping = PlusMinusOne | Overlong | RlooLength | AdaptiveLength | HistoryLength
+@dataclass(frozen=True)
+class LinearLength:
+    """A plain price on the length of right answers, `linear_length_rewards`: what DRPO's motivation gives GRPO.
+
+    None: limit = the generation limit.
+    """
+
+    alpha: Share = 0.5
+    limit: Count | None = None
+    kind: Literal["linear_length"] = "linear_length"
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+    def __call__(self, group: Group, state: State) -> Group:
+        if self.limit is None:
+            raise ValueError("linear_length needs `limit`, the generation limit in tokens")
+        return _with_rewards(group, linear_length_rewards(*_judged(group), self.alpha, self.limit))
+
+
+Shaping = PlusMinusOne | Overlong | LinearLength | RlooLength | AdaptiveLength | HistoryLength

@@ -32,6 +32,7 @@ def answer_rows(step: int, groups: Sequence[Group], columns: Mapping[str, Sequen
             row = _row(group, completion, trained=False)
             for name in ("trained", "tokens", "logprobs"):
                 del row[name]
+            row["length"] = completion.length
             more = {name: values[len(rows)] for name, values in columns.items()}
             rows.append(json.dumps({"step": step, **row, **more}, default=str) + "\n")
     return "".join(rows)

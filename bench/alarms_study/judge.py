@@ -1,0 +1,76 @@
+"""Which alarms the rules raise on runs that were collected: step by step, as they would have been raised live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.alarms_study.collect import is_there, place_of
+from bench.alarms_study.trials import SEEDS, TRIALS, Trial
+from postlude.doctor.rules import RULES, examine
+from postlude.doctor.track import rows_of, track_of
+from postlude.doctor.watching import Watch, noted_as
+from postlude.runs import History, read
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run, and the steps at which its alarms came."""
+
+    trial: Trial
+    seed: int
+    alarms: dict[str, int]
+    """Rule -> finished steps when it was raised."""
+    hints: dict[str, int]
+    """The same of rules that raise no alarm, and are told to who asks."""
+    steps: int
+
+    @property
+    def may_set(self) -> bool:
+        return self.trial.may_set(self.seed)
+
+    @property
+    def caught(self) -> int | None:
+        """Steps from the beginning of the fault to the first alarm or hint that names it; None where none did."""
+        named = [step for rule, step in {**self.hints, **self.alarms}.items() if rule in self.trial.caught_by]
+        return min((max(step - self.trial.begins, 0) for step in named), default=None)
+
+    @property
+    def in_time(self) -> bool:
+        return self.caught is not None and self.caught <= self.trial.within
+
+    @property
+    def early(self) -> list[str]:
+        """Alarms before anything was wrong."""
+        return [rule for rule, step in self.alarms.items() if step <= self.trial.begins and not self.trial.healthy]
+
+
+def judged(trial: Trial, seed: int, history: History) -> Judged:
+    """What is found after each step of a run, by the very object that watches runs."""
+    watch, noted = Watch(track_of(history)), list[str]()
+    alarms, hints = dict[str, int](), dict[str, int]()
+    hinting = [rule for rule in RULES.values() if rule.gravity == "hint"]
+    for step, figures in rows_of(history):
+        watch.add(step, figures)
+        if not step:
+            continue
+        alarms |= {finding.rule: step for finding in watch.alarms(noted)}
+        open_ = [rule for rule in hinting if not {noted_as(r) for r in rule.follows} & {*noted}]
+        for finding in examine(watch.track, [rule for rule in open_ if rule.name not in hints]):
+            hints[finding.rule] = step
+    return Judged(trial, seed, alarms, hints, watch.track.step)
+
+
+def all_judged(study: Path) -> Iterator[Judged]:
+    """Every run that is there."""
+    for trial in TRIALS:
+        for seed in SEEDS:
+            if is_there(study, trial, seed):
+                yield judged(trial, seed, read(place_of(study, trial, seed)))
+
+
+def live_alarms(history: History) -> dict[str, int]:
+    """The alarms that a run raised itself while it went on."""
+    notes = (row for row in history.of("note") if row.get("code") == "alarm")
+    return {str(row["data"]["rule"]): int(row["step"]) for row in notes}
