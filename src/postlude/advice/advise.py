@@ -237,7 +237,7 @@ def as_values(advised: Advised) -> dict[str, Any]:
         "time": asdict(a.time) if a.time else None,
         "watch": [{"figure": name, "look_for": text} for name, text in a.watch],
         "goal": {**asdict(e.goal), "understood": e.goal.understood},
-        "evidence": {**asdict(e), "parts": [asdict(part) for part in e.parts]},
+        "evidence": asdict(replace(e, model=replace(e.model, shape=None) if e.model else None)),
         "notes": [*advised.notes],
         "recipe": str(advised.path) if advised.path else None,
         "rows": str(advised.rows) if advised.rows else None,

@@ -83,9 +83,7 @@ async def _sample(
         left = len(asked) - len(result.groups)
         size = left if prompts else min(left, int((SECONDS - result.sampling) / each))
         if left and size < 1:
-            result.shortened = (
-                f"{result.sampling:.0f} seconds were enough for {len(result.groups)} prompts (--prompts N asks more)"
-            )
+            result.shortened = f"more prompts would have taken over {SECONDS:.0f} seconds (--prompts N asks more)"
             break
     tell("judging the answers")
     scored = await prepared.rewards.score(result.groups)

@@ -9,6 +9,7 @@ from typing import Any
 from postlude.advice.goals import Goal
 from postlude.advice.shapes import Feedback
 from postlude.facts.tables import Moves
+from postlude.sizing.shape import Shape
 
 WORDS: Mapping[Feedback, str] = {
     "steps": "answers with a label for each step",
@@ -139,6 +140,7 @@ class Model:
     context: int | None = None
     local: bool = False
     """Whether its folder is here."""
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True)

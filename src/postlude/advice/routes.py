@@ -160,9 +160,8 @@ def solve_first(e: Evidence) -> Fit | Miss:
         "many answers are drawn to each prompt, and the model is fine-tuned on the right ones alone",
         f"arithmetic: at a pass rate of 1 %, {MANY} answers hold a right one for {chance:.0%} of the prompts",
     )
-    return Fit(
-        "rft", part.feedback, (said, many), "easier prompts, or written solutions: both do more than drawing more"
-    )
+    easier = "easier prompts, or written solutions: both do more than drawing more"
+    return Fit("rft", part.feedback, (said, many), easier, NOT_YET)
 
 
 NOT_YET = "no RL yet, the model solves next to nothing: "
