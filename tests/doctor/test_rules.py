@@ -57,7 +57,8 @@ def sampled(start: float, end: float, noise: float = 0.05) -> dict[str, Value]:
         "advantage/mean": 0.0, "advantage/std": 0.9, "truncated_frac": share(0.05, 0.02),
         "completion_length/mean": climbs(30, 34, 2), "completion_length/min": 4, "completion_length/max": 64,
         "entropy": climbs(0.8, 0.3, 0.03), "kl_ref/k1": climbs(0.0, 0.15, 0.01),
-        "kl_ref/k3": climbs(0.002, 0.15, 0.001), "kl_old/k3": 0.001, "ratio/max": 2.0, "clip_frac_low": 0.05, "clip_frac_high": 0.05, "mismatch/k3": 1e-4,
+        "kl_ref/k3": climbs(0.002, 0.15, 0.001), "kl_old/k3": 0.001, "ratio/max": 2.0,
+        "clip_frac_low": 0.05, "clip_frac_high": 0.05, "mismatch/k3": 1e-4,
         "mismatch/ess": 0.99, "value/explained_variance": climbs(0.1, 0.6, 0.05), "value/mean": climbs(start, end),
         "return/mean": climbs(start, end), "answers/template_marks": 0.0,
     }  # fmt: skip
