@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from postlude.alarms import alarms_of
+from postlude import alarms
 from postlude.batch import Batch, minibatches
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
@@ -87,6 +87,7 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
 
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
+    alarms.watch(run, plan)
     if run.step == 0:
         await measure(run, plan)
         await answer_sheet(run, plan)
@@ -110,11 +111,13 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         left_out = engine.trainer.skip
         if left_out is not None and left_out.in_a_row >= MOST_IN_A_ROW:
             raise Halted(too_many(left_out), code="not-finite")
-    finished = reached is not None or plan.is_done(run.step)
+    back = alarms.goes_back(run, plan)
+    finished = back is None and (reached is not None or plan.is_done(run.step))
     run.stop = run.stop and not finished
     if finished and reached is None:
         _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
     await _checkpoint(run, engine, streams, plan, planned=finished, last=True)
+    alarms.conclude(run, plan, back)
     run.emit(End(run.step, "done" if finished else "interrupted"))
 
 
@@ -279,8 +282,7 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, pla
     figures = beside(_figures(drawn, used), drawn[0].logged)
     figures, notes = finite(figures, plan.noted)
     drawn[0].notes += notes
-    idle = plan.learning.see(drawn[0], figures)
-    drawn[0].notes += [idle] if idle else []
+    plan.learning.see(drawn[0], figures)
     for note in first_of_each((note for d in drawn for note in d.notes), plan.noted):
         run.note(note)
     run.step += 1
@@ -307,7 +309,6 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     figures = {**tokens, **figures, **lead.batch.report, **lead.total.summary()}
     if lead.stream.control is not None:
         figures["kl_coef"] = lead.stream.kl_coef or 0.0
-    drawn[0].notes += [Once(name, text) for name, text in alarms_of(figures).items()]
     if lead.total.updates:
         lead.stream.observe(figures, lead.last.summary())
     return figures
@@ -345,7 +346,8 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)
         run.emit(Reference(run.step, engine.trainer.references))
-    if last or reached is not None:
+    alarms.sound(run, plan)
+    if last or reached is not None or plan.watch.back_to is not None:
         return reached
     if (plan.checkpoint_every and run.step % plan.checkpoint_every == 0) or plan.best.step != before:
         await _checkpoint(run, engine, streams, plan)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from postlude.best import Best
 from postlude.budget import Budget, Spent
 from postlude.data import Group
+from postlude.doctor.track import Track
+from postlude.doctor.watching import Watch
 from postlude.learning import Learning
 from postlude.sources.source import Drawn
 
@@ -78,6 +80,10 @@ class Plan:
     """What the steps before this part of the run have taught."""
     best: Best = field(default_factory=Best)
     """The step that was best so far, by a held-out figure."""
+    watch: Watch = field(default_factory=lambda: Watch(Track()))
+    """The rules that look at the run after every step, and what they say of its end."""
+    go_on: Callable[[Sequence[str]], str] = " ".join
+    """`KEY=VALUE` pairs -> the command that goes on with them."""
     spent: Spent = field(default_factory=Spent)
     """What the steps so far have used."""
     due: Due = field(default_factory=Due)

@@ -69,6 +69,7 @@ RULES: dict[str, Rule] = {
     "shaping.*": "free",
     "kl_control.*": "free",
     "stop_kl": "free",
+    "alarms*": "free",
     "watchdog": "free",
 }
 """Key, or pattern of keys -> the rule of what matches it first."""
