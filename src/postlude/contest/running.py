@@ -153,8 +153,8 @@ def _ended_with(at_work: Mapping[str, tuple[Job, subprocess.Popen[str]]]) -> Gen
 
 
 def run_job(contest: Contest, folder: Path, job: Job, listeners: Iterable[Callable[[Event], None]] = ()) -> int:
-    """Run or go on with a job in this process; the signal that stopped it, or 0. Raises TrainingError of one that an alarm
-    halted."""
+    """Run or go on with a job in this process; the signal that stopped it, or 0. Raises TrainingError where an alarm
+    halted it."""
     began = (folder / job.place / "events.jsonl").is_file()
     (folder / job.place).parent.mkdir(parents=True, exist_ok=True)
     with _peak(folder, job.place):
