@@ -14,16 +14,15 @@ from postlude.words import closest
 def _figure_names() -> Sequence[str]:
     from postlude.runs.figures import BARE, PREFIXES
 
-    more = [name for prefix in PREFIXES for name in prefix.figures if name not in BARE]
-    return (*BARE, *dict.fromkeys(more))
+    return (*BARE, *(prefix.name + name for prefix in PREFIXES for name in prefix.figures if name not in BARE))
 
 
 def _figures_meant(asked: str) -> Iterable[str]:
     """A name as a run has it: with a prefix, with its places filled in; where a prefix does not fit, those that do."""
-    from postlude.runs.figures import PREFIXES, lookup
+    from postlude.runs.figures import LOGGED, PREFIXES, lookup
 
     name = asked.strip().strip("`'\"?")
-    if lookup(name) is not None:
+    if lookup(name) is not None or (name.startswith(LOGGED) and name != LOGGED):
         return [name]
     bare = next((name.removeprefix(prefix.name) for prefix in PREFIXES if name.startswith(prefix.name)), None)
     if bare is None:
@@ -32,10 +31,12 @@ def _figures_meant(asked: str) -> Iterable[str]:
 
 
 def _figure(name: str) -> Topic:
-    from postlude.runs.figures import PREFIXES, lookup
+    from postlude.runs.figures import lookup
     from postlude.runs.figures.figure import Better
 
-    figure = lookup(name) or next(p.figures[name] for p in PREFIXES if name in p.figures)
+    figure = lookup(name)
+    if figure is None:
+        return _of_a_reward(name)
     ways: dict[Better, str] = {"up": "Better when it rises.", "down": "Better when it falls.", "neither": ""}
     bare = name if name in _figure_names() else _bare(name)
     near = closest(name, _figure_names()) if name not in _figure_names() else None
@@ -51,6 +52,21 @@ def _figure(name: str) -> Topic:
         place=_logged_at(bare),
         see=tuple(n for n in (bare, near) if n and n != name),
         shows=("postlude train RECIPE (the live view)",) if "/" not in name else (),
+    )
+
+
+def _of_a_reward(name: str) -> Topic:
+    """Of a figure that a reward of the user's named."""
+    return Topic(
+        name=name,
+        title="logged by a reward of yours",
+        kind="figure",
+        meaning="What a reward of yours logs (log_metric) under a name that was taken: it stands under logged/. What "
+        "it means is said in your function.",
+        formula="the mean over the answers that it logged it for",
+        source="docs/rewards.md",
+        place="runs/figures/__init__.py:LOGGED",
+        see=("reward",),
     )
 
 
