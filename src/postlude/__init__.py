@@ -17,6 +17,7 @@ PUBLIC = {
     "compare": "postlude.api:compare",
     "check_recipe": "postlude.api:check_recipe",
     "check_run": "postlude.api:check_run",
+    "memory": "postlude.api:memory",
     "advise": "postlude.api:advise",
     "runs": "postlude.runs",
     "events": "postlude.runs.events",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from postlude.api import check_recipe as check_recipe
     from postlude.api import check_run as check_run
     from postlude.api import compare as compare
+    from postlude.api import memory as memory
     from postlude.api import reward as reward
     from postlude.api import train as train
     from postlude.api import train_async as train_async

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from postlude.facts.tables import Moves
     from postlude.preflight.report import Report
     from postlude.runs.folder import Listener, Run
+    from postlude.sizing import Estimate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -154,6 +156,35 @@ def check_run(
 
     name = recipe.get("method", "recipe") if isinstance(recipe, Mapping) else recipe
     return preflight(document_from(recipe, settings), str(name), Options(quick, prompts, samples))
+
+
+def memory(
+    what: str | Path,
+    *,
+    method: str | None = None,
+    gpu_memory: float | None = None,
+    gpus: int = 1,
+    data_lengths: tuple[int, int] | None = None,
+    **settings: Any,
+) -> Estimate:
+    """What a run takes of memory, before anything is loaded: `estimate.peak`, `.phases`, `.parts` with their formulas,
+    and `.knobs`, settings that would take less.
+
+    `what` is a recipe (file, method, folder of a run) or a model (folder, name in Hugging Face's cache, a size such as
+    "7B"); `settings` are keys of a recipe on top, `data_lengths` the tokens of the longest prompt and answer,
+    `gpu_memory` GiB of a GPU, `gpus` devices that share the model. Raises ConfigError or DataError.
+    """
+    from postlude.footprint import Lengths, forecast
+    from postlude.recipe.documents import flat
+
+    lengths = Lengths(*data_lengths) if data_lengths else None
+    pairs = [f"{key}={_written(value)}" for key, value in flat(documents.long_form(settings))]
+    return forecast(str(what), pairs, method, gpu_memory, gpus, lengths)
+
+
+def _written(value: Any) -> str:
+    """A value as the command line would have it."""
+    return json.dumps(_plain(value))
 
 
 def advise(

@@ -4,46 +4,154 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from pathlib import Path
+from typing import Any, Literal, cast
 
+from postlude.algorithms import find_method
+from postlude.check import check
 from postlude.data import Group
-from postlude.engines.local.free import free
-from postlude.engines.local.memory import GIB, USABLE, Work
+from postlude.engines.local.free import Free, free
 from postlude.errors import ConfigError
+from postlude.models.dtypes import Dtype
 from postlude.models.load import base_path, device_of
+from postlude.models.lora import Lora
+from postlude.models.spec import Holding
+from postlude.objectives import Need, Objective, TokenObjective
 from postlude.prepared import Prepared
+from postlude.recipe import Document, Recipe, key_of, override, resolve
+from postlude.recipe.opening import document_of
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
+from postlude.sizing import Estimate, Setting, Shape, estimate
+from postlude.sizing.estimate import least_held
+from postlude.sizing.setting import Loaded
+from postlude.sizing.shape import number_of
+from postlude.sizing.work import GIB, SIZES, USABLE, Asked, Work
 
-SIZES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
-"""Bytes of one number."""
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the longest prompt and of the longest answer that is written."""
+
+    prompt: int = 512
+    answer: int = 256
+
+    @classmethod
+    def of(cls, text: str) -> Lengths:
+        """From `PROMPT,ANSWER`. Raises ConfigError."""
+        numbers = text.replace(" ", "").split(",")
+        if len(numbers) != 2 or not all(one.isdecimal() and 0 < int(one) < 10**9 for one in numbers):
+            raise ConfigError(
+                f"--data-lengths: {text!r} is not PROMPT,ANSWER in tokens, such as 512,256.", code="wrong-type"
+            )
+        return cls(int(numbers[0]), int(numbers[1]))
 
 
 def work_of(prepared: Prepared) -> Work:
     """The longest sequence, piece and update of a run, and the models that its rewards will load."""
     recipe = prepared.recipe
-    whole = not recipe.objective.splits_groups
+    prompts = [*prepared.prompts, *prepared.held_out, *prepared.sheet]
+    longest = max((len(p.tokens) for p in prompts), default=0)
+    others, asked = sum(one.bytes for one in others_of(prepared)), _asked(prepared)
     if recipe.algorithm.source == "rollout":
-        longest = max((len(p.tokens) for p in [*prepared.prompts, *prepared.held_out, *prepared.sheet]), default=0)
-        answer = recipe.sampling.max_tokens
-        sequence, group = longest + answer, longest + answer * recipe.group_size
-        piece = group if whole else sequence
-        answers = max(recipe.prompts_per_step * recipe.group_size, _asked(prepared))
+        work = work_of_answers(recipe, longest, asked)
     else:
-        sequence, group = _longest(prepared.items, whole=False), _longest(prepared.items, whole=True)
-        piece = group if whole else sequence
-        answers = _asked(prepared)
-        if answers:
-            longest = max(len(p.tokens) for p in [*prepared.held_out, *prepared.sheet])
-            sequence = max(sequence, longest + recipe.sampling.max_tokens)
-    update = ceil(recipe.prompts_per_step / recipe.updates) * group
+        sizes = sorted(len(g.prompt.tokens) + sum(len(c.tokens) for c in g.completions) for g in prepared.items)
+        rows = ceil(recipe.prompts_per_step / recipe.updates)
+        sequence, group = _longest(prepared.items, whole=False), max(sizes, default=0)
+        work = Work(
+            sequence=max(sequence, longest + recipe.sampling.max_tokens if asked else 0),
+            piece=group if not recipe.objective.splits_groups else sequence,
+            update=sum(sizes[-rows:]),
+            answers=asked,
+            prompt=max((len(g.prompt.tokens) for g in prepared.items), default=0),
+            group=max((len(g.completions) for g in prepared.items), default=1),
+        )
     if recipe.pretrain:
         text = _longest(prepared.pretrain, whole=False)
-        sequence, piece = max(sequence, text), max(piece, text)
-        update = max(update, ceil(recipe.pretrain.rows / recipe.updates) * text)
-    return Work(True, sequence, piece, update, answers, _others(prepared))
+        more = ceil(recipe.pretrain.rows / recipe.updates) * text
+        work = replace(
+            work, sequence=max(work.sequence, text), piece=max(work.piece, text), update=max(work.update, more)
+        )
+    return replace(work, other=others)
+
+
+def work_of_answers(recipe: Recipe, prompt: int, asked: int = 0) -> Work:
+    """Of a method that samples: every answer as long as it may be. `asked`: answers that an evaluation samples."""
+    answer, size = recipe.sampling.max_tokens, recipe.group_size
+    group = prompt + answer * size
+    return Work(
+        sequence=prompt + answer,
+        piece=group if not recipe.objective.splits_groups else prompt + answer,
+        update=ceil(recipe.prompts_per_step / recipe.updates) * group,
+        answers=max(recipe.prompts_per_step * size, asked),
+        prompt=prompt,
+        group=size,
+        first_prompts=recipe.prompts_per_step,
+    )
+
+
+def work_of_rows(recipe: Recipe, lengths: Lengths) -> Work:
+    """Of a method that trains on written answers, each as long as the longest."""
+    each = 2 if recipe.algorithm.source == "preference" else 1
+    group = lengths.prompt + each * lengths.answer
+    return Work(
+        sequence=lengths.prompt + lengths.answer,
+        piece=group if not recipe.objective.splits_groups else lengths.prompt + lengths.answer,
+        update=ceil(recipe.prompts_per_step / recipe.updates) * group,
+        prompt=lengths.prompt,
+        group=each,
+    )
+
+
+def setting_of(recipe: Recipe, work: Work | Lengths, others: Sequence[Loaded] = ()) -> Setting:
+    """What a recipe says about memory, with the lengths of its data (or what stands for them)."""
+    needs, rollout = recipe.objective.needs, recipe.algorithm.source == "rollout"
+    if isinstance(work, Lengths):
+        work = work_of_answers(recipe, work.prompt) if rollout else work_of_rows(recipe, work)
+    held, critic = recipe.engine, recipe.critic
+    start = critic.path if critic and critic.form == "own" else None
+    before = {Need.OLD, Need.REFERENCE, Need.VALUES}
+    return Setting(
+        method=recipe.name,
+        work=work,
+        samples=rollout,
+        reads_old=bool(before & recipe.objective.wants(recipe.updates * recipe.epochs)),
+        reference=Need.REFERENCE in needs,
+        without_reference=_without_reference(recipe.objective),
+        critic=critic.form if critic else None,
+        critic_shape=Shape.of_config(start) if start else None,
+        scores=Need.SCORES in needs,
+        dtype=held.dtype,
+        lora=recipe.model.lora,
+        checkpointing=held.gradient_checkpointing,
+        device=_kind(held),
+        apart=recipe.max_lag > 0,
+        others=tuple(others),
+        asked=Asked(held.token_budget, held.head_chunk, held.cache_gib),
+        stored=stored_dtype(recipe.model.path),
+    )
+
+
+def _without_reference(objective: Objective) -> str:
+    """KEY=VALUE under which a method needs no reference; empty where it cannot do without."""
+    if not isinstance(objective, TokenObjective):
+        return ""
+    changes = {"objective.kl=null": replace(objective, kl=None)}
+    if "kl_coef" in objective.advantage.__dataclass_fields__:
+        free_of_it = replace(objective.advantage, kl_coef=0.0)  # type: ignore[call-arg]
+        changes["objective.advantage.kl_coef=0"] = replace(objective, advantage=free_of_it)
+    return next((key for key, other in changes.items() if Need.REFERENCE not in other.needs), "")
+
+
+def _kind(held: Holding) -> Literal["cpu", "cuda"]:
+    """The device that a model will be held on, as far as it shows without torch."""
+    if held.device == "auto":
+        return "cuda" if Path("/proc/driver/nvidia/gpus").exists() else "cpu"
+    return held.device
 
 
 def _asked(prepared: Prepared) -> int:
@@ -59,8 +167,8 @@ def _longest(groups: Iterable[Group], whole: bool) -> int:
     return max((prompt + (sum(own) if whole else max(own, default=0)) for prompt, own in sizes), default=0)
 
 
-def _others(prepared: Prepared) -> int:
-    """Bytes of the reward models and judges in this process, which load when they are first asked."""
+def others_of(prepared: Prepared) -> list[Loaded]:
+    """The reward models and judges in this process, which load when they are first asked."""
     models: list[tuple[str, str]] = []
     for member in [*prepared.rewards.members, *prepared.metrics.members]:
         function = member.function
@@ -68,52 +176,122 @@ def _others(prepared: Prepared) -> int:
             models += [(spec.path, spec.dtype) for spec in function.specs]
         if isinstance(function, JudgedReward) and function.asker.spec.url is None:
             models.append((latest_model(function.asker.spec.model), function.asker.spec.dtype))
-    return sum(numbers(path) * SIZES[dtype] for path, dtype in models)
+    return [Loaded(Path(path).name, numbers(path) * SIZES[dtype]) for path, dtype in models]
+
+
+def stored_dtype(path: str) -> Dtype:
+    """Of the weights in a model's folder; float32 where that is not known."""
+    kinds = {"BF16": "bfloat16", "F16": "bfloat16", "F64": "float64"}
+    for header in _headers(path):
+        kind = next((tensor["dtype"] for name, tensor in header.items() if name != "__metadata__"), "F32")
+        return cast(Dtype, kinds.get(kind, "float32"))
+    return "float32"
 
 
 def numbers(path: str) -> int:
     """Weights of a model folder, by the headers of its files; 0 where that cannot be known without a download."""
-    folder = Path(base_path(path)).expanduser()
-    total = 0
-    for file in folder.glob("*.safetensors"):
+    tensors = [one for header in _headers(path) for name, one in header.items() if name != "__metadata__"]
+    return sum(prod(tensor["shape"]) for tensor in tensors)
+
+
+def _headers(path: str) -> Iterator[dict[str, Any]]:
+    for file in Path(base_path(path)).expanduser().glob("*.safetensors"):
         with file.open("rb") as source:
             (size,) = struct.unpack("<Q", source.read(8))
-            header = json.loads(source.read(size))
-        total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    return total
+            yield json.loads(source.read(size))
+
+
+def shape_of(path: str) -> Shape:
+    """Of a model's folder, its name in Hugging Face's cache, or a size. Raises ConfigError."""
+    if number_of(path) and not Path(path).exists():
+        return Shape.of_size(path)
+    shape = Shape.of_config(path)
+    stored = numbers(path) if shape.note else 0
+    if not stored:
+        return shape
+    return replace(shape, outside=shape.outside + stored - shape.parameters)  # a family that is counted as another
 
 
 def require_room(prepared: Prepared, reference: bool) -> None:
     """Refuse a model whose weights, gradients and optimiser alone are more than what is free. Raises ConfigError."""
     recipe = prepared.recipe
-    model, critic = recipe.model, recipe.critic
     room = free(device_of(recipe.engine))
-    count = numbers(model.path)
-    own = numbers(critic.path or model.path) if critic and critic.form == "own" else 0
-    rest = 16 * own + _others(prepared)
-    needs = _bytes(recipe.engine.dtype, count, reference, recipe.max_lag > 0, bool(model.lora)) + rest
+    try:
+        shape = shape_of(recipe.model.path)
+    except ConfigError:
+        return  # of a model that is not here yet nothing is known
+    setting = replace(setting_of(recipe, work_of(prepared), others_of(prepared)), reference=reference)
+    needs = least_held(shape, setting)
     if needs <= USABLE * room.bytes:
         return
-    smaller = _bytes(recipe.engine.dtype, count, reference, recipe.max_lag > 0, True) + rest
-    fits = (
-        []
-        if model.lora or smaller > USABLE * room.bytes
-        else ["model.lora.rank=16 (an adapter instead of all weights)"]
-    )
-    if recipe.max_lag and needs - 4 * count <= USABLE * room.bytes:
-        fits.append("max_lag=0")
+    changes = {
+        "model.lora.rank=16 (an adapter instead of all weights)": replace(setting, lora=setting.lora or Lora()),
+        "max_lag=0": replace(setting, apart=False),
+    }
+    fits = [key for key, other in changes.items() if other != setting and _fits(shape, other, room)]
     tail = f"This would fit: {'; or '.join(fits)}." if fits else "Take a smaller model, or a machine with more memory."
     raise ConfigError(
-        f"memory: the weights of {model.path!r} ({count / 1e6:,.0f} M) with gradients, optimiser and copies take "
-        f"{needs / GIB:.2g} GiB, and {room.bytes / GIB:.2g} GiB are free ({room.bound}). {tail}",
+        f"memory: the weights of {recipe.model.path!r} ({shape.parameters / 1e6:,.0f} M) with gradients, optimiser and "
+        f"copies take {needs / GIB:.2g} GiB, and {room.bytes / GIB:.2g} GiB are free ({room.bound}). {tail} "
+        "`postlude memory` shows all of it.",
         code="out-of-memory",
     )
 
 
-def _bytes(dtype: str, count: int, reference: bool, apart: bool, lora: bool) -> int:
-    """Bytes of so many weights in training; they are read in float32 whatever they become."""
-    each = SIZES[dtype]
-    owned = max(4, each)  # half precision has a master copy, and gradients of both kinds
-    held = each * (1 + (reference and not lora) + apart)
-    trained = 0 if lora else 3 * owned + (owned + each if each < owned else 0)
-    return max(4, held + trained) * count
+def _fits(shape: Shape, setting: Setting, room: Free) -> bool:
+    return least_held(shape, setting) <= USABLE * room.bytes
+
+
+# ------------------------------------------------------------------------------------------------- before a run
+
+
+def forecast(
+    what: str,
+    overrides: Sequence[str] = (),
+    method: str | None = None,
+    gpu_memory: float | None = None,
+    gpus: int = 1,
+    lengths: Lengths | None = None,
+) -> Estimate:
+    """What a run takes, from a recipe (file, method, run folder) or a model (folder, name in the cache, size such as
+    7B), with settings on top. `gpu_memory` in GiB; `gpus` for the share of each.
+
+    Lengths are those of the recipe's data where it has some and none are given. Raises ConfigError, DataError.
+    """
+    document, known = _document(what, list(overrides), method)
+    if known or lengths:
+        recipe, prepared = resolve(document), None
+        work: Work | Lengths = lengths or Lengths()
+    else:
+        prepared = check(document)
+        recipe, work = prepared.recipe, work_of(prepared)
+    setting = setting_of(recipe, work, others_of(prepared) if prepared else ())
+    if gpu_memory is not None:
+        room = int(gpu_memory * GIB)
+        setting = replace(setting, device="cuda", room=room, bound=f"a GPU of {gpu_memory:g} GiB")
+    return estimate(shape_of(recipe.model.path), replace(setting, ranks=gpus))
+
+
+def _document(what: str, overrides: list[str], method: str | None) -> tuple[Document, bool]:
+    """The document, and whether a model alone was named: rows are then none."""
+    if not _is_model(what):
+        return document_of(Path(what), [*([f"method={method}"] if method else []), *overrides]), False
+    name = method or "grpo"
+    entry = find_method(name)
+    values: dict[str, Any] = {"method": name, "model": {"path": what}, "data": {"path": "data.jsonl"}}
+    if entry.source == "rollout":
+        values["reward"] = [{"use": "math"}]
+    if entry.pretrain:
+        values["pretrain"] = {"path": "text.jsonl"}
+    document = Document(values)
+    override(document, overrides, key_of)
+    return document, True
+
+
+def _is_model(what: str) -> bool:
+    """Whether a model is named: by its size, its folder, or its name in the cache."""
+    folder = Path(what).expanduser()
+    if folder.exists():
+        holds = (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
+        return holds and not (folder / "config.yaml").exists()
+    return bool(number_of(what)) or (what.count("/") == 1 and not what.endswith((".yaml", ".yml")) and ":" not in what)

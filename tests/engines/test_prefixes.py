@@ -24,12 +24,13 @@ from postlude.engines.local.cache import token_bytes
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.free import Free
-from postlude.engines.local.memory import Asked, Held, Work, choose
+from postlude.engines.local.memory import choose
 from postlude.engines.local.model import LocalModel, probe_batch, without_dropout
 from postlude.engines.local.prefixes import BLOCK, PrefixCache
 from postlude.engines.local.trainer import LocalTrainer
 from postlude.engines.protocol import Request
 from postlude.engines.settings import Optimizer, Sampling
+from postlude.sizing.work import Asked, Held, Work
 from tests.conftest import PACKED, VOCABULARY, build
 from tests.engines.test_parity import lora
 

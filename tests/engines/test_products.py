@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from postlude.engines.local import direct, head, products
 from postlude.engines.local.decode import LocalSampler
+from postlude.engines.local.measuring import peak
 from postlude.engines.local.model import LocalModel
 from postlude.engines.protocol import Request
 from postlude.engines.settings import Sampling
@@ -104,12 +105,9 @@ def test_an_adapters_written_gradient_is_the_automatic_one(dtype: torch.dtype, t
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize("chunk", [16_000_000, 9 * VOCABULARY])
+@pytest.mark.parametrize("chunk", [20, 9])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_the_output_layers_written_gradient_is_the_automatic_one(
-    temperature: float, chunk: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(head, "CHUNK_ELEMENTS", chunk)
+def test_the_output_layers_written_gradient_is_the_automatic_one(temperature: float, chunk: int, frozen: bool) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(16, VOCABULARY, dtype=torch.float64).requires_grad_(not frozen)
     hidden = torch.randn(20, 16, dtype=torch.float64, requires_grad=True)
@@ -117,10 +115,26 @@ def test_the_output_layers_written_gradient_is_the_automatic_one(
     wanted = [hidden] if frozen else [hidden, layer.weight, layer.bias]
     results = []
     for given in (layer, None):
-        logprobs, entropy = head.head_outputs(layer, hidden, targets, temperature, False, VOCABULARY, given)
+        logprobs, entropy = head.head_outputs(layer, hidden, targets, temperature, False, chunk, given)
         results.append((logprobs, entropy.detach(), *torch.autograd.grad((logprobs * goal).sum(), wanted)))
     for mine, plain in zip(*results, strict=True):
         torch.testing.assert_close(mine, plain, atol=1e-12, rtol=1e-10)
+
+
+def test_the_output_layer_holds_the_logits_of_one_chunk_however_many_rows_there_are() -> None:
+    layer = nn.Linear(8, 4000)
+
+    def most(rows: int) -> int:
+        hidden, targets = torch.zeros(rows, 8, requires_grad=True), torch.zeros(rows, dtype=torch.long)
+
+        def forth_and_back() -> None:
+            head.head_outputs(layer, hidden, targets, 1.0, False, 10, layer)[0].sum().backward()
+
+        forth_and_back()
+        return peak(forth_and_back, torch.device("cpu"))
+
+    assert most(20) > 10 * 4000 * 4
+    assert most(400) < 1.2 * most(20)
 
 
 def test_a_second_backward_pass_computes_the_logits_again() -> None:

@@ -25,6 +25,7 @@ from postlude.cli import (
     explain,
     export,
     label,
+    memory,
     methods,
     pairs,
     review,
@@ -86,6 +87,7 @@ app.command("export")(export.export)
 app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
 app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
+app.command("memory", context_settings=SETTINGS)(memory.memory)
 app.command("methods")(methods.methods)
 app.command("explain")(explain.explain)
 app.add_typer(

@@ -205,7 +205,7 @@ def _remote(served: Served, facts: Facts) -> Sampler:
 
 def _local(spec: ModelSpec, held: Local, facts: Facts) -> Sampler:
     from postlude.engines.local.engine import LocalEngine
-    from postlude.engines.local.memory import Work
+    from postlude.sizing.work import Work
 
     engine = LocalEngine.start(spec, facts, held=held, work=Work(trains=False))
     if slow := engine.describe()["slow"]:

@@ -123,7 +123,7 @@ AttentionMaskInterface.register(NAME, _no_mask)
 
 
 FOLDED = 32_000_000
-"""Entries of a mask up to which heads are folded: the kernel makes four bytes of each."""
+"""Entries of a mask up to which heads are folded: it has four bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Packed:
 
     def __init__(self, batch: Batch, blocks: list[Block] | None = None) -> None:
         self._blocks = _blocks(batch) if blocks is None else blocks
-        self._masks: dict[tuple[int, int | None, int], Tensor] = {}
+        self._masks: dict[tuple[int, int | None, int, torch.dtype], Tensor] = {}
         order = torch.cat([b.queries[b.queries >= 0] for b in self._blocks] or [batch.tokens[:0]])
         self._inverse = torch.empty_like(order).scatter(0, order, torch.arange(order.shape[0], device=order.device))
 
@@ -179,26 +179,39 @@ class Packed:
         window = options.window if options.window is not None and block.reach >= options.window else None
         special = options.softcap is not None or options.sinks is not None
         if repeat > 1 and not special and block.may_fold(repeat, window) and not q.is_cuda:
-            mask = self._mask(i, window, repeat)
+            mask = self._added(i, window, repeat, q.dtype)
             folded = F.scaled_dot_product_attention(_fold(q, repeat), k, v, mask, options.dropout, scale=options.scale)
             return _unfold(folded, repeat)[block.queries >= 0]
         q = q.transpose(1, 2)
         if repeat > 1:
             k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
         if options.softcap is not None or options.sinks is not None:
-            out = _explicit(q, k, v, self._mask(i, window), options)
+            out = _explicit(q, k, v, self._allowed(i, window), options)
         elif block.plain and window is None:
             out = F.scaled_dot_product_attention(q, k, v, None, options.dropout, True, scale=options.scale)
         else:
-            mask = self._mask(i, window)
+            mask = self._added(i, window, 1, q.dtype)
             out = F.scaled_dot_product_attention(q, k, v, mask, options.dropout, scale=options.scale)
         return out.transpose(1, 2)[block.queries >= 0]
 
-    def _mask(self, i: int, window: int | None, repeat: int = 1) -> Tensor:
-        """The block's mask, made once for all layers that share a window; `repeat` times, one under the other."""
-        if (i, window, repeat) not in self._masks:
-            self._masks[i, window, repeat] = self._blocks[i].allowed(window).repeat(1, 1, repeat, 1)
-        return self._masks[i, window, repeat]
+    def _allowed(self, i: int, window: int | None) -> Tensor:
+        """[N, 1, Q, K] bool: the block's mask, made once for all layers that share a window."""
+        key = (i, window, 0, torch.bool)
+        if key not in self._masks:
+            self._masks[key] = self._blocks[i].allowed(window)
+        return self._masks[key]
+
+    def _added(self, i: int, window: int | None, repeat: int, dtype: torch.dtype) -> Tensor:
+        """The same as numbers that are added to scores, 0 or -inf; `repeat` times, one under the other.
+
+        The kernels make these of a bool mask, anew in every layer, and keep all of them for the backward pass.
+        """
+        key = (i, window, repeat, dtype)
+        if key not in self._masks:
+            allowed = self._blocks[i].allowed(window)
+            added = torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, -float("inf"))
+            self._masks[key] = added.repeat(1, 1, repeat, 1) if repeat > 1 else added
+        return self._masks[key]
 
 
 def _fold(q: Tensor, repeat: int) -> Tensor:

@@ -13,9 +13,7 @@ from postlude.batch import Batch
 from postlude.engines.local.attention import Block, Options, Packed, block_of, cap, softmax_with_sinks
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.spans import Spans, ranges, similar
-
-SHARED_BEYOND = 64
-"""Longer prompts are kept once per group; shorter ones are copied to every sequence, which saves operations."""
+from postlude.sizing.work import columns
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,6 @@ def _continuing(batch: Batch, spans: Spans, past: Past, table: Tensor) -> list[B
             queries = ranges(spans.prompt_start[g], spans.prompt_length[g])
             blocks.append(block_of(position, queries, table[g, : int(total[g].max())], plain=new))
     return blocks
-
-
-def columns(longest: int) -> int:
-    """Columns per sequence at most: a quarter more than the longest needs, so that dropping unused ones is rare."""
-    return longest + longest // 4 + 1
 
 
 def token_bytes(model: LocalModel) -> int:

@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt, Stop
 from postlude.engines.local.attention import attending
-from postlude.engines.local.cache import SHARED_BEYOND, Decode, Past, PromptCache, columns, token_bytes
+from postlude.engines.local.cache import Decode, Past, PromptCache, token_bytes
 from postlude.engines.local.giving_way import smaller_cache
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.prefixes import Lease, PrefixCache, probe_tokens, varying_rope
@@ -28,6 +28,7 @@ from postlude.engines.protocol import Progress, Request, Weights
 from postlude.engines.settings import Sampling
 from postlude.engines.stopping import completes_stop
 from postlude.models.said import answer_text
+from postlude.sizing.work import SHARED_BEYOND, columns
 
 KEEP_BELOW = 0.75
 """Finished sequences leave the batch once the rest is this share of it: leaving costs a copy of the cache."""

@@ -19,14 +19,11 @@ from torch.utils.checkpoint import checkpoint
 from postlude.engines.local.attention import Layout, Options, active
 from postlude.engines.local.kernels import rms_norm, rotate, rotated, swiglu
 from postlude.engines.local.products import PackedWeight, adapted, linear, multiply, serves
+from postlude.sizing.activations import DIRECT as SERVED
+from postlude.sizing.machine import COPIES_BELOW, PACKS_BELOW
 
-SERVED = ("llama", "mistral", "qwen2", "qwen3")
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Rotary scalings whose angles do not depend on how long the sequence is."""
-COPIES_BELOW = 100_000_000
-"""Parameters up to which decoding keeps its own copy of the weights, fused and transposed."""
-PACKS_BELOW = 400_000_000
-"""The same where the copy is packed, which makes it faster at any size: here memory is the limit."""
 
 Projected = tuple[Tensor, Tensor, Tensor]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from postlude.engines.local import saving
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.free import free
-from postlude.engines.local.memory import BUDGET, GIB, Asked, Held, Plan, Work, choose
+from postlude.engines.local.memory import choose
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.threads import Workplace
 from postlude.engines.local.trainer import LocalTrainer
@@ -28,6 +28,7 @@ from postlude.models.heads import READS
 from postlude.models.load import Facts, inspect, load, name_stops, note_of_half
 from postlude.models.quiet import quiet
 from postlude.models.spec import Critic, ModelSpec
+from postlude.sizing.work import BUDGET, GIB, Asked, Held, Plan, Work
 
 LIMITS = "limits.json"
 """In `trainer/` of a checkpoint: what gave way where memory ran out."""

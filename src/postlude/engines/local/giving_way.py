@@ -14,9 +14,9 @@ import torch
 
 from postlude.batch import Batch, count_parts
 from postlude.engines.local.cache import token_bytes
-from postlude.engines.local.memory import LEAST_CHUNK
 from postlude.engines.protocol import Request
 from postlude.exhausted import out_of_memory
+from postlude.sizing.work import LEAST_CHUNK
 
 if TYPE_CHECKING:
     from postlude.engines.local.decode import LocalSampler

@@ -12,9 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from postlude.engines.local.products import multiply
 
-CHUNK_ELEMENTS = 16_000_000
-"""Logits held at a time (rows x vocabulary) where memory allows: 64 MB in float32."""
-
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:
     """Logits at a temperature, in float32 or wider."""
@@ -56,14 +53,18 @@ class _TokenLogprobs(Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float, size: int
     ) -> tuple[Tensor, Tensor]:
-        parts = [
-            _Softmax(rows, weight, bias, goal, temperature)
-            for rows, goal in zip(hidden.split(size), targets.split(size), strict=True)
-        ]
         ctx.save_for_backward(hidden, weight, bias, targets)
-        ctx.temperature, ctx.size = temperature, size
-        ctx.softmax = parts[0] if len(parts) == 1 and any(ctx.needs_input_grad) else None
-        return torch.cat([p.logprobs for p in parts]), torch.cat([p.entropy for p in parts])
+        ctx.temperature, ctx.size, ctx.softmax = temperature, size, None
+        logprobs: list[Tensor] = []
+        entropies: list[Tensor] = []
+        for rows, goal in zip(hidden.split(size), targets.split(size), strict=True):
+            part = _Softmax(rows, weight, bias, goal, temperature)
+            logprobs.append(part.logprobs)
+            entropies.append(part.entropy)
+            if len(hidden) <= size and any(ctx.needs_input_grad):
+                ctx.softmax = part
+            del part  # before the next is made: what several hold at once would grow with the batch
+        return torch.cat(logprobs), torch.cat(entropies)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -75,14 +76,18 @@ class _TokenLogprobs(Function):
         for rows, goal, grad in zip(*(x.split(ctx.size) for x in (hidden, targets, grads[0])), strict=True):
             part = softmax or _Softmax(rows, weight, bias, goal, ctx.temperature)
             of_logits = part.gradient(grad).to(weight.dtype)
+            del part
+            softmax = None
             if wants_hidden:
                 grad_hidden.append(multiply(of_logits, weight.t()))
             if wants_weight:
                 more = multiply(of_logits.t(), rows.t())
                 grad_weight = more if grad_weight is None else grad_weight.add_(more)
+                del more
             if wants_bias:
                 more = of_logits.sum(0)
                 grad_bias = more if grad_bias is None else grad_bias.add_(more)
+            del of_logits  # or it would stand beside the logits of the next chunk
         return torch.cat(grad_hidden) if wants_hidden else None, grad_weight, grad_bias, None, None, None
 
 

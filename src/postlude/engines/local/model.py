@@ -17,7 +17,7 @@ from postlude.batch import Batch, pack, split
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.attention import NAME, Options, Packed, attending
 from postlude.engines.local.direct import Direct, mapped, unserved
-from postlude.engines.local.head import CHUNK_ELEMENTS, head_outputs
+from postlude.engines.local.head import head_outputs
 from postlude.engines.local.products import PackedWeight, serves
 from postlude.engines.local.spans import Spans, ranges
 from postlude.engines.local.threads import Workplace
@@ -25,6 +25,7 @@ from postlude.errors import EngineError
 from postlude.models import adapters
 from postlude.models.heads import HEAD
 from postlude.objectives import Outputs
+from postlude.sizing.work import CHUNK_ELEMENTS
 
 LOGIT_TOLERANCE = {torch.float32: 5e-4, torch.float64: 5e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Difference of log-probs between the packed and the padded path that the self-check lets pass: the largest, or in half
