@@ -84,13 +84,14 @@ def _logged_at(name: str) -> str:
     """Where a figure comes about: what writes its name, whole or without the part before a slash."""
     parts = name.split("/")
     tails = ["/".join(parts[i:]) for i in range(len(parts))]
-    texts = [f'"{name}"', *(f'"{lead}/{tail}"' for tail in tails for lead in ("pair", "sequence", "token"))]
+    texts = [f'"{name}"', *(f'"{lead}/{tail}"' for tail in tails for lead in ("pair", "sequence", "token", "update"))]
+    texts += [f'f"{parts[0]}/{{'] if len(parts) > 1 else []
     texts += [f'/{tail}"' for tail in tails[1:]] + [f'"{tail}"' for tail in tails[1:]]
     if "{" in name:
         texts = [f'f"{name.partition("{")[0]}{{', f'"{name.partition("{")[0]}']
-    for text in texts:
-        if written := places.written_in(text):
-            return written[0]
+    written = [place for text in texts for place in places.written_in(text)]
+    if written:
+        return next((place for place in written if place.startswith(places.MAKERS)), written[0])
     in_words = [f'"{parts[-1].replace("_", " ")}"', f'"{parts[0]}"']
     return next(place for text in in_words for place in places.written_in(text, readers=True))
 
