@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study
-.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
+.PHONY: study methods-study feedback-study study-overoptimization study-drpo bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -81,6 +81,11 @@ methods-study: .venv/installed
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
 feedback-study: .venv/installed
 	$(BIN)/python -m bench.feedback_study
+
+# DRPO's accuracy against length, beside other penalties on length: docs/drpo-study.md, a quarter of an hour on an idle core.
+# Stopped, it goes on with the same command (its folder is drpo-study/).
+study-drpo: .venv/installed-bench
+	$(BIN)/python -m bench.drpo_study
 
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench

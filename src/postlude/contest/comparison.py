@@ -68,7 +68,7 @@ class Comparison:
         for name in self.wanted:
             if there and name not in there:
                 raise ConfigError(
-                    f"--metric: no run was measured by {name!r}.{meant(name, there)}",
+                    f"--metric: no run was measured by {name!r}.{meant(name, there)} There are {', '.join(there)}.",
                     code="unknown-name",
                     key="--metric",
                 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -75,6 +74,9 @@ class Tuning:
     figure: str = "sampled/accuracy"
     seeds: int = 1
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", {key: tuple(values) for key, values in self.keys.items()})
+
     @classmethod
     def checked(cls, keys: Mapping[str, Sequence[str]], held_out: str | None, figure: str, seeds: int) -> Self | None:
         """None where nothing is swept. Raises ConfigError with all that is wrong."""
@@ -111,6 +113,8 @@ class Entry:
 
     arm: Arm
     values: Mapping[str, Any]
+    origin: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
+    """Where its values came from, for messages; not kept."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,10 @@ class Contest:
     seeds: Sequence[int]
     allowance: Allowance
     tuning: Tuning | None = None
-    origin: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Where the recipe's values came from, for messages; not kept."""
 
     def document(self, job: Job, folder: Path) -> Document:
         """The run of a job as `launch` takes it."""
-        document = with_settings(deepcopy(dict(job.entry.values)), job.settings, self.origin)
+        document = with_settings(job.entry.values, job.settings, job.entry.origin)
         values = document.values
         values |= self.allowance.settings(per_step(values)) | {"seed": job.seed, "output": str(folder / job.place)}
         if job.held_out:
@@ -221,10 +223,9 @@ class Contest:
         if problems:
             way = f"Leave it as it was, or compare in another folder (--out); {folder} is about what it was."
             raise ConfigError([Problem("changed-settings", f"{text}. {way}", key=key) for key, text in problems])
-        theirs = {entry.arm.name: entry for entry in before.entries}
-        fresh = [entry for entry in self.entries if entry.arm.name not in theirs]
+        entries = {entry.arm.name: entry for entry in before.entries} | {e.arm.name: e for e in self.entries}
         seeds = [*before.seeds, *(seed for seed in self.seeds if seed not in before.seeds)]
-        return replace(self, entries=[*before.entries, *fresh], seeds=seeds)
+        return replace(self, entries=[*entries.values()], seeds=seeds)
 
     def _changes(self, before: Contest) -> Iterator[tuple[str, str]]:
         """(key, what is another than it was)."""

@@ -64,12 +64,13 @@ def set_up(
     for arm in arms:
         try:
             _require_free(arm)
-            entries.append(Entry(arm, fixed(with_settings(values, arm.settings, document.origin).values)))
+            theirs = with_settings(values, arm.settings, document.origin)
+            entries.append(Entry(arm, fixed(theirs.values), theirs.origin))
         except ConfigError as error:
             problems += _of_arm(arm, error)
     if problems:
         raise ConfigError(problems)
-    contest = Contest(recipe, entries, numbers, allowance, tuning, document.origin)
+    contest = Contest(recipe, entries, numbers, allowance, tuning)
     if (folder / FILE).exists():
         contest = contest.joined(Contest.read(folder), folder)
     return Setup(contest, _checked(contest, folder))
