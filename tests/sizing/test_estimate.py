@@ -210,6 +210,11 @@ def test_what_is_not_there_is_refused_in_a_sentence(what: str, code: str) -> Non
         forecast(what)
 
 
+def test_a_method_that_is_none_is_refused() -> None:
+    with refused("unknown-method", said="grpo"):
+        forecast("135M", [], "grppo")
+
+
 @pytest.mark.parametrize("text", ["512", "a,b", "1,2,3", "0,5", "-1,5"])
 def test_lengths_are_two_numbers(text: str) -> None:
     with refused("wrong-type"):
