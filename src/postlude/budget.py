@@ -59,7 +59,11 @@ class Spent:
 
 
 def is_finished(state: Mapping[str, Any], steps: int, stop_at: float | None, budget: Budget | None) -> bool:
-    """Whether a run that was saved in this state is at its end: all steps done, budget used, or goal reached."""
+    """Whether a run that was saved in this state is at its end: all steps done, budget used, or goal reached, and
+    nothing of that still to be measured."""
+    due = state.get("due", {})
+    if due.get("evaluation") or due.get("sheet"):
+        return False
     reached = state.get("reached")
     met = reached is not None and stop_at is not None and reached >= stop_at
     return met or state["step"] >= steps or Spent.of(state).share(budget) >= 1

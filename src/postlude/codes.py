@@ -127,6 +127,7 @@ REWARDS = {
     "sandbox-failed": "The sandbox failed too often to be an accident.",
 }
 RUNS = {
+    "alarm": "An alarm ended the run, as its recipe asks (`alarms`).",
     "no-signal": "No step of the run had anything to learn from.",
     "out-of-memory": "What is asked for does not fit into the memory that is free, or memory ran out.",
     "damaged-run": "A file of a run is damaged.",

@@ -16,6 +16,8 @@ from postlude.best import Best
 from postlude.budget import Spent, is_finished
 from postlude.build import build_engine, build_streams, evaluation_of, held_out_streams, sheet_of
 from postlude.check import check
+from postlude.doctor.track import Track
+from postlude.doctor.watching import Watch
 from postlude.engines.protocol import Engine
 from postlude.errors import ConfigError, PostludeError, TrainingError
 from postlude.evaluate import Report
@@ -25,11 +27,12 @@ from postlude.learning import EARLY, Learning
 from postlude.loop import train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
-from postlude.plan import Plan
+from postlude.plan import Due, Plan
 from postlude.preflight.first import look_at_first, require_space
 from postlude.prepared import Prepared
 from postlude.process import in_an_event_loop
 from postlude.recipe import Document, Recipe
+from postlude.recipe.remedies import command
 from postlude.runs.checkpoints import unfinished
 from postlude.runs.ending import interruptible
 from postlude.runs.events import End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
@@ -186,11 +189,23 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         first=partial(look_at_first, prepared, engine),
         learning=taught,
         best=best,
+        watch=_watch(run, recipe, standing),
+        go_on=partial(command, run.folder),
         spent=Spent.of(restored[1] if restored else {}),
+        due=Due.of(restored[1] if restored else {}),
         began=restored[1].get("began", []) if restored else [],
         noted=restored[1].get("noted", []) if restored else [],
     )
     await train(run, engine, streams, plan)
+
+
+def _watch(run: Run, recipe: Recipe, standing: Standing) -> Watch:
+    """The rules over the run's figures, with what it had logged before."""
+    track = Track(recipe.method, recipe.steps, standing.made.config)
+    watch = Watch(track, recipe.alarms.ignore, recipe.alarms.on, recipe.alarms.of)
+    if standing.goes_on:
+        watch.again(run.history())
+    return watch
 
 
 def _tell_finished(run: Run, recipe: Recipe, taught: Learning, best: Best) -> None:

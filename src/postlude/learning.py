@@ -1,4 +1,4 @@
-"""Whether a run teaches its policy anything: what every step had to go by, said early, and once more at the end."""
+"""Whether a run has taught its policy anything, said at its end. While it goes on the rule `no-signal` says so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from postlude.sources.source import Drawn
 NOTHING_LEARNT = "nothing-learnt"
 """Code of the note on a whole run that taught nothing, or moved no weight: `Run.conclusion` says the same."""
 EARLY = 3
-"""Steps in a row without anything to learn from, after which it is said."""
+"""Steps without anything to learn from, of which a run is an error: fewer are a short trial."""
 ADVICE = {
     "right": "The task is too easy, or the reward calls anything right: look at rollouts/, take harder prompts.",
     "wrong": "The task is too hard as it is, or the reward finds no answer in the text: look at rollouts/, take easier "
@@ -35,35 +35,28 @@ class Learning:
 
     learnt: bool = False
     """Whether any step had something to learn from."""
-    idle: int = 0
-    """Steps in a row without."""
-    told: bool = False
     values: list[float] = field(default_factory=list[float])
     """The first two different numbers that a reward gave: with one only, it says nothing."""
     causes: list[str] = field(default_factory=list[str])
     """Of steps without anything to learn from; each once."""
 
-    def see(self, drawn: Drawn, figures: Mapping[str, float]) -> str | None:
-        """Take a step with its figures into account; a note, once, where nothing was learnt for some time."""
+    def see(self, drawn: Drawn, figures: Mapping[str, float]) -> None:
+        """Take a step with its figures into account."""
         completions = [c for g in drawn.sampled for c in g.completions]
         self._remember(completions)
         imitates = "acceptance_rate" in figures  # of accepted answers: none of them has to be the better one
         constant = len(self.values) == 1 and not imitates
         if not constant and _has_signal(figures):
-            self.learnt, self.idle = True, 0
-            return None
-        self.idle += 1
+            self.learnt = True
+            return
         cause = _cause(completions, constant, figures)
         self.causes += [cause] if cause not in self.causes else []
-        if self.idle < EARLY or self.told:
-            return None
-        self.told = True
-        return f"nothing to learn from in the last {self.idle} steps: {self._said(cause)} {ADVICE[cause]}"
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Learning:
         """From a checkpoint; one of an earlier version does not say, and may have learnt."""
-        return cls(**state.get("learning", {"learnt": True}))
+        known: Mapping[str, Any] = state.get("learning", {"learnt": True})
+        return cls(**{name: known[name] for name in ("learnt", "values", "causes") if name in known})
 
     def nothing_in(self, steps: int) -> str:
         """Why none of so many steps taught anything, and what to do."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from postlude.alarms import alarms_of
+from postlude import alarms
 from postlude.batch import Batch, minibatches
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
@@ -33,6 +33,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     """
     # said, and no event: how much memory is free is no part of a run
     engine.trainer.on_smaller = engine.sampler.on_smaller = run.say
+    plan = plan if plan.began else replace(plan, began=engine.fingerprint())
     try:
         await _train(run, engine, streams, plan)
     except (MemoryError, RuntimeError) as error:
@@ -86,11 +87,12 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
 
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
-    plan = plan if plan.began else replace(plan, began=engine.fingerprint())
+    alarms.watch(run, plan)
     if run.step == 0:
         await measure(run, plan)
         await answer_sheet(run, plan)
-    reached = None
+    unmeasured = plan.due.evaluation or plan.due.sheet
+    reached = await _after(run, engine, streams, plan) if unmeasured else None
     while not plan.is_done(run.step) and reached is None and not run.stop:
         clock = Clock()
         drawn = await _draw(run, engine, streams, plan)
@@ -109,11 +111,13 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         left_out = engine.trainer.skip
         if left_out is not None and left_out.in_a_row >= MOST_IN_A_ROW:
             raise Halted(too_many(left_out), code="not-finite")
-    finished = reached is not None or plan.is_done(run.step)
+    back = alarms.goes_back(run, plan)
+    finished = back is None and (reached is not None or plan.is_done(run.step))
     run.stop = run.stop and not finished
     if finished and reached is None:
         _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
-    await _checkpoint(run, engine, streams, plan, planned=finished, reached=reached, last=True)
+    await _checkpoint(run, engine, streams, plan, planned=finished, last=True)
+    alarms.conclude(run, plan, back)
     run.emit(End(run.step, "done" if finished else "interrupted"))
 
 
@@ -278,8 +282,7 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, pla
     figures = beside(_figures(drawn, used), drawn[0].logged)
     figures, notes = finite(figures, plan.noted)
     drawn[0].notes += notes
-    idle = plan.learning.see(drawn[0], figures)
-    drawn[0].notes += [idle] if idle else []
+    plan.learning.see(drawn[0], figures)
     for note in first_of_each((note for d in drawn for note in d.notes), plan.noted):
         run.note(note)
     run.step += 1
@@ -306,13 +309,28 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
     figures = {**tokens, **figures, **lead.batch.report, **lead.total.summary()}
     if lead.stream.control is not None:
         figures["kl_coef"] = lead.stream.kl_coef or 0.0
-    drawn[0].notes += [Once(name, text) for name, text in alarms_of(figures).items()]
     if lead.total.updates:
         lead.stream.observe(figures, lead.last.summary())
     return figures
 
 
 # ---------------------------------------------------------------------------------------------------- after a step
+
+
+async def _measure_what_is_due(run: Run, plan: Plan, last: bool) -> float | None:
+    """Evaluate, and answer the sheet, after a step; the accuracy that reached the goal, or None."""
+    due = plan.due
+    if not due.evaluation and not due.sheet:
+        due.reached = None
+        due.evaluation = last or bool(plan.evaluate_every and run.step % plan.evaluate_every == 0)
+        due.sheet = last or bool(plan.sheet_every and run.step % plan.sheet_every == 0)
+    if due.evaluation:
+        due.reached = await measure(run, plan, last)
+        due.evaluation, due.sheet = False, due.sheet or due.reached is not None
+    if due.sheet:
+        await answer_sheet(run, plan)
+        due.sheet = False
+    return due.reached
 
 
 async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> float | None:
@@ -322,16 +340,14 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     step is saved once everything is said of it.
     """
     wanted = run.obey()
-    due = plan.evaluate_every and run.step % plan.evaluate_every == 0
     last = plan.is_done(run.step)  # one that is asked to stop measures what it would have: resumed, it is the same run
     before = plan.best.step
-    reached = await measure(run, plan, last) if due or last else None
-    if last or reached is not None or (plan.sheet_every and run.step % plan.sheet_every == 0):
-        await answer_sheet(run, plan)
+    reached = await _measure_what_is_due(run, plan, last)
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)
         run.emit(Reference(run.step, engine.trainer.references))
-    if last or reached is not None:
+    alarms.sound(run, plan)
+    if last or reached is not None or plan.watch.back_to is not None:
         return reached
     if (plan.checkpoint_every and run.step % plan.checkpoint_every == 0) or plan.best.step != before:
         await _checkpoint(run, engine, streams, plan)
@@ -341,13 +357,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
 
 
 async def _checkpoint(
-    run: Run,
-    engine: Engine,
-    streams: list[Stream],
-    plan: Plan,
-    planned: bool = True,
-    reached: float | None = None,
-    last: bool = False,
+    run: Run, engine: Engine, streams: list[Stream], plan: Plan, planned: bool = True, last: bool = False
 ) -> None:
     """Weights, optimiser, and what the streams have to remember."""
 
@@ -361,7 +371,8 @@ async def _checkpoint(
         "learning": asdict(plan.learning),
         "noted": plan.noted,
         "began": plan.began,
-        "reached": reached,
+        "reached": plan.due.reached,
+        "due": asdict(plan.due),
         "best": asdict(plan.best),
         **({"truth": plan.first_measured.state()} if plan.first_measured else {}),
         "spent": asdict(plan.spent),

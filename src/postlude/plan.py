@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from postlude.best import Best
 from postlude.budget import Budget, Spent
 from postlude.data import Group
+from postlude.doctor.track import Track
+from postlude.doctor.watching import Watch
 from postlude.learning import Learning
 from postlude.sources.source import Drawn
 
@@ -30,6 +32,22 @@ class Kept(Protocol):
     """What a checkpoint keeps, as JSON."""
 
     def state(self) -> dict[str, Any]: ...
+
+
+@dataclass
+class Due:
+    """What is still to be measured after the last finished step. Part of a checkpoint: where a reward or metric fails
+    in an evaluation, the run that goes on makes it up."""
+
+    evaluation: bool = False
+    sheet: bool = False
+    reached: float | None = None
+    """The accuracy that reached the goal."""
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Due:
+        """From a checkpoint."""
+        return cls(**state.get("due", {}))
 
 
 @dataclass(frozen=True)
@@ -62,8 +80,13 @@ class Plan:
     """What the steps before this part of the run have taught."""
     best: Best = field(default_factory=Best)
     """The step that was best so far, by a held-out figure."""
+    watch: Watch = field(default_factory=lambda: Watch(Track()))
+    """The rules that look at the run after every step, and what they say of its end."""
+    go_on: Callable[[Sequence[str]], str] = " ".join
+    """`KEY=VALUE` pairs -> the command that goes on with them."""
     spent: Spent = field(default_factory=Spent)
     """What the steps so far have used."""
+    due: Due = field(default_factory=Due)
     noted: list[str] = field(default_factory=list[str])
     """Names of the notes that a run gives once, and that were given."""
     began: Sequence[int] = ()

@@ -55,6 +55,12 @@ def test_short_keys_stand_for_the_only_one_that_ends_in_them() -> None:
     assert resolve(with_settings(RECIPE, {"method": "drpo", "lam": ".inf"}, {})).name == "drpo"
 
 
+def test_an_arm_sets_nothing_of_another() -> None:
+    values = {**RECIPE, "schedule": {"lr": 1e-5}, "data": {"path": "d", "columns": {"prompt": "q"}}}
+    with_settings(values, {"schedule.lr": "1", "data.columns.prompt": "x", "lr": "2"}, {})
+    assert values["schedule"] == {"lr": 1e-5} and values["data"]["columns"] == {"prompt": "q"}
+
+
 def test_a_short_key_of_several_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"every may be checkpoints\.every or evaluate\.every"):
         with_settings(RECIPE, {"every": "3"}, {})

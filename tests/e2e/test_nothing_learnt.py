@@ -91,8 +91,8 @@ def test_it_is_said_after_three_steps_and_at_the_end_with_its_cause(
     few: dict[str, Any] = {"keep": {"kind": "mixed", "max_rounds": 2}} if method == "dapo" else {}
     done = run(function, method=method, **few)
     said = [(step, text) for step, text in notes() if "nothing" in text and "learn" in text]
-    assert [step for step, _ in said] == [2, 4]
-    assert said[0][1].startswith(f"nothing to learn from in the last 3 steps: {cause}")
+    assert [step for step, _ in said] == [3, 4]
+    assert said[0][1].startswith(f"no-signal: nothing to learn from in the last 3 steps: {cause}")
     assert done.failed and done.conclusion == said[1][1]
     assert said[1][1].startswith(f"nothing was learnt in 4 steps: {cause}")
     assert said[1][1].endswith("The weights are as they were.")
@@ -127,14 +127,14 @@ def test_a_trial_of_a_step_or_two_says_so_and_is_no_error(place: Path) -> None:
 def test_one_step_with_a_signal_is_enough(place: Path) -> None:
     done = run("late", steps=6)
     assert not done.failed and done.conclusion is None
-    assert [step for step, text in notes() if "nothing to learn from" in text] == [2]
+    assert [step for step, text in notes() if "nothing to learn from" in text] == [3]
 
 
 def test_a_resumed_run_remembers_what_it_learnt_before(place: Path) -> None:
     assert not run("length", steps=2, checkpoint_every=2).failed
-    done = run("wrong", steps=6, resume=True, accepted="reward")
+    done = run("wrong", steps=12, resume=True, accepted="reward")
     assert not done.failed and done.conclusion is None
-    assert any("nothing to learn from in the last 3 steps" in text for _, text in notes())
+    assert any("nothing to learn from in the last 10 steps" in text for _, text in notes())
 
 
 def test_weights_that_moved_before_a_resume_have_moved(place: Path) -> None:

@@ -45,6 +45,12 @@ BEFORE: dict[str, Any] = {
         ({"steps": 20}, [], {}, ["steps 10 -> 20"]),
         ({"schedule": {"lr": 1e-5}}, [], {}, ["schedule.lr 1e-06 -> 1e-05"]),
         ({"schedule": {"lr": 1e-6, "warmup": 3}}, [], {}, []),  # a key that an earlier version did not have
+        (
+            {"reward": [*BEFORE["reward"], {"use": "/r/f.py:h", "weight": 1.0, "errors": 0.0}]},
+            [],
+            {"reward": ["reward: 1 entry -> 2"]},  # of the same file, whose fingerprint stays
+            [],
+        ),
         ({"method": "dapo"}, ["method grpo -> dapo"], {}, []),
         ({"model": {"path": "/m", "lora": {"rank": 4}, "reference": "start"}}, ["model.lora.rank 8 -> 4"], {}, []),
         ({"model": {"path": "/n", "lora": {"rank": 8}, "reference": "start"}}, [], {}, []),  # its content is compared

@@ -17,6 +17,12 @@ from postlude.terminal import Screen, bold, colored, dim
 from postlude.words import counted
 
 BARS = "▁▂▃▄▅▆▇█"
+LEGEND = (
+    "mean over seeds; ± 95 % over seeds (Student's t); in brackets 95 % over prompts, for just these runs. tokens: "
+    "sampled, and passed through the model in training; seconds of both; most memory"
+)
+ABREAST = 3
+"""Figures in one table."""
 WIDTH = 32
 """Of a curve, in characters."""
 MOST_SETTINGS = 6
@@ -34,14 +40,9 @@ def show(comparison: Comparison, screen: Screen) -> None:
     if not comparison.figures:
         screen.print("no run has finished yet")
     else:
-        screen.print(table(comparison))
-        screen.print(
-            dim(
-                "mean over seeds; ± 95 % over seeds (Student's t); in brackets 95 % over prompts, for just "
-                "these runs. Tokens sampled and trained on, seconds of both, most memory"
-            ),
-            soft_wrap=True,
-        )
+        for view in tables(comparison):
+            screen.print(view)
+        screen.print(dim(LEGEND), soft_wrap=True)
         for block in _differences(comparison):
             screen.print(block, soft_wrap=True)
         for line in curves(comparison):
@@ -54,26 +55,28 @@ def show(comparison: Comparison, screen: Screen) -> None:
         screen.print(colored("note: ", "yellow") + note, soft_wrap=True)
 
 
-def table(comparison: Comparison) -> Table:
-    """A row for each arm: its figures with intervals, and what it used."""
-    view = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    view.add_column("", max_width=24)
-    for figure in comparison.figures:
-        view.add_column(_label(figure), justify="right", no_wrap=True)
-    for column in ("seeds", "tokens", "steps", "s", "GiB"):
-        view.add_column(column, justify="right", no_wrap=True)
+def tables(comparison: Comparison) -> Iterator[Table]:
+    """A row for each arm: its figures with intervals, a few to a table, and what it used."""
+    for start in range(0, len(comparison.figures), ABREAST):
+        figures = comparison.figures[start:][:ABREAST]
+        view = _table([_label(figure) for figure in figures])
+        for entry in comparison.contest.entries:
+            view.add_row(bold(entry.arm.name), *(_cell(comparison, figure, entry.arm.name) for figure in figures))
+        yield view
+    view = _table(["seeds", "tokens", "sampled", "passed", "steps", "seconds", "GiB"])
     for entry in comparison.contest.entries:
-        arm, used = entry.arm.name, comparison.used(entry.arm.name)
-        cells = [_cell(comparison, figure, arm) for figure in comparison.figures]
-        view.add_row(
-            bold(arm),
-            *cells,
-            str(len(comparison.runs.get(arm, {}))),
-            _count(used.get("tokens")),
-            _count(used.get("steps")),
-            _count(used.get("seconds")),
-            _gib(used.get("peak")),
-        )
+        used = comparison.used(entry.arm.name)
+        counts = [_count(used.get(name)) for name in ("tokens", "sampled", "passed", "steps", "seconds")]
+        seeds = len(comparison.runs.get(entry.arm.name, {}))
+        view.add_row(bold(entry.arm.name), str(seeds), *counts, _gib(used.get("peak")))
+    yield view
+
+
+def _table(columns: Sequence[str]) -> Table:
+    view = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    view.add_column("", max_width=24, overflow="fold")
+    for column in columns:
+        view.add_column(column, justify="right", no_wrap=True)
     return view
 
 
@@ -89,7 +92,7 @@ def _cell(comparison: Comparison, figure: str, arm: str) -> str:
         return "-"
     seeds = f" ±{number(_half(summary.over_seeds))}" if summary.over_seeds else ""
     prompts = summary.over_prompts
-    return f"{number(summary.value)}{seeds}" + (f"\n[{number(prompts.low)}, {number(prompts.high)}]" if prompts else "")
+    return f"{number(summary.value)}{seeds}" + (f"\n[{number(prompts[0])}, {number(prompts[1])}]" if prompts else "")
 
 
 def _half(estimate: Estimate) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from postlude.doctor.watching import number
 from postlude.terminal import Screen
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def _plain(case: Case) -> dict[str, Any]:
             "lasts": one.now is not None,
             "follows": list(one.explained),
             "ignored": one.shown.rule in case.ignored,
-            "value": one.shown.value,
-            "threshold": one.shown.threshold,
+            "value": number(one.shown.value),
+            "threshold": number(one.shown.threshold),
             "limit": case.rule(one).threshold,
             "figure": one.shown.figure,
             "steps": list(one.shown.steps),

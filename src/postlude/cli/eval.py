@@ -11,7 +11,8 @@ import typer
 from rich.table import Table
 
 from postlude.cli import options as opt
-from postlude.cli.options import SamplingOptions, require_free, require_read
+from postlude.cli.options import SamplingOptions, is_typed, require_free, require_read
+from postlude.errors import ConfigError
 from postlude.terminal import Screen
 from postlude.words import counted
 
@@ -24,6 +25,19 @@ OF_ANSWERS = ("count", "max_tokens", "temperature", "top_p", "top_k", "stop", "u
 """Options of a policy's answers."""
 
 
+OF_DATA = ("data", "reward", "reward_args", "columns", "ensemble", "on_bad_row", "force")
+"""Options that a suite's file stands for."""
+OF_SUITES = (*OF_DATA, *OF_ANSWERS, "limit", "chat", "against", "out")
+
+
+Suites = Annotated[
+    list[str] | None, typer.Option("--suite", help="A suite by name or file (.yaml) instead of --data; repeatable.")
+]
+ListsSuites = Annotated[bool, typer.Option("--suites", help="List the suites that come with postlude.")]
+Against = Annotated[
+    Path | None,
+    typer.Option(help="With --suite: another run, or a folder of results, to compare with prompt by prompt."),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -38,6 +52,9 @@ RewardUses = Annotated[
         "Without MODEL: the reward model to measure, such as implicit."
     ),
 ]
+Counts = Annotated[
+    int, typer.Option("-n", "--count", min=1, max=opt.MOST_ANSWERS, help="Answers per prompt, for pass@k.")
+]
 Ensemble = Annotated[list[str] | None, typer.Option(help="A reward model: another one, to ask together; repeatable.")]
 SkipsRows = Annotated[opt.OnBadRow, typer.Option("--on-bad-row", help="A reward model: skip goes on without bad rows.")]
 
@@ -46,11 +63,12 @@ def evaluate(
     context: typer.Context,
     model: opt.AnyModel = None,
     data: Data = None,
+    suite: Suites = None,
+    suites: ListsSuites = False,
+    against: Against = None,
     reward: RewardUses = None,
     reward_args: opt.RewardArgs = None,
-    count: Annotated[
-        int, typer.Option("-n", "--count", min=1, max=opt.MOST_ANSWERS, help="Answers per prompt, for pass@k.")
-    ] = 1,
+    count: Counts = 1,
     max_tokens: opt.MaxTokens = None,
     temperature: opt.Temperature = None,
     top_p: opt.TopP = None,
@@ -65,6 +83,7 @@ def evaluate(
     ensemble: Ensemble = None,
     on_bad_row: SkipsRows = opt.OnBadRow.stop,
     force: opt.Force = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --suite, --suites: for programs.")] = False,
 ) -> None:
     """Measure a model on held-out prompts: accuracy with its interval, pass@k, reward, length. Saved as JSON.
 
@@ -76,35 +95,51 @@ def evaluate(
 
     postlude eval runs/reward_model-1 --data held-out-pairs.jsonl --ensemble runs/reward_model-2
     postlude eval --reward implicit --reward-args '{policy: runs/dpo-1}' --data held-out-pairs.jsonl
+
+    Or a policy by suites (--suites lists those that are here), compared with its last time, or with another run.
+
+    postlude eval runs/grpo-1 --suite carry --suite my-suite.yaml --against runs/sft-1
     """
-    from postlude.cli.eval_scores import models_of, models_of_reward
     from postlude.cli.scoring import rewards_of
     from postlude.cli.session import Named
 
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
+    if suite or suites:
+        _measure_suites(context, suite or [], suites, (model, options, limit, chat, against, out, as_json))
+        return
+    require_read(context, "it goes with --suite", "against", "as_json")
     if data is None:
         _measure_run(context, model, out, None if out is None else force)
         return
     uses, others = reward or [], ensemble or []
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
     named = Named(data, model, options, lambda: rewards_of(uses, reward_args), columns, chat, limit=limit)
     if model is not None and _answers_prompts(model, uses, others):
         require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
         _measure(named, count, _target(model, data, out), None if out is None else force)
         return
+    measured = _reward_models(context, model, uses, reward_args, others)
+    _measure_scores(named, measured, on_bad_row, _target(measured.name, data, out), None if out is None else force)
+
+
+def _reward_models(
+    context: typer.Context, model: str | None, uses: list[str], arguments: str | None, others: list[str]
+) -> Measured:
+    """The reward models that a command line names."""
+    from postlude.cli.eval_scores import models_of, models_of_reward
+
     why = "a reward model scores the answers in the data, and gives none of its own"
     require_read(context, why, *OF_ANSWERS, *(["reward_args"] if model else []))
-    measured = models_of(model, others) if model else models_of_reward(uses, reward_args, others)
-    _measure_scores(named, measured, on_bad_row, _target(measured.name, data, out), None if out is None else force)
+    return models_of(model, others) if model else models_of_reward(uses, arguments, others)
 
 
 def _measure_run(context: typer.Context, model: str | None, out: Path | None, force: bool | None) -> None:
     """A run by what its own recipe holds out."""
     from postlude.cli.eval_run import evaluate_run, is_run
-    from postlude.errors import ConfigError
 
     if model is None or not is_run(model):
         raise ConfigError(
-            "give --data, the held-out rows (only a run of postlude train says itself what it holds out).",
+            "give --data, the held-out rows, or --suite (see --suites); only a run of postlude train says itself "
+            "what it holds out.",
             code="missing-option",
             key="--data",
         )
@@ -113,6 +148,27 @@ def _measure_run(context: typer.Context, model: str | None, out: Path | None, fo
         context, why, *OF_ANSWERS, "reward", "reward_args", "ensemble", "limit", "columns", "chat", "on_bad_row"
     )
     evaluate_run(model, out, force)
+
+
+def _measure_suites(
+    context: typer.Context,
+    names: list[str],
+    listed: bool,
+    how: tuple[str | None, SamplingOptions, int | None, bool | None, Path | None, Path | None, bool],
+) -> None:
+    """A policy by suites; or what suites there are."""
+    from postlude.cli.eval_suites import Wanted, evaluate_suites, list_suites
+
+    model, options, limit, chat, against, out, as_json = how
+    if listed:
+        require_read(context, "--suites only lists", *OF_SUITES, "suite", "model")
+        list_suites(as_json)
+        return
+    require_read(context, "a suite says it (--suite)", *OF_DATA)
+    if model is None:
+        raise ConfigError("give MODEL: a run, a model folder or a recipe.", code="missing-option")
+    typed = context.params["count"] if is_typed(context, "count") else None
+    evaluate_suites(Wanted(model, names, options, typed, limit, chat, against, out, as_json))
 
 
 def _measure(named: Named, count: int, target: Path, force: bool | None) -> None:
@@ -150,7 +206,6 @@ def _measure_scores(
 def _answers_prompts(model: str, reward: list[str], ensemble: list[str]) -> bool:
     """Whether MODEL is a policy, to be sampled from under a reward, rather than a reward model."""
     from postlude.cli.scoring import holds_scorer
-    from postlude.errors import ConfigError
 
     if not holds_scorer(model):
         if ensemble:

@@ -93,13 +93,14 @@ SETTINGS = {"ignore_unknown_options": True}
 
 def require_read(context: typer.Context, why: str, *names: str) -> None:
     """Options of the command line that nothing would read are an error. `why`: what they belong to."""
-    typed = [name for name in names if _is_typed(context, name)]
+    typed = [name for name in names if is_typed(context, name)]
     if typed:
         shown = {p.name: max(p.opts, key=len) for p in context.command.params}
         raise ConfigError(f"{', '.join(shown[name] for name in typed)} would have no effect: {why}.", code="no-effect")
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, rather than at its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 

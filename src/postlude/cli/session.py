@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from postlude.alarms import cut_off_in
 from postlude.check import equip
 from postlude.cli.data import reading_of
 from postlude.cli.opening import Opened, Policy, open_sampler, policy_of, reads_chat
@@ -19,6 +18,8 @@ from postlude.cli.options import SamplingOptions
 from postlude.cli.scoring import require_columns, require_good_rows
 from postlude.cli.waiting import Waiting, sampling, tell
 from postlude.data import Group, Prompt
+from postlude.doctor.answers import MOST_CUT
+from postlude.doctor.rules import RULES
 from postlude.engines.settings import Sampling
 from postlude.errors import ConfigError, DataError
 from postlude.rewards.rewards import Rewards
@@ -156,5 +157,12 @@ def together(*steps: Callable[[], object]) -> None:
 
 def notes_of_cut(groups: Sequence[Group]) -> list[str]:
     """What to know where nearly all answers ran into the length limit."""
-    note = cut_off_in([completion for group in groups for completion in group.completions])
-    return [note] if note else []
+    answers = [completion for group in groups for completion in group.completions]
+    share = sum(c.truncated for c in answers) / max(len(answers), 1)
+    if share < MOST_CUT:
+        return []
+    limit = max(c.length for c in answers)
+    return [
+        f"{share:.0%} of the answers were cut off by the length limit ({limit} tokens) before they had ended. "
+        f"{RULES['cut-off'].remedy}"
+    ]

@@ -64,6 +64,8 @@ def train(
     except Interrupted as error:
         console.print("\nstopped at once; a run goes on from its newest checkpoint with --resume")
         raise typer.Exit(exit_code_of(error.signum)) from error
+    if run.halted is not None:
+        raise TrainingError(run.halted, code="alarm")
     if run.stop:
         console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
         raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))

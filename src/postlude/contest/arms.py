@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def as_yaml(value: Any) -> str:
 
 def with_settings(values: Mapping[str, Any], settings: Mapping[str, str], origin: Mapping[str, str]) -> Document:
     """The recipe with an arm's settings, whose keys may be short where they are clear."""
-    document = Document(documents.long_form(values), dict(origin))
+    document = Document(deepcopy(documents.long_form(values)), dict(origin))  # an arm must not set another's
     methods = {key: value for key, value in settings.items() if key == "method"}
     documents.override(document, _typed(methods))
     others = {_whole(key, document): value for key, value in settings.items() if key != "method"}
@@ -125,7 +126,7 @@ def _whole(key: str, document: Document) -> str:
     """The whole key that a short one stands for: the only one of the arm's own recipe that ends in it."""
     if "." in key or key in Recipe.__dataclass_fields__:
         return key
-    recipe, _ = resolve_with_problems(Document(documents.long_form(document.values), dict(document.origin)))
+    recipe, _ = resolve_with_problems(deepcopy(document))
     if recipe is None:
         return key
     near = sorted(path for path, _ in flat(asdict(recipe)) if path.rpartition(".")[2] == key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any, Literal, Self, cast
 from postlude import plain_yaml
 from postlude.contest.arms import Arm, with_settings
 from postlude.errors import ConfigError, Problem, reason
+from postlude.inputs.made_of import Inputs
+from postlude.inputs.standing import plain
 from postlude.recipe import Document
 from postlude.recipe.documents import flat
 from postlude.runs.durable import Disk
@@ -75,6 +76,9 @@ class Tuning:
     figure: str = "sampled/accuracy"
     seeds: int = 1
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", {key: tuple(values) for key, values in self.keys.items()})
+
     @classmethod
     def checked(cls, keys: Mapping[str, Sequence[str]], held_out: str | None, figure: str, seeds: int) -> Self | None:
         """None where nothing is swept. Raises ConfigError with all that is wrong."""
@@ -111,6 +115,8 @@ class Entry:
 
     arm: Arm
     values: Mapping[str, Any]
+    origin: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
+    """Where its values came from, for messages; not kept."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +147,12 @@ class Contest:
     seeds: Sequence[int]
     allowance: Allowance
     tuning: Tuning | None = None
-    origin: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Where the recipe's values came from, for messages; not kept."""
+    prints: Mapping[str, Inputs] = field(default_factory=dict[str, Inputs], compare=False)
+    """Arm -> the fingerprints of what its runs are made of."""
 
     def document(self, job: Job, folder: Path) -> Document:
         """The run of a job as `launch` takes it."""
-        document = with_settings(deepcopy(dict(job.entry.values)), job.settings, self.origin)
+        document = with_settings(job.entry.values, job.settings, job.entry.origin)
         values = document.values
         values |= self.allowance.settings(per_step(values)) | {"seed": job.seed, "output": str(folder / job.place)}
         if job.held_out:
@@ -190,6 +196,7 @@ class Contest:
             "arms": [
                 {"name": e.arm.name, "settings": dict(e.arm.settings), "values": dict(e.values)} for e in self.entries
             ],
+            "prints": {arm: plain(inputs) for arm, inputs in self.prints.items()},
         }
         folder.mkdir(parents=True, exist_ok=True)
         Disk(folder).replace(FILE, plain_yaml.dump(values))
@@ -210,7 +217,8 @@ class Contest:
             kind, amount = next(iter(values["budget"].items()))
             entries = [Entry(Arm(e["name"], e["settings"]), e["values"]) for e in values["arms"]]
             tuning = Tuning(**values["tuning"]) if values["tuning"] else None
-            return cls(values["recipe"], entries, values["seeds"], Allowance(kind, amount), tuning)
+            allowance, prints = Allowance(kind, amount), values.get("prints", {})
+            return cls(values["recipe"], entries, values["seeds"], allowance, tuning, prints)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise ConfigError(f"{path} cannot be read: {reason(error)}. It is damaged.", code="damaged-run") from error
 
@@ -221,10 +229,9 @@ class Contest:
         if problems:
             way = f"Leave it as it was, or compare in another folder (--out); {folder} is about what it was."
             raise ConfigError([Problem("changed-settings", f"{text}. {way}", key=key) for key, text in problems])
-        theirs = {entry.arm.name: entry for entry in before.entries}
-        fresh = [entry for entry in self.entries if entry.arm.name not in theirs]
+        entries = {entry.arm.name: entry for entry in before.entries} | {e.arm.name: e for e in self.entries}
         seeds = [*before.seeds, *(seed for seed in self.seeds if seed not in before.seeds)]
-        return replace(self, entries=[*before.entries, *fresh], seeds=seeds)
+        return replace(self, entries=[*entries.values()], seeds=seeds, prints=before.prints)
 
     def _changes(self, before: Contest) -> Iterator[tuple[str, str]]:
         """(key, what is another than it was)."""

@@ -9,7 +9,7 @@ from itertools import combinations
 from postlude.contest.results import Result
 from postlude.inference import TAIL, Estimate, crossed, holm, of_prompts, of_values
 from postlude.runs.figures import lookup
-from postlude.statistics import mean
+from postlude.statistics import clustered, mean
 
 FEW = 2
 """Seeds below which nothing can be said of other seeds."""
@@ -26,7 +26,7 @@ class Summary:
     seeds: int
     over_seeds: Estimate | None
     """Student's interval of the mean over seeds; None of one seed, or of seeds that are all alike."""
-    over_prompts: Estimate | None
+    over_prompts: tuple[float, float] | None
     """The interval over prompts, for just these runs; None where the figure is not of prompts."""
 
 
@@ -114,8 +114,17 @@ def summaries(runs: Runs, figures: Sequence[str]) -> Iterator[Summary]:
             if not values:
                 continue
             table = [*shared([by_seed[seed].answers.get(figure, {}) for seed in values])]
-            prompts = of_prompts(table) if table and table[0] else None
+            prompts = _over_prompts(table) if table and table[0] else None
             yield Summary(figure, arm, mean([*values.values()]), len(values), of_values([*values.values()]), prompts)
+
+
+def _over_prompts(table: Sequence[Sequence[float]]) -> tuple[float, float] | None:
+    """Of [seeds][prompts]: of shares as evaluations have it, which stays between 0 and 1; else Student's."""
+    values = [(value, prompt) for row in table for prompt, value in enumerate(row)]
+    if all(0 <= value <= 1 for value, _ in values):
+        return clustered(*zip(*values, strict=True))
+    estimate = of_prompts(table)
+    return None if estimate is None else (estimate.low, estimate.high)
 
 
 def shared(each: Sequence[Mapping[str, float]]) -> Iterator[list[float]]:

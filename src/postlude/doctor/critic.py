@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from postlude.doctor.progress import NOW
+from postlude.doctor.progress import NOW, headroom
 from postlude.doctor.rule import Finding, Rule, seen
 from postlude.doctor.track import Track
 
 LONG = 20
 NOTHING = 0.05
 """Explained variance of a critic that knows hardly more than a constant."""
-HARMFUL = -0.1
-"""Below, its values make advantages noisier than a constant would."""
+HARMFUL = -0.5
+"""Below, its values make advantages half as noisy again as a constant would; above it is the noise of few answers."""
 OFF = 0.5
 """Of the standard deviation of the rewards: a critic that has not even learned the mean return."""
+LITTLE_ROOM = 0.1
+"""Share of what can be won that is left, likewise of the flat reward."""
 SETTLED = 30
 """Steps after its warm-up from which on it should know something."""
 
@@ -28,6 +30,9 @@ def dead(track: Track) -> Finding | None:
         return None
     value, returned = track["value/mean"].last(LONG), track["return/mean"].last(LONG)
     spread = track["reward/std"].last(LONG).mean
+    room = headroom(track)
+    if room is None or room < LITTLE_ROOM:  # nearly all returns are one: there is nothing to explain
+        return None
     off = abs(value.mean - returned.mean)
     if explained.mean > HARMFUL and off <= OFF * spread:
         return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
 from postlude.doctor.rule import GRAVITIES, Finding, Rule
 from postlude.doctor.rules import RULES, examine
@@ -29,19 +31,49 @@ def data_of(finding: Finding) -> dict[str, object]:
     """The same for programs."""
     return {
         "rule": finding.rule,
-        "value": finding.value,
-        "threshold": finding.threshold,
+        "value": number(finding.value),
+        "threshold": number(finding.threshold),
         "steps": list(finding.steps),
         "remedy": list(finding.remedy),
     }
 
 
+def number(value: float) -> float | None:
+    """What JSON can hold."""
+    return value if math.isfinite(value) else None
+
+
+Action = Literal["log", "pause", "rollback"]
+ACTIONS: tuple[Action, ...] = ("log", "pause", "rollback")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """An alarm that ends a run, and how."""
+
+    finding: Finding
+    action: Action
+
+
 class Watch:
     """Looks at a run after each of its steps. Hints are for whoever asks, and no alarm."""
 
-    def __init__(self, track: Track, ignored: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        track: Track,
+        ignored: Collection[str] = (),
+        asked: Collection[str] = (),
+        action_of: Callable[[Rule], Action] = lambda rule: "log",
+    ) -> None:
+        """`ignored` rules are left out; hints among those `asked` for are looked at, too."""
         self.track = track
-        self._rules = [rule for rule in RULES.values() if rule.gravity != "hint" and rule.name not in ignored]
+        self.ends: Ends | None = None
+        """The alarm that is to end the run; of several the first one, and what goes back before what pauses."""
+        self._action_of = action_of
+        self.back_to: int | None = None
+        """The step of the checkpoint that the run is to go back to."""
+        known = [rule for rule in RULES.values() if rule.name not in ignored]
+        self._rules = [rule for rule in known if rule.gravity != "hint" or rule.name in asked]
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of a step, or of the evaluation after it."""
@@ -59,6 +91,10 @@ class Watch:
         names = {finding.rule for finding in seen}
         findings = [finding for finding in seen if names.isdisjoint(RULES[finding.rule].follows)]
         noted += [noted_as(finding.rule) for finding in findings]
+        asked = [Ends(finding, self._action_of(RULES[finding.rule])) for finding in findings]
+        worst = max(asked, key=lambda one: ACTIONS.index(one.action), default=None)
+        if self.ends is None and worst is not None and worst.action != "log":
+            self.ends = worst
         return findings
 
 

@@ -116,7 +116,7 @@ def override(document: Document, assignments: Sequence[str], key_of: Callable[[s
             following = assignments[i + 1] if i + 1 < len(assignments) and not equals else value
             skip = not equals and bool(following) and "=" not in following
             problems.append(_flag(key.lstrip("-").replace("-", "_"), following, key_of))
-        elif not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or ".." in key or key.endswith("."):
+        elif not equals or not re.fullmatch(r"[A-Za-z_][\w.-]*", key) or ".." in key or key.endswith("."):
             problems.append(
                 Problem("not-key-value", f"{text!r} is not KEY=VALUE (for example group_size=16).").at(COMMAND_LINE)
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from postlude.recipe.documents import flat
 from postlude.recipe.places import FILES, OBJECTS, OTHERS, REWARDS, exists
+from postlude.shapes import is_mapping, is_series
+from postlude.words import counted
 
 Rule = Literal["never", "settings", "data", "eval", "pretrain", "reward", "metric", "judge", "sheet", "content", "free"]
 """never: the checkpoint would not fit. A word of `--accept-changes`: it fits, but the run would be another one.
@@ -67,6 +69,7 @@ RULES: dict[str, Rule] = {
     "shaping.*": "free",
     "kl_control.*": "free",
     "stop_kl": "free",
+    "alarms*": "free",
     "watchdog": "free",
 }
 """Key, or pattern of keys -> the rule of what matches it first."""
@@ -106,7 +109,33 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference
             result.free.append(text)
         elif rule != "content":
             result.asked.setdefault(rule, []).append(text)
+    _add_other_lengths(before, now, result)
     return result
+
+
+def _add_other_lengths(before: Mapping[str, Any], now: Mapping[str, Any], result: Differences) -> None:
+    """Entries that a list of mappings has lost or got: of one that only one of the two has, no key is compared."""
+    old, new = dict(_lengths(before)), dict(_lengths(now))
+    for key in sorted({*old} & {*new}):
+        rule = rule_of(key)
+        if old[key] == new[key] or rule == "content":
+            continue
+        text = f"{key}: {counted(old[key], 'entry', 'entries')} -> {new[key]}"
+        if rule == "never":
+            result.never.append(text)
+        elif rule == "free":
+            result.free.append(text)
+        else:
+            result.asked.setdefault(rule, []).append(text)
+
+
+def _lengths(values: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """(dotted key, entries) of every list of mappings; those inside of an entry are not looked at."""
+    if is_mapping(values):
+        for name, value in values.items():
+            yield from _lengths(value, f"{prefix}.{name}" if prefix else str(name))
+    elif is_series(values) and values and is_mapping(values[0]):
+        yield prefix, len(values)
 
 
 def _is_within(key: str, values: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from postlude.doctor.rules import RULES
 from postlude.errors import Problem
 from postlude.method import Algorithm
 from postlude.models.spec import Refreshed
@@ -16,6 +17,7 @@ from postlude.rollouts.filters import Mixed
 from postlude.rollouts.shaping import Overlong
 from postlude.shapes import is_dict
 from postlude.sources.spec import Wrong
+from postlude.words import meant
 
 if TYPE_CHECKING:
     from postlude.recipe.schema import Recipe
@@ -35,7 +37,20 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[Problem
         )
     problems += _lengths(recipe, entry, wrong) + _trains(recipe, entry, wrong)
     problems += _compares(recipe, entry, wrong) + measured.problems(recipe, entry, wrong, document)
+    problems += _alarms(recipe, wrong)
     return problems + _lag(recipe, wrong) + _samples(recipe, wrong) + _rewards(recipe, wrong)
+
+
+def _alarms(recipe: Recipe, wrong: Wrong) -> list[Problem]:
+    """What names a rule names one that there is."""
+    named = [("alarms.ignore", name) for name in recipe.alarms.ignore]
+    named += [(f"alarms.on.{name}", name) for name in recipe.alarms.on]
+    said = "docs/doctor.md lists them."
+    return [
+        wrong(key, "unknown-name", f"{key}: there is no rule {name!r}.{meant(name, RULES)} {said}")
+        for key, name in named
+        if name not in RULES
+    ]
 
 
 def _lengths(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:

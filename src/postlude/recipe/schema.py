@@ -12,6 +12,8 @@ from pydantic import Field
 from postlude.algorithms import ALGORITHMS, find_method
 from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, Rate, Share, hold
 from postlude.budget import Budget
+from postlude.doctor.rule import Rule
+from postlude.doctor.watching import Action
 from postlude.engines.settings import Local, Optimizer, Sampling, Served
 from postlude.method import Algorithm
 from postlude.models.spec import Critic, ModelSpec
@@ -117,6 +119,23 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
+class Alarms:
+    """What the run does where a rule of `postlude doctor` finds something while it goes on. Each says so once."""
+
+    action: Action = "log"
+    """Of what is grave: `log` notes it; `pause` saves and ends the run, and --resume goes on; `rollback` ends it at the
+    last checkpoint before it began, with what came after put aside in RUN/taken-back."""
+    ignore: tuple[Line, ...] = ()
+    """Names of rules that are left out."""
+    on: dict[Line, Action] = field(default_factory=dict[str, Action])
+    """Name of a rule -> its own action, whatever its gravity."""
+
+    def of(self, rule: Rule) -> Action:
+        """What an alarm of a rule does."""
+        return self.on.get(rule.name, self.action if rule.gravity == "grave" else "log")
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """A second stream of plain text beside the method's own data, against forgetting (InstructGPT's ptx)."""
 
@@ -155,7 +174,7 @@ class Recipe:
     budget: Budget | None = None
     """Tokens or seconds after which the run ends, where that is before its last step."""
     prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
-    """Prompts (of written answers: rows) in a draw."""
+    """The batch: prompts (of written answers: rows) in a draw."""
     group_size: Annotated[int, Bounds(1, 65_536)] = 8
     """Completions per prompt."""
     updates: Annotated[int, Bounds(1, 10**6)] = 1
@@ -174,6 +193,7 @@ class Recipe:
     schedule: Schedule = Schedule()
     evaluate: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
+    alarms: Alarms = Alarms()
     watchdog: Annotated[float, Bounds(0, 1e7)] = 300.0
     """Seconds without any progress after which it is said who waits for whom, and again after twice as long; 0 is
     never."""

@@ -8,6 +8,7 @@ sheet.jsonl        answers to the fixed sheet     rejected.txt      rows that we
 live.json          how the run stands now         control.json      what another process asks of it
 inputs/            a hash of every row
 broken/            batches whose update was left out, and why, where there were any
+taken-back/        what came after the checkpoint that an alarm took the run back to
 
 Lines are appended and files replaced through `durable.Disk`; what a checkpoint must fit is in `sealed`.
 """
@@ -30,7 +31,7 @@ from postlude.data import Group
 from postlude.errors import ConfigError, PostludeError, TrainingError, visible
 from postlude.plain_yaml import dump
 from postlude.process import end_child
-from postlude.runs import checkpoints
+from postlude.runs import checkpoints, taken_back
 from postlude.runs.checkpoints import Choice
 from postlude.runs.durable import Disk, clear_left, problems_of_files
 from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping
@@ -51,7 +52,7 @@ LISTS = "inputs"
 BROKEN = "broken"
 MOST_BROKEN = 5
 """Steps of a run whose batches are kept."""
-GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints", LISTS, BROKEN)
+GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE)
 """What is written to in place: none of it may lead out of the folder."""
 
 
@@ -77,6 +78,8 @@ class Run:
     """What must be said at the end of a run that taught the policy nothing, or moved no weight."""
     failed: bool = False
     """Whether that is an error: the run was no short trial."""
+    halted: str | None = None
+    """What an alarm says that ended the run, and how to go on."""
     training: bool = False
     """Weights are being updated; what samples beside that keeps quiet."""
     _started: float = field(default_factory=time.monotonic)
@@ -144,6 +147,9 @@ class Run:
             ) from error
         run = cls(folder, _lock=lock, _fresh=fresh)
         run.listeners.append(Pulse(folder, run.say))
+        unfinished = taken_back.asked(folder)
+        if unfinished is not None:
+            taken_back.finish(run._disk, unfinished)
         if not resume:
             run.rewind()
         return run
@@ -371,7 +377,8 @@ class Run:
         for line in choice.said():
             self.say(line)
         sealed = choice.sealed
-        self.step = self._saved = sealed.step
+        self.step, due = sealed.step, sealed.state.get("due", {})
+        self._saved = 0 if due.get("evaluation") or due.get("sheet") else self.step  # saved again once that is done
         self.seconds = checkpoints.seconds_of(self.folder, self.step)
         self._announced, self._parent = checkpoints.parent_of(self.folder, sealed)
         return sealed.place, sealed.state
@@ -400,6 +407,16 @@ class Run:
         else:
             self._mend()
         self.tidy(keep, best)
+
+    def ask_back(self, step: int, why: str) -> taken_back.Back:
+        """Write down that the run goes back to the checkpoint of a step: also if this process is killed from now on."""
+        self._require_own_process()
+        return taken_back.ask(self._disk, step, self.step, why)
+
+    def go_back(self, back: taken_back.Back) -> None:
+        """Go back; what came after is put aside, and the folder is that of a run which was saved at that step."""
+        taken_back.finish(self._disk, back)
+        self.step = self._saved = back.step
 
     @property
     def model(self) -> Path:

@@ -1,0 +1,342 @@
+"""The page of the DRPO study, from the folder of its runs: `python -m bench.drpo_page FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bench.drpo_study import FAMILIES, RATES, SEEDS, START, STEPS, arm_name
+from bench.long_answers import is_long
+from postlude.contest.comparison import Comparison
+from postlude.contest.plan import Contest
+from postlude.contest.results import Result
+from postlude.contest.running import choices
+from postlude.contest.verdicts import Difference
+from postlude.inference import Estimate, crossed, holm, of_values
+from postlude.statistics import accuracy_efficiency, mean
+
+TARGET = Path("docs/drpo-study.md")
+ACCURACY, LENGTH = "sampled/accuracy", "sampled/length"
+PUBLISHED = {
+    "DRPO": "0.649, 3493 / 0.642, 2793 / 0.632, 2005 / **0.624, 1527**",
+    "GRPO": "not in the comparison",
+    "RLOO-LP": "0.590, 3427 / 0.576, 3203 (α 0.1) / 0.567, 2531 / 0.537, 1760",
+    "ALP": "0.606, 3494 / 0.568, 2655 / 0.533, 1388 / 0.480, 1120 (β 0, 1e-9, 1e-8, 1e-7)",
+    "HAPO": "0.592, 3327 / 0.534, 1791 / 0.506, 1717 / 0.494, 1355 (w 0, 0.01, 0.1, 1)",
+}
+"""Pass@1 and tokens of the 1.5B model in the paper, strengths from none on; most are read off its plot."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm in the plane: means over seeds."""
+
+    family: str
+    strength: str
+    seeds: int
+    accuracy: float
+    accuracy_half: float | None
+    """Half of the 95 % interval over seeds."""
+    length: float
+    length_half: float | None
+    short_accuracy: float
+    short_length: float
+    long_accuracy: float
+    long_length: float
+    tokens: float
+    efficiency: float
+    """AES against the same family without a penalty."""
+
+
+def base_of(family: str) -> str:
+    """The arm without a penalty that a family's others are held against."""
+    return arm_name("GRPO" if family in ("ALP", "HAPO") else family, ".inf" if family == "DRPO" else "0")
+
+
+def arms_of(family: str) -> list[str]:
+    """From no penalty on."""
+    names = [arm_name(family, strength) for strength in FAMILIES[family][2]]
+    return names if base_of(family) in names else [base_of(family), *names]
+
+
+def of_kind(result: Result, long: bool) -> tuple[float, float]:
+    """(accuracy, length) of the last sampled answers to prompts of a kind."""
+    assert result.history is not None
+    last = result.history.evals[-1]
+    rows = [row for row in result.history.answers if row["step"] == last["step"]][int(last["greedy/answers"]) :]
+    some = [row for row in rows if is_long(row["prompt"]) == long]
+    return mean([float(row["correct"]) for row in some]), mean([float(row["length"]) for row in some])
+
+
+def half(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else (estimate.high - estimate.low) / 2
+
+
+def points(comparison: Comparison) -> Iterator[Point]:
+    """Every arm that has finished a run."""
+    for family, (_, _, strengths, _) in FAMILIES.items():
+        base = comparison.runs.get(base_of(family), {})
+        for strength in strengths:
+            runs = comparison.runs.get(arm_name(family, strength), {})
+            if not runs:
+                continue
+            accuracy = [r.figures[ACCURACY] for r in runs.values()]
+            length = [r.figures[LENGTH] for r in runs.values()]
+            short, long = ([of_kind(r, kind) for r in runs.values()] for kind in (False, True))
+            before = (
+                mean([r.figures[ACCURACY] for r in base.values()]),
+                mean([r.figures[LENGTH] for r in base.values()]),
+            )
+            yield Point(
+                family,
+                strength,
+                len(runs),
+                mean(accuracy),
+                half(of_values(accuracy)),
+                mean(length),
+                half(of_values(length)),
+                *(mean([pair[at] for pair in kind]) for kind in (short, long) for at in (0, 1)),
+                mean([float(r.used.tokens) for r in runs.values()]),
+                accuracy_efficiency(mean(accuracy), mean(length), *before),
+            )
+
+
+# ------------------------------------------------------------------------------------- accuracy at equal length
+
+
+def at_length(comparison: Comparison, family: str, seed: int, target: float) -> dict[str, float] | None:
+    """Prompt -> accuracy of a family where its answers have `target` tokens: between the first two strengths, from none
+    on, that have it between them; of no penalty where that is shorter already. None where no strength is so short."""
+    runs = [comparison.runs[arm][seed] for arm in arms_of(family) if seed in comparison.runs.get(arm, {})]
+    if runs and runs[0].figures[LENGTH] <= target:
+        return dict(runs[0].answers[ACCURACY])
+    for longer, shorter in pairwise(runs):
+        a, b = longer.figures[LENGTH], shorter.figures[LENGTH]
+        if b <= target < a:
+            share = (a - target) / (a - b)
+            ours, theirs = longer.answers[ACCURACY], shorter.answers[ACCURACY]
+            return {p: (1 - share) * ours[p] + share * theirs[p] for p in ours}
+    return None
+
+
+@dataclass(frozen=True)
+class AtLength:
+    """What families reach at one length."""
+
+    target: float
+    accuracy: Mapping[str, float | None]
+    """Family -> mean over seeds; None where it was not so short in every seed."""
+    differences: Sequence[Difference]
+    """DRPO minus each other family that was."""
+
+
+def equal_lengths(comparison: Comparison, targets: Sequence[float]) -> Iterator[AtLength]:
+    seeds = [s for s in comparison.contest.seeds if all(s in by_seed for by_seed in comparison.runs.values())]
+    for target in targets:
+        tables: dict[str, list[list[float]]] = {}
+        for family in FAMILIES:
+            each = [at_length(comparison, family, seed, target) for seed in seeds]
+            if each and all(one is not None for one in each):
+                tables[family] = [[one[p] for p in sorted(one)] for one in each if one is not None]
+        accuracy = {f: mean([mean(row) for row in tables[f]]) if f in tables else None for f in FAMILIES}
+        yield AtLength(target, accuracy, [*_against_drpo(tables)])
+
+
+def _against_drpo(tables: Mapping[str, list[list[float]]]) -> Iterator[Difference]:
+    if "DRPO" not in tables:
+        return
+    ours = tables["DRPO"]
+    some: list[Difference] = []
+    for family, theirs in tables.items():
+        if family != "DRPO":
+            gaps = [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(ours, theirs, strict=True)]
+            value = mean([mean(row) for row in gaps])
+            some.append(Difference(ACCURACY, "DRPO", family, value, len(gaps), len(gaps[0]), crossed(gaps)))
+    adjusted = holm([d.estimate.p if d.estimate else 1.0 for d in some])
+    for d, p in zip(some, adjusted, strict=True):
+        yield Difference(d.figure, d.first, d.second, d.value, d.seeds, d.prompts, d.estimate, p, len(some))
+
+
+# ---------------------------------------------------------------------------------------------- what a step saw
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Of the sampled groups of an arm, all steps and seeds."""
+
+    arm: str
+    all_right: float
+    """Share of groups: no gradient in DRPO."""
+    mixed: float
+    several_lengths: float
+    """Share of groups that are mixed, with right answers of different lengths: where DRPO's length weights act."""
+    spread: float
+    """Mean over those of longest minus shortest right answer, in tokens."""
+    shortest: float
+    """Mean over those of the weight that the shortest right answers get under the arm's lambda, over their share among
+    the right: 1 is no preference."""
+
+
+def groups(comparison: Comparison, arm: str, lam: float, cap: int = 64) -> Groups:
+    kinds = {"right": 0, "mixed": 0, "several": 0}
+    spreads: list[float] = []
+    weights: list[float] = []
+    count = 0
+    for result in comparison.runs[arm].values():
+        assert result.history is not None
+        for step in result.history.rollouts:
+            by: dict[str, list[Mapping[str, Any]]] = {}
+            for row in result.history.rollouts[step]:
+                by.setdefault(row["prompt_id"], []).append(row)
+            for rows in by.values():
+                count += 1
+                lengths = [len(row["tokens"]) for row in rows if row["correct"]]
+                mixed = 0 < len(lengths) < len(rows)
+                kinds["right"] += len(lengths) == len(rows)
+                kinds["mixed"] += mixed
+                if mixed and len({*lengths}) > 1:
+                    kinds["several"] += 1
+                    spreads.append(max(lengths) - min(lengths))
+                    weights.append(preference(lengths, lam, cap))
+    shares = {name: number / count for name, number in kinds.items()}
+    return Groups(arm, shares["right"], shares["mixed"], shares["several"], mean(spreads or [0]), mean(weights or [1]))
+
+
+def preference(lengths: Sequence[int], lam: float, cap: int) -> float:
+    """Weight of the shortest right answers under DRPO, over their share among the right."""
+    raw = [math.exp((min(lengths) - n) / cap / lam) for n in lengths]
+    at = [w for w, n in zip(raw, lengths, strict=True) if n == min(lengths)]
+    return sum(at) / sum(raw) / (len(at) / len(lengths))
+
+
+# ------------------------------------------------------------------------------------------------------ the page
+
+
+def pm(value: float, spread: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" + (f" ±{spread:.{digits}f}" if spread is not None else "")
+
+
+def table(rows: Sequence[Point]) -> Iterator[str]:
+    yield "| method | strength | accuracy | tokens | short prompts | long prompts | AES | seeds |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for p in rows:
+        short, long = (
+            f"{a:.3f}, {n:.1f}" for a, n in ((p.short_accuracy, p.short_length), (p.long_accuracy, p.long_length))
+        )
+        strength = {"DRPO": "λ", "GRPO": "α", "RLOO-LP": "α", "ALP": "β", "HAPO": "w"}[p.family] + " " + p.strength
+        yield (
+            f"| {p.family} | {strength.replace('.inf', '∞')} | {pm(p.accuracy, p.accuracy_half, 3)} "
+            f"| {pm(p.length, p.length_half, 1)} | {short} | {long} | {p.efficiency:+.2f} | {p.seeds} |"
+        )
+
+
+def equal_table(rows: Sequence[AtLength]) -> Iterator[str]:
+    yield "| tokens | " + " | ".join(FAMILIES) + " | DRPO against the others |"
+    yield "|---|" + "---|" * (len(FAMILIES) + 1)
+    for row in rows:
+        cells = ["-" if (value := row.accuracy[f]) is None else f"{value:.3f}" for f in FAMILIES]
+        said = "; ".join(d.words() for d in row.differences) or "-"
+        yield f"| {row.target:.0f} | " + " | ".join(cells) + f" | {said} |"
+
+
+def plot(rows: Sequence[Point], start: tuple[float, float], target: Path) -> None:
+    """Accuracy against length, a line for each family from no penalty on; bars are 95 % over seeds."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "postlude"
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for family in FAMILIES:
+        names = arms_of(family)
+        some = [p for name in names for p in rows if arm_name(p.family, p.strength) == name]
+        axes.plot([p.length for p in some], [p.accuracy for p in some], "o-", label=family, markersize=4)
+        for p in some:
+            if p.accuracy_half is not None:
+                axes.plot(
+                    [p.length] * 2, [p.accuracy - p.accuracy_half, p.accuracy + p.accuracy_half], color="0.8", zorder=0
+                )
+            if p.family == family:
+                axes.annotate(
+                    p.strength.replace(".inf", "∞"),
+                    (p.length, p.accuracy),
+                    fontsize=7,
+                    xytext=(3, 3),
+                    textcoords="offset points",
+                )
+    axes.plot(*reversed(start), "k*", label="start")
+    axes.set_xlabel("tokens of a sampled answer")
+    axes.set_ylabel("held-out accuracy")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(target, metadata={"Date": None})
+
+
+def rates(folder: Path) -> Iterator[str]:
+    contest = Contest.read(folder / "rates")
+    yield "| method | " + " | ".join(RATES) + " | taken |"
+    yield "|---|" + "---|" * (len(RATES) + 1)
+    for family, choice in choices(contest, folder / "rates").items():
+        cells = [f"{choice.tried[f'schedule.lr={rate}']:.3f}" for rate in RATES]
+        yield f"| {family} ({FAMILIES[family][3]}) | " + " | ".join(cells) + f" | {choice.settings['schedule.lr']} |"
+
+
+def why(comparison: Comparison) -> Iterator[str]:
+    heads = ("arm", "all right", "mixed", "mixed, right answers of several lengths", "longest - shortest right")
+    yield f"| {' | '.join(heads)} | weight of the shortest |"
+    yield "|---|---|---|---|---|---|"
+    for strength in FAMILIES["DRPO"][2]:
+        lam = math.inf if strength == ".inf" else float(strength)
+        g = groups(comparison, arm_name("DRPO", strength), lam)
+        yield (
+            f"| DRPO λ {strength.replace('.inf', '∞')} | {g.all_right:.2f} | {g.mixed:.2f} | {g.several_lengths:.2f} "
+            f"| {g.spread:.1f} | {g.shortest:.2f} x |"
+        )
+    g = groups(comparison, base_of("GRPO"), math.inf)
+    yield f"| GRPO α 0 | {g.all_right:.2f} | {g.mixed:.2f} | {g.several_lengths:.2f} | {g.spread:.1f} | - |"
+
+
+def main(folder: Path) -> None:
+    comparison = Comparison.of(folder / "frontier")
+    rows = [*points(comparison)]
+    first = next(r for by in comparison.runs.values() for r in by.values())
+    assert first.history is not None
+    began = first.history.evals[0]
+    start = float(began[ACCURACY]), float(began[LENGTH])
+    lengths = [p.length for p in rows]
+    targets = [round(max(lengths) - share * (max(lengths) - min(lengths))) for share in (0.2, 0.4, 0.6, 0.8)]
+    equal = [*equal_lengths(comparison, targets)]
+    from bench.drpo_reading import HEAD, READING
+
+    facts = {"steps": STEPS, "seeds": SEEDS, "start": START, "accuracy": start[0], "length": start[1]}
+    published = [f"| {family} | {text} |" for family, text in PUBLISHED.items()]
+    parts = [
+        HEAD.format(**facts), "## Rates", "", *rates(folder), "", "## Accuracy and length", "", *table(rows), "",
+        "![accuracy against length](drpo-study.svg)", "", "## At equal length", "", *equal_table(equal), "",
+        "## Where DRPO's preference acts", "", *why(comparison), "", READING.strip(), "", "## The published table", "",
+        "| method | pass@1, tokens, from no penalty on (1.5B) |", "|---|---|", *published, "",
+    ]  # fmt: skip
+    notes = [f"* {note}" for note in comparison.notes]
+    TARGET.write_text("\n".join([*parts, *(["Notes:", "", *notes, ""] if notes else [])]))
+    values = {
+        "start": dict(zip(("accuracy", "length"), start, strict=True)),
+        "points": [asdict(p) for p in rows],
+        "equal": [{**asdict(e), "words": [d.words() for d in e.differences]} for e in equal],
+        "runs": comparison.rows(),
+    }
+    for row in values["runs"]:
+        row.pop("folder")
+    TARGET.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n")
+    plot(rows, start, TARGET.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

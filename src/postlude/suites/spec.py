@@ -1,0 +1,129 @@
+"""What a suite's file says, and the suites that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from postlude.bounds import Bounds, Line, hold
+from postlude.engines.settings import Sampling
+from postlude.errors import ConfigError, Problem
+from postlude.recipe import documents
+from postlude.recipe.documents import Document
+from postlude.recipe.places import located
+from postlude.rewards.spec import RewardSpec
+from postlude.validation import validate
+from postlude.words import meant
+
+
+@dataclass(frozen=True)
+class Made:
+    """Rows that a generator of the package makes: no file, no network."""
+
+    task: Line
+    rows: Annotated[int, Bounds(1, 5_000)] = 100
+    seed: Annotated[int, Bounds(0, 2**31)] = 0
+
+    def __post_init__(self) -> None:
+        hold(self)
+
+
+@dataclass(frozen=True)
+class SuiteData:
+    """Where the rows are from: one of `path` and `made`."""
+
+    path: Line | None = None
+    """A file of rows, beside the suite's own; hf:OWNER/NAME asks the network."""
+    sha256: Line | None = None
+    """Of that file: another one is refused."""
+    split: Line = "test"
+    """Of a data set."""
+    made: Made | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.made is None):
+            raise ValueError("data is one of path (a file) and made (a task of the package)")
+        if self.sha256 is not None and self.path is None:
+            raise ValueError("data.sha256 is of a file; made rows have none")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite, as its file says it."""
+
+    name: Line
+    data: SuiteData
+    prompt: str
+    """What is asked, with columns in braces: `{question}`."""
+    reward: tuple[RewardSpec, ...]
+    """As in a recipe: the first says which answers are right."""
+    about: str = ""
+    source: str = ""
+    """Who made the rows, and where they are from."""
+    licence: str = ""
+    metrics: tuple[RewardSpec, ...] = ()
+    """What else scores the answers."""
+    answer: str | None = "answer"
+    """The column of the reference answer; null where there is none."""
+    answer_after: str | None = None
+    """The reference is what follows its last occurrence in that column."""
+    system: str | None = None
+    """Said first, where prompts are messages."""
+    chat: bool | None = None
+    """Whether prompts are messages. Default: where the model has a chat template."""
+    examples: tuple[Mapping[str, Any], ...] = ()
+    """Rows that are shown with their answers before each prompt."""
+    shown: str = "{answer}"
+    """How the answer of an example is written, with its columns in braces."""
+    between: str = "\n\n"
+    """What stands between examples, and before the prompt, where prompts are text."""
+    samples: Annotated[int, Bounds(1, 65_536)] = 1
+    """Answers to each prompt."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+
+    def __post_init__(self) -> None:
+        hold(self)
+        if not self.reward:
+            raise ValueError("reward is empty: nothing would say how good an answer is")
+        if "/" in self.name or self.name.startswith("."):
+            raise ValueError("name becomes the name of a file: no slash, and no dot first")
+
+
+for _kind in (Made, SuiteData, Suite):
+    _kind.__pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
+
+
+def packaged() -> dict[str, Suite]:
+    """Name -> suite, of those that come with the package."""
+    folder = files("postlude").joinpath("suites", "packaged")
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+    suites = [of_document(documents.from_text(e.read_text(encoding="utf-8"), e.name)) for e in found]
+    return {suite.name: suite for suite in sorted(suites, key=lambda suite: suite.name)}
+
+
+def open_suite(name: str) -> Suite:
+    """A suite by its file, or by its name in the package. Raises ConfigError with everything that is wrong in it."""
+    if name.endswith((".yaml", ".yml")):
+        return of_document(documents.read(Path(name).expanduser()))
+    ours = packaged()
+    if name not in ours:
+        raise ConfigError(
+            f"--suite: {name!r} is neither a file (.yaml) nor one of {', '.join(ours)}.{meant(name, ours)}",
+            code="unknown-name",
+        )
+    return ours[name]
+
+
+def of_document(document: Document) -> Suite:
+    """A suite's values, its paths as the current folder sees them."""
+    values = documents.long_form(document.values)
+    if "metrics" in values:
+        (metrics,) = [documents.long_form({"reward": values["metrics"]})["reward"]]
+        values["metrics"] = located({"reward": metrics}, document)["reward"]
+    suite, problems = validate(Suite, located(values, document), document.where)
+    if problems or suite is None:
+        raise ConfigError([*problems] or [Problem("wrong-type", "the suite cannot be read")])
+    return suite
