@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from postlude.doctor.rule import Gravity, Rule
+from postlude.doctor.rule import TOO_FEW, Gravity, Rule
 from postlude.doctor.rules import RULES
 from postlude.doctor.samples import Sample, samples_of
 from postlude.doctor.watching import Diagnosis, Seen, diagnose
@@ -238,7 +238,10 @@ def _show_rest(case: Case, console: Console) -> None:
 
 
 def _by_reason(diagnosis: Diagnosis) -> dict[str, list[str]]:
+    """Why -> the rules. Those that only want more of the run stand together, with how much they want."""
     reasons: dict[str, list[str]] = {}
     for name, why in diagnosis.unseen.items():
-        reasons.setdefault(why, []).append(name)
+        short = why.startswith(TOO_FEW)
+        key = "too few values yet (it takes as many as stand behind the name)" if short else why
+        reasons.setdefault(key, []).append(f"{name} {RULES[name].points}" if short else name)
     return reasons
