@@ -10,6 +10,8 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: demo test lint types golden maths hostile peers docs clean
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
+.PHONY: real-model real real-study memory-check
+.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
 .PHONY: real-model real real-study
 .PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
@@ -74,6 +76,10 @@ bench-turns: .venv/installed
 DIR ?= tests/fixtures/hostile
 hostile: .venv/installed-dev
 	$(BIN)/python -m bench.hostile $(DIR)
+
+# What `postlude memory` predicts against what the kernel saw: docs/memory.md, a quarter of an hour.
+memory-check: .venv/installed-dev
+	$(BIN)/python -m bench.memory_check
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
 methods-study: .venv/installed
