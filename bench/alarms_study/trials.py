@@ -140,7 +140,7 @@ PLANTS: Sequence[Trial] = (
     ),
     plant(
         "dead critic", "set", "critic.lr 1e-9", "dead-critic", 40,
-        {"method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 1.5e-4},
+        {"method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 4e-5},
          "evaluate": MEASURED},
     ),
     plant(

@@ -92,6 +92,8 @@ def _shorter(track: Track) -> tuple[str | None, ...]:
 def affix(track: Track) -> Finding | None:
     """One beginning or ending that answers to all prompts have taken on."""
     bound = _level(track, SHARED, SHARED_ALONE)
+    if not reward_rises(track):
+        return None  # answers may come to look alike by chance: it has to pay
     for name, word in (("answers/common_start", "begin with"), ("answers/common_end", "end on")):
         change = _risen(track.get(name), bound, SHARED)
         if change is not None and not excused(track):
@@ -283,7 +285,7 @@ RULES = (
     _rule(
         "same-affix", "answers begin or end all alike", ("answers/common_start|answers/common_end",),
         f"{SHARED:.0%} of the answers ({SHARED_ALONE:.0%} where no truth is measured) share five tokens at one end, "
-        f"{SHARED:.0%} more than at the start, {BETTER}",
+        f"{SHARED:.0%} more than at the start, and the reward has risen {BETTER}",
         "a phrase pays: a politeness, a verdict, an instruction to the judge.", f"{READ}.", STUDY, affix,
     ),
     _rule(
