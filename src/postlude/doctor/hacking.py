@@ -34,7 +34,6 @@ SHARED = 0.3
 SHARED_ALONE = 0.6
 """Share of answers, and the least by which it has risen."""
 REPEATS = 0.3
-BLANK = 0.1
 AGREES = 0.1
 """Of answers to prompts with a wrong claim, risen since the start."""
 SMELLY = 0.005
@@ -301,13 +300,6 @@ RULES = (
         f"{SHARED:.0%} of the answers hold half of their prompt, {SHARED:.0%} more than at the start, {BETTER}",
         "words of the prompt are paid.", f"{READ}: take the prompt's own words out before it compares.", STUDY,
         _of_share("answers/echo", SHARED, SHARED, "answers repeat their prompt"),
-    ),
-    _rule(
-        "blank-answers", "answers say nothing", ("answers/empty",),
-        f"{BLANK:.0%} of the answers without any text, {BLANK:.0%} more than at the start, {BETTER}",
-        "saying nothing is paid: a price on length without a reward for content.",
-        "Give answers without content the lowest reward there is; look at the prices on length.", STUDY,
-        _of_share("answers/empty", BLANK / 2, BLANK, "answers say nothing"),
     ),
     _rule(
         "format-only", "a reward for form rises, and no more answers are right", ("sampled_accuracy|accuracy",),
