@@ -249,7 +249,7 @@ def _kl(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
 
 def _rate(part: Part, entry: Algorithm, room: Room | None) -> list[Setting]:
     lora = room is not None and room.holding.lora
-    rate = entry.lr * (ADAPTER_FACTOR if lora else 1)
+    rate = float(f"{entry.lr * (ADAPTER_FACTOR if lora else 1):.4g}")
     why = f"the method's {entry.lr:g}" + (f", times {ADAPTER_FACTOR:g} for an adapter" if lora else " for all weights")
     steps = sizes_of(part, entry).steps
     settings = [
