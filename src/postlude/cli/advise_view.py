@@ -44,6 +44,7 @@ def show(advised: Advised, data: Sequence[str], console: Console, details: bool)
 def _answer(a: Advice, details: bool) -> Iterable[tuple[str, list[Text]]]:
     """(label, lines) of the first screen."""
     yield "data", [_part(part) for part in a.evidence.parts if not part.others] + _model(a.evidence)
+    yield "goal", _goal(a.evidence)
     yield "why", [_pair(reason.text, reason.evidence) for reason in a.reasons]
     yield "instead", [Text(printable(text)) for text in a.instead]
     yield "unless", [Text(printable(a.unless))] if a.unless else []
@@ -55,7 +56,6 @@ def _answer(a: Advice, details: bool) -> Iterable[tuple[str, list[Text]]]:
     rejected = [_pair(one.name, one.why, one.unless if details else "") for one in a.rejected]
     yield "rather not", _some(rejected, "way", details)
     yield "watch", [_pair(name, text) for name, text in a.watch[: None if details else 2]]
-    yield "goal", _goal(a.evidence)
 
 
 def _pair(text: str, more: str, unless: str = "") -> Text:
