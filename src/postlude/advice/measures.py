@@ -48,7 +48,8 @@ def held_out_of(material: Material) -> HeldOut | None:
     trained = {normalised(entry.asked) for pile in material.piles for entry in pile.entries}
     rows = [entry for pile in piles for entry in pile.entries]
     leaked = sum(normalised(entry.asked) in trained for entry in rows)
-    return HeldOut(tuple(dict.fromkeys(pile.path for pile in piles)), len(rows), leaked)
+    kinds: tuple[Feedback, ...] = tuple(dict.fromkeys(pile.feedback for pile in piles))
+    return HeldOut(tuple(dict.fromkeys(pile.path for pile in piles)), len(rows), leaked, kinds)
 
 
 def _part(feedback: Feedback, piles: Sequence[Pile], tokens: Count) -> Part:
