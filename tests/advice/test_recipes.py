@@ -132,7 +132,8 @@ def test_every_value_of_a_recipe_says_why(reader: str) -> None:
 
 def test_held_out_rows_of_another_kind_or_that_are_trained_on_measure_nothing(reader: str) -> None:
     train = save(Path("train.jsonl"), r.golds(300))
-    for other, said in ((r.pairs(50), "no held-out rows of this kind"), (r.golds(300)[:50], "they would measure memory")):
+    cases = ((r.pairs(50), "no held-out rows of this kind"), (r.golds(300)[:50], "they would measure memory"))
+    for other, said in cases:
         advised = advise([train, save(Path("test.jsonl"), other)], Wishes(model=reader, prompts=0))
         assert any(said in warning for warning in advised.advice.warnings)
         advised = write(advised, Path("out.yaml"), force=True)

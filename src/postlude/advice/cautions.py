@@ -32,8 +32,8 @@ def _no_held_out(e: Evidence, fit: Fit, part: Part) -> str | None:
     if part.distinct < FEW or (e.held_out is not None and part.feedback in e.held_out.kinds):
         return None
     return (
-        f"no held-out rows of this kind were named: put {min(500, max(50, part.distinct // 20))} aside as data.eval, or "
-        "nothing shows what is learned"
+        f"no held-out rows of this kind were named: put {min(500, max(50, part.distinct // 20))} aside as data.eval, "
+        "or nothing shows what is learned"
     )
 
 
