@@ -12,10 +12,10 @@ from postlude.words import closest
 
 
 def _figure_names() -> Sequence[str]:
-    from postlude.runs.figures import BARE, PREFIXES
+    from postlude.runs.figures import BARE, JUDGED, PREFIXES
 
     more = [name for prefix in PREFIXES for name in prefix.figures if name not in BARE]
-    return (*BARE, *dict.fromkeys(more))
+    return (*BARE, *JUDGED, *dict.fromkeys(more))
 
 
 def _figures_meant(asked: str) -> Iterable[str]:
