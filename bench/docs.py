@@ -17,6 +17,7 @@ import postlude
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
 from postlude.codes import GROUPS
+from postlude.doctor.rules import RULES
 from postlude.explain.comparing import defaults_of, needs_of
 from postlude.facts.erratum import KIND as CORRECTED
 from postlude.facts.formulas import FORMULAS
@@ -400,7 +401,72 @@ def notes() -> str:
     return "\n".join(markdown()) + "\n"
 
 
+DOCTOR = """# What went wrong
+
+Made by `make docs` from `src/postlude/doctor/`.
+
+```
+postlude doctor runs/grpo-1            # what is wrong, how one sees it, and the command to go on with
+postlude doctor runs/* --json          # for programs
+postlude doctor runs/grpo-1 --strict   # exit code 1 where something grave was seen, or a warning that lasts
+```
+
+It reads a run's folder, also while the run goes on, after a kill, of an earlier version, or where a file is damaged
+(which it says), and changes nothing. Every rule below is a function of the run's figures, asked after each step in
+order; so it finds what the run itself found while it went on. A finding has its value and limit, the figure's
+course, three answers of the steps that it rests on, the likely cause, and what to set: `postlude train RUN
+KEY=VALUE --resume`, or another run of the same recipe where the setting has to stay or the run is finished. What
+follows from another finding stands in a line of its own. The last lines say what is fine, and what could not be
+seen and why: a rule whose figures are not there, or too few of them, does not guess.
+
+## While a run goes on
+
+The same rules are asked after every step. One that finds something makes one note in events.jsonl (code `alarm`,
+with rule, value, threshold and the steps it rests on), once a run; a run that is killed and goes on has the same
+alarms. Hints are only for `postlude doctor`.
+
+```yaml
+alarms:
+  action: pause             # of what is grave: log (the default), pause or rollback
+  ignore: [length-drift]    # left out
+  on: {cut-off: pause}      # a rule's own action, whatever its gravity
+```
+
+* `log`: the note.
+* `pause`: the step is finished, everything is saved, the run ends, and the command is an error that says how to go
+  on. `--resume` goes on and does not pause again for the same alarm: the run is then the same as one that never
+  paused.
+* `rollback`: the run ends, and its folder is that of the newest checkpoint before the evidence began. What came
+  after is put aside whole in `RUN/taken-back/step-000087-kl-explosion/` (events, answers, checkpoints): `postlude
+  doctor` reads that, too. With the same settings the same would come again, so the sentence names what to set.
+  Checkpoints that are far enough back must still be there (`checkpoints.every`, `checkpoints.keep`); where none is,
+  the run pauses. A process that is killed within it leaves a folder that the next `--resume` finishes.
+
+A limit is from the specification or a paper where there is one, and says where; the others are chosen, and measured
+on planted faults and on healthy runs.
+"""
+GRAVITY = {
+    "grave": "what follows such steps is worth nothing: only this pauses or rolls back by `alarms.action`",
+    "warning": "something to look at while the run goes on",
+    "hint": "for whoever asks; no alarm",
+}
+
+
+def doctor() -> str:
+    """How runs are looked at, and every rule."""
+    lines = [DOCTOR]
+    for gravity, meaning in GRAVITY.items():
+        lines += [f"## {gravity.capitalize()}", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
+        lines += ["| rule | symptom | when | likely cause | what to do | source |", "|---|---|---|---|---|---|"]
+        for rule in (rule for rule in RULES.values() if rule.gravity == gravity):
+            cells = (rule.symptom, rule.threshold, rule.cause, rule.remedy, rule.source)
+            lines.append(f"| `{rule.name}` | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 PAGES = {
+    "doctor.md": doctor,
     "concepts.md": concepts,
     "notes.md": notes,
     "methods.md": methods,

@@ -18,6 +18,7 @@ from postlude.advice.reading import read_all
 from postlude.advice.shapes import Feedback
 from postlude.algorithms import ALGORITHMS
 from postlude.runs.figures import lookup
+from postlude.sizing.shape import Shape
 from postlude.statistics import clustered
 from tests.advice import rows as r
 from tests.advice.rows import Row, save
@@ -31,6 +32,11 @@ def part(feedback: Feedback, n: int = 500, **others: Any) -> Part:
         up=n // 2 if feedback == "thumbs" else 0, size=2.0,
     )  # fmt: skip
     return replace(base, **others)
+
+
+def sized(size: str) -> Model:
+    shape = Shape.of_size(size)
+    return Model(size, shape.parameters / 1e9, "its name", shape=shape)
 
 
 def base(right: float, prompts: int = 16) -> Base:
@@ -208,7 +214,7 @@ def test_the_order_of_rows_changes_nothing_and_repeats_do_not_count_as_more(make
 
 
 def test_more_memory_takes_all_weights_instead_of_an_adapter() -> None:
-    model = Model("8B", 8.0, "its name")
+    model = sized("8B")
     held = {gib: on(part("golds"), model=model, device=replace(GPU, gib=gib)).room for gib in (8.0, 24.0, 48.0, 240.0)}
     assert [held[gib].fits for gib in held if held[gib] is not None] == [False, True, True, True]  # type: ignore[union-attr]
     assert held[24.0] is not None and held[24.0].holding.lora
@@ -216,7 +222,7 @@ def test_more_memory_takes_all_weights_instead_of_an_adapter() -> None:
 
 
 def test_seven_billion_on_eight_gigabytes_do_not_fit_and_the_largest_that_does_is_said() -> None:
-    advice = on(part("pairs"), model=Model("Qwen2.5-7B", 7.6, "its name"), device=replace(GPU, gib=8.0))
+    advice = on(part("pairs"), model=sized("7B"), device=replace(GPU, gib=8.0))
     assert advice.room is not None and not advice.room.fits
     assert 0.5 <= advice.room.largest <= 4
     assert "does not fit" in advice.headline and f"{advice.room.largest:g} B" in advice.headline
@@ -231,7 +237,7 @@ def test_how_far_the_policy_may_move_sets_beta() -> None:
 
 
 def test_rank_and_rate_go_with_size_and_kind_of_training() -> None:
-    model, device = Model("8B", 8.0, "its name"), replace(GPU, gib=28.0)
+    model, device = sized("8B"), replace(GPU, gib=28.0)
     for parts, rank, rate in ((part("golds"), 8, 1e-5), (part("answers"), 64, 2e-4), (part("pairs"), 32, 1e-5)):
         settings = {s.key: s.value for s in on(parts, model=model, device=device).settings}
         assert settings["model.lora.rank"] == rank
@@ -278,7 +284,7 @@ def test_a_language_other_than_english_is_noticed() -> None:
 
 def test_much_data_on_a_processor_is_warned_of() -> None:
     cpu = Device("cpu", 16.0, 1, "measured", 5e10)
-    advice = on(part("pairs", 400_000), device=cpu, model=Model("7B", 7.0, "its name"))
+    advice = on(part("pairs", 400_000), device=cpu, model=sized("7B"))
     assert any("on a CPU" in text for text in advice.warnings)
     assert advice.time is not None and advice.time.low > 86_400 and "rough" in advice.time.rests_on
 

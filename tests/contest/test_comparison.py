@@ -136,6 +136,20 @@ def test_a_changed_recipe_budget_or_arm_is_refused_by_name(done: Path, place: Pa
         )
 
 
+def test_changed_data_are_refused_before_runs_of_two_kinds_stand_side_by_side(place: Path, tmp_path: Path) -> None:
+    for name in ("prompts", "report"):
+        shutil.copy(place / f"{name}.jsonl", tmp_path)
+    here = {"model": {"path": str(place / "model")}, "data": str(tmp_path / "prompts.jsonl")}
+    settings: dict[str, Any] = {"out": tmp_path / "c", "budget": "steps=1", "show": False, **here}
+    arms = ["grpo", "fast: lr=1e-2"]
+    assert postlude.compare(place / "recipe.yaml", arms, seeds=1, **settings).done
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "zz>"}\n')
+    with pytest.raises(ConfigError, match=r"data: its rows differ \(8 then, 1 now\) since the comparison began"):
+        postlude.compare(place / "recipe.yaml", arms, seeds=2, **settings)
+    assert isinstance(command(tmp_path / "c", "--resume").exception, ConfigError)
+    assert Comparison.of(tmp_path / "c").done  # it can be looked at
+
+
 def test_all_arms_are_checked_before_any_runs(place: Path, tmp_path: Path) -> None:
     arms = [
         "a: group_sise=3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ from postlude.cli.explain import commands_of
 from postlude.explain import places, topics
 from postlude.explain.home import Home, plain
 from postlude.explain.words import search
+from postlude.facts.erratum import KIND as CORRECTED
+from postlude.facts.methods import METHODS
 from postlude.facts.topic import Topic
+from postlude.facts.written import TABLES
+from postlude.runs.figures import lookup
 
 COMMANDS = commands_of(get_command(app))  # type: ignore[arg-type]
 HOMES = (*topics.HOMES, COMMANDS)
@@ -58,10 +63,13 @@ def test_figures_are_placed_where_they_are_computed() -> None:
     at = {topic.name: topic.place or "" for topic in EVERY if topic.kind == "figure"}
     assert at["ratio/max"].startswith(("objectives/", "engines/"))
     assert at["reward/mean"] == "objectives/token.py:_group_report"
+    assert at["grad_norm"].startswith("engines/local/trainer.py") and at["loss/policy"].startswith(
+        "objectives/token.py"
+    )
     assert at["drpo/kl"].startswith("objectives/token.py")
     assert at["rewards/accuracy"] == "objectives/contrast.py:ContrastObjective._figures"
-    in_the_table = [name for name, place in at.items() if place.startswith("runs/figures")]
-    assert len(in_the_table) <= len(at) // 10, in_the_table
+    elsewhere = {name for name, place in at.items() if not place.startswith((*places.MAKERS, "runs/stats.py"))}
+    assert elsewhere == set()
 
 
 def test_what_a_topic_points_to_is_there() -> None:
@@ -167,6 +175,35 @@ def test_a_page_holds_its_parts() -> None:
         "objectives/advantages.py: GAE",
     ):
         assert part in text
+
+
+def test_a_topic_of_the_very_spelling_is_shown_though_others_are_spelt_alike() -> None:
+    assert run("sampled/accuracy")[1].startswith("sampled/accuracy  figure")
+    assert run("beta")[1].startswith("beta  setting") and "Also: beta (foreign name)" in run("beta")[1]
+    assert run("what", "is", "dpo")[1].startswith("dpo  method")
+
+
+def test_what_only_speaks_of_the_words_is_said_to_be_no_topic_of_that_name() -> None:
+    code, text = run("ppo", "vs", "dpo")
+    assert code == 0 and text.startswith("No topic is named 'ppo vs dpo'")
+    assert "postlude methods --compare ppo dpo" in text
+    assert json.loads(run("loss", "is", "nan", "--json")[1])["named"] is False
+
+
+def test_figures_and_keys_that_the_written_topics_name_are_there() -> None:
+    keys = {name.replace("[]", "") for name in next(h for h in topics.HOMES if h.kind == "key").names()}
+    texts = {
+        f"{topic.kind} {topic.name}": " ".join(filter(None, (topic.meaning, topic.healthy, topic.bad_at)))
+        for topic in EVERY
+        if topic.kind in {kind for kind, _, _ in TABLES} and topic.kind != CORRECTED
+    }
+    texts |= {name: " ".join((f.best_for, f.cost, *f.limits)) for name, f in METHODS.items()}
+    figures = [(n, w) for n, text in texts.items() for w in re.findall(r"(?<![\w./])[a-z_]+/[a-z_/0-9]+\b", text)]
+    dotted = [
+        (n, w) for n, text in texts.items() for w in re.findall(r"(?<![\w./])[a-z_]+(?:\.[a-z_]+)+\b(?![/(:])", text)
+    ]
+    assert [(n, w) for n, w in figures if lookup(w) is None and not w.startswith("runs/")] == []
+    assert [(n, w) for n, w in dotted if w not in keys and not w.startswith("args.")] == []
 
 
 def test_several_matches_are_listed() -> None:

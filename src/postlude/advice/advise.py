@@ -131,8 +131,8 @@ def _with_base(e: Evidence, material: Material, wishes: Wishes, tell: Tell) -> t
             recipe = values_of(draft, plan)
             recipe["data"] = {**recipe["data"], "on_bad_row": "skip"}
             base = ask(recipe, tell, wishes.prompts)
-    except (ConfigError, DataError, EngineError, RewardError) as error:
-        return e, [f"the model could not be asked, so its pass rate is not known: {error.problems[0]}"]
+    except (ConfigError, DataError, EngineError, RewardError, TimeoutError) as error:
+        return replace(e, unasked=str(error).partition("\n")[0]), []
     return replace(e, base=base), []
 
 
@@ -237,7 +237,7 @@ def as_values(advised: Advised) -> dict[str, Any]:
         "time": asdict(a.time) if a.time else None,
         "watch": [{"figure": name, "look_for": text} for name, text in a.watch],
         "goal": {**asdict(e.goal), "understood": e.goal.understood},
-        "evidence": {**asdict(e), "parts": [asdict(part) for part in e.parts]},
+        "evidence": asdict(replace(e, model=replace(e.model, shape=None) if e.model else None)),
         "notes": [*advised.notes],
         "recipe": str(advised.path) if advised.path else None,
         "rows": str(advised.rows) if advised.rows else None,

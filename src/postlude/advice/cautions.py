@@ -242,10 +242,12 @@ def _chat(e: Evidence, fit: Fit, part: Part) -> str | None:
 def _unmeasured(e: Evidence, fit: Fit, part: Part) -> str | None:
     if e.base is not None or part.feedback not in ("golds", "tests") or entry_of(fit).source != "rollout":
         return None
+    why = (
+        f" ({e.unasked})" if e.unasked else ": name a model that is here (--model), or run postlude check on the recipe"
+    )
     return (
-        "whether the model solves some and not all of these was not measured: name a model that is here "
-        "(--model), or run "
-        "postlude check on the recipe; at 0 do SFT or RFT first, near 1 there is nothing to learn"
+        f"whether the model solves some and not all of these was not measured{why}; at 0 do SFT or RFT first, near 1 "
+        "there is nothing to learn"
     )
 
 

@@ -121,7 +121,7 @@ def _headline(fit: Fit, then: tuple[Stage, ...], room: Room | None, e: Evidence)
     if room is not None and not room.fits and e.model is not None:
         largest = f"at most about {room.largest:g} B would" if room.largest else "no model would"
         return f"{fit.method}{after}, but {e.model.path} does not fit here: {largest}"
-    return f"{fit.method}{on}{after}"
+    return f"{fit.lead}{fit.method}{on}{after}"
 
 
 def _no_room(room: Room | None, e: Evidence) -> tuple[str, ...]:

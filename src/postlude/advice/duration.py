@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from postlude.advice.evidence import Evidence, Part
 from postlude.advice.room import Room
 from postlude.advice.routes import Fit
-from postlude.advice.settings import GROUP, entry_of, max_tokens, sizes_of
+from postlude.advice.settings import entry_of, group_of, max_tokens, sizes_of
 
 SAMPLING = 0.15
 """Share of what training gets out of a device that sampling does: it reads all weights for few tokens."""
@@ -34,7 +34,7 @@ def time_of(e: Evidence, fit: Fit, part: Part, room: Room | None) -> Time | None
     per_row *= 2 if part.feedback == "pairs" else 1
     sampled = 0.0
     if entry.source == "rollout":
-        group = 32 if entry.name == "rft" else GROUP
+        group = group_of(entry)
         answer = e.base.tokens if e.base else 0.5 * max_tokens(e, part)
         sampled, per_row = rows * group * answer, group * answer + part.asked.median
     trained = rows * per_row * (each + 2) * e.model.billions * 1e9 / e.device.flops

@@ -9,6 +9,7 @@ from typing import Any
 from postlude.advice.goals import Goal
 from postlude.advice.shapes import Feedback
 from postlude.facts.tables import Moves
+from postlude.sizing.shape import Shape
 
 WORDS: Mapping[Feedback, str] = {
     "steps": "answers with a label for each step",
@@ -139,6 +140,7 @@ class Model:
     context: int | None = None
     local: bool = False
     """Whether its folder is here."""
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ class Base:
     """Of an answer: the mean."""
     rate: float
     """Tokens a second, in sampling, on this machine."""
+    longest: int = 0
+    """Tokens of the longest answer."""
     graded: bool = True
     """Whether rewards are verdicts, right or wrong; else `right` is the mean reward."""
     remark: str = ""
@@ -203,6 +207,8 @@ class Evidence:
     """The reward that the user named: `use`, and `args` where it has some."""
     moves: Moves | None = None
     base: Base | None = None
+    unasked: str = ""
+    """Why the model could not be asked, where that was tried."""
 
     def part(self, *feedback: Feedback) -> Part | None:
         """The first of these kinds that is there in earnest: no few rows beside many of another kind."""

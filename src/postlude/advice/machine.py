@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from pathlib import Path
@@ -12,9 +11,10 @@ import numpy as np
 from postlude.advice.evidence import Device, Model
 from postlude.engines.local.free import free
 from postlude.errors import ConfigError
-from postlude.footprint import numbers
-from postlude.models.load import Facts, base_path, inspect
+from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
+from postlude.runs.checkpoints import latest_model
+from postlude.sizing.shape import Shape
 
 GIB = 2**30
 SPEEDS = ((10, 8e12), (17, 2e13), (25, 4e13), (50, 8e13), (90, 2e14), (10_000, 3e14))
@@ -74,41 +74,30 @@ def model_of(name: str) -> tuple[Model, Facts | None]:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ConfigError(f"--model: {name!r} is no folder here.", code="no-such-model")
         return _by_name(name), None
-    billions, known_by = _by_files(folder)
-    if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
-        return Model(name, billions, f"{known_by}; it has no tokenizer, so tokens are estimated", local=False), None
-    facts = inspect(ModelSpec(name))
-    chat = bool(facts.tokenizer.chat_template)
-    weights = any(folder.glob("*.safetensors"))
-    return Model(name, billions, known_by, chat, facts.context, weights), facts
+    shape = Shape.of_config(latest_model(name))
+    billions, known_by = shape.parameters / 1e9, "its config.json"
+    if not any((folder / file).exists() for file in TOKENIZERS) and latest_model(name) == name:
+        known_by += "; it has no tokenizer, so tokens are estimated"
+        return Model(name, billions, known_by, shape=shape), None
+    facts = inspect(ModelSpec(latest_model(name)))
+    weights = any(Path(latest_model(name)).expanduser().glob("*.safetensors"))
+    return Model(name, billions, known_by, bool(facts.tokenizer.chat_template), facts.context, weights, shape), facts
+
+
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 
 def _by_name(name: str) -> Model:
+    """Of a name on the hub, by its config where that was downloaded before, else by the size in the name."""
+    chat = True if re.search(r"instruct|chat|-it\b", name, re.IGNORECASE) else None
+    try:
+        shape = Shape.of_config(name)
+        return Model(name, shape.parameters / 1e9, "its config.json in Hugging Face's cache", chat, shape=shape)
+    except ConfigError:
+        pass
     match = _SIZE.search(name.replace("_", "."))
     if match is None:
-        return Model(name, None, "neither its name nor a folder here says how large it is")
-    size = float(match.group(1)) / (1 if match.group(2).casefold() == "b" else 1000)
-    return Model(name, size, "its name", chat=True if re.search(r"instruct|chat|-it\b", name, re.IGNORECASE) else None)
-
-
-def _by_files(folder: Path) -> tuple[float | None, str]:
-    count = numbers(str(folder))
-    if count:
-        return count / 1e9, "its weights files"
-    config = Path(base_path(str(folder))).expanduser() / "config.json"
-    try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-        return _parameters(values) / 1e9, "its config.json"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"--model: {str(folder)!r} has no config.json that says its size ({error}).", code="not-a-model"
-        ) from error
-
-
-def _parameters(c: dict[str, int]) -> float:
-    """Of a decoder of the usual make."""
-    width, layers, heads = c["hidden_size"], c["num_hidden_layers"], c["num_attention_heads"]
-    head = c.get("head_dim") or width // heads
-    keys = (c.get("num_key_value_heads") or heads) * head
-    layer = width * (2 * heads * head + 2 * keys) + 3 * width * c["intermediate_size"]
-    return layers * layer + c["vocab_size"] * width * (1 if c.get("tie_word_embeddings") else 2)
+        return Model(name, None, "neither its name nor a folder here says how large it is", chat)
+    shape = Shape.of_size(match.group(1) + match.group(2))
+    billions = float(match.group(1)) / (1 if match.group(2).casefold() == "b" else 1000)
+    return Model(name, billions, "the size in its name", chat, shape=shape)

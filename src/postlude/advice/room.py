@@ -1,7 +1,4 @@
-"""How a model is held so that training fits: all weights, gradient checkpointing, an adapter, or not at all.
-
-Rough arithmetic by size alone, for models that are not here; see `Room.known_by`.
-"""
+"""How a model is held so that training fits: all weights, gradient checkpointing, an adapter, or not at all."""
 
 from __future__ import annotations
 
@@ -9,31 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from postlude.advice.evidence import Device
-
-GIB = 2**30
-USABLE = 0.9
-"""Share of a device's memory that is planned with."""
-OVERHEAD = {"gpu": 1.0, "cpu": 0.6}
-"""GiB that the runtime itself takes: CUDA's context and kernels, Python and its libraries."""
-LADDER = (0.135, 0.36, 0.5, 0.6, 1.0, 1.5, 1.7, 3.0, 4.0, 7.0, 8.0, 14.0, 32.0, 70.0)
-"""Sizes of models that there are, in billions."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a method holds at a time."""
-
-    billions: float
-    reference: bool
-    """Whether the starting weights are compared with."""
-    critic: bool
-    samples: bool
-    """Whether the policy answers, so that keys and values are kept."""
-    tokens: int
-    """Of the longest piece that passes through the model at once."""
-    rank: int = 16
-    others: float = 0.0
-    """Billions of parameters of other models in the process, as a judge."""
+from postlude.errors import ConfigError
+from postlude.models.lora import Lora
+from postlude.sizing.estimate import Estimate, estimate
+from postlude.sizing.setting import Setting
+from postlude.sizing.shape import Shape
+from postlude.sizing.typical import MODELS
+from postlude.sizing.work import GIB, USABLE
 
 
 @dataclass(frozen=True)
@@ -56,14 +35,15 @@ class Room:
 
     holding: Holding
     parts: tuple[tuple[str, float], ...]
-    """(component, GiB)."""
+    """(component, GiB) at the worst moment."""
     available: float
+    """GiB that can be planned with."""
     fits: bool
     largest: float
-    """Billions of parameters of the largest model of `LADDER` that would fit; 0: none."""
+    """Billions of parameters of the largest usual model that would fit; 0: none."""
     known_by: str
     tried: tuple[tuple[str, float], ...] = ()
-    """(way to hold it, GiB) of those that do not fit."""
+    """(way to hold it, GiB at the least) of those that do not fit."""
 
     @property
     def total(self) -> float:
@@ -76,57 +56,63 @@ def ways(device: Device) -> Sequence[Holding]:
     return [Holding(dtype, checkpointing, lora) for lora in (False, True) for checkpointing in (False, True)]
 
 
-def room_for(work: Work, device: Device) -> Room:
-    """The first way that fits; where none does the smallest, and the largest model that would."""
-    available = device.gib * USABLE
+def room_for(shape: Shape, setting: Setting, rank: int, device: Device) -> Room:
+    """The first way that fits; where none does the leanest, and the largest usual model that would."""
     tried: list[tuple[str, float]] = []
     for holding in ways(device):
-        parts = components(work, holding, device)
-        total = sum(gib for _, gib in parts)
-        if total <= available:
-            break
-        tried.append((holding.words, total))
-    else:
-        return Room(holding, parts, available, False, _largest(work, device), ROUGH, tuple(tried))
-    return Room(holding, parts, available, True, work.billions, ROUGH, tuple(tried))
+        sized = held(shape, setting, holding, rank, device)
+        if sized is not None:
+            return _room(sized, holding, device, True, shape.parameters / 1e9, tried)
+        tried.append((holding.words, _least(shape, setting, holding, rank, device).peak / GIB))
+    leanest = ways(device)[-1]
+    sized = _least(shape, setting, leanest, rank, device)
+    return _room(sized, leanest, device, False, _largest(setting, rank, device), tried)
 
 
-ROUGH = "rough: by the number of parameters alone, within about a third"
+def held(shape: Shape, setting: Setting, holding: Holding, rank: int, device: Device) -> Estimate | None:
+    """What one way takes, with micro-batches as the engine would choose them; None where it does not fit."""
+    try:
+        sized = estimate(shape, _setting(setting, holding, rank, device, int(device.gib * GIB)))
+    except ConfigError:
+        return None
+    return sized if sized.peak <= USABLE * device.gib * GIB else None
 
 
-def _largest(work: Work, device: Device) -> float:
-    smallest = ways(device)[-1]
-    fitting = [
-        billions
-        for billions in LADDER
-        if sum(gib for _, gib in components(replace(work, billions=billions), smallest, device)) <= device.gib * USABLE
-    ]
-    return max(fitting, default=0.0)
+def _least(shape: Shape, setting: Setting, holding: Holding, rank: int, device: Device) -> Estimate:
+    """The same with the smallest micro-batches, whether or not it fits."""
+    return estimate(shape, _setting(setting, holding, rank, device, None)).least
 
 
-def components(work: Work, holding: Holding, device: Device) -> tuple[tuple[str, float], ...]:
-    """(component, GiB) of one way (docs/specification.md, section 11)."""
-    count, width, layers = (
-        work.billions * 1e9,
-        4096 * (work.billions / 7) ** (1 / 3),
-        32 * (work.billions / 7) ** (1 / 3),
+def _setting(setting: Setting, holding: Holding, rank: int, device: Device, room: int | None) -> Setting:
+    return replace(
+        setting,
+        dtype="bfloat16" if holding.dtype == "bfloat16" else "float32",
+        lora=Lora(rank) if holding.lora else None,
+        checkpointing=holding.checkpointing,
+        device="cuda" if device.kind == "gpu" else "cpu",
+        room=room,
     )
-    each = 2 if holding.dtype == "bfloat16" else 4
-    trained = count * 1.6 * work.rank / width if holding.lora else count
-    tokens = work.tokens * width * layers
-    activations = tokens * each * (1 if holding.checkpointing else 17) + (17 * each * work.tokens * width)
-    parts = {
-        "weights": each * count,
-        "adapter": 4 * trained if holding.lora else 0,
-        "gradients": (each if not holding.lora else 4) * trained,
-        "optimiser (AdamW)": 8 * trained,
-        "master copy": 4 * trained if each == 2 and not holding.lora else 0,
-        "reference": each * count if work.reference and not holding.lora else 0,
-        "critic": (each + 4 * 4) * count if work.critic else 0,
-        "other models": each * work.others * 1e9,
-        "activations": activations,
-        "logits": 3 * 4 * min(work.tokens * 100_000, 16_000_000),
-        "keys and values": 0.1 * device.gib * GIB if work.samples else 0,
-        "runtime": OVERHEAD[device.kind] * GIB,
-    }
-    return tuple((name, size / GIB) for name, size in parts.items() if size)
+
+
+def _room(
+    sized: Estimate, holding: Holding, device: Device, fits: bool, largest: float, tried: Sequence[tuple[str, float]]
+) -> Room:
+    there = [part for part in sized.parts if part.phase in ("always", sized.worst)]
+    if sized.worst == "loading":
+        there = [part for part in sized.parts if part.phase == "loading" or part.name in ("weights", "the process")]
+    parts = tuple((part.name, part.bytes / GIB) for part in there)
+    known_by = "by the formulas of postlude memory"
+    rough = "; ".join(dict.fromkeys([sized.shape.note, *sized.notes])).strip("; ")
+    known_by += f", roughly: {rough}" if rough else ""
+    return Room(holding, parts, USABLE * device.gib, fits, largest, known_by, tuple(tried))
+
+
+def _largest(setting: Setting, rank: int, device: Device) -> float:
+    leanest = ways(device)[-1]
+    shapes = {name: Shape.of_size(name) for name in MODELS}
+    fitting = [
+        shape.parameters / 1e9
+        for shape in shapes.values()
+        if held(shape, replace(setting, others=()), leanest, rank, device) is not None
+    ]
+    return round(max(fitting, default=0.0), 1)

@@ -21,6 +21,12 @@ BIASED = 0.75
 """Share of pairs that prefer the longer answer from which on length is held in check."""
 CONTRADICTED = 0.03
 """Share of pairs that are contradicted from which on labels are taken for noisy."""
+FEWEST_ASKED = 6
+"""Prompts below which a base pass rate near 0 or 1 says too little."""
+CUT_OFF = 0.6
+"""Share of cut-off answers from which on a pass rate near 0 says nothing."""
+MANY = 32
+"""Answers to a prompt, where right ones are rare."""
 FEW_ANSWERS = 100
 """Written answers below which they are no stage of their own beside other feedback."""
 
@@ -42,6 +48,8 @@ class Fit:
     reasons: tuple[Reason, ...]
     first: str = ""
     """What comes before it, where something has to."""
+    lead: str = ""
+    """What is to be said before the method's name."""
 
 
 @dataclass(frozen=True)
@@ -132,19 +140,31 @@ def solve_first(e: Evidence) -> Fit | Miss:
         )
     if e.part("pairs", "lists"):
         return Miss("pairs need no right answer among the model's own", "without the pairs")
+    if e.base.prompts < FEWEST_ASKED:
+        return Miss(
+            f"only {e.base.prompts} prompts were asked, too few to tell", f"{FEWEST_ASKED} prompts asked (--prompts)"
+        )
+    if e.base.cut_off > CUT_OFF:
+        return Miss(
+            f"{e.base.cut_off:.0%} of the sampled answers were cut off, so whether the model solves some is not known",
+            "answers that end (a model that says less, or shorter solutions)",
+        )
     if e.base.right.value >= RARELY or (e.base.right.low > SOLVES_NONE):
         return Miss(f"the model solves {e.base.right} already", "a base pass rate near 0")
     said = Reason("RL reinforces right answers, and there are next to none", pass_rate(e))
     if answers is not None and answers.distinct >= 20:
-        return Fit("sft", "answers", (said, Reason("written answers show what a right one is", counted_rows(answers))))
+        shown = Reason("written answers show what a right one is", counted_rows(answers))
+        return Fit("sft", "answers", (said, shown), lead=NOT_YET)
+    chance = 1 - 0.99**MANY
     many = Reason(
         "many answers are drawn to each prompt, and the model is fine-tuned on the right ones alone",
-        f"at the upper end, {e.base.right.high:.1%}, 64 answers hold a right one with probability "
-        f"{1 - (1 - e.base.right.high) ** 64:.0%}",
+        f"arithmetic: at a pass rate of 1 %, {MANY} answers hold a right one for {chance:.0%} of the prompts",
     )
-    return Fit(
-        "rft", part.feedback, (said, many), "easier prompts, or written solutions: both do more than drawing more"
-    )
+    easier = "easier prompts, or written solutions: both do more than drawing more"
+    return Fit("rft", part.feedback, (said, many), easier, NOT_YET)
+
+
+NOT_YET = "no RL yet, the model solves next to nothing: "
 
 
 def pass_rate(e: Evidence) -> str:
@@ -252,7 +272,7 @@ def verified(e: Evidence) -> Fit | Miss:
     by = {"tests": "tests", "golds": "the right answers"}.get(part.feedback, "your reward")
     by = f"your reward {e.reward['use']}" if e.reward else by
     reasons = [Reason(f"answers can be verified by {by}, and no critic is needed", counted_rows(part))]
-    if e.base is not None and e.base.graded:
+    if e.base is not None and e.base.graded and e.base.prompts >= FEWEST_ASKED and 0 < e.base.right.value < 1:
         reasons.append(Reason("the model solves some and not all, so groups of answers differ", pass_rate(e)))
         if e.base.signal.value < 0.35:
             text = "groups whose answers are all right or all wrong are drawn anew (dynamic sampling)"

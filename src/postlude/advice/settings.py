@@ -8,12 +8,15 @@ from math import ceil
 from typing import Any
 
 from postlude.advice.evidence import Evidence, Part
-from postlude.advice.room import Room, Work, room_for
-from postlude.advice.routes import Fit
+from postlude.advice.room import Room, room_for
+from postlude.advice.routes import MANY, Fit
 from postlude.algorithms import ALGORITHMS
 from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, rank_for
 from postlude.method import Algorithm
 from postlude.objectives import ContrastObjective, Need
+from postlude.sizing.setting import Loaded
+from postlude.sizing.setting import Setting as Asking
+from postlude.sizing.work import Work
 
 MEAN_BETAS = {"far": 1.0, "usual": 2.0, "little": 5.0, "hardly": 10.0}
 """Of methods that average log-ratios over tokens, where the same pull wants a larger beta (2 to 10)."""
@@ -59,17 +62,34 @@ def sizes_of(part: Part, entry: Algorithm) -> Sizes:
     return Sizes(steps, batch, steps * batch / rows)
 
 
-def work_of(e: Evidence, part: Part, entry: Algorithm) -> Work | None:
-    """What the run holds at a time; None where the model's size is not known."""
-    if e.model is None or e.model.billions is None:
-        return None
-    sampled = entry.source == "rollout"
-    answer = max_tokens(e, part) if sampled else part.answered.high * (2 if entry.source == "preference" else 1)
-    reference = Need.REFERENCE in entry.needs and (not sampled or e.reward is not None or part.feedback == "prompts")
-    tokens = min(16_384, max(part.asked.high + answer, 64) * (8 if sampled else 4))
-    others = e.model.billions if part.feedback == "prompts" and e.reward is None else 0.0
-    critic = Need.VALUES in entry.needs
-    return Work(e.model.billions, reference, critic, sampled, tokens, rank_of(e.model.billions, entry), others)
+def setting_of(e: Evidence, part: Part, entry: Algorithm) -> Asking:
+    """What the run holds at a time, for the arithmetic of memory."""
+    sampled, sizes = entry.source == "rollout", sizes_of(part, entry)
+    answer, prompt = (max_tokens(e, part) if sampled else part.answered.longest), part.asked.longest
+    group = group_of(entry) if sampled else max(1, round(part.size)) if part.feedback == "lists" else entry.group_size
+    sequence, together = max(prompt + answer, 1), max(prompt + answer * group, 1)
+    piece = sequence if entry.objective.splits_groups else together
+    answers = sizes.batch * group if sampled else 0
+    update = ceil(sizes.batch / entry.updates) * together
+    work = Work(True, sequence, piece, update, answers, prompt=prompt, group=group if sampled else 1)
+    kl = any(s.key == "objective.kl" and s.value is None for s in _kl(e, part, entry))
+    judged = part.feedback == "prompts" and e.reward is None and e.model is not None and e.model.shape is not None
+    judges = (Loaded("judge", 4 * e.model.shape.parameters),) if judged and e.model and e.model.shape else ()
+    return Asking(
+        method=entry.name,
+        work=work,
+        samples=sampled,
+        reads_old=sampled or Need.REFERENCE in entry.needs,
+        reference=Need.REFERENCE in entry.needs and not kl,
+        critic="own" if Need.VALUES in entry.needs else None,
+        scores=Need.SCORES in entry.needs,
+        others=judges,
+    )
+
+
+def group_of(entry: Algorithm) -> int:
+    """Answers to a prompt."""
+    return MANY if entry.name == "rft" else GROUP
 
 
 def rank_of(billions: float, entry: Algorithm) -> int:
@@ -82,8 +102,10 @@ def rank_of(billions: float, entry: Algorithm) -> int:
 def room_of(e: Evidence, fit: Fit) -> Room | None:
     """What it asks of memory; None where model or device are not known."""
     part = e.part(fit.feedback)
-    work = work_of(e, part, entry_of(fit)) if part else None
-    return room_for(work, e.device) if work and e.device else None
+    if part is None or e.device is None or e.model is None or e.model.shape is None or not e.model.billions:
+        return None
+    entry = entry_of(fit)
+    return room_for(e.model.shape, setting_of(e, part, entry), rank_of(e.model.billions, entry), e.device)
 
 
 def max_tokens(e: Evidence, part: Part) -> int:
@@ -92,6 +114,8 @@ def max_tokens(e: Evidence, part: Part) -> int:
     usual = max(usual, 2 * part.answered.high) if part.answered.high else usual
     if e.base is not None and e.base.cut_off > 0.2:
         usual *= 2
+    elif e.base is not None and e.base.longest:
+        usual = min(usual, max(64, 2 * e.base.longest))
     if e.model is not None and e.model.context is not None:
         usual = min(usual, max(16, e.model.context - part.asked.longest - 1))
     return min(usual, 4096)
@@ -140,7 +164,7 @@ def _batch(part: Part, entry: Algorithm) -> list[Setting]:
         Setting("prompts_per_step", sizes.batch, f"{unit} of a step, by how many there are"),
     ]
     if entry.source == "rollout":
-        size = 32 if entry.name == "rft" else GROUP
+        size = group_of(entry)
         why = (
             "right answers are rare, so many are drawn"
             if entry.name == "rft"
@@ -155,7 +179,9 @@ def _sampling(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
         return []
     why = "the longest answer; watch truncated_frac, and raise it where answers are cut off"
     if e.base is not None and e.base.cut_off > 0.2:
-        why = f"doubled: {e.base.cut_off:.0%} of the sampled answers were cut off"
+        why = f"much room: {e.base.cut_off:.0%} of the sampled answers were cut off"
+    elif e.base is not None and e.base.longest:
+        why = f"the longest answer; of those sampled here the longest took {e.base.longest}"
     return [Setting("sampling.max_tokens", max_tokens(e, part), why)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from postlude.advice.evidence import Evidence, Part
-from postlude.advice.routes import SOLVES_ALL, Reason, counted_rows, in_order, pass_rate
+from postlude.advice.routes import FEWEST_ASKED, SOLVES_ALL, Reason, counted_rows, in_order, pass_rate
 
 FEWEST = {"tests": 8, "golds": 8, "prompts": 8, "text": 20}
 """Distinct rows of these below which nothing general can be learned; of the others `FEWEST_OTHERS`."""
@@ -122,7 +122,7 @@ def solved(e: Evidence) -> Stop | None:
             ("use the model as it is", "set a higher target, or take harder prompts"), "a target above the base "
                 "pass rate",
         )  # fmt: skip
-    if b.right.value < SOLVES_ALL or (e.goal.has("shorter") and b.right.value < 2):
+    if b.prompts < FEWEST_ASKED or b.right.value < SOLVES_ALL or (e.goal.has("shorter") and b.right.value < 2):
         return None
     return Stop(
         "nothing-to-learn", "do not train: nothing to learn from these prompts",

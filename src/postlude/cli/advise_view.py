@@ -51,7 +51,7 @@ def _answer(a: Advice, details: bool) -> Iterable[tuple[str, list[Text]]]:
     yield "then", [_pair(stage.method, stage.why) for stage in a.then]
     yield "beware", _some([_warning(text) for text in a.warnings], "warning", details)
     yield "memory", _memory(a)
-    yield "time", [_pair(f"{_about(a.time.low)} to {_about(a.time.high)}", a.time.rests_on)] if a.time else []
+    yield "time", [_pair(f"about {_about(a.time.low)} to {_about(a.time.high)}", a.time.rests_on)] if a.time else []
     rejected = [_pair(one.name, one.why, one.unless if details else "") for one in a.rejected]
     yield "rather not", _some(rejected, "way", details)
     yield "watch", [_pair(name, text) for name, text in a.watch[: None if details else 2]]

@@ -102,6 +102,7 @@ def compare(
     """
     from postlude.contest.comparison import Comparison
     from postlude.contest.plan import FILE, Contest
+    from postlude.contest.setup import taken_up
 
     screen = Screen(stderr=as_json)
     stopped, failed = 0, dict[str, str]()
@@ -109,7 +110,7 @@ def compare(
     folder = recipe if is_there else out or _free()
     if is_there:
         _require_looking(context, recipe, overrides or [])
-        contest = Contest.read(folder)
+        contest = taken_up(folder).contest if resume else Contest.read(folder)
     else:
         tuning = _tuning(sweep or [], choose_on, choose_by, sweep_seeds)
         asked = _arms(arm or [], arms), _seeds(seeds), _allowance(budget), tuning

@@ -15,7 +15,8 @@ from postlude.errors import ConfigError
 from postlude.explain import topics
 from postlude.explain.home import Home, first_sentence, plain
 from postlude.explain.of_recipes import FOREIGN
-from postlude.explain.words import search
+from postlude.explain.words import content, search
+from postlude.facts.methods import METHODS
 from postlude.facts.topic import Topic
 from postlude.terminal import Screen, dim
 
@@ -38,35 +39,48 @@ def explain(
         _list(kind, homes, as_json)
         return
     asked = " ".join(topic)
-    several = topics.find(asked, kind, homes[-1:])
-    if not several:
-        several = _about(asked, kind, homes)
+    several = topics.find(asked, kind, homes[-1:]) or topics.find(content(asked), kind, homes[-1:])
+    named = bool(several)
+    several = several or _about(asked, kind, homes)
     if as_json:
-        typer.echo(json.dumps({"asked": asked, "topics": [asdict(one) for one in several]}, indent=2))
+        values = {"asked": asked, "named": named, "topics": [asdict(one) for one in several]}
+        typer.echo(json.dumps(values, indent=2))
         return
-    _show(asked, several)
+    _show(asked, several, named)
 
 
-def _show(asked: str, several: list[Topic]) -> None:
+def _show(asked: str, several: list[Topic], named: bool) -> None:
     console = Screen()
-    exact = [one for one in several if plain(one.name) == plain(asked)]
-    if len(several) == 1 or len([one for one in exact if one.kind != FOREIGN.kind]) == 1:
-        page(several[0], console)
-        others = ", ".join(f"{one.name} ({one.kind})" for one in several[1:])
+    page_of = _the_one(asked, several) if named else None
+    if page_of is not None:
+        page(page_of, console)
+        others = ", ".join(f"{one.name} ({one.kind})" for one in several if one is not page_of)
         if others:
             console.print(dim(f"\nAlso: {others}"), soft_wrap=True)
         return
-    console.print(f"{len(several)} topics for {asked!r}; name one, or add --kind:\n")
+    head = "{} topics for {!r}; name one, or add --kind:" if named else "No topic is named {1!r}. What speaks of it:"
+    console.print(head.format(len(several), asked) + "\n")
     matches(several, console)
+    methods = [word.casefold() for word in asked.replace(",", " ").split() if word.casefold() in METHODS]
+    if len(methods) > 1:
+        console.print(dim(f"\nSide by side: postlude methods --compare {' '.join(methods)}"))
+
+
+def _the_one(asked: str, several: list[Topic]) -> Topic | None:
+    """The topic that is meant: the only one, the only one of that spelling, or of that name but for its spelling."""
+    ours = [one for one in several if one.kind != FOREIGN.kind] or several
+    spelt = [one for one in ours if one.name == asked]
+    exact = [one for one in ours if plain(one.name) == plain(content(asked))]
+    return next((few[0] for few in (several, spelt, exact) if len(few) == 1), None)
 
 
 def _about(asked: str, kind: str | None, homes: tuple[Home, ...]) -> list[Topic]:
     """Topics that speak of the words of a question. Raises ConfigError, with the nearest names, where none does."""
-    near = topics.nearest(asked, kind, homes[-1:])
-    those = (one for home in homes if kind in (None, home.kind) for one in home.topics())
-    spoken = search(asked, those) if not near or len(asked.split()) > 1 else []
+    asked_of = [home for home in homes if home.kind == kind or (kind is None and home.kind != FOREIGN.kind)]
+    spoken = search(asked, (one for home in asked_of for one in home.topics()))
     if spoken:
         return spoken
+    near = topics.nearest(asked, kind, homes[-1:])
     names = " Did you mean " + " or ".join(map(repr, near)) + "?" if near else " `postlude explain` lists all there is."
     of_kind = f" of kind {kind!r}" if kind else ""
     raise ConfigError(f"there is no topic {asked!r}{of_kind}.{names}", code="unknown-name")
@@ -100,23 +114,29 @@ def commands_of(root: TyperGroup) -> Home:
     commands = dict(_walk(root, ""))
 
     def command(name: str) -> Topic:
-        text = " ".join((commands[name].help or "").split())
+        text, *more = [" ".join(part.split()) for part in (commands[name].help or "").split("\n\n")]
         options = [p for p in commands[name].params if isinstance(p, TyperOption) and not p.hidden]
         return Topic(
             name=name,
             title=first_sentence(text),
             kind="command",
-            meaning=text,
+            meaning="\n\n".join((text, *more)),
             use=f"postlude {name} --help lists its {len(options)} options.",
             source="README.md",
+            words=tuple(name for name in _options(commands[name]) if name.startswith("--")),
             shows=(f"postlude {name} --help",),
         )
 
     def also(asked: str) -> list[str]:
         bare = asked.strip().removeprefix("postlude ")
-        return [name for name in commands if plain(name) == plain(bare)]
+        by_option = [name for name in commands if asked.startswith("-") and asked in _options(commands[name])]
+        return [name for name in commands if plain(name) == plain(bare)] + by_option
 
     return Home("command", "commands", lambda: tuple(commands), command, also)
+
+
+def _options(command: TyperCommand) -> list[str]:
+    return [name for parameter in command.params for name in parameter.opts]
 
 
 def _walk(group: TyperGroup, prefix: str) -> Iterable[tuple[str, TyperCommand]]:

@@ -12,7 +12,9 @@ from postlude.contest.plan import Contest
 from postlude.contest.results import Result, peaks_in, result_of, unequal
 from postlude.contest.running import Choice, choices
 from postlude.contest.verdicts import Difference, Runs, Summary, differences, figures_of, finished, summaries
+from postlude.doctor.watching import ALARM
 from postlude.errors import ConfigError
+from postlude.learning import NOTHING_LEARNT
 from postlude.runs.figures import lookup
 from postlude.statistics import mean
 from postlude.words import meant
@@ -114,7 +116,14 @@ class Comparison:
     @cached_property
     def notes(self) -> list[str]:
         """What must be known beside the table, in sentences."""
-        return [*self._unfinished(), *unequal(self.results), *self._budgets(), *self._seeds(), *self._sweeps()]
+        return [
+            *self._unfinished(),
+            *self._told(),
+            *unequal(self.results),
+            *self._budgets(),
+            *self._seeds(),
+            *self._sweeps(),
+        ]
 
     def _unfinished(self) -> Iterator[str]:
         for result in self.results:
@@ -128,6 +137,18 @@ class Comparison:
             yield f"{waiting} of {len(self.results)} runs have not begun"
         if not self.done:
             yield f"go on with: postlude compare {self.folder} --resume"
+
+    def _told(self) -> Iterator[str]:
+        """What runs themselves noted that makes their figures doubtful."""
+        for result in self.results:
+            rows = result.history.of("note") if result.history is not None else ()
+            taught = [str(row["text"]) for row in rows if row.get("code") == NOTHING_LEARNT]
+            rules = [str(row["data"]["rule"]) for row in rows if row.get("code") == ALARM and "data" in row]
+            if taught:
+                yield f"{result.job.place}: {taught[-1]}"
+            if rules:
+                place = self.folder / result.job.place
+                yield f"{result.job.place}: alarms {', '.join(dict.fromkeys(rules))} (postlude doctor {place})"
 
     def _budgets(self) -> Iterator[str]:
         """Whoever used less than all, or much more than the least of a step allows."""

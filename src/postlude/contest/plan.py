@@ -13,6 +13,8 @@ from typing import Any, Literal, Self, cast
 from postlude import plain_yaml
 from postlude.contest.arms import Arm, with_settings
 from postlude.errors import ConfigError, Problem, reason
+from postlude.inputs.made_of import Inputs
+from postlude.inputs.standing import plain
 from postlude.recipe import Document
 from postlude.recipe.documents import flat
 from postlude.runs.durable import Disk
@@ -145,6 +147,8 @@ class Contest:
     seeds: Sequence[int]
     allowance: Allowance
     tuning: Tuning | None = None
+    prints: Mapping[str, Inputs] = field(default_factory=dict[str, Inputs], compare=False)
+    """Arm -> the fingerprints of what its runs are made of."""
 
     def document(self, job: Job, folder: Path) -> Document:
         """The run of a job as `launch` takes it."""
@@ -192,6 +196,7 @@ class Contest:
             "arms": [
                 {"name": e.arm.name, "settings": dict(e.arm.settings), "values": dict(e.values)} for e in self.entries
             ],
+            "prints": {arm: plain(inputs) for arm, inputs in self.prints.items()},
         }
         folder.mkdir(parents=True, exist_ok=True)
         Disk(folder).replace(FILE, plain_yaml.dump(values))
@@ -212,7 +217,8 @@ class Contest:
             kind, amount = next(iter(values["budget"].items()))
             entries = [Entry(Arm(e["name"], e["settings"]), e["values"]) for e in values["arms"]]
             tuning = Tuning(**values["tuning"]) if values["tuning"] else None
-            return cls(values["recipe"], entries, values["seeds"], Allowance(kind, amount), tuning)
+            allowance, prints = Allowance(kind, amount), values.get("prints", {})
+            return cls(values["recipe"], entries, values["seeds"], allowance, tuning, prints)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise ConfigError(f"{path} cannot be read: {reason(error)}. It is damaged.", code="damaged-run") from error
 
@@ -225,7 +231,7 @@ class Contest:
             raise ConfigError([Problem("changed-settings", f"{text}. {way}", key=key) for key, text in problems])
         entries = {entry.arm.name: entry for entry in before.entries} | {e.arm.name: e for e in self.entries}
         seeds = [*before.seeds, *(seed for seed in self.seeds if seed not in before.seeds)]
-        return replace(self, entries=[*entries.values()], seeds=seeds)
+        return replace(self, entries=[*entries.values()], seeds=seeds, prints=before.prints)
 
     def _changes(self, before: Contest) -> Iterator[tuple[str, str]]:
         """(key, what is another than it was)."""

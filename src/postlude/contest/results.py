@@ -171,14 +171,15 @@ def peaks_in(folder: Path) -> dict[str, int]:
 def unequal(results: Sequence[Result]) -> list[str]:
     """What the finished runs of different arms do not share although a comparison should: in words."""
     notes: list[str] = []
-    made = {r.job.arm: r.history.manifest.get("inputs", {}) for r in results if r.history and r.state == "finished"}
+    ended = [r for r in results if r.history is not None and r.state == "finished"]
     for word in COMPARED:
-        prints: dict[str, list[str]] = {}
-        for arm, inputs in made.items():
-            prints.setdefault(json.dumps(inputs.get(word, {}), sort_keys=True), []).append(arm)
+        prints: dict[str, dict[str, None]] = {}
+        for r in ended:
+            inputs = r.history.manifest.get("inputs", {}) if r.history else {}
+            prints.setdefault(json.dumps(inputs.get(word, {}), sort_keys=True), {})[r.job.arm] = None
         if len(prints) > 1:
             groups = " / ".join(", ".join(arms) for arms in prints.values())
-            notes.append(f"{_WORDS[word]} of the arms differ: {groups}")
+            notes.append(f"{_WORDS[word]} of the runs differ: {groups}")
     return notes
 
 

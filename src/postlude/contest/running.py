@@ -17,7 +17,7 @@ from pathlib import Path
 
 from postlude.contest.plan import Contest, Job
 from postlude.contest.results import PEAKS, Result, peaks_in, result_of
-from postlude.errors import PostludeError
+from postlude.errors import PostludeError, TrainingError
 from postlude.launch import launch
 from postlude.runs.events import Event
 from postlude.runs.figures import lookup
@@ -153,11 +153,14 @@ def _ended_with(at_work: Mapping[str, tuple[Job, subprocess.Popen[str]]]) -> Gen
 
 
 def run_job(contest: Contest, folder: Path, job: Job, listeners: Iterable[Callable[[Event], None]] = ()) -> int:
-    """Run or go on with a job in this process; the signal that stopped it, or 0."""
+    """Run or go on with a job in this process; the signal that stopped it, or 0. Raises TrainingError where an alarm
+    halted it."""
     began = (folder / job.place / "events.jsonl").is_file()
     (folder / job.place).parent.mkdir(parents=True, exist_ok=True)
     with _peak(folder, job.place):
         run = launch(contest.document(job, folder), began, [*listeners])
+    if run.halted is not None:  # of this run alone: the others go on
+        raise TrainingError(run.halted, code="alarm")
     return int(run.signal or signal.SIGINT) if run.stop else 0
 
 

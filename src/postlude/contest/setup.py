@@ -4,7 +4,7 @@ know of them."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from postlude.check import check
 from postlude.contest.arms import Arm, require_names, with_settings
 from postlude.contest.plan import FILE, Allowance, Contest, Entry, Tuning
 from postlude.errors import ConfigError, DataError, Problem
+from postlude.inputs.comparing import changes
+from postlude.inputs.made_of import Inputs, inputs_of
+from postlude.inputs.rows import data_sets
 from postlude.objects import imports_put_back
 from postlude.prepared import Prepared
 from postlude.recipe import Document, documents
@@ -73,7 +76,12 @@ def set_up(
     contest = Contest(recipe, entries, numbers, allowance, tuning)
     if (folder / FILE).exists():
         contest = contest.joined(Contest.read(folder), folder)
-    return Setup(contest, _checked(contest, folder))
+    return _checked(contest, folder)
+
+
+def taken_up(folder: Path) -> Setup:
+    """The comparison of a folder, to go on with, checked once more. Raises ConfigError where files have changed."""
+    return _checked(Contest.read(folder), folder)
 
 
 def _of_the_recipe(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -112,8 +120,8 @@ def _of_arm(arm: Arm, error: ConfigError | DataError) -> list[Problem]:
 # -------------------------------------------------------------------------------------------------------- checked
 
 
-def _checked(contest: Contest, folder: Path) -> list[str]:
-    """Check a run of each arm, and of each value that is tried. Returns notes."""
+def _checked(contest: Contest, folder: Path) -> Setup:
+    """Check a run of each arm, and of each value that is tried; and that all is made of what it was made of."""
     problems: list[Problem] = []
     prepared: dict[str, Prepared] = {}
     first = {entry.arm.name: job for entry in contest.entries for job in contest.runs({}) if job.entry is entry}
@@ -130,7 +138,23 @@ def _checked(contest: Contest, folder: Path) -> list[str]:
     same = [*_same(prepared)]
     if same:
         raise ConfigError(same)
-    return [*_notes(contest, prepared)]
+    prints = {arm: inputs_of(one) for arm, one in prepared.items()}
+    changed = [*_changed(contest, prepared, prints)]
+    if changed:
+        raise ConfigError(list(dict.fromkeys(changed)))
+    return Setup(replace(contest, prints=prints), [*_notes(contest, prepared)])
+
+
+def _changed(contest: Contest, prepared: Mapping[str, Prepared], prints: Mapping[str, Inputs]) -> Iterator[Problem]:
+    """What is another than when the comparison began: its runs would be of two kinds, and nothing would show it."""
+    for arm, before in contest.prints.items():
+        for one in changes(before, prints[arm], [*data_sets(prepared[arm])], {}):
+            yield Problem(
+                f"changed-{one.word}",
+                f"{one.word}: {one.text} since the comparison began. Put it back as it was, or compare in another "
+                "folder (--out).",
+                key=one.word,
+            )
 
 
 def _of_tuning(contest: Contest, folder: Path, prepared: Mapping[str, Prepared]) -> list[Problem]:

@@ -11,6 +11,10 @@ EARLY = 3
 """Steps without any signal before the first that has one: so many cost little, and say that something is wrong."""
 LATE = 10
 """Steps in a row without any signal after one that had one: a few come by chance where answers are few."""
+BEFORE = 5
+"""Steps before those without a signal, by which it is told whether it came gradually."""
+NEARLY = 0.8
+"""Share of what can be won that was won in them."""
 USELESS = 0.9
 """Share of groups without a signal (design of the audit: saturation is a share above 90 %)."""
 LONG = 20
@@ -83,10 +87,21 @@ def no_signal(track: Track) -> Finding | None:
     if count < min(needed, LATE) or (count < LATE and count != track.step):
         return None
     cause = _cause(track)
+    if count < track.step and cause in ("right", "constant") and _came_gradually(track, count):
+        return None  # the task is solved, or the reward has all it can have: hints say so
     text = f"nothing to learn from in the last {count} steps: {CAUSES[cause].rstrip('.')}"
     evidence = track.first_of("reward/mean|samples|grad_norm").last(count)
     fix = track.times("group_size", 2) if cause in ("wrong", "even") else None
     return seen(evidence, count, needed, text, fix)
+
+
+def _came_gradually(track: Track, count: int) -> bool:
+    """Whether nearly everything was paid in full already before so many steps: a reward that breaks jumps."""
+    paid = track.first_of("sampled_accuracy|reward/mean")
+    before = paid.last(count + BEFORE)
+    level = sum(before.values[:BEFORE]) / BEFORE
+    most, least = (1.0, 0.0) if paid.name == "sampled_accuracy" else (paid.highest, track["reward/min"].lowest)
+    return paid.newest >= most and level >= least + NEARLY * (most - least)
 
 
 def _cause(track: Track) -> str:

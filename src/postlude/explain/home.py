@@ -11,7 +11,7 @@ from postlude.facts.topic import Topic
 
 def plain(name: str) -> str:
     """Spellings that are one name: case, and what joins its parts, do not count."""
-    joined = "".join("-" if c in " _-\t\n" else c for c in name.strip().strip("[]`'\"?").casefold())
+    joined = "".join("-" if c in " _-/\t\n" else c for c in name.strip().strip("[]`'\"?").casefold())
     return "-".join(part for part in joined.split("-") if part)
 
 

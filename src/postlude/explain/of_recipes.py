@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from postlude.explain import places
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 PARTS = {"objective", "keep", "shaping[]", "kl_control"}
 """Keys whose parts are explained as a whole, in the docstrings of their dataclasses."""
+CALLED: Mapping[str, tuple[str, ...]] = {
+    "prompts_per_step": ("batch size", "batch"),
+    "group_size": ("answers per prompt", "completions per prompt", "batch size"),
+    "schedule.lr": ("learning rate",),
+    "sampling.max_tokens": ("answer length", "longest answer", "length limit"),
+    "sampling.temperature": ("temperature",),
+    "steps": ("length of a run", "how long to train"),
+    "engine.token_budget": ("micro-batch", "micro batch size"),
+    "objective.surrogate.high": ("upper clip",),
+    "model.lora.rank": ("rank",),
+    "checkpoints.every": ("save every",),
+}
+"""Keys by other words than their own."""
 NAMED = 6
 """Methods of one default that are listed, where others have another."""
 
@@ -37,7 +50,8 @@ def _keys_meant(asked: str) -> Iterable[str]:
     paths = {path: _unbracketed(path) for path in keys()}
     exact = [path for path, bare in paths.items() if bare == name]
     earlier = [MOVED[name]] if name in MOVED else []
-    return [*exact, *earlier] or [path for path, bare in paths.items() if bare.endswith("." + name)]
+    called = [path for path, words in CALLED.items() if plain(asked) in map(plain, words)]
+    return [*exact, *earlier, *called] or [path for path, bare in paths.items() if bare.endswith("." + name)]
 
 
 def _unbracketed(path: str) -> str:

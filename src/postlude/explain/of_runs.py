@@ -14,16 +14,16 @@ from postlude.words import closest
 def _figure_names() -> Sequence[str]:
     from postlude.runs.figures import BARE, JUDGED, PREFIXES
 
-    more = [name for prefix in PREFIXES for name in prefix.figures if name not in BARE]
-    return (*BARE, *JUDGED, *dict.fromkeys(more))
+    more = (prefix.name + name for prefix in PREFIXES for name in prefix.figures if name not in BARE)
+    return (*BARE, *JUDGED, *more)
 
 
 def _figures_meant(asked: str) -> Iterable[str]:
     """A name as a run has it: with a prefix, with its places filled in; where a prefix does not fit, those that do."""
-    from postlude.runs.figures import PREFIXES, lookup
+    from postlude.runs.figures import LOGGED, PREFIXES, lookup
 
     name = asked.strip().strip("`'\"?")
-    if lookup(name) is not None:
+    if lookup(name) is not None or (name.startswith(LOGGED) and name != LOGGED):
         return [name]
     bare = next((name.removeprefix(prefix.name) for prefix in PREFIXES if name.startswith(prefix.name)), None)
     if bare is None:
@@ -32,10 +32,12 @@ def _figures_meant(asked: str) -> Iterable[str]:
 
 
 def _figure(name: str) -> Topic:
-    from postlude.runs.figures import PREFIXES, lookup
+    from postlude.runs.figures import lookup
     from postlude.runs.figures.figure import Better
 
-    figure = lookup(name) or next(p.figures[name] for p in PREFIXES if name in p.figures)
+    figure = lookup(name)
+    if figure is None:
+        return _of_a_reward(name)
     ways: dict[Better, str] = {"up": "Better when it rises.", "down": "Better when it falls.", "neither": ""}
     bare = name if name in _figure_names() else _bare(name)
     near = closest(name, _figure_names()) if name not in _figure_names() else None
@@ -54,6 +56,21 @@ def _figure(name: str) -> Topic:
     )
 
 
+def _of_a_reward(name: str) -> Topic:
+    """Of a figure that a reward of the user's named."""
+    return Topic(
+        name=name,
+        title="logged by a reward of yours",
+        kind="figure",
+        meaning="What a reward of yours logs (log_metric) under a name that was taken: it stands under logged/. What "
+        "it means is said in your function.",
+        formula="the mean over the answers that it logged it for",
+        source="docs/rewards.md",
+        place="runs/figures/__init__.py:LOGGED",
+        see=("reward",),
+    )
+
+
 def _bare(name: str) -> str:
     """The row of the table that a logged name is of."""
     from postlude.runs.figures import BARE, PREFIXES, entry_of
@@ -68,13 +85,14 @@ def _logged_at(name: str) -> str:
     """Where a figure comes about: what writes its name, whole or without the part before a slash."""
     parts = name.split("/")
     tails = ["/".join(parts[i:]) for i in range(len(parts))]
-    texts = [f'"{name}"', *(f'"{lead}/{tail}"' for tail in tails for lead in ("pair", "sequence", "token"))]
+    texts = [f'"{name}"', *(f'"{lead}/{tail}"' for tail in tails for lead in ("pair", "sequence", "token", "update"))]
+    texts += [f'f"{parts[0]}/{{'] if len(parts) > 1 else []
     texts += [f'/{tail}"' for tail in tails[1:]] + [f'"{tail}"' for tail in tails[1:]]
     if "{" in name:
         texts = [f'f"{name.partition("{")[0]}{{', f'"{name.partition("{")[0]}']
-    for text in texts:
-        if written := places.written_in(text):
-            return written[0]
+    written = [place for text in texts for place in places.written_in(text)]
+    if written:
+        return next((place for place in written if place.startswith(places.MAKERS)), written[0])
     in_words = [f'"{parts[-1].replace("_", " ")}"', f'"{parts[0]}"']
     return next(place for text in in_words for place in places.written_in(text, readers=True))
 

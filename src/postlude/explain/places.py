@@ -23,8 +23,19 @@ READERS = (
 )
 """Where names are written that others make."""
 
-MEASURING = "evaluate"
-"""Where figures of the draw are computed once more, of held-out prompts."""
+MAKERS = (
+    "objectives/",
+    "engines/",
+    "rollouts/",
+    "rewards/",
+    "judge/",
+    "sources/",
+    "streams.py",
+    "truth/",
+    "evaluate.py",
+    "loop.py",
+)
+"""Rooms in which things come about, in the order in which they are looked at; what others write is read there."""
 
 
 @cache
@@ -82,9 +93,13 @@ def written_in(text: str, readers: bool = False) -> list[str]:
     files = _literals().get(text, []) if whole else [path for path, source in sources().items() if text in source]
     return [
         _around(path, sources()[path].partition(text)[0].count("\n") + 1)
-        for path in sorted(files, key=lambda path: path.startswith(MEASURING))
+        for path in sorted(files, key=_rank)
         if readers or not path.startswith(READERS)
     ]
+
+
+def _rank(path: str) -> int:
+    return next((i for i, room in enumerate(MAKERS) if path.startswith(room)), len(MAKERS))
 
 
 _DEFINED = re.compile(r"^( *)(?:async )?(def|class) (\w+)|^()()([A-Za-z_]\w*)(?=[ :][^=\n]*=|: )")

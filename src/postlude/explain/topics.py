@@ -26,6 +26,8 @@ HOMES: tuple[Home, ...] = (
 )
 """Kinds in the order in which matches are listed."""
 NEAREST = 5
+SHORTEST = 4
+"""Letters of a name that is looked for inside of others."""
 
 
 def find(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list[Topic]:
@@ -35,6 +37,10 @@ def find(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list
     """
     homes = [home for home in (*HOMES, *more) if kind in (None, home.kind)]
     topics = [_linked(home.page(name)) for home in homes for name in home.meant(asked)]
+    if kind is None:
+        named = {topic.name for topic in topics}
+        ours = dict.fromkeys(key for topic in topics if topic.kind == FOREIGN.kind for key in topic.see)
+        topics += [_linked(KEYS.page(key)) for key in ours if key not in named and key in KEYS.names()]
     return sorted(topics, key=lambda topic: (plain(topic.name) != plain(asked), topic.kind == FOREIGN.kind))
 
 
@@ -48,7 +54,8 @@ def nearest(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> l
     """Names that may be meant by one that is none, the likeliest first."""
     homes = [home for home in (*HOMES, *more) if kind in (None, home.kind)]
     names = [name for home in homes if home.kind != "foreign name" or kind for name in home.names()]
-    near: list[str] = []
+    bare = plain(asked).replace("-", "")
+    near = [name for name in names if len(bare) >= SHORTEST and bare in plain(name).replace("-", "")][:NEAREST]
     while len(near) < NEAREST and (name := closest(asked, (n for n in names if n not in near))):
         near.append(name)
     return near

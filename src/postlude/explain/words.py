@@ -14,13 +14,13 @@ COMMON = frozenset(
         r"\w+",
         "a an and are as at be by can do does for from go goes going has have how i in is it its me mean means my not "
         "of on or our should so than that the then there this to too use used was what when where which who why will "
-        "with would you your get gets got happens",
+        "with would you your get gets got happens vs versus between difference compare compared explain",
     )
 )
 MEANS = {
     "improv": "flat stuck plateau stagnat rise rising increas better learn",
     "explod": "diverg blow explos",
-    "infinite": "nan inf infinit",
+    "infinite": "nan inf infinit finite",
     "memory": "oom gpu vram",
     "hack": "cheat gam game exploit",
     "long": "verbos length longer short",
@@ -32,8 +32,17 @@ SAME: Mapping[str, str] = {said: one for one, several in MEANS.items() for said 
 ENDINGS = ("ations", "ation", "ings", "ing", "edly", "ies", "ed", "es", "er", "ly", "e", "s")
 FIRST, SECOND = 6.0, 2.0
 """What a word counts in the name and its other names, and in the title, against one in the text."""
+NAMED = 20.0
+"""Added where the question holds the whole name."""
 LEAST = 0.34
 """Share of the question that a topic must speak of."""
+
+
+def content(question: str) -> str:
+    """A question without the words that every question has: `what is dpo` asks for `dpo`."""
+    words = [word.strip("?!.,'") for word in question.split()]
+    asks = bool(words) and words[0].casefold() in ("what", "whats", "explain")
+    return " ".join(word for word in words if word.casefold() not in COMMON or (word == "mean" and not asks))
 
 
 def stems(text: str) -> list[str]:
@@ -60,7 +69,9 @@ def search(question: str, topics: Iterable[Topic], most: int = 8) -> list[Topic]
     for topic, weights in pages:
         seen = [stem for stem in worth if stem in weights]
         if seen and sum(worth[stem] for stem in seen) >= least:
-            scored.append((sum(worth[stem] * weights[stem] for stem in seen), topic))
+            name = set(stems(topic.name))
+            whole = NAMED if name and name <= set(seen) else 0.0
+            scored.append((whole + sum(worth[stem] * weights[stem] for stem in seen), topic))
     scored.sort(key=lambda pair: -pair[0])
     return [topic for _, topic in scored[:most]]
 

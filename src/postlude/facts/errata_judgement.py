@@ -39,7 +39,8 @@ DOCTRINE = (
         "2.4",
         "PPO's KL stands in the loss, and the loss is maximised",
         "other notes have it in the reward; both exist. Losses are minimised",
-        "ppo has it in the reward (kl_coef), grpo in the loss (kl.coef); every loss is minimised",
+        "ppo has it in the reward (objective.advantage.kl_coef), grpo in the loss (objective.kl.coef); every loss is "
+        "minimised",
         "objectives/along.py:reference_k1",
         ("golden:ppo_total", "golden:grpo_outcome"),
         ("kl penalty",),
@@ -190,10 +191,10 @@ FOR_LLMS = (
         "3.5",
         "the KL is called per token and written for whole answers",
         "of an answer it is the sum over its tokens, under the policy",
-        "kl is per token; where a sum over the answer is meant, it says so (rloo's reward)",
+        "kl_ref is per token; where a sum over the answer is meant, it says so (rloo's reward)",
         "objectives/divergence.py:KL",
         ("golden:kl_k1", "golden:rloo_reinforce"),
-        ("kl penalty", "kl"),
+        ("kl penalty", "kl_ref/k3"),
     ),
     Erratum(
         "3.6",

@@ -77,12 +77,12 @@ GROUPS = (
         "batch is full (the notes only say that they are discarded, corrected error 1.10). What is right is asked of "
         "the correctness, "
         "not of the shaped reward. Surplus groups wait for the next draw.",
-        healthy="selection/rounds near 1; at the limit of 10 the data are too easy or too hard",
+        healthy="gen_rounds near 1; at the limit of 10 the data are too easy or too hard",
         use="keep: {kind: mixed} with any method of groups.",
         bad_at="Sampling is the dear part, and this multiplies it; it shifts the data towards the middle.",
         source="arXiv 2503.14476; docs/specification.md, section 8",
         place="rollouts/filters.py:Mixed",
-        see=("dapo", "zero-signal groups", "keep", "error 1.10"),
+        see=("dapo", "zero-signal groups", "keep", "gen_rounds", "error 1.10"),
         words=("dapo filter", "group filtering", "mixed groups"),
         shows=("postlude train RECIPE method=dapo",),
     ),

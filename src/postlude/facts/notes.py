@@ -261,7 +261,7 @@ FOR_LLMS = (
         ("TRPO", "trpo", "postlude methods ppo_penalty"),
         ("ratio", "probability ratio", "postlude explain ratio/max"),
         ("advantage, lambda", "gae", "postlude methods ppo"),
-        ("KL divergence", "kl", "postlude explain kl"),
+        ("KL divergence", "kl_ref/k3", "postlude explain kl_ref/k3"),
     ),
     *_rows(
         "rl-for-llms",

@@ -164,15 +164,16 @@ POLICY = (
         "like the forward one.\n\n"
         "It is per token; of an answer it is the sum of its tokens'.",
         formula="k1 = lp - lp_ref;   k2 = 1/2 (lp - lp_ref)^2;   k3 = exp(lp_ref - lp) - (lp_ref - lp) - 1",
-        healthy="kl grows slowly, and slower than the reward; hundredths of a nat per token are usual, above one the "
+        healthy="kl_ref/k3 grows slowly, and slower than the reward; hundredths of a nat per token are usual, above "
+        "one the "
         "text is another",
         use="With a reward model keep it on. With a verifier 0 is usual, as there is less to game.",
         bad_at="It holds back good changes as well as bad ones.",
         source="docs/specification.md, sections 3.1 and 3.7",
         place="objectives/divergence.py:KL",
-        see=("objective.kl.coef", "objective.advantage.kl_coef", "kl", "adaptive kl", "beta", "reward hacking"),
-        words=("kl divergence", "kl coefficient", "reference", "kl estimators", "k1 k2 k3"),
-        shows=("postlude explain kl", "postlude doctor RUN"),
+        see=("objective.kl.coef", "objective.advantage.kl_coef", "kl_ref/k3", "adaptive kl", "beta", "reward hacking"),
+        words=("kl", "kl divergence", "kl coefficient", "reference", "kl estimators", "k1 k2 k3"),
+        shows=("postlude explain kl_ref/k3", "postlude doctor RUN"),
     ),
     Topic(
         "adaptive kl",
@@ -182,7 +183,7 @@ POLICY = (
         "than the target, down where less.",
         formula="double:        d > 1.5 target: beta * 2;   d < target/1.5: beta / 2\n"
         "proportional:  beta * (1 + 0.1 clip(d/target - 1, -0.2, 0.2))",
-        healthy="kl near the target after some ten steps",
+        healthy="kl_ref (proportional) or kl_old (double) near the target after some ten steps",
         use="kl_control with a target in nats; say which KL: per token or per answer differ by the length.",
         bad_at="For PPO the clip was found to do better; and one more setting, whose unit people confuse.",
         source="arXiv 1707.06347, 1909.08593; docs/specification.md, section 3.8",
@@ -213,7 +214,7 @@ POLICY = (
         CONCEPT,
         "Only what is sampled can be rewarded. Temperature 1, several answers per prompt, an entropy bonus and "
         "clip-higher keep the policy trying; KL, a small rate and clipping keep it near what works.",
-        healthy="entropy falls slowly and does not reach 0; reward_std_within_group stays above 0",
+        healthy="entropy falls slowly and does not reach 0; frac_zero_std_groups stays below 1",
         source="docs/specification.md, sections 3.6 and 8",
         place="engines/settings.py:Sampling",
         see=("entropy", "clip-higher", "sampling.temperature", "limitation exploration"),

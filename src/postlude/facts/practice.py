@@ -137,7 +137,7 @@ PRACTICE = (
         "Reward alone says nothing: the same gain at a tenth of the KL is the better run. Look at both, and at truth: "
         "gain without distance is good, distance without gain is drift.",
         source="arXiv 2210.10760; docs/specification.md, section 13",
-        see=("kl", "reward/mean", "overoptimisation", "kl penalty"),
+        see=("kl_ref/k3", "reward/mean", "overoptimisation", "kl penalty"),
         words=("monitor reward vs kl", "reward vs kl"),
         shows=("postlude doctor RUN", "postlude train RECIPE (live view)"),
     ),
@@ -166,7 +166,7 @@ SYMPTOMS = (
         use="1. `postlude check RECIPE`: section signal says how many groups will have something to compare, reward "
         "what it says of real rows. 2. `postlude audit` for the reward itself. 3. If all are wrong: sft or rft "
         "first, easier prompts, larger "
-        "groups. 4. If the weights hardly move (update_norm): schedule.lr times 3. A higher rate, the notes' first "
+        "groups. 4. If the weights hardly move (alarm unmoved): schedule.lr times 3. A higher rate, the notes' first "
         "advice, helps in that last case only.",
         source="docs/checks.md",
         place="learning.py:Learning",
@@ -188,7 +188,7 @@ SYMPTOMS = (
         "up, then down for good",
         SYMPTOM,
         "Steps that are too large: the policy leaves the region in which its advantages were right. It shows in "
-        "ratio/max, clip fractions, kl and grad_norm a few steps before.",
+        "ratio/max, clip fractions, kl_ref/k3 and grad_norm a few steps before.",
         use="Lower schedule.lr by 3, take fewer updates per draw (updates, epochs), or set stop_kl. Go on from the "
         "last "
         "good checkpoint, not from the end.",
@@ -208,7 +208,7 @@ SYMPTOMS = (
         "kl_control hold a target; lower schedule.lr; stop_kl leaves the rest of a draw out.",
         source="docs/specification.md, sections 3.7 and 3.8",
         place="objectives/divergence.py:KL",
-        see=("kl-explosion", "kl penalty", "adaptive kl", "kl", "stop_kl", "beta"),
+        see=("kl-explosion", "kl penalty", "adaptive kl", "kl_ref/k3", "stop_kl", "beta"),
         words=("kl explosion", "kl too high", "kl divergence large", "kl goes up"),
         shows=("postlude doctor RUN", "postlude check RECIPE"),
     ),

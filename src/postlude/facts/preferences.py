@@ -90,7 +90,10 @@ PREFERENCES: Mapping[str, MethodFacts] = {
         DPO,
         best_for="pairs on little memory, where what is trained should be what is sampled by (mean log-prob)",
         cost="policy only; no reference, nothing is sampled",
-        limits=("nothing anchors it: sensitive to rate, beta and margin", DISPLACED),
+        limits=(
+            "nothing anchors it: sensitive to rate, beta and margin",
+            "the chosen answer too can become less likely (watch logps/chosen)",
+        ),
     ),
     "reward_model": REWARD_MODEL,
     "reward_model_soft": replace(

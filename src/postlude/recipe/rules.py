@@ -45,7 +45,7 @@ def _alarms(recipe: Recipe, wrong: Wrong) -> list[Problem]:
     """What names a rule names one that there is."""
     named = [("alarms.ignore", name) for name in recipe.alarms.ignore]
     named += [(f"alarms.on.{name}", name) for name in recipe.alarms.on]
-    said = "`postlude explain alarms` lists them."
+    said = "docs/doctor.md lists them."
     return [
         wrong(key, "unknown-name", f"{key}: there is no rule {name!r}.{meant(name, RULES)} {said}")
         for key, name in named

@@ -174,7 +174,7 @@ class Recipe:
     budget: Budget | None = None
     """Tokens or seconds after which the run ends, where that is before its last step."""
     prompts_per_step: Annotated[int, Bounds(1, 10**6)] = 16
-    """Prompts (of written answers: rows) in a draw."""
+    """The batch: prompts (of written answers: rows) in a draw."""
     group_size: Annotated[int, Bounds(1, 65_536)] = 8
     """Completions per prompt."""
     updates: Annotated[int, Bounds(1, 10**6)] = 1

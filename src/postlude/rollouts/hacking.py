@@ -29,6 +29,13 @@ SMELLS = re.compile(
 )
 """In a program written for tests: ways to end them early, to look at who calls, or to be equal to everything."""
 
+MARKS = re.compile(
+    r"<\|?(?:im_start|im_end|user|assistant|system|eot_id|start_header_id|end_header_id|endoftext|end)\|?>|"
+    r"<(?:start|end)_of_turn>|\[/?INST\]|</?s>|<<SYS>>|^(?:#+ *)?(?:Human|User|Assistant|Instruction):",
+    re.MULTILINE,
+)
+"""Marks of chat templates, as text: a model that writes one goes on to write the next turn."""
+
 
 def patterns(groups: Sequence[Group], programs: bool = False) -> dict[str, float]:
     """Figures of a draw's answers, those left out that nothing supports. `programs`: a reward runs them."""
@@ -37,6 +44,7 @@ def patterns(groups: Sequence[Group], programs: bool = False) -> dict[str, float
         return {}
     figures: dict[str, float | None] = {
         "answers/empty": _share(not c.text.strip() for c in answers),
+        "answers/template_marks": _share(MARKS.search(c.text) is not None for c in answers),
         "answers/length_reward": length_reward(groups),
         "answers/at_max": at_max(answers),
         "answers/common_start": common_affix(groups, ending=False),

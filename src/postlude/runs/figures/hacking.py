@@ -89,6 +89,16 @@ HACKING = (
         healthy="0; rising with the reward: saying nothing is paid",
     ),
     Figure(
+        name="answers/template_marks",
+        label="template marks",
+        unit=SHARE,
+        meaning="sampled answers with marks of a chat template in their text",
+        formula="share of all answers in which a mark such as <|im_start|>, [INST] or `Human:` stands as text",
+        better="down",
+        source="section 1",
+        healthy="0; else the model goes on to write the next turn: look at the template and at sampling.stop",
+    ),
+    Figure(
         name="answers/echo",
         label="echo",
         unit=SHARE,

@@ -1,0 +1,285 @@
+"""Every rule on figures made for it: it finds its symptom, and nothing in healthy runs of several kinds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from postlude.doctor import hacking, human, overoptimisation
+from postlude.doctor.rule import Finding
+from postlude.doctor.rules import RULES, examine
+from postlude.doctor.track import Track
+from postlude.doctor.watching import Watch
+
+STEPS = 80
+Value = float | Callable[[int, random.Random], float | None]
+"""Of a figure: a number, or what it is after a step; None leaves it out."""
+Columns = Mapping[str, Value]
+RECIPE: Mapping[str, Any] = {
+    "schedule": {"lr": 1e-5, "warmup": 0},
+    "objective": {"kl": {"coef": 0.04}, "entropy": 0.0, "ratio": "token", "link": {"beta": 0.1}},
+    "sampling": {"max_tokens": 64},
+    "updates": 1,
+    "epochs": 1,
+    "group_size": 8,
+    "max_lag": 0,
+    "keep": None,
+    "critic": {"lr": 1e-4, "warmup": 0},
+}
+LAG = {**RECIPE, "max_lag": 1}
+
+
+# ------------------------------------------------------------------------------------------------ healthy runs
+
+
+def climbs(start: float, end: float, noise: float = 0.03, over: int = 50) -> Value:
+    """From the one to the other in so many steps, with noise."""
+    return lambda step, rng: start + (end - start) * min(step / over, 1.0) + rng.gauss(0, noise)
+
+
+def share(start: float, end: float, noise: float = 0.03, over: int = 50) -> Value:
+    """The same between 0 and 1."""
+    value = climbs(start, end, noise, over)
+    assert callable(value)
+    return lambda step, rng: min(max(value(step, rng) or 0.0, 0.0), 1.0)
+
+
+def sampled(start: float, end: float, noise: float = 0.05) -> dict[str, Value]:
+    """An online method whose share of right answers goes from the one to the other."""
+    return {
+        "samples": 96, "unscored": 0, "empty_completions": 0, "skipped_updates": 0, "masked_infinite": 0,
+        "trained_tokens": 1000, "grad_norm": climbs(0.6, 0.4, 0.1), "reward/mean": share(start, end, noise),
+        "sampled_accuracy": share(start, end, noise), "reward/std": 0.45, "reward/min": 0, "reward/max": 1,
+        "reward/exact": share(start, end, noise), "frac_zero_std_groups": share(0.2, 0.5, 0.1),
+        "advantage/mean": 0.0, "advantage/std": 0.9, "truncated_frac": share(0.05, 0.02),
+        "completion_length/mean": climbs(30, 34, 2), "completion_length/min": 4, "completion_length/max": 64,
+        "entropy": climbs(0.8, 0.3, 0.03), "kl_ref/k1": climbs(0.0, 0.15, 0.01),
+        "kl_ref/k3": climbs(0.002, 0.15, 0.001), "kl_old/k3": 0.001, "ratio/max": 2.0,
+        "clip_frac_low": 0.05, "clip_frac_high": 0.05, "mismatch/k3": 1e-4,
+        "mismatch/ess": 0.99, "value/explained_variance": climbs(0.1, 0.6, 0.05), "value/mean": climbs(start, end),
+        "return/mean": climbs(start, end), "answers/template_marks": 0.0,
+    }  # fmt: skip
+
+
+def judged(accuracy: float = 0.9) -> dict[str, Value]:
+    """A preference method over pairs."""
+    return {
+        "loss/pairs": climbs(0.69, 0.4, 0.03), "rewards/accuracy": share(0.5, accuracy),
+        "grad_norm": climbs(1, 0.5, 0.1), "rewards/margin": climbs(0.0, 0.8, 0.05),
+        "rewards/chosen": climbs(0.0, 0.2), "rewards/rejected": climbs(0, -0.6),
+        "displaced_frac": share(0.1, 0.2), "epoch": lambda step, rng: step / 40, "skipped_updates": 0,
+        "held_out/loss/pairs": lambda step, rng: 0.69 - 0.2 * step / STEPS if step % 10 == 0 else None,
+        "reward/mean": 0.5,
+    }  # fmt: skip
+
+
+def written() -> dict[str, Value]:
+    """Fine-tuning on written text."""
+    return {
+        "loss/policy": climbs(3.0, 1.0, 0.1), "grad_norm": climbs(3, 1, 0.2), "skipped_updates": 0,
+        "masked_infinite": 0, "trained_tokens": 1000, "epoch": lambda step, rng: step / 40,
+        "held_out/loss/policy": lambda step, rng: 3 - 1.9 * step / STEPS if step % 10 == 0 else None,
+    }  # fmt: skip
+
+
+KTO: dict[str, Value] = {
+    "loss/points": climbs(0.5, 0.35, 0.02), "rewards/accuracy": share(0.5, 0.8), "rewards/mean": climbs(0, 0.3),
+    "reward/mean": share(0.5, 0.5, 0.1), "grad_norm": 1.0,
+}  # fmt: skip
+HEALTHY: Mapping[str, Columns] = {
+    "learning": sampled(0.3, 0.85),
+    "high from the start": sampled(0.93, 0.96, 0.02),
+    "flat by nature": sampled(0.4, 0.4, 0.08),
+    "noisy": sampled(0.3, 0.6, 0.2),
+    "pairs": judged(),
+    "text": written(),
+    "labels": KTO,
+}
+
+
+def watched(columns: Columns, seed: int = 0, steps: int = STEPS, recipe: Mapping[str, Any] = RECIPE) -> list[Finding]:
+    """What a run's rules find while it goes on, hints too."""
+    rng, watch, noted = random.Random(seed), Watch(Track("m", steps, recipe), asked=list(RULES)), list[str]()
+    findings: list[Finding] = []
+    for step in range(1, steps + 1):
+        values = {n: v(step, rng) if callable(v) else v for n, v in columns.items()}
+        watch.add(step, {name: value for name, value in values.items() if value is not None})
+        findings += watch.alarms(noted)
+    return findings
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("seed", range(3))
+def test_healthy_runs_raise_no_alarm(name: str, seed: int) -> None:
+    found = [f for f in watched(HEALTHY[name], seed) if f.gravity != "hint"]
+    assert not found, [(f.rule, f.text) for f in found]
+    early = [f for f in watched(HEALTHY[name], seed, steps=6) if f.gravity != "hint"]
+    assert not early, "nor is a short one"
+
+
+# --------------------------------------------------------------------------------------------------- symptoms
+
+FLAT = sampled(0.3, 0.3, 0.03)
+PAIRS, TEXT = judged(), written()
+
+
+def later(before: float, after: float, begins: int = 20) -> Value:
+    return lambda step, rng: before if step < begins else after
+
+
+def doubling(step: int, rng: random.Random) -> float:
+    """A distance that doubles every five steps."""
+    return 0.01 * 2 ** (step / 5)
+
+
+SYMPTOMS: dict[str, tuple[Columns, int]] = {
+    "no-signal": (FLAT | {"frac_zero_std_groups": later(0.3, 1), "advantage/std": later(0.9, 0),
+                          "grad_norm": later(1, 0), "sampled_accuracy": later(0.3, 0)}, 30),
+    "useless-groups": (FLAT | {"frac_zero_std_groups": 0.95}, 20),
+    "solved": (sampled(0.97, 0.99, 0.01), 20),
+    "flat-reward": (FLAT, 50),
+    "unmoved": (FLAT | {"kl_ref/k3": 1e-9}, 30),
+    "reward-crash": (FLAT | {n: later(0.8, 0.1, 40) for n in ("reward/mean", "sampled_accuracy", "reward/exact")}, 55),
+    "kl-explosion": (FLAT | {"kl_ref/k3": doubling}, 60),
+    "entropy-collapse": (FLAT | {"entropy": later(0.8, 0.01)}, 30),
+    "entropy-rise": (FLAT | {"entropy": climbs(0.8, 6.0)}, 40),
+    "gradient-growth": (FLAT | {"grad_norm": lambda step, rng: 0.3 * 1.1**step}, 40),
+    "not-finite": (FLAT | {"skipped_updates": lambda step, rng: float(step in (20, 25))}, 25),
+    "impossible-tokens": (FLAT | {"masked_infinite": 50}, 10),
+    "loss-rises": (TEXT | {"loss/policy": climbs(1.0, 9.0)}, 30),
+    "ratio": (FLAT | {"ratio/max": later(2, 400)}, 20),
+    "clipped": (FLAT | {"clip_frac_low": 0.4, "clip_frac_high": 0.3}, 10),
+    "large-steps": (FLAT | {"kl_old/k3": 0.5}, 16),
+    "effective-samples": (FLAT | {"mismatch/ess": later(0.9, 0.1)}, 20),
+    "mismatch": (FLAT | {"mismatch/k3": 0.05}, 10),
+    "stale-data": (FLAT | {"mismatch/k3": 0.3}, 10),
+    "negative-kl": (FLAT | {"kl_ref/k1": climbs(-0.1, -0.1, 0.01)}, 20),
+    "dead-critic": (FLAT | {"value/explained_variance": 0.0, "value/mean": 0.0, "return/mean": 0.3}, 30),
+    "cut-off": (FLAT | {"truncated_frac": 0.6}, 20),
+    "endless": (FLAT | {"truncated_frac": 1.0, "completion_length/min": 64}, 10),
+    "empty-answers": (FLAT | {"empty_completions": 20}, 10),
+    "template-marks": (FLAT | {"answers/template_marks": 0.2}, 10),
+    "length-drift": (FLAT | {"completion_length/mean": climbs(30, 90, 2)}, 45),
+    "displacement": (PAIRS | {"displaced_frac": 0.7}, 5),
+    "pairs-at-chance": (PAIRS | {"rewards/accuracy": share(0.5, 0.5, 0.05)}, 50),
+    "margin-alone": (PAIRS | {"rewards/accuracy": share(0.7, 0.7, 0.05), "rewards/margin": climbs(0.1, 4, 0.02)}, 40),
+    "preferences-unmoved": (PAIRS | {"rewards/chosen": 1e-5, "rewards/rejected": -1e-5}, 30),
+    "one-sided": (KTO | {"reward/mean": 0.95}, 10),
+    "overfitting": (TEXT | {"held_out/loss/policy": lambda step, rng: (
+        1 + abs(step - 30) / 50 if step % 10 == 0 else None)}, 50),
+    "repeated-rows": (TEXT | {"epoch": lambda step, rng: step / 4}, 40),
+    "flat-loss": (TEXT | {"loss/policy": climbs(2.0, 2.0, 0.05)}, 50),
+    "reward-fails": (FLAT | {"reward/exact/errors": 10}, 10),
+    "unscored": (FLAT | {"unscored": 30}, 10),
+    "verifier-timeouts": (FLAT | {"maths/timeout": 0.3}, 10),
+    "unreadable-answers": (FLAT | {"maths/unparsable": 0.7}, 10),
+    "judge-silent": (FLAT | {"judge/calls": 96, "judge/failed": 4, "judge/unreadable": 8}, 10),
+    "judge-undecided": (FLAT | {"judge/calls": 96, "judge/flip_rate": 0.4}, 10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYMPTOMS)
+def test_a_rule_finds_its_symptom_in_time(name: str) -> None:
+    columns, by = SYMPTOMS[name]
+    recipe = LAG if name == "stale-data" else RECIPE
+    for seed in range(2):
+        findings = {f.rule: f for f in watched(columns, seed, recipe=recipe)}
+        assert name in findings, [*findings]
+        finding = findings[name]
+        assert finding.steps and finding.steps[-1] <= by
+        assert finding.text and len(finding.values) == len(finding.steps) and finding.figure
+        for pair in finding.remedy:
+            assert pair.partition("=")[2], pair
+    related = {name, *RULES[name].follows} | {rule.name for rule in RULES.values() if name in rule.follows}
+    others = [f.rule for f in findings.values() if f.rule not in related | {"flat-reward", "saturation"}]
+    assert len(others) <= 1, f"one fault is one alarm, or nearly: {others}"
+
+
+def test_every_rule_of_the_optimisation_has_a_symptom_here() -> None:
+    elsewhere = {rule.name for table in (hacking, overoptimisation, human) for rule in table.RULES}
+    assert {*SYMPTOMS} == {*RULES} - elsewhere
+
+
+# ----------------------------------------------------------------------------------------------- near misses
+
+
+def test_what_comes_gradually_to_all_right_is_solved_and_not_without_a_signal() -> None:
+    done = {"frac_zero_std_groups": later(0.5, 1, 60), "advantage/std": later(0.9, 0, 60), "grad_norm": later(1, 0, 60)}
+    right = {n: share(0.5, 1.0, 0) for n in ("sampled_accuracy", "reward/mean", "reward/exact")}
+    rules = {f.rule for f in watched(FLAT | done | right | {"reward/min": later(0, 1, 60)})}
+    assert "solved" in rules and not rules & {"no-signal", "useless-groups"}
+
+
+def test_a_reward_that_breaks_to_the_highest_is_no_solved_task() -> None:
+    broken = {n: later(0.4, 1) for n in ("sampled_accuracy", "reward/mean", "reward/exact")}
+    broken |= {"reward/min": later(0, 1), "advantage/std": later(0.9, 0), "grad_norm": later(1, 0)}
+    assert "no-signal" in {f.rule for f in watched(FLAT | broken)}
+
+
+def test_a_distance_that_pays_is_no_explosion() -> None:
+    rising = {n: climbs(0.1, 0.9, 0.01, STEPS) for n in ("sampled_accuracy", "reward/mean", "reward/exact")}
+    grows: dict[str, Value] = {"kl_ref/k3": lambda step, rng: 0.02 * 2 ** (step / 12)}
+    assert "kl-explosion" not in {f.rule for f in watched(FLAT | rising | grows)}
+    assert "kl-explosion" in {f.rule for f in watched(FLAT | {"kl_ref/k3": later(0.1, 12)})}, "but one that is lost is"
+
+
+def test_short_answers_that_are_cut_by_design_are_fine_where_they_are_right() -> None:
+    by_design = {"truncated_frac": 1.0, "completion_length/min": 1, "completion_length/max": 1}
+    assert not {"cut-off", "endless"} & {f.rule for f in watched(sampled(0.85, 0.9, 0.01) | by_design)}
+
+
+def test_noise_that_a_critic_cannot_foresee_is_no_dead_critic() -> None:
+    unforeseen = {"value/explained_variance": climbs(0, 0, 0.1), "value/mean": 0.31, "return/mean": 0.3}
+    assert "dead-critic" not in {f.rule for f in watched(FLAT | unforeseen)}
+
+
+def test_whole_answers_are_clipped_at_once_by_their_nature() -> None:
+    halves = FLAT | {"clip_frac_low": 0.4, "clip_frac_high": 0.3}
+    by_answer = {**RECIPE, "objective": {"ratio": "sequence_mean"}}
+    assert "clipped" not in {f.rule for f in watched(halves, recipe=by_answer)}
+
+
+def test_older_weights_are_stale_data_and_no_mismatch() -> None:
+    rules = {f.rule for f in watched(FLAT | {"mismatch/k3": 0.3}, recipe=LAG)}
+    assert "stale-data" in rules and "mismatch" not in rules
+
+
+def test_settings_that_no_recipe_says_are_no_trouble() -> None:
+    for columns, _ in SYMPTOMS.values():
+        watched(columns, recipe={})
+
+
+def test_a_step_without_some_figure_changes_nothing_for_the_others() -> None:
+    def often(value: float) -> Value:
+        return lambda step, rng: value if step % 3 else None
+
+    sparse = {"reward/std": often(0.45), "mismatch/ess": often(0.99), "entropy": often(0.5)}
+    assert not [f for f in watched(sampled(0.3, 0.85) | sparse) if f.gravity != "hint"]
+
+
+def test_a_look_costs_no_more_late_than_early() -> None:
+    """Rules read windows: what they touch of a column does not grow with the run."""
+
+    class Counting(list[float]):
+        touched = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            value = super().__getitem__(index)
+            Counting.touched += len(value) if isinstance(index, slice) else 1
+            return value
+
+    counts: list[int] = []
+    for steps in (200, 800):
+        track = Track("m", steps, RECIPE)
+        rng = random.Random(0)
+        for step in range(1, steps + 1):
+            track.add(step, {n: v(step, rng) or 0.0 if callable(v) else v for n, v in sampled(0.3, 0.85).items()})
+        for column in track.columns.values():
+            column.values = Counting(column.values)
+        Counting.touched = 0
+        examine(track)
+        counts.append(Counting.touched)
+    assert counts[1] <= counts[0] * 1.1
