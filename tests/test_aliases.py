@@ -391,6 +391,12 @@ def test_the_overlong_penalty_of_verl_is_kept_in_old_and_new_configurations(pref
     assert shaping.kind == "overlong" and shaping.cache == 64  # type: ignore[union-attr]
 
 
+def test_several_validation_files_of_verl_are_several_held_out_sets() -> None:
+    data = resolved("grpo", {"data.val_files": ["gsm8k/test.parquet", "math/test.parquet", "aime.parquet"]}).data
+    assert data.eval_names == ("gsm8k-test", "math-test", "aime")
+    assert [one.path for one in data.eval_files] == ["gsm8k/test.parquet", "math/test.parquet", "aime.parquet"]
+
+
 # ---------------------------------------------------------------------------------------------- conflicts, errors
 
 

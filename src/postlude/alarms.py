@@ -51,9 +51,10 @@ def conclude(run: Run, plan: Plan, back: taken_back.Back | None) -> None:
     finding, at = ends.finding, run.step
     if back is not None:
         run.go_back(back)
-    run.halted = f"alarm {said(finding)}\n{_how(run, ends.action, finding, at, back)}\n{_on(plan, finding)}"
+    how = _how(run, ends.action, finding, at, back)
+    run.halted = f"alarm {said(finding)}\n{how}\n{_on(plan, finding)}"
     if back is not None:
-        run.note(run.halted, TAKEN_BACK, rule=finding.rule, to=back.step, aside=back.place)
+        run.note(f"alarm {finding.rule}: {how}", TAKEN_BACK, rule=finding.rule, to=back.step, aside=back.place)
 
 
 def _how(run: Run, action: str, finding: Finding, at: int, back: taken_back.Back | None) -> str:

@@ -68,7 +68,7 @@ def test_a_rule_says_why_it_cannot_tell() -> None:
     track.add(1, {"b": 1.0})
     assert rule.blind(track) == "there is no c/*: give it"
     track.add(1, {"c/x": 1.0})
-    assert rule.blind(track) == "it needs 2 values of a|b, and there are 1"
+    assert rule.blind(track) == "it needs 2 values of a or b, and there are 1"
     track.add(2, {"b": 1.0})
     assert rule.blind(track) is None
 

@@ -164,7 +164,10 @@ def test_a_rollback_goes_to_the_last_good_checkpoint_and_loses_nothing(place: Pa
     assert sorted(history.rollouts) == [1, 2, 3, 4] and sorted(aside.rollouts) == [*range(5, 15)]
     assert aside.steps == 14 and alarms(ASIDE) == [(14, "no-signal")]
     assert [p.name[-2:] for p in aside.checkpoints] == ["06", "08", "10", "12", "14"]
-    assert CliRunner().invoke(app, ["doctor", "run", str(ASIDE)], catch_exceptions=False).exit_code == 0
+    looked = CliRunner().invoke(app, ["doctor", "run", str(ASIDE)], catch_exceptions=False)
+    assert (
+        looked.exit_code == 0 and f"put aside: {ASIDE}" in looked.output and "no-signal, since step 14" in looked.output
+    )
     again = run(resume=True, **FADED)  # the same settings: the same again, beside what there is
     assert again.step == 4 and Path(f"{ASIDE}-2").is_dir()
     assert run(resume=True, **{**FADED, "alarms": {"ignore": ["no-signal", "cut-off", "endless"]}}).step == 15

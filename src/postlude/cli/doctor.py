@@ -84,5 +84,6 @@ def _plain(case: Case) -> dict[str, Any]:
         "fine": list(case.diagnosis.fine),
         "unseen": dict(case.diagnosis.unseen),
         "warnings": list(case.warnings),
+        "taken_back": [str(place) for place in case.taken_back],
         "serious": case.serious,
     }

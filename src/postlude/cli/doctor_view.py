@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from postlude.doctor.rule import Gravity, Rule
+from postlude.doctor.rule import TOO_FEW, Gravity, Rule
 from postlude.doctor.rules import RULES
 from postlude.doctor.samples import Sample, samples_of
 from postlude.doctor.watching import Diagnosis, Seen, diagnose
@@ -20,6 +20,7 @@ from postlude.errors import ConfigError, printable, visible
 from postlude.recipe.remedies import command
 from postlude.review import figures
 from postlude.runs.history import History, read
+from postlude.runs.taken_back import ASIDE
 from postlude.terminal import bold, colored, dim, joined
 from postlude.watch.live import shown, sparkline
 from postlude.words import counted
@@ -68,6 +69,11 @@ class Case:
             return ()
         alarms = self.history.recipe.get("alarms")
         return [str(name) for name in alarms.get("ignore") or ()] if isinstance(alarms, dict) else ()
+
+    @property
+    def taken_back(self) -> list[Path]:
+        """What alarms took back, as folders that can be looked at as well."""
+        return sorted(place for place in (self.folder / ASIDE).glob("*") if place.is_dir() and place.name[0] != ".")
 
     @property
     def seen(self) -> list[Seen]:
@@ -121,6 +127,8 @@ def show(case: Case, console: Console) -> None:
     console.print(joined(bold(f"postlude doctor {case.folder}"), dim(f"  {case.method}, {steps}, {case.state}")))
     for text in case.warnings:
         console.print(joined(colored("! ", "bold yellow"), visible(text)))
+    for place in case.taken_back:
+        console.print(joined(dim("· "), f"taken back by an alarm, and put aside: {place}"), soft_wrap=True)
     for one in case.seen:
         console.print()
         _show_one(case, one, console)
@@ -230,7 +238,10 @@ def _show_rest(case: Case, console: Console) -> None:
 
 
 def _by_reason(diagnosis: Diagnosis) -> dict[str, list[str]]:
+    """Why -> the rules. Those that only want more of the run stand together, with how much they want."""
     reasons: dict[str, list[str]] = {}
     for name, why in diagnosis.unseen.items():
-        reasons.setdefault(why, []).append(name)
+        short = why.startswith(TOO_FEW)
+        key = "too few values yet (it takes as many as stand behind the name)" if short else why
+        reasons.setdefault(key, []).append(f"{name} {RULES[name].points}" if short else name)
     return reasons

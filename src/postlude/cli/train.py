@@ -50,6 +50,7 @@ def train(
     folders), every sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C
     or SIGTERM finishes the step, saves and ends; a second one ends at once.
     """
+    from postlude.alarms import TAKEN_BACK
     from postlude.launch import launch
     from postlude.learning import NOTHING_LEARNT
     from postlude.process import Interrupted, exit_code_of
@@ -59,7 +60,7 @@ def train(
     document = document_of(recipe, overrides or [])
     console = Screen()
     try:
-        with LiveView(console, unsaid=[NOTHING_LEARNT]) as view:  # the conclusion is said below
+        with LiveView(console, unsaid=[NOTHING_LEARNT, TAKEN_BACK]) as view:  # both are said below
             run = launch(document, resume, [view], accept_changes or [])
     except Interrupted as error:
         console.print("\nstopped at once; a run goes on from its newest checkpoint with --resume")

@@ -30,7 +30,7 @@ def cut_off(track: Track) -> Finding | None:
     if room is not None and room < 1 - MOST_RIGHT:
         return None
     newest, late = share.lasting(AT_ONCE), share.lasting(LASTING)
-    worst = newest is not None and newest.low >= MOST_CUT
+    worst = newest is not None and newest.mean >= MOST_CUT and newest.low >= MANY_CUT
     often = late is not None and late.mean >= MANY_CUT and late.last_half >= MANY_CUT
     if newest is None or not (worst or often):
         return None
@@ -114,7 +114,7 @@ RULES = (
         name="cut-off",
         symptom="answers run into the length limit",
         reads=("truncated_frac",),
-        threshold=f"{MOST_CUT:.0%} of the answers in {AT_ONCE} steps in a row, or {MANY_CUT:.0%} over {LASTING}, with "
+        threshold=f"{MOST_CUT:.0%} of the answers of {AT_ONCE} steps, or {MANY_CUT:.0%} over {LASTING}, with "
         f"accuracy below {MOST_RIGHT:.0%}",
         cause="answers need more room than sampling.max_tokens, or the model has not learned to end them.",
         remedy="Raise sampling.max_tokens if they need more room; if they ramble on after they are done, give a stop "

@@ -14,6 +14,8 @@ GRAVITIES: tuple[Gravity, ...] = ("grave", "warning", "hint")
 """From the worst on. What is grave makes the steps that follow worth nothing: only that can pause or roll back."""
 Shows = Literal["spread", "highest", "longest"]
 """Which answers of the evidence are shown: the best, a middle and the worst; the best paid; the longest."""
+TOO_FEW = "it needs"
+"""What the reason begins with where a rule only wants more of a run."""
 EVERY_KIND: tuple[Kind, ...] = ("sampled", "judged", "written")
 
 
@@ -92,7 +94,11 @@ class Rule:
                 return f"there is no {first}{like}" + (f": {self.unseen}" if self.unseen else "")
         first = self.reads[0] if self.reads else ""
         count = max((len(column) for name in first.split("|") for column in _columns(name, track)), default=0)
-        return f"it needs {self.points} values of {first}, and there are {count}" if count < self.points else None
+        return (
+            f"{TOO_FEW} {self.points} values of {first.replace('|', ' or ')}, and there are {count}"
+            if count < self.points
+            else None
+        )
 
     def look(self, track: Track) -> Finding | None:
         """What it finds at the track's newest step; None of a run that it is not about, or that it cannot tell of."""

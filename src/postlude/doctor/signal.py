@@ -259,6 +259,7 @@ RULES = (
         remedy="Stop here (evaluate.stop_at ends a run by held-out accuracy), or take harder prompts.",
         source="section 8 of docs/specification.md",
         check=solved,
+        follows=("reward-without-truth", "truth-falls", "over-optimised", "saturation", "no-signal"),
         gravity="hint",
         kinds=("sampled",),
         points=LONG,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 from typing import Any
 
 from postlude.recipe.foreign.alias import Convert, Ineffective, Outputs, Untranslatable, View, lacking, listed
@@ -91,6 +92,18 @@ def one_file(value: Any, view: View) -> Outputs:
     if len(files) != 1:
         raise Untranslatable("several files: give them as data.mix, each with a weight; see docs/data.md")
     return {view.row.ours[0]: files[0]}
+
+
+@conversion
+def held_out_files(value: Any, view: View) -> Outputs:
+    """One file, or a set for each, called after its folder too where two have the same name."""
+    files = listed(value)
+    if len(files) == 1:
+        return {view.row.ours[0]: files[0]}
+    paths = [PurePath(str(file)) for file in files]
+    stems = [path.stem for path in paths]
+    named = [f"{p.parent.name}-{p.stem}" if p.parent.name and stems.count(p.stem) > 1 else p.stem for p in paths]
+    return {view.row.ours[0]: [{"path": str(p), "name": name} for p, name in zip(files, named, strict=True)]}
 
 
 @conversion
