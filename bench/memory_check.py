@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-REAL = Path(os.environ.get("POSTLUDE_REAL_MODEL", "/tmp/real-model/smollm2"))
-CLOSE = 0.10
-"""How far what is predicted may be from what is measured."""
+from bench import memory_report as report
+
+REAL = Path(os.environ.get("MODEL", ".models/smollm2"))
+"""Made by `make real-model`; its run is left out where it is not there."""
 REWARD = """\
 import hashlib
 
@@ -32,12 +33,12 @@ SHAPES: Mapping[str, dict[str, Any]] = {
                     num_attention_heads=2, num_key_value_heads=1, head_dim=8),
     "llama-8M": dict(kind="llama", vocab_size=8000, hidden_size=256, intermediate_size=704, num_hidden_layers=8,
                      num_attention_heads=8, num_key_value_heads=4, head_dim=32),
-    "qwen2-48M": dict(kind="qwen2", vocab_size=16000, hidden_size=512, intermediate_size=1408, num_hidden_layers=14,
-                      num_attention_heads=8, num_key_value_heads=2),
-    "llama-92M": dict(kind="llama", vocab_size=32000, hidden_size=768, intermediate_size=2048, num_hidden_layers=10,
+    "qwen3-48M": dict(kind="qwen3", vocab_size=16000, hidden_size=512, intermediate_size=1408, num_hidden_layers=14,
+                      num_attention_heads=8, num_key_value_heads=2, head_dim=64),
+    "llama-95M": dict(kind="llama", vocab_size=32000, hidden_size=768, intermediate_size=2048, num_hidden_layers=10,
                       num_attention_heads=12, num_key_value_heads=12, head_dim=64),
     "gpt2-22M": dict(kind="gpt2", vocab_size=10000, n_embd=384, n_layer=10, n_head=6, n_positions=1024),
-    "qwen3-265M": dict(kind="qwen3", vocab_size=32000, hidden_size=1024, intermediate_size=3584, num_hidden_layers=16,
+    "qwen3-259M": dict(kind="qwen3", vocab_size=32000, hidden_size=1024, intermediate_size=3584, num_hidden_layers=16,
                        num_attention_heads=16, num_key_value_heads=8, head_dim=64),
 }  # fmt: skip
 """Random weights of these; their numbers of parameters are in their names."""
@@ -54,30 +55,32 @@ class Case:
     answer: int
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fitted: bool = False
-    """Whether the one fitted constant was fitted on it."""
+    """Whether a constant was fitted on it: `HEAP` of `sizing/estimate.py`."""
 
 
 CASES = (
-    Case("sft", "llama-8M", "sft", 60, 196, {"prompts_per_step": 12}),
-    Case("sft, long rows, checkpointing", "qwen2-48M", "sft", 40, 900,
-         {"prompts_per_step": 3, "engine.gradient_checkpointing": True}),
+    Case("sft", "llama-8M", "sft", 60, 196, {"prompts_per_step": 12}, fitted=True),
+    Case("dpo", "qwen3-48M", "dpo", 100, 120, {"prompts_per_step": 6}, fitted=True),
+    Case("sft, long rows, checkpointing", "qwen3-48M", "sft", 40, 900,
+         {"prompts_per_step": 3, "engine.gradient_checkpointing": True}, fitted=True),
+    Case("sft, GPT-2", "gpt2-22M", "sft", 60, 196, {"prompts_per_step": 6}, fitted=True),
+    Case("dpo, LoRA, GPT-2", "gpt2-22M", "dpo", 60, 80, {"prompts_per_step": 5, "model.lora.rank": 16}),
+    Case("dpo, LoRA, checkpointing", "qwen3-48M", "dpo", 40, 200,
+         {"prompts_per_step": 4, "model.lora.rank": 16, "engine.gradient_checkpointing": True}),
     Case("sft, bf16", "llama-8M", "sft", 60, 160, {"prompts_per_step": 6, "engine.dtype": "bfloat16"}),
-    Case("sft, GPT-2", "gpt2-22M", "sft", 60, 196, {"prompts_per_step": 6}),
-    Case("sft, LoRA, 265M", "qwen3-265M", "sft", 60, 196, {"prompts_per_step": 3, "model.lora.rank": 16}),
-    Case("dpo", "qwen2-48M", "dpo", 100, 120, {"prompts_per_step": 6}),
-    Case("dpo, LoRA", "qwen2-48M", "dpo", 40, 100, {"prompts_per_step": 6, "model.lora.rank": 16}),
-    Case("reward model", "llama-92M", "reward_model", 60, 100, {"prompts_per_step": 4}),
-    Case("grpo", "qwen2-48M", "grpo", 100, 60, {"prompts_per_step": 3, "group_size": 8}),
-    Case("grpo, LoRA", "qwen2-48M", "grpo", 100, 60,
+    Case("grpo", "qwen3-48M", "grpo", 100, 60, {"prompts_per_step": 3, "group_size": 8}),
+    Case("grpo, LoRA", "qwen3-48M", "grpo", 100, 60,
          {"prompts_per_step": 4, "group_size": 8, "model.lora.rank": 16}),
-    Case("grpo, no reference", "llama-92M", "grpo", 30, 60,
+    Case("grpo, no reference", "llama-95M", "grpo", 30, 60,
          {"prompts_per_step": 2, "group_size": 6, "objective.kl": None}),
     Case("grpo, short rows, max_lag 1", "llama-8M", "grpo", 20, 40,
          {"prompts_per_step": 8, "group_size": 8, "max_lag": 1}),
-    Case("grpo, several passes", "llama-92M", "grpo", 100, 60,
+    Case("grpo, several passes", "llama-95M", "grpo", 100, 60,
          {"prompts_per_step": 3, "group_size": 6, "engine.token_budget": 512}),
     Case("ppo, a critic of its own", "llama-8M", "ppo", 60, 100, {"prompts_per_step": 12}),
-    Case("ppo, the critic on the trunk", "qwen2-48M", "ppo", 60, 100, {"prompts_per_step": 8, "critic.form": "trunk"}),
+    Case("ppo, the critic on the trunk", "qwen3-48M", "ppo", 60, 100, {"prompts_per_step": 8, "critic.form": "trunk"}),
+    Case("reward model", "llama-95M", "reward_model", 60, 100, {"prompts_per_step": 4}),
+    Case("sft, LoRA, 259M", "qwen3-259M", "sft", 60, 196, {"prompts_per_step": 3, "model.lora.rank": 16}),
     Case("grpo, LoRA, SmolLM2-135M", "real", "grpo", 100, 48,
          {"prompts_per_step": 3, "group_size": 8, "model.lora.rank": 16}),
 )  # fmt: skip
@@ -151,7 +154,7 @@ def make_rows(case: Case, tokens: int, file: Path) -> None:
 
 def recipe_of(case: Case, place: Path, tiny: bool) -> list[str]:
     """KEY=VALUE of the run."""
-    model = place / "nothing" if tiny else REAL if case.model == "real" else place / case.model
+    model = place / "nothing" if tiny else REAL.resolve() if case.model == "real" else place / case.model
     values: dict[str, Any] = {
         "model.path": str(model),
         "data.path": str(place / f"{'tiny' if tiny else case.name}.jsonl"),
@@ -209,33 +212,53 @@ def in_a_process(method: str, overrides: Sequence[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def check(case: Case, place: Path) -> dict[str, Any]:
+@dataclass
+class World:
+    """A folder with models, rows and rewards, and what was measured of runs with next to no model."""
+
+    place: Path
+    idle: dict[tuple[str, bool], int] = field(default_factory=dict[tuple[str, bool], int])
+
+    def baseline(self, case: Case) -> int:
+        """Bytes of the process without a model to speak of: by method, and with or without an adapter's library."""
+        key = case.method, any("lora" in name for name in case.settings)
+        if key not in self.idle:
+            make_rows(case, SHAPES["nothing"]["vocab_size"], self.place / "tiny.jsonl")
+            self.idle[key] = in_a_process(case.method, recipe_of(case, self.place, tiny=True))["peak"]
+        return self.idle[key]
+
+
+def check(case: Case, world: World) -> dict[str, Any]:
     """Predicted, printed; then measured."""
     from postlude.footprint import forecast
 
     for name in {"nothing", case.model} - {"real"}:
-        if not (place / name).exists():
-            make_model(name, place / name)
-    vocabulary = 2000 if case.model == "real" else SHAPES[case.model].get("vocab_size", 2000)
-    make_rows(case, vocabulary, place / f"{case.name}.jsonl")
-    make_rows(case, SHAPES["nothing"]["vocab_size"], place / "tiny.jsonl")
-    overrides = recipe_of(case, place, tiny=False)
+        if not (world.place / name).exists():
+            make_model(name, world.place / name)
+    vocabulary = 2000 if case.model == "real" else SHAPES[case.model]["vocab_size"]
+    make_rows(case, vocabulary, world.place / f"{case.name}.jsonl")
+    overrides = recipe_of(case, world.place, tiny=False)
     whole = forecast(case.method, overrides)
     said = whole.peak - whole.process
-    print(f"{case.name:32s} {case.model:11s} predicted {said / 1e6:7.0f} MB ({whole.worst})", end="", flush=True)
-    seen = in_a_process(case.method, overrides)
-    tiny = in_a_process(case.method, recipe_of(case, place, tiny=True))
-    net = seen["peak"] - tiny["peak"]
-    print(f"   measured {net / 1e6:7.0f} MB   {said / net:5.2f}   beside {tiny['peak'] / 1e6:.0f} MB", flush=True)
+    print(f"{case.name:32s} {case.model:11s} predicted {said / 1e6:6.0f} MB ({whole.worst})", end="", flush=True)
+    seen, idle = in_a_process(case.method, overrides), world.baseline(case)
+    net = seen["peak"] - idle
+    print(f"   measured {net / 1e6:6.0f} MB   {said / net:5.2f}   beside {idle / 1e6:.0f} MB", flush=True)
+    parts = {"always": whole.always - whole.process}
     return {
-        **{k: v for k, v in asdict(case).items() if k != "settings"},
+        "name": case.name,
+        "model": case.model,
+        "method": case.method,
+        "prompt": case.prompt,
+        "answer": case.answer,
+        "fitted": case.fitted,
         "settings": dict(case.settings),
         "parameters": whole.shape.parameters,
         "predicted": said,
-        "predicted_phases": {name: size - whole.process for name, size in whole.phases.items()},
+        "predicted_phases": {**parts, **{name: size - whole.process for name, size in whole.phases.items()}},
         "measured": net,
-        "measured_phases": {name: size - tiny["peak"] for name, size in seen["phases"].items()},
-        "baseline": tiny["peak"],
+        "measured_phases": {name: size - idle for name, size in seen["phases"].items()},
+        "baseline": idle,
         "ratio": said / net,
     }
 
@@ -249,9 +272,12 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [case for case in CASES if not names or case.name in names]
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "reward.py").write_text(REWARD)
-        rows = [check(case, Path(place)) for case in chosen if case.model != "real" or REAL.exists()]
-    (Path(tempfile.gettempdir()) / "memory-check.json").write_text(json.dumps(rows, indent=1))
-    return int(any(abs(row["ratio"] - 1) > CLOSE for row in rows))
+        world, rows = World(Path(place)), list[dict[str, Any]]()
+        for case in chosen:
+            if case.model != "real" or REAL.exists():
+                rows.append(check(case, world))
+                report.write(rows, [case.name for case in CASES])
+    return int(any(abs(row["ratio"] - 1) > report.CLOSE for row in rows))
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def memory(
     from postlude.recipe.documents import flat
 
     lengths = Lengths(*data_lengths) if data_lengths else None
-    pairs = [f"{key}={_written(value)}" for key, value in flat(documents.long_form(settings))]
+    pairs = [f"{key}={_written(value)}" for key, value in flat(documents.long_form(settings))] if settings else []
     return forecast(str(what), pairs, method, gpu_memory, gpus, lengths)
 
 

@@ -10,7 +10,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from postlude.algorithms import find_method
+from postlude.algorithms import ALGORITHMS, find_method
 from postlude.check import check
 from postlude.data import Group
 from postlude.engines.local.free import Free, free
@@ -30,6 +30,7 @@ from postlude.sizing.estimate import least_held
 from postlude.sizing.setting import Loaded
 from postlude.sizing.shape import number_of
 from postlude.sizing.work import GIB, SIZES, USABLE, Asked, Work
+from postlude.words import meant
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,8 @@ def _document(what: str, overrides: list[str], method: str | None) -> tuple[Docu
     if not _is_model(what):
         return document_of(Path(what), [*([f"method={method}"] if method else []), *overrides]), False
     name = method or "grpo"
+    if name not in ALGORITHMS and ".py:" not in name:
+        raise ConfigError(f"--method: there is no method {name!r}.{meant(name, ALGORITHMS)}", code="unknown-method")
     entry = find_method(name)
     values: dict[str, Any] = {"method": name, "model": {"path": what}, "data": {"path": "data.jsonl"}}
     if entry.source == "rollout":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postlude.data import completion_to_json
+from postlude.errors import ConfigError
+from postlude.footprint import others_of, setting_of, shape_of, work_of
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
 from postlude.prepared import Prepared
@@ -14,6 +17,8 @@ from postlude.recipe import Recipe
 from postlude.recipe.schema import times
 from postlude.runs.folder import Run
 from postlude.runs.space import Space, forecast
+from postlude.sizing import estimate
+from postlude.sizing.work import Asked
 from postlude.words import counted
 
 if TYPE_CHECKING:
@@ -48,10 +53,27 @@ def look_at_memory(prepared: Prepared, engine: LocalEngine) -> Section:
     }
     section.figures |= {"parts": parts, "peak": plan.peak, "free": plan.room}
     section.table.append(("parts", ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)))
+    phases = _phases_of_memory(prepared, engine)
+    section.figures["phases"] = phases
+    if phases:
+        section.table.append(("phases", ", ".join(f"{name} {size(count)}" for name, count in phases.items())))
     section.summary = f"at most {size(plan.peak)} at once of {size(plan.room)} that is free"
     if plan.warning:
         section.warn("out-of-memory", plan.warning, "Set what it names, or leave it to be chosen.")
     return section
+
+
+def _phases_of_memory(prepared: Prepared, engine: LocalEngine) -> dict[str, int]:
+    """Bytes of each phase as `postlude memory` gives them, with the sizes that the engine took; none for a model whose
+    shape is not known."""
+    recipe, held = prepared.recipe, engine.settings()
+    try:
+        shape = shape_of(recipe.model.path)
+    except ConfigError:
+        return {}
+    setting = setting_of(recipe, work_of(prepared), others_of(prepared))
+    asked = Asked(held["token_budget"], held["head_chunk"], held["cache_gib"])
+    return {str(name): count for name, count in estimate(shape, replace(setting, asked=asked)).phases.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- disk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -34,6 +34,15 @@ PHASES: Mapping[Phase, str] = {
     "saving": "saving: what was written is read again",
 }
 """Phases of a run; what they take is there one after another, unless sampling goes on beside training."""
+HEAP, HEAP_AGAIN, HEAP_MODULES = 0.115, 0.94, 0.28
+"""Of what comes and goes in a phase: what glibc's heap holds beside tensors. With gradient checkpointing, and for
+families that transformers' modules compute, it is more. Fitted: docs/memory.md says on what."""
+HEAP_BLOCK = 32 << 20
+"""Bytes from which on glibc takes a block from the kernel and gives it back, whatever went before."""
+DRAWN = 12
+"""Bytes of each logit while a token is drawn: the logits, their exponentials, and a copy whose rows are padded."""
+RUNTIME = 430_000_000
+"""Bytes of the process with its libraries loaded, on one machine: Python, torch for CPUs, transformers."""
 LARGE = 64 << 30
 """Bytes of a GPU whose size is not said, for its cache."""
 
@@ -138,9 +147,26 @@ def estimate(shape: Shape, setting: Setting) -> Estimate:
     parts += _update(shape, setting, plan, worst)
     if setting.device == "cpu":  # files are read into the host's memory, whatever trains
         parts += [*_loading(shape, setting), *_saving(shape, setting)]
-    return Estimate(
-        shape, setting, tuple(part for part in parts if part.bytes), plan, worst.name, tuple(_notes(shape, setting))
-    )
+        parts += _of_process(parts, shape, setting, _tokens(setting, plan))
+    notes = tuple(_notes(shape, setting))
+    return Estimate(shape, setting, tuple(part for part in parts if part.bytes), plan, worst.name, notes)
+
+
+def holes_of(shape: Shape, setting: Setting) -> float:
+    """Share of passing tensors that the heap takes beside them."""
+    return HEAP_AGAIN if setting.checkpointing else HEAP if is_direct(shape) else HEAP_MODULES
+
+
+def _of_process(parts: Sequence[Part], shape: Shape, setting: Setting, tokens: float) -> list[Part]:
+    """What a process on a CPU takes beside tensors: its libraries, and the holes of its heap."""
+    more = [Part(PROCESS, "always", RUNTIME, "its libraries, as seen on one machine")]
+    large = {True: shape.width * shape.inner * setting.owned, False: tokens * shape.inner * setting.size}
+    shares: dict[Phase, float] = {"sampling": HEAP, "reading": HEAP, "update": holes_of(shape, setting)}
+    for phase, share in shares.items():
+        there = [part for part in parts if part.phase == phase and large[part.sharded] < HEAP_BLOCK]
+        text = f"{share:.1%} of what comes and goes in blocks below 32 MiB (fitted)"
+        more.append(Part("holes of the heap", phase, int(share * sum(part.bytes for part in there)), text))
+    return more
 
 
 # ------------------------------------------------------------------------------------------- what is always there
@@ -214,8 +240,12 @@ def _sampling(shape: Shape, setting: Setting, plan: Plan) -> Iterator[Part]:
     grown = 2 * rows * shape.key_width * setting.size * own
     text = f"({rows} answers x {own} + {copies} x {prompts} prompts x {work.prompt} tokens) x {each / 1e3:,.1f} kB"
     yield Part("keys and values", "sampling", cached * each + grown, f"{text}, and one layer's again")
-    draw = 5 * 4 * rows * shape.vocabulary
-    yield Part("logits while drawing", "sampling", draw, f"20 B x {rows} x vocabulary {shape.vocabulary:,}")
+    draw = DRAWN * rows * shape.vocabulary
+    yield Part("logits while drawing", "sampling", draw, f"{DRAWN} B x {rows} x vocabulary {shape.vocabulary:,}")
+    read = prompts * work.prompt
+    first = read * each + int(read_only(shape, setting.kept(shape), read, prompts, prompts))
+    text = f"{read:,} tokens through one layer, more than answers take later"
+    yield Part("reading the prompts", "sampling", max(0, first - cached * each - grown - draw), text)
     if setting.decodes_copy and is_direct(shape):
         copied = decoded_copy(shape, setting)
         yield Part("copy for decoding", "sampling", copied, "the layers of a small model, joined and laid out anew")
