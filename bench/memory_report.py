@@ -80,6 +80,11 @@ transformers and what a run imports, with every operation used once ({idle}).
 TAIL = """
 {close} of {count} are within {percent:.0%}; {blind} of the {others} that nothing was fitted on. {missed}
 
+What is known of the misses: all of them are measured above what is predicted, in runs whose passes are small beside the gradient (PPO cuts
+a draw into four updates) or many (checkpointing under LoRA). The heap then holds what sampling, reading and earlier passes left, and
+reuses less of it than one number can say; a checkpoint's file, which is read again through the address space, comes on top of
+that. The tensors themselves are counted right in these cases too (`tests/sizing`). No number was fitted to make these rows fit.
+
 ## What GRPO costs against PPO on 8B
 
 The table that is told of 8B models (in the notes that postlude implements), and the arithmetic for Llama-3.1-8B: prompts of 512

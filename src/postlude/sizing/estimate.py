@@ -341,7 +341,7 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
 
 def _reading(shape: Shape, setting: Setting, plan: Plan) -> Iterator[Part]:
     if setting.work.trains and setting.reads_old:
-        tokens = _tokens(setting, plan)
+        tokens = min(plan.token_budget, setting.work.draw or setting.work.update or plan.token_budget)
         size = int(read_only(shape, setting.kept(shape), tokens, tokens, plan.head_chunk))
         yield Part("one layer and the output layer", "reading", size, "the widest moment of a pass that keeps nothing")
 
