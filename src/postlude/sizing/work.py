@@ -130,6 +130,8 @@ class Kept:
     maps: int = 0
     """Linear maps of a layer that it stands on."""
     checkpointing: bool = False
+    head: bool = True
+    """Whether it has an output layer; a scalar head is nothing to speak of."""
 
 
 def columns(longest: int) -> int:
