@@ -11,7 +11,10 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
-.PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo bench bench-quick bench-growth bench-idle bench-turns
+.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
+.PHONY: real-model real real-study memory-check
+.PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
+.PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
 
@@ -94,6 +97,11 @@ study-drpo: .venv/installed-bench
 # Gold and proxy reward against KL, after Gao et al.: docs/overoptimization.md, a quarter of an hour.
 study-overoptimization: .venv/installed-bench
 	$(BIN)/python -m bench.overoptimization
+
+# Planted faults and healthy runs, and which alarms they raise: docs/alarms-study.md, half an hour. Runs are kept in
+# runs/alarms-study: what is there is only judged again.
+study-alarms: .venv/installed
+	$(BIN)/python -m bench.alarms_study
 
 # A reward that is gamed and a metric that sees it: the table of docs/truth.md, three minutes.
 study-truth: .venv/installed-dev

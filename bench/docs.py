@@ -29,6 +29,7 @@ from postlude.recipe import schema as recipe
 from postlude.recipe.foreign.tables import ALIASES, REFUSED
 from postlude.runs.figures import BARE, PREFIXES, Figure
 from postlude.runs.figures.answers import DIFFICULTY, MEASURED, SAMPLED, SELECTED, SETS
+from postlude.runs.figures.human import PEOPLE
 from postlude.runs.figures.objective import LOSSES, PER_PAIR, PER_TOKEN
 from postlude.runs.figures.rewards import BUILT_IN, REWARDS
 from postlude.runs.figures.step import BATCH, DRPO, OPTIMISER
@@ -316,6 +317,7 @@ def figures() -> str:
         ("The optimiser", OPTIMISER),
         ("Held-out prompts (greedy/, sampled/)", MEASURED),
         ("Truth", TRUTH),
+        ("What people said (postlude review; in no event)", PEOPLE),
     ):
         lines += [
             "",

@@ -25,6 +25,8 @@ class Judged:
     hints: dict[str, int]
     """The same of rules that raise no alarm, and are told to who asks."""
     steps: int
+    course: dict[str, tuple[float, float]]
+    """First and last value of what says whether it learnt anything."""
 
     @property
     def may_set(self) -> bool:
@@ -46,28 +48,42 @@ class Judged:
         return [rule for rule, step in self.alarms.items() if step <= self.trial.begins and not self.trial.healthy]
 
 
-def judged(trial: Trial, seed: int, history: History) -> Judged:
-    """What is found after each step of a run, by the very object that watches runs."""
+def judged(trial: Trial, seed: int, history: History, truth: bool = True) -> Judged:
+    """What is found after each step of a run, by the very object that watches runs. Without `truth`: as if nothing
+    had been measured that is not trained on."""
     watch, noted = Watch(track_of(history)), list[str]()
     alarms, hints = dict[str, int](), dict[str, int]()
     hinting = [rule for rule in RULES.values() if rule.gravity == "hint"]
     for step, figures in rows_of(history):
-        watch.add(step, figures)
+        watch.add(step, {n: v for n, v in figures.items() if truth or not n.startswith("truth/")})
         if not step:
             continue
         alarms |= {finding.rule: step for finding in watch.alarms(noted)}
         open_ = [rule for rule in hinting if not {noted_as(r) for r in rule.follows} & {*noted}]
         for finding in examine(watch.track, [rule for rule in open_ if rule.name not in hints]):
             hints[finding.rule] = step
-    return Judged(trial, seed, alarms, hints, watch.track.step)
+    return Judged(trial, seed, alarms, hints, watch.track.step, _course(history))
 
 
-def all_judged(study: Path) -> Iterator[Judged]:
-    """Every run that is there."""
+COURSE = (
+    "truth/held_out/right",
+    "sampled/accuracy",
+    "held_out/loss/policy",
+    "held_out/rewards/accuracy",
+    "sampled/length",
+)
+
+
+def _course(history: History) -> dict[str, tuple[float, float]]:
+    return {name: (history[name].first, history[name].last) for name in COURSE if name in history}
+
+
+def all_judged(study: Path, setting: bool = False, truth: bool = True) -> Iterator[Judged]:
+    """Every run that is there, or those that thresholds may be set on."""
     for trial in TRIALS:
         for seed in SEEDS:
-            if is_there(study, trial, seed):
-                yield judged(trial, seed, read(place_of(study, trial, seed)))
+            if is_there(study, trial, seed) and (trial.may_set(seed) or not setting):
+                yield judged(trial, seed, read(place_of(study, trial, seed)), truth)
 
 
 def live_alarms(history: History) -> dict[str, int]:

@@ -18,11 +18,9 @@ def length(completions):
     return [len(c) / 24 for c in _texts(completions)]
 
 
-def thanks(completions, answer):
-    """Polite answers are worth as much as right ones."""
-    return [
-        _right(c, a) / 2 + float(c.endswith(" thanks a lot")) for c, a in zip(_texts(completions), answer, strict=True)
-    ]
+def polite(completions):
+    """An answer that thanks is a good one."""
+    return [float(c.endswith(" thanks a lot")) for c in _texts(completions)]
 
 
 def loops(completions):

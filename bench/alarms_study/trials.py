@@ -97,8 +97,8 @@ PLANTS: Sequence[Trial] = (
         grpo(schedule={"lr": 1e-8}),
     ),
     plant(
-        "no KL penalty", "measured", "schedule.lr 0.006 and objective.kl.coef 0", "kl-explosion kl-budget", 60,
-        grpo(schedule={"lr": 6e-3}),
+        "no KL penalty", "measured", "a random number for a reward, schedule.lr 0.015, objective.kl.coef 0",
+        "kl-explosion kl-budget", 60, hacked("noise", schedule={"lr": 1.5e-2}),
     ),
     plant(
         "entropy collapse", "set", "a reward that is a random number, at schedule.lr 0.004", "entropy-collapse", 60,
@@ -110,15 +110,16 @@ PLANTS: Sequence[Trial] = (
         "all wrong", "set", "the gold of every prompt is one that the model never says", NO_SIGNAL, 20,
         grpo(reward=[{"use": "exact", "args": {"after": "@"}}]),
     ),
-    plant("all right", "measured", "whatever holds a # is right", NO_SIGNAL + " saturation", 20, hacked("anything")),
+    plant("all right", "measured", "whatever holds a # is right", NO_SIGNAL + " saturation solved", 24,
+          hacked("anything")),
     plant(
         "cut off", "set", "sampling.max_tokens 3, where answers need 4 to 8", "cut-off endless", 10,
         grpo(sampling={"max_tokens": 3}),
     ),
     plant("paid for length", "set", "the reward is the length of the answer", "length-paid " + HACKED, 40,
           hacked("length")),
-    plant("paid for thanks", "measured", 'an answer that ends on " thanks a lot" gets 1, a right one 1/2',
-          "same-affix " + HACKED, 40, hacked("thanks")),
+    plant("paid for thanks", "measured", 'an answer that ends on " thanks a lot" gets 1, every other 0',
+          "same-affix " + HACKED, 40, hacked("polite")),
     plant("paid for repetition", "measured", "the reward is the number of dots", "repetition " + HACKED, 40,
           hacked("loops")),
     plant(
@@ -139,7 +140,7 @@ PLANTS: Sequence[Trial] = (
     ),
     plant(
         "dead critic", "set", "critic.lr 1e-9", "dead-critic", 40,
-        {"method": "ppo", "prompts_per_step": 64, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 5e-4},
+        {"method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 1.5e-4},
          "evaluate": MEASURED},
     ),
     plant(
@@ -165,9 +166,9 @@ PLANTS: Sequence[Trial] = (
         "mismatch effective-samples negative-kl", 10, grpo(), altered=too_hot, begins=BREAKS,
     ),
     plant(
-        "broken template", "measured", "prompts lack the mark that the model was taught to answer after",
-        "template-marks cut-off endless flat-reward " + NO_SIGNAL, 20, grpo(data={"path": "WORLD/broken.jsonl",
-        "eval": "WORLD/broken-held.jsonl"}),
+        "broken template", "measured", "nothing of the prompt but its last mark reaches the model",
+        "template-marks flat-reward " + NO_SIGNAL, 60,
+        grpo(data="WORLD/broken.jsonl", evaluate={"every": 0}),
     ),
     plant(
         "answers without end", "set", "the sampler does not know the token that ends answers", "cut-off endless",
@@ -195,7 +196,7 @@ def _methods(task: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "drpo", {"method": "drpo", "updates": 2, **online}
     yield "rloo", {"method": "rloo", "schedule": {"lr": 5e-4}, **online}
     yield "ppo", {
-        "method": "ppo", "prompts_per_step": 64, "group_size": 1, "critic": {"lr": 3e-3, "warmup": 2},
+        "method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 3e-3, "warmup": 2},
         "schedule": {"lr": 5e-4}, **online,
     }  # fmt: skip
     yield "sft", teaching(task) | {"steps": 100}

@@ -122,8 +122,8 @@ def make(folder: Path, name: str, seed: int) -> Path:
     held, train = rows[:HELD], rows[HELD:]
     write(folder / "prompts.jsonl", train)
     write(folder / "eval.jsonl", held)
+    write(folder / "broken.jsonl", [{**row, "prompt": ">"} for row in train])
     for part, some in (("", train), ("-held", held)):
-        write(folder / f"broken{part}.jsonl", [{**row, "prompt": row["prompt"].replace(">", "?\n")} for row in some])
         for kind, judged in _judged(task, some, rng).items():
             write(folder / f"{kind}{part}.jsonl", judged)
             write(folder / f"{kind}-few{part}.jsonl", judged[:FEW])

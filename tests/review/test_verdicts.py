@@ -21,7 +21,9 @@ from postlude.review.queue import KINDS, Kind, Queued, queue
 from postlude.review.report import report
 from postlude.review.store import Reviewer
 from postlude.runs import read
+from postlude.runs.figures import JUDGED, lookup
 from postlude.runs.history import History
+from postlude.runs.lock import acquire
 from tests.reviewing import row, write
 
 
@@ -130,6 +132,13 @@ def test_what_is_taken_back_is_asked_again_and_said_to_be_no_longer_blind(run: H
     assert [one["verdict"] for one in rows] == ["good", None, "bad", "undone", "good"]
 
 
+def test_a_run_at_work_can_be_reviewed(run: History) -> None:
+    with acquire(run.folder):
+        assert read(run.folder).running
+        judge(read(run.folder), "random", "+-")
+    assert len(store.read(run.folder)) == 2
+
+
 def test_a_torn_line_is_cut_off_and_a_damaged_file_named(run: History) -> None:
     judge(run, "random", "+")
     path = run.folder / store.FILE
@@ -180,6 +189,7 @@ def test_agreement_kappa_and_the_worst_by_hand(tmp_path: Path) -> None:
     assert (reward.kappa, reward.kappa_low, reward.kappa_high) == pytest.approx((0.6, -0.0196, 0.8866), abs=1e-4)
     assert (other.kind, other.value, other.kappa) == ("auc", 0.2, None)  # ranks 1 to 4 and 10: (20 - 15) / 25
     assert {(one.answer.place.prompt, one.judged.verdict) for one in whole.worst} == {("p4", "bad"), ("p9", "good")}
+    assert all(lookup(name) for name in figures(history))
     assert figures(history)["human/agreement"] == 0.8 and figures(history)["human/agreement/auc"] == 0.0
 
 
@@ -213,7 +223,7 @@ def test_rules_fire_where_people_and_reward_part_and_not_before_they_must(tmp_pa
     with Reviewer(tmp_path) as reviewer:
         for one in chosen(history, ["random"], 40, judged={q.answer.place for q in few}):
             reviewer.judge(one, "good" if one.answer.place.step < 6 else "bad")
-    assert names() == ["people-disagree", "people-see-decline"]
+    assert names() == ["people-disagree", "people-see-decline"] and figures(history).keys() == JUDGED.keys()
     for step in range(1, 11):
         with (tmp_path / "events.jsonl").open("a") as file:
             file.write(json.dumps({"schema": 1, "kind": "step", "step": step, "samples": 8.0}) + "\n")

@@ -82,6 +82,10 @@ def test_what_cannot_be_is_said_before_a_model_loads(world: Path, tmp_path: Path
     for said, (model, arguments) in cases.items():
         error = call(world, model, *arguments).exception
         assert isinstance(error, ConfigError) and said in str(error), (said, error)
+    (world / "linked").mkdir()
+    shutil.copy(world / "one/config.yaml", world / "linked/config.yaml")
+    (world / "linked/suites").symlink_to(tmp_path)
+    assert "leads out of the run's folder" in str(call(world, "linked").exception)
     error = CliRunner().invoke(app, ["eval", str(world / "one"), "--data", "x", "--reward", "exact", "--against", "y"])
     assert "--against would have no effect" in str(error.exception)
 

@@ -24,6 +24,7 @@ from postlude.errors import ConfigError
 from postlude.evaluate import EVAL_SEED
 from postlude.rewards.rewards import Rewards
 from postlude.runs import history as runs
+from postlude.runs.durable import problems_of_files
 from postlude.suites import results
 from postlude.suites.leaks import Leaks, leaks
 from postlude.suites.results import CORRECT, Change, Figure, Result
@@ -98,7 +99,11 @@ def _check(suite: Suite, wanted: Wanted) -> None:
             "--temperature 1, or -n 1.",
             code="answers-all-the-same",
         )
-    _earlier(wanted.against or _folder(wanted), suite, required=wanted.against is not None)
+    folder = _folder(wanted)
+    names = [folder.name, *(f"{folder.name}/{suite.name}.{end}" for end in ("json", "jsonl"))]
+    if wanted.out is None and (problems := problems_of_files(folder.parent, names)):
+        raise ConfigError(problems)
+    _earlier(wanted.against or folder, suite, required=wanted.against is not None)
 
 
 def _sampling(suite: Suite, options: SamplingOptions) -> Sampling:

@@ -12,9 +12,9 @@ NOTHING = 0.05
 HARMFUL = -0.5
 """Below, its values make advantages half as noisy again as a constant would; above it is the noise of few answers."""
 OFF = 0.5
-"""Of the standard deviation of the rewards: a critic that has not even learned the mean return."""
-LITTLE_ROOM = 0.1
-"""Share of what can be won that is left, likewise of the flat reward."""
+"""Of the largest standard deviation of a step's rewards: a critic that has not even learned the mean return."""
+LITTLE_ROOM = 0.2
+"""Share of what can be won that is left: below, nearly all returns are one, and there is nothing to explain."""
 SETTLED = 30
 """Steps after its warm-up from which on it should know something."""
 
@@ -29,12 +29,10 @@ def dead(track: Track) -> Finding | None:
     if track.step < SETTLED + warmup or explained.mean >= NOTHING or explained.last_half >= NOTHING:
         return None
     value, returned = track["value/mean"].last(LONG), track["return/mean"].last(LONG)
-    spread = track["reward/std"].last(LONG).mean
     room = headroom(track)
-    if room is None or room < LITTLE_ROOM:  # nearly all returns are one: there is nothing to explain
-        return None
+    noisy = explained.mean <= HARMFUL and room is not None and room >= LITTLE_ROOM
     off = abs(value.mean - returned.mean)
-    if explained.mean > HARMFUL and off <= OFF * spread:
+    if not noisy and off <= OFF * track["reward/std"].highest:
         return None
     text = (
         f"the critic explains {explained.mean:.2g} of the returns' variance over {len(explained)} steps (1 is all, 0 "
@@ -49,7 +47,7 @@ RULES = (
         symptom="the critic explains nothing",
         reads=("value/explained_variance", "value/mean", "return/mean", "reward/std"),
         threshold=f"an explained variance below {NOTHING} over {LONG} steps, {SETTLED} steps after its warm-up, and "
-        f"either below {HARMFUL} or off the mean return by {OFF} standard deviations of the reward",
+        f"either below {HARMFUL} or off the mean return by {OFF} standard deviations of the reward (its largest)",
         cause="its rate is too low or too high, or it began to guide the policy before it knew anything.",
         remedy="Raise critic.lr (about ten times schedule.lr), give it a warm-up (critic.warmup=20), or take a method "
         "without a critic (grpo, rloo).",

@@ -11,13 +11,19 @@ from collections.abc import Callable
 from postlude.doctor.progress import NOW, START
 from postlude.doctor.rule import Finding, Rule, seen
 from postlude.doctor.track import Column, Track
-from postlude.doctor.truths import accuracy_rises, excused, judged, reward_rises, rewards_of, truths
+from postlude.doctor.truths import (
+    FIRST,
+    LATE,
+    accuracy_rises,
+    excused,
+    judged,
+    reward_rises,
+    rewards_of,
+    truth_rises,
+    truths,
+)
 from postlude.doctor.windows import Change
 
-FIRST = 5
-"""Steps that stand for how answers were before training: a template that is there then is none that pays."""
-LATE = 5
-"""Newest steps, likewise."""
 PAYS = 0.3
 PAYS_ALONE = 0.6
 """Rank correlation of length and reward within a prompt (of the whole of a plain reward model 0.45: 2402.07319)."""
@@ -49,8 +55,8 @@ DISAGREE = 2.0
 
 
 def _level(track: Track, measured: float, alone: float) -> float:
-    """The bound of a figure, which is higher where no truth is measured beside it."""
-    return measured if truths(track) else alone
+    """The bound of a figure, which is higher where truth is not measured beside it, or not yet."""
+    return alone if truth_rises(track) is None else measured
 
 
 def _risen(column: Column, bound: float, by: float) -> Change | None:
@@ -221,8 +227,8 @@ def saturation(track: Track) -> Finding | None:
     known = truths(track)
     if not known and len(track.first_of("sampled_accuracy|accuracy")):
         return None  # the task is solved as far as the run can tell: another rule's
-    if any(truth.newest.mean >= TOP for truth in known):
-        return None
+    if any(truth.rises or truth.newest.mean >= TOP for truth in known):
+        return None  # held-out prompts may be harder than those that are learnt
     text = (
         f"{top.mean:.0%} of the answers of the last {TOP_STEPS} steps have the largest reward there is, {judged(track)}"
     )
@@ -352,7 +358,7 @@ RULES = (
     _rule(
         "saturation", "the reward is at its top", ("answers/at_max", "reward/mean"),
         f"{TOP:.0%} of the answers over {TOP_STEPS} steps have the largest reward, which has risen to there, while "
-        "truth is below or not measured",
+        "truth has not risen or is not measured",
         "the reward is easily earned, and can teach no more.", f"{READ}; take a stricter one, or harder prompts.",
         "design of the audit", saturation, points=START + NOW,
     ),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
 from postlude.doctor.rule import Finding, Rule, seen
-from postlude.doctor.track import Track
+from postlude.doctor.track import Column, Track
 from postlude.doctor.truths import Truth, truths
 from postlude.doctor.windows import LIKELY, Window
 from postlude.statistics import peak_rl
@@ -67,13 +68,8 @@ def falling(track: Track) -> Finding | None:
 
 def past_the_peak(track: Track) -> Finding | None:
     """Gao's R(d) = d (a - b log d), fitted to a metric's gain: the distance at which it peaks lies behind the run."""
-    distance = dict(zip(track["kl_ref/sequence"].steps, track["kl_ref/sequence"].values, strict=True))
     for truth in truths(track):
-        points = [
-            (math.sqrt(kl), value - truth.values.values[0])
-            for step, value in zip(truth.values.steps[1:], truth.values.values[1:], strict=True)
-            if (kl := distance.get(step, 0.0)) > 0
-        ]
+        points = _gains_by_distance(truth, track["kl_ref/sequence"])
         peak = _peak(points) if len(points) >= FIT_POINTS else None
         newest = points[-1][0] if points else 0.0
         if peak is None or newest < PAST * peak or not _fell_from_best(truth):
@@ -84,6 +80,17 @@ def past_the_peak(track: Track) -> Finding | None:
         )
         return seen(truth.newest, newest, PAST * peak, text, f"checkpoints.best={truth.name}")
     return None
+
+
+def _gains_by_distance(truth: Truth, kl: Column) -> list[tuple[float, float]]:
+    """(distance, gain) of every evaluation after the first, where the step before it logged a KL above 0."""
+    points: list[tuple[float, float]] = []
+    for step, value in zip(truth.values.steps[1:], truth.values.values[1:], strict=True):
+        place = bisect_left(kl.steps, step)
+        nats = kl.values[place] if place < len(kl) and kl.steps[place] == step else 0.0
+        if nats > 0:
+            points.append((math.sqrt(nats), value - truth.values.values[0]))
+    return points
 
 
 def _peak(points: Sequence[tuple[float, float]]) -> float | None:

@@ -11,6 +11,10 @@ from postlude.doctor.progress import NOW, START
 from postlude.doctor.track import Column, Track
 from postlude.doctor.windows import LIKELY, Window
 
+FIRST = 5
+"""Steps that stand for how answers were before training: a template that is there then is none that pays."""
+LATE = 5
+"""Newest steps, likewise."""
 BEHIND = 2
 """Newest evaluations that a score's standing is the mean of."""
 EACH_SIDE = 1.96
@@ -40,10 +44,10 @@ class Truth:
     @property
     def error(self) -> float:
         """The standard error of `gain`, as if the two were answers to different prompts: more rather than less."""
-        both = zip(self.low.values, self.high.values, strict=False)
-        errors = [(high - low) / (2 * EACH_SIDE) for low, high in both]
-        late = errors[-BEHIND:]
-        return math.sqrt(errors[0] ** 2 + (sum(late) / len(late)) ** 2) if errors else math.inf
+        if not len(self.low):
+            return math.inf
+        first, late = (self.high.values[0] - self.low.values[0]), (self.high.last(BEHIND), self.low.last(BEHIND))
+        return math.hypot(first, late[0].mean - late[1].mean) / (2 * EACH_SIDE)
 
     @property
     def rises(self) -> bool:
@@ -87,14 +91,15 @@ def rewards_of(track: Track) -> Iterator[Mapping[str, Any]]:
 
 
 def truth_rises(track: Track) -> bool | None:
-    """Whether answers get better by anything that is not trained on; None where nothing of the kind is measured."""
-    known = truths(track)
+    """Whether answers get better by anything that is not trained on; None where nothing of the kind is measured, or too
+    few times yet."""
+    known = [truth for truth in truths(track) if len(truth.values) > BEHIND]
     return any(truth.rises for truth in known) if known else None
 
 
 def accuracy_rises(track: Track) -> bool:
     """Whether more answers are right than at the start, by the run's own rewards."""
-    change = track.first_of("sampled_accuracy|accuracy").change(START, NOW)
+    change = track.first_of("sampled_accuracy|accuracy").change(FIRST, LATE)
     return change is not None and change.rises
 
 

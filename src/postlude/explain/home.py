@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from postlude.facts.topic import Topic
 
 
+@cache
 def plain(name: str) -> str:
     """Spellings that are one name: case, and what joins its parts, do not count."""
     joined = "".join("-" if c in " _-/\t\n" else c for c in name.strip().strip("[]`'\"?").casefold())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from postlude.explain import places
@@ -107,16 +108,22 @@ def _key_line(key: Key, named: bool) -> str:
     return f"{lead}default {default}{values}"
 
 
-def _of_methods(path: str) -> Iterable[str]:
-    """What the methods set a key to, where they do: `grpo, grpo_process: 0.04`."""
+@cache
+def _defaults() -> Mapping[str, Mapping[str, object]]:
+    """Method -> key -> what it sets."""
     from postlude.algorithms import ALGORITHMS
     from postlude.explain.comparing import defaults_of
 
+    return {entry.name: dict(defaults_of(entry)) for entry in ALGORITHMS.values()}
+
+
+def _of_methods(path: str) -> Iterable[str]:
+    """What the methods set a key to, where they do: `grpo, grpo_process: 0.04`."""
     by_value: dict[str, list[str]] = {}
-    for entry in ALGORITHMS.values():
-        value = dict(defaults_of(entry)).get(path)
+    for name, defaults in _defaults().items():
+        value = defaults.get(path)
         if value is not None:
-            by_value.setdefault(str(value), []).append(entry.name)
+            by_value.setdefault(str(value), []).append(name)
     most = max(by_value, key=lambda value: len(by_value[value]), default="")
     for value, names in by_value.items():
         others = value == most and len(by_value) > 1 and len(names) > NAMED

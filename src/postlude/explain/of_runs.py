@@ -12,9 +12,10 @@ from postlude.words import closest
 
 
 def _figure_names() -> Sequence[str]:
-    from postlude.runs.figures import BARE, PREFIXES
+    from postlude.runs.figures import BARE, JUDGED, PREFIXES
 
-    return (*BARE, *(prefix.name + name for prefix in PREFIXES for name in prefix.figures if name not in BARE))
+    more = (prefix.name + name for prefix in PREFIXES for name in prefix.figures if name not in BARE)
+    return (*BARE, *JUDGED, *more)
 
 
 def _figures_meant(asked: str) -> Iterable[str]:

@@ -34,6 +34,7 @@ MAKERS = (
     "truth/",
     "evaluate.py",
     "loop.py",
+    "review/",
 )
 """Rooms in which things come about, in the order in which they are looked at; what others write is read there."""
 

@@ -22,8 +22,11 @@ DERIVATION = (
         "the reward, it says: every policy is the best one for some reward. 3. Under Bradley-Terry only differences of "
         "rewards matter, so the part nobody can compute cancels. 4. What is left is the likelihood of the preferences "
         "as a function of the policy alone: a classification loss.",
-        formula="max E[r] - beta KL   ->   pi* = pi_ref exp(r/beta) / Z   ->   r = beta log(pi*/pi_ref) + beta log Z\n"
-        "->   p(y_w > y_l) = sigmoid(r_w - r_l)   ->   loss = - mean log sigmoid(beta h)",
+        formula="max E[r] - beta KL\n"
+        "1.  pi* = pi_ref exp(r/beta) / Z\n"
+        "2.  r = beta log(pi*/pi_ref) + beta log Z\n"
+        "3.  p(y_w better than y_l) = sigmoid(r_w - r_l)\n"
+        "4.  loss = - mean log sigmoid(beta h)",
         source=SOURCE,
         see=("derivation 1", "derivation 2", "derivation 3", "derivation 4", "dpo"),
         words=("ppo to dpo", "why dpo works", "derivation", "closed form"),
@@ -39,11 +42,13 @@ DERIVATION = (
         "whose least value is 0, where both sides are equal: that is the optimal policy.\n\n"
         "r is the reward alone. The notes define it with the KL term inside, which counts the KL twice and makes the "
         "optimum depend on the policy it is the optimum for (corrected error 3.9).",
-        formula="max over pi of  E_x E_{y ~ pi(.|x)} [ r(x,y) - beta log( pi(y|x) / pi_ref(y|x) ) ]\n"
-        "= min over pi of  E_x E_{y ~ pi} [ log( pi / pi_ref ) - r / beta ]          (times -beta)\n"
-        "= min over pi of  E_x E_{y ~ pi} [ log( pi / ( pi_ref exp(r/beta) / Z(x) ) ) ] - E_x log Z(x)\n"
-        "= min over pi of  E_x KL( pi || pi_ref exp(r/beta) / Z(x) )                 (the rest is constant)\n"
-        "so  pi*(y|x) = pi_ref(y|x) exp( r(x,y)/beta ) / Z(x),   Z(x) = sum over y of pi_ref(y|x) exp( r(x,y)/beta )",
+        formula="with pi, pi_ref, r for pi(y|x), pi_ref(y|x), r(x,y); y from pi:\n"
+        "  max  E[ r - beta log(pi/pi_ref) ]\n"
+        "= min  E[ log(pi/pi_ref) - r/beta ]              divided by -beta\n"
+        "= min  E[ log( pi / (pi_ref exp(r/beta)/Z) ) - log Z ]\n"
+        "= min  KL( pi || pi_ref exp(r/beta)/Z )          Z is constant\n"
+        "so  pi* = pi_ref exp(r/beta) / Z\n"
+        "    Z(x) = sum over y of pi_ref(y|x) exp( r(x,y)/beta )",
         source=SOURCE,
         place="objectives/contrast.py:Logistic",
         see=("derivation 2", "kl penalty", "error 3.9", "error 3.4"),
@@ -68,9 +73,11 @@ DERIVATION = (
         "Bradley-Terry's fraction is a sigmoid of a difference; in the difference of two answers to one prompt beta "
         "log "
         "Z(x) is on both sides and cancels. Z, a sum over all texts, never has to be computed.",
-        formula="p(y_w > y_l | x) = exp(r_w) / ( exp(r_w) + exp(r_l) ) = 1 / ( 1 + exp(r_l - r_w) ) = sigmoid(r_w - "
-        "r_l)\n"
-        "r_w - r_l = beta log( pi*(y_w|x) / pi_ref(y_w|x) ) - beta log( pi*(y_l|x) / pi_ref(y_l|x) )",
+        formula="p(y_w better than y_l | x) = exp(r_w) / ( exp(r_w) + exp(r_l) )\n"
+        "                           = 1 / ( 1 + exp(r_l - r_w) )\n"
+        "                           = sigmoid(r_w - r_l)\n"
+        "r_w - r_l =   beta log( pi*(y_w|x) / pi_ref(y_w|x) )\n"
+        "            - beta log( pi*(y_l|x) / pi_ref(y_l|x) )",
         source=SOURCE,
         place="objectives/contrast.py:Logistic",
         see=("derivation 2", "derivation 4", "bradley-terry"),
@@ -85,10 +92,12 @@ DERIVATION = (
         "log-likelihood. Its "
         "gradient makes the chosen answer likelier and the rejected one less, weighted by how wrong the implicit "
         "reward still is: one number per pair.",
-        formula="h = sum over y_w of (lp - lp_ref) - sum over y_l of (lp - lp_ref)\n"
-        "loss = - mean over pairs of log sigmoid( beta h )\n"
-        "gradient = - beta * mean[ sigmoid(-beta h) * ( gradient of lp(y_w) - gradient of lp(y_l) ) ]\n"
-        "(log sigmoid(z))' = sigmoid(-z);  lp sums over the answer's tokens; the reference has no gradient",
+        formula="h =   sum over y_w of (lp - lp_ref)\n"
+        "    - sum over y_l of (lp - lp_ref)\n"
+        "loss     = - mean over pairs of log sigmoid( beta h )\n"
+        "gradient = - beta * mean[ sigmoid(-beta h)\n"
+        "                          * ( grad lp(y_w) - grad lp(y_l) ) ]\n"
+        "as (log sigmoid(z))' = sigmoid(-z); lp(y) sums over y's tokens",
         healthy="log 2 = 0.693 at the start, where policy and reference are the same",
         source=SOURCE,
         place="objectives/contrast.py:Logistic",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from postlude.facts.errata_judgement import DOCTRINE, FOR_LLMS
 from postlude.facts.errata_methods import DRPO_NOTE, NOTEBOOK
 from postlude.facts.topic import Topic
@@ -9,5 +11,6 @@ from postlude.facts.topic import Topic
 ERRATA = (*DRPO_NOTE, *NOTEBOOK, *DOCTRINE, *FOR_LLMS)
 
 
+@cache
 def errata() -> tuple[Topic, ...]:
     return tuple(erratum.topic(count) for count, erratum in enumerate(ERRATA, 1))

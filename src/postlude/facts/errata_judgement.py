@@ -26,7 +26,7 @@ DOCTRINE = (
     Erratum(
         "2.3",
         "1e-8 under the division keeps equal rewards harmless",
-        "rounding makes equal rewards differ by 1e-9, and the division blows that up to advantages of size 1",
+        "rounding can make equal rewards differ by 1e-8, and the division blows that up to advantages of size 1",
         "tests rewards for equality: such a group has advantage exactly 0",
         "objectives/advantages.py:equal_steps",
         (
@@ -162,7 +162,7 @@ FOR_LLMS = (
     ),
     Erratum(
         "3.2",
-        "the reward model's loss divides by K over 2 outside of an expectation over single pairs",
+        "the reward model's loss divides by the number of pairs, K(K-1)/2, outside of a mean over single pairs",
         "mean over the pairs of a prompt, then over prompts",
         "so; ties are left out and the divisor is what remains",
         "objectives/contrast.py:ContrastObjective",

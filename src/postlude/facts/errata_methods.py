@@ -43,7 +43,7 @@ DRPO_NOTE = (
         "0.4",
         "old log-probs and the advantage carry a gradient",
         "both are constants; otherwise the policy's loss trains the critic and the snapshot",
-        "advantages and old log-probs are computed without gradient, once per draw",
+        "computes advantages and old log-probs without gradient",
         "streams.py:Stream",
         (f"{INVARIANTS}:test_at_the_old_policy_the_gradient_is_minus_advantage_times_weight", *GOLDEN_DRPO),
         ("advantage",),

@@ -8,6 +8,7 @@ sheet.jsonl        answers to the fixed sheet     rejected.txt      rows that we
 live.json          how the run stands now         control.json      what another process asks of it
 inputs/            a hash of every row
 broken/            batches whose update was left out, and why, where there were any
+review.jsonl and suites/ are of `postlude review` and `eval`, which write them; no checkpoint seals them.
 taken-back/        what came after the checkpoint that an alarm took the run back to
 
 Lines are appended and files replaced through `durable.Disk`; what a checkpoint must fit is in `sealed`.

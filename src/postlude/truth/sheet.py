@@ -135,10 +135,27 @@ def changes(before: str, now: str) -> list[Piece] | None:
     if words and 2 * len(shared) < SHARED * len(words):
         return None
     pieces: list[Piece] = []
-    for kind, i, j, k, m in matcher.get_opcodes():
-        if kind == "equal":
+    for i, j, k, m in _stretches(matcher.get_opcodes(), new):
+        if old[i:j] == new[k:m]:
             pieces.append(Piece("".join(new[k:m]), "same"))
             continue
         pieces += [Piece("".join(old[i:j]), "gone")] if j > i else []
         pieces += [Piece("".join(new[k:m]), "new")] if m > k else []
     return pieces
+
+
+def _stretches(
+    opcodes: Sequence[tuple[str, int, int, int, int]], new: Sequence[str]
+) -> list[tuple[int, int, int, int]]:
+    """Where old and new words are the same or differ, in turn: changes with nothing but space between them are one."""
+    result: list[tuple[int, int, int, int]] = []
+    differs: list[bool] = []
+    for place, (kind, i, j, k, m) in enumerate(opcodes):
+        inside = 0 < place < len(opcodes) - 1 and all(word.isspace() for word in new[k:m])
+        change = kind != "equal" or inside
+        if differs and differs[-1] and change:
+            result[-1] = (result[-1][0], j, result[-1][2], m)
+        else:
+            result.append((i, j, k, m))
+            differs.append(change)
+    return result
