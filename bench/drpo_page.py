@@ -107,45 +107,55 @@ def points(comparison: Comparison) -> Iterator[Point]:
             )
 
 
-# ------------------------------------------------------------------------------------- accuracy at equal length
+# ---------------------------------------------------------------------------------- accuracy at equal reduction
+
+REDUCTIONS = (0.1, 0.2, 0.3)
 
 
-def at_length(comparison: Comparison, family: str, seed: int, target: float) -> dict[str, float] | None:
-    """Prompt -> accuracy of a family where its answers have `target` tokens: between the first two strengths, from none
-    on, that have it between them; of no penalty where that is shorter already. None where no strength is so short."""
-    runs = [comparison.runs[arm][seed] for arm in arms_of(family) if seed in comparison.runs.get(arm, {})]
-    if runs and runs[0].figures[LENGTH] <= target:
-        return dict(runs[0].answers[ACCURACY])
+def reduced(comparison: Comparison, family: str, seed: int, share: float) -> dict[str, float] | None:
+    """Prompt -> accuracy of a family where its answers are shorter by `share` than its own without a penalty: between
+    the first two strengths, from none on, that have that length between them. None where no strength is so short."""
+    runs = [comparison.runs[arm][seed] for arm in arms_of(family)]
+    target = (1 - share) * runs[0].figures[LENGTH]
     for longer, shorter in pairwise(runs):
         a, b = longer.figures[LENGTH], shorter.figures[LENGTH]
         if b <= target < a:
-            share = (a - target) / (a - b)
+            at = (a - target) / (a - b)
             ours, theirs = longer.answers[ACCURACY], shorter.answers[ACCURACY]
-            return {p: (1 - share) * ours[p] + share * theirs[p] for p in ours}
+            return {p: (1 - at) * ours[p] + at * theirs[p] for p in ours}
     return None
 
 
 @dataclass(frozen=True)
-class AtLength:
-    """What families reach at one length."""
+class Reduced:
+    """What families reach when their answers are shorter by one share."""
 
-    target: float
-    accuracy: Mapping[str, float | None]
-    """Family -> mean over seeds; None where it was not so short in every seed."""
+    share: float
+    accuracy: Mapping[str, float]
+    """Family -> mean over seeds; of those that were so short in every seed."""
+    change: Mapping[str, Estimate | None]
+    """The same less the family's own without a penalty."""
     differences: Sequence[Difference]
-    """DRPO minus each other family that was."""
+    """DRPO minus each other family."""
 
 
-def equal_lengths(comparison: Comparison, targets: Sequence[float]) -> Iterator[AtLength]:
+def reductions(comparison: Comparison) -> Iterator[Reduced]:
     seeds = [s for s in comparison.contest.seeds if all(s in by_seed for by_seed in comparison.runs.values())]
-    for target in targets:
+    for share in REDUCTIONS if seeds else ():
         tables: dict[str, list[list[float]]] = {}
         for family in FAMILIES:
-            each = [at_length(comparison, family, seed, target) for seed in seeds]
-            if each and all(one is not None for one in each):
+            each = [reduced(comparison, family, seed, share) for seed in seeds]
+            if all(one is not None for one in each):
                 tables[family] = [[one[p] for p in sorted(one)] for one in each if one is not None]
-        accuracy = {f: mean([mean(row) for row in tables[f]]) if f in tables else None for f in FAMILIES}
-        yield AtLength(target, accuracy, [*_against_drpo(tables)])
+        changes: dict[str, Estimate | None] = {}
+        for family, rows in tables.items():
+            before = [comparison.runs[base_of(family)][seed].answers[ACCURACY] for seed in seeds]
+            bases = [[one[p] for p in sorted(one)] for one in before]
+            changes[family] = crossed(
+                [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(rows, bases, strict=True)]
+            )
+        accuracy = {family: mean([mean(row) for row in rows]) for family, rows in tables.items()}
+        yield Reduced(share, accuracy, changes, [*_against_drpo(tables)])
 
 
 def _against_drpo(tables: Mapping[str, list[list[float]]]) -> Iterator[Difference]:
@@ -208,6 +218,44 @@ def groups(comparison: Comparison, arm: str, lam: float, cap: int = 64) -> Group
     return Groups(arm, shares["right"], shares["mixed"], shares["several"], mean(spreads or [0]), mean(weights or [1]))
 
 
+def at_the_start(result: Result) -> Iterator[str]:
+    """How answers of each form fare before training, and whether longer answers to one prompt are right more often."""
+    assert result.history is not None
+    first = result.history.evals[0]
+    rows = [row for row in result.history.answers if row["step"] == first["step"]][int(first["greedy/answers"]) :]
+    yield "| prompts | form of the answer | share | right | tokens |"
+    yield "|---|---|---|---|---|"
+    for kind, name in ((False, "short"), (True, "long")):
+        some = [row for row in rows if is_long(row["prompt"]) == kind]
+        for form in FORMS:
+            of = [row for row in some if form_of(row["completion"]) == form]
+            if of:
+                right, tokens = mean([float(r["correct"]) for r in of]), mean([float(r["length"]) for r in of])
+                yield f"| {name} | {form} | {len(of) / len(some):.2f} | {right:.2f} | {tokens:.1f} |"
+    yield ""
+    by: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by.setdefault(row["prompt_id"], []).append(row)
+    gaps: list[float] = []
+    for of in by.values():
+        lengths = [[float(row["length"]) for row in of if bool(row["correct"]) == right] for right in (True, False)]
+        if all(lengths):
+            gaps.append(mean(lengths[0]) - mean(lengths[1]))
+    estimate = of_values(gaps)
+    assert estimate is not None
+    yield (
+        f"Of answers to one prompt the right ones are {estimate.value:+.1f} tokens longer than the wrong ones "
+        f"({estimate.low:+.1f} to {estimate.high:+.1f}, {len(gaps)} prompts that have both)."
+    )
+
+
+FORMS = ("at once", "worked out plainly", "worked out with hums")
+
+
+def form_of(answer: str) -> str:
+    return FORMS[0] if "=" not in answer else FORMS[1] if "hm" not in answer else FORMS[2]
+
+
 def preference(lengths: Sequence[int], lam: float, cap: int) -> float:
     """Weight of the shortest right answers under DRPO, over their share among the right."""
     raw = [math.exp((min(lengths) - n) / cap / lam) for n in lengths]
@@ -236,13 +284,21 @@ def table(rows: Sequence[Point]) -> Iterator[str]:
         )
 
 
-def equal_table(rows: Sequence[AtLength]) -> Iterator[str]:
-    yield "| tokens | " + " | ".join(FAMILIES) + " | DRPO against the others |"
-    yield "|---|" + "---|" * (len(FAMILIES) + 1)
+def reduced_table(rows: Sequence[Reduced]) -> Iterator[str]:
+    yield "| shorter by | " + " | ".join(FAMILIES) + " |"
+    yield "|---|" + "---|" * len(FAMILIES)
     for row in rows:
-        cells = ["-" if (value := row.accuracy[f]) is None else f"{value:.3f}" for f in FAMILIES]
-        said = "; ".join(d.words() for d in row.differences) or "-"
-        yield f"| {row.target:.0f} | " + " | ".join(cells) + f" | {said} |"
+        cells = [_change(row, f) if f in row.accuracy else "not reached" for f in FAMILIES]
+        yield f"| {row.share:.0%} | " + " | ".join(cells) + " |"
+    yield ""
+    for row in rows:
+        for d in row.differences:
+            yield f"* {row.share:.0%} shorter: {d.words()}"
+
+
+def _change(row: Reduced, family: str) -> str:
+    e = row.change[family]
+    return f"{row.accuracy[family]:.3f}" + (f" ({e.value:+.3f}: {e.low:+.3f} to {e.high:+.3f})" if e else "")
 
 
 def plot(rows: Sequence[Point], start: tuple[float, float], target: Path) -> None:
@@ -311,17 +367,17 @@ def main(folder: Path) -> None:
     assert first.history is not None
     began = first.history.evals[0]
     start = float(began[ACCURACY]), float(began[LENGTH])
-    lengths = [p.length for p in rows]
-    targets = [round(max(lengths) - share * (max(lengths) - min(lengths))) for share in (0.2, 0.4, 0.6, 0.8)]
-    equal = [*equal_lengths(comparison, targets)]
+    equal = [*reductions(comparison)]
     from bench.drpo_reading import HEAD, READING
 
     facts = {"steps": STEPS, "seeds": SEEDS, "start": START, "accuracy": start[0], "length": start[1]}
     published = [f"| {family} | {text} |" for family, text in PUBLISHED.items()]
     parts = [
         HEAD.format(**facts), "## Rates", "", *rates(folder), "", "## Accuracy and length", "", *table(rows), "",
-        "![accuracy against length](drpo-study.svg)", "", "## At equal length", "", *equal_table(equal), "",
-        "## Where DRPO's preference acts", "", *why(comparison), "", READING.strip(), "", "## The published table", "",
+        "![accuracy against length](drpo-study.svg)", "",
+        "## At equal reductions of length", "", *reduced_table(equal), "",
+        "## Where DRPO's preference acts", "", *why(comparison), "", "## What length is worth at the start", "",
+        *at_the_start(first), "", READING.strip(), "", "## The published table", "",
         "| method | pass@1, tokens, from no penalty on (1.5B) |", "|---|---|", *published, "",
     ]  # fmt: skip
     notes = [f"* {note}" for note in comparison.notes]

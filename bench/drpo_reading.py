@@ -1,4 +1,4 @@
 """What the page of the DRPO study says in words."""
 
-HEAD = ""
-READING = ""
+HEAD = "# DRPO\n"
+READING = "x"

@@ -17,7 +17,7 @@ from postlude.lazy import torch
 from postlude.learning import EARLY, NOTHING_LEARNT, Learning
 from postlude.measuring import answer_sheet, finite, measure
 from postlude.plan import Plan
-from postlude.runs.events import End, Progress, Publish, Reference, Step
+from postlude.runs.events import End, Progress, Publish, Reference, Step, Used
 from postlude.runs.folder import Run
 from postlude.runs.stats import Clock, Stats, beside
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
@@ -291,6 +291,8 @@ def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, pla
     seconds = clock.laps["draw"] + clock.laps["train"] if timed else 0.0
     plan.spent.add(sampled, figures.get("passed_tokens", 0.0), seconds)
     run.emit(Step(run.step, {k: float(v) for k, v in figures.items()}))
+    if plan.budget is not None:
+        run.tell(Used(run.step, plan.spent.share(plan.budget)))
     run.timing(**clock.laps, total=run.elapsed)
 
 

@@ -128,3 +128,14 @@ def test_every_value_of_a_recipe_says_why(reader: str) -> None:
     for i, line in enumerate(lines):
         if ": " in line and not line.lstrip().startswith("#") and not line.strip().startswith(("method", 'path: "/')):
             assert "#" in line or lines[i - 1].lstrip().startswith("#"), line
+
+
+def test_held_out_rows_of_another_kind_or_that_are_trained_on_measure_nothing(reader: str) -> None:
+    train = save(Path("train.jsonl"), r.golds(300))
+    cases = ((r.pairs(50), "no held-out rows of this kind"), (r.golds(300)[:50], "they would measure memory"))
+    for other, said in cases:
+        advised = advise([train, save(Path("test.jsonl"), other)], Wishes(model=reader, prompts=0))
+        assert any(said in warning for warning in advised.advice.warnings)
+        advised = write(advised, Path("out.yaml"), force=True)
+        assert advised.recipe is not None and "eval:" not in advised.recipe
+        assert checked(advised, reader) == ("ok", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import pytest
 from postlude.budget import Budget, Spent
 from postlude.launch import launch, launch_async
 from postlude.models.tiny import save_tiny_model
+from postlude.preflight.resources import steps_within
+from postlude.recipe import resolve
 from postlude.recipe.documents import Document
 from postlude.recipe.schema import Schedule
 from postlude.runs import History, read
-from postlude.runs.events import Event, Step
+from postlude.runs.events import Event, Opened, Start, Step, Used
 from postlude.runs.folder import Run
+from postlude.terminal import Screen
+from postlude.watch.live import LiveView
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +106,28 @@ def test_the_share_is_of_whichever_is_nearer_to_its_end() -> None:
     assert spent.share(Budget(tokens=100)) == 0.5
     assert spent.share(Budget(tokens=100, seconds=2)) == 0.75
     assert Schedule(lr=1.0, decay="linear", final=0.0).rate(0, 100, used=0.25) == pytest.approx(0.75)
+
+
+def test_the_live_view_shows_how_much_of_the_budget_is_used() -> None:
+    screen = Screen(file=io.StringIO(), width=120)
+    view = LiveView(screen)
+    engine = dict.fromkeys(("architecture", "device", "dtype", "path", "path_reason"), "x")
+    start = Start(0, "grpo", 5000, "s", {}, [], {**engine, "parameters": 1, "trainable": 1})
+    view(Opened(0, start, "f", source="rollout", lr=1e-6, stop_at=None, resumed=False))
+    for step in (1, 2):
+        view(Step(step, {"reward/mean": 0.5}))
+        view(Used(step, 0.25 * step))
+    view._used = [(100.0, 0.25), (107.0, 0.5)]
+    view._steps_began -= 10.0  # for two of 5,000 steps
+    assert view._left(5000) == "14s left"  # another half, of which a quarter took seven seconds
+    screen.print(view)
+    assert "step 2, 50% of its budget" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_check_foresees_the_steps_that_a_budget_leaves() -> None:
+    recipe = resolve(Document({"method": "sft", "model": "m", "data": "d", "steps": 100, "budget": {"seconds": 30}}))
+    assert (steps_within(recipe, None, 2.0), steps_within(recipe, None, 0.1), steps_within(recipe, None)) == (
+        15,
+        100,
+        100,
+    )

@@ -256,5 +256,6 @@ def _room(a: Advice) -> dict[str, Any] | None:
         "largest_billions": room.largest,
         "components": {name: round(gib, 4) for name, gib in room.parts},
         "known_by": room.known_by,
+        "rough": [*room.rough],
         "tried": [{"holding": name, "gib": round(gib, 3)} for name, gib in room.tried],
     }

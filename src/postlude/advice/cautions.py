@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from postlude.advice.evidence import Evidence, Part
 from postlude.advice.goals import MEANINGS
-from postlude.advice.routes import BIASED, Fit
+from postlude.advice.routes import BIASED, RARELY, Fit
 from postlude.advice.settings import entry_of, reward_of, sizes_of
 
 FEW = 200
 """Distinct rows up to which memorising is likely."""
-HUGE = 200_000
+HUGE = 50_000
 
 
 def _few(e: Evidence, fit: Fit, part: Part) -> str | None:
@@ -29,11 +29,11 @@ def _few(e: Evidence, fit: Fit, part: Part) -> str | None:
 
 
 def _no_held_out(e: Evidence, fit: Fit, part: Part) -> str | None:
-    if e.held_out is not None or part.distinct < FEW:
+    if part.distinct < FEW or (e.held_out is not None and part.feedback in e.held_out.kinds):
         return None
     return (
-        f"no held-out rows were named: put {min(500, max(50, part.distinct // 20))} aside as data.eval, or "
-        "nothing shows what is learned"
+        f"no held-out rows of this kind were named: put {min(500, max(50, part.distinct // 20))} aside as data.eval, "
+        "or nothing shows what is learned"
     )
 
 
@@ -90,7 +90,7 @@ def _wants_safer(e: Evidence, fit: Fit, part: Part) -> str | None:
         "(else it refuses all)"
     )
     if part.feedback == "prompts":
-        return text + "; postlude constitution revise and compare make written answers and pairs by principles"
+        return text
     return text + ("; hold the policy near its start (--move little)" if e.moves is None else "")
 
 
@@ -254,22 +254,35 @@ def _unmeasured(e: Evidence, fit: Fit, part: Part) -> str | None:
 def _sampled(e: Evidence, fit: Fit, part: Part) -> str | None:
     if e.base is None:
         return None
-    few = f"the base pass rate is of {e.base.prompts} prompts only; " if e.base.prompts < 8 else ""
-    cut = (
-        f"{e.base.cut_off:.0%} of the sampled answers were cut off, so the rate may be too low; "
-        if e.base.cut_off > 0.2
-        else ""
-    )
-    return (few + cut + e.base.remark).rstrip("; ") or None
+    b = e.base
+    said: list[str] = []
+    if fit.method in ("rft", "sft") and b.right.high > 0.1 and b.right.value < RARELY:
+        said.append(
+            f"so few were asked that up to {b.right.high:.0%} may be right: ask more (--prompts 64) before you decide"
+        )
+    elif b.prompts < 8:
+        said.append(f"the base pass rate is of {b.prompts} prompts only")
+    if b.cut_off > 0.2:
+        said.append(f"{b.cut_off:.0%} of the sampled answers were cut off, so the rate may be too low")
+    return "; ".join([*said, b.remark]).rstrip("; ") or None
 
 
 def _judge(e: Evidence, fit: Fit, part: Part) -> str | None:
     if part.feedback != "prompts" or e.reward:
         return None
     return (
-        "the recipe names the model itself as judge, only so that it runs: name a stronger one "
-        "(reward.args.model, or url of a server); "
-        "judge first: postlude audit judge. Judges like long answers: watch completion_length/mean"
+        "the recipe names the model itself as judge, only so that it runs: name a stronger one (reward.args.model, or "
+        "url of a server). Judges like long answers: watch completion_length/mean"
+    )
+
+
+def _labels(e: Evidence, fit: Fit, part: Part) -> str | None:
+    if part.feedback != "prompts" or e.reward:
+        return None
+    return (
+        "cheaper and steadier than a judge in the loop: let it compare once, then train dpo on the pairs: postlude "
+        "pairs MODEL --data DATA --reward judge --reward-args '{model: JUDGE}' --out pairs.jsonl; by written "
+        "principles: postlude constitution revise, and compare"
     )
 
 
@@ -284,7 +297,7 @@ def _reward(e: Evidence, fit: Fit, part: Part) -> str | None:
 
 
 def _huge(e: Evidence, fit: Fit, part: Part) -> str | None:
-    if e.device is None or e.device.kind != "cpu" or (part.distinct < HUGE and part.answered.total < 20_000_000):
+    if e.device is None or e.device.kind != "cpu" or (part.distinct < HUGE and part.answered.total < 10_000_000):
         return None
     return (
         f"{part.distinct:,} rows on a CPU: try it on some thousands first, on a small model, and take a GPU "
@@ -314,9 +327,10 @@ def _long(e: Evidence, fit: Fit, part: Part) -> str | None:
 
 
 CAUTIONS: Sequence[Callable[[Evidence, Fit, Part], str | None]] = (
-    _goal_unread, _reward, _few, _length, _wants_shorter, _wants_safer, _wants_reasoning, _wants_scorer, _wants_facts,
-    _unmeasured, _sampled, _judge, _unreadable, _thumbs, _tests, _conflicts, _repeats, _near, _leaked, _no_held_out,
-    _language, _bad, _left, _said, _cut_off, _copied, _constant, _chat, _long, _huge, _devices,
+    _goal_unread, _reward, _few, _length, _wants_shorter, _wants_safer, _wants_reasoning, _wants_scorer,
+    _wants_facts, _unmeasured, _sampled, _judge, _labels, _unreadable, _thumbs, _tests, _conflicts, _repeats, _near,
+    _leaked, _no_held_out, _language, _bad, _left, _said, _cut_off, _copied, _constant, _chat, _long, _huge,
+    _devices,
 )  # fmt: skip
 """Told in this order."""
 

@@ -100,7 +100,7 @@ def _known(one: Rejected) -> int:
     return WELL_KNOWN.index(one.name) if one.name in WELL_KNOWN else len(WELL_KNOWN)
 
 
-WELL_KNOWN = ("dpo", "grpo", "ppo", "sft", "kto", "RLAIF: grpo with a judge")
+WELL_KNOWN = ("dpo", "grpo on what is verified", "ppo", "sft", "kto", "RLAIF: grpo with a judge")
 
 
 def _stopped(e: Evidence, stop: Stop) -> Advice:

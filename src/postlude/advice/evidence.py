@@ -124,6 +124,7 @@ class HeldOut:
     rows: int
     leaked: int
     """Whose prompt is also trained on."""
+    kinds: tuple[Feedback, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,11 @@ class Evidence:
         most = max((part.distinct for part in self.parts), default=0)
         enough = [part for part in self.parts if part.distinct >= min(IN_EARNEST_ROWS, IN_EARNEST_SHARE * most)]
         return next((part for kind in feedback for part in enough if part.feedback == kind), None)
+
+    def measured_by(self, feedback: Feedback) -> HeldOut | None:
+        """The held-out rows that a run on this kind of feedback can be measured on."""
+        held_out = self.held_out
+        return held_out if held_out and feedback in held_out.kinds and not held_out.leaked else None
 
     def count(self, *feedback: Feedback) -> int:
         """Distinct rows of these kinds."""

@@ -48,7 +48,8 @@ def held_out_of(material: Material) -> HeldOut | None:
     trained = {normalised(entry.asked) for pile in material.piles for entry in pile.entries}
     rows = [entry for pile in piles for entry in pile.entries]
     leaked = sum(normalised(entry.asked) in trained for entry in rows)
-    return HeldOut(tuple(dict.fromkeys(pile.path for pile in piles)), len(rows), leaked)
+    kinds: tuple[Feedback, ...] = tuple(dict.fromkeys(pile.feedback for pile in piles))
+    return HeldOut(tuple(dict.fromkeys(pile.path for pile in piles)), len(rows), leaked, kinds)
 
 
 def _part(feedback: Feedback, piles: Sequence[Pile], tokens: Count) -> Part:
@@ -58,7 +59,8 @@ def _part(feedback: Feedback, piles: Sequence[Pile], tokens: Count) -> Part:
         first.setdefault(_key(entry, row), (entry, row))
     distinct = [first[key] for key in sorted(first, key=repr)]
     seen = [entry for entry, _ in distinct]
-    looked_at = seen[:: max(1, len(seen) // LOOKED_AT)]
+    step = max(1, len(seen) // LOOKED_AT)
+    looked_at = seen[::step]
     asked = {normalised(entry.asked): entry.asked for entry in looked_at}
     near = len(similar.near(sorted(asked.values())).pairs)
     return Part(
@@ -67,13 +69,13 @@ def _part(feedback: Feedback, piles: Sequence[Pile], tokens: Count) -> Part:
         tuple(dict.fromkeys(pile.path for pile in piles)),
         len(seen),
         len({normalised(entry.prompt) for entry in seen}),
-        near * max(1, len(seen) // LOOKED_AT),
+        step * near,
         all(pile.others for pile in piles),
         _lengths([entry.prompt for entry in seen], tokens),
         _lengths([answer for entry in seen for answer in entry.answers], tokens),
         said=next((pile.said for pile in piles if not pile.direct or pile.columns), ""),
-        cut_off=sum(any(map(stops_short, entry.answers)) for entry in looked_at),
-        copied=sum(_copied(entry) for entry in looked_at),
+        cut_off=step * sum(any(map(stops_short, entry.answers)) for entry in looked_at),
+        copied=step * sum(_copied(entry) for entry in looked_at),
         chat=any(isinstance(row.get("prompt", row.get("messages")), list) for _, row in distinct[:50]),
         **_OF.get(feedback, lambda *_: {})(seen, [row for _, row in distinct]),
     )

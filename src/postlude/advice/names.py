@@ -37,6 +37,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "preference": ("preference", "winner", "preferred", "choice", "better", "label", "vote", "verdict", "best"),
     "completions": ("completions", "responses", "answers", "candidates", "outputs", "options", "samples",
                     "generations"),
+    "ranked": ("ranked_responses", "ranked_completions", "ranked_answers", "ranked_outputs", "ranked", "ranking",
+               "best_to_worst"),
     "ranks": ("ranks", "ranking", "rank", "order"),
     "scores": ("scores", "ratings", "rewards", "score", "rating", "grades", "stars"),
     "label": (

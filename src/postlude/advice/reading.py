@@ -188,7 +188,7 @@ def _asked(material: Material, path: str, rows: Sequence[Row]) -> list[Pile]:
     piles: list[Pile] = []
     prompts, answers = _direct("prompts", path, rows), _direct("answers", path, rows)
     if answers and all("text" in row and "prompt" not in row for row in answers.rows):
-        return _labelled(path, rows, columns) or [_as(answers, "text")]
+        return _of_text(path, rows, columns) or [_as(answers, "text")]
     if prompts is None and answers is None:
         first = (shape([row.values for row in rows], columns) for shape in shapes.ASKED)
         pile = next(filter(None, (_shaped(material, path, rows, one) for one in first)), None)
@@ -207,8 +207,11 @@ def _asked(material: Material, path: str, rows: Sequence[Row]) -> list[Pile]:
     return piles
 
 
-def _labelled(path: str, rows: Sequence[Row], columns: Sequence[str]) -> list[Pile]:
-    """Texts with a label: a task with a right answer."""
+def _of_text(path: str, rows: Sequence[Row], columns: Sequence[str]) -> list[Pile]:
+    """Texts with tests, or with a label: tasks with a right answer."""
+    if any(name in columns for name in TEST_COLUMNS) or column_of("tests", columns):
+        task = _direct("prompts", path, rows, {"prompt": "text"})
+        return _verified(task, columns) if task else []
     gold = column_of("answer", columns, ["text"])
     if gold is None or not is_gold([row.values[gold] for row in rows]):
         return []

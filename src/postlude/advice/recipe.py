@@ -151,8 +151,7 @@ def _chat(advice: Advice, piles: Sequence[Pile]) -> list[Setting]:
 def _eval(advice: Advice, material: Material) -> list[Setting]:
     """The first held-out file of the same kind, where none of its prompts is trained on."""
     piles = [pile for pile in material.held_out if pile.feedback == advice.feedback and pile.direct]
-    held_out = advice.evidence.held_out
-    if not piles or held_out is None or held_out.leaked:
+    if not piles or advice.evidence.measured_by(piles[0].feedback) is None:
         return []
     settings = [Setting("data.eval", piles[0].path, "held out, by its name")]
     if piles[0].columns:

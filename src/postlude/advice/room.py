@@ -42,6 +42,8 @@ class Room:
     largest: float
     """Billions of parameters of the largest usual model that would fit; 0: none."""
     known_by: str
+    rough: tuple[str, ...] = ()
+    """What is rough about it."""
     tried: tuple[tuple[str, float], ...] = ()
     """(way to hold it, GiB at the least) of those that do not fit."""
 
@@ -101,10 +103,9 @@ def _room(
     if sized.worst == "loading":
         there = [part for part in sized.parts if part.phase == "loading" or part.name in ("weights", "the process")]
     parts = tuple((part.name, part.bytes / GIB) for part in there)
-    known_by = "by the formulas of postlude memory"
-    rough = "; ".join(dict.fromkeys([sized.shape.note, *sized.notes])).strip("; ")
-    known_by += f", roughly: {rough}" if rough else ""
-    return Room(holding, parts, USABLE * device.gib, fits, largest, known_by, tuple(tried))
+    rough = tuple(dict.fromkeys(note for note in sized.notes if note))
+    known_by = "by the formulas of postlude memory" + (", rough: see --details" if rough else "")
+    return Room(holding, parts, USABLE * device.gib, fits, largest, known_by, rough, tuple(tried))
 
 
 def _largest(setting: Setting, rank: int, device: Device) -> float:

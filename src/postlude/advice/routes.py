@@ -255,7 +255,6 @@ def thumbs(e: Evidence) -> Fit | Miss:
         return Fit(
             "sft", "thumbs",
             (Reason("every thumb is up, so the rows are examples to imitate", f"{part.up:,} up, 0 down"),),
-            "postlude data convert DATA answers.jsonl --to sft",
         )  # fmt: skip
     text = "KTO learns from single answers, good or bad, and needs no two answers to one prompt"
     return Fit("kto", "thumbs", (Reason(text, f"{counted_rows(part)}: {part.up:,} up, {part.down:,} down"),))
@@ -302,6 +301,8 @@ def ai_feedback(e: Evidence) -> Fit | Miss:
             Reason("nobody says which answers are good, so a stronger model has to (RLAIF)", counted_rows(part)),
             Reason("a judge rewards the policy's own answers directly", "no pairs, right answers or tests in the data"),
         ),
+        "choose a judge stronger than the model, and see whether it can be fooled: postlude audit judge DATA",
+        "RLAIF, a judge gives the feedback: ",
     )  # fmt: skip
 
 
@@ -322,7 +323,7 @@ ROUTES: Sequence[Route] = (
     Route("dpo", ("dpo", "cdpo", "dpo_length_normalised"), pairs),
     Route("dpo on lists", ("dpo", "cdpo", "dpo_length_normalised"), lists),
     Route("kto", ("kto",), thumbs),
-    Route("grpo", ("grpo", "dapo"), verified),
+    Route("grpo on what is verified", ("grpo", "dapo"), verified),
     Route("sft", ("sft",), written),
     Route("RLAIF: grpo with a judge", ("grpo",), ai_feedback),
     Route("ppo", ("ppo",), critic),

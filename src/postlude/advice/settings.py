@@ -249,7 +249,7 @@ def _kl(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
 
 def _rate(part: Part, entry: Algorithm, room: Room | None) -> list[Setting]:
     lora = room is not None and room.holding.lora
-    rate = entry.lr * (ADAPTER_FACTOR if lora else 1)
+    rate = float(f"{entry.lr * (ADAPTER_FACTOR if lora else 1):.4g}")
     why = f"the method's {entry.lr:g}" + (f", times {ADAPTER_FACTOR:g} for an adapter" if lora else " for all weights")
     steps = sizes_of(part, entry).steps
     settings = [
@@ -266,7 +266,7 @@ def _rate(part: Part, entry: Algorithm, room: Room | None) -> list[Setting]:
 def _measuring(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
     steps = sizes_of(part, entry).steps
     settings = [Setting("checkpoints.every", max(5, steps // 4), "four on the way")]
-    if e.held_out is not None:
+    if e.measured_by(part.feedback) is not None:
         settings.insert(
             0, Setting("evaluate.every", max(5, steps // 10), "held-out rows show what is learned, not memorised")
         )

@@ -144,16 +144,20 @@ def _graded(rows: Rows, columns: Sequence[str]) -> Shaped | None:
     answer = column_of("completion", columns) or column_of("answer", columns)
     prompt = column_of("prompt", columns, [answer])
     grade = column_of("scores", columns, [answer, prompt]) or column_of("label", columns, [answer, prompt])
+    rank = None if grade else column_of("ranks", columns, [answer, prompt])
+    grade, sign = grade or rank, -1 if rank else 1
     if not (answer and prompt and grade):
         return None
-    graded = [(row, n) for row in rows if (n := number(row.get(grade))) is not None]
+    graded = [(row, sign * n) for row in rows if (n := number(row.get(grade))) is not None]
     grades = sorted({n for _, n in graded})
     if len(graded) < ALIKE * len(rows) or not 2 <= len(grades) <= FEW_GRADES:
         return None
     lists = _lists_of([(row.get(prompt), row.get(answer), n) for row, n in graded])
     if len(lists) * 3 >= len({str(row.get(prompt)) for row, _ in graded}) and lists:
-        said = f"the answers of a prompt ({answer}) put together, rated by {grade}"
+        said = f"the answers of a prompt ({answer}) put together, compared by {grade}"
         return Shaped("lists", lists, {}, False, said, len(rows) - len(graded))
+    if rank:
+        return None
     middle = (grades[0] + grades[-1]) / 2
     read = [{"prompt": r.get(prompt), "completion": r.get(answer), "label": n > middle} for r, n in graded]
     said = (
@@ -175,6 +179,23 @@ def _lists_of(graded: Sequence[tuple[Any, Any, float]]) -> list[dict[str, Any]]:
         for prompt, answers, grades in prompts.values()
         if len({*grades}) > 1
     ]
+
+
+def _ranked(rows: Rows, columns: Sequence[str]) -> Shaped | None:
+    """Answers that stand in the order of their rank, the best first, as the column's name says."""
+    column = column_of("ranked", columns)
+    prompt = column_of("prompt", columns, [column])
+    if not (column and prompt):
+        return None
+    said = [(row.get(prompt), row.get(column)) for row in rows]
+    if not all(isinstance(answers, list) and len(answers) > 1 and all(map(_is_text, answers)) for _, answers in said):
+        return None
+    read = [
+        {"prompt": asked, "completions": answers, "ranks": [*range(1, len(answers) + 1)]}
+        for asked, answers in said
+        if isinstance(answers, list)
+    ]
+    return Shaped("lists", read, {}, False, f"the answers in {column} in their order, the best first")
 
 
 def _listed(rows: Rows, columns: Sequence[str]) -> Shaped | None:
@@ -234,7 +255,7 @@ def _stepped(rows: Rows, columns: Sequence[str]) -> Shaped | None:
 
 
 COMPARED: Sequence[Callable[[Rows, Sequence[str]], Shaped | None]] = (
-    _stepped, _listed, _renamed("lists", "prompt", "completions", "ranks"),
+    _stepped, _listed, _ranked, _renamed("lists", "prompt", "completions", "ranks"),
     _renamed("lists", "prompt", "completions", "scores"), _renamed("pairs", "chosen", "rejected", "prompt"), _choices,
     _thumbs, _graded,
 )  # fmt: skip

@@ -44,6 +44,7 @@ def show(advised: Advised, data: Sequence[str], console: Console, details: bool)
 def _answer(a: Advice, details: bool) -> Iterable[tuple[str, list[Text]]]:
     """(label, lines) of the first screen."""
     yield "data", [_part(part) for part in a.evidence.parts if not part.others] + _model(a.evidence)
+    yield "goal", _goal(a.evidence)
     yield "why", [_pair(reason.text, reason.evidence) for reason in a.reasons]
     yield "instead", [Text(printable(text)) for text in a.instead]
     yield "unless", [Text(printable(a.unless))] if a.unless else []
@@ -55,7 +56,6 @@ def _answer(a: Advice, details: bool) -> Iterable[tuple[str, list[Text]]]:
     rejected = [_pair(one.name, one.why, one.unless if details else "") for one in a.rejected]
     yield "rather not", _some(rejected, "way", details)
     yield "watch", [_pair(name, text) for name, text in a.watch[: None if details else 2]]
-    yield "goal", _goal(a.evidence)
 
 
 def _pair(text: str, more: str, unless: str = "") -> Text:
@@ -114,7 +114,7 @@ def _memory(a: Advice) -> list[Text]:
     room = a.room
     word = colored("fits", "green") if room.fits else colored("does not fit", "bold red")
     line = joined(f"{room.holding.words}: {room.total:.1f} of {room.available:.1f} GiB, ", word)
-    tried = "; ".join(f"{name} would take {gib:.1f}" for name, gib in room.tried if room.fits)
+    tried = "; ".join(f"{name} would take {gib:.0f}" for name, gib in room.tried[:1] if room.fits)
     return [joined(line, dim(f" ({room.known_by}{'; ' + tried if tried else ''})"))]
 
 
@@ -142,6 +142,8 @@ def _details(a: Advice, notes: Sequence[str], console: Console) -> None:
             [*parts, ("together", f"{a.room.total:8.2f} GiB"), ("can be planned with", f"{a.room.available:8.2f} GiB")],
             console,
         )
+        for note in a.room.rough:
+            console.print(Padding(dim(f"· {note}"), (0, 0, 0, 2), expand=False))
     if notes:
         _grid("Notes", [("", note) for note in notes], console)
 

@@ -164,13 +164,16 @@ def difference(runs: Runs, figure: str, first: str, second: str) -> Difference |
 
 # ----------------------------------------------------------------------------------------------- which figures
 
-_SHOWN = ("sampled/accuracy", "sampled/reward", "sampled/length", "held_out/loss")
+_SHOWN = ("sampled/accuracy", "sampled/reward", "sampled/length")
+MOST = 4
+"""Of other figures."""
 _PARTS_OF_TRUTH = 3
 """Of truth/SET/METRIC: what has more parts says more of the same."""
 
 
 def figures_of(runs: Runs, wanted: Sequence[str] = ()) -> list[str]:
-    """Those that are compared: what was asked for, or truth, accuracy, reward and length, as far as they are there.
+    """Those that are compared: what was asked for, or truth, accuracy, reward and length, as far as they are there; of
+    a method that answers nothing, what is measured on held-out rows.
 
     A reward that is just right or wrong is left out, as accuracy says it.
     """
@@ -182,4 +185,13 @@ def figures_of(runs: Runs, wanted: Sequence[str] = ()) -> list[str]:
     finished_runs = [r for by_seed in runs.values() for r in by_seed.values()]
     same = all(r.figures.get("sampled/reward") == r.figures.get("sampled/accuracy") for r in finished_runs)
     names = [n for n in names if n != "sampled/reward" or not same]
-    return names or [n for n in there if (f := lookup(n)) is not None and f.better != "neither"][:4]
+    return names or [n for n in there if _has_a_direction(n) and _varies(n, finished_runs)][:MOST]
+
+
+def _has_a_direction(name: str) -> bool:
+    figure = lookup(name)
+    return figure is not None and figure.better != "neither"
+
+
+def _varies(name: str, runs: Sequence[Result]) -> bool:
+    return len({r.figures.get(name) for r in runs}) > 1

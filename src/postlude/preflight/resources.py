@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,7 +138,8 @@ def _bytes_of_answers(recipe: Recipe, sampled: Sampled | None) -> int:
     few = sampled.completions[:32]
     rows = [len(json.dumps(completion_to_json(c), default=str)) for c in few]
     prompt = sum(len(g.prompt.text) for g in sampled.groups) / len(sampled.groups)
-    return int((sum(rows) / len(rows) + prompt + 100) * recipe.steps * recipe.prompts_per_step * recipe.group_size)
+    each = sum(rows) / len(rows) + prompt + 100
+    return int(each * steps_within(recipe, sampled) * recipe.prompts_per_step * recipe.group_size)
 
 
 # --------------------------------------------------------------------------------------------------------- time
@@ -149,14 +151,29 @@ def look_at_time(prepared: Prepared, timed: Timed, sampled: Sampled | None) -> S
     phases = _phases(prepared, timed, sampled)
     step = sum(phases.values())
     evaluation = _evaluation(prepared, sampled)
-    count = times(recipe.evaluate.every, recipe.steps) if evaluation else 0
-    whole = step * recipe.steps + evaluation * count
+    steps = steps_within(recipe, sampled, step)
+    count = times(recipe.evaluate.every, steps) if evaluation else 0
+    whole = step * steps + evaluation * count
     section.figures |= {"step": step, "run": whole, "phases": phases, "evaluation": evaluation}
-    section.summary = f"about {duration(step)} a step, {duration(whole)} for {counted(recipe.steps, 'step')}"
+    ends = ", where its budget ends" if steps < recipe.steps else ""
+    section.summary = f"about {duration(step)} a step, {duration(whole)} for {counted(steps, 'step')}{ends}"
     section.table.append(("a step", ", ".join(f"{name} {duration(s)}" for name, s in phases.items() if s)))
     if evaluation:
         section.table.append(("held out", f"{duration(evaluation)} each, {counted(count, 'time')}"))
     return section
+
+
+def steps_within(recipe: Recipe, sampled: Sampled | None, each: float = 0.0) -> int:
+    """Those of the run, as far as its budget lasts where a step takes `each` seconds and its answers are as long as the
+    sampled ones."""
+    budget, most = recipe.budget, [recipe.steps]
+    if budget is not None and budget.tokens and sampled is not None and sampled.completions:
+        answers = recipe.prompts_per_step * recipe.group_size * sampled.tokens / len(sampled.completions)
+        prompts = recipe.prompts_per_step * sum(len(g.prompt.tokens) for g in sampled.groups) / len(sampled.groups)
+        most.append(math.ceil(budget.tokens / (answers + recipe.epochs * (prompts + answers))))
+    if budget is not None and budget.seconds and each:
+        most.append(math.ceil(budget.seconds / each))
+    return min(most)
 
 
 def _phases(prepared: Prepared, timed: Timed, sampled: Sampled | None) -> dict[str, float]:

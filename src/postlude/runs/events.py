@@ -156,6 +156,15 @@ class Opened(Event):
 
 
 @dataclass(frozen=True)
+class Used(Event):
+    """A run that has a budget finished a step."""
+
+    kind: ClassVar[str] = "used"
+    share: float
+    """Of the budget, from 0 on; 1 or more ends the run."""
+
+
+@dataclass(frozen=True)
 class Phase(Event):
     """What is being done now: load, sample, score, train, evaluate, save."""
 

@@ -24,6 +24,7 @@ from postlude.runs.events import (
     Progress,
     Said,
     Stopping,
+    Used,
     Waiting,
 )
 from postlude.runs.figures import Figure, lookup
@@ -113,6 +114,8 @@ class LiveView:
         self.step, self.first = 0, 0
         self._began = time.monotonic()
         self._steps_began = self._began
+        self._used: list[tuple[float, float]] = []
+        """(when, share of the budget that was used by then), of a run that has one."""
         self._live = Live(self, console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
 
     def __enter__(self) -> LiveView:
@@ -134,6 +137,8 @@ class LiveView:
                 self.opened, self.first = event, event.step
                 self._steps_began = time.monotonic()
                 self._say(self._headline(event))
+            case Used():
+                self._used.append((time.monotonic(), event.share))
             case Phase():
                 self.phase, self.progress = event.phase, ""
             case Progress() | Waiting():
@@ -196,8 +201,8 @@ class LiveView:
         over = self.phase in ("done", "stopped")  # said with the time it took
         doing = PHASES.get(self.phase, self.phase) + (f": {self.progress}" if self.progress else "")
         bar.add_row(
-            Text(f"step {self.step}/{steps}", style="bold"),
-            ProgressBar(total=steps, completed=self.step, width=28),
+            Text(self._place(steps), style="bold"),
+            ProgressBar(total=1, completed=max(self.step / steps, self._share), width=28),
             Text(self._left(steps)),
             Text("" if over else doing, style="cyan"),
         )
@@ -221,6 +226,15 @@ class LiveView:
         title = Text(printable(self.title or f"postlude {self.opened.start.method}"))
         return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
+    @property
+    def _share(self) -> float:
+        return self._used[-1][1] if self._used else 0.0
+
+    def _place(self, steps: int) -> str:
+        """How far the run is: of a budget, where that ends it before its steps do."""
+        ends_earlier = self._share > self.step / steps
+        return f"step {self.step}, {self._share:.0%} of its budget" if ends_earlier else f"step {self.step}/{steps}"
+
     def _left(self, steps: int) -> str:
         done = self.step - self.first
         spent = time.monotonic() - self._steps_began
@@ -229,7 +243,11 @@ class LiveView:
         if not done:
             return f"{duration(spent)} so far"
         at_most = "at most " if self.opened and self.opened.stop_at is not None else ""
-        return f"{at_most}{duration(spent / done * (steps - self.step))} left"
+        left = spent / done * (steps - self.step)
+        if len(self._used) > 1:  # from the first step seen on: a resumed run had used some before
+            (since, before), (now, share) = self._used[0], self._used[-1]
+            left = min(left, (now - since) / max(share - before, 1e-9) * max(1 - share, 0.0))
+        return f"{at_most}{duration(left)} left"
 
 
 def _memory(parts: Mapping[str, float]) -> str:
