@@ -56,7 +56,7 @@ class Point:
 
 def base_of(family: str) -> str:
     """The arm without a penalty that a family's others are held against."""
-    return arm_name("GRPO" if family in ("ALP", "HAPO") else family, ".inf" if family == "DRPO" else "0")
+    return arm_name("GRPO" if family == "ALP" else family, ".inf" if family == "DRPO" else "0")
 
 
 def arms_of(family: str) -> list[str]:
