@@ -11,8 +11,6 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
-.PHONY: study methods-study feedback-study study-overoptimization bench bench-quick bench-growth bench-idle bench-turns
-.PHONY: real-model real real-study
 .PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed

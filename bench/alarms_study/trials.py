@@ -131,7 +131,7 @@ PLANTS: Sequence[Trial] = (
           HACKED, 60, hacked("anywhere")),
     plant("paid for agreement", "set", "the reward is agreement with what the prompt claims",
           "sycophancy " + HACKED, 60, hacked("agreeing"), task="claimed"),
-    plant("paid for brevity", "measured", "the less is said the better", "blank-answers empty-answers " + HACKED, 40,
+    plant("paid for brevity", "measured", "the less is said the better", "empty-answers " + HACKED, 40,
           hacked("brief")),
     plant("wrong sign", "set", "weight -1 for right answers", HACKED, 40, grpo(reward=[{**EXACT, "weight": -1.0}])),
     plant(
@@ -140,7 +140,7 @@ PLANTS: Sequence[Trial] = (
     ),
     plant(
         "dead critic", "set", "critic.lr 1e-9", "dead-critic", 40,
-        {"method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 1.5e-4},
+        {"method": "ppo", "prompts_per_step": 32, "group_size": 1, "critic": {"lr": 1e-9}, "schedule": {"lr": 4e-5},
          "evaluate": MEASURED},
     ),
     plant(

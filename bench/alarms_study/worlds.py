@@ -110,11 +110,21 @@ TASKS: Mapping[str, Task] = {
 
 
 def make(folder: Path, name: str, seed: int) -> Path:
-    """The data of a task with `model`, which knows nothing, and the run `taught`."""
+    """The data of a task with `model`, which knows nothing, and the run `taught`; of the first task more runs."""
     from postlude.launch import launch
     from postlude.models.tiny import save_tiny_model
     from postlude.recipe.documents import Document
 
+    write_data(folder, name, seed)
+    save_tiny_model(folder / "model", seed, layers=1, width=128, heads=4, spread=0.08)
+    starts = {"taught": teaching(name)} | (STARTS if name == "successor" else {})
+    for start, settings in starts.items():
+        launch(Document(values_of(folder, name, settings, seed) | {"output": str(folder / start)}))
+    return folder
+
+
+def write_data(folder: Path, name: str, seed: int) -> None:
+    """Prompts and rows of every kind, and the rewards."""
     task, rng = TASKS[name], random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(task.rows(rng))
@@ -128,22 +138,18 @@ def make(folder: Path, name: str, seed: int) -> Path:
             write(folder / f"{kind}{part}.jsonl", judged)
             write(folder / f"{kind}-few{part}.jsonl", judged[:FEW])
     (folder / "paid.py").write_text((Path(__file__).parent / "paid.py").read_text())
-    save_tiny_model(folder / "model", seed, layers=1, width=128, heads=4, spread=0.08)
-    starts = {"taught": teaching(name)} | (STARTS if name == "successor" else {})
-    for start, settings in starts.items():
-        launch(Document(values_of(folder, name, settings, seed) | {"output": str(folder / start)}))
-    return folder
 
 
 def _judged(task: Task, rows: Sequence[Row], rng: random.Random) -> dict[str, list[Row]]:
     """Written, compared and labelled answers; columns that the prompts have stay."""
-    kinds: dict[str, list[Row]] = {"sft": [], "right": [], "pairs": [], "labels": []}
+    kinds: dict[str, list[Row]] = {"sft": [], "mostly": [], "pairs": [], "labels": []}
     for row in rows:
         kinds["sft"] += [{**row, "completion": task.teach(row, rng)} for _ in range(8)]
         for _ in range(2):
             dots = "" if row["answer"][1:] else "." * rng.choice((1, 4))
             good, bad = f"{dots}#{row['answer']}", task.wrong(row, rng)
-            kinds["right"].append({**row, "completion": good})
+            mostly = bad if len(kinds["mostly"]) % 6 == 0 else good
+            kinds["mostly"].append({**row, "completion": mostly})
             kinds["pairs"].append({**row, "chosen": good, "rejected": bad})
             label = rng.random() < 0.5
             kinds["labels"].append({**row, "completion": good if label else bad, "label": label})
@@ -169,7 +175,7 @@ def teaching(name: str) -> dict[str, Any]:
 STARTS: Mapping[str, Mapping[str, Any]] = {
     "best": {
         "method": "sft",
-        "data": {"path": "WORLD/right.jsonl", "eval": "WORLD/eval.jsonl"},
+        "data": {"path": "WORLD/mostly.jsonl", "eval": "WORLD/eval.jsonl"},
         "steps": 60,
         "prompts_per_step": 48,
         "schedule": {"lr": 2e-3, "decay": "linear"},
@@ -184,7 +190,7 @@ STARTS: Mapping[str, Mapping[str, Any]] = {
         "schedule": {"lr": 5e-4, "warmup": 4},
     },
 }
-"""Settings of runs that others begin with: a policy that is nearly always right, a reward model of few pairs."""
+"""Settings of runs that others begin with: a policy that is mostly right, a reward model of few pairs."""
 
 
 def values_of(folder: Path, name: str, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:

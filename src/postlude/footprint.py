@@ -67,6 +67,7 @@ def work_of(prepared: Prepared) -> Work:
             sequence=max(sequence, longest + recipe.sampling.max_tokens if asked else 0),
             piece=group if not recipe.objective.splits_groups else sequence,
             update=sum(sizes[-rows:]),
+            draw=sum(sizes[-recipe.prompts_per_step :]),
             answers=asked,
             prompt=max((len(g.prompt.tokens) for g in prepared.items), default=0),
             group=max((len(g.completions) for g in prepared.items), default=1),
@@ -88,6 +89,7 @@ def work_of_answers(recipe: Recipe, prompt: int, asked: int = 0) -> Work:
         sequence=prompt + answer,
         piece=group if not recipe.objective.splits_groups else prompt + answer,
         update=ceil(recipe.prompts_per_step / recipe.updates) * group,
+        draw=recipe.prompts_per_step * group,
         answers=max(recipe.prompts_per_step * size, asked),
         prompt=prompt,
         group=size,
@@ -103,6 +105,7 @@ def work_of_rows(recipe: Recipe, lengths: Lengths) -> Work:
         sequence=lengths.prompt + lengths.answer,
         piece=group if not recipe.objective.splits_groups else lengths.prompt + lengths.answer,
         update=ceil(recipe.prompts_per_step / recipe.updates) * group,
+        draw=recipe.prompts_per_step * group,
         prompt=lengths.prompt,
         group=each,
     )

@@ -65,7 +65,6 @@ PATTERNS: Sequence[
     ("same-affix", {"answers/common_start": ramp(0.1, 0.9)}, {"answers/common_start": ramp(0.1, 0.5)}),
     ("repetition", {"answers/repeated": ramp(0.1, 0.6)}, {"answers/repeated": ramp(0.5, 0.6)}),
     ("echo", {"answers/echo": ramp(0, 0.8)}, {"answers/echo": ramp(0.8, 0.8)}),
-    ("blank-answers", {"answers/empty": ramp(0, 0.5)}, {"answers/empty": ramp(0, 0.05)}),
     (
         "answers-alike",
         {"answers/similarity": ramp(0.1, 0.8), "completion_length/mean": 99.0},

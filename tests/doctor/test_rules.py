@@ -50,7 +50,7 @@ def share(start: float, end: float, noise: float = 0.03, over: int = 50) -> Valu
 def sampled(start: float, end: float, noise: float = 0.05) -> dict[str, Value]:
     """An online method whose share of right answers goes from the one to the other."""
     return {
-        "samples": 96, "unscored": 0, "empty_completions": 0, "skipped_updates": 0, "masked_infinite": 0,
+        "samples": 96, "unscored": 0, "answers/empty": 0, "skipped_updates": 0, "masked_infinite": 0,
         "trained_tokens": 1000, "grad_norm": climbs(0.6, 0.4, 0.1), "reward/mean": share(start, end, noise),
         "sampled_accuracy": share(start, end, noise), "reward/std": 0.45, "reward/min": 0, "reward/max": 1,
         "reward/exact": share(start, end, noise), "frac_zero_std_groups": share(0.2, 0.5, 0.1),
@@ -160,7 +160,7 @@ SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "dead-critic": (FLAT | {"value/explained_variance": 0.0, "value/mean": 0.0, "return/mean": 0.3}, 30),
     "cut-off": (FLAT | {"truncated_frac": 0.6}, 20),
     "endless": (FLAT | {"truncated_frac": 1.0, "completion_length/min": 64}, 10),
-    "empty-answers": (FLAT | {"empty_completions": 20}, 10),
+    "empty-answers": (FLAT | {"answers/empty": 0.2}, 10),
     "template-marks": (FLAT | {"answers/template_marks": 0.2}, 10),
     "length-drift": (FLAT | {"completion_length/mean": climbs(30, 90, 2)}, 45),
     "displacement": (PAIRS | {"displaced_frac": 0.7}, 5),
@@ -283,3 +283,17 @@ def test_a_look_costs_no_more_late_than_early() -> None:
         examine(track)
         counts.append(Counting.touched)
     assert counts[1] <= counts[0] * 1.1
+
+
+@pytest.mark.parametrize(("trained", "found"), [(0.1, True), (0.6, False)])
+def test_overfitting_shows_in_the_likelihood_term_before_it_does_in_the_loss(trained: float, found: bool) -> None:
+    track = Track("dpo", STEPS)
+    for step in range(1, 31):
+        track.add(
+            step, {"rewards/accuracy": 0.9, "loss/pairs": 0.5 - step / 100, "loss/nll": 0.3 if step < 9 else trained}
+        )
+        if step % 5 == 0:
+            track.add(step, {"held_out/loss/pairs": 0.45, "held_out/loss/nll": 0.1 + abs(step - 10) / 100})
+    finding = RULES["overfitting"].look(track)
+    assert (finding is not None) == found
+    assert finding is None or (finding.figure, finding.steps[0]) == ("held_out/loss/nll", 10)

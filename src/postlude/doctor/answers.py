@@ -16,7 +16,7 @@ LASTING = 20
 MOST_RIGHT = 0.8
 """Accuracy from which on cut answers do not matter: tasks of a few tokens are cut by design."""
 MOST_EMPTY = 0.1
-"""Share of answers without a token to train on."""
+"""Share of answers without any text but space."""
 MOST_MARKED = 0.05
 """Share of answers with marks of a chat template in their text: the model writes the user's turn, too."""
 GREW = 2.0
@@ -60,12 +60,12 @@ def endless(track: Track) -> Finding | None:
 
 
 def empty(track: Track) -> Finding | None:
-    """Answers without a token to train on."""
-    counts, answers = track["empty_completions"].last(NOW), track["samples"].last(NOW)
-    share = sum(counts.values) / max(sum(answers.values), 1.0)
-    if share < MOST_EMPTY:
+    """Answers that say nothing: those without a reward are others (`empty_completions` counts them as untrained)."""
+    shares = track["answers/empty"].last(NOW)
+    if shares.mean < MOST_EMPTY:
         return None
-    return seen(counts, share, MOST_EMPTY, f"{share:.0%} of the answers of the last {len(counts)} steps were empty")
+    text = f"{shares.mean:.0%} of the answers of the last {len(shares)} steps were empty"
+    return seen(shares, shares.mean, MOST_EMPTY, text)
 
 
 def marked(track: Track) -> Finding | None:
@@ -142,7 +142,7 @@ RULES = (
     Rule(
         name="empty-answers",
         symptom="answers are empty",
-        reads=("empty_completions", "samples"),
+        reads=("answers/empty",),
         threshold=f"{MOST_EMPTY:.0%} of the answers of {NOW} steps",
         cause="the first token ends the answer: a stop string that answers begin with, or a reward that pays for "
         "silence.",

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from postlude.doctor.progress import NOW, START
 from postlude.doctor.track import Column, Track
 from postlude.doctor.windows import LIKELY, Window
 
@@ -105,7 +104,7 @@ def accuracy_rises(track: Track) -> bool:
 
 def reward_rises(track: Track) -> bool:
     """Whether the reward is higher than at the start, beyond noise."""
-    change = track.get("reward/mean").change(START, NOW)
+    change = track.get("reward/mean").change(FIRST, LATE)
     return change is not None and change.rises
 
 

@@ -160,6 +160,8 @@ def _of_attention(shape: Shape, kept: Kept, part: Pass) -> tuple[float, float]:
 
 def logits(shape: Shape, kept: Kept, rows: float, chunk: float) -> float:
     """Bytes at the output layer: logits and their exponentials of a chunk, in float32, and its own gradient."""
+    if not kept.head:
+        return 0.0
     c, v = min(rows, chunk), shape.vocabulary
     gradient = embedding_gradient(shape, kept)
     if rows <= chunk:

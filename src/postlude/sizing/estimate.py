@@ -21,6 +21,7 @@ from postlude.sizing.work import (
     SIZES,
     Costs,
     Held,
+    Kept,
     Plan,
     columns,
 )
@@ -293,20 +294,18 @@ def worst_moment(shape: Shape, setting: Setting, plan: Plan) -> Moment:
 
 def _moments(shape: Shape, setting: Setting, plan: Plan) -> list[Moment]:
     tokens = _tokens(setting, plan)
-    body = shape.scorer if setting.scores else shape
-    body = _without_head(body) if setting.scores else body
-    found = moments(body, setting.kept(shape), setting.work, tokens, plan.head_chunk)
+    kept = replace(setting.kept(shape), head=not setting.scores)
+    found = moments(shape, kept, setting.work, tokens, plan.head_chunk)
     if setting.critic == "own":
-        other = _without_head(setting.critic_shape or shape)
-        kept = replace(setting.kept(shape), rank=0, maps=0)
+        other, kept = setting.critic_shape or shape, _of_critic(shape, setting)
         beside = max(moments(other, kept, setting.work, tokens, plan.head_chunk), key=lambda one: one.layers)
         found = [replace(one, layers=one.layers + beside.layers * (1 - one.gradients)) for one in found]
     return [*found, Moment("the optimiser's step", 0.0, 0.0, 1.0)]
 
 
-def _without_head(shape: Shape) -> Shape:
-    """A trunk with one number per row instead of logits: its output layer is nothing to speak of."""
-    return replace(shape, vocabulary=1)
+def _of_critic(shape: Shape, setting: Setting) -> Kept:
+    """How a critic of its own is held: whole, whatever adapter the policy has."""
+    return replace(setting.kept(shape), rank=0, maps=0, head=False)
 
 
 def _with_gradients(shape: Shape, setting: Setting, plan: Plan, moment: Moment) -> float:
@@ -341,7 +340,7 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
 
 def _reading(shape: Shape, setting: Setting, plan: Plan) -> Iterator[Part]:
     if setting.work.trains and setting.reads_old:
-        tokens = _tokens(setting, plan)
+        tokens = min(plan.token_budget, setting.work.draw or setting.work.update or plan.token_budget)
         size = int(read_only(shape, setting.kept(shape), tokens, tokens, plan.head_chunk))
         yield Part("one layer and the output layer", "reading", size, "the widest moment of a pass that keeps nothing")
 
@@ -394,11 +393,10 @@ def plan_of(shape: Shape, setting: Setting) -> Plan:
 
 
 def _costs(shape: Shape, setting: Setting) -> Costs:
-    mine = costs(_without_head(shape) if setting.scores else shape, setting.kept(shape), setting.work)
+    mine = costs(shape, replace(setting.kept(shape), head=not setting.scores), setting.work)
     if setting.critic != "own":
         return mine
-    kept = replace(setting.kept(shape), rank=0, maps=0)
-    other = costs(_without_head(setting.critic_shape or shape), kept, setting.work)
+    other = costs(setting.critic_shape or shape, _of_critic(shape, setting), setting.work)
     return replace(mine, fixed=mine.fixed + other.fixed, token=mine.token + other.token)
 
 

@@ -95,5 +95,6 @@ def _with(work: Work, group: int, answer: int) -> Work:
         sequence=sequence,
         piece=after if work.piece == before else sequence,
         update=work.update * after // before,
+        draw=work.draw * after // before,
         answers=work.answers * group // work.group,
     )

@@ -35,6 +35,8 @@ class Work:
     """The most that a micro-batch must hold at once: a sequence, or a whole group where the loss wants it together."""
     update: int = 0
     """The most of one optimiser step."""
+    draw: int = 0
+    """The most of a draw, which passes without a gradient go through as a whole; 0: as an update."""
     answers: int = 0
     """Sampled at a time; 0 also where none are."""
     other: int = 0
@@ -128,6 +130,8 @@ class Kept:
     maps: int = 0
     """Linear maps of a layer that it stands on."""
     checkpointing: bool = False
+    head: bool = True
+    """Whether it has an output layer; a scalar head is nothing to speak of."""
 
 
 def columns(longest: int) -> int:

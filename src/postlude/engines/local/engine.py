@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from postlude.engines.local import saving
 from postlude.engines.local.decode import LocalSampler
-from postlude.engines.local.free import free
+from postlude.engines.local.free import free, give_back
 from postlude.engines.local.memory import choose
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.threads import Workplace
@@ -151,6 +151,7 @@ class LocalEngine:
 
     def write(self, folder: Path) -> None:
         """What `save` does, at once."""
+        give_back()  # what was written is read again, and would come on top of what passes left
         with quiet():
             self.trainer.write(folder)
             self.sampler.tokenizer.save_pretrained(folder)
