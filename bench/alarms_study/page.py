@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.alarms_study.judge import Judged
+from bench.alarms_study.judge import REFUSED, Judged
 from bench.alarms_study.trials import CONTROLS, PLANTS, SEEDS, SETTING, Trial
 
 HEAD = """\
@@ -118,7 +118,7 @@ def _by_use(runs: Sequence[Judged]) -> list[str]:
     named = runs[0].trial.caught_by
     firsts: dict[str, int] = {}
     for j in runs:
-        raised = {r: s for r, s in {**j.hints, **j.alarms}.items() if r in named}
+        raised = {r: s for r, s in {**j.hints, **j.alarms}.items() if r in named or r == REFUSED}
         for rule in (r for r, s in raised.items() if s == min(raised.values())):
             firsts[rule] = firsts.get(rule, 0) + 1
     return [*sorted(firsts, key=lambda r: -firsts[r]), *(f"({r})" for r in sorted(named - firsts.keys()))]
