@@ -25,11 +25,11 @@ and pages that `postlude explain RULE` names. On the runs *set* these were: a pa
 measured three times, or where accuracy does not rise either (`length-paid` and its kin); a shared phrase has to pay
 (`same-affix`); a saturated reward is none where truth has risen with it; `overfitting` reads the likelihood term, too;
 `margin-alone` waits for a held-out loss. Plants and healthy kinds were changed, too, while the study was made: before
-anything was judged, those whose own figures showed no fault (no KL penalty, thanks, broken template); after *set* runs
-were judged, the dead critic (twice: nothing was left to learn, and it was missed), where "flat reward" and "starts high"
-begin (both had raised alarms with hardly anything left to win), entropy collapse and paid for form; "all right" got
-`solved` among its rules and four more steps. After the first look at the measured runs neither rules nor runs were
-changed.
+anything was judged, those whose own figures showed no fault (no KL penalty, thanks, broken template); after *set*
+runs were judged, the dead critic (twice: nothing was left to learn, and it was missed), where "flat reward" and
+"starts high" begin (both had raised alarms with hardly anything left to win), entropy collapse and paid for form;
+"all right" got `solved` among its rules and four more steps. After the first look at the measured runs neither rules
+nor runs were changed.
 
 Delay is in finished steps since the fault is there (most are there from the first step). A hint, which is told to who
 asks (`postlude doctor`) and raises no alarm, counts as caught only where the plant's column names it; hints in healthy
