@@ -12,6 +12,8 @@ from pathlib import Path
 
 from bench.alarms_study.trials import SEEDS, TRIALS, Trial
 from bench.alarms_study.worlds import make, values_of
+from postlude.errors import PostludeError
+from postlude.runs import read
 
 KEPT = ("events.jsonl", "config.yaml", "took.json")
 """Of a run: the rest, weights and answers, is not needed to judge rules."""
@@ -47,16 +49,21 @@ def world(study: Path, task: str, seed: int) -> Path:
 
 
 def run(study: Path, trial: Trial, seed: int) -> float:
-    """One run; the processor's seconds that it took."""
+    """One run; the processor's seconds that it took. One that is refused before its first update is kept, too."""
     from postlude.launch import launch
     from postlude.recipe.documents import Document
 
     home, target = world(study, trial.task, seed), place_of(study, trial, seed)
     shutil.rmtree(target, ignore_errors=True)
     values = values_of(home, trial.task, trial.settings, seed) | {"output": str(target)}
-    began = time.process_time()
+    began, refused = time.process_time(), {}
     with trial.altered():
-        launch(Document(values))
+        try:
+            launch(Document(values))
+        except PostludeError as error:
+            if read(target).steps:
+                raise
+            refused = {"refused": error.code}
     seconds = time.process_time() - began
     for entry in target.iterdir():
         if entry.is_dir() and not entry.is_symlink():
@@ -64,9 +71,14 @@ def run(study: Path, trial: Trial, seed: int) -> float:
         elif entry.name not in KEPT:
             entry.unlink()
     (target / "took.json").write_text(
-        json.dumps({"processor_seconds": round(seconds, 2), "made_of": made_of(trial)}) + "\n"
+        json.dumps({"processor_seconds": round(seconds, 2), "made_of": made_of(trial), **refused}) + "\n"
     )
     return seconds
+
+
+def refusal(study: Path, trial: Trial, seed: int) -> str | None:
+    """The code of the error by which a run was refused before its first update; None of one that went on."""
+    return json.loads((place_of(study, trial, seed) / "took.json").read_text()).get("refused")
 
 
 def missing(study: Path, wanted: Callable[[Trial, int], bool]) -> Iterator[tuple[Trial, int]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.alarms_study.collect import is_there, place_of
+from bench.alarms_study.collect import is_there, place_of, refusal
 from bench.alarms_study.trials import SEEDS, TRIALS, Trial
 from postlude.doctor.rules import RULES, examine
 from postlude.doctor.track import rows_of, track_of
 from postlude.doctor.watching import Watch, noted_as
 from postlude.runs import History, read
+
+REFUSED = "refused by the check"
+"""Stands for an alarm: of a run that was not begun, since its first answers showed what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class Judged:
 
     @property
     def caught(self) -> int | None:
-        """Steps from the beginning of the fault to the first alarm or hint that names it; None where none did."""
+        """Steps from the beginning of the fault to the first alarm or hint that names it; None where none did. A run
+        that is refused before its first update is caught at once."""
+        if REFUSED in self.alarms:
+            return 0
         named = [step for rule, step in {**self.hints, **self.alarms}.items() if rule in self.trial.caught_by]
         return min((max(step - self.trial.begins, 0) for step in named), default=None)
 
@@ -45,7 +51,7 @@ class Judged:
     @property
     def early(self) -> list[str]:
         """Alarms before anything was wrong."""
-        return [rule for rule, step in self.alarms.items() if step <= self.trial.begins and not self.trial.healthy]
+        return [rule for rule, step in self.alarms.items() if 0 < step <= self.trial.begins]
 
 
 def judged(trial: Trial, seed: int, history: History, truth: bool = True) -> Judged:
@@ -83,7 +89,8 @@ def all_judged(study: Path, setting: bool = False, truth: bool = True) -> Iterat
     for trial in TRIALS:
         for seed in SEEDS:
             if is_there(study, trial, seed) and (trial.may_set(seed) or not setting):
-                yield judged(trial, seed, read(place_of(study, trial, seed)), truth)
+                one = judged(trial, seed, read(place_of(study, trial, seed)), truth)
+                yield replace(one, alarms={REFUSED: 0}) if refusal(study, trial, seed) else one
 
 
 def live_alarms(history: History) -> dict[str, int]:

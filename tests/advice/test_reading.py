@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,18 @@ def test_rows_of_several_kinds_in_one_file_are_told_apart() -> None:
     )
     assert sorted(pile.feedback for pile in material.piles) == ["golds", "pairs", "text"]
     assert sum(len(pile.entries) for pile in material.piles) + sum(material.bad.values()) == material.read == 4
+
+
+def test_columns_named_for_what_they_hold_are_known_with_vague_words_around() -> None:
+    rows = [{"question_text": f"why {i}?", "answer_chosen": "so it is", "answer_rejected": "no"} for i in range(4)]
+    pile = one(*rows)
+    assert pile.feedback == "pairs"
+    assert dict(pile.columns) == {"prompt": "question_text", "chosen": "answer_chosen", "rejected": "answer_rejected"}
+
+
+def test_text_that_nothing_reads_is_told_by_its_column(tmp_path: Path) -> None:
+    file = tmp_path / "d.jsonl"
+    row = {"prompt": "why is it so?", "zweifel": "since it was so before", "day": "monday"}
+    file.write_text("".join(json.dumps({**row, "id": i}) + "\n" for i in range(3)))
+    material = read_all([str(file)])
+    assert dict(material.unread) == {"zweifel": 3}

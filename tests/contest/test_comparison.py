@@ -14,15 +14,17 @@ from typer.testing import CliRunner, Result
 
 import postlude
 from postlude.cli.app import app
-from postlude.contest.arms import Arm
+from postlude.contest.arms import Arm, arm_of
 from postlude.contest.comparison import Comparison
 from postlude.contest.plan import Allowance, Contest, Entry, Job
 from postlude.contest.results import Result as RunResult
 from postlude.contest.results import Used, by_prompt
+from postlude.contest.setup import set_up
 from postlude.contest.verdicts import Difference, differences, summaries
 from postlude.errors import ConfigError
 from postlude.models.tiny import save_tiny_model
 from postlude.plain_yaml import dump
+from postlude.recipe.opening import document_of
 from postlude.runs import read
 from postlude.runs.events import Event, Step
 
@@ -207,6 +209,15 @@ def test_a_comparison_that_is_stopped_goes_on_to_what_it_would_have_been(
         assert (tmp_path / "c/runs" / run / "eval.jsonl").read_text() == (
             done / "runs" / run / "eval.jsonl"
         ).read_text()
+
+
+def test_a_history_of_prompts_that_come_once_is_said_to_have_no_effect(place: Path, tmp_path: Path) -> None:
+    """HAPO is GRPO then, and a comparison of the two would be one of a method with itself."""
+    document = document_of(place / "recipe.yaml", ["keep=null"])
+    arms = [arm_of("grpo"), arm_of("hapo")]
+    for steps, told in ((2, True), (3, False)):  # of four prompts each; there are eight
+        setup = set_up(document, "r", arms, 2, Allowance("steps", steps), None, tmp_path)
+        assert any("history_length" in note and "no effect" in note for note in setup.notes) == told
 
 
 def test_each_arm_gets_the_rate_that_was_best_by_data_apart(place: Path, tmp_path: Path) -> None:

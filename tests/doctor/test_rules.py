@@ -165,7 +165,8 @@ SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "length-drift": (FLAT | {"completion_length/mean": climbs(30, 90, 2)}, 45),
     "displacement": (PAIRS | {"displaced_frac": 0.7}, 5),
     "pairs-at-chance": (PAIRS | {"rewards/accuracy": share(0.5, 0.5, 0.05)}, 50),
-    "margin-alone": (PAIRS | {"rewards/accuracy": share(0.7, 0.7, 0.05), "rewards/margin": climbs(0.1, 4, 0.02)}, 40),
+    "margin-alone": (PAIRS | {"rewards/accuracy": share(0.7, 0.7, 0.05), "rewards/margin": climbs(0.1, 4, 0.02),
+        "held_out/loss/pairs": lambda step, rng: None}, 40),
     "preferences-unmoved": (PAIRS | {"rewards/chosen": 1e-5, "rewards/rejected": -1e-5}, 30),
     "one-sided": (KTO | {"reward/mean": 0.95}, 10),
     "overfitting": (TEXT | {"held_out/loss/policy": lambda step, rng: (
@@ -283,3 +284,17 @@ def test_a_look_costs_no_more_late_than_early() -> None:
         examine(track)
         counts.append(Counting.touched)
     assert counts[1] <= counts[0] * 1.1
+
+
+@pytest.mark.parametrize(("trained", "found"), [(0.1, True), (0.6, False)])
+def test_overfitting_shows_in_the_likelihood_term_before_it_does_in_the_loss(trained: float, found: bool) -> None:
+    track = Track("dpo", STEPS)
+    for step in range(1, 31):
+        track.add(
+            step, {"rewards/accuracy": 0.9, "loss/pairs": 0.5 - step / 100, "loss/nll": 0.3 if step < 9 else trained}
+        )
+        if step % 5 == 0:
+            track.add(step, {"held_out/loss/pairs": 0.45, "held_out/loss/nll": 0.1 + abs(step - 10) / 100})
+    finding = RULES["overfitting"].look(track)
+    assert (finding is not None) == found
+    assert finding is None or (finding.figure, finding.steps[0]) == ("held_out/loss/nll", 10)

@@ -111,6 +111,7 @@ def evidence_of(material: Material, facts: Facts | None = None) -> Evidence:
         material.read,
         sum(material.bad.values()),
         dict(material.left),
+        dict(material.unread),
         language,
         facts is None,
         held_out_of(material),

@@ -326,8 +326,18 @@ def _long(e: Evidence, fit: Fit, part: Part) -> str | None:
     )
 
 
+def _unread(e: Evidence, fit: Fit, part: Part) -> str | None:
+    if not e.unread:
+        return None
+    columns = ", ".join(f"{name} ({count:,} rows)" for name, count in e.unread.items())
+    return (
+        f"not read: {columns}. Nothing here says what these columns hold, and the advice would be another if it is "
+        "feedback: name them prompt, completion, chosen, rejected, label or answer (docs/feedback.md), and ask again"
+    )
+
+
 CAUTIONS: Sequence[Callable[[Evidence, Fit, Part], str | None]] = (
-    _goal_unread, _reward, _few, _length, _wants_shorter, _wants_safer, _wants_reasoning, _wants_scorer,
+    _goal_unread, _unread, _reward, _few, _length, _wants_shorter, _wants_safer, _wants_reasoning, _wants_scorer,
     _wants_facts, _unmeasured, _sampled, _judge, _labels, _unreadable, _thumbs, _tests, _conflicts, _repeats, _near,
     _leaked, _no_held_out, _language, _bad, _left, _said, _cut_off, _copied, _constant, _chat, _long, _huge,
     _devices,

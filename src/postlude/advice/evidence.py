@@ -196,6 +196,8 @@ class Evidence:
     bad: int = 0
     left: Mapping[str, int] = field(default_factory=dict[str, int])
     """Rows that say nothing, by what they are."""
+    unread: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Columns with text that nothing here reads, and the rows that have them."""
     language: str = "English"
     """Of most rows, as far as letters and small words tell."""
     estimated: bool = True

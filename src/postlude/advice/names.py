@@ -56,6 +56,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "content", "document", "body", "passage"),
 }  # fmt: skip
 """What it is here -> columns it may stand in, the likeliest first."""
+VAGUE = {"answer", "response", "reply", "output", "completion", "text", "message", "content", "full", "raw", "model"}
+"""Words of longer names that say nothing of which answer, or what, a column holds."""
 TEST_COLUMNS = (*TESTS, *HIDDEN)
 UP = {"true", "yes", "y", "1", "1.0", "+1", "up", "good", "👍", "like", "liked", "positive", "pos", "thumbs_up",
       "thumbs up", "thumbsup", "thumb_up", "upvote", "helpful", "accept", "accepted", "approve", "approved", "correct",
@@ -73,9 +75,21 @@ def plain(column: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column).casefold()).strip("_")
 
 
+def bare(column: str) -> str:
+    """A column's name without the words that say no more than that it holds text: `answer_chosen` is `chosen`."""
+    words = plain(column).split("_")
+    return "_".join(word for word in words if word not in VAGUE) if len(words) > 1 else ""
+
+
+def is_known(column: str) -> bool:
+    """Whether some name here can stand for a column."""
+    return any({plain(column), bare(column)} & {*names} for names in NAMES.values())
+
+
 def column_of(name: str, columns: Sequence[str], but: Sequence[str | None] = ()) -> str | None:
     """The column that holds what is called `name` here, of those there are; None where none does."""
-    known = {plain(column): column for column in reversed(columns) if column not in but}
+    free = [column for column in reversed(columns) if column not in but]
+    known = {bare(column): column for column in free} | {plain(column): column for column in free}
     return next((known[one] for one in NAMES[name] if one in known), None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.advice import shapes
-from postlude.advice.names import NAMES, TEST_COLUMNS, column_of, plain
+from postlude.advice.names import TEST_COLUMNS, column_of, is_known
 from postlude.advice.shapes import Feedback, Shaped, is_gold, is_worked
 from postlude.errors import DataError, Problem
 from postlude.screening.checked import Need, check_rows
@@ -35,7 +35,10 @@ NEEDS: Mapping[Feedback, Need] = {
 }
 """What a method that learns from it reads."""
 TOLD = {name for form in (*FORMS, *COMPARED) for name in (*form.needs, *form.also)}
-TOLD |= {*CANONICAL, *ANSWERS, *TEST_COLUMNS} | {name for names in NAMES.values() for name in names}
+TOLD |= {*CANONICAL, *ANSWERS, *TEST_COLUMNS}
+"""Columns that are known by themselves, beside those that `names` knows."""
+WORDS = 3
+"""Of a text from which on it may be what somebody wrote or judged, and not a name or a date."""
 
 
 @dataclass
@@ -68,6 +71,8 @@ class Material:
     """Of those, the first."""
     left: Counter[str] = field(default_factory=Counter[str])
     """What rows say nothing -> how many."""
+    unread: Counter[str] = field(default_factory=Counter[str])
+    """Column with text that is not read -> rows."""
     notes: list[str] = field(default_factory=list[str])
 
     @property
@@ -137,6 +142,7 @@ def _take(material: Material, table: Table, piles: list[Pile]) -> None:
             )
             material.problems.append(Problem("unknown-rows", text, rows[0].where))
         piles += good
+        material.unread += Counter({name: len(rows) for name in _unread(good, rows)})
 
 
 def _alike(rows: Sequence[Row]) -> dict[frozenset[str], list[Row]]:
@@ -144,9 +150,26 @@ def _alike(rows: Sequence[Row]) -> dict[frozenset[str], list[Row]]:
     alike: dict[frozenset[str], list[Row]] = {}
     for row in rows:
         values = {name: value for name, value in row.values.items() if value is not None}
-        key = frozenset(name for name in values if name in TOLD or plain(name) in TOLD)
+        key = frozenset(name for name in values if _is_told(name))
         alike.setdefault(key, []).append(Row(row.where, values))
     return alike
+
+
+def _is_told(column: str) -> bool:
+    return column in TOLD or is_known(column)
+
+
+def _unread(piles: Sequence[Pile], rows: Sequence[Row]) -> list[str]:
+    """Columns with text of several words in half of the rows that no pile reads; where all that is read is a prompt,
+    of every other column."""
+    asked = {"prompt", "system", *(pile.columns.get("prompt", "prompt") for pile in piles)}
+    only_asked = all(pile.feedback == "prompts" for pile in piles)
+    said = [name for name in _columns(rows) if (name not in asked if only_asked else not _is_told(name))]
+    return [n for n in said if 2 * sum(_is_wordy(row.values.get(n)) for row in rows) >= len(rows)] if piles else []
+
+
+def _is_wordy(value: Any) -> bool:
+    return isinstance(value, str) and len(value.split()) >= WORDS
 
 
 def _piles(material: Material, path: str, rows: Sequence[Row]) -> list[Pile]:

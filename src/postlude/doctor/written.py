@@ -23,9 +23,11 @@ LOSSES = "loss/policy|loss/pairs|loss/points|loss/lists|loss/steps"
 
 def overfitting(track: Track) -> Finding | None:
     """A held-out loss that rises from its lowest while the trained one falls on."""
-    held = _held_out(track)
-    if held is None or len(held) < TWICE + 1:
-        return None
+    findings = (_overfitting_by(track, held) for held in _held_out(track))
+    return next((finding for finding in findings if finding is not None), None)
+
+
+def _overfitting_by(track: Track, held: Column) -> Finding | None:
     lowest = min(range(len(held)), key=held.values.__getitem__)
     since = Window(held.name, tuple(held.steps[lowest:]), tuple(held.values[lowest:]))
     bound = since.values[0] + WORSE * abs(since.values[0])
@@ -42,9 +44,10 @@ def overfitting(track: Track) -> Finding | None:
     return seen(since, since.values[-1], bound, text, f"steps={max(since.steps[0], 1)}")
 
 
-def _held_out(track: Track) -> Column | None:
-    names = [f"held_out/{name}" for name in LOSSES.split("|")]
-    return next((track[name] for name in names if name in track), None)
+def _held_out(track: Track) -> list[Column]:
+    """The losses on held-out rows; of a likelihood term beside a preference loss too, which rises before that does."""
+    names = [f"held_out/{name}" for name in (*LOSSES.split("|"), "loss/nll")]
+    return [track[name] for name in names if len(track.get(name)) > TWICE]
 
 
 def _fell(trained: Column, since: int) -> bool:
