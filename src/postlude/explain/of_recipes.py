@@ -61,7 +61,7 @@ def _free_part(name: str, paths: Mapping[str, str]) -> list[str]:
     from postlude.recipe.keys import keys
 
     parents = [path for path, bare in paths.items() if name.startswith(bare + ".")]
-    return [path for path in parents if any(re.match(r"(dict|Mapping)\b", key.field.type) for key in keys()[path])]
+    return [path for path in parents if any(re.match(r"(dict|Mapping)\b", str(key.field.type)) for key in keys()[path])]
 
 
 def _unbracketed(path: str) -> str:

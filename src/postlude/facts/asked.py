@@ -42,8 +42,8 @@ ASKED = (
         CONCEPT,
         "A frozen copy of the model that training starts from, usually the fine-tuned one. A KL term or DPO's "
         "log-ratio compares the policy with it, so that the policy gains reward without losing what it could. It is "
-        "not the old policy, the snapshot per draw that the ratio divides by: the notes call both by one name (corrected error "
-        "0.1).",
+        "not the old policy, the snapshot per draw that the ratio divides by: the notes call both by one name "
+        "(corrected error 0.1).",
         formula="h = log pi(y|x) - log pi_ref(y|x)",
         use="Nothing has to be given: it is the run's start. model.reference names another, or refreshes it every so "
         "many steps. Under LoRA it costs no memory: it is the model with the adapter off.",
@@ -267,7 +267,7 @@ SAID: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("command", "memory"): ("how much memory", "fit on gpu", "does it fit", "gpu memory need", "which gpu"),
     ("command", "compare"): ("is it better", "compare models", "compare runs", "significant"),
     ("command", "eval"): ("benchmark", "evaluate model", "pass at k", "accuracy of model"),
-    ("command", "methods"): ("list methods", "compare methods"),
+    ("command", "methods"): ("list methods"),
     ("section of check", "time"): (
         "how long training",
         "training take",
