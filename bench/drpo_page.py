@@ -354,6 +354,15 @@ def rates(folder: Path) -> Iterator[str]:
         yield f"| {family} ({FAMILIES[family][3]}) | " + " | ".join(cells) + f" | {choice.settings['schedule.lr']} |"
 
 
+AGAINST = "DRPO 0.1"
+
+
+def against(folder: Path) -> Iterator[str]:
+    """The tests of the strongest DRPO arm against every other."""
+    for d in Comparison.of(folder / "frontier", [ACCURACY], AGAINST).differences:
+        yield f"* {d.words()}"
+
+
 def why(comparison: Comparison) -> Iterator[str]:
     heads = ("arm", "all right", "mixed", "mixed, right answers of several lengths", "longest - shortest right")
     yield f"| {' | '.join(heads)} | weight of the shortest | right answers pushed down |"
@@ -386,6 +395,7 @@ def main(folder: Path) -> None:
     parts = [
         HEAD.format(**facts), "## Rates", "", *rates(folder), "", "## Accuracy and length", "", *table(rows), "",
         "![accuracy against length](drpo-study.svg)", "",
+        f"{AGAINST} against the other arms (accuracy, p by Holm among all of them):", "", *against(folder), "",
         "## At equal reductions of length", "", *reduced_table(equal), "",
         "## Where DRPO's preference acts", "", *why(comparison), "", "## What length is worth at the start", "",
         *at_the_start(first), "", READING.strip(), "", "## The published table", "",

@@ -315,8 +315,8 @@ def test_an_interval_that_holds_0_is_no_difference_to_be_seen() -> None:
 
 def test_a_clear_difference_names_the_better_one() -> None:
     flat_ = {s: {str(p): 0.5 for p in range(40)} for s in range(3)}
-    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (+0.2")
-    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (-0.3")
+    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (0.2")
+    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (0.2")
 
 
 def test_equal_runs_are_no_difference_at_all() -> None:
