@@ -242,7 +242,3 @@ def _foreign(name: str) -> Topic:
 
 
 FOREIGN = Home("foreign name", "names of TRL, verl and papers", _foreign_names, _foreign)
-
-
-def is_own_method(name: str) -> bool:
-    return bool(re.search(r"\.py:\w+$", name)) or plain(name) in map(plain, METHODS)
