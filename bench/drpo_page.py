@@ -21,6 +21,8 @@ from postlude.contest.verdicts import Difference
 from postlude.inference import Estimate, crossed, holm, of_values
 from postlude.statistics import accuracy_efficiency, mean
 
+CAP = 64
+"""C, the longest answer in tokens."""
 TARGET = Path("docs/drpo-study.md")
 ACCURACY, LENGTH = "sampled/accuracy", "sampled/length"
 PUBLISHED = {
@@ -56,7 +58,7 @@ class Point:
 
 def base_of(family: str) -> str:
     """The arm without a penalty that a family's others are held against."""
-    return arm_name("GRPO" if family in ("ALP", "HAPO") else family, ".inf" if family == "DRPO" else "0")
+    return arm_name("GRPO" if family == "ALP" else family, ".inf" if family == "DRPO" else "0")
 
 
 def arms_of(family: str) -> list[str]:
@@ -191,10 +193,14 @@ class Groups:
     shortest: float
     """Mean over those of the weight that the shortest right answers get under the arm's lambda, over their share among
     the right: 1 is no preference."""
+    pushed_down: float
+    """Share of right answers whose advantage is negative under the arm's price on length."""
 
 
-def groups(comparison: Comparison, arm: str, lam: float, cap: int = 64) -> Groups:
+def groups(comparison: Comparison, arm: str, lam: float, alpha: float = 0.0, cap: int = CAP) -> Groups:
+    """Under DRPO's lambda, or GRPO's price alpha."""
     kinds = {"right": 0, "mixed": 0, "several": 0}
+    down = right = 0
     spreads: list[float] = []
     weights: list[float] = []
     count = 0
@@ -208,6 +214,8 @@ def groups(comparison: Comparison, arm: str, lam: float, cap: int = 64) -> Group
                 count += 1
                 lengths = [len(row["tokens"]) for row in rows if row["correct"]]
                 mixed = 0 < len(lengths) < len(rows)
+                worth = [1 - alpha * n / cap for n in lengths]
+                right, down = right + len(lengths), down + sum(w < sum(worth) / len(rows) - 1e-9 for w in worth)
                 kinds["right"] += len(lengths) == len(rows)
                 kinds["mixed"] += mixed
                 if mixed and len({*lengths}) > 1:
@@ -215,7 +223,8 @@ def groups(comparison: Comparison, arm: str, lam: float, cap: int = 64) -> Group
                     spreads.append(max(lengths) - min(lengths))
                     weights.append(preference(lengths, lam, cap))
     shares = {name: number / count for name, number in kinds.items()}
-    return Groups(arm, shares["right"], shares["mixed"], shares["several"], mean(spreads or [0]), mean(weights or [1]))
+    values = shares["right"], shares["mixed"], shares["several"], mean(spreads or [0]), mean(weights or [1])
+    return Groups(arm, *values, down / max(right, 1))
 
 
 def at_the_start(result: Result) -> Iterator[str]:
@@ -328,9 +337,14 @@ def plot(rows: Sequence[Point], start: tuple[float, float], target: Path) -> Non
                     textcoords="offset points",
                 )
     axes.plot(*reversed(start), "k*", label="start")
+    outside = [p for p in rows if p.length < start[1] / 2]  # would squeeze the others into a corner
+    axes.set_xlim(left=min(p.length for p in rows if p not in outside) - 2)
+    axes.set_ylim(bottom=start[0] - 0.02)
+    beyond = "; ".join(f"{p.family} {p.strength}: {p.length:.1f} tokens, {p.accuracy:.2f}" for p in outside)
+    axes.text(0.02, 0.03, f"outside: {beyond}" if beyond else "", transform=axes.transAxes, fontsize=8)
     axes.set_xlabel("tokens of a sampled answer")
     axes.set_ylabel("held-out accuracy")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})
@@ -345,19 +359,30 @@ def rates(folder: Path) -> Iterator[str]:
         yield f"| {family} ({FAMILIES[family][3]}) | " + " | ".join(cells) + f" | {choice.settings['schedule.lr']} |"
 
 
+AGAINST = "DRPO 0.1"
+
+
+def against(folder: Path) -> Iterator[str]:
+    """The tests of the strongest DRPO arm against every other."""
+    for d in Comparison.of(folder / "frontier", [ACCURACY], AGAINST).differences:
+        yield f"* {d.words()}"
+
+
 def why(comparison: Comparison) -> Iterator[str]:
     heads = ("arm", "all right", "mixed", "mixed, right answers of several lengths", "longest - shortest right")
-    yield f"| {' | '.join(heads)} | weight of the shortest |"
-    yield "|---|---|---|---|---|---|"
+    yield f"| {' | '.join(heads)} | weight of the shortest | right answers pushed down |"
+    yield "|---|---|---|---|---|---|---|"
     for strength in FAMILIES["DRPO"][2]:
         lam = math.inf if strength == ".inf" else float(strength)
         g = groups(comparison, arm_name("DRPO", strength), lam)
         yield (
             f"| DRPO λ {strength.replace('.inf', '∞')} | {g.all_right:.2f} | {g.mixed:.2f} | {g.several_lengths:.2f} "
-            f"| {g.spread:.1f} | {g.shortest:.2f} x |"
+            f"| {g.spread:.1f} | {g.shortest:.2f} x | 0.00 |"
         )
-    g = groups(comparison, base_of("GRPO"), math.inf)
-    yield f"| GRPO α 0 | {g.all_right:.2f} | {g.mixed:.2f} | {g.several_lengths:.2f} | {g.spread:.1f} | - |"
+    for strength in FAMILIES["GRPO"][2]:
+        g = groups(comparison, arm_name("GRPO", strength), math.inf, float(strength))
+        shares = f"{g.all_right:.2f} | {g.mixed:.2f} | {g.several_lengths:.2f} | {g.spread:.1f}"
+        yield f"| GRPO α {strength} | {shares} | - | {g.pushed_down:.2f} |"
 
 
 def main(folder: Path) -> None:
@@ -375,6 +400,7 @@ def main(folder: Path) -> None:
     parts = [
         HEAD.format(**facts), "## Rates", "", *rates(folder), "", "## Accuracy and length", "", *table(rows), "",
         "![accuracy against length](drpo-study.svg)", "",
+        f"{AGAINST} against the other arms (accuracy, p by Holm among all of them):", "", *against(folder), "",
         "## At equal reductions of length", "", *reduced_table(equal), "",
         "## Where DRPO's preference acts", "", *why(comparison), "", "## What length is worth at the start", "",
         *at_the_start(first), "", READING.strip(), "", "## The published table", "",

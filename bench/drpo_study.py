@@ -24,18 +24,22 @@ FAMILIES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "GRPO": ("grpo", "alpha", ("0", "0.4", "0.8"), "0.4"),
     "RLOO-LP": ("rloo_lp", "shaping.0.alpha", ("0", "0.2", "0.4"), "0.2"),
     "ALP": ("alp", "shaping.0.beta", ("0.01", "0.1"), "0.01"),
-    "HAPO": ("hapo", "shaping.0.weight", ("0.1", "1"), "0.1"),
+    "HAPO": ("hapo", "shaping.0.weight", ("0", "0.1", "1"), "0.1"),
 }
-"""Without a penalty ALP and HAPO are GRPO, whose run of strength 0 stands for all three."""
+"""Without a penalty ALP is GRPO, whose run of strength 0 stands for both."""
+FEW = 128
+"""Prompts of HAPO's runs, which go through them three times: it compares an answer with those of earlier times."""
 
 
 def arm_name(family: str, strength: str) -> str:
     return f"{family} {strength}"
 
 
-def settings_of(family: str, strength: str) -> dict[str, str]:
-    """An arm's settings; GRPO's price on length is a factor of its own."""
+def settings_of(family: str, strength: str, few: str | None = None) -> dict[str, str]:
+    """An arm's settings; GRPO's price on length is a factor of its own. `few`: the file of HAPO's prompts."""
     method, key, _, _ = FAMILIES[family]
+    if family == "HAPO" and few is not None:
+        return {"method": method, key: strength, "data.path": few}
     if family != "GRPO":
         return {"method": method, key: strength}
     price = {} if strength == "0" else {"shaping": f"[{{kind: linear_length, alpha: {strength}}}]"}
@@ -113,8 +117,10 @@ def run(folder: Path, rates: dict[str, str]) -> None:
     from postlude.contest.setup import set_up
     from postlude.recipe import Document
 
+    few = folder.absolute() / "few.jsonl"
+    few.write_text("".join((folder / "prompts.jsonl").read_text().splitlines(keepends=True)[:FEW]))
     arms = [
-        Arm(arm_name(family, strength), {**settings_of(family, strength), "schedule.lr": rates[family]})
+        Arm(arm_name(family, strength), {**settings_of(family, strength, str(few)), "schedule.lr": rates[family]})
         for family, (_, _, strengths, _) in FAMILIES.items()
         for strength in strengths
     ]

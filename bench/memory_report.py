@@ -31,6 +31,10 @@ phase (the peak is the largest phase, and no sum over phases), the settings that
 arithmetic, and what it cannot know. The engine chooses its micro-batches, chunk and cache by these formulas too
 (`postlude/sizing`), and `postlude check` shows their total.
 
+With `--gpu-memory GIB` it says whether the run fits (`fits` in `--json`; with `--gpus`, whether a rank's share does). Where it does
+not, the table is of the least that it takes, with the smallest micro-batches and cache, and below stand the settings that make it
+fit, alone or together, or the largest usual size that would; that is an answer, and ends with exit code 0.
+
 ## The arithmetic
 
 P is parameters, t those that train (of an adapter: rank x (inputs + outputs) of each map), e bytes of a number in the model and o in

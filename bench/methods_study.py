@@ -38,6 +38,7 @@ prompts, from {before} before training; "length" is the mean number of tokens of
 with two runs side by side.
 
 A short run of a small model orders methods by how fast they learn this task, not by how good they are for yours.
+No prompt comes twice in so few steps: hapo, which compares an answer with earlier ones to its prompt, is grpo here.
 """
 
 

@@ -51,7 +51,7 @@ class Judged:
     @property
     def early(self) -> list[str]:
         """Alarms before anything was wrong."""
-        return [rule for rule, step in self.alarms.items() if step <= self.trial.begins and not self.trial.healthy]
+        return [rule for rule, step in self.alarms.items() if 0 < step <= self.trial.begins]
 
 
 def judged(trial: Trial, seed: int, history: History, truth: bool = True) -> Judged:

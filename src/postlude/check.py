@@ -26,6 +26,7 @@ from postlude.recipe import Document, Recipe, in_order, resolve_with_problems, u
 from postlude.recipe.places import missing
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.rewards.rewards import Rewards
+from postlude.rollouts.shaping import HistoryLength
 from postlude.runs.checkpoints import latest_model
 from postlude.runs.durable import problems_of_output
 from postlude.signals import uncorrected, unmet
@@ -151,6 +152,13 @@ def _sizes(prepared: Prepared) -> list[Problem]:
         prepared.notes.append(
             f"prompts_per_step is {recipe.prompts_per_step}, and there {'is' if rows_there == 1 else 'are'} "
             f"{counted(rows_there, what)}: each step takes some of them more than once"
+        )
+    taken = recipe.steps * recipe.prompts_per_step
+    if any(isinstance(one, HistoryLength) for one in recipe.shaping) and prepared.prompts and taken <= rows_there:
+        prepared.notes.append(
+            "shaping history_length compares an answer with earlier ones to its prompt, and the run takes none of its "
+            f"{counted(rows_there, 'prompt')} twice ({taken:,} in all): it has no effect. Take fewer prompts, or more "
+            "steps"
         )
     if Need.MISMATCHED in recipe.objective.needs and prepared.items:
         if len({group.prompt.tokens for group in prepared.items}) < 2:

@@ -14,15 +14,17 @@ from typer.testing import CliRunner, Result
 
 import postlude
 from postlude.cli.app import app
-from postlude.contest.arms import Arm
+from postlude.contest.arms import Arm, arm_of
 from postlude.contest.comparison import Comparison
 from postlude.contest.plan import Allowance, Contest, Entry, Job
 from postlude.contest.results import Result as RunResult
 from postlude.contest.results import Used, by_prompt
+from postlude.contest.setup import set_up
 from postlude.contest.verdicts import Difference, differences, summaries
 from postlude.errors import ConfigError
 from postlude.models.tiny import save_tiny_model
 from postlude.plain_yaml import dump
+from postlude.recipe.opening import document_of
 from postlude.runs import read
 from postlude.runs.events import Event, Step
 
@@ -209,6 +211,15 @@ def test_a_comparison_that_is_stopped_goes_on_to_what_it_would_have_been(
         ).read_text()
 
 
+def test_a_history_of_prompts_that_come_once_is_said_to_have_no_effect(place: Path, tmp_path: Path) -> None:
+    """HAPO is GRPO then, and a comparison of the two would be one of a method with itself."""
+    document = document_of(place / "recipe.yaml", ["keep=null"])
+    arms = [arm_of("grpo"), arm_of("hapo")]
+    for steps, told in ((2, True), (3, False)):  # of four prompts each; there are eight
+        setup = set_up(document, "r", arms, 2, Allowance("steps", steps), None, tmp_path)
+        assert any("history_length" in note and "no effect" in note for note in setup.notes) == told
+
+
 def test_each_arm_gets_the_rate_that_was_best_by_data_apart(place: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs --choose-on"):
         postlude.compare(place / "recipe.yaml", ["grpo", "rloo"], out=tmp_path, sweep={"lr": [1e-5, 3e-3]}, show=False)
@@ -304,8 +315,8 @@ def test_an_interval_that_holds_0_is_no_difference_to_be_seen() -> None:
 
 def test_a_clear_difference_names_the_better_one() -> None:
     flat_ = {s: {str(p): 0.5 for p in range(40)} for s in range(3)}
-    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (+0.2")
-    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (-0.3")
+    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (0.2")
+    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (0.2")
 
 
 def test_equal_runs_are_no_difference_at_all() -> None:

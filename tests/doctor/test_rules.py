@@ -165,7 +165,8 @@ SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "length-drift": (FLAT | {"completion_length/mean": climbs(30, 90, 2)}, 45),
     "displacement": (PAIRS | {"displaced_frac": 0.7}, 5),
     "pairs-at-chance": (PAIRS | {"rewards/accuracy": share(0.5, 0.5, 0.05)}, 50),
-    "margin-alone": (PAIRS | {"rewards/accuracy": share(0.7, 0.7, 0.05), "rewards/margin": climbs(0.1, 4, 0.02)}, 40),
+    "margin-alone": (PAIRS | {"rewards/accuracy": share(0.7, 0.7, 0.05), "rewards/margin": climbs(0.1, 4, 0.02),
+        "held_out/loss/pairs": lambda step, rng: None}, 40),
     "preferences-unmoved": (PAIRS | {"rewards/chosen": 1e-5, "rewards/rejected": -1e-5}, 30),
     "one-sided": (KTO | {"reward/mean": 0.95}, 10),
     "overfitting": (TEXT | {"held_out/loss/policy": lambda step, rng: (

@@ -69,7 +69,9 @@ class Difference:
         if not self.differs:
             among = f"among {self.tests} pairs (Holm)" if self.tests > 1 else ""
             return f"{pair}: {number(self.value, True)} ({span}), but p is {chance(self.adjusted)} {among}: not settled"
-        return f"{self._winner()} by {number(abs(self.value))} ({span}), p {chance(self.adjusted)}"
+        low, high = sorted((abs(e.low), abs(e.high)))  # both on one side of 0
+        by = f"{number(abs(self.value))} ({number(low)} to {number(high)})"
+        return f"{self._winner()} by {by}, p {chance(self.adjusted)}"
 
     def _winner(self) -> str:
         first, second = (self.first, self.second) if self.value > 0 else (self.second, self.first)

@@ -19,6 +19,8 @@ LATE = 50
 """Steps after which pairs that can be learned are told apart."""
 MARGIN_GREW = 1.5
 """Factor of the margin over the second half of the window."""
+HARDLY_ROSE = 1.1
+"""Factor of the lowest held-out loss, up to which it may be noise of the rows that are held out."""
 SURE = 0.9
 """Accuracy from which on a growing margin is no news."""
 LONG = 20
@@ -69,6 +71,9 @@ def margin_alone(track: Track) -> Finding | None:
         return None
     if not grown.rises or grown.before.mean <= 0 or grown.factor < MARGIN_GREW or right.rises:
         return None
+    held = track.get("held_out/loss/pairs")
+    if len(held) > 1 and held.newest <= HARDLY_ROSE * min(held.values[:-1]):
+        return None  # pairs that were never trained on are told apart better than before
     text = (
         f"the margin has grown from {grown.before.mean:.3g} to {grown.after.mean:.3g} while accuracy stands at "
         f"{right.after.mean:.0%} (from {right.before.mean:.0%}): pairs that were right become more so, and no others"
@@ -157,7 +162,7 @@ RULES = (
         symptom="the margin grows, accuracy does not",
         reads=("rewards/margin", "rewards/accuracy", "loss/pairs"),
         threshold=f"the margin {MARGIN_GREW:g} times what it was {2 * NOW} steps before, accuracy no higher and below "
-        f"{SURE:.0%}",
+        f"{SURE:.0%}, and a held-out loss, if there is one, {HARDLY_ROSE:g} times its lowest",
         cause="the policy becomes surer of what it knew: overfitting to the pairs, with a beta that is too small.",
         remedy="Raise objective.link.beta, train for fewer epochs, or stop at the best held-out accuracy "
         "(checkpoints.best=held_out/rewards/accuracy).",
