@@ -71,11 +71,11 @@ class Evaluation:
         notes: list[str] = []
         start = 0
         for name, prompts in self.sets.items():
-            own = slice(half + start, half + start + len(prompts))
-            of_set = {label: some[own] for label, some in rows.items()}
+            sampled = slice(half + start, half + start + len(prompts))
+            of_set = {label: some[sampled] for label, some in rows.items()}
             of_metrics, note = truth_of(name, [p.id for p in prompts], of_set, self.first, self.trained)
             figures |= of_metrics | _greedy(name, {label: some[start:][: len(prompts)] for label, some in rows.items()})
-            figures |= _right(name, groups[own]) if self.rewards.members else {}
+            figures |= _right(name, groups[sampled]) if self.rewards.members else {}
             each |= {f"truth/{name}/{label}": [mean_of_known(row) for row in some] for label, some in of_set.items()}
             notes += [note] if note else []
             start += len(prompts)
