@@ -48,7 +48,7 @@ def doctor(
 
 def _plain(case: Case) -> dict[str, Any]:
     """For programs: everything that is shown, and whole texts."""
-    found = [
+    findings = [
         {
             "rule": one.shown.rule,
             "gravity": one.shown.gravity,
@@ -80,7 +80,7 @@ def _plain(case: Case) -> dict[str, Any]:
         "state": case.state,
         "steps": case.diagnosis.steps,
         "planned": case.planned,
-        "findings": found,
+        "findings": findings,
         "fine": list(case.diagnosis.fine),
         "unseen": dict(case.diagnosis.unseen),
         "warnings": list(case.warnings),

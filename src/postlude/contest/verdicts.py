@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from postlude.contest.results import Result
-from postlude.inference import TAIL, Estimate, crossed, holm, of_prompts, of_values
+from postlude.inference import Estimate, crossed, holm, of_prompts, of_values
 from postlude.runs.figures import lookup
-from postlude.statistics import clustered, mean
+from postlude.statistics import TAIL, clustered, mean
 
 FEW = 2
 """Seeds below which nothing can be said of other seeds."""
