@@ -50,7 +50,7 @@ def doctor(
 
 def _plain(case: Case) -> dict[str, Any]:
     """For programs: everything that is shown, and whole texts."""
-    found = [
+    findings = [
         {
             "rule": one.shown.rule,
             "gravity": one.shown.gravity,
@@ -83,7 +83,7 @@ def _plain(case: Case) -> dict[str, Any]:
         "error": case.error,
         "steps": case.diagnosis.steps,
         "planned": case.planned,
-        "findings": found,
+        "findings": findings,
         "fine": list(case.diagnosis.fine),
         "unseen": dict(case.diagnosis.unseen),
         "warnings": list(case.warnings),

@@ -16,6 +16,7 @@ from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
 from postlude.runs.files import Row, regular, rollout_files, whole_rows
 from postlude.runs.lock import is_held
+from postlude.shapes import is_number
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Rollouts(Mapping[int, "list[Row]"]):
         return [row for step in self for row in self[step]]
 
 
+def numbers(row: Row) -> Iterator[tuple[str, float]]:
+    """The figures of a row of events.jsonl."""
+    for name, value in row.items():
+        if name not in FRAME and is_number(value):
+            yield name, float(value)
+
+
 @dataclass(frozen=True)
 class History:
     """A run as it stood when it was read.
@@ -93,9 +101,8 @@ class History:
         """Every figure of steps and evaluations, in the order in which they first came."""
         points: dict[str, list[tuple[int, float]]] = {}
         for row in (*self.of("step"), *self.of("eval")):
-            for name, value in row.items():
-                if isinstance(value, int | float) and not isinstance(value, bool) and name not in FRAME:
-                    points.setdefault(name, []).append((int(row["step"]), float(value)))
+            for name, value in numbers(row):
+                points.setdefault(name, []).append((int(row["step"]), value))
         return {name: Column(name, *_parted(pairs)) for name, pairs in points.items()}
 
     @property
