@@ -22,8 +22,8 @@ def _suite(name: str) -> Topic:
     from postlude.suites.spec import packaged
 
     suite = packaged()[name]
-    made = suite.data.made
-    rows = f" {made.rows} rows, made from seed {made.seed}: no file, no network." if made else ""
+    source = suite.data.made
+    rows = f" {source.rows} rows, made from seed {source.seed}: no file, no network." if source else ""
     scored = ", ".join(str(spec.use) for spec in (*suite.reward, *suite.metrics))
     return Topic(
         name=name,
@@ -34,7 +34,7 @@ def _suite(name: str) -> Topic:
         formula=f"prompt: {suite.prompt}",
         use="A suite of yours is a file of the same keys: postlude eval MODEL --suite SUITE.yaml.",
         source="docs/suites.md",
-        place="suites/tasks.py" if made else "suites/spec.py:packaged",
+        place="suites/tasks.py" if source else "suites/spec.py:packaged",
         words=(f"suite {name}", f"--suite {name}"),
         shows=(f"postlude eval MODEL --suite {name}",),
     )
