@@ -181,7 +181,7 @@ def figures_of(runs: Runs, wanted: Sequence[str] = ()) -> list[str]:
     """
     there = dict.fromkeys(name for by_seed in runs.values() for r in by_seed.values() for name in r.figures)
     if wanted:
-        return [name for name in wanted if name in there]
+        return [name for name in dict.fromkeys(wanted) if name in there]
     truth = [n for n in there if n.startswith("truth/") and n.count("/") == _PARTS_OF_TRUTH - 1]
     names = [*(n for n in truth if not n.endswith("/reward")), *(n for n in _SHOWN if n in there)]
     finished_runs = [r for by_seed in runs.values() for r in by_seed.values()]

@@ -155,8 +155,8 @@ def track_of(history: History) -> Track:
         recipe = history.recipe
     except ConfigError:
         recipe = dict[str, Any]()
-    method, steps = start.get("method", recipe.get("method")), recipe.get("steps", start.get("steps"))
-    return Track(str(method or ""), steps if isinstance(steps, int) else 0, recipe)
+    method = start.get("method", recipe.get("method"))
+    return Track(str(method or ""), history.planned or 0, recipe)
 
 
 def rows_of(history: History) -> Iterable[tuple[int, dict[str, float]]]:

@@ -15,7 +15,7 @@ LIKELY = 1.96
 
 @dataclass(frozen=True)
 class Window:
-    """Some neighbouring values of a figure, each with its step; it may be empty."""
+    """Some values of a figure, each with its step; it may be empty."""
 
     name: str
     """Of the figure."""
@@ -61,6 +61,12 @@ class Window:
     def all(self, test: Callable[[float], bool]) -> bool:
         """Whether there are values, and every one is so."""
         return bool(self.values) and all(map(test, self.values))
+
+    def showing(self, test: Callable[[float], bool] = lambda value: value > 0) -> Window:
+        """The values that are so, with their steps: the evidence, where a mean or a sum over the window is what a rule
+        goes by and not every value shows it. The window itself where none does."""
+        pairs = [(step, value) for step, value in self if test(value)] or list(self)
+        return Window(self.name, tuple(step for step, _ in pairs), tuple(value for _, value in pairs))
 
     def share(self, test: Callable[[float], bool]) -> float:
         """The share of the values that are so; 0 of none."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from postlude import plain_json, plain_yaml
 from postlude.errors import ConfigError, reason
@@ -153,6 +153,16 @@ class History:
         return max((int(row["step"]) for row in self.of("step")), default=0)
 
     @property
+    def planned(self) -> int | None:
+        """The steps that are planned: by the recipe, which a run that goes on may have changed, else by its start."""
+        try:
+            steps = self.recipe.get("steps")
+        except ConfigError:
+            steps = None
+        steps = steps if _is_count(steps) else (self.start or {}).get("steps")
+        return int(steps) if _is_count(steps) else None
+
+    @property
     def finished(self) -> bool:
         """Whether it came to its end: all steps done, or its goal reached."""
         return self.end is not None and self.end.get("reason") == "done"
@@ -192,6 +202,10 @@ class History:
     def manifest(self) -> dict[str, Any]:
         """Versions, hashes, engine, chosen settings; empty before the run has begun."""
         return _values(self.folder / "manifest.json", plain_json.read)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _values(path: Path, values_of: Callable[[Path], Any]) -> dict[str, Any]:
