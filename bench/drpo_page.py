@@ -337,9 +337,14 @@ def plot(rows: Sequence[Point], start: tuple[float, float], target: Path) -> Non
                     textcoords="offset points",
                 )
     axes.plot(*reversed(start), "k*", label="start")
+    outside = [p for p in rows if p.length < start[1] / 2]  # would squeeze the others into a corner
+    axes.set_xlim(left=min(p.length for p in rows if p not in outside) - 2)
+    axes.set_ylim(bottom=start[0] - 0.02)
+    beyond = "; ".join(f"{p.family} {p.strength}: {p.length:.1f} tokens, {p.accuracy:.2f}" for p in outside)
+    axes.text(0.02, 0.03, f"outside: {beyond}" if beyond else "", transform=axes.transAxes, fontsize=8)
     axes.set_xlabel("tokens of a sampled answer")
     axes.set_ylabel("held-out accuracy")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})

@@ -213,7 +213,7 @@ def _leaks(suite: Suite, model: str, prompts: Sequence[Prompt]) -> Leaks | None:
     place = Path(model).expanduser()
     if not (place / "events.jsonl").is_file():
         return None
-    return leaks(suite.prompt, prompts, runs.read(place))
+    return leaks(suite.templates["prompt"], prompts, runs.read(place))
 
 
 def _counts(groups: Sequence[Group]) -> dict[str, int]:
