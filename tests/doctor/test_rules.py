@@ -297,4 +297,18 @@ def test_overfitting_shows_in_the_likelihood_term_before_it_does_in_the_loss(tra
             track.add(step, {"held_out/loss/pairs": 0.45, "held_out/loss/nll": 0.1 + abs(step - 10) / 100})
     finding = RULES["overfitting"].look(track)
     assert (finding is not None) == found
-    assert finding is None or (finding.figure, finding.steps[0]) == ("held_out/loss/nll", 10)
+    assert finding is None or (finding.figure, finding.steps) == ("held_out/loss/nll", (15, 20, 25, 30))
+
+
+def test_the_evidence_is_the_steps_that_show_it_so_that_no_sound_checkpoint_is_lost() -> None:
+    last = {"kl_ref/k3": (0.1, 12.0), "mismatch/ess": (1.0, 0.1), "ratio/max": (1.0, 900.0)}
+    track = Track("grpo", STEPS)
+    for step in range(1, 33):
+        track.add(step, {"samples": 8.0, "unscored": 8.0 * (step % 4 == 0), "skipped_updates": float(step in (26, 32))})
+        track.add(step, {name: bad if step == 32 else good for name, (good, bad) in last.items()})
+    rules = ("kl-explosion", "effective-samples", "ratio", "not-finite", "unscored")
+    findings = {name: finding for name in rules if (finding := RULES[name].look(track))}
+    assert {name: finding.steps for name, finding in findings.items()} == {
+        "kl-explosion": (32,), "effective-samples": (32,), "ratio": (32,), "not-finite": (26, 32),
+        "unscored": (24, 28, 32),
+    }  # fmt: skip

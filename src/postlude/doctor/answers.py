@@ -65,7 +65,7 @@ def empty(track: Track) -> Finding | None:
     if shares.mean < MOST_EMPTY:
         return None
     text = f"{shares.mean:.0%} of the answers of the last {len(shares)} steps were empty"
-    return seen(shares, shares.mean, MOST_EMPTY, text)
+    return seen(shares.showing(), shares.mean, MOST_EMPTY, text)
 
 
 def marked(track: Track) -> Finding | None:
@@ -77,7 +77,7 @@ def marked(track: Track) -> Finding | None:
         f"{share.mean:.0%} of the answers of the last {len(share)} steps hold marks of a chat template in their text "
         "(<|im_start|>, [INST], ### Human: ...): the model goes on to write the next turn"
     )
-    return seen(share, share.mean, MOST_MARKED, text)
+    return seen(share.showing(), share.mean, MOST_MARKED, text)
 
 
 def drift(track: Track) -> Finding | None:

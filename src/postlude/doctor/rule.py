@@ -26,7 +26,7 @@ class Finding:
     value: float
     threshold: float
     steps: tuple[int, ...]
-    """The evidence."""
+    """The evidence: steps that show it, and no others. What was saved before the first of them is still sound."""
     text: str
     """What was seen, in a sentence with its numbers."""
     remedy: tuple[str, ...] = ()

@@ -202,7 +202,7 @@ def crash(track: Track) -> Finding | None:
     if now.mean > column.highest - CRASH_EFFECT * typical:  # most steps: what follows reads the whole column
         return None
     peak = _highest(column)
-    noise = (peak.std**2 / len(peak) + now.std**2 / len(now)) ** 0.5
+    noise = (peak.variance / len(peak) + now.variance / len(now)) ** 0.5
     fall, gained = peak.mean - now.mean, max(peak.mean - start.mean, 0.0)
     if fall <= CRASH_EFFECT * typical or fall <= CRASH_SHARE * gained or fall <= CRASH_ERRORS * noise or fall <= 0:
         return None

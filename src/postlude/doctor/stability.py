@@ -55,7 +55,7 @@ def kl_explosion(track: Track) -> Finding | None:
         return None
     if lost:
         text = f"the policy is {newest.values[-1]:.3g} nats per token from the reference, which knows none of it"
-        return seen(newest, newest.values[-1], LOST_KL, text, track.times("schedule.lr", 0.3))
+        return seen(kl.last(1), kl.newest, LOST_KL, text, track.times("schedule.lr", 0.3))
     assert growth is not None
     text = (
         f"the policy is {newest.mean:.3g} nats per token from the reference, {growth.before.mean:.2g} in the {NOW} "
@@ -139,7 +139,7 @@ def left_out(track: Track) -> Finding | None:
         f"{sum(counts.values):.0f} updates of the last {len(counts)} steps were left out, since something in them was "
         "not finite; broken/ holds the batches"
     )
-    return seen(counts, sum(counts.values), MOST_LEFT_OUT, text, track.times("schedule.lr", 0.3))
+    return seen(counts.showing(), sum(counts.values), MOST_LEFT_OUT, text, track.times("schedule.lr", 0.3))
 
 
 def impossible(track: Track) -> Finding | None:
@@ -151,7 +151,7 @@ def impossible(track: Track) -> Finding | None:
     if share < MOST_IMPOSSIBLE:
         return None
     text = f"{share:.1%} of the tokens of the last {len(counts)} steps have no probability, and were left out"
-    return seen(counts, share, MOST_IMPOSSIBLE, text, nearer(track))
+    return seen(counts.showing(), share, MOST_IMPOSSIBLE, text, nearer(track))
 
 
 def diverging(track: Track) -> Finding | None:
@@ -165,7 +165,8 @@ def diverging(track: Track) -> Finding | None:
             f"the loss is higher than where it began: {start.mean:.3g} before any update, {now.mean:.3g} in "
             f"the last {NOW}"
         )
-        return seen(now, now.mean, bound, text, track.times("schedule.lr", 0.1))
+        evidence = now.showing(lambda loss, least=start.mean: loss > least)
+        return seen(evidence, now.mean, bound, text, track.times("schedule.lr", 0.1))
     return None
 
 
