@@ -128,6 +128,11 @@ def test_suites_checks_rules_and_alarms_are_topics(asked: str, kind: str, name: 
     assert (topic.kind, topic.name) == (kind, name)
 
 
+def test_a_suite_gives_way_to_a_reward_of_its_name() -> None:
+    text = run("code")[1]
+    assert text.startswith("code reward") and "Also: code (suite)" in text
+
+
 def test_the_checks_of_selftest_are_those_of_its_table() -> None:
     from postlude.selftest.table import CHECKS
 

@@ -15,12 +15,15 @@ from postlude.cli.topic_view import matches, overview, page
 from postlude.errors import ConfigError
 from postlude.explain import topics
 from postlude.explain.home import Home, first_sentence, plain
+from postlude.explain.of_measures import CHECKS, SUITES
 from postlude.explain.of_recipes import FOREIGN
 from postlude.explain.words import content, methods_in, search
 from postlude.facts.settings import ROW as SETTING
 from postlude.facts.topic import Topic
 from postlude.terminal import Screen, dim
 
+SECOND = frozenset((FOREIGN.kind, SUITES.kind, CHECKS.kind))
+"""Kinds whose names give way to the same name of another: `code` is the reward before the suite."""
 FEW = 8
 """Numbered names that an error lists one by one."""
 
@@ -72,7 +75,7 @@ def _show(asked: str, several: list[Topic], named: bool) -> None:
 
 def _the_one(asked: str, several: list[Topic]) -> Topic | None:
     """The topic that is meant: the only one, the only one of that spelling, or of that name but for its spelling."""
-    ours = [one for one in several if one.kind != FOREIGN.kind] or several
+    ours = [one for one in several if one.kind not in SECOND] or several
     spelt = [one for one in ours if one.name == asked]
     exact = [one for one in ours if plain(one.name) == plain(content(asked))]
     return next((few[0] for few in (several, spelt, exact) if len(few) == 1), None)
