@@ -100,7 +100,7 @@ ASKED = (
     ),
     Topic(
         "quantised training",
-        "QLoRA, 4 and 8 bits: not here",
+        "QLoRA, 4 and 8 bits",
         ABSENT,
         "postlude does not train on quantised weights: no QLoRA, no bitsandbytes, GPTQ, AWQ or GGUF. A quantised "
         "folder is refused with the sentence which model to give instead.",
@@ -132,7 +132,7 @@ ASKED = (
     ),
     Topic(
         "attention kernels",
-        "FlashAttention: no setting, PyTorch chooses",
+        "a setting for FlashAttention: PyTorch chooses",
         ABSENT,
         "There is no setting for it and the flash-attn package is not used. Rows are packed, and attention goes "
         "through PyTorch's scaled_dot_product_attention, which takes a fused kernel where the device, the dtype and "
@@ -156,7 +156,7 @@ ASKED = (
     ),
     Topic(
         "several GPUs",
-        "more than one device: not here",
+        "training on more than one device",
         ABSENT,
         "A run trains in one process, on the CPU or one CUDA device: no FSDP, DeepSpeed, DDP or tensor parallelism. "
         "`postlude memory --gpus N` is arithmetic of what a share would be; nothing trains so.",
@@ -186,7 +186,7 @@ ASKED = (
     ),
     Topic(
         "images and audio",
-        "models that see or hear: not here",
+        "models that see or hear",
         ABSENT,
         "Prompts and answers are text. Rows with images, audio or video are not trained on.",
         use="What there is: text, as a string or as messages.",
