@@ -60,7 +60,11 @@ ASKED = (
         "answers that the policy samples to learn from",
         CONCEPT,
         "One draw: prompts are taken from the data, the policy as it is answers each of them some times, the reward "
-        "scores the answers. Updates are then made on these answers, and the next draw is of the changed policy.",
+        "scores the answers. Updates are then made on these answers, and the next draw is of the changed policy. "
+        "Step by step, as the notes count an update: take prompts; sample answers; score them; keep the log-probs "
+        "they were sampled with; ask the critic, where there is one; make advantages; the ratio and the clipped loss; "
+        "value loss, entropy and KL, where the method has them; a step of the optimiser, after which the policy of "
+        "the next draw is the new one.",
         use="prompts_per_step prompts with group_size answers each; sampling says how they are sampled. They are kept "
         "in RUN/rollouts.",
         source="docs/specification.md, section 0",

@@ -76,7 +76,7 @@ DRPO = (
     *_rows(
         "drpo",
         "7, 8 Update and pseudocode",
-        ("nine steps of an update", "reinforcement learning", "postlude train RECIPE method=drpo_value"),
+        ("nine steps of an update", "rollout", "postlude train RECIPE method=drpo_value"),
         ("updates only when better", "error 0.13", "postlude explain error 0.13"),
         ("pseudocode", "drpo_value", "postlude methods drpo_value"),
     ),
