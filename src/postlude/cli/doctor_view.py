@@ -105,8 +105,10 @@ class Case:
         return samples_of(self.history, one.shown.steps, self.rule(one).shows)
 
     def command(self, one: Seen) -> str | None:
-        """To go on with; None where no setting helps."""
+        """To go on with, or to look at what is wrong; None where neither a setting nor a command helps."""
         pairs = one.shown.remedy
+        if one.shown.command:
+            return one.shown.command
         return command(self.folder, pairs, self.history.finished) if pairs else None
 
 
