@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 from collections.abc import Mapping
@@ -14,13 +15,15 @@ from typer.testing import CliRunner, Result
 
 import postlude
 from postlude.cli.app import app
+from postlude.cli.compare_view import curve
 from postlude.contest.arms import Arm, arm_of
 from postlude.contest.comparison import Comparison
 from postlude.contest.plan import Allowance, Contest, Entry, Job
 from postlude.contest.results import Result as RunResult
 from postlude.contest.results import Used, by_prompt
+from postlude.contest.running import is_end
 from postlude.contest.setup import set_up
-from postlude.contest.verdicts import Difference, differences, summaries
+from postlude.contest.verdicts import Difference, bounds, differences, summaries
 from postlude.errors import ConfigError
 from postlude.models.tiny import save_tiny_model
 from postlude.plain_yaml import dump
@@ -101,9 +104,29 @@ def test_the_table_says_what_the_runs_say(done: Path) -> None:
     (difference,) = said["differences"]
     assert difference["value"] == pytest.approx(summary["grpo"]["value"] - summary["short"]["value"])
     assert (difference["seeds"], difference["prompts"], difference["differs"]) == (2, 4, False)
+    assert "'schema'" in str(command(done, "--metric", "schema").exception)
     shown = flat(command(done).output)
     assert "paired over 2 seeds and 4 prompts" in shown and difference["words"] in shown
     assert "method: grpo (grpo), drpo (short)" in shown
+
+
+def test_what_the_table_is_to_say_is_checked_before_anything_is_trained(place: Path, tmp_path: Path) -> None:
+    start = (place / "recipe.yaml", "--arm", "grpo", "--arm", "rloo", "--out", tmp_path / "c")
+    error = command(*start, "--baseline", "rlo").exception
+    assert isinstance(error, ConfigError) and "there is no arm 'rlo'. Did you mean 'rloo'?" in str(error)
+    wrong = {
+        "schema": "'schema' is no figure of this run's evaluations (greedy/..., sampled/...)",
+        "sampled/acuracy": "there is no figure 'sampled/acuracy'. Did you mean 'sampled/accuracy'?",
+        "sampled/pass@4": "'sampled/pass@4' is not measured: evaluate.samples is 2, so that k may be 2",
+        "greedy/pass@2": "greedy answers are one each, so that k may be none",
+        "truth/held_out/right": "'truth/held_out/right' is no figure",
+    }
+    error = command(*start, *(word for name in wrong for word in ("--metric", name))).exception
+    assert isinstance(error, ConfigError) and len(error.problems) == len(wrong)
+    assert all(text in str(error) for text in wrong.values()), error
+    sweep = ("--sweep", "lr=1e-4,1e-3", "--choose-on", place / "choose.jsonl", "--choose-by", "sampled/length")
+    assert "--choose-by: 'sampled/length' has no better direction" in str(command(*start, *sweep).exception)
+    assert not (tmp_path / "c").exists()
 
 
 def test_finished_runs_are_not_run_again_and_arms_and_seeds_can_be_added(done: Path, place: Path) -> None:
@@ -315,8 +338,35 @@ def test_an_interval_that_holds_0_is_no_difference_to_be_seen() -> None:
 
 def test_a_clear_difference_names_the_better_one() -> None:
     flat_ = {s: {str(p): 0.5 for p in range(40)} for s in range(3)}
-    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (+0.2")
-    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (-0.3")
+    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (0.2")
+    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (0.2")
+
+
+def test_intervals_end_where_a_figure_does() -> None:
+    apart = runs(a={0: {"x": 1.0, "y": 1.0}, 1: {"x": 0.0, "y": 0.5}}, b={0: {"x": 0.0, "y": 0.0}, 1: {"x": 1, "y": 1}})
+    (difference,) = differences(apart, ["sampled/accuracy"])
+    assert difference.estimate is not None and (difference.estimate.low, difference.estimate.high) == (-1.0, 1.0)
+    first, _ = summaries(apart, ["sampled/accuracy"])
+    assert first.over_seeds is not None and (first.over_seeds.low, first.over_seeds.high) == (0.0, 1.0)
+    assert bounds("held_out/loss/policy", [0.5]) == (-math.inf, math.inf)  # which lies there by chance
+    assert bounds("sampled/length", [0.5]) == (0.0, math.inf)
+    assert bounds("truth/S/M", [0.5]) == (0.0, 1.0) and bounds("truth/S/M", [0.5, 1.5]) == (-math.inf, math.inf)
+
+
+def test_two_seeds_are_named_beside_every_p() -> None:
+    assert words(a=accuracies(0.3, 2, wobble=0.01), b={s: {str(p): 0.5 for p in range(40)} for s in range(2)}).endswith(
+        ", of two seeds alone"
+    )
+
+
+def test_the_course_shows_what_was_measured() -> None:
+    assert curve([(0.0, 0.0), (1.0, 1.0)], 0.0, 1.0) == "▁" + "·" * 30 + "█"
+    assert curve([(n / 99, n) for n in range(100)], 0.0, 99.0).count("·") == 0
+
+
+def test_the_least_and_the_most_of_what_was_tried_are_its_ends() -> None:
+    assert [is_end(value, ("1e-3", "1e-5", "1e-4")) for value in ("1e-3", "1e-5", "1e-4")] == [True, True, False]
+    assert is_end("2", ("1", "2")) and not is_end("adamw", ("adamw", "sgd"))
 
 
 def test_equal_runs_are_no_difference_at_all() -> None:

@@ -130,13 +130,13 @@ def _thumbs(rows: Rows, columns: Sequence[str]) -> Shaped | None:
     words = {word(row.get(label)) for row in rows if row.get(label) is not None}
     if not words or not words <= UP | DOWN:
         return None
-    kept = [row for row in rows if thumb(row.get(label)) is not None]
-    read = [{"prompt": r.get(prompt), "completion": r.get(answer), "label": thumb(r.get(label))} for r in kept]
+    judged = [row for row in rows if thumb(row.get(label)) is not None]
+    read = [{"prompt": r.get(prompt), "completion": r.get(answer), "label": thumb(r.get(label))} for r in judged]
     plain = all(word(one) in ("true", "false") for one in words)
     taken = {"prompt": prompt, "completion": answer, "label": label}
     other = {name: column for name, column in taken.items() if name != column}
     said = f"{answer} as the answer, {label} as the thumb"
-    return Shaped("thumbs", read, other if plain else {}, plain, said, len(rows) - len(kept))
+    return Shaped("thumbs", read, other if plain else {}, plain, said, len(rows) - len(judged))
 
 
 def _graded(rows: Rows, columns: Sequence[str]) -> Shaped | None:

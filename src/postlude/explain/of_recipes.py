@@ -52,7 +52,16 @@ def _keys_meant(asked: str) -> Iterable[str]:
     exact = [path for path, bare in paths.items() if bare == name]
     earlier = [MOVED[name]] if name in MOVED else []
     called = [path for path, words in CALLED.items() if plain(asked) in map(plain, words)]
-    return [*exact, *earlier, *called] or [path for path, bare in paths.items() if bare.endswith("." + name)]
+    whole = [*exact, *earlier, *called]
+    return whole or [path for path, bare in paths.items() if bare.endswith("." + name)] or _free_part(name, paths)
+
+
+def _free_part(name: str, paths: Mapping[str, str]) -> list[str]:
+    """The key whose value has parts of the user's or of another table's naming: of `alarms.on.kl-explosion`."""
+    from postlude.recipe.keys import keys
+
+    parents = [path for path, bare in paths.items() if name.startswith(bare + ".")]
+    return [path for path in parents if any(re.match(r"(dict|Mapping)\b", str(key.field.type)) for key in keys()[path])]
 
 
 def _unbracketed(path: str) -> str:
@@ -89,9 +98,9 @@ def _notes(several: Sequence[Key]) -> list[str]:
 def _of_owner(several: Sequence[Key]) -> list[str]:
     """What is said of a field where its part is explained, and of the part."""
     silent = [key for key in several if not key.meaning]
-    own = [sentence for key in silent if (sentence := _naming(key.field.name, key.owner.__doc__ or ""))]
+    of_fields = [sentence for key in silent if (sentence := _naming(key.field.name, key.owner.__doc__ or ""))]
     parts = {key.part or key.owner.__name__: _whole(key.owner.__doc__ or "") for key in several}
-    return list(dict.fromkeys([*own, *(f"{part}: {text}" for part, text in parts.items())]))
+    return list(dict.fromkeys([*of_fields, *(f"{part}: {text}" for part, text in parts.items())]))
 
 
 def _naming(field: str, text: str) -> str | None:
@@ -242,7 +251,3 @@ def _foreign(name: str) -> Topic:
 
 
 FOREIGN = Home("foreign name", "names of TRL, verl and papers", _foreign_names, _foreign)
-
-
-def is_own_method(name: str) -> bool:
-    return bool(re.search(r"\.py:\w+$", name)) or plain(name) in map(plain, METHODS)

@@ -16,12 +16,11 @@ from postlude.evaluate import pass_at_k
 from postlude.runs.durable import replace
 from postlude.runs.files import Row, whole_rows
 from postlude.shapes import is_dict
-from postlude.statistics import mean, of_mean, of_prompts
+from postlude.statistics import BEST_OF, mean, mean_of_known, of_mean, of_prompts
 
 SCHEMA = 1
 CORRECT = "correct"
 """The measure of right and wrong, by the reward that says it; `pass@k` is of it."""
-KS = (2, 4, 8, 16, 32, 64)
 By = Mapping[str, Mapping[str, Sequence[float | None]]]
 """Measure -> prompt id -> the number of each answer; None of one that nothing could score."""
 
@@ -45,7 +44,7 @@ def figures_of(by: By) -> dict[str, Figure]:
         if not known:
             continue
         result[measure] = _figure(known)
-        for k in KS if measure == CORRECT else ():
+        for k in BEST_OF if measure == CORRECT else ():
             enough = [[pass_at_k(len(row), sum(map(bool, row)), k)] for row in known if len(row) >= k]
             if enough:
                 result[f"{measure}/pass@{k}"] = _figure(enough)
@@ -90,16 +89,40 @@ def by_prompt(groups: Iterable[Group], measures: Mapping[str, Sequence[float | N
 
 
 def write(folder: Path, name: str, groups: Sequence[Group], result: Result) -> Path:
-    """Both files, each whole or not at all; the path of the answers. Raises ConfigError where they cannot be."""
+    """Both files, each whole or not at all; the path of the answers. What is there of another suite of that name, or
+    of another wording, is moved aside. Raises ConfigError where they cannot be."""
     target = folder / f"{name}.jsonl"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _put_aside(folder, name, result)
         replace(target, "".join(json.dumps(row, default=str) + "\n" for row in _answers(groups, result.by)))
         figures = {measure: asdict(figure) for measure, figure in result.figures.items()}
         replace(folder / f"{name}.json", json.dumps({**result.summary, "figures": figures}, indent=1) + "\n")
     except OSError as error:
         raise ConfigError(f"cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write") from error
     return target
+
+
+def _put_aside(folder: Path, name: str, result: Result) -> None:
+    """Move the files of another fingerprint to names that have it."""
+    before = read(folder, name)
+    theirs = before.summary.get("fingerprint") if before is not None else None
+    if before is not None and theirs != result.summary.get("fingerprint"):
+        for end in ("json", "jsonl"):
+            (folder / f"{name}.{end}").replace(folder / f"{aside(name, theirs)}.{end}")
+
+
+def aside(name: str, fingerprint: Any) -> str:
+    """The name of results that are not the newest of their suite's name."""
+    return f"{name}-{fingerprint}"
+
+
+def earlier_of(folder: Path, name: str, fingerprint: str) -> Result | None:
+    """The last evaluation of that fingerprint, wherever it is; else the newest of the name. Raises ConfigError."""
+    newest = read(folder, name)
+    if newest is None or newest.summary.get("fingerprint") == fingerprint:
+        return newest
+    return read(folder, aside(name, fingerprint)) or newest
 
 
 def _answers(groups: Sequence[Group], by: By) -> Iterable[Row]:
@@ -157,11 +180,16 @@ def changes(before: Result, now: Result) -> dict[str, Change]:
         )
     result: dict[str, Change] = {}
     for measure in (name for name in now.by if name in before.by):
-        pairs = [(_mean(before.by[measure].get(prompt, ())), _mean(row)) for prompt, row in now.by[measure].items()]
+        pairs = [
+            (mean_of_known(before.by[measure].get(prompt, ())), mean_of_known(row))
+            for prompt, row in now.by[measure].items()
+        ]
         gains = [b - a for a, b in pairs if a is not None and b is not None]
         if gains:
             low, high = of_mean(gains)
-            finite = math.isfinite(low)
+            if all(0 <= x <= 1 for pair in pairs for x in pair if x is not None):  # of shares
+                low, high = max(low, -1.0), min(high, 1.0)
+            finite = len(gains) > 1 and math.isfinite(low)
             result[measure] = Change(mean(gains), low if finite else None, high if finite else None, len(gains))
     return result
 
@@ -176,8 +204,3 @@ def unlike(before: Result, now: Result) -> list[str]:
     if before.summary.get("samples") != now.summary.get("samples"):
         differ.append(f"answers per prompt {before.summary.get('samples')} then {now.summary.get('samples')}")
     return differ
-
-
-def _mean(row: Sequence[float | None]) -> float | None:
-    known = [x for x in row if x is not None]
-    return mean(known) if known else None
