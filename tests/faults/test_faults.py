@@ -53,6 +53,7 @@ def test_a_part_of_the_state_that_is_left_out_is_noticed(rows: Rows) -> None:
     caught = {row["part"]: row["caught"] for row in rows["sampled mutations"]}
     silent = {part for part, seen in caught.items() if not seen}
     elsewhere = {"learning.learnt", "learning.values", "began", "stream.kl_coef"}  # seen in runs without a signal, say
+    elsewhere |= {"spent.sampled", "spent.trained"}  # in runs with a budget
     assert silent <= {f"state: {name}" for name in elsewhere}
     assert {
         "state: stream.source.drawn",
