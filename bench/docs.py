@@ -445,7 +445,8 @@ alarms:
   The evidence is the steps that show it, so that what was sound before stays. Checkpoints that are far enough back must
   still be there (`checkpoints.every`, `checkpoints.keep`); where none is, the run pauses, and the sentence says how to
   begin anew with those that would have stood. `postlude doctor RUN` says why it went back and what to set, and of a
-  folder in `taken-back/` which run it is of: commands are that run's. A process that is killed within it leaves a folder that the next `--resume` finishes.
+  folder in `taken-back/` which run it is of: commands are that run's. A process that is killed within it leaves a
+  folder that the next `--resume` finishes.
 
 A limit is from the specification or a paper where there is one, and says where; the others are chosen, and measured
 on planted faults and on healthy runs.
