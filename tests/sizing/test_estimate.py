@@ -26,6 +26,7 @@ from postlude.footprint import Lengths, forecast
 from postlude.models.lora import Lora
 from postlude.sizing import Estimate, Setting, Shape, estimate
 from postlude.sizing.activations import moments
+from postlude.sizing.heap import HEAP
 from postlude.sizing.work import Asked, Work
 from tests.refusals import refused
 
@@ -132,6 +133,38 @@ def test_every_knob_is_a_setting_that_a_recipe_of_the_method_takes(method: str) 
 @pytest.mark.parametrize("method", [*ALGORITHMS])
 def test_every_method_has_a_forecast(method: str) -> None:
     assert forecast("135M", [], method).peak > 16 * COUNT * (0.5 if method == "sft" else 0.9)
+
+
+# ------------------------------------------------------------------------------------------------------ the heap
+
+SMALL = replace(SMOLLM2, vocabulary=8000, layers=8)
+SHORT = Work(sequence=160, piece=160, update=640, draw=1280, answers=8, prompt=60, group=1)
+"""Four answers of 100 tokens in an update, eight in a draw."""
+
+
+def part_of(whole: Estimate, name: str, phase: str) -> int:
+    return next((part.bytes for part in whole.parts if (part.name, part.phase) == (name, phase)), 0)
+
+
+def test_gradients_of_the_step_before_leave_their_places_in_the_heap() -> None:
+    whole = estimate(SMALL, Setting(work=SHORT, reads_old=False))
+    assert part_of(whole, "gradients", "update") == 0  # those of the only pass come as its activations go
+    assert part_of(whole, "holes of the heap", "update") == 4 * SMALL.parameters
+    adapter = estimate(SMALL, Setting(work=SHORT, reads_old=False, lora=Lora(1)))
+    passing = part_of(adapter, "activations", "update") + part_of(adapter, "logits and their gradient", "update")
+    assert part_of(adapter, "holes of the heap", "update") == pytest.approx(HEAP * passing, rel=1e-6)
+    assert part_of(estimate(SMALL, Setting(work=SHORT, device="cuda")), "holes of the heap", "update") == 0
+
+
+def test_large_logits_come_on_top_of_what_the_last_update_left_in_the_heap() -> None:
+    wide = replace(SMALL, vocabulary=32_000)  # 500 rows of a chunk: 64 MB
+    whole = estimate(wide, Setting(work=replace(SHORT, draw=6400), reads_old=True))
+    update = sum(part.bytes for part in whole.parts if part.phase == "update")
+    logits = part_of(whole, "logits and their gradient", "update")
+    assert part_of(whole, "left by the last update", "reading") == pytest.approx(update - logits, abs=4)
+    small = estimate(SMALL, Setting(work=SHORT, reads_old=True))  # 800 rows of 8,000: 26 MB, which the heap has
+    assert part_of(small, "left by the last update", "reading") == 0
+    assert part_of(small, "one layer and the output layer", "reading") == 8 * 800 * 8000 + 2 * 800 * 576 * 4
 
 
 # --------------------------------------------------------------------------------------------- against real tensors

@@ -136,8 +136,9 @@ class Case:
         return samples_of(self.history, one.shown.steps, shows)
 
     def command(self, one: Seen) -> str | None:
-        """To go on with, or to begin anew; None where no setting helps."""
-        return self.command_with(one.shown.remedy)
+        """To go on with, to begin anew, or to look at what is wrong; None where neither a setting nor a command
+        helps."""
+        return one.shown.command or self.command_with(one.shown.remedy)
 
     def command_with(self, pairs: Sequence[str]) -> str | None:
         """The run's command with settings: that of the run itself for what was put aside. One that goes on has no use

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from postlude.cli.cells import interval
 from postlude.cli.opening import is_recipe, sampling_of
 from postlude.cli.options import SamplingOptions
 from postlude.cli.scoring import require_good_rows
@@ -27,7 +28,7 @@ from postlude.runs import history as runs
 from postlude.runs.durable import problems_of_files
 from postlude.suites import results
 from postlude.suites.leaks import Leaks, leaks
-from postlude.suites.results import CORRECT, Change, Figure, Result
+from postlude.suites.results import CORRECT, Change, Result
 from postlude.suites.rows import ask
 from postlude.suites.spec import Suite, open_suite, packaged
 from postlude.terminal import Screen, bold, colored, dim, joined
@@ -125,7 +126,8 @@ def _evaluate(suite: Suite, session: Session, wanted: Wanted) -> Mapping[str, An
     prompts, samples = session.answerable(asked.prompts), wanted.count or suite.samples
     groups, result, notes = asyncio.run(_measure(suite, session, prompts, samples))
     folder = _folder(wanted)
-    earlier = _earlier(wanted.against or folder, suite, required=wanted.against is not None)
+    place = wanted.against or folder
+    earlier = _earlier(place, suite, required=wanted.against is not None, fingerprint=asked.fingerprint)
     leaked = _leaks(suite, wanted.model, prompts)
     summary = {
         "schema": results.SCHEMA, "suite": suite.name, "fingerprint": asked.fingerprint, "rows": asked.origin,
@@ -135,8 +137,8 @@ def _evaluate(suite: Suite, session: Session, wanted: Wanted) -> Mapping[str, An
         "answers": _counts(groups), "leaks": None if leaked is None else asdict(leaked),
     }  # fmt: skip
     result = replace(result, summary=summary)
-    target = results.write(folder, suite.name, groups, result)
     changes = _changes(earlier, result, notes)
+    target = results.write(folder, suite.name, groups, result)
     tell([*dict.fromkeys([*notes, *notes_of_cut(groups)])])
     if not wanted.as_json:
         _show(Screen(), suite, result, changes, _name_of(earlier), target)
@@ -180,10 +182,10 @@ def _folder(wanted: Wanted) -> Path:
     return run / "suites" if (run / "config.yaml").exists() else Path(f"suites-{name}")
 
 
-def _earlier(place: Path, suite: Suite, required: bool) -> Result | None:
-    """The evaluation in a run, or in a folder of results."""
+def _earlier(place: Path, suite: Suite, required: bool, fingerprint: str = "") -> Result | None:
+    """The evaluation in a run, or in a folder of results: one that can be compared before the newest."""
     folder = place / "suites" if (place / "suites").is_dir() else place
-    earlier = results.read(folder, suite.name)
+    earlier = results.earlier_of(folder, suite.name, fingerprint)
     if earlier is None and required:
         raise ConfigError(
             f"--against: {str(place)!r} has no evaluation by suite {suite.name}. Make it first: postlude eval {place} "
@@ -199,7 +201,8 @@ def _changes(earlier: Result | None, result: Result, notes: list[str]) -> dict[s
     try:
         changes = results.changes(earlier, result)
     except ConfigError as error:
-        notes.append(str(error))
+        kept = results.aside(str(result.summary["suite"]), earlier.summary.get("fingerprint"))
+        notes.append(f"{error} What was there is kept as {kept}.json.")
         return {}
     if differ := results.unlike(earlier, result):
         notes.append(
@@ -250,7 +253,11 @@ def _show(
     for name, figure in result.figures.items():
         label = f"avg@{summary['samples']}" if name == CORRECT and summary["samples"] > 1 else name
         label = label.removeprefix(f"{CORRECT}/")
-        row: list[Any] = [bold(label) if name == CORRECT else Text(label), _interval(figure), str(figure.prompts)]
+        row: list[Any] = [
+            bold(label) if name == CORRECT else Text(label),
+            interval(figure.value, figure.low, figure.high),
+            str(figure.prompts),
+        ]
         table.add_row(*row, *([_change(changes.get(name))] if changes else []))
     screen.print(table)
     said = [f"cut off {counts['cut_off'] / max(1, counts['all']):.1%}"]
@@ -275,13 +282,5 @@ def _show_leaks(screen: Screen, leaked: Mapping[str, Any] | None, prompts: int) 
         screen.print(dim(f"in its training data: none ({', '.join(leaked['looked_at'])})"), soft_wrap=True)
 
 
-def _interval(figure: Figure) -> str:
-    ends = "" if figure.low is None or figure.high is None else f"  {figure.low:.3f} to {figure.high:.3f}"
-    return f"{figure.value:.3f}{ends}"
-
-
 def _change(change: Change | None) -> str:
-    if change is None:
-        return ""
-    ends = "" if change.low is None or change.high is None else f"  {change.low:+.3f} to {change.high:+.3f}"
-    return f"{change.value:+.3f}{ends}"
+    return "" if change is None else interval(change.value, change.low, change.high, "+.3f")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from postlude.terminal import Screen
+from postlude.words import size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -216,11 +217,3 @@ def _knobs(whole: Estimate, console: Console) -> None:
         setting.append(f"{'  ' if wide else chr(10)}{knob.costs}", "dim")
         table.add_row(f"  -{size(knob.saves)}", f"-> {size(knob.peak)}", setting)
     console.print(table)
-
-
-def size(count: float) -> str:
-    """1.23 TB, 1.23 GB, 34 MB."""
-    unit, name = next(
-        one for one in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if count >= 0.9995 * one[0] or one[0] == 1e6
-    )
-    return f"{count / unit:.3g} {name}"

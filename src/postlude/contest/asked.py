@@ -11,7 +11,7 @@ from postlude.best import problem_of
 from postlude.errors import ConfigError, Problem
 from postlude.recipe.measured import prefixes, truths
 from postlude.recipe.schema import Recipe
-from postlude.truth.meter import KS
+from postlude.statistics import BEST_OF
 from postlude.words import meant
 
 _OF_SEVERAL = re.compile(r"/(?:pass@|best_of_)(\d+)(?:/|$)")
@@ -64,7 +64,7 @@ def _of_several(name: str, samples: int, key: str) -> Iterator[tuple[str, str]]:
     """The best of k needs k answers, and few k are measured."""
     for text in _OF_SEVERAL.findall(name):
         most = 1 if name.startswith("greedy/") else samples
-        there = [k for k in KS if k <= most]
+        there = [k for k in BEST_OF if k <= most]
         if int(text) not in there:
             listed = ", ".join(map(str, there)) or "none"
             many = "greedy answers are one each" if most < samples else f"evaluate.samples is {samples}"

@@ -38,6 +38,8 @@ class Finding:
     """Of the figure, at `steps`."""
     rule: str = ""
     gravity: Gravity = "warning"
+    command: str = ""
+    """What to do instead where no setting helps and a command does: to look at the data, say."""
 
 
 def seen(evidence: Window, value: float, threshold: float, text: str, *remedy: str | None) -> Finding:

@@ -16,6 +16,9 @@ from postlude.shapes import is_number
 Kind = Literal["sampled", "judged", "written"]
 """What a run trains on: answers that its policy samples, compared or labelled answers, written ones."""
 
+HIGHEST_RATE = 1.0
+"""That a recipe takes (`bounds.Rate`)."""
+
 
 class Column:
     """A figure so far: its values, and the step that each is of. It grows with the run."""
@@ -140,6 +143,8 @@ class Track:
         if not is_number(now) or now == 0:
             return None if usual is None else f"{key}={usual:g}"
         changed = now * factor if least is None else max(now * factor, least)
+        if key.endswith(".lr"):
+            changed = min(changed, HIGHEST_RATE)
         text = str(round(changed)) if isinstance(now, int) else f"{changed:g}"
         return f"{key}={text}" if float(text) != now else None
 

@@ -7,8 +7,22 @@ from dataclasses import dataclass, replace
 
 from postlude.errors import ConfigError
 from postlude.sizing import choosing
-from postlude.sizing.activations import Moment, costs, is_counted, is_direct, layer, moments, read_only
+from postlude.sizing.activations import Moment, Pass, costs, is_counted, is_direct, layer, moments, read_only
 from postlude.sizing.fitting import Way, largest, needed, ways
+from postlude.sizing.heap import (
+    HEAP,
+    gradient_places,
+    gradients_at,
+    heap_of,
+    holes_at,
+    is_heaped,
+    is_large,
+    left_of,
+    passes,
+    share_of,
+    tokens_of,
+    with_gradients,
+)
 from postlude.sizing.knobs import Knob, knobs
 from postlude.sizing.machine import decoded_copy
 from postlude.sizing.parts import (
@@ -40,11 +54,7 @@ from postlude.sizing.work import (
     columns,
 )
 
-HEAP, HEAP_AGAIN, HEAP_MODULES = 0.115, 0.94, 0.28
-"""Of what comes and goes in a phase: what glibc's heap holds beside tensors. With gradient checkpointing, and for
-families that transformers' modules compute, it is more. Fitted: docs/memory.md says on what."""
-HEAP_BLOCK = 32 << 20
-"""Bytes from which on glibc takes a block from the kernel and gives it back, whatever went before."""
+HOLES = "holes of the heap"
 DRAWN = 12
 """Bytes of each logit while a token is drawn: the logits, their exponentials, and a copy whose rows are padded."""
 RUNTIME = 430_000_000
@@ -175,7 +185,7 @@ def estimate(shape: Shape, setting: Setting) -> Estimate:
     parts += _update(shape, setting, plan, worst)
     if setting.device == "cpu":  # files are read into the host's memory, whatever trains
         parts += [*loading_parts(shape, setting), *saving_parts(shape, setting)]
-        parts += _of_process(parts, shape, setting, _tokens(setting, plan))
+        parts += _of_process(parts, shape, setting, plan, worst)
     notes = tuple(_notes(shape, setting))
     return Estimate(shape, setting, tuple(part for part in parts if part.bytes), plan, worst.name, notes)
 
@@ -200,21 +210,25 @@ def _fitting(shape: Shape, setting: Setting) -> int | None:
     return whole.device_peak if whole.fits is not False else None
 
 
-def holes_of(shape: Shape, setting: Setting) -> float:
-    """Share of passing tensors that the heap takes beside them."""
-    return HEAP_AGAIN if setting.checkpointing else HEAP if is_direct(shape) else HEAP_MODULES
-
-
-def _of_process(parts: Sequence[Part], shape: Shape, setting: Setting, tokens: float) -> list[Part]:
-    """What a process on a CPU takes beside tensors: its libraries, and the holes of its heap."""
-    more = [Part(PROCESS, "always", RUNTIME, "its libraries, as seen on one machine")]
-    large = {True: shape.width * shape.inner * setting.owned, False: tokens * shape.inner * setting.size}
-    shares: dict[Phase, float] = {"sampling": HEAP, "reading": HEAP, "update": holes_of(shape, setting)}
-    for phase, share in shares.items():
-        there = [part for part in parts if part.phase == phase and large[part.sharded] < HEAP_BLOCK]
-        text = f"{share:.1%} of what comes and goes in blocks below 32 MiB (fitted)"
-        more.append(Part("holes of the heap", phase, int(share * sum(part.bytes for part in there)), text))
-    return more
+def _of_process(parts: Sequence[Part], shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterator[Part]:
+    """What a process on a CPU takes beside tensors: its libraries, and what its heap holds for nobody."""
+    yield Part(PROCESS, "always", RUNTIME, "its libraries, as seen on one machine")
+    size = heap_of(shape, setting, plan, worst)
+    large = is_large(shape, _read_rows(setting, plan), plan)
+    phases: list[Phase] = ["sampling"] if large else ["sampling", "reading"]
+    for phase in phases if is_heaped(shape, setting, plan) else ():
+        passing = sum(part.bytes for part in parts if part.phase == phase)
+        yield Part(HOLES, phase, int(HEAP * passing), f"{HEAP:.1%} of what comes and goes (fitted)")
+    if not setting.work.trains:
+        return
+    share = share_of(shape, setting)
+    text = f"{share:.1%} of what comes and goes in blocks below 32 MiB (fitted)"
+    if gradient_places(shape, setting, plan, worst) > share * size:
+        text = "places of the last step's gradients, between the optimiser's moments"
+    yield Part(HOLES, "update", int(holes_at(shape, setting, plan, worst)), text)
+    if setting.reads_old and large:
+        text = "the heap as an update left it: large logits are in blocks of their own, and come on top"
+        yield Part("left by the last update", "reading", int(left_of(shape, setting, plan, worst)), text)
 
 
 # ---------------------------------------------------------------------------------------------------- sampling
@@ -262,39 +276,17 @@ def _sampling(shape: Shape, setting: Setting, plan: Plan) -> Iterator[Part]:
 # ------------------------------------------------------------------------------------------------------ passes
 
 
-def _tokens(setting: Setting, plan: Plan) -> float:
-    """Of the largest pass."""
-    work = setting.work
-    budget = plan.token_budget
-    if not work.update or work.update <= budget:
-        return float(work.update or budget)
-    return float(max(work.piece, _whole_pieces(setting, budget)))
-
-
-def _whole_pieces(setting: Setting, budget: int) -> int:
-    """Tokens of as many answers, or groups, as fit into a budget."""
-    work = setting.work
-    group = work.prompt + work.group * work.answer
-    if work.piece >= group > 0:
-        return budget // group * group
-    whole, rest = divmod(budget, group) if group else (0, budget)
-    answers = max(0, rest - work.prompt) // max(1, work.answer)
-    return whole * group + (work.prompt + answers * work.answer if answers else 0)
-
-
-def passes(setting: Setting, plan: Plan) -> int:
-    """Of an update."""
-    tokens = _tokens(setting, plan)
-    return max(1, -(-setting.work.update // max(1, int(tokens)))) if setting.work.update else 1
-
-
 def worst_moment(shape: Shape, setting: Setting, plan: Plan) -> Moment:
     """Of an update: at a place of its largest pass, or in the optimiser's step."""
-    return max(_moments(shape, setting, plan), key=lambda one: _with_gradients(shape, setting, plan, one))
+
+    def size(one: Moment) -> float:
+        return with_gradients(shape, setting, plan, one) + holes_at(shape, setting, plan, one)
+
+    return max(_moments(shape, setting, plan), key=size)
 
 
 def _moments(shape: Shape, setting: Setting, plan: Plan) -> list[Moment]:
-    tokens = _tokens(setting, plan)
+    tokens = tokens_of(setting, plan)
     kept = replace(setting.kept(shape), head=not setting.scores)
     found = moments(shape, kept, setting.work, tokens, plan.head_chunk)
     if setting.critic == "own":
@@ -309,17 +301,11 @@ def _of_critic(shape: Shape, setting: Setting) -> Kept:
     return replace(setting.kept(shape), rank=0, maps=0, head=False)
 
 
-def _with_gradients(shape: Shape, setting: Setting, plan: Plan, moment: Moment) -> float:
-    first = passes(setting, plan) == 1
-    half = setting.size * setting.trained(shape) if setting.masters and not first else 0
-    return moment.bytes(gradient_bytes(shape, setting), first) + half * moment.gradients
-
-
 def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterator[Part]:
     if not setting.work.trains:
         return
     count = passes(setting, plan)
-    gradients = int(gradient_bytes(shape, setting) * (worst.gradients if count == 1 else 1.0))
+    gradients = gradients_at(shape, setting, plan, worst)
     text = f"{setting.owned} B x {count_of(gradient_bytes(shape, setting) // setting.owned)} trained"
     if count == 1 and worst.gradients < 1:
         text += f": {worst.gradients:.0%} of them are made when the only pass is at its worst"
@@ -330,7 +316,7 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
         yield Part("gradients of a pass", "update", half, text, True)
     through = "inputs of all layers + one layer" if setting.checkpointing else f"{shape.layers} layers"
     each = layer(shape, setting.kept(shape)).text
-    text = f"{int(_tokens(setting, plan)):,} tokens x {through} x ({each}) x {setting.size} B, and gathered keys"
+    text = f"{int(tokens_of(setting, plan)):,} tokens x {through} x ({each}) x {setting.size} B, and gathered keys"
     yield Part("activations", "update", int(worst.layers), text)
     if worst.name == "the output layer":
         text = f"8 B x {plan.head_chunk:,} tokens x vocabulary {shape.vocabulary:,}, or their gradient's"
@@ -341,9 +327,19 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
 
 def _reading(shape: Shape, setting: Setting, plan: Plan) -> Iterator[Part]:
     if setting.work.trains and setting.reads_old:
-        tokens = min(plan.token_budget, setting.work.draw or setting.work.update or plan.token_budget)
-        size = int(read_only(shape, setting.kept(shape), tokens, tokens, plan.head_chunk))
+        kept, tokens = setting.kept(shape), _read_tokens(setting, plan)
+        size = int(read_only(shape, kept, tokens, _read_rows(setting, plan), plan.head_chunk))
         yield Part("one layer and the output layer", "reading", size, "the widest moment of a pass that keeps nothing")
+
+
+def _read_tokens(setting: Setting, plan: Plan) -> int:
+    """Of the largest pass without a gradient."""
+    return min(plan.token_budget, setting.work.draw or setting.work.update or plan.token_budget)
+
+
+def _read_rows(setting: Setting, plan: Plan) -> float:
+    """Tokens of answers in it, which alone have logits."""
+    return Pass.of(setting.work, _read_tokens(setting, plan)).rows
 
 
 # ---------------------------------------------------------------------------------------------------- choosing
