@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from postlude.cli.judged_view import judged_samples
 from postlude.doctor.rule import TOO_FEW, Gravity, Rule
 from postlude.doctor.rules import RULES
 from postlude.doctor.samples import Sample, samples_of
@@ -19,7 +20,6 @@ from postlude.doctor.watching import ALARM, Diagnosis, Seen, diagnose
 from postlude.errors import ConfigError, printable, visible
 from postlude.recipe.remedies import command, for_going_on
 from postlude.review import figures
-from postlude.review.evidence import judged_samples
 from postlude.runs.history import History, read
 from postlude.runs.taken_back import ASIDE, TAKEN_BACK, rule_of, run_of
 from postlude.shapes import is_mapping
@@ -247,7 +247,8 @@ def _show_one(case: Case, one: Seen, console: Console) -> None:
     grid.add_row("do", printable(rule.remedy))
     line = case.command(one)
     if line is not None:
-        grid.add_row("go on" if " --resume" in line else "again", bold(line))
+        label = "look" if finding.command else "go on" if " --resume" in line else "again"
+        grid.add_row(label, bold(line))
     console.print(Padding(grid, (0, 0, 0, 2)))
     samples = case.samples(one)
     if samples:

@@ -30,7 +30,7 @@ class Sample:
 
 def samples_of(history: History, steps: Sequence[int], shows: Shows) -> list[Sample]:
     """Up to three answers of the newest of these steps that has any; none where the file is damaged or gone."""
-    if shows == "judged":  # `review.evidence` has those
+    if shows == "judged":  # whoever shows it has the verdicts
         return []
     for step in sorted({*steps} & {*history.rollouts}, reverse=True):
         try:
