@@ -4,9 +4,8 @@ to the last checkpoint before it began. The rules are in `doctor/`."""
 from __future__ import annotations
 
 from postlude.doctor.rule import Finding
-from postlude.doctor.watching import ALARM, data_of, said
+from postlude.doctor.watching import ALARM, data_of, for_going_on, said
 from postlude.plan import Plan
-from postlude.recipe.remedies import command, for_going_on
 from postlude.runs import taken_back
 from postlude.runs.events import Figures
 from postlude.runs.folder import Run
@@ -90,5 +89,5 @@ def _anew(run: Run, plan: Plan, finding: Finding) -> str:
         pairs.append(f"checkpoints.every={max(first // 2, 1)}")
     elif first > 1:
         pairs.append(f"checkpoints.keep={run.step // every + 1}")
-    line = command(run.folder, pairs, finished=True)
+    line = plan.anew(pairs)
     return f"Its weights are those that the alarm is about; begin anew, with what may help: {line}"

@@ -16,9 +16,9 @@ from postlude.cli.judged_view import judged_samples
 from postlude.doctor.rule import TOO_FEW, Gravity, Rule
 from postlude.doctor.rules import RULES
 from postlude.doctor.samples import Sample, samples_of
-from postlude.doctor.watching import ALARM, Diagnosis, Seen, diagnose
+from postlude.doctor.watching import ALARM, Diagnosis, Seen, diagnose, for_going_on
 from postlude.errors import ConfigError, printable, visible
-from postlude.recipe.remedies import command, for_going_on
+from postlude.recipe.remedies import command
 from postlude.review import figures
 from postlude.runs.history import History, read
 from postlude.runs.taken_back import ASIDE, TAKEN_BACK, rule_of, run_of

@@ -24,11 +24,6 @@ def command(folder: Path, pairs: Sequence[str], finished: bool = False) -> str:
     return " ".join(map(shlex.quote, words))
 
 
-def for_going_on(pairs: Sequence[str]) -> list[str]:
-    """Without the settings that only decide which checkpoints stay: they help a run that begins anew."""
-    return [pair for pair in pairs if not pair.startswith("checkpoints.")]
-
-
 def free_beside(folder: Path) -> Path:
     """The first of RUN-again, RUN-again-2, ... that is not there."""
     place = folder if folder.name not in ("", "..") else folder.resolve()
