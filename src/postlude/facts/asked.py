@@ -271,7 +271,7 @@ SAID: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("command", "memory"): ("how much memory", "fit on gpu", "does it fit", "gpu memory need", "which gpu"),
     ("command", "compare"): ("is it better", "compare models", "compare runs", "significant"),
     ("command", "eval"): ("benchmark", "evaluate model", "pass at k", "accuracy of model"),
-    ("command", "methods"): ("list methods"),
+    ("command", "methods"): ("list methods",),
     ("section of check", "time"): (
         "how long training",
         "training take",
