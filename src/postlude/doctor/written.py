@@ -20,6 +20,7 @@ FELL = 0.02
 LEARNED = 0.05
 """Nats per token (or the method's loss): nothing is left to learn of such rows."""
 
+LIKELIHOOD = "held_out/loss/nll"
 LOSSES = "loss/policy|loss/pairs|loss/points|loss/lists|loss/steps"
 
 
@@ -33,6 +34,8 @@ def _overfitting_by(track: Track, held: Column) -> Finding | None:
     lowest = min(range(len(held)), key=held.values.__getitem__)
     since = Window(held.name, tuple(held.steps[lowest:]), tuple(held.values[lowest:]))
     bound = since.values[0] + WORSE * abs(since.values[0])
+    if held.name == LIKELIHOOD:  # beside a preference loss it may give a little back, as long as it has gained
+        bound = max(bound, held.values[0])
     if len(since) <= TWICE or min(since.values[-TWICE:]) <= bound:
         return None
     trained = track.get(held.name.removeprefix("held_out/"))
@@ -48,7 +51,7 @@ def _overfitting_by(track: Track, held: Column) -> Finding | None:
 
 def _held_out(track: Track) -> list[Column]:
     """The losses on held-out rows; of a likelihood term beside a preference loss too, which rises before that does."""
-    names = [f"held_out/{name}" for name in (*LOSSES.split("|"), "loss/nll")]
+    names = [f"held_out/{name}" for name in LOSSES.split("|")] + [LIKELIHOOD]
     return [track[name] for name in names if len(track.get(name)) > TWICE]
 
 
