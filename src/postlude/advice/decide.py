@@ -36,7 +36,7 @@ class Stage:
 class Advice:
     """The answer."""
 
-    verdict: Literal["train", "first", "do not train"]
+    verdict: Literal["train", "first", "do not train", "name the columns"]
     """`first`: something easier comes before what the data are for."""
     headline: str
     evidence: Evidence
@@ -65,10 +65,10 @@ class Advice:
 def decide(e: Evidence) -> Advice:
     """What to do with these data."""
     stop = next(filter(None, (look(e) for look in STOPS)), None)
-    looked_at = [(route, route.look(e)) for route in ROUTES]
-    fitting = [(route, fit) for route, fit in looked_at if isinstance(fit, Fit)]
     if stop is not None:
         return _stopped(e, stop)
+    looked_at = [(route, route.look(e)) for route in ROUTES]
+    fitting = [(route, fit) for route, fit in looked_at if isinstance(fit, Fit)]
     chosen, fit = fitting[0]
     missed = [Rejected(route.name, miss.why, miss.unless) for route, miss in looked_at if isinstance(miss, Miss)]
     others = [_later(route.name, fit, other) for route, other in fitting[1:] if other.method != fit.method]
@@ -105,7 +105,7 @@ WELL_KNOWN = ("dpo", "grpo on what is verified", "ppo", "sft", "kto", "RLAIF: gr
 
 def _stopped(e: Evidence, stop: Stop) -> Advice:
     return Advice(
-        "do not train",
+        stop.verdict,
         stop.headline,
         e,
         reasons=stop.reasons,

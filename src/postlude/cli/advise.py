@@ -51,6 +51,13 @@ def advise(
             help="Prompts that the model is asked; 0: none. Default: as many as take 25 seconds, 16 at most.",
         ),
     ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, max=65_536, help="Tokens of their answers. Default: 256 at most.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Which column is what: prompt=question,chosen=good,rejected=bad. Default: by their names."),
+    ] = None,
     split: opt.Split = "train",
     out: Annotated[
         Path | None, typer.Option(help="The recipe to write. Default: advised.yaml, or the next free number.")
@@ -66,7 +73,7 @@ def advise(
 
     Nothing but the recipe is written, and no file is written over without --force.
     """
-    from postlude.advice.advise import Wishes, as_values, write
+    from postlude.advice.advise import Wishes, as_values, columns_of, write
     from postlude.advice.advise import advise as advised_on
     from postlude.cli.advise_view import show
     from postlude.cli.scoring import mapping
@@ -75,7 +82,8 @@ def advise(
     if reward is None:
         opt.require_read(context, "there is no --reward", "reward_args")
     named = {"use": reward, "args": mapping("--reward-args", reward_args)} if reward is not None else None
-    wishes = Wishes(model, gpu_memory, gpus, goal, named, move.value if move else None, prompts, split)
+    wishes = Wishes(model, gpu_memory, gpus, goal, named, move.value if move else None, prompts, split,
+                    columns_of(columns), max_tokens)  # fmt: skip
     with Waiting("advising") as waiting:
         advised = write(advised_on(data, wishes, waiting.say), out, force)
     if as_json:

@@ -15,7 +15,7 @@ from postlude.advice.evidence import Evidence, Part
 from postlude.errors import printable, visible
 from postlude.terminal import bold, colored, dim, joined
 
-STYLES = {"train": "bold green", "first": "bold yellow", "do not train": "bold red"}
+STYLES = {"train": "bold green", "first": "bold yellow", "do not train": "bold red", "name the columns": "bold yellow"}
 SHOWN = 3
 """Warnings, and rejected ways, on the first screen."""
 
@@ -45,7 +45,10 @@ def _answer(a: Advice, details: bool) -> Iterable[tuple[str, list[Text]]]:
     """(label, lines) of the first screen."""
     yield "data", [_part(part) for part in a.evidence.parts if not part.others] + _model(a.evidence)
     yield "goal", _goal(a.evidence)
-    yield "why", [_pair(reason.text, reason.evidence) for reason in a.reasons]
+    yield (
+        "columns" if a.verdict == "name the columns" else "why",
+        [_pair(reason.text, reason.evidence) for reason in a.reasons],
+    )
     yield "instead", [Text(printable(text)) for text in a.instead]
     yield "unless", [Text(printable(a.unless))] if a.unless else []
     yield "before", [Text(printable(a.first))] if a.first else []
