@@ -55,7 +55,7 @@ RECOGNISED: dict[str, tuple[Callable[[int], Row], str]] = {
         "answers",
     ),
     "numbers and origins beside prompts": (
-        lambda i: {"prompt": t(), "id": f"a{i}", "url": "https://a.b/c", "date": "2024-01-01", "level": i % 5}, "prompts",
+        lambda i: {"prompt": t(), "id": f"a{i}", "url": "http://a.b", "date": "2024-01-01", "level": i % 5}, "prompts",
     ),
 }  # fmt: skip
 

@@ -349,8 +349,8 @@ def _unread(e: Evidence, fit: Fit, part: Part) -> str | None:
 
 CAUTIONS: Sequence[Callable[[Evidence, Fit, Part], str | None]] = (
     _goal_unread, _unread, _reward, _few, _length, _wants_shorter, _wants_safer, _wants_reasoning, _wants_scorer,
-    _wants_facts, _unmeasured, _sampled, _judge, _labels, _unreadable, _thumbs, _solutions, _tests, _conflicts, _repeats,
-    _near,
+    _wants_facts, _unmeasured, _sampled, _judge, _labels, _unreadable, _thumbs, _solutions, _tests, _conflicts,
+    _repeats, _near,
     _leaked, _no_held_out, _language, _bad, _left_out, _said, _cut_off, _copied, _constant, _chat, _long, _huge,
     _devices,
 )  # fmt: skip

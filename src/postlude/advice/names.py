@@ -51,7 +51,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "labels": ("labels", "step_labels", "step_ratings", "ratings", "correct", "step_correct", "is_correct"),
     "answer": (
         "answer", "solution", "ground_truth", "target", "gold", "final_answer", "expected", "expected_answer",
-        "correct_answer", "answer_key", "reference", "reference_answer", "gold_answer", "result", "expected_output", "label",
+        "correct_answer", "answer_key", "reference", "reference_answer", "gold_answer", "result", "expected_output",
+        "label",
         "truth",
     ),
     "tests": (*TESTS, "test_cases", "unit_tests", "asserts", "checks"),
