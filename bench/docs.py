@@ -408,16 +408,18 @@ Made by `make docs` from `src/postlude/doctor/`.
 ```
 postlude doctor runs/grpo-1            # what is wrong, how one sees it, and the command to go on with
 postlude doctor runs/* --json          # for programs
-postlude doctor runs/grpo-1 --strict   # exit code 1 where something grave was seen, or a warning that lasts
+postlude doctor runs/grpo-1 --strict   # exit code 1 after an error, where something is grave, or a warning lasts
 ```
 
 It reads a run's folder, also while the run goes on, after a kill, of an earlier version, or where a file is damaged
 (which it says), and changes nothing. Every rule below is a function of the run's figures, asked after each step in
 order; so it finds what the run itself found while it went on. A finding has its value and limit, the figure's
 course, three answers of the steps that it rests on, the likely cause, and what to set: `postlude train RUN
-KEY=VALUE --resume`, or another run of the same recipe where the setting has to stay or the run is finished. What
-follows from another finding stands in a line of its own. The last lines say what is fine, and what could not be
-seen and why: a rule whose figures are not there, or too few of them, does not guess.
+KEY=VALUE --resume`, or another run of the same recipe in a free folder (`output=RUN-again`) where the setting has to
+stay or the run is finished. What follows from another finding stands in a line of its own. The last lines say what is
+fine, and how much could not be seen, with `--details` why: a rule whose figures are not there, or too few of them,
+does not guess. A run that an error ended says so first, with its text and code (the `end` event in events.jsonl has
+both), and counts as serious.
 
 ## While a run goes on
 

@@ -337,9 +337,14 @@ def plot(rows: Sequence[Point], start: tuple[float, float], target: Path) -> Non
                     textcoords="offset points",
                 )
     axes.plot(*reversed(start), "k*", label="start")
+    outside = [p for p in rows if p.length < start[1] / 2]  # would squeeze the others into a corner
+    axes.set_xlim(left=min(p.length for p in rows if p not in outside) - 2)
+    axes.set_ylim(bottom=start[0] - 0.02)
+    beyond = "; ".join(f"{p.family} {p.strength}: {p.length:.1f} tokens, {p.accuracy:.2f}" for p in outside)
+    axes.text(0.02, 0.03, f"outside: {beyond}" if beyond else "", transform=axes.transAxes, fontsize=8)
     axes.set_xlabel("tokens of a sampled answer")
     axes.set_ylabel("held-out accuracy")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})
@@ -352,6 +357,15 @@ def rates(folder: Path) -> Iterator[str]:
     for family, choice in choices(contest, folder / "rates").items():
         cells = [f"{choice.tried[f'schedule.lr={rate}']:.3f}" for rate in RATES]
         yield f"| {family} ({FAMILIES[family][3]}) | " + " | ".join(cells) + f" | {choice.settings['schedule.lr']} |"
+
+
+AGAINST = "DRPO 0.1"
+
+
+def against(folder: Path) -> Iterator[str]:
+    """The tests of the strongest DRPO arm against every other."""
+    for d in Comparison.of(folder / "frontier", [ACCURACY], AGAINST).differences:
+        yield f"* {d.words()}"
 
 
 def why(comparison: Comparison) -> Iterator[str]:
@@ -386,6 +400,7 @@ def main(folder: Path) -> None:
     parts = [
         HEAD.format(**facts), "## Rates", "", *rates(folder), "", "## Accuracy and length", "", *table(rows), "",
         "![accuracy against length](drpo-study.svg)", "",
+        f"{AGAINST} against the other arms (accuracy, p by Holm among all of them):", "", *against(folder), "",
         "## At equal reductions of length", "", *reduced_table(equal), "",
         "## Where DRPO's preference acts", "", *why(comparison), "", "## What length is worth at the start", "",
         *at_the_start(first), "", READING.strip(), "", "## The published table", "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -25,7 +26,10 @@ MOST_TWICE = 0.02
 """Share of the source's lines."""
 VAGUE = {"found", "given", "own", "mine", "told", "kept", "made"}
 """Names that do not say what they hold."""
-SETTLED = ("recipe", "runs", "sources", "objectives", "rollouts", "engines", "code")
+SETTLED = (
+    "recipe", "runs", "sources", "objectives", "rollouts", "engines", "code", "facts", "explain", "advice", "doctor",
+    "truth", "review", "contest", "preflight", "watch",
+)  # fmt: skip
 """Rooms in which nothing has such a name."""
 
 
@@ -96,6 +100,14 @@ def test_every_room_stands_in_a_layer() -> None:
     named = {part.strip().split(".")[1] for layer in layers for part in layer.split(":")}
     rooms = {p.stem for p in PACKAGE.glob("*.py")} | {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
     assert rooms - named == {"__init__"}
+
+
+def test_every_room_is_described() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    table = page[page.index("## Rooms") : page.index("## Contracts")]
+    firsts = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    rooms = {p.stem for p in PACKAGE.glob("*.py")} | {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
+    assert rooms - {"__init__"} == firsts & rooms and firsts - rooms <= {"recipes"}
 
 
 def test_the_layers_hold() -> None:

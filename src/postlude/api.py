@@ -101,6 +101,7 @@ def compare(
     arm is checked first: a ConfigError says all that is wrong. A run that fails is in `comparison.failed`.
     """
     from postlude.contest.arms import arm_of, arms_from, as_yaml
+    from postlude.contest.asked import Asked
     from postlude.contest.comparison import Comparison
     from postlude.contest.plan import Allowance, Tuning
     from postlude.contest.running import Work
@@ -113,7 +114,8 @@ def compare(
     name = recipe if isinstance(recipe, str | Path) else str(recipe.get("method", "recipe"))
     allowance = Allowance.of(budget) if budget else None
     chosen_seeds = seeds if isinstance(seeds, int) else [*seeds]
-    setup = set_up(document, str(name), typed, chosen_seeds, allowance, tuning, folder)
+    asked = Asked(metrics, baseline)
+    setup = set_up(document, str(name), typed, chosen_seeds, allowance, tuning, folder, asked)
 
     def say(text: str) -> None:
         if show:

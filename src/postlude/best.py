@@ -67,9 +67,15 @@ class Best:
         return self.value is None or (value < self.value if falls else value > self.value)
 
 
-def problem_of(name: str, prefixes: tuple[str, ...], truths: tuple[str, ...] = ()) -> tuple[str, str] | None:
-    """(code, sentence) where a figure is none to be best by; `prefixes` are those of what is evaluated, `truths` the
-    figures truth/SET/METRIC."""
+def problem_of(
+    name: str,
+    prefixes: tuple[str, ...],
+    truths: tuple[str, ...] = (),
+    key: str = "checkpoints.best",
+    directed: bool = True,
+) -> tuple[str, str] | None:
+    """(code, sentence) where evaluations give no such figure, or it is none to be best by; `prefixes` are those of what
+    is evaluated, `truths` the figures truth/SET/METRIC, `directed` whether one end of it must be better."""
     figure = lookup(name)
     names = [
         f"{p.name}{n}" for p in PREFIXES if p.name in prefixes for n, f in p.figures.items() if f.better != "neither"
@@ -79,12 +85,12 @@ def problem_of(name: str, prefixes: tuple[str, ...], truths: tuple[str, ...] = (
     near = closest(name, names)
     hint = f" Did you mean {near!r}?" if near else f" There are, for example, {', '.join(names[:4])}."
     if not prefixes:
-        return "no-effect", "checkpoints.best needs an evaluation: held-out data (data.eval)."
+        return "no-effect", f"{key} needs an evaluation: held-out data (data.eval)."
     if name not in truths and not name.startswith(prefixes):
         measured = ", ".join([*truths, *(f"{prefix}..." for prefix in prefixes if prefix[:-1] not in truths)])
-        return "unknown-name", f"checkpoints.best: {name!r} is no figure of this run's evaluations ({measured}).{hint}"
+        return "unknown-name", f"{key}: {name!r} is no figure of this run's evaluations ({measured}).{hint}"
     if figure is None:
-        return "unknown-name", f"checkpoints.best: there is no figure {name!r}.{hint}"
-    if figure.better == "neither":
-        return "contradiction", f"checkpoints.best: {name!r} has no better direction ({figure.meaning}).{hint}"
+        return "unknown-name", f"{key}: there is no figure {name!r}.{hint}"
+    if directed and figure.better == "neither":
+        return "contradiction", f"{key}: {name!r} has no better direction ({figure.meaning}).{hint}"
     return None

@@ -119,7 +119,7 @@ REWARDS = {
     "reward-not-telling": "A reward gives good and bad answers the same score, so nothing can be compared.",
     "correctness-unknown": "Something must know which answers are correct, and no reward says it.",
     "cannot-cache": "The scores of a reward cannot be kept, or not where they should be.",
-    "bad-template": "A judge's template cannot be rendered, or shows too little.",
+    "bad-template": "A template cannot be read or rendered, or shows too little.",
     "bad-principle": "A principle does not say in which direction to go.",
     "judge-cap": "A cap on what a judge may be asked was reached.",
     "judge-fooled": "A judge likes an answer that says nothing.",

@@ -13,7 +13,7 @@ from postlude.engines.settings import Sampling
 from postlude.rewards.rewards import RewardFigures, Rewards
 from postlude.rollouts.hacking import agree
 from postlude.rollouts.rollout import answer
-from postlude.statistics import best_of_n_gold, clustered, kl_best_of_n
+from postlude.statistics import BEST_OF, best_of_n_gold, clustered, kl_best_of_n
 
 EVAL_SEED = 20_251
 """Held-out answers are sampled with seeds of their own, the same at every evaluation."""
@@ -83,7 +83,7 @@ def figures(groups: Sequence[Group], count: int) -> dict[str, float]:
         low, high = clustered(known, [i for i, g in enumerate(groups) for c in g.completions if c.correct is not None])
         result |= {"accuracy": sum(known) / len(known), "accuracy_low": low, "accuracy_high": high}
     judged = [g for g in groups if all(c.correct is not None for c in g.completions)]
-    for k in (k for k in (1, 2, 4, 8, 16, 32, 64) if 1 < k <= count and judged):
+    for k in (k for k in BEST_OF if k <= count and judged):
         rates = [pass_at_k(count, sum(bool(c.correct) for c in g.completions), k) for g in judged]
         result[f"pass@{k}"] = sum(rates) / len(rates)
     return result | best_of(groups, count)
@@ -99,7 +99,7 @@ def best_of(groups: Sequence[Group], count: int) -> dict[str, float]:
     if not scored or all(c.reward in (0.0, 1.0) for g in scored for c in g.completions):
         return {}
     result: dict[str, float] = {}
-    for k in (k for k in (2, 4, 8, 16, 32, 64) if k <= count):
+    for k in (k for k in BEST_OF if k <= count):
         rewards = [[c.reward or 0.0 for c in g.completions] for g in scored]
         result[f"best_of_{k}/reward"] = sum(best_of_n_gold(r, r, k) for r in rewards) / len(scored)
         judged = [(r, [float(bool(c.correct)) for c in g.completions]) for r, g in zip(rewards, scored, strict=True)]

@@ -25,8 +25,8 @@ from postlude.recipe import Document, Recipe, key_of, override, resolve
 from postlude.recipe.opening import document_of
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
-from postlude.sizing import Estimate, Setting, Shape, estimate
-from postlude.sizing.estimate import least_held
+from postlude.sizing import Estimate, Setting, Shape
+from postlude.sizing.estimate import least_held, sized
 from postlude.sizing.setting import Loaded
 from postlude.sizing.shape import number_of
 from postlude.sizing.work import GIB, SIZES, USABLE, Asked, Work
@@ -258,7 +258,8 @@ def forecast(
     lengths: Lengths | None = None,
 ) -> Estimate:
     """What a run takes, from a recipe (file, method, run folder) or a model (folder, name in the cache, size such as
-    7B), with settings on top. `gpu_memory` in GiB; `gpus` for the share of each.
+    7B), with settings on top. `gpu_memory` in GiB; `gpus` for the share of each. Where it does not fit, the least that
+    it takes, with `fits` False.
 
     Lengths are those of the recipe's data where it has some and none are given. Raises ConfigError, DataError.
     """
@@ -273,7 +274,7 @@ def forecast(
     if gpu_memory is not None:
         room = int(gpu_memory * GIB)
         setting = replace(setting, device="cuda", room=room, bound=f"a GPU of {gpu_memory:g} GiB")
-    return estimate(shape_of(recipe.model.path), replace(setting, ranks=gpus))
+    return sized(shape_of(recipe.model.path), replace(setting, ranks=gpus))
 
 
 def _document(what: str, overrides: list[str], method: str | None) -> tuple[Document, bool]:

@@ -10,10 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postlude.statistics import mean
-
-TAIL = 0.05
-"""Chance that an interval misses."""
+from postlude.statistics import mean, scatter, student, two_sided
 
 
 @dataclass(frozen=True)
@@ -25,54 +22,6 @@ class Estimate:
     high: float
     p: float
     """Chance of a mean as far from 0, were there nothing (two-sided)."""
-
-
-# --------------------------------------------------------------------------------------- Student's distribution
-
-
-def two_sided(t: float, df: float) -> float:
-    """Chance that |T| is at least |t|, for Student's T of `df` degrees of freedom (any positive number)."""
-    return _beta(df / (df + t * t), df / 2, 0.5)
-
-
-def student(df: float, tail: float = TAIL) -> float:
-    """The t at which `two_sided` is `tail`."""
-    low, high = 0.0, 1.0
-    while two_sided(high, df) > tail:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if two_sided(middle, df) > tail else (low, middle)
-    return high
-
-
-def _beta(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function I_x(a, b)."""
-    if x <= 0 or x >= 1:
-        return 0.0 if x <= 0 else 1.0
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _beta(1 - x, b, a)
-    log = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    return math.exp(log) / a / _fraction(x, a, b)
-
-
-def _fraction(x: float, a: float, b: float) -> float:
-    """Its continued fraction 1 + d1/(1 + d2/(1 + ...)), by Lentz's method."""
-    tiny = 1e-300
-    value, c, d = 1.0, 1.0, 0.0
-    for n in range(1, 1000):
-        m = n // 2
-        term = m * (b - m) * x if n % 2 == 0 else -(a + m) * (a + b + m) * x
-        term /= (a + n - 1) * (a + n)
-        d = 1 / ((1 + term * d) or tiny)
-        c = (1 + term / c) or tiny
-        value *= c * d
-        if abs(c * d - 1) < 1e-15:
-            break
-    return value
-
-
-# ------------------------------------------------------------------------------------------------------ intervals
 
 
 def estimate(value: float, variance: float, df: float) -> Estimate | None:
@@ -91,7 +40,7 @@ def of_values(values: Sequence[float]) -> Estimate | None:
     if n < 2:
         return None
     value = mean(values)
-    return estimate(value, math.fsum((v - value) ** 2 for v in values) / (n - 1) / n, n - 1)
+    return estimate(value, scatter(values) / (n - 1) / n, n - 1)
 
 
 def of_prompts(table: Sequence[Sequence[float]]) -> Estimate | None:
@@ -111,8 +60,8 @@ def crossed(table: Sequence[Sequence[float]]) -> Estimate | None:
         return of_prompts(table) if s == 1 else of_values([row[0] for row in table if row])
     rows, columns = [mean(row) for row in table], [mean(column) for column in zip(*table, strict=True)]
     value = mean(rows)
-    seeds = n * math.fsum((r - value) ** 2 for r in rows) / (s - 1)
-    prompts = s * math.fsum((c - value) ** 2 for c in columns) / (n - 1)
+    seeds = n * scatter(rows) / (s - 1)
+    prompts = s * scatter(columns) / (n - 1)
     gaps = (table[i][j] - rows[i] - columns[j] + value for i in range(s) for j in range(n))
     rest = math.fsum(g * g for g in gaps) / ((s - 1) * (n - 1))
     both = seeds + prompts - rest

@@ -142,14 +142,16 @@ async def _launch(
         with _random_numbers_kept(), interruptible(opened), _watched(run, recipe.watchdog), _told_of_the_system():
             await _run(run, prepared, document, resume, accepted)
     except PostludeError as error:
-        run.give_up(refused=isinstance(error, ConfigError))
+        run.give_up(error)
         raise
     except SystemExit as error:  # of a task that an asynchronous reward made; in its own it is caught where it is
-        raise TrainingError(
+        wrong = TrainingError(
             f"something in the run called sys.exit({error.code}), an asynchronous reward most likely. It must not "
             "end the process; --resume makes again what came after the newest checkpoint.",
             code="reward-raised",
-        ) from error
+        )
+        run.give_up(wrong)
+        raise wrong from error
     finally:
         run.close()
     return run

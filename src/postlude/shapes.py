@@ -1,4 +1,4 @@
-"""Whether a value of a recipe is a mapping or a list, in a way that type checkers follow."""
+"""Whether a value of a recipe or a row is a mapping, a list or a number, in a way that type checkers follow."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
 def is_series(value: Any) -> TypeGuard[Sequence[Any]]:
     """A list or a tuple."""
     return isinstance(value, list | tuple)
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """A number as YAML and JSON have them: yes and no are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -4,11 +4,16 @@ gold reward against KL, d = sqrt(KL) in nats^1/2 (Gao, Schulman, Hilton, 2210.10
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+import sys
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 BINS = 10
+TAIL = 0.05
+"""Chance that an interval misses."""
+BEST_OF = (2, 4, 8, 16, 32, 64)
+"""Numbers k of answers to a prompt of which pass@k and best of k are figures."""
 
 
 def wilson(correct: float, n: float, z: float = 1.96) -> tuple[float, float]:
@@ -38,13 +43,37 @@ def clustered(values: Sequence[float], owners: Sequence[Hashable]) -> tuple[floa
     for value, owner in zip(values, owners, strict=True):
         gaps[owner] = gaps.get(owner, 0.0) + value - share
     variance = math.fsum(gap * gap for gap in gaps.values()) / len(values) ** 2 * owned / (owned - 1)
-    n = share * (1 - share) / variance if variance > 0 else len(values)
-    n = min(max(n, owned), len(values))
+    return _of_variance(share, variance, owned, len(values))
+
+
+def _of_variance(share: float, variance: float, least: int, most: int) -> tuple[float, float]:
+    """Wilson's interval at the number of independent values, from `least` to `most`, whose share has this variance."""
+    n = share * (1 - share) / variance if variance > 0 else most
+    n = min(max(n, least), most)
     return wilson(share * n, n)
 
 
 def mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    """Finite of finite numbers, even where their sum is not."""
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
+
+
+def scatter(values: Sequence[float]) -> float:
+    """The sum of squared distances from the mean; the largest float where it is beyond all."""
+    middle = mean(values)
+    try:
+        return math.fsum((value - middle) ** 2 for value in values)
+    except OverflowError:
+        return sys.float_info.max
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Of those that there are; None of none."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
 
 
 def of_prompts(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -55,13 +84,11 @@ def of_prompts(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
     """
     means = [mean(row) for row in rows]
     if all(value in (0.0, 1.0) for row in rows for value in row):
-        share, owned, count = mean(means), len(rows), sum(map(len, rows))
+        share, owned = mean(means), len(rows)
         if owned < 2 or share in (0.0, 1.0):
             return wilson(share * owned, owned)
-        gaps = math.fsum((one - share) ** 2 for one in means)
-        n = share * (1 - share) * owned * (owned - 1) / gaps if gaps > 0 else count
-        n = min(max(n, owned), count)
-        return wilson(share * n, n)
+        variance = scatter(means) / (owned - 1) / owned
+        return _of_variance(share, variance, owned, sum(map(len, rows)))
     return of_mean(means)
 
 
@@ -71,29 +98,51 @@ def of_mean(values: Sequence[float]) -> tuple[float, float]:
     if n < 2:
         return -math.inf, math.inf
     middle = mean(values)
-    half = student(n - 1) * math.sqrt(math.fsum((x - middle) ** 2 for x in values) / (n - 1) / n)
+    half = student(n - 1) * math.sqrt(scatter(values) / (n - 1) / n)
     return middle - half, middle + half
 
 
+def two_sided(t: float, df: float) -> float:
+    """Chance that |T| is at least |t|, for Student's T of `df` degrees of freedom (any positive number)."""
+    return _beta(df / (df + t * t), df / 2, 0.5)
+
+
 @cache
-def student(freedom: int) -> float:
-    """The t beyond which, on both sides together, 5 % of Student's distribution lie."""
-    low, high = 1.9, 13.0  # 1.96 at infinity, 12.706 at 1
-    while high - low > 1e-12:
+def student(df: float, tail: float = TAIL) -> float:
+    """The t at which `two_sided` is `tail`."""
+    low, high = 0.0, 1.0
+    while two_sided(high, df) > tail:
+        high *= 2
+    for _ in range(200):
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
+        low, high = (middle, high) if two_sided(middle, df) > tail else (low, middle)
     return high
 
 
-def _within(t: float, freedom: int) -> float:
-    """The share of Student's distribution between -t and t: a finite sum (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    square, odd = math.cos(angle) ** 2, freedom % 2
-    term, total = (math.cos(angle) if odd else 1.0), 0.0
-    for k in range(2 + odd, freedom + 1, 2):
-        total += term
-        term *= square * (k - 1) / k
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+def _beta(x: float, a: float, b: float) -> float:
+    """Regularised incomplete beta function I_x(a, b)."""
+    if x <= 0 or x >= 1:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta(1 - x, b, a)
+    log = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(log) / a / _fraction(x, a, b)
+
+
+def _fraction(x: float, a: float, b: float) -> float:
+    """Its continued fraction 1 + d1/(1 + d2/(1 + ...)), by Lentz's method."""
+    tiny = 1e-300
+    value, c, d = 1.0, 1.0, 0.0
+    for n in range(1, 1000):
+        m = n // 2
+        term = m * (b - m) * x if n % 2 == 0 else -(a + m) * (a + b + m) * x
+        term /= (a + n - 1) * (a + n)
+        d = 1 / ((1 + term * d) or tiny)
+        c = (1 + term / c) or tiny
+        value *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return value
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:

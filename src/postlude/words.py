@@ -77,3 +77,11 @@ def _plain(name: str) -> str:
 def counted(number: int, noun: str, several: str | None = None) -> str:
     """`1 row`, `2 rows`, `1,000 rows`; `several` where the plural is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
+def size(count: float) -> str:
+    """1.23 TB, 1.23 GB, 34 MB."""
+    unit, name = next(
+        one for one in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if count >= 0.9995 * one[0] or one[0] == 1e6
+    )
+    return f"{count / unit:.3g} {name}"

@@ -101,9 +101,29 @@ def test_the_table_says_what_the_runs_say(done: Path) -> None:
     (difference,) = said["differences"]
     assert difference["value"] == pytest.approx(summary["grpo"]["value"] - summary["short"]["value"])
     assert (difference["seeds"], difference["prompts"], difference["differs"]) == (2, 4, False)
+    assert "'schema'" in str(command(done, "--metric", "schema").exception)
     shown = flat(command(done).output)
     assert "paired over 2 seeds and 4 prompts" in shown and difference["words"] in shown
     assert "method: grpo (grpo), drpo (short)" in shown
+
+
+def test_what_the_table_is_to_say_is_checked_before_anything_is_trained(place: Path, tmp_path: Path) -> None:
+    start = (place / "recipe.yaml", "--arm", "grpo", "--arm", "rloo", "--out", tmp_path / "c")
+    error = command(*start, "--baseline", "rlo").exception
+    assert isinstance(error, ConfigError) and "there is no arm 'rlo'. Did you mean 'rloo'?" in str(error)
+    wrong = {
+        "schema": "'schema' is no figure of this run's evaluations (greedy/..., sampled/...)",
+        "sampled/acuracy": "there is no figure 'sampled/acuracy'. Did you mean 'sampled/accuracy'?",
+        "sampled/pass@4": "'sampled/pass@4' is not measured: evaluate.samples is 2, so that k may be 2",
+        "greedy/pass@2": "greedy answers are one each, so that k may be none",
+        "truth/held_out/right": "'truth/held_out/right' is no figure",
+    }
+    error = command(*start, *(word for name in wrong for word in ("--metric", name))).exception
+    assert isinstance(error, ConfigError) and len(error.problems) == len(wrong)
+    assert all(text in str(error) for text in wrong.values()), error
+    sweep = ("--sweep", "lr=1e-4,1e-3", "--choose-on", place / "choose.jsonl", "--choose-by", "sampled/length")
+    assert "--choose-by: 'sampled/length' has no better direction" in str(command(*start, *sweep).exception)
+    assert not (tmp_path / "c").exists()
 
 
 def test_finished_runs_are_not_run_again_and_arms_and_seeds_can_be_added(done: Path, place: Path) -> None:
@@ -315,8 +335,8 @@ def test_an_interval_that_holds_0_is_no_difference_to_be_seen() -> None:
 
 def test_a_clear_difference_names_the_better_one() -> None:
     flat_ = {s: {str(p): 0.5 for p in range(40)} for s in range(3)}
-    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (+0.2")
-    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (-0.3")
+    assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (0.2")
+    assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (0.2")
 
 
 def test_equal_runs_are_no_difference_at_all() -> None:

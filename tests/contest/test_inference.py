@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from postlude.inference import crossed, holm, of_prompts, of_values, student, two_sided
+from postlude.inference import crossed, holm, of_prompts, of_values
+from postlude.statistics import student, two_sided
 
 
 def test_students_distribution_has_the_values_of_tables() -> None:

@@ -93,7 +93,10 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path, width: int, monkeypa
 def test_a_finished_run_is_done_again_and_one_at_work_is_only_read(tmp_path: Path) -> None:
     run = folder(tmp_path / "r", [CUT, CUT, CUT])
     (one,) = plain(run)
-    assert (one["state"], one["findings"][0]["command"]) == ("done", f"postlude train {run} sampling.max_tokens=24")
+    assert (one["state"], one["findings"][0]["command"]) == (
+        "done",
+        f"postlude train {run} sampling.max_tokens=24 output={run}-again",
+    )
     at_work = folder(tmp_path / "w", [CUT, CUT, CUT], end=None)
     assert plain(at_work)[0]["state"] == "killed"
     lock = acquire(at_work)
@@ -133,9 +136,15 @@ def test_what_is_no_run_is_an_error_in_a_sentence(tmp_path: Path) -> None:
             doctor(place)
 
 
-def test_the_command_fits_what_may_change() -> None:
+def test_the_command_fits_what_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     place = Path("runs/my run")
+    anew = "postlude train 'runs/my run' schedule.lr=1e-6 'output=runs/my run-again"
     assert command(place, ["schedule.lr=1e-6"]) == "postlude train 'runs/my run' schedule.lr=1e-6 --resume"
-    assert command(place, ["max_lag=0"]) == "postlude train 'runs/my run' max_lag=0", "another run: it has to stay"
+    assert command(place, ["max_lag=0"]) == "postlude train 'runs/my run' max_lag=0 'output=runs/my run-again'"
     assert command(place, ["group_size=16"]).endswith("group_size=16 --resume --accept-changes settings")
-    assert command(place, ["schedule.lr=1e-6"], finished=True) == "postlude train 'runs/my run' schedule.lr=1e-6"
+    assert command(place, ["schedule.lr=1e-6"], finished=True) == f"{anew}'"
+    Path("runs/my run-again").mkdir(parents=True)
+    assert command(place, ["schedule.lr=1e-6"], finished=True) == f"{anew}-2'", "what is there is left alone"
+    assert command(Path("a: b"), ["max_lag=0"]).endswith("""'output="a: b-again"'""")
+    assert command(Path(), ["max_lag=0"]).endswith(f"output={tmp_path}-again")

@@ -13,6 +13,8 @@ from postlude.doctor.rule import Finding
 from postlude.doctor.rules import RULES, examine
 from postlude.doctor.track import Track
 from postlude.doctor.watching import Watch
+from postlude.recipe.documents import Document, from_text, override
+from postlude.recipe.resolution import resolve
 
 STEPS = 80
 Value = float | Callable[[int, random.Random], float | None]
@@ -135,9 +137,19 @@ def doubling(step: int, rng: random.Random) -> float:
     return 0.01 * 2 ** (step / 5)
 
 
+BROKEN: dict[str, Value] = FLAT | {
+    **{n: later(0.54, 0.05, 2) for n in ("reward/mean", "sampled_accuracy", "reward/exact")},
+    "kl_ref/k3": later(0.0, 6.0, 2), "entropy": later(0.4, 0.01, 3), "truncated_frac": later(0.01, 1.0, 2),
+    "answers/repeated": later(0.25, 0.9, 2), "completion_length/min": later(4, 64, 2),
+    "advantage/std": later(0.9, 0, 4), "grad_norm": later(0.6, 0, 4),
+}  # fmt: skip
+"""The first update has lost everything, as a rate 30 times too high does."""
+
+
 SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "no-signal": (FLAT | {"frac_zero_std_groups": later(0.3, 1), "advantage/std": later(0.9, 0),
                           "grad_norm": later(1, 0), "sampled_accuracy": later(0.3, 0)}, 30),
+    "broken-policy": (BROKEN, 4),
     "useless-groups": (FLAT | {"frac_zero_std_groups": 0.95}, 20),
     "solved": (sampled(0.97, 0.99, 0.01), 20),
     "flat-reward": (FLAT, 50),
@@ -202,6 +214,118 @@ def test_a_rule_finds_its_symptom_in_time(name: str) -> None:
 def test_every_rule_of_the_optimisation_has_a_symptom_here() -> None:
     elsewhere = {rule.name for table in (hacking, overoptimisation, human) for rule in table.RULES}
     assert {*SYMPTOMS} == {*RULES} - elsewhere
+
+
+# ----------------------------------------------------------------------------------------- the rate, and remedies
+
+
+def diagnosed(columns: Columns, recipe: Mapping[str, Any] = RECIPE, steps: int = 30) -> dict[str, Finding]:
+    return {f.rule: f for f in watched(columns, steps=steps, recipe=recipe)}
+
+
+def test_all_that_a_broken_policy_shows_is_one_alarm_and_its_remedy_a_far_lower_rate() -> None:
+    recipe = {**RECIPE, "schedule": {"lr": 0.03, "warmup": 0}}
+    findings = diagnosed(BROKEN, recipe)
+    assert {*findings} - {"solved", "flat-reward"} == {"broken-policy"}
+    assert findings["broken-policy"].remedy == ("schedule.lr=0.001",), "not a third of it"
+    assert "usual" in findings["broken-policy"].text and "1e-06" in findings["broken-policy"].text
+    near = BROKEN | {"kl_ref/k3": later(0.0, 1.5, 2)}
+    assert diagnosed(near, recipe)["broken-policy"].remedy == ("schedule.lr=0.003",)
+
+
+def test_a_fall_without_a_distance_and_a_distance_without_a_fall_are_no_broken_policy() -> None:
+    learnt = {n: climbs(0.5, 0.9) for n in ("reward/mean", "sampled_accuracy", "reward/exact")}
+    for healthy in (BROKEN | {"kl_ref/k3": 0.01}, BROKEN | learnt):
+        assert "broken-policy" not in diagnosed(healthy)
+
+
+def test_a_distance_is_measured_against_the_start_where_nothing_else_came_before() -> None:
+    flat = dict.fromkeys(("reward/mean", "sampled_accuracy", "reward/exact"), 0.3)
+    findings = diagnosed(FLAT | flat | {"kl_ref/k3": later(0.0, 4.0, 2)}, steps=6)
+    assert findings["kl-explosion"].remedy == (f"schedule.lr={1e-5 / 30:g}",)
+
+
+def test_a_rate_that_was_raised_on_the_way_goes_back_to_what_it_was() -> None:
+    raised = {**RECIPE, "schedule": {"lr": 0.1, "warmup": 5}}
+    high = {n: later(0.54, 0.0, 24) for n in ("reward/mean", "sampled_accuracy", "reward/exact")}
+    columns = FLAT | high | {"lr": later(0.001, 0.1, 22), "kl_ref/k3": later(0.1, 6.0, 23)}
+    for rule in ("broken-policy", "kl-explosion"):
+        finding = RULES[rule].look(track_after(columns, 27, raised))
+        assert finding is not None and finding.remedy == ("schedule.lr=0.001",), rule
+    warming = FLAT | {"lr": lambda step, rng: 0.02 * min(step, 5), "kl_ref/k3": doubling}
+    assert diagnosed(warming, raised, 60)["kl-explosion"].remedy == ("objective.kl.coef=0.12",), "a warm-up is no raise"
+
+
+def track_after(columns: Columns, steps: int, recipe: Mapping[str, Any]) -> Track:
+    rng, track = random.Random(0), Track("m", steps, recipe)
+    for step in range(1, steps + 1):
+        values = {n: v(step, rng) if callable(v) else v for n, v in columns.items()}
+        track.add(step, {name: value for name, value in values.items() if value is not None})
+    return track
+
+
+@pytest.mark.parametrize(
+    ("rate", "explained", "remedy"),
+    [(1.0, -14.0, "critic.lr=0.0001"), (1.0, 0.0, "critic.lr=0.0001"), (1e-4, -2.0, "critic.lr=3e-05"),
+     (1e-4, 0.0, "critic.lr=0.0003")],
+)  # fmt: skip
+def test_the_rate_of_a_critic_is_moved_towards_what_is_usual(rate: float, explained: float, remedy: str) -> None:
+    columns = FLAT | {"value/explained_variance": explained, "value/mean": 0.0, "return/mean": 0.7}
+    recipe = {**RECIPE, "critic": {"lr": rate, "warmup": 0}}
+    assert diagnosed(columns, recipe)["dead-critic"].remedy == (remedy,)
+
+
+def test_pairs_at_chance_of_a_policy_that_has_moved_are_looked_at_and_no_rate_is_raised() -> None:
+    recipe = {**RECIPE, "data": {"path": "my pairs.jsonl"}}
+    chance = PAIRS | {"rewards/accuracy": share(0.5, 0.5, 0.05)}
+    moved = diagnosed(chance, recipe, 50)["pairs-at-chance"]
+    assert moved.remedy == () and moved.command == "postlude data check 'my pairs.jsonl'"
+    still = diagnosed(chance | {"rewards/chosen": 1e-5, "rewards/rejected": 1e-5, "displaced_frac": 0.0}, recipe, 50)
+    assert RULES["preferences-unmoved"].name in still and "pairs-at-chance" not in still
+
+
+def test_a_limit_of_a_few_tokens_is_cut_off_and_no_model_that_knows_no_end() -> None:
+    tiny = {"truncated_frac": 1.0, "completion_length/min": 2, "completion_length/max": 2}
+    wrong = dict.fromkeys(("reward/mean", "sampled_accuracy", "reward/exact", "advantage/std", "grad_norm"), 0.0)
+    recipe = {**RECIPE, "sampling": {"max_tokens": 2}}
+    findings = diagnosed(FLAT | tiny | wrong, recipe, 12)
+    assert {*findings} == {"cut-off"} and findings["cut-off"].remedy == ("sampling.max_tokens=4",)
+
+
+def test_answers_that_ended_at_the_start_are_those_of_a_model_that_knows_an_end() -> None:
+    lost = {"truncated_frac": later(0.01, 1.0, 2), "completion_length/min": later(4, 64, 2)}
+    assert {"cut-off"} == {*diagnosed(FLAT | lost)} & {"cut-off", "endless"}
+
+
+EXTREMES: Mapping[str, Any] = {
+    **RECIPE, "schedule": {"lr": 1.0, "warmup": 0}, "critic": {"lr": 1.0, "warmup": 0}, "stop_kl": None,
+    "objective": {"kl": {"coef": 1.0}, "entropy": 0.5, "ratio": "token", "link": {"beta": 1.0}},
+    "group_size": 2, "sampling": {"max_tokens": 1}, "updates": 1, "epochs": 1, "max_lag": 1,
+}  # fmt: skip
+
+
+METHODS = {"loss/pairs": "dpo", "loss/points": "kto", "loss/policy": "sft"}
+"""By a figure that its steps log; ppo has every setting of the others."""
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, EXTREMES], ids=["usual", "extreme"])
+def test_every_remedy_is_a_setting_that_a_recipe_takes(recipe: Mapping[str, Any]) -> None:
+    for name, (columns, by) in SYMPTOMS.items():
+        finding = RULES[name].look(track_after(columns, by, recipe))
+        method = next((method for figure, method in METHODS.items() if figure in columns), "ppo")
+        if finding is not None and finding.remedy:
+            resolve(recipe_with(method, finding.remedy))
+
+
+def recipe_with(method: str, pairs: tuple[str, ...]) -> Document:
+    reward = (
+        "reward: [{use: exact}]\ngroup_size: 4\nobjective: {kl: {coef: 0.04}}\ncritic: {lr: 0.001}\n"
+        if method == "ppo"
+        else ""
+    )
+    document = from_text(f"method: {method}\nmodel: m\ndata: d.jsonl\nsteps: 100\noutput: o\n{reward}", "r.yaml")
+    override(document, pairs)
+    return document
 
 
 # ----------------------------------------------------------------------------------------------- near misses
@@ -297,4 +421,18 @@ def test_overfitting_shows_in_the_likelihood_term_before_it_does_in_the_loss(tra
             track.add(step, {"held_out/loss/pairs": 0.45, "held_out/loss/nll": 0.1 + abs(step - 10) / 100})
     finding = RULES["overfitting"].look(track)
     assert (finding is not None) == found
-    assert finding is None or (finding.figure, finding.steps[0]) == ("held_out/loss/nll", 10)
+    assert finding is None or (finding.figure, finding.steps) == ("held_out/loss/nll", (15, 20, 25, 30))
+
+
+def test_the_evidence_is_the_steps_that_show_it_so_that_no_sound_checkpoint_is_lost() -> None:
+    last = {"kl_ref/k3": (0.1, 12.0), "mismatch/ess": (1.0, 0.1), "ratio/max": (1.0, 900.0)}
+    track = Track("grpo", STEPS)
+    for step in range(1, 33):
+        track.add(step, {"samples": 8.0, "unscored": 8.0 * (step % 4 == 0), "skipped_updates": float(step in (26, 32))})
+        track.add(step, {name: bad if step == 32 else good for name, (good, bad) in last.items()})
+    rules = ("kl-explosion", "effective-samples", "ratio", "not-finite", "unscored")
+    findings = {name: finding for name in rules if (finding := RULES[name].look(track))}
+    assert {name: finding.steps for name, finding in findings.items()} == {
+        "kl-explosion": (32,), "effective-samples": (32,), "ratio": (32,), "not-finite": (26, 32),
+        "unscored": (24, 28, 32),
+    }  # fmt: skip

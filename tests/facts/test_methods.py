@@ -6,7 +6,7 @@ import pytest
 
 from postlude.algorithms import ALGORITHMS
 from postlude.facts.methods import METHODS
-from postlude.facts.tables import BETAS, PPO_SETTINGS, RANKS, rank_basis, rank_for
+from postlude.facts.tables import BETAS, PPO_SETTINGS, RANKS, RATES, rank_basis, rank_for
 from postlude.objectives import Need
 
 
@@ -57,3 +57,19 @@ def test_the_defaults_beside_the_notes_are_those_of_ppo() -> None:
 
     defaults = dict(defaults_of(ALGORITHMS["ppo"]))
     assert {usual.key: usual.default for usual in PPO_SETTINGS} == {s.key: defaults[s.key] for s in PPO_SETTINGS}
+
+
+def test_the_rates_are_those_of_the_catalogue() -> None:
+    rates = {rate.training: rate.full for rate in RATES}
+    of_methods = {name: entry.lr for name, entry in ALGORITHMS.items()}
+    assert {of_methods[name] for name in ("sft", "rft", "expert_iteration")} == {rates["sft, rft, expert_iteration"]}
+    assert of_methods["orpo"] == rates["orpo"] and of_methods["dpo"] == rates["dpo and its relatives"]
+    assert {of_methods[name] for name in ("grpo", "dapo", "drpo", "ppo", "rloo")} == {rates["online methods"]}
+    assert of_methods["reward_model"] == rates["reward models"]
+
+
+def test_the_usual_beta_is_the_default() -> None:
+    from postlude.explain.comparing import defaults_of
+
+    usual = next(beta.value for beta in BETAS if beta.moves == "usual")
+    assert dict(defaults_of(ALGORITHMS["dpo"]))["objective.link.beta"] == usual

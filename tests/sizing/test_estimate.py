@@ -21,10 +21,12 @@ from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.measuring import peak
 from postlude.engines.local.memory import kept_of, shape_of
 from postlude.engines.local.model import LocalModel, without_dropout
+from postlude.errors import ConfigError
 from postlude.footprint import Lengths, forecast
 from postlude.models.lora import Lora
 from postlude.sizing import Estimate, Setting, Shape, estimate
 from postlude.sizing.activations import moments
+from postlude.sizing.heap import HEAP
 from postlude.sizing.work import Asked, Work
 from tests.refusals import refused
 
@@ -133,6 +135,38 @@ def test_every_method_has_a_forecast(method: str) -> None:
     assert forecast("135M", [], method).peak > 16 * COUNT * (0.5 if method == "sft" else 0.9)
 
 
+# ------------------------------------------------------------------------------------------------------ the heap
+
+SMALL = replace(SMOLLM2, vocabulary=8000, layers=8)
+SHORT = Work(sequence=160, piece=160, update=640, draw=1280, answers=8, prompt=60, group=1)
+"""Four answers of 100 tokens in an update, eight in a draw."""
+
+
+def part_of(whole: Estimate, name: str, phase: str) -> int:
+    return next((part.bytes for part in whole.parts if (part.name, part.phase) == (name, phase)), 0)
+
+
+def test_gradients_of_the_step_before_leave_their_places_in_the_heap() -> None:
+    whole = estimate(SMALL, Setting(work=SHORT, reads_old=False))
+    assert part_of(whole, "gradients", "update") == 0  # those of the only pass come as its activations go
+    assert part_of(whole, "holes of the heap", "update") == 4 * SMALL.parameters
+    adapter = estimate(SMALL, Setting(work=SHORT, reads_old=False, lora=Lora(1)))
+    passing = part_of(adapter, "activations", "update") + part_of(adapter, "logits and their gradient", "update")
+    assert part_of(adapter, "holes of the heap", "update") == pytest.approx(HEAP * passing, rel=1e-6)
+    assert part_of(estimate(SMALL, Setting(work=SHORT, device="cuda")), "holes of the heap", "update") == 0
+
+
+def test_large_logits_come_on_top_of_what_the_last_update_left_in_the_heap() -> None:
+    wide = replace(SMALL, vocabulary=32_000)  # 500 rows of a chunk: 64 MB
+    whole = estimate(wide, Setting(work=replace(SHORT, draw=6400), reads_old=True))
+    update = sum(part.bytes for part in whole.parts if part.phase == "update")
+    logits = part_of(whole, "logits and their gradient", "update")
+    assert part_of(whole, "left by the last update", "reading") == pytest.approx(update - logits, abs=4)
+    small = estimate(SMALL, Setting(work=SHORT, reads_old=True))  # 800 rows of 8,000: 26 MB, which the heap has
+    assert part_of(small, "left by the last update", "reading") == 0
+    assert part_of(small, "one layer and the output layer", "reading") == 8 * 800 * 8000 + 2 * 800 * 576 * 4
+
+
 # --------------------------------------------------------------------------------------------- against real tensors
 
 
@@ -192,6 +226,66 @@ def test_the_command_shows_parts_formulas_peak_and_knobs() -> None:
     assert "peak" in out and "critic.form=trunk" in out and "typical shape" in out
     assert "GPU" in told("8B", "--gpu-memory", "80", "model.lora.rank=8", "engine.dtype=bfloat16")
     assert "not measured" in told("8B", "--gpus", "8")
+
+
+def test_what_does_not_fit_is_answered_with_the_least_it_takes_and_what_makes_it_fit() -> None:
+    out = told("8B", "--method", "grpo", "--gpu-memory", "24")
+    assert "does not fit 24 GiB: takes at least 172 GB" in " ".join(out.split())
+    assert "model.lora.rank=16 engine.dtype=bfloat16" in out and "GB" in out and " -60" not in out
+    whole = forecast("8B", [], "grpo", gpu_memory=24)
+    assert whole.fits is False and whole.peak == whole.least.peak > 16 * 8e9
+    for way in whole.ways:
+        assert forecast("8B", way.keys, "grpo", gpu_memory=24).peak == way.peak <= 24 << 30
+        for key in way.keys:  # none is in it for nothing
+            rest = [one for one in way.keys if one != key]
+            assert forecast("8B", rest, "grpo", gpu_memory=24).fits is False
+    assert forecast("8B", [], "grpo", gpu_memory=whole.needed / 2**30).fits is True
+    assert forecast("8B", [], "grpo", gpu_memory=0.97 * whole.needed / 2**30).fits is False
+
+
+def test_where_no_setting_makes_it_fit_the_largest_usual_size_is_named() -> None:
+    out = " ".join(told("70B", "--gpu-memory", "24").split())
+    assert "at least 1.46 TB" in out and "no settings make it fit" in out and "is 8B" in out
+    lean = ["model.lora.rank=16", "engine.dtype=bfloat16", "engine.gradient_checkpointing=true"]
+    assert forecast("8B", lean, gpu_memory=24).fits and not forecast("13B", lean, gpu_memory=24).fits
+    assert "nothing does" in " ".join(told("70B", "--gpu-memory", "0.2").split())
+
+
+def test_fits_is_a_field_and_none_where_no_memory_was_named() -> None:
+    for gib, fits in (("24", False), ("80", True)):
+        values = json.loads(told("1B", "--method", "grpo", "--gpu-memory", gib, "--json"))
+        assert values["fits"] is (values["peak"] <= int(gib) << 30) is fits
+        assert bool(values["ways"]) is not fits
+    assert json.loads(told("1B", "--json"))["fits"] is None
+    assert postlude.memory("8B", gpu_memory=24).fits is False
+
+
+def test_sizes_that_were_asked_for_are_judged_as_they_are() -> None:
+    asked = ["engine.token_budget=16384", "model.lora.rank=8", "engine.dtype=bfloat16"]
+    whole = forecast("7B", asked, "sft", gpu_memory=24)
+    assert whole.fits is False and not whole.refused and whole.plan.token_budget == 16_384
+    assert ("engine.gradient_checkpointing=true",) in [way.keys for way in whole.ways]
+    assert "as it is set" in told("7B", *asked, "--method", "sft", "--gpu-memory", "24")
+
+
+def test_ranks_fit_where_their_share_does() -> None:
+    alone, shared = (forecast("8B", [], "grpo", gpu_memory=80, gpus=count) for count in (1, 8))
+    assert alone.fits is False and shared.fits is True and shared.device_peak <= 80 << 30 < shared.peak
+    assert "on each rank" in " ".join(told("8B", "--gpu-memory", "24", "--gpus", "8").split())
+
+
+def test_no_refusal_names_less_than_nothing() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        estimate(SMOLLM2, replace(GRPO, room=1 << 30))
+    assert "and 0 GiB are free" in str(refusal.value)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_line_of_the_command_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = told("0.5B", "--method", "grpo").partition("what would take less")[2]
+    assert "  engine.token_budget=2048" in out and all(len(line) <= width for line in out.splitlines())
+    assert "nothing but speed: results do not change" in out  # in one piece
 
 
 def test_the_command_as_json_and_from_python_are_the_same() -> None:

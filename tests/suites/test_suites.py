@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import postlude
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import ConfigError, DataError
 from postlude.rewards.rewards import Rewards
@@ -20,6 +21,7 @@ from postlude.suites.results import Figure, Result, by_prompt, changes, figures_
 from postlude.suites.rows import ask
 from postlude.suites.spec import open_suite, packaged
 from postlude.suites.tasks import TASKS, make
+from postlude.suites.template import Template
 from tests.reviewing import row, write
 
 DOCS = Path(__file__).parents[2] / "docs" / "suites.md"
@@ -137,6 +139,46 @@ def test_what_is_wrong_in_a_suite_is_said_with_its_line(tmp_path: Path) -> None:
         ask(open_suite(suite(tmp_path, wrong, {"q": "x"})), chat=False)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "prompt: '{q'",
+            "line 3: prompt: a brace without its other in '{q'. A brace itself is written twice: {{ or }}",
+        ),
+        ("prompt: 'q}'", "a brace without its other in 'q}'"),
+        ("prompt: '{q} in \\boxed{}'", "no name of a column in"),
+        ("prompt: '{q.__class__}'", "{q.__class__} names no column of the rows. There are q, same. A brace itself"),
+        ("prompt: '{Q}'", "{Q} names no column of the rows. Did you mean 'q'?"),
+        ("prompt: Say it", "'Say it' names no column, so that all rows would ask the same"),
+        ("prompt: '{{q}}'", "names no column"),
+        (
+            "prompt: '{same}'",
+            "all 2 rows ask the same: '{same}' names no column in which they differ. There are q, same",
+        ),
+        ("prompt: '{q}'\nsystem: 'About {topic}.'", "system: {topic} names no column of the rows"),
+        ("prompt: '{q}'\nshown: '{a'", "shown: a brace without"),
+        ("prompt: '{q}'\nexamples: [{q: x}]\nshown: '{a}'", "shown: {a} names no column of example 1. There are q"),
+        ("prompt: '{q}'\nbetween: '{q}'", "between: {q} cannot be a column"),
+        ("prompt: '{q}'\nname: carry", "carry is a suite that comes with postlude, and this is another"),
+    ],
+)
+def test_a_text_whose_braces_say_nothing_is_refused(tmp_path: Path, change: str, said: str) -> None:
+    text = BASE.replace("prompt: 'Say {q}:'", change)
+    text = text.removeprefix("name: s\n") if "name:" in change else text
+    with pytest.raises(ConfigError) as error:
+        ask(open_suite(suite(tmp_path, text, {"q": "x", "same": 1}, {"q": "y", "same": 1})), chat=True)
+    assert said in str(error.value)
+
+
+def test_a_brace_is_written_twice_and_columns_have_any_name(tmp_path: Path) -> None:
+    text = BASE.replace("'Say {q}:'", "'{{{q a}}} \\boxed{{}}'") + "system: '{a.b} {{x}}'\n"
+    (prompt,) = ask(open_suite(suite(tmp_path, text, {"q a": "{{1}}", "a.b": 2})), chat=True).prompts
+    assert [m["content"] for m in prompt.messages if isinstance(m, dict)] == ["2 {x}", "{{{1}}} \\boxed{}"]
+    twin = packaged()["carry"]
+    assert open_suite(str(Path(postlude.__file__).parent / "suites/packaged/carry.yaml")) == twin
+
+
 def test_the_forms_of_public_suites_in_the_docs_can_be_read(tmp_path: Path) -> None:
     rows: dict[str, dict[str, Any]] = {
         "gsm8k": {"question": "How many?", "answer": "It is 2.\n#### 1,002"},
@@ -214,7 +256,7 @@ def test_a_prompt_that_was_trained_on_is_found_whatever_its_case_and_place(tmp_p
         Prompt("leak", f"Q: {question}", columns={"q": question}), Prompt("asked", "p?", columns={"q": "p?"}),
         Prompt("short", "Hi!", columns={"q": "Hi!"}), Prompt("new", "", columns={"q": "What else do bees do by day?"}),
     ]  # fmt: skip
-    seen = leaks("{q}", prompts, history)
+    seen = leaks(Template.of("{q}", "prompt"), prompts, history)
     assert seen.prompts == ("leak", "asked") and seen.not_seen == () and len(seen.looked_at) == 2
     data.unlink()
-    assert leaks("{q}", prompts, history).not_seen == (f"{data}: it is not there any more",)
+    assert leaks(Template.of("{q}", "prompt"), prompts, history).not_seen == (f"{data}: it is not there any more",)

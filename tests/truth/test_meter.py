@@ -8,6 +8,7 @@ import math
 import pytest
 
 from postlude.best import Best
+from postlude.doctor.windows import Change, Window
 from postlude.evaluate import pass_at_k
 from postlude.statistics import clustered, of_mean, of_prompts, student
 from postlude.truth.meter import Each, First, Gain, Rows, divergence_of, figures_of, truth_of
@@ -30,6 +31,20 @@ def test_the_mean_over_prompts_counts_each_prompt_once() -> None:
     assert "/pass@4" not in figures
     assert figures_of([[None], [None]]) == {}
     assert set(figures_of([[0.5, 0.7]])) == {"", "/pass@2"}, "one prompt says nothing of others: no interval"
+
+
+@pytest.mark.parametrize("huge", [1e200, 1.7e308])
+def test_numbers_whose_squares_no_float_holds_end_nothing(huge: float) -> None:
+    figures = figures_of([[huge], [huge, huge], [0.5]])
+    assert figures[""] == pytest.approx(huge / 3 * 2, rel=1e-12)
+    first, rows = First(), {"m": [[huge], [0.5]], "reward": [[1.0], [0.0]]}
+    truth_of("s", ["a", "b"], rows, first, True)
+    json.dumps(first.state(), allow_nan=False)
+    now, _ = truth_of("s", ["a", "b"], {**rows, "m": [[-huge], [0.5]]}, first, True)
+    assert now["truth/s/m"] == pytest.approx(-huge / 2, rel=1e-12)
+    window = Window("reward/mean", (1, 2, 3), (huge, huge, 0.5))
+    assert window.mean == pytest.approx(huge / 3 * 2, rel=1e-12)
+    assert math.isfinite(window.std) and not Change(window, window).rises
 
 
 @pytest.mark.parametrize(("n", "right"), [(4, 0), (4, 1), (4, 3), (8, 2), (8, 8)])

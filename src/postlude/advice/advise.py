@@ -87,8 +87,8 @@ def advise(data: Sequence[str], wishes: Wishes, tell: Tell = lambda doing: None)
     )  # fmt: skip
     notes = list(material.notes)
     if model is not None and model.local and wishes.prompts != 0:
-        evidence, told = _with_base(evidence, material, wishes, tell)
-        notes += told
+        evidence, asking = _with_base(evidence, material, wishes, tell)
+        notes += asking
     return Advised(decide(evidence), material, notes=tuple(notes))
 
 

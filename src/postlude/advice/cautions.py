@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from postlude.advice.evidence import Evidence, Part
 from postlude.advice.goals import MEANINGS
-from postlude.advice.routes import BIASED, RARELY, Fit
+from postlude.advice.routes import RARELY, Fit, longer_wins
 from postlude.advice.settings import entry_of, reward_of, sizes_of
 
 FEW = 200
@@ -49,7 +49,7 @@ def _length(e: Evidence, fit: Fit, part: Part) -> str | None:
     if part.longer is None:
         return None
     share = part.longer
-    if share.value >= BIASED and share.low > 0.6:
+    if longer_wins(part):
         return (
             f"the better answer is the longer one in {share} of comparisons: no loss can tell length from quality "
             "here. "

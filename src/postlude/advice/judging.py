@@ -212,8 +212,8 @@ def _thumbs(rows: Rows, columns: Sequence[str], goal: Goal) -> Shaped | None:
         return None
     prompt, answer = one
     signed = "-1" in values and values <= SIGNED
-    kept = [row for row in rows if thumb(row.get(label)) is not None and not (signed and word(row.get(label)) == "0")]
-    read = [{"prompt": r.get(prompt), "completion": r.get(answer), "label": thumb(r.get(label))} for r in kept]
+    judged = [row for row in rows if thumb(row.get(label)) is not None and not (signed and word(row.get(label)) == "0")]
+    read = [{"prompt": r.get(prompt), "completion": r.get(answer), "label": thumb(r.get(label))} for r in judged]
     direct = all(word(row.get(label)) in ("true", "false") for row in rows)
     taken = {"prompt": prompt, "completion": answer, "label": label}
     other = {name: column for name, column in taken.items() if name != column}
@@ -224,11 +224,11 @@ def _thumbs(rows: Rows, columns: Sequence[str], goal: Goal) -> Shaped | None:
 
 def _graded(rows: Rows, columns: Sequence[str], goal: Goal) -> Shaped | None:
     """One answer to a row with a grade on a scale: lists where prompts come again, else good above the middle."""
-    found = _grade(rows, columns)
-    one = _one(rows, columns, found[0]) if found else None
-    if found is None or one is None:
+    graded_by = _grade(rows, columns)
+    one = _one(rows, columns, graded_by[0]) if graded_by else None
+    if graded_by is None or one is None:
         return None
-    (grade, sign), (prompt, answer) = found, one
+    (grade, sign), (prompt, answer) = graded_by, one
     graded = [(row, sign * n) for row in rows if (n := number(row.get(grade))) is not None]
     lists = _lists_of([(row.get(prompt), row.get(answer), n) for row, n in graded])
     if lists and len(lists) * 3 >= len({str(row.get(prompt)) for row, _ in graded}):

@@ -15,8 +15,8 @@ from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
 from postlude.runs.checkpoints import latest_model
 from postlude.sizing.shape import Shape
+from postlude.sizing.work import GIB
 
-GIB = 2**30
 SPEEDS = ((10, 8e12), (17, 2e13), (25, 4e13), (50, 8e13), (90, 2e14), (10_000, 3e14))
 """(GiB of a GPU up to, operations a second that training usually gets out of one with so much memory): a guess by the
 cards there are, at a third of what their makers say of bfloat16."""

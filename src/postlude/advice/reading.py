@@ -336,11 +336,11 @@ def _verified(pile: Pile, columns: Sequence[str]) -> list[Pile]:
     if not any(not is_missing(gold) for gold in golds):
         name = column_of("answer", columns, [*pile.columns.values(), "prompt", "completion"])
         golds = [row.get(name) for row in pile.rows] if name else []
-    given = [gold for gold in golds if not is_missing(gold)]
-    if not given or not is_gold(given):
+    there = [gold for gold in golds if not is_missing(gold)]
+    if not there or not is_gold(there):
         return []
     result = [_as(pile, "golds", {"answer": name} if name else {})]
-    if is_worked(given):
+    if is_worked(there):
         result += _answered(pile, columns, others=True)
     return result
 
@@ -361,10 +361,10 @@ def _answered(pile: Pile, columns: Sequence[str], others: bool = False) -> list[
 
 def _answers(pile: Pile, name: str, others: bool) -> list[Pile]:
     rows = [Row(e.place, row) for e, row in zip(pile.entries, pile.rows, strict=True) if not is_missing(row.get(name))]
-    made = _direct("answers", pile.path, rows, {**pile.columns, "completion": name})
-    if made:
-        made.others = others
-    return [made] if made else []
+    answers = _direct("answers", pile.path, rows, {**pile.columns, "completion": name})
+    if answers:
+        answers.others = others
+    return [answers] if answers else []
 
 
 def _as(pile: Pile, feedback: Feedback, columns: Mapping[str, str] | None = None) -> Pile:
@@ -420,8 +420,8 @@ def _shaped(material: Material, path: str, rows: Sequence[Row], shaped: Shaped |
     elif shaped.renamed:
         pile = _direct(shaped.feedback, path, rows, shaped.columns)
     else:
-        made = [Row(row.where, values) for row, values in zip(rows, shaped.rows, strict=False)]
-        pile = _direct(shaped.feedback, path, made)
+        readable = [Row(row.where, values) for row, values in zip(rows, shaped.rows, strict=False)]
+        pile = _direct(shaped.feedback, path, readable)
     if pile is None:
         return None
     pile.columns, pile.direct, pile.said, pile.used = shaped.columns, shaped.renamed, shaped.said, shaped.used

@@ -69,8 +69,6 @@ class Route:
 
     name: str
     """Of the methods it leads to, for people."""
-    stands_for: tuple[str, ...]
-    """The methods."""
     look: Callable[[Evidence], Fit | Miss]
 
 
@@ -235,12 +233,16 @@ def pairs(e: Evidence) -> Fit | Miss:
     return Fit(method, "pairs", (*reasons, *why))
 
 
+def longer_wins(part: Part) -> bool:
+    """Whether length alone tells most better answers, beyond chance."""
+    return part.longer is not None and part.longer.value >= BIASED and part.longer.low > 0.6
+
+
 def variant(part: Part) -> tuple[str, list[Reason]]:
     """Which relative of DPO, by what the pairs show."""
-    longer = part.longer
-    if longer and longer.value >= BIASED and longer.low > 0.6:
+    if longer_wins(part):
         text = "log-ratios are averaged over tokens, since summed ones also learn that longer is better"
-        return "dpo_length_normalised", [Reason(text, f"the chosen answer is the longer one in {longer} of pairs")]
+        return "dpo_length_normalised", [Reason(text, f"the chosen answer is the longer one in {part.longer} of pairs")]
     if part.conflicts >= max(2, CONTRADICTED * part.distinct):
         text = "labels are taken to be wrong now and then (smoothing), as some contradict each other"
         return "cdpo", [Reason(text, f"{part.conflicts:,} of {part.distinct:,} pairs are contradicted by another")]
@@ -333,17 +335,17 @@ def critic(e: Evidence) -> Fit | Miss:
 
 
 ROUTES: Sequence[Route] = (
-    Route("reward model", ("reward_model",), reward_model),
-    Route("process reward model, then grpo_process", ("reward_model_process", "grpo_process"), process),
-    Route("sft or rft before RL", ("rft", "sft"), solve_first),
-    Route("drpo", ("drpo",), shorter),
-    Route("sft first", ("sft",), written_first),
-    Route("dpo", ("dpo", "cdpo", "dpo_length_normalised"), pairs),
-    Route("dpo on lists", ("dpo", "cdpo", "dpo_length_normalised"), lists),
-    Route("kto", ("kto",), thumbs),
-    Route("grpo on what is verified", ("grpo", "dapo"), verified),
-    Route("sft", ("sft",), written),
-    Route("RLAIF: grpo with a judge", ("grpo",), ai_feedback),
-    Route("ppo", ("ppo",), critic),
+    Route("reward model", reward_model),
+    Route("process reward model, then grpo_process", process),
+    Route("sft or rft before RL", solve_first),
+    Route("drpo", shorter),
+    Route("sft first", written_first),
+    Route("dpo", pairs),
+    Route("dpo on lists", lists),
+    Route("kto", thumbs),
+    Route("grpo on what is verified", verified),
+    Route("sft", written),
+    Route("RLAIF: grpo with a judge", ai_feedback),
+    Route("ppo", critic),
 )
 """What can be done, the first choice first."""

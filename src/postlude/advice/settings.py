@@ -11,7 +11,7 @@ from postlude.advice.evidence import Evidence, Part
 from postlude.advice.room import Room, room_for
 from postlude.advice.routes import MANY, Fit
 from postlude.algorithms import ALGORITHMS
-from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, rank_for
+from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, rank_basis, rank_for
 from postlude.method import Algorithm
 from postlude.objectives import ContrastObjective, Need
 from postlude.sizing.setting import Loaded
@@ -92,11 +92,12 @@ def group_of(entry: Algorithm) -> int:
     return MANY if entry.name == "rft" else GROUP
 
 
-def rank_of(billions: float, entry: Algorithm) -> int:
-    """The adapter's rank, by the table of the notes."""
+def rank_of(billions: float, entry: Algorithm) -> tuple[int, str]:
+    """The adapter's rank, and what it rests on."""
     if entry.source == "preference" and not entry.name.startswith("reward_model"):
-        return DPO_RANK
-    return rank_for(billions, "sft" if entry.source == "file" else "rl")
+        return DPO_RANK, "the notes' rank for preferences, whatever the size"
+    rank = rank_for(billions, "sft" if entry.source == "file" else "rl")
+    return rank, f"by size ({billions:.3g} B) and kind of training, {rank_basis(billions)}"
 
 
 def room_of(e: Evidence, fit: Fit) -> Room | None:
@@ -105,7 +106,7 @@ def room_of(e: Evidence, fit: Fit) -> Room | None:
     if part is None or e.device is None or e.model is None or e.model.shape is None or not e.model.billions:
         return None
     entry = entry_of(fit)
-    return room_for(e.model.shape, setting_of(e, part, entry), rank_of(e.model.billions, entry), e.device)
+    return room_for(e.model.shape, setting_of(e, part, entry), rank_of(e.model.billions, entry)[0], e.device)
 
 
 def max_tokens(e: Evidence, part: Part) -> int:
@@ -143,12 +144,8 @@ def _holding(e: Evidence, entry: Algorithm, room: Room | None) -> list[Setting]:
             Setting("engine.gradient_checkpointing", True, "without it this does not fit; a third more time")
         )
     if holding.lora and e.model and e.model.billions:
-        rank = rank_of(e.model.billions, entry)
-        why = (
-            f"all weights do not fit; rank by size ({e.model.billions:.3g} B) and kind of training, from the "
-            "table of ranks"
-        )
-        settings.append(Setting("model.lora.rank", rank, why))
+        rank, basis = rank_of(e.model.billions, entry)
+        settings.append(Setting("model.lora.rank", rank, f"all weights do not fit; rank: {basis}"))
     return settings
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.audit.scored import Figures
+from postlude.cli.cells import number
 from postlude.terminal import bold, dim, joined
 from postlude.words import counted
 
@@ -82,13 +83,6 @@ def _member(console: Console, figures: Figures) -> None:
         names = ", ".join(f["name"] for f in figures["findings"] if f["level"] == level)
         if names:
             console.print(Padding(Text.assemble((level, STYLE[level]), f" {names}"), (0, 0, 0, 2)))
-
-
-def number(value: float | None, form: str = ".3f") -> str:
-    if value is None:
-        return "-"
-    said = f"{value:{form}}"
-    return said.lstrip("-") if float(said) == 0 else said
 
 
 def share(value: float | None) -> str:

@@ -20,6 +20,7 @@ from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.contest.arms import Arm
+    from postlude.contest.asked import Asked
     from postlude.contest.comparison import Comparison
     from postlude.contest.plan import Allowance, Contest, Job, Tuning
     from postlude.runs.events import Event
@@ -100,6 +101,7 @@ def compare(
     Every arm is checked before any runs. Each arm and seed is an ordinary run in the comparison's folder: the same
     command again goes on where it was stopped, and `postlude compare comparison` shows what is there at any time.
     """
+    from postlude.contest.asked import Asked
     from postlude.contest.comparison import Comparison
     from postlude.contest.plan import FILE, Contest
     from postlude.contest.setup import taken_up
@@ -108,16 +110,17 @@ def compare(
     stopped, failed = 0, dict[str, str]()
     is_there = (recipe / FILE).is_file()
     folder = recipe if is_there else out or _free()
+    asked = Asked(metric or [], baseline)
     if is_there:
         _require_looking(context, recipe, overrides or [])
-        contest = taken_up(folder).contest if resume else Contest.read(folder)
+        contest = taken_up(folder, asked).contest if resume else Contest.read(folder)
     else:
         tuning = _tuning(sweep or [], choose_on, choose_by, sweep_seeds)
-        asked = _arms(arm or [], arms), _seeds(seeds), _allowance(budget), tuning
-        contest = _set_up(recipe, overrides or [], asked, folder, screen)
+        plan = _arms(arm or [], arms), _seeds(seeds), _allowance(budget), tuning
+        contest = _set_up(recipe, overrides or [], plan, folder, asked, screen)
     if resume or not is_there:
         stopped, failed = _work(contest, folder, jobs, screen)
-    _show(Comparison.of(folder, metric or [], baseline, failed), screen, as_json, csv_file)
+    _show(Comparison.of(folder, asked.metrics, baseline, failed), screen, as_json, csv_file)
     if stopped or failed:
         raise typer.Exit(exit_code_of(stopped) if stopped else 2)
 
@@ -130,16 +133,16 @@ def _require_looking(context: typer.Context, folder: Path, overrides: Sequence[s
         raise ConfigError(f"{overrides[0]} would have no effect: {way}.", code="no-effect")
 
 
-Asked = tuple["Sequence[Arm]", "list[int] | int", "Allowance | None", "Tuning | None"]
+Plan = tuple["Sequence[Arm]", "list[int] | int", "Allowance | None", "Tuning | None"]
 """Arms, seeds, budget, sweep."""
 
 
-def _set_up(recipe: Path, overrides: list[str], asked: Asked, folder: Path, screen: Screen) -> Contest:
+def _set_up(recipe: Path, overrides: list[str], plan: Plan, folder: Path, asked: Asked, screen: Screen) -> Contest:
     """Check everything, say what is to be known, and write down what is compared."""
     from postlude.contest.setup import set_up
     from postlude.recipe.opening import document_of
 
-    setup = set_up(document_of(recipe, overrides), str(recipe), *asked, folder)
+    setup = set_up(document_of(recipe, overrides), str(recipe), *plan, folder, asked)
     for note in setup.notes:
         screen.print(f"note: {note}", soft_wrap=True)
     setup.contest.write(folder)

@@ -23,8 +23,10 @@ def doctor(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where something grave was seen, or a warning that lasts.")
+        bool,
+        typer.Option("--strict", help="Exit with 1 after an error, where something is grave, or a warning lasts."),
     ] = False,
+    details: Annotated[bool, typer.Option("--details", help="Also say what could not be seen, and why.")] = False,
 ) -> None:
     """Say what went wrong in a run, how one sees it, and what to set.
 
@@ -41,14 +43,14 @@ def doctor(
         for number, case in enumerate(cases):
             if number:
                 console.print()
-            show(case, console)
+            show(case, console, details)
     if strict and any(case.serious for case in cases):
         raise typer.Exit(1)
 
 
 def _plain(case: Case) -> dict[str, Any]:
     """For programs: everything that is shown, and whole texts."""
-    found = [
+    findings = [
         {
             "rule": one.shown.rule,
             "gravity": one.shown.gravity,
@@ -78,9 +80,10 @@ def _plain(case: Case) -> dict[str, Any]:
     return {
         "run": str(case.folder),
         "state": case.state,
+        "error": case.error,
         "steps": case.diagnosis.steps,
         "planned": case.planned,
-        "findings": found,
+        "findings": findings,
         "fine": list(case.diagnosis.fine),
         "unseen": dict(case.diagnosis.unseen),
         "warnings": list(case.warnings),

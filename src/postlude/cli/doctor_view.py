@@ -55,8 +55,16 @@ class Case:
 
     @property
     def planned(self) -> int | None:
-        start = self.history.start
-        return int(start["steps"]) if start and isinstance(start.get("steps"), int) else None
+        return self.history.planned
+
+    @property
+    def error(self) -> str | None:
+        """What the error said that ended it, with its code."""
+        end = self.history.end or {}
+        if self.state != "error":
+            return None
+        text = end.get("text") or "it ended in an error, whose words were not kept: a run of an earlier version"
+        return f"{text} [{end['code']}]" if end.get("code") else str(text)
 
     @property
     def method(self) -> str:
@@ -82,8 +90,9 @@ class Case:
 
     @property
     def serious(self) -> bool:
-        """Whether something grave was seen, or a warning that lasts; what the recipe ignores aside."""
-        return any(
+        """Whether an error ended it, something grave was seen, or a warning that lasts; what the recipe ignores
+        aside."""
+        return self.state == "error" or any(
             one.first.gravity == "grave" or (one.first.gravity == "warning" and one.now is not None)
             for one in self.diagnosis.seen
             if one.first.rule not in self.ignored
@@ -96,8 +105,10 @@ class Case:
         return samples_of(self.history, one.shown.steps, self.rule(one).shows)
 
     def command(self, one: Seen) -> str | None:
-        """To go on with; None where no setting helps."""
+        """To go on with, or to look at what is wrong; None where neither a setting nor a command helps."""
         pairs = one.shown.remedy
+        if one.shown.command:
+            return one.shown.command
         return command(self.folder, pairs, self.history.finished) if pairs else None
 
 
@@ -120,11 +131,14 @@ def case_of(folder: Path) -> Case:
 # --------------------------------------------------------------------------------------------------- for people
 
 
-def show(case: Case, console: Console) -> None:
-    """Print everything."""
+def show(case: Case, console: Console, details: bool = False) -> None:
+    """Print everything; what could not be seen in a line, unless `details` are wanted."""
     diagnosis = case.diagnosis
     steps = f"step {diagnosis.steps}" + (f" of {case.planned}" if case.planned else "")
     console.print(joined(bold(f"postlude doctor {case.folder}"), dim(f"  {case.method}, {steps}, {case.state}")))
+    if case.error is not None:
+        console.print(joined(colored("✗ ", "bold red"), bold("an error ended the run")))
+        console.print(Padding(printable(case.error), (0, 0, 0, 2)))
     for text in case.warnings:
         console.print(joined(colored("! ", "bold yellow"), visible(text)))
     for place in case.taken_back:
@@ -136,7 +150,7 @@ def show(case: Case, console: Console) -> None:
     for one in (one for one in diagnosis.seen if one.explained):
         why = f"  {one.first.rule}, from step {one.first.steps[-1]}: it follows from {' and '.join(one.explained)}"
         console.print(joined(dim("· "), case.rule(one).symptom, dim(why)))
-    _show_rest(case, console)
+    _show_rest(case, console, details)
 
 
 def _show_one(case: Case, one: Seen, console: Console) -> None:
@@ -215,7 +229,7 @@ def _middle_left_out(text: str) -> str:
     return text if len(text) <= ANSWER else f"{text[:half]} [...] {text[-half:]}"
 
 
-def _show_rest(case: Case, console: Console) -> None:
+def _show_rest(case: Case, console: Console, details: bool) -> None:
     """What is healthy in a line, and what could not be seen."""
     diagnosis = case.diagnosis
     if not diagnosis.steps:
@@ -227,14 +241,28 @@ def _show_rest(case: Case, console: Console) -> None:
     parts = [f"{len(diagnosis.fine)} fine", *([f"{len(bad)} wrong"] if bad else [])]
     parts += [counted(hints, "hint")] if hints else []
     parts += [f"{len(diagnosis.unseen)} not to be seen here"] if diagnosis.unseen else []
-    mark = colored("✓ ", "green") if not bad else ""
+    mark = colored("✓ ", "green") if not bad and case.error is None else ""
     console.print(joined(mark, f"looked at {counted(total, 'thing')}: {', '.join(parts)}"))
+    if not diagnosis.unseen:
+        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(style="dim", overflow="fold")
-    for why, names in _by_reason(diagnosis).items():
-        grid.add_row("not seen", printable(f"{', '.join(names)}: {why}"))
+    for line in _unseen(diagnosis) if details else [_unseen_in_short(diagnosis)]:
+        grid.add_row("not seen", printable(line))
     console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def _unseen(diagnosis: Diagnosis) -> list[str]:
+    return [f"{', '.join(names)}: {why}" for why, names in _by_reason(diagnosis).items()]
+
+
+def _unseen_in_short(diagnosis: Diagnosis) -> str:
+    short = sum(why.startswith(TOO_FEW) for why in diagnosis.unseen.values())
+    lacking = len(diagnosis.unseen) - short
+    parts = [f"{short} for want of more steps"] if short else []
+    parts += [f"{lacking} for want of figures that the run does not have"] if lacking else []
+    return f"{' and '.join(parts)} (--details)"
 
 
 def _by_reason(diagnosis: Diagnosis) -> dict[str, list[str]]:

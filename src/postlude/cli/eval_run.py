@@ -24,6 +24,7 @@ from postlude.prepared import Prepared
 from postlude.recipe.opening import document_of
 from postlude.runs.checkpoints import complete
 from postlude.runs.sealed import Sealed
+from postlude.statistics import BEST_OF
 from postlude.terminal import Screen
 from postlude.truth.meter import REWARD, First
 from postlude.words import counted
@@ -105,7 +106,7 @@ def _show(prepared: Prepared, figures: Mapping[str, float], title: str) -> None:
 
 def _truths(names: list[tuple[str, str]], figures: Mapping[str, float], samples: int) -> Table:
     """A row for each metric and set."""
-    most = max((k for k in (2, 4, 8, 16, 32, 64) if k <= samples), default=0)
+    most = max((k for k in BEST_OF if k <= samples), default=0)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("set", "by", f"avg@{samples}", "95 %", *([f"pass@{most}"] if most else []), "greedy"):
         table.add_column(heading)

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from postlude.cli.cells import interval
 from postlude.cli.opening import is_recipe, sampling_of
 from postlude.cli.options import SamplingOptions
 from postlude.cli.scoring import require_good_rows
@@ -27,7 +28,7 @@ from postlude.runs import history as runs
 from postlude.runs.durable import problems_of_files
 from postlude.suites import results
 from postlude.suites.leaks import Leaks, leaks
-from postlude.suites.results import CORRECT, Change, Figure, Result
+from postlude.suites.results import CORRECT, Change, Result
 from postlude.suites.rows import ask
 from postlude.suites.spec import Suite, open_suite, packaged
 from postlude.terminal import Screen, bold, colored, dim, joined
@@ -213,7 +214,7 @@ def _leaks(suite: Suite, model: str, prompts: Sequence[Prompt]) -> Leaks | None:
     place = Path(model).expanduser()
     if not (place / "events.jsonl").is_file():
         return None
-    return leaks(suite.prompt, prompts, runs.read(place))
+    return leaks(suite.templates["prompt"], prompts, runs.read(place))
 
 
 def _counts(groups: Sequence[Group]) -> dict[str, int]:
@@ -250,7 +251,11 @@ def _show(
     for name, figure in result.figures.items():
         label = f"avg@{summary['samples']}" if name == CORRECT and summary["samples"] > 1 else name
         label = label.removeprefix(f"{CORRECT}/")
-        row: list[Any] = [bold(label) if name == CORRECT else Text(label), _interval(figure), str(figure.prompts)]
+        row: list[Any] = [
+            bold(label) if name == CORRECT else Text(label),
+            interval(figure.value, figure.low, figure.high),
+            str(figure.prompts),
+        ]
         table.add_row(*row, *([_change(changes.get(name))] if changes else []))
     screen.print(table)
     said = [f"cut off {counts['cut_off'] / max(1, counts['all']):.1%}"]
@@ -275,13 +280,5 @@ def _show_leaks(screen: Screen, leaked: Mapping[str, Any] | None, prompts: int) 
         screen.print(dim(f"in its training data: none ({', '.join(leaked['looked_at'])})"), soft_wrap=True)
 
 
-def _interval(figure: Figure) -> str:
-    ends = "" if figure.low is None or figure.high is None else f"  {figure.low:.3f} to {figure.high:.3f}"
-    return f"{figure.value:.3f}{ends}"
-
-
 def _change(change: Change | None) -> str:
-    if change is None:
-        return ""
-    ends = "" if change.low is None or change.high is None else f"  {change.low:+.3f} to {change.high:+.3f}"
-    return f"{change.value:+.3f}{ends}"
+    return "" if change is None else interval(change.value, change.low, change.high, "+.3f")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postlude.terminal import Screen
+from postlude.words import size
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from postlude.sizing import Estimate
 
@@ -59,8 +63,8 @@ def memory(
 
 
 def to_json(whole: Estimate) -> dict[str, object]:
-    """The same as plain values; bytes."""
-    plan, least = whole.plan, whole.least
+    """The same as plain values; bytes. `fits` is null where no device's memory was named."""
+    plan, least, ways = whole.plan, whole.least, whole.ways
     return {
         "model": whole.shape.name,
         "parameters": whole.shape.parameters,
@@ -74,7 +78,13 @@ def to_json(whole: Estimate) -> dict[str, object]:
             {"name": part.name, "phase": part.phase, "bytes": part.bytes, "formula": part.formula}
             for part in whole.parts
         ],
-        "least": {"token_budget": least.plan.token_budget, "peak": least.peak},
+        "fits": whole.fits,
+        "room": whole.setting.room,
+        "refused": whole.refused,
+        "needed": whole.needed if whole.fits is False else None,
+        "ways": [{"keys": list(way.keys), "peak": way.peak} for way in ways],
+        "largest": whole.largest if whole.fits is False and not ways else None,
+        "least": {"token_budget": least.plan.token_budget, "peak": least.peak, "device_peak": least.device_peak},
         "rank": {"ranks": whole.setting.ranks, "bytes": whole.of_rank(whole.setting.ranks)},
         "chosen": {"token_budget": plan.token_budget, "head_chunk": plan.head_chunk, "cache_bytes": plan.cache_bytes},
         "knobs": [
@@ -114,7 +124,7 @@ def _table(whole: Estimate) -> object:
     from rich.table import Table
     from rich.text import Text
 
-    from postlude.sizing.estimate import PHASES
+    from postlude.sizing.parts import PHASES
 
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -136,18 +146,58 @@ def _totals(whole: Estimate, console: Console) -> None:
     from postlude.terminal import bold, dim, joined
 
     where = f", at {whole.at}" if whole.worst == "update" else ""
-    console.print(joined(bold(f"peak {size(whole.peak)}"), f"  while {whole.worst}{where}"), soft_wrap=True)
+    title = "least peak" if whole.refused else "peak"
+    console.print(joined(bold(f"{title} {size(whole.peak)}"), f"  while {whole.worst}{where}"), soft_wrap=True)
+    if whole.setting.ranks > 1:
+        console.print(f"each of {whole.setting.ranks} ranks: {size(whole.device_peak)} (arithmetic; not measured)")
     least = whole.least
     if least.peak < 0.99 * whole.peak:
         console.print(
             dim(
-                f"at least {size(least.peak)}, with micro-batches of {least.plan.token_budget:,} tokens: the engine "
-                "makes them as large as fits, and results do not change"
+                f"at least {size(least.peak)}, with micro-batches of {least.plan.token_budget:,} tokens and the "
+                "smallest cache: the engine makes both as large as fits, and results do not change"
             )
         )
-    if whole.setting.ranks > 1:
-        ranks = whole.setting.ranks
-        console.print(f"each of {ranks} ranks: {size(whole.of_rank(ranks))} (arithmetic; not measured)")
+    _verdict(whole, console)
+
+
+def _verdict(whole: Estimate, console: Console) -> None:
+    """Whether it fits, and what makes it fit."""
+    from postlude.terminal import bold, dim, joined
+
+    if whole.fits is None:
+        return
+    room = f"{(whole.setting.room or 0) / 2**30:g} GiB"
+    if whole.fits:
+        console.print(bold(f"fits {room}"))
+        return
+    takes = f"at least {size(whole.device_peak)}" if whole.refused else f"{size(whole.device_peak)} as it is set"
+    on_each = " on each rank" if whole.setting.ranks > 1 else ""
+    console.print(joined(bold(f"does not fit {room}: takes {takes}{on_each}"), dim(_enough(whole))))
+    if whole.ways:
+        console.print("\nwhat makes it fit")
+        for way in whole.ways:
+            console.print(joined(_keys(way.keys), dim(f"  -> {size(way.peak)}")), soft_wrap=True)
+        return
+    leanest = "model.lora.rank=16 engine.dtype=bfloat16 engine.gradient_checkpointing=true"
+    largest = f"the largest usual size that fits it with these is {whole.largest}" if whole.largest else "nothing does"
+    console.print(f"no settings make it fit, not even {leanest}; {largest}")
+
+
+def _enough(whole: Estimate) -> str:
+    """The smallest device that would do."""
+    return f" (a GPU of {ceil(whole.needed / 2**30):,} GiB would do: the engine keeps some room)"
+
+
+def _keys(keys: Sequence[str]) -> Text:
+    """Settings that belong together."""
+    from postlude.terminal import colored
+
+    return colored(f"  {' '.join(keys)}", "cyan")
+
+
+WIDE = 120
+"""Columns from which on what a setting costs stands beside it, and not below."""
 
 
 def _knobs(whole: Estimate, console: Console) -> None:
@@ -156,17 +206,14 @@ def _knobs(whole: Estimate, console: Console) -> None:
 
     if not whole.knobs:
         return
-    console.print("\nwhat would take less")
+    console.print(f"\nwhat would take less{' of that least' if whole.refused else ''}")
+    wide = console.width >= WIDE
     table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(style="dim")
+    for _ in range(2):
+        table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=wide)
     for knob in whole.knobs:
-        table.add_row(Text(f"  {knob.key}"), f"-{size(knob.saves)}", f"-> {size(knob.peak)}", knob.costs)
+        setting = Text(knob.key, "cyan")
+        setting.append(f"{'  ' if wide else chr(10)}{knob.costs}", "dim")
+        table.add_row(f"  -{size(knob.saves)}", f"-> {size(knob.peak)}", setting)
     console.print(table)
-
-
-def size(count: float) -> str:
-    """1.23 GB, 34 MB."""
-    return f"{count / 1e9:,.3g} GB" if count >= 1e9 else f"{count / 1e6:,.3g} MB"

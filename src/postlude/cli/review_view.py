@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from postlude.cli.cells import heading, interval
 from postlude.data import message_text
 from postlude.review.agreement import Agreement
 from postlude.review.answers import Answer, Shown
@@ -112,7 +113,7 @@ def show_report(console: Console, history: History, whole: ReviewReport) -> None
         console.print(dim("Only random is an estimate of the run; the other answers were chosen by their rewards."))
     if not judged:
         return
-    _heading(console, "Agreement of people with the reward and what else measures answers")
+    heading(console, "Agreement of people with the reward and what else measures answers")
     console.print(_agreements(whole.kinds))
     for name in whole.unmeasured:
         console.print(dim(f"{name} never varies over this run: nothing to agree with"))
@@ -156,16 +157,6 @@ def span(window: tuple[int, int | None]) -> str:
     return f"step {first}" if first == last else f"steps {first} to {last}"
 
 
-def _heading(console: Console, text: str) -> None:
-    console.print(joined("\n", bold(text)), soft_wrap=True)
-
-
-def _number(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    if value is None or low is None or high is None:
-        return "-" if value is None else f"{value:.3f}"
-    return f"{value:.3f}  {low:.3f} to {high:.3f}"
-
-
 def _shares(kinds: Sequence[OfKind]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("queue", "good", "bad", "skipped", "prompts"):
@@ -173,7 +164,7 @@ def _shares(kinds: Sequence[OfKind]) -> Table:
     table.add_column("share good, 95 % by prompts")
     for one in kinds:
         unbiased = one.kind == "random"
-        share = _number(*(one.share or (None,)))
+        share = interval(*one.share) if one.share else "-"
         about = bold(share) if unbiased else dim(share)
         row = [str(n) for n in (one.good, one.bad, one.skipped, one.prompts)]
         table.add_row(bold(one.kind) if unbiased else Text(one.kind), *row, about)
@@ -189,7 +180,7 @@ def _agreements(kinds: Sequence[OfKind]) -> Table:
         style = "" if one.kind == "random" else "dim"
         for row in one.agreements:
             kind = "AUC" if row.kind == "auc" else "acc"
-            value = f"{kind} {_number(row.value, row.low, row.high)}"
+            value = f"{kind} {interval(row.value, row.low, row.high)}"
             table.add_row(one.kind, Text(row.measure), value, _kappa(row), str(row.judged), style=style)
         if not one.agreements and one.judged:
             table.add_row(one.kind, "", "none: verdicts of one kind only", "", str(one.judged), style=style)
@@ -197,14 +188,14 @@ def _agreements(kinds: Sequence[OfKind]) -> Table:
 
 
 def _kappa(row: Agreement) -> str:
-    return "" if row.kind == "auc" else _number(row.kappa, row.kappa_low, row.kappa_high)
+    return "" if row.kind == "auc" else interval(row.kappa, row.kappa_low, row.kappa_high)
 
 
 def _show_trend(console: Console, whole: ReviewReport) -> None:
     trend = whole.trend
     if trend is None:
         return
-    _heading(console, f"Over the run (random sample, up to step {trend.until} and after)")
+    heading(console, f"Over the run (random sample, up to step {trend.until} and after)")
     shares = [f"{x[0]:.3f} ({x[1]:.3f} to {x[2]:.3f})" for x in (trend.early, trend.late)]
     console.print(f"good    {shares[0]}, then {shares[1]}")
     console.print(f"change  {_signed(trend.change)}; of their reward {trend.reward:+.3f}")
@@ -219,7 +210,7 @@ def _show_worst(console: Console, history: History, whole: ReviewReport) -> None
 
     if not whole.worst:
         return
-    _heading(console, "Where they part most")
+    heading(console, "Where they part most")
     for one in whole.worst:
         said = shown(history, one.answer)
         reason = f" ({one.judged.reason})" if one.judged.reason else ""

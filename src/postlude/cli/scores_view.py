@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from postlude.audit.reward_models import Figures, bins_of
+from postlude.cli.cells import heading, number
 from postlude.cli.data import list_problems
 from postlude.errors import Problem
 from postlude.terminal import bold, colored, dim, joined
@@ -37,23 +38,15 @@ def show(console: Console, result: Figures, problems: Sequence[Problem]) -> None
     list_problems(console, [*problems])
     console.print(_main(figures, kind))
     if "by_length" in figures:
-        _heading(console, "Accuracy by length: the better answer is ... (tokens)")
+        heading(console, "Accuracy by length: the better answer is ... (tokens)")
         console.print(_by_length(figures["by_length"]))
     likely = "the answer it prefers is the better one" if "pairs" in figures else "it is good"
-    _heading(console, f"Calibration: how sure it is that {likely}, and how often that is so")
+    heading(console, f"Calibration: how sure it is that {likely}, and how often that is so")
     console.print(_diagram(figures))
     if result["ensemble"]:
         names = [result["model"], *result["others"]]
-        _heading(console, f"Ensemble of {len(names)}")
+        heading(console, f"Ensemble of {len(names)}")
         console.print(_ensemble(result["ensemble"], names))
-
-
-def _heading(console: Console, text: str) -> None:
-    console.print(joined("\n", bold(text)), soft_wrap=True)
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _main(figures: Figures, kind: str) -> Table:

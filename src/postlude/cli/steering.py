@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from postlude.runs import live
-from postlude.terminal import Screen
+from postlude.terminal import Screen, colored
 from postlude.watch.live import duration
 
 RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
@@ -22,6 +22,8 @@ def status(run: RUN) -> None:
     ended = now.phase in ("done", "interrupted", "error")
     state = now.phase if now.running or ended else "not running: its process ended without a word"
     screen.print(f"{run}  {state}  step {now.step}" + (f"/{now.steps}" if now.steps else ""))
+    if ended and now.error is not None:
+        screen.print(colored(f"  {now.error}", "red"), soft_wrap=True)
     if now.running and now.done is not None:
         screen.print(
             f"  {now.done:,}" + (f" of {now.total:,}" if now.total else "") + f" in this phase, process {now.pid}"

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from postlude.contest.asked import require_arm
 from postlude.contest.plan import Contest
 from postlude.contest.results import Result, peaks_in, result_of, unequal
 from postlude.contest.running import Choice, choices
@@ -49,18 +50,12 @@ class Comparison:
     ) -> Self:
         """Raises ConfigError where the folder holds none, or for names that it does not know."""
         contest = Contest.read(folder)
-        names = [entry.arm.name for entry in contest.entries]
-        if baseline is not None and baseline not in names:
-            raise ConfigError(
-                f"--baseline: there is no arm {baseline!r}.{meant(baseline, names)} There are {', '.join(names)}.",
-                code="unknown-name",
-                key="--baseline",
-            )
+        require_arm(baseline, contest.arms)
         chosen = choices(contest, folder) if contest.tuning else {}
         settings = {arm: choice.settings for arm, choice in chosen.items()}
         peaks = peaks_in(folder)
         results = [result_of(job, folder, peaks) for job in contest.runs(settings)]
-        results.sort(key=lambda result: names.index(result.job.arm))
+        results.sort(key=lambda result: contest.arms.index(result.job.arm))
         comparison = cls(folder, contest, results, wanted, baseline, chosen, failed or {})
         comparison._require_figures()
         return comparison

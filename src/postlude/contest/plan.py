@@ -150,6 +150,11 @@ class Contest:
     prints: Mapping[str, Inputs] = field(default_factory=dict[str, Inputs], compare=False)
     """Arm -> the fingerprints of what its runs are made of."""
 
+    @property
+    def arms(self) -> list[str]:
+        """Their names."""
+        return [entry.arm.name for entry in self.entries]
+
     def document(self, job: Job, folder: Path) -> Document:
         """The run of a job as `launch` takes it."""
         document = with_settings(job.entry.values, job.settings, job.entry.origin)

@@ -118,9 +118,8 @@ def _from_file(history: History) -> bool:
 
 
 def _numbers(row: Row) -> dict[str, float]:
-    return {
-        name: float(value) for name, value in row.items() if isinstance(value, int | float) and name not in ("step",)
-    }
+    """The figures of an evaluation; all have a prefix, and what the row says of itself has none."""
+    return {name: float(value) for name, value in row.items() if "/" in name and isinstance(value, int | float)}
 
 
 def by_prompt(rows: Sequence[Row], evaluation: Row) -> dict[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from postlude.check import check
 from postlude.contest.arms import Arm, require_names, with_settings
+from postlude.contest.asked import Asked, problems_of, require_arm
 from postlude.contest.plan import FILE, Allowance, Contest, Entry, Tuning
 from postlude.errors import ConfigError, DataError, Problem
 from postlude.inputs.comparing import changes
@@ -27,6 +28,8 @@ ALIKE = ("evaluate", "data.eval", "data.eval_split", "data.eval_columns")
 """Keys by which the arms are measured: those of the recipe hold for all."""
 MEASURED_BY = ("reward", "correct_above", "sampling")
 """Keys that an arm may change, after which its held-out figures mean something else."""
+NOTHING = Asked()
+"""Of a table: it chooses itself."""
 
 
 @dataclass
@@ -46,9 +49,13 @@ def set_up(
     allowance: Allowance | None,
     tuning: Tuning | None,
     folder: Path,
+    asked: Asked = NOTHING,
 ) -> Setup:
     """Check every arm, with every value that is swept, and join what is in the folder already. Raises ConfigError with
-    all that is wrong; nothing is written. `seeds`: their number, from the recipe's on, or themselves."""
+    all that is wrong; nothing is written. `seeds`: their number, from the recipe's on, or themselves. `asked`: what
+    the table is to say, as far as that can be wrong."""
+    before = Contest.read(folder) if (folder / FILE).exists() else None
+    require_arm(asked.baseline, [arm.name for arm in arms] + ([*before.arms] if before else []))
     problems = require_names(arms)
     if len(arms) < 2:
         problems.append(
@@ -74,14 +81,14 @@ def set_up(
     if problems:
         raise ConfigError(problems)
     contest = Contest(recipe, entries, numbers, allowance, tuning)
-    if (folder / FILE).exists():
-        contest = contest.joined(Contest.read(folder), folder)
-    return _checked(contest, folder)
+    return _checked(contest.joined(before, folder) if before else contest, folder, asked)
 
 
-def taken_up(folder: Path) -> Setup:
+def taken_up(folder: Path, asked: Asked = NOTHING) -> Setup:
     """The comparison of a folder, to go on with, checked once more. Raises ConfigError where files have changed."""
-    return _checked(Contest.read(folder), folder)
+    contest = Contest.read(folder)
+    require_arm(asked.baseline, contest.arms)
+    return _checked(contest, folder, asked)
 
 
 def _of_the_recipe(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -120,7 +127,7 @@ def _of_arm(arm: Arm, error: ConfigError | DataError) -> list[Problem]:
 # -------------------------------------------------------------------------------------------------------- checked
 
 
-def _checked(contest: Contest, folder: Path) -> Setup:
+def _checked(contest: Contest, folder: Path, asked: Asked) -> Setup:
     """Check a run of each arm, and of each value that is tried; and that all is made of what it was made of."""
     problems: list[Problem] = []
     prepared: dict[str, Prepared] = {}
@@ -131,6 +138,9 @@ def _checked(contest: Contest, folder: Path) -> Setup:
                 prepared[job.arm] = check(contest.document(job, folder))
         except (ConfigError, DataError) as error:
             problems += _of_arm(job.entry.arm, error)
+    if not problems:
+        chosen_by = contest.tuning.figure if contest.tuning else None
+        problems += problems_of(asked.metrics, chosen_by, {arm: one.recipe for arm, one in prepared.items()})
     if not problems and contest.tuning is not None:
         problems += _of_tuning(contest, folder, prepared)
     if problems:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from postlude.contest.results import Result
-from postlude.inference import TAIL, Estimate, crossed, holm, of_prompts, of_values
+from postlude.inference import Estimate, crossed, holm, of_prompts, of_values
 from postlude.runs.figures import lookup
-from postlude.statistics import clustered, mean
+from postlude.statistics import TAIL, clustered, mean
 
 FEW = 2
 """Seeds below which nothing can be said of other seeds."""
@@ -69,7 +69,9 @@ class Difference:
         if not self.differs:
             among = f"among {self.tests} pairs (Holm)" if self.tests > 1 else ""
             return f"{pair}: {number(self.value, True)} ({span}), but p is {chance(self.adjusted)} {among}: not settled"
-        return f"{self._winner()} by {number(abs(self.value))} ({span}), p {chance(self.adjusted)}"
+        low, high = sorted((abs(e.low), abs(e.high)))  # both on one side of 0
+        by = f"{number(abs(self.value))} ({number(low)} to {number(high)})"
+        return f"{self._winner()} by {by}, p {chance(self.adjusted)}"
 
     def _winner(self) -> str:
         first, second = (self.first, self.second) if self.value > 0 else (self.second, self.first)
@@ -179,7 +181,7 @@ def figures_of(runs: Runs, wanted: Sequence[str] = ()) -> list[str]:
     """
     there = dict.fromkeys(name for by_seed in runs.values() for r in by_seed.values() for name in r.figures)
     if wanted:
-        return [name for name in wanted if name in there]
+        return [name for name in dict.fromkeys(wanted) if name in there]
     truth = [n for n in there if n.startswith("truth/") and n.count("/") == _PARTS_OF_TRUTH - 1]
     names = [*(n for n in truth if not n.endswith("/reward")), *(n for n in _SHOWN if n in there)]
     finished_runs = [r for by_seed in runs.values() for r in by_seed.values()]

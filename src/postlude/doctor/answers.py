@@ -15,6 +15,8 @@ LASTING = 20
 """Steps for which it has to be so: of nearly all, and of half the answers."""
 MOST_RIGHT = 0.8
 """Accuracy from which on cut answers do not matter: tasks of a few tokens are cut by design."""
+TINY = 4
+"""Tokens: a limit up to here cuts every answer of whatever model, so its never ending says nothing of that."""
 MOST_EMPTY = 0.1
 """Share of answers without any text but space."""
 MOST_MARKED = 0.05
@@ -48,8 +50,10 @@ def endless(track: Track) -> Finding | None:
     share = track["truncated_frac"].last(NOW)
     shortest, longest = track["completion_length/min"].last(NOW), track["completion_length/max"].last(NOW)
     room = headroom(track)
-    if not share.all(lambda cut: cut == 1.0) or shortest.low != longest.high or longest.high <= 1:
+    if not share.all(lambda cut: cut == 1.0) or shortest.low != longest.high or longest.high <= TINY:
         return None
+    if track["truncated_frac"].values[0] < MANY_CUT:
+        return None  # most ended by themselves at the start: the model knew how
     if room is not None and room < 1 - MOST_RIGHT:
         return None
     text = (
@@ -65,7 +69,7 @@ def empty(track: Track) -> Finding | None:
     if shares.mean < MOST_EMPTY:
         return None
     text = f"{shares.mean:.0%} of the answers of the last {len(shares)} steps were empty"
-    return seen(shares, shares.mean, MOST_EMPTY, text)
+    return seen(shares.showing(), shares.mean, MOST_EMPTY, text)
 
 
 def marked(track: Track) -> Finding | None:
@@ -77,7 +81,7 @@ def marked(track: Track) -> Finding | None:
         f"{share.mean:.0%} of the answers of the last {len(share)} steps hold marks of a chat template in their text "
         "(<|im_start|>, [INST], ### Human: ...): the model goes on to write the next turn"
     )
-    return seen(share, share.mean, MOST_MARKED, text)
+    return seen(share.showing(), share.mean, MOST_MARKED, text)
 
 
 def drift(track: Track) -> Finding | None:
@@ -121,7 +125,7 @@ RULES = (
         "string (sampling.stop), or train the model with sft first.",
         source="section 0.6 of docs/specification.md; half and three steps are chosen",
         check=cut_off,
-        follows=("endless",),
+        follows=("broken-policy", "kl-explosion", "endless"),
         shows="longest",
         kinds=("sampled",),
         points=AT_ONCE,
@@ -130,11 +134,13 @@ RULES = (
         name="endless",
         symptom="answers never end",
         reads=("truncated_frac", "completion_length/min", "completion_length/max"),
-        threshold=f"not one answer in {NOW} steps that ends by itself, with accuracy below {MOST_RIGHT:.0%}",
+        threshold=f"not one answer in {NOW} steps that ends by itself, nor most at the start, with a limit above "
+        f"{TINY} tokens and accuracy below {MOST_RIGHT:.0%}",
         cause="the model knows no end of turn (a base model), or its template ends turns by another token.",
         remedy="Look at the template (postlude check); give sampling.stop, or train with sft first, whose rows end.",
         source="section 1 of docs/specification.md; docs/reliability.md",
         check=endless,
+        follows=("broken-policy", "kl-explosion"),
         shows="longest",
         kinds=("sampled",),
         points=NOW,
@@ -149,6 +155,7 @@ RULES = (
         remedy="Look at sampling.stop and at what the reward gives an empty answer (postlude audit).",
         source="section 0.6 of docs/specification.md; the share is chosen",
         check=empty,
+        follows=("broken-policy",),
         kinds=("sampled",),
         points=NOW,
     ),
@@ -175,7 +182,7 @@ RULES = (
         remedy="Lower schedule.lr; a KL penalty (objective.kl) holds it; a length penalty (shaping) if room is short.",
         source="section 13 of docs/specification.md; the factors are chosen",
         check=drift,
-        follows=("endless", "entropy-rise"),
+        follows=("broken-policy", "endless", "entropy-rise"),
         shows="longest",
         kinds=("sampled",),
         points=START + NOW,

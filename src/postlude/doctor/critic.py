@@ -11,6 +11,10 @@ NOTHING = 0.05
 """Explained variance of a critic that knows hardly more than a constant."""
 HARMFUL = -0.5
 """Below, its values make advantages half as noisy again as a constant would; above it is the noise of few answers."""
+TIMES_THE_POLICY = 10.0
+"""Its usual rate, by the policy's."""
+TOO_HIGH = 3.0
+"""Times that."""
 OFF = 0.5
 """Of the largest standard deviation of a step's rewards: a critic that has not even learned the mean return."""
 LITTLE_ROOM = 0.2
@@ -38,7 +42,19 @@ def dead(track: Track) -> Finding | None:
         f"the critic explains {explained.mean:.2g} of the returns' variance over {len(explained)} steps (1 is all, 0 "
         f"is what a constant explains); it expects {value.mean:.3g} where {returned.mean:.3g} comes"
     )
-    return seen(explained, explained.mean, NOTHING, text, track.times("critic.lr", 3))
+    return seen(explained, explained.mean, NOTHING, text, _rate(track, explained.mean))
+
+
+def _rate(track: Track, explained: float) -> str | None:
+    """Lower where it is far above the usual one or its values are worse than none; higher where it learns too
+    little."""
+    rate, policy = track.number("critic.lr"), track.number("schedule.lr")
+    usual = TIMES_THE_POLICY * policy if policy else None
+    if rate and usual and rate > TOO_HIGH * usual:
+        return f"critic.lr={usual:g}"
+    if explained <= HARMFUL:
+        return track.times("critic.lr", 0.3)
+    return track.times("critic.lr", 3)
 
 
 RULES = (
@@ -49,8 +65,8 @@ RULES = (
         threshold=f"an explained variance below {NOTHING} over {LONG} steps, {SETTLED} steps after its warm-up, and "
         f"either below {HARMFUL} or off the mean return by {OFF} standard deviations of the reward (its largest)",
         cause="its rate is too low or too high, or it began to guide the policy before it knew anything.",
-        remedy="Raise critic.lr (about ten times schedule.lr), give it a warm-up (critic.warmup=20), or take a method "
-        "without a critic (grpo, rloo).",
+        remedy="Set critic.lr to about ten times schedule.lr: lower where its values are wild, higher where they "
+        "hardly move. Or give it a warm-up (critic.warmup=20), or take a method without a critic (grpo, rloo).",
         source="section 3.9 of docs/specification.md; the bounds are chosen",
         check=dead,
         kinds=("sampled",),

@@ -264,10 +264,11 @@ def _rule(
     points: int = FIRST + LATE,
     where: Callable[[Track], bool] | None = None,
     unseen: str = "",
+    follows: tuple[str, ...] = (),
 ) -> Rule:
     return Rule(
         name, symptom, reads, threshold, cause, remedy, source, check, kinds=("sampled",), where=where, points=points,
-        shows="highest", unseen=unseen,
+        shows="highest", unseen=unseen, follows=follows,
     )  # fmt: skip
 
 
@@ -286,6 +287,7 @@ RULES = (
         f"{SHARED:.0%} of the answers ({SHARED_ALONE:.0%} where no truth is measured) share five tokens at one end, "
         f"{SHARED:.0%} more than at the start, and the reward has risen {BETTER}",
         "a phrase pays: a politeness, a verdict, an instruction to the judge.", f"{READ}.", STUDY, affix,
+        follows=("broken-policy", "kl-explosion"),
     ),
     _rule(
         "repetition", "answers repeat themselves", ("answers/repeated",),
@@ -294,6 +296,7 @@ RULES = (
         "repetition is paid, or the policy has fallen into loops.",
         f"{READ}; the reward repetition is a price on it.", STUDY,
         _of_share("answers/repeated", REPEATS, REPEATS / 2, "answers repeat themselves"),
+        follows=("broken-policy", "kl-explosion"),
     ),
     _rule(
         "echo", "answers repeat their prompt", ("answers/echo",),
@@ -347,7 +350,7 @@ RULES = (
         "answers-alike", "answers to a prompt are all alike", ("answers/similarity", "completion_length/mean"),
         f"an overlap above {ALIKE} in answers of {FREE_TEXT:g} tokens and more, risen by half of that, {BETTER}",
         "exploration is gone: nothing better is tried.", "Add an entropy bonus (objective.entropy) or a KL penalty.",
-        "design of the audit", alike,
+        "design of the audit", alike, follows=("broken-policy",),
     ),
     _rule(
         "saturation", "the reward is at its top", ("answers/at_max", "reward/mean"),

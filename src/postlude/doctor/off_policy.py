@@ -40,7 +40,7 @@ def exploding_ratio(track: Track) -> Finding | None:
         f"an importance ratio of {ratio.newest:.3g}: the policy gives some token of the draw so many times the "
         f"probability that it was sampled with{beyond}. Such steps go by few tokens"
     )
-    return seen(ratio.last(3), ratio.newest, LARGEST_RATIO, text, track.times("schedule.lr", 0.3))
+    return seen(ratio.last(1), ratio.newest, LARGEST_RATIO, text, track.times("schedule.lr", 0.3))
 
 
 def clipped(track: Track) -> Finding | None:
@@ -86,7 +86,7 @@ def ineffective(track: Track) -> Finding | None:
     if share.newest >= FEWEST_EFFECTIVE:
         return None
     text = f"sampler and trainer disagree: the importance weights leave {share.newest:.0%} of the draw"
-    return seen(share.last(3), share.newest, FEWEST_EFFECTIVE, text, nearer(track))
+    return seen(share.last(1), share.newest, FEWEST_EFFECTIVE, text, nearer(track))
 
 
 def mismatch(track: Track) -> Finding | None:

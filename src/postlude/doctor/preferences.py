@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+from dataclasses import replace
 
 from postlude.doctor.progress import NOW
 from postlude.doctor.rule import Finding, Rule, seen
@@ -57,7 +59,22 @@ def at_chance(track: Track) -> Finding | None:
         f"the last {len(window)} {'evaluations' if accuracy.name.startswith('held') else 'steps'}, which is chance, "
         f"after {track.step} steps"
     )
-    return seen(window, window.mean, CHANCE + NEAR_CHANCE, text, track.times("schedule.lr", 3))
+    if _hardly_moved(track):
+        return seen(window, window.mean, CHANCE + NEAR_CHANCE, text, track.times("schedule.lr", 3))
+    text += ", although the policy has moved: the rate is not what is wrong"
+    return replace(seen(window, window.mean, CHANCE + NEAR_CHANCE, text), command=_look_at(track))
+
+
+def _look_at(track: Track) -> str:
+    """The command that finds rows which say opposite things; none where the recipe says no file."""
+    path = track.setting("data.path")
+    return f"postlude data check {shlex.quote(path)}" if isinstance(path, str) else ""
+
+
+def _hardly_moved(track: Track) -> bool:
+    """Whether the scores are still those of the reference: a rate that has moved them teaches what pairs say."""
+    sides = [track.get(f"rewards/{side}").last(NOW) for side in ("chosen", "rejected")]
+    return all(side.all(lambda value: abs(value) < UNMOVED) for side in sides)
 
 
 def _held_out(track: Track) -> bool:
@@ -149,7 +166,8 @@ RULES = (
         "steps; of three held-out evaluations where there are such",
         cause="labels that are noise or the wrong way round, a rate that is too low, or too few pairs (below about "
         "2000 a reward model is near chance).",
-        remedy="Read some pairs (postlude data check); raise schedule.lr; take more pairs.",
+        remedy="Look at the pairs (postlude data check counts those that say opposite things); raise schedule.lr where "
+        "scores have not moved; take more pairs.",
         source="section 13 of docs/specification.md, 2210.10760",
         check=at_chance,
         follows=("preferences-unmoved",),

@@ -26,7 +26,7 @@ class Finding:
     value: float
     threshold: float
     steps: tuple[int, ...]
-    """The evidence."""
+    """The evidence: steps that show it, and no others. What was saved before the first of them is still sound."""
     text: str
     """What was seen, in a sentence with its numbers."""
     remedy: tuple[str, ...] = ()
@@ -37,6 +37,8 @@ class Finding:
     """Of the figure, at `steps`."""
     rule: str = ""
     gravity: Gravity = "warning"
+    command: str = ""
+    """What to do instead where no setting helps and a command does: to look at the data, say."""
 
 
 def seen(evidence: Window, value: float, threshold: float, text: str, *remedy: str | None) -> Finding:

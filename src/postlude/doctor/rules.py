@@ -12,6 +12,7 @@ from postlude.doctor import (
     off_policy,
     overoptimisation,
     preferences,
+    rates,
     scoring,
     signal,
     stability,
@@ -33,6 +34,7 @@ def _by_name(*tables: Iterable[Rule]) -> dict[str, Rule]:
 
 RULES: Mapping[str, Rule] = _by_name(
     signal.RULES,
+    rates.RULES,
     stability.RULES,
     off_policy.RULES,
     critic.RULES,

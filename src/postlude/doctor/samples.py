@@ -10,6 +10,7 @@ from postlude.doctor.rule import Shows
 from postlude.errors import ConfigError
 from postlude.runs.files import Row
 from postlude.runs.history import History
+from postlude.shapes import is_number
 
 COUNT = 3
 
@@ -53,7 +54,7 @@ def _chosen(rows: list[Row], shows: Shows) -> list[Row]:
 
 def _reward(row: Row) -> float | None:
     value = row.get("reward")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if is_number(value) else None
 
 
 def _sample(step: int, row: Row) -> Sample:

@@ -47,7 +47,7 @@ def unscored(track: Track) -> Finding | None:
     if share < MOST_UNSCORED:
         return None
     text = f"{share:.0%} of the answers of the last {len(counts)} steps got no reward: a gate or a reward abstained"
-    return seen(counts, share, MOST_UNSCORED, text)
+    return seen(counts.showing(), share, MOST_UNSCORED, text)
 
 
 def late(track: Track) -> Finding | None:
@@ -83,7 +83,7 @@ def silent_judge(track: Track) -> Finding | None:
         return None
     evidence = max(silent, key=lambda window: sum(window.values))
     text = f"the judge gave no readable verdict on {share:.0%} of its questions of the last {NOW} steps"
-    return seen(evidence, share, MOST_SILENT, text)
+    return seen(evidence.showing(), share, MOST_SILENT, text)
 
 
 def undecided_judge(track: Track) -> Finding | None:
@@ -110,7 +110,7 @@ def _worst(
     if not shares:
         return None
     share, column = max(shares, key=lambda pair: pair[0])
-    return None if share < bound else seen(column.last(NOW), share, bound, say(column, share))
+    return None if share < bound else seen(column.last(NOW).showing(), share, bound, say(column, share))
 
 
 def _judged(track: Track) -> bool:
@@ -165,7 +165,7 @@ RULES = (
         remedy="Ask for the form in the prompt, raise sampling.max_tokens, or fine-tune on answers in that form (sft).",
         source="docs/rewards.md; the share is chosen",
         check=unreadable,
-        follows=("cut-off", "endless"),
+        follows=("broken-policy", "cut-off", "endless"),
         kinds=("sampled",),
         where=lambda track: bool(track.matching("*/unparsable") or track.matching("*/no_program")),
         points=NOW,

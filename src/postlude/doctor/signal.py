@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from postlude.doctor.progress import NOW, START, gains, headroom
+from postlude.doctor.rates import lower
 from postlude.doctor.rule import Finding, Rule, seen
 from postlude.doctor.track import Column, Track
 from postlude.doctor.windows import Window
@@ -145,7 +146,8 @@ def useless_groups(track: Track) -> Finding | None:
         if hard
         else ""
     )
-    chosen = "keep.kind=mixed" if track.setting("keep") is None and not hard else None
+    choose = track.setting("keep") is None and track.setting("group_size") != 1 and not hard
+    chosen = "keep.kind=mixed" if choose else None
     return seen(share, share.mean, USELESS, text, chosen or track.times("group_size", 2))
 
 
@@ -202,7 +204,7 @@ def crash(track: Track) -> Finding | None:
     if now.mean > column.highest - CRASH_EFFECT * typical:  # most steps: what follows reads the whole column
         return None
     peak = _highest(column)
-    noise = (peak.std**2 / len(peak) + now.std**2 / len(now)) ** 0.5
+    noise = (peak.variance / len(peak) + now.variance / len(now)) ** 0.5
     fall, gained = peak.mean - now.mean, max(peak.mean - start.mean, 0.0)
     if fall <= CRASH_EFFECT * typical or fall <= CRASH_SHARE * gained or fall <= CRASH_ERRORS * noise or fall <= 0:
         return None
@@ -210,7 +212,7 @@ def crash(track: Track) -> Finding | None:
         f"the reward had risen to {peak.mean:.3g} (steps {peak.steps[0]} to {peak.steps[-1]}) and has fallen to "
         f"{now.mean:.3g}, from {start.mean:.3g} at the start"
     )
-    return seen(now, now.mean, peak.mean - CRASH_SHARE * gained, text, track.times("schedule.lr", 0.3))
+    return seen(now, now.mean, peak.mean - CRASH_SHARE * gained, text, lower(track, 10 / 3))
 
 
 def _highest(column: Column) -> Window:
@@ -231,7 +233,16 @@ RULES = (
         "(group_size), a higher sampling.temperature, or fine-tune on written answers first (sft).",
         source="section 0.6 of docs/specification.md",
         check=no_signal,
-        follows=("endless", "entropy-collapse", "empty-answers", "unscored", "not-finite"),
+        follows=(
+            "broken-policy",
+            "kl-explosion",
+            "endless",
+            "cut-off",
+            "entropy-collapse",
+            "empty-answers",
+            "unscored",
+            "not-finite",
+        ),
         gravity="grave",
         kinds=("sampled",),
     ),
@@ -245,7 +256,7 @@ RULES = (
         "(keep.kind=mixed).",
         source="section 8 of docs/specification.md, 2503.14476",
         check=useless_groups,
-        follows=("no-signal", "endless", "entropy-collapse"),
+        follows=("broken-policy", "kl-explosion", "no-signal", "endless", "cut-off", "entropy-collapse"),
         kinds=("sampled",),
         where=_compares_answers,
         points=LONG,
@@ -278,6 +289,7 @@ RULES = (
             "no-signal",
             "useless-groups",
             "unmoved",
+            "broken-policy",
             "reward-crash",
             "kl-explosion",
             "entropy-collapse",
@@ -320,6 +332,7 @@ RULES = (
         "or a stronger KL penalty.",
         source="training notes, debugging table",
         check=crash,
+        follows=("broken-policy",),
         gravity="grave",
         kinds=("sampled",),
         points=START + 2 * NOW,

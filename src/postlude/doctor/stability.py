@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from postlude.doctor.off_policy import nearer
 from postlude.doctor.progress import NOW, START, gains, gains_lately, headroom, rose_over
+from postlude.doctor.rates import JUMP, largest_jump, lower_after, raised
 from postlude.doctor.rule import Finding, Rule, seen
 from postlude.doctor.track import Column, Track
 
@@ -48,24 +49,30 @@ def kl_explosion(track: Track) -> Finding | None:
     target = track.number("kl_control.target") if track.setting("kl_control.unit") == "token" else None
     budget = OVER_TARGET * target if target else KL_BUDGET
     lost = newest.values[-1] > LOST_KL
-    growth = rose_over(kl, NOW, KL_STEPS)
-    grows = growth is not None and growth.factor >= KL_DOUBLED and newest.low > budget
-    pays = gains_lately(track, NOW, KL_STEPS) or (newest.low < FAR * budget and gains(track, KL_STEPS, KL_STEPS))
+    before = max(min(NOW, len(kl) - KL_STEPS), 1)  # a run in its first steps has only its start to compare with
+    growth = rose_over(kl, before, KL_STEPS)
+    least = budget if before == NOW else max(budget, KL_BUDGET)  # from 0 every distance is a multiple
+    grows = growth is not None and growth.factor >= KL_DOUBLED and newest.low > least
+    pays = gains_lately(track, before, KL_STEPS) or (newest.low < FAR * budget and gains(track, KL_STEPS, KL_STEPS))
     if not lost and (not grows or pays):
         return None
     if lost:
         text = f"the policy is {newest.values[-1]:.3g} nats per token from the reference, which knows none of it"
-        return seen(newest, newest.values[-1], LOST_KL, text, track.times("schedule.lr", 0.3))
+        return seen(kl.last(1), kl.newest, LOST_KL, text, lower_after(track, largest_jump(kl)[0]))
     assert growth is not None
     text = (
-        f"the policy is {newest.mean:.3g} nats per token from the reference, {growth.before.mean:.2g} in the {NOW} "
-        "steps before, and nothing that is rewarded has risen by it"
+        f"the policy is {newest.mean:.3g} nats per token from the reference, {growth.before.mean:.2g} in the "
+        f"{before} before, and nothing that is rewarded has risen by it"
     )
     return seen(newest, newest.mean, budget, text, *_tighter(track))
 
 
 def _tighter(track: Track) -> tuple[str | None, ...]:
-    """A stronger penalty where there is one, a lower rate else."""
+    """A lower rate where it was raised, or where one step has made the distance, which no penalty on the next one
+    holds; a stronger penalty where there is one, else."""
+    jump, _ = largest_jump(track["kl_ref/k3"])
+    if raised(track) is not None or jump >= JUMP:
+        return (lower_after(track, jump),)
     stronger = track.times("objective.kl.coef", 3) or track.times("objective.advantage.kl_coef", 3)
     return (stronger,) if stronger else (track.times("schedule.lr", 0.3),)
 
@@ -139,7 +146,7 @@ def left_out(track: Track) -> Finding | None:
         f"{sum(counts.values):.0f} updates of the last {len(counts)} steps were left out, since something in them was "
         "not finite; broken/ holds the batches"
     )
-    return seen(counts, sum(counts.values), MOST_LEFT_OUT, text, track.times("schedule.lr", 0.3))
+    return seen(counts.showing(), sum(counts.values), MOST_LEFT_OUT, text, track.times("schedule.lr", 0.3))
 
 
 def impossible(track: Track) -> Finding | None:
@@ -151,7 +158,7 @@ def impossible(track: Track) -> Finding | None:
     if share < MOST_IMPOSSIBLE:
         return None
     text = f"{share:.1%} of the tokens of the last {len(counts)} steps have no probability, and were left out"
-    return seen(counts, share, MOST_IMPOSSIBLE, text, nearer(track))
+    return seen(counts.showing(), share, MOST_IMPOSSIBLE, text, nearer(track))
 
 
 def diverging(track: Track) -> Finding | None:
@@ -165,7 +172,8 @@ def diverging(track: Track) -> Finding | None:
             f"the loss is higher than where it began: {start.mean:.3g} before any update, {now.mean:.3g} in "
             f"the last {NOW}"
         )
-        return seen(now, now.mean, bound, text, track.times("schedule.lr", 0.1))
+        evidence = now.showing(lambda loss, least=start.mean: loss > least)
+        return seen(evidence, now.mean, bound, text, track.times("schedule.lr", 0.1))
     return None
 
 
@@ -187,12 +195,14 @@ RULES = (
         symptom="the KL to the reference explodes",
         reads=("kl_ref/k3",),
         threshold=f"above {KL_BUDGET:g} nats per token ({OVER_TARGET:g} times kl_control.target where that is per "
-        f"token) in {KL_STEPS} steps, twice the {NOW} before, while nothing rises by it; or {LOST_KL:g} in one",
+        f"token) in {KL_STEPS} steps, twice the {NOW} before (or the first ones), while nothing rises by it; or "
+        f"{LOST_KL:g} in one",
         cause="the KL penalty is too weak, or the rate too high.",
-        remedy="Raise the penalty's coefficient (objective.kl.coef, objective.advantage.kl_coef), or lower "
-        "schedule.lr.",
+        remedy="Where the distance came in one step, or the rate was raised, lower schedule.lr; else raise the "
+        "penalty's coefficient (objective.kl.coef, objective.advantage.kl_coef).",
         source="training notes, debugging table; section 3.8 of docs/specification.md",
         check=kl_explosion,
+        follows=("broken-policy",),
         gravity="grave",
         kinds=("sampled",),
         unseen="set objective.kl, whose reference it is measured against",
@@ -208,6 +218,7 @@ RULES = (
         "(objective.surrogate.high=0.28), and go back to a checkpoint before it.",
         source="section 8 of docs/specification.md, 2503.14476",
         check=collapse,
+        follows=("broken-policy",),
         gravity="grave",
         kinds=("sampled",),
         points=2 * KL_STEPS,
@@ -222,6 +233,7 @@ RULES = (
         remedy="Lower schedule.lr, or objective.entropy where it is set; go back to a checkpoint before it.",
         source="section 3.6 of docs/specification.md; the factor is chosen",
         check=scatter,
+        follows=("broken-policy",),
         gravity="grave",
         kinds=("sampled",),
         points=2 * KL_STEPS,
@@ -236,7 +248,7 @@ RULES = (
         remedy="Lower schedule.lr, and go back to a checkpoint before it.",
         source="training tips; the factor is chosen",
         check=growing_gradient,
-        follows=("loss-rises", "reward-crash", "kl-explosion", "entropy-rise"),
+        follows=("broken-policy", "loss-rises", "reward-crash", "kl-explosion", "entropy-rise"),
         points=START + NOW,
     ),
     Rule(

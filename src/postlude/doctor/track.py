@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any, Literal, cast
 
 from postlude.doctor.windows import Change, Window, smoothed
 from postlude.errors import ConfigError
-from postlude.runs.events import FRAME
-from postlude.runs.history import History
+from postlude.runs.history import History, numbers
+from postlude.shapes import is_number
 
 Kind = Literal["sampled", "judged", "written"]
 """What a run trains on: answers that its policy samples, compared or labelled answers, written ones."""
+
+HIGHEST_RATE = 1.0
+"""That a recipe takes (`bounds.Rate`)."""
 
 
 class Column:
@@ -131,15 +134,17 @@ class Track:
     def number(self, key: str) -> float | None:
         """A setting that is a number."""
         value = self.setting(key)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return float(value) if is_number(value) else None
 
     def times(self, key: str, factor: float, least: float | None = None, usual: float | None = None) -> str | None:
         """`KEY=VALUE` with a setting so many times as large, whole numbers rounded; `usual` stands for one that is not
         known or 0, and None is the answer where there is none either, or where `least` holds already."""
         now = self.setting(key)
-        if not isinstance(now, int | float) or isinstance(now, bool) or now == 0:
+        if not is_number(now) or now == 0:
             return None if usual is None else f"{key}={usual:g}"
         changed = now * factor if least is None else max(now * factor, least)
+        if key.endswith(".lr"):
+            changed = min(changed, HIGHEST_RATE)
         text = str(round(changed)) if isinstance(now, int) else f"{changed:g}"
         return f"{key}={text}" if float(text) != now else None
 
@@ -155,18 +160,12 @@ def track_of(history: History) -> Track:
         recipe = history.recipe
     except ConfigError:
         recipe = dict[str, Any]()
-    method, steps = start.get("method", recipe.get("method")), recipe.get("steps", start.get("steps"))
-    return Track(str(method or ""), steps if isinstance(steps, int) else 0, recipe)
+    method = start.get("method", recipe.get("method"))
+    return Track(str(method or ""), history.planned or 0, recipe)
 
 
 def rows_of(history: History) -> Iterable[tuple[int, dict[str, float]]]:
     """Step by step, in order: figures of the step with those of the evaluation after it."""
     events = sorted((*history.of("step"), *history.of("eval")), key=lambda row: int(row["step"]))
     for step, rows in groupby(events, key=lambda row: int(row["step"])):
-        yield step, dict(pair for row in rows for pair in _figures(row))
-
-
-def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in row.items():
-        if name not in FRAME and isinstance(value, int | float) and not isinstance(value, bool):
-            yield name, float(value)
+        yield step, dict(pair for row in rows for pair in numbers(row))

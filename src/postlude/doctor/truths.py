@@ -16,8 +16,6 @@ LATE = 5
 """Newest steps, likewise."""
 BEHIND = 2
 """Newest evaluations that a score's standing is the mean of."""
-EACH_SIDE = 1.96
-"""Standard errors on each side of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Truth:
         if not len(self.low):
             return math.inf
         first, late = (self.high.values[0] - self.low.values[0]), (self.high.last(BEHIND), self.low.last(BEHIND))
-        return math.hypot(first, late[0].mean - late[1].mean) / (2 * EACH_SIDE)
+        return math.hypot(first, late[0].mean - late[1].mean) / (2 * LIKELY)
 
     @property
     def rises(self) -> bool:

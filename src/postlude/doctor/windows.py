@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from postlude.statistics import mean, scatter
+
 LIKELY = 1.96
 """Standard errors of a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Some neighbouring values of a figure, each with its step; it may be empty."""
+    """Some values of a figure, each with its step; it may be empty."""
 
     name: str
     """Of the figure."""
@@ -28,7 +30,7 @@ class Window:
 
     @property
     def mean(self) -> float:
-        return math.fsum(self.values) / len(self.values)
+        return mean(self.values)
 
     @property
     def median(self) -> float:
@@ -36,11 +38,12 @@ class Window:
 
     @property
     def std(self) -> float:
+        return math.sqrt(self.variance)
+
+    @property
+    def variance(self) -> float:
         """Divisor n - 1; 0 of fewer than two values."""
-        if len(self.values) < 2:
-            return 0.0
-        centre = self.mean
-        return math.sqrt(math.fsum((x - centre) ** 2 for x in self.values) / (len(self.values) - 1))
+        return scatter(self.values) / (len(self.values) - 1) if len(self.values) > 1 else 0.0
 
     @property
     def low(self) -> float:
@@ -53,12 +56,17 @@ class Window:
     @property
     def last_half(self) -> float:
         """The mean of the newer half."""
-        half = self.values[len(self.values) // 2 :]
-        return math.fsum(half) / len(half)
+        return mean(self.values[len(self.values) // 2 :])
 
     def all(self, test: Callable[[float], bool]) -> bool:
         """Whether there are values, and every one is so."""
         return bool(self.values) and all(map(test, self.values))
+
+    def showing(self, test: Callable[[float], bool] = lambda value: value > 0) -> Window:
+        """The values that are so, with their steps: the evidence, where a mean or a sum over the window is what a rule
+        goes by and not every value shows it. The window itself where none does."""
+        pairs = [(step, value) for step, value in self if test(value)] or list(self)
+        return Window(self.name, tuple(step for step, _ in pairs), tuple(value for _, value in pairs))
 
     def share(self, test: Callable[[float], bool]) -> float:
         """The share of the values that are so; 0 of none."""
@@ -86,7 +94,7 @@ class Change:
     @property
     def noise(self) -> float:
         """The standard error of the difference."""
-        return math.sqrt(sum(w.std**2 / len(w) for w in (self.before, self.after)))
+        return math.sqrt(sum(w.variance / len(w) for w in (self.before, self.after)))
 
     @property
     def errors(self) -> float:

@@ -41,7 +41,7 @@ def _overfitting_by(track: Track, held: Column) -> Finding | None:
         f"{since.values[-1]:.3g} after step {since.steps[-1]}, while the trained loss has fallen to "
         f"{trained.last(NOW).mean:.3g}"
     )
-    return seen(since, since.values[-1], bound, text, f"steps={max(since.steps[0], 1)}")
+    return seen(held.last(len(since) - 1), since.values[-1], bound, text, f"steps={max(since.steps[0], 1)}")
 
 
 def _held_out(track: Track) -> list[Column]:
@@ -66,7 +66,7 @@ def repeated(track: Track) -> Finding | None:
         planned = f", and {epoch.newest / track.step * track.steps:.0f} times by the end"
     text = f"every row has been gone through {epoch.newest:.0f} times{planned}: what is learnt by heart is no skill"
     fewer = max(round(track.step * MANY_EPOCHS / 3 / epoch.newest), 1)
-    return seen(epoch.last(3), epoch.newest, MANY_EPOCHS, text, f"steps={fewer}")
+    return seen(epoch.last(1), epoch.newest, MANY_EPOCHS, text, f"steps={fewer}")
 
 
 def flat_loss(track: Track) -> Finding | None:

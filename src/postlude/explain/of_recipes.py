@@ -89,9 +89,9 @@ def _notes(several: Sequence[Key]) -> list[str]:
 def _of_owner(several: Sequence[Key]) -> list[str]:
     """What is said of a field where its part is explained, and of the part."""
     silent = [key for key in several if not key.meaning]
-    own = [sentence for key in silent if (sentence := _naming(key.field.name, key.owner.__doc__ or ""))]
+    of_fields = [sentence for key in silent if (sentence := _naming(key.field.name, key.owner.__doc__ or ""))]
     parts = {key.part or key.owner.__name__: _whole(key.owner.__doc__ or "") for key in several}
-    return list(dict.fromkeys([*own, *(f"{part}: {text}" for part, text in parts.items())]))
+    return list(dict.fromkeys([*of_fields, *(f"{part}: {text}" for part, text in parts.items())]))
 
 
 def _naming(field: str, text: str) -> str | None:
@@ -242,7 +242,3 @@ def _foreign(name: str) -> Topic:
 
 
 FOREIGN = Home("foreign name", "names of TRL, verl and papers", _foreign_names, _foreign)
-
-
-def is_own_method(name: str) -> bool:
-    return bool(re.search(r"\.py:\w+$", name)) or plain(name) in map(plain, METHODS)

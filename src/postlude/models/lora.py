@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from postlude.bounds import Bounds, hold
+from postlude.facts.tables import ADAPTER_FACTOR
 
 ALPHA = 32
 """W' = W + alpha/rank B A with alpha 32 at every rank."""
-
-LR_FACTOR = 10.0
-"""LoRA's best learning rate over that of full fine-tuning, at every rank (fitted: 9.8)."""
 
 _WIDTH_POWER = {"llama": 0.781, "qwen": 0.0775}
 
@@ -21,14 +19,14 @@ def scale(rank: int, alpha: int = ALPHA) -> float:
     return alpha / rank
 
 
-def lr_from_full(lr: float, factor: float = LR_FACTOR) -> float:
+def lr_from_full(lr: float, factor: float = ADAPTER_FACTOR) -> float:
     """The rate for LoRA where `lr` suits full fine-tuning."""
     return lr * factor
 
 
 def lr_from_width(width: int, family: Literal["llama", "qwen"]) -> float:
     """5e-5 * 10 * (2000/width)^p: the fitted rate for a hidden size."""
-    return 5e-5 * LR_FACTOR * (2000 / width) ** _WIDTH_POWER[family]
+    return 5e-5 * ADAPTER_FACTOR * (2000 / width) ** _WIDTH_POWER[family]
 
 
 def parameters(inputs: int, outputs: int, rank: int) -> int:

@@ -20,18 +20,11 @@ from postlude.runs.folder import Run
 from postlude.runs.space import Space, forecast
 from postlude.sizing import estimate
 from postlude.sizing.work import Asked
-from postlude.words import counted
+from postlude.words import counted, size
 
 if TYPE_CHECKING:
     from postlude.engines.local.engine import LocalEngine
     from postlude.preflight.update import Timed
-
-GB, MB = 1e9, 1e6
-
-
-def size(count: float) -> str:
-    """1.2 GB, 34 MB."""
-    return f"{count / GB:.3g} GB" if count >= GB else f"{count / MB:.3g} MB"
 
 
 def duration(seconds: float) -> str:

@@ -77,16 +77,21 @@ def _keeps(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
     name = recipe.checkpoints.best
     if name is None:
         return []
+    problem = problem_of(name, prefixes(recipe, entry), truths(recipe))
+    if problem is None and not 0 < recipe.evaluate.every < recipe.steps:
+        problem = ("no-effect", "checkpoints.best: only the last step would be evaluated. Lower evaluate.every.")
+    return [wrong("checkpoints.best", *problem)] if problem else []
+
+
+def prefixes(recipe: Recipe, entry: Algorithm) -> tuple[str, ...]:
+    """What stands before the figures that evaluations give, truth aside."""
     measured = {
         "pretrain/held_out/": bool(recipe.pretrain and recipe.pretrain.eval),
         "held_out/": bool(recipe.data.eval) and entry.source != "rollout",
         "greedy/": samples(recipe),
         "sampled/": samples(recipe),
     }
-    problem = problem_of(name, tuple(prefix for prefix, holds in measured.items() if holds), truths(recipe))
-    if problem is None and not 0 < recipe.evaluate.every < recipe.steps:
-        problem = ("no-effect", "checkpoints.best: only the last step would be evaluated. Lower evaluate.every.")
-    return [wrong("checkpoints.best", *problem)] if problem else []
+    return tuple(prefix for prefix, holds in measured.items() if holds)
 
 
 def samples(recipe: Recipe) -> bool:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from postlude.data import Completion, Group
-from postlude.runs.stats import mean
-from postlude.statistics import spearman
+from postlude.statistics import mean, mean_of_known, spearman
 
 Tokens = Sequence[int]
 AFFIX = 5
@@ -49,9 +48,9 @@ def patterns(groups: Sequence[Group], programs: bool = False) -> dict[str, float
         "answers/at_max": at_max(answers),
         "answers/common_start": common_affix(groups, ending=False),
         "answers/common_end": common_affix(groups, ending=True),
-        "answers/repeated": _mean(repeated(said(c)) for c in answers),
-        "answers/distinct_4": _mean(distinct(g) for g in groups),
-        "answers/similarity": _mean(similarity(g) for g in groups),
+        "answers/repeated": mean_of_known(repeated(said(c)) for c in answers),
+        "answers/distinct_4": mean_of_known(distinct(g) for g in groups),
+        "answers/similarity": mean_of_known(similarity(g) for g in groups),
         "answers/echo": echo(groups),
         "answers/agree": agree(groups),
     }
@@ -74,7 +73,7 @@ def length_reward(groups: Sequence[Group]) -> float | None:
     A prompt has a say where it has three scored answers and both differ among them.
     """
     scored = [g.scored for g in groups if len(g.scored) > 2]
-    return _mean(spearman([c.length for c in of_one], [c.reward or 0.0 for c in of_one]) for of_one in scored)
+    return mean_of_known(spearman([c.length for c in of_one], [c.reward or 0.0 for c in of_one]) for of_one in scored)
 
 
 def at_max(answers: Sequence[Completion]) -> float | None:
@@ -121,7 +120,7 @@ def similarity(group: Group) -> float | None:
     """
     sets = [{*_pieces(said(c), PIECE)} for c in group.completions]
     pairs = [(a, b) for a, b in pairwise(sets) if a or b]
-    return _mean(len(a & b) / len(a | b) for a, b in pairs)
+    return mean_of_known(len(a & b) / len(a | b) for a, b in pairs)
 
 
 def echo(groups: Sequence[Group]) -> float | None:
@@ -161,11 +160,6 @@ def _names(text: str, word: str) -> bool:
 
 def _pieces(tokens: Tokens, size: int) -> Iterator[tuple[int, ...]]:
     return zip(*(tokens[i:] for i in range(size)), strict=False)
-
-
-def _mean(values: Iterator[float | None] | Collection[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return mean(known) if known else None
 
 
 def _share(values: Iterator[bool]) -> float:

@@ -120,6 +120,10 @@ class End(Event):
 
     kind: ClassVar[str] = "end"
     reason: str
+    code: str | None = None
+    """Of the error (docs/errors.md)."""
+    text: str | None = None
+    """What the error said. A run that goes on takes its end back, and this with it."""
 
 
 KINDS: dict[str, type[Event]] = {c.kind: c for c in (Start, Step, Eval, Note, Reference, Publish, Checkpoint, End)}

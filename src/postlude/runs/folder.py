@@ -347,13 +347,13 @@ class Run:
         for line in checkpoints.mend_copies(self._disk, self._choice):
             self.say(line)
 
-    def give_up(self, refused: bool = False) -> None:
-        """Say that an error ended the run: in events.jsonl, where it came so far and can be written.
+    def give_up(self, error: PostludeError) -> None:
+        """Say which error ended the run: in events.jsonl, where it came so far and can be written.
 
-        Of one that was `refused` before it began nothing stays, where the folder was made for it.
+        Of one that was refused (ConfigError) before it began nothing stays, where the folder was made for it.
         """
-        end = End(self.step, "error")
-        if refused and self._fresh:
+        end = End(self.step, "error", error.code, str(error))
+        if isinstance(error, ConfigError) and self._fresh:
             self.tell(end)
             return shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(PostludeError):  # the disk may be what is wrong

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from postlude import plain_json, plain_yaml
 from postlude.errors import ConfigError, reason
@@ -16,6 +16,7 @@ from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
 from postlude.runs.files import Row, regular, rollout_files, whole_rows
 from postlude.runs.lock import is_held
+from postlude.shapes import is_number
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Rollouts(Mapping[int, "list[Row]"]):
         return [row for step in self for row in self[step]]
 
 
+def numbers(row: Row) -> Iterator[tuple[str, float]]:
+    """The figures of a row of events.jsonl."""
+    for name, value in row.items():
+        if name not in FRAME and is_number(value):
+            yield name, float(value)
+
+
 @dataclass(frozen=True)
 class History:
     """A run as it stood when it was read.
@@ -93,9 +101,8 @@ class History:
         """Every figure of steps and evaluations, in the order in which they first came."""
         points: dict[str, list[tuple[int, float]]] = {}
         for row in (*self.of("step"), *self.of("eval")):
-            for name, value in row.items():
-                if isinstance(value, int | float) and not isinstance(value, bool) and name not in FRAME:
-                    points.setdefault(name, []).append((int(row["step"]), float(value)))
+            for name, value in numbers(row):
+                points.setdefault(name, []).append((int(row["step"]), value))
         return {name: Column(name, *_parted(pairs)) for name, pairs in points.items()}
 
     @property
@@ -146,6 +153,16 @@ class History:
         return max((int(row["step"]) for row in self.of("step")), default=0)
 
     @property
+    def planned(self) -> int | None:
+        """The steps that are planned: by the recipe, which a run that goes on may have changed, else by its start."""
+        try:
+            steps = self.recipe.get("steps")
+        except ConfigError:
+            steps = None
+        steps = steps if _is_count(steps) else (self.start or {}).get("steps")
+        return int(steps) if _is_count(steps) else None
+
+    @property
     def finished(self) -> bool:
         """Whether it came to its end: all steps done, or its goal reached."""
         return self.end is not None and self.end.get("reason") == "done"
@@ -185,6 +202,10 @@ class History:
     def manifest(self) -> dict[str, Any]:
         """Versions, hashes, engine, chosen settings; empty before the run has begun."""
         return _values(self.folder / "manifest.json", plain_json.read)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _values(path: Path, values_of: Callable[[Path], Any]) -> dict[str, Any]:

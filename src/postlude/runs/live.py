@@ -42,6 +42,8 @@ class Live:
     pid: int = 0
     waiting: str | None = None
     """Who is waited for, where that has lasted some seconds."""
+    error: str | None = None
+    """What the error said that ended it, with its code."""
     heartbeat: float = 0.0
     """Unix time at which the run last said anything: that it waits is nothing it does."""
     running: bool = False
@@ -79,7 +81,7 @@ class Pulse:
         elif isinstance(event, Progress):
             self._state |= {"done": event.done, "total": event.total}
         elif isinstance(event, End):
-            self._state |= {"phase": event.reason, "done": None, "total": None}
+            self._state |= {"phase": event.reason, "done": None, "total": None, "error": said_of(event)}
         if self._state["phase"] != before or isinstance(event, Step) or time.time() - self._written > EVERY:
             self._written = self._state["heartbeat"] = time.time()
             self._write()
@@ -93,6 +95,11 @@ class Pulse:
                 self._tell(f"{LIVE} cannot be written ({error.strerror}): it does not say how the run stands")
         else:
             self._failed = False
+
+
+def said_of(end: End) -> str | None:
+    """The error that an end tells of."""
+    return None if end.text is None else f"{end.text} [{end.code}]"
 
 
 def status(folder: str | Path) -> Live:
@@ -126,7 +133,13 @@ def _is_live(known: Any) -> bool:
         return False
     state = cast(dict[str, Any], known)
     kinds = {"phase": str, "step": int, "pid": int, "heartbeat": float | int}
-    optional = {"steps": int | None, "done": int | None, "total": int | None, "waiting": str | None}
+    optional = {
+        "steps": int | None,
+        "done": int | None,
+        "total": int | None,
+        "waiting": str | None,
+        "error": str | None,
+    }
     return all(isinstance(state.get(k), kind) for k, kind in {**kinds, **optional}.items())
 
 

@@ -129,9 +129,12 @@ class _Sizing:
         while size > CPU_CACHE // 64 and self.sampling(size) > share * self.room:
             size //= 2
         if self.work.answers and TIGHT * self.sampling(size) > self.room:
+            advice = "Lower sampling.max_tokens, or shorten the prompts."
+            if self.room <= 0:
+                advice = "The optimiser and other models take all of that: `postlude memory` says what would fit."
             raise ConfigError(
                 f"memory: sampling answers takes {gib(self.sampling(size))} GiB beside the weights, and "
-                f"{gib(self.room)} are free. Lower sampling.max_tokens, or shorten the prompts.",
+                f"{gib(self.room)} GiB are free for it. {advice}",
                 code="out-of-memory",
             )
         return size
@@ -260,5 +263,5 @@ def first_chunk(machine: Machine, asked: Asked) -> int:
 
 
 def gib(size: float) -> str:
-    """Two digits are enough for people."""
-    return f"{size / GIB:.2g}"
+    """Two digits are enough for people; what is missing to nothing is not free either."""
+    return f"{max(0.0, size) / GIB:.2g}"

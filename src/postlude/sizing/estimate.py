@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from postlude.errors import ConfigError
 from postlude.sizing import choosing
-from postlude.sizing.activations import Moment, costs, is_counted, is_direct, layer, moments, read_only
+from postlude.sizing.activations import Moment, Pass, costs, is_counted, is_direct, layer, moments, read_only
+from postlude.sizing.fitting import Way, largest, needed, ways
+from postlude.sizing.heap import (
+    HEAP,
+    gradient_places,
+    gradients_at,
+    heap_of,
+    holes_at,
+    is_heaped,
+    is_large,
+    left_of,
+    passes,
+    share_of,
+    tokens_of,
+    with_gradients,
+)
 from postlude.sizing.knobs import Knob, knobs
 from postlude.sizing.machine import decoded_copy
+from postlude.sizing.parts import (
+    LOADED,
+    PHASES,
+    PROCESS,
+    Part,
+    Phase,
+    count_of,
+    gradient_bytes,
+    held_parts,
+    loading_parts,
+    saving_parts,
+)
 from postlude.sizing.setting import Setting
 from postlude.sizing.shape import Shape
 from postlude.sizing.work import (
     CPU_CACHE,
+    GIB,
     GPU_CACHE,
     LEAST_BUDGET,
     LEAST_CHUNK,
     SHARED_BEYOND,
-    SIZES,
+    Asked,
     Costs,
     Held,
     Kept,
@@ -26,39 +54,13 @@ from postlude.sizing.work import (
     columns,
 )
 
-Phase = Literal["always", "loading", "sampling", "reading", "update", "saving"]
-PHASES: Mapping[Phase, str] = {
-    "loading": "loading: weights on their way from files",
-    "sampling": "sampling: keys and values, logits, a faster copy of the weights",
-    "reading": "log-probs and values before an update: passes without a gradient",
-    "update": "update: the largest pass forth and back, or the optimiser's step",
-    "saving": "saving: what was written is read again",
-}
-"""Phases of a run; what they take is there one after another, unless sampling goes on beside training."""
-HEAP, HEAP_AGAIN, HEAP_MODULES = 0.115, 0.94, 0.28
-"""Of what comes and goes in a phase: what glibc's heap holds beside tensors. With gradient checkpointing, and for
-families that transformers' modules compute, it is more. Fitted: docs/memory.md says on what."""
-HEAP_BLOCK = 32 << 20
-"""Bytes from which on glibc takes a block from the kernel and gives it back, whatever went before."""
+HOLES = "holes of the heap"
 DRAWN = 12
 """Bytes of each logit while a token is drawn: the logits, their exponentials, and a copy whose rows are padded."""
 RUNTIME = 430_000_000
 """Bytes of the process with its libraries loaded, on one machine: Python, torch for CPUs, transformers."""
 LARGE = 64 << 30
 """Bytes of a GPU whose size is not said, for its cache."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Something that takes memory, while a phase lasts or always."""
-
-    name: str
-    phase: Phase
-    bytes: int
-    formula: str
-    """With the numbers in it."""
-    sharded: bool = False
-    """Whether ranks hold a share of it each."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Estimate:
     """The worst moment of an update."""
     notes: tuple[str, ...] = ()
     """What is rough about it, for people."""
+    refused: str = ""
+    """Why the engine would not take it as it was set; this is then the least that it takes."""
 
     @property
     def always(self) -> int:
@@ -118,96 +122,113 @@ class Estimate:
         for phase in self.phases:
             there = [part for part in self.parts if part.phase in ("always", phase)]
             phases[phase] = sum(part.bytes / (ranks if part.sharded else 1) for part in there)
-        gathered = 2 * self.shape.of_layer * self.setting.size if ranks > 1 else 0
-        return int(max(phases.values()) + gathered)
+        return int(max(phases.values()) + gathered(self.shape, replace(self.setting, ranks=ranks)))
+
+    @property
+    def device_peak(self) -> int:
+        """Bytes of one device at the worst moment: all of them, or its share."""
+        return self.of_rank(self.setting.ranks)
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it fits into the room of the setting; None where that names none."""
+        if self.setting.room is None:
+            return None
+        return not self.refused and self.device_peak <= self.setting.room
 
     @property
     def least(self) -> Estimate:
-        """With the smallest micro-batches that the run can do with."""
-        budget = max(LEAST_BUDGET, self.setting.work.piece)
-        asked = replace(self.setting.asked, token_budget=min(budget, self.plan.token_budget), head_chunk=LEAST_CHUNK)
+        """With the smallest micro-batches that the run can do with, and the smallest cache."""
+        work = self.setting.work
+        budget = min(max(LEAST_BUDGET, work.piece), self.plan.token_budget)
+        one = columns(work.sequence) * token_bytes(self.shape, self.setting.size)
+        asked = Asked(budget, LEAST_CHUNK, min(one, self.plan.cache_bytes) / GIB)
         return estimate(self.shape, replace(self.setting, asked=asked))
 
     @property
     def knobs(self) -> list[Knob]:
-        """Settings that would take less, the one that saves most first."""
-        return knobs(self.setting, self.plan, self.peak, lambda setting: estimate(self.shape, setting).peak)
+        """Settings that would take less, the one that saves most first; of the least where that is what stands here."""
+        return knobs(self.setting, self.plan, self.peak, self._again)
 
+    @property
+    def ways(self) -> list[Way]:
+        """Settings that make it fit, alone or together, the fewest first; none where it fits."""
+        if self.fits is not False:
+            return []
+        return ways(self.setting, self.plan, self._fitting)
 
-PROCESS = "the process"
-"""The part that is there without any model."""
-LOADED = ("weights", PROCESS)
-"""Parts that are there while weights are read."""
+    @property
+    def needed(self) -> int:
+        """Bytes of the smallest device that it would fit with these settings: the engine leaves some room."""
+        return needed(replace(self.setting, asked=Asked()), self.least.device_peak, self._fitting)
+
+    @property
+    def largest(self) -> str:
+        """The largest usual model that fits the room with the leanest settings; empty where none does."""
+        return largest(self.setting, lambda shape, setting: _fitting(shape, setting) is not None)
+
+    def _again(self, setting: Setting) -> int:
+        """The peak under another setting."""
+        if not self.refused:
+            return estimate(self.shape, setting).peak
+        return estimate(self.shape, replace(setting, room=None)).least.peak
+
+    def _fitting(self, setting: Setting) -> int | None:
+        return _fitting(self.shape, setting)
 
 
 def estimate(shape: Shape, setting: Setting) -> Estimate:
     """The memory of a run. Raises ConfigError where no micro-batch fits into the room."""
     plan = plan_of(shape, setting)
     worst = worst_moment(shape, setting, plan)
-    parts = [*_held(shape, setting), *_sampling(shape, setting, plan), *_reading(shape, setting, plan)]
+    parts = [*held_parts(shape, setting), *_sampling(shape, setting, plan), *_reading(shape, setting, plan)]
     parts += _update(shape, setting, plan, worst)
     if setting.device == "cpu":  # files are read into the host's memory, whatever trains
-        parts += [*_loading(shape, setting), *_saving(shape, setting)]
-        parts += _of_process(parts, shape, setting, _tokens(setting, plan))
+        parts += [*loading_parts(shape, setting), *saving_parts(shape, setting)]
+        parts += _of_process(parts, shape, setting, plan, worst)
     notes = tuple(_notes(shape, setting))
     return Estimate(shape, setting, tuple(part for part in parts if part.bytes), plan, worst.name, notes)
 
 
-def holes_of(shape: Shape, setting: Setting) -> float:
-    """Share of passing tensors that the heap takes beside them."""
-    return HEAP_AGAIN if setting.checkpointing else HEAP if is_direct(shape) else HEAP_MODULES
+def sized(shape: Shape, setting: Setting) -> Estimate:
+    """The memory of a run; where it does not fit its room, the least that it takes, with `fits` False."""
+    try:
+        whole = estimate(shape, setting)
+    except ConfigError as error:
+        if error.code != "out-of-memory":
+            raise
+        return replace(estimate(shape, replace(setting, room=None)).least, setting=setting, refused=str(error))
+    return whole
 
 
-def _of_process(parts: Sequence[Part], shape: Shape, setting: Setting, tokens: float) -> list[Part]:
-    """What a process on a CPU takes beside tensors: its libraries, and the holes of its heap."""
-    more = [Part(PROCESS, "always", RUNTIME, "its libraries, as seen on one machine")]
-    large = {True: shape.width * shape.inner * setting.owned, False: tokens * shape.inner * setting.size}
-    shares: dict[Phase, float] = {"sampling": HEAP, "reading": HEAP, "update": holes_of(shape, setting)}
-    for phase, share in shares.items():
-        there = [part for part in parts if part.phase == phase and large[part.sharded] < HEAP_BLOCK]
-        text = f"{share:.1%} of what comes and goes in blocks below 32 MiB (fitted)"
-        more.append(Part("holes of the heap", phase, int(share * sum(part.bytes for part in there)), text))
-    return more
+def _fitting(shape: Shape, setting: Setting) -> int | None:
+    """Bytes of a device at the peak; None where that is more than its room, or the engine would refuse."""
+    try:
+        whole = estimate(shape, setting)
+    except ConfigError:
+        return None
+    return whole.device_peak if whole.fits is not False else None
 
 
-# ------------------------------------------------------------------------------------------- what is always there
-
-
-def _held(shape: Shape, setting: Setting) -> Iterator[Part]:
-    """Weights and what belongs to them."""
-    e, o, count, trained = setting.size, setting.owned, shape.parameters, setting.trained(shape)
-    if setting.scores:
-        shape = shape.scorer
-        count = shape.parameters
-    if setting.lora:
-        count += trained
-    yield Part("weights", "always", e * count, f"{e} B x {_count(count)} parameters", True)
-    if setting.masters:
-        yield Part("fp32 master weights", "always", 4 * trained, f"4 B x {_count(trained)} trained", True)
-    yield Part("optimiser (AdamW)", "always", 2 * o * trained, f"2 moments x {o} B x {_count(trained)} trained", True)
-    if setting.reference and not setting.lora:
-        text = f"{e} B x {_count(shape.parameters)}: a frozen copy"
-        yield Part("reference", "always", e * shape.parameters, text, True)
-    if setting.apart:
-        yield Part("sampler's copy", "always", e * count, f"{e} B x {_count(count)}: max_lag=1", False)
-    if setting.critic == "own":
-        own = (setting.critic_shape or shape).scorer.parameters
-        each = e + 2 * o + (4 if setting.masters else 0)
-        text = f"({e} weights + {2 * o} moments{' + 4 master' if setting.masters else ''}) B x {_count(own)}"
-        yield Part("critic", "always", each * own, text, True)
-    if setting.critic == "trunk":
-        yield Part("critic", "always", 12 * (shape.width + 1), f"12 B x {shape.width + 1}: a head on the policy", True)
-    for other in setting.others:
-        yield Part(other.name, "always", other.bytes, "its weights")
-
-
-def _loading(shape: Shape, setting: Setting) -> Iterator[Part]:
-    """Weights are read in float32, whatever they become, from files that stand in the address space meanwhile."""
-    count = shape.parameters
-    file = SIZES[setting.stored]
-    yield Part("weights files", "loading", file * count, f"{file} B x {_count(count)}: files while they are read")
-    more = max(0, 4 - setting.size)
-    yield Part("read in float32", "loading", more * count, f"{more} B x {_count(count)} more than they become")
+def _of_process(parts: Sequence[Part], shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterator[Part]:
+    """What a process on a CPU takes beside tensors: its libraries, and what its heap holds for nobody."""
+    yield Part(PROCESS, "always", RUNTIME, "its libraries, as seen on one machine")
+    size = heap_of(shape, setting, plan, worst)
+    large = is_large(shape, _read_rows(setting, plan), plan)
+    phases: list[Phase] = ["sampling"] if large else ["sampling", "reading"]
+    for phase in phases if is_heaped(shape, setting, plan) else ():
+        passing = sum(part.bytes for part in parts if part.phase == phase)
+        yield Part(HOLES, phase, int(HEAP * passing), f"{HEAP:.1%} of what comes and goes (fitted)")
+    if not setting.work.trains:
+        return
+    share = share_of(shape, setting)
+    text = f"{share:.1%} of what comes and goes in blocks below 32 MiB (fitted)"
+    if gradient_places(shape, setting, plan, worst) > share * size:
+        text = "places of the last step's gradients, between the optimiser's moments"
+    yield Part(HOLES, "update", int(holes_at(shape, setting, plan, worst)), text)
+    if setting.reads_old and large:
+        text = "the heap as an update left it: large logits are in blocks of their own, and come on top"
+        yield Part("left by the last update", "reading", int(left_of(shape, setting, plan, worst)), text)
 
 
 # ---------------------------------------------------------------------------------------------------- sampling
@@ -255,45 +276,17 @@ def _sampling(shape: Shape, setting: Setting, plan: Plan) -> Iterator[Part]:
 # ------------------------------------------------------------------------------------------------------ passes
 
 
-def _tokens(setting: Setting, plan: Plan) -> float:
-    """Of the largest pass."""
-    work = setting.work
-    budget = plan.token_budget
-    if not work.update or work.update <= budget:
-        return float(work.update or budget)
-    return float(max(work.piece, _whole_pieces(setting, budget)))
-
-
-def _whole_pieces(setting: Setting, budget: int) -> int:
-    """Tokens of as many answers, or groups, as fit into a budget."""
-    work = setting.work
-    group = work.prompt + work.group * work.answer
-    if work.piece >= group > 0:
-        return budget // group * group
-    whole, rest = divmod(budget, group) if group else (0, budget)
-    answers = max(0, rest - work.prompt) // max(1, work.answer)
-    return whole * group + (work.prompt + answers * work.answer if answers else 0)
-
-
-def passes(setting: Setting, plan: Plan) -> int:
-    """Of an update."""
-    tokens = _tokens(setting, plan)
-    return max(1, -(-setting.work.update // max(1, int(tokens)))) if setting.work.update else 1
-
-
-def gradient_bytes(shape: Shape, setting: Setting) -> int:
-    """Of all that trains; half precision has gradients of its own that are added to those of the master."""
-    own = (setting.critic_shape or shape).scorer.parameters if setting.critic == "own" else 0
-    return setting.owned * (setting.trained(shape) + own)
-
-
 def worst_moment(shape: Shape, setting: Setting, plan: Plan) -> Moment:
     """Of an update: at a place of its largest pass, or in the optimiser's step."""
-    return max(_moments(shape, setting, plan), key=lambda one: _with_gradients(shape, setting, plan, one))
+
+    def size(one: Moment) -> float:
+        return with_gradients(shape, setting, plan, one) + holes_at(shape, setting, plan, one)
+
+    return max(_moments(shape, setting, plan), key=size)
 
 
 def _moments(shape: Shape, setting: Setting, plan: Plan) -> list[Moment]:
-    tokens = _tokens(setting, plan)
+    tokens = tokens_of(setting, plan)
     kept = replace(setting.kept(shape), head=not setting.scores)
     found = moments(shape, kept, setting.work, tokens, plan.head_chunk)
     if setting.critic == "own":
@@ -308,18 +301,12 @@ def _of_critic(shape: Shape, setting: Setting) -> Kept:
     return replace(setting.kept(shape), rank=0, maps=0, head=False)
 
 
-def _with_gradients(shape: Shape, setting: Setting, plan: Plan, moment: Moment) -> float:
-    first = passes(setting, plan) == 1
-    half = setting.size * setting.trained(shape) if setting.masters and not first else 0
-    return moment.bytes(gradient_bytes(shape, setting), first) + half * moment.gradients
-
-
 def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterator[Part]:
     if not setting.work.trains:
         return
     count = passes(setting, plan)
-    gradients = int(gradient_bytes(shape, setting) * (worst.gradients if count == 1 else 1.0))
-    text = f"{setting.owned} B x {_count(gradient_bytes(shape, setting) // setting.owned)} trained"
+    gradients = gradients_at(shape, setting, plan, worst)
+    text = f"{setting.owned} B x {count_of(gradient_bytes(shape, setting) // setting.owned)} trained"
     if count == 1 and worst.gradients < 1:
         text += f": {worst.gradients:.0%} of them are made when the only pass is at its worst"
     yield Part("gradients", "update", gradients, text, True)
@@ -329,7 +316,7 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
         yield Part("gradients of a pass", "update", half, text, True)
     through = "inputs of all layers + one layer" if setting.checkpointing else f"{shape.layers} layers"
     each = layer(shape, setting.kept(shape)).text
-    text = f"{int(_tokens(setting, plan)):,} tokens x {through} x ({each}) x {setting.size} B, and gathered keys"
+    text = f"{int(tokens_of(setting, plan)):,} tokens x {through} x ({each}) x {setting.size} B, and gathered keys"
     yield Part("activations", "update", int(worst.layers), text)
     if worst.name == "the output layer":
         text = f"8 B x {plan.head_chunk:,} tokens x vocabulary {shape.vocabulary:,}, or their gradient's"
@@ -340,36 +327,46 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
 
 def _reading(shape: Shape, setting: Setting, plan: Plan) -> Iterator[Part]:
     if setting.work.trains and setting.reads_old:
-        tokens = min(plan.token_budget, setting.work.draw or setting.work.update or plan.token_budget)
-        size = int(read_only(shape, setting.kept(shape), tokens, tokens, plan.head_chunk))
+        kept, tokens = setting.kept(shape), _read_tokens(setting, plan)
+        size = int(read_only(shape, kept, tokens, _read_rows(setting, plan), plan.head_chunk))
         yield Part("one layer and the output layer", "reading", size, "the widest moment of a pass that keeps nothing")
 
 
-def _saving(shape: Shape, setting: Setting) -> Iterator[Part]:
-    """A tensor is written from where it is; the file is then read through the address space and compared."""
-    if setting.work.trains and not setting.lora:
-        size = setting.size * shape.parameters
-        yield Part("the file, read again", "saving", size, f"{setting.size} B x {_count(shape.parameters)}")
+def _read_tokens(setting: Setting, plan: Plan) -> int:
+    """Of the largest pass without a gradient."""
+    return min(plan.token_budget, setting.work.draw or setting.work.update or plan.token_budget)
+
+
+def _read_rows(setting: Setting, plan: Plan) -> float:
+    """Tokens of answers in it, which alone have logits."""
+    return Pass.of(setting.work, _read_tokens(setting, plan)).rows
 
 
 # ---------------------------------------------------------------------------------------------------- choosing
 
 
+def gathered(shape: Shape, setting: Setting) -> int:
+    """Bytes of the layer that ranks gather, and of the next."""
+    return 2 * shape.of_layer * setting.size if setting.ranks > 1 else 0
+
+
 def held_of(shape: Shape, setting: Setting) -> Held:
-    """What the run holds whatever the batch."""
-    held = list(_held(shape, setting))
+    """What a device of the run holds whatever the batch."""
+    ranks = setting.ranks
+    held = [replace(part, bytes=part.bytes // (ranks if part.sharded else 1)) for part in held_parts(shape, setting)]
     optimizer = sum(part.bytes for part in held if part.name.startswith("optimiser"))
     copies = setting.work.answers and setting.decodes_copy and is_direct(shape)
     decoding = decoded_copy(shape, setting) if copies else 0
     weights = sum(part.bytes for part in held) - optimizer - sum(other.bytes for other in setting.others)
-    gradients = gradient_bytes(shape, setting) if setting.work.trains else 0
+    weights += gathered(shape, setting)
+    gradients = gradient_bytes(shape, setting) // ranks if setting.work.trains else 0
     return Held(weights, gradients, optimizer, decoding, setting.apart)
 
 
 def least_held(shape: Shape, setting: Setting) -> int:
     """Bytes that a run takes however small its passes are: while it is loaded, and once it trains."""
     held, others = held_of(shape, setting), sum(other.bytes for other in setting.others)
-    loading = sum(part.bytes for part in _loading(shape, setting)) + setting.size * shape.parameters
+    loading = sum(part.bytes for part in loading_parts(shape, setting)) + setting.size * shape.parameters
     return max(loading, held.weights + held.gradients + held.optimizer + others)
 
 
@@ -416,11 +413,7 @@ def _notes(shape: Shape, setting: Setting) -> Iterator[str]:
             "nothing was measured on a GPU: its context (0.3 to 0.6 GB), what its allocator keeps beside tensors, and "
             "attention's own needs come on top"
         )
-        host = sum(part.bytes for part in _loading(shape, setting)) + setting.size * shape.parameters
+        host = sum(part.bytes for part in loading_parts(shape, setting)) + setting.size * shape.parameters
         yield f"the machine itself needs {host / 1e9:,.3g} GB while weights are read, before they go to the GPU"
     if setting.ranks > 1:
         yield f"a share of {setting.ranks} ranks is the design's arithmetic: this version runs on one device"
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e9:,.2f} B" if number >= 1e9 else f"{number / 1e6:,.1f} M" if number >= 1e5 else f"{number:,}"

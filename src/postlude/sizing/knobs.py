@@ -30,7 +30,7 @@ class Knob:
 def knobs(one: Setting, plan: Plan, now: int, peak_of: Callable[[Setting], int]) -> list[Knob]:
     """Every setting that saves something of a peak of `now` bytes, the one that saves most first."""
     found: list[Knob] = []
-    for key, setting, price in _changes(one, plan):
+    for key, setting, price in changes(one, plan):
         try:
             peak = peak_of(setting)
         except ConfigError:
@@ -40,8 +40,8 @@ def knobs(one: Setting, plan: Plan, now: int, peak_of: Callable[[Setting], int])
     return sorted(found, key=lambda knob: -knob.saves)
 
 
-def _changes(one: Setting, plan: Plan) -> Iterator[tuple[str, Setting, str]]:
-    """(KEY=VALUE, the setting with it, what it costs)."""
+def changes(one: Setting, plan: Plan) -> Iterator[tuple[str, Setting, str]]:
+    """(KEY=VALUE, the setting with it, what it costs), one at a time."""
     work = one.work
     yield from _of_weights(one)
     if not one.checkpointing:

@@ -16,6 +16,7 @@ from postlude.data import Completion, Group, Message, Prompt, joined_pair
 from postlude.errors import DataError
 from postlude.models.chat import Renderer
 from postlude.models.steps import ends, pieces
+from postlude.shapes import is_number
 from postlude.sources.file import EARLY, answer_messages_problem, field_problem, unanswered_problem, unique_id
 from postlude.sources.formats import candidates, recognise, require_one_shape
 from postlude.sources.forms import Reading
@@ -380,7 +381,7 @@ def _check_tokens(group: Group, limits: Limits) -> None:
 
 
 def _number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return False
     try:
         return math.isfinite(value)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from postlude.errors import DataError
+from postlude.shapes import is_number
 from postlude.sources.messages import holds_prompt, said
 from postlude.sources.table import Kind
 
@@ -175,7 +176,7 @@ def _helpsteer(row: Values, chat: bool) -> dict[str, Any]:
     """NVIDIA's strength of preference: negative where the first answer is better."""
     name = next(n for n in ("preference_strength", "overall_preference") if n in row)
     strength = row[name]
-    if isinstance(strength, bool) or not isinstance(strength, int | float):
+    if not is_number(strength):
         raise DataError(f'"{name}" must be a number, found {strength!r}', code="wrong-field")
     if strength == 0:
         raise DataError(f'"{name}" is 0: neither answer is preferred', code="no-preference")

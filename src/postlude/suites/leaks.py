@@ -13,9 +13,9 @@ from postlude.errors import ConfigError, DataError
 from postlude.runs.history import History
 from postlude.shapes import is_list, is_mapping
 from postlude.sources import file as sources
+from postlude.suites.template import Template
 
 _SPACE = re.compile(r"\s+")
-_NAMES = re.compile(r"\{(\w+)\}")
 LEAST = 24
 """Letters of a text from which on it is looked for inside of others; a shorter one only as a whole."""
 
@@ -32,7 +32,7 @@ class Leaks:
     """What could not be, and why."""
 
 
-def leaks(template: str, prompts: Sequence[Prompt], history: History) -> Leaks:
+def leaks(template: Template, prompts: Sequence[Prompt], history: History) -> Leaks:
     """A prompt is in there where its own wording, or the text of a column that the template names, is a training text,
     or a part of one (of `LEAST` letters and more); white space and case aside."""
     looked_at: list[str] = []
@@ -57,11 +57,11 @@ def leaks(template: str, prompts: Sequence[Prompt], history: History) -> Leaks:
     return Leaks(tuple(ids), tuple(looked_at), tuple(not_seen))
 
 
-def _keys(template: str, prompt: Prompt) -> Iterator[str]:
+def _keys(template: Template, prompt: Prompt) -> Iterator[str]:
     """What would be remembered of a prompt: the whole of it without examples, and the longer texts it is made of."""
     columns = prompt.columns
-    whole = _NAMES.sub(lambda m: str(columns.get(m[1], "")), template)
-    texts = [str(columns.get(name, "")) for name in _NAMES.findall(template)]
+    whole = template.with_what_is_there(columns)
+    texts = [str(columns.get(name, "")) for name in template.names]
     yield from dict.fromkeys(_plain(text) for text in (whole, *(t for t in texts if len(t) >= LEAST)))
 
 

@@ -16,12 +16,11 @@ from postlude.evaluate import pass_at_k
 from postlude.runs.durable import replace
 from postlude.runs.files import Row, whole_rows
 from postlude.shapes import is_dict
-from postlude.statistics import mean, of_mean, of_prompts
+from postlude.statistics import BEST_OF, mean, mean_of_known, of_mean, of_prompts
 
 SCHEMA = 1
 CORRECT = "correct"
 """The measure of right and wrong, by the reward that says it; `pass@k` is of it."""
-KS = (2, 4, 8, 16, 32, 64)
 By = Mapping[str, Mapping[str, Sequence[float | None]]]
 """Measure -> prompt id -> the number of each answer; None of one that nothing could score."""
 
@@ -45,7 +44,7 @@ def figures_of(by: By) -> dict[str, Figure]:
         if not known:
             continue
         result[measure] = _figure(known)
-        for k in KS if measure == CORRECT else ():
+        for k in BEST_OF if measure == CORRECT else ():
             enough = [[pass_at_k(len(row), sum(map(bool, row)), k)] for row in known if len(row) >= k]
             if enough:
                 result[f"{measure}/pass@{k}"] = _figure(enough)
@@ -157,7 +156,10 @@ def changes(before: Result, now: Result) -> dict[str, Change]:
         )
     result: dict[str, Change] = {}
     for measure in (name for name in now.by if name in before.by):
-        pairs = [(_mean(before.by[measure].get(prompt, ())), _mean(row)) for prompt, row in now.by[measure].items()]
+        pairs = [
+            (mean_of_known(before.by[measure].get(prompt, ())), mean_of_known(row))
+            for prompt, row in now.by[measure].items()
+        ]
         gains = [b - a for a, b in pairs if a is not None and b is not None]
         if gains:
             low, high = of_mean(gains)
@@ -176,8 +178,3 @@ def unlike(before: Result, now: Result) -> list[str]:
     if before.summary.get("samples") != now.summary.get("samples"):
         differ.append(f"answers per prompt {before.summary.get('samples')} then {now.summary.get('samples')}")
     return differ
-
-
-def _mean(row: Sequence[float | None]) -> float | None:
-    known = [x for x in row if x is not None]
-    return mean(known) if known else None

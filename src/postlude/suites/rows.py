@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from postlude.data import Message, Prompt, row_id
 from postlude.errors import ConfigError, DataError, Problem
@@ -17,8 +16,7 @@ from postlude.sources import file as sources
 from postlude.sources.table import MAX_SHOWN, Row
 from postlude.suites.spec import Suite
 from postlude.suites.tasks import make
-
-_PLACE = re.compile(r"\{(\w+)\}")
+from postlude.suites.template import Template
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,32 @@ class Asked:
 def ask(suite: Suite, chat: bool) -> Asked:
     """The prompts of a suite, as messages or as text. Raises ConfigError, or DataError with every row that is wrong."""
     rows, origin = _rows(suite)
+    wording = _Wording.of(suite, dict.fromkeys(name for row in rows for name in row.values))
     prompts: list[Prompt] = []
     problems: list[Problem] = []
     for row in rows:
         try:
-            prompts.append(_prompt(suite, row, chat))
+            prompts.append(wording.prompt(row, chat))
         except DataError as error:
             problems += [problem.at(row.where) for problem in error.problems]
     if problems:
         rest = len(problems) - MAX_SHOWN
         more = [Problem("bad-rows", f"... and {rest} more rows like these.")] if rest > 0 else []
         raise DataError([*problems[:MAX_SHOWN], *more])
-    return Asked(_told_apart(prompts), fingerprint(suite, [row.values for row in rows], chat), origin)
+    prompts = _told_apart(prompts)
+    _require_different(suite, prompts)
+    return Asked(prompts, fingerprint(suite, [row.values for row in rows], chat), origin)
+
+
+def _require_different(suite: Suite, prompts: Sequence[Prompt]) -> None:
+    """Raises ConfigError where rows that differ all ask the same."""
+    if len(prompts) > 1 and all(prompt.messages == prompts[0].messages for prompt in prompts):
+        raise ConfigError(
+            f"suite {suite.name}: all {len(prompts)} rows ask the same: {suite.prompt!r} names no column in which they "
+            f"differ. There are {', '.join(prompts[0].columns)}.",
+            code="bad-template",
+            key="prompt",
+        )
 
 
 def _rows(suite: Suite) -> tuple[list[Row], str]:
@@ -78,35 +90,44 @@ def _require_same(name: str, path: Path, digest: str | None) -> None:
 # ------------------------------------------------------------------------------------------------------ prompts
 
 
-def _prompt(suite: Suite, row: Row, chat: bool) -> Prompt:
-    said = filled(suite.prompt, row.values, "prompt")
-    answer = _answer(suite, row.values)
-    columns = {**row.values, **({} if answer is None else {"answer": answer})}
-    shots = [(filled(suite.prompt, e, "an example"), filled(suite.shown, e, "an example")) for e in suite.examples]
-    messages: str | Sequence[Message]
-    if chat:
-        turns = [("user", asked, "assistant", told) for asked, told in shots]
-        messages = [{"role": "system", "content": suite.system}] if suite.system else []
-        for first, asked, second, told in turns:
-            messages += [{"role": first, "content": asked}, {"role": second, "content": told}]
-        messages.append({"role": "user", "content": said})
-    else:
-        messages = "".join(f"{asked}{told}{suite.between}" for asked, told in shots) + said
-    return Prompt(row_id(row.values), messages, answer, columns, place=row.where)
+@dataclass(frozen=True)
+class _Wording:
+    """How a suite asks, taken apart once."""
 
+    suite: Suite
+    asked: Template
+    system: Template
+    between: str
+    shots: Sequence[tuple[str, str]]
+    """What each example asks, and its answer."""
 
-def filled(template: str, columns: Mapping[str, Any], what: str) -> str:
-    """A template with columns in the place of their names. Raises DataError for one that is missing, or no text."""
+    @classmethod
+    def of(cls, suite: Suite, columns: Collection[str]) -> Self:
+        """Raises ConfigError for names that no row has, or an example has not."""
+        texts = suite.templates
+        for what in ("prompt", "system"):
+            texts[what].require(columns, what, "the rows")
+        for number, example in enumerate(suite.examples, 1):
+            for what in ("prompt", "shown"):
+                texts[what].require(example, what, f"example {number}")
+        shots = [tuple(texts[what].filled(e, "an example") for what in ("prompt", "shown")) for e in suite.examples]
+        between = texts["between"].filled({}, "between")
+        return cls(suite, texts["prompt"], texts["system"], between, [(asked, shown) for asked, shown in shots])
 
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        found = columns.get(name)
-        if not isinstance(found, str | int | float) or isinstance(found, bool):
-            there = "is missing" if found is None else f"is {type(found).__name__}, and no text or number"
-            raise DataError(f'{what}: column "{name}" {there}', code="missing-field")
-        return str(found)
-
-    return _PLACE.sub(value, template)
+    def prompt(self, row: Row, chat: bool) -> Prompt:
+        """Of a row. Raises DataError."""
+        said, answer = self.asked.filled(row.values, "prompt"), _answer(self.suite, row.values)
+        columns = {**row.values, **({} if answer is None else {"answer": answer})}
+        messages: str | Sequence[Message]
+        if chat:
+            system = self.system.filled(row.values, "system")
+            messages = [{"role": "system", "content": system}] if system else []
+            for asked, shown in self.shots:
+                messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": shown}]
+            messages.append({"role": "user", "content": said})
+        else:
+            messages = "".join(f"{asked}{shown}{self.between}" for asked, shown in self.shots) + said
+        return Prompt(row_id(row.values), messages, answer, columns, place=row.where)
 
 
 def _answer(suite: Suite, columns: Mapping[str, Any]) -> Any:

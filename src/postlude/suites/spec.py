@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +15,7 @@ from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.places import located
 from postlude.rewards.spec import RewardSpec
+from postlude.suites.template import LITERAL, Template
 from postlude.validation import validate
 from postlude.words import meant
 
@@ -57,7 +58,7 @@ class Suite:
     name: Line
     data: SuiteData
     prompt: str
-    """What is asked, with columns in braces: `{question}`."""
+    """What is asked, with columns in braces: `{question}`; a brace itself is written twice."""
     reward: tuple[RewardSpec, ...]
     """As in a recipe: the first says which answers are right."""
     about: str = ""
@@ -71,7 +72,7 @@ class Suite:
     answer_after: str | None = None
     """The reference is what follows its last occurrence in that column."""
     system: str | None = None
-    """Said first, where prompts are messages."""
+    """Said first, where prompts are messages; columns in braces, as in `prompt`."""
     chat: bool | None = None
     """Whether prompts are messages. Default: where the model has a chat template."""
     examples: tuple[Mapping[str, Any], ...] = ()
@@ -91,6 +92,30 @@ class Suite:
         if "/" in self.name or self.name.startswith("."):
             raise ValueError("name becomes the name of a file: no slash, and no dot first")
 
+    @property
+    def templates(self) -> dict[str, Template]:
+        """Key -> its text, taken apart. Raises ConfigError where that cannot be."""
+        return {key: Template.of(text, key) for key, text in self._texts()}
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        yield from (("prompt", self.prompt), ("system", self.system or ""), ("shown", self.shown))
+        yield "between", self.between
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the texts, each for itself."""
+        for key, text in self._texts():
+            try:
+                template = Template.of(text, key)
+            except ConfigError as error:
+                yield from error.problems
+                continue
+            if key == "prompt" and not template.names:
+                sentence = f"prompt: {text[:60]!r} names no column, so that all rows would ask the same: {{question}}."
+                yield Problem("bad-template", sentence, key=key)
+            if key == "between" and template.names:
+                sentence = f"between: {{{template.names[0]}}} cannot be a column: it stands between rows. {LITERAL}"
+                yield Problem("bad-template", sentence, key=key)
+
 
 for _kind in (Made, SuiteData, Suite):
     _kind.__pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
@@ -107,7 +132,9 @@ def packaged() -> dict[str, Suite]:
 def open_suite(name: str) -> Suite:
     """A suite by its file, or by its name in the package. Raises ConfigError with everything that is wrong in it."""
     if name.endswith((".yaml", ".yml")):
-        return of_document(documents.read(Path(name).expanduser()))
+        suite = of_document(documents.read(Path(name).expanduser()))
+        _require_free(suite, name)
+        return suite
     ours = packaged()
     if name not in ours:
         raise ConfigError(
@@ -115,6 +142,18 @@ def open_suite(name: str) -> Suite:
             code="unknown-name",
         )
     return ours[name]
+
+
+def _require_free(suite: Suite, where: str) -> None:
+    """Raises ConfigError where another suite of that name comes with the package: figures tell them by it."""
+    ours = packaged().get(suite.name)
+    if ours is not None and ours != suite:
+        raise ConfigError(
+            f"{where}: name: {suite.name} is a suite that comes with postlude, and this is another: give it a name of "
+            "its own.",
+            code="duplicate-name",
+            key="name",
+        )
 
 
 def of_document(document: Document) -> Suite:
@@ -126,4 +165,6 @@ def of_document(document: Document) -> Suite:
     suite, problems = validate(Suite, located(values, document), document.where)
     if problems or suite is None:
         raise ConfigError([*problems] or [Problem("wrong-type", "the suite cannot be read")])
+    if wrong := [problem.at(document.where(problem.key or "")) for problem in suite.problems()]:
+        raise ConfigError(wrong)
     return suite

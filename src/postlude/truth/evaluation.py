@@ -14,7 +14,7 @@ from postlude.evaluate import EVAL_SEED, Report, greedy_and_sampled
 from postlude.rewards.numbers import used
 from postlude.rewards.rewards import Rewards
 from postlude.rollouts.rollout import answer
-from postlude.statistics import mean
+from postlude.statistics import mean, mean_of_known
 from postlude.truth.meter import REWARD, First, Rows, truth_of
 
 Measures = Mapping[str, Sequence[float | None]]
@@ -71,12 +71,12 @@ class Evaluation:
         notes: list[str] = []
         start = 0
         for name, prompts in self.sets.items():
-            own = slice(half + start, half + start + len(prompts))
-            of_set = {label: some[own] for label, some in rows.items()}
+            sampled = slice(half + start, half + start + len(prompts))
+            of_set = {label: some[sampled] for label, some in rows.items()}
             of_metrics, note = truth_of(name, [p.id for p in prompts], of_set, self.first, self.trained)
             figures |= of_metrics | _greedy(name, {label: some[start:][: len(prompts)] for label, some in rows.items()})
-            figures |= _right(name, groups[own]) if self.rewards.members else {}
-            each |= {f"truth/{name}/{label}": [_mean(row) for row in some] for label, some in of_set.items()}
+            figures |= _right(name, groups[sampled]) if self.rewards.members else {}
+            each |= {f"truth/{name}/{label}": [mean_of_known(row) for row in some] for label, some in of_set.items()}
             notes += [note] if note else []
             start += len(prompts)
         return figures, each, notes
@@ -138,7 +138,9 @@ def _of_all(groups: Sequence[Group]) -> dict[str, list[float | None]]:
     """Reward and correctness of each prompt, of greedy and of sampled answers, under the names of their figures."""
     half = len(groups) // 2
     parts = {"greedy": groups[:half], "sampled": groups[half:]}
-    rewards = {f"{n}/reward": [_mean([c.reward for c in g.completions]) for g in some] for n, some in parts.items()}
+    rewards = {
+        f"{n}/reward": [mean_of_known([c.reward for c in g.completions]) for g in some] for n, some in parts.items()
+    }
     rates = {
         f"{n}/accuracy": [None if g.solve_rate is None else float(g.solve_rate) for g in some]
         for n, some in parts.items()
@@ -164,11 +166,6 @@ def _greedy(name: str, rows: Mapping[str, Rows]) -> dict[str, float]:
 def _right(name: str, groups: Sequence[Group]) -> dict[str, float]:
     known = [float(c.correct) for g in groups for c in g.completions if c.correct is not None]
     return {f"truth/{name}/{REWARD}/accuracy": mean(known)} if known else {}
-
-
-def _mean(row: Sequence[float | None]) -> float | None:
-    known = [value for value in row if value is not None]
-    return mean(known) if known else None
 
 
 def _repeated(values: Sequence[str], times: Sequence[int]) -> list[Any]:

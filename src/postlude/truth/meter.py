@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from postlude.statistics import best_of_n_gold, mean, of_mean, of_prompts
+from postlude.statistics import BEST_OF, best_of_n_gold, mean, of_mean, of_prompts, scatter
 
 Rows = Sequence[Sequence[float | None]]
 """Prompt by prompt, the number of each of its answers; None of an answer that could not be scored."""
 REWARD = "reward"
 """Beside the metrics: the reward that is trained, on the same answers."""
-KS = (2, 4, 8, 16, 32, 64)
 SAME = 1e-9
 """Relative to the size of the numbers: a spread below it is one of rounding."""
 
@@ -36,8 +35,7 @@ class Each:
         known = [value for value in row if value is not None]
         if not known:
             return None
-        middle = mean(known)
-        return cls(middle, mean([(value - middle) ** 2 for value in known]))
+        return cls(mean(known), scatter(known) / len(known))
 
 
 Prompts = Sequence[Each | None]
@@ -52,7 +50,7 @@ def figures_of(rows: Rows) -> dict[str, float]:
     low, high = of_prompts(known)
     if math.isfinite(low):
         figures |= {"/low": low, "/high": high}
-    for k in KS:
+    for k in BEST_OF:
         enough = [row for row in known if len(row) >= k]
         if enough:
             figures[f"/pass@{k}"] = mean([best_of_n_gold(row, row, k) for row in enough])
@@ -85,8 +83,8 @@ class Gain:
 
 def _mean_and_variance(prompts: Sequence[Each]) -> tuple[float, float]:
     """Of answers, where every prompt counts the same."""
-    middle = mean([one.mean for one in prompts])
-    return middle, mean([one.variance + (one.mean - middle) ** 2 for one in prompts])
+    means = [one.mean for one in prompts]
+    return mean(means), mean([one.variance for one in prompts]) + scatter(means) / len(means)
 
 
 def divergence_of(reward: tuple[Prompts, Prompts], metric: tuple[Prompts, Prompts]) -> dict[str, float]:
