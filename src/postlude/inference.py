@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postlude.statistics import mean, scatter, student, two_sided
 
@@ -22,6 +22,10 @@ class Estimate:
     high: float
     p: float
     """Chance of a mean as far from 0, were there nothing (two-sided)."""
+
+    def within(self, low: float, high: float) -> Estimate:
+        """With an interval that ends where nothing lies beyond: Student's knows no bounds."""
+        return replace(self, low=max(self.low, low), high=min(self.high, high))
 
 
 def estimate(value: float, variance: float, df: float) -> Estimate | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 from collections.abc import Mapping
@@ -14,13 +15,15 @@ from typer.testing import CliRunner, Result
 
 import postlude
 from postlude.cli.app import app
+from postlude.cli.compare_view import curve
 from postlude.contest.arms import Arm, arm_of
 from postlude.contest.comparison import Comparison
 from postlude.contest.plan import Allowance, Contest, Entry, Job
 from postlude.contest.results import Result as RunResult
 from postlude.contest.results import Used, by_prompt
+from postlude.contest.running import is_end
 from postlude.contest.setup import set_up
-from postlude.contest.verdicts import Difference, differences, summaries
+from postlude.contest.verdicts import Difference, bounds, differences, summaries
 from postlude.errors import ConfigError
 from postlude.models.tiny import save_tiny_model
 from postlude.plain_yaml import dump
@@ -337,6 +340,33 @@ def test_a_clear_difference_names_the_better_one() -> None:
     flat_ = {s: {str(p): 0.5 for p in range(40)} for s in range(3)}
     assert words(a=accuracies(0.3, 3), b=flat_).startswith("a is better than b by 0.300 (0.2")
     assert words(a=flat_, b=accuracies(0.3, 3)).startswith("b is better than a by 0.300 (0.2")
+
+
+def test_intervals_end_where_a_figure_does() -> None:
+    apart = runs(a={0: {"x": 1.0, "y": 1.0}, 1: {"x": 0.0, "y": 0.5}}, b={0: {"x": 0.0, "y": 0.0}, 1: {"x": 1, "y": 1}})
+    (difference,) = differences(apart, ["sampled/accuracy"])
+    assert difference.estimate is not None and (difference.estimate.low, difference.estimate.high) == (-1.0, 1.0)
+    first, _ = summaries(apart, ["sampled/accuracy"])
+    assert first.over_seeds is not None and (first.over_seeds.low, first.over_seeds.high) == (0.0, 1.0)
+    assert bounds("held_out/loss/policy", [0.5]) == (-math.inf, math.inf)  # which lies there by chance
+    assert bounds("sampled/length", [0.5]) == (0.0, math.inf)
+    assert bounds("truth/S/M", [0.5]) == (0.0, 1.0) and bounds("truth/S/M", [0.5, 1.5]) == (-math.inf, math.inf)
+
+
+def test_two_seeds_are_named_beside_every_p() -> None:
+    assert words(a=accuracies(0.3, 2, wobble=0.01), b={s: {str(p): 0.5 for p in range(40)} for s in range(2)}).endswith(
+        ", of two seeds alone"
+    )
+
+
+def test_the_course_shows_what_was_measured() -> None:
+    assert curve([(0.0, 0.0), (1.0, 1.0)], 0.0, 1.0) == "▁" + "·" * 30 + "█"
+    assert curve([(n / 99, n) for n in range(100)], 0.0, 99.0).count("·") == 0
+
+
+def test_the_least_and_the_most_of_what_was_tried_are_its_ends() -> None:
+    assert [is_end(value, ("1e-3", "1e-5", "1e-4")) for value in ("1e-3", "1e-5", "1e-4")] == [True, True, False]
+    assert is_end("2", ("1", "2")) and not is_end("adamw", ("adamw", "sgd"))
 
 
 def test_equal_runs_are_no_difference_at_all() -> None:

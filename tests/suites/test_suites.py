@@ -233,6 +233,23 @@ def test_changes_are_of_the_same_prompts_and_suite_only() -> None:
         changes(before, Result({**about, "fingerprint": "b"}, now.by))
 
 
+def test_a_change_of_shares_is_one_at_most() -> None:
+    about = {"fingerprint": "a"}
+    before, now = (Result(about, {"correct": {"p": [0.0], "q": [x]}}) for x in (0.0, 1.0))
+    change = changes(before, now)["correct"]
+    assert (change.value, change.low, change.high) == (0.5, -1.0, 1.0)
+
+
+def test_results_of_another_suite_of_the_name_stay(tmp_path: Path) -> None:
+    about = {"schema": 1, "suite": "s"}
+    for mark, right in (("f", True), ("g", False)):
+        answered = groups([right])
+        results.write(tmp_path, "s", answered, Result({**about, "fingerprint": mark}, by_prompt(answered, {})))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s-f.json", "s-f.jsonl", "s.json", "s.jsonl"]
+    there = [results.earlier_of(tmp_path, "s", mark) for mark in ("f", "g", "h")]
+    assert [one.summary["fingerprint"] for one in there if one is not None] == ["f", "g", "g"]
+
+
 def test_a_result_is_read_as_it_was_written_and_damage_is_named(tmp_path: Path) -> None:
     answered = groups([True, None], [False, True])
     result = Result({"schema": 1, "suite": "s", "fingerprint": "f"}, by_prompt(answered, {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
@@ -17,9 +18,11 @@ from postlude.terminal import Screen, bold, colored, dim
 from postlude.words import counted
 
 BARS = "▁▂▃▄▅▆▇█"
+NOT_MEASURED = "·"
 LEGEND = (
-    "mean over seeds; ± 95 % over seeds (Student's t); in brackets 95 % over prompts, for just these runs. tokens: "
-    "sampled, and passed through the model in training; seconds of both; most memory"
+    "mean over seeds; ± 95 % over seeds (Student's t), or from (to) where that would leave what is possible; in "
+    "brackets 95 % over prompts, for just these runs. tokens: sampled, and passed through the model in training; "
+    "seconds of both; most memory"
 )
 ABREAST = 3
 """Figures in one table."""
@@ -90,13 +93,17 @@ def _cell(comparison: Comparison, figure: str, arm: str) -> str:
     summary = comparison.summary(figure, arm)
     if summary is None:
         return "-"
-    seeds = f" ±{number(_half(summary.over_seeds))}" if summary.over_seeds else ""
+    seeds = _over_seeds(summary.over_seeds) if summary.over_seeds else ""
     prompts = summary.over_prompts
     return f"{number(summary.value)}{seeds}" + (f"\n[{number(prompts[0])}, {number(prompts[1])}]" if prompts else "")
 
 
-def _half(estimate: Estimate) -> float:
-    return (estimate.high - estimate.low) / 2
+def _over_seeds(estimate: Estimate) -> str:
+    """Both ends where one was cut off: then the value is not in their middle."""
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    if math.isclose(below, above, rel_tol=1e-9):
+        return f" ±{number(above)}"
+    return f" ({number(estimate.low)} to {number(estimate.high)})"
 
 
 def _gib(value: float | None) -> str:
@@ -115,21 +122,21 @@ def _differences(comparison: Comparison) -> Iterator[RenderableType]:
         if not pairs:
             continue
         yield ""
-        yield bold(f"{figure}: differences, {_how(pairs)}")
         shown = sorted(pairs, key=lambda d: (not d.differs, -abs(d.value)))[:MOST_PAIRS]
+        yield bold(f"{figure}: differences, {_how(pairs, any(d.settled_by_p for d in shown))}")
         for d in shown:
             yield colored("  " + d.words(), "green" if d.differs else "")
         if len(pairs) > len(shown):
             yield dim(f"  and {len(pairs) - len(shown)} more pairs (--json, or --baseline ARM)")
 
 
-def _how(pairs: Sequence[Difference]) -> str:
-    """What the intervals and the chances are of."""
+def _how(pairs: Sequence[Difference], with_p: bool) -> str:
+    """What the intervals are of, and the chances, where one is told."""
     first = pairs[0]
     over = f"{counted(max(d.seeds for d in pairs), 'seed')}" + (
         f" and {counted(first.prompts, 'prompt')}" if first.prompts else ""
     )
-    many = f"; p by Holm among {first.tests} pairs" if first.tests > 1 else ""
+    many = f"; p by Holm among {first.tests} pairs" if with_p and first.tests > 1 else ""
     return f"paired over {over}, 95 %{many}"
 
 
@@ -156,12 +163,11 @@ def curves(comparison: Comparison) -> Iterator[RenderableType]:
 
 
 def curve(points: Sequence[tuple[float, float]], low: float, high: float) -> str:
-    """Values over (0, 1) as bars between `low` and `high`; between points the one before stands."""
+    """Values over (0, 1) as bars between `low` and `high`, where one was measured; the last of each place."""
     span = (high - low) or 1.0
-    bars: list[str] = []
-    for place in range(WIDTH):
-        value = [v for share, v in points if share <= place / (WIDTH - 1)][-1]
-        bars.append(BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)])
+    bars = [NOT_MEASURED] * WIDTH
+    for share, value in points:
+        bars[round(share * (WIDTH - 1))] = BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)]
     return "".join(bars)
 
 

@@ -126,7 +126,8 @@ def _evaluate(suite: Suite, session: Session, wanted: Wanted) -> Mapping[str, An
     prompts, samples = session.answerable(asked.prompts), wanted.count or suite.samples
     groups, result, notes = asyncio.run(_measure(suite, session, prompts, samples))
     folder = _folder(wanted)
-    earlier = _earlier(wanted.against or folder, suite, required=wanted.against is not None)
+    place = wanted.against or folder
+    earlier = _earlier(place, suite, required=wanted.against is not None, fingerprint=asked.fingerprint)
     leaked = _leaks(suite, wanted.model, prompts)
     summary = {
         "schema": results.SCHEMA, "suite": suite.name, "fingerprint": asked.fingerprint, "rows": asked.origin,
@@ -136,8 +137,8 @@ def _evaluate(suite: Suite, session: Session, wanted: Wanted) -> Mapping[str, An
         "answers": _counts(groups), "leaks": None if leaked is None else asdict(leaked),
     }  # fmt: skip
     result = replace(result, summary=summary)
-    target = results.write(folder, suite.name, groups, result)
     changes = _changes(earlier, result, notes)
+    target = results.write(folder, suite.name, groups, result)
     tell([*dict.fromkeys([*notes, *notes_of_cut(groups)])])
     if not wanted.as_json:
         _show(Screen(), suite, result, changes, _name_of(earlier), target)
@@ -181,10 +182,10 @@ def _folder(wanted: Wanted) -> Path:
     return run / "suites" if (run / "config.yaml").exists() else Path(f"suites-{name}")
 
 
-def _earlier(place: Path, suite: Suite, required: bool) -> Result | None:
-    """The evaluation in a run, or in a folder of results."""
+def _earlier(place: Path, suite: Suite, required: bool, fingerprint: str = "") -> Result | None:
+    """The evaluation in a run, or in a folder of results: one that can be compared before the newest."""
     folder = place / "suites" if (place / "suites").is_dir() else place
-    earlier = results.read(folder, suite.name)
+    earlier = results.earlier_of(folder, suite.name, fingerprint)
     if earlier is None and required:
         raise ConfigError(
             f"--against: {str(place)!r} has no evaluation by suite {suite.name}. Make it first: postlude eval {place} "
@@ -200,7 +201,8 @@ def _changes(earlier: Result | None, result: Result, notes: list[str]) -> dict[s
     try:
         changes = results.changes(earlier, result)
     except ConfigError as error:
-        notes.append(str(error))
+        kept = results.aside(str(result.summary["suite"]), earlier.summary.get("fingerprint"))
+        notes.append(f"{error} What was there is kept as {kept}.json.")
         return {}
     if differ := results.unlike(earlier, result):
         notes.append(

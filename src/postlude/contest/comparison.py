@@ -12,7 +12,7 @@ from postlude.contest.asked import require_arm
 from postlude.contest.plan import Contest
 from postlude.contest.results import Result, peaks_in, result_of, unequal
 from postlude.contest.running import Choice, choices
-from postlude.contest.verdicts import Difference, Runs, Summary, differences, figures_of, finished, summaries
+from postlude.contest.verdicts import ENOUGH, Difference, Runs, Summary, differences, figures_of, finished, summaries
 from postlude.doctor.watching import ALARM
 from postlude.errors import ConfigError
 from postlude.learning import NOTHING_LEARNT
@@ -160,6 +160,11 @@ class Comparison:
         counts = {arm: len(by_seed) for arm, by_seed in self.runs.items() if by_seed}
         if counts and max(counts.values()) == 1:
             yield "one seed: nothing can be said of seeds; intervals are over prompts, for just these runs"
+        elif counts and max(counts.values()) < ENOUGH:
+            yield (
+                "two seeds say next to nothing of others: intervals over seeds are of 12.7 standard errors each way, "
+                "those of differences may miss one time in ten, so that no p is to be relied on; take three at least"
+            )
         if len({*counts.values()}) > 1:
             yield "arms have finished different numbers of seeds; pairs are of the seeds that both have"
 
@@ -167,7 +172,7 @@ class Comparison:
         for arm, choice in self.chosen.items():
             text = " ".join(f"{key}={value}" for key, value in choice.settings.items())
             yield f"{arm} got {text}" + (
-                ", which is at the edge of what was tried: a better one may lie beyond" * choice.edge
+                ", the least or the most that was tried: a better one may lie beyond" * choice.edge
             )
 
     # ------------------------------------------------------------------------------------------------ for programs

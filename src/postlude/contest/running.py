@@ -231,7 +231,7 @@ class Choice:
     tried: Mapping[str, float]
     """Values as text -> the figure by which was chosen, mean over the trials' seeds."""
     edge: bool
-    """Whether the best is the first or last value of a swept key: a better one may lie beyond."""
+    """Whether the best is the least or the most of a swept key's numbers: a better one may lie beyond."""
 
 
 def choices(contest: Contest, folder: Path) -> dict[str, Choice]:
@@ -265,8 +265,14 @@ def _choice(contest: Contest, by_value: Mapping[str, Sequence[Result]]) -> Choic
     sign = -1 if figure is not None and figure.better == "down" else 1
     best = max(values, key=lambda text: sign * values[text])
     settings = next(dict(some[0].job.settings) for text, some in by_value.items() if text == best)
-    edge = any(
-        len(tuning.keys[key]) > 2 and value in (tuning.keys[key][0], tuning.keys[key][-1])
-        for key, value in settings.items()
-    )
+    edge = any(is_end(value, tuning.keys[key]) for key, value in settings.items())
     return Choice(settings, values, edge)
+
+
+def is_end(value: str, tried: Sequence[str]) -> bool:
+    """Whether a value is the least or the most of those that were tried; of words there is neither."""
+    try:
+        numbers = [float(one) for one in tried]
+    except ValueError:
+        return False
+    return float(value) in (min(numbers), max(numbers))

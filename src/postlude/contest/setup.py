@@ -12,6 +12,7 @@ from postlude.check import check
 from postlude.contest.arms import Arm, require_names, with_settings
 from postlude.contest.asked import Asked, problems_of, require_arm
 from postlude.contest.plan import FILE, Allowance, Contest, Entry, Tuning
+from postlude.contest.verdicts import ENOUGH, FEW
 from postlude.errors import ConfigError, DataError, Problem
 from postlude.inputs.comparing import changes
 from postlude.inputs.made_of import Inputs, inputs_of
@@ -225,8 +226,10 @@ def _notes(contest: Contest, prepared: Mapping[str, Prepared]) -> Iterator[str]:
             yield f"the arms differ in {key}: held-out figures that rest on it do not mean the same for all of them"
     if contest.allowance.kind == "seconds":
         yield "a budget of seconds is used up by whatever else the machine does: the runs cannot be repeated exactly"
-    if len(contest.seeds) < 2:
+    if len(contest.seeds) < FEW:
         yield "one seed: nothing can be said of what another seed would give (--seeds 3)"
+    elif len(contest.seeds) < ENOUGH:
+        yield "two seeds say next to nothing of what another seed would give (--seeds 3)"
     lines = {f"arm {arm}: {note}" for arm, one in prepared.items() for note in one.notes if "no effect" in note}
     yield from sorted(lines)
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 
 from postlude.contest.results import Result
 from postlude.inference import Estimate, crossed, holm, of_prompts, of_values
 from postlude.runs.figures import lookup
+from postlude.runs.figures.figure import SHARE
 from postlude.statistics import TAIL, clustered, mean
 
 FEW = 2
 """Seeds below which nothing can be said of other seeds."""
+ENOUGH = 3
+"""Seeds below which next to nothing can: t is 12.7 at one degree of freedom, and the interval misses too often."""
+TOKENS = "tokens"
+"""The unit of lengths."""
+OF_ANY_RANGE = ("reward", "the metric's")
+"""Units of numbers that a recipe's own functions give."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,11 @@ class Difference:
         """Whether the arms differ beyond chance, among all pairs and over seeds."""
         return self.seeds >= FEW and self.adjusted is not None and self.adjusted <= TAIL
 
+    @property
+    def settled_by_p(self) -> bool:
+        """Whether its words say a p: its interval does not hold 0, and another seed counts."""
+        return self.estimate is not None and self.seeds >= FEW and not self.estimate.low <= 0 <= self.estimate.high
+
     def words(self) -> str:
         """What can be said, in a sentence."""
         pair, e = f"{self.first} - {self.second}", self.estimate
@@ -67,11 +80,15 @@ class Difference:
         if e.low <= 0 <= e.high:
             return f"{pair}: no difference to be seen: {span}"
         if not self.differs:
-            among = f"among {self.tests} pairs (Holm)" if self.tests > 1 else ""
-            return f"{pair}: {number(self.value, True)} ({span}), but p is {chance(self.adjusted)} {among}: not settled"
+            among = f" among {self.tests} pairs (Holm)" if self.tests > 1 else ""
+            p = f"{chance(self.adjusted)}{among}{self._of_few()}"
+            return f"{pair}: {number(self.value, True)} ({span}), but p is {p}: not settled"
         low, high = sorted((abs(e.low), abs(e.high)))  # both on one side of 0
         by = f"{number(abs(self.value))} ({number(low)} to {number(high)})"
-        return f"{self._winner()} by {by}, p {chance(self.adjusted)}"
+        return f"{self._winner()} by {by}, p {chance(self.adjusted)}{self._of_few()}"
+
+    def _of_few(self) -> str:
+        return ", of two seeds alone" if self.seeds < ENOUGH else ""
 
     def _winner(self) -> str:
         first, second = (self.first, self.second) if self.value > 0 else (self.second, self.first)
@@ -116,16 +133,31 @@ def summaries(runs: Runs, figures: Sequence[str]) -> Iterator[Summary]:
             if not values:
                 continue
             table = [*shared([by_seed[seed].answers.get(figure, {}) for seed in values])]
-            prompts = _over_prompts(table) if table and table[0] else None
-            yield Summary(figure, arm, mean([*values.values()]), len(values), of_values([*values.values()]), prompts)
+            prompts = _over_prompts(figure, table) if table and table[0] else None
+            over_seeds = _within(of_values([*values.values()]), *bounds(figure, [*values.values(), *chain(*table)]))
+            yield Summary(figure, arm, mean([*values.values()]), len(values), over_seeds, prompts)
 
 
-def _over_prompts(table: Sequence[Sequence[float]]) -> tuple[float, float] | None:
+def bounds(figure: str, values: Iterable[float]) -> tuple[float, float]:
+    """Between what a figure can lie. A share between 0 and 1; a reward or metric too, whose range nobody says, where
+    every prompt's was; a count of tokens is not below 0."""
+    known = lookup(figure)
+    unit = known.unit if known is not None else None
+    if unit == SHARE or (unit in OF_ANY_RANGE and all(0 <= value <= 1 for value in values)):
+        return 0.0, 1.0
+    return 0.0 if unit == TOKENS else -math.inf, math.inf
+
+
+def _within(estimate: Estimate | None, low: float, high: float) -> Estimate | None:
+    return None if estimate is None else estimate.within(low, high)
+
+
+def _over_prompts(figure: str, table: Sequence[Sequence[float]]) -> tuple[float, float] | None:
     """Of [seeds][prompts]: of shares as evaluations have it, which stays between 0 and 1; else Student's."""
     values = [(value, prompt) for row in table for prompt, value in enumerate(row)]
     if all(0 <= value <= 1 for value, _ in values):
         return clustered(*zip(*values, strict=True))
-    estimate = of_prompts(table)
+    estimate = _within(of_prompts(table), *bounds(figure, chain(*table)))
     return None if estimate is None else (estimate.low, estimate.high)
 
 
@@ -157,11 +189,17 @@ def difference(runs: Runs, figure: str, first: str, second: str) -> Difference |
     each = [runs[arm][s].answers.get(figure, {}) for s in seeds for arm in (first, second)]
     rows = [*shared(each)]
     prompts = len(rows[0]) if rows else 0
+    values = [runs[arm][s].figures[figure] for s in seeds for arm in (first, second)]
+    low, high = bounds(figure, [*values, *chain(*rows)])
+    widest = high - low  # of a share a difference lies between -1 and 1
     if prompts:
         pairs = zip(rows[::2], rows[1::2], strict=True)
-        table = [[a - b for a, b in zip(one, other, strict=True)] for one, other in pairs]
-        return Difference(figure, first, second, mean(gaps), len(seeds), prompts, crossed(table))
-    return Difference(figure, first, second, mean(gaps), len(seeds), 0, of_values(gaps))
+        gaps_of_prompts = [[a - b for a, b in zip(one, other, strict=True)] for one, other in pairs]
+        estimate = crossed(gaps_of_prompts)
+    else:
+        estimate = of_values(gaps)
+    estimate = _within(estimate, -widest, widest)
+    return Difference(figure, first, second, mean(gaps), len(seeds), prompts, estimate)
 
 
 # ----------------------------------------------------------------------------------------------- which figures

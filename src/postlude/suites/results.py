@@ -89,16 +89,40 @@ def by_prompt(groups: Iterable[Group], measures: Mapping[str, Sequence[float | N
 
 
 def write(folder: Path, name: str, groups: Sequence[Group], result: Result) -> Path:
-    """Both files, each whole or not at all; the path of the answers. Raises ConfigError where they cannot be."""
+    """Both files, each whole or not at all; the path of the answers. What is there of another suite of that name, or
+    of another wording, is moved aside. Raises ConfigError where they cannot be."""
     target = folder / f"{name}.jsonl"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _put_aside(folder, name, result)
         replace(target, "".join(json.dumps(row, default=str) + "\n" for row in _answers(groups, result.by)))
         figures = {measure: asdict(figure) for measure, figure in result.figures.items()}
         replace(folder / f"{name}.json", json.dumps({**result.summary, "figures": figures}, indent=1) + "\n")
     except OSError as error:
         raise ConfigError(f"cannot write to {str(folder)!r}: {error.strerror}.", code="cannot-write") from error
     return target
+
+
+def _put_aside(folder: Path, name: str, result: Result) -> None:
+    """Move the files of another fingerprint to names that have it."""
+    before = read(folder, name)
+    theirs = before.summary.get("fingerprint") if before is not None else None
+    if before is not None and theirs != result.summary.get("fingerprint"):
+        for end in ("json", "jsonl"):
+            (folder / f"{name}.{end}").replace(folder / f"{aside(name, theirs)}.{end}")
+
+
+def aside(name: str, fingerprint: Any) -> str:
+    """The name of results that are not the newest of their suite's name."""
+    return f"{name}-{fingerprint}"
+
+
+def earlier_of(folder: Path, name: str, fingerprint: str) -> Result | None:
+    """The last evaluation of that fingerprint, wherever it is; else the newest of the name. Raises ConfigError."""
+    newest = read(folder, name)
+    if newest is None or newest.summary.get("fingerprint") == fingerprint:
+        return newest
+    return read(folder, aside(name, fingerprint)) or newest
 
 
 def _answers(groups: Sequence[Group], by: By) -> Iterable[Row]:
@@ -163,7 +187,9 @@ def changes(before: Result, now: Result) -> dict[str, Change]:
         gains = [b - a for a, b in pairs if a is not None and b is not None]
         if gains:
             low, high = of_mean(gains)
-            finite = math.isfinite(low)
+            if all(0 <= x <= 1 for pair in pairs for x in pair if x is not None):  # of shares
+                low, high = max(low, -1.0), min(high, 1.0)
+            finite = len(gains) > 1 and math.isfinite(low)
             result[measure] = Change(mean(gains), low if finite else None, high if finite else None, len(gains))
     return result
 
