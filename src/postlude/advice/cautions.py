@@ -75,10 +75,24 @@ def _wants_shorter(e: Evidence, fit: Fit, part: Part) -> str | None:
             "rows, or let a rule choose (postlude pairs --reward length)"
         )
     if part.longer is not None:
-        return None
+        return (
+            "you ask for shorter answers, which changes nothing of this run: no part of it is about length, and the "
+            f"better answer is the longer one in {part.longer}. Keep the rows whose better answer is the shorter, or "
+            "let a rule choose (postlude pairs --reward length)"
+        )
     return (
         "nothing here says that shorter is better: shorten the written answers, or use rows whose right "
         "answers can be told (drpo)"
+    )
+
+
+def _wants_longer(e: Evidence, fit: Fit, part: Part) -> str | None:
+    if not e.goal.has("longer"):
+        return None
+    shown = f": the better answer is the longer one in {part.longer}" if part.longer else ""
+    return (
+        "you ask for longer answers, which changes nothing of this run: no part of it is about length, and rows teach "
+        f"it as far as they show it{shown}"
     )
 
 
@@ -196,7 +210,7 @@ def _thumbs(e: Evidence, fit: Fit, part: Part) -> str | None:
         return None
     return (
         f"thumbs are lopsided, {part.up:,} up and {part.down:,} down: the weights of the recipe make up for "
-        "it, the few rows cannot"
+        "it as far as weights should (10 at most), the few rows cannot"
     )
 
 
@@ -348,7 +362,8 @@ def _unread(e: Evidence, fit: Fit, part: Part) -> str | None:
 
 
 CAUTIONS: Sequence[Callable[[Evidence, Fit, Part], str | None]] = (
-    _goal_unread, _unread, _reward, _few, _length, _wants_shorter, _wants_safer, _wants_reasoning, _wants_scorer,
+    _goal_unread, _unread, _reward, _few, _length, _wants_shorter, _wants_longer,
+    _wants_safer, _wants_reasoning, _wants_scorer,
     _wants_facts, _unmeasured, _sampled, _judge, _labels, _unreadable, _thumbs, _solutions, _tests, _conflicts,
     _repeats, _near,
     _leaked, _no_held_out, _language, _bad, _left_out, _said, _cut_off, _copied, _constant, _chat, _long, _huge,

@@ -142,6 +142,8 @@ class Model:
     local: bool = False
     """Whether its folder is here."""
     shape: Shape | None = None
+    named: bool = True
+    """Whether it is a model; else a size alone, which no recipe can name."""
 
 
 @dataclass(frozen=True)

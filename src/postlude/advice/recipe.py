@@ -185,7 +185,7 @@ def text_of(advice: Advice, data: Data) -> str:
     settings = [Setting("method", advice.method, "")]
     fits = advice.room is None or advice.room.fits
     lines = [line for text in head for line in _comment(text)]
-    if e.model is not None and fits:
+    if e.model is not None and e.model.named and fits:
         settings.append(Setting("model.path", e.model.path, ""))
     else:
         lines += _comment("No model is named: postlude train RECIPE model=MODEL")

@@ -133,14 +133,14 @@ def process(e: Evidence) -> Fit | Miss:
 
 def solve_first(e: Evidence) -> Fit | Miss:
     """Where no answer is right, RL has nothing to reinforce: written answers first, or the few lucky ones."""
-    part, answers = e.part("tests", "golds"), e.part("answers")
+    part, answers = e.part("tests", "golds") or (e.part("prompts") if e.reward else None), e.part("answers")
     if part is None or e.base is None or not e.base.graded:
         return Miss(
             "it is for prompts that the model never solves, and that was not measured", "a base pass rate near 0"
         )
     if e.part("pairs", "lists"):
         return Miss("pairs need no right answer among the model's own", "without the pairs")
-    if e.base.prompts < FEWEST_ASKED:
+    if e.base.prompts < FEWEST_ASKED and e.base.right.value:
         return Miss(
             f"only {e.base.prompts} prompts were asked, too few to tell", f"{FEWEST_ASKED} prompts asked (--prompts)"
         )
@@ -223,6 +223,8 @@ def pairs(e: Evidence) -> Fit | Miss:
     """Preference pairs: DPO, or a relative where the pairs call for one."""
     part = e.part("pairs")
     if part is None:
+        if e.part("lists"):
+            return Miss("the lists hold the comparisons, and DPO reads them whole", "pairs instead of lists")
         return Miss(
             "there are no pairs of a better and a worse answer", "pairs (`postlude pairs` makes them of samples)"
         )

@@ -22,6 +22,23 @@ class Move(StrEnum):
     hardly = "hardly"
 
 
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, max=65_536, help="Tokens of their answers. Default: 256 at most.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Which column is what: prompt=question,chosen=good,rejected=bad. Default: by their names."),
+]
+Prompts = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=4096,
+        help="Prompts that the model is asked; 0: none. Default: as many as take 25 seconds, 16 at most.",
+    ),
+]
+
+
 def advise(
     context: typer.Context,
     data: Annotated[
@@ -43,21 +60,9 @@ def advise(
     ] = None,
     reward_args: opt.RewardArgs = None,
     move: Annotated[Move | None, typer.Option(help="How far the policy may move from its start.")] = None,
-    prompts: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=4096,
-            help="Prompts that the model is asked; 0: none. Default: as many as take 25 seconds, 16 at most.",
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, max=65_536, help="Tokens of their answers. Default: 256 at most.")
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Which column is what: prompt=question,chosen=good,rejected=bad. Default: by their names."),
-    ] = None,
+    prompts: Prompts = None,
+    max_tokens: MaxTokens = None,
+    columns: Columns = None,
     split: opt.Split = "train",
     out: Annotated[
         Path | None, typer.Option(help="The recipe to write. Default: advised.yaml, or the next free number.")
