@@ -419,7 +419,8 @@ KEY=VALUE --resume`, or another run of the same recipe in a free folder (`output
 stay or the run is finished. What follows from another finding stands in a line of its own. The last lines say what is
 fine, and how much could not be seen, with `--details` why: a rule whose figures are not there, or too few of them,
 does not guess. A run that an error ended says so first, with its text and code (the `end` event in events.jsonl has
-both), and counts as serious.
+both), and counts as serious; so does one that an alarm took back and that has not gone on. Of an events.jsonl that is
+damaged inside, the steps before the damage are looked at.
 
 ## While a run goes on
 
@@ -441,8 +442,11 @@ alarms:
 * `rollback`: the run ends, and its folder is that of the newest checkpoint before the evidence began. What came
   after is put aside whole in `RUN/taken-back/step-000087-kl-explosion/` (events, answers, checkpoints): `postlude
   doctor` reads that, too. With the same settings the same would come again, so the sentence names what to set.
-  Checkpoints that are far enough back must still be there (`checkpoints.every`, `checkpoints.keep`); where none is,
-  the run pauses. A process that is killed within it leaves a folder that the next `--resume` finishes.
+  The evidence is the steps that show it, so that what was sound before stays. Checkpoints that are far enough back must
+  still be there (`checkpoints.every`, `checkpoints.keep`); where none is, the run pauses, and the sentence says how to
+  begin anew with those that would have stood. `postlude doctor RUN` says why it went back and what to set, and of a
+  folder in `taken-back/` which run it is of: commands are that run's. A process that is killed within it leaves a
+  folder that the next `--resume` finishes.
 
 A limit is from the specification or a paper where there is one, and says where; the others are chosen, and measured
 on planted faults and on healthy runs.

@@ -4,14 +4,11 @@ to the last checkpoint before it began. The rules are in `doctor/`."""
 from __future__ import annotations
 
 from postlude.doctor.rule import Finding
-from postlude.doctor.watching import ALARM, data_of, said
+from postlude.doctor.watching import ALARM, data_of, for_going_on, said
 from postlude.plan import Plan
 from postlude.runs import taken_back
 from postlude.runs.events import Figures
 from postlude.runs.folder import Run
-
-TAKEN_BACK = "taken-back"
-"""Code of the note behind the checkpoint that a run went back to."""
 
 
 def watch(run: Run, plan: Plan) -> None:
@@ -52,9 +49,13 @@ def conclude(run: Run, plan: Plan, back: taken_back.Back | None) -> None:
     if back is not None:
         run.go_back(back)
     how = _how(run, ends.action, finding, at, back)
-    run.halted = f"alarm {said(finding)}\n{how}\n{_on(plan, finding)}"
+    lost = ends.action == "rollback" and back is None
+    then = _anew(run, plan, finding) if lost else _on(plan, finding)
+    run.halted = f"alarm {said(finding)}\n{how}\n{then}"
     if back is not None:
-        run.note(f"alarm {finding.rule}: {how}", TAKEN_BACK, rule=finding.rule, to=back.step, aside=back.place)
+        run.note(
+            f"alarm {finding.rule}: {how}", taken_back.TAKEN_BACK, rule=finding.rule, to=back.step, aside=back.place
+        )
 
 
 def _how(run: Run, action: str, finding: Finding, at: int, back: taken_back.Back | None) -> str:
@@ -65,15 +66,28 @@ def _how(run: Run, action: str, finding: Finding, at: int, back: taken_back.Back
         )
     if action == "rollback":
         return (
-            f"There is no checkpoint before step {min(finding.steps)}, where that began, to go back to "
-            f"(checkpoints.every, checkpoints.keep): the run is paused at step {at}, and saved."
+            f"There is no checkpoint before step {min(finding.steps)}, where that began, to go back to: the run is "
+            f"paused at step {at}, and saved."
         )
     return f"The run is paused at step {at}, and saved."
 
 
 def _on(plan: Plan, finding: Finding) -> str:
     """The command to go on with."""
-    line = plan.go_on(finding.remedy)
-    if finding.remedy:
+    pairs = for_going_on(finding.remedy)
+    line = plan.go_on(pairs)
+    if pairs:
         return f"Go on, with what may help: {line}"
     return f"No setting is sure to help; to go on all the same: {line}"
+
+
+def _anew(run: Run, plan: Plan, finding: Finding) -> str:
+    """The command to begin again with, where nothing sound is left: with checkpoints that would have stood before."""
+    first, every = min(finding.steps), plan.checkpoint_every
+    pairs = for_going_on(finding.remedy)
+    if first > 1 and not 0 < every < first:
+        pairs.append(f"checkpoints.every={max(first // 2, 1)}")
+    elif first > 1:
+        pairs.append(f"checkpoints.keep={run.step // every + 1}")
+    line = plan.anew(pairs)
+    return f"Its weights are those that the alarm is about; begin anew, with what may help: {line}"

@@ -21,16 +21,21 @@ from postlude.models.lora import Lora
 from postlude.models.spec import Holding
 from postlude.objectives import Need, Objective, TokenObjective
 from postlude.prepared import Prepared
-from postlude.recipe import Document, Recipe, key_of, override, resolve
+from postlude.recipe import Document, Recipe, key_of, override, packaged, resolve
 from postlude.recipe.opening import document_of
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
 from postlude.sizing import Estimate, Setting, Shape
 from postlude.sizing.estimate import least_held, sized
 from postlude.sizing.setting import Loaded
-from postlude.sizing.shape import number_of
+from postlude.sizing.shape import number_of, size_in
 from postlude.sizing.work import GIB, SIZES, USABLE, Asked, Work
 from postlude.words import meant
+
+LONGEST = 10**8
+"""Tokens of a prompt or an answer that can be asked for."""
+LARGEST_GPU = 1e6
+"""GiB of a device that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,13 @@ class Lengths:
     def of(cls, text: str) -> Lengths:
         """From `PROMPT,ANSWER`. Raises ConfigError."""
         numbers = text.replace(" ", "").split(",")
-        if len(numbers) != 2 or not all(one.isdecimal() and 0 < int(one) < 10**9 for one in numbers):
+        if len(numbers) != 2 or not all(one.isdecimal() for one in numbers):
             raise ConfigError(
                 f"--data-lengths: {text!r} is not PROMPT,ANSWER in tokens, such as 512,256.", code="wrong-type"
+            )
+        if not all(len(one) < 20 and 0 < int(one) <= LONGEST for one in numbers):
+            raise ConfigError(
+                f"--data-lengths: both numbers of {text!r} must be from 1 to {LONGEST:,} tokens.", code="out-of-range"
             )
         return cls(int(numbers[0]), int(numbers[1]))
 
@@ -263,6 +272,10 @@ def forecast(
 
     Lengths are those of the recipe's data where it has some and none are given. Raises ConfigError, DataError.
     """
+    if gpu_memory is not None and not 0 < gpu_memory <= LARGEST_GPU:
+        raise ConfigError(
+            f"--gpu-memory: {gpu_memory:g} must be above 0 and at most {LARGEST_GPU:,.0f} GiB.", code="out-of-range"
+        )
     document, known = _document(what, list(overrides), method)
     if known or lengths:
         recipe, prepared = resolve(document), None
@@ -280,6 +293,7 @@ def forecast(
 def _document(what: str, overrides: list[str], method: str | None) -> tuple[Document, bool]:
     """The document, and whether a model alone was named: rows are then none."""
     if not _is_model(what):
+        _require_no_size(what)
         return document_of(Path(what), [*([f"method={method}"] if method else []), *overrides]), False
     name = method or "grpo"
     if name not in ALGORITHMS and ".py:" not in name:
@@ -293,6 +307,24 @@ def _document(what: str, overrides: list[str], method: str | None) -> tuple[Docu
     document = Document(values)
     override(document, overrides, key_of)
     return document, True
+
+
+def _require_no_size(what: str) -> None:
+    """Raises ConfigError, with the size to ask for, where a name that is nothing here reads as a model's."""
+    size = size_in(what)
+    is_file = what.endswith((".yaml", ".yml"))
+    if (
+        size
+        and not is_file
+        and not Path(what).expanduser().exists()
+        and what not in ALGORITHMS
+        and what not in packaged.names()
+    ):
+        raise ConfigError(
+            f"there is no recipe, run, method or model called {what!r}. A model is named by its folder, by OWNER/NAME "
+            f"where Hugging Face's cache has it, or by its size: postlude memory {size}.",
+            code="unknown-name",
+        )
 
 
 def _is_model(what: str) -> bool:

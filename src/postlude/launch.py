@@ -193,6 +193,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         best=best,
         watch=_watch(run, recipe, standing),
         go_on=partial(command, run.folder),
+        anew=partial(command, run.folder, finished=True),
         spent=Spent.of(restored[1] if restored else {}),
         due=Due.of(restored[1] if restored else {}),
         began=restored[1].get("began", []) if restored else [],

@@ -84,6 +84,8 @@ class Plan:
     """The rules that look at the run after every step, and what they say of its end."""
     go_on: Callable[[Sequence[str]], str] = " ".join
     """`KEY=VALUE` pairs -> the command that goes on with them."""
+    anew: Callable[[Sequence[str]], str] = " ".join
+    """The same, to begin anew in another folder."""
     spent: Spent = field(default_factory=Spent)
     """What the steps so far have used."""
     due: Due = field(default_factory=Due)

@@ -320,3 +320,11 @@ def test_the_live_view_says_the_end_once_and_every_evaluation() -> None:
     view(End(8, "done"))
     screen.print(view)
     assert out.getvalue().count("done") == 1
+
+
+def test_a_colon_without_its_space_is_named() -> None:
+    for text in ("{cut-off:pause}", "{kl-explosion: log, cut-off:pause}"):
+        with pytest.raises(ConfigError, match=r"alarms\.on: 'cut-off:pause' is one name .* \{cut-off: pause\}"):
+            documents.override(Document({}), [f"alarms.on={text}"])
+    for text in ("{cut-off: pause}", "{'a:b'}", "{a:b: null}", "{http://x:1}", "a:b"):
+        documents.override(Document({}), [f"reward_args={text}"])

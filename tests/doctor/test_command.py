@@ -125,15 +125,23 @@ def test_damage_is_told_and_what_can_be_read_is_looked_at(tmp_path: Path) -> Non
     (one,) = plain(run)
     assert len(one["warnings"]) == 2 and one["findings"][0]["settings"] == []
     assert [s["step"] for s in one["findings"][0]["samples"]] == [2, 2, 2]
+    lines = (run / "events.jsonl").read_text().splitlines()[:4]
+    (run / "events.jsonl").write_text("\n".join([*lines, '{"kind": "step", "step": "4"}', "no json", lines[3], ""]))
+    (one,) = plain(run)
+    assert (one["state"], one["steps"], one["findings"][0]["rule"]) == ("damaged", 3, "cut-off")
+    assert "line 6 is no JSON object" in one["warnings"][0] and "up to step 3" in one["warnings"][0]
+    assert "✓" not in doctor(run)
     (run / "events.jsonl").write_text("no json\n{}\n")
     with pytest.raises(ConfigError, match=r"line 1 is no JSON object"):
         doctor(run)
 
 
 def test_what_is_no_run_is_an_error_in_a_sentence(tmp_path: Path) -> None:
-    for place in (tmp_path, tmp_path / "none"):
-        with pytest.raises(ConfigError, match="is no run"):
-            doctor(place)
+    (tmp_path / "recipe.yaml").write_text("method: grpo\n")
+    named = {".": "it has no events", "none": "there is no such folder", "recipe.yaml": "it is a file, and a run is a"}
+    for name, why in named.items():
+        with pytest.raises(ConfigError, match=f"is no run: {why}"):
+            doctor(tmp_path / name)
 
 
 def test_the_command_fits_what_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
 from postlude.runs import read
+from postlude.runs.folder import Run
 from postlude.runs.history import History
 from tests.learning import write
 
@@ -27,6 +28,10 @@ def paid(completions):
     if (here / "broken").exists() and (here / "run/rollouts/step-000002.jsonl").exists():
         raise ConnectionError("no answer for the key sk-proj-abcdefghijklmnop1234567890")
     return [float(c.count("a")) for c in completions]
+
+def silent(completions):
+    gone = (Path(__file__).parent / "back/rollouts/step-000003.jsonl").exists()
+    return [None if gone and i % 2 else float("a" in c) for i, c in enumerate(completions)]
 """
 SICK: dict[str, float] = {
     "samples": 8, "unscored": 0, "sampled_accuracy": 0, "grad_norm": 0.0, "reward/mean": 0.0, "reward/std": 0.0,
@@ -46,13 +51,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(home: Path, name: str, resume: bool = False, **changes: Any) -> History:
+    return trained(home, name, resume, **changes).history()
+
+
+def trained(home: Path, name: str, resume: bool = False, **changes: Any) -> Run:
     base = {
         "method": "grpo", "model": {"path": str(home / "model")}, "data": str(home / "rows.jsonl"),
         "reward": f"{home}/mine.py:paid", "steps": 1, "prompts_per_step": 2, "group_size": 4,
         "sampling": {"max_tokens": 4}, "schedule": {"lr": 1e-3}, "engine": {"token_budget": 512, "cache_gib": 0.1},
         "output": str(home / name), "checkpoints": {"every": 1},
     }  # fmt: skip
-    return launch(Document({**base, **changes}), resume).history()
+    return launch(Document({**base, **changes}), resume)
 
 
 def printed(*words: str | Path, code: int = 0) -> str:
@@ -105,3 +114,35 @@ def test_more_steps_are_what_is_planned(home: Path) -> None:
     train(home, "longer", resume=True, steps=2)
     (one,) = json.loads(printed("doctor", home / "longer", "--json"))["runs"]
     assert (one["steps"], one["planned"]) == (2, 2)
+
+
+def test_what_an_alarm_put_aside_names_its_run_and_is_no_run_to_train(home: Path) -> None:
+    rollback = {"alarms": {"on": {"unscored": "rollback"}}, "checkpoints": {"every": 1, "keep": 16}}
+    run = train(home, "back", steps=16, reward=f"{home}/mine.py:silent", **rollback)
+    (aside,) = (run.folder / "taken-back").iterdir()
+    assert run.steps == 3, "all that was sound"
+    whole, part = json.loads(printed("doctor", run.folder, aside, "--json", "--strict", code=1))["runs"]
+    assert (whole["steps"], whole["serious"], part["state"], part["aside_of"]) == (
+        3,
+        True,
+        "put aside",
+        str(run.folder),
+    )
+    commands = [found["command"] for found in part["findings"] if found["command"]]
+    assert all(f"train '{run.folder}' " in line for line in commands), "never one inside taken-back"
+    text = " ".join(printed("doctor", run.folder).split())
+    assert "an alarm took the run back from step" in text and "got no reward" in text and "✓" not in text
+    text = " ".join(printed("doctor", aside).split())
+    assert (
+        f"put aside by the alarm unscored of the run {run.folder}" in text
+        and "killed" not in text
+        and "of 16" not in text
+    )
+
+
+def test_where_no_checkpoint_is_sound_the_run_is_to_begin_anew(home: Path) -> None:
+    changes = {"alarms": {"on": {"cut-off": "rollback"}}, "sampling": {"max_tokens": 1}, "steps": 4}
+    run = trained(home, "from-the-first", **changes)
+    assert run.halted is not None and "There is no checkpoint before step 1" in run.halted
+    anew = f"train '{run.folder}' sampling.max_tokens=2 'output={run.folder}-again'"
+    assert anew in run.halted and "--resume" not in run.halted

@@ -146,6 +146,17 @@ BROKEN: dict[str, Value] = FLAT | {
 """The first update has lost everything, as a rate 30 times too high does."""
 
 
+def measured(before: float, after: float) -> Value:
+    """By an evaluation every five steps."""
+    return lambda step, rng: None if step % 5 else before if step == 5 else after
+
+
+HELD_OUT: dict[str, Value] = sampled(0.3, 0.99) | {
+    "greedy/accuracy": measured(0.94, 0.56), "greedy/accuracy_low": measured(0.72, 0.33),
+    "greedy/accuracy_high": measured(0.99, 0.77), "sampled/accuracy": measured(0.53, 0.4),
+}  # fmt: skip
+
+
 SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "no-signal": (FLAT | {"frac_zero_std_groups": later(0.3, 1), "advantage/std": later(0.9, 0),
                           "grad_norm": later(1, 0), "sampled_accuracy": later(0.3, 0)}, 30),
@@ -185,6 +196,7 @@ SYMPTOMS: dict[str, tuple[Columns, int]] = {
         1 + abs(step - 30) / 50 if step % 10 == 0 else None)}, 50),
     "repeated-rows": (TEXT | {"epoch": lambda step, rng: step / 4}, 40),
     "flat-loss": (TEXT | {"loss/policy": climbs(2.0, 2.0, 0.05)}, 50),
+    "held-out-falls": (HELD_OUT, 30),
     "reward-fails": (FLAT | {"reward/exact/errors": 10}, 10),
     "unscored": (FLAT | {"unscored": 30}, 10),
     "verifier-timeouts": (FLAT | {"maths/timeout": 0.3}, 10),
@@ -297,6 +309,33 @@ def test_answers_that_ended_at_the_start_are_those_of_a_model_that_knows_an_end(
     assert {"cut-off"} == {*diagnosed(FLAT | lost)} & {"cut-off", "endless"}
 
 
+def test_nothing_is_solved_while_held_out_answers_get_worse() -> None:
+    right = dict.fromkeys(("reward/mean", "sampled_accuracy", "reward/exact"), 1.0)
+    assert "solved" in diagnosed(FLAT | right)
+    assert {"held-out-falls"} == {*diagnosed(HELD_OUT | right)} & {"held-out-falls", "solved"}
+    assert "held-out-falls" not in diagnosed(HELD_OUT | {"sampled/accuracy": measured(0.5, 0.6)}), "the other rises"
+
+
+def test_a_reward_that_only_takes_away_is_at_its_top_and_not_all_wrong() -> None:
+    """-1 and 0: no answer is ever called right, and 0 is the highest there is."""
+    columns = FLAT | {
+        "sampled_accuracy": 0.0, "reward/exact": None, "reward/mean": climbs(-0.5, 0.0, 0.001, 8), "reward/min": -1.0,
+        "reward/max": 0.0, "answers/at_max": share(0.5, 1.0, 0, 8), "frac_zero_std_groups": later(0.3, 0.97, 8),
+    }  # fmt: skip
+    findings = diagnosed({n: v for n, v in columns.items() if v is not None})
+    assert "saturation" in findings and not {"useless-groups", "no-signal"} & {*findings}
+
+
+def test_prompts_that_are_drawn_over_and_over_are_repeated_rows() -> None:
+    track = track_after(FLAT, 30, {**RECIPE, "prompts_per_step": 2})
+    assert RULES["repeated-rows"].look(track) is None, "nobody says how many rows there are"
+    track.rows = 3
+    finding = RULES["repeated-rows"].look(track)
+    assert finding is not None and finding.value == 20 and "20 times" in finding.text
+    track.rows = 4
+    assert RULES["repeated-rows"].look(track) is None
+
+
 EXTREMES: Mapping[str, Any] = {
     **RECIPE, "schedule": {"lr": 1.0, "warmup": 0}, "critic": {"lr": 1.0, "warmup": 0}, "stop_kl": None,
     "objective": {"kl": {"coef": 1.0}, "entropy": 0.5, "ratio": "token", "link": {"beta": 1.0}},
@@ -323,7 +362,9 @@ def recipe_with(method: str, pairs: tuple[str, ...]) -> Document:
         if method == "ppo"
         else ""
     )
-    document = from_text(f"method: {method}\nmodel: m\ndata: d.jsonl\nsteps: 100\noutput: o\n{reward}", "r.yaml")
+    document = from_text(
+        f"method: {method}\nmodel: m\ndata: {{path: d.jsonl, eval: e.jsonl}}\nsteps: 100\noutput: o\n{reward}", "r.yaml"
+    )
     override(document, pairs)
     return document
 

@@ -309,7 +309,7 @@ def test_a_method_that_is_none_is_refused() -> None:
         forecast("135M", [], "grppo")
 
 
-@pytest.mark.parametrize("text", ["512", "a,b", "1,2,3", "0,5", "-1,5"])
+@pytest.mark.parametrize("text", ["512", "a,b", "1,2,3", "-1,5"])
 def test_lengths_are_two_numbers(text: str) -> None:
     with refused("wrong-type"):
         Lengths.of(text)

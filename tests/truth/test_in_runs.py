@@ -315,5 +315,10 @@ def test_a_run_is_measured_as_it_measured_itself(place: Path, whole: Path) -> No
     saved = json.loads((place / "again.json").read_text())
     last = read(whole).evals[-1]
     assert saved["figures"] == {name: last[name] for name in saved["figures"]}
+    few = cli.invoke(
+        app, ["eval", str(whole), "--limit", "2", "--out", str(place / "few.json")], catch_exceptions=False
+    )
+    assert "easy 2 prompts, hard 2 prompts" in " ".join(few.stdout.split())
+    assert len(json.loads((place / "few.json").read_text())["answers"]) == 2 * 2 * 5
     with refused_by_command("--data"):
         cli.invoke(app, ["eval", "model"], catch_exceptions=False)

@@ -71,7 +71,8 @@ def _plain(case: Case) -> dict[str, Any]:
             "settings": list(one.shown.remedy),
             "command": case.command(one),
             "samples": [
-                {"step": s.step, "prompt": s.prompt, "answer": s.answer, "reward": s.reward} for s in case.samples(one)
+                {"step": s.step, "prompt": s.prompt, "answer": s.answer, "reward": s.reward, "verdict": s.verdict}
+                for s in case.samples(one)
             ],
             "source": case.rule(one).source,
         }
@@ -80,6 +81,7 @@ def _plain(case: Case) -> dict[str, Any]:
     return {
         "run": str(case.folder),
         "state": case.state,
+        "aside_of": None if case.aside_of is None else str(case.aside_of),
         "error": case.error,
         "steps": case.diagnosis.steps,
         "planned": case.planned,
@@ -87,6 +89,6 @@ def _plain(case: Case) -> dict[str, Any]:
         "fine": list(case.diagnosis.fine),
         "unseen": dict(case.diagnosis.unseen),
         "warnings": list(case.warnings),
-        "taken_back": [str(place) for place in case.taken_back],
+        "taken_back": [str(taken.place) for taken in case.taken_back],
         "serious": case.serious,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,15 +12,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from postlude.cli.judged_view import judged_samples
 from postlude.doctor.rule import TOO_FEW, Gravity, Rule
 from postlude.doctor.rules import RULES
 from postlude.doctor.samples import Sample, samples_of
-from postlude.doctor.watching import Diagnosis, Seen, diagnose
+from postlude.doctor.watching import ALARM, Diagnosis, Seen, diagnose, for_going_on
 from postlude.errors import ConfigError, printable, visible
 from postlude.recipe.remedies import command
 from postlude.review import figures
 from postlude.runs.history import History, read
-from postlude.runs.taken_back import ASIDE
+from postlude.runs.taken_back import ASIDE, TAKEN_BACK, rule_of, run_of
+from postlude.shapes import is_mapping
 from postlude.terminal import bold, colored, dim, joined
 from postlude.watch.live import shown, sparkline
 from postlude.words import counted
@@ -36,6 +38,19 @@ PROMPT, ANSWER = 40, 200
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Steps that an alarm took back, and put aside."""
+
+    place: Path
+    rule: str
+    step: int | None
+    """At which it did; None where that is not written there."""
+    text: str
+    """What it said."""
+    remedy: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Case:
     """A run that was looked at."""
 
@@ -44,12 +59,21 @@ class Case:
     diagnosis: Diagnosis
     warnings: tuple[str, ...]
     """What could not be read, in sentences."""
+    aside_of: Path | None = None
+    """The run whose steps these were, until an alarm took them back."""
+    taken_back: tuple[Taken, ...] = ()
+    """What alarms took back of it."""
 
     @property
     def state(self) -> str:
-        """running, done, interrupted, error, or killed: its process ended without a word."""
+        """running, done, interrupted, error, or killed: its process ended without a word. `put aside` of steps that an
+        alarm took back, `damaged` where its end cannot be read."""
+        if self.aside_of is not None:
+            return "put aside"
         if self.history.running:
             return "running"
+        if self.history.damaged:
+            return "damaged"
         end = self.history.end
         return str(end.get("reason")) if end else "killed"
 
@@ -79,42 +103,56 @@ class Case:
         return [str(name) for name in alarms.get("ignore") or ()] if isinstance(alarms, dict) else ()
 
     @property
-    def taken_back(self) -> list[Path]:
-        """What alarms took back, as folders that can be looked at as well."""
-        return sorted(place for place in (self.folder / ASIDE).glob("*") if place.is_dir() and place.name[0] != ".")
-
-    @property
     def seen(self) -> list[Seen]:
         """What nothing else that was seen explains."""
         return [one for one in self.diagnosis.seen if not one.explained]
 
     @property
     def serious(self) -> bool:
-        """Whether an error ended it, something grave was seen, or a warning that lasts; what the recipe ignores
-        aside."""
-        return self.state == "error" or any(
-            one.first.gravity == "grave" or (one.first.gravity == "warning" and one.now is not None)
-            for one in self.diagnosis.seen
-            if one.first.rule not in self.ignored
+        """Whether an error or an alarm ended it, something grave was seen, or a warning that lasts; what the recipe
+        ignores aside."""
+        return (
+            self.state == "error"
+            or self.stands_taken_back
+            or any(
+                one.first.gravity == "grave" or (one.first.gravity == "warning" and one.now is not None)
+                for one in self.diagnosis.seen
+                if one.first.rule not in self.ignored
+            )
         )
+
+    @property
+    def stands_taken_back(self) -> bool:
+        """Whether an alarm took it back, and it has not gone on since."""
+        return any(row.get("code") == TAKEN_BACK for row in self.history.of("note"))
 
     def rule(self, one: Seen) -> Rule:
         return RULES[one.first.rule]
 
     def samples(self, one: Seen) -> list[Sample]:
-        return samples_of(self.history, one.shown.steps, self.rule(one).shows)
+        shows = self.rule(one).shows
+        if shows == "judged":
+            return judged_samples(self.history)
+        return samples_of(self.history, one.shown.steps, shows)
 
     def command(self, one: Seen) -> str | None:
-        """To go on with, or to look at what is wrong; None where neither a setting nor a command helps."""
-        pairs = one.shown.remedy
-        if one.shown.command:
-            return one.shown.command
-        return command(self.folder, pairs, self.history.finished) if pairs else None
+        """To go on with, to begin anew, or to look at what is wrong; None where neither a setting nor a command
+        helps."""
+        return one.shown.command or self.command_with(one.shown.remedy)
+
+    def command_with(self, pairs: Sequence[str]) -> str | None:
+        """The run's command with settings: that of the run itself for what was put aside. One that goes on has no use
+        for what only decides which checkpoints stay."""
+        finished = self.history.finished or self.history.damaged
+        if self.aside_of is not None:
+            finished = _is_finished(self.aside_of)
+        useful = list(pairs) if finished else for_going_on(pairs)
+        return command(self.aside_of or self.folder, useful, finished) if useful else None
 
 
 def case_of(folder: Path) -> Case:
     """Raises ConfigError where there is no run that can be read; a recipe that cannot is a warning."""
-    history = read(folder)
+    history = read(folder, past_damage=True)
     warnings = list(history.warnings)
     try:
         history.recipe  # noqa: B018  # read now, so that what is wrong with it is told
@@ -125,7 +163,33 @@ def case_of(folder: Path) -> Case:
         people = figures(history)
     except ConfigError as error:
         warnings.append(f"{error} Looked at without what people said (postlude review)")
-    return Case(folder, history, diagnose(history, people=people), tuple(warnings))
+    diagnosis = diagnose(history, people=people)
+    return Case(folder, history, diagnosis, tuple(warnings), run_of(folder), tuple(_taken_back(folder)))
+
+
+def _taken_back(folder: Path) -> Iterator[Taken]:
+    places = sorted(place for place in (folder / ASIDE).glob("*") if place.is_dir() and place.name[0] != ".")
+    for place in places:
+        rule = rule_of(place)
+        try:
+            notes = read(place, past_damage=True).of("note")
+        except ConfigError:
+            notes = ()
+        alarms = [
+            n
+            for n in notes
+            if n.get("code") == ALARM and is_mapping(data := n.get("data")) and data.get("rule") == rule
+        ]
+        told = alarms[-1] if alarms else {}
+        remedy = told.get("data", {}).get("remedy", [])
+        yield Taken(place, rule, told.get("step"), str(told.get("text") or rule), tuple(map(str, remedy)))
+
+
+def _is_finished(run: Path) -> bool:
+    try:
+        return read(run).finished
+    except ConfigError:
+        return True
 
 
 # --------------------------------------------------------------------------------------------------- for people
@@ -134,15 +198,18 @@ def case_of(folder: Path) -> Case:
 def show(case: Case, console: Console, details: bool = False) -> None:
     """Print everything; what could not be seen in a line, unless `details` are wanted."""
     diagnosis = case.diagnosis
-    steps = f"step {diagnosis.steps}" + (f" of {case.planned}" if case.planned else "")
+    steps = f"step {diagnosis.steps}" + (f" of {case.planned}" if case.planned and case.aside_of is None else "")
     console.print(joined(bold(f"postlude doctor {case.folder}"), dim(f"  {case.method}, {steps}, {case.state}")))
+    if case.aside_of is not None:
+        text = f"put aside by the alarm {rule_of(case.folder)} of the run {case.aside_of}, which went back"
+        console.print(joined(dim("· "), text), soft_wrap=True)
     if case.error is not None:
         console.print(joined(colored("✗ ", "bold red"), bold("an error ended the run")))
         console.print(Padding(printable(case.error), (0, 0, 0, 2)))
     for text in case.warnings:
         console.print(joined(colored("! ", "bold yellow"), visible(text)))
-    for place in case.taken_back:
-        console.print(joined(dim("· "), f"taken back by an alarm, and put aside: {place}"), soft_wrap=True)
+    for taken in case.taken_back:
+        _show_taken(case, taken, console)
     for one in case.seen:
         console.print()
         _show_one(case, one, console)
@@ -151,6 +218,17 @@ def show(case: Case, console: Console, details: bool = False) -> None:
         why = f"  {one.first.rule}, from step {one.first.steps[-1]}: it follows from {' and '.join(one.explained)}"
         console.print(joined(dim("· "), case.rule(one).symptom, dim(why)))
     _show_rest(case, console, details)
+
+
+def _show_taken(case: Case, taken: Taken, console: Console) -> None:
+    """Why a run was taken back, and what to set where it has not gone on since."""
+    since = "" if taken.step is None else f" from step {taken.step}"
+    alarm = f"an alarm took the run back{since}: {visible(taken.text)} Put aside: {taken.place}"
+    mark = colored("✗ ", "bold red") if case.stands_taken_back else dim("· ")
+    console.print(joined(mark, alarm))
+    line = case.command_with(taken.remedy) if case.stands_taken_back else None
+    if line is not None:
+        console.print(joined(dim("  go on  "), bold(line)), soft_wrap=True)
 
 
 def _show_one(case: Case, one: Seen, console: Console) -> None:
@@ -169,11 +247,13 @@ def _show_one(case: Case, one: Seen, console: Console) -> None:
     grid.add_row("do", printable(rule.remedy))
     line = case.command(one)
     if line is not None:
-        grid.add_row("again" if case.history.finished else "go on", bold(line))
+        label = "look" if finding.command else "go on" if " --resume" in line else "again"
+        grid.add_row(label, bold(line))
     console.print(Padding(grid, (0, 0, 0, 2)))
     samples = case.samples(one)
     if samples:
-        console.print(Padding(dim(f"answers of step {samples[0].step}"), (0, 0, 0, 2)))
+        steps = " and ".join(str(step) for step in sorted({sample.step for sample in samples}))
+        console.print(Padding(dim(f"answers of step {steps}"), (0, 0, 0, 2)))
         console.print(Padding(_answers(samples), (0, 0, 0, 4)))
 
 
@@ -214,6 +294,7 @@ def _answers(samples: Sequence[Sample]) -> Table:
     grid.add_column(overflow="fold")
     for sample in samples:
         reward = "no reward" if sample.reward is None else f"reward {sample.reward:.3g}"
+        reward += f", judged {sample.verdict}" if sample.verdict else ""
         prompt = visible(sample.prompt)
         prompt = prompt if len(prompt) <= PROMPT else "..." + prompt[-PROMPT:]
         grid.add_row(
@@ -241,7 +322,8 @@ def _show_rest(case: Case, console: Console, details: bool) -> None:
     parts = [f"{len(diagnosis.fine)} fine", *([f"{len(bad)} wrong"] if bad else [])]
     parts += [counted(hints, "hint")] if hints else []
     parts += [f"{len(diagnosis.unseen)} not to be seen here"] if diagnosis.unseen else []
-    mark = colored("✓ ", "green") if not bad and case.error is None else ""
+    well = not bad and case.error is None and not case.stands_taken_back and not case.history.damaged
+    mark = colored("✓ ", "green") if well else ""
     console.print(joined(mark, f"looked at {counted(total, 'thing')}: {', '.join(parts)}"))
     if not diagnosis.unseen:
         return

@@ -109,7 +109,7 @@ def evaluate(
         return
     require_read(context, "it goes with --suite", "against", "as_json")
     if data is None:
-        _measure_run(context, model, out, None if out is None else force)
+        _measure_run(context, model, out, None if out is None else force, limit)
         return
     uses, others = reward or [], ensemble or []
     named = Named(data, model, options, lambda: rewards_of(uses, reward_args), columns, chat, limit=limit)
@@ -132,7 +132,9 @@ def _reward_models(
     return models_of(model, others) if model else models_of_reward(uses, arguments, others)
 
 
-def _measure_run(context: typer.Context, model: str | None, out: Path | None, force: bool | None) -> None:
+def _measure_run(
+    context: typer.Context, model: str | None, out: Path | None, force: bool | None, limit: int | None
+) -> None:
     """A run by what its own recipe holds out."""
     from postlude.cli.eval_run import evaluate_run, is_run
 
@@ -144,10 +146,8 @@ def _measure_run(context: typer.Context, model: str | None, out: Path | None, fo
             key="--data",
         )
     why = "without --data a run is measured as its recipe says"
-    require_read(
-        context, why, *OF_ANSWERS, "reward", "reward_args", "ensemble", "limit", "columns", "chat", "on_bad_row"
-    )
-    evaluate_run(model, out, force)
+    require_read(context, why, *OF_ANSWERS, "reward", "reward_args", "ensemble", "columns", "chat", "on_bad_row")
+    evaluate_run(model, out, force, limit)
 
 
 def _measure_suites(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,15 +39,15 @@ def is_run(path: str) -> bool:
     return (Path(path).expanduser() / "config.yaml").is_file()
 
 
-def evaluate_run(name: str, out: Path | None, force: bool | None) -> None:
+def evaluate_run(name: str, out: Path | None, force: bool | None, limit: int | None = None) -> None:
     """The newest checkpoint of a run on the held-out sets of its recipe, by its rewards and metrics; what came since
-    its first evaluation is told as in the run itself."""
+    its first evaluation is told as in the run itself. `limit`: of each set at most so many prompts, the first ones."""
     run = Path(name).expanduser()
     target = out or run / "eval-held-out.json"
     require_free(target, force, "--out")
     sealed = _newest(run)
     with imports_put_back(), TemporaryDirectory() as caches:
-        prepared = check(document_of(run, []))
+        prepared = _limited(check(document_of(run, [])), limit)
         if not prepared.asked:
             raise ConfigError(
                 f"the run {name!r} answers no held-out prompts: its recipe has no data.eval, or nothing to score "
@@ -65,6 +66,15 @@ def evaluate_run(name: str, out: Path | None, force: bool | None) -> None:
     tell([*report.notes, *notes_of_cut(report.groups)])
     _show(prepared, report.figures, f"{run}, step {sealed.step}")
     Screen().print(f"saved to {target}", soft_wrap=True)
+
+
+def _limited(prepared: Prepared, limit: int | None) -> Prepared:
+    """With at most so many prompts of each held-out set."""
+    if limit is None:
+        return prepared
+    recipe = prepared.recipe
+    fewer = replace(recipe.evaluate, prompts=min(limit, recipe.evaluate.prompts))
+    return replace(prepared, recipe=replace(recipe, evaluate=fewer))
 
 
 def _newest(run: Path) -> Sealed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, cast
@@ -14,11 +15,17 @@ from postlude.cli.topic_view import matches, overview, page
 from postlude.errors import ConfigError
 from postlude.explain import topics
 from postlude.explain.home import Home, first_sentence, plain
+from postlude.explain.of_measures import CHECKS, SUITES
 from postlude.explain.of_recipes import FOREIGN
-from postlude.explain.words import content, search
-from postlude.facts.methods import METHODS
+from postlude.explain.words import content, methods_in, search
+from postlude.facts.settings import ROW as SETTING
 from postlude.facts.topic import Topic
 from postlude.terminal import Screen, dim
+
+SECOND = frozenset((FOREIGN.kind, SUITES.kind, CHECKS.kind))
+"""Kinds whose names give way to the same name of another: `code` is the reward before the suite."""
+FEW = 8
+"""Numbered names that an error lists one by one."""
 
 
 def explain(
@@ -39,7 +46,7 @@ def explain(
         _list(kind, homes, as_json)
         return
     asked = " ".join(topic)
-    several = topics.find(asked, kind, homes[-1:]) or topics.find(content(asked), kind, homes[-1:])
+    several = topics.named(asked, kind, homes[-1:])
     named = bool(several)
     several = several or _about(asked, kind, homes)
     if as_json:
@@ -58,17 +65,17 @@ def _show(asked: str, several: list[Topic], named: bool) -> None:
         if others:
             console.print(dim(f"\nAlso: {others}"), soft_wrap=True)
         return
+    methods = methods_in(asked)
+    if len(methods) > 1:
+        console.print(f"Side by side: postlude methods --compare {' '.join(methods)}\n")
     head = "{} topics for {!r}; name one, or add --kind:" if named else "No topic is named {1!r}. What speaks of it:"
     console.print(head.format(len(several), asked) + "\n")
     matches(several, console)
-    methods = [word.casefold() for word in asked.replace(",", " ").split() if word.casefold() in METHODS]
-    if len(methods) > 1:
-        console.print(dim(f"\nSide by side: postlude methods --compare {' '.join(methods)}"))
 
 
 def _the_one(asked: str, several: list[Topic]) -> Topic | None:
     """The topic that is meant: the only one, the only one of that spelling, or of that name but for its spelling."""
-    ours = [one for one in several if one.kind != FOREIGN.kind] or several
+    ours = [one for one in several if one.kind not in SECOND] or several
     spelt = [one for one in ours if one.name == asked]
     exact = [one for one in ours if plain(one.name) == plain(content(asked))]
     return next((few[0] for few in (several, spelt, exact) if len(few) == 1), None)
@@ -76,6 +83,9 @@ def _the_one(asked: str, several: list[Topic]) -> Topic | None:
 
 def _about(asked: str, kind: str | None, homes: tuple[Home, ...]) -> list[Topic]:
     """Topics that speak of the words of a question. Raises ConfigError, with the nearest names, where none does."""
+    numbered = topics.family(asked, kind)
+    if numbered:
+        return _of_family(asked, numbered, homes)
     asked_of = [home for home in homes if home.kind == kind or (kind is None and home.kind != FOREIGN.kind)]
     spoken = search(asked, (one for home in asked_of for one in home.topics()))
     if spoken:
@@ -84,6 +94,19 @@ def _about(asked: str, kind: str | None, homes: tuple[Home, ...]) -> list[Topic]
     names = " Did you mean " + " or ".join(map(repr, near)) + "?" if near else " `postlude explain` lists all there is."
     of_kind = f" of kind {kind!r}" if kind else ""
     raise ConfigError(f"there is no topic {asked!r}{of_kind}.{names}", code="unknown-name")
+
+
+def _of_family(asked: str, numbered: list[str], homes: tuple[Home, ...]) -> list[Topic]:
+    """The topic of all the numbers. Raises ConfigError, with the numbers there are, where there is none."""
+    head = re.split(r"[\s=]+[\d.]", asked, maxsplit=1)[0]
+    whole = [one for one in topics.find(head, more=homes[-1:]) if one.kind == SETTING]
+    if whole:
+        return whole
+    some = ", ".join(numbered) if len(numbered) <= FEW else f"{', '.join(numbered[:2])} to {numbered[-1]}"
+    kind = next(home.kind for home in homes if numbered[0] in home.names())
+    raise ConfigError(
+        f"there is no topic {asked!r}; there are {some} (postlude explain --kind {kind!r}).", code="unknown-name"
+    )
 
 
 def _require_kind(kind: str | None, homes: Iterable[Home]) -> None:

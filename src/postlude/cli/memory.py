@@ -33,9 +33,7 @@ def memory(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="With a model: what it is trained by. Default: grpo.")] = None,
-    gpu_memory: Annotated[
-        float | None, typer.Option(min=0.1, help="GiB of a GPU. Default: as much as the run likes.")
-    ] = None,
+    gpu_memory: Annotated[float | None, typer.Option(help="GiB of a GPU. Default: as much as the run likes.")] = None,
     gpus: Annotated[
         int, typer.Option(min=1, max=100_000, help="Share of each of so many: the design's arithmetic, not measured.")
     ] = 1,

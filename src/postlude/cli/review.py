@@ -131,8 +131,9 @@ def _sit(history: History, kinds: list[Kind], count: int, reviewer: Reviewer) ->
     from postlude.cli.keys import keys_of
     from postlude.review import store
     from postlude.review.answers import answers_of
-    from postlude.review.queue import queue
+    from postlude.review.queue import measures_of, queue
 
+    measures_of(history)  # what --report needs of the recipe: where that is damaged, verdicts would come to nothing
     answers = answers_of(history, reviewer.window)
     _require_answers(history, bool(answers), reviewer.window)
     screen = Screen()

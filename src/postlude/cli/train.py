@@ -50,11 +50,11 @@ def train(
     folders), every sampled answer with its reward (rollouts/), and the figures of each step (events.jsonl). Ctrl-C
     or SIGTERM finishes the step, saves and ends; a second one ends at once.
     """
-    from postlude.alarms import TAKEN_BACK
     from postlude.launch import launch
     from postlude.learning import NOTHING_LEARNT
     from postlude.process import Interrupted, exit_code_of
     from postlude.recipe.opening import document_of
+    from postlude.runs.taken_back import TAKEN_BACK
     from postlude.watch.live import LiveView
 
     document = document_of(recipe, overrides or [])

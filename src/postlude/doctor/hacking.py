@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from postlude.doctor.progress import NOW, START
+from postlude.doctor.progress import NOW, START, right
 from postlude.doctor.rule import Finding, Rule, seen
 from postlude.doctor.track import Column, Track
 from postlude.doctor.truths import (
@@ -226,7 +226,7 @@ def saturation(track: Track) -> Finding | None:
     if top is None or top.mean < TOP or not reward_rises(track):
         return None
     known = truths(track)
-    if not known and len(track.first_of("sampled_accuracy|accuracy")):
+    if not known and len(right(track)):
         return None  # the task is solved as far as the run can tell: another rule's
     if any(truth.rises or truth.newest.mean >= TOP for truth in known):
         return None  # held-out prompts may be harder than those that are learnt

@@ -8,13 +8,17 @@ from postlude.doctor.track import Track
 LEAST_AGREEMENT = 0.7
 """Of people's verdicts with the reward, as the share on which both say the same, or as the area under the curve, where
 one half is a reward that knows nothing of what people see."""
+SURE = 0.4
+"""The widest interval of agreement that says something: 6 verdicts that all go against the reward, about 20 that partly
+do. Fewer could all be one reviewer's mood, or one kind of prompt."""
 UNSEEN = "judge some of its answers: postlude review RUN"
 
 
 def disagreement(track: Track) -> Finding | None:
     """People see other answers as good than the reward does, beyond what so few verdicts could show by chance."""
     agreed, high = track["human/agreement"], track["human/agreement/high"].newest
-    if high >= LEAST_AGREEMENT:
+    low = track["human/agreement/low"].newest
+    if high >= LEAST_AGREEMENT or high - low > SURE:
         return None
     graded = track.get("human/agreement/auc")
     area = bool(len(graded) and graded.newest)
@@ -42,14 +46,16 @@ RULES = (
     Rule(
         name="people-disagree",
         symptom="people do not see as good what the reward does",
-        reads=("human/agreement", "human/agreement/high", "human/judged"),
-        threshold=f"the upper end of the 95 % interval of agreement is below {LEAST_AGREEMENT:g}",
+        reads=("human/agreement", "human/agreement/low", "human/agreement/high", "human/judged"),
+        threshold=f"the upper end of the 95 % interval of agreement is below {LEAST_AGREEMENT:g}, and it is "
+        f"no wider than {SURE:g} (6 verdicts at least)",
         cause="the reward measures something else than what people look for, or can be had without it.",
         remedy="Read where they part (postlude review RUN --report) and mend the reward.",
         source="docs/review.md",
         check=disagreement,
         kinds=("sampled",),
         unseen=UNSEEN,
+        shows="judged",
     ),
     Rule(
         name="people-see-decline",
@@ -63,5 +69,6 @@ RULES = (
         gravity="grave",
         kinds=("sampled",),
         unseen=UNSEEN,
+        shows="judged",
     ),
 )

@@ -41,10 +41,19 @@ def gains_lately(track: Track, before: int, now: int) -> bool:
     return any(change is not None and change.rises for change in changes)
 
 
+def right(track: Track) -> Column:
+    """The share of right answers; an empty column where that says nothing: a reward that only takes away (-1 and 0)
+    calls no answer right, and its top is 0."""
+    accuracy = track.first_of("sampled_accuracy|accuracy")
+    most, least = track.get("reward/max").highest, track.get("reward/min").lowest
+    silent = len(accuracy) and accuracy.highest == 0 and least < most <= 0
+    return Column(accuracy.name) if silent else accuracy
+
+
 def headroom(track: Track) -> float | None:
     """The share of what can be won that is left: of the answers those that are wrong, else of the range of all rewards
     so far what lies above the mean; None where neither is known."""
-    accuracy = track.first_of("sampled_accuracy|accuracy")
+    accuracy = right(track)
     if len(accuracy):
         return 1 - accuracy.last(NOW).mean
     if not all(name in track for name in _OF_A_STEP):

@@ -12,8 +12,9 @@ from postlude.doctor.windows import Window
 Gravity = Literal["grave", "warning", "hint"]
 GRAVITIES: tuple[Gravity, ...] = ("grave", "warning", "hint")
 """From the worst on. What is grave makes the steps that follow worth nothing: only that can pause or roll back."""
-Shows = Literal["spread", "highest", "longest"]
-"""Which answers of the evidence are shown: the best, a middle and the worst; the best paid; the longest."""
+Shows = Literal["spread", "highest", "longest", "judged"]
+"""Which answers of the evidence are shown: the best, a middle and the worst; the best paid; the longest; those that
+people judged."""
 TOO_FEW = "it needs"
 """What the reason begins with where a rule only wants more of a run."""
 EVERY_KIND: tuple[Kind, ...] = ("sampled", "judged", "written")

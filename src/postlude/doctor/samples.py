@@ -24,17 +24,21 @@ class Sample:
     """Its last message."""
     answer: str
     reward: float | None
+    verdict: str | None = None
+    """What people said of it, where that is the evidence."""
 
 
 def samples_of(history: History, steps: Sequence[int], shows: Shows) -> list[Sample]:
     """Up to three answers of the newest of these steps that has any; none where the file is damaged or gone."""
+    if shows == "judged":  # whoever shows it has the verdicts
+        return []
     for step in sorted({*steps} & {*history.rollouts}, reverse=True):
         try:
             rows = history.rollouts[step]
         except (ConfigError, OSError):
             continue
         if rows:
-            return [_sample(step, row) for row in _chosen(_distinct(rows), shows)]
+            return [sample_of(step, row) for row in _chosen(_distinct(rows), shows)]
     return []
 
 
@@ -57,8 +61,9 @@ def _reward(row: Row) -> float | None:
     return float(value) if is_number(value) else None
 
 
-def _sample(step: int, row: Row) -> Sample:
-    return Sample(step, _last_of(row.get("prompt")), str(row.get("completion", "")), _reward(row))
+def sample_of(step: int, row: Row, verdict: str | None = None) -> Sample:
+    """A row of rollouts/ as it is shown."""
+    return Sample(step, _last_of(row.get("prompt")), str(row.get("completion", "")), _reward(row), verdict)
 
 
 def _last_of(prompt: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from postlude.doctor.progress import NOW, START, gains, headroom
+from postlude.doctor.held_out import falling as held_out_falls
+from postlude.doctor.progress import NOW, START, gains, headroom, right
 from postlude.doctor.rates import lower
 from postlude.doctor.rule import Finding, Rule, seen
 from postlude.doctor.track import Column, Track
@@ -41,6 +42,7 @@ CAUSES = {
     "skipped": "every update was left out, since something in it was not finite.",
     "unscored": "no answer got a reward.",
     "right": "every answer was right.",
+    "best": "every answer had the highest reward that any has had.",
     "wrong": "every answer was wrong.",
     "constant": "the reward was the same for every answer.",
     "neither": "no prompt had right answers beside wrong ones, and some answers were neither.",
@@ -88,7 +90,7 @@ def no_signal(track: Track) -> Finding | None:
     if count < min(needed, LATE) or (count < LATE and count != track.step):
         return None
     cause = _cause(track)
-    if count < track.step and cause in ("right", "constant") and _came_gradually(track, count):
+    if count < track.step and cause in ("right", "best", "constant") and _came_gradually(track, count):
         return None  # the task is solved, or the reward has all it can have: hints say so
     text = f"nothing to learn from in the last {count} steps: {CAUSES[cause].rstrip('.')}"
     evidence = track.first_of("reward/mean|samples|grad_norm").last(count)
@@ -98,7 +100,7 @@ def no_signal(track: Track) -> Finding | None:
 
 def _came_gradually(track: Track, count: int) -> bool:
     """Whether nearly everything was paid in full already before so many steps: a reward that breaks jumps."""
-    paid = track.first_of("sampled_accuracy|reward/mean")
+    paid = track.first_of("sampled_accuracy|reward/mean") if len(right(track)) else track["reward/mean"]
     before = paid.last(count + BEFORE)
     level = sum(before.values[:BEFORE]) / BEFORE
     most, least = (1.0, 0.0) if paid.name == "sampled_accuracy" else (paid.highest, track["reward/min"].lowest)
@@ -114,6 +116,7 @@ def _cause(track: Track) -> str:
         "unscored": answers > 0 and newest.get("unscored", 0.0) >= answers,
         "skipped": newest.get("skipped_updates", 0.0) > 0,
         "right": accuracy == 1.0,
+        "best": same and not len(right(track)) and newest.get("reward/max") == track.get("reward/max").highest,
         "wrong": accuracy == 0.0,
         "neither": newest.get("neither_frac", 0.0) > 0,
         "constant": same and "reward/min" in newest and accuracy is None,
@@ -155,7 +158,7 @@ def solved(track: Track) -> Finding | None:
     """An accuracy that leaves nothing to learn."""
     accuracy = track.first_of("sampled_accuracy|accuracy")
     share = accuracy.last(LONG)
-    if share.mean < SOLVED:
+    if share.mean < SOLVED or held_out_falls(track) is not None:
         return None
     text = f"{share.mean:.1%} of the answers of the last {len(share)} steps were right: little is left to learn here"
     return seen(share, share.mean, SOLVED, text)
@@ -270,7 +273,18 @@ RULES = (
         remedy="Stop here (evaluate.stop_at ends a run by held-out accuracy), or take harder prompts.",
         source="section 8 of docs/specification.md",
         check=solved,
-        follows=("reward-without-truth", "truth-falls", "over-optimised", "saturation", "no-signal"),
+        follows=(
+            "reward-without-truth",
+            "truth-falls",
+            "held-out-falls",
+            "over-optimised",
+            "saturation",
+            "length-paid",
+            "same-affix",
+            "repetition",
+            "echo",
+            "no-signal",
+        ),
         gravity="hint",
         kinds=("sampled",),
         points=LONG,

@@ -257,8 +257,8 @@ RULES = (
         reads=("skipped_updates",),
         threshold=f"{MOST_LEFT_OUT} updates in {NOW} steps",
         cause="a loss, a gradient or what they go by was not finite: overflow, or a reward that is.",
-        remedy="A note says which figure of which answer was the cause. Lower schedule.lr or optimizer.max_grad_norm, "
-        "or hold the model in float32 or bfloat16.",
+        remedy="A note says which figure of which answer was the cause, and RUN/broken/ holds the batches. Lower "
+        "schedule.lr or optimizer.max_grad_norm, or hold the model in float32 or bfloat16.",
         source="section 0.5 of docs/specification.md; docs/reliability.md",
         check=left_out,
     ),

@@ -78,6 +78,8 @@ class Track:
         """That are planned; 0 where nobody says."""
         self.recipe: Mapping[str, Any] = recipe or {}
         """The resolved recipe; empty where there is none."""
+        self.rows = 0
+        """Of the file that is trained on; 0 where nobody says."""
         self.step = 0
         """The newest."""
         self.columns: dict[str, Column] = {}
@@ -161,7 +163,15 @@ def track_of(history: History) -> Track:
     except ConfigError:
         recipe = dict[str, Any]()
     method = start.get("method", recipe.get("method"))
-    return Track(str(method or ""), history.planned or 0, recipe)
+    track = Track(str(method or ""), history.planned or 0, recipe)
+    counts = start.get("counts")
+    rows = (
+        cast("Mapping[str, Any]", counts).get(f"{track.setting('data.path')} used")
+        if isinstance(counts, Mapping)
+        else 0
+    )
+    track.rows = rows if isinstance(rows, int) else 0
+    return track
 
 
 def rows_of(history: History) -> Iterable[tuple[int, dict[str, float]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -36,6 +36,11 @@ def data_of(finding: Finding) -> dict[str, object]:
         "steps": list(finding.steps),
         "remedy": list(finding.remedy),
     }
+
+
+def for_going_on(pairs: Sequence[str]) -> list[str]:
+    """Without the settings that only decide which checkpoints stay: they help a run that begins anew."""
+    return [pair for pair in pairs if not pair.startswith("checkpoints.")]
 
 
 def number(value: float) -> float | None:

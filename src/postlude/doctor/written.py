@@ -12,6 +12,8 @@ WORSE = 0.05
 TWICE = 2
 MANY_EPOCHS = 10.0
 """Passes over the rows: InstructGPT's 16 of SFT are the most that anybody reports to help."""
+MANY_DRAWS = 20.0
+"""The same where answers are sampled, which are other ones each time."""
 LATE = 50
 FELL = 0.02
 """Of the loss at the start: less is none."""
@@ -58,15 +60,22 @@ def _fell(trained: Column, since: int) -> bool:
 
 def repeated(track: Track) -> Finding | None:
     """Rows that are gone through very often."""
-    epoch = track["epoch"]
-    if epoch.newest < MANY_EPOCHS:
+    passes = _passes(track)
+    if passes < (MANY_EPOCHS if track.kind != "sampled" else MANY_DRAWS):
         return None
     planned = ""
     if track.steps > track.step:
-        planned = f", and {epoch.newest / track.step * track.steps:.0f} times by the end"
-    text = f"every row has been gone through {epoch.newest:.0f} times{planned}: what is learnt by heart is no skill"
-    fewer = max(round(track.step * MANY_EPOCHS / 3 / epoch.newest), 1)
-    return seen(epoch.last(1), epoch.newest, MANY_EPOCHS, text, f"steps={fewer}")
+        planned = f", and {passes / track.step * track.steps:.0f} times by the end"
+    text = f"every row has been gone through {passes:.0f} times{planned}: what is learnt by heart is no skill"
+    fewer = max(round(track.step * MANY_EPOCHS / 3 / passes), 1)
+    return seen(track.first_of("epoch|samples").last(1), passes, MANY_EPOCHS, text, f"steps={fewer}")
+
+
+def _passes(track: Track) -> float:
+    """Over the rows: as logged, or prompts drawn by rows of the file; 0 where neither is known."""
+    if "epoch" in track:
+        return track["epoch"].newest
+    return track.step * (track.number("prompts_per_step") or 0.0) / track.rows if track.rows else 0.0
 
 
 def flat_loss(track: Track) -> Finding | None:
@@ -98,19 +107,19 @@ RULES = (
         check=overfitting,
         kinds=("judged", "written"),
         points=TWICE + 1,
-        unseen="hold rows out (data.eval) and measure often (evaluate.every)",
+        unseen="hold rows out (data.eval; pairs, for a preference method) and measure often (evaluate.every). Where a "
+        "reward is set, held-out prompts are answered and scored instead, and the loss on them is not measured",
     ),
     Rule(
         name="repeated-rows",
         symptom="rows are gone through very often",
-        reads=("epoch",),
-        threshold=f"{MANY_EPOCHS:g} passes",
+        reads=("epoch|samples",),
+        threshold=f"{MANY_EPOCHS:g} passes ({MANY_DRAWS:g} where answers are sampled)",
         cause="more steps than the file has rows for.",
         remedy="Take fewer steps or more rows; 1 to 3 passes are usual.",
         source="section 1 of docs/specification.md",
         check=repeated,
         gravity="hint",
-        kinds=("judged", "written"),
     ),
     Rule(
         name="flat-loss",

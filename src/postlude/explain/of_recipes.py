@@ -52,7 +52,16 @@ def _keys_meant(asked: str) -> Iterable[str]:
     exact = [path for path, bare in paths.items() if bare == name]
     earlier = [MOVED[name]] if name in MOVED else []
     called = [path for path, words in CALLED.items() if plain(asked) in map(plain, words)]
-    return [*exact, *earlier, *called] or [path for path, bare in paths.items() if bare.endswith("." + name)]
+    whole = [*exact, *earlier, *called]
+    return whole or [path for path, bare in paths.items() if bare.endswith("." + name)] or _free_part(name, paths)
+
+
+def _free_part(name: str, paths: Mapping[str, str]) -> list[str]:
+    """The key whose value has parts of the user's or of another table's naming: of `alarms.on.kl-explosion`."""
+    from postlude.recipe.keys import keys
+
+    parents = [path for path, bare in paths.items() if name.startswith(bare + ".")]
+    return [path for path in parents if any(re.match(r"(dict|Mapping)\b", str(key.field.type)) for key in keys()[path])]
 
 
 def _unbracketed(path: str) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from postlude.explain.home import Home, of_table, plain
+from postlude.explain.of_measures import CHECKS, SUITES
 from postlude.explain.of_recipes import FOREIGN, KEYS, METHODS_HOME, REWARDS
 from postlude.explain.of_runs import ALARMS, CODES, FIGURES, FINDINGS, SECTIONS
+from postlude.explain.words import content, weighs
+from postlude.facts.asked import SAID
 from postlude.facts.topic import Topic
 from postlude.facts.written import TABLES
 from postlude.words import closest
@@ -22,6 +27,8 @@ HOMES: tuple[Home, ...] = (
     CODES,
     FINDINGS,
     SECTIONS,
+    SUITES,
+    CHECKS,
     FOREIGN,
 )
 """Kinds in the order in which matches are listed."""
@@ -36,7 +43,7 @@ def find(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list
     `kind` looks in one home; `more` are homes that only the caller knows.
     """
     homes = [home for home in (*HOMES, *more) if kind in (None, home.kind)]
-    topics = [_linked(home.page(name)) for home in homes for name in home.meant(asked)]
+    topics = [_linked(home.page(name)) for home in homes for name in home.meant(asked) or _said(asked, home)]
     if kind is None:
         named = {topic.name for topic in topics}
         ours = dict.fromkeys(key for topic in topics if topic.kind == FOREIGN.kind for key in topic.see)
@@ -44,10 +51,51 @@ def find(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list
     return sorted(topics, key=lambda topic: (plain(topic.name) != plain(asked), topic.kind == FOREIGN.kind))
 
 
+def named(asked: str, kind: str | None = None, more: Sequence[Home] = ()) -> list[Topic]:
+    """The topics that a question names, as it stands or without the words that every question has (`what is dpo`).
+
+    A question that asks for advice (`which method should I use`) is none of a name.
+    """
+    return find(asked, kind, more) or ([] if weighs(asked) else find(content(asked), kind, more))
+
+
+def _said(asked: str, home: Home) -> Iterable[str]:
+    """Names of topics that users call so."""
+    return [name for kind, name in _by_words().get(plain(asked), ()) if kind == home.kind]
+
+
+@cache
+def _by_words() -> Mapping[str, list[tuple[str, str]]]:
+    """Words of users -> (kind, name) of what they mean."""
+    topics: dict[str, list[tuple[str, str]]] = {}
+    for topic, several in SAID.items():
+        for words in several:
+            topics.setdefault(plain(words), []).append(topic)
+    return topics
+
+
+def family(asked: str, kind: str | None = None) -> list[str]:
+    """Names that differ from a numbered one in their number only: of `error 99` those of the corrected errors."""
+    numbered = re.fullmatch(r"(?P<head>[a-z-]+-)[\d.]+[a-z]?", plain(asked))
+    if numbered is None:
+        return []
+    head = re.compile(re.escape(numbered["head"]) + r"\d[\d.]*[a-z]?")
+    return [name for home in HOMES if kind in (None, home.kind) for name in home.names() if head.fullmatch(plain(name))]
+
+
 def _linked(topic: Topic) -> Topic:
     """With the concepts and rows that point to it."""
-    back = [one.name for _, _, table in TABLES for one in table() if topic.name in one.see]
-    return replace(topic, see=tuple(dict.fromkeys((*topic.see, *back))))
+    return replace(topic, see=tuple(dict.fromkeys((*topic.see, *_pointing().get(topic.name, ())))))
+
+
+@cache
+def _pointing() -> Mapping[str, list[str]]:
+    """Name -> written topics that point to it."""
+    back: dict[str, list[str]] = {}
+    for topic in (topic for _, _, table in TABLES for topic in table()):
+        for name in topic.see:
+            back.setdefault(name, []).append(topic.name)
+    return back
 
 
 def nearest(asked: str, kind: str | None = None, more: Iterable[Home] = ()) -> list[str]:

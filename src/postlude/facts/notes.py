@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from postlude.facts.errata import ERRATA
+from postlude.facts.tables import EQUAL
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ DRPO = (
     *_rows(
         "drpo",
         "7, 8 Update and pseudocode",
-        ("nine steps of an update", "reinforcement learning", "postlude train RECIPE method=drpo_value"),
+        ("nine steps of an update", "rollout", "postlude train RECIPE method=drpo_value"),
         ("updates only when better", "error 0.13", "postlude explain error 0.13"),
         ("pseudocode", "drpo_value", "postlude methods drpo_value"),
     ),
@@ -136,11 +137,11 @@ DOCTRINE = (
     *_rows(
         "rl-doctrine",
         "GRPO",
-        ("no critic: the group's mean", "no value model", "postlude memory MODEL --method grpo"),
+        ("no critic: the group's mean", "no value model", EQUAL.format("grpo")),
         ("algorithm", "outcome supervision", "postlude train RECIPE method=grpo"),
-        ("memory: PPO 48 GB", "memory of ppo", "postlude memory MODEL --method ppo"),
-        ("memory: GRPO 24 GB", "memory of grpo", "postlude memory MODEL --method grpo"),
-        ("memory: GRPO with LoRA 16 GB", "memory of grpo with lora", "postlude memory RECIPE model.lora.rank=16"),
+        ("memory: PPO 48 GB", "memory of ppo", EQUAL.format("ppo")),
+        ("memory: GRPO 24 GB", "memory of grpo", EQUAL.format("grpo")),
+        ("memory: GRPO with LoRA 16 GB", "memory of grpo with lora", EQUAL.format("grpo") + " model.lora.rank=16"),
         ("LoRA matches full training in RL", "lora for rl", "postlude train RECIPE model.lora.rank=1"),
         ("ranks for 8B", "rank 8b", "postlude advise DATA --model MODEL"),
         ("ranks for 70B", "rank 70b", "postlude advise DATA --model MODEL"),
@@ -157,9 +158,9 @@ DOCTRINE = (
         ("component: reference model", "kl penalty", "postlude memory RECIPE"),
         ("objective", "clipping", "postlude train RECIPE method=ppo"),
         ("clip_ratio 0.2", "ppo clip ratio", "postlude methods ppo"),
-        ("kl_coef 0.1", "ppo kl coefficient", "postlude methods ppo"),
+        ("kl_coef 0.1 (here 0.05, in the reward)", "ppo kl coefficient", "postlude explain ppo kl coefficient"),
         ("value_coef 0.5", "ppo value coefficient", "postlude methods ppo"),
-        ("entropy_coef 0.01", "ppo entropy coefficient", "postlude methods ppo"),
+        ("entropy_coef 0.01 (here 0)", "ppo entropy coefficient", "postlude explain ppo entropy coefficient"),
         ("gae_lambda 0.95", "ppo gae's lambda", "postlude methods ppo"),
     ),
     *_rows(
@@ -277,7 +278,7 @@ FOR_LLMS = (
         "rl-for-llms",
         "GRPO",
         ("no value function", "no value model", "postlude methods --compare grpo ppo"),
-        ("cost of a critic", "memory of ppo", "postlude memory MODEL --method ppo"),
+        ("cost of a critic", "memory of ppo", EQUAL.format("ppo")),
         ("accuracy of a critic", "value/explained_variance", "postlude doctor RUN"),
         ("outcome supervision", "outcome supervision", "postlude train RECIPE method=grpo"),
         ("process supervision", "process supervision", "postlude train RECIPE method=grpo_process"),

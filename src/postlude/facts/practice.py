@@ -222,7 +222,7 @@ SYMPTOMS = (
         source="docs/rewards.md",
         place="audit/verdicts.py:audit",
         see=("reward hacking", "overoptimisation", "length hacking", "format hacking", "sycophancy"),
-        words=("outputs got worse", "gibberish", "answers are bad", "reward up quality down", "weird outputs"),
+        words=("outputs got worse", "answers are bad", "reward up quality down", "weird outputs"),
         shows=("postlude review RUN", "postlude audit REWARD DATA", "postlude doctor RUN"),
     ),
 )

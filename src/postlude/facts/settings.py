@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, MEMORY, PPO_SETTINGS, RANKS, RATES
+from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, EQUAL, MEMORY, PPO_SETTINGS, RANKS, RATES
 from postlude.facts.topic import Topic
 
 ROW = "setting"
@@ -113,7 +113,7 @@ def _memory() -> Iterator[Topic]:
             place="facts/tables.py:MEMORY",
             see=("no value model", "lora for rl", "error 2.5"),
             words=("memory efficiency", "gpu memory", "how much memory", "vram"),
-            shows=("postlude memory MODEL --method ppo", "postlude memory MODEL --method grpo"),
+            shows=tuple(EQUAL.format(method) for method in ("ppo", "grpo", "grpo model.lora.rank=16")),
         )
 
 

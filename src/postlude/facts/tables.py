@@ -121,6 +121,11 @@ MEMORY = (
 """Corrected error 2.5. `postlude memory` computes and shows the parts instead."""
 
 
+EQUAL = "postlude memory 8B --method {} engine.dtype=bfloat16 engine.token_budget=3072"
+"""Memory of methods side by side. With one budget for the tokens of a micro-batch: else each takes as many as its
+updates have, and the difference of the models that are held drowns in it."""
+
+
 @dataclass(frozen=True)
 class Usual:
     """A setting of PPO as the notes have it, and as it is here."""
@@ -134,8 +139,23 @@ class Usual:
 
 PPO_SETTINGS = (
     Usual("clip ratio", "objective.surrogate.low", 0.2, 0.2, "both sides (objective.surrogate.high)"),
-    Usual("KL coefficient", "objective.advantage.kl_coef", 0.1, 0.05, "in the reward, not in the loss"),
+    Usual(
+        "KL coefficient",
+        "objective.advantage.kl_coef",
+        0.1,
+        0.05,
+        "in the reward, not in the loss, where 0.05 is usual (TRL; others have 0.001 to 0.1). The notes' objective has "
+        "it in the loss (corrected error 2.4), which is objective.kl here, off by default; for the notes' number: "
+        "objective.advantage.kl_coef=0.1",
+    ),
     Usual("value coefficient", "objective.value.coef", 0.5, 0.5, "of a loss that is halved already"),
-    Usual("entropy coefficient", "objective.entropy", 0.01, 0.0, "full-vocabulary entropy; 0 unless entropy collapses"),
+    Usual(
+        "entropy coefficient",
+        "objective.entropy",
+        0.01,
+        0.0,
+        "of the full vocabulary. Most that train language models have none: with tens of thousands of tokens a bonus "
+        "lifts unlikely ones. Where entropy collapses, or for the notes' number: objective.entropy=0.01",
+    ),
     Usual("GAE's lambda", "objective.advantage.lam", 0.95, 0.95, "with a discount of 1: rewards come at the end"),
 )

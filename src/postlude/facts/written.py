@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from postlude.facts.asked import ABSENT, ASKED
 from postlude.facts.basics import BASICS, CONCEPT
 from postlude.facts.derivation import DERIVATION, STEP
 from postlude.facts.errata import errata
@@ -31,6 +32,7 @@ _ALL = (
     *SYMPTOMS,
     *HACKING,
     *DERIVATION,
+    *ASKED,
 )
 
 
@@ -49,6 +51,7 @@ TABLES: tuple[tuple[str, str, Table], ...] = (
     (STEP, "from PPO's objective to DPO's loss", _of(STEP)),
     (LIMIT, "limitations of DRPO", _of(LIMIT)),
     (SETTING, "numbers to begin with", settings),
+    (ABSENT, "what is not here, and what there is", _of(ABSENT)),
     (ERROR, "corrected errors of the notes", errata),
 )
 """(kind, what its topics are, the topics)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -151,7 +151,21 @@ def _value_of(key: str, text: str) -> tuple[Any, list[Problem]]:
     parsed = parse(text)
     if not parsed.is_yaml:
         return text, []
+    joined = next(iter(_without_space(parsed.values, text)), None)
+    if joined is not None:
+        name, _, value = joined.partition(":")
+        said = f"{key}: {joined!r} is one name without a value. A colon takes a space: {{{name}: {value}}}."
+        return None, [Problem("not-key-value", said, key=key).at(COMMAND_LINE)]
     return parsed.values, [Problem(p.code, f"{key}: {p}.", key=key).at(COMMAND_LINE) for _, p in parsed.problems]
+
+
+def _without_space(values: Any, text: str) -> Iterator[str]:
+    """Names such as `cut-off:pause` in `{cut-off:pause}`: YAML takes them for a name alone."""
+    for name, value in values.items() if is_dict(values) else ():
+        bare = value is None and re.search(rf"(?<!['\"]){re.escape(str(name))}\s*[,}}]", text)
+        if bare and re.fullmatch(r"[\w.-]+:[\w.-]+", str(name)):
+            yield str(name)
+        yield from _without_space(value, text)
 
 
 def _contradictions(assigned: Mapping[str, Any]) -> list[Problem]:

@@ -99,7 +99,7 @@ def report(history: History) -> ReviewReport:
     once = {answer.place: (answer, one) for answer, one in pairs if one.verdict != "skip"}
     return ReviewReport(
         tuple(one for one in kinds if one.judged or one.skipped),
-        _worst([*once.values()]),
+        parting([*once.values()]),
         _trend(sample),
         len(verdicts) - len(pairs),
         tuple(windows.items()),
@@ -166,8 +166,9 @@ def _agreement(measure: _Measure, judged: Sequence[Pair]) -> Agreement | None:
 # --------------------------------------------------------------------------------------- where they part, and when
 
 
-def _worst(judged: Sequence[Pair]) -> tuple[Parting, ...]:
-    """Bad answers whose reward is among the highest of all that were judged, good ones whose is among the lowest."""
+def parting(judged: Sequence[Pair]) -> tuple[Parting, ...]:
+    """Where people and reward part most: bad answers whose reward is among the highest of all that were judged, good
+    ones whose is among the lowest."""
     scored = [(answer, one, answer.reward) for answer, one in judged if answer.reward is not None]
     if len(scored) < 2:
         return ()

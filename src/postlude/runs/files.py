@@ -51,6 +51,17 @@ def whole_rows(path: Path) -> tuple[list[Row], int]:
     return rows, len(rest)
 
 
+def rows_before_damage(path: Path) -> list[Row]:
+    """The rows before the first line that is no JSON object. Raises OSError."""
+    rows: list[Row] = []
+    for line in filter(bytes.strip, regular(path).read_bytes().split(b"\n")):
+        row = _row(line)
+        if row is None:
+            break
+        rows.append(row)
+    return rows
+
+
 def _is_json(line: bytes) -> bool:
     try:
         plain_json.loads(line)

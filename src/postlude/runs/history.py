@@ -14,7 +14,7 @@ from postlude.errors import ConfigError, reason
 from postlude.runs.checkpoints import complete
 from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
-from postlude.runs.files import Row, regular, rollout_files, whole_rows
+from postlude.runs.files import Row, regular, rollout_files, rows_before_damage, whole_rows
 from postlude.runs.lock import is_held
 from postlude.shapes import is_number
 
@@ -93,6 +93,8 @@ class History:
     """Whether a process was writing to it."""
     warnings: tuple[str, ...] = ()
     """What was left out, in sentences."""
+    damaged: bool = False
+    """Whether events were left out behind one that cannot be read: nothing is known of how the run ended."""
 
     # ------------------------------------------------------------------------------------------------- figures
 
@@ -225,20 +227,29 @@ def _values(path: Path, values_of: Callable[[Path], Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", values)
 
 
-def read(folder: str | Path) -> History:
+def read(folder: str | Path, past_damage: bool = False) -> History:
     """A run from its folder, also while it goes on: whole lines only, and `warnings` says what was left out.
+    `past_damage`: of a damaged events.jsonl what stands before the damage, where that is anything.
 
     Raises ConfigError for a folder that holds no run, a damaged file, or a run of a later postlude.
     """
     place = Path(folder).expanduser()
     if not (place / "events.jsonl").is_file():
-        missing = "it has no events.jsonl" if place.is_dir() else "there is no such folder"
+        missing = "it has no events.jsonl" if place.is_dir() else _no_folder(place)
         raise ConfigError(
             f"{str(folder)!r} is no run: {missing}. `postlude train` writes its runs to runs/.", code="not-a-run"
         )
     running = is_held(place / "lock")
-    events, warning = _rows(place / "events.jsonl")
-    _check(place, events)
+    try:
+        events, warning = _rows(place / "events.jsonl")
+        _check(place, events)
+    except ConfigError as error:
+        events = _sound_events(place / "events.jsonl")
+        if not past_damage or not events or error.code != "damaged-run":
+            raise
+        steps = max(row["step"] for row in events)
+        warning = f"{error} What stands before it, up to step {steps}, is looked at; the rest is left out"
+        return History(place, tuple(events), running, (warning,), damaged=True)
     after = next((i for i, row in enumerate(events, 1) if row["kind"] == "end"), len(events))
     late = f"events.jsonl: {len(events) - after} lines follow the end of the run" if after < len(events) else None
     return History(place, tuple(events), running, tuple(text for text in (warning, late) if text))
@@ -255,6 +266,20 @@ def _rows(path: Path) -> tuple[list[Row], str | None]:
     if not rest:
         return rows, None
     return rows, f"{path.name}: the last line is not whole and was left out ({rest} bytes)"
+
+
+def _no_folder(place: Path) -> str:
+    return "it is a file, and a run is a folder" if place.exists() else "there is no such folder"
+
+
+def _sound_events(path: Path) -> list[Row]:
+    """The events before the first line that holds none."""
+    sound: list[Row] = []
+    for row in rows_before_damage(path):
+        if not isinstance(row.get("kind"), str) or type(row.get("step")) is not int:
+            break
+        sound.append(row)
+    return sound
 
 
 def _check(folder: Path, events: Sequence[Row]) -> None:

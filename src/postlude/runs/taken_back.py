@@ -11,6 +11,7 @@ next one finishes; each part of it may be done twice.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ from postlude.runs.sealed import APPENDED, PLACE, WHOLE, Sealed
 
 ASIDE = "taken-back"
 ASKED = "taking-back.json"
+TAKEN_BACK = "taken-back"
+"""Code of the note behind the checkpoint that a run went back to."""
 EVERY = 10**9
 """Checkpoints that stay: all that are there."""
 
@@ -49,6 +52,19 @@ def good_before(folder: Path, step: int) -> int | None:
     """The step of the newest checkpoint that stands before a step; None where there is none."""
     there = [int(place.name.removeprefix("step-")) for place in checkpoints.complete(folder)]
     return max((number for number in there if number < step), default=None)
+
+
+def run_of(place: Path) -> Path | None:
+    """The run whose steps a folder of `taken-back/` holds; None of any other folder."""
+    aside = (place if place.parent.name else place.resolve()).parent
+    run = aside.parent
+    return run if aside.name == ASIDE and (run / "events.jsonl").is_file() else None
+
+
+def rule_of(place: Path) -> str:
+    """The alarm that put such a folder aside, by its name."""
+    named = re.fullmatch(r"step-\d+-(.+?)(?:-\d+)?", place.resolve().name)
+    return named[1] if named else "an alarm"
 
 
 def ask(disk: Disk, step: int, now: int, why: str) -> Back:

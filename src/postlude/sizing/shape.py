@@ -145,7 +145,7 @@ def config_file(path: str) -> Path:
     if cached is None:
         raise ConfigError(
             f"model: {path!r} is no folder here, and Hugging Face's cache has no config of it. Give a folder with a "
-            "config.json, download the model first, or give a size such as 7B.",
+            f"config.json, download the model first, or give a size: {size_in(path) or '7B'}.",
             code="no-such-model",
         )
     return cached
@@ -367,6 +367,12 @@ def number_of(size: str) -> float | None:
     return float(match[1]) * (1e6 if match[2] in "mM" else 1e9) if match else None
 
 
+def size_in(name: str) -> str | None:
+    """The size that the name of a model says: 7B of Qwen2.5-7B-Instruct."""
+    match = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", name.casefold())
+    return f"{match[1]}{match[2].upper()}" if match else None
+
+
 def _of_size(size: str) -> Shape:
     """The shape of the well-known model of that size; of others the nearest one's, wider or narrower."""
     wanted = number_of(size)
@@ -381,6 +387,11 @@ def _of_size(size: str) -> Shape:
     shapes = [of_values(known.values, known.name) for known in MODELS.values()]
     near = min(shapes, key=lambda shape: abs(math.log(shape.parameters / wanted)))
     shape, way = _as_large(near, wanted), "wider" if wanted > near.parameters else "narrower"
+    if not 0.8 < shape.parameters / wanted < 1.25:
+        raise ConfigError(
+            f"{size!r}: no shape of a known model, made wider or narrower, has about so many parameters.",
+            code="out-of-range",
+        )
     note = f"no well-known model has this size: the shape of {near.name}, made {way}"
     return replace(shape, name=size, note=note)
 
