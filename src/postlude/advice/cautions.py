@@ -295,10 +295,10 @@ def _sampled(e: Evidence, fit: Fit, part: Part) -> str | None:
 def _judge(e: Evidence, fit: Fit, part: Part) -> str | None:
     if part.feedback != "prompts" or e.reward:
         return None
-    return (
-        "the recipe names the model itself as judge, only so that it runs: name a stronger one (reward.args.model, or "
-        "url of a server). Judges like long answers: watch completion_length/mean"
-    )
+    itself = e.model is not None and e.model.named
+    named = "the recipe names the model itself as judge, only so that it runs: name a stronger one"
+    named = named if itself else "the recipe names no judge: name one that is stronger than the model"
+    return f"{named} (reward.args.model, or url of a server). Judges like long answers: watch completion_length/mean"
 
 
 def _labels(e: Evidence, fit: Fit, part: Part) -> str | None:

@@ -38,4 +38,4 @@ def require_named(tables: Mapping[str, Table], columns: Mapping[str, str]) -> No
         seen = dict.fromkeys(name for row in rows for name in row)
         missing = ", ".join([column for column in columns.values() if column not in seen] or columns.values())
         text = f"--columns: no file has {missing}; the columns are {', '.join(seen)}."
-        raise ConfigError(text, code="no-such-column")
+        raise ConfigError(text, code="missing-column")
