@@ -54,5 +54,5 @@ def test_a_model_that_is_here_is_asked(reader: str, value: float) -> None:
     assert any("asking the model" in text for text in told)
     if value:
         assert advice.verdict == "do not train"
-    else:  # answers that never end say nothing of what the model can do
-        assert advice.method == ("grpo" if advice.evidence.base.cut_off > 0.6 else "rft")
+    else:
+        assert advice.method == "rft" and ("--max-tokens" in advice.first) == (advice.evidence.base.cut_off > 0.5)

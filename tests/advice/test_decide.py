@@ -88,6 +88,21 @@ def test_few_groups_with_a_signal_are_drawn_anew() -> None:
     assert on(part("golds"), base=rare).method == "dapo"
 
 
+def test_nothing_solved_is_never_grpo_and_cut_off_answers_are_measured_again() -> None:
+    cut = replace(base(0.0), cut_off=0.8, room=256)
+    for parts, plan in (
+        ([part("golds", readable=500)], ("rft", "grpo")),
+        ([part("golds"), part("answers", others=True)], ("sft", "grpo")),
+    ):
+        for prompts in (2, 8, 16):
+            advice = on(*parts, base=replace(cut, prompts=prompts), model=Model("m", 0.1, "its name"))
+            assert advice.plan == plan and "base pass rate 0%" in advice.reasons[0].evidence
+            assert "postlude advise DATA --model m --max-tokens 1024" in advice.first
+    assert on(part("prompts"), base=base(0.0), reward={"use": "a.py:b"}).plan == ("rft", "grpo")
+    assert on(part("golds"), base=replace(base(0.3), cut_off=0.8)).plan == ("grpo",)
+    assert on(part("golds"), base=replace(base(1.0), cut_off=0.0)).verdict == "do not train"
+
+
 # --------------------------------------------------------------------------------------------------------- kinds
 
 
@@ -121,6 +136,33 @@ def test_thumbs_of_one_kind() -> None:
     weights = {s.key: s.value for s in lopsided.settings}
     ratio = 450 / (50 * weights["objective.link.lam_undesirable"])
     assert lopsided.method == "kto" and 1 <= ratio <= 4 / 3 + 0.01
+
+
+def test_a_lone_thumb_of_one_kind_gets_no_huge_weight() -> None:
+    few = on(part("thumbs", 300, up=297))
+    assert (few.method, few.evidence.parts[0].down) == ("sft", 3) and "297 up, 3 down" in few.reasons[0].evidence
+    assert on(part("thumbs", 300, up=3)).verdict == "do not train"
+    for up, key in ((1900, "objective.link.lam_undesirable"), (100, "objective.link.lam_desirable")):
+        advice = on(part("thumbs", 2000, up=up))
+        (weight,) = [s for s in advice.settings if s.key == key]
+        assert advice.method == "kto" and weight.value == 10 and "10 at most" in weight.why
+
+
+def test_the_method_that_is_advised_is_not_rejected_by_another_name() -> None:
+    for one in (part("lists"), part("pairs"), part("answers"), part("thumbs", up=500)):
+        advice = on(one)
+        family = str(advice.method).partition("_")[0]
+        assert not [x.name for x in advice.rejected if x.name in (family, f"{family} on lists", f"{family} first")], (
+            advice.method
+        )
+
+
+def test_a_judge_is_counted_in_what_does_not_fit_and_in_what_would() -> None:
+    advice = on(part("prompts"), model=sized("8B"), device=GPU)
+    room = advice.room
+    assert room is not None and not room.fits and room.part("judge") == pytest.approx(4 * 8.03e9 / 2**30, rel=0.01)
+    assert 0 < room.largest < 5 and "with a judge as large" in advice.headline
+    assert any("the judge, counted as large" in text for text in advice.warnings)
 
 
 # --------------------------------------------------------------------------------------------------------- stops
@@ -171,6 +213,11 @@ def test_goals_that_the_data_speak_against_are_warned_of() -> None:
     assert any("constitution" in text for text in of_rows(r.prompts(), goal="safer answers").warnings)
 
 
+def test_goals_that_change_nothing_are_said_to() -> None:
+    for goal in ("shorter answers", "longer answers"):
+        assert any("changes nothing of this run" in text for text in of_rows(r.lists(), goal=goal).warnings)
+
+
 def test_what_was_not_understood_of_a_goal_is_said() -> None:
     goal = goal_of("shorter answers for our frobnicators")
     assert (goal.names, goal.unread) == (("shorter",), ("frobnicators",))
@@ -189,6 +236,12 @@ def test_what_was_not_understood_of_a_goal_is_said() -> None:
         ("less verbose and more harmless", ("shorter", "safer")),
         ("a reward model for RLHF", ("reward model", "ppo")),
         ("cheap and quick", ("cheap",)),
+        ("not shorter but longer answers", ("longer",)),
+        ("longer answers, not shorter ones", ("longer",)),
+        ("not only shorter but safer", ("shorter", "safer")),
+        ("not verbose", ("shorter",)),
+        ("never toxic", ("safer",)),
+        ("shorter instead of longer answers", ("shorter",)),
     ],
 )
 def test_goals_are_read(text: str, names: tuple[str, ...]) -> None:

@@ -42,10 +42,10 @@ KINDS: dict[str, tuple[Callable[[], list[Row]], str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def checked(advised: Advised, model: str) -> tuple[str, list[str]]:
+def checked(advised: Advised, model: str, *more: str) -> tuple[str, list[str]]:
     """What `postlude check --quick` says of the recipe that was written."""
     assert advised.path is not None
-    report = preflight(document_of(advised.path, [f"model={model}"]), str(advised.path), Options(quick=True))
+    report = preflight(document_of(advised.path, [f"model={model}", *more]), str(advised.path), Options(quick=True))
     return report.verdict, [finding.text for finding in report.findings if finding.level == "broken"]
 
 
@@ -139,3 +139,19 @@ def test_held_out_rows_of_another_kind_or_that_are_trained_on_measure_nothing(re
         advised = write(advised, Path("out.yaml"), force=True)
         assert advised.recipe is not None and "eval:" not in advised.recipe
         assert checked(advised, reader) == ("ok", [])
+
+
+@pytest.mark.parametrize("make", [r.pairs, r.prompts])
+def test_a_size_is_no_model_that_a_recipe_could_name(make: Callable[[], list[Row]], reader: str) -> None:
+    data = save(Path("data.jsonl"), make())
+    advised = write(advise([data], Wishes(model="0.5B", prompts=0, gpu_memory=80)), None)
+    assert advised.recipe is not None and "0.5B" not in advised.recipe and "model=MODEL" in advised.recipe
+    judge = [f"reward.args.model={reader}"] if make is r.prompts else []
+    assert checked(advised, reader, *judge)[1] == []
+
+
+def test_the_few_bad_answers_are_not_imitated(reader: str) -> None:
+    data = save(Path("data.jsonl"), r.thumbs(up=lambda i: i >= 3))
+    advised = write(advise([data], Wishes(model=reader, prompts=0)), None)
+    assert advised.advice.method == "sft" and advised.data is not None and len(advised.data.rows) == 297
+    assert checked(advised, reader) == ("ok", [])

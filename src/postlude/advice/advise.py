@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from postlude.advice.settings import settings_of
 from postlude.errors import ConfigError, DataError, EngineError, RewardError
 from postlude.facts.tables import Moves
 from postlude.models.load import Facts
+from postlude.plain_yaml import load
 from postlude.rewards.resolve import BUILT_IN
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
@@ -47,6 +48,10 @@ class Wishes:
     prompts: int | None = None
     """That the model is asked; 0: none. None: as many as take little time."""
     split: str = "train"
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name here -> column of the files."""
+    max_tokens: int | None = None
+    """Of the answers that the model is asked for."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,11 @@ def advise(data: Sequence[str], wishes: Wishes, tell: Tell = lambda doing: None)
     model, facts = model_of(wishes.model) if wishes.model else (None, None)
     device = device_of(wishes.gpu_memory, wishes.gpus)
     tell("reading the data")
-    material = read_all(data, wishes.split)
+    goal = goal_of(wishes.goal)
+    material = read_all(data, wishes.split, goal, wishes.columns)
     tell("measuring the data")
     evidence = replace(
-        evidence_of(material, facts), model=model, device=device, goal=goal_of(wishes.goal), reward=wishes.reward,
+        evidence_of(material, facts), model=model, device=device, goal=goal, reward=wishes.reward,
         moves=wishes.moves,
     )  # fmt: skip
     notes = list(material.notes)
@@ -98,6 +104,29 @@ def spec_of(reward: Mapping[str, Any]) -> RewardSpec:
     return spec
 
 
+def columns_of(text: str | None) -> dict[str, str]:
+    """`prompt=question,chosen=good`, or the same as a mapping of YAML. Raises ConfigError for anything else."""
+    if not text:
+        return {}
+    try:
+        values = load(text) if text.lstrip().startswith("{") else dict(_pair(one) for one in text.split(","))
+    except ValueError as error:
+        values, cause = None, f" ({error})"
+    else:
+        cause = ""
+    if not isinstance(values, dict) or not all(isinstance(one, str) and one for one in values.values()):
+        said = f"--columns is a list such as prompt=question,chosen=good,rejected=bad, got {text!r}{cause}."
+        raise ConfigError(said, code="wrong-type")
+    return {str(name).strip(): str(column).strip() for name, column in values.items()}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, column = text.partition("=")
+    if not sign:
+        raise ValueError(f"{text!r} has no =")
+    return name.strip(), column.strip()
+
+
 def evidence_of(material: Material, facts: Facts | None = None) -> Evidence:
     """What the data show."""
     language = language_of(texts_of(material.piles))
@@ -112,6 +141,7 @@ def evidence_of(material: Material, facts: Facts | None = None) -> Evidence:
         sum(material.bad.values()),
         dict(material.left),
         dict(material.unread),
+        tuple(material.unnamed),
         language,
         facts is None,
         held_out_of(material),
@@ -131,7 +161,7 @@ def _with_base(e: Evidence, material: Material, wishes: Wishes, tell: Tell) -> t
             _write_rows(place, plan)
             recipe = values_of(draft, plan)
             recipe["data"] = {**recipe["data"], "on_bad_row": "skip"}
-            base = ask(recipe, tell, wishes.prompts)
+            base = ask(recipe, tell, wishes.prompts, wishes.max_tokens)
     except (ConfigError, DataError, EngineError, RewardError, TimeoutError) as error:
         return replace(e, unasked=str(error).partition("\n")[0]), []
     return replace(e, base=base), []

@@ -38,10 +38,16 @@ GROUP = 8
 """Answers to a prompt in training, of which some should be right and some wrong."""
 
 
-def ask(recipe: Mapping[str, Any], tell: Callable[[str], None], prompts: int | None = None, seed: int = 0) -> Base:
+def ask(
+    recipe: Mapping[str, Any],
+    tell: Callable[[str], None],
+    prompts: int | None = None,
+    max_tokens: int | None = None,
+    seed: int = 0,
+) -> Base:
     """Ask the model of a recipe with a reward. Raises PostludeError or TimeoutError where it cannot."""
     values = {key: recipe[key] for key in ("model", "data", "reward", "engine") if key in recipe}
-    longest = min(LONGEST, recipe["sampling"]["max_tokens"])
+    longest = max_tokens or min(LONGEST, recipe["sampling"]["max_tokens"])
     values |= {"method": "rft", "sampling": {"max_tokens": longest}, "prompts_per_step": 4, "group_size": EACH}
     tell("reading the model")
     prepared = check(Document(long_form(values)))
@@ -117,6 +123,7 @@ def base_of(sampled: Sampled, longest: int, wanted: int) -> Base:
         tokens=mean(lengths),
         rate=sampled.tokens / max(sampled.sampling, 1e-9),
         longest=max(lengths),
+        room=longest,
         graded=graded,
         remark=remark,
     )

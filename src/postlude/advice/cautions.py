@@ -75,10 +75,24 @@ def _wants_shorter(e: Evidence, fit: Fit, part: Part) -> str | None:
             "rows, or let a rule choose (postlude pairs --reward length)"
         )
     if part.longer is not None:
-        return None
+        return (
+            "you ask for shorter answers, which changes nothing of this run: no part of it is about length, and the "
+            f"better answer is the longer one in {part.longer}. Keep the rows whose better answer is the shorter, or "
+            "let a rule choose (postlude pairs --reward length)"
+        )
     return (
         "nothing here says that shorter is better: shorten the written answers, or use rows whose right "
         "answers can be told (drpo)"
+    )
+
+
+def _wants_longer(e: Evidence, fit: Fit, part: Part) -> str | None:
+    if not e.goal.has("longer"):
+        return None
+    shown = f": the better answer is the longer one in {part.longer}" if part.longer else ""
+    return (
+        "you ask for longer answers, which changes nothing of this run: no part of it is about length, and rows teach "
+        f"it as far as they show it{shown}"
     )
 
 
@@ -122,7 +136,7 @@ def _wants_facts(e: Evidence, fit: Fit, part: Part) -> str | None:
     )
 
 
-def _goal_unread(e: Evidence, fit: Fit | None, part: Part) -> str | None:
+def _goal_unread(e: Evidence, *_: object) -> str | None:
     if not e.goal.text:
         return None
     if not e.goal.understood:
@@ -163,7 +177,7 @@ def _bad(e: Evidence, fit: Fit, part: Part) -> str | None:
     return f"{e.bad:,} of {e.read:,} rows cannot be read, and are left out (postlude data check says why)"
 
 
-def _left(e: Evidence, fit: Fit, part: Part) -> str | None:
+def _left_out(e: Evidence, *_: object) -> str | None:
     said = [f"{n:,} {what}" for what, n in e.left.items() if n]
     return f"left out: {'; '.join(said)}" if said else None
 
@@ -196,7 +210,7 @@ def _thumbs(e: Evidence, fit: Fit, part: Part) -> str | None:
         return None
     return (
         f"thumbs are lopsided, {part.up:,} up and {part.down:,} down: the weights of the recipe make up for "
-        "it, the few rows cannot"
+        "it as far as weights should (10 at most), the few rows cannot"
     )
 
 
@@ -210,6 +224,17 @@ def _tests(e: Evidence, fit: Fit, part: Part) -> str | None:
     )
     return (
         few + "keep hidden tests for data.eval (hidden_tests), and run postlude audit for ways to pass without solving"
+    )
+
+
+def _solutions(e: Evidence, fit: Fit, part: Part) -> str | None:
+    """Written solutions beside what is verified."""
+    written = next((p for p in e.parts if p.feedback == "answers" and p.others), None)
+    if part.feedback not in ("tests", "golds") or fit.method == "sft" or written is None:
+        return None
+    return (
+        f"{written.distinct:,} written solutions stand beside: they are what SFT learns from, and go first where the "
+        "model solves next to nothing (it is asked where --model is a folder)"
     )
 
 
@@ -270,10 +295,10 @@ def _sampled(e: Evidence, fit: Fit, part: Part) -> str | None:
 def _judge(e: Evidence, fit: Fit, part: Part) -> str | None:
     if part.feedback != "prompts" or e.reward:
         return None
-    return (
-        "the recipe names the model itself as judge, only so that it runs: name a stronger one (reward.args.model, or "
-        "url of a server). Judges like long answers: watch completion_length/mean"
-    )
+    itself = e.model is not None and e.model.named
+    named = "the recipe names the model itself as judge, only so that it runs: name a stronger one"
+    named = named if itself else "the recipe names no judge: name one that is stronger than the model"
+    return f"{named} (reward.args.model, or url of a server). Judges like long answers: watch completion_length/mean"
 
 
 def _labels(e: Evidence, fit: Fit, part: Part) -> str | None:
@@ -337,9 +362,11 @@ def _unread(e: Evidence, fit: Fit, part: Part) -> str | None:
 
 
 CAUTIONS: Sequence[Callable[[Evidence, Fit, Part], str | None]] = (
-    _goal_unread, _unread, _reward, _few, _length, _wants_shorter, _wants_safer, _wants_reasoning, _wants_scorer,
-    _wants_facts, _unmeasured, _sampled, _judge, _labels, _unreadable, _thumbs, _tests, _conflicts, _repeats, _near,
-    _leaked, _no_held_out, _language, _bad, _left, _said, _cut_off, _copied, _constant, _chat, _long, _huge,
+    _goal_unread, _unread, _reward, _few, _length, _wants_shorter, _wants_longer,
+    _wants_safer, _wants_reasoning, _wants_scorer,
+    _wants_facts, _unmeasured, _sampled, _judge, _labels, _unreadable, _thumbs, _solutions, _tests, _conflicts,
+    _repeats, _near,
+    _leaked, _no_held_out, _language, _bad, _left_out, _said, _cut_off, _copied, _constant, _chat, _long, _huge,
     _devices,
 )  # fmt: skip
 """Told in this order."""
@@ -351,8 +378,7 @@ def cautions_of(e: Evidence, fit: Fit, part: Part) -> tuple[str, ...]:
 
 def without_fit(e: Evidence) -> tuple[str, ...]:
     """What is to be known where nothing is trained."""
-    part = e.parts[0]
-    return tuple(text for text in (_goal_unread(e, None, part), _bad_rows(e)) if text)
+    return tuple(text for text in (_goal_unread(e), _bad_rows(e), _left_out(e)) if text)
 
 
 def _bad_rows(e: Evidence) -> str | None:

@@ -36,7 +36,7 @@ class Stage:
 class Advice:
     """The answer."""
 
-    verdict: Literal["train", "first", "do not train"]
+    verdict: Literal["train", "first", "do not train", "name the columns"]
     """`first`: something easier comes before what the data are for."""
     headline: str
     evidence: Evidence
@@ -65,12 +65,17 @@ class Advice:
 def decide(e: Evidence) -> Advice:
     """What to do with these data."""
     stop = next(filter(None, (look(e) for look in STOPS)), None)
-    looked_at = [(route, route.look(e)) for route in ROUTES]
-    fitting = [(route, fit) for route, fit in looked_at if isinstance(fit, Fit)]
     if stop is not None:
         return _stopped(e, stop)
+    looked_at = [(route, route.look(e)) for route in ROUTES]
+    fitting = [(route, fit) for route, fit in looked_at if isinstance(fit, Fit)]
     chosen, fit = fitting[0]
-    missed = [Rejected(route.name, miss.why, miss.unless) for route, miss in looked_at if isinstance(miss, Miss)]
+    same = _family(fit.method)
+    missed = [
+        Rejected(route.name, miss.why, miss.unless)
+        for route, miss in looked_at
+        if isinstance(miss, Miss) and route.name not in same
+    ]
     others = [_later(route.name, fit, other) for route, other in fitting[1:] if other.method != fit.method]
     part = e.part(fit.feedback)
     assert part is not None
@@ -95,6 +100,12 @@ def decide(e: Evidence) -> Advice:
     )
 
 
+def _family(method: str) -> tuple[str, ...]:
+    """Names of routes to the same method by other rows: it is advised, so they are not what it is rather than."""
+    name = "dpo" if method in ("dpo", "cdpo", "dpo_length_normalised") else method
+    return (name, f"{name} on lists", f"{name} first")
+
+
 def _known(one: Rejected) -> int:
     """Those that people ask for first."""
     return WELL_KNOWN.index(one.name) if one.name in WELL_KNOWN else len(WELL_KNOWN)
@@ -105,7 +116,7 @@ WELL_KNOWN = ("dpo", "grpo on what is verified", "ppo", "sft", "kto", "RLAIF: gr
 
 def _stopped(e: Evidence, stop: Stop) -> Advice:
     return Advice(
-        "do not train",
+        stop.verdict,
         stop.headline,
         e,
         reasons=stop.reasons,
@@ -119,7 +130,8 @@ def _headline(fit: Fit, then: tuple[Stage, ...], room: Room | None, e: Evidence)
     after = "".join(f", then {stage.method}" for stage in then)
     on = f" on {WORDS[fit.feedback]}"
     if room is not None and not room.fits and e.model is not None:
-        largest = f"at most about {room.largest:g} B would" if room.largest else "no model would"
+        beside = " with a judge as large" if room.part("judge") else ""
+        largest = f"at most about {room.largest:g} B{beside} would" if room.largest else "no model would"
         return f"{fit.method}{after}, but {e.model.path} does not fit here: {largest}"
     return f"{fit.lead}{fit.method}{on}{after}"
 
@@ -128,11 +140,21 @@ def _no_room(room: Room | None, e: Evidence) -> tuple[str, ...]:
     if room is None or room.fits or e.device is None:
         return ()
     least = min(gib for _, gib in room.tried)
-    largest = f"a model of about {room.largest:g} B would" if room.largest else "not even the smallest models would"
+    judge = room.part("judge")
+    beside = " with a judge as large" if judge else ""
+    largest = (
+        f"a model of about {room.largest:g} B{beside} would" if room.largest else "not even the smallest models would"
+    )
+    served = (
+        f". {judge:.1f} GiB of it are the judge, counted as large as the model: a smaller one, or one on a server "
+        "(reward.args.url), takes less"
+        if judge
+        else ""
+    )
     return (
         f"it does not fit: the leanest way, {room.holding.words}, takes about {least:.1f} GiB and "
         f"{room.available:.1f} GiB can be planned "
-        f"with; {largest}. The recipe names no model for that reason",
+        f"with; {largest}{served}. The recipe names no model for that reason",
     )
 
 
@@ -166,7 +188,7 @@ def _then(e: Evidence, fit: Fit) -> tuple[Stage, ...]:
         )
     place = next((i for i, (_, kinds, _) in enumerate(ORDER) if fit.feedback in kinds), len(ORDER))
     if fit.feedback == "prompts":
-        return ()
+        return (Stage("grpo", "once some prompts are solved"),) if fit.method == "rft" else ()
     stages: list[Stage] = []
     for method, kinds, why in ORDER[place + 1 :]:
         part = e.part(*kinds)

@@ -142,6 +142,8 @@ class Model:
     local: bool = False
     """Whether its folder is here."""
     shape: Shape | None = None
+    named: bool = True
+    """Whether it is a model; else a size alone, which no recipe can name."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,26 @@ class Base:
     """Tokens a second, in sampling, on this machine."""
     longest: int = 0
     """Tokens of the longest answer."""
+    room: int = 0
+    """Tokens that an answer could have; 0 where nobody said."""
     graded: bool = True
     """Whether rewards are verdicts, right or wrong; else `right` is the mean reward."""
     remark: str = ""
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """Rows of a file that may hold feedback in columns that nothing names."""
+
+    path: str
+    rows: int
+    columns: tuple[tuple[str, tuple[str, ...]], ...]
+    """(column, two of its values)."""
+    guess: tuple[tuple[str, str], ...] = ()
+    """(name here, column), as it may be meant."""
+    way_out: str = ""
+    """Of a layout that leaves a choice: the choice, and a script that makes it."""
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,6 +217,8 @@ class Evidence:
     """Rows that say nothing, by what they are."""
     unread: Mapping[str, int] = field(default_factory=dict[str, int])
     """Columns with text that nothing here reads, and the rows that have them."""
+    unnamed: tuple[Unnamed, ...] = ()
+    """Of those, the ones without which nothing is advised."""
     language: str = "English"
     """Of most rows, as far as letters and small words tell."""
     estimated: bool = True

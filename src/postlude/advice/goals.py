@@ -66,8 +66,14 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "ppo": ("PPO with a reward model", r"\bppo\b|\brlhf\b"),
 }  # fmt: skip
 """Name of a goal -> (what it is understood as, the words that say it)."""
-NEGATED = re.compile(r"\b(not|no|without|don'?t|never|isn'?t|nothing)\b(\W+\w+){0,2}\W*$", re.IGNORECASE)
+NEGATED = re.compile(
+    r"(\b(not(?! only)|no|without|don'?t|never|isn'?t|nothing)|rather than|instead of)\b"
+    r"(?:[ \t-]+(?!but\b|rather\b|instead\b|however\b|yet\b)[\w'-]+){0,2}[ \t-]*$",
+    re.IGNORECASE,
+)
 """Before a word, what turns it round."""
+COMPLAINTS = re.compile(r"verbos|rambl|too long|overthink|wordy|harm(ful)?$|toxic|jailbreak|abus|danger", re.IGNORECASE)
+"""Words for what is too much: with and without a `not` before them they ask for less of it."""
 TARGET = re.compile(
     r"(\d+(?:[.,]\d+)?)\s*(?:%|per ?cent|percent)|\b(?:accuracy|pass[- ]?rate|score|rate)\D{0,20}?(0?\.\d+)\b",
     re.IGNORECASE,
@@ -223,6 +229,10 @@ FILLERS = frozenset(
         "lot",
         "on",
         "one",
+        "ones",
+        "instead",
+        "rather",
+        "never",
         "two",
         "be",
         "being",
@@ -268,7 +278,8 @@ def goal_of(text: str | None) -> Goal:
     left = text
     for name, (_, pattern) in MEANINGS.items():
         for match in re.finditer(pattern, text, re.IGNORECASE):
-            list_of = refused if NEGATED.search(text[: match.start()]) else wanted
+            turned = NEGATED.search(text[: match.start()]) and not COMPLAINTS.match(match.group())
+            list_of = refused if turned else wanted
             if name not in list_of:
                 list_of.append(name)
             left = left.replace(match.group(), " ")

@@ -100,4 +100,5 @@ def _by_name(name: str) -> Model:
         return Model(name, None, "neither its name nor a folder here says how large it is", chat)
     shape = Shape.of_size(match.group(1) + match.group(2))
     billions = float(match.group(1)) / (1 if match.group(2).casefold() == "b" else 1000)
-    return Model(name, billions, "the size in its name", chat, shape=shape)
+    alone = _SIZE.fullmatch(name.strip()) is not None
+    return Model(name, billions, "its size" if alone else "the size in its name", chat, shape=shape, named=not alone)

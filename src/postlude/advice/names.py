@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from postlude.advice.wording import folded, roles_of
 from postlude.rewards.code import HIDDEN, TESTS
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -50,7 +51,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "labels": ("labels", "step_labels", "step_ratings", "ratings", "correct", "step_correct", "is_correct"),
     "answer": (
         "answer", "solution", "ground_truth", "target", "gold", "final_answer", "expected", "expected_answer",
-        "correct_answer", "reference", "reference_answer", "gold_answer", "result", "expected_output", "label", "truth",
+        "correct_answer", "answer_key", "reference", "reference_answer", "gold_answer", "result", "expected_output",
+        "label",
+        "truth",
     ),
     "tests": (*TESTS, "test_cases", "unit_tests", "asserts", "checks"),
     "text": ("text", "content", "document", "body", "passage"),
@@ -58,13 +61,28 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """What it is here -> columns it may stand in, the likeliest first."""
 VAGUE = {"answer", "response", "reply", "output", "completion", "text", "message", "content", "full", "raw", "model"}
 """Words of longer names that say nothing of which answer, or what, a column holds."""
+SOLUTIONS = ("code", "canonical_solution", "solution", "reference_solution", "solution_code", "program", "completion")
+"""Columns of a written program beside tests."""
 TEST_COLUMNS = (*TESTS, *HIDDEN)
 UP = {"true", "yes", "y", "1", "1.0", "+1", "up", "good", "👍", "like", "liked", "positive", "pos", "thumbs_up",
       "thumbs up", "thumbsup", "thumb_up", "upvote", "helpful", "accept", "accepted", "approve", "approved", "correct",
-      "right", "ok"}  # fmt: skip
+      "right", "ok", "great", "satisfied", "✅", "✔", "❤", "😀", "😃", "🙂", "😊", "😍", "ja", "gut", "oui", "bon",
+      "si",
+      "bien", "bueno", "buono", "sim", "bom", "да", "хорошо", "はい", "良い",
+      "良", "○", "好", "是", "좋아요", "예"}  # fmt: skip
 DOWN = {"false", "no", "n", "0", "0.0", "-1", "-1.0", "down", "bad", "👎", "dislike", "disliked", "negative", "neg",
         "thumbs_down", "thumbs down", "thumbsdown", "thumb_down", "downvote", "unhelpful", "reject", "rejected",
-        "incorrect", "wrong", "not ok"}  # fmt: skip
+        "incorrect", "wrong", "not ok", "poor", "unsatisfied", "dissatisfied", "❌", "✖", "💔", "😞", "🙁", "😠", "😡",
+        "nein", "schlecht", "non", "mauvais", "mal", "malo", "cattivo", "nao", "ruim", "нет", "плохо", "いいえ",
+        "悪い", "悪",
+        "×", "差", "不好", "否", "싫어요", "아니요"}  # fmt: skip
+NEUTRAL = {"", "neutral", "none", "null", "nan", "n/a", "na", "-", "unsure", "unknown", "skip", "skipped", "tie",
+           "unrated",
+           "no rating", "not rated", "no feedback", "中立", "neutre", "weder noch"}  # fmt: skip
+SIGNED = {"-1", "0", "1", "+1"}
+FLAGS = {"true", "false", "yes", "no", "y", "n", "1", "0", "1.0", "0.0", "ja", "nein", "oui", "non", "si", "да", "нет",
+         "はい", "いいえ", "是", "否"}  # fmt: skip
+"""Values that say yes or no of anything, and so are no judgement by themselves."""
 FIRST = {"a", "1", "first", "0", "response_a", "answer_a", "model_a", "response_1", "answer_1", "response_0", "left"}
 SECOND = {"b", "2", "second", "response_b", "answer_b", "model_b", "response_2", "answer_2", "right"}
 TIE = {"tie", "equal", "both", "neither", "same", "draw", "none", ""}
@@ -72,7 +90,8 @@ TIE = {"tie", "equal", "both", "neither", "same", "draw", "none", ""}
 
 def plain(column: str) -> str:
     """A column's name without what makes no difference."""
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column).casefold()).strip("_")
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column)
+    return re.sub(r"[\W_]+", "_", folded(apart)).strip("_")
 
 
 def bare(column: str) -> str:
@@ -83,29 +102,36 @@ def bare(column: str) -> str:
 
 def is_known(column: str) -> bool:
     """Whether some name here can stand for a column."""
-    return any({plain(column), bare(column)} & {*names} for names in NAMES.values())
+    return any({plain(column), bare(column)} & {*names} for names in NAMES.values()) or bool(roles_of(column))
 
 
 def column_of(name: str, columns: Sequence[str], but: Sequence[str | None] = ()) -> str | None:
-    """The column that holds what is called `name` here, of those there are; None where none does."""
+    """The column that holds what is called `name` here, of those there are: by its whole name, else by the words of it,
+    where these fit one column only; None where none does."""
     free = [column for column in reversed(columns) if column not in but]
     known = {bare(column): column for column in free} | {plain(column): column for column in free}
-    return next((known[one] for one in NAMES[name] if one in known), None)
+    whole = next((known[one] for one in NAMES[name] if one in known), None)
+    if whole is not None:
+        return whole
+    some = [column for column in free if name in roles_of(column)]
+    return some[0] if len(some) == 1 else None
 
 
 def word(value: Any) -> str:
-    """A short value as it is compared."""
+    """A short value as it is compared, without the colour of a hand."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip().casefold()
+    return re.sub("[\ufe0f\U0001f3fb-\U0001f3ff]", "", str(value)).strip().casefold()
 
 
 def thumb(value: Any) -> bool | None:
     """Up, down, or neither."""
     said = word(value)
-    return True if said in UP else False if said in DOWN else None
+    if said in UP or said in DOWN:
+        return said in UP
+    return True if folded(said) in UP else False if folded(said) in DOWN else None
 
 
 def number(value: Any) -> float | None:

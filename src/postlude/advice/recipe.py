@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.advice.decide import Advice
+from postlude.advice.names import word
 from postlude.advice.reading import NEEDS, Material, Pile
 from postlude.advice.routes import Fit
 from postlude.advice.settings import Setting, entry_of, reward_of
@@ -160,12 +161,15 @@ def _eval(advice: Advice, material: Material) -> list[Setting]:
 
 
 def _written(advice: Advice, piles: Sequence[Pile]) -> list[dict[str, Any]]:
-    """Rows in canonical columns. Of thumbs that all point up the answers alone."""
+    """Rows in canonical columns. Of thumbs the good answers alone, where these are to be imitated."""
     assert advice.feedback is not None
     names = {*KEPT[advice.feedback], "system", "tools"}
     if advice.method == "sft":
         names -= {"label"}
-    return [{k: v for k, v in row.items() if k in names and v is not None} for pile in piles for row in pile.rows]
+    rows = (
+        row for pile in piles for row in pile.rows if advice.method != "sft" or word(row.get("label", True)) == "true"
+    )
+    return [{k: v for k, v in row.items() if k in names and v is not None} for row in rows]
 
 
 # ------------------------------------------------------------------------------------------------------- as text
@@ -181,7 +185,7 @@ def text_of(advice: Advice, data: Data) -> str:
     settings = [Setting("method", advice.method, "")]
     fits = advice.room is None or advice.room.fits
     lines = [line for text in head for line in _comment(text)]
-    if e.model is not None and fits:
+    if e.model is not None and e.model.named and fits:
         settings.append(Setting("model.path", e.model.path, ""))
     else:
         lines += _comment("No model is named: postlude train RECIPE model=MODEL")

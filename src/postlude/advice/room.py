@@ -9,10 +9,13 @@ from postlude.advice.evidence import Device
 from postlude.errors import ConfigError
 from postlude.models.lora import Lora
 from postlude.sizing.estimate import Estimate, estimate
-from postlude.sizing.setting import Setting
+from postlude.sizing.setting import Loaded, Setting
 from postlude.sizing.shape import Shape
 from postlude.sizing.typical import MODELS
 from postlude.sizing.work import GIB, USABLE
+
+BYTES = 4
+"""Of a parameter of a model beside the one that trains, which is held in float32."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Room:
     @property
     def total(self) -> float:
         return sum(gib for _, gib in self.parts)
+
+    def part(self, name: str) -> float:
+        """GiB of one component; 0 where there is none."""
+        return sum(gib for one, gib in self.parts if one == name)
 
 
 def ways(device: Device) -> Sequence[Holding]:
@@ -108,12 +115,17 @@ def _room(
     return Room(holding, parts, USABLE * device.gib, fits, largest, known_by, rough, tuple(tried))
 
 
+def _beside(setting: Setting, shape: Shape) -> tuple[Loaded, ...]:
+    """Models beside one of another size, each as large as it."""
+    return tuple(replace(other, bytes=BYTES * shape.parameters) for other in setting.others)
+
+
 def _largest(setting: Setting, rank: int, device: Device) -> float:
     leanest = ways(device)[-1]
     shapes = {name: Shape.of_size(name) for name in MODELS}
     fitting = [
         shape.parameters / 1e9
         for shape in shapes.values()
-        if held(shape, replace(setting, others=()), leanest, rank, device) is not None
+        if held(shape, replace(setting, others=_beside(setting, shape)), leanest, rank, device) is not None
     ]
     return round(max(fitting, default=0.0), 1)

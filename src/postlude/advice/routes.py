@@ -23,10 +23,12 @@ CONTRADICTED = 0.03
 """Share of pairs that are contradicted from which on labels are taken for noisy."""
 FEWEST_ASKED = 6
 """Prompts below which a base pass rate near 0 or 1 says too little."""
-CUT_OFF = 0.6
-"""Share of cut-off answers from which on a pass rate near 0 says nothing."""
+CUT_OFF = 0.5
+"""Share of cut-off answers above which a pass rate near 0 may be too low."""
 MANY = 32
 """Answers to a prompt, where right ones are rare."""
+FEWEST_SIDE, LOPSIDED = 20, 0.1
+"""Thumbs of one kind, and their share, below which no weight makes up for the lack of them."""
 FEW_ANSWERS = 100
 """Written answers below which they are no stage of their own beside other feedback."""
 
@@ -131,35 +133,44 @@ def process(e: Evidence) -> Fit | Miss:
 
 def solve_first(e: Evidence) -> Fit | Miss:
     """Where no answer is right, RL has nothing to reinforce: written answers first, or the few lucky ones."""
-    part, answers = e.part("tests", "golds"), e.part("answers")
+    part, answers = e.part("tests", "golds") or (e.part("prompts") if e.reward else None), e.part("answers")
     if part is None or e.base is None or not e.base.graded:
         return Miss(
             "it is for prompts that the model never solves, and that was not measured", "a base pass rate near 0"
         )
     if e.part("pairs", "lists"):
         return Miss("pairs need no right answer among the model's own", "without the pairs")
-    if e.base.prompts < FEWEST_ASKED:
+    if e.base.prompts < FEWEST_ASKED and e.base.right.value:
         return Miss(
             f"only {e.base.prompts} prompts were asked, too few to tell", f"{FEWEST_ASKED} prompts asked (--prompts)"
-        )
-    if e.base.cut_off > CUT_OFF:
-        return Miss(
-            f"{e.base.cut_off:.0%} of the sampled answers were cut off, so whether the model solves some is not known",
-            "answers that end (a model that says less, or shorter solutions)",
         )
     if e.base.right.value >= RARELY or (e.base.right.low > SOLVES_NONE):
         return Miss(f"the model solves {e.base.right} already", "a base pass rate near 0")
     said = Reason("RL reinforces right answers, and there are next to none", pass_rate(e))
+    again = measure_again(e)
     if answers is not None and answers.distinct >= 20:
         shown = Reason("written answers show what a right one is", counted_rows(answers))
-        return Fit("sft", "answers", (said, shown), lead=NOT_YET)
+        return Fit("sft", "answers", (said, shown), again, NOT_YET)
     chance = 1 - 0.99**MANY
     many = Reason(
         "many answers are drawn to each prompt, and the model is fine-tuned on the right ones alone",
         f"arithmetic: at a pass rate of 1 %, {MANY} answers hold a right one for {chance:.0%} of the prompts",
     )
     easier = "easier prompts, or written solutions: both do more than drawing more"
-    return Fit("rft", part.feedback, (said, many), easier, NOT_YET)
+    return Fit("rft", part.feedback, (said, many), again or easier, NOT_YET)
+
+
+def measure_again(e: Evidence) -> str:
+    """What to do first where most answers were cut off."""
+    b = e.base
+    if b is None or b.cut_off <= CUT_OFF:
+        return ""
+    more = 4 * (b.room or b.longest or 256)
+    model = f" --model {e.model.path}" if e.model else ""
+    return (
+        f"{b.cut_off:.0%} of the sampled answers were cut off, so the rate may be too low: measure again with longer "
+        f"ones: postlude advise DATA{model} --max-tokens {more}"
+    )
 
 
 NOT_YET = "no RL yet, the model solves next to nothing: "
@@ -212,6 +223,8 @@ def pairs(e: Evidence) -> Fit | Miss:
     """Preference pairs: DPO, or a relative where the pairs call for one."""
     part = e.part("pairs")
     if part is None:
+        if e.part("lists"):
+            return Miss("the lists hold the comparisons, and DPO reads them whole", "pairs instead of lists")
         return Miss(
             "there are no pairs of a better and a worse answer", "pairs (`postlude pairs` makes them of samples)"
         )
@@ -257,6 +270,13 @@ def thumbs(e: Evidence) -> Fit | Miss:
         return Fit(
             "sft", "thumbs",
             (Reason("every thumb is up, so the rows are examples to imitate", f"{part.up:,} up, 0 down"),),
+        )  # fmt: skip
+    if part.down < FEWEST_SIDE and part.down <= LOPSIDED * part.distinct:
+        few = f"{part.up:,} up, {part.down:,} down"
+        return Fit(
+            "sft", "thumbs",
+            (Reason("hardly any thumb is down, so the good answers are examples to imitate; the few bad ones are left "
+                    "out, since a weight that made up for it would let single rows decide", few),),
         )  # fmt: skip
     text = "KTO learns from single answers, good or bad, and needs no two answers to one prompt"
     return Fit("kto", "thumbs", (Reason(text, f"{counted_rows(part)}: {part.up:,} up, {part.down:,} down"),))

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from postlude.advice.evidence import Evidence, Part
-from postlude.advice.room import Room, room_for
+from postlude.advice.room import BYTES, Room, room_for
 from postlude.advice.routes import MANY, Fit
 from postlude.algorithms import ALGORITHMS
 from postlude.facts.tables import ADAPTER_FACTOR, BETAS, DPO_RANK, rank_basis, rank_for
@@ -23,6 +23,8 @@ MEAN_BETAS = {"far": 1.0, "usual": 2.0, "little": 5.0, "hardly": 10.0}
 KL_COEFS = {"far": 0.0, "usual": 0.04, "little": 0.1, "hardly": 0.4}
 """Of a KL term in the loss: GRPO's 0.04 is usual, the others are steps by the same habit."""
 GROUP = 8
+MOST_WEIGHT = 10.0
+"""Of the rarer thumbs in KTO: beyond it a step hangs on single rows."""
 MOST_STEPS = 5_000
 
 
@@ -74,7 +76,7 @@ def setting_of(e: Evidence, part: Part, entry: Algorithm) -> Asking:
     work = Work(True, sequence, piece, update, answers, prompt=prompt, group=group if sampled else 1)
     kl = any(s.key == "objective.kl" and s.value is None for s in _kl(e, part, entry))
     judged = part.feedback == "prompts" and e.reward is None and e.model is not None and e.model.shape is not None
-    judges = (Loaded("judge", 4 * e.model.shape.parameters),) if judged and e.model and e.model.shape else ()
+    judges = (Loaded("judge", BYTES * e.model.shape.parameters),) if judged and e.model and e.model.shape else ()
     return Asking(
         method=entry.name,
         work=work,
@@ -189,7 +191,8 @@ def reward_of(e: Evidence, part: Part) -> tuple[dict[str, Any], str]:
     if part.feedback == "tests":
         return {"use": "code"}, "runs the last Python block of an answer against the tests, in a sandbox"
     if part.feedback == "prompts":
-        judge = {"model": e.model.path if e.model else "JUDGE", "mode": "pairs", "read": "likelihood"}
+        judge = {"model": e.model.path} if e.model and e.model.named else {}
+        judge |= {"mode": "pairs", "read": "likelihood"}
         return {"use": "judge", "args": judge}, "a language model compares the answers; put a stronger one here"
     if part.letters >= 0.8 * part.distinct:
         return {"use": "choice"}, f"{part.letters:,} of {part.distinct:,} right answers are a letter"
@@ -226,10 +229,14 @@ def _objective(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:
 def _balance(part: Part) -> list[Setting]:
     """KTO's weights, so that weight times count of good over bad lies in [1, 4/3] (2402.01306)."""
     ratio = part.up / max(part.down, 1)
+    most = f"; {MOST_WEIGHT:g} at most, since more lets single rows decide a step"
     why = f"{part.up:,} up and {part.down:,} down: weight times count, up over down, is to lie between 1 and 4/3"
     if ratio > 4 / 3:
-        return [Setting("objective.link.lam_undesirable", round(ratio * 3 / 4, 2), why)]
-    return [Setting("objective.link.lam_desirable", round(1 / ratio, 2), why)] if ratio < 1 else []
+        return [Setting("objective.link.lam_undesirable", min(MOST_WEIGHT, round(ratio * 3 / 4, 2)),
+                        why + (most if ratio * 3 / 4 > MOST_WEIGHT else ""))]  # fmt: skip
+    weight = min(MOST_WEIGHT, round(1 / ratio, 2)) if ratio else MOST_WEIGHT
+    why += most if weight == MOST_WEIGHT else ""
+    return [Setting("objective.link.lam_desirable", weight, why)] if ratio < 1 else []
 
 
 def _kl(e: Evidence, part: Part, entry: Algorithm) -> list[Setting]:

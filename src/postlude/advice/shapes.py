@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal, TypeGuard
 
-from postlude.advice.names import DOWN, FIRST, SECOND, TIE, UP, column_of, number, thumb, word
+from postlude.advice.goals import Goal
+from postlude.advice.names import column_of, number, thumb
 
 Values = Mapping[str, Any]
 Rows = Sequence[Values]
 Feedback = Literal["steps", "lists", "pairs", "thumbs", "tests", "golds", "answers", "text", "prompts"]
 ALIKE = 0.95
 """Share of rows whose value must be of a kind for a column to be."""
-FEW_GRADES = 11
-"""Different values of a scale of ratings."""
+LOOKED_AT = 200
+"""Rows whose values say whether a column holds what its name says."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +31,35 @@ class Shaped:
     """Whether renaming is all."""
     said: str
     """What was done, as a sentence goes on after `rows are read with`."""
-    left: int = 0
-    """Rows that say nothing, as a tie."""
+    left: Mapping[str, int] = field(default_factory=dict[str, int])
+    """What rows say nothing, as a tie, after `rows` -> how many."""
+    used: tuple[str, ...] = ()
+    """Columns of the file that were read."""
 
 
-def _renamed(feedback: Feedback, *needs: str) -> Callable[[Rows, Sequence[str]], Shaped | None]:
+Shape = Callable[[Rows, Sequence[str], Goal], Shaped | None]
+
+
+def find(name: str, rows: Rows, columns: Sequence[str], but: Sequence[str | None] = ()) -> str | None:
+    """The column that is named for `name` and can be it by its values."""
+    some = rows[:: max(1, len(rows) // LOOKED_AT)]
+    return column_of(name, [column for column in columns if column not in but and _fits(name, some, column)])
+
+
+def renamed(feedback: Feedback, *needs: str) -> Shape:
     """Rows that hold all of `needs` under other names."""
 
-    def shape(rows: Rows, columns: Sequence[str]) -> Shaped | None:
+    def shape(rows: Rows, columns: Sequence[str], goal: Goal) -> Shaped | None:
         taken: dict[str, str] = {}
         for name in needs:
-            column = column_of(name, columns, [*taken.values()])
+            column = find(name, rows, columns, [*taken.values()])
             if column is None or not _fits(name, rows, column):
                 return None
             taken[name] = column
         read = [{**{k: v for k, v in row.items() if k not in taken.values()}, **_of(row, taken)} for row in rows]
         other = {name: column for name, column in taken.items() if name != column}
         said = ", ".join(f"{name} from {column}" for name, column in taken.items())
-        return Shaped(feedback, read, other, True, said)
+        return Shaped(feedback, read, other, True, said, used=tuple(taken.values()))
 
     return shape
 
@@ -70,7 +82,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_said(value: Any) -> bool:
+def is_said(value: Any) -> bool:
     return _is_text(value) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
 
 
@@ -83,10 +95,10 @@ def _is_numbers(value: Any) -> bool:
 
 
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "prompt": _is_said,
-    "completion": _is_said,
-    "chosen": _is_said,
-    "rejected": _is_said,
+    "prompt": is_said,
+    "completion": is_said,
+    "chosen": is_said,
+    "rejected": is_said,
     "completions": _is_list,
     "ranks": _is_numbers,
     "scores": _is_numbers,
@@ -94,94 +106,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def _choices(rows: Rows, columns: Sequence[str]) -> Shaped | None:
-    """Two answers and which one is better."""
-    first = column_of("first", columns)
-    second = column_of("second", columns, [first])
-    prompt = column_of("prompt", columns, [first, second])
-    better = column_of("preference", columns, [first, second, prompt])
-    if not (first and second and prompt and better):
-        return None
-    zero = any(word(row.get(better)) == "0" for row in rows)
-    ones, twos = FIRST | {word(first)}, (SECOND | {word(second)}) - ({"2"} if zero else set[str]())
-    if zero:  # counted from 0
-        ones, twos = ones - {"1"}, twos | {"1"}
-    read: list[dict[str, Any]] = []
-    for row in rows:
-        said = word(row.get(better))
-        pair = (row.get(first), row.get(second))
-        if said in ones and said not in twos:
-            read.append({"prompt": row.get(prompt), "chosen": pair[0], "rejected": pair[1]})
-        elif said in twos and said not in ones:
-            read.append({"prompt": row.get(prompt), "chosen": pair[1], "rejected": pair[0]})
-        elif said not in TIE:
-            return None
-    said = f"{first} and {second}, the better one by {better}"
-    return Shaped("pairs", read, {}, False, said, len(rows) - len(read)) if read else None
-
-
-def _thumbs(rows: Rows, columns: Sequence[str]) -> Shaped | None:
-    """One answer, liked or not."""
-    answer = column_of("completion", columns) or column_of("answer", columns)
-    prompt = column_of("prompt", columns, [answer])
-    label = column_of("label", columns, [answer, prompt])
-    if not (answer and prompt and label):
-        return None
-    words = {word(row.get(label)) for row in rows if row.get(label) is not None}
-    if not words or not words <= UP | DOWN:
-        return None
-    judged = [row for row in rows if thumb(row.get(label)) is not None]
-    read = [{"prompt": r.get(prompt), "completion": r.get(answer), "label": thumb(r.get(label))} for r in judged]
-    plain = all(word(one) in ("true", "false") for one in words)
-    taken = {"prompt": prompt, "completion": answer, "label": label}
-    other = {name: column for name, column in taken.items() if name != column}
-    said = f"{answer} as the answer, {label} as the thumb"
-    return Shaped("thumbs", read, other if plain else {}, plain, said, len(rows) - len(judged))
-
-
-def _graded(rows: Rows, columns: Sequence[str]) -> Shaped | None:
-    """One answer to a row with a grade on a scale: lists where prompts come again, else good from the middle on."""
-    answer = column_of("completion", columns) or column_of("answer", columns)
-    prompt = column_of("prompt", columns, [answer])
-    grade = column_of("scores", columns, [answer, prompt]) or column_of("label", columns, [answer, prompt])
-    rank = None if grade else column_of("ranks", columns, [answer, prompt])
-    grade, sign = grade or rank, -1 if rank else 1
-    if not (answer and prompt and grade):
-        return None
-    graded = [(row, sign * n) for row in rows if (n := number(row.get(grade))) is not None]
-    grades = sorted({n for _, n in graded})
-    if len(graded) < ALIKE * len(rows) or not 2 <= len(grades) <= FEW_GRADES:
-        return None
-    lists = _lists_of([(row.get(prompt), row.get(answer), n) for row, n in graded])
-    if len(lists) * 3 >= len({str(row.get(prompt)) for row, _ in graded}) and lists:
-        said = f"the answers of a prompt ({answer}) put together, compared by {grade}"
-        return Shaped("lists", lists, {}, False, said, len(rows) - len(graded))
-    if rank:
-        return None
-    middle = (grades[0] + grades[-1]) / 2
-    read = [{"prompt": r.get(prompt), "completion": r.get(answer), "label": n > middle} for r, n in graded]
-    said = (
-        f"{answer} as the answer, good where {grade} is above {middle:g}, the middle of {grades[0]:g} to {grades[-1]:g}"
-    )
-    return Shaped("thumbs", read, {}, False, said, len(rows) - len(graded))
-
-
-def _lists_of(graded: Sequence[tuple[Any, Any, float]]) -> list[dict[str, Any]]:
-    """A list for each prompt that has two answers of different grades, or more."""
-    prompts: dict[str, tuple[Any, list[Any], list[float]]] = {}
-    for prompt, answer, grade in graded:
-        _, answers, grades = prompts.setdefault(str(prompt), (prompt, [], []))
-        if answer not in answers:
-            answers.append(answer)
-            grades.append(grade)
-    return [
-        {"prompt": prompt, "completions": answers, "scores": grades}
-        for prompt, answers, grades in prompts.values()
-        if len({*grades}) > 1
-    ]
-
-
-def _ranked(rows: Rows, columns: Sequence[str]) -> Shaped | None:
+def _ranked(rows: Rows, columns: Sequence[str], goal: Goal) -> Shaped | None:
     """Answers that stand in the order of their rank, the best first, as the column's name says."""
     column = column_of("ranked", columns)
     prompt = column_of("prompt", columns, [column])
@@ -195,10 +120,11 @@ def _ranked(rows: Rows, columns: Sequence[str]) -> Shaped | None:
         for asked, answers in said
         if isinstance(answers, list)
     ]
-    return Shaped("lists", read, {}, False, f"the answers in {column} in their order, the best first")
+    return Shaped("lists", read, {}, False, f"the answers in {column} in their order, the best first",
+                  used=(prompt, column))  # fmt: skip
 
 
-def _listed(rows: Rows, columns: Sequence[str]) -> Shaped | None:
+def _listed(rows: Rows, columns: Sequence[str], goal: Goal) -> Shaped | None:
     """A list of answers, each an object with its grade, or beside a list of grades."""
     column = column_of("completions", columns)
     prompt = column_of("prompt", columns, [column])
@@ -223,10 +149,10 @@ def _listed(rows: Rows, columns: Sequence[str]) -> Shaped | None:
                 "ranks" if rank else "scores": grades,
             }
         )
-    return Shaped("lists", read, {}, False, f"the answers in {column} with their grades")
+    return Shaped("lists", read, {}, False, f"the answers in {column} with their grades", used=(prompt, column))
 
 
-def _stepped(rows: Rows, columns: Sequence[str]) -> Shaped | None:
+def _stepped(rows: Rows, columns: Sequence[str], goal: Goal) -> Shaped | None:
     """Steps of an answer, each an object with its label, or beside a list of labels in other words."""
     steps = column_of("steps", columns)
     prompt = column_of("prompt", columns, [steps])
@@ -251,18 +177,19 @@ def _stepped(rows: Rows, columns: Sequence[str]) -> Shaped | None:
         if any(mark is not None and one is None for mark, one in zip(marks, said, strict=True)):
             return None
         read.append({"prompt": row.get(prompt), "completions": [" ".join(i.split()) for i in items], "labels": said})
-    return Shaped("steps", read, {}, False, f"the steps in {steps} with their labels")
+    return Shaped("steps", read, {}, False, f"the steps in {steps} with their labels",
+                  used=(prompt, steps, *([labels] if labels else [])))  # fmt: skip
 
 
-COMPARED: Sequence[Callable[[Rows, Sequence[str]], Shaped | None]] = (
-    _stepped, _listed, _ranked, _renamed("lists", "prompt", "completions", "ranks"),
-    _renamed("lists", "prompt", "completions", "scores"), _renamed("pairs", "chosen", "rejected", "prompt"), _choices,
-    _thumbs, _graded,
+PAIRS = renamed("pairs", "chosen", "rejected", "prompt")
+LISTS: Sequence[Shape] = (
+    _stepped, _listed, _ranked, renamed("lists", "prompt", "completions", "ranks"),
+    renamed("lists", "prompt", "completions", "scores"),
 )  # fmt: skip
-"""Shapes of compared and judged answers, the one that says most first."""
-ASKED: Sequence[Callable[[Rows, Sequence[str]], Shaped | None]] = (
-    _renamed("tests", "prompt", "tests"), _renamed("answers", "prompt", "completion"),
-    _renamed("golds", "prompt", "answer"), _renamed("prompts", "prompt"), _renamed("text", "text"),
+"""Shapes of several answers, or steps, in one row."""
+ASKED: Sequence[Shape] = (
+    renamed("tests", "prompt", "tests"), renamed("answers", "prompt", "completion"),
+    renamed("golds", "prompt", "answer"), renamed("prompts", "prompt"), renamed("text", "text"),
 )  # fmt: skip
 """Shapes of what is asked, with or without what is right."""
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from postlude.advice.evidence import Evidence, Part
-from postlude.advice.routes import FEWEST_ASKED, SOLVES_ALL, Reason, counted_rows, in_order, pass_rate
+from postlude.advice.evidence import IN_EARNEST_ROWS, IN_EARNEST_SHARE, Evidence, Part
+from postlude.advice.routes import (
+    FEWEST_ASKED,
+    FEWEST_SIDE,
+    LOPSIDED,
+    SOLVES_ALL,
+    Reason,
+    counted_rows,
+    in_order,
+    pass_rate,
+)
 
 FEWEST = {"tests": 8, "golds": 8, "prompts": 8, "text": 20}
 """Distinct rows of these below which nothing general can be learned; of the others `FEWEST_OTHERS`."""
@@ -27,10 +38,53 @@ class Stop:
     instead: tuple[str, ...]
     unless: str
     """What would change the answer."""
+    verdict: Literal["do not train", "name the columns"] = "do not train"
 
 
 def _main(e: Evidence) -> Part:
     return e.parts[0]
+
+
+def unnamed(e: Evidence) -> Stop | None:
+    """What may be feedback stands in columns that nothing names: any advice would pass it over."""
+    most = max((part.distinct for part in e.parts), default=0)
+    first = max(e.unnamed, key=lambda one: one.rows, default=None)
+    if first is None or first.rows < min(IN_EARNEST_ROWS, IN_EARNEST_SHARE * most):
+        return None
+    shown = tuple(Reason(name, "; ".join(values) or "empty") for name, values in first.columns)
+    asked = f"postlude advise {shlex.quote(first.path)} --columns "
+    if first.way_out:
+        headline = f"rewrite the rows first: the layout of {first.layout} leaves a choice"
+        again = "then: postlude advise OUT.jsonl"
+        return Stop(
+            "layout", headline, shown, (first.way_out, again), "rows in columns that are read", "name the columns"
+        )
+    named = ", ".join(name for name, _ in first.columns)
+    guess = shlex.quote(",".join(f"{name}={column}" for name, column in first.guess))
+    prompt = shlex.quote(f"prompt={dict(first.guess)['prompt']}")
+    return Stop(
+        "unnamed", f"name the columns: nothing here says what {named} hold{'s' if len(shown) == 1 else ''}", shown,
+        (f"say which column is what, for example (put each where it belongs): {asked}{guess}",
+         f"or, where the others are no feedback: {asked}{prompt}",
+         "names: prompt, completion, chosen, rejected, label, answer, completions with scores or ranks, and first, "
+         "second with preference"),
+        "columns with names; their values may be the feedback, and then the advice would be another",
+        "name the columns",
+    )  # fmt: skip
+
+
+def nothing_preferred(e: Evidence) -> Stop | None:
+    """All compared or judged rows prefer nothing."""
+    left = sum(e.left.values())
+    if not left or sum(part.rows for part in e.parts) > IN_EARNEST_SHARE * left:
+        return None
+    said = tuple(Reason("nothing says which answer is better", f"{count:,} {what}") for what, count in e.left.items())
+    return Stop(
+        "nothing-preferred", "do not train: no pair prefers anything" if any("prefer" in what for what in e.left)
+        else "do not train: no answer is judged", said,
+        ("look at how the rows were made: two columns may be copies of one (postlude data check FILE names the rows)",),
+        "rows whose answers differ, or are judged",
+    )  # fmt: skip
 
 
 def too_few(e: Evidence) -> Stop | None:
@@ -132,6 +186,21 @@ def solved(e: Evidence) -> Stop | None:
     )  # fmt: skip
 
 
+def lopsided(e: Evidence) -> Stop | None:
+    """Hardly any good answer among bad ones."""
+    part = _main(e)
+    if part.feedback != "thumbs" or not 0 < part.up < FEWEST_SIDE or part.up > LOPSIDED * part.distinct:
+        return None
+    return Stop(
+        "too-few-good", "do not train yet: hardly any answer is good",
+        (Reason("so few good answers say nothing general, and weights that made up for it would let single rows decide",
+                f"{part.up:,} up, {part.down:,} down"),),
+        ("collect good answers: write some, or draw them (postlude pairs MODEL --data DATA --given rejected --reward "
+         "R)",),
+        f"at least {FEWEST_SIDE} good answers",
+    )  # fmt: skip
+
+
 def knowledge(e: Evidence) -> Stop | None:
     """Facts are looked up, not trained in."""
     part = _main(e)
@@ -168,6 +237,7 @@ def form(e: Evidence) -> Stop | None:
 
 
 STOPS: Sequence[Callable[[Evidence], Stop | None]] = (
-    too_few, one_prompt, contradictory, all_the_same, only_bad, knowledge, form, solved,
+    unnamed, nothing_preferred, too_few, lopsided, one_prompt, contradictory, all_the_same, only_bad, knowledge, form,
+    solved,
 )  # fmt: skip
 """Looked at in this order; the first that applies is the answer."""

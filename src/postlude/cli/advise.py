@@ -22,6 +22,23 @@ class Move(StrEnum):
     hardly = "hardly"
 
 
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, max=65_536, help="Tokens of their answers. Default: 256 at most.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Which column is what: prompt=question,chosen=good,rejected=bad. Default: by their names."),
+]
+Prompts = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=4096,
+        help="Prompts that the model is asked; 0: none. Default: as many as take 25 seconds, 16 at most.",
+    ),
+]
+
+
 def advise(
     context: typer.Context,
     data: Annotated[
@@ -43,14 +60,9 @@ def advise(
     ] = None,
     reward_args: opt.RewardArgs = None,
     move: Annotated[Move | None, typer.Option(help="How far the policy may move from its start.")] = None,
-    prompts: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=4096,
-            help="Prompts that the model is asked; 0: none. Default: as many as take 25 seconds, 16 at most.",
-        ),
-    ] = None,
+    prompts: Prompts = None,
+    max_tokens: MaxTokens = None,
+    columns: Columns = None,
     split: opt.Split = "train",
     out: Annotated[
         Path | None, typer.Option(help="The recipe to write. Default: advised.yaml, or the next free number.")
@@ -66,7 +78,7 @@ def advise(
 
     Nothing but the recipe is written, and no file is written over without --force.
     """
-    from postlude.advice.advise import Wishes, as_values, write
+    from postlude.advice.advise import Wishes, as_values, columns_of, write
     from postlude.advice.advise import advise as advised_on
     from postlude.cli.advise_view import show
     from postlude.cli.scoring import mapping
@@ -75,7 +87,8 @@ def advise(
     if reward is None:
         opt.require_read(context, "there is no --reward", "reward_args")
     named = {"use": reward, "args": mapping("--reward-args", reward_args)} if reward is not None else None
-    wishes = Wishes(model, gpu_memory, gpus, goal, named, move.value if move else None, prompts, split)
+    wishes = Wishes(model, gpu_memory, gpus, goal, named, move.value if move else None, prompts, split,
+                    columns_of(columns), max_tokens)  # fmt: skip
     with Waiting("advising") as waiting:
         advised = write(advised_on(data, wishes, waiting.say), out, force)
     if as_json:

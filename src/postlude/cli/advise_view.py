@@ -15,7 +15,7 @@ from postlude.advice.evidence import Evidence, Part
 from postlude.errors import printable, visible
 from postlude.terminal import bold, colored, dim, joined
 
-STYLES = {"train": "bold green", "first": "bold yellow", "do not train": "bold red"}
+STYLES = {"train": "bold green", "first": "bold yellow", "do not train": "bold red", "name the columns": "bold yellow"}
 SHOWN = 3
 """Warnings, and rejected ways, on the first screen."""
 
@@ -45,14 +45,17 @@ def _answer(a: Advice, details: bool) -> Iterable[tuple[str, list[Text]]]:
     """(label, lines) of the first screen."""
     yield "data", [_part(part) for part in a.evidence.parts if not part.others] + _model(a.evidence)
     yield "goal", _goal(a.evidence)
-    yield "why", [_pair(reason.text, reason.evidence) for reason in a.reasons]
+    yield (
+        "columns" if a.verdict == "name the columns" else "why",
+        [_pair(reason.text, reason.evidence) for reason in a.reasons],
+    )
     yield "instead", [Text(printable(text)) for text in a.instead]
     yield "unless", [Text(printable(a.unless))] if a.unless else []
     yield "before", [Text(printable(a.first))] if a.first else []
     yield "then", [_pair(stage.method, stage.why) for stage in a.then]
     yield "beware", _some([_warning(text) for text in a.warnings], "warning", details)
     yield "memory", _memory(a)
-    yield "time", [_pair(f"about {_about(a.time.low)} to {_about(a.time.high)}", a.time.rests_on)] if a.time else []
+    yield "time", [_pair(_between(a.time.low, a.time.high), a.time.rests_on)] if a.time else []
     rejected = [_pair(one.name, one.why, one.unless if details else "") for one in a.rejected]
     yield "rather not", _some(rejected, "way", details)
     yield "watch", [_pair(name, text) for name, text in a.watch[: None if details else 2]]
@@ -113,9 +116,18 @@ def _memory(a: Advice) -> list[Text]:
         return [dim(f"not estimated: {missing} says for what")] if a.method else []
     room = a.room
     word = colored("fits", "green") if room.fits else colored("does not fit", "bold red")
-    line = joined(f"{room.holding.words}: {room.total:.1f} of {room.available:.1f} GiB, ", word)
+    judge = f" ({room.part('judge'):.1f} of them the judge)" if room.part("judge") else ""
+    line = joined(f"{room.holding.words}: {room.total:.1f}{judge} of {room.available:.1f} GiB, ", word)
     tried = "; ".join(f"{name} would take {gib:.0f}" for name, gib in room.tried[:1] if room.fits)
     return [joined(line, dim(f" ({room.known_by}{'; ' + tried if tried else ''})"))]
+
+
+def _between(low: float, high: float) -> str:
+    """A range of durations, and no range where both ends are the same."""
+    if high < 2:
+        return "a few seconds"
+    first, last = _about(low), _about(high)
+    return f"about {last}" if first == last else f"about {first} to {last}"
 
 
 def _about(seconds: float) -> str:
@@ -123,7 +135,7 @@ def _about(seconds: float) -> str:
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{max(1, seconds):.0f} seconds"
+    return f"{seconds:.0f} seconds" if seconds >= 1.5 else "1 second"
 
 
 # ------------------------------------------------------------------------------------------------------- details
@@ -189,7 +201,8 @@ def _next(advised: Advised, console: Console, details: bool) -> None:
         return
     rows = f", its rows to {advised.rows}" if advised.rows else ""
     fits = a.room is None or a.room.fits
-    model = "" if a.evidence.model is not None and fits else " model=MODEL"
+    named = a.evidence.model is not None and a.evidence.model.named
+    model = "" if named and fits else " model=MODEL"
     model += " reward.args.model=JUDGE" if a.feedback == "prompts" and a.evidence.reward is None else ""
     console.print(joined("recipe saved to ", bold(str(advised.path)), rows), soft_wrap=True)
     console.print(joined(dim("next  "), f"postlude check {advised.path}{model}"), soft_wrap=True)

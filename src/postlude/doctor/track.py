@@ -164,12 +164,9 @@ def track_of(history: History) -> Track:
         recipe = dict[str, Any]()
     method = start.get("method", recipe.get("method"))
     track = Track(str(method or ""), history.planned or 0, recipe)
-    counts = start.get("counts")
-    rows = (
-        cast("Mapping[str, Any]", counts).get(f"{track.setting('data.path')} used")
-        if isinstance(counts, Mapping)
-        else 0
-    )
+    counts = cast("Mapping[str, Any]", start.get("counts") or {})
+    path = str(track.setting("data.path"))  # counts name it as the user did
+    rows = next((n for key, n in counts.items() if key.endswith(" used") and path.endswith(key[:-5])), 0)
     track.rows = rows if isinstance(rows, int) else 0
     return track
 
