@@ -465,6 +465,21 @@ def test_overfitting_shows_in_the_likelihood_term_before_it_does_in_the_loss(tra
     assert finding is None or (finding.figure, finding.steps) == ("held_out/loss/nll", (15, 20, 25, 30))
 
 
+def test_a_likelihood_term_that_gives_a_little_back_of_what_it_gained_is_no_overfitting() -> None:
+    """Beside a preference loss that falls on held-out rows: of a healthy run."""
+    track = Track("kto", 48)
+    for step, preference, nll in zip(
+        range(0, 49, 8), (0.5, 0.49, 0.47, 0.46, 0.45, 0.45, 0.44), (0.071, 0.042, 0.023, 0.022, 0.024, 0.028, 0.033),
+        strict=True,
+    ):  # fmt: skip
+        track.add(step, {"held_out/loss/points": preference, "held_out/loss/nll": nll})
+        track.add(step, {"loss/points": 0.5 - step / 200, "loss/nll": 0.07 - step / 1000, "rewards/accuracy": 1.0})
+    assert RULES["overfitting"].look(track) is None
+    track.add(56, {"held_out/loss/nll": 0.09, "held_out/loss/points": 0.44, "loss/points": 0.2, "loss/nll": 0.01})
+    track.add(64, {"held_out/loss/nll": 0.12, "held_out/loss/points": 0.44, "loss/points": 0.2, "loss/nll": 0.01})
+    assert RULES["overfitting"].look(track) is not None, "worse than at the start"
+
+
 def test_the_evidence_is_the_steps_that_show_it_so_that_no_sound_checkpoint_is_lost() -> None:
     last = {"kl_ref/k3": (0.1, 12.0), "mismatch/ess": (1.0, 0.1), "ratio/max": (1.0, 900.0)}
     track = Track("grpo", STEPS)
