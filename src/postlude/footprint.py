@@ -231,9 +231,9 @@ def require_room(prepared: Prepared, reference: bool) -> None:
     room = free(device_of(recipe.engine))
     try:
         shape = shape_of(recipe.model.path)
+        setting = replace(setting_of(recipe, work_of(prepared), others_of(prepared)), reference=reference)
     except ConfigError:
-        return  # of a model that is not here yet nothing is known
-    setting = replace(setting_of(recipe, work_of(prepared), others_of(prepared)), reference=reference)
+        return  # of a model that is not here yet, or whose config has other names, nothing is known
     needs = least_held(shape, setting)
     if needs <= USABLE * room.bytes:
         return

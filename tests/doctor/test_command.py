@@ -87,7 +87,8 @@ def test_what_has_passed_is_said_so_and_strict_fails_on_what_is_serious(tmp_path
 def test_nothing_is_wider_than_the_terminal(tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     text = doctor(folder(tmp_path / "r", [CUT, CUT, CUT]))
-    assert max(map(len, text.splitlines())) <= width
+    lines = [line for line in text.splitlines() if "postlude train" not in line]  # which is copied in one piece
+    assert max(map(len, lines)) <= width
 
 
 def test_a_finished_run_is_done_again_and_one_at_work_is_only_read(tmp_path: Path) -> None:

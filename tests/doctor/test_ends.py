@@ -78,7 +78,7 @@ def test_the_commands_for_a_finished_run_run_as_they_stand(home: Path) -> None:
     (one,) = json.loads(printed("doctor", run, "--json"))["runs"]
     commands = sorted({found["command"] for found in one["findings"]} - {None})
     settings = " ".join(commands)
-    assert all(key in settings for key in ("group_size=8", "sampling.max_tokens=8", "schedule.lr=")), settings
+    assert all(key in settings for key in ("sampling.max_tokens=8", "schedule.lr=")), settings
     assert all(shlex.split(line)[-1] == f"output={run}-again" for line in commands), "a name with a space, in quotes"
     for number, line in enumerate(commands, 1):
         words = shlex.split(line)

@@ -245,11 +245,11 @@ def _show_one(case: Case, one: Seen, console: Console) -> None:
     grid.add_row("limit", printable(rule.threshold))
     grid.add_row("likely", printable(rule.cause))
     grid.add_row("do", printable(rule.remedy))
-    line = case.command(one)
-    if line is not None:
-        label = "look" if finding.command else "go on" if " --resume" in line else "again"
-        grid.add_row(label, bold(line))
     console.print(Padding(grid, (0, 0, 0, 2)))
+    line = case.command(one)
+    if line is not None:  # in one piece, to be copied
+        label = "look" if finding.command else "go on" if " --resume" in line else "again"
+        console.print(joined(dim(f"  {label:<8}"), bold(line)), soft_wrap=True)
     samples = case.samples(one)
     if samples:
         steps = " and ".join(str(step) for step in sorted({sample.step for sample in samples}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from postlude.doctor.answers import MOST_CUT
 from postlude.doctor.held_out import falling as held_out_falls
 from postlude.doctor.progress import NOW, START, gains, headroom, right
 from postlude.doctor.rates import lower
@@ -94,6 +95,10 @@ def no_signal(track: Track) -> Finding | None:
         return None  # the task is solved, or the reward has all it can have: hints say so
     text = f"nothing to learn from in the last {count} steps: {CAUSES[cause].rstrip('.')}"
     evidence = track.first_of("reward/mean|samples|grad_norm").last(count)
+    cut = track.get("truncated_frac").last(count)
+    if cause in ("wrong", "even") and len(cut) and cut.mean >= MOST_CUT:
+        text += f"; {cut.mean:.0%} of them were cut off by the length limit"
+        return seen(evidence, count, needed, text, track.times("sampling.max_tokens", 2))
     fix = track.times("group_size", 2) if cause in ("wrong", "even") else None
     return seen(evidence, count, needed, text, fix)
 
@@ -240,7 +245,6 @@ RULES = (
             "broken-policy",
             "kl-explosion",
             "endless",
-            "cut-off",
             "entropy-collapse",
             "empty-answers",
             "unscored",
@@ -309,7 +313,6 @@ RULES = (
             "entropy-collapse",
             "entropy-rise",
             "endless",
-            "cut-off",
             "empty-answers",
             "unscored",
             "reward-fails",

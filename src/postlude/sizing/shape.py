@@ -228,6 +228,8 @@ class _Family:
     """The same."""
 
 
+LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+"""Names that configs have for the number of layers."""
 FAMILIES: Mapping[str, _Family] = {
     "llama": _Family(),
     "mistral": _Family(biased_by_config=False),
@@ -249,8 +251,8 @@ FAMILIES: Mapping[str, _Family] = {
 def _llama(read: _Reader, name: str, family: str) -> Shape:
     known = FAMILIES.get(family)
     kind = known or _Family()
-    width, layers = read.size("hidden_size", "n_embd", "d_model"), read.size("num_hidden_layers", "n_layer")
-    heads = read.size("num_attention_heads", "n_head")
+    width, layers = read.size("hidden_size", "n_embd", "d_model"), read.size(*LAYERS)
+    heads = read.size("num_attention_heads", "n_head", "num_heads")
     kv_heads = read.size("num_key_value_heads", default=heads)
     each = read.size("head_dim", default=kind.head_width or width // heads)
     queries, keys = heads * each, kv_heads * each

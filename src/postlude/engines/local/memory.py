@@ -18,6 +18,7 @@ from postlude.engines.local.cache import token_bytes
 from postlude.engines.local.free import Free, free
 from postlude.engines.local.measuring import peak
 from postlude.engines.local.model import LocalModel
+from postlude.errors import ConfigError
 from postlude.sizing import choosing
 from postlude.sizing.activations import costs as formula_costs
 from postlude.sizing.activations import is_counted
@@ -104,7 +105,10 @@ def counted(model: LocalModel, critic: LocalModel | None, work: Work) -> Costs |
     """Costs by the formulas; None where they are not for this kind of model, or this way to run it."""
     total: Costs | None = None
     for one in [model] + ([critic] if critic else []):
-        shape = shape_of(one)
+        try:
+            shape = shape_of(one)
+        except ConfigError:  # its config has other names: small passes are tried
+            return None
         if not one.packed or not is_counted(shape) or _drops(one):
             return None
         each = formula_costs(shape, kept_of(one), work)
