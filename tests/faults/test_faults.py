@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 Rows = dict[str, list[dict[str, Any]]]
 
 
+pytestmark = pytest.mark.xdist_group("faults")  # the trials are made once, by one worker
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """Table -> what became of each of its trials."""
