@@ -13,7 +13,7 @@ from postlude.contest.plan import Job
 from postlude.errors import ConfigError
 from postlude.runs import History, read
 from postlude.runs.files import Row
-from postlude.runs.history import Column
+from postlude.runs.history import Column, numbers
 from postlude.statistics import mean
 
 State = Literal["finished", "running", "stopped", "failed", "waiting"]
@@ -75,15 +75,6 @@ class Result:
         """A figure over the run's steps."""
         return self.history[figure] if self.history is not None and figure in self.history else None
 
-    @cached_property
-    def tokens_after(self) -> Mapping[int, int]:
-        """Step -> tokens used up to its end."""
-        total, result = 0, {0: 0}
-        for row in self.history.of("step") if self.history else ():
-            total += int(row.get("tokens", 0)) + int(row.get("passed_tokens", 0))
-            result[int(row["step"])] = total
-        return result
-
 
 def result_of(job: Job, folder: Path, peaks: Mapping[str, int]) -> Result:
     """The run of a job, whatever there is of it. Raises ConfigError where its files are damaged."""
@@ -96,7 +87,7 @@ def result_of(job: Job, folder: Path, peaks: Mapping[str, int]) -> Result:
         evals = history.evals
         if not evals or evals[-1]["step"] != history.steps:
             return Result(job, "failed", used, history, "it was not evaluated after its last step")
-        return Result(job, "finished", used, history, figures=_numbers(evals[-1]))
+        return Result(job, "finished", used, history, figures=dict(numbers(evals[-1])))
     if history.running:
         return Result(job, "running", used, history, f"step {history.steps}")
     if history.end is not None and history.end.get("reason") == "error":
@@ -115,11 +106,6 @@ def _used(history: History, peak: int | None) -> Used:
 def _from_file(history: History) -> bool:
     """Whether nothing is sampled: `tokens` is then of the batch."""
     return bool(history.of("step")) and "samples" not in history.of("step")[0]
-
-
-def _numbers(row: Row) -> dict[str, float]:
-    """The figures of an evaluation; all have a prefix, and what the row says of itself has none."""
-    return {name: float(value) for name, value in row.items() if "/" in name and isinstance(value, int | float)}
 
 
 def by_prompt(rows: Sequence[Row], evaluation: Row) -> dict[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from postlude.algorithms import ALGORITHMS, find_method
 from postlude.errors import ConfigError
 from postlude.facts.methods import METHODS
 from postlude.method import Algorithm
+from postlude.objectives import ContrastObjective
 from postlude.words import counted, meant
 
 KINDS = {
@@ -63,10 +64,11 @@ def compared(name: str) -> Compared:
 
 def needs_of(entry: Algorithm) -> str:
     """What a method needs, in words."""
+    rows = entry.objective.learns_from if isinstance(entry.objective, ContrastObjective) else ()
     words = {
         "file": ["written answers"],
         "rollout": ["prompts", "a reward"],
-        "preference": [" or ".join(KINDS[k] for k in getattr(entry.objective, "learns_from", ()))],
+        "preference": [" or ".join(KINDS[kind] for kind in rows)],
     }[entry.source]
     words += ["plain text"] if entry.pretrain else []
     return ", ".join([*words, *(LABELS[n] for n in sorted(entry.needs) if n in LABELS)])

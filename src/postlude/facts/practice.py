@@ -5,7 +5,7 @@ from __future__ import annotations
 from postlude.facts.basics import CONCEPT
 from postlude.facts.topic import Topic
 
-TIP, SYMPTOM, HACK, CHOICE = "tip", "symptom", "hacking", "choice"
+TIP, SYMPTOM, GAMING, CHOICE = "tip", "symptom", "hacking", "choice"
 ASIDE = "docs/specification.md, section 14 (2.13)"
 
 CHOICES = (
@@ -230,7 +230,7 @@ HACKING = (
     Topic(
         "reward hacking",
         "maximising the number, not what it stands for",
-        HACK,
+        GAMING,
         "Any reward is a proxy; an optimiser finds where proxy and purpose part. It shows as a reward that rises while "
         "truth is flat, as one way to end or begin every answer, as growing length, as programs that look at the "
         "tests.",
@@ -255,7 +255,7 @@ HACKING = (
     Topic(
         "length hacking",
         "longer answers score higher",
-        HACK,
+        GAMING,
         "Reward models and judges like long answers, so answers grow while nothing gets better. Pairs whose chosen "
         "side is mostly longer teach it to begin with.",
         healthy="completion_length/mean grows only with accuracy",
@@ -270,7 +270,7 @@ HACKING = (
     Topic(
         "format hacking",
         "a phrase that pays",
-        HACK,
+        GAMING,
         "A closing courtesy, a heading, a box around nothing: form that the reward pays for whatever it holds.",
         use="`postlude audit` gives the reward such shells without content; a gate lets form count only with a right "
         "answer (reward.gate).",
@@ -283,7 +283,7 @@ HACKING = (
     Topic(
         "sycophancy",
         "agreeing with the user, right or wrong",
-        HACK,
+        GAMING,
         "People and judges prefer to be agreed with, and the policy learns to.",
         use="`postlude audit --sycophancy` adds a wrong opinion of the user's to the prompts and measures how far the "
         "right answers fall.",
@@ -296,7 +296,7 @@ HACKING = (
     Topic(
         "mitigation kl penalty",
         "stay near the reference",
-        HACK,
+        GAMING,
         "The reward was right near where it was learned. A KL term keeps the policy there.",
         use="objective.kl.coef or objective.advantage.kl_coef; stop_kl as a stop.",
         bad_at="It mostly stops the run earlier: it does not make the reward better.",
@@ -309,7 +309,7 @@ HACKING = (
     Topic(
         "mitigation diverse rewards",
         "several criteria",
-        HACK,
+        GAMING,
         "What games one reward seldom games three that look elsewhere. Weighted sums, gates that must be passed, "
         "ensembles of reward models (mean, least, or mean minus their disagreement).",
         use="reward: [maths, {use: format, weight: 0.1}, {use: repetition, weight: -0.5}]",
@@ -323,7 +323,7 @@ HACKING = (
     Topic(
         "mitigation human oversight",
         "people look at answers",
-        HACK,
+        GAMING,
         "A few dozen answers read by a person find what no figure shows.",
         use="`postlude review RUN` queues random, best, most surprising and flagged answers, keeps verdicts, and sets "
         "them against the reward.",
@@ -335,7 +335,7 @@ HACKING = (
     Topic(
         "mitigation adversarial evaluation",
         "try to game it yourself first",
-        HACK,
+        GAMING,
         "Tricks that score without solving anything: empty answers, the gold repeated, boxes around a guess, cut-off "
         "answers, the prompt given back.",
         use="`postlude audit` runs them and says which score.",

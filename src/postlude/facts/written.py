@@ -12,7 +12,7 @@ from postlude.facts.erratum import KIND as ERROR
 from postlude.facts.feedback import FEEDBACK, FEEDBACK_TOPICS
 from postlude.facts.groups import GROUPS, LIMIT, LIMITATIONS
 from postlude.facts.policy import POLICY
-from postlude.facts.practice import CHOICE, CHOICES, HACK, HACKING, PRACTICE, SYMPTOM, SYMPTOMS, TIP
+from postlude.facts.practice import CHOICE, CHOICES, GAMING, HACKING, PRACTICE, SYMPTOM, SYMPTOMS, TIP
 from postlude.facts.reward_models import REWARD_MODELS
 from postlude.facts.reward_models import ROW as REWARD_MODEL
 from postlude.facts.settings import ROW as SETTING
@@ -45,7 +45,7 @@ TABLES: tuple[tuple[str, str, Table], ...] = (
     (CONCEPT, "concepts", _of(CONCEPT)),
     (CHOICE, "choosing a method", _of(CHOICE)),
     (TIP, "tips for training", _of(TIP)),
-    (HACK, "reward hacking and what helps", _of(HACK)),
+    (GAMING, "reward hacking and what helps", _of(GAMING)),
     (FEEDBACK, "kinds of feedback", _of(FEEDBACK)),
     (REWARD_MODEL, "kinds of reward models", _of(REWARD_MODEL)),
     (STEP, "from PPO's objective to DPO's loss", _of(STEP)),

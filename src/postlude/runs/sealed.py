@@ -1,5 +1,6 @@
 """What makes a checkpoint whole: `trainer/manifest.json`, written last, says what every file of it holds, and what the
-run's other files held when it was sealed. Nothing here tells the time: a run that is repeated seals the same bytes.
+run's other files held when it was sealed. Nothing here tells the time, but for the
+seconds that a budget counts: without one a run that is repeated seals the same bytes.
 """
 
 from __future__ import annotations
