@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from postlude.errors import Problem, RewardError, shown
-from postlude.rewards.functions import RewardFunction, tail, text_of
+from postlude.rewards.functions import RewardFunction, text_of
+from postlude.thinking import tail
 
 
 class Letters:
@@ -53,8 +54,8 @@ class Letters:
 
 def choice(letters: str = "ABCD", after: str | None = None) -> RewardFunction:
     """1 where the answer commits to exactly one letter and it is that of the column `answer`, else 0; None where that
-    is null. `after`: read only what follows its last occurrence; where it is not given, what follows the last
-    `</think>`, if there is one.
+    is null. What a model thought before (`thinking.MARKS`) does not count. `after`: read only what follows its last
+    occurrence.
     """
     if len(set(letters)) != len(letters) or not letters.isalpha() or not letters.isupper() or len(letters) < 2:
         raise ValueError(f"letters must be two or more different capitals, got {letters!r}")
@@ -70,7 +71,7 @@ class Choice:
     after: str | None
 
     def __call__(self, completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        parts = [_answered(text_of(c), self.after) for c in completions]
+        parts = [tail(text_of(c), self.after) for c in completions]
         return [
             None if a is None else float(f is not None and self.rule.of(f) == {_expected(a, self.letters)})
             for f, a in zip(parts, answer, strict=True)
@@ -86,11 +87,6 @@ class Choice:
         except RewardError as error:
             return Problem(error.code, error.what)
         return None
-
-
-def _answered(text: str, after: str | None) -> str | None:
-    """The part of a response that answers: what a model thought before does not count."""
-    return text.rpartition("</think>")[2] if after is None else tail(text, after)
 
 
 def _expected(answer: Any, letters: str) -> str:
