@@ -12,7 +12,7 @@ from postlude.errors import Problem
 from postlude.objectives.lengths import overlong_penalty
 from postlude.rewards.functions import RewardFunction, text_of
 from postlude.rewards.golds import Right, golds, problem_of
-from postlude.thinking import tail
+from postlude.thinking import end_of, spoken, tail
 
 
 @dataclass(frozen=True)
@@ -55,24 +55,33 @@ def exact(
 
 @dataclass(frozen=True)
 class GroupEquals:
-    """1 where a group of the pattern's last match is right for its row (`golds.Right`), else 0; None without any."""
+    """1 where a group of the pattern's last match is right for its row (`golds.Right`), else 0; None without any.
+
+    What was only thought is no answer: the group must stand after the thinking.
+    """
 
     pattern: re.Pattern[str]
     group: int | str
 
     def __call__(self, completions: Sequence[Any], answer: Sequence[Any]) -> list[float | None]:
-        last = [list(self.pattern.finditer(text_of(c)))[-1:] for c in completions]
-        return [self._score(m, right) for m, right in zip(last, golds("regex", answer), strict=True)]
+        texts = [self._group(text_of(c)) for c in completions]
+        return [self._score(text, right) for text, right in zip(texts, golds("regex", answer), strict=True)]
 
     def check_row(self, columns: Mapping[str, Any]) -> Problem | None:
         """Why a row cannot be scored; None where it can."""
         return problem_of("regex", columns)
 
-    def _score(self, match: Sequence[re.Match[str]], right: Right | None) -> float | None:
+    def _group(self, text: str) -> str | None:
+        """What the group of the last match holds; None where it is none, or was only thought."""
+        last = [*self.pattern.finditer(text)][-1:]
+        if not last or last[0].start(self.group) < end_of(text) or spoken(text) is None:
+            return None  # a group that took no part starts at -1
+        return str(last[0].group(self.group))
+
+    def _score(self, text: str | None, right: Right | None) -> float | None:
         if right is None:
             return None
-        group = match[0].group(self.group) if match else None  # a group that took no part matched nothing
-        return float(group is not None and right.takes(str(group).strip(), str.strip))
+        return float(text is not None and right.takes(text.strip(), str.strip))
 
 
 def regex(pattern: str, group: int | str | None = None) -> RewardFunction:
