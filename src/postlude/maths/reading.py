@@ -33,7 +33,6 @@ OR = frozenset({"or", "OR", "Or", r"\lor", r"\vee"})
 _AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
 _COMMA = _AND | {",", ";"}
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
-_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:,\d{3})+)(?![\d]|,\d)")
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
@@ -82,7 +81,7 @@ def _read(text: str) -> Value:
 
 
 def _inner(clean: str) -> Value:
-    return _words(clean) or _tokens(cut(_thousands(clean)))
+    return _words(clean) or _tokens(cut(clean))
 
 
 def _option(letter: str, said: str | None) -> Value:
@@ -107,18 +106,6 @@ def _words(text: str) -> Value | None:
     if r"\text" not in text and any(w in FUNCTIONS for w in said.split()):
         return None
     return Words(_ALIASES.get(said.lower(), said.lower()))
-
-
-def _thousands(text: str) -> str:
-    """Without the commas in 1,234; inside brackets only where other commas have a space behind."""
-    if "," not in text:
-        return text
-    bracketed = any(b in text for b in "([{")
-    if bracketed and not re.search(r",\s", text) and not re.fullmatch(r"[^([{]*\\text\s*\{[^{}]*\}", text):
-        inside = re.search(r"[(\[{][^()\[\]{}]*\d,\d{3}", text)
-        if inside:
-            return text
-    return _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
 
 
 def _tokens(tokens: list[Token]) -> Value:
