@@ -113,12 +113,12 @@ def _root(node: ast.expr) -> ast.Name | None:
 
 
 def _check(source: str, shown: str) -> Check:
-    """The code with every use of a name of the program made a remote one."""
+    """The code, with the names in it that are the program's."""
     tree = _parsed(source)
     remote = _free(tree)
     if not remote:
         raise ValueError("it calls no function of the program")
-    return Check(ast.unparse(ast.fix_missing_locations(_Remote(remote).visit(tree))), shown)
+    return Check(source, shown, tuple(sorted(remote)))
 
 
 def _free(tree: ast.AST) -> set[str]:
@@ -135,24 +135,3 @@ def _free(tree: ast.AST) -> set[str]:
             case ast.alias(name=name, asname=other):
                 bound.add(other or name.partition(".")[0])
     return used - bound - BUILTINS
-
-
-class _Remote(ast.NodeTransformer):
-    """`f(x)` becomes `_remote_call("f", x)`, and `f` elsewhere `_remote_name("f")`."""
-
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-
-    def visit_Call(self, node: ast.Call) -> Any:
-        root = _root(node.func)
-        if root is None or root.id not in self._names:
-            return self.generic_visit(node)
-        target = ast.Constant(ast.unparse(node.func))
-        args = [self.visit(a) for a in node.args]
-        keywords = [self.visit(k) for k in node.keywords]
-        return ast.Call(ast.Name("_remote_call", ast.Load()), [target, *args], keywords)
-
-    def visit_Name(self, node: ast.Name) -> Any:
-        if node.id not in self._names:
-            return node
-        return ast.Call(ast.Name("_remote_name", ast.Load()), [ast.Constant(node.id)], [])

@@ -36,6 +36,8 @@ class Check:
     source: str
     shown: str
     """As it stands in the data."""
+    names: tuple[str, ...] = ()
+    """Names of the program that it uses."""
 
 
 Case = Call | Script | Check

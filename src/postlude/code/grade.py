@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from postlude.code.cases import Call, Case, Check, Script
 from postlude.code.compare import Comparison
+from postlude.code.conversation import UNASKED, Conversation
 from postlude.sandbox.child import STDERR, STDOUT, Child, pump
 from postlude.sandbox.inside.plain import decode, encode
 from postlude.sandbox.pool import Pool
@@ -100,24 +101,27 @@ class Grading:
     # ------------------------------------------------------------------------------------------- test code, apart
 
     def _checks(self, cases: Sequence[tuple[int, Check]]) -> None:
-        """The test code runs in a second process; its calls of the program are passed on, as plain values only."""
-        job = {"kind": "checks", "items": [case.source for _, case in cases]}
+        """The test code runs in a second process, where the program's names are remote."""
+        job = {"kind": "checks", "items": [{"source": case.source, "names": case.names} for _, case in cases]}
         with (
             self.pool.lease() as worker,
-            self._started(worker, self._job) as tested,
+            self._started(worker, {"kind": "served", "source": self.source}) as tested,
             self._started(worker, job) as tester,
         ):
             pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 2)
             tested.check_start()
             refused = _not_loaded(_take(tested), Result("crashed")) if tested.waiting else _loss(tested)
-            results = [] if refused else list(_conversation(worker, tested, tester))
+            talk = Conversation(worker, tested, tester)
+            results = [] if refused else [_verdict(record, calls) for record, calls in talk.records()]
+            refused = Result("failed", UNASKED) if talk.unasked else refused
             lost = refused or self._end_of(worker, tested, tester)
         for (number, _), result in itertools.zip_longest(cases, results[: len(cases)]):
-            self.results[number] = result or lost
+            self.results[number] = refused or result or lost
 
     def _end_of(self, worker: Worker, tested: Child, tester: Child) -> Result:
         """What became of the tests that gave no result."""
-        if tested.end is not None:
+        if tested.end is not None or tested.trouble:
+            pump(worker, [tested], lambda: tested.done)
             return _loss(tested)
         tester.kill()
         pump(worker, [tester], lambda: tester.done)
@@ -154,40 +158,14 @@ class Grading:
             self.printed += child.printed[STDOUT] + child.printed[STDERR]
 
 
-def _conversation(worker: Worker, tested: Child, tester: Child) -> Iterator[Result]:
-    """The results of the test code, while its calls of the program are passed on."""
-    pump(worker, [tested, tester], lambda: tester.done or tester.waiting >= 1)
-    tester.check_start()
-    while True:
-        pump(worker, [tested, tester], lambda: tester.done or tester.waiting >= 1)
-        if not tester.waiting:
-            return
-        match _take(tester):
-            case ["passed"]:
-                yield PASSED
-            case ["failed", _, said]:
-                yield Result("failed", f"test code: {said}")
-            case ["call", target, args, kwargs]:
-                tested.send({"target": target, "args": args, "kwargs": kwargs})
-                pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 1)
-                if not tested.waiting:
-                    return
-                tester.send(_passed_on(_take(tested)))
-            case record:
-                yield Result("failed", f"test code: {_short(record)}")
-
-
-def _passed_on(record: list[Any]) -> list[Any]:
-    """A result of the program for the test code: a plain value made anew, or an exception's name and text."""
+def _verdict(record: list[Any], calls: int) -> Result:
+    """Of a test that ended. One that never called the program says nothing of it."""
     match record:
-        case ["value", value]:
-            try:
-                return ["value", encode(decode(value))]
-            except (ValueError, RecursionError) as error:
-                return ["raised", "TypeError", str(error)[:200]]
-        case ["raised", str(name), str(said)]:
-            return ["raised", name, said]
-    return ["raised", "RuntimeError", "the result cannot be read"]
+        case ["passed"]:
+            return PASSED if calls else Result("failed", "test code: it ended without a call of the program")
+        case ["failed", _, said]:
+            return Result("failed", f"test code: {said}")
+    return Result("failed", f"test code: {_short(record)}")
 
 
 def _request(case: Call) -> dict[str, Any]:
