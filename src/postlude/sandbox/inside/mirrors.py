@@ -9,9 +9,17 @@ from __future__ import annotations
 import builtins
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Generator
-from types import BuiltinFunctionType, CoroutineType, FunctionType, GeneratorType, MethodDescriptorType, ModuleType
-from types import AsyncGeneratorType, MethodType, WrapperDescriptorType
+from collections.abc import Callable, Generator
+from types import (
+    BuiltinFunctionType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import TYPE_CHECKING, Any
 
 from .plain import DICTS, MAKERS, PLAIN
@@ -19,16 +27,14 @@ from .plain import DICTS, MAKERS, PLAIN
 if TYPE_CHECKING:
     from .peer import Peer
 
-SPECIAL = frozenset(
-    f"__{name}__"
-    for name in (
-        "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or radd rsub rmul rmatmul rtruediv "
-        "rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror iadd isub imul imatmul itruediv ifloordiv imod ipow "
-        "ilshift irshift iand ixor ior neg pos abs invert int float complex index round trunc floor ceil len "
-        "length_hint getitem setitem delitem contains iter next reversed missing call enter exit await aiter anext "
-        "aenter aexit bytes fspath get set delete set_name"
-    ).split()
+_NAMES = (
+    "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or radd rsub rmul rmatmul rtruediv "
+    "rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror iadd isub imul imatmul itruediv ifloordiv imod ipow "
+    "ilshift irshift iand ixor ior neg pos abs invert int float complex index round trunc floor ceil len "
+    "length_hint getitem setitem delitem contains iter next reversed missing call enter exit await aiter anext "
+    "aenter aexit bytes fspath get set delete set_name"
 )
+SPECIAL = frozenset(f"__{name}__" for name in _NAMES.split())
 """Methods that a stand-in has where the class has them. Comparison, truth, hash and texts it always has."""
 NATIVE: tuple[type, ...] = (
     *PLAIN,
@@ -40,6 +46,8 @@ NATIVE: tuple[type, ...] = (
     type(None),
 )
 """Types that are themselves on both sides."""
+_BUILT = (*PLAIN, BaseException)
+"""Types whose objects hold their value here, too."""
 PEER = "__other_side__"
 """Attribute of a class that stands for one of the other side."""
 
@@ -114,9 +122,7 @@ def _class(peer: Peer, kind: type) -> dict[str, Any]:
         "bases": [peer.encode(base) for base in kind.__bases__],
         "special": [name for name, value in members.items() if name in SPECIAL and value is not None],
         "members": {
-            name: _kind_of(value)
-            for name, value in vars(kind).items()
-            if name == "__init__" or not _is_special(name)
+            name: _kind_of(value) for name, value in vars(kind).items() if name == "__init__" or not _is_special(name)
         },
         "standard": _standard(kind.__module__),
         "truth": "__bool__" in members or "__len__" in members,
@@ -361,13 +367,8 @@ def _bound(peer: Peer, owner: Any, name: str, before: tuple[Any, ...]) -> Callab
         return peer.method(owner, name, before + args, kwargs)
 
     method.__name__ = name
-    setattr(method, SELF, None if before else owner)
-    setattr(method, "__self__", owner)
+    vars(method)["__self__"] = owner
     return method
-
-
-SELF = "__stands_for__"
-"""Attribute of a method made here: whose it is on the other side."""
 
 
 def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
@@ -384,7 +385,7 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
     for name, kind in about["members"].items():
         if not _is_special(name) and kind != "value":
             members[name] = (Property if kind == "property" else Stub)(name, kind)
-    if not any(issubclass(base, PLAIN + (BaseException,)) for base in bases):
+    if not any(issubclass(base, _BUILT) for base in bases):
         members["__slots__"] = ()
     if "__init__" in about["members"]:
         members["__init__"] = Stub("__init__", "method")
@@ -400,7 +401,7 @@ def _bases(bases: list[Any]) -> tuple[type, ...]:
     """Those that a class here can have: stand-ins, and one type of values or exceptions."""
     kinds = [base for base in bases if isinstance(base, type)]
     mirrored = [base for base in kinds if isinstance(base, Mirror)]
-    native = [base for base in kinds if issubclass(base, PLAIN + (BaseException,)) and base not in mirrored]
+    native = [base for base in kinds if issubclass(base, _BUILT) and base not in mirrored]
     if native and not mirrored:
         return (Failing if issubclass(native[0], BaseException) else Attributes, native[0])
     return (*mirrored, *(n for n in native if not any(issubclass(m, n) for m in mirrored))) or (Remote,)
@@ -523,5 +524,3 @@ _STAND_INS: dict[str, Callable[..., Any]] = {
     "generator": _generator,
     "coroutine": _coroutine,
 }
-
-__all__ = ["AsyncGeneratorType", "Coroutine", "Mirror", "Remote", "described", "importable", "resolved", "stand_in"]

@@ -11,7 +11,8 @@ and what one side changed in it is sent before it speaks (`shared.py`).
 | ["method", x, name, args, kwargs] | x.name(*args, **kwargs) |
 | ["get", x, name], ["set", x, name, value], ["del", x, name] | an attribute |
 | ["op", "__len__", x, args] | a special method |
-| ["changed", [[number, content] ...]], ["forget", [number ...]], ["print", stream, text] | nothing: said before a record |
+| ["changed", [[number, content] ...]], ["forget", [number ...]] | nothing: said before another record |
+| ["print", stream, text] | nothing, too |
 | ["value", value], ["raised", exception] | nothing: the answer |
 """
 
@@ -151,7 +152,7 @@ class Peer(Codec):
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         return [self.encode(a) for a in args], {k: self.encode(v) for k, v in kwargs.items()}
 
-    # -------------------------------------------------------------------------------------------------- as JSON and back
+    # ------------------------------------------------------------------------------------------------- as JSON and back
 
     def compound(self, value: Any, kind: type, depth: int) -> Any:
         number = self.numbers.get(id(value))
@@ -213,4 +214,3 @@ class Peer(Codec):
     def imported(self, module: str, name: str) -> Any:
         """A thing of the standard library."""
         return mirrors.resolved(sys.modules.get(module), name)
-

@@ -26,6 +26,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from itertools import repeat
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -78,7 +79,7 @@ class Codec:
     def compound(self, value: Any, kind: type, depth: int) -> Any:
         """Of a value that holds others, or is of none of the commonest types."""
         if kind in _ENCODERS:
-            return self.content(value, kind, depth)
+            return _ENCODERS[kind](self, value, depth + 1)
         base = next((base for base in PLAIN if issubclass(kind, base)), None)
         return self.reference(value, depth) if base is None else self.like(value, base, depth)
 
@@ -87,8 +88,7 @@ class Codec:
         return _ENCODERS[kind](self, value, depth + 1)
 
     def items(self, values: Any, depth: int) -> list[Any]:
-        encode = self.encode
-        return [encode(value, depth) for value in values]
+        return [*map(self.encode, values, repeat(depth))]  # without a frame of its own: values may be deep
 
     def reference(self, value: Any, depth: int) -> Any:
         """Of a value that is not plain."""

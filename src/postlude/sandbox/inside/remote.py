@@ -22,23 +22,35 @@ import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from types import BuiltinFunctionType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, MethodType
-from types import AsyncGeneratorType, ModuleType, TracebackType
+from types import (
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
 from typing import Any
 
 from .lines import Lines
 from .mirrors import NATIVE, PEER, SPECIAL, Mirror, Remote, resolved
 from .peer import Peer
 
-EXCEPTIONS_OF = frozenset(
+_MODULES = (
     "asyncio binascii builtins concurrent configparser copy csv dataclasses decimal enum json pickle queue re socket "
-    "sqlite3 statistics struct subprocess urllib xml zipfile zlib".split()
+    "sqlite3 statistics struct subprocess urllib xml zipfile zlib"
 )
+EXCEPTIONS_OF = frozenset(_MODULES.split())
 """Modules whose exceptions are themselves in the tester's process."""
 CLOSED = (FunctionType, MethodType, BuiltinFunctionType, GeneratorType, AsyncGeneratorType, CoroutineType, ModuleType)
 CLOSED += (FrameType, TracebackType, CodeType)
 """Of these the program may use nothing but a call: their attributes lead to the test code."""
-ASKED = SPECIAL | {f"__{n}__" for n in "eq ne lt le gt ge hash bool repr str format copy deepcopy".split()}
+_ALWAYS = "eq ne lt le gt ge hash bool repr str format copy deepcopy"
+ASKED = SPECIAL | {f"__{name}__" for name in _ALWAYS.split()}
 
 
 class RemoteExit(SystemExit):
@@ -69,7 +81,7 @@ class Function:
             {PEER: peer, "__name__": name, "__qualname__": name, "__doc__": doc, "__module__": "solution"}
         )
         if signature is not None:
-            vars(self)["__signature__"] = _signature(signature)
+            vars(self)["__signature__"] = signature_of(signature)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return vars(self)[PEER].call(self, args, kwargs)
@@ -93,7 +105,7 @@ class Function:
         return FunctionType
 
 
-def _signature(parameters: list[Any]) -> inspect.Signature:
+def signature_of(parameters: list[Any]) -> inspect.Signature:
     kinds = list(type(inspect.Parameter.POSITIONAL_ONLY))
     return inspect.Signature(
         [
@@ -109,7 +121,7 @@ class Tester(Peer):
 
     def __init__(self, lines: Lines) -> None:
         super().__init__(lines, 2)
-        self.named: set[type] = set()
+        self.classes: set[type] = set()
         """Classes of the program that the test names."""
         self.spoiled: list[str] = []
         """Why no test may pass now: a failure of it that the program may have swallowed, or an answer that is none."""
@@ -125,11 +137,11 @@ class Tester(Peer):
 
     def _name(self, value: Any) -> None:
         if isinstance(value, Mirror):
-            self.named.add(value)
+            self.classes.add(value)
 
     def get(self, owner: Any, name: str) -> Any:
         value = super().get(owner, name)
-        if isinstance(owner, type) and owner in self.named:
+        if isinstance(owner, type) and owner in self.classes:
             self._name(value)
         return value
 
@@ -144,7 +156,7 @@ class Tester(Peer):
         return Function(self, name, doc, signature)
 
     def is_named(self, thing: Any) -> bool:
-        return any(cls in self.named for cls in type(thing).__mro__)
+        return any(cls in self.classes for cls in type(thing).__mro__)
 
     # --------------------------------------------------------------------------------------------- what it answers here
 
@@ -183,7 +195,9 @@ class Tester(Peer):
         if isinstance(one, list | tuple):
             return len(one) == len(other) and all(self._alike(a, b, seen) for a, b in zip(one, other, strict=True))
         if isinstance(one, dict):
-            return one.keys() == other.keys() and all(self._alike(value, other[key], seen) for key, value in one.items())
+            return one.keys() == other.keys() and all(
+                self._alike(value, other[key], seen) for key, value in one.items()
+            )
         return bool(one == other)
 
     def ordered(self, name: str, one: Any, other: Any) -> Any:
@@ -235,10 +249,10 @@ class Tester(Peer):
                 sent[name] = [kind, self.encode(value.__func__ if kind else value)]
         number = self.ask("derive", cls.__name__, [self.encode(base) for base in bases], sent)
         self.know(number, cls)
-        if any(base in self.named for base in cls.__mro__):
-            self.named.add(cls)
+        if any(base in self.classes for base in cls.__mro__):
+            self.classes.add(cls)
 
-    # -------------------------------------------------------------------------------------- what the program may ask for
+    # ------------------------------------------------------------------------------------ what the program may ask for
 
     @property
     def services(self) -> dict[str, Callable[..., Any]]:

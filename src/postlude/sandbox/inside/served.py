@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import builtins
 import copy
-import functools
 import inspect
 import io
 import operator
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from types import FunctionType
 from typing import Any
 
 from .lines import Lines
 from .mirrors import NATIVE, importable, resolved
 from .peer import Peer
-from .remote import advanced
+from .remote import advanced, signature_of
 
 PIECE = 16_384
 """Characters printed that are sent at once."""
@@ -66,9 +64,7 @@ class Served(Peer):
             "compare": self._compare,
             "order": self._order,
             "state": lambda target: state_of(self.decode(target)),
-            "advance": lambda number, name, args: advanced(
-                self.objects[number], name, [self.decode(a) for a in args]
-            ),
+            "advance": lambda number, name, args: advanced(self.objects[number], name, [self.decode(a) for a in args]),
             "wait": self._wait,
             "derive": self._derive,
         }
@@ -119,7 +115,7 @@ class Served(Peer):
         number = self.enter(cls)
         return number
 
-    # ------------------------------------------------------------------------------------- objects of the test code here
+    # ----------------------------------------------------------------------------------- objects of the test code here
 
     def function(self, name: str, doc: str | None, signature: Any) -> Any:
         """A function of the test: a real one here, so that it can be a method and be wrapped."""
@@ -130,9 +126,7 @@ class Served(Peer):
         function.__name__ = function.__qualname__ = name
         function.__doc__ = doc
         if signature is not None:
-            from .remote import _signature
-
-            function.__signature__ = _signature(signature)  # type: ignore[attr-defined]
+            function.__signature__ = signature_of(signature)  # type: ignore[attr-defined]
         return function
 
     def imported(self, module: str, name: str) -> Any:
@@ -267,6 +261,3 @@ class Typed(io.TextIOBase):
 
     def read(self, size: int | None = -1) -> str:
         return self._peer.ask("read", "all", -1 if size is None else size)
-
-
-__all__ = ["FunctionType", "Served", "functools"]
