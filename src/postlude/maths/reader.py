@@ -367,7 +367,8 @@ def flat(tag: str, parts: list[Node]) -> Node:
 
 
 _SPOKEN = frozenset({
-    "or", "if", "is", "no", "to", "in", "of", "at", "by", "cm", "mm", "km", "kg", "mg", "ft", "and", "not", "the", "all", "any", "for", "are", "but", "has", "let", "per", "one", "two", "real", "each",
+    "or", "if", "is", "no", "to", "in", "of", "at", "by", "cm", "mm", "km", "kg", "mg", "ft",
+    "and", "not", "the", "all", "any", "for", "are", "but", "has", "let", "per", "one", "two", "real", "each",
     "when", "with", "then", "that", "this", "from", "such", "where", "some", "else", "only", "none", "true", "even",
     "odd", "more", "less", "than", "over", "both", "yes", "max", "min", "mod", "gcd", "lcm", "abs", "inf", "sup", "det",
     "ways", "apart", "into", "onto", "also", "thus", "have", "left", "right", "does", "exist", "holds", "never",

@@ -52,7 +52,7 @@ def _part(part: Node | str, value: _Value, budget: Budget) -> Ratio:
 
 
 def _whole(tree: Node, value: _Value, budget: Budget) -> int | None:
-    if tree[-1] == ratios.INFINITY or tree[0] == "neg" and tree[1][-1] == ratios.INFINITY:
+    if tree[-1] == ratios.INFINITY or (tree[0] == "neg" and tree[1][-1] == ratios.INFINITY):
         return None
     number = value(tree, budget).rational
     return number.numerator if number is not None and number.denominator == 1 else None
