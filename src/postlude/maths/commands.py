@@ -39,6 +39,8 @@ def _fraction(reader: Reader, _: str) -> Node:
         raise Unsupported("a derivative of an expression")
     name, length = quotient.of(reader.tokens[reader.place :])
     reader.place += length
+    if reader.peek().text in ("^", "!") or reader.begins_factor():
+        raise Unsupported("a derivative of an expression")
     return ["sym", name]
 
 

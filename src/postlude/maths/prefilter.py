@@ -15,7 +15,7 @@ MAX_EXPONENT = 1000
 MAX_NODES = 400
 MAX_COUNT = 5000
 """Of a factorial, and above in a binomial coefficient."""
-_COUNTS = ("binom", "perm")
+_COUNTS = {"binom": "binomial coefficient", "perm": "number of permutations"}
 _NOT_COMPUTED = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}
 _LARGE = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|limsup|liminf|bigcup|bigcap)(?![A-Za-z])")
 _FACTORIAL = re.compile(r"\d{4}\s*[)}]*\s*!|!\s*[)}]*\s*!")
@@ -52,7 +52,7 @@ def _size(tree: Node, depth: int, raised: bool) -> int:
 def _check_counts(tree: Node) -> None:
     for part in tree[1:]:
         if part[0] == "num" and Fraction(part[1]) > MAX_COUNT:
-            raise Refused(f"a factorial or binomial coefficient of more than {MAX_COUNT:,}")
+            raise Refused(f"a {_COUNTS.get(tree[0], 'factorial')} of more than {MAX_COUNT:,}")
 
 
 def _check_number(value: Fraction, raised: bool) -> None:
