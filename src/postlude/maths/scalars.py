@@ -6,10 +6,9 @@ import re
 from fractions import Fraction
 
 from postlude.maths import relations, units
-from postlude.maths.commands import WORDS
+from postlude.maths.commands import is_term
 from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
-from postlude.maths.reader import letters_of
 from postlude.maths.relations import expression
 from postlude.maths.tokens import FUNCTIONS, Token, change, cut
 from postlude.maths.values import Based, Clock, Expression, Percent, Quantity, Value, Words
@@ -91,9 +90,7 @@ def _is_unit(tokens: list[Token], i: int) -> bool:
     if token.text == "°" and i + 2 == len(tokens) and tokens[i + 1].text in ("C", "F"):
         return True
     if token.kind == "word" or (token.kind == "text" and token.text not in _LETTERS):
-        function = token.text in WORDS and i + 1 < len(tokens) and tokens[i + 1].text in ("(", "[", r"\{")
-        multiplied = not token.spaced and letters_of(token) and not units.is_known(token.text)
-        return tokens[i - 1].text not in ("^", "_", "/") and not (function or multiplied or token.text == "choose")
+        return tokens[i - 1].text not in ("^", "_", "/") and not is_term(tokens, i, units.is_known(token.text))
     return token.kind == "mark" and token.text in ("€", "£", "¤", "¢") and i == len(tokens) - 1
 
 

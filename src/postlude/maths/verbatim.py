@@ -8,7 +8,7 @@ from postlude.maths.symbols import letterlike
 from postlude.maths.tokens import Token, cut
 
 
-def wording(text: str) -> str:
+def verbatim(text: str) -> str:
     """Its tokens, with neither the space between them nor the braces around a single one."""
     clean = normalise(text)
     try:
