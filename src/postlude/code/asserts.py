@@ -118,7 +118,7 @@ def _check(source: str, shown: str) -> Check:
     remote = _free(tree)
     if not remote:
         raise ValueError("it calls no function of the program")
-    return Check(ast.unparse(ast.fix_missing_locations(_Remote(remote).visit(tree))), shown)
+    return Check(ast.unparse(ast.fix_missing_locations(_Remote(remote).visit(tree))), shown, tuple(sorted(remote)))
 
 
 def _free(tree: ast.AST) -> set[str]:

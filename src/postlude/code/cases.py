@@ -19,6 +19,8 @@ class Call:
     args: Sequence[Any]
     expected: Any
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    or_method: bool = False
+    """Whether the target, a bare name, may be a method of a class of the program instead."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Check:
     source: str
     shown: str
     """As it stands in the data."""
+    names: tuple[str, ...] = ()
+    """Names of the program that it uses."""
 
 
 Case = Call | Script | Check

@@ -15,7 +15,7 @@ from postlude.code.cases import Case
 from postlude.code.columns import cases_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
-from postlude.code.program import program_of
+from postlude.code.program import Wanted, located, program_of
 from postlude.errors import Problem, RewardError
 from postlude.rewards.functions import text_of
 from postlude.sandbox.backends import choose
@@ -37,6 +37,10 @@ class Tests:
 
     visible: list[Case]
     hidden: list[Case]
+
+    @property
+    def cases(self) -> list[Case]:
+        return [*self.visible, *self.hidden]
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Tests | None:
@@ -121,7 +125,7 @@ class Code:
             ) from error
         if tests is None:
             return Verdict("no tests")
-        source = program_of(answer, self._fence)
+        source = program_of(answer, self._fence, Wanted.by(tests.cases))
         if source is None:
             return Verdict("no program", (False,) * len(tests.visible), (False,) * len(tests.hidden))
         return self._graded(source, tests)
@@ -131,7 +135,7 @@ class Code:
         reason = ""
         for _ in range(2):
             try:
-                results = Grading(self._pool, source, self._comparison).run([*tests.visible, *tests.hidden])
+                results = Grading(self._pool, source, self._comparison).run(located(source, tests.cases))
                 return Verdict.of(results, len(tests.visible))
             except SandboxFault as fault:
                 reason = str(fault)
@@ -148,7 +152,7 @@ class Code:
         solution = columns.get("solution")
         if not isinstance(solution, str) or not solution.strip():
             return None
-        verdict = self._graded(program_of(solution, "optional") or solution, tests)
+        verdict = self._graded(program_of(solution, "optional", Wanted.by(tests.cases)) or solution, tests)
         if verdict.word == "passed":
             return None
         return Problem(
