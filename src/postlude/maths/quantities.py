@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from postlude.maths import relations, units
+from postlude.maths.commands import is_term
 from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
 from postlude.maths.relations import expression
@@ -150,7 +151,7 @@ def _is_unit(tokens: list[Token], i: int) -> bool:
     if token.text == "°" and tokens[i + 1 : i + 2] and tokens[i + 1].text in ("C", "F"):
         return True
     if token.kind == "word" or (token.kind == "text" and token.text not in _LETTERS):
-        return tokens[i - 1].text not in ("^", "_", "/")
+        return tokens[i - 1].text not in ("^", "_", "/") and not is_term(tokens, i, units.is_known(token.text))
     if token.text == "/" and tokens[i + 1 : i + 2]:
         return tokens[i + 1].kind in ("text", "word") and units.known(tokens[i + 1].text) is not None
     return token.text == r"\Omega" or (token.kind == "mark" and token.text in _CURRENCIES)

@@ -57,6 +57,11 @@ def known(word: str) -> Unit | None:
     return KNOWN.get(word) or _FOLDED.get(word.lower()) or _FOLDED.get(singular) or KNOWN.get(singular)
 
 
+def is_known(word: str) -> bool:
+    """Whether it is a unit or a factor of which we have the size, and not only a word in a unit's place."""
+    return known(word) is not None or word.lower() in SCALES
+
+
 def _words(token: Token) -> list[str]:
     if token.kind == "command":
         if token.text in _TIMES:

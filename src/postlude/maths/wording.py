@@ -14,6 +14,7 @@ from postlude.maths.tokens import FUNCTIONS
 from postlude.maths.values import Expression, Percent, Quantity, Value, Words
 
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
+_DIFFERENCE = re.compile(r"[A-Za-z]{1,2}(?: ?- ?[A-Za-z]{1,2})+")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _ARTICLES = frozenset({"a", "an", "the"})
 _NONE = "no solution"
@@ -49,6 +50,8 @@ _NOT_WORDS = FUNCTIONS | {"pi", "inf", "infty", "oo", "theta"}
 
 def words(text: str) -> Value | None:
     """Plain words, or the number that they say; None where it is something else."""
+    if _DIFFERENCE.fullmatch(text):
+        return None
     said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
     lower = said.lower()
     if not _WORDS.fullmatch(said):
