@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
-from postlude.code.cases import Case
-from postlude.code.columns import cases_of
+from postlude.code.cases import Case, Script
+from postlude.code.columns import HIDDEN, VISIBLE, tests_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
 from postlude.code.program import Wanted, located, program_of
@@ -23,9 +23,6 @@ from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import Limits
 from postlude.sandbox.worker import SandboxFault
 
-TESTS = ("tests", "test_list", "test", "input_output")
-"""Columns that may hold the tests; the first a row has is read."""
-HIDDEN = ("hidden_tests", "challenge_test_list", "private_tests")
 FEWEST_FAULTS = 3
 """So many faults of the sandbox in a step are never taken for bad luck, if they are more than MOST_FAULTS of it."""
 MOST_FAULTS = 0.01
@@ -45,13 +42,7 @@ class Tests:
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Tests | None:
         """None where the row has none. Raises ValueError naming the column."""
-        parts = []
-        for names in (TESTS, HIDDEN):
-            name = next((n for n in names if columns.get(n) is not None), None)
-            try:
-                parts.append(cases_of(columns[name], columns.get("entry_point")) if name else [])
-            except ValueError as error:
-                raise ValueError(f"column {name}: {error}") from error
+        parts = tests_of(columns)
         if not any(parts):
             return None
         return cls(*parts)
@@ -88,7 +79,7 @@ class Verdict:
 class Code:
     """The reward function. Safe to call from several event loops and threads."""
 
-    one_of = (*TESTS, *HIDDEN)
+    one_of = (*VISIBLE, *HIDDEN)
 
     def __init__(self, pool: Pool, note: str, comparison: Comparison, score: str, fence: str, size: int) -> None:
         self.note = note
@@ -149,6 +140,8 @@ class Code:
             return Problem("unreadable-gold", str(error))
         if tests is None:
             return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
+        if refused := self._refused_by_checkers(tests):
+            return Problem("unreadable-gold", f"column checker: {refused}")
         solution = columns.get("solution")
         if not isinstance(solution, str) or not solution.strip():
             return None
@@ -159,6 +152,15 @@ class Code:
             "unreadable-gold",
             f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})",
         )
+
+    def _refused_by_checkers(self, tests: Tests) -> str:
+        """What is wrong with a checker that refuses the output that is expected; nothing where none does."""
+        scripts = [case for case in tests.cases if isinstance(case, Script) and case.checker]
+        for case in scripts[:1]:
+            verdict = self._graded(f"print({case.stdout!r}, end='')", Tests([case], []))
+            if verdict.word != "passed":
+                return f"it refuses the output that is expected ({verdict.detail})"
+        return ""
 
     def close(self) -> None:
         """End the workers; a later call starts new ones."""
