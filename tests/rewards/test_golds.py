@@ -14,9 +14,9 @@ from postlude.check import check
 from postlude.data import Prompt
 from postlude.errors import ConfigError, RewardError
 from postlude.recipe.documents import Document
+from postlude.rewards.golds import accepted
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
-from postlude.rewards.text import accepted
 from tests.scoring import reward
 
 SOLUTION = "She has 6 * 7 = <<6*7=42>>42 apples.\n#### 42"
@@ -25,12 +25,12 @@ SOLUTION = "She has 6 * 7 = <<6*7=42>>42 apples.\n#### 42"
 @pytest.mark.parametrize(
     ("gold", "right", "wrong"),
     [
-        (42, ["42", " 42 "], ["42.0", "4", "042"]),
-        (42.0, ["42", "42.0"], ["42.00", "4"]),
+        (42, ["42", " 42 ", "42.0", "+42", "42.00"], ["4", "042", "-42", "42.01", "4 2", "4_2", "٤٢"]),
+        (42.0, ["42", "42.0", "42.00"], ["4", "42."]),
         ("42.0", ["42", "42.0"], ["43"]),
-        ("-7.00", ["-7", "-7.00"], ["7", "-7.0"]),
-        ("42", ["42"], ["42.0"]),
-        (0.5, ["0.5"], [".5", "1/2", "0"]),
+        ("-7.00", ["-7", "-7.00", "-7.0"], ["7", "+7"]),
+        ("42", ["42", "42.0"], ["42.1", "42.0.0", "0x2a"]),
+        (0.5, ["0.5", ".5", "0.50", "+.5"], ["1/2", "0", "5", "0,5"]),
         (1e-05, ["0.00001", "1e-05"], ["0"]),
         (1e22, ["10000000000000000000000", "1e+22"], ["1"]),
         (True, ["true", "True", "TRUE"], ["1", "yes", "false"]),
@@ -44,6 +44,9 @@ SOLUTION = "She has 6 * 7 = <<6*7=42>>42 apples.\n#### 42"
         ("#### -1,234,567.00\n", ["-1,234,567.00", "-1234567.00", "-1234567"], ["1234567"]),
         ("#### 1,2", ["1,2"], ["12"]),
         ("1,080", ["1,080"], ["1080"]),
+        (1080, ["1,080", "1080", "1080.0"], ["1,08", "10,80", "1 080", "1,0800"]),
+        ("007", ["007"], ["7", "7.0"]),
+        (0, ["0", "-0", "0.0"], ["", "00", "o"]),
         (np.int64(42), ["42"], ["43"]),
         (np.float64(42.0), ["42", "42.0"], ["43"]),
         (np.bool_(True), ["true"], ["1"]),
@@ -53,6 +56,7 @@ SOLUTION = "She has 6 * 7 = <<6*7=42>>42 apples.\n#### 42"
         (Decimal("42.00"), ["42", "42.00"], ["43"]),
         ("a.b", ["a.b"], ["a"]),
         ("3.10", ["3.10"], ["3.1", "3"]),
+        ("3.1", ["3.1", "3.10"], ["3.01", "31"]),
     ],
 )
 def test_right_answers_score(gold: Any, right: list[str], wrong: list[str]) -> None:

@@ -78,6 +78,16 @@ def test_a_group_of_the_last_match_is_compared_with_the_answer() -> None:
     assert reward(completions=texts, answer=["42", "42", "42", 42, " 42 "]) == [1.0, 0.0, 0.0, 1.0, 1.0]
 
 
+def test_a_group_that_was_only_thought_is_no_answer() -> None:
+    reward = regex(r"is (\d+)", 1)
+    texts = ["<think>it is 42</think>", "<think>it is 41</think>it is 42", "<think>it is 42", "it is 42<think>hm"]
+    assert reward(completions=texts, answer=["42"] * 4) == [0.0, 1.0, 0.0, 0.0]
+    assert regex(r"</think>\s*(\d+)|(x)", 1)(completions=["a</think> 42", "a</think> 42x"], answer=["42"] * 2) == [
+        1.0,
+        0.0,
+    ]
+
+
 def test_group_zero_is_the_whole_match() -> None:
     assert regex(r"\d+", 0)(completions=["a 7 b", "a 8"], answer=["7", "7"]) == [1.0, 0.0]
 

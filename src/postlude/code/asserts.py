@@ -70,9 +70,13 @@ def _taker(tests: Discovered, statements: Sequence[ast.stmt], entry: str | None)
     takers = [name for name in tests.takers if name in functions]
     named = [name for name in takers if name.startswith(("check", "test"))]
     if not entry:
-        runs = any(not isinstance(s, ast.FunctionDef | ast.Import | ast.ImportFrom) and not _is_text(s) for s in statements)
+        runs = any(
+            not isinstance(s, ast.FunctionDef | ast.Import | ast.ImportFrom) and not _is_text(s) for s in statements
+        )
         if takers and (named or not runs) and not tests.tests and not _acting(statements):
-            raise ValueError(f"{takers[0]}() is defined and never called: the column entry_point must name what it tests")
+            raise ValueError(
+                f"{takers[0]}() is defined and never called: the column entry_point must name what it tests"
+            )
         return None
     chosen = [*named, *([] if tests.tests or _acting(statements) else takers)]
     return functions[chosen[0]] if chosen else None

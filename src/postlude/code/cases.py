@@ -20,6 +20,8 @@ class Call:
     args: Sequence[Any]
     expected: Any
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    or_method: bool = False
+    """Whether the target, a bare name, may be a method of a class of the program instead."""
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,8 @@ def _methods(definition: ast.ClassDef, classes: Mapping[str, ast.ClassDef], fixt
     bodies = [statement for c in reversed(line) for statement in c.body]
     names = {ast.unparse(t) for s in definition.body if isinstance(s, ast.Assign) for t in s.targets}
     case = any(_last_name(base) in CASES for c in line for base in c.bases)
-    made = any(isinstance(s, Function) and s.name == "__init__" for s in bodies)
-    if "__test__" in names or not (case or (definition.name.startswith("Test") and not made)):
+    initialised = any(isinstance(s, Function) and s.name == "__init__" for s in bodies)
+    if "__test__" in names or not (case or (definition.name.startswith("Test") and not initialised)):
         return
     methods = {s.name: s for s in bodies if isinstance(s, Function) and s.name.startswith("test")}
     for name, method in methods.items():
@@ -160,9 +160,7 @@ def _has_static(method: Function) -> bool:
     return any(_last_name(d) == "staticmethod" for d in method.decorator_list)
 
 
-def _line(
-    definition: ast.ClassDef, classes: Mapping[str, ast.ClassDef], seen: set[str]
-) -> Iterator[ast.ClassDef]:
+def _line(definition: ast.ClassDef, classes: Mapping[str, ast.ClassDef], seen: set[str]) -> Iterator[ast.ClassDef]:
     """The class and those of the code that it comes from, the class first."""
     yield definition
     seen.add(definition.name)

@@ -26,14 +26,6 @@ def text_of(completion: Any) -> str:
     return completion if isinstance(completion, str) else str(completion[-1]["content"])
 
 
-def tail(text: str, after: str | None) -> str | None:
-    """What follows the last `after`; None where it is not there."""
-    if after is None:
-        return text
-    _, mark, rest = text.rpartition(after)
-    return rest if mark else None
-
-
 def is_asynchronous(function: Any) -> bool:
     """Whether calling it gives something to await: a coroutine function, or an object whose call is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

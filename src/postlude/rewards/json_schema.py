@@ -11,6 +11,7 @@ from typing import Any
 from postlude import plain_json
 from postlude.errors import ConfigError, Problem
 from postlude.rewards.functions import RewardFunction, text_of
+from postlude.thinking import spoken
 
 FENCE = "```"
 META = ("http://json-schema.org/", "https://json-schema.org/")
@@ -20,8 +21,9 @@ META = ("http://json-schema.org/", "https://json-schema.org/")
 def json_schema(schema: Mapping[str, Any] | bool | str) -> RewardFunction:
     """1 where the answer is JSON that the schema allows, else 0. `schema` is the schema itself, or a file with it.
 
-    One block between lines of ``` (the first may say json) is the answer, whatever stands around it; two are none.
-    Without a block the whole answer must be JSON. NaN, Infinity and a key given twice are not JSON.
+    What a model thought before (`thinking.MARKS`) does not count. One block between lines of ``` (the first may say
+    json) is the answer, whatever stands around it; two are none. Without a block the whole answer must be JSON. NaN,
+    Infinity and a key given twice are not JSON.
     """
     validator = _validator(_read(schema) if isinstance(schema, str) else schema)
 
@@ -56,7 +58,8 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _valid(validator: Any, text: str) -> bool:
-    json_text = payload(text)
+    answer = spoken(text)
+    json_text = None if answer is None else payload(answer)
     try:
         return json_text is not None and validator.is_valid(_parsed(json_text))
     except (ValueError, ArithmeticError, RecursionError):  # not JSON, or a schema without end

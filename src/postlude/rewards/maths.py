@@ -12,7 +12,8 @@ from postlude.errors import Problem, RewardError
 from postlude.maths.extract import DEFAULT, RULES
 from postlude.maths.verify import Result, Verifier
 from postlude.maths.workers import Limits
-from postlude.rewards.functions import tail, text_of
+from postlude.rewards.functions import text_of
+from postlude.thinking import tail
 
 MAX_ERRORS = 0.01
 MIN_ERRORS = 3
@@ -59,7 +60,8 @@ class Maths:
         return Problem("unreadable-gold", f'"answer" {str(gold)[:80]!r} is no gold for the reward maths: {problem}')
 
     def _read_part(self, completion: Any) -> str:
-        return tail(text_of(completion), self._after) or ""
+        text = text_of(completion)
+        return text if self._after is None else tail(text, self._after) or ""
 
 
 def _check_errors(results: Sequence[Result]) -> None:

@@ -153,7 +153,7 @@ def _pair(stack: contextlib.ExitStack, get: Callable[[str], Any], before: str, a
             use(lambda function=function, takes=takes: function(None) if takes else function())
 
 
-# -------------------------------------------------------------------------------------------------- those of pytest itself
+# ----------------------------------------------------------------------------------------------- those of pytest itself
 
 
 def _given(name: str, request: Request) -> Any:
@@ -221,9 +221,7 @@ class MonkeyPatch(contextlib.AbstractContextManager["MonkeyPatch"]):
     def setitem(self, mapping: Any, key: Any, value: Any) -> None:
         before = mapping.get(key, MISSING)
         mapping[key] = value
-        self._stack.callback(
-            lambda: mapping.pop(key, None) if before is MISSING else mapping.__setitem__(key, before)
-        )
+        self._stack.callback(lambda: mapping.pop(key, None) if before is MISSING else mapping.__setitem__(key, before))
 
     def delitem(self, mapping: Any, key: Any, raising: bool = True) -> None:
         if key in mapping or raising:

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 
@@ -27,7 +27,7 @@ class ExpectedToFail(Skipped):
     pass
 
 
-# -------------------------------------------------------------------------------------------------------------- marks
+# ---------------------------------------------------------------------------------------------------------------- marks
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,12 @@ class Mark:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Marks the function or class that it is given alone; anything else are more arguments."""
         target = args[0] if len(args) == 1 and not kwargs else None
-        if (isinstance(target, type) or callable(target)) and self.name != "parametrize" and not self._takes_values:
-            inherited = target.__dict__.get("pytestmark", [])
-            target.pytestmark = [*marks_of(inherited), self]
-            return target
-        if self.name == "parametrize" and self.args:
-            inherited = target.__dict__.get("pytestmark", [])  # type: ignore[union-attr]
-            target.pytestmark = [*marks_of(inherited), self]  # type: ignore[union-attr]
+        if isinstance(target, type) or (isinstance(target, FunctionType) and target.__name__ != "<lambda>"):
+            target.pytestmark = [*marks_of(vars(target).get("pytestmark", [])), self]  # type: ignore[union-attr]
             return target
         return Mark(self.name, (*self.args, *args), {**self.kwargs, **kwargs})
-
-    @property
-    def _takes_values(self) -> bool:
-        """Whether it is nothing without arguments, and has none yet."""
-        return self.name in ("skipif", "usefixtures") and not self.args and not self.kwargs
 
 
 class Marks:
@@ -157,7 +148,9 @@ class Raised(contextlib.AbstractContextManager["Raised"]):
         return f"{self.typename}: {self.value}"
 
 
-def raises(expected_exception: Any = BaseException, *args: Any, match: Any = None, check: Any = None, **kwargs: Any) -> Any:
+def raises(
+    expected_exception: Any = BaseException, *args: Any, match: Any = None, check: Any = None, **kwargs: Any
+) -> Any:
     caught = Raised(expected_exception, match, check)
     if not args:
         return caught
@@ -196,7 +189,7 @@ class Approx:
         return self._near_number(expected, got)
 
     def _near_number(self, expected: Any, got: Any) -> bool:
-        if isinstance(expected, bool) or not isinstance(expected, int | float | complex) and not _is_number(expected):
+        if isinstance(expected, bool) or (not isinstance(expected, int | float | complex) and not _is_number(expected)):
             return bool(expected == got)
         if isinstance(got, bool) or not _is_number(got):
             return False
@@ -245,7 +238,7 @@ class Warned(contextlib.AbstractContextManager[Any]):
             raise Failed(f"DID NOT WARN {self._expected}")
 
 
-# ------------------------------------------------------------------------------------------------------------- the module
+# ----------------------------------------------------------------------------------------------------------- the module
 
 
 def fixture(function: Any = None, /, **settings: Any) -> Any:

@@ -24,17 +24,18 @@ FILE = "<answer>"
 
 def outcomes(
     sources: list[dict[str, Any]], items: list[list[Any]], remote: Callable[[str], Any]
-) -> Iterator[Outcome]:
-    """Of each item, (number of a source, test or None); of a source's loading before that of its first item.
+) -> Iterator[tuple[Any, ...]]:
+    """("loaded", whether anew) and an outcome of each item, (number of a source, test or None).
 
     A source: {"source": text, "names": of the program, "modules": that stand for it}. Items of one source that follow
     each other share its module. `remote` gives what stands for a name of the program.
     """
     current, module = -1, None
     for number, test in items:
-        if module is None or number != current:
+        anew = module is None or number != current
+        if module is None or anew:
             current, module = number, TestModule(sources[number], remote, main=test is None)
-        yield ("loaded",)
+        yield ("loaded", anew)
         yield module.outcome(test)
 
 
