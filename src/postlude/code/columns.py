@@ -26,6 +26,8 @@ HIDDEN = (
     *("private_test_cases", "generated_tests", "official_tests"),
 )
 """Columns of tests that a prompt must not show; all that a row has are read."""
+SETUP = ("test_imports", "test_setup_code")
+"""Columns with code of the tests that stands before each: text, or a list of lines."""
 CHECKERS = ("checker", "generated_checker")
 MOST_NAMED = 5
 """Tests of one column whose faults are told."""
@@ -37,6 +39,8 @@ class Context:
 
     entry: str | None = None
     """The function that is tested, where the tests do not name it."""
+    setup: str = ""
+    """Code of the tests that stands before each."""
     checker: str = ""
 
 
@@ -49,7 +53,7 @@ def tests_of(columns: Mapping[str, Any]) -> tuple[list[Case], list[Case]]:
         cases: list[Case] = []
         for name in names:
             try:
-                cases += _with_checker(cases_of(columns[name], context.entry), context.checker)
+                cases += _with_checker(cases_of(columns[name], context.entry, context.setup), context.checker)
             except ValueError as error:
                 problems.append(f"column {name}: {error}")
         parts.append(cases)
@@ -81,7 +85,20 @@ def _context(columns: Mapping[str, Any], problems: list[str]) -> Context:
         entry = metadata.get("func_name")
     if columns.get("input_mode") == "file":
         problems.append("column input_mode: programs read files here, and the sandbox has none; leave the row out")
-    return Context(entry if isinstance(entry, str) else None, _checker(columns, problems))
+    entry = entry if isinstance(entry, str) else None
+    return Context(entry, _setup(columns, problems), _checker(columns, problems))
+
+
+def _setup(columns: Mapping[str, Any], problems: list[str]) -> str:
+    parts: list[str] = []
+    for name in SETUP:
+        value = columns.get(name) or ""
+        lines = [value] if isinstance(value, str) else value
+        if isinstance(lines, list | tuple) and all(isinstance(line, str) for line in lines):
+            parts += lines
+        else:
+            problems.append(f"column {name}: expected text, or a list of lines")
+    return "\n".join(parts)
 
 
 def _checker(columns: Mapping[str, Any], problems: list[str]) -> str:
@@ -114,11 +131,11 @@ def _with_checker(cases: Sequence[Case], checker: str) -> Iterator[Case]:
         yield replace(case, checker=checker) if isinstance(case, Script) else case
 
 
-def cases_of(value: Any, entry: str | None = None) -> list[Case]:
+def cases_of(value: Any, entry: str | None = None, setup: str = "") -> list[Case]:
     """The tests in a column: a list, a JSON text of one (also of that text), test code, or lists of inputs and outputs.
 
-    `entry`: the function that `check(candidate)` or an unnamed call tests. Raises ValueError with what is wrong and
-    where, of several tests at once.
+    `entry`: the function that `check(candidate)` or an unnamed call tests. `setup`: code of the tests that stands
+    before each. Raises ValueError with what is wrong and where, of several tests at once.
     """
     value = _parsed(value)
     if isinstance(value, Mapping) and "test_cases" in value:
@@ -133,15 +150,15 @@ def cases_of(value: Any, entry: str | None = None) -> list[Case]:
         value = [value]
     if not isinstance(value, Sequence):
         raise ValueError(f"tests are a list or text, found {type(value).__name__}")
-    return _all_of(value, entry)
+    return _all_of(value, entry, setup)
 
 
-def _all_of(items: Sequence[Any], entry: str | None) -> list[Case]:
+def _all_of(items: Sequence[Any], entry: str | None, setup: str) -> list[Case]:
     cases: list[Case] = []
     problems: list[str] = []
     for number, item in enumerate(items, start=1):
         try:
-            cases += _item(item, entry)
+            cases += _item(item, entry, setup)
         except (ValueError, SyntaxError, RecursionError) as error:
             reason = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else error
             problems.append(f"test {number}: {reason}: {_short(item)}")
@@ -151,13 +168,13 @@ def _all_of(items: Sequence[Any], entry: str | None) -> list[Case]:
     return cases
 
 
-def _item(item: Any, entry: str | None) -> list[Case]:
+def _item(item: Any, entry: str | None, setup: str) -> list[Case]:
     if isinstance(item, str):
-        return cases_in(item, entry)
+        return cases_in(item, entry, setup)
     if not isinstance(item, Mapping):
         raise ValueError("expected an object or an assert")
     if set(item) == {"assert"}:
-        return cases_in(item["assert"], entry)
+        return cases_in(item["assert"], entry, setup)
     return [case_of(item, entry)]
 
 
