@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from postlude.code.obstacles import Need
 from postlude.sandbox.inside.plain import decode, encode
 
 
@@ -40,6 +41,12 @@ class Check:
     """As it stands in the data."""
     names: tuple[str, ...] = ()
     """Names of the program that it uses."""
+    modules: tuple[str, ...] = ()
+    """Modules that stand for the program where it imports them."""
+    test: str | None = None
+    """The one test of it that is run, `test_a` or `TestB.test_c`; None is all that it does as a script."""
+    needs: tuple[Need, ...] = ()
+    """What it needs besides the program and the library."""
 
 
 Case = Call | Script | Check
