@@ -13,7 +13,7 @@ from typing import Any
 from postlude.sandbox.child import Child, pump
 from postlude.sandbox.worker import Worker
 
-CALLS = frozenset((b"call", b"method", b"get", b"op", b"advance", b"wait"))
+CALLS = frozenset((b"call", b"use", b"method", b"get", b"op", b"advance", b"wait"))
 """Records that make the program do something; a name that is looked up is none of them."""
 VERDICTS = frozenset((b"passed", b"failed", b"skipped", b"loaded"))
 ASIDES = frozenset((b"changed", b"forget", b"print"))

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from postlude.code.cases import Call, Case, Check, Script
-from postlude.code.compare import Comparison
+from postlude.code.cases import AnyOf, Call, Case, Check, Script
+from postlude.code.compare import WAYS, Comparison
 from postlude.code.conversation import UNASKED, Conversation
 from postlude.sandbox.child import STDERR, STDOUT, Child, pump
 from postlude.sandbox.inside.plain import decode, encode
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.worker import Worker
 
-Word = Literal["passed", "failed", "crashed", "timeout", "output"]
-ORDER: tuple[Word, ...] = ("timeout", "output", "crashed", "failed", "passed")
+Word = Literal["passed", "failed", "crashed", "timeout", "output", "bad row", "untested"]
+ORDER: tuple[Word, ...] = ("bad row", "timeout", "output", "crashed", "failed", "passed", "untested")
 """Of several, the first is an answer's verdict."""
 
 
@@ -102,7 +102,7 @@ class Grading:
 
     def _checks(self, cases: Sequence[tuple[int, Check]]) -> None:
         """The test code runs in a second process, where the program's names are remote."""
-        job = {"kind": "checks", "items": [{"source": case.source, "names": case.names} for _, case in cases]}
+        job = _job([case for _, case in cases])
         with (
             self.pool.lease() as worker,
             self._started(worker, {"kind": "served", "source": self.source}) as tested,
@@ -111,10 +111,11 @@ class Grading:
             pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 2)
             tested.check_start()
             refused = _not_loaded(_take(tested), Result("crashed")) if tested.waiting else _loss(tested)
-            talk = Conversation(worker, tested, tester)
-            results = [] if refused else [_verdict(record, calls) for record, calls in talk.records()]
+            talk, contact = Conversation(worker, tested, tester), Contact()
+            outcomes = [] if refused else [contact.result(record, calls) for record, calls in talk.records()]
             refused = Result("failed", UNASKED) if talk.unasked else refused
             lost = refused or self._end_of(worker, tested, tester)
+        results = [outcome for outcome in outcomes if outcome is not None]
         for (number, _), result in itertools.zip_longest(cases, results[: len(cases)]):
             self.results[number] = refused or result or lost
 
@@ -145,8 +146,16 @@ class Grading:
             if child.trouble or not _ended_well(child):
                 return _loss(child)
             printed = child.printed[STDOUT].decode(errors="replace")
-        right = self.comparison.same_text(case.stdout, printed)
-        return PASSED if right else Result("failed", f"it printed {_short(printed)}")
+        return self._judged(case, printed)
+
+    def _judged(self, case: Script, printed: str) -> Result:
+        """By its checker's code where it has some: that runs as a program of its own, long after the other ended."""
+        wrong = Result("failed", f"it printed {_short(printed)}")
+        if not case.checker or case.checker in WAYS:
+            return PASSED if self.comparison.same_text(case.stdout, printed, case.checker or "lines") else wrong
+        call = Call("check", [case.stdin, printed, case.stdout], AnyOf((True, 1)))
+        [result] = Grading(self.pool, case.checker, Comparison()).run([call])
+        return result if result == PASSED else Result("failed", f"{wrong.detail}; checker: {result.detail}")
 
     @contextlib.contextmanager
     def _started(self, worker: Worker, job: dict[str, Any], stdin: str = "") -> Iterator[Child]:
@@ -158,14 +167,43 @@ class Grading:
             self.printed += child.printed[STDOUT] + child.printed[STDERR]
 
 
-def _verdict(record: list[Any], calls: int) -> Result:
-    """Of a test that ended. One that never called the program says nothing of it."""
-    match record:
-        case ["passed"]:
-            return PASSED if calls else Result("failed", "test code: it ended without a call of the program")
-        case ["failed", _, said]:
-            return Result("failed", f"test code: {said}")
-    return Result("failed", f"test code: {_short(record)}")
+def _job(cases: Sequence[Check]) -> dict[str, Any]:
+    """Each source once, with the tests of it that are wanted."""
+    sources = {(case.source, case.names, case.modules): None for case in cases}
+    numbers = {source: number for number, source in enumerate(sources)}
+    return {
+        "kind": "checks",
+        "sources": [{"source": source, "names": names, "modules": modules} for source, names, modules in sources],
+        "items": [(numbers[case.source, case.names, case.modules], case.test) for case in cases],
+    }
+
+
+@dataclass
+class Contact:
+    """How often the test code called the program."""
+
+    loading: int = 0
+    """While its module was loaded."""
+    before: int = 0
+    """By the tests of that module that ran before."""
+
+    def result(self, record: Sequence[Any], calls: int) -> Result | None:
+        """Of the test that ended. Without a call its outcome is the same for every program, so it judges none."""
+        if record[0] == "loaded":
+            self.loading, self.before = (calls, 0) if record[1] is True else (self.loading, self.before)
+            return None
+        self.before += calls
+        match record:
+            case ["passed"]:
+                return PASSED if calls + self.loading else Result("untested", "it ended without a call of the program")
+            case ["skipped", why]:
+                return (
+                    Result("failed", f"test code: skipped: {why}") if calls else Result("untested", f"skipped: {why}")
+                )
+            case [_, _, said]:
+                word = "failed" if self.before + self.loading else "bad row"
+                return Result(word, f"test code: {said}")
+        return Result("failed", f"test code: {_short(record)}")
 
 
 def _request(case: Call) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from . import testing
 from .lines import Lines
 from .plain import decode, encode
 from .remote import Tester
@@ -100,16 +101,8 @@ def _script(lines: Lines, job: dict[str, Any]) -> int:
 def _checks(lines: Lines, job: dict[str, Any]) -> int:
     """Run test code, each item by itself. The program under test is elsewhere: its names are remote."""
     tester = Tester(lines)
-    for item in job["items"]:
-        names = _module("checks")
-        names |= {name: tester.remote(name) for name in item["names"]}
-        tester.spoiled.clear()
-        try:
-            _load(item["source"], names)
-        except BaseException as error:
-            lines.write("failed", _kind(error), _said(error))
-        else:
-            lines.write(*(("failed", "", tester.spoiled[0]) if tester.spoiled else ("passed",)))
+    for record in testing.outcomes(job["sources"], job["items"], tester.remote):
+        lines.write(*tester.judged(record))
     return 0
 
 

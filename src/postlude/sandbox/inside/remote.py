@@ -58,13 +58,14 @@ class RemoteExit(SystemExit):
 
 
 class Unnamed:
-    """A name that the program does not define. Every use of it is a NameError."""
+    """A name that the program does not define. Every use of it is the program's NameError."""
 
-    def __init__(self, name: str) -> None:
-        self.__dict__["_name"] = name
+    def __init__(self, peer: Peer, name: str) -> None:
+        vars(self).update({PEER: peer, "name": name})
 
     def _missing(self, *args: Any, **kwargs: Any) -> Any:
-        raise NameError(f"name {self.__dict__['_name']!r} is not defined")
+        vars(self)[PEER].ask("use", vars(self)["name"])
+        raise NameError(f"name {vars(self)['name']!r} is not defined")
 
     __call__ = __iter__ = __len__ = __getitem__ = __bool__ = __eq__ = __lt__ = __contains__ = __setattr__ = _missing
     __hash__ = __str__ = __repr__ = __enter__ = __instancecheck__ = __mro_entries__ = _missing
@@ -131,18 +132,21 @@ class Tester(Peer):
         try:
             value = self.ask("name", name)
         except NameError:
-            return Unnamed(name)
-        self._name(value)
-        return value
-
-    def _name(self, value: Any) -> None:
+            return Unnamed(self, name)
         if isinstance(value, Mirror):
             self.classes.add(value)
+            return value
+        return value if isinstance(value, Function | Remote) else self.ask("use", name)  # a constant that is tested
+
+    def judged(self, record: tuple[Any, ...]) -> tuple[Any, ...]:
+        """An outcome of a test, which is no pass where something went wrong that the test could not see."""
+        reason, self.spoiled = self.spoiled[:1], []
+        return ("failed", "", reason[0]) if reason and record[0] in ("passed", "skipped") else record
 
     def get(self, owner: Any, name: str) -> Any:
         value = super().get(owner, name)
-        if isinstance(owner, type) and owner in self.classes:
-            self._name(value)
+        if isinstance(owner, type) and owner in self.classes and isinstance(value, Mirror):
+            self.classes.add(value)
         return value
 
     def say(self, *record: Any) -> None:

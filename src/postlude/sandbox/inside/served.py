@@ -54,6 +54,7 @@ class Served(Peer):
     def services(self) -> dict[str, Callable[..., Any]]:
         return {
             "name": self._name,
+            "use": self._name,
             "bind": lambda name, value: self.names.__setitem__(name, self.decode(value)),
             "call": lambda target, args, kwargs: self._run(self.decode(target), args, kwargs),
             "method": lambda owner, name, args, kwargs: self._run(getattr(self.decode(owner), name), args, kwargs),
