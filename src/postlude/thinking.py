@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-_WORDS = "(?:seed:)?(?:think|thinking|thoughts?|reasoning)"
+_WORDS = r"(?:\w{1,20}:)?(?:think|thinking|thoughts?|reasoning|reason|scratchpad)"
 MARKS = (
-    (rf"<\s*{_WORDS}\s*>", rf"</\s*{_WORDS}\s*>"),
+    (rf"<\|?\s*{_WORDS}(?:\s[^<>\n]{{0,80}})?\s*\|?>", rf"<\|?/\s*{_WORDS}\s*\|?>"),
     (r"\[THINK\]", r"\[/THINK\]"),
     (r"◁\s*think\s*▷", r"◁\s*/\s*think\s*▷"),
-    (r"<\|begin_of_(?:thought|thinking)\|>", r"<\|end_of_(?:thought|thinking)\|>"),
+    (rf"<\|begin_of_{_WORDS}\|>", rf"<\|end_of_{_WORDS}\|>"),
     (r"<\|channel\|>analysis<\|message\|>", r"<\|channel\|>final<\|message\|>"),
 )
 """(opens, closes), as patterns: Qwen, DeepSeek and Seed; Magistral; Kimi; OpenThinker and GLM; gpt-oss."""
