@@ -6,16 +6,19 @@ path does not do.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from postlude.maths import ratios
 from postlude.maths.grammar import Node
+from postlude.maths.names import parameters
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import as_region
 from postlude.maths.relations import of
 from postlude.maths.values import (
+    Assignment,
     Based,
     Clock,
     Collection,
@@ -24,6 +27,7 @@ from postlude.maths.values import (
     Labelled,
     Listing,
     Matrix,
+    Option,
     Percent,
     Quantity,
     Region,
@@ -38,8 +42,6 @@ Outcome = bool | tuple[Pair, ...]
 """Pairs: equal if all of them are."""
 MAX_PAIRS = 1000
 """Of values without a common form in two lists or sets."""
-_COORDINATES = ("xy", "xyz", "ab", "abc", "mn", "pq")
-"""Names whose values in this order are those of a tuple."""
 _DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
 
 
@@ -75,12 +77,16 @@ class Comparison:
             return self.lists(a, b)
         if isinstance(a, Series) and isinstance(b, Series):
             return self.series(a, b)
+        if isinstance(a, Assignment) and isinstance(b, Assignment):
+            return self.assignments(a, b)
         if isinstance(a, Region) and isinstance(b, Region):
             return self.regions(a, b)
         if isinstance(a, Matrix) and isinstance(b, Matrix):
             return self.matrices(a, b)
         if isinstance(a, Relation) and isinstance(b, Relation):
             return self.relations(a, b)
+        if isinstance(a, Option) and isinstance(b, Option):
+            return a.letter == b.letter and self.same(a.said, b.said)
         if isinstance(a, Clock) and isinstance(b, Clock):
             return _clocks(a, b)
         return a == b
@@ -102,26 +108,44 @@ class Comparison:
         return False
 
     def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
-        """In any order, but values of several names, as in `x = 1, y = 2`, only with those names."""
+        """In any order, each as often as it is written; only between two sets in braces repeats do not count.
+
+        Values of several names only with those names.
+        """
         if len(_names(a) | _names(b)) > 1 and _names(a) != _names(b):
             return False
+        if isinstance(a, Collection) and isinstance(b, Collection):
+            return self.unordered(self.different(a.items), self.different(b.items))
         return self.unordered(a.items, b.items)
 
+    def different(self, items: Sequence[Value]) -> list[Value]:
+        """Each value once."""
+        once = list({_key(i): i for i in items}.values())
+        if len(once) ** 2 > 2 * MAX_PAIRS:
+            return once
+        return [x for i, x in enumerate(once) if not any(self.same(x, y) is True for y in once[:i])]
+
     def unordered(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
-        """Every value of one has an equal in the other. Two that need algebra may be left, not more."""
-        here, there = {_key(x): x for x in a}, {_key(y): y for y in b}
-        left = [x for k, x in here.items() if k not in there]
-        right = [y for k, y in there.items() if k not in here]
-        if len(left) * len(there) + len(right) * len(here) > MAX_PAIRS:
-            raise Refused("more values than can be compared with each other")
-        found = [[self.same(x, y) for y in there.values()] for x in left]
-        lost = [(x, row) for x, row in zip(left, found, strict=True) if True not in row]
-        back = [y for y in right if not any(self.same(x, y) is True for x in here.values())]
-        if not lost and not back:
-            return True
-        if len(lost) != 1 or len(back) != 1:
+        """Every value of one has a partner in the other. Two that need algebra may be left, not more."""
+        if len(a) != len(b):
             return False
-        return lost[0][1][[id(y) for y in there.values()].index(id(back[0]))]
+        left, right = _unmatched(a, b), _unmatched(b, a)
+        if len(left) * len(right) > MAX_PAIRS:
+            raise Refused("more values than can be compared with each other")
+        lost: list[Value] = []
+        for x in left:
+            partner = next((i for i, y in enumerate(right) if self.same(x, y) is True), None)
+            lost.append(x) if partner is None else right.pop(partner)
+        if len(lost) == 1:
+            return self.same(lost[0], right[0])
+        return not lost
+
+    def assignments(self, a: Assignment, b: Assignment) -> Outcome:
+        """Values of the same names."""
+        there = dict(zip(b.names, b.values, strict=True))
+        if {*a.names} != there.keys():
+            return False
+        return _all(self.same(x, there[n]) for n, x in zip(a.names, a.values, strict=True))
 
     def series(self, a: Series, b: Series) -> Outcome:
         if len(a.items) != len(b.items):
@@ -178,6 +202,9 @@ class Comparison:
         if isinstance(b, Labelled):
             if a.name == b.name:
                 return self.same(a.value, b.value)
+            renamed = _renamed(a, b)
+            if renamed is not None:
+                return self.same(renamed, b.value)
             x, y = _relation(a), _relation(b)
             return self.relations(x, y) if x and y else False
         if isinstance(b, Relation):
@@ -193,6 +220,10 @@ class Comparison:
             return self.bare(a, b)
         if isinstance(a, Series):
             return self.pair(a, b)
+        if isinstance(a, Option):
+            return isinstance(b, Expression) and b.tree == ["sym", a.letter]
+        if isinstance(a, Assignment):
+            return self.unnamed(a, b)
         if isinstance(a, Words):
             return self.words(a, b)
         if isinstance(a, Listing | Collection):
@@ -222,15 +253,18 @@ class Comparison:
                 return self.regions(as_region(a), b)
             except Unsupported:
                 return False
-        if isinstance(b, Listing) and (a.opening, a.closing) == ("(", ")"):
-            named = sorted((i for i in b.items if isinstance(i, Labelled)), key=lambda i: i.name)
-            if "".join(i.name for i in named) in _COORDINATES and len(named) == len(b.items) == len(a.items):
-                return _all(self.same(x, y.value) for x, y in zip(a.items, named, strict=True))
-            return False
         if isinstance(b, Matrix) and (a.opening, a.closing) == ("(", ")") and not b.determinant:
             cells = [row[0] for row in b.rows] if len(b.rows[0]) == 1 else list(b.rows[0]) if len(b.rows) == 1 else []
             if len(cells) == len(a.items):
                 return _all(self.same(x, y) for x, y in zip(a.items, cells, strict=True))
+        return False
+
+    def unnamed(self, a: Assignment, b: Value) -> Outcome:
+        """x = 1, y = 2 as the tuple (1, 2), or as a list in the order in which it is written."""
+        if isinstance(b, Listing) and len(b.items) == len(a.values):
+            return _all(self.same(x, y) for x, y in zip(a.values, b.items, strict=True))
+        if isinstance(b, Series | Matrix) and a.ordered is not None:
+            return self.same(Series(a.ordered, "(", ")"), b)
         return False
 
     def words(self, a: Words, b: Value) -> Outcome:
@@ -264,6 +298,34 @@ def _names(value: Listing | Collection) -> set[str]:
 def _key(value: Value) -> tuple[type, str]:
     """Equal keys mean equal values; equal values mostly have equal keys."""
     return type(value), str(value)
+
+
+def _unmatched(a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
+    """The values of one that have no partner with an equal key in the other, as often as they lack one."""
+    there = Counter(map(_key, b))
+    left: list[Value] = []
+    for value in a:
+        if there[_key(value)]:
+            there[_key(value)] -= 1
+        else:
+            left.append(value)
+    return left
+
+
+def _renamed(a: Labelled, b: Labelled) -> Expression | None:
+    """The value of f(x) = ... in the letters of f(t) = ...; None where these are no two spellings of one function."""
+    (f, here), (g, there) = parameters(a.name), parameters(b.name)
+    if f != g or not here or len(here) != len(there) or not isinstance(a.value, Expression):
+        return None
+    if a.value.value.symbols & {*there}:
+        return None
+    return of(_with_letters(a.value.tree, dict(zip(here, there, strict=True))))
+
+
+def _with_letters(tree: Node, letters: dict[str, str]) -> Node:
+    if tree[0] == "sym":
+        return ["sym", letters.get(tree[1], tree[1])]
+    return [tree[0], *(_with_letters(t, letters) if isinstance(t, list) else t for t in tree[1:])]
 
 
 def _scaled(value: Quantity) -> Expression:

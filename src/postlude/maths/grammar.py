@@ -16,14 +16,14 @@ from postlude.maths.tokens import MAX_NESTING, Token
 
 Node = list[Any]
 
-_GREEK = frozenset({
+GREEK = frozenset({
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota",
     "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma",
     "Delta", "Theta", "Lambda", "Xi", "Phi", "Psi", "Omega", "ell",
 })  # fmt: skip
 INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot", "sec": "arcsec", "csc": "arccsc"}
 _CALLS = frozenset({*INVERSE, *INVERSE.values(), "sinh", "cosh", "tanh", "ln", "exp"})
-_OPERANDS = _CALLS | _GREEK | {"frac", "sqrt", "surd", "pi", "infty", "binom", "log", "lg"}
+_OPERANDS = _CALLS | GREEK | {"frac", "sqrt", "surd", "pi", "infty", "binom", "log", "lg"}
 _PAIRS = {"(": ")", "[": "]", "{": "}", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 _FRACTION = re.compile(r"\\frac(?:\{\d+\}|\d)(?:\{\d+\}|\d)")
 """A fraction of whole numbers."""
@@ -223,7 +223,7 @@ class _Reader:
             return self.call(name)
         if name in ("log", "lg"):
             return self.logarithm(["num", "10"] if name == "lg" else None)
-        if name in _GREEK:
+        if name in GREEK:
             return self.symbol("\\" + name)
         if name == "frac":
             return self.fraction()
@@ -253,7 +253,7 @@ class _Reader:
             return ["num", token.text[0]]
         if token.kind == "letter":
             return ["sym", token.text]
-        if token.kind == "command" and (token.text[1:] in _GREEK or token.text == r"\pi"):
+        if token.kind == "command" and (token.text[1:] in GREEK or token.text == r"\pi"):
             return self.command(token.text[1:])
         raise Unsupported(f"{token.text!r} is not expected there")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from postlude.maths import numerals
+
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _SYMBOLS = {
@@ -20,7 +22,6 @@ _SYMBOLS = {
 _RAISED = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _LOWERED = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
 _END = r"(?![A-Za-z])"
-_GAPS = re.compile(r"(\d)(?:\\[,;:!> ]|\{,\}|\{\\[,;: ]\}|~)(?=\d{3}(?!\d))")
 _BLANK = re.compile(
     rf"(?<!\\)\\[,;:!> \n]|~|\\q?quad{_END}|\\(?:thin|med|thick|neg)space{_END}|\\hspace\*?\{{[^{{}}]*\}}"
     r"|\\phantom\{[^{}]*\}|\\(?:text)?color\{[A-Za-z]*\}|[\u200b-\u200f\u2060\ufeff]"
@@ -51,8 +52,6 @@ _ALIASES = tuple(
     )
 )
 _DOLLAR = re.compile(r"\\\$|\\text\{\s*\\?\$\s*\}|\\(?:math|text)dollar(?![A-Za-z])")
-_GAPPED = re.compile(r"(?<![\d._^])[1-9]\d{0,2}(?:(?:@\d{3})+|(?: \d{3})+)(?!\d)")
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|overbar|dot)\s*(?:\{(\d+)\}|(\d))")
 _SPACES = re.compile(r"\s+")
 
 
@@ -70,13 +69,11 @@ def normalise(text: str) -> str:
     """The text in one spelling, without delimiters of math mode and without a full stop at its end."""
     text = _without_stop(_math_mode(plain(text).strip()).strip())
     if "\\" in text or "~" in text or "{,}" in text or not text.isascii():
-        text = _GAPS.sub(r"\1@", text)
+        text = numerals.joined(text)
         text = _BLANK.sub(" ", text)
     for pattern, name in _ALIASES:
         text = pattern.sub(name, text)
-    text = _GAPPED.sub(lambda m: m.group().replace("@", "").replace(" ", ""), text)
-    text = _REPEATING.sub(_repeating, text) if r"\overline" in text or r"\bar" in text or r"\dot" in text else text
-    return _without_stop(_without_shell(_SPACES.sub(" ", text).strip()))
+    return _without_stop(_without_shell(numerals.pointed(_SPACES.sub(" ", text).strip())))
 
 
 def _math_mode(text: str) -> str:
@@ -115,12 +112,3 @@ def _lowest(text: str, opening: str, closing: str) -> int:
         depth += (c == opening) - (c == closing)
         lowest = min(lowest, depth)
     return lowest
-
-
-def _repeating(found: re.Match[str]) -> str:
-    """0.1\\overline{6} as the fraction it is."""
-    whole, fixed, cycle = found.group(1) or "0", found.group(2), found.group(3) or found.group(4)
-    if len(found.group()) > 200:
-        return found.group()
-    nines, shift = 10 ** len(cycle) - 1, 10 ** len(fixed)
-    return rf"(\frac{{{int(whole + fixed) * nines + int(cycle)}}}{{{nines * shift}}})"

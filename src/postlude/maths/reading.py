@@ -6,7 +6,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from postlude.maths import relations
+from postlude.maths import lists, relations, signs
+from postlude.maths.names import label
 from postlude.maths.normalise import normalise
 from postlude.maths.problems import Unsupported
 from postlude.maths.ratios import number
@@ -14,14 +15,15 @@ from postlude.maths.relations import expression
 from postlude.maths.scalars import scalar
 from postlude.maths.tokens import FUNCTIONS, MAX_DIGITS, Token, change, cut, split
 from postlude.maths.values import (
+    Assignment,
     Collection,
     Expression,
     Interval,
     Labelled,
     Listing,
     Matrix,
+    Option,
     Region,
-    Relation,
     Series,
     Value,
     Words,
@@ -31,11 +33,12 @@ OR = frozenset({"or", "OR", "Or", r"\lor", r"\vee"})
 _AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
 _COMMA = _AND | {",", ";"}
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
-_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:,\d{3})+)(?![\d]|,\d)")
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
 """An option's letter, maybe with what the option says."""
+_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
+"""What says that a letter is no option: another one, or another label."""
 _ALIASES = {
     "dne": "does not exist", "doesn't exist": "does not exist", "limit does not exist": "does not exist",
     "the limit does not exist": "does not exist", "no solutions": "no solution", "no real solutions": "no solution",
@@ -72,9 +75,23 @@ def _read(text: str) -> Value:
     if not clean:
         raise Unsupported("it is empty")
     choice = _CHOICE.fullmatch(clean)
-    if choice and not re.search(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|\bor\b", choice.group(2) or ""):
-        return relations.of(["sym", choice.group(1)])
-    return _words(clean) or _tokens(cut(_thousands(clean)))
+    if choice and not _ANOTHER.search(choice.group(2) or ""):
+        return _option(choice.group(1), choice.group(2))
+    return _inner(clean)
+
+
+def _inner(clean: str) -> Value:
+    return _words(clean) or _tokens(cut(clean))
+
+
+def _option(letter: str, said: str | None) -> Value:
+    """The letter alone, or with what it stands for: a value, or words."""
+    if not said:
+        return relations.of(["sym", letter])
+    try:
+        return Option(letter, _inner(said))
+    except Unsupported:
+        return Option(letter, Words(" ".join(_TEXT.sub(r" \1 ", said).split()).lower()))
 
 
 def _words(text: str) -> Value | None:
@@ -91,18 +108,6 @@ def _words(text: str) -> Value | None:
     return Words(_ALIASES.get(said.lower(), said.lower()))
 
 
-def _thousands(text: str) -> str:
-    """Without the commas in 1,234; inside brackets only where other commas have a space behind."""
-    if "," not in text:
-        return text
-    bracketed = any(b in text for b in "([{")
-    if bracketed and not re.search(r",\s", text) and not re.fullmatch(r"[^([{]*\\text\s*\{[^{}]*\}", text):
-        inside = re.search(r"[(\[{][^()\[\]{}]*\d,\d{3}", text)
-        if inside:
-            return text
-    return _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
-
-
 def _tokens(tokens: list[Token]) -> Value:
     if not tokens:
         raise Unsupported("it is empty")
@@ -115,13 +120,56 @@ def _tokens(tokens: list[Token]) -> Value:
         parts, found = split(tokens, marks)
         if found:
             return build(_complete(parts))
+    return _item(tokens)
+
+
+def _item(tokens: list[Token]) -> Value:
+    """One thing without commas outside of brackets; with \\pm it is several."""
+    if signs.places(tokens) and not _is_whole(tokens, "{", "}"):
+        return _signed(signs.expand(tokens))
     parts, found = split(tokens, frozenset({r"\in"}))
     if found:
         return _membership(parts)
     parts, found = split(tokens, relations.MARKS)
     if found:
         return relations.read(parts, found, _tokens)
-    return _whole_bracket(tokens) or scalar(tokens)
+    return _called(tokens) or _whole_bracket(tokens) or scalar(tokens)
+
+
+def _signed(variants: list[list[Token]]) -> Value:
+    """The different values of an item with signs."""
+    values = {str(v): v for v in map(_item, variants)}
+    if any(isinstance(v, Region) for v in values.values()):
+        raise Unsupported("an inequality with two signs")
+    items = lists.flat(list(values.values()))
+    return Listing(items) if len(items) != 1 else items[0]
+
+
+def _called(tokens: list[Token]) -> Value | None:
+    """`radius: 5`, or the point A(1, 2); None where no name begins it."""
+    parts, found = split(tokens, frozenset({":"}))
+    if len(found) == 1 and parts[1]:
+        called = label(parts[0])
+        if called and (parts[1][0].spaced or parts[0][-1].kind in ("word", "text")):
+            return Labelled(called, _item(parts[1]))
+    return None if _is_count(tokens) else _point(tokens)
+
+
+def _point(tokens: list[Token]) -> Labelled | None:
+    """A(1, 2)."""
+    place = next((i for i, t in enumerate(tokens) if t.text == "("), 0)
+    called = label(tokens[:place]) if place else None
+    if not called or not called[0].isupper() or not _is_whole(tokens[place:], "(", ")"):
+        return None
+    value = _whole_bracket(tokens[place:])
+    return Labelled(called, value) if isinstance(value, Series) else None
+
+
+def _is_count(tokens: list[Token]) -> bool:
+    """C(5, 2) and P(5, 2), which are numbers unless they stand among points."""
+    texts = [t.text for t in tokens]
+    return texts[0] in ("C", "P") and len(texts) == 6 and texts[2].isdigit() and texts[4].isdigit() and (
+        int(texts[2][:9]) >= int(texts[4][:9]))  # fmt: skip
 
 
 def _complete(parts: list[list[Token]]) -> list[list[Token]]:
@@ -132,7 +180,7 @@ def _complete(parts: list[list[Token]]) -> list[list[Token]]:
 
 
 def _alternatives(parts: list[list[Token]]) -> Value:
-    items = _items(parts)
+    items = lists.joined([_tokens(p) for p in parts])
     regions = [i for i in items if isinstance(i, Region)]
     if len(regions) == len(items) and len(items) > 1:
         return _joined(regions)
@@ -140,20 +188,25 @@ def _alternatives(parts: list[list[Token]]) -> Value:
 
 
 def _listing(parts: list[list[Token]]) -> Value:
-    items = _items(parts)
+    points = [_point(p) for p in parts]
+    at = [len(signs.places(p)) for p in parts]
+    if sum(at) == 1 or any(t.text == r"\mp" for p in parts for t in p):
+        solutions = _solutions(parts)
+        if solutions is not None:
+            return solutions
+    items = lists.joined([p for p in points if p] if all(points) else [_tokens(p) for p in parts])
     return Listing(items) if len(items) != 1 else items[0]
 
 
-def _items(parts: list[list[Token]]) -> tuple[Value, ...]:
-    """The values of a list; in `x = 1, 2` the name holds for all that follow."""
-    items: list[Value] = []
-    for value in (_tokens(p) for p in parts):
-        inner = list(value.items) if isinstance(value, Listing) else [value]
-        items += inner
-    first = items[0]
-    if isinstance(first, Labelled) and not any(isinstance(i, Labelled | Relation | Region) for i in items[1:]):
-        items[1:] = [Labelled(first.name, i) for i in items[1:]]
-    return tuple(items)
+def _solutions(parts: list[list[Token]]) -> Listing | None:
+    """x = 2, y = \\pm 3 is two solutions; None where the parts are not values of different names."""
+    called = [label(split(p, frozenset({"="}))[0][0]) for p in parts]
+    if len(parts) < 2 or None in called or len(set(called)) != len(called):
+        return None
+    comma = Token("mark", ",")
+    whole = [t for p in parts for t in (*p, comma)][:-1]
+    items = lists.joined([_tokens(variant) for variant in signs.expand(whole)])
+    return Listing(items)
 
 
 def _union(parts: list[list[Token]]) -> Value:
@@ -179,7 +232,7 @@ def as_region(value: Value) -> Region:
 
 
 def _membership(parts: list[list[Token]]) -> Value:
-    name = relations.label(parts[0])
+    name = label(parts[0])
     if len(parts) != 2 or name is None:
         raise Unsupported(r"\in with other things than a letter before it")
     value = _tokens(parts[1])
@@ -189,16 +242,23 @@ def _membership(parts: list[list[Token]]) -> Value:
         return value
 
 
-def _whole_bracket(tokens: list[Token]) -> Value | None:
-    """What a bracket around everything means; None where there is none."""
-    if len(tokens) < 2 or change(tokens[0]) != 1 or tokens[0].text in (r"\lfloor", r"\lceil"):
-        return None
+def _is_whole(tokens: list[Token], opening: str, closing: str) -> bool:
+    """Whether a bracket of that kind is around all of the tokens."""
+    if len(tokens) < 2 or (tokens[0].text, tokens[-1].text) != (opening, closing):
+        return False
     depth = 0
     for token in tokens[:-1]:
         depth += change(token)
         if not depth:
-            return None
+            return False
+    return True
+
+
+def _whole_bracket(tokens: list[Token]) -> Value | None:
+    """What a bracket around everything means; None where there is none."""
     opening, closing, inside = tokens[0].text, tokens[-1].text, tokens[1:-1]
+    if change(tokens[0]) != 1 or opening in (r"\lfloor", r"\lceil") or not _is_whole(tokens, opening, closing):
+        return None
     if opening == r"\{" and closing == r"\}":
         return _set(inside)
     parts, found = split(inside, frozenset({",", ";"}))
@@ -211,6 +271,13 @@ def _whole_bracket(tokens: list[Token]) -> Value | None:
         raise Unsupported("a tuple with gaps")
     angled = (opening, closing) == (r"\langle", r"\rangle")
     items = tuple(_tokens(p) for p in parts)
+    whole = lists.joined(items)
+    if isinstance(whole[0], Assignment) and len(whole) == 1:  # [x = 1, y = 2]
+        return whole[0]
+    if len(items) != 2 and (opening in "([") and (opening == "(") != (closing == ")"):
+        raise Unsupported("a tuple in brackets of two kinds")
+    if any(isinstance(i, Listing) for i in items):
+        raise Unsupported("a list inside a tuple")
     return Series(items, "(", ")") if angled else Series(items, opening, closing)
 
 
@@ -219,16 +286,14 @@ def _set(inside: list[Token]) -> Value:
         return Words("no solution")
     for mark in (r"\mid", "|", ":"):
         parts, found = split(inside, frozenset({mark}))
-        if len(found) == 1 and relations.label(parts[0][:1]) is not None:
+        if len(found) == 1 and label(parts[0][:1]) is not None:
             value = _tokens(parts[1])
             return value if isinstance(value, Region) else Collection((value,))
     parts, _ = split(inside, frozenset({",", ";"}))
     if not all(parts):
         raise Unsupported("a set with gaps")
-    items: list[Value] = []
-    for value in (_tokens(p) for p in parts):
-        items += value.items if isinstance(value, Listing) else [value]
-    return Collection(tuple(items))
+    items = lists.joined([_tokens(p) for p in parts])
+    return items[0] if len(items) == 1 and isinstance(items[0], Assignment) else Collection(items)
 
 
 def _matrix(tokens: list[Token]) -> Matrix:

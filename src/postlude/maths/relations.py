@@ -7,10 +7,11 @@ from collections.abc import Callable
 from postlude.maths import ratios
 from postlude.maths.evaluate import evaluate
 from postlude.maths.grammar import Node, parse
+from postlude.maths.names import label, name
 from postlude.maths.polynomials import Budget
-from postlude.maths.problems import Unreadable, Unsupported
-from postlude.maths.tokens import Token
-from postlude.maths.values import Expression, Interval, Labelled, Region, Relation, Series, Value
+from postlude.maths.problems import Unsupported
+from postlude.maths.tokens import Token, split
+from postlude.maths.values import Assignment, Expression, Interval, Labelled, Region, Relation, Series, Value
 
 MARKS = frozenset({"=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim", r"\simeq"})
 _ABOUT = (r"\approx", r"\sim", r"\simeq")
@@ -59,81 +60,86 @@ def _about(sides: list[list[Token]], names: list[str], inner: Read) -> Value:
     return inner(left[0]) if len(left) == 1 else _equation(left, inner)
 
 
-def label(tokens: list[Token]) -> str | None:
-    """The name that stands left of `=`: a letter, f(x), AB, |AB|, words; None where it is an expression."""
-    kinds = {t.kind for t in tokens}
-    text = "".join(t.text for t in tokens)
-    if not tokens or ("number" in kinds and not {"_", "("} & {t.text for t in tokens}):
-        return None
-    if kinds <= {"word", "text"}:
-        return text.lower()
-    first, rest = tokens[0], tokens[1:]
-    if first.text in (r"\angle", r"\triangle", r"\overline", "|"):
-        return text if any(t.kind == "letter" for t in rest) and not kinds & {"number"} else None
-    if not (first.kind in ("letter", "text") or _greek(first)):
-        return None
-    if not rest or (rest[0].text == "_" and _ends_subscript(rest)):
-        return text
-    if all(t.kind == "letter" and t.text.isupper() for t in tokens):
-        return text
-    called = rest[0].text == "(" and rest[-1].text == ")" and len(rest) > 2
-    return text if called and first.text in "fghPFGVAST" and not any(t.text in "+-*/=" for t in rest) else None
-
-
-def _greek(token: Token) -> bool:
-    if token.kind != "command":
-        return False
-    try:
-        return parse([token])[0] == "sym" and token.text not in (r"\pi", r"\infty")
-    except Unreadable:
-        return False
-
-
-def _ends_subscript(rest: list[Token]) -> bool:
-    return len(rest) == 2 or (rest[1].text == "{" and rest[-1].text == "}" and "{" not in {t.text for t in rest[2:]})
-
-
 def _equation(sides: list[list[Token]], inner: Read) -> Value:
-    name = label(sides[0])
-    if name is None and len(sides) == 2 and label(sides[1]) is not None and label(sides[1]) != "":
-        left = inner(sides[0])
-        if isinstance(left, Expression) and not left.value.symbols:
-            return Labelled(label(sides[1]) or "", left)
-    if name is not None:
-        value = _last(sides[1:], inner)
-        if not (isinstance(value, Expression) and name in value.value.symbols):
-            return Labelled(name, value)
-    point = _point(sides, inner)
-    if point is not None:
-        return point
+    labelled = _named(sides, inner) or _turned(sides, inner) or _point(sides, inner)
+    if labelled is not None:
+        return labelled
     if len(sides) == 2:
         left, right = expression(sides[0]), expression(sides[1])
         if left.value.symbols or right.value.symbols or left.value.opaque or right.value.opaque:
             return Relation(left, right, "=")
-    value = _last(sides, inner)
-    if isinstance(value, Expression) and value.value.symbols:
-        raise Unsupported("more than two sides with letters")
-    return value
+    if all(_texts(s) == _texts(sides[0]) for s in sides) or any(_letters(expression(s).tree) for s in sides):
+        raise Unsupported("an equation that says nothing")
+    return _last(sides, inner)
+
+
+def _named(sides: list[list[Token]], inner: Read) -> Value | None:
+    """x = 5, x = y = 5, A = lw = 12; None where no name begins it, or the name is also in its value."""
+    names = [n for n in map(name, sides[:-1]) if n]
+    count = next((i for i, s in enumerate(sides[:-1]) if not name(s)), len(sides) - 1)
+    names = names[:count]
+    if not names or len({n.text for n in names}) != len(names):
+        return None
+    value = _last(sides[count:], inner)
+    letters = value.value.symbols if isinstance(value, Expression) else set[str]()
+    if letters & {n.text for n in names} or (letters and any(n.weak for n in names)):
+        return None
+    if len(names) == 1:
+        return Labelled(names[0].text, value)
+    return Assignment(tuple(n.text for n in names), (value,) * len(names))
+
+
+def _turned(sides: list[list[Token]], inner: Read) -> Value | None:
+    """5 = x."""
+    called = label(sides[-1])
+    if len(sides) != 2 or called is None:
+        return None
+    value = inner(sides[0])
+    return Labelled(called, value) if isinstance(value, Expression) and not value.value.symbols else None
 
 
 def _point(sides: list[list[Token]], inner: Read) -> Value | None:
     """(x, y) = (1, 2) is the point."""
-    if len(sides) != 2 or sides[0][:1] == [] or sides[0][0].text != "(":
-        return None
-    if any(t.kind != "letter" and t.text not in "(,)" for t in sides[0]):
+    names = tuple_names(sides[0])
+    if len(sides) != 2 or names is None:
         return None
     value = inner(sides[1])
-    return value if isinstance(value, Series) else None
+    if isinstance(value, Series) and len(value.items) == len(names):
+        return Assignment(names, value.items, bracketed=True)
+    return None
+
+
+def tuple_names(tokens: list[Token]) -> tuple[str, ...] | None:
+    """The different names in brackets, as in (x, y)."""
+    if len(tokens) < 3 or tokens[0].text != "(" or tokens[-1].text != ")":
+        return None
+    names = [label(part) for part in split(tokens[1:-1], frozenset({",", ";"}))[0]]
+    found = tuple(n for n in names if n)
+    return found if 1 < len(names) == len(set(found)) else None
+
+
+def _letters(tree: Node) -> bool:
+    """Whether letters stand in a term, also those that its value does not depend on."""
+    if tree[0] == "sym":
+        return tree[1] not in ("π", "e", "i", ratios.INFINITY)
+    return any(isinstance(t, list) and _letters(t) for t in tree[1:])
+
+
+def _texts(tokens: list[Token]) -> list[str]:
+    return [t.text for t in tokens]
 
 
 def _last(sides: list[list[Token]], inner: Read) -> Value:
-    """The value of a chain a = b = c: all sides must have the same."""
+    """The value of a chain a = b = c: all sides must have the same; before a number, terms with letters may be any."""
     if len(sides) == 1:
         return inner(sides[0])
     values = [expression(s) for s in sides]
-    if any(ratios.same(values[0].value, v.value, Budget()) is not True for v in values[1:]):
+    last = values[-1]
+    if not last.value.symbols:
+        values = [v for v in values if not v.value.symbols]
+    if any(ratios.same(last.value, v.value, Budget()) is not True for v in values):
         raise Unsupported("the sides of an equation differ")
-    return values[-1]
+    return last
 
 
 def _between(sides: list[Expression], names: list[str]) -> Value:

@@ -10,7 +10,7 @@ from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
 from postlude.maths.relations import expression
 from postlude.maths.tokens import FUNCTIONS, Token, cut
-from postlude.maths.values import Based, Clock, Expression, Listing, Percent, Quantity, Value, Words
+from postlude.maths.values import Based, Clock, Expression, Percent, Quantity, Value, Words
 
 _CLOCK = re.compile(r"\d{1,4}(?::\d{1,4}){1,2}(?:\.\d+)?")
 _LETTERS = frozenset("iexyznktabc")
@@ -29,14 +29,7 @@ def scalar(tokens: list[Token]) -> Value:
         return special
     if tokens[-1].text == "%" or tokens[-1].text.lower() in ("percent", "per cent"):
         return Percent(expression(tokens[:-1]))
-    return _quantity(tokens) or _signed(tokens)
-
-
-def _signed(tokens: list[Token]) -> Value:
-    """An expression, or the two that \\pm makes of one."""
-    if not any(t.text in (r"\pm", r"\mp") for t in tokens):
-        return expression(tokens)
-    return Listing((expression(tokens, 1), expression(tokens, -1)))
+    return _quantity(tokens) or expression(tokens)
 
 
 def _clock(tokens: list[Token]) -> Clock | None:

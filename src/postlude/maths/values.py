@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from postlude.maths.grammar import Node
 from postlude.maths.ratios import Ratio
 from postlude.maths.units import Unit
+
+_LETTER = re.compile(r"((?:\\\w+\{)?)([A-Za-z])(\}?)")
+"""A name of one letter, maybe with an accent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +163,50 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
+class Assignment:
+    """`x = 1, y = 2`: values of different names, in the order in which they are written."""
+
+    names: tuple[str, ...]
+    values: tuple[Value, ...]
+    bracketed: bool = False
+    """Whether it is written as (x, y) = (1, 2)."""
+
+    @property
+    def ordered(self) -> tuple[Value, ...] | None:
+        """The values as a tuple has them: by name where the names are neighbours (x, y; a, b, c; x_1, x_2).
+
+        Of other names the order is known only where they stand in brackets themselves.
+        """
+        by_name = sorted(zip(self.names, self.values, strict=True), key=lambda pair: _place(pair[0]))
+        places = [_place(n) for n, _ in by_name]
+        neighbours = all(a[0] == b[0] and b[1] == a[1] + 1 for a, b in pairwise(places))
+        return tuple(v for _, v in by_name) if neighbours else self.values if self.bracketed else None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{n} = {v}" for n, v in zip(self.names, self.values, strict=True))
+
+
+def _place(name: str) -> tuple[str, int]:
+    """The alphabet or the letter that a name belongs to, and its place there."""
+    base, _, number = name.partition("_")
+    if number.isdecimal() and number.isascii():
+        return base, int(number[:9])
+    letter = _LETTER.fullmatch(name)
+    return (letter.group(1) + letter.group(3), ord(letter.group(2))) if letter else (name, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Option:
+    """The letter of a choice, with what it stands for where that is said: (C) 12."""
+
+    letter: str
+    said: Value
+
+    def __str__(self) -> str:
+        return f"({self.letter}) {self.said}"
+
+
+@dataclass(frozen=True, eq=False)
 class Relation:
     """An equation or inequality; `mark` is one of = < <= (larger sides are turned to stand right)."""
 
@@ -182,5 +231,7 @@ Value = (
     | Region
     | Matrix
     | Labelled
+    | Assignment
+    | Option
     | Relation
 )

@@ -1,0 +1,44 @@
+"""Spellings of numbers, units and text: which are one answer, and which must stay two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from postlude.maths.verify import Verifier
+
+TABLE = Path(__file__).parent.parent / "fixtures" / "maths_numbers.txt"
+VERIFIER = Verifier()
+
+
+def _cases() -> Iterator[tuple[str, str, str, bool]]:
+    """(section, gold, answer, whether they are one answer)."""
+    section = gold = ""
+    for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]:
+        if line.startswith("# "):
+            section = line[2:]
+        elif line[:2] in ("= ", "! "):
+            yield from ((section, gold, answer.strip(), line[0] == "=") for answer in line[2:].split(" | "))
+        elif line:
+            gold = line
+
+
+def _equal(gold: str, answer: str) -> bool:
+    return VERIFIER.verify(gold, rf"The result: \boxed{{{answer}}}").verdict == "equal"
+
+
+@pytest.mark.parametrize(("section", "cases"), [(k, list(v)) for k, v in groupby(_cases(), lambda case: case[0])])
+def test_spellings_are_one_answer_and_others_another_both_ways(
+    section: str, cases: list[tuple[str, str, str, bool]]
+) -> None:
+    both = [(gold, answer, same) for _, gold, answer, same in cases]
+    both += [(answer, gold, same) for _, gold, answer, same in cases]
+    assert [(gold, answer) for gold, answer, same in both if _equal(gold, answer) != same] == []
+
+
+def test_spaces_of_unicode_group_digits() -> None:
+    for space in ("\u2009", "\u202f", "\u00a0"):
+        assert _equal("8250", f"8{space}250")
