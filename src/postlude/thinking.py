@@ -28,7 +28,10 @@ def end_of(text: str) -> int:
 def spoken(text: str) -> str | None:
     """What follows the thinking; None where thinking never ends, as in a response that was cut off."""
     answer = text[end_of(text) :]
-    return None if OPENS.search(answer) else answer
+    opened = OPENS.search(answer)
+    if opened and not answer[opened.end() :].strip():  # a mark at the very end opens nothing
+        return answer[: opened.start()] if answer[: opened.start()].strip() else None
+    return None if opened else answer
 
 
 def tail(text: str, after: str | None) -> str | None:

@@ -94,13 +94,15 @@ def chosen(text: str) -> str | None:
     return letter if marked or not rest else None
 
 
-def letters(text: str) -> str | None:
-    """The letters of an answer of several options, sorted: `AC`, `A, C`, `C and A`; None for other text."""
+def letters(text: str) -> tuple[str, bool] | None:
+    """(the letters of several options, whether they are parted): `AC`, `A, C`, `C and A`; None for other text."""
     clean = _STYLES.sub("", text).strip(" .")
     if not re.fullmatch("[A-J]{2,10}", clean) and not _LETTERS.fullmatch(clean):
         return None
-    found = re.findall("[A-J]", re.sub("and", "", clean))
-    return "".join(sorted(found)) if len({*found}) == len(found) else None
+    found = re.findall("[A-J]", clean)
+    parted = not clean.isalpha() or "and" in clean
+    one_each = len({*found}) == len(found) and (parted or found == sorted(found))
+    return ("".join(sorted(found)), parted) if one_each else None
 
 
 def unlabelled(text: str) -> tuple[str, str]:
@@ -148,8 +150,8 @@ def footing(gold: str, answer: str) -> Pair:
 
 def _options(gold: str, answer: str) -> Pair | None:
     several, answered = letters(gold), letters(answer)
-    if several and answered:
-        return Pair(", ".join(several), ", ".join(answered))
+    if several and answered and several[1] != answered[1]:  # AC and A, C; but ABC is no ACB
+        return Pair(", ".join(several[0]), ", ".join(answered[0]))
     right = option(gold)
     if right is None:
         return None

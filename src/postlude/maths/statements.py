@@ -69,7 +69,7 @@ _HAS = re.compile(
     r"(?P<value>[-−$\\\d].*)",
     re.IGNORECASE | re.DOTALL,
 )
-_STARTS_VALUE = re.compile(r"[-−+]?\s*[\d$\\(\[{.|√π∞¥£€]|[A-Za-z](?![A-Za-z])|(?:" + "|".join(
+_STARTS_VALUE = re.compile(r"[-−+]?\s*[\d$\\(\[{.|√π∞¥£€]|[A-Za-z]\)?\s*(?:$|[=_^(+*/:.-])|(?:" + "|".join(
     ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")) + r")\b",
     re.IGNORECASE)  # fmt: skip
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")

@@ -18,7 +18,7 @@ from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
 from postlude.maths.normalise import normalise
-from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
+from postlude.maths.parts import Pair, bare_letter, footing, option, parts, unlabelled
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
 from postlude.maths.values import Collection, Labelled, Listing, Series, Value, Words
@@ -185,20 +185,27 @@ class Verifier:
     def _of_several(self, base: Result, found: Extraction, expected: str, right: Value | str) -> Result | _Open:
         """The verdict on several answers: they are one of several parts where the gold has as many, and then all must
         match; or what the last one, a list, repeats."""
-        count = len(parts(expected) or ()) or _count(right)
-        for texts in found.lists:
-            joined = _once(texts)
-            if count > 1 and parts(" ".join(joined)):
-                return self._one(base, expected, right, " ".join(joined))
-            items = [item for text in joined for item in _members(_value(text)).items]
-            if count > 1 and len(items) == count:
-                listing = _series(parts(expected) or ()) if parts(expected) else right
-                answer = Series(tuple(items), "(", ")") if parts(expected) else Listing(tuple(items))
-                base = replace(base, rule=f"{base.rule}, in {len(joined)} pieces", answer=_form(answer))
-                return self._decide(base, listing, answer, (expected, ", ".join(joined)))
+        try:
+            return self._pieced(base, found, expected, right)
+        except Unreadable:
+            return replace(base, verdict="ambiguous", rule=f"{found.rule}, another answer beside it")
+
+    def _pieced(self, base: Result, found: Extraction, expected: str, right: Value | str) -> Result | _Open:
+        """Raises Unreadable where the answers are not as many as the gold has parts."""
+        gold_parts = parts(expected)
+        count = len(gold_parts) if gold_parts else _count(right)
+        for texts in found.lists if count > 1 else ():
+            said = _once(texts)
+            if parts(" ".join(said)):
+                return self._one(base, expected, right, " ".join(said))
+            items = tuple(item for text in said for item in _members(_value(text)).items)
+            if len(items) == count:
+                answer = Series(items, "(", ")") if gold_parts else Listing(items)
+                base = replace(base, rule=f"{base.rule}, in {len(said)} pieces", answer=_form(answer))
+                return self._decide(base, right, answer, (expected, ", ".join(said)))
         if count > 1 and self._repeats(found):
             return self._one(base, expected, right, found.text or "")
-        return replace(base, verdict="ambiguous", rule=f"{found.rule}, another answer beside it")
+        raise Unsupported("several answers")
 
     def _repeats(self, found: Extraction) -> bool:
         """Whether the last answer is a list that holds all the others."""
@@ -228,7 +235,8 @@ class Verifier:
         if isinstance(gold, str) or isinstance(answer, str):
             return self._foreign_notation(base, gold, answer, texts)
         if isinstance(answer, Listing) and answer.hedged and not _several(gold):
-            if not all(self._same(gold, item) for item in answer.items):
+            ways = {str(item) for item in answer.items}  # 3/4 or 75% is one answer, 7 or 7 a hedge
+            if len(ways) < len(answer.items) or not all(self._same(gold, item) for item in answer.items):
                 return replace(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
             answer = answer.items[0]
         try:
@@ -309,8 +317,11 @@ def _read(text: str) -> Value | str:
 
 def _gold(text: str) -> Value | str:
     """The value of a gold: of an option with its text that of the text, of named parts all of them in order."""
-    alone = footing(text, text)
-    return _series(alone.gold_parts) if alone.gold_parts else _read(alone.gold)
+    alone, letter = footing(text, text), option(text)
+    try:
+        return _series(alone.gold_parts) if alone.gold_parts else read(alone.gold)
+    except Unsupported as problem:
+        return read(letter.letter) if letter else str(problem)
 
 
 def _value(text: str) -> Value | str:
