@@ -14,7 +14,7 @@ from postlude.maths.statements import bare, closing, lines, stated
 _MATH = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?%?(?![\w])")
 _DENIED = re.compile(r"\b(?:not|isn't|never|cannot|can't|wrong|incorrect|don't)\b[^.\n]{0,60}$", re.IGNORECASE)
-_END_MARKS = re.compile(r"\s*(?:<\|[a-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)\s*$")
+_END_MARK = re.compile(r"(?:<\|(?!(?:begin|end)_of_)[a-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)$")
 DEFAULT = ("tags", "box", "hashes", "stated", "sentence", "math", "whole")
 LATER = ("box", "hashes", "stated")
 """What is said by these after the answer must not be another one."""
@@ -25,7 +25,7 @@ def extract(response: str, rules: Sequence[str] = DEFAULT) -> Extraction:
     text = thinking.spoken(response)
     if text is None:
         return Extraction(None, "still thinking")
-    text = _END_MARKS.sub("", text) if text.endswith((">", "> ", ">\n")) else text
+    text = _END_MARK.sub("", text.rstrip()) if text.rstrip()[-1:] == ">" else text
     for name in rules:
         found = RULES[name](text)
         if found is not None:
@@ -62,7 +62,7 @@ def _within(text: str) -> Extraction:
 def _later(text: str, end: int, names: Sequence[str]) -> tuple[str, ...]:
     """What is stated after an answer."""
     rest = text[end:]
-    if not rest.strip(" \n$.*)"):
+    if not rest.strip(" \n$.*)}"):
         return ()
     found = (RULES[name](rest) for name in names)
     return tuple(f.text for f in found if f is not None and f.text is not None)
@@ -72,7 +72,8 @@ def _box(text: str) -> Extraction | None:
     found = box(text) if "box" in text else None
     if found is None or found.text is None:
         return found
-    return replace(found, later=_later(text, text.rfind(found.text) + len(found.text), LATER[1:]))
+    later = _later(text, text.rfind(found.text) + len(found.text), LATER[1:])
+    return replace(found, later=later) if later else found
 
 
 def _math(text: str) -> Extraction | None:

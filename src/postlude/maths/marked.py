@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from postlude.maths.places import Extraction, Place, settle
+from postlude.maths.places import MOST, Extraction, Place, settle
 from postlude.maths.problems import Unsupported
 from postlude.maths.tokens import closing as closing_brace
 
@@ -25,7 +25,7 @@ _SIDE_BY_SIDE = re.compile(r"[\s,;&]*(?:\b(?:and|or)\b)?[\s,;]*", re.IGNORECASE)
 
 def box(text: str) -> Extraction | None:
     """The last box; boxes near it compete with it, unless words between them take the earlier ones back."""
-    places = [_inside(text, match) for match in _BOX.finditer(text)]
+    places = [_inside(text, match) for match in list(_BOX.finditer(text))[-MOST:]]
     return settle(text, places, "box") if places else None
 
 
@@ -44,12 +44,16 @@ def _inside(text: str, match: re.Match[str]) -> Place:
         end = match.end() + len(inside) + len(_BOX_END)
         if not mark:
             return Place(match.start(), len(text), None, "box that is not closed")
-    return Place(match.start(), end, inside, "") if inside.strip(" $\n") else Place(match.start(), end, None, "empty box")
+    return (
+        Place(match.start(), end, inside, "") if inside.strip(" $\n") else Place(match.start(), end, None, "empty box")
+    )
 
 
 def tagged(text: str) -> list[Place]:
-    """What stands in answer tags: the last pair, and those side by side with it. A pair that opens may be missing, as
-    where the prompt wrote it; one that is not closed is cut off."""
+    """What stands in answer tags: the last pair, and those side by side with it.
+
+    The mark that opens may be missing, as where the prompt wrote it; a pair that is not closed is cut off.
+    """
     places: list[Place] = []
     start = opened = previous = 0
     is_open = False

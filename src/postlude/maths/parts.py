@@ -5,17 +5,32 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SEQUENCES = ("a b c d e f g h".split(), "1 2 3 4 5 6 7 8 9".split(), "i ii iii iv v vi vii viii".split())
+_SEQUENCES = (tuple("abcdefgh"), tuple("123456789"), ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii"))
+_JOIN = re.compile(r"[,;.]*(?:\s*\band)?[,;.]*$")
 _MARK = re.compile(r"(?:^|(?<=[\s,;$}]))(?:[Pp]art\s+)?\(?([a-h]|[ivx]{1,4}|[1-9])\)\s*[:.]?\s*(?=\S)")
-_STYLES = re.compile(r"\\(?:text(?:bf|rm|it|sf)?|math(?:rm|bf|sf|it)|mbox|bf|rm|boldsymbol)(?![A-Za-z])\s*|[{}$*_`]|\\[ ,;!]|~")
-_OPTION = re.compile(r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(([A-J])\)|\[([A-J])\]|([A-J])(?![A-Za-z'^_=<>+*/|0-9-]))\s*(.*)", re.IGNORECASE | re.DOTALL)
-_SAYS = re.compile(r"((?:\\text(?:bf|rm)?\s*\{\s*|\$)*)(?:\(([A-J])\)|([A-J])[).:])([\s}$]*)((?![-+*/=^<>,]|\\(?:cap|cup|times|cdot|setminus|to|in)(?![A-Za-z]))\S.*)", re.DOTALL)
-_ANOTHER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])(?!\s+[a-z]{2})|\b(?:is|was|are)\s*(?:n't|not|wrong|incorrect)")
+_STYLES = re.compile(
+    r"\\(?:text(?:bf|rm|it|sf)?|math(?:rm|bf|sf|it)|mbox|bf|rm|boldsymbol)(?![A-Za-z])\s*|[{}$*_`]|\\[ ,;!]|~"
+)
+_OPTION = re.compile(
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(([A-J])\)|\[([A-J])\]|([A-J])(?![A-Za-z'^_=<>+*/|0-9-]))\s*(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_SAYS = re.compile(
+    r"((?:\\text(?:bf|rm)?\s*\{\s*|\$)*)(?:\(([A-J])\)|([A-J])[).:])([\s}$]*)((?![-+*/=^<>,]|\\(?:cap|cup|times|cdot|setminus|to|in)(?![A-Za-z]))\S.*)",
+    re.DOTALL,
+)
+_ANOTHER = re.compile(
+    r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])(?!\s+[a-z]{2})|\b(?:is|was|are)\s*(?:n't|not|wrong|incorrect)"
+)
 _LETTERS = re.compile(r"\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band\b|\s)?\s*\(?[A-J]\)?)+")
 _INTRODUCED = re.compile(
-    r"\\(?:text|mbox|textrm|textbf)\s*\{([^{}]*(?::|=|\b(?:is|are|equals|be))\s*)\}\s*:?\s*(?=[^\s:])(.+)", re.DOTALL | re.IGNORECASE
+    r"\\(?:text|mbox|textrm|textbf)\s*\{([^{}]*(?::|=|\b(?:is|are|equals|be))\s*)\}\s*:?\s*(?=[^\s:])(.+)",
+    re.DOTALL | re.IGNORECASE,
 )
-_GENERIC = re.compile(r"(?:\s*(?:the|our|final|correct|answer|ans|result|value|number|is|equals|therefore|thus|so|hence)\b[\s:=,]*)+", re.IGNORECASE)
+_GENERIC = re.compile(
+    r"(?:\s*(?:the|our|final|correct|answer|ans|result|value|number|is|equals|therefore|thus|so|hence)\b[\s:=,]*)+",
+    re.IGNORECASE,
+)
 _HEDGED = re.compile(
     r"\b(?:not|never|or|less|more|most|least|than|anything|but|wrong|incorrect|if|between|about|one\s+of|near\w*|almost"
     r"|approx\w*|except|either|neither|maybe|perhaps|no|over|under|above|below|least|up\s+to|any|non)\b|n['’]t",
@@ -40,7 +55,7 @@ def parts(text: str) -> list[str] | None:
     return None
 
 
-def _sequence(text: str, names: list[str]) -> list[str]:
+def _sequence(text: str, names: tuple[str, ...]) -> list[str]:
     places: list[re.Match[str]] = []
     for match in _MARK.finditer(text):
         if len(places) < len(names) and match.group(1) == names[len(places)]:
@@ -48,7 +63,7 @@ def _sequence(text: str, names: list[str]) -> list[str]:
     if not places or places[0].start():
         return []
     ends = [*(m.start() for m in places[1:]), len(text)]
-    return [re.sub(r"[\s,;.]*(?:\band\b)?[\s,;.]*$", "", text[m.end() : end]) for m, end in zip(places, ends, strict=True)]
+    return [_JOIN.sub("", text[m.end() : end].rstrip()) for m, end in zip(places, ends, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Option:
 
 
 def option(text: str) -> Option | None:
-    """An option as a gold gives it: `C`, `(C)`, `C. 12`, `\\text{(C) }12`; None for other text, such as `A: 4, B: 5`."""
+    """An option as a gold gives it: `C`, `(C)`, `C. 12`; None for other text, such as `A: 4, B: 5`."""
     if bare_letter(text):
         return Option(bare_letter(text) or "", "")
     match = _SAYS.fullmatch(text.strip())
@@ -83,7 +98,7 @@ def bare_letter(text: str) -> str | None:
 
 
 def chosen(text: str) -> str | None:
-    """The letter of the option that an answer chooses, `C`, `(C) 12`, `Option C`; None where it chooses none or several."""
+    """The letter of the one option that an answer chooses: `C`, `(C) 12`, `Option C`; else None."""
     match = _OPTION.fullmatch(_STYLES.sub("", text).strip())
     if not match:
         return None

@@ -11,6 +11,8 @@ from postlude.maths import hedges
 
 NEAR = 200
 """Characters before the last answer in which another one competes with it."""
+MOST = 50
+"""Places of one kind that are read, from the end: a response of thousands must not take long."""
 _NAME = re.compile(r"(?<![A-Za-z\\])((?:[A-Za-z]|\\[a-z]+)(?:_(?:\w|\{\w+\}))?)\s*=\s*(?:[$\s]|\\[(\[])*$")
 _MARK = re.compile(r"(?:^|(?<=\s))(?:[Pp]art\s+)?(\((?:[a-h]|i{1,3}|iv|vi{0,3}|[1-9])\))")
 
@@ -49,7 +51,9 @@ def settle(text: str, places: Sequence[Place], rule: str) -> Extraction:
     beside = hedges.beside(text, last.start, last.end)
     denied = hedges.denied(text, last.start, last.end)
     if len(places) == 1:
-        return Extraction(last.text, rule, tuple(beside), denied=denied, lists=((last.text, *beside),) if beside else ())
+        return Extraction(
+            last.text, rule, tuple(beside), denied=denied, lists=((last.text, *beside),) if beside else ()
+        )
     standing = _standing(text, places)
     near = [p for p in standing if p.start >= last.start - NEAR]
     others = (*(p.text or "" for p in near[:-1]), *beside)

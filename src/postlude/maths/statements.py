@@ -1,11 +1,11 @@
-"""Answers that sentences and headings say: "the answer is 5", "### Final Answer", "5 is the answer", "so there are 5"."""
+"""Answers that sentences and headings say: "the answer is 5", "### Answer", "5 is the answer", "so there are 5"."""
 
 from __future__ import annotations
 
 import re
 
 from postlude.maths import hedges
-from postlude.maths.places import Extraction, Place, settle
+from postlude.maths.places import MOST, Extraction, Place, settle
 
 REACH = 400
 """Characters of an answer at most."""
@@ -32,7 +32,7 @@ _HEADING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _REVERSED = re.compile(
-    r"[\s$)*_]\s*(?:is|was|must\s+be)\s+(?:(?:therefore|thus|then|indeed|hence|,)\s*)*"
+    r"[\s$)*_](?:is|was|must\s+be)\s+(?:(?:therefore|thus|then|indeed|hence|,)\s*)*"
     r"(?:(?:the|our|my|an?)\s+)?(?:(?:final|correct|right|best|required|desired)\s+)*"
     r"(?:answer|result|option|choice|correct|right)\b(?!\s+(?:only|if|unless|or)\b)",
     re.IGNORECASE,
@@ -69,9 +69,11 @@ _HAS = re.compile(
     r"(?P<value>[-−$\\\d].*)",
     re.IGNORECASE | re.DOTALL,
 )
-_STARTS_VALUE = re.compile(r"[-−+]?\s*[\d$\\(\[{.|√π∞¥£€]|[A-Za-z]\)?\s*(?:$|[=_^(+*/:.-])|(?:" + "|".join(
-    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")) + r")\b",
-    re.IGNORECASE)  # fmt: skip
+_STARTS_VALUE = re.compile(
+    r"[-−+]?\s*[\d$\\(\[{.|√π∞¥£€]|[A-Za-z]\)?\s*(?:$|[=_^(+*/:.-])"
+    r"|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _OPEN_QUESTION = re.compile(
     r"\b(?:not|never|cannot|if|whether|unless|could|might|may|maybe|perhaps|suppose|assume|assuming|either|neither|nor"
@@ -81,7 +83,8 @@ _OPEN_QUESTION = re.compile(
 )
 """Words with which a sentence does not say what is so."""
 _PLEASANTRY = re.compile(
-    r"(?:I\s+hope|Hope|Let\s+me\s+know|Please|Feel\s+free|Done|Q\.?E\.?D|Is\s+there|Do\s+you|Would\s+you|Thanks?)\b", re.IGNORECASE
+    r"(?:I\s+hope|Hope|Let\s+me\s+know|Please|Feel\s+free|Done|Q\.?E\.?D|Is\s+there|Do\s+you|Would\s+you|Thanks?)\b",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\(])")
 _FENCE = re.compile(r"```\w*[ \t]*\n?(.*?)\n?```\s*", re.DOTALL)
@@ -91,7 +94,9 @@ _BULLET = re.compile(r"[-*+•]\s+")
 
 def stated(text: str) -> Extraction | None:
     """What the last label, heading or "... is the answer" says."""
-    places = sorted({p.start: p for p in (*_headed(text), *_labelled(text), *_reversed(text))}.values(), key=lambda p: p.end)
+    places = sorted(
+        {p.start: p for p in (*_headed(text), *_labelled(text), *_reversed(text))}.values(), key=lambda p: p.end
+    )
     if not places:
         return None
     last = places[-1]
@@ -102,10 +107,9 @@ def stated(text: str) -> Extraction | None:
 
 def _labelled(text: str) -> list[Place]:
     found: list[Place] = []
-    for match in _LABEL.finditer(text):
+    for match in list(_LABEL.finditer(text))[-MOST:]:
         tail = text[match.end() : match.end() + REACH]
-        crosses = "\n" in match.group().rstrip(" \t*_")[-1:] or "\n" in text[match.start() : match.end()].partition(":")[2]
-        answer, length = block(tail) if crosses else sentence(tail)
+        answer, length = block(tail) if match.group().endswith("\n") else sentence(tail)
         if re.match(r"(?:not|never|neither|none of)\b", answer, re.IGNORECASE):
             answer = ""
         found.append(Place(match.start(), match.end() + length, answer or None, ""))
@@ -114,7 +118,7 @@ def _labelled(text: str) -> list[Place]:
 
 def _headed(text: str) -> list[Place]:
     found: list[Place] = []
-    for match in _HEADING.finditer(text):
+    for match in list(_HEADING.finditer(text))[-MOST:]:
         answer, length = block(text[match.end() : match.end() + REACH])
         found.append(Place(match.start(), match.end() + length, answer or None))
     return found
@@ -122,7 +126,7 @@ def _headed(text: str) -> list[Place]:
 
 def _reversed(text: str) -> list[Place]:
     found: list[Place] = []
-    for match in _REVERSED.finditer(text):
+    for match in list(_REVERSED.finditer(text))[-MOST:]:
         low = max(0, match.start() - 80)
         before = text[low : match.start() + 1]
         start = max((m.end() for m in _CLAUSE_START.finditer(before)), default=0)

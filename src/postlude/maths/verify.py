@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from postlude.maths import prefilter
@@ -21,7 +21,7 @@ from postlude.maths.normalise import normalise
 from postlude.maths.parts import Pair, bare_letter, footing, option, parts, unlabelled
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.values import Collection, Labelled, Listing, Series, Value, Words
+from postlude.maths.values import Assignment, Collection, Labelled, Listing, Series, Value, Words
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
 _KNOWN = re.compile(
@@ -98,7 +98,7 @@ class Verifier:
     def problem_of_gold(self, gold: Any) -> str | None:
         """Why no answer could ever be compared with a gold; None where it is sound."""
         try:
-            value = _gold(gold_text(gold))
+            value, _ = _gold(gold_text(gold))
             if isinstance(value, str):
                 return self._foreign_problem(gold, value)
         except Unreadable as problem:
@@ -108,7 +108,7 @@ class Verifier:
     def only_text(self, gold: Any) -> str | None:
         """Why nothing but its own words would equal a gold; None where its value is compared, or it is no gold."""
         try:
-            value = _gold(gold_text(gold))
+            value, _ = _gold(gold_text(gold))
         except Unreadable:
             return None
         if isinstance(value, str):
@@ -146,13 +146,13 @@ class Verifier:
         found = extract(response, self._rules)
         if found.text is None:
             return Result("unparsable", found.rule)
-        base = Result("different", found.rule, found.text.strip())
         try:
             expected = gold_text(gold)
-            right = _gold(expected)
+            right, form = _gold(expected)
         except Unreadable as problem:
-            return replace(base, verdict="error", rule="gold", trace=f"the gold {str(gold)[:80]!r}: {problem}")
-        base = replace(base, gold=_form(right))
+            trace = f"the gold {str(gold)[:80]!r}: {problem}"
+            return Result("error", "gold", found.text.strip(), trace=trace)
+        base = Result("different", found.rule, found.text.strip(), form)
         if found.denied:
             return replace(base, verdict="ambiguous", rule=f"{found.rule}, denied beside it")
         if any(self._distinct(found.text, other) for other in found.others):
@@ -200,7 +200,7 @@ class Verifier:
                 return self._one(base, expected, right, " ".join(said))
             items = tuple(item for text in said for item in _members(_value(text)).items)
             if len(items) == count:
-                answer = Series(items, "(", ")") if gold_parts else Listing(items)
+                answer = Series(items, "(", ")") if gold_parts else _together(said, items)
                 base = replace(base, rule=f"{base.rule}, in {len(said)} pieces", answer=_form(answer))
                 return self._decide(base, right, answer, (expected, ", ".join(said)))
         if count > 1 and self._repeats(found):
@@ -210,7 +210,11 @@ class Verifier:
     def _repeats(self, found: Extraction) -> bool:
         """Whether the last answer is a list that holds all the others."""
         members = _members(_value(found.text or "")).items
-        return all(any(self._same(m, item) for m in members) for other in found.others for item in _members(_value(other)).items)
+        return all(
+            any(self._same(m, item) for m in members)
+            for other in found.others
+            for item in _members(_value(other)).items
+        )
 
     def _same(self, a: Value | str, b: Value | str) -> bool:
         try:
@@ -315,8 +319,15 @@ def _read(text: str) -> Value | str:
         return str(problem)
 
 
-def _gold(text: str) -> Value | str:
-    """The value of a gold: of an option with its text that of the text, of named parts all of them in order."""
+@lru_cache(maxsize=4096)
+def _gold(text: str) -> tuple[Value | str, str | None]:
+    """The value of a gold and its canonical form: of an option with its text that of the text, of named parts all of
+    them in order. Cached, since a prompt has many answers."""
+    value = _gold_value(text)
+    return value, _form(value)
+
+
+def _gold_value(text: str) -> Value | str:
     alone, letter = footing(text, text), option(text)
     try:
         return _series(alone.gold_parts) if alone.gold_parts else read(alone.gold)
@@ -343,8 +354,15 @@ def _members(value: Value | str) -> Series:
     return Series(value.items if isinstance(value, Listing | Collection) else (value,), "(", ")")
 
 
+def _together(texts: Sequence[str], items: tuple[Value, ...]) -> Value:
+    """Several answers as one: values of names are read together, others are a list."""
+    return read(", ".join(texts)) if all(isinstance(i, Labelled) for i in items) else Listing(items)
+
+
 def _count(value: Value | str) -> int:
     inner = value.value if isinstance(value, Labelled) else value
+    if isinstance(inner, Assignment):
+        return len(inner.values)
     return len(inner.items) if isinstance(inner, Listing | Collection) else 1
 
 
