@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from postlude.code.obstacles import Need
 from postlude.sandbox.inside.plain import decode, encode
 
 
@@ -19,6 +20,8 @@ class Call:
     args: Sequence[Any]
     expected: Any
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    or_method: bool = False
+    """Whether the target, a bare name, may be a method of a class of the program instead."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,14 @@ class Check:
     source: str
     shown: str
     """As it stands in the data."""
+    names: tuple[str, ...] = ()
+    """Names of the program that it uses."""
+    modules: tuple[str, ...] = ()
+    """Modules that stand for the program where it imports them."""
+    test: str | None = None
+    """The one test of it that is run, `test_a` or `TestB.test_c`; None is all that it does as a script."""
+    needs: tuple[Need, ...] = ()
+    """What it needs besides the program and the library."""
 
 
 Case = Call | Script | Check

@@ -11,10 +11,11 @@ from postlude.code.cases import Call, Case, Script, checked
 from postlude.errors import shown
 
 
-def cases_of(value: Any, entry: str | None = None) -> list[Case]:
+def cases_of(value: Any, entry: str | None = None, setup: str = "") -> list[Case]:
     """The tests in a column: a list, a JSON text of one, test code, or `{"inputs": [...], "outputs": [...]}`.
 
-    `entry`: the function that `check(candidate)` tests. Raises ValueError with what is wrong and where.
+    `entry`: the function that `check(candidate)` tests. `setup`: code of the tests that
+    stands before each. Raises ValueError with what is wrong and where.
     """
     if isinstance(value, str):
         value = _parsed(value)
@@ -27,7 +28,7 @@ def cases_of(value: Any, entry: str | None = None) -> list[Case]:
     cases: list[Case] = []
     for number, item in enumerate(value, start=1):
         try:
-            cases += _item(item, entry)
+            cases += _item(item, entry, setup)
         except (ValueError, SyntaxError, RecursionError) as error:
             reason = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else error
             raise ValueError(f"test {number}: {reason}: {_short(item)}") from error
@@ -54,16 +55,16 @@ def _pairs(value: Mapping[str, Any]) -> list[Any]:
     return [{"stdin": i, "stdout": o} for i, o in zip(inputs, outputs, strict=True)]
 
 
-def _item(item: Any, entry: str | None) -> list[Case]:
+def _item(item: Any, entry: str | None, setup: str) -> list[Case]:
     if isinstance(item, str):
-        return cases_in(item, entry)
+        return cases_in(item, entry, setup)
     if not isinstance(item, Mapping):
         raise ValueError("expected an object or an assert")
     keys = set(item)
     if {"call", "expected"} <= keys <= {"call", "args", "kwargs", "expected"}:
         return [_call(item)]
     if keys == {"assert"}:
-        return cases_in(item["assert"], entry)
+        return cases_in(item["assert"], entry, setup)
     for names in (("stdin", "stdout"), ("input", "output")):
         if keys == set(names):
             return [_script(*(item[name] for name in names))]

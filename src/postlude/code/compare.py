@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
+
+_NUMBER = re.compile(r"[+-]?(?:(?P<whole>\d+)|(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
+"""A printed number. Not `1_0`, nan or inf, which Python would read."""
+MOST_DIGITS = 1000
+"""Of a whole number that is compared with a float."""
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Values that a JSON text may have meant: a program may give any of them, and a tuple for a list, 2.0 for 2."""
+
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -13,12 +27,18 @@ class Comparison:
     """How values are compared."""
 
     tolerance: float = 0.0
-    """Two floats are equal within it, absolute or relative to what is expected."""
+    """Two floats are equal within it, absolute or relative to what is expected. A whole number that is expected is
+    exact: a printed or returned one must be the same, a float may differ from it by the absolute tolerance alone."""
     types: Literal["exact", "loose"] = "exact"
     """Exact: 1, 1.0 and True differ, and so do (1,) and [1]. Loose: 1 equals 1.0, (1,) equals [1]; True stays True."""
 
     def equal(self, expected: Any, got: Any) -> bool:
         """NaN equals nothing."""
+        if isinstance(expected, AnyOf):
+            loose = replace(self, types="loose")
+            return any(loose.equal(value, got) for value in expected.values)
+        if self.types == "loose" and type(expected) is int and type(got) is float:
+            return _is_near(expected, got, self.tolerance)
         if self.types == "loose":
             expected, got = _loosened(expected, got)
         if type(expected) is not type(got):
@@ -36,8 +56,7 @@ class Comparison:
     def _near(self, expected: Any, got: Any) -> bool:
         if expected == got:
             return True
-        near = self.tolerance * max(1.0, abs(expected))
-        return _finite(expected, got) and abs(expected - got) <= near
+        return _finite(expected, got) and abs(expected - got) <= self.tolerance * max(1.0, abs(expected))
 
     def _same_members(self, expected: Iterable[Any], got: Iterable[Any]) -> bool:
         """Members and keys are equal without a tolerance, by their types too."""
@@ -56,10 +75,27 @@ class Comparison:
         return len(ours) == len(theirs) and all(map(self._same_word, ours, theirs))
 
     def _same_word(self, expected: str, got: str) -> bool:
-        try:
-            return expected == got or self._near(float(expected), float(got))
-        except ValueError:
+        if expected == got:
+            return True
+        ours, theirs = _NUMBER.fullmatch(expected), _NUMBER.fullmatch(got)
+        if ours is None or theirs is None:
             return False
+        if ours["whole"] is None:
+            return self._near(float(expected), float(got))
+        if theirs["whole"] is not None:
+            return _digits(expected) == _digits(got)
+        return len(expected) < MOST_DIGITS and _is_near(int(expected), float(got), self.tolerance)
+
+
+def _digits(whole: str) -> str:
+    """A printed whole number in one spelling, without making it a number."""
+    digits = whole.lstrip("+-").lstrip("0")
+    return f"-{digits}" if digits and whole[0] == "-" else digits
+
+
+def _is_near(expected: int, got: float, tolerance: float) -> bool:
+    """Whether a float is a whole number, but for its rounding."""
+    return math.isfinite(got) and abs(Fraction(got) - expected) <= Fraction(tolerance)
 
 
 def _finite(*values: Any) -> bool:

@@ -34,6 +34,7 @@ _AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
 _COMMA = _AND | {",", ";"}
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
+_DIFFERENCE = re.compile(r"[A-Za-z]{1,2}(?: ?- ?[A-Za-z]{1,2})+")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*")
 """An option's letter. What is an option with its text, only a gold that is a letter says (`parts.footing`)."""
@@ -96,6 +97,8 @@ def _option(letter: str, said: str | None) -> Value:
 
 def _words(text: str) -> Value | None:
     """Plain words; None where it is something else."""
+    if _DIFFERENCE.fullmatch(text):
+        return None
     said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
     if not _WORDS.fullmatch(said) or said.lower() in _NOT_WORDS or {*said.lower().split()} & {"or", "and"}:
         return None
@@ -168,8 +171,11 @@ def _point(tokens: list[Token]) -> Labelled | None:
 def _is_count(tokens: list[Token]) -> bool:
     """C(5, 2) and P(5, 2), which are numbers unless they stand among points."""
     texts = [t.text for t in tokens]
-    return texts[0] in ("C", "P") and len(texts) == 6 and texts[2].isdigit() and texts[4].isdigit() and (
-        int(texts[2][:9]) >= int(texts[4][:9]))  # fmt: skip
+    if texts[0] not in ("C", "P") or len(texts) != 6:
+        return False
+    if texts[2] in ("n", "m", "N"):
+        return True
+    return texts[2].isdigit() and texts[4].isdigit() and int(texts[2][:9]) >= int(texts[4][:9])
 
 
 def _complete(parts: list[list[Token]]) -> list[list[Token]]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
-from postlude.code.cases import Case
+from postlude.code.cases import Call, Case, Check
 from postlude.code.columns import cases_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
-from postlude.code.program import program_of
+from postlude.code.obstacles import reason
+from postlude.code.program import Wanted, located, program_of
 from postlude.errors import Problem, RewardError
 from postlude.rewards.functions import text_of
 from postlude.sandbox.backends import choose
@@ -25,7 +26,11 @@ from postlude.sandbox.worker import SandboxFault
 
 TESTS = ("tests", "test_list", "test", "input_output")
 """Columns that may hold the tests; the first a row has is read."""
+SETUP = ("test_imports", "test_setup_code")
+"""Columns with code of the tests that stands before each: text, or a list of lines."""
 HIDDEN = ("hidden_tests", "challenge_test_list", "private_tests")
+EMPTY = "x = 1"
+"""A program that passes no test worth the name."""
 FEWEST_FAULTS = 3
 """So many faults of the sandbox in a step are never taken for bad luck, if they are more than MOST_FAULTS of it."""
 MOST_FAULTS = 0.01
@@ -38,14 +43,19 @@ class Tests:
     visible: list[Case]
     hidden: list[Case]
 
+    @property
+    def cases(self) -> list[Case]:
+        return [*self.visible, *self.hidden]
+
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Tests | None:
         """None where the row has none. Raises ValueError naming the column."""
         parts = []
+        setup = _setup(columns)
         for names in (TESTS, HIDDEN):
             name = next((n for n in names if columns.get(n) is not None), None)
             try:
-                parts.append(cases_of(columns[name], columns.get("entry_point")) if name else [])
+                parts.append(cases_of(columns[name], columns.get("entry_point"), setup) if name else [])
             except ValueError as error:
                 raise ValueError(f"column {name}: {error}") from error
         if not any(parts):
@@ -58,22 +68,26 @@ class Verdict:
     """Of one answer."""
 
     word: str
-    """passed, failed, crashed, timeout, output, no program, no tests or fault."""
+    """passed, failed, crashed, timeout, output, no program, no tests, bad row or fault."""
     visible: tuple[bool, ...] = ()
     hidden: tuple[bool, ...] = ()
     detail: str = ""
 
     @classmethod
     def of(cls, results: Sequence[Result], visible: int) -> Verdict:
-        word = next(w for w in ORDER if any(r.word == w for r in results))
-        passed = tuple(r.word == "passed" for r in results)
-        number = next((n for n, r in enumerate(results) if r.word == word), 0)
+        """The worst of them. Tests that judged nothing do not count; where all of a kind did not, the row is bad."""
+        groups = results[:visible], results[visible:]
+        nothing = any(group and all(r.word == "untested" for r in group) for group in groups)
+        worst = next(w for w in ORDER if any(r.word == w for r in results))
+        number = next((n for n, r in enumerate(results) if r.word == ("untested" if nothing else worst)), 0)
+        word = "bad row" if nothing else worst
         detail = "" if word == "passed" else f"test {number + 1}: {results[number].detail}"
-        return cls(word, passed[:visible], passed[visible:], _printable(detail))
+        seen, unseen = (tuple(r.word == "passed" for r in group if r.word != "untested") for group in groups)
+        return cls(word, seen, unseen, _printable(detail))
 
     def score(self, how: str) -> float | None:
         """1 or 0, with `share` the share of tests passed; None where there is nothing to judge by."""
-        if self.word in ("fault", "no tests"):
+        if self.word in ("fault", "no tests", "bad row"):
             return None
         passed = self.visible + self.hidden
         if how == "share" and passed:
@@ -114,24 +128,33 @@ class Code:
     def verdict(self, answer: str, columns: Mapping[str, Any]) -> Verdict:
         """Of one answer to a row of these columns. Raises RewardError where the tests are wrong."""
         try:
-            tests = Tests.of(columns)
+            tests = self._tests(columns)
         except ValueError as error:
             raise RewardError(
                 f"reward code: {error}. Correct the row, or take it out of the data.", code="unreadable-gold"
             ) from error
         if tests is None:
             return Verdict("no tests")
-        source = program_of(answer, self._fence)
+        source = program_of(answer, self._fence, Wanted.by(tests.cases))
         if source is None:
             return Verdict("no program", (False,) * len(tests.visible), (False,) * len(tests.hidden))
         return self._graded(source, tests)
+
+    def _tests(self, columns: Mapping[str, Any]) -> Tests | None:
+        """As `Tests.of`; ValueError too where they need what this sandbox does not have."""
+        tests = Tests.of(columns)
+        for case in tests.cases if tests else ():
+            for need in case.needs if isinstance(case, Check) else ():
+                if need[0] != "files" or not self._pool.limits.scratch:
+                    raise ValueError(reason(need))
+        return tests
 
     def _graded(self, source: str, tests: Tests) -> Verdict:
         """A fault is tried once more, with another worker."""
         reason = ""
         for _ in range(2):
             try:
-                results = Grading(self._pool, source, self._comparison).run([*tests.visible, *tests.hidden])
+                results = Grading(self._pool, source, self._comparison).run(located(source, tests.cases))
                 return Verdict.of(results, len(tests.visible))
             except SandboxFault as fault:
                 reason = str(fault)
@@ -140,15 +163,20 @@ class Code:
     def check_row(self, columns: Mapping[str, Any]) -> Problem | None:
         """What is wrong with a row: tests that cannot be read, or a `solution` that fails them; None if nothing is."""
         try:
-            tests = Tests.of(columns)
+            tests = self._tests(columns)
         except ValueError as error:
             return Problem("unreadable-gold", str(error))
         if tests is None:
             return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
+        if not any(isinstance(case, Call) for case in tests.cases):
+            nothing = self._graded(EMPTY, tests)
+            if nothing.word in ("passed", "bad row"):
+                why = "a program that does nothing passes" if nothing.word == "passed" else nothing.detail
+                return Problem("unreadable-gold", f"the tests judge nothing: {why}")
         solution = columns.get("solution")
         if not isinstance(solution, str) or not solution.strip():
             return None
-        verdict = self._graded(program_of(solution, "optional") or solution, tests)
+        verdict = self._graded(program_of(solution, "optional", Wanted.by(tests.cases)) or solution, tests)
         if verdict.word == "passed":
             return None
         return Problem(
@@ -171,10 +199,22 @@ class Code:
             for one in filter(None, passed):
                 log_metric(name, sum(one) / len(one))
         for verdict in verdicts:
-            for word in ("timeout", "crashed", "no program", "fault"):
+            for word in ("timeout", "crashed", "no program", "bad row", "fault"):
                 log_metric(word.replace(" ", "_"), float(verdict.word == word))
             if not self._pool.backend.locked:
                 log_metric("unsafe", 1.0)
+
+
+def _setup(columns: Mapping[str, Any]) -> str:
+    """Code of the tests that stands before each of them. Raises ValueError."""
+    parts = []
+    for name in SETUP:
+        value = columns.get(name) or ""
+        lines = [value] if isinstance(value, str) else value
+        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
+            raise ValueError(f"column {name}: expected text, or a list of lines")
+        parts += lines
+    return "\n".join(parts)
 
 
 class Faults:

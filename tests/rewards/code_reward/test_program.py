@@ -21,7 +21,7 @@ from postlude.code.program import program_of
         ("<think>\n```python\na\n```\n</think>\n\n```python\nb\n```", "b\n"),
         ("a</think>\n```python\nb\n```", "b\n"),
         ("````python\nx = '''\n```\n'''\n````", "x = '''\n```\n'''\n"),
-        ("```python\r\nx = 1\r\n```\r\n", "x = 1\r\n"),
+        ("```python\r\nx = 1\r\n```\r\n", "x = 1\n"),
         # no program
         ("", None),
         ("x = 1", None),
