@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from postlude.maths import ratios
+from postlude.maths import quantities, ratios
 from postlude.maths.conventions import renamed, renaming
 from postlude.maths.grammar import Node
+from postlude.maths.moments import same_clock
 from postlude.maths.names import parameters
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unreadable, Unsupported
@@ -89,7 +90,7 @@ class Comparison:
         if isinstance(a, Option) and isinstance(b, Option):
             return a.letter == b.letter and self.same(a.said, b.said)
         if isinstance(a, Clock) and isinstance(b, Clock):
-            return _clocks(a, b)
+            return same_clock(a, b)
         return a == b
 
     def numbers(self, a: Expression, b: Expression) -> Outcome:
@@ -234,6 +235,9 @@ class Comparison:
         if isinstance(a, Listing | Collection):
             if isinstance(b, Listing | Collection):
                 return self.lists(a, b)
+            if isinstance(b, Quantity):
+                whole = quantities.total(a.items)
+                return self.quantities(whole, b) if whole else False
             return self.same(a.items[0], b) if _single(a) else False
         return False
 
@@ -359,16 +363,6 @@ def _relation(value: Labelled) -> Relation | None:
 def _respelt(relation: Relation, names: Mapping[str, str]) -> Relation:
     left, right = (of(renamed(side.tree, names)) for side in (relation.left, relation.right))
     return Relation(left, right, relation.mark)
-
-
-def _clocks(a: Clock, b: Clock) -> bool:
-    if (a.half and b.half and a.half != b.half) or len(a.parts) != len(b.parts):
-        return False
-    if a.parts == b.parts:
-        return True
-    if a.looks_like_time or b.looks_like_time or not a.parts[0] or not b.parts[0]:
-        return False
-    return [p / a.parts[0] for p in a.parts] == [p / b.parts[0] for p in b.parts]
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

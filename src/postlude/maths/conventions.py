@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from postlude.maths.polynomials import Monomial
 from postlude.maths.ratios import Ratio
 from postlude.maths.reader import Node
 
@@ -51,7 +52,7 @@ def _stand_as_constants(value: Ratio, names: set[str]) -> bool:
     others = value.symbols - names
     if not others and not inside:
         return False
-    if len(names) == 1 and len(others) > 1 and (len(others) > 2 or all(len(m) < 2 and m[0][1] == 1 for m in value.top)):
+    if len(names) == 1 and len(others) > 1 and (len(others) > 2 or all(not m or _is_letter(m) for m in value.top)):
         return False
     for monomial in value.top:
         constants = [exponent for atom, exponent in monomial if atom in names]
@@ -59,6 +60,10 @@ def _stand_as_constants(value: Ratio, names: set[str]) -> bool:
         if constants and (constants != [1] or not function):
             return False
     return True
+
+
+def _is_letter(monomial: Monomial) -> bool:
+    return [exponent for _, exponent in monomial] == [1]
 
 
 def _derivatives(here: set[str], there: set[str]) -> Mapping[str, str]:
