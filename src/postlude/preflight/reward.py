@@ -11,7 +11,6 @@ from postlude.preflight.probing import RIGHT, Probed, asks_models, judges
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
 from postlude.prepared import Prepared
-from postlude.rewards.text_only import by_reason, sentence, text_only
 from postlude.words import counted
 
 SHOWN = 3
@@ -35,7 +34,6 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     section.summary = f"{names}: {_spread(answers)}" if answers else names
     _errors(probed, sampled, section)
     _golds(prepared.prompts, section)
-    _compared_as_text(prepared, section)
     for note in sampled.notes if sampled else []:
         section.note("note", note)
     if not any(one.level == "broken" for one in section.findings):
@@ -70,18 +68,6 @@ def _golds(prompts: Sequence[Prompt], section: Section) -> None:
             "unlikely-answers",
             f"{what}: is that the right column?",
             "Name the column with the right answers: data.columns={answer: NAME}.",
-        )
-
-
-def _compared_as_text(prepared: Prepared, section: Section) -> None:
-    """Right answers that another spelling of the same value would not equal."""
-    told = text_only(prepared.rewards, prepared.prompts)
-    section.figures["text_only_golds"] = len(told)
-    if told:
-        section.note(
-            "text-only-gold",
-            f"{len(told):,} of {counted(len(prepared.prompts), 'right answer')} are compared as text: "
-            f"{sentence(by_reason(told))}; `postlude data check FILE --reward maths --json` lists all of their rows",
         )
 
 
