@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from postlude.maths import calculus
 from postlude.maths.problems import Unsupported
-from postlude.maths.reader import Command, Node, Reader, flat
+from postlude.maths.reader import Command, Node, Reader, letters_of
 from postlude.maths.symbols import ACCENTS, DOTLESS, accented, figure, letterlike, named
 from postlude.maths.tokens import Token
 
@@ -276,4 +276,21 @@ WORDS: dict[str, Command] = {
 }  # fmt: skip
 """Names that are functions only before a bracket."""
 
-__all__ = ["COMMANDS", "INVERSE", "WORDS", "flat"]
+_BEFORE_POINTS = frozenset({r"\angle", r"\triangle", r"\measuredangle", r"\overparen", r"\Delta", r"\log"})
+
+
+def is_term(tokens: list[Token], place: int, is_unit: bool) -> bool:
+    """Whether a word behind a number or term is a part of the expression and no unit.
+
+    A function before its bracket, the points of a figure, letters written close behind (4abc); `is_unit`: it is a known
+    unit, which letters close behind may also be (4cm).
+    """
+    token, before = tokens[place], tokens[place - 1]
+    if token.text == "choose" or before.text in _BEFORE_POINTS:
+        return True
+    if token.text in WORDS and place + 1 < len(tokens) and tokens[place + 1].text in ("(", "[", r"\{"):
+        return True
+    return not is_unit and not token.spaced and bool(letters_of(token))
+
+
+__all__ = ["COMMANDS", "INVERSE", "WORDS", "is_term"]

@@ -7,13 +7,14 @@ from fractions import Fraction
 from functools import lru_cache
 
 from postlude.maths import lists, relations, signs
+from postlude.maths.moments import date
 from postlude.maths.names import label
 from postlude.maths.normalise import normalise
 from postlude.maths.problems import Unsupported
 from postlude.maths.ratios import number
 from postlude.maths.relations import expression
 from postlude.maths.scalars import scalar
-from postlude.maths.tokens import FUNCTIONS, MAX_DIGITS, Token, change, cut, split
+from postlude.maths.tokens import MAX_DIGITS, Token, change, cut, split
 from postlude.maths.values import (
     Assignment,
     Collection,
@@ -28,25 +29,17 @@ from postlude.maths.values import (
     Value,
     Words,
 )  # fmt: skip
+from postlude.maths.wording import words
 
 OR = frozenset({"or", "OR", "Or", r"\lor", r"\vee"})
 _AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
 _COMMA = _AND | {",", ";"}
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
-_WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
-"""An option's letter, maybe with what the option says."""
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*")
+"""An option's letter. What is an option with its text, only a gold that is a letter says (`parts.footing`)."""
 _ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
 """What says that a letter is no option: another one, or another label."""
-_ALIASES = {
-    "dne": "does not exist", "doesn't exist": "does not exist", "limit does not exist": "does not exist",
-    "the limit does not exist": "does not exist", "no solutions": "no solution", "no real solutions": "no solution",
-    "no real solution": "no solution", "empty set": "no solution", "the empty set": "no solution",
-    "all reals": "all real numbers", "all real number": "all real numbers",
-}  # fmt: skip
-_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_NOT_WORDS = FUNCTIONS | {"pi", "infinity", "inf", "infty", "oo", "theta"}
 
 
 def read(text: str) -> Value:
@@ -58,12 +51,10 @@ def read(text: str) -> Value:
 def _simple(found: re.Match[str]) -> Expression:
     """A plain number or fraction, which most answers are."""
     sign, digits, bottom = found.groups()
-    value = Fraction(sign + digits)
-    value = value / int(bottom) if bottom else value
-    return Expression(["num", str(value)], number(value))
-
-
-def _simple_number(value: int) -> Expression:
+    if digits.isdigit():
+        value = Fraction(int(sign + digits), int(bottom or 1))
+    else:
+        value = Fraction(sign + digits) / int(bottom or 1)
     return Expression(["num", str(value)], number(value))
 
 
@@ -81,7 +72,7 @@ def _read(text: str) -> Value:
 
 
 def _inner(clean: str) -> Value:
-    return _words(clean) or _tokens(cut(clean))
+    return date(clean) or words(clean) or _tokens(cut(clean))
 
 
 def _option(letter: str, said: str | None) -> Value:
@@ -92,20 +83,6 @@ def _option(letter: str, said: str | None) -> Value:
         return Option(letter, _inner(said))
     except Unsupported:
         return Option(letter, Words(" ".join(_TEXT.sub(r" \1 ", said).split()).lower()))
-
-
-def _words(text: str) -> Value | None:
-    """Plain words; None where it is something else."""
-    said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
-    if not _WORDS.fullmatch(said) or said.lower() in _NOT_WORDS or {*said.lower().split()} & {"or", "and"}:
-        return None
-    if said.lower() in _NUMBERS:
-        return _simple_number(_NUMBERS.index(said.lower()))
-    if all(len(w) == 1 for w in said.split()) or (len(said) == 2 and said.islower() and said not in ("no", "is")):
-        return None  # letters that are multiplied
-    if r"\text" not in text and any(w in FUNCTIONS for w in said.split()):
-        return None
-    return Words(_ALIASES.get(said.lower(), said.lower()))
 
 
 def _tokens(tokens: list[Token]) -> Value:
@@ -168,8 +145,11 @@ def _point(tokens: list[Token]) -> Labelled | None:
 def _is_count(tokens: list[Token]) -> bool:
     """C(5, 2) and P(5, 2), which are numbers unless they stand among points."""
     texts = [t.text for t in tokens]
-    return texts[0] in ("C", "P") and len(texts) == 6 and texts[2].isdigit() and texts[4].isdigit() and (
-        int(texts[2][:9]) >= int(texts[4][:9]))  # fmt: skip
+    if texts[0] not in ("C", "P") or len(texts) != 6:
+        return False
+    if texts[2] in ("n", "m", "N"):
+        return True
+    return texts[2].isdigit() and texts[4].isdigit() and int(texts[2][:9]) >= int(texts[4][:9])
 
 
 def _complete(parts: list[list[Token]]) -> list[list[Token]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from postlude.maths.problems import Refused, Unsupported
+from postlude.maths.unit_table import KNOWN
 
 Kind = Literal["number", "letter", "command", "word", "text", "mark"]
 
@@ -15,7 +16,8 @@ MAX_NESTING = 40
 MAX_DIGITS = 1000
 FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arccot", "arcsec",
-    "arccsc", "ln", "log", "lg", "exp", "sqrt",
+    "arccsc", "ln", "log", "lg", "exp", "sqrt", "cbrt", "sech", "csch", "coth", "arsinh", "arcosh", "artanh", "arcsinh",
+    "arccosh", "arctanh", "asin", "acos", "atan", "cosec", "arctg", "arcctg", "cis", "gcd", "lcm",
 }  # fmt: skip
 """Names that are functions also without a backslash."""
 _OTHER = {"pi": "pi", "infty": "infty", "infinity": "infty", "inf": "infty", "oo": "infty", "theta": "theta"}
@@ -24,7 +26,8 @@ _SHORT = {"or", "if", "is", "no", "to", "in", "of", "at", "by", "cm", "mm", "km"
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)"
     r"|(?P<text>\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|textnormal|mathrm|operatorname|emph)\s*\*?\s*\{)"
-    r"|(?P<command>\\[A-Za-z]+)|(?P<escape>\\.)|(?P<letters>[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<space>\s+)|(?P<mark>.)",
+    r"|(?P<command>\\[A-Za-z]+)|(?P<escape>\\.)|(?P<space>\s+|(?:np|numpy|math|sympy)\.(?=[a-z]))"
+    r"|(?P<letters>[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<mark>.)",
     re.DOTALL,
 )
 _WORDS = re.compile(r"[A-Za-z](?:[A-Za-z\s'./²³^-]*[A-Za-z.²³])?")
@@ -64,9 +67,18 @@ def _cut(text: str, depth: int = 0) -> list[Token]:
             end = closing(text, end)
             found += _text(text[match.end() : end - 1].strip(), spaced, depth)
         elif kind != "space":
-            found += _token(kind, match.group(), spaced)
+            bare = kind == "letters" and spaced and _is_bare_unit(match.group(), text[end:], found[-1:])
+            found += [Token("text", match.group(), True)] if bare else _token(kind, match.group(), spaced)
         spaced, place = kind == "space", end
     return found
+
+
+def _is_bare_unit(letters: str, rest: str, before: list[Token]) -> bool:
+    """Whether one or two letters are a unit: behind a number, and before another one or, if two, at the end."""
+    if len(letters) > 2 or letters not in KNOWN or not before or before[0].kind != "number":
+        return False
+    rest = rest.lstrip()
+    return rest[:1].isdigit() or (len(letters) == 2 and (not rest or rest[0] in "/,;" or rest.startswith("per ")))
 
 
 def _token(kind: str, text: str, spaced: bool) -> list[Token]:
