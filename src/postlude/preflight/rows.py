@@ -75,13 +75,13 @@ def _count(prepared: Prepared, section: Section) -> None:
 
 def _compared_as_text(prepared: Prepared, section: Section) -> None:
     """Right answers that another spelling of the same value would not equal."""
-    told = text_only(prepared.rewards, prepared.prompts) if prepared.prompts else []
-    section.figures["text_only_golds"] = len(told)
-    if told:
+    remarks = text_only(prepared.rewards, prepared.prompts) if prepared.prompts else []
+    section.figures["text_only_golds"] = len(remarks)
+    if remarks:
         section.note(
             "text-only-gold",
-            f"{len(told):,} of {counted(len(prepared.prompts), 'right answer')} are compared as text: "
-            f"{sentence(by_reason(told))}; `postlude data check FILE --reward maths --json` lists all of their rows",
+            f"{len(remarks):,} of {counted(len(prepared.prompts), 'right answer')} are compared as text: "
+            f"{sentence(by_reason(remarks))}; `postlude data check FILE --reward maths --json` lists all of their rows",
         )
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from postlude.errors import ConfigError, DataError
 from postlude.rewards.rewards import Rewards
-from postlude.rewards.text_only import Told, by_reason, sentence, text_only, unreadable
+from postlude.rewards.text_only import Remark, by_reason, sentence, text_only, unreadable
 from postlude.screening import golds, preferences, repeats, texts
 from postlude.screening.checked import Checked, Need, check_rows
 from postlude.screening.entries import Entry, entries
@@ -100,10 +100,10 @@ def _score(table: Table, rewards: Rewards, reading: Reading) -> list[Finding]:
     ]
 
 
-def _by_reason(code: str, told: Sequence[Told], of: int, text: str) -> list[Finding]:
-    reasons = by_reason(told)
-    rows = {reason.text: [one.place for one in reason.told] for reason in reasons}
-    return [Finding(code, len(told), of, f"{text}: {sentence(reasons)}", rows=rows)] if told else []
+def _by_reason(code: str, remarks: Sequence[Remark], of: int, text: str) -> list[Finding]:
+    reasons = by_reason(remarks)
+    rows = {reason.text: [one.place for one in reason.remarks] for reason in reasons}
+    return [Finding(code, len(remarks), of, f"{text}: {sentence(reasons)}", rows=rows)] if remarks else []
 
 
 def _other_columns(table: Table, reading: Reading, compared: bool, rewards: Rewards | None) -> list[Finding]:
