@@ -20,7 +20,7 @@ from postlude.maths.golds import gold_text
 from postlude.maths.normalise import normalise
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.values import Collection, Labelled, Listing, Value, Words
+from postlude.maths.values import Collection, Labelled, Listing, Phrase, Value, Words
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
@@ -114,6 +114,8 @@ class Verifier:
             return None
         if isinstance(value, str):
             return value
+        if isinstance(value, Phrase):
+            return "it is values with words around them"
         return "it is words" if isinstance(value, Words) else None
 
     def _foreign_problem(self, gold: Any, reason: str) -> str | None:
