@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from postlude.maths.quantities import PERCENT
 from postlude.maths.tokens import Token, change
 
 MAX_WORDS = 12
@@ -28,6 +29,6 @@ def _word(token: Token) -> str | None:
     """What it says, in small letters; None where it is part of a value."""
     if token.text in _SPOKEN:
         return _SPOKEN[token.text]
-    if token.kind not in ("word", "text") or len(token.text) < 2:
+    if token.kind not in ("word", "text") or len(token.text) < 2 or token.text.lower() in PERCENT:
         return None
     return " ".join(token.text.lower().split())
