@@ -34,9 +34,9 @@ class Result:
 NOT_RUN = "not run, because an earlier one did not end in time"
 PASSED = Result("passed")
 LATE = {
-    "processor": "it used up its processor time",
-    "clock": f"it took {CLOCK:g} times its processor time by the clock",
-    "idle": f"it waited, and computed almost nothing, for {IDLE_AFTER:g} times its processor time",
+    "processor": "it did not end in time: it used up its processor time",
+    "clock": f"it did not end in time: by the clock it took {CLOCK:g} times its processor time",
+    "idle": f"it did not end in time: it only waited, {IDLE_AFTER:g} times its processor time",
 }
 
 

@@ -9,8 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from postlude.code.cases import Call, Script
-from postlude.code.grade import Result
+from postlude.code.compare import Comparison
+from postlude.code.grade import Grading, Result
 from postlude.sandbox.inside import clock
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Backend, Limits
 
 Grade = Callable[..., list[Result]]
 STDIN = "3\n1 2 3\n"
@@ -57,7 +60,7 @@ data = (input() + " " + input()).split()
     "reading",
     [
         "import os\ndata = os.read(0, os.fstat(0).st_size).split()",
-        "import os, io\ninput = io.BytesIO(os.read(0, os.fstat(0).st_size)).readline\ndata = input().split() + input().split()",
+        "import os, io\nline = io.BytesIO(os.read(0, os.fstat(0).st_size)).readline\nline()\ndata = 3, *line().split()",
         "import sys, os\ndata = os.read(sys.stdin.fileno(), 1 << 20).split()",
         "data = open(0).read().split()",
         "data = open(0, 'rb').read().split()",
@@ -69,7 +72,7 @@ data = (input() + " " + input()).split()
         "from pathlib import Path\ndata = Path('/dev/stdin').read_text().split()",
         "import os\ndata = os.fdopen(0).read().split()",
         "import fileinput\ndata = [w for line in fileinput.input() for w in line.split()]",
-        "import fileinput\ndata = fileinput.input().readline().split() + next(fileinput.input()).split()",
+        "import fileinput\nf = fileinput.input()\ndata = f.readline().split() + next(f).split()",
         "import sys\ndata = sys.stdin.buffer.read().split()",
         "import sys\ndata = sys.stdin.readline().split() + sys.stdin.readline().split()",
         "import sys\ndata = [w for line in sys.stdin for w in line.split()]",
@@ -79,9 +82,9 @@ data = (input() + " " + input()).split()
         "import io, sys\nsys.stdin = io.StringIO(sys.stdin.read())\ndata = input().split() + input().split()",
         "import sys, codecs\ndata = codecs.getreader('utf-8')(sys.stdin.buffer).read().split()",
         "import os, mmap\nassert not os.path.exists('input.txt')\ndata = open(0).read().split()",
-        "import sys\ntry:\n    sys.stdin = open('input.txt')\nexcept OSError: pass\ndata = (input() + ' ' + input()).split()",
-        "import sys\nassert len(sys.argv) == len(sys.orig_argv) == 1 and '/' not in sys.argv[0]\ndata = sys.stdin.read().split()",
-        "import os, stat\ns = os.fstat(0)\nassert stat.S_ISREG(s.st_mode) and s.st_size == 8\ndata = os.read(0, 8).split()",
+        "import sys\ntry: sys.stdin = open('input.txt')\nexcept OSError: pass\ndata = sys.stdin.read().split()",
+        "import sys\nassert sys.argv == sys.orig_argv == ['answer.py']\ndata = sys.stdin.read().split()",
+        "import os, stat\ns = os.fstat(0)\nassert stat.S_ISREG(s.st_mode)\ndata = os.read(0, s.st_size).split()",
         PYRIVAL,
     ],
 )
@@ -94,7 +97,7 @@ def test_ways_of_reading(grade: Grade, reading: str) -> None:
 @pytest.mark.parametrize(
     "writing",
     [
-        "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8', line_buffering=True)\nprint(7)",
+        "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer, 'utf-8', line_buffering=True)\nprint(7)",
         "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint(7)",
         "import io, sys\nout = io.TextIOWrapper(sys.stdout.buffer)\nprint(7, file=out)",
         "import os\nos.write(1, b'7')",
@@ -104,7 +107,7 @@ def test_ways_of_reading(grade: Grade, reading: str) -> None:
         "import sys, io\nkept = sys.stdout\nsys.stdout = io.StringIO()\nprint(7)\nkept.write(sys.stdout.getvalue())",
         "import sys, os, io\nsys.stdout = os.fdopen(1, 'w', 1 << 16)\nprint(7)",
         "import sys\nassert not sys.stdout.seekable()\nsys.stdout.write('7')\nsys.stdout.close()",
-        "import atexit, io, os\nout = io.BytesIO()\natexit.register(lambda: os.write(1, out.getvalue()))\nout.write(b'7')",
+        "import atexit, io, os\nout = io.BytesIO(b'7')\natexit.register(lambda: os.write(1, out.getvalue()))",
         "import sys, contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    print(8)\nprint(7)",
         "open('/dev/stderr', 'w').write('noise')\nprint(7)",
     ],
@@ -134,8 +137,8 @@ def test_threads_with_big_stacks_and_deep_recursion(grade: Grade) -> None:
         "open('/dev/stdin/../../etc/passwd').read()",
         "import os\nos.write(0, b'x')",
         "import os\nos.ftruncate(0, 0)",
-        "import ctypes\nassert ctypes.CDLL(None).syscall(262, -100, b'/etc/passwd', ctypes.create_string_buffer(200), 0) == 0",
-        "import ctypes\nassert ctypes.CDLL(None).syscall(262, 0, b'', ctypes.create_string_buffer(200), 4096) == 0",
+        "import ctypes as c\nassert c.CDLL(None).syscall(262, -100, b'/etc', c.create_string_buffer(200), 0) == 0",
+        "import ctypes as c\nassert c.CDLL(None).syscall(262, 0, b'', c.create_string_buffer(200), 4096) == 0",
     ],
 )
 def test_nothing_else_opens(grade: Grade, source: str) -> None:
@@ -152,30 +155,21 @@ def test_input_is_whole_and_is_not_left_to_the_next_program(grade: Grade) -> Non
     )
 
 
-def test_which_limit_ended_a_program(grade: Grade) -> None:
-    [loop] = grade("while True: pass", [Script("", "")])
-    [sleep] = grade("import time\ntime.sleep(60)", [Script("", "")])
-    assert (loop.word, loop.detail) == ("timeout", "it used up its processor time")
-    assert (sleep.word, sleep.detail) == (
-        "timeout",
-        "it waited, and computed almost nothing, for 2 times its processor time",
-    )
+def test_which_limit_ended_a_program(backend: Backend) -> None:
+    pool = Pool(backend, Limits(seconds=0.2), 1)
+    [loop] = Grading(pool, "while True: pass", Comparison()).run([Script("", "")])
+    [sleep] = Grading(pool, "import time\ntime.sleep(60)", Comparison()).run([Script("", "")])
+    pool.close()
+    assert loop == Result("timeout", "it did not end in time: it used up its processor time")
+    assert sleep.word == "timeout" and "it only waited" in sleep.detail
 
 
 def test_a_right_program_that_waits_or_shares_its_core_is_not_late() -> None:
-    seconds, now = 5.0, 1000.0
-    job = clock.Running(os.getpid(), -1, 10**6, now, now)
-    job.check(now + 9.0, 0.0)
-    assert job.late == "" and job.look > now + 9.0  # far from any limit
-    job = clock.Running(0, -1, seconds, now, now)
-    for since, used_by_all, late in (
-        (9, 0.0, ""),
-        (11, 0.3, ""),
-        (49, 2.0, ""),
-        (11, 0.1, "idle"),
-        (51, 30.0, "clock"),
-    ):
-        job.check(now + since, used_by_all)
+    seconds, now = 1e6, 1e9  # so long that this process has used none of it
+    job = clock.Running(os.getpid(), -1, seconds, now, now)
+    limits = ((1.9, 0.0, ""), (2.1, 0.05, ""), (9.9, 0.3, ""), (2.1, 0.03, "idle"), (10.1, 5.0, "clock"))
+    for since, used_by_all, late in limits:
+        job.check(now + since * seconds, used_by_all * seconds)
         assert job.late == late
         job.late = ""
 
