@@ -187,10 +187,10 @@ class Contact:
         match record:
             case ["passed"]:
                 return PASSED if calls + self.loading else Result("untested", "it ended without a call of the program")
-            case ["skipped", why]:
-                return (
-                    Result("failed", f"test code: skipped: {why}") if calls else Result("untested", f"skipped: {why}")
-                )
+            case ["skipped", why] if calls:
+                return Result("failed", f"test code: skipped: {why}")
+            case ["skipped", why, *_]:
+                return Result("untested", f"skipped: {why}")
             case [_, _, said]:
                 word = "failed" if self.before + self.loading else "bad row"
                 return Result(word, f"test code: {said}")
@@ -209,7 +209,7 @@ def _conversation(worker: Worker, tested: Child, tester: Child) -> Iterator[Resu
         match _take(tester):
             case ["loaded", bool(anew)]:
                 contact.loaded(anew)
-            case ["passed"] | ["failed", _, _] | ["skipped", _] as record:
+            case ["passed"] | ["failed", _, _] | ["skipped", *_] as record:
                 yield contact.result(record)
             case ["call", target, args, kwargs]:
                 contact.calls += 1

@@ -23,8 +23,8 @@ class Failed(BaseException):
     """As Skipped."""
 
 
-class ExpectedToFail(Skipped):
-    pass
+class ExpectedToFail(BaseException):
+    """As Skipped."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- marks
