@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from postlude.code.cases import Call, Case, Check, Script
-from postlude.code.compare import Comparison
+from postlude.code.cases import AnyOf, Call, Case, Check, Script
+from postlude.code.compare import WAYS, Comparison
 from postlude.sandbox.child import STDERR, STDOUT, Child, pump
 from postlude.sandbox.inside.plain import decode, encode
 from postlude.sandbox.pool import Pool
@@ -141,8 +141,16 @@ class Grading:
             if child.trouble or not _ended_well(child):
                 return _loss(child)
             printed = child.printed[STDOUT].decode(errors="replace")
-        right = self.comparison.same_text(case.stdout, printed)
-        return PASSED if right else Result("failed", f"it printed {_short(printed)}")
+        return self._judged(case, printed)
+
+    def _judged(self, case: Script, printed: str) -> Result:
+        """By its checker's code where it has some: that runs as a program of its own, long after the other ended."""
+        wrong = Result("failed", f"it printed {_short(printed)}")
+        if not case.checker or case.checker in WAYS:
+            return PASSED if self.comparison.same_text(case.stdout, printed, case.checker or "lines") else wrong
+        call = Call("check", [case.stdin, printed, case.stdout], AnyOf((True, 1)))
+        [result] = Grading(self.pool, case.checker, Comparison()).run([call])
+        return result if result == PASSED else Result("failed", f"{wrong.detail}; checker: {result.detail}")
 
     @contextlib.contextmanager
     def _started(self, worker: Worker, job: dict[str, Any], stdin: str = "") -> Iterator[Child]:

@@ -59,8 +59,10 @@ def read(text: str) -> Value:
 def _simple(found: re.Match[str]) -> Expression:
     """A plain number or fraction, which most answers are."""
     sign, digits, bottom = found.groups()
-    value = Fraction(sign + digits)
-    value = value / int(bottom) if bottom else value
+    if digits.isdigit():
+        value = Fraction(int(sign + digits), int(bottom or 1))
+    else:
+        value = Fraction(sign + digits) / int(bottom or 1)
     return Expression(["num", str(value)], number(value))
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
-from postlude.code.cases import Call, Case, Check
-from postlude.code.columns import cases_of
+from postlude.code.cases import Call, Case, Check, Script
+from postlude.code.columns import HIDDEN, VISIBLE, tests_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
 from postlude.code.obstacles import reason
@@ -24,11 +24,6 @@ from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import Limits
 from postlude.sandbox.worker import SandboxFault
 
-TESTS = ("tests", "test_list", "test", "input_output")
-"""Columns that may hold the tests; the first a row has is read."""
-SETUP = ("test_imports", "test_setup_code")
-"""Columns with code of the tests that stands before each: text, or a list of lines."""
-HIDDEN = ("hidden_tests", "challenge_test_list", "private_tests")
 EMPTY = "x = 1"
 """A program that passes no test worth the name."""
 FEWEST_FAULTS = 3
@@ -50,14 +45,7 @@ class Tests:
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Tests | None:
         """None where the row has none. Raises ValueError naming the column."""
-        parts = []
-        setup = _setup(columns)
-        for names in (TESTS, HIDDEN):
-            name = next((n for n in names if columns.get(n) is not None), None)
-            try:
-                parts.append(cases_of(columns[name], columns.get("entry_point"), setup) if name else [])
-            except ValueError as error:
-                raise ValueError(f"column {name}: {error}") from error
+        parts = tests_of(columns)
         if not any(parts):
             return None
         return cls(*parts)
@@ -98,7 +86,7 @@ class Verdict:
 class Code:
     """The reward function. Safe to call from several event loops and threads."""
 
-    one_of = (*TESTS, *HIDDEN)
+    one_of = (*VISIBLE, *HIDDEN)
 
     def __init__(self, pool: Pool, note: str, comparison: Comparison, score: str, fence: str, size: int) -> None:
         self.note = note
@@ -168,6 +156,8 @@ class Code:
             return Problem("unreadable-gold", str(error))
         if tests is None:
             return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
+        if refused := self._refused_by_checkers(tests):
+            return Problem("unreadable-gold", f"column checker: {refused}")
         if not any(isinstance(case, Call) for case in tests.cases):
             nothing = self._graded(EMPTY, tests)
             if nothing.word in ("passed", "bad row"):
@@ -183,6 +173,15 @@ class Code:
             "unreadable-gold",
             f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})",
         )
+
+    def _refused_by_checkers(self, tests: Tests) -> str:
+        """What is wrong with a checker that refuses the output that is expected; nothing where none does."""
+        scripts = [case for case in tests.cases if isinstance(case, Script) and case.checker]
+        for case in scripts[:1]:
+            verdict = self._graded(f"print({case.stdout!r}, end='')", Tests([case], []))
+            if verdict.word != "passed":
+                return f"it refuses the output that is expected ({verdict.detail})"
+        return ""
 
     def close(self) -> None:
         """End the workers; a later call starts new ones."""
@@ -203,18 +202,6 @@ class Code:
                 log_metric(word.replace(" ", "_"), float(verdict.word == word))
             if not self._pool.backend.locked:
                 log_metric("unsafe", 1.0)
-
-
-def _setup(columns: Mapping[str, Any]) -> str:
-    """Code of the tests that stands before each of them. Raises ValueError."""
-    parts = []
-    for name in SETUP:
-        value = columns.get(name) or ""
-        lines = [value] if isinstance(value, str) else value
-        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
-            raise ValueError(f"column {name}: expected text, or a list of lines")
-        parts += lines
-    return "\n".join(parts)
 
 
 class Faults:

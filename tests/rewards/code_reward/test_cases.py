@@ -8,8 +8,13 @@ import math
 import pytest
 
 from postlude.code.asserts import is_target
-from postlude.code.cases import Call, Check, Script
+from postlude.code.cases import AnyOf, Call, Check, Script
 from postlude.code.columns import cases_of
+
+
+def named(target: str, args: list[object], *meant: object) -> Call:
+    """The call of a function by name, whose value JSON holds."""
+    return Call(target, args, AnyOf(meant), or_method=True)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +25,7 @@ from postlude.code.columns import cases_of
         ({"call": "Solution().f", "args": [[1, 2]], "expected": 3}, [Call("Solution().f", [[1, 2]], 3)]),
         ([{"stdin": "1\n", "stdout": "2\n"}, {"input": "", "output": "x"}], [Script("1\n", "2\n"), Script("", "x")]),
         ({"inputs": ["1"], "outputs": ["2"]}, [Script("1", "2")]),
-        ({"inputs": [[1, 2]], "outputs": [3], "fn_name": "add"}, [Call("add", [1, 2], 3)]),
+        ({"inputs": [[1, 2]], "outputs": [3], "fn_name": "add"}, [named("add", [1, 2], 3)]),
         ('[{"call": "f", "args": [], "expected": true}]', [Call("f", [], True)]),
         ("assert f(1) == 2", [Call("f", [1], 2)]),
         ("assert 2 == f(1)", [Call("f", [1], 2)]),
