@@ -51,7 +51,7 @@ def _cases_in(source: str, entry: str | None, setup: str) -> tuple[Case, ...]:
     before = absolute(_parsed(setup)).body
     tests = discovered(ast.Module([*before, *statements], []), entry)
     taker = _taker(tests, statements, entry)
-    if taker is not None and not before:
+    if taker is not None:
         simple = _calls(taker.body, {taker.args.args[0].arg: str(entry)}, set())
         if simple:
             return tuple(simple)
