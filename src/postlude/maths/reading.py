@@ -7,13 +7,14 @@ from fractions import Fraction
 from functools import lru_cache
 
 from postlude.maths import lists, relations, signs
+from postlude.maths.moments import date
 from postlude.maths.names import label
 from postlude.maths.normalise import normalise
 from postlude.maths.problems import Unsupported
 from postlude.maths.ratios import number
 from postlude.maths.relations import expression
 from postlude.maths.scalars import scalar
-from postlude.maths.tokens import FUNCTIONS, MAX_DIGITS, Token, change, cut, split
+from postlude.maths.tokens import MAX_DIGITS, Token, change, cut, split
 from postlude.maths.values import (
     Assignment,
     Collection,
@@ -28,26 +29,17 @@ from postlude.maths.values import (
     Value,
     Words,
 )  # fmt: skip
+from postlude.maths.wording import words
 
 OR = frozenset({"or", "OR", "Or", r"\lor", r"\vee"})
 _AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
 _COMMA = _AND | {",", ";"}
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
-_WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
-_DIFFERENCE = re.compile(r"[A-Za-z]{1,2}(?: ?- ?[A-Za-z]{1,2})+")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
-"""An option's letter, maybe with what the option says."""
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*")
+"""An option's letter. What is an option with its text, only a gold that is a letter says (`parts.footing`)."""
 _ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
 """What says that a letter is no option: another one, or another label."""
-_ALIASES = {
-    "dne": "does not exist", "doesn't exist": "does not exist", "limit does not exist": "does not exist",
-    "the limit does not exist": "does not exist", "no solutions": "no solution", "no real solutions": "no solution",
-    "no real solution": "no solution", "empty set": "no solution", "the empty set": "no solution",
-    "all reals": "all real numbers", "all real number": "all real numbers",
-}  # fmt: skip
-_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_NOT_WORDS = FUNCTIONS | {"pi", "infinity", "inf", "infty", "oo", "theta"}
 
 
 def read(text: str) -> Value:
@@ -66,10 +58,6 @@ def _simple(found: re.Match[str]) -> Expression:
     return Expression(["num", str(value)], number(value))
 
 
-def _simple_number(value: int) -> Expression:
-    return Expression(["num", str(value)], number(value))
-
-
 @lru_cache(maxsize=4096)
 def _read(text: str) -> Value:
     if len(text) > 200_000:
@@ -84,7 +72,7 @@ def _read(text: str) -> Value:
 
 
 def _inner(clean: str) -> Value:
-    return _words(clean) or _tokens(cut(clean))
+    return date(clean) or words(clean) or _tokens(cut(clean))
 
 
 def _option(letter: str, said: str | None) -> Value:
@@ -95,22 +83,6 @@ def _option(letter: str, said: str | None) -> Value:
         return Option(letter, _inner(said))
     except Unsupported:
         return Option(letter, Words(" ".join(_TEXT.sub(r" \1 ", said).split()).lower()))
-
-
-def _words(text: str) -> Value | None:
-    """Plain words; None where it is something else."""
-    if _DIFFERENCE.fullmatch(text):
-        return None
-    said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
-    if not _WORDS.fullmatch(said) or said.lower() in _NOT_WORDS or {*said.lower().split()} & {"or", "and"}:
-        return None
-    if said.lower() in _NUMBERS:
-        return _simple_number(_NUMBERS.index(said.lower()))
-    if all(len(w) == 1 for w in said.split()) or (len(said) == 2 and said.islower() and said not in ("no", "is")):
-        return None  # letters that are multiplied
-    if r"\text" not in text and any(w in FUNCTIONS for w in said.split()):
-        return None
-    return Words(_ALIASES.get(said.lower(), said.lower()))
 
 
 def _tokens(tokens: list[Token]) -> Value:

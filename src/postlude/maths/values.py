@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from postlude.maths.grammar import Node
 from postlude.maths.ratios import Ratio
-from postlude.maths.units import Unit
+from postlude.maths.unit_table import Unit
 
 _LETTER = re.compile(r"((?:\\\w+\{)?)([A-Za-z])(\}?)")
 """A name of one letter, maybe with an accent."""

@@ -10,11 +10,12 @@ import inspect
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from . import pytest_standin as standin
 from .fixtures import Fixtures, Request
+from .remote import RemoteExit
 
 Outcome = tuple[str, ...]
 """("passed",), ("failed", kind, text), ("skipped", text), or where a mark says so ("skipped", text, "marked")."""
@@ -76,7 +77,7 @@ class TestModule:
         for name, value in list(self.names.items()):
             if inspect.isclass(value) and value.__module__ in ("__main__", "tests") and _is_case(value):
                 tests += [f"{name}.{test}" for test in dir(value) if test.startswith("test")]
-            elif name.startswith("test") and inspect.isfunction(value) and not inspect.signature(value).parameters:
+            elif name.startswith("test") and type(value) is FunctionType and not inspect.signature(value).parameters:
                 tests.append(name)
         return tests
 
@@ -150,7 +151,7 @@ def _outcome(run: Callable[[], object], exits: bool = False) -> Outcome:
     try:
         run()
     except SystemExit as error:
-        fine = exits and type(error) is SystemExit and error.code in (None, 0, False)  # the program's own is a subclass
+        fine = exits and error.code in (None, 0, False) and not isinstance(error, RemoteExit)
         return PASSED if fine else ("failed", "SystemExit", f"SystemExit: {error.code}"[:300])
     except standin.ExpectedToFail:
         return XFAILED
