@@ -6,165 +6,17 @@ A class has a class of its own here, with the same name and with stand-ins of it
 
 from __future__ import annotations
 
-import builtins
-import inspect
-import sys
 from collections.abc import Callable, Generator
-from types import (
-    BuiltinFunctionType,
-    CoroutineType,
-    FunctionType,
-    GeneratorType,
-    MethodDescriptorType,
-    MethodType,
-    ModuleType,
-    WrapperDescriptorType,
-)
 from typing import TYPE_CHECKING, Any
 
-from .plain import DICTS, MAKERS, PLAIN
+from .descriptions import BUILT, SPECIAL, is_special
+from .plain import PLAIN
 
 if TYPE_CHECKING:
     from .peer import Peer
 
-_NAMES = (
-    "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or radd rsub rmul rmatmul rtruediv "
-    "rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror iadd isub imul imatmul itruediv ifloordiv imod ipow "
-    "ilshift irshift iand ixor ior neg pos abs invert int float complex index round trunc floor ceil len "
-    "length_hint getitem setitem delitem contains iter next reversed missing call enter exit await aiter anext "
-    "aenter aexit bytes fspath get set delete set_name"
-)
-SPECIAL = frozenset(f"__{name}__" for name in _NAMES.split())
-"""Methods that a stand-in has where the class has them. Comparison, truth, hash and texts it always has."""
-NATIVE: tuple[type, ...] = (
-    *PLAIN,
-    *(kind for kind, _ in MAKERS.values()),
-    *DICTS.values(),
-    *(kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, BaseException)),
-    object,
-    bool,
-    type(None),
-)
-"""Types that are themselves on both sides."""
-_BUILT = (*PLAIN, BaseException)
-"""Types whose objects hold their value here, too."""
 PEER = "__other_side__"
 """Attribute of a class that stands for one of the other side."""
-
-
-# ------------------------------------------------------------------------------------------------------- describing
-
-
-def importable(value: Any) -> list[str] | None:
-    """[module, path] of a class, function or module of the standard library."""
-    if isinstance(value, ModuleType):
-        return [value.__name__, ""] if _standard(value.__name__) else None
-    if isinstance(value, MethodDescriptorType | WrapperDescriptorType):
-        owner = importable(value.__objclass__)
-        return [owner[0], f"{owner[1]}.{value.__name__}"] if owner else None
-    if not isinstance(value, type | FunctionType | BuiltinFunctionType):
-        return None
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or not _standard(module):
-        return None
-    return [module, name] if resolved(sys.modules.get(module), name) is value else None
-
-
-def _standard(module: str) -> bool:
-    return module.partition(".")[0] in sys.stdlib_module_names and module != "__main__"
-
-
-def resolved(thing: Any, path: str) -> Any:
-    for name in path.split(".") if path else ():
-        thing = vars(thing).get(name) if isinstance(thing, type | ModuleType) else None
-    return thing
-
-
-def described(peer: Peer, value: Any) -> tuple[str, Callable[[], list[Any]]]:
-    """What the other side needs to make a stand-in."""
-    if isinstance(value, type):
-        return "class", lambda: [_class(peer, value)]
-    if isinstance(value, BaseException):
-        return "exception", lambda: _exception(peer, value)
-    if isinstance(value, FunctionType | MethodType | BuiltinFunctionType):
-        return "function", lambda: [_text(value, "__name__"), _text(value, "__doc__"), _signature(value)]
-    if isinstance(value, GeneratorType):
-        return "generator", lambda: []
-    if isinstance(value, CoroutineType):
-        return "coroutine", lambda: [_text(value, "__name__")]
-    return "instance", lambda: [peer.encode(type(value))]
-
-
-def _text(value: Any, name: str) -> str | None:
-    text = getattr(value, name, None)
-    return text[:2000] if isinstance(text, str) else None
-
-
-def _signature(function: Any) -> list[Any] | None:
-    """[name, kind, whether it has a default] of each parameter."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):
-        return None
-    return [[p.name, int(p.kind), p.default is not p.empty] for p in parameters]
-
-
-def _class(peer: Peer, kind: type) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for base in reversed(kind.__mro__):
-        if base not in NATIVE:
-            members |= vars(base)
-    return {
-        "name": kind.__name__,
-        "module": kind.__module__,
-        "qualname": kind.__qualname__,
-        "doc": kind.__doc__ if isinstance(kind.__doc__, str) else None,
-        "bases": [peer.encode(base) for base in kind.__bases__],
-        "special": [name for name, value in members.items() if name in SPECIAL and value is not None],
-        "members": {
-            name: _kind_of(value) for name, value in vars(kind).items() if name == "__init__" or not _is_special(name)
-        },
-        "standard": _standard(kind.__module__),
-        "truth": "__bool__" in members or "__len__" in members,
-        "hash": "none" if kind.__hash__ is None else "id" if kind.__hash__ is object.__hash__ else "asked",
-    }
-
-
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
-
-
-def _kind_of(value: Any) -> str:
-    """method, static (staticmethod and classmethod), property or value."""
-    if isinstance(value, staticmethod | classmethod):
-        return "static"
-    if isinstance(value, FunctionType | MethodDescriptorType):
-        return "method"
-    return "property" if hasattr(type(value), "__set__") else "value"
-
-
-def _exception(peer: Peer, error: BaseException) -> list[Any]:
-    args = error.args if isinstance(error.args, tuple) else ()
-    cause = error.__cause__ if isinstance(error.__cause__, BaseException) else None
-    return [peer.encode(type(error)), [_sent(peer, a) for a in args], said(error), peer.encode(cause)]
-
-
-def _sent(peer: Peer, value: Any) -> Any:
-    try:
-        return peer.encode(value)
-    except (ValueError, RecursionError):
-        return peer.encode(f"a {type(value).__name__} that cannot be sent")
-
-
-def said(error: BaseException) -> str:
-    """Its text, which is the program's and may itself fail."""
-    try:
-        return f"{error}"[:2000]
-    except BaseException:
-        return ""
-
-
-# -------------------------------------------------------------------------------------------------------- stand-ins
 
 
 def stand_in(peer: Peer, number: int, what: str, description: list[Any]) -> Any:
@@ -196,7 +48,7 @@ class Mirror(type):
         return peer_of(cls).get(cls, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        if _is_special(name):
+        if is_special(name):
             type.__setattr__(cls, name, value)
         else:
             peer_of(cls).set(cls, name, value)
@@ -383,9 +235,9 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
     }
     members |= {name: _special(name) for name in about["special"] if name in SPECIAL}
     for name, kind in about["members"].items():
-        if not _is_special(name) and kind != "value":
+        if not is_special(name) and kind != "value":
             members[name] = (Property if kind == "property" else Stub)(name, kind)
-    if not any(issubclass(base, _BUILT) for base in bases):
+    if not any(issubclass(base, BUILT) for base in bases):
         members["__slots__"] = ()
     if "__init__" in about["members"]:
         members["__init__"] = Stub("__init__", "method")
@@ -401,7 +253,7 @@ def _bases(bases: list[Any]) -> tuple[type, ...]:
     """Those that a class here can have: stand-ins, and one type of values or exceptions."""
     kinds = [base for base in bases if isinstance(base, type)]
     mirrored = [base for base in kinds if isinstance(base, Mirror)]
-    native = [base for base in kinds if issubclass(base, _BUILT) and base not in mirrored]
+    native = [base for base in kinds if issubclass(base, BUILT) and base not in mirrored]
     if native and not mirrored:
         return (Failing if issubclass(native[0], BaseException) else Attributes, native[0])
     return (*mirrored, *(n for n in native if not any(issubclass(m, n) for m in mirrored))) or (Remote,)
@@ -419,7 +271,7 @@ class Failing(Attributes):
         return f"{type(self).__name__}({', '.join(map(repr, vars(self)['__args__']))})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if _is_special(name):
+        if is_special(name):
             BaseException.__setattr__(self, name, value)  # type: ignore[arg-type]
         else:
             super().__setattr__(name, value)

@@ -24,8 +24,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from . import mirrors
+from .descriptions import described, importable, resolved
 from .lines import Lines
+from .mirrors import stand_in
 from .plain import Codec
 from .shared import KINDS, Shared
 
@@ -169,11 +170,11 @@ class Peer(Codec):
         named = self.named(value)
         if named is not None:
             return {"import": named}
-        return self._described(value, *mirrors.described(self, value))
+        return self._described(value, *described(self, value))
 
     def named(self, value: Any) -> list[str] | None:
         """[module, path] of what both sides have in their libraries, and may give each other by its name."""
-        return mirrors.importable(value)
+        return importable(value)
 
     def _described(self, value: Any, kind: str, description: Callable[[], list[Any]]) -> Any:
         """The first mention of an object: its number is known before what it holds is encoded, which may hold it."""
@@ -209,8 +210,8 @@ class Peer(Codec):
             raise ValueError("a number that is not new")
         if what == "shared":
             return self.shared.receive(number, *description)
-        return mirrors.stand_in(self, number, what, description)
+        return stand_in(self, number, what, description)
 
     def imported(self, module: str, name: str) -> Any:
         """A thing of the standard library."""
-        return mirrors.resolved(sys.modules.get(module), name)
+        return resolved(sys.modules.get(module), name)

@@ -36,8 +36,9 @@ from types import (
 )
 from typing import Any
 
+from .descriptions import NATIVE, SPECIAL, resolved
 from .lines import Lines
-from .mirrors import NATIVE, PEER, SPECIAL, Mirror, Remote, resolved
+from .mirrors import PEER, Mirror, Remote
 from .peer import Peer
 
 _MODULES = (

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from .descriptions import NATIVE, importable, resolved
 from .lines import Lines
-from .mirrors import NATIVE, importable, resolved
 from .peer import Peer
 from .remote import advanced, signature_of
 
