@@ -259,7 +259,9 @@ def _native_names(bases: tuple[type, ...]) -> set[str]:
 
 
 _FIXED = (int, float, complex, str, bytes, tuple, frozenset)
-_READING = {f"__{name}__" for name in ("len", "getitem", "contains", "iter", "index", "int", "float", "complex", "bytes")}
+_READING = {
+    f"__{name}__" for name in ("len", "getitem", "contains", "iter", "index", "int", "float", "complex", "bytes")
+}
 
 
 def _bases(bases: list[Any]) -> tuple[type, ...]:
