@@ -126,6 +126,13 @@ def _cube_root(reader: Reader, _: str) -> Node:
     return ["root", "3", reader.primary()]
 
 
+def _dots(reader: Reader, command: str) -> Node:
+    """What goes on at the end of a sum, as in 1 + x + \\cdots: a term like any other."""
+    if reader.peek().text not in ("", ")", "]", "}") or reader.peek(-2).text != "+":
+        raise Unsupported(f"\\{command} elsewhere than at the end of a sum")
+    return ["sym", "…"]
+
+
 def _constant(name: str) -> Command:
     return lambda _, __: ["sym", name]
 
@@ -262,6 +269,7 @@ def _limit(reader: Reader, _: str) -> Node:
 COMMANDS: dict[str, Command] = {
     "frac": _fraction, "partial": _partial, "binom": _binomial, "sqrt": _root, "surd": _root, "log": _logarithm,
     "nabla": _nabla, "sum": _repeated, "prod": _repeated, "int": _integral, "lim": _limit,
+    **dict.fromkeys(("cdots", "ldots", "dots"), _dots), "mid": lambda reader, _: reader.absolute(r"\mid"),
     "pi": _constant("π"), "infty": _constant("∞"), "cbrt": _cube_root,
     **dict.fromkeys(_LOGARITHMS, _logarithm), **dict.fromkeys((*_ONE, *_OTHERS), _call),
     **dict.fromkeys(_SEVERAL, _several), **dict.fromkeys(ACCENTS, _accent),

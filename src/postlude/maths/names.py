@@ -124,6 +124,9 @@ def _letter(tokens: list[Token], place: int) -> tuple[str, int] | None:
         if inner is None:
             return None
         text = accented(ACCENTS[token.text[1:]], [inner.text])
+    elif token.text == "{" and cursor.peek(1).text == "}" and cursor.peek().kind == "letter":  # left of \mathbf{u}
+        text = cursor.take().text
+        cursor.place += 1
     elif _begins(token, place):
         text = token.text
     elif _greek(token):
