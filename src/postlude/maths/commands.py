@@ -209,14 +209,14 @@ def _repeated(reader: Reader, name: str) -> Node:
 
 def _bound(reader: Reader, variable: str, read: Callable[[], Node]) -> tuple[str, Node]:
     """What is read with the variable under another name: that name, and the tree."""
-    reader.enter()
-    if reader.depth > len(_BOUND):
+    if reader.bound == len(_BOUND):
         raise Unsupported("a sum too deep inside others")
-    name, tokens = _BOUND[reader.depth - 1], reader.tokens
+    name, tokens = _BOUND[reader.bound], reader.tokens
+    reader.bound += 1
     reader.tokens = [Token("letter", name) if t.kind == "letter" and t.text == variable else t for t in tokens]
     tree = read()
     reader.tokens = tokens
-    reader.depth -= 1
+    reader.bound -= 1
     return name, tree
 
 

@@ -41,6 +41,7 @@ class Reader(Cursor):
         super().__init__(tokens)
         self.sign, self.bars, self.commands, self.words = sign, 0, commands, words
         self.has_vectors = self.has_counts = False
+        self.bound = 0  # variables of sums around this place
 
     def inside(self, tokens: list[Token]) -> Node:
         """The expression that all of some other tokens are."""

@@ -127,6 +127,8 @@ def _proved(difference: Any) -> bool:
     """Whether sympy can show that it is zero, by simplification or through its minimal polynomial."""
     if not difference.free_symbols and difference.is_algebraic:
         return sympy.minimal_polynomial(difference, sympy.Symbol("x")) == sympy.Symbol("x")
+    if difference.has(sympy.asinh, sympy.acosh, sympy.atanh):
+        difference = difference.rewrite(sympy.log)
     for simpler in (sympy.expand, sympy.trigsimp, sympy.simplify):
         if simpler(difference) == 0:
             return True
