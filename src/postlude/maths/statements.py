@@ -11,7 +11,8 @@ REACH = 400
 """Characters of an answer at most."""
 _IS = (
     r"(?:\s+(?:to|for|of|in|we|I|you|that|therefore|thus|then|here|now|,)\b[^.:=\n]{0,60}?)??"
-    r"(?:[ \t]*(?::|：|=|\||[-–—]\s)|\s*(?:\bis\s*(?::|：|=)|\b(?:is|was)\b(?:\s+that\b)?|\b(?:would|must|should|will)\s+be\b|\bequals\b"
+    r"(?:[ \t]*(?::|：|=|\||[-–—]\s)|\s*(?:\bis\s*(?::|：|=)|\b(?:is|was)\b(?:\s+that\b)?"
+    r"|\b(?:would|must|should|will)\s+be\b|\bequals\b"
     r"|\b(?:comes|turns|works)\s+out\s+(?:to\s+be|to|at|as)\b|\bcomes\s+to\b))"
 )
 _LABEL = re.compile(
