@@ -10,36 +10,37 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from postlude.maths import ratios
+from postlude.maths import families, ratios, regions
 from postlude.maths.grammar import Node
 from postlude.maths.names import parameters
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unreadable, Unsupported
-from postlude.maths.reading import as_region
-from postlude.maths.relations import of
+from postlude.maths.terms import is_infinite, of
 from postlude.maths.values import (
     Assignment,
     Based,
+    Case,
     Clock,
     Collection,
+    Elided,
     Expression,
+    Family,
     Interval,
     Labelled,
     Listing,
     Matrix,
     Option,
+    Outcome,
+    Pair,
     Percent,
     Quantity,
     Region,
     Relation,
+    Residue,
     Series,
     Value,
-    Words,
 )  # fmt: skip
 
-Pair = tuple[Node, Node]
-Outcome = bool | tuple[Pair, ...]
-"""Pairs: equal if all of them are."""
 MAX_PAIRS = 1000
 """Of values without a common form in two lists or sets."""
 _DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
@@ -55,6 +56,8 @@ class Comparison:
         """Raises Refused where to find out takes too long."""
         if isinstance(a, Expression) and isinstance(b, Expression):
             return self.numbers(a, b)
+        if isinstance(a, Family) or isinstance(b, Family):
+            return self.alike(a, b) if type(a) is type(b) else self.unlike(a, b) or self.unlike(b, a)
         a, b = _opened(a), _opened(b)
         if isinstance(b, Labelled) and not isinstance(a, Labelled):
             a, b = b, a
@@ -85,6 +88,14 @@ class Comparison:
             return self.matrices(a, b)
         if isinstance(a, Relation) and isinstance(b, Relation):
             return self.relations(a, b)
+        if isinstance(a, Family) and isinstance(b, Family):
+            return families.same(a, b, self.unordered)
+        if isinstance(a, Elided) and isinstance(b, Elided):
+            return len(a.items) == len(b.items) and _all(map(self.same, a.items, b.items))
+        if isinstance(a, Case) and isinstance(b, Case):
+            return _all([self.same(a.condition, b.condition), self.same(a.value, b.value)])
+        if isinstance(a, Residue) and isinstance(b, Residue):
+            return self.residues(a, b)
         if isinstance(a, Option) and isinstance(b, Option):
             return a.letter == b.letter and self.same(a.said, b.said)
         if isinstance(a, Clock) and isinstance(b, Clock):
@@ -157,12 +168,19 @@ class Comparison:
         return _all(self.same(x, y) for x, y in zip(a.items, b.items, strict=True))
 
     def regions(self, a: Region, b: Region) -> Outcome:
-        if (a.name and b.name and a.name != b.name) or len(a.intervals) != len(b.intervals):
+        """Sets in their one form, or, where the order of their ends is not known, piece by piece as written."""
+        if a.name and b.name and a.name != b.name:
             return False
-        rest = list(b.intervals)
+        try:
+            one, other = regions.normal(a).intervals, regions.normal(b).intervals
+        except Unsupported:
+            one, other = a.intervals, b.intervals
+        if len(one) != len(other):
+            return False
+        rest = list(other)
         outcomes: list[Outcome] = []
-        for one in a.intervals:
-            found = [(self.intervals(one, other), other) for other in rest]
+        for piece in one:
+            found = [(self.intervals(piece, o), o) for o in rest]
             best = next((f for f in found if f[0] is True), next((f for f in found if f[0] is not False), None))
             if best is None:
                 return False
@@ -174,6 +192,16 @@ class Comparison:
         if (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed):
             return False
         return _all([self.numbers(a.low, b.low), self.numbers(a.high, b.high)])
+
+    def residues(self, a: Residue, b: Residue) -> Outcome:
+        """Of one modulus, and apart by a multiple of it."""
+        if self.numbers(a.modulus, b.modulus) is not True:
+            return False
+        step = a.modulus.value.rational
+        apart = ratios.subtract(a.value.value, b.value.value, Budget()).rational
+        if apart is None or not step:
+            return self.numbers(a.value, b.value)
+        return (apart / step).denominator == 1
 
     def matrices(self, a: Matrix, b: Matrix) -> Outcome:
         if a.determinant != b.determinant or len(a.rows) != len(b.rows) or len(a.rows[0]) != len(b.rows[0]):
@@ -191,6 +219,8 @@ class Comparison:
         share = ratios.proportion(x, y, budget)
         if share is not None:
             return share > 0 or a.mark == "="
+        if a.mark == "=" and ratios.proportion(ratios.cleared(x), ratios.cleared(y), budget) is not None:
+            return True
         straight = _all([self.numbers(a.left, b.left), self.numbers(a.right, b.right)])
         crossed = _all([self.numbers(a.left, b.right), self.numbers(a.right, b.left)]) if a.mark == "=" else False
         return straight if straight is not False else crossed
@@ -224,8 +254,12 @@ class Comparison:
             return isinstance(b, Expression) and b.tree == ["sym", a.letter]
         if isinstance(a, Assignment):
             return self.unnamed(a, b)
-        if isinstance(a, Words):
-            return self.words(a, b)
+        if isinstance(a, Region):
+            return self.region(a, b)
+        if isinstance(a, Family):
+            return self.family(a, b)
+        if isinstance(a, Residue):
+            return self.residue(a, b)
         if isinstance(a, Listing | Collection):
             if isinstance(b, Listing | Collection):
                 return self.lists(a, b)
@@ -250,14 +284,47 @@ class Comparison:
     def pair(self, a: Series, b: Value) -> Outcome:
         if isinstance(b, Region):
             try:
-                return self.regions(as_region(a), b)
+                return self.regions(regions.of_value(a), b)
             except Unsupported:
                 return False
-        if isinstance(b, Matrix) and (a.opening, a.closing) == ("(", ")") and not b.determinant:
+        if isinstance(b, Matrix) and not b.determinant:
+            rows = _rows(a)
+            if rows:
+                return len(rows) == len(b.rows) and _all(map(self.rows, rows, b.rows))
             cells = [row[0] for row in b.rows] if len(b.rows[0]) == 1 else list(b.rows[0]) if len(b.rows) == 1 else []
-            if len(cells) == len(a.items):
-                return _all(self.same(x, y) for x, y in zip(a.items, cells, strict=True))
+            if len(cells) == len(a.items) and (a.opening, a.closing) in (("(", ")"), ("[", "]")):
+                return self.rows(a.items, cells)
         return False
+
+    def rows(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
+        return len(a) == len(b) and _all(map(self.same, a, b))
+
+    def region(self, a: Region, b: Value) -> Outcome:
+        """Points and intervals of a list or set, and the set that is empty."""
+        if isinstance(b, Listing) and not any(map(_is_interval, b.items)):
+            return False
+        try:
+            pieces = b.items if isinstance(b, Listing) else (b,)
+            other = regions.union([regions.of_value(i) for i in pieces if not isinstance(i, Expression)])
+        except Unsupported:
+            return False
+        return len(pieces) > 0 and not any(isinstance(i, Expression) for i in pieces) and self.regions(a, other)
+
+    def family(self, a: Family, b: Value) -> Outcome:
+        """Over the same set, where only one says what its letter runs through."""
+        if isinstance(b, Labelled | Listing | Collection | Expression | Series):
+            other = families.with_domains(b, a)
+            return families.same(a, other, self.unordered) if other else False
+        return False
+
+    def residue(self, a: Residue, b: Value) -> Outcome:
+        """3 (mod 7) as 3, the number from 0 to 6."""
+        if not isinstance(b, Expression):
+            return False
+        value, modulus = b.value.rational, a.modulus.value.rational
+        if value is None or modulus is None or not 0 <= value < modulus:
+            return False
+        return self.numbers(a.value, b)
 
     def unnamed(self, a: Assignment, b: Value) -> Outcome:
         """x = 1, y = 2 as the tuple (1, 2), or as a list in the order in which it is written."""
@@ -267,17 +334,22 @@ class Comparison:
             return self.same(Series(a.ordered, "(", ")"), b)
         return False
 
-    def words(self, a: Words, b: Value) -> Outcome:
-        if isinstance(b, Region) and a.text == "all real numbers":
-            ends = [(str(i.low), str(i.high)) for i in b.intervals]
-            return ends == [("-1*∞", "∞")]
-        if isinstance(b, Series) and a.text == "all real numbers":
-            return self.pair(b, a) if not _is_line(b) else True
+
+def _is_interval(value: Value) -> bool:
+    """Whether a pair can be no point: it has an end at infinity, or brackets of two kinds."""
+    if isinstance(value, Region):
+        return True
+    if not isinstance(value, Series):
         return False
+    infinite = any(isinstance(i, Expression) and is_infinite(i) for i in value.items)
+    return infinite or (value.opening == "(") != (value.closing == ")")
 
 
-def _is_line(value: Series) -> bool:
-    return [str(i) for i in value.items] == ["-1*∞", "∞"]
+def _rows(value: Series) -> list[tuple[Value, ...]]:
+    """The rows of a list of lists in square brackets; none where it is something else."""
+    rows = [i for i in value.items if isinstance(i, Series) and i.opening == "[" and i.closing == "]"]
+    square = value.opening == "[" and value.closing == "]"
+    return [r.items for r in rows] if square and len(rows) == len(value.items) else []
 
 
 def _opened(value: Value) -> Value:
@@ -319,13 +391,7 @@ def _renamed(a: Labelled, b: Labelled) -> Expression | None:
         return None
     if a.value.value.symbols & {*there}:
         return None
-    return of(_with_letters(a.value.tree, dict(zip(here, there, strict=True))))
-
-
-def _with_letters(tree: Node, letters: dict[str, str]) -> Node:
-    if tree[0] == "sym":
-        return ["sym", letters.get(tree[1], tree[1])]
-    return [tree[0], *(_with_letters(t, letters) if isinstance(t, list) else t for t in tree[1:])]
+    return of(families.with_letters(a.value.tree, dict(zip(here, there, strict=True))))
 
 
 def _scaled(value: Quantity) -> Expression:

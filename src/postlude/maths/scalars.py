@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from postlude.maths import relations, units
+from postlude.maths import units
 from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
-from postlude.maths.relations import expression
+from postlude.maths.terms import expression, of
 from postlude.maths.tokens import FUNCTIONS, Token, cut
 from postlude.maths.values import Based, Clock, Expression, Percent, Quantity, Value, Words
 
@@ -106,4 +106,4 @@ def _angle(tokens: list[Token]) -> Quantity | None:
 def _head(tokens: list[Token], scale: int) -> Expression:
     found = expression(tokens)
     tree: Node = ["*", found.tree, ["num", str(scale)]]
-    return found if scale == 1 else relations.of(tree)
+    return found if scale == 1 else of(tree)
