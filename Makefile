@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden maths maths-golds hostile peers docs clean
+.PHONY: demo test lint types golden maths maths-golds maths-properties hostile peers docs clean
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
@@ -54,6 +54,11 @@ maths: .venv/installed-dev
 GOLDS ?= tests/fixtures/maths_golds.jsonl
 maths-golds: .venv/installed-dev
 	$(BIN)/python -m bench.maths_golds $(GOLDS)
+
+# Laws of the maths reward on random values: 100,000 trials, two minutes.
+VALUES ?= 25000
+maths-properties: .venv/installed-dev
+	$(BIN)/python -m bench.maths_properties $(VALUES)
 
 # The objectives against TRL's own loss code, imported from its package.
 peers: .venv/installed-dev

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 WRAPPERS = r"\\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname|mathbf)\s*\{[^{}]*\}"
-THOUSANDS = r"(?<![\d.,{])\d{1,3}(?:(?:,|\{,\}|,?\s*\\[!,;: ])\s*\d{3})+(?!\d)"
+THOUSANDS = r"(?<![\d.,{])\d{1,3}(?:(?:,|\{,\}|,?\s*\\[!,;: ]\s*)\d{3})+(?!\d)"
 """A whole number with marks between its thousands."""
 _NAMES = rf"{WRAPPERS}|_\{{[^{{}}]*\}}|_\s*\w|\\[A-Za-z]+|\\begin\{{[^{{}}]*\}}"
 _OPENING, _CLOSING = "([{", ")]}"

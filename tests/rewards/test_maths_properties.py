@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.maths_properties.trials import MAKERS, tried
 from postlude.maths.compare import Comparison
 from postlude.maths.extract import extract
 from postlude.maths.problems import Unreadable
@@ -131,3 +132,9 @@ def test_no_expression_takes_long_on_the_exact_path(text: str) -> None:
     except Unreadable:
         pass
     assert time.process_time() - started < 1.0
+
+
+def test_random_values_are_equal_in_every_spelling_and_to_no_other() -> None:
+    tally = tried(0, 15 * len(MAKERS))
+    assert tally.tried.total() == 4 * 15 * len(MAKERS)
+    assert not [t for t in tally.broken if t.law == "another value"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from postlude.advice.wording import folded, roles_of
-from postlude.rewards.code import HIDDEN, TESTS
+from postlude.code.columns import HIDDEN, VISIBLE
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prompt": (
@@ -55,7 +55,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "label",
         "truth",
     ),
-    "tests": (*TESTS, "test_cases", "unit_tests", "asserts", "checks"),
+    "tests": (*VISIBLE, "unit_tests", "asserts", "checks"),
     "text": ("text", "content", "document", "body", "passage"),
 }  # fmt: skip
 """What it is here -> columns it may stand in, the likeliest first."""
@@ -63,7 +63,7 @@ VAGUE = {"answer", "response", "reply", "output", "completion", "text", "message
 """Words of longer names that say nothing of which answer, or what, a column holds."""
 SOLUTIONS = ("code", "canonical_solution", "solution", "reference_solution", "solution_code", "program", "completion")
 """Columns of a written program beside tests."""
-TEST_COLUMNS = (*TESTS, *HIDDEN)
+TEST_COLUMNS = (*VISIBLE, *HIDDEN)
 UP = {"true", "yes", "y", "1", "1.0", "+1", "up", "good", "👍", "like", "liked", "positive", "pos", "thumbs_up",
       "thumbs up", "thumbsup", "thumb_up", "upvote", "helpful", "accept", "accepted", "approve", "approved", "correct",
       "right", "ok", "great", "satisfied", "✅", "✔", "❤", "😀", "😃", "🙂", "😊", "😍", "ja", "gut", "oui", "bon",

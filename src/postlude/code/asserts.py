@@ -1,15 +1,17 @@
-"""Test code read as calls with expected values; where it is not that, rewritten so that it can run apart."""
+"""Test code read as calls with expected values; where it is not that, as checks that run apart from the program."""
 
 from __future__ import annotations
 
 import ast
-import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from postlude.code.cases import Call, Case, Check, checked
+from postlude.code.discovery import Discovered, discovered
+from postlude.code.obstacles import needs_of
+from postlude.code.owners import Owners, owners
 
-BUILTINS = set(dir(builtins))
 LONGEST = 1_000_000
 """Characters of test code, for which the parser takes some hundred bytes each."""
 
@@ -32,40 +34,96 @@ def _parsed(source: str, mode: Literal["exec", "eval"] = "exec") -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def cases_in(source: str, entry: str | None = None) -> list[Case]:
-    """One case for each `assert f(args) == literal`; code that holds anything else is a `Check` as a whole.
+def cases_in(source: str, entry: str | None = None, setup: str = "") -> list[Case]:
+    """The tests in it: a case for each `assert f(args) == literal`, a check for each other assert or test function.
 
-    `entry`: the function that a `def check(candidate)` in it tests. Raises ValueError, SyntaxError.
+    Code that is neither asserts alone nor defines tests is one check. `entry`: what a `def check(candidate)` tests.
+    `setup`: code of the tests that stands before it. Raises ValueError, SyntaxError.
     """
-    source = source.replace("\r\n", "\n")
+    return list(_cases_in(source.replace("\r\n", "\n"), entry or None, setup.replace("\r\n", "\n").strip()))
+
+
+@lru_cache(256)
+def _cases_in(source: str, entry: str | None, setup: str) -> tuple[Case, ...]:
+    """Kept, since every answer to a row asks for the same."""
     statements = _parsed(source).body
-    check = next((s for s in statements if isinstance(s, ast.FunctionDef) and s.name == "check"), None)
-    if check is not None and not entry and len(statements) == 1:
-        raise ValueError("check() is defined and never called: the column entry_point must name what it tests")
-    if check is not None and entry:
-        simple = _calls(check.body, {arg.arg: entry for arg in check.args.args[:1]})
-        return simple or [_check(f"{source}\ncheck({entry})\n", source)]
+    before = _parsed(setup).body
+    tests = discovered(ast.Module([*before, *statements], []))
+    taker = _taker(tests, statements, entry)
+    if taker is not None and not before:
+        simple = _calls(taker.body, {taker.args.args[0].arg: str(entry)}, set())
+        if simple:
+            return tuple(simple)
+    if taker is not None:
+        statements = [*statements, *_parsed(f"{taker.name}({entry})").body]
     if not any(isinstance(node, ast.Assert | ast.Raise | ast.Call) for s in statements for node in ast.walk(s)):
         raise ValueError("it asserts nothing")
-    simple = _calls(statements, {})
-    if simple:
-        return simple
-    asserts_only = all(isinstance(s, ast.Assert | ast.Import | ast.ImportFrom) for s in statements)
-    return list(_one_by_one(statements)) if asserts_only else [_check(source, source)]
+    asserts_only = all(isinstance(s, ast.Assert | ast.Import | ast.ImportFrom) or _is_text(s) for s in statements)
+    if asserts_only:
+        return tuple(_one_by_one(before, statements, entry))
+    return tuple(_checks([*before, *statements], source, tests.tests if taker is None else (), entry))
 
 
-def _one_by_one(statements: Sequence[ast.stmt]) -> Iterator[Case]:
+def _taker(tests: Discovered, statements: Sequence[ast.stmt], entry: str | None) -> ast.FunctionDef | None:
+    """The function that must be called with what it tests. Raises ValueError where nothing names that."""
+    functions = {s.name: s for s in statements if isinstance(s, ast.FunctionDef)}
+    takers = [name for name in tests.takers if name in functions]
+    named = [name for name in takers if name.startswith(("check", "test"))]
+    if not entry:
+        runs = any(
+            not isinstance(s, ast.FunctionDef | ast.Import | ast.ImportFrom) and not _is_text(s) for s in statements
+        )
+        if takers and (named or not runs) and not tests.tests and not _acting(statements):
+            raise ValueError(
+                f"{takers[0]}() is defined and never called: the column entry_point must name what it tests"
+            )
+        return None
+    chosen = [*named, *([] if tests.tests or _acting(statements) else takers)]
+    return functions[chosen[0]] if chosen else None
+
+
+def _acting(statements: Sequence[ast.stmt]) -> bool:
+    """Whether the top level tests something itself."""
+    return any(
+        isinstance(node, ast.Assert | ast.Call | ast.Raise)
+        for s in statements
+        if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign)
+        for node in ast.walk(s)
+    )
+
+
+def _one_by_one(before: Sequence[ast.stmt], statements: Sequence[ast.stmt], entry: str | None) -> Iterator[Case]:
     """Asserts that do not depend on each other."""
-    imports = [ast.unparse(s) for s in statements if not isinstance(s, ast.Assert)]
+    imports = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
     for statement in statements:
         if isinstance(statement, ast.Assert):
-            text = ast.unparse(statement)
-            yield from _calls([statement], {}) or [_check("\n".join([*imports, text]), text)]
+            body = [*before, *imports, statement]
+            names = _owners(body, entry)
+            yield from _calls([statement], {}, names.program) or _checks(body, ast.unparse(statement), (), entry)
 
 
-def _calls(statements: Sequence[ast.stmt], names: dict[str, str]) -> list[Case]:
+def _owners(body: Sequence[ast.stmt], entry: str | None) -> Owners:
+    """Raises ValueError where nothing of the program is used."""
+    tree = ast.Module([*body], [])
+    names = owners(tree, entry)
+    loads = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    if not names.program and not (loads & {*names.aliases}):
+        raise ValueError("it calls no function of the program")
+    return names
+
+
+def _checks(body: Sequence[ast.stmt], shown: str, tests: Sequence[str], entry: str | None) -> list[Case]:
+    names = _owners(body, entry)
+    tree = ast.Module([*body], [])
+    source = "\n".join([*names.imports, ast.unparse(tree)])
+    named = tuple(dict.fromkeys([*names.program, *names.members]))
+    needs = needs_of(tree, names.packages)
+    return [Check(source, shown, named, names.modules, test, needs) for test in tests or (None,)]
+
+
+def _calls(statements: Sequence[ast.stmt], names: dict[str, str], program: Collection[str]) -> list[Case]:
     """The statements as calls, with some names replaced; empty unless every one of them is that."""
-    calls = [_as_call(s, names) for s in statements if not _is_text(s)]
+    calls = [_as_call(s, names, program) for s in statements if not _is_text(s)]
     return [call for call in calls if call is not None] if all(calls) else []
 
 
@@ -73,21 +131,22 @@ def _is_text(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
-def _as_call(statement: ast.stmt, names: dict[str, str]) -> Call | None:
+def _as_call(statement: ast.stmt, names: dict[str, str], program: Collection[str]) -> Call | None:
     """`assert f(args) == literal`, either way round, or with `is` and None, True or False; else None."""
     match statement:
         case ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right])):
-            return _equation(left, right, names) or _equation(right, left, names)
+            return _equation(left, right, names, program) or _equation(right, left, names, program)
         case ast.Assert(test=ast.Compare(left=left, ops=[ast.Is()], comparators=[ast.Constant(value=value) as right])):
-            return _equation(left, right, names) if value is None or isinstance(value, bool) else None
+            return _equation(left, right, names, program) if value is None or isinstance(value, bool) else None
     return None
 
 
-def _equation(left: ast.expr, right: ast.expr, names: dict[str, str]) -> Call | None:
+def _equation(left: ast.expr, right: ast.expr, names: dict[str, str], program: Collection[str]) -> Call | None:
+    """The call of a function that is in `program`, or goes by another name in `names`."""
     if not isinstance(left, ast.Call) or any(k.arg is None for k in left.keywords):
         return None
     root = _root(left.func)
-    if root is None or root.id in BUILTINS:
+    if root is None or (root.id not in program and root.id not in names):
         return None
     try:
         args = [ast.literal_eval(a) for a in left.args]
@@ -95,8 +154,8 @@ def _equation(left: ast.expr, right: ast.expr, names: dict[str, str]) -> Call | 
         expected = ast.literal_eval(right)
     except (ValueError, TypeError, SyntaxError, MemoryError):
         return None
-    root.id = names.get(root.id, root.id)
-    return checked(Call(ast.unparse(left.func), args, expected, kwargs))
+    target, name = ast.unparse(left.func), names.get(root.id, root.id)
+    return checked(Call(target.replace(root.id, name, 1), args, expected, kwargs))
 
 
 def _root(node: ast.expr) -> ast.Name | None:
@@ -107,52 +166,3 @@ def _root(node: ast.expr) -> ast.Name | None:
         case ast.Attribute(value=ast.Call(func=inner, args=[], keywords=[])) | ast.Attribute(value=inner):
             return _root(inner)
     return None
-
-
-# ------------------------------------------------------------------------------------------------ test code that runs
-
-
-def _check(source: str, shown: str) -> Check:
-    """The code with every use of a name of the program made a remote one."""
-    tree = _parsed(source)
-    remote = _free(tree)
-    if not remote:
-        raise ValueError("it calls no function of the program")
-    return Check(ast.unparse(ast.fix_missing_locations(_Remote(remote).visit(tree))), shown, tuple(sorted(remote)))
-
-
-def _free(tree: ast.AST) -> set[str]:
-    """Names that are used but neither defined nor imported in the code nor built in."""
-    used, bound = set(), set[str]()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                used.add(name)
-            case ast.Name(id=name) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
-                bound.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                bound.add(name)
-            case ast.alias(name=name, asname=other):
-                bound.add(other or name.partition(".")[0])
-    return used - bound - BUILTINS
-
-
-class _Remote(ast.NodeTransformer):
-    """`f(x)` becomes `_remote_call("f", x)`, and `f` elsewhere `_remote_name("f")`."""
-
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-
-    def visit_Call(self, node: ast.Call) -> Any:
-        root = _root(node.func)
-        if root is None or root.id not in self._names:
-            return self.generic_visit(node)
-        target = ast.Constant(ast.unparse(node.func))
-        args = [self.visit(a) for a in node.args]
-        keywords = [self.visit(k) for k in node.keywords]
-        return ast.Call(ast.Name("_remote_call", ast.Load()), [target, *args], keywords)
-
-    def visit_Name(self, node: ast.Name) -> Any:
-        if node.id not in self._names:
-            return node
-        return ast.Call(ast.Name("_remote_name", ast.Load()), [ast.Constant(node.id)], [])

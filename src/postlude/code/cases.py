@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from postlude.code.obstacles import Need
 from postlude.sandbox.inside.plain import decode, encode
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Values that a text of JSON may have meant: a program may give any of them, a tuple for a list, and 2.0 for 2."""
+
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,9 @@ class Script:
 
     stdin: str
     stdout: str
+    checker: str = ""
+    """How its output is judged where that is not by comparing lines: a way by name, or code that defines
+    `check(input, output, expected)`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,12 @@ class Check:
     """As it stands in the data."""
     names: tuple[str, ...] = ()
     """Names of the program that it uses."""
+    modules: tuple[str, ...] = ()
+    """Modules that stand for the program where it imports them."""
+    test: str | None = None
+    """The one test of it that is run, `test_a` or `TestB.test_c`; None is all that it does as a script."""
+    needs: tuple[Need, ...] = ()
+    """What it needs besides the program and the library."""
 
 
 Case = Call | Script | Check
@@ -47,9 +64,10 @@ Case = Call | Script | Check
 
 def checked(call: Call) -> Call:
     """The call itself; ValueError where a value cannot be sent, or nothing can equal what is expected."""
-    for value in (*call.args, *call.kwargs.values(), call.expected):
+    wanted = call.expected.values if isinstance(call.expected, AnyOf) else (call.expected,)
+    for value in (*call.args, *call.kwargs.values(), *wanted):
         decode(encode(value))
-    if _holds_nan(call.expected):
+    if any(map(_holds_nan, wanted)):
         raise ValueError("NaN is expected, and nothing equals NaN")
     return call
 

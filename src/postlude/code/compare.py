@@ -9,17 +9,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
+from postlude.code.cases import AnyOf
+
 _NUMBER = re.compile(r"[+-]?(?:(?P<whole>\d+)|(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
 """A printed number. Not `1_0`, nan or inf, which Python would read."""
+WAYS = ("lines", "words", "any order", "any case")
+"""Of comparing printed text."""
 MOST_DIGITS = 1000
 """Of a whole number that is compared with a float."""
-
-
-@dataclass(frozen=True)
-class AnyOf:
-    """Values that a JSON text may have meant: a program may give any of them, and a tuple for a list, 2.0 for 2."""
-
-    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,17 @@ class Comparison:
         ours = list(expected)
         return len(ours) == len(theirs) and all(m in theirs and exact.equal(m, theirs[m]) for m in ours)
 
-    def same_text(self, expected: str, got: str) -> bool:
-        """Lines without spaces at their ends and without empty ones at the end; with a tolerance, word by word."""
+    def same_text(self, expected: str, got: str, way: str = "lines") -> bool:
+        """Lines without spaces at their ends and without empty ones at the end; with a tolerance, word by word.
+
+        `way`: `words` never looks at lines, `any order` not at their order, `any case` not at capitals.
+        """
+        if way == "words":
+            expected, got = "\n".join(expected.split()), "\n".join(got.split())
+        elif way == "any order":
+            expected, got = ("\n".join(sorted(_lines(text))) for text in (expected, got))
+        elif way == "any case":
+            expected, got = expected.casefold(), got.casefold()
         if _lines(expected) == _lines(got):
             return True
         if not self.tolerance:

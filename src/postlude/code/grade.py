@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from postlude.code.cases import Call, Case, Check, Script
-from postlude.code.compare import Comparison
+from postlude.code.cases import AnyOf, Call, Case, Check, Script
+from postlude.code.compare import WAYS, Comparison
 from postlude.sandbox.child import STDERR, STDOUT, Child, pump
 from postlude.sandbox.inside.plain import decode, encode
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.worker import Worker
 
-Word = Literal["passed", "failed", "crashed", "timeout", "output"]
-ORDER: tuple[Word, ...] = ("timeout", "output", "crashed", "failed", "passed")
+Word = Literal["passed", "failed", "crashed", "timeout", "output", "bad row", "untested"]
+ORDER: tuple[Word, ...] = ("bad row", "timeout", "output", "crashed", "failed", "passed", "untested")
 """Of several, the first is an answer's verdict."""
 
 
@@ -101,7 +101,7 @@ class Grading:
 
     def _checks(self, cases: Sequence[tuple[int, Check]]) -> None:
         """The test code runs in a second process; its calls of the program are passed on, as plain values only."""
-        job = {"kind": "checks", "items": [case.source for _, case in cases]}
+        job = _job([case for _, case in cases])
         with (
             self.pool.lease() as worker,
             self._started(worker, self._job) as tested,
@@ -141,8 +141,16 @@ class Grading:
             if child.trouble or not _ended_well(child):
                 return _loss(child)
             printed = child.printed[STDOUT].decode(errors="replace")
-        right = self.comparison.same_text(case.stdout, printed)
-        return PASSED if right else Result("failed", f"it printed {_short(printed)}")
+        return self._judged(case, printed)
+
+    def _judged(self, case: Script, printed: str) -> Result:
+        """By its checker's code where it has some: that runs as a program of its own, long after the other ended."""
+        wrong = Result("failed", f"it printed {_short(printed)}")
+        if not case.checker or case.checker in WAYS:
+            return PASSED if self.comparison.same_text(case.stdout, printed, case.checker or "lines") else wrong
+        call = Call("check", [case.stdin, printed, case.stdout], AnyOf((True, 1)))
+        [result] = Grading(self.pool, case.checker, Comparison()).run([call])
+        return result if result == PASSED else Result("failed", f"{wrong.detail}; checker: {result.detail}")
 
     @contextlib.contextmanager
     def _started(self, worker: Worker, job: dict[str, Any], stdin: str = "") -> Iterator[Child]:
@@ -154,8 +162,52 @@ class Grading:
             self.printed += child.printed[STDOUT] + child.printed[STDERR]
 
 
+def _job(cases: Sequence[Check]) -> dict[str, Any]:
+    """Each source once, with the tests of it that are wanted."""
+    sources = {(case.source, case.names, case.modules): None for case in cases}
+    numbers = {source: number for number, source in enumerate(sources)}
+    return {
+        "kind": "checks",
+        "sources": [{"source": source, "names": names, "modules": modules} for source, names, modules in sources],
+        "items": [(numbers[case.source, case.names, case.modules], case.test) for case in cases],
+    }
+
+
+@dataclass
+class Contact:
+    """How often the test code called the program."""
+
+    calls: int = 0
+    """By the test that runs."""
+    loading: int = 0
+    """While its module was loaded."""
+    before: int = 0
+    """By the tests of that module that ran before."""
+
+    def loaded(self, anew: bool) -> None:
+        self.loading, self.before = (self.calls, 0) if anew else (self.loading, self.before)
+        self.calls = 0
+
+    def result(self, record: Sequence[Any]) -> Result:
+        """Of the test that ended. Without a call its outcome is the same for every program, so it judges none."""
+        calls, self.calls = self.calls, 0
+        self.before += calls
+        match record:
+            case ["passed"]:
+                return PASSED if calls + self.loading else Result("untested", "it ended without a call of the program")
+            case ["skipped", why]:
+                return (
+                    Result("failed", f"test code: skipped: {why}") if calls else Result("untested", f"skipped: {why}")
+                )
+            case [_, _, said]:
+                word = "failed" if self.before + self.loading else "bad row"
+                return Result(word, f"test code: {said}")
+        return Result("failed", f"test code: {_short(record)}")
+
+
 def _conversation(worker: Worker, tested: Child, tester: Child) -> Iterator[Result]:
     """The results of the test code, while its calls of the program are passed on."""
+    contact = Contact()
     pump(worker, [tested, tester], lambda: tester.done or tester.waiting >= 1)
     tester.check_start()
     while True:
@@ -163,11 +215,12 @@ def _conversation(worker: Worker, tested: Child, tester: Child) -> Iterator[Resu
         if not tester.waiting:
             return
         match _take(tester):
-            case ["passed"]:
-                yield PASSED
-            case ["failed", _, said]:
-                yield Result("failed", f"test code: {said}")
+            case ["loaded", bool(anew)]:
+                contact.loaded(anew)
+            case ["passed"] | ["failed", _, _] | ["skipped", _] as record:
+                yield contact.result(record)
             case ["call", target, args, kwargs]:
+                contact.calls += 1
                 tested.send({"target": target, "args": args, "kwargs": kwargs})
                 pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 1)
                 if not tested.waiting:

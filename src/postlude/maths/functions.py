@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import ceil, comb, factorial, floor
+from math import ceil, floor
 
 from postlude.maths import polynomials as poly
 from postlude.maths import ratios
+from postlude.maths.counting import double_factorial, factorial_of
 from postlude.maths.polynomials import Budget
-from postlude.maths.problems import Refused, Undefined, Unsupported
+from postlude.maths.problems import Undefined, Unsupported
 from postlude.maths.ratios import Ratio
 from postlude.maths.roots import closed, factors, power
 
-MAX_FACTORIAL = 999
 LOG_BASE = "ln base"
 """The logarithm of whatever base a plain `log` means: log 4 = 2 log 2, but it is neither ln 4 nor log_10 4."""
 
@@ -32,13 +32,15 @@ def apply(name: str, argument: Ratio, budget: Budget) -> Ratio:
 def _sine(argument: Ratio, budget: Budget) -> Ratio:
     degrees = _degrees(argument)
     exact = None if degrees is None else _sine_of(degrees, budget)
-    return closed("sin", argument) if exact is None else exact
+    return _odd("sin")(argument, budget) if exact is None else exact
 
 
 def _cosine(argument: Ratio, budget: Budget) -> Ratio:
     degrees = _degrees(argument)
     exact = None if degrees is None else _sine_of(degrees + 90, budget)
-    return closed("cos", argument) if exact is None else exact
+    if exact is not None:
+        return exact
+    return closed("cos", ratios.negative(argument) if _negative(argument) else argument)
 
 
 def _degrees(argument: Ratio) -> Fraction | None:
@@ -110,28 +112,6 @@ def _ten(value: Fraction) -> int | None:
     return digits if value.numerator == large else -digits
 
 
-def _factorial(argument: Ratio, budget: Budget) -> Ratio:
-    value = argument.rational
-    if value is None:
-        return closed("factorial", argument)
-    if value < 0 or value.denominator != 1:
-        raise Undefined("it is a factorial of no whole number")
-    if value > MAX_FACTORIAL:
-        raise Refused("a factorial of more than three digits")
-    budget.spend(int(value))
-    return ratios.number(factorial(value.numerator))
-
-
-def binomial(n: Ratio, k: Ratio, budget: Budget) -> Ratio:
-    above, below = n.rational, k.rational
-    if above is None or below is None or above.denominator != 1 or below.denominator != 1 or above < 0 or below < 0:
-        return closed("binomial", n, k)
-    if above > MAX_FACTORIAL:
-        raise Refused("a binomial coefficient of more than three digits")
-    budget.spend(int(above))
-    return ratios.number(comb(above.numerator, below.numerator))
-
-
 def _rounded(name: str, of: Callable[[Fraction], int | Fraction]) -> Callable[[Ratio, Budget], Ratio]:
     def rounded(argument: Ratio, budget: Budget) -> Ratio:
         value = argument.rational
@@ -148,7 +128,60 @@ def _kept(name: str) -> Callable[[Ratio, Budget], Ratio]:
     return lambda argument, budget: closed(name, argument)
 
 
-INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot", "sec": "arcsec", "csc": "arccsc"}
+def _odd(name: str) -> Callable[[Ratio, Budget], Ratio]:
+    """f(-x) = -f(x), kept closed."""
+
+    def kept(argument: Ratio, budget: Budget) -> Ratio:
+        if not argument.top:
+            return ratios.number(0)
+        return (
+            ratios.negative(closed(name, ratios.negative(argument))) if _negative(argument) else closed(name, argument)
+        )
+
+    return kept
+
+
+def _negative(argument: Ratio) -> bool:
+    """Whether its first coefficient is below 0: of x and -x that is one."""
+    return bool(argument.top) and argument.top[min(argument.top)] < 0
+
+
+def _absolute(argument: Ratio, budget: Budget) -> Ratio:
+    """|-x| is |x|, ||x|| too, and |3 + 4i| is 5."""
+    value = argument.rational
+    if value is not None:
+        return ratios.number(abs(value))
+    if argument.bottom == poly.ONE and argument.top.keys() <= {(), _I}:
+        a, b = argument.top.get((), Fraction(0)), argument.top.get(_I, Fraction(0))
+        return power(ratios.number(a * a + b * b), ratios.number(Fraction(1, 2)), budget)
+    if len(argument.top) == 1 and argument.bottom == poly.ONE:
+        ((monomial, coefficient),) = argument.top.items()
+        if len(monomial) == 1 and monomial[0][0].startswith("[abs(") and monomial[0][1] == 1:
+            return ratios.multiply(ratios.number(abs(coefficient)), ratios.atom(monomial[0][0]), budget)
+    return closed("abs", ratios.negative(argument) if _negative(argument) else argument)
+
+
+def _conjugate(argument: Ratio, budget: Budget) -> Ratio:
+    """Of numbers; of letters, which may be complex, it is kept closed."""
+    if argument.symbols or argument.opaque or any(e != 1 for m in argument.top for a, e in m if a == "i"):
+        return closed("conj", argument)
+    if any(a == "i" for m in argument.bottom for a, _ in m):
+        return closed("conj", argument)
+    return Ratio({m: -c if any(a == "i" for a, _ in m) else c for m, c in argument.top.items()}, argument.bottom)
+
+
+def _direction(argument: Ratio, budget: Budget) -> Ratio:
+    """cos x + i sin x."""
+    turned = ratios.multiply(ratios.atom("i"), _sine(argument, budget), budget)
+    return ratios.add(_cosine(argument, budget), turned, budget)
+
+
+def _sign(argument: Ratio, budget: Budget) -> Ratio:
+    value = argument.rational
+    return closed("sgn", argument) if value is None else ratios.number((value > 0) - (value < 0))
+
+
+_I = (("i", Fraction(1)),)
 NAMES: dict[str, Callable[[Ratio, Budget], Ratio]] = {
     "sin": _sine,
     "cos": _cosine,
@@ -158,9 +191,14 @@ NAMES: dict[str, Callable[[Ratio, Budget], Ratio]] = {
     "csc": _over("1", "sin"),
     "ln": _logarithm,
     "exp": _exponential,
-    "factorial": _factorial,
-    "abs": _rounded("abs", abs),
+    "cis": _direction,
+    "factorial": factorial_of,
+    "double factorial": double_factorial,
+    "abs": _absolute,
+    "conj": _conjugate,
+    "sgn": _sign,
     "floor": _rounded("floor", floor),
     "ceil": _rounded("ceil", ceil),
-    **{name: _kept(name) for name in (*INVERSES.values(), "sinh", "cosh", "tanh")},
+    **{name: _odd(name) for name in ("arcsin", "arctan", "arccsc", "sinh", "tanh", "arsinh", "artanh", "csch", "coth")},
+    **{name: _kept(name) for name in ("arccos", "arccot", "arcsec", "cosh", "arcosh", "sech")},
 }

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from postlude.maths.grammar import GREEK, parse
-from postlude.maths.problems import Unreadable
+from postlude.maths.cursor import Cursor
+from postlude.maths.grammar import parse
+from postlude.maths.problems import Unreadable, Unsupported
+from postlude.maths.symbols import ACCENTS, LETTERLIKE, accented, letterlike, named
 from postlude.maths.tokens import FUNCTIONS, Token, change
 
-_ACCENTS = {r"\bar": "bar", r"\overline": "bar", r"\vec": "vec", r"\overrightarrow": "vec", r"\hat": "hat",
-            r"\widehat": "hat", r"\tilde": "tilde", r"\dot": "dot", r"\ddot": "ddot"}  # fmt: skip
 _FIGURES = {r"\angle": "angle", r"\triangle": "triangle", r"\measuredangle": "angle"}
 _CALLED = re.compile(r"(.+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 
@@ -38,10 +38,10 @@ def name(tokens: list[Token]) -> Name | None:
     if not tokens:
         return None
     if all(t.kind in ("word", "text") and (len(t.text) > 1 or len(tokens) > 1) for t in tokens):
-        if tokens[0].text in GREEK:  # lambda: 7 is a program, not a label
+        if tokens[0].text in LETTERLIKE:  # lambda: 7 is a program, not a label
             return None
         return Name(" ".join(t.text for t in tokens).lower())
-    return _figure(tokens) or _quotient(tokens) or _applied(tokens) or _plain(tokens)
+    return _figure(tokens) or _derivative(tokens) or _quotient(tokens) or _applied(tokens) or _plain(tokens)
 
 
 def parameters(called: str) -> tuple[str, tuple[str, ...]]:
@@ -62,6 +62,18 @@ def _figure(tokens: list[Token]) -> Name | None:
         inner = _plain(tokens[1:])
         return Name(f"{_FIGURES[texts[0]]} {inner.text}") if inner else None
     return None
+
+
+def _derivative(tokens: list[Token]) -> Name | None:
+    """\\frac{dy}{dx}, f'(x)."""
+    texts = [t.text for t in tokens]
+    if texts[0] not in ("d", r"\partial", r"\frac", r"\dot", r"\ddot") and not {"'", r"\prime"} & {*texts}:
+        return None
+    try:
+        tree = parse(tokens)
+    except Unreadable:
+        return None
+    return Name(tree[1]) if tree[0] == "sym" and "/" in tree[1] else None
 
 
 def _quotient(tokens: list[Token]) -> Name | None:
@@ -105,25 +117,26 @@ def _plain(tokens: list[Token]) -> Name | None:
 
 def _letter(tokens: list[Token], place: int) -> tuple[str, int] | None:
     """A letter with what is written at it, and the place after that."""
-    token = tokens[place]
-    if token.text in _ACCENTS:
-        inside, place = _group(tokens, place + 1)
-        inner = _plain(inside)
+    token, cursor = tokens[place], Cursor(tokens)
+    cursor.place = place + 1
+    if token.text[1:] in ACCENTS:
+        inner = _plain(cursor.group()) if cursor.next else None
         if inner is None:
             return None
-        text = f"\\{_ACCENTS[token.text]}{{{inner.text}}}"
-    elif _begins(token, place) or _greek(token):
-        text, place = token.text, place + 1
+        text = accented(ACCENTS[token.text[1:]], [inner.text])
+    elif _begins(token, place):
+        text = token.text
+    elif _greek(token):
+        text = letterlike(token.text[1:])
     else:
         return None
-    while place < len(tokens) and tokens[place].text in ("_", "^", "'"):
-        mark = tokens[place].text
-        inside, place = ([tokens[place]], place + 1) if mark == "'" else _group(tokens, place + 1)
-        written = _written(mark, [t.text for t in inside])
-        if written is None:
-            return None
-        text += written
-    return text, place
+    try:
+        text = named(cursor, text)
+    except Unsupported:
+        return None
+    if [t.text for t in tokens[cursor.place : cursor.place + 5]] == ["^", "{", "-", "1", "}"]:
+        text, cursor.place = text + "^{-1}", cursor.place + 5
+    return None if cursor.peek().text in ("^", "_") else (text, cursor.place)
 
 
 def _begins(token: Token, place: int) -> bool:
@@ -131,15 +144,6 @@ def _begins(token: Token, place: int) -> bool:
     if token.kind == "word":
         return token.text.isupper()
     return token.kind in ("letter", "text") and token.text[:1].isalpha() and (len(token.text) == 1 or not place)
-
-
-def _written(mark: str, inside: list[str]) -> str | None:
-    """A subscript, primes or the -1 of an inverse, in one spelling; None for a power."""
-    if mark == "_" and inside:
-        return "_" + (inside[0] if len(inside) == 1 else "{" + "".join(inside) + "}")
-    if mark == "'" or (inside and all(t in ("'", r"\prime") for t in inside)):
-        return "'" * len(inside)
-    return "^{-1}" if inside == ["-", "1"] else "^{*}" if inside == ["*"] else None
 
 
 def _group(tokens: list[Token], place: int) -> tuple[list[Token], int]:
@@ -166,9 +170,4 @@ def _arguments(tokens: list[Token], head: str) -> str | None:
 
 
 def _greek(token: Token) -> bool:
-    if token.kind != "command" or token.text in (r"\pi", r"\infty"):
-        return False
-    try:
-        return parse([token])[0] == "sym"
-    except Unreadable:
-        return False
+    return token.kind == "command" and token.text[1:] in LETTERLIKE

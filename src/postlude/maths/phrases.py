@@ -11,6 +11,7 @@ from postlude.maths.tokens import FUNCTIONS
 from postlude.maths.values import Expression, Value, Words
 
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
+_DIFFERENCE = re.compile(r"[A-Za-z]{1,2}(?: ?- ?[A-Za-z]{1,2})+")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _ALIASES = {
     "dne": "does not exist", "doesn't exist": "does not exist", "limit does not exist": "does not exist",
@@ -23,6 +24,8 @@ _NOT_WORDS = FUNCTIONS | {"pi", "infinity", "inf", "infty", "oo", "theta"}
 
 def words(text: str) -> Value | None:
     """Plain words; None where it is something else."""
+    if _DIFFERENCE.fullmatch(text):
+        return None
     said = plain(text)
     lower = said.lower()
     if not _WORDS.fullmatch(said) or lower in _NOT_WORDS or {*lower.split()} & {"or", "and"}:

@@ -42,7 +42,9 @@ def checked(value: Fraction) -> Fraction:
 
 
 def constant(value: Fraction | int) -> Poly:
-    return {(): Fraction(value)} if value else ZERO
+    if not value:
+        return ZERO
+    return {(): value if isinstance(value, Fraction) else Fraction(value)}
 
 
 def add(a: Poly, b: Poly, budget: Budget) -> Poly:
@@ -133,11 +135,17 @@ def text(a: Poly) -> str:
     """A canonical form: equal sums have equal texts."""
     if not a:
         return "0"
+    if len(a) == 1 and () in a:
+        return _number(a[()])
     return " + ".join(_term(m, a[m]) for m in sorted(a, key=lambda m: (-sum(e for _, e in m), m)))
 
 
 def _term(monomial: Monomial, coefficient: Fraction) -> str:
     parts = [atom.lstrip("#") + (f"^({e})" if e != 1 else "") for atom, e in monomial]
     if coefficient != 1 or not parts:
-        parts.insert(0, str(coefficient) if coefficient.denominator == 1 else f"({coefficient})")
+        parts.insert(0, _number(coefficient))
     return "*".join(parts)
+
+
+def _number(value: Fraction) -> str:
+    return str(value.numerator) if value.denominator == 1 else f"({value.numerator}/{value.denominator})"

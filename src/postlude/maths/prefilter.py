@@ -13,6 +13,10 @@ MAX_INTEGER = 200
 """Digits."""
 MAX_EXPONENT = 1000
 MAX_NODES = 400
+MAX_COUNT = 5000
+"""Of a factorial, and above in a binomial coefficient."""
+_COUNTS = {"binom": "binomial coefficient", "perm": "number of permutations"}
+_NOT_COMPUTED = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}
 _LARGE = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|limsup|liminf|bigcup|bigcap)(?![A-Za-z])")
 _FACTORIAL = re.compile(r"\d{4}\s*[)}]*\s*!|!\s*[)}]*\s*!")
 _EXPONENT = re.compile(r"\^\s*\{?\s*-?\s*\d{4}|\^\s*(?:\{[^{}]*)?\S*\^|\*\*")
@@ -32,13 +36,23 @@ def _size(tree: Node, depth: int, raised: bool) -> int:
         return 1
     if tree[0] == "sym":
         return 1
+    if tree[0] in _NOT_COMPUTED:
+        raise Refused(f"a {_NOT_COMPUTED[tree[0]]} is not computed")
     if (raised and tree[0] == "^") or (tree[:2] == ["call", "factorial"] and tree[2][0] == "call"):
         raise Refused("a tower of powers or factorials")
+    if tree[0] in _COUNTS or tree[1] in ("factorial", "double factorial"):
+        _check_counts(tree)
     total = 1
     for place, part in enumerate(tree[1:]):
         if isinstance(part, list):
             total += _size(part, depth + 1, raised or (tree[0] == "^" and place == 1))
     return total
+
+
+def _check_counts(tree: Node) -> None:
+    for part in tree[1:]:
+        if part[0] == "num" and Fraction(part[1]) > MAX_COUNT:
+            raise Refused(f"a {_COUNTS.get(tree[0], 'factorial')} of more than {MAX_COUNT:,}")
 
 
 def _check_number(value: Fraction, raised: bool) -> None:

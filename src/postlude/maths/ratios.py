@@ -47,7 +47,7 @@ class Ratio:
         return next(iter(found)) if len(found) == 1 and dict(self.top) == {_monomial(*found): Fraction(1)} else None
 
     def __str__(self) -> str:
-        if self.bottom == ONE:
+        if self.bottom is ONE or self.bottom == ONE:
             return poly.text(self.top)
         first = self.bottom[min(self.bottom)]
         return f"({poly.text(poly.scale(self.top, 1 / first))})/({poly.text(poly.scale(self.bottom, 1 / first))})"
@@ -120,7 +120,10 @@ def integer_power(a: Ratio, exponent: int, budget: Budget) -> Ratio:
 
 def same(a: Ratio, b: Ratio, budget: Budget) -> bool | None:
     """Whether two are equal; None where that depends on what closed functions are."""
-    left, right = poly.multiply(a.top, b.bottom, budget), poly.multiply(b.top, a.bottom, budget)
+    if a.bottom is ONE and b.bottom is ONE:
+        left, right = a.top, b.top
+    else:
+        left, right = poly.multiply(a.top, b.bottom, budget), poly.multiply(b.top, a.bottom, budget)
     if left == right:
         return True
     return None if a.opaque or b.opaque else False

@@ -54,8 +54,10 @@ def read(text: str) -> Value:
 def _simple(found: re.Match[str]) -> Expression:
     """A plain number or fraction, which most answers are."""
     sign, digits, bottom = found.groups()
-    value = Fraction(sign + digits)
-    value = value / int(bottom) if bottom else value
+    if digits.isdigit():
+        value = Fraction(int(sign + digits), int(bottom or 1))
+    else:
+        value = Fraction(sign + digits) / int(bottom or 1)
     return Expression(["num", str(value)], number(value))
 
 
@@ -203,8 +205,11 @@ def _point(tokens: list[Token]) -> Labelled | None:
 def _is_count(tokens: list[Token]) -> bool:
     """C(5, 2) and P(5, 2), which are numbers unless they stand among points."""
     texts = [t.text for t in tokens]
-    return texts[0] in ("C", "P") and len(texts) == 6 and texts[2].isdigit() and texts[4].isdigit() and (
-        int(texts[2][:9]) >= int(texts[4][:9]))  # fmt: skip
+    if texts[0] not in ("C", "P") or len(texts) != 6:
+        return False
+    if texts[2] in ("n", "m", "N"):
+        return True
+    return texts[2].isdigit() and texts[4].isdigit() and int(texts[2][:9]) >= int(texts[4][:9])
 
 
 def _complete(parts: list[list[Token]]) -> list[list[Token]]:

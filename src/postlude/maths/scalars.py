@@ -6,10 +6,11 @@ import re
 from fractions import Fraction
 
 from postlude.maths import units
+from postlude.maths.commands import is_term
 from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
 from postlude.maths.terms import expression, of
-from postlude.maths.tokens import FUNCTIONS, Token, cut
+from postlude.maths.tokens import FUNCTIONS, Token, change, cut
 from postlude.maths.values import Based, Clock, Expression, Percent, Quantity, Value, Words
 
 _CLOCK = re.compile(r"\d{1,4}(?::\d{1,4}){1,2}(?:\.\d+)?")
@@ -61,7 +62,7 @@ def _quantity(tokens: list[Token]) -> Value | None:
     currency = [i for i in (0, 1) if i < len(tokens) and tokens[i].text in units.KNOWN and tokens[i].kind == "mark"]
     if currency and tokens[currency[0]].text != "°":
         return _money(tokens, currency[0])
-    start = next((i for i, t in enumerate(tokens) if i and _is_unit(tokens, i)), None)
+    start = _unit_start(tokens)
     if start is None:
         return _angle(tokens)
     rest = tokens[start:]
@@ -74,12 +75,22 @@ def _quantity(tokens: list[Token]) -> Value | None:
     return Quantity(head, unit) if unit.powers or unit.factor != 1 else head
 
 
+def _unit_start(tokens: list[Token]) -> int | None:
+    """Where the unit begins: the first word outside of brackets."""
+    depth = 0
+    for i, token in enumerate(tokens):
+        if i and not depth and _is_unit(tokens, i):
+            return i
+        depth += change(token)
+    return None
+
+
 def _is_unit(tokens: list[Token], i: int) -> bool:
     token = tokens[i]
     if token.text == "°" and i + 2 == len(tokens) and tokens[i + 1].text in ("C", "F"):
         return True
     if token.kind == "word" or (token.kind == "text" and token.text not in _LETTERS):
-        return tokens[i - 1].text not in ("^", "_", "/")
+        return tokens[i - 1].text not in ("^", "_", "/") and not is_term(tokens, i, units.is_known(token.text))
     return token.kind == "mark" and token.text in ("€", "£", "¤", "¢") and i == len(tokens) - 1
 
 

@@ -15,6 +15,10 @@ _FUNCTIONS: dict[str, Any] = {
     "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec,
     "arccsc": sympy.acsc, "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "ln": sympy.log, "exp": sympy.exp,
     "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "factorial": sympy.factorial,
+    "double factorial": sympy.factorial2, "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh,
+    "sech": sympy.sech, "csch": sympy.csch, "coth": sympy.coth, "sgn": sympy.sign, "conj": sympy.conjugate,
+    "cis": lambda a: sympy.cos(a) + sympy.I * sympy.sin(a), "gcd": sympy.gcd, "lcm": sympy.lcm, "max": sympy.Max,
+    "min": sympy.Min,
 }  # fmt: skip
 _POINTS = (sympy.Rational(739, 1000), sympy.Rational(-1327, 900), sympy.Rational(2711, 1000))
 _INFINITE = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo)
@@ -44,6 +48,8 @@ def build(tree: Node) -> Any:
     parts = [build(t) for t in tree[1:] if isinstance(t, list)]
     if tag == "call":
         return _FUNCTIONS[tree[1]](*parts)
+    if tag == "apply":
+        return sympy.Function(tree[1])(*parts)
     if tag == "root":
         return (
             sympy.real_root(parts[0], int(tree[1]))
@@ -69,6 +75,8 @@ _OPERATIONS: dict[str, Any] = {
     "neg": lambda a: -a,
     "log": _log,
     "binom": sympy.binomial,
+    "perm": sympy.ff,
+    "mod": sympy.Mod,
 }
 
 

@@ -15,7 +15,8 @@ MAX_NESTING = 40
 MAX_DIGITS = 1000
 FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arccot", "arcsec",
-    "arccsc", "ln", "log", "lg", "exp", "sqrt",
+    "arccsc", "ln", "log", "lg", "exp", "sqrt", "cbrt", "sech", "csch", "coth", "arsinh", "arcosh", "artanh", "arcsinh",
+    "arccosh", "arctanh", "asin", "acos", "atan", "cosec", "arctg", "arcctg", "cis", "gcd", "lcm",
 }  # fmt: skip
 """Names that are functions also without a backslash."""
 _OTHER = {"pi": "pi", "infty": "infty", "infinity": "infty", "inf": "infty", "oo": "infty", "theta": "theta"}
@@ -24,7 +25,8 @@ _SHORT = {"or", "if", "is", "no", "to", "in", "of", "at", "by", "cm", "mm", "km"
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)"
     r"|(?P<text>\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|textnormal|mathrm|operatorname|emph)\s*\*?\s*\{)"
-    r"|(?P<command>\\[A-Za-z]+)|(?P<escape>\\.)|(?P<letters>[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<space>\s+)|(?P<mark>.)",
+    r"|(?P<command>\\[A-Za-z]+)|(?P<escape>\\.)|(?P<space>\s+|(?:np|numpy|math|sympy)\.(?=[a-z]))"
+    r"|(?P<letters>[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<mark>.)",
     re.DOTALL,
 )
 _WORDS = re.compile(r"[A-Za-z](?:[A-Za-z\s'./²³^-]*[A-Za-z.²³])?")

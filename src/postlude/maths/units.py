@@ -115,8 +115,17 @@ def _power(words: list[str], place: int) -> tuple[int, int]:
     return (-1 if negative else 1) * int(digits[0]), place + 2 + negative
 
 
+def is_known(word: str) -> bool:
+    """Whether it is a unit or a factor of which we have the size, and not only a word in a unit's place."""
+    return any(name in KNOWN or name in SCALES for name in _names(word))
+
+
+def _names(word: str) -> tuple[str, ...]:
+    return word, word.lower(), word.lower().removesuffix("s")
+
+
 def _one(word: str) -> Unit:
-    for name in (word, word.lower(), word.lower().removesuffix("s")):
+    for name in _names(word):
         if name in KNOWN:
             return KNOWN[name]
     if not word.isalpha() or (word if len(word) == 1 else word.lower()) in _NO_UNIT:

@@ -21,6 +21,7 @@ from postlude.maths.normalise import normalise
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
 from postlude.maths.values import Collection, Labelled, Listing, Value, Words
+from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
 _KNOWN = re.compile(
@@ -199,7 +200,7 @@ class Verifier:
     ) -> Result | _Open:
         """One of the two is in a notation that is not ours: `str` is the reason."""
         mine, theirs = (normalise(t) for t in texts)
-        if isinstance(gold, str) and mine == theirs:
+        if isinstance(gold, str) and (mine == theirs or verbatim(texts[0]) == verbatim(texts[1])):
             return replace(base, verdict="equal", rule=f"{base.rule}, same text")
         reason = answer if isinstance(answer, str) else "the gold is in another notation"
         if isinstance(answer, str) and re.search(r"(?<![a-z\\])or(?![a-z])", theirs):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
-from postlude.code.cases import Case
-from postlude.code.columns import cases_of
+from postlude.code.cases import Call, Case, Check, Script
+from postlude.code.columns import HIDDEN, VISIBLE, tests_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
+from postlude.code.obstacles import reason
 from postlude.code.program import Wanted, located, program_of
 from postlude.errors import Problem, RewardError
 from postlude.rewards.functions import text_of
@@ -23,9 +24,8 @@ from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import Limits
 from postlude.sandbox.worker import SandboxFault
 
-TESTS = ("tests", "test_list", "test", "input_output")
-"""Columns that may hold the tests; the first a row has is read."""
-HIDDEN = ("hidden_tests", "challenge_test_list", "private_tests")
+EMPTY = "x = 1"
+"""A program that passes no test worth the name."""
 FEWEST_FAULTS = 3
 """So many faults of the sandbox in a step are never taken for bad luck, if they are more than MOST_FAULTS of it."""
 MOST_FAULTS = 0.01
@@ -45,13 +45,7 @@ class Tests:
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Tests | None:
         """None where the row has none. Raises ValueError naming the column."""
-        parts = []
-        for names in (TESTS, HIDDEN):
-            name = next((n for n in names if columns.get(n) is not None), None)
-            try:
-                parts.append(cases_of(columns[name], columns.get("entry_point")) if name else [])
-            except ValueError as error:
-                raise ValueError(f"column {name}: {error}") from error
+        parts = tests_of(columns)
         if not any(parts):
             return None
         return cls(*parts)
@@ -62,22 +56,26 @@ class Verdict:
     """Of one answer."""
 
     word: str
-    """passed, failed, crashed, timeout, output, no program, no tests or fault."""
+    """passed, failed, crashed, timeout, output, no program, no tests, bad row or fault."""
     visible: tuple[bool, ...] = ()
     hidden: tuple[bool, ...] = ()
     detail: str = ""
 
     @classmethod
     def of(cls, results: Sequence[Result], visible: int) -> Verdict:
-        word = next(w for w in ORDER if any(r.word == w for r in results))
-        passed = tuple(r.word == "passed" for r in results)
-        number = next((n for n, r in enumerate(results) if r.word == word), 0)
+        """The worst of them. Tests that judged nothing do not count; where all of a kind did not, the row is bad."""
+        groups = results[:visible], results[visible:]
+        nothing = any(group and all(r.word == "untested" for r in group) for group in groups)
+        worst = next(w for w in ORDER if any(r.word == w for r in results))
+        number = next((n for n, r in enumerate(results) if r.word == ("untested" if nothing else worst)), 0)
+        word = "bad row" if nothing else worst
         detail = "" if word == "passed" else f"test {number + 1}: {results[number].detail}"
-        return cls(word, passed[:visible], passed[visible:], _printable(detail))
+        seen, unseen = (tuple(r.word == "passed" for r in group if r.word != "untested") for group in groups)
+        return cls(word, seen, unseen, _printable(detail))
 
     def score(self, how: str) -> float | None:
         """1 or 0, with `share` the share of tests passed; None where there is nothing to judge by."""
-        if self.word in ("fault", "no tests"):
+        if self.word in ("fault", "no tests", "bad row"):
             return None
         passed = self.visible + self.hidden
         if how == "share" and passed:
@@ -88,7 +86,7 @@ class Verdict:
 class Code:
     """The reward function. Safe to call from several event loops and threads."""
 
-    one_of = (*TESTS, *HIDDEN)
+    one_of = (*VISIBLE, *HIDDEN)
 
     def __init__(self, pool: Pool, note: str, comparison: Comparison, score: str, fence: str, size: int) -> None:
         self.note = note
@@ -118,7 +116,7 @@ class Code:
     def verdict(self, answer: str, columns: Mapping[str, Any]) -> Verdict:
         """Of one answer to a row of these columns. Raises RewardError where the tests are wrong."""
         try:
-            tests = Tests.of(columns)
+            tests = self._tests(columns)
         except ValueError as error:
             raise RewardError(
                 f"reward code: {error}. Correct the row, or take it out of the data.", code="unreadable-gold"
@@ -129,6 +127,15 @@ class Code:
         if source is None:
             return Verdict("no program", (False,) * len(tests.visible), (False,) * len(tests.hidden))
         return self._graded(source, tests)
+
+    def _tests(self, columns: Mapping[str, Any]) -> Tests | None:
+        """As `Tests.of`; ValueError too where they need what this sandbox does not have."""
+        tests = Tests.of(columns)
+        for case in tests.cases if tests else ():
+            for need in case.needs if isinstance(case, Check) else ():
+                if need[0] != "files" or not self._pool.limits.scratch:
+                    raise ValueError(reason(need))
+        return tests
 
     def _graded(self, source: str, tests: Tests) -> Verdict:
         """A fault is tried once more, with another worker."""
@@ -144,11 +151,18 @@ class Code:
     def check_row(self, columns: Mapping[str, Any]) -> Problem | None:
         """What is wrong with a row: tests that cannot be read, or a `solution` that fails them; None if nothing is."""
         try:
-            tests = Tests.of(columns)
+            tests = self._tests(columns)
         except ValueError as error:
             return Problem("unreadable-gold", str(error))
         if tests is None:
             return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
+        if refused := self._refused_by_checkers(tests):
+            return Problem("unreadable-gold", f"column checker: {refused}")
+        if not any(isinstance(case, Call) for case in tests.cases):
+            nothing = self._graded(EMPTY, tests)
+            if nothing.word in ("passed", "bad row"):
+                why = "a program that does nothing passes" if nothing.word == "passed" else nothing.detail
+                return Problem("unreadable-gold", f"the tests judge nothing: {why}")
         solution = columns.get("solution")
         if not isinstance(solution, str) or not solution.strip():
             return None
@@ -159,6 +173,15 @@ class Code:
             "unreadable-gold",
             f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})",
         )
+
+    def _refused_by_checkers(self, tests: Tests) -> str:
+        """What is wrong with a checker that refuses the output that is expected; nothing where none does."""
+        scripts = [case for case in tests.cases if isinstance(case, Script) and case.checker]
+        for case in scripts[:1]:
+            verdict = self._graded(f"print({case.stdout!r}, end='')", Tests([case], []))
+            if verdict.word != "passed":
+                return f"it refuses the output that is expected ({verdict.detail})"
+        return ""
 
     def close(self) -> None:
         """End the workers; a later call starts new ones."""
@@ -175,7 +198,7 @@ class Code:
             for one in filter(None, passed):
                 log_metric(name, sum(one) / len(one))
         for verdict in verdicts:
-            for word in ("timeout", "crashed", "no program", "fault"):
+            for word in ("timeout", "crashed", "no program", "bad row", "fault"):
                 log_metric(word.replace(" ", "_"), float(verdict.word == word))
             if not self._pool.backend.locked:
                 log_metric("unsafe", 1.0)

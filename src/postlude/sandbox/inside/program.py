@@ -9,6 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from . import testing
 from .lines import Lines
 from .plain import decode, encode
 
@@ -78,7 +79,7 @@ def _script(lines: Lines, job: dict[str, Any]) -> int:
 def _checks(lines: Lines, job: dict[str, Any]) -> int:
     """Run test code, each item by itself. The program under test is elsewhere: calls of it leave as records."""
 
-    def remote(target: str, *args: Any, **kwargs: Any) -> Any:
+    def call(target: str, *args: Any, **kwargs: Any) -> Any:
         lines.write("call", target, [encode(a) for a in args], {k: encode(v) for k, v in kwargs.items()})
         answer = lines.read()
         if answer is None:
@@ -87,16 +88,11 @@ def _checks(lines: Lines, job: dict[str, Any]) -> int:
             raise _exception(answer[1])(answer[2].removeprefix(f"{answer[1]}: "))
         return decode(answer[1])
 
-    for source in job["items"]:
-        names = _module("checks")
-        names["_remote_call"] = remote
-        names["_remote_name"] = lambda target: lambda *args, **kwargs: remote(target, *args, **kwargs)
-        try:
-            _load(source, names)
-        except Exception as error:
-            lines.write("failed", _kind(error), _said(error))
-        else:
-            lines.write("passed")
+    def remote(name: str) -> Any:
+        return lambda *args, **kwargs: call(name, *args, **kwargs)
+
+    for record in testing.outcomes(job["sources"], job["items"], remote):
+        lines.write(*record)
     return 0
 
 

@@ -1,0 +1,27 @@
+"""A random value: what it truly is, a way to write it by chance, and a value beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from random import Random
+
+Way = Callable[[Random], str]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    kind: str
+    truth: Hashable
+    """Equal exactly where two values of a kind are."""
+    write: Way
+    near: Callable[[Random], Drawn]
+    """A value that is likely another one."""
+
+    def other(self, rng: Random) -> Drawn:
+        """One that is another value."""
+        for _ in range(50):
+            found = self.near(rng)
+            if found.truth != self.truth:
+                return found
+        raise ValueError(f"no value beside {self.kind} {self.truth}")
