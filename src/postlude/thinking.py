@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-_WORDS = "(?:seed:)?(?:think|thinking|thoughts?|reasoning)"
+_WORDS = r"(?:\w{1,20}:)?(?:think|thinking|thoughts?|reasoning|reason|scratchpad)"
 MARKS = (
-    (rf"<\s*{_WORDS}\s*>", rf"</\s*{_WORDS}\s*>"),
+    (rf"<\|?\s*{_WORDS}(?:\s[^<>\n]{{0,80}})?\s*\|?>", rf"<\|?/\s*{_WORDS}\s*\|?>"),
     (r"\[THINK\]", r"\[/THINK\]"),
     (r"◁\s*think\s*▷", r"◁\s*/\s*think\s*▷"),
-    (r"<\|begin_of_(?:thought|thinking)\|>", r"<\|end_of_(?:thought|thinking)\|>"),
+    (rf"<\|begin_of_{_WORDS}\|>", rf"<\|end_of_{_WORDS}\|>"),
     (r"<\|channel\|>analysis<\|message\|>", r"<\|channel\|>final<\|message\|>"),
 )
 """(opens, closes), as patterns: Qwen, DeepSeek and Seed; Magistral; Kimi; OpenThinker and GLM; gpt-oss."""
@@ -28,7 +28,10 @@ def end_of(text: str) -> int:
 def spoken(text: str) -> str | None:
     """What follows the thinking; None where thinking never ends, as in a response that was cut off."""
     answer = text[end_of(text) :]
-    return None if OPENS.search(answer) else answer
+    opened = OPENS.search(answer)
+    if opened and not answer[opened.end() :].strip():  # a mark at the very end opens nothing
+        return answer[: opened.start()] if answer[: opened.start()].strip() else None
+    return None if opened else answer
 
 
 def tail(text: str, after: str | None) -> str | None:

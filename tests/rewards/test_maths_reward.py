@@ -73,7 +73,7 @@ def test_the_rules_say_where_an_answer_may_stand() -> None:
         ({"tolerance": -1}, "tolerance must be at least 0 and below 1, got -1"),
         ({"tolerance": "much"}, "tolerance must be at least 0 and below 1, got 'much'"),
         ({"tolerance": True}, "args: tolerance must be a number or text, found true"),
-        ({"rules": ["boxes"]}, "rules must be a list of box, hashes, stated, math, whole, number, got"),
+        ({"rules": ["boxes"]}, "rules must be a list of tags, box, hashes, stated, sentence, math, whole, number, got"),
         ({"rules": "box"}, "args: rules must be a list, found"),
         ({"rules": []}, "rules must be a list of"),
         ({"rules": 3}, "args: rules must be a list, found"),

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from postlude.maths import families, ratios, regions
+from postlude.maths import families, quantities, ratios, regions
 from postlude.maths.grammar import Node
+from postlude.maths.moments import same_clock
 from postlude.maths.names import parameters
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unreadable, Unsupported
@@ -29,7 +30,6 @@ from postlude.maths.values import (
     Labelled,
     Listing,
     Matrix,
-    Option,
     Outcome,
     Pair,
     Percent,
@@ -96,10 +96,8 @@ class Comparison:
             return _all([self.same(a.condition, b.condition), self.same(a.value, b.value)])
         if isinstance(a, Residue) and isinstance(b, Residue):
             return self.residues(a, b)
-        if isinstance(a, Option) and isinstance(b, Option):
-            return a.letter == b.letter and self.same(a.said, b.said)
         if isinstance(a, Clock) and isinstance(b, Clock):
-            return _clocks(a, b)
+            return same_clock(a, b)
         return a == b
 
     def numbers(self, a: Expression, b: Expression) -> Outcome:
@@ -250,8 +248,6 @@ class Comparison:
             return self.bare(a, b)
         if isinstance(a, Series):
             return self.pair(a, b)
-        if isinstance(a, Option):
-            return isinstance(b, Expression) and b.tree == ["sym", a.letter]
         if isinstance(a, Assignment):
             return self.unnamed(a, b)
         if isinstance(a, Region):
@@ -263,6 +259,9 @@ class Comparison:
         if isinstance(a, Listing | Collection):
             if isinstance(b, Listing | Collection):
                 return self.lists(a, b)
+            if isinstance(b, Quantity):
+                whole = quantities.total(a.items)
+                return self.quantities(whole, b) if whole else False
             return self.same(a.items[0], b) if _single(a) else False
         return False
 
@@ -412,16 +411,6 @@ def _relation(value: Labelled) -> Relation | None:
         return Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" else None
     except Unreadable:
         return None
-
-
-def _clocks(a: Clock, b: Clock) -> bool:
-    if (a.half and b.half and a.half != b.half) or len(a.parts) != len(b.parts):
-        return False
-    if a.parts == b.parts:
-        return True
-    if a.looks_like_time or b.looks_like_time or not a.parts[0] or not b.parts[0]:
-        return False
-    return [p / a.parts[0] for p in a.parts] == [p / b.parts[0] for p in b.parts]
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

@@ -4,65 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
 
-from postlude.maths.problems import Unsupported
-from postlude.maths.tokens import closing as closing_brace
+from postlude import thinking
+from postlude.maths.marked import box, hashes, tagged
+from postlude.maths.places import Extraction, Place, settle
+from postlude.maths.statements import bare, closing, lines, stated
 
-NEAR = 200
-"""Characters at the end of a response in which two different answers make it ambiguous."""
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What a rule found: `text` is the answer, `others` what competes with it.
-
-    Without an answer `text` is None and `rule` says why.
-    """
-
-    text: str | None
-    rule: str
-    others: tuple[str, ...] = ()
-    hedged: bool = False
-
-
-_THOUGHT = re.compile(r"</\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
-_THINKING = re.compile(r"<\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:(\{)|(-?[A-Za-z0-9.]+)(?=[\s$.,]|$))")
-_REVISED = re.compile(
-    r"\b(?:no|wait|actually|finally|final|instead|mistake|wrong|incorrect|sorry|rather|oops|correct(?:ed|ion|ing)?"
-    r"|scratch|should be|re-?check(?:ing|ed)?|redo|revised?)\b",
-    re.IGNORECASE,
-)
-_OR_BEFORE = re.compile(
-    r"(?:[\d$})]\s*,?\s*\bor|\bnot(?:\s+be|\s+equal to)?|n't(?:\s+be)?|rather than|instead of|never)\s*[$(\s*\\\[]*$",
-    re.IGNORECASE,
-)
-_OR_AFTER = re.compile(r"[\s$.,)*\]]*\bor\s+(?:maybe\s|perhaps\s|possibly\s|else\s)?\s*[$(]*\s*(?:-?\d|\\(?!text))")
-_STATED = re.compile(
-    r"(?<!wrong )(?<!incorrect )\b(?:final\s+)?(?:answer|result)\s*(?:\([^()]{0,40}\)\s*)?(?:[*_]{1,3}\s*)?"
-    r"(?::|=|\bis\s*:|\bis\b|\bwould\s+be\b|\bmust\s+be\b|\bequals\b)\s*(?:[*_]{1,3}\s*)?",
-    re.IGNORECASE,
-)
-_ENDS = re.compile(
-    r"\n|(?<![\d\s.])\.(?=\s|$)|(?<=\d)\.(?=\s|$)|[!?](?=\s|$)(?<=\s.)|<\||</"
-    r"|,?\s+(?:because|since|which|where|so that|as we|therefore|thus|hence|after|if|when)\b"
-    r"|,\s+(?:so|as|not|and not)\b"
-)
 _MATH = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?%?(?![\w])")
 _DENIED = re.compile(r"\b(?:not|isn't|never|cannot|can't|wrong|incorrect|don't)\b[^.\n]{0,60}$", re.IGNORECASE)
+_END_MARK = re.compile(r"(?:<\|(?!(?:begin|end)_of_)[a-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)$")
+DEFAULT = ("tags", "box", "hashes", "stated", "sentence", "math", "whole")
+LATER = ("box", "hashes", "stated")
+"""What is said by these after the answer must not be another one."""
 
 
-def extract(response: str, rules: Sequence[str] = ("box", "hashes", "stated", "math", "whole")) -> Extraction:
-    """The answer of a response, read after its last closing thinking tag. `rules`: names of RULES, in order."""
-    text = response[_last_end(_THOUGHT, response) :]
-    opened = _THINKING.search(text)
-    if opened:
-        text = text[: opened.start()]
-        if not text.strip():
-            return Extraction(None, "still thinking")
+def extract(response: str, rules: Sequence[str] = DEFAULT) -> Extraction:
+    """The answer of a response, read after its thinking. `rules`: names of RULES, in order."""
+    text = thinking.spoken(response)
+    if text is None:
+        return Extraction(None, "still thinking")
+    text = _END_MARK.sub("", text.rstrip()) if text.rstrip()[-1:] == ">" else text
     for name in rules:
         found = RULES[name](text)
         if found is not None:
@@ -70,84 +33,47 @@ def extract(response: str, rules: Sequence[str] = ("box", "hashes", "stated", "m
     return Extraction(None, "no answer found" if text.strip() else "empty response")
 
 
-def _last_end(pattern: re.Pattern[str], text: str) -> int:
-    end = 0
-    for match in pattern.finditer(text):
-        end = match.end()
-    return end
-
-
-def _box(text: str) -> Extraction | None:
-    """The last box; boxes near the end compete with it, unless words between them take the earlier ones back."""
-    starts = list(_BOX.finditer(text))
-    if not starts:
-        return None
-    spans = [(m.start(), *_inside(text, m)) for m in starts if m.start() >= len(text) - NEAR or m is starts[-1]]
-    begin, last, end = spans[-1]
-    if last is None:
-        return Extraction(None, "box that is not closed")
-    if not last.strip(" $\n"):
-        return Extraction(None, "empty box")
-    others = [other for b, other, e in _standing(text, spans) if other is not None and e <= begin]
-    hedged = bool(_OR_BEFORE.search(text[max(0, begin - 40) : begin]) or _OR_AFTER.match(text[end : end + 80]))
-    return Extraction(last, "box", tuple(others), hedged)
-
-
-def _inside(text: str, match: re.Match[str]) -> tuple[str | None, int]:
-    """What is in a box and where that ends; None where it is not closed."""
-    if match.group(2):
-        return match.group(2), match.end()
-    try:
-        end = closing_brace(text, match.end())
-    except Unsupported:
-        return None, len(text)
-    return text[match.end() : end - 1], end
-
-
-def _standing(text: str, spans: list[tuple[int, str | None, int]]) -> list[tuple[int, str | None, int]]:
-    """The boxes before the last one that nothing took back."""
-    kept: list[tuple[int, str | None, int]] = []
-    for span, following in pairwise(spans):
-        kept.append(span)
-        if _REVISED.search(text[span[2] : following[0]]):
-            kept.clear()
-    return kept
-
-
-def _hashes(text: str) -> Extraction | None:
-    """What follows the last `####`, as GSM8K writes answers."""
-    _, found, rest = text.rpartition("####")
-    line = rest.strip().partition("\n")[0].strip()
-    return Extraction(line or None, "#### line" if line else "empty #### line") if found else None
-
-
-def _stated(text: str) -> Extraction | None:
-    """What follows the last "answer is", "answer:" and the like, up to the end of its sentence."""
-    places = list(_STATED.finditer(text))
+def _tags(text: str) -> Extraction | None:
+    """What stands in the last answer tags: the box in them, what they state, or all of it."""
+    places = tagged(text) if ">" in text or "]" in text else []
     if not places:
         return None
     last = places[-1]
-    answer = _sentence(text[last.end() : last.end() + 400])
-    if not answer or re.match(r"(?:not|never|neither|none of)\b", answer, re.IGNORECASE):
-        return Extraction(None, "an answer that is not stated")
-    others = []
-    for place, following in pairwise(places):
-        others.append(_sentence(text[place.end() : min(place.end() + 400, following.start())]))
-        if place.start() < len(text) - NEAR or _REVISED.search(text[place.end() : following.end()]):
-            others.clear()
-    return Extraction(answer, "stated", tuple(o for o in others if o))
+    if last.text is None:
+        return Extraction(None, last.problem)
+    inner = _within(last.text)
+    if inner.text is None:
+        return replace(inner, rule=f"answer tag, {inner.rule}")
+    answers = [replace(p, text=_within(p.text).text if p.text else None) for p in places[:-1]]
+    around = settle(text, [*answers, replace(last, text=inner.text)], "answer tag")
+    return replace(around, others=around.others + inner.others, lists=around.lists + inner.lists,
+                   denied=around.denied or inner.denied, later=_later(text, last.end, LATER))  # fmt: skip
 
 
-def _sentence(text: str) -> str:
-    """Up to where the sentence ends, without Markdown and the words that introduce a value."""
-    text = text.lstrip()
-    block = re.match(r"(?:\$\$|\\\[)(.+?)(?:\$\$|\\\])", text, re.DOTALL)
-    if block:
-        return block.group(1).strip()
-    end = _ENDS.search(text)
-    text = (text[: end.start()] if end else text).strip()
-    text = re.sub(r"^(?:equal to|simply|just|therefore|thus|exactly|the number|option|choice)\s+", "", text)
-    return text.replace("**", "").replace("__", "").strip(" *`")
+def _within(text: str) -> Extraction:
+    for rule in (box, hashes, stated):
+        found = rule(text)
+        if found is not None:
+            return found
+    answer = lines(text)
+    return settle(text, [Place(0, len(text), answer)], "all of it") if answer else Extraction(None, "empty answer tag")
+
+
+def _later(text: str, end: int, names: Sequence[str]) -> tuple[str, ...]:
+    """What is stated after an answer."""
+    rest = text[end:]
+    if not rest.strip(" \n$.*)}"):
+        return ()
+    found = (RULES[name](rest) for name in names)
+    return tuple(f.text for f in found if f is not None and f.text is not None)
+
+
+def _box(text: str) -> Extraction | None:
+    found = box(text) if "box" in text else None
+    if found is None or found.text is None:
+        return found
+    later = _later(text, text.rfind(found.text) + len(found.text), LATER[1:])
+    return replace(found, later=later) if later else found
 
 
 def _math(text: str) -> Extraction | None:
@@ -157,10 +83,11 @@ def _math(text: str) -> Extraction | None:
         return None
     start, inside, end = place
     before = text[max(0, start - 100) : start]
-    if len(text[end:].strip()) > 40 or _DENIED.search(before):
+    if len(text[end:].strip()) > 40 or re.search(r"\d", text[end:]) or _DENIED.search(before):
         return None
-    hedged = bool(_OR_BEFORE.search(before) or _OR_AFTER.match(text[end:]))
-    return Extraction(inside.strip() or None, "last math" if inside.strip() else "empty math", (), hedged)
+    if not inside.strip():
+        return Extraction(None, "empty math")
+    return settle(text, [Place(start, end, inside.strip())], "last math")
 
 
 def _last_math(text: str) -> tuple[int, str, int] | None:
@@ -176,9 +103,12 @@ def _last_math(text: str) -> tuple[int, str, int] | None:
 
 
 def _whole(text: str) -> Extraction | None:
-    """All of a response of one short line."""
-    line = text.strip()
-    return Extraction(line, "whole response") if line and "\n" not in line and len(line) <= 100 else None
+    """All of a response of one short line, or of one in a fence."""
+    line = text.strip().strip("`").strip() if len(text) <= 200 else ""
+    if not line or "\n" in line or len(line) > 100:
+        return None
+    line = bare(line)
+    return settle(text, [Place(0, len(text), line)], "whole response")
 
 
 def _number(text: str) -> Extraction | None:
@@ -188,12 +118,13 @@ def _number(text: str) -> Extraction | None:
 
 
 RULES: dict[str, Callable[[str], Extraction | None]] = {
+    "tags": _tags,
     "box": _box,
-    "hashes": _hashes,
-    "stated": _stated,
+    "hashes": hashes,
+    "stated": stated,
+    "sentence": closing,
     "math": _math,
     "whole": _whole,
     "number": _number,
 }
 """Name -> rule; all but `number` are used by default, in this order."""
-DEFAULT = ("box", "hashes", "stated", "math", "whole")

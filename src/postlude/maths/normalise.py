@@ -1,47 +1,50 @@
-"""One spelling for one thing: unicode, LaTeX spacing and styling, and number formats. The meaning stays."""
+"""One spelling for one thing: LaTeX spacing and styling, other names of commands, number formats. The meaning stays."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from postlude.maths import numerals
+from postlude.maths.characters import plain
 
-_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
-_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
-_SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
-    "∙": r"\cdot ", "∗": "*", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
-    "±": r"\pm ", "∓": r"\mp ", "∞": r"\infty ", "π": r"\pi ", "√": r"\surd ", "°": "°", "º": "°", "∪": r"\cup ",
-    "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "⟨": r"\langle ", "⟩": r"\rangle ", "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "’": "'", "θ": r"\theta ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ",
-    "⌉": r"\rceil ", "∨": r"\lor ", "α": r"\alpha ", "β": r"\beta ", "…": r"\ldots ", "φ": r"\phi ", "λ": r"\lambda ",
-    "\u2009": r"\,", "\u202f": r"\,", "\u2006": r"\,", "\u2008": r"\,", "\u00a0": " ",
-    **{c: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", c).split("⁄")) for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"},
-}  # fmt: skip
-_RAISED = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
-_LOWERED = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
 _END = r"(?![A-Za-z])"
+_TEXTS = r"\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|textnormal|mathrm|emph)"
+_UNIT = rf"{_TEXTS}\s*\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?"
+_STYLES = (
+    r"displaystyle|textstyle|(?:script){1,2}style|(?:no)?limits|bf|rm|it|sf|tt|sl|bfseries|itshape|boldsymbol|bm|pmb"
+    r"|math(?:bf|it|sf|tt|normal|strut|open|close|ord|inner)|ensuremath|boxed|fbox|framebox|underline|uline|textup|tiny"
+    r"|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge|strut|nonumber|notag|noindent|relax|hfill?"
+)
 _BLANK = re.compile(
-    rf"(?<!\\)\\[,;:!> \n]|~|\\q?quad{_END}|\\(?:thin|med|thick|neg)space{_END}|\\hspace\*?\{{[^{{}}]*\}}"
-    r"|\\phantom\{[^{}]*\}|\\(?:text)?color\{[A-Za-z]*\}|[\u200b-\u200f\u2060\ufeff]"
-    rf"|\\(?:displaystyle|textstyle|scriptstyle|limits|bf|rm|it|sf|tt|boldsymbol|bm|mathbf|mathit|mathsf|mathtt"
-    rf"|mathnormal|ensuremath|pmb|[bB]igg?[lrm]?|boxed|fbox){_END}|\\(?:left|right|middle)(?:\s*\.(?!\d)|{_END})"
+    rf"(?<!\\)\\[,;:!> \n]|~|\\q?quad{_END}|\\en(?:space|skip){_END}|\\(?:thin|med|thick|neg|nobreak)space{_END}"
+    r"|\\[hv]space\*?\{[^{}]*\}|\\[hv]?phantom\{[^{}]*\}|\\(?:tag|label)\*?\{[^{}]*\}|[\u200b-\u200f\u2060\ufeff]"
+    r"|\\(?:text)?color\s*(?:\[[A-Za-z]*\])?\{[A-Za-z0-9!,. ]*\}|\\colorbox\{[A-Za-z]*\}"
+    rf"|\\(?:{_STYLES}|[bB]igg?[lrm]?){_END}|\\(?:left|right|middle)(?:\s*\.(?!\d)|{_END})"
+    rf"|\\(?:blacksquare|qed(?:symbol)?|checkmark){_END}|\\(?:square|Box){_END}\s*$"
 )
 _ALIASES = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
-        (rf"\\[dtc]frac{_END}", r"\\frac"),
+        (rf"\\(?:[dtcsx]|nice)frac{_END}", r"\\frac"),
+        (r"(?:\{\})?\^\s*\{?\s*(\d+)\s*\}?\s*/\s*(?:\{\})?_\s*\{?\s*(\d+)\s*\}?", r"\\frac{\1}{\2}"),
+        (r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}|^([^{}]*)\\over(?![A-Za-z])([^{}]*)$", r"\\frac{\1\3}{\2\4}"),
         (rf"\\[dt]binom{_END}", r"\\binom"),
-        (rf"\\leq(?:slant)?{_END}|<=", r"\\le "),
-        (rf"\\geq(?:slant)?{_END}|>=", r"\\ge "),
+        (rf"\\leq(?:slant|q)?{_END}|<=", r"\\le "),
+        (rf"\\geq(?:slant|q)?{_END}|>=", r"\\ge "),
         (rf"\\neq{_END}|!=", r"\\ne "),
         (rf"\\lt{_END}", "<"),
         (rf"\\gt{_END}", ">"),
-        (rf"\\(?:varnothing|empty){_END}", r"\\emptyset "),
-        (rf"\\degrees?{_END}|\^\s*\{{?\s*\\circ\s*\}}?|\^°", "°"),
+        (rf"\\(?:varnothing|empty|oslash){_END}", r"\\emptyset "),
+        (
+            rf"\\degrees?{_END}|\\deg{_END}|\\textdegree{_END}|\{{\}}\s*(?=\^\s*\{{?\s*\\circ)|\^\s*\{{?\s*\\circ\s*\}}?|\^°",
+            "°",
+        ),
         (rf"\\(?:pounds|textsterling){_END}", "£"),
-        (rf"\\euro{_END}", "€"),
+        (rf"\\(?:text)?euro{_END}", "€"),
+        (rf"\\(?:text)?yen{_END}", "¥"),
+        (rf"\\(?:text)?cents?{_END}", "¢"),
+        (r"\bUS\s*¤", "¤"),
+        (r"(?<![A-Za-z\\])Rs\.?\s*(?=\d)", "₹"),
         (rf"\\[lr]?vert{_END}", "|"),
         (rf"\\lbrace{_END}", r"\\{"),
         (rf"\\rbrace{_END}", r"\\}"),
@@ -49,31 +52,37 @@ _ALIASES = tuple(
         (r"\*\*", "^"),
         (r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|mathrm|textrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}{1,2}", r"\\text{th}"),
         (rf"\\mathbb\s*(?:\{{\s*R\s*\}}|R{_END})|\\R{_END}|\\Reals{_END}", "ℝ"),
+        (rf"(?<=[\d}}])\s*(?:[xX]|{_TEXTS}\s*\{{\s*[xX]\s*\}})\s*(?=10\s*\^)", r"\\times "),
+        (rf"(?<=\d)\s*(?:[eE]|{_TEXTS}\s*\{{\s*E\s*\}})\s*\{{?\s*([+-]?\s?\d{{1,3}})\s*\}}", r"e\1"),
+        (rf"(?<=\d)\s*{_TEXTS}\s*\{{\s*E\s*\}}\s*([+-]?\d{{1,3}})(?!\d)", r"e\1"),
+        (rf"(?:\\mu\s*{_TEXTS}\s*\{{\s*|{_TEXTS}\s*\{{\s*\\mu\s*)(?=[A-Za-z])", r"\\text{u"),
+        (rf"{_TEXTS}\s*\{{\s*([kMG]?)\s*\}}?\s*\\Omega\s*\}}?", r"\\text{\1ohm}"),
+        (rf"\\frac\s*\{{\s*({_UNIT})\s*\}}\s*\{{\s*({_UNIT})\s*\}}", r"\1/\2"),
     )
 )
 _DOLLAR = re.compile(r"\\\$|\\text\{\s*\\?\$\s*\}|\\(?:math|text)dollar(?![A-Za-z])")
 _SPACES = re.compile(r"\s+")
-
-
-def plain(text: str) -> str:
-    """Unicode digits, signs and spaces as ASCII or LaTeX; whatever is left is as it was."""
-    if text.isascii():
-        return text
-    text = _RAISED.sub(lambda m: "^{" + "".join(_SUPERSCRIPTS[c] for c in m.group()) + "}", text)
-    text = _LOWERED.sub(lambda m: "_{" + "".join(_SUBSCRIPTS[c] for c in m.group()) + "}", text)
-    text = "".join(_SYMBOLS.get(c, c) for c in text)
-    return unicodedata.normalize("NFKC", text)
+_ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
+_ANSWER = re.compile(rf"\s*(?:{_TEXTS}\s*\{{\s*)?\((?:(?:the )?final )?answer\)\s*\}}?$", re.IGNORECASE)
 
 
 def normalise(text: str) -> str:
     """The text in one spelling, without delimiters of math mode and without a full stop at its end."""
-    text = _without_stop(_math_mode(plain(text).strip()).strip())
+    text = _without_stop(_math_mode(plain(_unescaped(text)).strip()).strip())
     if "\\" in text or "~" in text or "{,}" in text or not text.isascii():
         text = numerals.joined(text)
         text = _BLANK.sub(" ", text)
     for pattern, name in _ALIASES:
         text = pattern.sub(name, text)
-    return _without_stop(_without_shell(numerals.pointed(_SPACES.sub(" ", text).strip())))
+    text = numerals.pointed(_SPACES.sub(" ", text).strip())
+    return _without_stop(_without_shell(_ANSWER.sub("", text)))
+
+
+def _unescaped(text: str) -> str:
+    """LaTeX that was escaped twice, so that each of its commands begins with two backslashes."""
+    while "\\\\" in text and _ESCAPED.search(text) and not re.search(r"(?<!\\)(?:\\\\)*\\(?!\\)", text):
+        text = text.replace("\\\\", "\\")
+    return text
 
 
 def _math_mode(text: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from postlude.maths.problems import Refused, Unsupported
+from postlude.maths.unit_table import KNOWN
 
 Kind = Literal["number", "letter", "command", "word", "text", "mark", "block"]
 
@@ -68,9 +69,18 @@ def _cut(text: str, depth: int = 0) -> list[Token]:
             end = closing(text, end)
             found += _text(text[match.end() : end - 1].strip(), spaced, depth)
         elif kind != "space":
-            found += _token(kind, match.group(), spaced)
+            bare = kind == "letters" and spaced and _is_bare_unit(match.group(), text[end:], found[-1:])
+            found += [Token("text", match.group(), True)] if bare else _token(kind, match.group(), spaced)
         spaced, place = kind == "space", end
     return found
+
+
+def _is_bare_unit(letters: str, rest: str, before: list[Token]) -> bool:
+    """Whether one or two letters are a unit: behind a number, and before another one or, if two, at the end."""
+    if len(letters) > 2 or letters not in KNOWN or not before or before[0].kind != "number":
+        return False
+    rest = rest.lstrip()
+    return rest[:1].isdigit() or (len(letters) == 2 and (not rest or rest[0] in "/,;" or rest.startswith("per ")))
 
 
 def _token(kind: str, text: str, spaced: bool) -> list[Token]:

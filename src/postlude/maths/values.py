@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from postlude.maths.grammar import Node
 from postlude.maths.ratios import Ratio
-from postlude.maths.units import Unit
+from postlude.maths.unit_table import Unit
 
 _LETTER = re.compile(r"((?:\\\w+\{)?)([A-Za-z])(\}?)")
 """A name of one letter, maybe with an accent."""
@@ -251,17 +251,6 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Option:
-    """The letter of a choice, with what it stands for where that is said: (C) 12."""
-
-    letter: str
-    said: Value
-
-    def __str__(self) -> str:
-        return f"({self.letter}) {self.said}"
-
-
-@dataclass(frozen=True, eq=False)
 class Relation:
     """An equation or inequality; `mark` is one of = < <= (larger sides are turned to stand right)."""
 
@@ -292,7 +281,6 @@ Value = (
     | Elided
     | Residue
     | Case
-    | Option
     | Relation
 )
 

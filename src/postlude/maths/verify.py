@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from postlude.maths import prefilter
@@ -18,9 +18,10 @@ from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
 from postlude.maths.normalise import normalise
+from postlude.maths.parts import Pair, bare_letter, footing, option, parts, without_introduction
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.values import Collection, Labelled, Listing, Value, Words
+from postlude.maths.values import Assignment, Collection, Labelled, Listing, Series, Value, Words
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
@@ -98,10 +99,9 @@ class Verifier:
     def problem_of_gold(self, gold: Any) -> str | None:
         """Why no answer could ever be compared with a gold; None where it is sound."""
         try:
-            text = gold_text(gold)
-            read(text)
-        except Unsupported as problem:
-            return self._foreign_problem(gold, str(problem))
+            value, _ = _gold(gold_text(gold))
+            if isinstance(value, str):
+                return self._foreign_problem(gold, value)
         except Unreadable as problem:
             return str(problem)
         return None
@@ -109,7 +109,7 @@ class Verifier:
     def only_text(self, gold: Any) -> str | None:
         """Why nothing but its own words would equal a gold; None where its value is compared, or it is no gold."""
         try:
-            value = _read(gold_text(gold))
+            value, _ = _gold(gold_text(gold))
         except Unreadable:
             return None
         if isinstance(value, str):
@@ -147,35 +147,103 @@ class Verifier:
         found = extract(response, self._rules)
         if found.text is None:
             return Result("unparsable", found.rule)
-        base = Result("different", found.rule, found.text.strip())
         try:
             expected = gold_text(gold)
-            right = _read(expected)
+            right, form = _gold(expected)
         except Unreadable as problem:
-            return replace(base, verdict="error", rule="gold", trace=f"the gold {str(gold)[:80]!r}: {problem}")
-        try:
-            answer = _read(found.text)
-        except Unreadable as problem:
-            return replace(base, verdict="unparsable", rule=f"{found.rule}: {problem}", gold=_form(right))
-        base = replace(base, gold=_form(right), answer=_form(answer))
-        if found.hedged or any(self._distinct(found, other) for other in found.others):
-            return replace(base, verdict="ambiguous", rule=f"{found.rule}, another answer beside it")
-        return self._decide(base, right, answer, (expected, found.text))
+            trace = f"the gold {str(gold)[:80]!r}: {problem}"
+            return Result("error", "gold", found.text.strip(), trace=trace)
+        base = Result("different", found.rule, found.text.strip(), form)
+        if found.denied:
+            return replace(base, verdict="ambiguous", rule=f"{found.rule}, denied beside it")
+        if any(self._distinct(found.text, other) for other in found.others):
+            return self._of_several(base, found, expected, right)
+        if any(self._contradicts(found.text, other) for other in found.later):
+            return replace(base, verdict="ambiguous", rule=f"{found.rule}, another answer after it")
+        return self._one(base, expected, right, found.text)
 
-    def _distinct(self, found: Extraction, other: str) -> bool:
+    def _one(self, base: Result, expected: str, right: Value | str, text: str) -> Result | _Open:
+        """The verdict on one answer."""
+        pair = footing(expected, text)
+        try:
+            if pair.gold_parts or pair.answer_parts:
+                return self._in_order(base, pair, right)
+            right = right if pair.gold == expected else _read(pair.gold)
+            answer = _read(pair.answer)
+        except Unreadable as problem:
+            return replace(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
+        return self._decide(replace(base, answer=_form(answer)), right, answer, (pair.gold, pair.answer))
+
+    def _in_order(self, base: Result, pair: Pair, right: Value | str) -> Result | _Open:
+        """The verdict where the gold or the answer names its parts, (a) and (b): each with its own."""
+        gold = _series(pair.gold_parts) if pair.gold_parts else _members(right)
+        answer = _series(pair.answer_parts) if pair.answer_parts else _members(read(pair.answer))
+        base = replace(base, answer=_form(answer))
+        if len(gold.items) != len(answer.items):
+            return base
+        return self._decide(base, gold, answer, (pair.gold, pair.answer))
+
+    def _of_several(self, base: Result, found: Extraction, expected: str, right: Value | str) -> Result | _Open:
+        """The verdict on several answers: they are one of several parts where the gold has as many, and then all must
+        match; or what the last one, a list, repeats."""
+        try:
+            return self._pieced(base, found, expected, right)
+        except Unreadable:
+            return replace(base, verdict="ambiguous", rule=f"{found.rule}, another answer beside it")
+
+    def _pieced(self, base: Result, found: Extraction, expected: str, right: Value | str) -> Result | _Open:
+        """Raises Unreadable where the answers are not as many as the gold has parts."""
+        gold_parts = parts(expected)
+        count = len(gold_parts) if gold_parts else _count(right)
+        for texts in found.lists if count > 1 else ():
+            said = _once(texts)
+            if parts(" ".join(said)):
+                return self._one(base, expected, right, " ".join(said))
+            items = tuple(item for text in said for item in _members(_value(text)).items)
+            if len(items) == count:
+                answer = Series(items, "(", ")") if gold_parts else _together(said, items)
+                base = replace(base, rule=f"{base.rule}, in {len(said)} pieces", answer=_form(answer))
+                return self._decide(base, right, answer, (expected, ", ".join(said)))
+        if count > 1 and self._repeats(found):
+            return self._one(base, expected, right, found.text or "")
+        raise Unsupported("several answers")
+
+    def _repeats(self, found: Extraction) -> bool:
+        """Whether the last answer is a list that holds all the others."""
+        members = _members(_value(found.text or "")).items
+        return all(
+            any(self._same(m, item) for m in members)
+            for other in found.others
+            for item in _members(_value(other)).items
+        )
+
+    def _same(self, a: Value | str, b: Value | str) -> bool:
+        try:
+            return not isinstance(a, str) and not isinstance(b, str) and self._comparison.same(a, b) is True
+        except Unreadable:
+            return False
+
+    def _distinct(self, text: str, other: str) -> bool:
         """Whether a competing statement says something else than the answer."""
-        if normalise(other) == normalise(found.text or ""):
+        return normalise(other) != normalise(text) and not self._same(_value(other), _value(text))
+
+    def _contradicts(self, text: str, other: str) -> bool:
+        """Whether what is stated later has another value. An option's letter and what the option says are none."""
+        if normalise(text) == normalise(other) or (bare_letter(text) is None) != (bare_letter(other) is None):
             return False
         try:
-            return self._comparison.same(read(other), read(found.text or "")) is not True
+            return self._comparison.same(read(text), read(other)) is False
         except Unreadable:
-            return True
+            return False
 
     def _decide(self, base: Result, gold: Value | str, answer: Value | str, texts: tuple[str, str]) -> Result | _Open:
         if isinstance(gold, str) or isinstance(answer, str):
             return self._foreign_notation(base, gold, answer, texts)
         if isinstance(answer, Listing) and answer.hedged and not _several(gold):
-            return replace(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
+            ways = {str(item) for item in answer.items}  # 3/4 or 75% is one answer, 7 or 7 a hedge
+            if len(ways) < len(answer.items) or not all(self._same(gold, item) for item in answer.items):
+                return replace(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
+            answer = answer.items[0]
         try:
             outcome = self._comparison.same(gold, answer)
         except Unreadable as problem:
@@ -250,6 +318,67 @@ def _read(text: str) -> Value | str:
         return read(text)
     except Unsupported as problem:
         return str(problem)
+
+
+@lru_cache(maxsize=4096)
+def _gold(text: str) -> tuple[Value | str, str | None]:
+    """The value of a gold and its canonical form: of an option with its text that of the text, of named parts all of
+    them in order. Cached, since a prompt has many answers."""
+    value = _gold_value(text)
+    return value, _form(value)
+
+
+def _gold_value(text: str) -> Value | str:
+    alone, letter = footing(text, text), option(text)
+    try:
+        if without_introduction(text) == text and not alone.gold_parts and letter is None:
+            return read(text)  # with its label
+    except Unsupported:
+        pass
+    try:
+        return _series(alone.gold_parts) if alone.gold_parts else read(alone.gold)
+    except Unsupported as problem:
+        return read(letter.letter) if letter else str(problem)
+
+
+def _value(text: str) -> Value | str:
+    """The value, or why there is none."""
+    try:
+        return read(without_introduction(text))
+    except Unreadable as problem:
+        return str(problem)
+
+
+def _series(texts: Sequence[str]) -> Series:
+    return Series(tuple(read(without_introduction(text)) for text in texts), "(", ")")
+
+
+def _members(value: Value | str) -> Series:
+    """The values of a list, in the order written; of anything else itself. Text without a value has none."""
+    if isinstance(value, str):
+        raise Unsupported(value)
+    return Series(value.items if isinstance(value, Listing | Collection) else (value,), "(", ")")
+
+
+def _together(texts: Sequence[str], items: tuple[Value, ...]) -> Value:
+    """Several answers as one: values of names are read together, others are a list."""
+    return read(", ".join(texts)) if all(isinstance(i, Labelled) for i in items) else Listing(items)
+
+
+def _count(value: Value | str) -> int:
+    inner = value.value if isinstance(value, Labelled) else value
+    if isinstance(inner, Assignment):
+        return len(inner.values)
+    return len(inner.items) if isinstance(inner, Listing | Collection) else 1
+
+
+def _once(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Answers that are all said twice or more, one after another in the same order, said once."""
+    plain = [normalise(text) for text in texts]
+    for length in range(1, len(plain) // 2 + 1):
+        if len(plain) % length == 0 and plain == plain[:length] * (len(plain) // length):
+            return texts[:length]
+    return texts
 
 
 def _form(value: Value | str) -> str | None:
