@@ -58,7 +58,11 @@ class Child:
 
     def send(self, request: dict[str, Any] | list[Any]) -> None:
         """Queue a line of JSON for it."""
-        self._going[REQUESTS] += json.dumps(request).encode() + b"\n"
+        self.pass_on(json.dumps(request).encode())
+
+    def pass_on(self, line: bytes) -> None:
+        """Queue a line that another child wrote."""
+        self._going[REQUESTS] += line + b"\n"
 
     def hang_up(self) -> None:
         """No more lines will come."""
@@ -90,6 +94,14 @@ class Child:
         if not isinstance(record, list) or not record:
             raise ValueError("not a record")
         return record
+
+    def next_line(self) -> bytes:
+        """The next record as it was written, which stays. IndexError where there is none."""
+        return self._records[0]
+
+    def take_line(self) -> bytes:
+        """The next record as it was written. IndexError where there is none."""
+        return self._records.popleft()
 
     def kill(self) -> None:
         self._worker.kill(self._number)

@@ -82,7 +82,9 @@ def test_programs_that_do_not_pass(grade: Grade, source: str, word: str, said: s
 CHEATS = {
     "equal to everything": "class E(int):\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 0\n"
     "def solve(n): return E()",
-    "a subclass of int": "class I(int): pass\ndef solve(n): return I(n * n)",
+    "a subclass of int that lies": "class I(int):\n    def __eq__(s, o): return True\n"
+    "    __int__ = __index__ = lambda s: 4\n"
+    "def solve(n): return I(0)",
     "forged records": "import os\nfor fd in range(3, 9):\n"
     '    try: os.write(fd, b\'["value", 4]\\n["value", 9]\\n["value", 100]\\n\')\n'
     "    except OSError: pass\ndef solve(n): return 0",

@@ -15,6 +15,7 @@ from typing import Any
 
 from . import pytest_standin as standin
 from .fixtures import Fixtures, Request
+from .remote import RemoteExit
 
 Outcome = tuple[str, ...]
 """("passed",), ("failed", kind, text) or ("skipped", text)."""
@@ -146,7 +147,7 @@ def _outcome(run: Callable[[], object], exits: bool = False) -> Outcome:
     try:
         run()
     except SystemExit as error:
-        fine = exits and error.code in (None, 0, False)
+        fine = exits and error.code in (None, 0, False) and not isinstance(error, RemoteExit)
         return PASSED if fine else ("failed", "SystemExit", f"SystemExit: {error.code}"[:300])
     except standin.Skipped as error:
         return ("skipped", str(error)[:300])
