@@ -196,10 +196,10 @@ class Contact:
         match record:
             case ["passed"]:
                 return PASSED if calls + self.loading else Result("untested", "it ended without a call of the program")
-            case ["skipped", why]:
-                return (
-                    Result("failed", f"test code: skipped: {why}") if calls else Result("untested", f"skipped: {why}")
-                )
+            case ["skipped", why] if calls:
+                return Result("failed", f"test code: skipped: {why}")
+            case ["skipped", why, *_]:
+                return Result("untested", f"skipped: {why}")
             case [_, _, said]:
                 word = "failed" if self.before + self.loading else "bad row"
                 return Result(word, f"test code: {said}")

@@ -7,10 +7,11 @@ path does not do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from postlude.maths import families, quantities, ratios, regions
+from postlude.maths.conventions import renamed, renaming
 from postlude.maths.grammar import Node
 from postlude.maths.moments import same_clock
 from postlude.maths.names import parameters
@@ -39,6 +40,7 @@ from postlude.maths.values import (
     Residue,
     Series,
     Value,
+    Words,
 )  # fmt: skip
 
 MAX_PAIRS = 1000
@@ -102,6 +104,8 @@ class Comparison:
 
     def numbers(self, a: Expression, b: Expression) -> Outcome:
         found = ratios.same(a.value, b.value, Budget())
+        if not found and (names := renaming(a.value, b.value)):
+            return self.numbers(of(renamed(a.tree, names)), of(renamed(b.tree, names)))
         if found is False and self.tolerance:
             x, y = a.value.rational, b.value.rational
             if x is None or y is None:
@@ -215,6 +219,8 @@ class Comparison:
         x = ratios.subtract(a.left.value, a.right.value, budget)
         y = ratios.subtract(b.left.value, b.right.value, budget)
         share = ratios.proportion(x, y, budget)
+        if share is None and (names := renaming(x, y)):
+            return self.relations(_respelt(a, names), _respelt(b, names))
         if share is not None:
             return share > 0 or a.mark == "="
         if a.mark == "=" and ratios.proportion(ratios.cleared(x), ratios.cleared(y), budget) is not None:
@@ -230,9 +236,9 @@ class Comparison:
         if isinstance(b, Labelled):
             if a.name == b.name:
                 return self.same(a.value, b.value)
-            renamed = _renamed(a, b)
-            if renamed is not None:
-                return self.same(renamed, b.value)
+            respelt = _renamed(a, b)
+            if respelt is not None:
+                return self.same(respelt, b.value)
             x, y = _relation(a), _relation(b)
             return self.relations(x, y) if x and y else False
         if isinstance(b, Relation):
@@ -250,6 +256,8 @@ class Comparison:
             return self.pair(a, b)
         if isinstance(a, Assignment):
             return self.unnamed(a, b)
+        if isinstance(a, Words):
+            return self.words(a, b)
         if isinstance(a, Region):
             return self.region(a, b)
         if isinstance(a, Family):
@@ -333,6 +341,12 @@ class Comparison:
             return self.same(Series(a.ordered, "(", ")"), b)
         return False
 
+    def words(self, a: Words, b: Value) -> Outcome:
+        """xyz, which could be a word, is x y z."""
+        product: Node = ["*", *(["sym", c] for c in a.text)]
+        letters = 2 < len(a.text) < 6 and a.text.isalpha()
+        return letters and isinstance(b, Expression) and self.numbers(of(product), b) is True
+
 
 def _is_interval(value: Value) -> bool:
     """Whether a pair can be no point: it has an end at infinity, or brackets of two kinds."""
@@ -390,7 +404,7 @@ def _renamed(a: Labelled, b: Labelled) -> Expression | None:
         return None
     if a.value.value.symbols & {*there}:
         return None
-    return of(families.with_letters(a.value.tree, dict(zip(here, there, strict=True))))
+    return of(renamed(a.value.tree, dict(zip(here, there, strict=True))))
 
 
 def _scaled(value: Quantity) -> Expression:
@@ -411,6 +425,11 @@ def _relation(value: Labelled) -> Relation | None:
         return Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" else None
     except Unreadable:
         return None
+
+
+def _respelt(relation: Relation, names: Mapping[str, str]) -> Relation:
+    left, right = (of(renamed(side.tree, names)) for side in (relation.left, relation.right))
+    return Relation(left, right, relation.mark)
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

@@ -10,7 +10,7 @@ from math import lcm
 
 from postlude.maths import polynomials as poly
 from postlude.maths import ratios
-from postlude.maths.grammar import Node
+from postlude.maths.conventions import renamed as with_letters
 from postlude.maths.polynomials import Budget
 from postlude.maths.ratios import Ratio
 from postlude.maths.terms import of
@@ -140,12 +140,6 @@ def renamed(value: Value, names: dict[str, str]) -> Value:
     if isinstance(value, Series):
         return Series(tuple(renamed(i, names) for i in value.items), value.opening, value.closing)
     return value
-
-
-def with_letters(tree: Node, names: dict[str, str]) -> Node:
-    if tree[0] == "sym":
-        return ["sym", names.get(tree[1], tree[1])]
-    return [tree[0], *(with_letters(t, names) if isinstance(t, list) else t for t in tree[1:])]
 
 
 Same = Callable[[Sequence[Value], Sequence[Value]], Outcome]

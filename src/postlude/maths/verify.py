@@ -32,6 +32,8 @@ _KNOWN = re.compile(
 """Commands of a notation that math-verify is trusted with."""
 _UNSAFE = re.compile(r"""[A-Za-z]{2}|\\[A-Za-z]|[=<>,;_%¤€£°:!'"?~`&#@]""")
 """What it may drop without a word: words, units, bases, lists, other commands."""
+_LIMIT = "[lim("
+"""A gold's limit is worked out; an answer's is the answer's to work out."""
 Verdict = Literal["equal", "different", "ambiguous", "unparsable", "timeout", "error"]
 
 
@@ -255,6 +257,8 @@ class Verifier:
             return replace(base, verdict="equal" if outcome else "different", rule=f"{base.rule}, exact")
         if not POSIX:
             return replace(base, rule=f"{base.rule}, not decided exactly (algebra needs POSIX)")
+        if _LIMIT in (base.answer or "") and _LIMIT not in (base.gold or ""):
+            return replace(base, verdict="unparsable", rule=f"{base.rule}: a limit that is not worked out")
         try:
             for tree in (t for pair in outcome for t in pair):
                 prefilter.check_tree(tree)
