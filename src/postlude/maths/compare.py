@@ -31,6 +31,7 @@ from postlude.maths.values import (
     Labelled,
     Listing,
     Matrix,
+    Option,
     Outcome,
     Pair,
     Percent,
@@ -98,6 +99,8 @@ class Comparison:
             return _all([self.same(a.condition, b.condition), self.same(a.value, b.value)])
         if isinstance(a, Residue) and isinstance(b, Residue):
             return self.residues(a, b)
+        if isinstance(a, Option) and isinstance(b, Option):
+            return a.letter == b.letter and self.same(a.said, b.said)
         if isinstance(a, Clock) and isinstance(b, Clock):
             return same_clock(a, b)
         return a == b
@@ -254,6 +257,9 @@ class Comparison:
             return self.bare(a, b)
         if isinstance(a, Series):
             return self.pair(a, b)
+        if isinstance(a, Option):
+            chosen = isinstance(b, Expression) and b.tree == ["sym", a.letter]
+            return chosen or self.same(a.said, b)
         if isinstance(a, Assignment):
             return self.unnamed(a, b)
         if isinstance(a, Words):

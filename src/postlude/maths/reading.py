@@ -24,6 +24,7 @@ from postlude.maths.values import (
     Family,
     Labelled,
     Listing,
+    Option,
     Region,
     Residue,
     Series,
@@ -39,8 +40,10 @@ _BEGIN_SET = ("(", "[", r"\{", "ℝ", r"\emptyset")
 _MOD = (r"\pmod", r"\mod", r"\bmod", "mod")
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*")
-"""An option's letter. What is an option with its text, only a gold that is a letter says (`parts.footing`)."""
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
+"""An option's letter, maybe with what the option says."""
+_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
+"""What says that a letter is no option: another one, or another label."""
 
 
 def read(text: str) -> Value:
@@ -67,13 +70,23 @@ def _read(text: str) -> Value:
     if not clean:
         raise Unsupported("it is empty")
     choice = _CHOICE.fullmatch(clean)
-    if choice:
-        return of(["sym", choice.group(1)])
+    if choice and not _ANOTHER.search(choice.group(2) or ""):
+        return _option(choice.group(1), choice.group(2))
     return _inner(clean)
 
 
 def _inner(clean: str) -> Value:
     return date(clean) or phrases.words(clean) or _tokens(blocks.collapsed(cut(spellings.spelled(clean))))
+
+
+def _option(letter: str, said: str | None) -> Value:
+    """The letter alone, or with what it stands for: a value, or words."""
+    if not said:
+        return of(["sym", letter])
+    try:
+        return Option(letter, _inner(said))
+    except Unsupported:
+        return Option(letter, Words(" ".join(_TEXT.sub(r" \1 ", said).split()).lower()))
 
 
 def _tokens(tokens: list[Token]) -> Value:

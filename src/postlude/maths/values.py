@@ -251,6 +251,17 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
+class Option:
+    """The letter of a choice, with what it stands for where that is said: (C) 12."""
+
+    letter: str
+    said: Value
+
+    def __str__(self) -> str:
+        return f"({self.letter}) {self.said}"
+
+
+@dataclass(frozen=True, eq=False)
 class Relation:
     """An equation or inequality; `mark` is one of = < <= (larger sides are turned to stand right)."""
 
@@ -281,6 +292,7 @@ Value = (
     | Elided
     | Residue
     | Case
+    | Option
     | Relation
 )
 
