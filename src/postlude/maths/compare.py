@@ -35,6 +35,7 @@ from postlude.maths.values import (
     Outcome,
     Pair,
     Percent,
+    Phrase,
     Quantity,
     Region,
     Relation,
@@ -101,6 +102,8 @@ class Comparison:
             return self.residues(a, b)
         if isinstance(a, Option) and isinstance(b, Option):
             return a.letter == b.letter and self.same(a.said, b.said)
+        if isinstance(a, Phrase) and isinstance(b, Phrase):
+            return len(a.parts) == len(b.parts) and _all(map(self.same, a.parts, b.parts))
         if isinstance(a, Clock) and isinstance(b, Clock):
             return same_clock(a, b)
         return a == b
@@ -414,6 +417,8 @@ def _renamed(a: Labelled, b: Labelled) -> Expression | None:
 
 
 def _scaled(value: Quantity) -> Expression:
+    if value.unit.factor == 1:
+        return value.number
     return of(["*", value.number.tree, ["num", str(value.unit.factor)]])
 
 

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from postlude.maths import blocks, lists, phrases, regions, relations, sets, signs, spellings
+from postlude.maths import blocks, lists, meanings, phrases, regions, relations, sets, signs, spellings
 from postlude.maths.compare import Comparison
 from postlude.maths.moments import date
 from postlude.maths.names import label
@@ -25,6 +25,7 @@ from postlude.maths.values import (
     Labelled,
     Listing,
     Option,
+    Phrase,
     Region,
     Residue,
     Series,
@@ -76,7 +77,30 @@ def _read(text: str) -> Value:
 
 
 def _inner(clean: str) -> Value:
-    return date(clean) or phrases.words(clean) or _tokens(blocks.collapsed(cut(spellings.spelled(clean))))
+    value = date(clean) or meanings.words(clean)
+    if value:
+        return value
+    tokens = blocks.collapsed(cut(spellings.spelled(clean)))
+    try:
+        return _tokens(tokens)
+    except Unsupported:
+        if any(t.text in OR for t in tokens) or not phrases.runs(tokens):
+            raise
+        clauses = [_clause(part) for part in _complete(split(tokens, _COMMA)[0])]
+        if not any(isinstance(c, Phrase) for c in clauses):
+            raise
+        return Listing(tuple(clauses)) if len(clauses) > 1 else clauses[0]
+
+
+def _clause(tokens: list[Token]) -> Value:
+    """One thing, or values with words around them."""
+    runs = phrases.runs(tokens)
+    if not runs:
+        return _tokens(tokens)
+    try:
+        return _tokens(tokens)
+    except Unsupported:
+        return Phrase(tuple(Words(run) if isinstance(run, str) else _tokens(run) for run in runs))
 
 
 def _option(letter: str, said: str | None) -> Value:
@@ -117,13 +141,13 @@ def _item(tokens: list[Token]) -> Value:
             return value
     value = _residue(tokens) or blocks.read(tokens, _tokens) or _called(tokens) or _whole_bracket(tokens)
     value = value or _said(tokens) or scalar(tokens)
-    return phrases.meaning(value.text) if isinstance(value, Words) else value
+    return meanings.meaning(value.text) if isinstance(value, Words) else value
 
 
 def _said(tokens: list[Token]) -> Value | None:
     """Words that are not in one piece of text."""
     plain = len(tokens) > 1 and all(t.kind in ("word", "text") or t.text in (".", "!") for t in tokens)
-    return phrases.words(" ".join(t.text for t in tokens)) if plain else None
+    return meanings.words(" ".join(t.text for t in tokens)) if plain else None
 
 
 def _related(tokens: list[Token], inner: relations.Read) -> Value | None:
@@ -175,7 +199,7 @@ def _spelled_twice(first: list[Token], second: list[Token]) -> Value | None:
     """`x < 2 : (-\\infty, 2)`, a set in two spellings; None where it is something else."""
     if second[0].text not in _BEGIN_SET:
         return None
-    called = phrases.meaning(" ".join(t.text for t in first)) if label(first) else None
+    called = meanings.meaning(" ".join(t.text for t in first)) if label(first) else None
     if isinstance(called, Words) and called != regions.NOTHING:
         return None
     value = called or _tokens(first)
