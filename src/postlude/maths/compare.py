@@ -7,17 +7,16 @@ path does not do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from postlude.maths import families, quantities, ratios, regions
+from postlude.maths import families, quantities, ratios, regions, views
 from postlude.maths.conventions import renamed, renaming
 from postlude.maths.grammar import Node
 from postlude.maths.moments import same_clock
-from postlude.maths.names import parameters
 from postlude.maths.polynomials import Budget
-from postlude.maths.problems import Refused, Unreadable, Unsupported
-from postlude.maths.terms import is_infinite, of
+from postlude.maths.problems import Refused, Unsupported
+from postlude.maths.terms import of
 from postlude.maths.values import (
     Assignment,
     Based,
@@ -47,7 +46,6 @@ from postlude.maths.values import (
 
 MAX_PAIRS = 1000
 """Of values without a common form in two lists or sets."""
-_DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
 
 
 class Comparison:
@@ -121,9 +119,9 @@ class Comparison:
 
     def quantities(self, a: Quantity, b: Quantity) -> Outcome:
         if a.unit.powers == b.unit.powers:
-            return self.numbers(_scaled(a), _scaled(b))
+            return self.numbers(views.in_base_units(a), views.in_base_units(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
-            return self.numbers(_radians(a), _radians(b))
+            return self.numbers(views.in_radians(a), views.in_radians(b))
         return False
 
     def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
@@ -226,7 +224,7 @@ class Comparison:
         y = ratios.subtract(b.left.value, b.right.value, budget)
         share = ratios.proportion(x, y, budget)
         if share is None and (names := renaming(x, y)):
-            return self.relations(_respelt(a, names), _respelt(b, names))
+            return self.relations(views.respelt(a, names), views.respelt(b, names))
         if share is not None:
             return share > 0 or a.mark == "="
         if a.mark == "=" and ratios.proportion(ratios.cleared(x), ratios.cleared(y), budget) is not None:
@@ -242,13 +240,13 @@ class Comparison:
         if isinstance(b, Labelled):
             if a.name == b.name:
                 return self.same(a.value, b.value)
-            respelt = _renamed(a, b)
+            respelt = views.as_called(a, b)
             if respelt is not None:
                 return self.same(respelt, b.value)
-            x, y = _relation(a), _relation(b)
+            x, y = views.as_equation(a), views.as_equation(b)
             return self.relations(x, y) if x and y else False
         if isinstance(b, Relation):
-            found = _relation(a)
+            found = views.as_equation(a)
             solved = found is not None and not found.right.value.symbols  # then 2x = 10 is still to be solved
             return self.relations(found, b) if found and not solved else False
         return self.same(a.value, b)
@@ -294,7 +292,7 @@ class Comparison:
     def bare(self, a: Quantity, b: Expression) -> Outcome:
         """A unit that only one side gives is left out; a degree is also pi/180."""
         if a.unit.powers == {"angle": 1} and ("π" in b.value.atoms or b.value.opaque):
-            return self.numbers(_radians(a), b)
+            return self.numbers(views.in_radians(a), b)
         return self.numbers(a.number, b)
 
     def pair(self, a: Series, b: Value) -> Outcome:
@@ -304,7 +302,7 @@ class Comparison:
             except Unsupported:
                 return False
         if isinstance(b, Matrix) and not b.determinant:
-            rows = _rows(a)
+            rows = views.as_rows(a)
             if rows:
                 return len(rows) == len(b.rows) and _all(map(self.rows, rows, b.rows))
             cells = [row[0] for row in b.rows] if len(b.rows[0]) == 1 else list(b.rows[0]) if len(b.rows) == 1 else []
@@ -317,7 +315,7 @@ class Comparison:
 
     def region(self, a: Region, b: Value) -> Outcome:
         """Points and intervals of a list or set, and the set that is empty."""
-        if isinstance(b, Listing) and not any(map(_is_interval, b.items)):
+        if isinstance(b, Listing) and not any(map(views.is_interval, b.items)):
             return False
         try:
             pieces = b.items if isinstance(b, Listing) else (b,)
@@ -357,23 +355,6 @@ class Comparison:
         return letters and isinstance(b, Expression) and self.numbers(of(product), b) is True
 
 
-def _is_interval(value: Value) -> bool:
-    """Whether a pair can be no point: it has an end at infinity, or brackets of two kinds."""
-    if isinstance(value, Region):
-        return True
-    if not isinstance(value, Series):
-        return False
-    infinite = any(isinstance(i, Expression) and is_infinite(i) for i in value.items)
-    return infinite or (value.opening == "(") != (value.closing == ")")
-
-
-def _rows(value: Series) -> list[tuple[Value, ...]]:
-    """The rows of a list of lists in square brackets; none where it is something else."""
-    rows = [i for i in value.items if isinstance(i, Series) and i.opening == "[" and i.closing == "]"]
-    square = value.opening == "[" and value.closing == "]"
-    return [r.items for r in rows] if square and len(rows) == len(value.items) else []
-
-
 def _opened(value: Value) -> Value:
     """A set of one number is also that number."""
     if isinstance(value, Listing | Collection) and _single(value):
@@ -404,45 +385,6 @@ def _unmatched(a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
         else:
             left.append(value)
     return left
-
-
-def _renamed(a: Labelled, b: Labelled) -> Expression | None:
-    """The value of f(x) = ... in the letters of f(t) = ...; None where these are no two spellings of one function."""
-    (f, here), (g, there) = parameters(a.name), parameters(b.name)
-    if f != g or not here or len(here) != len(there) or not isinstance(a.value, Expression):
-        return None
-    if a.value.value.symbols & {*there}:
-        return None
-    return of(renamed(a.value.tree, dict(zip(here, there, strict=True))))
-
-
-def _scaled(value: Quantity) -> Expression:
-    if value.unit.factor == 1:
-        return value.number
-    return of(["*", value.number.tree, ["num", str(value.unit.factor)]])
-
-
-def _radians(value: Quantity) -> Expression:
-    scaled = _scaled(value)
-    return of(["*", scaled.tree, _DEGREE]) if "angle" in value.unit.powers else scaled
-
-
-def _relation(value: Labelled) -> Relation | None:
-    """y = 2x + 1 as the equation it also is; only letters are names of unknowns."""
-    if not isinstance(value.value, Expression):
-        return None
-    name = value.name
-    try:
-        return (
-            Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" or "_" in name else None
-        )
-    except Unreadable:
-        return None
-
-
-def _respelt(relation: Relation, names: Mapping[str, str]) -> Relation:
-    left, right = (of(renamed(side.tree, names)) for side in (relation.left, relation.right))
-    return Relation(left, right, relation.mark)
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:
