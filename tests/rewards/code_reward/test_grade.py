@@ -238,4 +238,4 @@ def test_items_of_test_code_are_apart(grade: Grade) -> None:
 
 
 def test_test_code_that_does_not_end_is_late(grade: Grade) -> None:
-    assert words(grade("def f(x): return x", cases_of("while f(1): pass"))) == ["timeout"]
+    assert words(grade("def f(x): return x", cases_of("while f(1): assert f(1)"))) == ["timeout"]
