@@ -13,6 +13,7 @@ from postlude.code.cases import AnyOf, Call, Case, Check, Script
 from postlude.code.compare import WAYS, Comparison
 from postlude.code.conversation import UNASKED, Conversation
 from postlude.sandbox.child import STDERR, STDOUT, Child, pump
+from postlude.sandbox.inside.clock import CLOCK, IDLE_AFTER
 from postlude.sandbox.inside.plain import decode, encode
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.worker import Worker
@@ -33,6 +34,11 @@ class Result:
 
 NOT_RUN = "not run, because an earlier one did not end in time"
 PASSED = Result("passed")
+LATE = {
+    "processor": "it did not end in time: it used up its processor time",
+    "clock": f"it did not end in time: by the clock it took {CLOCK:g} times its processor time",
+    "idle": f"it did not end in time: it only waited, {IDLE_AFTER:g} times its processor time",
+}
 
 
 @dataclass
@@ -233,9 +239,9 @@ def _ended_well(child: Child) -> bool:
 
 def _loss(child: Child) -> Result:
     """What became of a program that ended without the result that was wanted."""
-    end = child.end or {"late": False, "status": 0}
+    end = child.end or {"late": "", "status": 0}
     if end["late"]:
-        return Result("timeout", "it did not end in time")
+        return Result("timeout", LATE[end["late"]])
     if child.trouble == "output":
         return Result("output", "it printed too much")
     if child.trouble == "record":

@@ -227,7 +227,8 @@ class Comparison:
         if isinstance(a, Series):
             return self.pair(a, b)
         if isinstance(a, Option):
-            return isinstance(b, Expression) and b.tree == ["sym", a.letter]
+            chosen = isinstance(b, Expression) and b.tree == ["sym", a.letter]
+            return chosen or self.same(a.said, b)
         if isinstance(a, Assignment):
             return self.unnamed(a, b)
         if isinstance(a, Words):

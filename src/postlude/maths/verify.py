@@ -18,7 +18,7 @@ from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
 from postlude.maths.normalise import normalise
-from postlude.maths.parts import Pair, bare_letter, footing, option, parts, unlabelled
+from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
 from postlude.maths.values import Assignment, Collection, Labelled, Listing, Series, Value, Words
@@ -326,18 +326,19 @@ def _read(text: str) -> Value | str:
 
 @lru_cache(maxsize=4096)
 def _gold(text: str) -> tuple[Value | str, str | None]:
-    """The value of a gold and its canonical form: of an option with its text that of the text, of named parts all of
-    them in order. Cached, since a prompt has many answers."""
+    """The value of a gold, of named parts all of them in order, and its canonical form. Cached, since a prompt has many
+    answers."""
     value = _gold_value(text)
     return value, _form(value)
 
 
 def _gold_value(text: str) -> Value | str:
-    alone, letter = footing(text, text), option(text)
-    try:
-        return _series(alone.gold_parts) if alone.gold_parts else read(alone.gold)
-    except Unsupported as problem:
-        return read(letter.letter) if letter else str(problem)
+    alone = footing(text, text)
+    if alone.gold_parts:
+        value = _value(", ".join(alone.gold_parts))
+        return value if isinstance(value, str) else _series(alone.gold_parts)
+    value = _read(text)
+    return _read(alone.gold) if isinstance(value, str) and alone.gold != text else value
 
 
 def _value(text: str) -> Value | str:

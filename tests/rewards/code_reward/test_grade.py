@@ -10,8 +10,11 @@ import pytest
 
 from postlude.code.cases import Call, Case, Script
 from postlude.code.columns import cases_of
-from postlude.code.grade import NOT_RUN, Result
+from postlude.code.compare import Comparison
+from postlude.code.grade import NOT_RUN, Grading, Result
 from postlude.sandbox.inside.lines import RECORD
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Backend, Limits
 
 Grade = Callable[..., list[Result]]
 SQUARE = [Call("solve", [n], n * n) for n in (2, 3, 10)]
@@ -237,5 +240,7 @@ def test_items_of_test_code_are_apart(grade: Grade) -> None:
     assert words(results) == ["passed", "failed", "passed"]
 
 
-def test_test_code_that_does_not_end_is_late(grade: Grade) -> None:
-    assert words(grade("def f(x): return x", cases_of("while f(1): assert f(1)"))) == ["timeout"]
+def test_test_code_that_does_not_end_is_late(backend: Backend) -> None:
+    pool = Pool(backend, Limits(seconds=0.2), 1)
+    assert words(Grading(pool, "def f(x): return x", Comparison()).run(cases_of("while f(1): assert f(1)"))) == ["timeout"]
+    pool.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import os
 import sys
 from types import ModuleType
@@ -83,9 +84,9 @@ def _answer(lines: Lines, call: dict[str, Any], names: dict[str, Any]) -> None:
 
 def _script(lines: Lines, job: dict[str, Any]) -> int:
     """Run the program as a script; what it prints is its answer."""
-    status = 0
+    status, names = 0, _module("__main__")
     try:
-        _load(job["source"], _module("__main__"))
+        _load(job["source"], names)
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException as error:
@@ -94,7 +95,10 @@ def _script(lines: Lines, job: dict[str, Any]) -> int:
     if "threading" in sys.modules:  # wait for its threads, as the interpreter does at its end
         sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
+    for out in (sys.stdout, sys.__stdout__):
+        with contextlib.suppress(ValueError):  # it closed that
+            out.flush()  # type: ignore[union-attr]
+    names.clear()  # files of its own are written when they are given up, as at the end of an interpreter
     return status & 0xFF
 
 
