@@ -31,6 +31,7 @@ from postlude.maths.values import (
     Matrix,
     Option,
     Percent,
+    Phrase,
     Quantity,
     Region,
     Relation,
@@ -89,6 +90,8 @@ class Comparison:
             return self.relations(a, b)
         if isinstance(a, Option) and isinstance(b, Option):
             return a.letter == b.letter and self.same(a.said, b.said)
+        if isinstance(a, Phrase) and isinstance(b, Phrase):
+            return len(a.parts) == len(b.parts) and _all(map(self.same, a.parts, b.parts))
         if isinstance(a, Clock) and isinstance(b, Clock):
             return same_clock(a, b)
         return a == b

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from postlude.maths.wording import estimated, unestimated
+
 _SEQUENCES = (tuple("abcdefgh"), tuple("123456789"), ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii"))
 _JOIN = re.compile(r"[,;.]*(?:\s*\band)?[,;.]*$")
 _MARK = re.compile(r"(?:^|(?<=[\s,;$}]))(?:[Pp]art\s+)?\(?([a-h]|[ivx]{1,4}|[1-9])\)\s*[:.]?\s*(?=\S)")
@@ -124,6 +126,8 @@ def footing(gold: str, answer: str) -> Pair:
     """What of two texts is compared: without what only introduces a value, as letters where options are meant."""
     if answer.isdecimal() and gold.isdecimal():
         return Pair(gold, answer)
+    if estimated(gold):  # an answer that only estimates says less than a gold that does not
+        gold, answer = unestimated(gold), unestimated(answer)
     gold_label, gold_value = unlabelled(gold) if "\\" in gold else ("", gold)
     answer_label, answer_value = unlabelled(answer) if "\\" in answer else ("", answer)
     if not gold_label or not answer_label or gold_label == answer_label:

@@ -21,7 +21,7 @@ from postlude.maths.normalise import normalise
 from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.values import Assignment, Collection, Labelled, Listing, Series, Value, Words
+from postlude.maths.values import Assignment, Collection, Labelled, Listing, Phrase, Series, Value, Words
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
@@ -116,6 +116,8 @@ class Verifier:
             return None
         if isinstance(value, str):
             return value
+        if isinstance(value, Phrase):
+            return "it is values with words around them"
         return "it is words" if isinstance(value, Words) else None
 
     def _foreign_problem(self, gold: Any, reason: str) -> str | None:
