@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
@@ -15,13 +15,13 @@ from postlude.code.cases import Case, Check, Script
 from postlude.code.columns import HIDDEN, VISIBLE, tests_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
-from postlude.code.obstacles import reason
+from postlude.code.obstacles import Need, reason
 from postlude.code.program import Wanted, located, program_of
 from postlude.errors import Problem, RewardError
 from postlude.rewards.functions import text_of
 from postlude.sandbox.backends import choose
 from postlude.sandbox.pool import Pool
-from postlude.sandbox.settings import Limits
+from postlude.sandbox.settings import PACKAGES, Limits, folder_of
 from postlude.sandbox.worker import SandboxFault
 
 NOTHING = "class Nothing: pass\n\n"
@@ -43,6 +43,12 @@ class Tests:
     @property
     def cases(self) -> list[Case]:
         return [*self.visible, *self.hidden]
+
+    @property
+    def packages(self) -> set[str]:
+        """Those beyond the standard library that test code imports."""
+        checks = [case for case in self.cases if isinstance(case, Check)]
+        return {what for case in checks for kind, what in case.needs if kind == "package"}
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Tests | None:
@@ -137,16 +143,24 @@ class Code:
         tests = Tests.of(columns)
         for case in tests.cases if tests else ():
             for need in case.needs if isinstance(case, Check) else ():
-                if need[0] != "files" or not self._pool.limits.scratch:
-                    raise ValueError(reason(need))
+                self._require_met(need)
         return tests
+
+    def _require_met(self, need: Need) -> None:
+        kind, what = need
+        if kind == "package" and what in PACKAGES:
+            if folder_of(what) is None:
+                raise ValueError(f"the tests import {what}, which is not installed here: pip install {what}")
+        elif kind != "files" or not self._pool.limits.scratch:
+            raise ValueError(reason(need))
 
     def _graded(self, source: str, tests: Tests) -> Verdict:
         """A fault is tried once more, with another worker."""
         reason = ""
+        pool = self._pool.having(tests.packages)
         for _ in range(2):
             try:
-                results = Grading(self._pool, source, self._comparison).run(located(source, tests.cases))
+                results = Grading(pool, source, self._comparison).run(located(source, tests.cases))
                 return Verdict.of(results, len(tests.visible))
             except SandboxFault as fault:
                 reason = str(fault)
@@ -267,18 +281,22 @@ def code(
     tolerance: NotNegative = 0.0,
     types: Literal["exact", "loose"] = "exact",
     fence: Literal["required", "optional"] = "required",
+    numpy: Literal["tests", "always"] = "tests",
     workers: Workers | None = None,
 ) -> Code:
     """1 where the answer's last Python block passes all tests of its row, else 0; None where the row has none.
 
     `seconds` of processor time for a run, ten times that by the clock; `memory` in MiB. `profile` files: a folder of
     `scratch` MiB. `score` share: the share of tests passed. `tolerance` and `types`: how values are compared.
-    `sandbox`: `auto`, or a backend by name.
+    `numpy` always: every program may import it, not only where its row's tests do. `sandbox`: `auto`, or a backend by
+    name.
     """
     _require(profile in ("strict", "files"), f"profile is strict or files, not {profile!r}")
     _require(score in ("all", "share"), f"score is all or share, not {score!r}")
     _require(types in ("exact", "loose"), f"types is exact or loose, not {types!r}")
     _require(fence in ("required", "optional"), f"fence is required or optional, not {fence!r}")
+    _require(numpy in ("tests", "always"), f"numpy is tests or always, not {numpy!r}")
+    _require(numpy == "tests" or folder_of("numpy") is not None, "numpy: it is not installed; pip install numpy")
     _require(0.1 <= seconds <= 600, f"seconds must lie in 0.1 to 600, got {seconds}")
     _require(memory >= 64, f"memory must be at least 64 MiB, got {memory}")
     _require(scratch >= 1, f"scratch must be at least 1 MiB, got {scratch}")
@@ -287,6 +305,7 @@ def code(
     _require(size >= 1, f"workers must be at least 1, got {size}")
     limits = Limits(seconds=seconds, memory=memory, scratch=scratch if profile == "files" else 0)
     chosen = choose(sandbox, limits)
+    limits = replace(limits, packages=("numpy",) if numpy == "always" else ())
     pool = Pool(chosen.backend, limits, size)
     return Code(pool, chosen.line, Comparison(tolerance, types), score, fence, size)
 
