@@ -359,7 +359,9 @@ def _relation(value: Labelled) -> Relation | None:
         return None
     name = value.name
     try:
-        return Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" else None
+        return (
+            Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" or "_" in name else None
+        )
     except Unreadable:
         return None
 

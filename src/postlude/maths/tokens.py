@@ -108,7 +108,7 @@ def _letters(text: str, spaced: bool) -> list[Token]:
 
 def _text(content: str, spaced: bool, depth: int) -> list[Token]:
     """Words stay text; anything else is read as if it stood outside."""
-    if content in FUNCTIONS:
+    if content in FUNCTIONS or content in ("tg", "ctg"):
         return [Token("command", "\\" + content, spaced)]
     if _WORDS.fullmatch(content) and not _JOINED.search(content):
         return [Token("text", content, True)]
