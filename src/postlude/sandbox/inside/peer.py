@@ -174,7 +174,7 @@ class Peer(Codec):
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         return [self.encode(a) for a in args], {k: self.encode(v) for k, v in kwargs.items()}
 
-    # -------------------------------------------------------------------- what a stand-in is here: each side has its own
+    # ------------------------------------------------------------------- what a stand-in is here: each side has its own
 
     def equal(self, one: Any, other: Any) -> Any:
         """What == of a stand-in and something else gives."""
