@@ -112,6 +112,8 @@ class Comparison:
             return self.numbers(_scaled(a), _scaled(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
             return self.numbers(_radians(a), _radians(b))
+        if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and _exponents(a) == _exponents(b):
+            return self.numbers(a.number, b.number)  # 5 square units are 5 square inches, as 5 are
         return False
 
     def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
@@ -346,6 +348,10 @@ def _with_letters(tree: Node, letters: dict[str, str]) -> Node:
 
 def _scaled(value: Quantity) -> Expression:
     return of(["*", value.number.tree, ["num", str(value.unit.factor)]])
+
+
+def _exponents(value: Quantity) -> list[int]:
+    return [*value.unit.powers.values()]
 
 
 def _radians(value: Quantity) -> Expression:
