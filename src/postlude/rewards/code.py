@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
-from postlude.code.cases import Call, Case, Check, Script
+from postlude.code.cases import Case, Check, Script
 from postlude.code.columns import HIDDEN, VISIBLE, tests_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
@@ -24,8 +24,10 @@ from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import PACKAGES, Limits, folder_of
 from postlude.sandbox.worker import SandboxFault
 
-EMPTY = "x = 1"
-"""A program that passes no test worth the name."""
+NOTHING = "class Nothing: pass\n\n"
+"""A program of functions that give this passes no test worth the name, and neither does an empty one."""
+MOST_TRIED = 2_000
+"""Rows without a solution on whose test code these are tried, at two runs a row."""
 FEWEST_FAULTS = 3
 """So many faults of the sandbox in a step are never taken for bad luck, if they are more than MOST_FAULTS of it."""
 MOST_FAULTS = 0.01
@@ -100,6 +102,8 @@ class Code:
         self._pool, self._comparison, self._score, self._fence = pool, comparison, score, fence
         self._threads = ThreadPoolExecutor(size, "postlude-code")
         self._faults = Faults()
+        self._tried = 0
+        """Rows without a solution whose test code was tried."""
 
     async def __call__(
         self,
@@ -172,13 +176,11 @@ class Code:
             return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
         if refused := self._refused_by_checkers(tests):
             return Problem("unreadable-gold", f"column checker: {refused}")
-        if not any(isinstance(case, Call) for case in tests.cases):
-            nothing = self._graded(EMPTY, tests)
-            if nothing.word in ("passed", "bad row"):
-                why = "a program that does nothing passes" if nothing.word == "passed" else nothing.detail
-                return Problem("unreadable-gold", f"the tests judge nothing: {why}")
         solution = columns.get("solution")
-        if not isinstance(solution, str) or not solution.strip():
+        solved = isinstance(solution, str) and bool(solution.strip())
+        if reason := self._judging_nothing(tests, solved):
+            return Problem("unreadable-gold", f"the tests judge nothing: {reason}")
+        if not isinstance(solution, str) or not solved:
             return None
         verdict = self._graded(program_of(solution, "optional", Wanted.by(tests.cases)) or solution, tests)
         if verdict.word == "passed":
@@ -187,6 +189,27 @@ class Code:
             "unreadable-gold",
             f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})",
         )
+
+    def _judging_nothing(self, tests: Tests, solved: bool) -> str:
+        """Why test code would pay any program, or none; empty where it does not."""
+        self._tried += not solved and any(isinstance(case, Check) for case in tests.cases)
+        if not solved and self._tried > MOST_TRIED:
+            return ""
+        for group in (tests.visible, tests.hidden):
+            if not group or not all(isinstance(case, Check) for case in group):
+                continue
+            names = sorted({name for case in group if isinstance(case, Check) for name in case.names})
+            useless = NOTHING + "".join(f"def {name}(*args, **kwargs): return Nothing()\n" for name in names)
+            for source, what in (
+                (useless, "whose functions return an object of no use"),
+                (NOTHING, "that does nothing"),
+            ):
+                verdict = self._graded(source, Tests(group, []))
+                if verdict.word == "passed":
+                    return f"a program {what} passes them"
+                if verdict.word == "bad row" and source == NOTHING:
+                    return verdict.detail
+        return ""
 
     def _refused_by_checkers(self, tests: Tests) -> str:
         """What is wrong with a checker that refuses the output that is expected; nothing where none does."""
