@@ -122,6 +122,8 @@ class Comparison:
             return self.numbers(views.in_base_units(a), views.in_base_units(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
             return self.numbers(views.in_radians(a), views.in_radians(b))
+        if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and _exponents(a) == _exponents(b):
+            return self.numbers(a.number, b.number)  # 5 square units are 5 square inches, as 5 are
         return False
 
     def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
@@ -385,6 +387,10 @@ def _unmatched(a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
         else:
             left.append(value)
     return left
+
+
+def _exponents(value: Quantity) -> list[int]:
+    return [*value.unit.powers.values()]
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

@@ -58,9 +58,8 @@ def as_equation(value: Labelled) -> Relation | None:
         return None
     name = value.name
     try:
-        return (
-            Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" or "_" in name else None
-        )
+        plain = len(name) == 1 or name[0] == "\\" or "_" in name or "/d" in name
+        return Relation(of(["sym", name]), value.value, "=") if plain else None
     except Unreadable:
         return None
 
