@@ -143,7 +143,7 @@ class Tester(Peer):
         if isinstance(value, Mirror):
             self.classes.add(value)
             return value
-        return value if isinstance(value, Function | Remote) else self.ask("use", name)  # a constant that is tested
+        return value if isinstance(value, Function) else self.ask("use", name)  # a constant that is tested
 
     def judged(self, record: tuple[Any, ...]) -> tuple[Any, ...]:
         """An outcome of a test, which is no pass where something went wrong that the test could not see."""
