@@ -19,6 +19,7 @@ from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import as_region
 from postlude.maths.relations import of
+from postlude.maths.unit_table import KNOWN
 from postlude.maths.values import (
     Assignment,
     Based,
@@ -112,6 +113,9 @@ class Comparison:
             return self.numbers(_scaled(a), _scaled(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
             return self.numbers(_radians(a), _radians(b))
+        if a.unit == KNOWN["°"] or b.unit == KNOWN["°"]:  # a degree may be one of temperature
+            other = b.unit if a.unit == KNOWN["°"] else a.unit
+            return self.numbers(a.number, b.number) if other in (KNOWN["°C"], KNOWN["°F"]) else False
         return False
 
     def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:

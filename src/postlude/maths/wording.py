@@ -39,7 +39,7 @@ _ALIASES = {
     "infinitely many": _MANY, "infinite solutions": _MANY, "infinite number of solutions": _MANY,
     "infinite many solutions": _MANY, "there are infinitely many solutions": _MANY,
     "infinitely many solution": _MANY, "infinitely many real solutions": _MANY,
-    "yeah": "yes", "correct": "true", "incorrect": "false",
+    "yeah": "yes",
 }  # fmt: skip
 _ONES = {w: n for n, w in enumerate(re.findall(
     r"\w+", "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -57,7 +57,7 @@ def words(text: str) -> Value | None:
     """Plain words, or the number that they say; None where it is something else."""
     if _DIFFERENCE.fullmatch(text):
         return None
-    said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
+    said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!\"`'")
     lower = said.lower()
     if not _WORDS.fullmatch(said):
         return None
