@@ -49,7 +49,7 @@ _TAKEN_BACK = re.compile(
     r"|not\s+(?:right|correct|possible|true|valid|it|what|the\s+(?:answer|right|correct|final|solution|value|result)"
     r"|an?\s+(?:answer|solution)))"
     r"|\s*(?:is|was|are)\s+(?:not|never|ruled\s+out|excluded)\b|\s*(?:is|was)n['’]t\b"
-    r"|\s*(?:can|could|would|should|will|does|did)\s*(?:not|n['’]t)\b|\s*fails\b"
+    r"|\s*(?:cannot|can['’]t|won['’]t|(?:can|could|would|should|will|does|did)\s*(?:not|n['’]t))\b|\s*fails\b"
     r"|,?\s*(?:if\s+not|unless)\b)",
     re.IGNORECASE,
 )

@@ -23,7 +23,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}", r"\lfloor": r"\rfloor", r"\lceil": r"\rc
 _ROUNDED = {r"\lfloor": "floor", r"\lceil": "ceil"}
 _FRACTION = re.compile(r"\\frac(?:\{\d+\}|\d)(?:\{\d+\}|\d)")
 """A fraction of whole numbers."""
-_TIMES = (r"\cdot", r"\times", "*", r"\ast")
+_TIMES = (r"\cdot", r"\times", "*", r"\ast", r"\bullet")
 _OVER = ("/", r"\div")
 _FUNCTION_LETTERS = "fgh"
 """What stands in brackets behind them is their argument; behind other letters it is multiplied."""
@@ -41,6 +41,7 @@ class Reader(Cursor):
         super().__init__(tokens)
         self.sign, self.bars, self.commands, self.words = sign, 0, commands, words
         self.has_vectors = self.has_counts = False
+        self.bound = 0  # variables of sums around this place
 
     def inside(self, tokens: list[Token]) -> Node:
         """The expression that all of some other tokens are."""
@@ -114,7 +115,7 @@ class Reader(Cursor):
         if kind == "number":
             return self.tokens[self.place - 1].text in (")", "]", "}", "!") and text[0] != "."
         if kind == "command":
-            return text[1:] in self.commands or text[1:] in LETTERLIKE
+            return text[1:] in LETTERLIKE or (text[1:] in self.commands and (text != r"\mid" or self.bars == 0))
         if kind == "mark":
             return text in _PAIRS or (text in ("|", r"\|") and self.bars == 0)
         return (kind != "word" and len(text) == 1) or self.is_called(token) or bool(letters_of(token))
@@ -173,7 +174,10 @@ class Reader(Cursor):
             self.place += 1
             return self.prefixed(self.take())
         if text in _PAIRS:
-            return self.bracket(text)
+            tree = self.bracket(text)
+            if text == "{" and tree[0] == "sym" and self.peek().text in ("_", "'"):  # what \mathbf{u}_1 leaves
+                return ["sym", named(self, tree[1])]
+            return tree
         if text in ("_", "^"):
             return self.prefixed(Token("mark", text))
         raise Unsupported(f"{text!r} is not expected there")

@@ -10,13 +10,14 @@ from postlude.maths.places import MOST, Extraction, Place, settle
 REACH = 400
 """Characters of an answer at most."""
 _IS = (
-    r"(?:\s+(?:to|for|of|in|we|I|you|that|therefore|thus|then|here|now|,)\b[^.:=\n]{0,60}?)??\s*"
-    r"(?::|：|=|\||[-–—]\s|\bis\s*(?::|：|=)|\b(?:is|was)\b(?:\s+that\b)?|\b(?:would|must|should|will)\s+be\b|\bequals\b"
-    r"|\b(?:comes|turns|works)\s+out\s+(?:to\s+be|to|at|as)\b|\bcomes\s+to\b)"
+    r"(?:\s+(?:to|for|of|in|we|I|you|that|therefore|thus|then|here|now|,)\b[^.:=\n]{0,60}?)??"
+    r"(?:[ \t]*(?::|：|=|\||[-–—]\s)|\s*(?:\bis\s*(?::|：|=)|\b(?:is|was)\b(?:\s+that\b)?"
+    r"|\b(?:would|must|should|will)\s+be\b|\bequals\b"
+    r"|\b(?:comes|turns|works)\s+out\s+(?:to\s+be|to|at|as)\b|\bcomes\s+to\b))"
 )
 _LABEL = re.compile(
     r"(?<!wrong )(?<!incorrect )(?:"
-    r"\b(?:final\s+)?(?:answers?|results?|ans)\.?\s*(?:\([^()]{0,40}\)\s*)?(?:[*_]{1,3}\s*)?"
+    r"\b(?:final\s+)?(?:answers?|results?|ans)\.?[ \t]*(?:\([^()]{0,40}\)[ \t]*)?(?:[*_]{1,3}[ \t]*)?"
     rf"{_IS}"
     rf"|\b(?:correct|right|best|final|chosen)\s+(?:option|choice|letter|value|solution)\s*(?:[*_]{{1,3}}\s*)?{_IS}"
     r"|(?:答案|答|结果)\s*(?:应该|应当|应)?\s*(?::|：|是|为|為|等于)|故选|应选|故答案为"

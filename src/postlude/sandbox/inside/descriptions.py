@@ -83,7 +83,7 @@ def described(peer: Peer, value: Any) -> tuple[str, Callable[[], list[Any]]]:
         return "generator", lambda: []
     if isinstance(value, CoroutineType):
         return "coroutine", lambda: [_text(value, "__name__")]
-    return "instance", lambda: [peer.encode(type(value))]
+    return "instance", lambda: [peer.mirrored(type(value))]
 
 
 def _text(value: Any, name: str) -> str | None:

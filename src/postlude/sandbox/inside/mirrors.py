@@ -45,7 +45,7 @@ class Mirror(type):
     def __getattr__(cls, name: str) -> Any:
         if name in _NOT_ASKED or not any(PEER in vars(line) for line in cls.__mro__):
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
-        return peer_of(cls).get(cls, name)
+        return peer_of(cls).peek(cls, name) if name[0] == "_" or name in FRAMEWORKS else peer_of(cls).get(cls, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if is_special(name):
@@ -72,6 +72,8 @@ class Mirror(type):
         return peer_of(cls).op("__getitem__", cls, (key,))
 
 
+FRAMEWORKS = {"pytestmark", "patchings"}
+"""Attributes that what runs the tests looks for: no use of the program by the test."""
 _NOT_ASKED = {"__abstractmethods__", "__set_name__", "__wrapped__", "__isabstractmethod__", "__signature__"}
 
 
@@ -228,14 +230,15 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
     bases = _bases([peer.decode(base) for base in about["bases"]])
     members: dict[str, Any] = {
         PEER: peer,
-        "__module__": str(about["module"]),
+        "__module__": "answer",
         "__qualname__": str(about["qualname"]),
         "__doc__": about["doc"],
         "__about__": about,
     }
-    members |= {name: _special(name) for name in about["special"] if name in SPECIAL}
+    native = _native_names(bases)
+    members |= {name: _special(name) for name in about["special"] if name in SPECIAL and name not in native}
     for name, kind in about["members"].items():
-        if not is_special(name) and kind != "value":
+        if not is_special(name) and kind != "value" and name not in native:
             members[name] = (Property if kind == "property" else Stub)(name, kind)
     if not any(issubclass(base, BUILT) for base in bases):
         members["__slots__"] = ()
@@ -247,6 +250,18 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
         cls = Mirror(str(about["name"]), (Remote,), members)
     peer.know(number, cls)
     return cls
+
+
+def _native_names(bases: tuple[type, ...]) -> set[str]:
+    """What an object that holds an unchangeable value does by itself, as that value does: all but arithmetic."""
+    fixed = next((kind for kind in _FIXED if any(issubclass(base, kind) for base in bases)), None)
+    return {name for name in dir(fixed) if not is_special(name) or name in _READING} if fixed else set()
+
+
+_FIXED = (int, float, complex, str, bytes, tuple, frozenset)
+_READING = {
+    f"__{name}__" for name in ("len", "getitem", "contains", "iter", "index", "int", "float", "complex", "bytes")
+}
 
 
 def _bases(bases: list[Any]) -> tuple[type, ...]:
@@ -361,8 +376,10 @@ async def _awaited(peer: Peer, number: int) -> Any:
     import asyncio
 
     while True:
-        done, value = peer.ask("wait", number)
-        if done:
+        state, value = peer.ask("wait", number)
+        if state == "ends a loop":
+            raise StopAsyncIteration
+        if state == "done":
             return value
         await asyncio.sleep(0)
 

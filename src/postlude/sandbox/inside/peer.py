@@ -9,7 +9,7 @@ and what one side changed in it is sent before it speaks (`shared.py`).
 |---|---|
 | ["call", f, args, kwargs] | f(*args, **kwargs) |
 | ["method", x, name, args, kwargs] | x.name(*args, **kwargs) |
-| ["get", x, name], ["set", x, name, value], ["del", x, name] | an attribute |
+| ["get", x, name], ["peek", x, name], ["set", x, name, value], ["del", x, name] | an attribute |
 | ["op", "__len__", x, args] | a special method |
 | ["changed", [[number, content] ...]], ["forget", [number ...]] | nothing: said before another record |
 | ["print", stream, text] | nothing, too |
@@ -30,8 +30,14 @@ from .mirrors import stand_in
 from .plain import Codec
 from .shared import KINDS, Shared
 
-DEEPEST_CALLS = 300
-"""Calls within calls, of both sides together."""
+DEEPEST_CALLS = 200
+"""Calls within calls, from each side."""
+RECURSION, FRAMES = 1000, 40
+"""Frames that Python allows, and how many more for each call that waits for an answer."""
+
+
+class Unreadable(Exception):
+    """A record of the other side that cannot be."""
 
 
 class Peer(Codec):
@@ -55,6 +61,7 @@ class Peer(Codec):
             if self._depth >= DEEPEST_CALLS:
                 raise RecursionError(f"calls between the test and the program nest deeper than {DEEPEST_CALLS}")
             self._depth += 1
+            sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION + FRAMES * self._depth))
             try:
                 self.say(*record)
                 return self._answer()
@@ -90,7 +97,10 @@ class Peer(Codec):
                 raise answer if isinstance(answer, BaseException) else self.fault("what was raised is no exception")
             if what == "unfit":
                 raise self.fault(f"a result that cannot be sent: {content}")
-            self.serve(record)
+            try:
+                self.serve(record)
+            except Unreadable as error:
+                raise self.fault(str(error)) from None
 
     def fault(self, reason: str) -> Exception:
         """The other side does not speak as it should."""
@@ -100,7 +110,7 @@ class Peer(Codec):
         """Do what a record asks for and answer it."""
         match record:
             case ["changed", list(changes)]:
-                self.shared.apply(changes)
+                self._change(changes)
             case ["forget", list(numbers)]:
                 self.shared.forget(numbers)
             case ["print", stream, str(text)]:
@@ -113,6 +123,12 @@ class Peer(Codec):
                 self.say(*answer)
             case _:
                 self.say("raised", self.encode(RuntimeError(f"a record that cannot be read: {str(record)[:80]}")))
+
+    def _change(self, changes: list[Any]) -> None:
+        try:
+            self.shared.apply(changes)
+        except (ValueError, TypeError, LookupError) as error:
+            raise Unreadable(f"a change that cannot be made: {error}"[:200]) from None
 
     @property
     def services(self) -> dict[str, Callable[..., Any]]:
@@ -140,6 +156,10 @@ class Peer(Codec):
 
     def get(self, owner: Any, name: str) -> Any:
         return self.ask("get", self.encode(owner), name)
+
+    def peek(self, owner: Any, name: str) -> Any:
+        """An attribute, without a use of the program that would count as a test of it."""
+        return self.ask("peek", self.encode(owner), name)
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         self.ask("set", self.encode(owner), name, self.encode(value))
@@ -175,6 +195,11 @@ class Peer(Codec):
     def named(self, value: Any) -> list[str] | None:
         """[module, path] of what both sides have in their libraries, and may give each other by its name."""
         return importable(value)
+
+    def mirrored(self, kind: type) -> Any:
+        """A class whose objects get stand-ins: described, also where both sides have it."""
+        number = self.numbers.get(id(kind))
+        return {"object": number} if number is not None else self._described(kind, *described(self, kind))
 
     def _described(self, value: Any, kind: str, description: Callable[[], list[Any]]) -> Any:
         """The first mention of an object: its number is known before what it holds is encoded, which may hold it."""

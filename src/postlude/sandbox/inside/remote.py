@@ -38,7 +38,7 @@ from typing import Any
 
 from .descriptions import NATIVE, SPECIAL, resolved
 from .lines import Lines
-from .mirrors import PEER, Mirror, Remote
+from .mirrors import FRAMEWORKS, PEER, Mirror, Remote
 from .peer import Peer
 
 _MODULES = (
@@ -92,9 +92,9 @@ class Function:
         return self if instance is None else MethodType(self, instance)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("__isabstractmethod__", "__wrapped__", "__code__", "__globals__", "pytestmark", "patchings"):
+        if name in ("__isabstractmethod__", "__wrapped__", "__code__", "__globals__") or name in FRAMEWORKS:
             raise AttributeError(name)
-        return vars(self)[PEER].get(self, name)
+        return vars(self)[PEER].peek(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         vars(self)[PEER].set(self, name, value)
@@ -125,6 +125,8 @@ class Tester(Peer):
         super().__init__(lines, 2)
         self.classes: set[type] = set()
         """Classes of the program that the test names."""
+        self._spare: list[int] = []
+        """Containers that are shared no more, which the program has not heard yet."""
         self.spoiled: list[str] = []
         """Why no test may pass now: a failure of it that the program may have swallowed, or an answer that is none."""
 
@@ -141,6 +143,8 @@ class Tester(Peer):
 
     def judged(self, record: tuple[Any, ...]) -> tuple[Any, ...]:
         """An outcome of a test, which is no pass where something went wrong that the test could not see."""
+        if record[0] == "loaded":
+            return record
         reason, self.spoiled = self.spoiled[:1], []
         return ("failed", "", reason[0]) if reason and record[0] in ("passed", "skipped") else record
 
@@ -150,11 +154,17 @@ class Tester(Peer):
             self.classes.add(value)
         return value
 
+    def ask(self, *record: Any) -> Any:
+        try:
+            return super().ask(*record)
+        finally:
+            if self._depth == 0:
+                self._spare += self.shared.spare()
+
     def say(self, *record: Any) -> None:
-        if self._depth == 1:
-            spare = self.shared.spare()
-            if spare:
-                self._lines.write("forget", spare)
+        spare, self._spare = self._spare, []
+        if spare:
+            self._lines.write("forget", spare)
         super().say(*record)
 
     def function(self, name: str, doc: str | None, signature: Any) -> Any:
