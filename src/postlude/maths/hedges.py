@@ -20,13 +20,13 @@ _DENIED = re.compile(
     r"|n['’]t|(?<=[\w)}$]\s)\b(?:less|greater|more|fewer|smaller|larger|bigger|higher|lower)\s+than)"
     r"(?:\s+(?:for|be|equals?|equal\s+to|to|simply|just))*"
     rf"(?:\s+{_CLAIM})*(?:{_OPENING})*$"
-    r"|\b(?:answer|result)\s*(?:is|:)?\s*(?:at\s+(?:most|least)|about|around|between|over|under|above|below|near|close\s+to"
-    r"|approximately|roughly|almost|nearly|up\s+to|one\s+of)"
+    r"|\b(?:answer|result)\s*(?:is|:)?\s*(?:at\s+(?:most|least)|between|over|under|above|below|up\s+to|one\s+of)"
     rf"(?:{_OPENING})*$"
     r"|\b(?:(?:do(?:es)?|did|would|could|can)\s*(?:n['’]t|not)\s+(?:\w+\s+)?(?:think|believe|say|claim|know|mean|agree)"
     r"|cannot\s+(?:say|claim)|doubt|deny|denies|disagree|unlikely|untrue|false|impossible|absurd|pretend|imagine"
     r"|(?:not|n['’]t)\s+(?:\w+\s+)?(?:true|likely|possible|the\s+case|right|correct)"
     r"|(?:wrong|incorrect|mistaken|mistake|nonsense)\s+(?:to|that|if|answer|result|value|option|choice)"
+    r"|if\s+(?:you|we|I|they|one)\s+(?:want|ask|wanted|asked|say|said|insist|must|were|answer|answered)"
     r"|(?:if|suppose|supposing|assume|assuming|unless|whether|were|had)\s+(?:that\s+)?"
     r"(?:the|our|my|your|its|it|this|that|final|correct|answer|result|value)"
     r"|(?:e\.g\.|i\.e\.,?\s+not|for\s+(?:example|instance)|such\s+as|examples?\s+(?:is|are|of|:)))"
@@ -74,21 +74,23 @@ _VALUE = (
 _OR = r"(?:\bor\b|\bmaybe\b|\bperhaps\b|\bpossibly\b|\balternatively\b|\botherwise\b|\bunless\b|\blor\b|\bvee\b)"
 _OR_BEFORE = re.compile(rf"{_VALUE}[\s$)}}*_]*,?\s*\(?\bor\b\s*,?\s*{_MAYBE}(?:{_OPENING})*$", re.IGNORECASE)
 _OR_AFTER = re.compile(
-    rf"[\s$.,;)*_`\\\]}}?—–-]{{0,8}}(?:\(|\\text\s*\{{)?\s*(?:{_OR}|but\s+(?=(?:it|this|the)\b)|(?=(?:could|might|may)\b))"
+    rf"[\s$.,;)*_`\\\]}}?—–-]{{0,8}}(?:\(|\\text\s*\{{)?\s*(?:{_OR}|(?:but|however|though|although|yet)\b,?\s+(?=(?:it|this|the)\b)|(?=(?:could|might|may)\b))"
     rf"[\s,}}]*{_MAYBE}(?:\\text\s*\{{[^{{}}]*\}}\s*)?[\s$(*_]*{_VALUE}",
     re.IGNORECASE,
 )
+_LISTED_AFTER = re.compile(rf"[\s$)*_}}]{{0,4}}(?:,|&|/|\band\b)\s*(?:and\s+)?[\s$(]*{_VALUE}\s*\)?(?=[.;\n]|$)")
+"""After an answer: ", 8" and nothing more."""
 _INSTEAD = re.compile(
-    rf"\b(?:wait|no|actually|oops|correction|sorry|hmm|hold\s+on|scratch)\b[^.\n]{{0,40}}?"
-    rf"\b(?:is|be|equals|was)\s+(?:{_OPENING})*{_VALUE}",
+    rf"\b(?:wait|no|actually|oops|correction|sorry|hmm|hold\s+on|scratch)\b(?:[\s,:—-]*"
+    rf"|[^.\n]{{0,40}}?\b(?:is|be|equals|was)\s+)(?:{_OPENING})*{_VALUE}",
     re.IGNORECASE,
 )
 """After an answer: "No, wait, it is 8"."""
 _TRIGGERS = frozenset((
     "not", "never", "neither", "nor", "cannot", "rather", "instead", "other", "except", "unlike", "excluding",
     "far", "different", "apart", "aside", "but", "longer", "versus", "t", "than", "most", "least", "about",
-    "around", "between", "over", "under", "above", "below", "near", "close", "approximately", "roughly", "almost",
-    "nearly", "up", "one", "doubt", "deny", "denies", "disagree", "unlikely", "untrue", "false", "impossible",
+    "between", "over", "under", "above", "below", "almost",
+    "up", "one", "doubt", "deny", "denies", "disagree", "unlikely", "untrue", "false", "impossible",
     "absurd", "pretend", "imagine", "wrong", "incorrect", "mistaken", "mistake", "nonsense", "if", "suppose",
     "supposing", "assume", "assuming", "unless", "whether", "were", "had", "e", "example", "instance", "such",
     "examples",
@@ -119,5 +121,5 @@ def beside(text: str, start: int, end: int) -> list[str]:
     before, after = text[max(0, start - _BEFORE) : start], text[end : end + _AFTER]
     found = [_OR_BEFORE.search(before) if "or" in before or "OR" in before else None]
     if after.strip(" \n$."):
-        found += [_OR_AFTER.match(after), _INSTEAD.search(after)]
+        found += [_OR_AFTER.match(after), _LISTED_AFTER.match(after), _INSTEAD.search(after)]
     return [match.group("value") for match in found if match]

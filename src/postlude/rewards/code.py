@@ -192,7 +192,7 @@ class Code:
 
     def _judging_nothing(self, tests: Tests, solved: bool) -> str:
         """Why test code would pay any program, or none; empty where it does not."""
-        self._tried += not solved
+        self._tried += not solved and any(isinstance(case, Check) for case in tests.cases)
         if not solved and self._tried > MOST_TRIED:
             return ""
         for group in (tests.visible, tests.hidden):
@@ -207,7 +207,7 @@ class Code:
                 verdict = self._graded(source, Tests(group, []))
                 if verdict.word == "passed":
                     return f"a program {what} passes them"
-                if verdict.word == "bad row":
+                if verdict.word == "bad row" and source == NOTHING:
                     return verdict.detail
         return ""
 

@@ -99,6 +99,10 @@ class Function:
     def __setattr__(self, name: str, value: Any) -> None:
         vars(self)[PEER].set(self, name, value)
 
+    def __mro_entries__(self, bases: Any) -> Any:
+        vars(self)[PEER].ask("use", vars(self)["__name__"])  # that it is no class is the program's doing
+        raise TypeError(f"{vars(self)['__name__']} is a function, and a class is wanted")
+
     def __repr__(self) -> str:
         return f"<function {vars(self)['__name__']}>"
 
