@@ -61,6 +61,8 @@ _ALIASES = tuple(
         (rf"\\frac\s*\{{\s*({_UNIT})\s*\}}\s*\{{\s*({_UNIT})\s*\}}", r"\1/\2"),
     )
 )
+MAX_CHARACTERS = 5000
+"""What is longer only loses brackets around all of it: some of the patterns take the square of the length."""
 _DOLLAR = re.compile(r"\\\$|\\text\{\s*\\?\$\s*\}|\\(?:math|text)dollar(?![A-Za-z])")
 _SPACES = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
@@ -69,7 +71,10 @@ _ANSWER = re.compile(rf"\s*(?:{_TEXTS}\s*\{{\s*)?\((?:(?:the )?final )?answer\)\
 
 def normalise(text: str) -> str:
     """The text in one spelling, without delimiters of math mode and without a full stop at its end."""
-    text = _without_stop(_math_mode(plain(_unescaped(text)).strip()).strip())
+    text = plain(_unescaped(text)).strip()
+    if len(text) > MAX_CHARACTERS:
+        return _without_shell(text)
+    text = _without_stop(_math_mode(text).strip())
     if "\\" in text or "~" in text or "{,}" in text or not text.isascii():
         text = numerals.joined(text)
         text = _BLANK.sub(" ", text)
