@@ -246,6 +246,8 @@ def _complete(parts: list[list[Token]]) -> list[list[Token]]:
 
 def _alternatives(parts: list[list[Token]]) -> Value:
     items = lists.joined([_tokens(p) for p in parts])
+    if isinstance(items[-1], Family):  # the condition behind the last holds for all
+        return Family((*items[:-1], *items[-1].items), items[-1].domains)
     if len(items) > 1 and any(isinstance(i, Region) for i in items):
         return regions.simplest(regions.union([regions.of_value(i) for i in items]))
     return Listing(items, hedged=True) if len(items) != 1 else items[0]

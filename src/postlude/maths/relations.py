@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from postlude.maths import ratios, regions, sizes
+from postlude.maths.grammar import Node
 from postlude.maths.names import label, name
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Unsupported
@@ -200,8 +201,14 @@ def _distance(inside: Expression) -> _Variable | None:
     share = top.pop(((letter, Fraction(1)),), Fraction(0))
     if abs(share) != 1 or value.bottom != ratios.number(1).top or Ratio(top).symbols:
         return None
-    middle = of(["*", ["num", str(-share)], ["+", inside.tree, ["*", ["num", str(-share)], ["sym", letter]]]])
+    middle = of(["*", ["num", str(-share)], _at_zero(inside.tree, letter)])
     return _Variable(letter, absolute=True, by=middle)
+
+
+def _at_zero(tree: Node, letter: str) -> Node:
+    if tree == ["sym", letter]:
+        return ["num", "0"]
+    return [_at_zero(t, letter) if isinstance(t, list) else t for t in tree]
 
 
 def _pulled(region: Region, variable: _Variable) -> Region:

@@ -256,7 +256,7 @@ class Verifier:
                 return _changed(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
             answer = answer.items[0]
         try:
-            outcome = self._comparison.same(gold, answer)
+            outcome = self._comparison.accepts(gold, answer)
         except Unreadable as problem:
             return _changed(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
         return self._exactly(base, outcome)
