@@ -43,7 +43,7 @@ _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
 """An option's letter, maybe with what the option says."""
-_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
+_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b|^(?:is|was|are)\b")
 """What says that a letter is no option: another one, or another label."""
 
 
