@@ -17,6 +17,7 @@ from postlude.maths.moments import same_clock
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unsupported
 from postlude.maths.terms import of
+from postlude.maths.unit_table import KNOWN
 from postlude.maths.values import (
     Assignment,
     Based,
@@ -53,6 +54,14 @@ class Comparison:
 
     def __init__(self, tolerance: Fraction = Fraction(0)) -> None:
         self.tolerance = tolerance
+
+    def accepts(self, gold: Value, answer: Value) -> Outcome:
+        """Whether an answer is that of a gold: the same value, or an equation that says what a sum or product is.
+
+        a + b = 5 answers 5; but a gold a + b = 5, which could be a line, is not answered by 5.
+        """
+        said = views.as_said(answer) if isinstance(gold, Expression | Quantity | Percent) else None
+        return self.same(gold, said or answer)
 
     def same(self, a: Value, b: Value) -> Outcome:
         """Raises Refused where to find out takes too long."""
@@ -122,18 +131,22 @@ class Comparison:
             return self.numbers(views.in_base_units(a), views.in_base_units(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
             return self.numbers(views.in_radians(a), views.in_radians(b))
+        if a.unit == KNOWN["°"] or b.unit == KNOWN["°"]:  # a degree may be one of temperature
+            other = b.unit if a.unit == KNOWN["°"] else a.unit
+            return self.numbers(a.number, b.number) if other in (KNOWN["°C"], KNOWN["°F"]) else False
         if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and _exponents(a) == _exponents(b):
             return self.numbers(a.number, b.number)  # 5 square units are 5 square inches, as 5 are
         return False
 
     def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
-        """In any order, each as often as it is written; only between two sets in braces repeats do not count.
+        """In any order, each as often as it is written; in two sets in braces, and of tuples, repeats do not count.
 
         Values of several names only with those names.
         """
         if len(_names(a) | _names(b)) > 1 and _names(a) != _names(b):
             return False
-        if isinstance(a, Collection) and isinstance(b, Collection):
+        points = all(isinstance(i, Series | Assignment) for i in (*a.items, *b.items))
+        if points or (isinstance(a, Collection) and isinstance(b, Collection)):
             return self.unordered(self.different(a.items), self.different(b.items))
         return self.unordered(a.items, b.items)
 
@@ -344,7 +357,7 @@ class Comparison:
 
     def unnamed(self, a: Assignment, b: Value) -> Outcome:
         """x = 1, y = 2 as the tuple (1, 2), or as a list in the order in which it is written."""
-        if isinstance(b, Listing) and len(b.items) == len(a.values):
+        if isinstance(b, Listing) and len(b.items) == len(a.values) and not _names(b):
             return _all(self.same(x, y) for x, y in zip(a.values, b.items, strict=True))
         if isinstance(b, Series | Matrix) and a.ordered is not None:
             return self.same(Series(a.ordered, "(", ")"), b)

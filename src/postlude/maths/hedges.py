@@ -16,7 +16,7 @@ _OPENING = r"[\s$(*_`{\"'“]|\\[(\[]|\\text\s*\{|\\,"
 _CLAIM = r"(?:the|our|my|your|a|an|its|final|correct|right|answer|result|value|number|option|choice|it|is|be|that|this)"
 _DENIED = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|rather\s+than|instead\s+of|other\s+than|except|unlike|excluding|far\s+from"
-    r"|(?:different|apart|aside)\s+from|(?:anything|everything|any\s+\w+|all)\s+but|no\s+longer|versus|definitely\s+not)"
+    r"|(?:different|apart|aside)\s+from|(?:anything|everything|(?:any|each|every|all|no)\s+(?:\w+\s+)?)\s*but|no\s+longer|versus|definitely\s+not)"
     r"|n['’]t|(?<=[\w)}$]\s)\b(?:less|greater|more|fewer|smaller|larger|bigger|higher|lower)\s+than)"
     r"(?:\s+(?:for|be|equals?|equal\s+to|to|simply|just))*"
     rf"(?:\s+{_CLAIM})*(?:{_OPENING})*$"
@@ -45,7 +45,7 @@ _TAKEN_BACK = re.compile(
     r"[^.!?\n]{0,80}\?|[\s$)*_`\\\]}.,'\"”:]{0,8}(?:"
     r",?\s*(?:(?:which|that|this|it)\s*)?(?:is|was|are|would\s+be|seems?|looks?|must\s+be|['’]s)\s+"
     r"(?:(?:definitely|clearly|certainly|also|obviously|just|simply|of\s+course)\s+)?"
-    r"(?:wrong|incorrect|false|impossible|untrue|mistaken|(?:a|an|the)\s+(?:mistake|error|trap|distractor|lie|joke)"
+    r"(?:wrong|incorrect|false|impossible|untrue|mistaken|(?:a|an|the)\s+(?:mistake|error|trap|distractor|lie|joke|wrong|incorrect)"
     r"|not\s+(?:right|correct|possible|true|valid|it|what|the\s+(?:answer|right|correct|final|solution|value|result)"
     r"|an?\s+(?:answer|solution)))"
     r"|\s*(?:is|was|are)\s+(?:not|never|ruled\s+out|excluded)\b|\s*(?:is|was)n['’]t\b"
@@ -68,20 +68,26 @@ _MAYBE = (
     r"|(?:it|this|that|the\s+answer)?\s*(?:could|might|may|can)(?:\s+(?:also|even|well|instead))*\s+be)\s+)*"
 )
 _VALUE = (
-    r"(?P<value>\$[^$\n]{1,80}\$|\\\((?:[^\\\n]|\\(?!\))){1,80}\\\)|\\boxed\s*\{[^{}\n]{1,40}\}"
-    r"|[-−+]?\\?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?\\?%?|\\[dt]?frac\s*\{?\w+\}?\s*\{?\w+\}?)"
+    r"(?P<value>\$(?!\\(?:black)?[sS]quare|\\checkmark|\\Box|\\qed)[^$\n]{1,80}\$|\\\((?:[^\\\n]|\\(?!\))){1,80}\\\)|\\boxed\s*\{[^{}\n]{1,40}\}"
+    r"|\$\$[^$]{1,80}\$\$|\(?(?-i:[A-J])\)?(?![\w'])|[-−+]?\\?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?\\?%?|\\[dt]?frac\s*\{?\w+\}?\s*\{?\w+\}?)"
 )
 _OR = r"(?:\bor\b|\bmaybe\b|\bperhaps\b|\bpossibly\b|\balternatively\b|\botherwise\b|\bunless\b|\blor\b|\bvee\b)"
-_OR_BEFORE = re.compile(rf"{_VALUE}[\s$)}}*_]*,?\s*\(?\bor\b\s*,?\s*{_MAYBE}(?:{_OPENING})*$", re.IGNORECASE)
+_OR_BEFORE = re.compile(
+    rf"{_VALUE}[\s$)}}*_]*,?\s*(?:\(|\\text\s*\{{)?\s*\bor\b[\s,}}]*{_MAYBE}(?:{_OPENING})*$", re.IGNORECASE
+)
 _OR_AFTER = re.compile(
     rf"[\s$.,;)*_`\\\]}}?—–-]{{0,8}}(?:\(|\\text\s*\{{)?\s*(?:{_OR}|(?:but|however|though|although|yet)\b,?\s+(?=(?:it|this|the)\b)|(?=(?:could|might|may)\b))"
-    rf"[\s,}}]*{_MAYBE}(?:\\text\s*\{{[^{{}}]*\}}\s*)?[\s$(*_]*{_VALUE}",
+    rf"[\s,:}}]*{_MAYBE}(?:\\text\s*\{{[^{{}}]*\}}\s*)?[\s$(*_]*{_VALUE}",
     re.IGNORECASE,
 )
-_LISTED_AFTER = re.compile(rf"[\s$)*_}}]{{0,4}}(?:,|&|/|\band\b)\s*(?:and\s+)?[\s$(]*{_VALUE}\s*\)?(?=[.;\n]|$)")
-"""After an answer: ", 8" and nothing more."""
+_LISTED_AFTER = re.compile(
+    rf"[\s$)*_}}.,;|&/]{{0,8}}(?:\(|(?:and|but|though)\b)?\s*(?:and\s+)?[\s$(*]*{_VALUE}[\s)$*]*"
+    r"(?:(?=[;|,\n]|\.?\s*$|\.\s*\n|\.\s+[-\d$\\])|\b(?:also|too|as\s+well)\b|\b(?:is|are|would)\s+also\b)",
+    re.IGNORECASE,
+)
+"""After an answer: ", 8" and nothing more, or "and 8 also works"."""
 _INSTEAD = re.compile(
-    rf"\b(?:wait|no|actually|oops|correction|sorry|hmm|hold\s+on|scratch)\b(?:[\s,:—-]*"
+    rf"\b(?:wait|no|actually|oops|correction|sorry|hmm|hold\s+on|scratch|so\s+(?:is|are|does))\b(?:[\s,:—-]*"
     rf"|[^.\n]{{0,40}}?\b(?:is|be|equals|was)\s+)(?:{_OPENING})*{_VALUE}",
     re.IGNORECASE,
 )

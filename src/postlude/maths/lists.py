@@ -13,6 +13,7 @@ from postlude.maths.values import (
     Assignment,
     Domain,
     Expression,
+    Family,
     Labelled,
     Listing,
     Region,
@@ -24,7 +25,7 @@ from postlude.maths.values import (
 
 DOTS = Words("...")
 MAX_FILLED = 1000
-_NAMED = Labelled | Assignment | Relation | Region | Domain
+_NAMED = Labelled | Assignment | Relation | Region | Domain | Family
 _DOTS = frozenset({r"\ldots", r"\dots", r"\cdots", r"\dotsc", r"\dotsb", r"\dotso"})
 
 
@@ -40,9 +41,7 @@ def flat(values: Sequence[Value]) -> tuple[Value, ...]:
 
 def _named(items: tuple[Value, ...]) -> tuple[Value, ...]:
     first, rest = items[0], items[1:]
-    if isinstance(first, Labelled) and not any(
-        isinstance(i, Labelled | Assignment | Relation | Region | Domain) for i in rest
-    ):
+    if isinstance(first, Labelled) and not any(isinstance(i, _NAMED) for i in rest):
         return (first, *(Labelled(first.name, i) for i in rest))
     if isinstance(first, Assignment) and rest and all(isinstance(i, Series) for i in rest):
         points = [i for i in rest if isinstance(i, Series) and len(i.items) == len(first.names)]

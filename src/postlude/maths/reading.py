@@ -43,7 +43,7 @@ _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
 """An option's letter, maybe with what the option says."""
-_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
+_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b|^(?:is|was|are)\b")
 """What says that a letter is no option: another one, or another label."""
 
 
@@ -246,6 +246,8 @@ def _complete(parts: list[list[Token]]) -> list[list[Token]]:
 
 def _alternatives(parts: list[list[Token]]) -> Value:
     items = lists.joined([_tokens(p) for p in parts])
+    if isinstance(items[-1], Family):  # the condition behind the last holds for all
+        return Family((*items[:-1], *items[-1].items), items[-1].domains)
     if len(items) > 1 and any(isinstance(i, Region) for i in items):
         return regions.simplest(regions.union([regions.of_value(i) for i in items]))
     return Listing(items, hedged=True) if len(items) != 1 else items[0]

@@ -96,11 +96,15 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _OPEN_QUESTION = re.compile(
     r"\b(?:not|never|cannot|if|whether|unless|could|might|may|maybe|perhaps|suppose|assume|assuming|either|neither|nor"
     r"|wrong|incorrect|let|but|since|because|when|where|while|although|though|until|before|after|what|which|how|find"
-    r"|compute|does|did|do|says?|said|claims?|thinks?|guess|than|except|given|or|number\s+like|like|example|earlier)\b|n['’]t|\?",
+    r"|compute|does|did|do|says?|said|told|knows?|known|target|goal|step|claims?|thinks?|guess|than|except|given|or|number\s+like|like|example|earlier)\b|n['’]t|\?",
     re.IGNORECASE,
 )
 """Words with which a sentence does not say what is so."""
 _UNSURE = re.compile(r"\b(?:not|cannot|but|maybe|perhaps|if|unless|though|although)\b|n['’]t", re.IGNORECASE)
+_GIVES_UP = re.compile(
+    r"\b(?:I|we)\s+(?:do\s+not|don['’]t|cannot|can['’]t|could\s+not|couldn['’]t)\s+(?:know|say|tell|determine|decide|solve|find)\b",
+    re.IGNORECASE,
+)
 _PLEASANTRY = re.compile(
     r"(?:I\s+hope|Hope|Let\s+me\s+know|Please|Feel\s+free|Done|Q\.?E\.?D|Is\s+there|Do\s+you|Would\s+you|Thanks?)\b",
     re.IGNORECASE,
@@ -108,6 +112,7 @@ _PLEASANTRY = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\(])")
 _FENCE = re.compile(r"```\w*[ \t]*\n?(.*?)\n?```\s*", re.DOTALL)
 _DISPLAY = re.compile(r"\s*(?:\$\$(.+?)\$\$|\\\[(.+?)\\\])", re.DOTALL)
+_BESIDE = re.compile(r"[ \t]*(?:,[ \t]*\S|\b(?:or|and)\b|\$)", re.IGNORECASE)
 _INLINE = re.compile(r"</?(?:b|i|em|strong|u|span|p)>", re.IGNORECASE)
 _BULLET = re.compile(r"[-*+•]\s+")
 
@@ -161,7 +166,7 @@ def sentence(text: str) -> tuple[str, int]:
     lead = len(text) - len(text.lstrip())
     text = text.lstrip()
     display = _DISPLAY.match(text)
-    if display:
+    if display and not _BESIDE.match(text[display.end() :]):
         return (display.group(1) or display.group(2)).strip(), lead + display.end()
     end = _ENDS.search(text)
     length = end.start() if end else len(text)
@@ -207,20 +212,20 @@ def block(text: str) -> tuple[str, int]:
             inside = next(g for g in match.groups() if g is not None).strip()
             return (lines(inside) if pattern is _FENCE else inside), match.end()
     found: list[str] = []
-    length = 0
+    length = place = 0
     for line in text.splitlines(keepends=True):
         clean = _BULLET.sub("", line.strip(" \t\n>|"), count=1).strip("*_` ")
-        if not clean or not clean.strip("-=*_#"):
-            if not found or not line.strip():
-                length += len(line)
-                continue
-            break
+        place += len(line)
+        if not clean.strip("-=*_#"):
+            if found and line.strip():
+                break
+            continue
         if found and not found[-1].endswith(":") and not _looks_like_value(clean):
             break
         if found and found[-1].endswith(":"):
             found.clear()
         found.append(clean)
-        length += len(line.rstrip("\n"))
+        length = place - (line[-1:] == "\n")
     return joined(found), length
 
 
@@ -265,6 +270,8 @@ def closing(text: str) -> Extraction | None:
     if not sentences or sentences[-1].endswith("?"):
         return None
     last = sentences[-1]
+    if _GIVES_UP.search(text[-REACH:]):
+        return None
     value = said(_REMARK.sub("", last.replace("**", "").strip(" *_`>").rstrip(".!").strip()))
     if value is None:
         return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from postlude.maths import polynomials as poly
 from postlude.maths.conventions import renamed
 from postlude.maths.grammar import Node
 from postlude.maths.names import parameters
 from postlude.maths.problems import Unreadable
-from postlude.maths.terms import is_infinite, of
+from postlude.maths.terms import has_letters, is_infinite, of
 from postlude.maths.values import Expression, Labelled, Quantity, Region, Relation, Series, Value
 
 _DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
@@ -67,3 +68,17 @@ def as_equation(value: Labelled) -> Relation | None:
 def respelt(relation: Relation, names: Mapping[str, str]) -> Relation:
     left, right = (of(renamed(side.tree, names)) for side in (relation.left, relation.right))
     return Relation(left, right, relation.mark)
+
+
+def as_said(value: Value) -> Expression | None:
+    """The number in a + b = 5 or ab = 12: a sum or a product of different letters; None of other equations."""
+    if not isinstance(value, Relation) or value.mark != "=" or has_letters(value.right.tree):
+        return None
+    left, right = value.left.value, value.right.value
+    if left.bottom != poly.ONE or left.opaque or len(left.symbols) < 2 or right.rational == 0:
+        return None
+    terms = [(dict(monomial), coefficient) for monomial, coefficient in left.top.items()]
+    total = all(len(letters) == 1 and abs(coefficient) == 1 for letters, coefficient in terms)
+    product = len(terms) == 1 and terms[0][1] == 1
+    plain = all(power == 1 for letters, _ in terms for power in letters.values())
+    return value.right if plain and (total or product) else None
