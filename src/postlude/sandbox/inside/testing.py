@@ -15,11 +15,7 @@ from typing import Any
 
 from . import pytest_standin as standin
 from .fixtures import Fixtures, Request
-<<<<<<< HEAD
-from .remote import RemoteExit, Unnamed
-=======
-from .remote import RemoteExit, bind_of
->>>>>>> main
+from .remote import RemoteExit, Unnamed, bind_of
 
 Outcome = tuple[str, ...]
 """("passed",), ("failed", kind, text), ("skipped", text), or where a mark says so ("skipped", text, "marked")."""
