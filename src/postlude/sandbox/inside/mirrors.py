@@ -6,10 +6,13 @@ A class has a class of its own here, with the same name and with stand-ins of it
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from abc import ABCMeta
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from .descriptions import BUILT, SPECIAL, is_special
+from .descriptions import BUILT, SPECIAL, is_special, resolved
 from .plain import PLAIN
 
 if TYPE_CHECKING:
@@ -235,6 +238,9 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
         "__doc__": about["doc"],
         "__about__": about,
     }
+    if about["hash"] == "none":
+        members["__hash__"] = None
+    members |= _fields(about["fields"])
     native = _native_names(bases)
     members |= {name: _special(name) for name in about["special"] if name in SPECIAL and name not in native}
     for name, kind in about["members"].items():
@@ -249,7 +255,24 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
     except TypeError:
         cls = Mirror(str(about["name"]), (Remote,), members)
     peer.know(number, cls)
+    _register(cls, about)
     return cls
+
+
+def _fields(names: list[str]) -> dict[str, Any]:
+    """What the functions of `dataclasses` look for."""
+    if not names:
+        return {}
+    alike = dataclasses.make_dataclass("Alike", [(str(name), object) for name in names])
+    return {name: vars(alike)[name] for name in ("__dataclass_fields__", "__dataclass_params__")}
+
+
+def _register(cls: type, about: dict[str, Any]) -> None:
+    """An abstract class of the library knows the stand-in of itself, and so those below that."""
+    if about["standard"]:
+        kind = resolved(sys.modules.get(about["module"]), about["qualname"])
+        if isinstance(kind, ABCMeta):
+            kind.register(cls)
 
 
 def _native_names(bases: tuple[type, ...]) -> set[str]:
@@ -317,21 +340,21 @@ def _valued(peer: Peer, number: int, kind: Any, content: Any) -> Any:
     return value
 
 
-def _function(peer: Peer, number: int, name: str | None, doc: str | None, signature: Any) -> Any:
-    function = peer.function(name or "function", doc, signature)
+def _function(peer: Peer, number: int, name: str | None, doc: str | None, signature: Any, waits: bool) -> Any:
+    function = peer.function(name or "function", doc, signature, waits is True)
     peer.know(number, function)
     return function
 
 
 def _raised(peer: Peer, number: int, kind: Any, args: list[Any], text: str, cause: Any) -> Any:
-    cls, values = peer.decode(kind), tuple(peer.decode(a) for a in args)
-    if not issubclass(cls, BaseException):
+    named, values = peer.decode(kind), tuple(peer.decode(a) for a in args)
+    if not issubclass(named, BaseException):
         raise ValueError("not an exception")
-    cls = peer.raisable(cls)
+    cls: Any = peer.raisable(named)
     try:
         error = cls.__new__(cls, *values) if isinstance(cls, Mirror) else cls(*values)
     except (TypeError, ValueError):
-        error, values = cls.__new__(cls), (text,)
+        error, values = cls.__new__(cls), (text,)  # type: ignore[call-arg]
     BaseException.args.__set__(error, values)  # type: ignore[attr-defined]
     if isinstance(cls, Mirror):
         vars(error).update({"__said__": text, "__args__": values})

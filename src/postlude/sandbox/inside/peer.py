@@ -22,6 +22,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from .descriptions import described, importable, resolved
@@ -173,6 +174,37 @@ class Peer(Codec):
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         return [self.encode(a) for a in args], {k: self.encode(v) for k, v in kwargs.items()}
 
+    # ------------------------------------------------------------------- what a stand-in is here: each side has its own
+
+    def equal(self, one: Any, other: Any) -> Any:
+        """What == of a stand-in and something else gives."""
+        raise NotImplementedError
+
+    def unequal(self, one: Any, other: Any) -> Any:
+        raise NotImplementedError
+
+    def ordered(self, name: str, one: Any, other: Any) -> Any:
+        """What <, <=, > or >= gives, by the name of its method."""
+        raise NotImplementedError
+
+    def truth(self, thing: Any) -> bool:
+        raise NotImplementedError
+
+    def hashed(self, thing: Any) -> int:
+        raise NotImplementedError
+
+    def function(self, name: str, doc: str | None, signature: Any, waits: bool) -> Any:
+        """A stand-in of a function. `waits`: it is one of `async def`."""
+        raise NotImplementedError
+
+    def raisable(self, cls: type[BaseException]) -> type[BaseException]:
+        """The class that an exception of the other side's class has here."""
+        raise NotImplementedError
+
+    def derive(self, cls: Any, bases: tuple[type, ...], members: dict[str, Any]) -> None:
+        """A class of this side was made below one of the other."""
+        raise NotImplementedError
+
     # ------------------------------------------------------------------------------------------------- as JSON and back
 
     def compound(self, value: Any, kind: type, depth: int) -> Any:
@@ -226,6 +258,8 @@ class Peer(Codec):
     def referred(self, kind: str, content: Any) -> Any:
         if kind == "import":
             return self.imported(*content)
+        if kind == "array":
+            return _array(*content)
         if kind != "object":
             return super().referred(kind, content)
         if isinstance(content, int):
@@ -240,3 +274,12 @@ class Peer(Codec):
     def imported(self, module: str, name: str) -> Any:
         """A thing of the standard library."""
         return resolved(sys.modules.get(module), name)
+
+
+def _array(kind: str, members: Any) -> Any:
+    """An array of numpy, which is there where either side has one. Raises ValueError where it is not."""
+    try:
+        numpy = import_module("numpy")
+    except ImportError as error:
+        raise ValueError("an array of numpy, which is not installed") from error
+    return numpy.array(members, kind)

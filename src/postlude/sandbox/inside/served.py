@@ -122,16 +122,23 @@ class Served(Peer):
 
     # ----------------------------------------------------------------------------------- objects of the test code here
 
-    def function(self, name: str, doc: str | None, signature: Any) -> Any:
+    def function(self, name: str, doc: str | None, signature: Any, waits: bool) -> Any:
         """A function of the test: a real one here, so that it can be a method and be wrapped."""
 
         def function(*args: Any, **kwargs: Any) -> Any:
             return self.call(function, args, kwargs)
 
+        async def waiting(*args: Any, **kwargs: Any) -> Any:
+            return await self.call(waiting, args, kwargs)
+
+        return self._dressed(waiting if waits else function, name, doc, signature)
+
+    def _dressed(self, function: Any, name: str, doc: str | None, signature: Any) -> Any:
+
         function.__name__ = function.__qualname__ = name
         function.__doc__ = doc
         if signature is not None:
-            function.__signature__ = signature_of(signature)  # type: ignore[attr-defined]
+            function.__signature__ = signature_of(signature)
         return function
 
     def imported(self, module: str, name: str) -> Any:
@@ -156,7 +163,7 @@ class Served(Peer):
     def hashed(self, thing: Any) -> int:
         return self.op("__hash__", thing)
 
-    def raisable(self, cls: type) -> type:
+    def raisable(self, cls: type[BaseException]) -> type[BaseException]:
         return cls
 
     def derive(self, cls: Any, bases: tuple[type, ...], members: dict[str, Any]) -> None:
