@@ -47,6 +47,7 @@ _ALIASES = tuple(
         (r"\bUS\s*¤", "¤"),
         (r"(?<![A-Za-z\\])Rs\.?\s*(?=\d)", "₹"),
         (rf"\\[lr]?vert{_END}", "|"),
+        (rf"\\colon{_END}", ":"),
         (rf"\\lbrace{_END}", r"\\{"),
         (rf"\\rbrace{_END}", r"\\}"),
         (rf"\\percent{_END}|\\%", "%"),

@@ -61,6 +61,8 @@ def is_known(word: str) -> bool:
 
 
 def _words(token: Token) -> list[str]:
+    if token.text in ("+", "=", "<", ">"):
+        raise Unsupported(f"{token.text!r} after a number")
     if token.kind == "command":
         if token.text in _TIMES:
             return []
