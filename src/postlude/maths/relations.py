@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from postlude.maths import ratios, regions, sizes
+from postlude.maths.compare import Comparison
 from postlude.maths.grammar import Node
 from postlude.maths.names import label, name
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Unsupported
 from postlude.maths.ratios import Ratio
 from postlude.maths.terms import expression, has_letters, infinite, of
-from postlude.maths.tokens import Token, split
+from postlude.maths.tokens import Token, change, split
 from postlude.maths.values import (
     Assignment,
     Expression,
@@ -99,6 +100,8 @@ def _equation(sides: list[list[Token]], inner: Read) -> Value:
     labelled = _named(sides, inner) or _turned(sides, inner) or _point(sides, inner)
     if labelled is not None:
         return labelled
+    if any(map(_is_structure, sides)):
+        return _last(sides, inner)
     if len(sides) == 2:
         left, right = expression(sides[0]), expression(sides[1])
         if left.value.symbols or right.value.symbols or left.value.opaque or right.value.opaque:
@@ -161,6 +164,8 @@ def _last(sides: list[list[Token]], inner: Read) -> Value:
     """The value of a chain a = b = c: all sides must have the same; before a number, terms with letters may be any."""
     if len(sides) == 1:
         return inner(sides[0])
+    if any(map(_is_structure, sides)):
+        return _agreed([inner(s) for s in sides])
     values = [expression(s) for s in sides]
     last = values[-1]
     if not last.value.symbols:
@@ -168,6 +173,19 @@ def _last(sides: list[list[Token]], inner: Read) -> Value:
     if any(ratios.same(last.value, v.value, Budget()) is not True for v in values):
         raise Unsupported("the sides of an equation differ")
     return last
+
+
+def _is_structure(side: list[Token]) -> bool:
+    """Whether a side is an interval, or has a matrix in it."""
+    if any(t.kind == "block" for t in side):
+        return True
+    return change(side[0]) == 1 and change(side[-1]) == -1 and bool(split(side[1:-1], frozenset({","}))[1])
+
+
+def _agreed(values: list[Value]) -> Value:
+    if any(Comparison().same(v, values[-1]) is not True for v in values):
+        raise Unsupported("the sides of an equation differ")
+    return values[-1]
 
 
 # ---------------------------------------------------------------------------------------------------- inequalities
