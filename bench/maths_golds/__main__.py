@@ -16,7 +16,10 @@ from pathlib import Path
 from bench.maths_golds.measure import Measured, measure
 from bench.maths_golds.sets import gold_sets
 
-HEAD = f"{'set':<20}{'golds':>7}{'bad':>6}{'text':>6}{'mixed':>7}{'words':>7}{'itself':>9}{'spellings':>18}{'changed':>10}{'paid':>6}"
+HEAD = (
+    f"{'set':<20}{'golds':>7}{'bad':>6}{'text':>6}{'mixed':>7}{'words':>7}{'itself':>9}"
+    f"{'spellings':>22}{'changed':>10}{'paid':>6}"
+)
 
 
 def main(arguments: list[str]) -> int:

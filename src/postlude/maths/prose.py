@@ -11,8 +11,9 @@ from postlude.maths.values import Phrase, Value, Words
 from postlude.maths.verbatim import verbatim
 
 MAX_WORDS = 8
-"""Words of a right answer at most, apart from those within its mathematics, where it is not one value that it states:
-what is longer is no answer but an explanation."""
+"""Words of a right answer at most, without mathematics between dollar signs."""
+MAX_WORDS_BESIDE = 24
+"""Words beside such mathematics at most: what is longer is no answer but an explanation."""
 _MATH = re.compile(
     r"(?<!\\)\$\$(.+?)(?<!\\)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|(?<!\\)\\\((.+?)\\\)|(?<!\\)\\\[(.+?)\\\]", re.DOTALL
 )
@@ -35,9 +36,10 @@ _UNSURE = re.compile(
 _SENTENCES = re.compile(r"[.;?!]\s+\S")
 
 
-def length(text: str) -> int:
-    """Words of a text that stand outside its mathematics."""
-    return len(_WORD.findall(_ENVIRONMENT.sub(" ", _MATH.sub(" ", text))))
+def explains(text: str) -> bool:
+    """Whether it has more words than an answer has, apart from those within its mathematics."""
+    outside, formulas = _MATH.subn(" ", text)
+    return len(_WORD.findall(_ENVIRONMENT.sub(" ", outside))) > (MAX_WORDS_BESIDE if formulas else MAX_WORDS)
 
 
 @lru_cache(maxsize=4096)
