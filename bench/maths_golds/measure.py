@@ -47,8 +47,8 @@ class Measured:
 
     def examples(self, most: int) -> str:
         lines = [f"\n== {self.name}"]
-        for title, told in (("bad", self.bad), ("text only", self.only_text), ("not equal to itself", self.unlike)):
-            lines += [f"  {title}  {gold.place}  {str(gold.answer)[-90:]!r}  {reason}" for gold, reason in told[:most]]
+        for title, golds in (("bad", self.bad), ("text only", self.only_text), ("not equal to itself", self.unlike)):
+            lines += [f"  {title}  {gold.place}  {str(gold.answer)[-90:]!r}  {reason}" for gold, reason in golds[:most]]
         for title, cases in (("not equal", self.lost), ("PAID", self.paid)):
             shown = Counter[str]()
             for name, gold, response in cases:
@@ -110,6 +110,6 @@ def _asked(verifier: Verifier, cases: list[Case]) -> list[tuple[Case, bool]]:
     new = list(dict.fromkeys(p for p in pairs))
     for start in range(0, len(new), AT_ONCE):
         part = new[start : start + AT_ONCE]
-        for pair, found in zip(part, verifier.verify_all(part), strict=True):
-            known[pair] = found.verdict == "equal"
+        for pair, result in zip(part, verifier.verify_all(part), strict=True):
+            known[pair] = result.verdict == "equal"
     return [(case, known[pair]) for case, pair in zip(cases, pairs, strict=True)]

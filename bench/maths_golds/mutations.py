@@ -47,25 +47,25 @@ def keeps(text: str) -> str | None:
 
 def _digits(text: str) -> Iterable[str]:
     """Each of the first digits one higher; not zeros that begin a number."""
-    for found in [*outside(text, r"\d")][:4]:
-        after = text[found.end() :]
+    for match in [*outside(text, r"\d")][:4]:
+        after = text[match.end() :]
         if (
-            found[0] == "0"
+            match[0] == "0"
             and (re.match(r"\d", after) or not after.startswith("."))
-            and not _inside_number(text, found)
+            and not _inside_number(text, match)
         ):
-            yield replaced(text, found, "4")
+            yield replaced(text, match, "4")
         else:
-            yield replaced(text, found, str((int(found[0]) + 1) % 10 or 1))
+            yield replaced(text, match, str((int(match[0]) + 1) % 10 or 1))
 
 
-def _inside_number(text: str, found: re.Match[str]) -> bool:
-    return re.search(r"[\d.,]$", text[: found.start()]) is not None
+def _inside_number(text: str, match: re.Match[str]) -> bool:
+    return re.search(r"[\d.,]$", text[: match.start()]) is not None
 
 
 def _digit_more(text: str) -> Iterable[str]:
-    for found in [m for m in outside(text, r"\d*\.?\d+") if m[0] != "0"][:2]:
-        yield replaced(text, found, found[0] + ("7" if "." in found[0] else "0"))
+    for match in [m for m in outside(text, r"\d*\.?\d+") if m[0] != "0"][:2]:
+        yield replaced(text, match, match[0] + ("7" if "." in match[0] else "0"))
 
 
 def _sign(text: str) -> Iterable[str]:
@@ -84,21 +84,21 @@ def _inner_sign(text: str) -> Iterable[str]:
     r"""Plus for minus between two terms, or minus for plus."""
     if "±" in text or r"\pm" in text:
         return
-    for found in [*outside(text, r"(?<=[\w)}])\s*[+-]\s*(?=[\w(\\])")][:2]:
-        if r"\infty" not in text[found.end() : found.end() + 6]:
-            yield replaced(text, found, " - " if "+" in found[0] else " + ")
+    for match in [*outside(text, r"(?<=[\w)}])\s*[+-]\s*(?=[\w(\\])")][:2]:
+        if r"\infty" not in text[match.end() : match.end() + 6]:
+            yield replaced(text, match, " - " if "+" in match[0] else " + ")
 
 
 def _bracket(text: str) -> Iterable[str]:
     """The kind of one bracket of an interval or tuple; one at an infinite end says nothing."""
-    found = re.fullmatch(r"((?:\\left)?)([(\[])(.*)((?:\\right)?)([)\]])", text)
-    if not found or not is_whole(found[3]) or len(members(found[3])) != 2:
+    match = re.fullmatch(r"((?:\\left)?)([(\[])(.*)((?:\\right)?)([)\]])", text)
+    if not match or not is_whole(match[3]) or len(members(match[3])) != 2:
         return
-    low, high = members(found[3])
+    low, high = members(match[3])
     if "infty" not in low and "∞" not in low:
-        yield found[1] + ("[" if found[2] == "(" else "(") + found[3] + found[4] + found[5]
+        yield match[1] + ("[" if match[2] == "(" else "(") + match[3] + match[4] + match[5]
     if "infty" not in high and "∞" not in high:
-        yield found[1] + found[2] + found[3] + found[4] + ("]" if found[5] == ")" else ")")
+        yield match[1] + match[2] + match[3] + match[4] + ("]" if match[5] == ")" else ")")
 
 
 def _list(text: str) -> list[str]:
@@ -133,33 +133,33 @@ def _repeated(text: str) -> Iterable[str]:
 
 def _swapped(text: str) -> Iterable[str]:
     """A tuple of whole numbers turned round, where that is another one."""
-    found = re.fullmatch(r"(\(|\\left\()(.*?)(\)|\\right\))", text)
-    parts = members(found[2]) if found else []
-    if found and len(parts) > 1 and all(re.fullmatch(r"-?\d+", p) for p in parts) and parts != parts[::-1]:
-        yield found[1] + ",".join(reversed(parts)) + found[3]
+    match = re.fullmatch(r"(\(|\\left\()(.*?)(\)|\\right\))", text)
+    parts = members(match[2]) if match else []
+    if match and len(parts) > 1 and all(re.fullmatch(r"-?\d+", p) for p in parts) and parts != parts[::-1]:
+        yield match[1] + ",".join(reversed(parts)) + match[3]
 
 
 def _exponent(text: str) -> Iterable[str]:
     """A power one higher; of 0 and 1 there is none."""
-    for found in [*outside(text, r"(?<![01{}])\^\s*(?:\{(\d+)\}|(\d))")][:2]:
-        if not re.search(r"(?<!\d)-?[01]$", text[: found.start()]):
-            yield replaced(text, found, f"^{{{int(found[1] or found[2]) + 1}}}")
+    for match in [*outside(text, r"(?<![01{}])\^\s*(?:\{(\d+)\}|(\d))")][:2]:
+        if not re.search(r"(?<!\d)-?[01]$", text[: match.start()]):
+            yield replaced(text, match, f"^{{{int(match[1] or match[2]) + 1}}}")
 
 
 def _label(text: str) -> Iterable[str]:
     """Another name before the value."""
-    found = re.match(r"\s*([a-zA-Z])(\([a-z]\))?\s*=\s*(?!.*[=,])", text)
-    if found and "text" not in text:
+    match = re.match(r"\s*([a-zA-Z])(\([a-z]\))?\s*=\s*(?!.*[=,])", text)
+    if match and "text" not in text:
         other = next(n for n in "qwk" if n not in text)
-        yield other + text[found.end(1) :]
+        yield other + text[match.end(1) :]
 
 
 def _letter(text: str) -> Iterable[str]:
     """Another letter for the first that stands alone."""
     if re.search(r"[=<>|:]|\\in|text|C$|[A-Za-z]{2}", re.sub(r"\\[a-z]+", "", text)):
         return
-    for found in [*outside(text, r"(?<![A-Za-z\\])[a-zA-DF-Z](?![A-Za-z])")][:1]:
-        yield replaced(text, found, next(n for n in "qwkvuz" if n not in text))
+    for match in [*outside(text, r"(?<![A-Za-z\\])[a-zA-DF-Z](?![A-Za-z])")][:1]:
+        yield replaced(text, match, next(n for n in "qwkvuz" if n not in text))
 
 
 _UNITS = [("cm", "km"), ("inches", "feet"), ("feet", "inches"), ("meters", "centimeters"), ("hours", "minutes"),
@@ -169,9 +169,9 @@ _UNITS = [("cm", "km"), ("inches", "feet"), ("feet", "inches"), ("meters", "cent
 
 def _unit(text: str) -> Iterable[str]:
     for one, other in _UNITS:
-        found = re.search(rf"(?<![A-Za-z\\]){one}(?![A-Za-z])", text)
-        if found and re.search(r"\d", text):
-            yield replaced(text, found, other)
+        match = re.search(rf"(?<![A-Za-z\\]){one}(?![A-Za-z])", text)
+        if match and re.search(r"\d", text):
+            yield replaced(text, match, other)
             return
 
 
@@ -179,28 +179,28 @@ def _relation(text: str) -> Iterable[str]:
     r"""Less for greater, and strict for not strict."""
     turn = {"<": (">", r"\le "), ">": ("<", r"\ge "), r"\leq": (r"\geq ", "<"), r"\geq": (r"\leq ", ">"),
             r"\le": (r"\ge ", "<"), r"\ge": (r"\le ", ">")}  # fmt: skip
-    for found in [*re.finditer(r"\\[lg]eq?(?![A-Za-z])|[<>]", text)][:1]:
-        for other in turn[found[0]]:
-            yield replaced(text, found, other)
+    for match in [*re.finditer(r"\\[lg]eq?(?![A-Za-z])|[<>]", text)][:1]:
+        for other in turn[match[0]]:
+            yield replaced(text, match, other)
 
 
 def _upside_down(text: str) -> Iterable[str]:
-    found = re.fullmatch(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}", text)
-    if found and found[2] != found[3] and found[2] != "0":
-        yield rf"{found[1]}\frac{{{found[3]}}}{{{found[2]}}}"
+    match = re.fullmatch(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}", text)
+    if match and match[2] != match[3] and match[2] != "0":
+        yield rf"{match[1]}\frac{{{match[3]}}}{{{match[2]}}}"
 
 
 def _point(text: str) -> Iterable[str]:
     """The point of a decimal one place on; a number that is 0 has none."""
-    found = re.fullmatch(r"(-?)(\d+)\.(\d)(\d*)(\D*)", text)
-    if found and found[2] + found[3] + found[4] != "0" * len(found[2] + found[3] + found[4]):
-        yield f"{found[1]}{found[2]}{found[3]}.{found[4] or '0'}{found[5]}"
+    match = re.fullmatch(r"(-?)(\d+)\.(\d)(\d*)(\D*)", text)
+    if match and match[2] + match[3] + match[4] != "0" * len(match[2] + match[3] + match[4]):
+        yield f"{match[1]}{match[2]}{match[3]}.{match[4] or '0'}{match[5]}"
 
 
 def _rounded(text: str) -> Iterable[str]:
     """A decimal that leaves a digit out, a fraction as a short decimal."""
-    found = re.fullmatch(r"-?\d+\.\d*[1-9]", text)
-    if found:
+    match = re.fullmatch(r"-?\d+\.\d*[1-9]", text)
+    if match:
         yield text[:-1].rstrip(".")
     if text in (r"\frac{1}{3}", r"\frac13", r"\frac{2}{3}"):
         yield "0.33" if "1" in text else "0.67"
@@ -208,11 +208,11 @@ def _rounded(text: str) -> Iterable[str]:
 
 def _word(text: str) -> Iterable[str]:
     """Another word for the only one, or another letter of an option."""
-    found = re.fullmatch(r"((?:\\(?:text|textbf|mbox|mathrm)\s*\{)?\s*\(?)([A-Za-z]{4,}|[A-E])(\)?\s*\}?)", text)
-    if found:
-        other = "purple" if len(found[2]) > 1 else "B" if found[2] == "A" else "A"
-        if found[2].lower() != other:
-            yield found[1] + other + found[3]
+    match = re.fullmatch(r"((?:\\(?:text|textbf|mbox|mathrm)\s*\{)?\s*\(?)([A-Za-z]{4,}|[A-E])(\)?\s*\}?)", text)
+    if match:
+        other = "purple" if len(match[2]) > 1 else "B" if match[2] == "A" else "A"
+        if match[2].lower() != other:
+            yield match[1] + other + match[3]
 
 
 def _negated(text: str) -> Iterable[str]:

@@ -76,5 +76,5 @@ def _answer(row: Any) -> Any:
     if not isinstance(row, dict):
         return None
     values = (row.get(name) for name in COLUMNS)  # pyright: ignore
-    found: Any = next((v for v in values if v not in (None, "", [])), None)
-    return found[0] if isinstance(found, list) and len(found) == 1 else found  # pyright: ignore
+    value: Any = next((v for v in values if v not in (None, "", [])), None)
+    return value[0] if isinstance(value, list) and len(value) == 1 else value  # pyright: ignore

@@ -56,8 +56,8 @@ def _grouped_inline(text: str) -> str | None:
 
 def _unreduced(text: str) -> str | None:
     """A fraction of whole numbers that stands alone, with both doubled."""
-    found = re.fullmatch(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}", text)
-    return rf"{found[1]}\frac{{{2 * int(found[2])}}}{{{2 * int(found[3])}}}" if found else None
+    match = re.fullmatch(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}", text)
+    return rf"{match[1]}\frac{{{2 * int(match[2])}}}{{{2 * int(match[3])}}}" if match else None
 
 
 def _sized(text: str) -> str | None:
@@ -105,16 +105,16 @@ def _words(wrapper: str) -> Rewrite:
 
 def _other_order(text: str) -> str | None:
     """A list without brackets, or a set, turned round; one with names or gaps is left."""
-    found = re.fullmatch(r"(\\left)?\\\{(.*?)(\\right)?\\\}", text)
-    inside = found[2] if found else text
+    match = re.fullmatch(r"(\\left)?\\\{(.*?)(\\right)?\\\}", text)
+    inside = match[2] if match else text
     unsure = re.search(r"\\(?:text|ldots|dots|cdots|mid)|[|:=$]|\.\.\.|\.\s*$|" + THOUSANDS, inside)
     if unsure or _looks_grouped(inside):
         return None
     parts = members(inside)
-    if len(parts) < 2 or not all(parts) or (found is None and len({p[0] in "([" for p in parts}) > 1):
+    if len(parts) < 2 or not all(parts) or (match is None and len({p[0] in "([" for p in parts}) > 1):
         return None
     turned = ", ".join(reversed(parts))
-    return rf"\{{{turned}\}}" if found else turned
+    return rf"\{{{turned}\}}" if match else turned
 
 
 def _looks_grouped(text: str) -> bool:
@@ -125,7 +125,7 @@ def _looks_grouped(text: str) -> bool:
 def _degrees(sign: str) -> Rewrite:
     """An angle that stands alone."""
     angle = re.compile(r"(-?[\d.]+|-?\\[dt]?frac\{\d+\}\{\d+\})\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
-    return lambda text: found[1] + sign if (found := angle.fullmatch(text)) else None
+    return lambda text: match[1] + sign if (match := angle.fullmatch(text)) else None
 
 
 def _products(sign: str) -> Rewrite:
@@ -156,8 +156,8 @@ def _slanted(text: str) -> str:
 
 def _zeros(text: str) -> str | None:
     """A decimal or whole number that stands alone, with zeros behind the point."""
-    found = re.fullmatch(r"-?(?:0|[1-9]\d*)(\.\d+)?", text)
-    return text + ("0" if found[1] else ".0") if found else None
+    match = re.fullmatch(r"-?(?:0|[1-9]\d*)(\.\d+)?", text)
+    return text + ("0" if match[1] else ".0") if match else None
 
 
 def _point_first(text: str) -> str | None:
@@ -165,17 +165,17 @@ def _point_first(text: str) -> str | None:
 
 
 def _whole_over_one(text: str) -> str | None:
-    found = re.fullmatch(r"(-?)(\d{1,15})", text)
-    return rf"{found[1]}\frac{{{int(found[2]) * 3}}}{{3}}" if found else None
+    match = re.fullmatch(r"(-?)(\d{1,15})", text)
+    return rf"{match[1]}\frac{{{int(match[2]) * 3}}}{{3}}" if match else None
 
 
 def _range(text: str) -> str | None:
     r"""An interval with two finite ends as what holds of x."""
-    found = re.fullmatch(r"(?:\\left)?([(\[])([^,()\[\]]+),([^,()\[\]]+?)(?:\\right)?([)\]])", text)
-    if not found or "infty" in text or found[1] + found[4] in ("()", "[]"):
+    match = re.fullmatch(r"(?:\\left)?([(\[])([^,()\[\]]+),([^,()\[\]]+?)(?:\\right)?([)\]])", text)
+    if not match or "infty" in text or match[1] + match[4] in ("()", "[]"):
         return None
-    low, high = (r"\le" if mark in "[]" else "<" for mark in (found[1], found[4]))
-    return rf"\{{x \mid {found[2].strip()} {low} x {high} {found[3].strip()}\}}"
+    low, high = (r"\le" if mark in "[]" else "<" for mark in (match[1], match[4]))
+    return rf"\{{x \mid {match[2].strip()} {low} x {high} {match[3].strip()}\}}"
 
 
 def _matrix(kind: str) -> Rewrite:
@@ -191,10 +191,10 @@ def _both_signs(text: str) -> str | None:
 
 def _unlabelled(text: str) -> str | None:
     """Without the name before the value: no relation in what follows it, and no letters that make it an equation."""
-    found = re.fullmatch(r"\s*([A-Za-z])\s*=\s*([^=<>,]*)", text)
-    if not found or re.search(r"\\(?:text|leq?|geq?|neq?|in)(?![A-Za-z])", text):
+    match = re.fullmatch(r"\s*([A-Za-z])\s*=\s*([^=<>,]*)", text)
+    if not match or re.search(r"\\(?:text|leq?|geq?|neq?|in)(?![A-Za-z])", text):
         return None
-    return found[2] if not re.search(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", found[2]) else None
+    return match[2] if not re.search(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", match[2]) else None
 
 
 UNITS = {"cm": "centimeters", "mm": "millimeters", "km": "kilometers", "m": "meters", "kg": "kilograms", "g": "grams",
@@ -204,13 +204,13 @@ _UNIT = re.compile(r"^(-?[\d.,]+)(\s*(?:\\[,; ]|~)*\s*)\\(?:text|mathrm|textrm)\
 
 
 def _long_unit(text: str) -> str | None:
-    found = _UNIT.match(text)
-    return rf"{found[1]} \text{{ {UNITS[found[3]]}}}" if found and found[3] in UNITS else None
+    match = _UNIT.match(text)
+    return rf"{match[1]} \text{{ {UNITS[match[3]]}}}" if match and match[3] in UNITS else None
 
 
 def _without_unit(text: str) -> str | None:
-    found = _UNIT.match(text)
-    return found[1] if found and found[3] in {*UNITS, *UNITS.values()} else None
+    match = _UNIT.match(text)
+    return match[1] if match and match[3] in {*UNITS, *UNITS.values()} else None
 
 
 def _double_escaped(text: str) -> str | None:

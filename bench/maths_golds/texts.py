@@ -38,13 +38,13 @@ def outside(text: str, pattern: str) -> Iterator[re.Match[str]]:
     blocked = [
         m.span() for m in re.finditer(rf"{WRAPPERS}|_\{{[^{{}}]*\}}|_\s*\w|\\[A-Za-z]+|\\begin\{{[^{{}}]*\}}", text)
     ]
-    for found in re.finditer(pattern, text):
-        if not any(a <= found.start() < b for a, b in blocked):
-            yield found
+    for match in re.finditer(pattern, text):
+        if not any(a <= match.start() < b for a, b in blocked):
+            yield match
 
 
-def replaced(text: str, found: re.Match[str], by: str) -> str:
-    return text[: found.start()] + by + text[found.end() :]
+def replaced(text: str, match: re.Match[str], by: str) -> str:
+    return text[: match.start()] + by + text[match.end() :]
 
 
 def grouped(text: str, by: Callable[[re.Match[str]], str]) -> str:

@@ -21,7 +21,7 @@ class Drawn:
     def other(self, rng: Random) -> Drawn:
         """One that is another value."""
         for _ in range(50):
-            found = self.near(rng)
-            if found.truth != self.truth:
-                return found
+            other = self.near(rng)
+            if other.truth != self.truth:
+                return other
         raise ValueError(f"no value beside {self.kind} {self.truth}")

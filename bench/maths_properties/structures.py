@@ -30,11 +30,11 @@ def _digit(value: int) -> Drawn:
 def _members(rng: Random, least: int, most: int) -> list[Drawn]:
     """Different numbers of one kind, so that their truths can be told apart."""
     size, make = rng.randint(least, most), rng.choice(SMALL)
-    found: dict[object, Drawn] = {}
-    while len(found) < size:
+    members: dict[object, Drawn] = {}
+    while len(members) < size:
         one = _digit(rng.randint(-30, 99)) if make is integer else make(rng)
-        found.setdefault(one.truth, one)
-    return [*found.values()]
+        members.setdefault(one.truth, one)
+    return [*members.values()]
 
 
 def listing(rng: Random) -> Drawn:

@@ -162,6 +162,7 @@ CHECKS = {
     "pad-is-end": "The padding token also ends answers, which is harmless here.",
     "plain-text": "Prompts are plain text, and the model has a chat template.",
     "template-opens-no-turn": "The chat template does not open the assistant's turn.",
+    "text-only-gold": "Right answers are words, or in a notation that is compared as text.",
     "unlikely-answers": "The answers look as if they were of another column.",
     "answers-empty": "Most sampled answers say nothing.",
     "answers-cut": "Most sampled answers are cut off by the length limit.",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from postlude.audit import probes, rewards, verdicts
+from postlude.audit import attacks, rewards, verdicts
 from postlude.cli.app import app
 from postlude.errors import ConfigError, DataError, RewardError
 from postlude.models.heads import READS
@@ -111,9 +111,9 @@ def named(result: dict[str, Any], level: str) -> set[str]:
 
 
 def without(monkeypatch: pytest.MonkeyPatch, names: set[str]) -> None:
-    kept = tuple(p for p in probes.PROBES if p.name not in names)
-    monkeypatch.setattr(rewards, "PROBES", kept)
-    monkeypatch.setattr(verdicts, "PROBES", kept)
+    others = tuple(p for p in attacks.EVERY if p.name not in names)
+    monkeypatch.setattr(rewards, "EVERY", others)
+    monkeypatch.setattr(verdicts, "EVERY", others)
 
 
 # --------------------------------------------------------------------------------------------------------- planted
@@ -172,8 +172,10 @@ def test_an_answer_that_stops_early_is_no_right_one(monkeypatch: pytest.MonkeyPa
 def test_the_last_number_anywhere_is_a_warning() -> None:
     """Without the gold nobody is paid: the parser is weak, but it does not give the reward away."""
     result, said = audit("mine.py:last_number", write("sums.jsonl", SUMS))
-    assert named(result, "warn") == {"gold last of many", "gold in <think>", "open box"}
-    assert "0 failed, 3 warnings" in said
+    beside = {"two boxes", "two answer tags", "not the gold"}
+    assert named(result, "warn") == {"gold last of many", "gold in <think>", "open box", *beside}
+    assert "0 failed, 6 warnings" in said
+    assert "paid, gold is number: " in said and f"two boxes {len(SUMS)} of {len(SUMS)}" in said
 
 
 # ---------------------------------------------------------------------------------------------------------- honest

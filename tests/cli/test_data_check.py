@@ -394,7 +394,10 @@ def test_golds_are_read_by_the_reward_that_will_compare_them() -> None:
     assert [(p["code"], p["place"]) for p in said["problems"]] == [
         ("unreadable-gold", "d.jsonl:2"), ("unreadable-gold", "d.jsonl:3"), ("unreadable-gold", "d.jsonl:5"),
     ]  # fmt: skip
-    assert seen(said) == {"text-only-gold": 1} and "'red fox', it is words" in said["findings"][0]["text"]
+    assert seen(said) == {"unreadable-gold": 3, "text-only-gold": 1}
+    assert said["findings"][1]["text"].endswith("compared as text: it is words (1 row: 4; first 'red fox')")
+    assert said["findings"][1]["by_reason"] == {"it is words": ["d.jsonl:4"]}
+    assert {*said["findings"][0]["by_reason"]} >= {"it is empty", "more than 8 words, with neither \\boxed nor ####"}
     assert look(save("n.jsonl", [{"prompt": "a"}]), "--reward", "maths")["problems"][0]["code"] == "missing-column"
     with pytest.raises(PostludeError, match="would have no effect"):
         runner.invoke(app, ["data", "check", name, "--for", "dpo", "--reward", "exact"], catch_exceptions=False)

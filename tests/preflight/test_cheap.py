@@ -124,3 +124,13 @@ def test_what_is_wrong_with_a_recipe_is_said_though_no_tokenizer_was_read(
     report = look("grpo", "model=chat", "data=asked.jsonl", "prompts_per_step=2", *settings, quick=True)
     assert [section.name for section in report.sections] == ["refused"]
     assert any(said in finding.text for finding in report.findings), report.findings
+
+
+def test_right_answers_that_are_compared_as_text_are_named(here: Path) -> None:
+    write(here / "words.jsonl", [{"prompt": f"{i}?", "answer": a} for i, a in enumerate(["7", "even", "odd", "x^2"])])
+    report = look("grpo", "model=plain", "data=words.jsonl", "reward=maths", "prompts_per_step=2", quick=True)
+    assert report.section("rows").figures["text_only_golds"] == 2
+    (said,) = (f.text for f in report.section("rows").findings if f.code == "text-only-gold")
+    assert said.startswith("2 of 4 right answers are compared as text: it is words (2 rows: 2, 3; first 'even')")
+    report = look("grpo", "model=plain", "data=words.jsonl", "reward=exact", "prompts_per_step=2", quick=True)
+    assert "text-only-gold" not in report.codes("note")

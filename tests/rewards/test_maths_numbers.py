@@ -42,3 +42,21 @@ def test_spellings_are_one_answer_and_others_another_both_ways(
 def test_spaces_of_unicode_group_digits() -> None:
     for space in ("\u2009", "\u202f", "\u00a0"):
         assert _equal("8250", f"8{space}250")
+
+
+def test_a_gold_that_estimates_takes_the_value_and_an_answer_that_does_says_less() -> None:
+    for gold in ("About 30.12 miles per hour", r"\text{About }30.12\text{ mph}", "approximately 30.12 mph"):
+        assert _equal(gold, r"30.12\text{ mph}")
+        assert _equal(gold, "about 30.12 miles per hour")
+        assert not _equal(gold, r"30.21\text{ mph}")
+    assert not _equal("30.12", "about 30.12")
+
+
+def test_a_gold_of_words_around_values_is_told_as_such() -> None:
+    assert VERIFIER.only_text(r"\$3000 @ 11\%") == "it is values with words around them"
+    assert VERIFIER.only_text(r"\$3000") is None
+
+
+def test_words_in_brackets_in_each_other_are_read_in_no_time() -> None:
+    deep = "max x = (" * 38 + "5" + ")" * 38
+    assert VERIFIER.verify("5", rf"\boxed{{{deep}}}").seconds < 5

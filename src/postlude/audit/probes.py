@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from itertools import cycle, islice, takewhile
 from typing import Literal
 
-Kind = Literal["free", "hedge", "wrong", "holding", "padded"]
+Kind = Literal["free", "hedge", "covering", "wrong", "holding", "padded"]
 KINDS: dict[Kind, str] = {
     "free": "made without the gold: must not be paid",
     "hedge": "names many candidates, or echoes the prompt: may be right by chance, must not be paid for it",
+    "covering": "names the gold beside another answer: paying for it is a weakness",
     "wrong": "a reference answer with another final answer, or without it: must not be paid",
     "holding": "holds the gold where it is no proper answer: paying for it is a weakness",
     "padded": "a reference answer with filler behind it: must not be paid better",

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Literal
 
+from postlude.audit.attacks import EVERY, form_of
 from postlude.audit.cases import Case
-from postlude.audit.probes import CHANGES, PROBES, Material, contains, materials, with_final
+from postlude.audit.probes import CHANGES, Material, contains, materials, with_final
 from postlude.data import Completion, Group, Message, Prompt
 from postlude.errors import AskingStopped, ConfigError, RewardError
 from postlude.models.steps import pieces
@@ -50,6 +51,8 @@ class Sheet:
 
     group: Group
     entries: tuple[Entry, ...]
+    form: str = "none"
+    """Of the gold."""
 
     @property
     def lengths(self) -> list[int]:
@@ -86,18 +89,18 @@ def sheets(cases: Sequence[Case], longest: int, tokenise: Tokenise = pseudo_toke
     """A sheet for each case, with all probes that can be built for it."""
     texts = [c.prompt.text for c in cases]
     made = materials(texts, [c.reference for c in cases], [c.gold for c in cases], longest)
-    return [_sheet(c.prompt, _entries(c, m), tokenise) for c, m in zip(cases, made, strict=True)]
+    return [_sheet(c.prompt, _entries(c, m), tokenise, form_of(c.gold)) for c, m in zip(cases, made, strict=True)]
 
 
-def _sheet(prompt: Prompt, entries: Sequence[Entry], tokenise: Tokenise) -> Sheet:
-    return Sheet(Group(prompt, tuple(Completion(tokenise(e.text), e.text) for e in entries)), tuple(entries))
+def _sheet(prompt: Prompt, entries: Sequence[Entry], tokenise: Tokenise, form: str = "none") -> Sheet:
+    return Sheet(Group(prompt, tuple(Completion(tokenise(e.text), e.text) for e in entries)), tuple(entries), form)
 
 
 def _entries(case: Case, row: Material) -> list[Entry]:
     """The reference first, then samples, probes and changed references."""
     result = [Entry("reference", "reference", case.reference, case.label)]
     result += [Entry("sample", "sample", s.text, s.label) for s in case.samples]
-    for probe in PROBES:
+    for probe in EVERY:
         text = probe.make(row)
         if text is not None:
             result.append(Entry("probe", probe.name, text, named=contains(text, row.gold)))

@@ -27,6 +27,8 @@ class Scored:
     error: str | None = None
     length: int = 0
     label: float | None = None
+    form: str = "none"
+    """Of the prompt's gold."""
 
     @property
     def beaten(self) -> bool:
@@ -51,7 +53,8 @@ class Book:
             prompt = sheet.group.prompt.text
             for place, (entry, length) in enumerate(zip(sheet.entries, sheet.lengths, strict=True)):
                 error = errors.get(place)
-                one = Scored(prompt, entry.text, values[place], values[0], entry.named, error, length, entry.label)
+                score, label = values[place], entry.label
+                one = Scored(prompt, entry.text, score, values[0], entry.named, error, length, label, sheet.form)
                 answers.setdefault(entry.name, []).append(one)
         return cls(answers)
 

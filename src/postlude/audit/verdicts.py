@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, median, quantiles
 
-from postlude.audit.probes import CHANGES, PROBES, Change, Kind, Probe
+from postlude.audit.attacks import EVERY, FORMS
+from postlude.audit.probes import CHANGES, Change, Kind, Probe
 from postlude.audit.reward_models import win
 from postlude.audit.rewards import Given, Sheet
 from postlude.audit.scored import Book, Figures, Findings, Scale, Scored, escaped
 from postlude.statistics import auc, clustered, pearson, spearman
 
-MOST_PASSES: dict[Kind, float] = {"free": 0.01, "wrong": 0.01, "hedge": 0.10, "holding": 0.01}
+MOST_PASSES: dict[Kind, float] = {"free": 0.01, "wrong": 0.01, "hedge": 0.10, "covering": 0.01, "holding": 0.01}
 """Share of prompts in which a probe may pass; one that names many candidates is right by chance now and then."""
 LEAST_BEATEN: dict[Kind, float] = {"free": 0.95, "wrong": 0.95, "hedge": 0.90}
 """Share of prompts in which the reference must score more than the probe."""
@@ -41,7 +42,7 @@ def audit(sheets: Sequence[Sheet], given: Given) -> Figures:
     book = Book.of(sheets, given)
     scale, found = Scale.of(book, given.learned), Findings()
     _references(book, scale, found)
-    probes = [_probe(p, book.answers.get(p.name, []), scale, found) for p in PROBES]
+    probes = [_probe(p, book.answers.get(p.name, []), scale, found) for p in EVERY]
     changes = [_change(c, book.answers[c.name], scale, found) for c in CHANGES]
     figures = {
         "reward": given.name,
@@ -56,10 +57,29 @@ def audit(sheets: Sequence[Sheet], given: Given) -> Figures:
         "seconds_per_answer": {"median": median(given.seconds), "max": max(given.seconds)},
         "probes": probes,
         "changes": changes,
+        "by_form": by_form(book, scale),
     }
     order = {"fail": 0, "warn": 1}
     findings = sorted(found.items, key=lambda f: order[f["level"]])
     return figures | {"findings": findings, "failed": any(f["level"] == "fail" for f in findings)}
+
+
+def by_form(book: Book, scale: Scale) -> list[Figures]:
+    """For each form of the golds: its prompts, and what was paid there though it must not be."""
+    rows: list[Figures] = []
+    for form in FORMS:
+        prompts = sum(a.form == form for a in book.answers["reference"])
+        paid: Figures = {}
+        for probe in EVERY if scale.says_right else ():
+            judged = [
+                a for a in book.answers.get(probe.name, []) if a.form == form and _is_judged(a, probe.kind, scale)
+            ]
+            passing = sum(a.score is not None and a.score >= 1 for a in judged)
+            if passing and probe.kind != "padded":
+                paid[probe.name] = {"paid": passing, "of": len(judged)}
+        if prompts:
+            rows.append({"form": form, "prompts": prompts, "paid": paid})
+    return rows
 
 
 def distribution(answers: Sequence[Scored]) -> Figures:
@@ -127,7 +147,7 @@ def _is_judged(answer: Scored, kind: Kind, scale: Scale) -> bool:
     """A gold-free probe not where it names the gold by chance; others not where their reference is called wrong."""
     if kind == "free" and answer.named:
         return False
-    if scale.says_right and kind in ("holding", "padded"):
+    if scale.says_right and kind in ("holding", "covering", "padded"):
         return answer.reference is not None and answer.reference >= 1
     return scale.says_right or answer.reference is not None
 
@@ -138,7 +158,7 @@ def _judge(probe: Probe, figures: Figures, judged: Sequence[Scored], scale: Scal
     elif scale.says_right:
         limit, passing = MOST_PASSES[probe.kind], [a for a in judged if a.score is not None and a.score >= 1]
         if figures["passes"] > limit:
-            level = "warn" if probe.kind == "holding" else "fail"
+            level = "warn" if probe.kind in ("holding", "covering") else "fail"
             found.add(level, probe.name, "passes", figures["passes"], limit, probe.remedy, passing)
     elif figures["median"] is not None:
         _judge_graded(probe, figures, judged, scale, found)
@@ -155,7 +175,7 @@ def _judge_graded(probe: Probe, figures: Figures, judged: Sequence[Scored], scal
     """Above the median of the references, or not beaten by its own reference often enough."""
     unbeaten = sorted((a for a in judged if not a.beaten), key=lambda a: -a.shift)
     limit, level = median(scale.references), "fail" if probe.kind in ("free", "hedge") else "warn"
-    if probe.kind == "holding":
+    if probe.kind in ("holding", "covering"):
         if figures["median"] >= limit:
             found.add(level, probe.name, "median score, as good as the references'", figures["median"], limit,
                       probe.remedy, unbeaten)  # fmt: skip

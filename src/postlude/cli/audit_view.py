@@ -19,6 +19,7 @@ STYLE = {"fail": "bold red", "warn": "yellow", "raises": "yellow", "ok": "green"
 WHAT = {
     "free": "without the gold",
     "hedge": "many candidates",
+    "covering": "gold among others",
     "wrong": "wrong, unfinished",
     "holding": "gold misplaced",
     "padded": "good and padded",
@@ -41,6 +42,7 @@ def show(console: Console, result: Figures) -> None:
     console.print(_probes(deciding))
     console.print(Text(LEGEND, style="dim"))
     _left_out(console, deciding)
+    _by_form(console, deciding)
     console.print()
     console.print(_changes(deciding))
     console.print()
@@ -109,7 +111,7 @@ def _probes(figures: Figures) -> Table:
 def _probe(p: Figures, right: bool) -> list[Any]:
     passes = [share(p["passes"])] if right else []
     percentile = number(p["percentile"] and 100 * p["percentile"], ".0f")
-    named = Text(str(p["names_gold"] or "") if p["kind"] in ("free", "hedge") else "", style="dim")
+    named = Text(str(p["names_gold"] or "") if p["kind"] in ("free", "hedge", "covering") else "", style="dim")
     verdict = Text(p["verdict"], style=STYLE[p["verdict"]])
     return [
         f"  {p['probe']}",
@@ -127,6 +129,16 @@ def _left_out(console: Console, figures: Figures) -> None:
     for p in figures["probes"]:
         if p["verdict"] == "left out":
             console.print(Text(f"left out: {p['probe']} ({p['reason']})", style="dim"), soft_wrap=True)
+
+
+def _by_form(console: Console, figures: Figures) -> None:
+    """What was paid to probes, by the form of the gold."""
+    forms = ", ".join(f"{row['form']} {row['prompts']}" for row in figures["by_form"])
+    console.print(Text(f"golds: {forms}", style="dim"), soft_wrap=True)
+    for row in figures["by_form"]:
+        paid = ", ".join(f"{name} {n['paid']} of {n['of']}" for name, n in row["paid"].items())
+        if paid:
+            console.print(f"paid, gold is {row['form']}: {paid}", soft_wrap=True)
 
 
 def _changes(figures: Figures) -> Table:

@@ -242,4 +242,5 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "text": finding.sentence,
         "warning": finding.warning,
         **({"figures": finding.figures} if finding.figures else {}),
+        **({"by_reason": finding.rows} if finding.rows else {}),
     }

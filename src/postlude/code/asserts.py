@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from postlude.code.cases import Call, Case, Check, checked
 from postlude.code.discovery import Discovered, discovered
+from postlude.code.imports import absolute
 from postlude.code.obstacles import needs_of
 from postlude.code.owners import Owners, owners
 
@@ -46,11 +47,11 @@ def cases_in(source: str, entry: str | None = None, setup: str = "") -> list[Cas
 @lru_cache(256)
 def _cases_in(source: str, entry: str | None, setup: str) -> tuple[Case, ...]:
     """Kept, since every answer to a row asks for the same."""
-    statements = _parsed(source).body
-    before = _parsed(setup).body
-    tests = discovered(ast.Module([*before, *statements], []))
+    statements = absolute(_parsed(source)).body
+    before = absolute(_parsed(setup)).body
+    tests = discovered(ast.Module([*before, *statements], []), entry)
     taker = _taker(tests, statements, entry)
-    if taker is not None and not before:
+    if taker is not None:
         simple = _calls(taker.body, {taker.args.args[0].arg: str(entry)}, set())
         if simple:
             return tuple(simple)

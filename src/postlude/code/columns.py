@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +87,18 @@ def _context(columns: Mapping[str, Any], problems: list[str]) -> Context:
     if columns.get("input_mode") == "file":
         problems.append("column input_mode: programs read files here, and the sandbox has none; leave the row out")
     entry = entry if isinstance(entry, str) else None
-    return Context(entry, _setup(columns, problems), _checker(columns, problems))
+    setup = "\n".join([_helpers(columns.get("prompt"), entry), _setup(columns, problems)])
+    return Context(entry, setup.strip(), _checker(columns, problems))
+
+
+def _helpers(prompt: Any, entry: str | None) -> str:
+    """What a prompt that is Python defines besides the function it asks for: its tests may use that (HumanEval)."""
+    piece = Piece(prompt) if isinstance(prompt, str) and entry else None
+    if piece is None or piece.tree is None:
+        return ""
+    helpers = [s for s in piece.tree.body if isinstance(s, ast.FunctionDef) and s.name != entry and len(s.body) > 1]
+    imports = [s for s in piece.tree.body if isinstance(s, ast.Import | ast.ImportFrom)]
+    return "\n".join(map(ast.unparse, [*imports, *helpers])) if helpers else ""
 
 
 def _setup(columns: Mapping[str, Any], problems: list[str]) -> str:

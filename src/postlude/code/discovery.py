@@ -31,8 +31,8 @@ class Discovered:
     """Functions of one argument, called nowhere, that could be given what they test; `check` first."""
 
 
-def discovered(tree: ast.Module) -> Discovered:
-    """Raises ValueError for a test that asks for what the tester does not have."""
+def discovered(tree: ast.Module, entry: str | None = None) -> Discovered:
+    """`entry`: what a taker can be given. Raises ValueError for a test that asks for what the tester does not have."""
     definitions = list(_definitions(tree.body))
     classes = {d.name: d for d in definitions if isinstance(d, ast.ClassDef)}
     functions = {d.name: d for d in definitions if isinstance(d, Function)}
@@ -47,10 +47,12 @@ def discovered(tree: ast.Module) -> Discovered:
             continue
         elif name.startswith("test") and not (unknown := _unknown(definition, fixtures)):
             tests[name] = None
-        elif name not in referenced and len(required(definition)) == 1:
-            takers.append(name)
-        elif name.startswith("test") and name not in referenced:
+        elif name in referenced:
+            continue
+        elif name.startswith("test") and (not entry or unknown[0] in NOT_GIVEN or len(required(definition)) > 1):
             raise ValueError(_missing(name, unknown[0]))
+        elif len(required(definition)) == 1:
+            takers.append(name)
     takers.sort(key=lambda name: (name != "check", not name.startswith(("check", "test"))))
     order = {d.name: d.lineno for d in definitions}
     return Discovered(tuple(sorted(tests, key=lambda t: order[t.partition(".")[0]])), tuple(takers))

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from postlude.code.cases import AnyOf, Call, Case, Check, Script
 from postlude.code.compare import WAYS, Comparison
+from postlude.code.conversation import UNASKED, Conversation
 from postlude.sandbox.child import STDERR, STDOUT, Child, pump
+from postlude.sandbox.inside.clock import CLOCK, IDLE_AFTER
 from postlude.sandbox.inside.plain import decode, encode
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.worker import Worker
@@ -32,6 +34,11 @@ class Result:
 
 NOT_RUN = "not run, because an earlier one did not end in time"
 PASSED = Result("passed")
+LATE = {
+    "processor": "it did not end in time: it used up its processor time",
+    "clock": f"it did not end in time: by the clock it took {CLOCK:g} times its processor time",
+    "idle": f"it did not end in time: it only waited, {IDLE_AFTER:g} times its processor time",
+}
 
 
 @dataclass
@@ -100,24 +107,28 @@ class Grading:
     # ------------------------------------------------------------------------------------------- test code, apart
 
     def _checks(self, cases: Sequence[tuple[int, Check]]) -> None:
-        """The test code runs in a second process; its calls of the program are passed on, as plain values only."""
+        """The test code runs in a second process, where the program's names are remote."""
         job = _job([case for _, case in cases])
         with (
             self.pool.lease() as worker,
-            self._started(worker, self._job) as tested,
+            self._started(worker, {"kind": "served", "source": self.source}) as tested,
             self._started(worker, job) as tester,
         ):
             pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 2)
             tested.check_start()
             refused = _not_loaded(_take(tested), Result("crashed")) if tested.waiting else _loss(tested)
-            results = [] if refused else list(_conversation(worker, tested, tester))
+            talk, contact = Conversation(worker, tested, tester), Contact()
+            outcomes = [] if refused else [contact.result(record, calls) for record, calls in talk.records()]
+            refused = Result("failed", UNASKED) if talk.unasked else refused
             lost = refused or self._end_of(worker, tested, tester)
+        results = [outcome for outcome in outcomes if outcome is not None]
         for (number, _), result in itertools.zip_longest(cases, results[: len(cases)]):
-            self.results[number] = result or lost
+            self.results[number] = refused or result or lost
 
     def _end_of(self, worker: Worker, tested: Child, tester: Child) -> Result:
         """What became of the tests that gave no result."""
-        if tested.end is not None:
+        if tested.end is not None or tested.trouble:
+            pump(worker, [tested], lambda: tested.done)
             return _loss(tested)
         tester.kill()
         pump(worker, [tester], lambda: tester.done)
@@ -177,70 +188,28 @@ def _job(cases: Sequence[Check]) -> dict[str, Any]:
 class Contact:
     """How often the test code called the program."""
 
-    calls: int = 0
-    """By the test that runs."""
     loading: int = 0
     """While its module was loaded."""
     before: int = 0
     """By the tests of that module that ran before."""
 
-    def loaded(self, anew: bool) -> None:
-        self.loading, self.before = (self.calls, 0) if anew else (self.loading, self.before)
-        self.calls = 0
-
-    def result(self, record: Sequence[Any]) -> Result:
+    def result(self, record: Sequence[Any], calls: int) -> Result | None:
         """Of the test that ended. Without a call its outcome is the same for every program, so it judges none."""
-        calls, self.calls = self.calls, 0
+        if record[0] == "loaded":
+            self.loading, self.before = (calls, 0) if record[1] is True else (self.loading, self.before)
+            return None
         self.before += calls
         match record:
             case ["passed"]:
                 return PASSED if calls + self.loading else Result("untested", "it ended without a call of the program")
-            case ["skipped", why]:
-                return (
-                    Result("failed", f"test code: skipped: {why}") if calls else Result("untested", f"skipped: {why}")
-                )
+            case ["skipped", why] if calls:
+                return Result("failed", f"test code: skipped: {why}")
+            case ["skipped", why, *_]:
+                return Result("untested", f"skipped: {why}")
             case [_, _, said]:
                 word = "failed" if self.before + self.loading else "bad row"
                 return Result(word, f"test code: {said}")
         return Result("failed", f"test code: {_short(record)}")
-
-
-def _conversation(worker: Worker, tested: Child, tester: Child) -> Iterator[Result]:
-    """The results of the test code, while its calls of the program are passed on."""
-    contact = Contact()
-    pump(worker, [tested, tester], lambda: tester.done or tester.waiting >= 1)
-    tester.check_start()
-    while True:
-        pump(worker, [tested, tester], lambda: tester.done or tester.waiting >= 1)
-        if not tester.waiting:
-            return
-        match _take(tester):
-            case ["loaded", bool(anew)]:
-                contact.loaded(anew)
-            case ["passed"] | ["failed", _, _] | ["skipped", _] as record:
-                yield contact.result(record)
-            case ["call", target, args, kwargs]:
-                contact.calls += 1
-                tested.send({"target": target, "args": args, "kwargs": kwargs})
-                pump(worker, [tested, tester], lambda: tested.done or tested.waiting >= 1)
-                if not tested.waiting:
-                    return
-                tester.send(_passed_on(_take(tested)))
-            case record:
-                yield Result("failed", f"test code: {_short(record)}")
-
-
-def _passed_on(record: list[Any]) -> list[Any]:
-    """A result of the program for the test code: a plain value made anew, or an exception's name and text."""
-    match record:
-        case ["value", value]:
-            try:
-                return ["value", encode(decode(value))]
-            except (ValueError, RecursionError) as error:
-                return ["raised", "TypeError", str(error)[:200]]
-        case ["raised", str(name), str(said)]:
-            return ["raised", name, said]
-    return ["raised", "RuntimeError", "the result cannot be read"]
 
 
 def _request(case: Call) -> dict[str, Any]:
@@ -270,9 +239,9 @@ def _ended_well(child: Child) -> bool:
 
 def _loss(child: Child) -> Result:
     """What became of a program that ended without the result that was wanted."""
-    end = child.end or {"late": False, "status": 0}
+    end = child.end or {"late": "", "status": 0}
     if end["late"]:
-        return Result("timeout", "it did not end in time")
+        return Result("timeout", LATE[end["late"]])
     if child.trouble == "output":
         return Result("output", "it printed too much")
     if child.trouble == "record":

@@ -66,8 +66,11 @@ class Imported:
     def by(cls, tree: ast.Module) -> Imported:
         members: dict[str, set[str]] = {}
         packages, starred = set[str](), set[str]()
+        optional = _optional(tree)
         for module, alias, name in imported_names(tree):
             top = module.partition(".")[0]
+            if module in optional and top not in PROGRAMS and not is_library(top):
+                continue
             if top in PROGRAMS or (top not in KNOWN | TESTERS and not is_library(top) and not _installed(top)):
                 used = members.setdefault(module, set())
                 used |= {name} - {"*"} if name else _attributes(tree, alias)
@@ -92,19 +95,37 @@ class Imported:
         return OwnModules(tuple(sorted(self.members)), tuple(sorted(names)), frozenset(guessed))
 
 
-def imported_names(tree: ast.Module) -> Iterator[tuple[str, str, str | None]]:
+def imported_names(tree: ast.AST) -> Iterator[tuple[str, str, str | None]]:
     """(module, the name it goes by, the name taken from it or None) of every import."""
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=aliases):
                 yield from ((a.name, a.asname or a.name, None) for a in aliases)
-            case ast.ImportFrom(module=module, names=aliases, level=level):
-                if module:
-                    yield from (
-                        ("solution." + module if level else module, a.asname or a.name, a.name) for a in aliases
-                    )
-                else:
-                    yield from ((f"solution.{a.name}", a.asname or a.name, None) for a in aliases)
+            case ast.ImportFrom(module=str(module), names=aliases):
+                yield from ((module, a.asname or a.name, a.name) for a in aliases)
+
+
+def absolute(tree: ast.Module) -> ast.Module:
+    """The code with `from .x import y` as `from solution.x import y`: what lies beside the tests is the program."""
+    return _Absolute().visit(tree)
+
+
+class _Absolute(ast.NodeTransformer):
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        if not node.level:
+            return node
+        if node.module is None and all(a.name in PROGRAMS for a in node.names):
+            return ast.copy_location(ast.Import(node.names), node)
+        module = "solution" if node.module is None else f"solution.{node.module}"
+        return ast.copy_location(ast.ImportFrom(module, node.names, 0), node)
+
+
+def _optional(tree: ast.AST) -> set[str]:
+    """Modules imported where it is no error that they are not there."""
+    tries = (node for node in ast.walk(tree) if isinstance(node, ast.Try))
+    caught = [(t, ast.unparse(h.type) if h.type is not None else "") for t in tries for h in t.handlers]
+    lenient = [t for t, text in caught if not text or any(w in text for w in ("Import", "ModuleNot", "Exception"))]
+    return {m for t in lenient for s in t.body for m, _, _ in imported_names(s)}
 
 
 def _attributes(tree: ast.AST, base: str) -> set[str]:

@@ -31,7 +31,7 @@ REASONS: dict[Kind, str] = {
     "files": "the tests use files ({}), and a sandbox has none: `profile: files` gives it a folder",
     "network": "the tests use the network ({}), which a sandbox never has",
     "processes": "the tests start processes ({}), which a sandbox never does",
-    "input": "the tests replace {} for the program, which runs in another process: test it with stdin and stdout",
+    "input": "the tests replace {} for the program, which runs in another process: test what it returns or prints",
     "doctest": "the tests are examples for {}, which are not run",
 }
 
@@ -70,7 +70,7 @@ def _found(tree: ast.AST) -> Iterator[Need]:
 
 
 def _replaced(args: Sequence[ast.expr]) -> str | None:
-    """Built-in reading that a patch would replace."""
+    """What of Python a patch would replace that the program uses. What it reads and prints goes by the tester."""
     words = [str(a.value) for a in args[:2] if isinstance(a, ast.Constant)]
     text = ".".join([ast.unparse(args[0]), *words]) if not isinstance(args[0], ast.Constant) else ".".join(words[:1])
-    return text if text in ("builtins.input", "builtins.open", "sys.stdin", "sys.argv", "os.environ") else None
+    return text if text in ("builtins.print", "builtins.open", "sys.argv", "os.environ") else None

@@ -7,10 +7,11 @@ path does not do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from postlude.maths import quantities, ratios
+from postlude.maths.conventions import renamed, renaming
 from postlude.maths.grammar import Node
 from postlude.maths.moments import same_clock
 from postlude.maths.names import parameters
@@ -30,6 +31,7 @@ from postlude.maths.values import (
     Matrix,
     Option,
     Percent,
+    Phrase,
     Quantity,
     Region,
     Relation,
@@ -88,12 +90,16 @@ class Comparison:
             return self.relations(a, b)
         if isinstance(a, Option) and isinstance(b, Option):
             return a.letter == b.letter and self.same(a.said, b.said)
+        if isinstance(a, Phrase) and isinstance(b, Phrase):
+            return len(a.parts) == len(b.parts) and _all(map(self.same, a.parts, b.parts))
         if isinstance(a, Clock) and isinstance(b, Clock):
             return same_clock(a, b)
         return a == b
 
     def numbers(self, a: Expression, b: Expression) -> Outcome:
         found = ratios.same(a.value, b.value, Budget())
+        if not found and (names := renaming(a.value, b.value)):
+            return self.numbers(of(renamed(a.tree, names)), of(renamed(b.tree, names)))
         if found is False and self.tolerance:
             x, y = a.value.rational, b.value.rational
             if x is None or y is None:
@@ -190,6 +196,8 @@ class Comparison:
         x = ratios.subtract(a.left.value, a.right.value, budget)
         y = ratios.subtract(b.left.value, b.right.value, budget)
         share = ratios.proportion(x, y, budget)
+        if share is None and (names := renaming(x, y)):
+            return self.relations(_respelt(a, names), _respelt(b, names))
         if share is not None:
             return share > 0 or a.mark == "="
         straight = _all([self.numbers(a.left, b.left), self.numbers(a.right, b.right)])
@@ -222,7 +230,8 @@ class Comparison:
         if isinstance(a, Series):
             return self.pair(a, b)
         if isinstance(a, Option):
-            return isinstance(b, Expression) and b.tree == ["sym", a.letter]
+            chosen = isinstance(b, Expression) and b.tree == ["sym", a.letter]
+            return chosen or self.same(a.said, b)
         if isinstance(a, Assignment):
             return self.unnamed(a, b)
         if isinstance(a, Words):
@@ -272,6 +281,9 @@ class Comparison:
         return False
 
     def words(self, a: Words, b: Value) -> Outcome:
+        if isinstance(b, Expression):  # xyz, which could be a word, is x y z
+            product: Node = ["*", *(["sym", c] for c in a.text)]
+            return 2 < len(a.text) < 6 and a.text.isalpha() and self.numbers(of(product), b) is True
         if isinstance(b, Region) and a.text == "all real numbers":
             ends = [(str(i.low), str(i.high)) for i in b.intervals]
             return ends == [("-1*∞", "∞")]
@@ -350,6 +362,11 @@ def _relation(value: Labelled) -> Relation | None:
         return Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" else None
     except Unreadable:
         return None
+
+
+def _respelt(relation: Relation, names: Mapping[str, str]) -> Relation:
+    left, right = (of(renamed(side.tree, names)) for side in (relation.left, relation.right))
+    return Relation(left, right, relation.mark)
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from postlude.maths.wording import estimated, unestimated
+
 _SEQUENCES = (tuple("abcdefgh"), tuple("123456789"), ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii"))
 _JOIN = re.compile(r"[,;.]*(?:\s*\band)?[,;.]*$")
 _MARK = re.compile(r"(?:^|(?<=[\s,;$}]))(?:[Pp]art\s+)?\(?([a-h]|[ivx]{1,4}|[1-9])\)\s*[:.]?\s*(?=\S)")
@@ -14,10 +16,6 @@ _STYLES = re.compile(
 _OPTION = re.compile(
     r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(([A-J])\)|\[([A-J])\]|([A-J])(?![A-Za-z'^_=<>+*/|0-9-]))\s*(.*)",
     re.IGNORECASE | re.DOTALL,
-)
-_SAYS = re.compile(
-    r"((?:\\text(?:bf|rm)?\s*\{\s*|\$)*)(?:\(([A-J])\)|([A-J])[).:])([\s}$]*)((?![-+*/=^<>,]|\\(?:cap|cup|times|cdot|setminus|to|in)(?![A-Za-z]))\S.*)",
-    re.DOTALL,
 )
 _ANOTHER = re.compile(
     r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])(?!\s+[a-z]{2})|\b(?:is|was|are)\s*(?:n't|not|wrong|incorrect)"
@@ -66,29 +64,6 @@ def _sequence(text: str, names: tuple[str, ...]) -> list[str]:
     return [_JOIN.sub("", text[m.end() : end].rstrip()) for m, end in zip(places, ends, strict=True)]
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option of a multiple choice: its letter, and what it says, "" where it says nothing."""
-
-    letter: str
-    text: str
-
-
-def option(text: str) -> Option | None:
-    """An option as a gold gives it: `C`, `(C)`, `C. 12`; None for other text, such as `A: 4, B: 5`."""
-    if bare_letter(text):
-        return Option(bare_letter(text) or "", "")
-    match = _SAYS.fullmatch(text.strip())
-    if not match:
-        return None
-    said = match.group(5)
-    if match.group(4).count("}") < match.group(1).count("{"):
-        said = match.group(1) + said
-    if re.search(r"(?<![A-Za-z\\])[A-Z][a-z]*\s*[:=]", said):
-        return None
-    return Option(match.group(2) or match.group(3), said)
-
-
 def bare_letter(text: str) -> str | None:
     """The letter of a text that is nothing else."""
     if len(text) > 40:
@@ -123,7 +98,7 @@ def letters(text: str) -> tuple[str, bool] | None:
 def unlabelled(text: str) -> tuple[str, str]:
     """(words that introduce a value, the value): `\\text{The number is }12`. Words that hedge introduce nothing."""
     match = _INTRODUCED.fullmatch(text.strip())
-    if not match or _HEDGED.search(match.group(1)):
+    if not match or _HEDGED.search(match.group(1)) or re.search(r"[A-Za-z]\s*(?::|=|\bis\b)", match.group(2)):
         return "", text
     label = match.group(1).strip(" :=")
     return ("" if _GENERIC.fullmatch(label + " ") else label.lower()), match.group(2)
@@ -151,6 +126,8 @@ def footing(gold: str, answer: str) -> Pair:
     """What of two texts is compared: without what only introduces a value, as letters where options are meant."""
     if answer.isdecimal() and gold.isdecimal():
         return Pair(gold, answer)
+    if estimated(gold):  # an answer that only estimates says less than a gold that does not
+        gold, answer = unestimated(gold), unestimated(answer)
     gold_label, gold_value = unlabelled(gold) if "\\" in gold else ("", gold)
     answer_label, answer_value = unlabelled(answer) if "\\" in answer else ("", answer)
     if not gold_label or not answer_label or gold_label == answer_label:
@@ -167,13 +144,5 @@ def _options(gold: str, answer: str) -> Pair | None:
     several, answered = letters(gold), letters(answer)
     if several and answered and several[1] != answered[1]:  # AC and A, C; but ABC is no ACB
         return Pair(", ".join(several[0]), ", ".join(answered[0]))
-    right = option(gold)
-    if right is None:
-        return None
-    letter = chosen(answer)
-    if not right.text:
-        return Pair(right.letter, letter) if letter else None
-    answered_option = option(answer)
-    if answered_option and answered_option.text and answered_option.letter == right.letter:
-        return Pair(right.text, answered_option.text)
-    return Pair(right.letter, letter) if letter else Pair(right.text, answer)
+    letter = chosen(answer) if bare_letter(gold) else None
+    return Pair(bare_letter(gold) or gold, letter) if letter else None

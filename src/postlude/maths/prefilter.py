@@ -16,7 +16,7 @@ MAX_NODES = 400
 MAX_COUNT = 5000
 """Of a factorial, and above in a binomial coefficient."""
 _COUNTS = {"binom": "binomial coefficient", "perm": "number of permutations"}
-_NOT_COMPUTED = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}
+_NOT_COMPUTED = {"sum": "sum", "prod": "product", "int": "integral"}
 _LARGE = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|limsup|liminf|bigcup|bigcap)(?![A-Za-z])")
 _FACTORIAL = re.compile(r"\d{4}\s*[)}]*\s*!|!\s*[)}]*\s*!")
 _EXPONENT = re.compile(r"\^\s*\{?\s*-?\s*\d{4}|\^\s*(?:\{[^{}]*)?\S*\^|\*\*")

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from postlude.maths import lists, relations, signs
+from postlude.maths import lists, phrases, relations, signs
 from postlude.maths.moments import date
 from postlude.maths.names import label
 from postlude.maths.normalise import normalise
@@ -24,6 +24,7 @@ from postlude.maths.values import (
     Listing,
     Matrix,
     Option,
+    Phrase,
     Region,
     Series,
     Value,
@@ -36,8 +37,8 @@ _AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
 _COMMA = _AND | {",", ";"}
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*")
-"""An option's letter. What is an option with its text, only a gold that is a letter says (`parts.footing`)."""
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
+"""An option's letter, maybe with what the option says."""
 _ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
 """What says that a letter is no option: another one, or another label."""
 
@@ -72,7 +73,28 @@ def _read(text: str) -> Value:
 
 
 def _inner(clean: str) -> Value:
-    return date(clean) or words(clean) or _tokens(cut(clean))
+    value = date(clean) or words(clean)
+    if value:
+        return value
+    tokens = cut(clean)
+    try:
+        return _tokens(tokens)
+    except Unsupported:
+        if any(t.text in OR for t in tokens) or not phrases.runs(tokens):
+            raise
+        clauses = [_clause(part) for part in _complete(split(tokens, _COMMA)[0])]
+        return Listing(tuple(clauses)) if len(clauses) > 1 else clauses[0]
+
+
+def _clause(tokens: list[Token]) -> Value:
+    """One thing, or values with words around them."""
+    runs = phrases.runs(tokens)
+    if not runs:
+        return _tokens(tokens)
+    try:
+        return _tokens(tokens)
+    except Unsupported:
+        return Phrase(tuple(Words(run) if isinstance(run, str) else _tokens(run) for run in runs))
 
 
 def _option(letter: str, said: str | None) -> Value:

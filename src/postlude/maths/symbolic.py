@@ -45,6 +45,8 @@ def build(tree: Node) -> Any:
         return sympy.Rational(value.numerator, value.denominator)
     if tag == "sym":
         return _CONSTANTS[tree[1]] if tree[1] in _CONSTANTS else sympy.Symbol(tree[1], real=True)
+    if tag == "lim":
+        return _limit(tree)
     parts = [build(t) for t in tree[1:] if isinstance(t, list)]
     if tag == "call":
         return _FUNCTIONS[tree[1]](*parts)
@@ -57,6 +59,33 @@ def build(tree: Node) -> Any:
             else sympy.root(parts[0], int(tree[1]))
         )
     return _OPERATIONS[tag](*parts)
+
+
+def _limit(tree: Node) -> Any:
+    """A number that the values nearby come close to; nan for every other limit."""
+    variable, point, side = sympy.Symbol(tree[1], real=True), tree[2], tree[3][1].removeprefix("side") or "+-"
+    place = {"sym": sympy.oo, "neg": -sympy.oo}[point[0]] if point[-1] in ("∞", ["sym", "∞"]) else build(point)
+    body = build(tree[4])
+    if body.free_symbols - {variable}:
+        return sympy.nan
+    try:
+        value = sympy.limit(body, variable, place, "-" if place == sympy.oo else "+" if place == -sympy.oo else side)
+    except (NotImplementedError, ValueError):
+        return sympy.nan
+    return (
+        value if value.is_number and value.is_finite and _comes_close(body, variable, place, side, value) else sympy.nan
+    )
+
+
+def _comes_close(body: Any, variable: Any, place: Any, side: str, value: Any) -> bool:
+    far, near = sympy.Integer(10) ** 8, sympy.Rational(1, 10**8)
+    nearby = (
+        [place + near] * ("+" in side) + [place - near] * ("-" in side)
+        if place.is_finite
+        else [sympy.sign(place) * far]
+    )
+    distances = [abs(sympy.N(body.subs(variable, sympy.Float(x, 60)) - value, 30, maxn=200)) for x in nearby]
+    return all(d.is_number and bool(d < sympy.Rational(1, 1000)) for d in distances)
 
 
 def _is_odd_negative(tree: Node, parts: list[Any]) -> bool:

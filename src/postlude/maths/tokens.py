@@ -65,7 +65,9 @@ def _cut(text: str, depth: int = 0) -> list[Token]:
         kind, end = match.lastgroup or "", match.end()
         if kind == "text":
             end = closing(text, end)
-            found += _text(text[match.end() : end - 1].strip(), spaced, depth)
+            content = text[match.end() : end - 1].strip()
+            unit = content in KNOWN and not text[end:].strip(" .,;/") and place > 0
+            found += [Token("text", content, True)] if unit else _text(content, spaced, depth)
         elif kind != "space":
             bare = kind == "letters" and spaced and _is_bare_unit(match.group(), text[end:], found[-1:])
             found += [Token("text", match.group(), True)] if bare else _token(kind, match.group(), spaced)

@@ -70,6 +70,16 @@ class Words:
         return self.text
 
 
+@dataclass(frozen=True, eq=False)
+class Phrase:
+    """Values with words around them, in order: `\\$3000 at 11\\%`, `max at x = 2`."""
+
+    parts: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.parts))
+
+
 @dataclass(frozen=True)
 class Clock:
     """Numbers with colons between: a time of day or a ratio."""
@@ -224,6 +234,7 @@ Value = (
     | Quantity
     | Based
     | Words
+    | Phrase
     | Clock
     | Listing
     | Collection

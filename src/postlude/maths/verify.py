@@ -18,10 +18,10 @@ from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
 from postlude.maths.normalise import normalise
-from postlude.maths.parts import Pair, bare_letter, footing, option, parts, unlabelled
+from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.values import Assignment, Collection, Labelled, Listing, Series, Value, Words
+from postlude.maths.values import Assignment, Collection, Labelled, Listing, Phrase, Series, Value, Words
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
@@ -32,6 +32,8 @@ _KNOWN = re.compile(
 """Commands of a notation that math-verify is trusted with."""
 _UNSAFE = re.compile(r"""[A-Za-z]{2}|\\[A-Za-z]|[=<>,;_%¤€£°:!'"?~`&#@]""")
 """What it may drop without a word: words, units, bases, lists, other commands."""
+_LIMIT = "[lim("
+"""A gold's limit is worked out; an answer's is the answer's to work out."""
 Verdict = Literal["equal", "different", "ambiguous", "unparsable", "timeout", "error"]
 
 
@@ -114,6 +116,8 @@ class Verifier:
             return None
         if isinstance(value, str):
             return value
+        if isinstance(value, Phrase):
+            return "it is values with words around them"
         return "it is words" if isinstance(value, Words) else None
 
     def _foreign_problem(self, gold: Any, reason: str) -> str | None:
@@ -255,6 +259,8 @@ class Verifier:
             return replace(base, verdict="equal" if outcome else "different", rule=f"{base.rule}, exact")
         if not POSIX:
             return replace(base, rule=f"{base.rule}, not decided exactly (algebra needs POSIX)")
+        if _LIMIT in (base.answer or "") and _LIMIT not in (base.gold or ""):
+            return replace(base, verdict="unparsable", rule=f"{base.rule}: a limit that is not worked out")
         try:
             for tree in (t for pair in outcome for t in pair):
                 prefilter.check_tree(tree)
@@ -322,18 +328,19 @@ def _read(text: str) -> Value | str:
 
 @lru_cache(maxsize=4096)
 def _gold(text: str) -> tuple[Value | str, str | None]:
-    """The value of a gold and its canonical form: of an option with its text that of the text, of named parts all of
-    them in order. Cached, since a prompt has many answers."""
+    """The value of a gold, of named parts all of them in order, and its canonical form. Cached, since a prompt has many
+    answers."""
     value = _gold_value(text)
     return value, _form(value)
 
 
 def _gold_value(text: str) -> Value | str:
-    alone, letter = footing(text, text), option(text)
-    try:
-        return _series(alone.gold_parts) if alone.gold_parts else read(alone.gold)
-    except Unsupported as problem:
-        return read(letter.letter) if letter else str(problem)
+    alone = footing(text, text)
+    if alone.gold_parts:
+        value = _value(", ".join(alone.gold_parts))
+        return value if isinstance(value, str) else _series(alone.gold_parts)
+    value = _read(text)
+    return _read(alone.gold) if isinstance(value, str) and alone.gold != text else value
 
 
 def _value(text: str) -> Value | str:

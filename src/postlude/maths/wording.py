@@ -16,6 +16,11 @@ from postlude.maths.values import Expression, Percent, Quantity, Value, Words
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
 _DIFFERENCE = re.compile(r"[A-Za-z]{1,2}(?: ?- ?[A-Za-z]{1,2})+")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
+_ABOUT = re.compile(
+    r"^(\s*\$?\s*)(?:\\text\s*\{\s*(?=\w+\.?\s*\})|(\\text\s*\{\s*))?"
+    r"(?:about|approximately|approx\.?|around|roughly)\b\s*(?:(?<!\{)\}\s*)?(?=\S)",
+    re.IGNORECASE,
+)
 _ARTICLES = frozenset({"a", "an", "the"})
 _NONE = "no solution"
 _ALL = "all real numbers"
@@ -70,6 +75,16 @@ def words(text: str) -> Value | None:
     if r"\text" not in text and any(w in FUNCTIONS for w in said.split()):
         return None
     return Words(canonical(lower))
+
+
+def estimated(text: str) -> bool:
+    """Whether it begins with "about" or the like."""
+    return bool(_ABOUT.match(text))
+
+
+def unestimated(text: str) -> str:
+    """About 30 mph, as 30 mph."""
+    return _ABOUT.sub(r"\1\2", text)
 
 
 def canonical(said: str) -> str:

@@ -10,6 +10,7 @@ from postlude.data import Group, Prompt
 from postlude.errors import Problem
 from postlude.preflight.report import Section
 from postlude.prepared import Prepared
+from postlude.rewards.text_only import by_reason, sentence, text_only
 from postlude.words import counted
 
 DUPLICATES = 0.01
@@ -43,6 +44,7 @@ def look_at_rows(prepared: Prepared) -> Section:
     _count(prepared, section)
     _measure(prepared, section)
     _repeated(_prompts(prepared), section)
+    _compared_as_text(prepared, section)
     for note in prepared.notes:
         section.note("note", note)
     return section
@@ -68,6 +70,18 @@ def _count(prepared: Prepared, section: Section) -> None:
             "bad-rows",
             f"{counted(read - used, 'row')} of {read:,} are left out: {listed}. First: {prepared.rejected[0]}",
             "Mend them, or leave them out knowingly (data.on_bad_row=skip, as set); rejected.txt will list them.",
+        )
+
+
+def _compared_as_text(prepared: Prepared, section: Section) -> None:
+    """Right answers that another spelling of the same value would not equal."""
+    remarks = text_only(prepared.rewards, prepared.prompts) if prepared.prompts else []
+    section.figures["text_only_golds"] = len(remarks)
+    if remarks:
+        section.note(
+            "text-only-gold",
+            f"{len(remarks):,} of {counted(len(prepared.prompts), 'right answer')} are compared as text: "
+            f"{sentence(by_reason(remarks))}; `postlude data check FILE --reward maths --json` lists all of their rows",
         )
 
 

@@ -248,8 +248,9 @@ def code(
 ) -> Code:
     """1 where the answer's last Python block passes all tests of its row, else 0; None where the row has none.
 
-    `seconds` of wall clock for a run, `memory` in MiB. `profile` files: a folder of `scratch` MiB. `score` share: the
-    share of tests passed. `tolerance` and `types`: how values are compared. `sandbox`: `auto`, or a backend by name.
+    `seconds` of processor time for a run, ten times that by the clock; `memory` in MiB. `profile` files: a folder of
+    `scratch` MiB. `score` share: the share of tests passed. `tolerance` and `types`: how values are compared.
+    `sandbox`: `auto`, or a backend by name.
     """
     _require(profile in ("strict", "files"), f"profile is strict or files, not {profile!r}")
     _require(score in ("all", "share"), f"score is all or share, not {score!r}")

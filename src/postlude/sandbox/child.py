@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -10,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from postlude.sandbox.inside.clock import CLOCK
 from postlude.sandbox.inside.lines import RECORD
+from postlude.sandbox.inside.shelf import SEALS
 from postlude.sandbox.worker import PATIENCE, SandboxFault, Worker
 
 STDIN, STDOUT, STDERR, REQUESTS, RESULTS = range(5)
@@ -25,8 +28,8 @@ class Child:
         self._worker = worker
         self._ours: dict[int, int] = {}
         """Which pipe -> our end of it, while it is open."""
-        self._going = {STDIN: bytearray(stdin.encode(errors="replace")), REQUESTS: bytearray()}
-        self._closing = {STDIN}
+        self._going = {REQUESTS: bytearray()}
+        self._closing = set[int]()
         """Pipes to close once all is written."""
         self.printed = {STDOUT: bytearray(), STDERR: bytearray()}
         self._partial, self._received = bytearray(), 0
@@ -35,13 +38,13 @@ class Child:
         """Why it was killed: `output` (printed too much) or `record` (one too large)."""
         self._started = False
         seconds = worker.limits.seconds
-        self._patience = time.monotonic() + seconds + PATIENCE
-        self._number = self._launch(seconds)
+        self._patience = time.monotonic() + CLOCK * seconds + PATIENCE
+        self._number = self._launch(seconds, stdin.encode(errors="replace"))
         self.send(job)
 
-    def _launch(self, seconds: float) -> int:
-        theirs = []
-        for which in range(5):
+    def _launch(self, seconds: float, stdin: bytes) -> int:
+        theirs = [_file_of(stdin)]
+        for which in range(STDIN + 1, 5):
             reading, writing = os.pipe()
             ours, other = (writing, reading) if which in self._going else (reading, writing)
             os.set_blocking(ours, False)
@@ -58,7 +61,11 @@ class Child:
 
     def send(self, request: dict[str, Any] | list[Any]) -> None:
         """Queue a line of JSON for it."""
-        self._going[REQUESTS] += json.dumps(request).encode() + b"\n"
+        self.pass_on(json.dumps(request).encode())
+
+    def pass_on(self, line: bytes) -> None:
+        """Queue a line that another child wrote."""
+        self._going[REQUESTS] += line + b"\n"
 
     def hang_up(self) -> None:
         """No more lines will come."""
@@ -90,6 +97,14 @@ class Child:
         if not isinstance(record, list) or not record:
             raise ValueError("not a record")
         return record
+
+    def next_line(self) -> bytes:
+        """The next record as it was written, which stays. IndexError where there is none."""
+        return self._records[0]
+
+    def take_line(self) -> bytes:
+        """The next record as it was written. IndexError where there is none."""
+        return self._records.popleft()
 
     def kill(self) -> None:
         self._worker.kill(self._number)
@@ -175,6 +190,17 @@ class Child:
                 self._worker.listen()
         finally:
             self._close_pipes()
+
+
+def _file_of(data: bytes) -> int:
+    """A descriptor of a file in memory that nobody can change: programs ask for the size of what they read."""
+    file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    fcntl.fcntl(file, 1033, SEALS)  # F_ADD_SEALS
+    return file
 
 
 def pump(worker: Worker, children: Sequence[Child], until: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ class Limits:
     """Of one run of a program."""
 
     seconds: float = 5.0
-    """Of wall clock."""
+    """Of processor time; by the clock it may take `inside.clock.CLOCK` times as long."""
     memory: int = 1024
     """MiB of address space."""
     output: int = 1 << 20

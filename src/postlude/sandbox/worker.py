@@ -45,6 +45,8 @@ class Worker:
             raise SandboxFault(str(error)) from error
         finally:
             theirs.close()
+        if self._process.stdout:
+            self._process.stdout.close()
         self.facts = self._hello()
 
     def _start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -64,7 +66,7 @@ class Worker:
             env={},
             cwd="/",
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # a pipe, as programs will have: Python asks once whether it can seek
             stderr=subprocess.PIPE,
             pass_fds=(theirs.fileno(),),
             start_new_session=True,

@@ -25,6 +25,8 @@ class Finding:
     warning: bool = True
     """Whether it is likely to spoil a run; else it is good to know."""
     figures: dict[str, float] = field(default_factory=dict[str, float])
+    rows: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Where there are several reasons: reason -> places of all its rows."""
 
     @property
     def sentence(self) -> str:
@@ -53,6 +55,7 @@ KINDS = {
     "replacement": "Text holds the character that stands for those which could not be read.",
     "invisible": "Text holds characters that nobody sees.",
     "control-characters": "Text holds control characters.",
+    "unreadable-gold": "A right answer that no answer could be compared with.",
     "text-only-gold": "A right answer is compared as text alone.",
     "turn-order": "The turns of a conversation do not take turns.",
     "other-columns": "Columns that no format reads.",

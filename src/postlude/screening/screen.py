@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
-from postlude.data import Prompt
 from postlude.errors import ConfigError, DataError
-from postlude.rewards.maths import Maths
 from postlude.rewards.rewards import Rewards
+from postlude.rewards.text_only import Remark, by_reason, sentence, text_only, unreadable
 from postlude.screening import golds, preferences, repeats, texts
 from postlude.screening.checked import Checked, Need, check_rows
 from postlude.screening.entries import Entry, entries
-from postlude.screening.findings import EXAMPLES, Finding, seen_in
+from postlude.screening.findings import Finding, seen_in
 from postlude.screening.uses import Use, best, copy_of, uses_of
 from postlude.sources import file as rows
 from postlude.sources.forms import ANSWERS, CANONICAL, COMPARED, FORMS, Reading
@@ -93,17 +91,19 @@ def _score(table: Table, rewards: Rewards, reading: Reading) -> list[Finding]:
     table.rows = [row for row in table.rows if row.where not in refused]
     table.notes += rewards.notes
     left = [prompt for prompt in prompts if prompt.place not in refused]
-    return [finding for m in rewards.members for finding in _text_only(m.function, left)]
+    bad = unreadable(rewards, [prompt for prompt in prompts if prompt.place in refused])
+    return [
+        *_by_reason("unreadable-gold", bad, len(prompts), "have a right answer that nothing could be compared with"),
+        *_by_reason(
+            "text-only-gold", text_only(rewards, left), len(left), "have a right answer that is compared as text"
+        ),
+    ]
 
 
-def _text_only(function: Any, prompts: Sequence[Prompt]) -> list[Finding]:
-    if not isinstance(function, Maths):
-        return []
-    reasons = [(p, function.verifier.only_text(p.columns.get("answer"))) for p in prompts]
-    told = [(p.place, str(p.columns.get("answer"))[:30], reason) for p, reason in reasons if reason]
-    shown = tuple(f"{place}: {gold!r}, {reason}" for place, gold, reason in told[:EXAMPLES])
-    text = "have a right answer that only the same text equals"
-    return [Finding("text-only-gold", len(told), len(prompts), text, shown)] if told else []
+def _by_reason(code: str, remarks: Sequence[Remark], of: int, text: str) -> list[Finding]:
+    reasons = by_reason(remarks)
+    rows = {reason.text: [one.place for one in reason.remarks] for reason in reasons}
+    return [Finding(code, len(remarks), of, f"{text}: {sentence(reasons)}", rows=rows)] if remarks else []
 
 
 def _other_columns(table: Table, reading: Reading, compared: bool, rewards: Rewards | None) -> list[Finding]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter, defaultdict, deque, namedtuple
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -92,7 +94,39 @@ class Text(str):
     pass
 
 
-@pytest.mark.parametrize("value", [Text("a"), object(), [object()], {1: Text("a")}, range(3), iter([]), type, len])
+class Lying(int):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __int__(self) -> int:
+        return 4
+
+    __hash__ = int.__hash__
+
+
+Span = namedtuple("Span", "low high")
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Text("a"), "a"),
+        (Lying(3), 3),
+        (Span(1, 2), (1, 2)),
+        (Counter("aab"), {"a": 2, "b": 1}),
+        (defaultdict(list, {1: [2]}), {1: [2]}),
+        (deque([1]), deque([1])),
+        (range(3), range(3)),
+        (Fraction(1, 2), Fraction(1, 2)),
+        ({1: 2}.keys(), {1}),
+    ],
+)
+def test_what_is_like_a_plain_value_is_sent_as_that(value: Any, plain: Any) -> None:
+    back = decode(json.loads(json.dumps(encode(value))))
+    assert (back == plain and type(back) is not type(value)) or value == plain
+
+
+@pytest.mark.parametrize("value", [object(), [object()], {1: iter([])}, iter([]), type, len])
 def test_what_is_not_plain_does_not_come_back(value: Any) -> None:
     with pytest.raises(ValueError, match="is not plain"):
         decode(encode(value))

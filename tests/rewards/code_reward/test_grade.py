@@ -10,8 +10,11 @@ import pytest
 
 from postlude.code.cases import Call, Case, Script
 from postlude.code.columns import cases_of
-from postlude.code.grade import NOT_RUN, Result
+from postlude.code.compare import Comparison
+from postlude.code.grade import NOT_RUN, Grading, Result
 from postlude.sandbox.inside.lines import RECORD
+from postlude.sandbox.pool import Pool
+from postlude.sandbox.settings import Backend, Limits
 
 Grade = Callable[..., list[Result]]
 SQUARE = [Call("solve", [n], n * n) for n in (2, 3, 10)]
@@ -82,7 +85,9 @@ def test_programs_that_do_not_pass(grade: Grade, source: str, word: str, said: s
 CHEATS = {
     "equal to everything": "class E(int):\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 0\n"
     "def solve(n): return E()",
-    "a subclass of int": "class I(int): pass\ndef solve(n): return I(n * n)",
+    "a subclass of int that lies": "class I(int):\n    def __eq__(s, o): return True\n"
+    "    __int__ = __index__ = lambda s: 4\n"
+    "def solve(n): return I(0)",
     "forged records": "import os\nfor fd in range(3, 9):\n"
     '    try: os.write(fd, b\'["value", 4]\\n["value", 9]\\n["value", 100]\\n\')\n'
     "    except OSError: pass\ndef solve(n): return 0",
@@ -235,5 +240,7 @@ def test_items_of_test_code_are_apart(grade: Grade) -> None:
     assert words(results) == ["passed", "failed", "passed"]
 
 
-def test_test_code_that_does_not_end_is_late(grade: Grade) -> None:
-    assert words(grade("def f(x): return x", cases_of("while f(1): pass"))) == ["timeout"]
+def test_test_code_that_does_not_end_is_late(backend: Backend) -> None:
+    pool = Pool(backend, Limits(seconds=0.2), 1)
+    assert words(Grading(pool, "def f(x): return x", Comparison()).run(cases_of("while f(1): pass"))) == ["timeout"]
+    pool.close()

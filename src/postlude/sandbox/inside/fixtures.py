@@ -8,6 +8,7 @@ import io
 import sys
 from collections import namedtuple
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any
 
 MISSING = object()
@@ -24,8 +25,8 @@ class Fixtures:
         """Of the fixtures that are made once for all tests."""
 
     def find(self, owner: Any, name: str) -> Any:
-        for made in getattr(owner, "__mro__", ()):
-            if name in (defined := _defined(vars(made))):
+        for cls in getattr(owner, "__mro__", ()):
+            if name in (defined := _defined(vars(cls))):
                 return defined[name]
         return self._module.get(name)
 
@@ -65,7 +66,7 @@ class Fixtures:
         """Made for this test, or, with a wider scope, once."""
         fixture = self.find(type(request.instance), name)
         if fixture is None:
-            return _given(name, request)
+            return _built_in(name, request)
         wide = fixture.fixture.get("scope", "function") != "function"
         if wide and name in self._values:
             return self._values[name]
@@ -110,22 +111,23 @@ class Request:
 
 
 def _defined(names: Any) -> dict[str, Any]:
-    found = {name: value for name, value in names.items() if inspect.isfunction(_bare(value))}
-    fixtures = {name: _bare(value) for name, value in found.items() if hasattr(_bare(value), "fixture")}
+    """Fixtures among the values; stand-ins for functions of the program are not even asked."""
+    functions = {name: _bare(value) for name, value in names.items() if type(_bare(value)) is FunctionType}
+    fixtures = {name: function for name, function in functions.items() if "fixture" in vars(function)}
     return {function.fixture.get("name") or name: function for name, function in fixtures.items()}
 
 
 def _bare(value: Any) -> Any:
-    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    return value.__func__ if type(value) in (staticmethod, classmethod) else value
 
 
-def _arguments(function: Any, given: set[str] | frozenset[str] = frozenset()) -> list[str]:
-    """Arguments without a default value, or with one that is given; none of a function that patches itself."""
+def _arguments(function: Any, values: set[str] | frozenset[str] = frozenset()) -> list[str]:
+    """Arguments without a default value, or with one that has a value; none of a function that patches itself."""
     if getattr(function, "patchings", None):
         return []
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    asked = [p for p in parameters if p.kind in kinds and (p.default is p.empty or p.name in given)]
+    asked = [p for p in parameters if p.kind in kinds and (p.default is p.empty or p.name in values)]
     return [p.name for p in asked if p.name not in ("self", "cls")]
 
 
@@ -156,7 +158,7 @@ def _pair(stack: contextlib.ExitStack, get: Callable[[str], Any], before: str, a
 # ----------------------------------------------------------------------------------------------- those of pytest itself
 
 
-def _given(name: str, request: Request) -> Any:
+def _built_in(name: str, request: Request) -> Any:
     if name in ("capsys", "capfd"):
         return request.stack.enter_context(Capture())
     if name == "monkeypatch":

@@ -13,6 +13,7 @@ MACHINE = os.uname().machine if sys.platform == "linux" and sys.maxsize > 2**32 
 
 NUMBERS = {
     "x86_64": {
+        "fstat": 5,
         "pivot_root": 155,
         "seccomp": 317,
         "landlock_create": 444,
@@ -20,6 +21,7 @@ NUMBERS = {
         "landlock_restrict": 446,
     },
     "aarch64": {
+        "fstat": 80,
         "pivot_root": 41,
         "seccomp": 277,
         "landlock_create": 444,

@@ -17,7 +17,7 @@ def apply(memory: int, seconds: float, scratch: int | None, own_user: bool) -> N
     """`memory` and `scratch` in MiB; None leaves files alone. Hard limits equal soft ones: they only go down."""
     wanted = {
         resource.RLIMIT_AS: memory << 20,
-        resource.RLIMIT_CPU: int(seconds) + 2,  # of all its threads; the wall clock is the supervisor's
+        resource.RLIMIT_CPU: int(seconds) + 2,  # the supervisor looks sooner, but at many threads too late
         resource.RLIMIT_NOFILE: MOST_FILES,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,

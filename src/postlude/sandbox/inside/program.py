@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import os
 import sys
 from types import ModuleType
@@ -12,13 +13,15 @@ from typing import Any
 from . import testing
 from .lines import Lines
 from .plain import decode, encode
+from .remote import Tester
+from .served import Served
 
 
 def run(lines: Lines) -> int:
     """Do the job that the first line describes; returns the exit status of the process."""
     job = lines.read()
     builtins.exit = builtins.quit = sys.exit  # what `site` would have brought, which is not loaded
-    return {"calls": _calls, "script": _script, "checks": _checks}[job["kind"]](lines, job)
+    return {"calls": _calls, "served": _served, "script": _script, "checks": _checks}[job["kind"]](lines, job)
 
 
 def _module(name: str) -> dict[str, Any]:
@@ -34,17 +37,37 @@ def _load(source: str, names: dict[str, Any]) -> None:
 
 def _calls(lines: Lines, job: dict[str, Any]) -> int:
     """Load the program, then answer calls until there are none. It is killed after the last."""
+    names = _loaded(lines, job)
+    if names is None:
+        return 1
+    while (call := lines.read()) is not None:
+        _answer(lines, call, names)
+    return 0
+
+
+def _served(lines: Lines, job: dict[str, Any]) -> int:
+    """Load the program, then do what test code in another process asks for."""
+    names = _loaded(lines, job)
+    if names is None:
+        return 1
+    peer = Served(lines, names)
+    peer.take_streams()
+    while (record := lines.read()) is not None:
+        peer.serve(record)
+    return 0
+
+
+def _loaded(lines: Lines, job: dict[str, Any]) -> dict[str, Any] | None:
+    """The program's names; None where it cannot be loaded, which is said."""
     sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     names = _module("answer")
     try:
         _load(job["source"], names)
     except BaseException as error:
         lines.write("broken", _said(error))
-        return 1
+        return None
     lines.write("loaded")
-    while (call := lines.read()) is not None:
-        _answer(lines, call, names)
-    return 0
+    return names
 
 
 def _answer(lines: Lines, call: dict[str, Any], names: dict[str, Any]) -> None:
@@ -61,9 +84,9 @@ def _answer(lines: Lines, call: dict[str, Any], names: dict[str, Any]) -> None:
 
 def _script(lines: Lines, job: dict[str, Any]) -> int:
     """Run the program as a script; what it prints is its answer."""
-    status = 0
+    status, names = 0, _module("__main__")
     try:
-        _load(job["source"], _module("__main__"))
+        _load(job["source"], names)
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException as error:
@@ -72,36 +95,19 @@ def _script(lines: Lines, job: dict[str, Any]) -> int:
     if "threading" in sys.modules:  # wait for its threads, as the interpreter does at its end
         sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
+    for out in (sys.stdout, sys.__stdout__):
+        with contextlib.suppress(ValueError):  # it closed that
+            out.flush()  # type: ignore[union-attr]
+    names.clear()  # files of its own are written when they are given up, as at the end of an interpreter
     return status & 0xFF
 
 
 def _checks(lines: Lines, job: dict[str, Any]) -> int:
-    """Run test code, each item by itself. The program under test is elsewhere: calls of it leave as records."""
-
-    def call(target: str, *args: Any, **kwargs: Any) -> Any:
-        lines.write("call", target, [encode(a) for a in args], {k: encode(v) for k, v in kwargs.items()})
-        answer = lines.read()
-        if answer is None:
-            raise SystemExit(1)
-        if answer[0] == "raised":
-            raise _exception(answer[1])(answer[2].removeprefix(f"{answer[1]}: "))
-        return decode(answer[1])
-
-    def remote(name: str) -> Any:
-        return lambda *args, **kwargs: call(name, *args, **kwargs)
-
-    for record in testing.outcomes(job["sources"], job["items"], remote):
-        lines.write(*record)
+    """Run test code, each item by itself. The program under test is elsewhere: its names are remote."""
+    tester = Tester(lines)
+    for record in testing.outcomes(job["sources"], job["items"], tester.remote):
+        lines.write(*tester.judged(record))
     return 0
-
-
-def _exception(name: str) -> type[Exception]:
-    """The built-in exception of that name, else RuntimeError: also for those that would end a loop of the test code."""
-    found = vars(builtins).get(name)
-    if not isinstance(found, type) or not issubclass(found, Exception):
-        return RuntimeError
-    return RuntimeError if issubclass(found, StopIteration | StopAsyncIteration) else found
 
 
 def _kind(error: BaseException) -> str:

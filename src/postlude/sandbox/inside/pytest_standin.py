@@ -23,8 +23,8 @@ class Failed(BaseException):
     """As Skipped."""
 
 
-class ExpectedToFail(Skipped):
-    pass
+class ExpectedToFail(BaseException):
+    """As Skipped."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- marks
@@ -274,7 +274,7 @@ def _exit(reason: str = "", returncode: Any = None) -> None:
 
 def module() -> ModuleType:
     """A new module `pytest`."""
-    made = ModuleType("pytest")
+    pytest = ModuleType("pytest")
     skip.Exception, fail.Exception = Skipped, Failed  # type: ignore[attr-defined]
     contents: dict[str, Any] = {
         "raises": raises, "approx": Approx, "mark": Marks(), "param": param, "fixture": fixture, "skip": skip,
@@ -282,5 +282,5 @@ def module() -> ModuleType:
         "deprecated_call": lambda: Warned(DeprecationWarning), "main": lambda *args, **kwargs: 0,
         "PytestWarning": UserWarning, "__version__": "8.0.0",
     }  # fmt: skip
-    vars(made).update(contents)
-    return made
+    vars(pytest).update(contents)
+    return pytest

@@ -1,11 +1,11 @@
 """The worker: a clean single-threaded process that forks a sandboxed child for each program.
 
 It never sees a program, an input or an answer: their pipes come as descriptors from the trainer and go to the child.
-So no program can find another's traces in its own memory. It kills a child at its deadline, or when told to, and
+So no program can find another's traces in its own memory. It kills a child that is late, or when told to, and
 itself when the trainer is gone.
 
 Messages (JSON, one per packet): `{"run": id, "seconds": s}` with five descriptors, and `{"kill": id}`; answered by
-`{"ended": id, "status": wait status, "late": bool, "swept": processes it left behind}`.
+`{"ended": id, "status": wait status, "late": which limit, "swept": processes it left behind}`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,13 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
 
-from . import kernel, landlock, limits, namespaces, program, seccomp, shelf
+from . import kernel, landlock, limits, namespaces, program, seccomp, shelf, streams
+from .clock import Running, used
 
 PIPES = 5
 """stdin, stdout, stderr, requests, results: the child's descriptors 0 to 4."""
-
-
-@dataclass
-class Running:
-    pid: int
-    watch: int
-    """A descriptor that is readable once the process has ended."""
-    deadline: float
-    """Of time.monotonic()."""
-    late: bool = False
 
 
 class Server:
@@ -52,6 +42,7 @@ class Server:
         """Load modules and give up rights; returns what was set up. Raises OSError."""
         settings, number = self._settings, os.getpid()
         shelf.install()
+        streams.prepare()
         _first_to_be_killed()
         if settings["namespaces"]:
             namespaces.enter(settings["scratch"], number)
@@ -97,8 +88,8 @@ class Server:
         self._kill_all()
 
     def _patience(self) -> float | None:
-        """Milliseconds until the next deadline."""
-        waiting = [job.deadline for job in self._jobs.values() if not job.late]
+        """Milliseconds until a program may be late."""
+        waiting = [job.look for job in self._jobs.values() if not job.late]
         return max(0.0, (min(waiting) - time.monotonic()) * 1000 + 1) if waiting else None
 
     def _obey(self) -> bool:
@@ -122,8 +113,7 @@ class Server:
                 os._exit(97)
         for descriptor in descriptors:
             os.close(descriptor)
-        deadline = time.monotonic() + message["seconds"]
-        self._jobs[message["run"]] = Running(pid, os.pidfd_open(pid), deadline)
+        self._jobs[message["run"]] = Running.since_now(pid, message["seconds"])
 
     def _child(self, descriptors: list[int], seconds: float) -> None:
         """The child's first steps; what it runs afterwards is never trusted."""
@@ -157,16 +147,15 @@ class Server:
 
     def _end(self, which: int) -> None:
         job = self._jobs.pop(which)
-        _, status = os.waitpid(job.pid, 0)
-        os.close(job.watch)
+        status = job.end()
         answer = {"ended": which, "status": status, "late": job.late, "swept": self._sweep()}
         self._line.send(json.dumps(answer).encode())
 
     def _kill_late(self) -> None:
         now = time.monotonic()
-        for job in self._jobs.values():
-            if now >= job.deadline and not job.late:
-                job.late = True
+        for job in [job for job in self._jobs.values() if now >= job.look and not job.late]:
+            job.check(now, sum(used(other.pid) for other in self._jobs.values()))
+            if job.late:
                 _kill(job.pid)
 
     def _kill_all(self) -> None:

@@ -10,15 +10,17 @@ import inspect
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from . import pytest_standin as standin
 from .fixtures import Fixtures, Request
+from .remote import RemoteExit
 
 Outcome = tuple[str, ...]
-"""("passed",), ("failed", kind, text) or ("skipped", text)."""
+"""("passed",), ("failed", kind, text), ("skipped", text), or where a mark says so ("skipped", text, "marked")."""
 PASSED: Outcome = ("passed",)
+XFAILED: Outcome = ("skipped", "it is expected to fail", "marked")
 FILE = "<answer>"
 
 
@@ -59,9 +61,14 @@ class TestModule:
     def outcome(self, test: str | None) -> Outcome:
         if self.broken is not None:
             return self.broken
+        done: list[Outcome] = []
+        failed = _outcome(lambda: done.append(self._done(test)))
+        return failed if failed != PASSED else done[0]
+
+    def _done(self, test: str | None) -> Outcome:
         self._fixtures = self._fixtures or Fixtures(self.names)
         marks = standin.marks_of(self.names.get("pytestmark", []))
-        runs = [self._of(test, marks)] if test is not None else [self._of(t, marks) for t in self._defined()]
+        runs = [self._of(t, marks) for t in ([test] if test is not None else self._defined())]
         return _worst([done for some in runs for done in some]) if runs else PASSED
 
     def _defined(self) -> list[str]:
@@ -70,7 +77,7 @@ class TestModule:
         for name, value in list(self.names.items()):
             if inspect.isclass(value) and value.__module__ in ("__main__", "tests") and _is_case(value):
                 tests += [f"{name}.{test}" for test in dir(value) if test.startswith("test")]
-            elif name.startswith("test") and inspect.isfunction(value) and not inspect.signature(value).parameters:
+            elif name.startswith("test") and type(value) is FunctionType and not inspect.signature(value).parameters:
                 tests.append(name)
         return tests
 
@@ -82,12 +89,9 @@ class TestModule:
             owner = getattr(owner, part) if owner is not None else self.names[part]
         if owner is not None and _is_case(owner):
             return [_case(owner, name)]
-        function = getattr(owner, name) if owner is not None else self.names[name]
-        marks = [*standin.marks_of(getattr(function, "pytestmark", [])), *marks]
+        marks = [*standin.marks_of(getattr(self._function(owner, name), "pytestmark", [])), *marks]
         if owner is not None:
             marks += [m for c in owner.__mro__ for m in standin.marks_of(vars(c).get("pytestmark", []))]
-        if getattr(function, "patchings", None) is None and inspect.isclass(function):
-            return [("failed", "TypeError", f"{test} is no function")]
         return [self._with(owner, name, marks, values) for values in standin.parameters(marks)]
 
     def _with(self, owner: Any, name: str, marks: list[Any], values: standin.Parameters) -> Outcome:
@@ -95,12 +99,12 @@ class TestModule:
         marks = [*values.marks, *marks]
         reason = standin.reason_to_skip(marks)
         if reason is not None:
-            return ("skipped", reason)
+            return ("skipped", reason, "marked")
         assert self._fixtures is not None
         done = self._runs(owner, name, values.values, [n for m in marks if m.name == "usefixtures" for n in m.args])
         if any(m.name == "xfail" for m in marks):
             strict = any(m.kwargs.get("strict") for m in marks if m.name == "xfail")
-            return ("failed", "XPASS", "it was expected to fail") if done == PASSED and strict else ("skipped", "xfail")
+            return ("failed", "XPASS", "it was expected to fail") if done == PASSED and strict else XFAILED
         return done
 
     def _runs(self, owner: Any, name: str, values: dict[str, Any], used: list[str]) -> Outcome:
@@ -114,7 +118,7 @@ class TestModule:
                 with contextlib.ExitStack() as stack:
                     instance = owner() if owner is not None else None
                     fixtures.set_up(stack, self.names, owner, instance, name)
-                    function = getattr(instance, name) if owner is not None else self.names[name]
+                    function = self._function(instance, name)
                     request = Request(fixtures, stack, instance, {**values}, dict(choice))
                     for fixture in asked:
                         request.getfixturevalue(fixture)
@@ -126,6 +130,7 @@ class TestModule:
         return _worst(outcomes)
 
     def _function(self, owner: Any, name: str) -> Any:
+        """The test, of a class, an instance or the module."""
         return getattr(owner, name) if owner is not None else self.names[name]
 
 
@@ -138,7 +143,7 @@ def _waited_for(coroutine: Any) -> Any:
 def _worst(outcomes: list[Outcome]) -> Outcome:
     """A failure, else a pass, else that all were skipped."""
     order = {"failed": 0, "passed": 1, "skipped": 2}
-    return min(outcomes, key=lambda o: order[o[0]])
+    return min(outcomes, key=lambda o: order[o[0]], default=("skipped", "it has no parameters", "marked"))
 
 
 def _outcome(run: Callable[[], object], exits: bool = False) -> Outcome:
@@ -146,17 +151,20 @@ def _outcome(run: Callable[[], object], exits: bool = False) -> Outcome:
     try:
         run()
     except SystemExit as error:
-        fine = exits and error.code in (None, 0, False)
+        fine = exits and error.code in (None, 0, False) and not isinstance(error, RemoteExit)
         return PASSED if fine else ("failed", "SystemExit", f"SystemExit: {error.code}"[:300])
-    except standin.Skipped as error:
+    except standin.ExpectedToFail:
+        return XFAILED
+    except (standin.Skipped, _skip_test()) as error:
         return ("skipped", str(error)[:300])
-    except Exception as error:
-        if type(error).__name__ == "SkipTest" and type(error).__module__ == "unittest.case":
-            return ("skipped", str(error)[:300])
+    except BaseException as error:  # pytest.fail, and what a program may raise
         return ("failed", type(error).__name__[:80], said(error))
-    except standin.Failed as error:
-        return ("failed", "Failed", f"Failed: {error}"[:300])
     return PASSED
+
+
+def _skip_test() -> type[BaseException]:
+    """unittest's exception, where that is loaded."""
+    return sys.modules["unittest"].SkipTest if "unittest" in sys.modules else standin.Skipped
 
 
 def said(error: BaseException) -> str:
@@ -190,7 +198,7 @@ def _case(owner: Any, name: str) -> Outcome:
     if result.unexpectedSuccesses:
         return ("failed", "XPASS", "it was expected to fail")
     if result.skipped or result.expectedFailures or not result.testsRun:
-        return ("skipped", result.skipped[0][1][:300] if result.skipped else "expected to fail")
+        return ("skipped", result.skipped[0][1][:300]) if result.skipped else XFAILED
     return PASSED
 
 
