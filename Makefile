@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint types golden maths maths-golds maths-properties hostile peers docs clean
+.PHONY: demo test lint types golden maths maths-golds maths-properties hostile code-suites peers docs clean
 .PHONY: test-slow test-processors study-tests
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
@@ -85,6 +85,12 @@ bench-turns: .venv/installed
 DIR ?= tests/fixtures/hostile
 hostile: .venv/installed-dev
 	$(BIN)/python -m bench.hostile $(DIR)
+
+# The reward `code` on tests in every public format: right and wrong answers, cheats and bad rows. FILE=... takes a file
+# of cases, or HumanEval, HumanEval+, MBPP or MBPP+ as published.
+code-suites: FILE =
+code-suites: .venv/installed-dev
+	$(BIN)/python -m bench.code_suites $(FILE)
 
 # What `postlude memory` predicts against what the kernel saw: docs/memory.md, a quarter of an hour.
 memory-check: .venv/installed-dev

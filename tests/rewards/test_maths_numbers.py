@@ -60,3 +60,24 @@ def test_a_gold_of_words_around_values_is_told_as_such() -> None:
 def test_words_in_brackets_in_each_other_are_read_in_no_time() -> None:
     deep = "max x = (" * 38 + "5" + ")" * 38
     assert VERIFIER.verify("5", rf"\boxed{{{deep}}}").seconds < 5
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "same"),
+    [
+        (r"12\text{ cubic units}", r"12\text{ square units}", False),
+        (r"45\text{ units}^2", r"45\text{ units}^3", False),
+        (r"45\text{ units}^2", "45 square units", True),
+        (r"45\text{ units}^2", "45", True),
+        ("45", r"45\text{ units}^2", True),
+        (r"45\text{ square units}", r"45\text{ cm}^2", True),
+        (r"45\text{ square units}", r"45\text{ cm}^3", False),
+        (r"45\text{ square units}", r"45\text{ kg}", False),
+        (r"45\text{ units}", r"45\text{ cm}", True),
+        (r"45\text{ units}", r"46\text{ units}", False),
+        (r"45\text{ kg}", r"45\text{ seconds}", False),
+        (r"45\text{ kg}^2", r"45\text{ seconds}^2", False),
+    ],
+)
+def test_square_units_are_no_cubic_ones(gold: str, answer: str, same: bool) -> None:
+    assert (Verifier().verify(gold, rf"\boxed{{{answer}}}").verdict == "equal") is same

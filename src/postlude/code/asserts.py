@@ -57,12 +57,20 @@ def _cases_in(source: str, entry: str | None, setup: str) -> tuple[Case, ...]:
             return tuple(simple)
     if taker is not None:
         statements = [*statements, *_parsed(f"{taker.name}({entry})").body]
-    if not any(isinstance(node, ast.Assert | ast.Raise | ast.Call) for s in statements for node in ast.walk(s)):
+    if not any(_can_fail(node) for s in [*before, *statements] for node in ast.walk(s)):
         raise ValueError("it asserts nothing")
     asserts_only = all(isinstance(s, ast.Assert | ast.Import | ast.ImportFrom) or _is_text(s) for s in statements)
     if asserts_only:
         return tuple(_one_by_one(before, statements, entry))
     return tuple(_checks([*before, *statements], source, tests.tests if taker is None else (), entry))
+
+
+def _can_fail(node: ast.AST) -> bool:
+    """An assert, a raise, or a call such as `self.assertEqual`, `pytest.fail`, `raises`."""
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func).rpartition(".")[2].lower()
+        return name.startswith(("assert", "fail", "raises", "warns", "exit", "_exit"))
+    return isinstance(node, ast.Assert | ast.Raise)
 
 
 def _taker(tests: Discovered, statements: Sequence[ast.stmt], entry: str | None) -> ast.FunctionDef | None:

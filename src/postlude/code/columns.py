@@ -13,7 +13,7 @@ from postlude import plain_json
 from postlude.code.asserts import cases_in
 from postlude.code.cases import Case, Script
 from postlude.code.compare import WAYS
-from postlude.code.names import Piece
+from postlude.code.names import LONGEST, Piece
 from postlude.code.shapes import case_of, pairs_of
 from postlude.errors import shown
 
@@ -105,6 +105,8 @@ def _setup(columns: Mapping[str, Any], problems: list[str]) -> str:
     parts: list[str] = []
     for name in SETUP:
         value = columns.get(name) or ""
+        if isinstance(value, str) and value.lstrip()[:1] == "[":
+            value = _parsed(value)
         lines = [value] if isinstance(value, str) else value
         if isinstance(lines, list | tuple) and all(isinstance(line, str) for line in lines):
             parts += lines
@@ -200,13 +202,23 @@ def _parsed(value: Any) -> Any:
         except ValueError as error:
             if value.lstrip()[:1] == '"':  # a text at the head of a module
                 return value
-            raise ValueError(f"neither JSON nor test code: {error}: {_short(value)}") from error
+            value = _written(value, error)
     if isinstance(value, str) and _is_packed(value):
         raise ValueError(
             "the tests are a compressed pickle, which could run code when it is opened; decode the data once, where "
             "you trust them: json.loads(pickle.loads(zlib.decompress(base64.b64decode(text)))), and store the list"
         )
     return value
+
+
+def _written(text: str, no_json: ValueError) -> Any:
+    """A list as Python writes it, in single quotes: what a table makes of one. Raises ValueError."""
+    try:
+        if len(text) > LONGEST:
+            raise no_json
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f"neither JSON nor test code: {no_json}: {_short(text)}") from error
 
 
 def _is_packed(text: str) -> bool:

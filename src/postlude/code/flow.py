@@ -82,6 +82,12 @@ class Flow:
         return frozenset(going)
 
     def _use(self, node: ast.expr, values: Mapping[str, frozenset[str]]) -> None:
+        values = dict(values)
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.comprehension):
+                self._assign([inner.target], self._going_into(inner.iter, values), values)
+            if isinstance(inner, ast.NamedExpr):
+                self._assign([inner.target], self._going_into(inner.value, values), values)
         names = self._going_into(node, values)
         judges = frozenset[str]() if is_equation(node) else frozenset(self._judging(node, values))
         self.uses.append(Use(node, names, judges))
@@ -90,11 +96,19 @@ class Flow:
         for call in ast.walk(node):
             if not isinstance(call, ast.Call):
                 continue
-            name = called(call)
+            name = _first_name(call.func)
+            name = name if name in self._names else called(call)
             args = [*call.args, *(k.value for k in call.keywords)]
             taken = {n for a in args for n in self._going_into(a, values) if not n[:1].isupper()}
             if name in self._names and taken - {name}:
                 yield str(name)
+
+
+def _first_name(node: ast.expr) -> str | None:
+    """`a` of `a.b().c`."""
+    while isinstance(node, ast.Attribute | ast.Call):
+        node = node.value if isinstance(node, ast.Attribute) else node.func
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def called(call: ast.Call) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from postlude.maths.problems import Unsupported
-from postlude.maths.relations import expression
+from postlude.maths.terms import expression
 from postlude.maths.tokens import Token, cut
 from postlude.maths.values import Based, Value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from postlude.maths.cursor import Cursor
 from postlude.maths.problems import Unsupported
@@ -83,6 +84,21 @@ def slashed(cursor: Cursor) -> str | None:
         pass
     cursor.place = start
     return None
+
+
+def of_differentials(above: list[Any], below: list[Any]) -> str | None:
+    """dy/dx of the trees of (dy) and (dx); None for other quotients."""
+    names = [_differentiated(tree) for tree in (above, below)]
+    return f"d{names[0]}/d{names[1]}" if all(names) else None
+
+
+def _differentiated(tree: list[Any]) -> str:
+    """The y of dy."""
+    if tree[0] == "sym" and len(tree[1]) > 1 and tree[1][0] == "d" and "/" not in tree[1] and tree[1][1] != "_":
+        return tree[1][1:]
+    if tree[0] == "*" and len(tree) == 3 and tree[1] == ["sym", "d"] and tree[2][0] == "sym":
+        return tree[2][1]
+    return ""
 
 
 def skip_arguments(cursor: Cursor, variables: set[str]) -> None:

@@ -17,6 +17,8 @@ _SYMBOLS = {
     "ℂ": r"\mathbb{C}", "’": "'", "‘": "'", "′": "'", "″": "''", "“": '"', "”": '"', "∠": r"\angle ",
     "△": r"\triangle ", "∣": r"\mid ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "∨": r"\lor ", "∧": r"\land ", "…": r"\ldots ", "⋯": r"\cdots ", "ℏ": r"\hbar ", "→": r"\to ",
+    "∛": r"\cbrt ", "∜": r"\surd[4]", "∂": r"\partial ", "∇": r"\nabla ", "∑": r"\sum ", "∏": r"\prod ",
+    "∫": r"\int ",
     "\u2009": r"\,", "\u202f": r"\,", "\u2006": r"\,", "\u2008": r"\,", "\u200a": r"\,", "\u00a0": " ",
     **dict.fromkeys("■□▪◻◼∎✓✔✅☑", " "),
     **{c: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", c).split("⁄")) for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"},

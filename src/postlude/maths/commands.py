@@ -126,6 +126,13 @@ def _cube_root(reader: Reader, _: str) -> Node:
     return ["root", "3", reader.primary()]
 
 
+def _dots(reader: Reader, command: str) -> Node:
+    """What goes on at the end of a sum, as in 1 + x + \\cdots: a term like any other."""
+    if reader.peek().text not in ("", ")", "]", "}") or reader.peek(-2).text != "+":
+        raise Unsupported(f"\\{command} elsewhere than at the end of a sum")
+    return ["sym", "…"]
+
+
 def _constant(name: str) -> Command:
     return lambda _, __: ["sym", name]
 
@@ -202,14 +209,14 @@ def _repeated(reader: Reader, name: str) -> Node:
 
 def _bound(reader: Reader, variable: str, read: Callable[[], Node]) -> tuple[str, Node]:
     """What is read with the variable under another name: that name, and the tree."""
-    reader.enter()
-    if reader.depth > len(_BOUND):
+    if reader.bound == len(_BOUND):
         raise Unsupported("a sum too deep inside others")
-    name, tokens = _BOUND[reader.depth - 1], reader.tokens
+    name, tokens = _BOUND[reader.bound], reader.tokens
+    reader.bound += 1
     reader.tokens = [Token("letter", name) if t.kind == "letter" and t.text == variable else t for t in tokens]
     tree = read()
     reader.tokens = tokens
-    reader.depth -= 1
+    reader.bound -= 1
     return name, tree
 
 
@@ -262,6 +269,7 @@ def _limit(reader: Reader, _: str) -> Node:
 COMMANDS: dict[str, Command] = {
     "frac": _fraction, "partial": _partial, "binom": _binomial, "sqrt": _root, "surd": _root, "log": _logarithm,
     "nabla": _nabla, "sum": _repeated, "prod": _repeated, "int": _integral, "lim": _limit,
+    **dict.fromkeys(("cdots", "ldots", "dots"), _dots), "mid": lambda reader, _: reader.absolute(r"\mid"),
     "pi": _constant("π"), "infty": _constant("∞"), "cbrt": _cube_root,
     **dict.fromkeys(_LOGARITHMS, _logarithm), **dict.fromkeys((*_ONE, *_OTHERS), _call),
     **dict.fromkeys(_SEVERAL, _several), **dict.fromkeys(ACCENTS, _accent),

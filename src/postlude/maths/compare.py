@@ -7,45 +7,45 @@ path does not do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from postlude.maths import quantities, ratios
+from postlude.maths import families, quantities, ratios, regions, views
 from postlude.maths.conventions import renamed, renaming
 from postlude.maths.grammar import Node
 from postlude.maths.moments import same_clock
-from postlude.maths.names import parameters
 from postlude.maths.polynomials import Budget
-from postlude.maths.problems import Refused, Unreadable, Unsupported
-from postlude.maths.reading import as_region
-from postlude.maths.relations import of
+from postlude.maths.problems import Refused, Unsupported
+from postlude.maths.terms import of
 from postlude.maths.values import (
     Assignment,
     Based,
+    Case,
     Clock,
     Collection,
+    Elided,
     Expression,
+    Family,
     Interval,
     Labelled,
     Listing,
     Matrix,
     Option,
+    Outcome,
+    Pair,
     Percent,
     Phrase,
     Quantity,
     Region,
     Relation,
+    Residue,
     Series,
     Value,
     Words,
 )  # fmt: skip
 
-Pair = tuple[Node, Node]
-Outcome = bool | tuple[Pair, ...]
-"""Pairs: equal if all of them are."""
 MAX_PAIRS = 1000
 """Of values without a common form in two lists or sets."""
-_DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
 
 
 class Comparison:
@@ -54,10 +54,20 @@ class Comparison:
     def __init__(self, tolerance: Fraction = Fraction(0)) -> None:
         self.tolerance = tolerance
 
+    def accepts(self, gold: Value, answer: Value) -> Outcome:
+        """Whether an answer is that of a gold: the same value, or an equation that says what a sum or product is.
+
+        a + b = 5 answers 5; but a gold a + b = 5, which could be a line, is not answered by 5.
+        """
+        said = views.as_said(answer) if isinstance(gold, Expression | Quantity | Percent) else None
+        return self.same(gold, said or answer)
+
     def same(self, a: Value, b: Value) -> Outcome:
         """Raises Refused where to find out takes too long."""
         if isinstance(a, Expression) and isinstance(b, Expression):
             return self.numbers(a, b)
+        if isinstance(a, Family) or isinstance(b, Family):
+            return self.alike(a, b) if type(a) is type(b) else self.unlike(a, b) or self.unlike(b, a)
         a, b = _opened(a), _opened(b)
         if isinstance(b, Labelled) and not isinstance(a, Labelled):
             a, b = b, a
@@ -88,6 +98,14 @@ class Comparison:
             return self.matrices(a, b)
         if isinstance(a, Relation) and isinstance(b, Relation):
             return self.relations(a, b)
+        if isinstance(a, Family) and isinstance(b, Family):
+            return families.same(a, b, self.unordered)
+        if isinstance(a, Elided) and isinstance(b, Elided):
+            return len(a.items) == len(b.items) and _all(map(self.same, a.items, b.items))
+        if isinstance(a, Case) and isinstance(b, Case):
+            return _all([self.same(a.condition, b.condition), self.same(a.value, b.value)])
+        if isinstance(a, Residue) and isinstance(b, Residue):
+            return self.residues(a, b)
         if isinstance(a, Option) and isinstance(b, Option):
             return a.letter == b.letter and self.same(a.said, b.said)
         if isinstance(a, Phrase) and isinstance(b, Phrase):
@@ -109,19 +127,22 @@ class Comparison:
 
     def quantities(self, a: Quantity, b: Quantity) -> Outcome:
         if a.unit.powers == b.unit.powers:
-            return self.numbers(_scaled(a), _scaled(b))
+            return self.numbers(views.in_base_units(a), views.in_base_units(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
-            return self.numbers(_radians(a), _radians(b))
+            return self.numbers(views.in_radians(a), views.in_radians(b))
+        if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and _exponents(a) == _exponents(b):
+            return self.numbers(a.number, b.number)  # 5 square units are 5 square inches, as 5 are
         return False
 
     def lists(self, a: Listing | Collection, b: Listing | Collection) -> Outcome:
-        """In any order, each as often as it is written; only between two sets in braces repeats do not count.
+        """In any order, each as often as it is written; in two sets in braces, and of tuples, repeats do not count.
 
         Values of several names only with those names.
         """
         if len(_names(a) | _names(b)) > 1 and _names(a) != _names(b):
             return False
-        if isinstance(a, Collection) and isinstance(b, Collection):
+        points = all(isinstance(i, Series | Assignment) for i in (*a.items, *b.items))
+        if points or (isinstance(a, Collection) and isinstance(b, Collection)):
             return self.unordered(self.different(a.items), self.different(b.items))
         return self.unordered(a.items, b.items)
 
@@ -164,12 +185,19 @@ class Comparison:
         return _all(self.same(x, y) for x, y in zip(a.items, b.items, strict=True))
 
     def regions(self, a: Region, b: Region) -> Outcome:
-        if (a.name and b.name and a.name != b.name) or len(a.intervals) != len(b.intervals):
+        """Sets in their one form, or, where the order of their ends is not known, piece by piece as written."""
+        if a.name and b.name and a.name != b.name:
             return False
-        rest = list(b.intervals)
+        try:
+            one, other = regions.normal(a).intervals, regions.normal(b).intervals
+        except Unsupported:
+            one, other = a.intervals, b.intervals
+        if len(one) != len(other):
+            return False
+        rest = list(other)
         outcomes: list[Outcome] = []
-        for one in a.intervals:
-            found = [(self.intervals(one, other), other) for other in rest]
+        for piece in one:
+            found = [(self.intervals(piece, o), o) for o in rest]
             best = next((f for f in found if f[0] is True), next((f for f in found if f[0] is not False), None))
             if best is None:
                 return False
@@ -181,6 +209,16 @@ class Comparison:
         if (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed):
             return False
         return _all([self.numbers(a.low, b.low), self.numbers(a.high, b.high)])
+
+    def residues(self, a: Residue, b: Residue) -> Outcome:
+        """Of one modulus, and apart by a multiple of it."""
+        if self.numbers(a.modulus, b.modulus) is not True:
+            return False
+        step = a.modulus.value.rational
+        apart = ratios.subtract(a.value.value, b.value.value, Budget()).rational
+        if apart is None or not step:
+            return self.numbers(a.value, b.value)
+        return (apart / step).denominator == 1
 
     def matrices(self, a: Matrix, b: Matrix) -> Outcome:
         if a.determinant != b.determinant or len(a.rows) != len(b.rows) or len(a.rows[0]) != len(b.rows[0]):
@@ -197,9 +235,11 @@ class Comparison:
         y = ratios.subtract(b.left.value, b.right.value, budget)
         share = ratios.proportion(x, y, budget)
         if share is None and (names := renaming(x, y)):
-            return self.relations(_respelt(a, names), _respelt(b, names))
+            return self.relations(views.respelt(a, names), views.respelt(b, names))
         if share is not None:
             return share > 0 or a.mark == "="
+        if a.mark == "=" and ratios.proportion(ratios.cleared(x), ratios.cleared(y), budget) is not None:
+            return True
         straight = _all([self.numbers(a.left, b.left), self.numbers(a.right, b.right)])
         crossed = _all([self.numbers(a.left, b.right), self.numbers(a.right, b.left)]) if a.mark == "=" else False
         return straight if straight is not False else crossed
@@ -211,13 +251,13 @@ class Comparison:
         if isinstance(b, Labelled):
             if a.name == b.name:
                 return self.same(a.value, b.value)
-            renamed = _renamed(a, b)
-            if renamed is not None:
-                return self.same(renamed, b.value)
-            x, y = _relation(a), _relation(b)
+            respelt = views.as_called(a, b)
+            if respelt is not None:
+                return self.same(respelt, b.value)
+            x, y = views.as_equation(a), views.as_equation(b)
             return self.relations(x, y) if x and y else False
         if isinstance(b, Relation):
-            found = _relation(a)
+            found = views.as_equation(a)
             solved = found is not None and not found.right.value.symbols  # then 2x = 10 is still to be solved
             return self.relations(found, b) if found and not solved else False
         return self.same(a.value, b)
@@ -236,6 +276,12 @@ class Comparison:
             return self.unnamed(a, b)
         if isinstance(a, Words):
             return self.words(a, b)
+        if isinstance(a, Region):
+            return self.region(a, b)
+        if isinstance(a, Family):
+            return self.family(a, b)
+        if isinstance(a, Residue):
+            return self.residue(a, b)
         if isinstance(a, Listing | Collection):
             if isinstance(b, Listing | Collection):
                 return self.lists(a, b)
@@ -257,43 +303,67 @@ class Comparison:
     def bare(self, a: Quantity, b: Expression) -> Outcome:
         """A unit that only one side gives is left out; a degree is also pi/180."""
         if a.unit.powers == {"angle": 1} and ("π" in b.value.atoms or b.value.opaque):
-            return self.numbers(_radians(a), b)
+            return self.numbers(views.in_radians(a), b)
         return self.numbers(a.number, b)
 
     def pair(self, a: Series, b: Value) -> Outcome:
         if isinstance(b, Region):
             try:
-                return self.regions(as_region(a), b)
+                return self.regions(regions.of_value(a), b)
             except Unsupported:
                 return False
-        if isinstance(b, Matrix) and (a.opening, a.closing) == ("(", ")") and not b.determinant:
+        if isinstance(b, Matrix) and not b.determinant:
+            rows = views.as_rows(a)
+            if rows:
+                return len(rows) == len(b.rows) and _all(map(self.rows, rows, b.rows))
             cells = [row[0] for row in b.rows] if len(b.rows[0]) == 1 else list(b.rows[0]) if len(b.rows) == 1 else []
-            if len(cells) == len(a.items):
-                return _all(self.same(x, y) for x, y in zip(a.items, cells, strict=True))
+            if len(cells) == len(a.items) and (a.opening, a.closing) in (("(", ")"), ("[", "]")):
+                return self.rows(a.items, cells)
         return False
+
+    def rows(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
+        return len(a) == len(b) and _all(map(self.same, a, b))
+
+    def region(self, a: Region, b: Value) -> Outcome:
+        """Points and intervals of a list or set, and the set that is empty."""
+        if isinstance(b, Listing) and not any(map(views.is_interval, b.items)):
+            return False
+        try:
+            pieces = b.items if isinstance(b, Listing) else (b,)
+            other = regions.union([regions.of_value(i) for i in pieces if not isinstance(i, Expression)])
+        except Unsupported:
+            return False
+        return len(pieces) > 0 and not any(isinstance(i, Expression) for i in pieces) and self.regions(a, other)
+
+    def family(self, a: Family, b: Value) -> Outcome:
+        """Over the same set, where only one says what its letter runs through."""
+        if isinstance(b, Labelled | Listing | Collection | Expression | Series):
+            other = families.with_domains(b, a)
+            return families.same(a, other, self.unordered) if other else False
+        return False
+
+    def residue(self, a: Residue, b: Value) -> Outcome:
+        """3 (mod 7) as 3, the number from 0 to 6."""
+        if not isinstance(b, Expression):
+            return False
+        value, modulus = b.value.rational, a.modulus.value.rational
+        if value is None or modulus is None or not 0 <= value < modulus:
+            return False
+        return self.numbers(a.value, b)
 
     def unnamed(self, a: Assignment, b: Value) -> Outcome:
         """x = 1, y = 2 as the tuple (1, 2), or as a list in the order in which it is written."""
-        if isinstance(b, Listing) and len(b.items) == len(a.values):
+        if isinstance(b, Listing) and len(b.items) == len(a.values) and not _names(b):
             return _all(self.same(x, y) for x, y in zip(a.values, b.items, strict=True))
         if isinstance(b, Series | Matrix) and a.ordered is not None:
             return self.same(Series(a.ordered, "(", ")"), b)
         return False
 
     def words(self, a: Words, b: Value) -> Outcome:
-        if isinstance(b, Expression):  # xyz, which could be a word, is x y z
-            product: Node = ["*", *(["sym", c] for c in a.text)]
-            return 2 < len(a.text) < 6 and a.text.isalpha() and self.numbers(of(product), b) is True
-        if isinstance(b, Region) and a.text == "all real numbers":
-            ends = [(str(i.low), str(i.high)) for i in b.intervals]
-            return ends == [("-1*∞", "∞")]
-        if isinstance(b, Series) and a.text == "all real numbers":
-            return self.pair(b, a) if not _is_line(b) else True
-        return False
-
-
-def _is_line(value: Series) -> bool:
-    return [str(i) for i in value.items] == ["-1*∞", "∞"]
+        """xyz, which could be a word, is x y z."""
+        product: Node = ["*", *(["sym", c] for c in a.text)]
+        letters = 2 < len(a.text) < 6 and a.text.isalpha()
+        return letters and isinstance(b, Expression) and self.numbers(of(product), b) is True
 
 
 def _opened(value: Value) -> Value:
@@ -328,45 +398,8 @@ def _unmatched(a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
     return left
 
 
-def _renamed(a: Labelled, b: Labelled) -> Expression | None:
-    """The value of f(x) = ... in the letters of f(t) = ...; None where these are no two spellings of one function."""
-    (f, here), (g, there) = parameters(a.name), parameters(b.name)
-    if f != g or not here or len(here) != len(there) or not isinstance(a.value, Expression):
-        return None
-    if a.value.value.symbols & {*there}:
-        return None
-    return of(_with_letters(a.value.tree, dict(zip(here, there, strict=True))))
-
-
-def _with_letters(tree: Node, letters: dict[str, str]) -> Node:
-    if tree[0] == "sym":
-        return ["sym", letters.get(tree[1], tree[1])]
-    return [tree[0], *(_with_letters(t, letters) if isinstance(t, list) else t for t in tree[1:])]
-
-
-def _scaled(value: Quantity) -> Expression:
-    return of(["*", value.number.tree, ["num", str(value.unit.factor)]])
-
-
-def _radians(value: Quantity) -> Expression:
-    scaled = _scaled(value)
-    return of(["*", scaled.tree, _DEGREE]) if "angle" in value.unit.powers else scaled
-
-
-def _relation(value: Labelled) -> Relation | None:
-    """y = 2x + 1 as the equation it also is; only letters are names of unknowns."""
-    if not isinstance(value.value, Expression):
-        return None
-    name = value.name
-    try:
-        return Relation(of(["sym", name]), value.value, "=") if len(name) == 1 or name[0] == "\\" else None
-    except Unreadable:
-        return None
-
-
-def _respelt(relation: Relation, names: Mapping[str, str]) -> Relation:
-    left, right = (of(renamed(side.tree, names)) for side in (relation.left, relation.right))
-    return Relation(left, right, relation.mark)
+def _exponents(value: Quantity) -> list[int]:
+    return [*value.unit.powers.values()]
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

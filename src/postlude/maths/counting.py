@@ -15,7 +15,7 @@ from postlude.maths.roots import closed
 
 MAX_FACTORIAL = 999
 _STEP = 100
-"""2004! is 2004 * 2003 * 2002 * 2001 * 2000!, and 2000! stays closed: quotients of large factorials are exact."""
+"""2004! is 2004 * 2003 * 2002 * 2001 * 2000!, and 2000! stays closed: quotients of near factorials are exact."""
 _SHIFT = 20
 """(n + 3)! is (n + 3)(n + 2)(n + 1) n! up to this many factors."""
 
@@ -30,7 +30,7 @@ def factorial_of(argument: Ratio, budget: Budget) -> Ratio:
     if n <= MAX_FACTORIAL:
         budget.spend(n)
         return ratios.number(factorial(n))
-    below = n - n % _STEP
+    below = (n - 1) // _STEP * _STEP
     if _bits(n, n - below) > poly.MAX_BITS:
         return closed("factorial", argument)
     return ratios.multiply(ratios.number(perm(n, n - below)), closed("factorial", ratios.number(below)), budget)

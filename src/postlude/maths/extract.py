@@ -13,7 +13,11 @@ from postlude.maths.statements import bare, closing, lines, stated
 
 _MATH = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?%?(?![\w])")
-_DENIED = re.compile(r"\b(?:not|isn't|never|cannot|can't|wrong|incorrect|don't)\b[^.\n]{0,60}$", re.IGNORECASE)
+_DENIED = re.compile(
+    r"\b(?:not|isn't|never|cannot|can't|wrong|incorrect|don't|could|might|may|maybe|perhaps|possibly|whether|suppose|assume"
+    r"|if(?<!only if))\b[^.\n]{0,60}$",
+    re.IGNORECASE,
+)
 _END_MARK = re.compile(r"(?:<\|(?!(?:begin|end)_of_)[a-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)$")
 DEFAULT = ("tags", "box", "hashes", "stated", "sentence", "math", "whole")
 LATER = ("box", "hashes", "stated")

@@ -11,6 +11,12 @@ from postlude.maths.problems import Unsupported
 
 MAX_WORDS = 8
 _NOTHING = frozenset({"", "nan", "null", "n/a", "na", "nil", "?", "-", "tbd", "unknown", "[]"})
+_MARKS = (
+    (("</answer>", "</ANSWER>"), "tags"),
+    (("####",), "hashes"),
+    (("\\boxed", "\\fbox"), "box"),
+)
+"""What marks the final answer of a worked solution, and the rule that reads it."""
 
 
 def gold_text(gold: Any) -> str:
@@ -36,14 +42,15 @@ def _number(value: int | float) -> str:
 
 
 def _solution(text: str) -> str:
-    """The final answer of a worked solution; other text as it is."""
-    if "####" in text or "\\boxed" in text or "\\fbox" in text:
-        found = extract(text, ("hashes",) if "####" in text else ("box",))
-        if found.text is None:
-            raise Unsupported(
-                f"it holds an {found.rule}" if found.rule.startswith("empty") else f"it holds a {found.rule}"
-            )
-        return found.text
+    """The final answer of a worked solution, all of its parts where it has several boxes; other text as it is."""
+    for marks, rule in _MARKS:
+        if any(mark in text for mark in marks):
+            found = extract(text, (rule,))
+            if found.text is None:
+                article = "an" if found.rule[0] in "aeiou" else "a"
+                raise Unsupported(f"it holds {article} {found.rule}")
+            several = found.lists[0] if found.lists else ()
+            return ", ".join(several) if len({*several}) > 1 else found.text
     if len(re.findall(r"(?<!\\)\b[A-Za-z]{2,}\b", text)) > MAX_WORDS:
         raise Unsupported(f"more than {MAX_WORDS} words, with neither \\boxed nor ####")
     return text

@@ -16,17 +16,17 @@ _OPENING = r"[\s$(*_`{\"'“]|\\[(\[]|\\text\s*\{|\\,"
 _CLAIM = r"(?:the|our|my|your|a|an|its|final|correct|right|answer|result|value|number|option|choice|it|is|be|that|this)"
 _DENIED = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|rather\s+than|instead\s+of|other\s+than|except|unlike|excluding|far\s+from"
-    r"|(?:different|apart|aside)\s+from|(?:anything|everything|any\s+\w+|all)\s+but|no\s+longer|versus|definitely\s+not)"
+    r"|(?:different|apart|aside)\s+from|(?:anything|everything|(?:any|each|every|all|no)\s+(?:\w+\s+)?)\s*but|no\s+longer|versus|definitely\s+not)"
     r"|n['’]t|(?<=[\w)}$]\s)\b(?:less|greater|more|fewer|smaller|larger|bigger|higher|lower)\s+than)"
     r"(?:\s+(?:for|be|equals?|equal\s+to|to|simply|just))*"
     rf"(?:\s+{_CLAIM})*(?:{_OPENING})*$"
-    r"|\b(?:answer|result)\s*(?:is|:)?\s*(?:at\s+(?:most|least)|about|around|between|over|under|above|below|near|close\s+to"
-    r"|approximately|roughly|almost|nearly|up\s+to|one\s+of)"
+    r"|\b(?:answer|result)\s*(?:is|:)?\s*(?:at\s+(?:most|least)|between|over|under|above|below|up\s+to|one\s+of)"
     rf"(?:{_OPENING})*$"
     r"|\b(?:(?:do(?:es)?|did|would|could|can)\s*(?:n['’]t|not)\s+(?:\w+\s+)?(?:think|believe|say|claim|know|mean|agree)"
     r"|cannot\s+(?:say|claim)|doubt|deny|denies|disagree|unlikely|untrue|false|impossible|absurd|pretend|imagine"
     r"|(?:not|n['’]t)\s+(?:\w+\s+)?(?:true|likely|possible|the\s+case|right|correct)"
     r"|(?:wrong|incorrect|mistaken|mistake|nonsense)\s+(?:to|that|if|answer|result|value|option|choice)"
+    r"|if\s+(?:you|we|I|they|one)\s+(?:want|ask|wanted|asked|say|said|insist|must|were|answer|answered)"
     r"|(?:if|suppose|supposing|assume|assuming|unless|whether|were|had)\s+(?:that\s+)?"
     r"(?:the|our|my|your|its|it|this|that|final|correct|answer|result|value)"
     r"|(?:e\.g\.|i\.e\.,?\s+not|for\s+(?:example|instance)|such\s+as|examples?\s+(?:is|are|of|:)))"
@@ -45,11 +45,11 @@ _TAKEN_BACK = re.compile(
     r"[^.!?\n]{0,80}\?|[\s$)*_`\\\]}.,'\"”:]{0,8}(?:"
     r",?\s*(?:(?:which|that|this|it)\s*)?(?:is|was|are|would\s+be|seems?|looks?|must\s+be|['’]s)\s+"
     r"(?:(?:definitely|clearly|certainly|also|obviously|just|simply|of\s+course)\s+)?"
-    r"(?:wrong|incorrect|false|impossible|untrue|mistaken|(?:a|an|the)\s+(?:mistake|error|trap|distractor|lie|joke)"
+    r"(?:wrong|incorrect|false|impossible|untrue|mistaken|(?:a|an|the)\s+(?:mistake|error|trap|distractor|lie|joke|wrong|incorrect)"
     r"|not\s+(?:right|correct|possible|true|valid|it|what|the\s+(?:answer|right|correct|final|solution|value|result)"
     r"|an?\s+(?:answer|solution)))"
     r"|\s*(?:is|was|are)\s+(?:not|never|ruled\s+out|excluded)\b|\s*(?:is|was)n['’]t\b"
-    r"|\s*(?:can|could|would|should|will|does|did)\s*(?:not|n['’]t)\b|\s*fails\b"
+    r"|\s*(?:cannot|can['’]t|won['’]t|(?:can|could|would|should|will|does|did)\s*(?:not|n['’]t))\b|\s*fails\b"
     r"|,?\s*(?:if\s+not|unless)\b)",
     re.IGNORECASE,
 )
@@ -68,27 +68,35 @@ _MAYBE = (
     r"|(?:it|this|that|the\s+answer)?\s*(?:could|might|may|can)(?:\s+(?:also|even|well|instead))*\s+be)\s+)*"
 )
 _VALUE = (
-    r"(?P<value>\$[^$\n]{1,80}\$|\\\((?:[^\\\n]|\\(?!\))){1,80}\\\)|\\boxed\s*\{[^{}\n]{1,40}\}"
-    r"|[-−+]?\\?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?\\?%?|\\[dt]?frac\s*\{?\w+\}?\s*\{?\w+\}?)"
+    r"(?P<value>\$(?!\\(?:black)?[sS]quare|\\checkmark|\\Box|\\qed)[^$\n]{1,80}\$|\\\((?:[^\\\n]|\\(?!\))){1,80}\\\)|\\boxed\s*\{[^{}\n]{1,40}\}"
+    r"|\$\$[^$]{1,80}\$\$|\(?(?-i:[A-J])\)?(?![\w'])|[-−+]?\\?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?\\?%?|\\[dt]?frac\s*\{?\w+\}?\s*\{?\w+\}?)"
 )
 _OR = r"(?:\bor\b|\bmaybe\b|\bperhaps\b|\bpossibly\b|\balternatively\b|\botherwise\b|\bunless\b|\blor\b|\bvee\b)"
-_OR_BEFORE = re.compile(rf"{_VALUE}[\s$)}}*_]*,?\s*\(?\bor\b\s*,?\s*{_MAYBE}(?:{_OPENING})*$", re.IGNORECASE)
+_OR_BEFORE = re.compile(
+    rf"{_VALUE}[\s$)}}*_]*,?\s*(?:\(|\\text\s*\{{)?\s*\bor\b[\s,}}]*{_MAYBE}(?:{_OPENING})*$", re.IGNORECASE
+)
 _OR_AFTER = re.compile(
-    rf"[\s$.,;)*_`\\\]}}?—–-]{{0,8}}(?:\(|\\text\s*\{{)?\s*(?:{_OR}|but\s+(?=(?:it|this|the)\b)|(?=(?:could|might|may)\b))"
-    rf"[\s,}}]*{_MAYBE}(?:\\text\s*\{{[^{{}}]*\}}\s*)?[\s$(*_]*{_VALUE}",
+    rf"[\s$.,;)*_`\\\]}}?—–-]{{0,8}}(?:\(|\\text\s*\{{)?\s*(?:{_OR}|(?:but|however|though|although|yet)\b,?\s+(?=(?:it|this|the)\b)|(?=(?:could|might|may)\b))"
+    rf"[\s,:}}]*{_MAYBE}(?:\\text\s*\{{[^{{}}]*\}}\s*)?[\s$(*_]*{_VALUE}",
     re.IGNORECASE,
 )
+_LISTED_AFTER = re.compile(
+    rf"[\s$)*_}}.,;|&/]{{0,8}}(?:\(|(?:and|but|though)\b)?\s*(?:and\s+)?[\s$(*]*{_VALUE}[\s)$*]*"
+    r"(?:(?=[;|,\n]|\.?\s*$|\.\s*\n|\.\s+[-\d$\\])|\b(?:also|too|as\s+well)\b|\b(?:is|are|would)\s+also\b)",
+    re.IGNORECASE,
+)
+"""After an answer: ", 8" and nothing more, or "and 8 also works"."""
 _INSTEAD = re.compile(
-    rf"\b(?:wait|no|actually|oops|correction|sorry|hmm|hold\s+on|scratch)\b[^.\n]{{0,40}}?"
-    rf"\b(?:is|be|equals|was)\s+(?:{_OPENING})*{_VALUE}",
+    rf"\b(?:wait|no|actually|oops|correction|sorry|hmm|hold\s+on|scratch|so\s+(?:is|are|does))\b(?:[\s,:—-]*"
+    rf"|[^.\n]{{0,40}}?\b(?:is|be|equals|was)\s+)(?:{_OPENING})*{_VALUE}",
     re.IGNORECASE,
 )
 """After an answer: "No, wait, it is 8"."""
 _TRIGGERS = frozenset((
     "not", "never", "neither", "nor", "cannot", "rather", "instead", "other", "except", "unlike", "excluding",
     "far", "different", "apart", "aside", "but", "longer", "versus", "t", "than", "most", "least", "about",
-    "around", "between", "over", "under", "above", "below", "near", "close", "approximately", "roughly", "almost",
-    "nearly", "up", "one", "doubt", "deny", "denies", "disagree", "unlikely", "untrue", "false", "impossible",
+    "between", "over", "under", "above", "below", "almost",
+    "up", "one", "doubt", "deny", "denies", "disagree", "unlikely", "untrue", "false", "impossible",
     "absurd", "pretend", "imagine", "wrong", "incorrect", "mistaken", "mistake", "nonsense", "if", "suppose",
     "supposing", "assume", "assuming", "unless", "whether", "were", "had", "e", "example", "instance", "such",
     "examples",
@@ -119,5 +127,5 @@ def beside(text: str, start: int, end: int) -> list[str]:
     before, after = text[max(0, start - _BEFORE) : start], text[end : end + _AFTER]
     found = [_OR_BEFORE.search(before) if "or" in before or "OR" in before else None]
     if after.strip(" \n$."):
-        found += [_OR_AFTER.match(after), _INSTEAD.search(after)]
+        found += [_OR_AFTER.match(after), _LISTED_AFTER.match(after), _INSTEAD.search(after)]
     return [match.group("value") for match in found if match]

@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
 
-from postlude.maths.values import Assignment, Labelled, Listing, Region, Relation, Series, Value
+from postlude.maths.problems import Unsupported
+from postlude.maths.terms import of
+from postlude.maths.tokens import Token, split
+from postlude.maths.values import (
+    Assignment,
+    Domain,
+    Expression,
+    Family,
+    Labelled,
+    Listing,
+    Region,
+    Relation,
+    Series,
+    Value,
+    Words,
+)
+
+DOTS = Words("...")
+MAX_FILLED = 1000
+_NAMED = Labelled | Assignment | Relation | Region | Domain | Family
+_DOTS = frozenset({r"\ldots", r"\dots", r"\cdots", r"\dotsc", r"\dotsb", r"\dotso"})
 
 
 def joined(values: Sequence[Value]) -> tuple[Value, ...]:
@@ -19,7 +41,7 @@ def flat(values: Sequence[Value]) -> tuple[Value, ...]:
 
 def _named(items: tuple[Value, ...]) -> tuple[Value, ...]:
     first, rest = items[0], items[1:]
-    if isinstance(first, Labelled) and not any(isinstance(i, Labelled | Assignment | Relation | Region) for i in rest):
+    if isinstance(first, Labelled) and not any(isinstance(i, _NAMED) for i in rest):
         return (first, *(Labelled(first.name, i) for i in rest))
     if isinstance(first, Assignment) and rest and all(isinstance(i, Series) for i in rest):
         points = [i for i in rest if isinstance(i, Series) and len(i.items) == len(first.names)]
@@ -49,3 +71,76 @@ def _pairs(item: Value) -> list[tuple[str, Value]]:
     if isinstance(item, Labelled):
         return [(item.name, item.value)]
     return list(zip(item.names, item.values, strict=True)) if isinstance(item, Assignment) else []
+
+
+# ----------------------------------------------------------------------------------------------------------- dots
+
+
+def is_dots(tokens: list[Token]) -> bool:
+    texts = [t.text for t in tokens]
+    return texts == [".", ".", "."] or (len(texts) == 1 and texts[0] in _DOTS)
+
+
+def dotted(parts: list[list[Token]]) -> list[list[Token]]:
+    """With dots that follow or lead a value without a comma as parts of their own."""
+    found: list[list[Token]] = []
+    for part in parts:
+        end = 3 if [t.text for t in part[-3:]] == [".", ".", "."] else int(part[-1].text in _DOTS)
+        if end and len(part) > end:
+            found += [part[:-end], part[-end:]]
+        else:
+            found.append(part)
+    return found
+
+
+def filled(items: tuple[Value, ...]) -> tuple[Value, ...]:
+    """1, 3, 5, ..., 9 with all its members, where its beginning and its end leave one choice.
+
+    Raises Unsupported where the dots say nothing, being beside less than two values.
+    """
+    if DOTS not in items:
+        return items
+    place = items.index(DOTS)
+    if len(items) - items.count(DOTS) < 2:
+        raise Unsupported("dots that say nothing")
+    numbers = [_rational(i) for i in items if i is not DOTS]
+    known = [n for n in numbers if n is not None]
+    if len(known) != len(numbers) or items.count(DOTS) != 1 or not 2 <= place == len(items) - 2:
+        return items
+    start, step, end = known[0], known[1] - known[0], known[-1]
+    steps = [b - a for a, b in pairwise(known[:-1])]
+    count = (end - start) / step if step else Fraction(0)
+    if set(steps) != {step} or count.denominator != 1 or not place <= count <= MAX_FILLED or _doubles(known):
+        return items
+    return tuple(of(["num", str(start + k * step)]) for k in range(int(count) + 1))
+
+
+def _doubles(known: list[Fraction]) -> bool:
+    """Whether two values and the last also fit a geometric progression, as in 1, 2, ..., 64."""
+    if len(known) > 3 or not known[0] or abs(known[1] / known[0]) <= 1:
+        return False
+    value, ratio = known[1], known[1] / known[0]
+    while abs(value) < abs(known[-1]):
+        value *= ratio
+    return value == known[-1]
+
+
+def _rational(value: Value) -> Fraction | None:
+    return value.value.rational if isinstance(value, Expression) else None
+
+
+# ------------------------------------------------------------------------------------------------ what several share
+
+
+def shared(parts: list[list[Token]]) -> list[list[Token]]:
+    """With what the first says of all before it, x \\ne 1, 2, and the last behind it, x \\equiv 1, 3 \\pmod 8."""
+    first, found = split(parts[0], frozenset({r"\ne"}))
+    if found and len(first) == 2 and not any(split(p, _SAYS)[1] for p in parts[1:]):
+        parts = [parts[0], *([*first[0], found[0], *p] for p in parts[1:])]
+    place = next((i for i, t in enumerate(parts[-1]) if t.text == r"\pmod"), None)
+    if place is not None and not any(t.text == r"\pmod" for p in parts[:-1] for t in p):
+        parts = [*([*p, *parts[-1][place:]] for p in parts[:-1]), parts[-1]]
+    return parts
+
+
+_SAYS = frozenset({"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", ":"})

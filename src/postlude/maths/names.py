@@ -59,6 +59,12 @@ def _figure(tokens: list[Token]) -> Name | None:
     if texts[0] == "m" and len(texts) > 1 and texts[1] in _FIGURES:
         return _figure(tokens[1:])
     if texts[0] in _FIGURES and len(texts) > 1:
+        try:
+            tree = parse(tokens)
+        except Unreadable:
+            tree = []
+        if tree[:1] == ["sym"]:
+            return Name(tree[1])
         inner = _plain(tokens[1:])
         return Name(f"{_FIGURES[texts[0]]} {inner.text}") if inner else None
     return None
@@ -124,6 +130,9 @@ def _letter(tokens: list[Token], place: int) -> tuple[str, int] | None:
         if inner is None:
             return None
         text = accented(ACCENTS[token.text[1:]], [inner.text])
+    elif token.text == "{" and cursor.peek(1).text == "}" and cursor.peek().kind == "letter":  # left of \mathbf{u}
+        text = cursor.take().text
+        cursor.place += 1
     elif _begins(token, place):
         text = token.text
     elif _greek(token):

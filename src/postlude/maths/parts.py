@@ -18,7 +18,8 @@ _OPTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ANOTHER = re.compile(
-    r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])(?!\s+[a-z]{2})|\b(?:is|was|are)\s*(?:n't|not|wrong|incorrect)"
+    r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])(?!\s+[a-z]{2})"
+    r"|^(?:is|was|are)(?:n['’]t)?\b(?!\s+(?:the\s+)?(?:correct|right|best|answer))"
 )
 _LETTERS = re.compile(r"\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band\b|\s)?\s*\(?[A-J]\)?)+")
 _INTRODUCED = re.compile(

@@ -68,9 +68,14 @@ def _standing(text: str, places: Sequence[Place]) -> list[Place]:
     for place, following in pairwise(places):
         if place.text is not None and place.end <= last.start:
             standing.append(place)
-        if hedges.REVISED.search(text[place.end : following.start]):
+        final = _is_final(text, following) and not _is_final(text, place)
+        if final or hedges.REVISED.search(text[place.end : following.start]):
             standing.clear()
     return [*standing, last]
+
+
+def _is_final(text: str, place: Place) -> bool:
+    return text[place.start : place.start + 5].lower() == "final"
 
 
 def _labelled(text: str, places: Sequence[Place]) -> list[str]:

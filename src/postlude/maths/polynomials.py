@@ -7,7 +7,8 @@ kept closed (opaque). All but the opaque ones are taken as independent, so two s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 
 from postlude.maths.problems import Refused
@@ -33,6 +34,16 @@ class Budget:
         self._left -= work
         if self._left < 0:
             raise Refused("it expands to too many terms")
+
+    @contextmanager
+    def part(self) -> Iterator[Budget]:
+        """Half of what is left, for work that may be given up; what it took is gone from the whole."""
+        half = self._left // 2
+        inner = Budget(half)
+        try:
+            yield inner
+        finally:
+            self._left -= half - max(inner._left, 0)
 
 
 def checked(value: Fraction) -> Fraction:

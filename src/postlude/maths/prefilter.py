@@ -51,8 +51,14 @@ def _size(tree: Node, depth: int, raised: bool) -> int:
 
 def _check_counts(tree: Node) -> None:
     for part in tree[1:]:
+        if isinstance(part, list) and _has_power(part):
+            raise Refused("a tower of powers or factorials")
         if part[0] == "num" and Fraction(part[1]) > MAX_COUNT:
             raise Refused(f"a {_COUNTS.get(tree[0], 'factorial')} of more than {MAX_COUNT:,}")
+
+
+def _has_power(tree: Node) -> bool:
+    return tree[0] == "^" or any(isinstance(part, list) and _has_power(part) for part in tree[1:])
 
 
 def _check_number(value: Fraction, raised: bool) -> None:

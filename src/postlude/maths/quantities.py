@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from postlude.maths import relations, units
+from postlude.maths import units
 from postlude.maths.commands import is_term
 from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
-from postlude.maths.relations import expression
+from postlude.maths.terms import expression, of
 from postlude.maths.tokens import FUNCTIONS, Token, change
 from postlude.maths.unit_table import KNOWN, ONE
 from postlude.maths.values import Expression, Listing, Percent, Quantity, Value
@@ -68,7 +68,7 @@ def total(items: Sequence[Value]) -> Quantity | None:
     if not (whole and positive and alike and below):
         return None
     value = sum(sizes, Fraction(0)) / measures[0].unit.factor
-    return Quantity(relations.of(["num", str(-value if (numbers[0] or 0) < 0 else value)]), measures[0].unit)
+    return Quantity(of(["num", str(-value if (numbers[0] or 0) < 0 else value)]), measures[0].unit)
 
 
 def _without_brackets(tokens: list[Token]) -> list[Token]:
@@ -191,7 +191,7 @@ def _arc(tokens: list[Token]) -> Quantity | None:
     if any(p >= 60 for p in parts):
         raise Unsupported("more than 60 minutes or seconds of a degree")
     angle = int(degrees) + parts[0] / 60 + parts[1] / 3600
-    return Quantity(relations.of(["num", str(-angle if sign == "-" else angle)]), KNOWN["°"])
+    return Quantity(of(["num", str(-angle if sign == "-" else angle)]), KNOWN["°"])
 
 
 def _angle(tokens: list[Token]) -> Quantity | None:
@@ -204,4 +204,4 @@ def _angle(tokens: list[Token]) -> Quantity | None:
 def _head(tokens: list[Token], scale: int) -> Expression:
     found = expression(tokens)
     tree: Node = ["*", found.tree, ["num", str(scale)]]
-    return found if scale == 1 else relations.of(tree)
+    return found if scale == 1 else of(tree)

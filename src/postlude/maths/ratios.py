@@ -133,3 +133,16 @@ def proportion(a: Ratio, b: Ratio, budget: Budget) -> Fraction | None:
     """c where a = c * b, a rational number other than 0; None where there is none."""
     left, right = poly.multiply(a.top, b.bottom, budget), poly.multiply(b.top, a.bottom, budget)
     return _share(left, right) if left else None
+
+
+def cleared(a: Ratio) -> Ratio:
+    """Its numerator, without letters to negative whole powers: what is 0 where it is, and where a denominator is."""
+    lowest: dict[str, Fraction] = {}
+    for monomial in a.top:
+        for name, power in monomial:
+            if power < lowest.get(name, 0) and power.denominator == 1 and name[0] not in "#[":
+                lowest[name] = power
+    if not lowest:
+        return Ratio(a.top)
+    factor: Poly = {tuple(sorted((name, -power) for name, power in lowest.items())): Fraction(1)}
+    return Ratio(poly.multiply(a.top, factor, Budget()))

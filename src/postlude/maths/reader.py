@@ -23,10 +23,10 @@ _PAIRS = {"(": ")", "[": "]", "{": "}", r"\lfloor": r"\rfloor", r"\lceil": r"\rc
 _ROUNDED = {r"\lfloor": "floor", r"\lceil": "ceil"}
 _FRACTION = re.compile(r"\\frac(?:\{\d+\}|\d)(?:\{\d+\}|\d)")
 """A fraction of whole numbers."""
-_TIMES = (r"\cdot", r"\times", "*", r"\ast")
+_TIMES = (r"\cdot", r"\times", "*", r"\ast", r"\bullet")
 _OVER = ("/", r"\div")
 _FUNCTION_LETTERS = "fgh"
-"""What stands in brackets behind them is their argument; behind other letters it is multiplied."""
+"""What stands in brackets behind them is their argument; behind other letters it is multiplied, but I(0) and P(2)."""
 _COUNTS = {"C": "binom", "P": "perm", "A": "perm"}
 _BETWEEN = {r"\over": "/", r"\choose": "binom", "choose": "binom", r"\bmod": "mod"}
 """What divides all of a group in two."""
@@ -41,6 +41,7 @@ class Reader(Cursor):
         super().__init__(tokens)
         self.sign, self.bars, self.commands, self.words = sign, 0, commands, words
         self.has_vectors = self.has_counts = False
+        self.bound = 0  # variables of sums around this place
 
     def inside(self, tokens: list[Token]) -> Node:
         """The expression that all of some other tokens are."""
@@ -99,7 +100,9 @@ class Reader(Cursor):
                     right = ["apply", "×" if mark == r"\times" else "·", factors.pop(), right]
                 factors.append(right)
             elif self.accept(*_OVER):
-                factors.append(["/", ["num", "1"], self.signed(self.factor)])
+                right = self.signed(self.factor)
+                quotient = calculus.of_differentials(factors[-1], right)
+                factors[-1:] = [["sym", quotient]] if quotient else [factors[-1], ["/", ["num", "1"], right]]
             elif self.begins_factor():
                 factors.append(self.factor())
             else:
@@ -114,7 +117,7 @@ class Reader(Cursor):
         if kind == "number":
             return self.tokens[self.place - 1].text in (")", "]", "}", "!") and text[0] != "."
         if kind == "command":
-            return text[1:] in self.commands or text[1:] in LETTERLIKE
+            return text[1:] in LETTERLIKE or (text[1:] in self.commands and (text != r"\mid" or self.bars == 0))
         if kind == "mark":
             return text in _PAIRS or (text in ("|", r"\|") and self.bars == 0)
         return (kind != "word" and len(text) == 1) or self.is_called(token) or bool(letters_of(token))
@@ -173,7 +176,10 @@ class Reader(Cursor):
             self.place += 1
             return self.prefixed(self.take())
         if text in _PAIRS:
-            return self.bracket(text)
+            tree = self.bracket(text)
+            if text == "{" and tree[0] == "sym" and self.peek().text in ("_", "'"):  # what \mathbf{u}_1 leaves
+                return ["sym", named(self, tree[1])]
+            return tree
         if text in ("_", "^"):
             return self.prefixed(Token("mark", text))
         raise Unsupported(f"{text!r} is not expected there")
@@ -251,7 +257,9 @@ class Reader(Cursor):
                 name += "^" + "".join(inside)
             else:
                 self.place = start
-        if self.peek().text != "(" or not (function or ("'" in marks and self.peek(2).text == ")")):
+        single = self.peek(2).text == ")"
+        at_zero = single and (self.peek(1).text == "0" or (base.isupper() and self.peek(1).kind == "number"))
+        if self.peek().text != "(" or not (function or at_zero or ("'" in marks and single)):
             return ["sym", name]
         self.take()
         arguments = self.arguments(")")
@@ -380,6 +388,8 @@ _SPOKEN = frozenset({
 def letters_of(token: Token) -> str:
     """The letters that a run of up to five multiplies, as in 4abc or \\mathrm{PQ}; "" for words and in other tokens."""
     text = token.text
+    if len(text) == 2 and token.kind == "word" and text[0].islower() and text[1].isupper():
+        return text  # kM, which is no km
     short, long = {"word": (3, 5), "text": (2, 3)}.get(token.kind, (1, 0))
     if not short <= len(text) <= long or not (text.isascii() and text.isalpha()) or text.lower() in _SPOKEN:
         return ""

@@ -6,40 +6,44 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from postlude.maths import lists, phrases, relations, signs
+from postlude.maths import blocks, lists, meanings, phrases, regions, relations, sets, signs, spellings
+from postlude.maths.compare import Comparison
 from postlude.maths.moments import date
 from postlude.maths.names import label
 from postlude.maths.normalise import normalise
 from postlude.maths.problems import Unsupported
 from postlude.maths.ratios import number
-from postlude.maths.relations import expression
 from postlude.maths.scalars import scalar
-from postlude.maths.tokens import MAX_DIGITS, Token, change, cut, split
+from postlude.maths.terms import expression, of
+from postlude.maths.tokens import MAX_DIGITS, Token, change, cut, is_whole, split
 from postlude.maths.values import (
     Assignment,
     Collection,
+    Elided,
     Expression,
-    Interval,
+    Family,
     Labelled,
     Listing,
-    Matrix,
     Option,
     Phrase,
     Region,
+    Residue,
     Series,
     Value,
     Words,
 )  # fmt: skip
-from postlude.maths.wording import words
 
 OR = frozenset({"or", "OR", "Or", r"\lor", r"\vee"})
 _AND = frozenset({"and", "And", r"\land", r"\wedge", "&"})
-_COMMA = _AND | {",", ";"}
+_COMMA = _AND | {",", ";", "\\\\"}
+_COLON = frozenset({":"})
+_BEGIN_SET = ("(", "[", r"\{", "ℝ", r"\emptyset")
+_MOD = (r"\pmod", r"\mod", r"\bmod", "mod")
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
 """An option's letter, maybe with what the option says."""
-_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b")
+_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b|^(?:is|was|are)\b")
 """What says that a letter is no option: another one, or another label."""
 
 
@@ -63,7 +67,7 @@ def _simple(found: re.Match[str]) -> Expression:
 def _read(text: str) -> Value:
     if len(text) > 200_000:
         raise Unsupported("more than 200,000 characters")
-    clean = normalise(text)
+    clean = normalise(spellings.one_line(text))
     if not clean:
         raise Unsupported("it is empty")
     choice = _CHOICE.fullmatch(clean)
@@ -73,16 +77,18 @@ def _read(text: str) -> Value:
 
 
 def _inner(clean: str) -> Value:
-    value = date(clean) or words(clean)
+    value = date(clean) or meanings.words(clean)
     if value:
         return value
-    tokens = cut(clean)
+    tokens = blocks.collapsed(cut(spellings.spelled(clean)))
     try:
         return _tokens(tokens)
     except Unsupported:
         if any(t.text in OR for t in tokens) or not phrases.runs(tokens):
             raise
         clauses = [_clause(part) for part in _complete(split(tokens, _COMMA)[0])]
+        if not any(isinstance(c, Phrase) for c in clauses):
+            raise
         return Listing(tuple(clauses)) if len(clauses) > 1 else clauses[0]
 
 
@@ -100,7 +106,7 @@ def _clause(tokens: list[Token]) -> Value:
 def _option(letter: str, said: str | None) -> Value:
     """The letter alone, or with what it stands for: a value, or words."""
     if not said:
-        return relations.of(["sym", letter])
+        return of(["sym", letter])
     try:
         return Option(letter, _inner(said))
     except Unsupported:
@@ -113,52 +119,109 @@ def _tokens(tokens: list[Token]) -> Value:
     if any(t.text in OR | _AND for t in tokens):  # ", and" is one separator
         following = [*(t.text for t in tokens[1:]), ""]
         tokens = [t for t, after in zip(tokens, following, strict=True) if t.text != "," or after not in OR | _AND]
-    if tokens[0].text == r"\begin":
-        return _matrix(tokens)
-    for marks, build in ((OR, _alternatives), (frozenset({r"\cup"}), _union), (_COMMA, _listing)):
-        parts, found = split(tokens, marks)
-        if found:
-            return build(_complete(parts))
+    parts, marks = split(tokens, _COLON)
+    if len(marks) == 1 and all(parts) and (value := _spelled_twice(*parts)) is not None:
+        return value
+    parts, marks = split(tokens, OR)
+    if marks:
+        return _alternatives(_complete(parts))
+    parts, marks = split(tokens, _COMMA)
+    if marks:
+        return _listing(_complete(parts), strict=any(m.text in _AND for m in marks))
     return _item(tokens)
 
 
 def _item(tokens: list[Token]) -> Value:
     """One thing without commas outside of brackets; with \\pm it is several."""
-    if signs.places(tokens) and not _is_whole(tokens, "{", "}"):
-        return _signed(signs.expand(tokens))
-    parts, found = split(tokens, frozenset({r"\in"}))
-    if found:
-        return _membership(parts)
-    parts, found = split(tokens, relations.MARKS)
-    if found:
-        return relations.read(parts, found, _tokens)
-    return _called(tokens) or _whole_bracket(tokens) or scalar(tokens)
+    if signs.places(tokens) and not is_whole(tokens, "{", "}"):
+        return _signed(signs.expand(tokens), any(t.text == r"\ne" for t in tokens))
+    for read_as in (sets.operated, sets.membership, _related):
+        value = read_as(tokens, _tokens)
+        if value is not None:
+            return value
+    value = _residue(tokens) or blocks.read(tokens, _tokens) or _called(tokens) or _whole_bracket(tokens)
+    value = value or _said(tokens) or scalar(tokens)
+    return meanings.meaning(value.text) if isinstance(value, Words) else value
 
 
-def _signed(variants: list[list[Token]]) -> Value:
+def _said(tokens: list[Token]) -> Value | None:
+    """Words that are not in one piece of text."""
+    plain = len(tokens) > 1 and all(t.kind in ("word", "text") or t.text in (".", "!") for t in tokens)
+    return meanings.words(" ".join(t.text for t in tokens)) if plain else None
+
+
+def _related(tokens: list[Token], inner: relations.Read) -> Value | None:
+    parts, marks = split(tokens, relations.MARKS)
+    if not marks:
+        return None
+    residue = _residue(tokens)
+    return residue if residue is not None else relations.read(parts, marks, inner)
+
+
+def _signed(variants: list[list[Token]], excluded: bool) -> Value:
     """The different values of an item with signs."""
     values = {str(v): v for v in map(_item, variants)}
-    if any(isinstance(v, Region) for v in values.values()):
+    found = [v for v in values.values() if isinstance(v, Region)]
+    if found and excluded:  # x \ne \pm 2 is neither
+        return regions.simplest(regions.meet(found))
+    if found:
         raise Unsupported("an inequality with two signs")
     items = lists.flat(list(values.values()))
     return Listing(items) if len(items) != 1 else items[0]
 
 
+def _residue(tokens: list[Token]) -> Value | None:
+    """3 \\pmod 7, x \\equiv 3 (mod 7); None where no modulus ends it."""
+    place = next((i for i, t in enumerate(tokens) if i and t.text in _MOD), 0)
+    bracketed = place > 1 and tokens[place - 1].text == "(" and tokens[-1].text == ")"
+    if not place or not (bracketed or tokens[place].text == r"\pmod"):
+        return None
+    modulus = expression(tokens[place + 1 : -1] if bracketed else tokens[place + 1 :])
+    parts, marks = split(tokens[: place - bracketed], frozenset({"=", r"\equiv"}))
+    residue = Residue(expression(parts[-1]), modulus)
+    called = label(parts[0]) if len(parts) == 2 else None
+    if marks and called is None:
+        raise Unsupported("a congruence that is not solved")
+    return Labelled(called, residue) if called else residue
+
+
 def _called(tokens: list[Token]) -> Value | None:
-    """`radius: 5`, or the point A(1, 2); None where no name begins it."""
-    parts, found = split(tokens, frozenset({":"}))
-    if len(found) == 1 and parts[1]:
+    """`radius: 5`, or the point A(1, 2); None where it is nothing of that kind."""
+    parts, found = split(tokens, _COLON)
+    if len(found) == 1 and all(parts):
         called = label(parts[0])
         if called and (parts[1][0].spaced or parts[0][-1].kind in ("word", "text")):
             return Labelled(called, _item(parts[1]))
     return None if _is_count(tokens) else _point(tokens)
 
 
+def _spelled_twice(first: list[Token], second: list[Token]) -> Value | None:
+    """`x < 2 : (-\\infty, 2)`, a set in two spellings; None where it is something else."""
+    if second[0].text not in _BEGIN_SET:
+        return None
+    called = meanings.meaning(" ".join(t.text for t in first)) if label(first) else None
+    if isinstance(called, Words) and called != regions.NOTHING:
+        return None
+    value = called or _tokens(first)
+    try:
+        regions.of_value(value)
+    except Unsupported:
+        return None
+    return _twice(value, _tokens(second))
+
+
+def _twice(first: Value, second: Value) -> Value:
+    """A value in two spellings, which must be the same."""
+    if Comparison().same(first, second) is not True:
+        raise Unsupported("two spellings that differ")
+    return first
+
+
 def _point(tokens: list[Token]) -> Labelled | None:
     """A(1, 2)."""
     place = next((i for i, t in enumerate(tokens) if t.text == "("), 0)
     called = label(tokens[:place]) if place else None
-    if not called or not called[0].isupper() or not _is_whole(tokens[place:], "(", ")"):
+    if not called or not called[0].isupper() or not is_whole(tokens[place:], "(", ")"):
         return None
     value = _whole_bracket(tokens[place:])
     return Labelled(called, value) if isinstance(value, Series) else None
@@ -183,21 +246,36 @@ def _complete(parts: list[list[Token]]) -> list[list[Token]]:
 
 def _alternatives(parts: list[list[Token]]) -> Value:
     items = lists.joined([_tokens(p) for p in parts])
-    regions = [i for i in items if isinstance(i, Region)]
-    if len(regions) == len(items) and len(items) > 1:
-        return _joined(regions)
+    if isinstance(items[-1], Family):  # the condition behind the last holds for all
+        return Family((*items[:-1], *items[-1].items), items[-1].domains)
+    if len(items) > 1 and any(isinstance(i, Region) for i in items):
+        return regions.simplest(regions.union([regions.of_value(i) for i in items]))
     return Listing(items, hedged=True) if len(items) != 1 else items[0]
 
 
-def _listing(parts: list[list[Token]]) -> Value:
+def _listing(parts: list[list[Token]], strict: bool) -> Value:
+    """`strict`: joined by "and"."""
     points = [_point(p) for p in parts]
     at = [len(signs.places(p)) for p in parts]
     if sum(at) == 1 or any(t.text == r"\mp" for p in parts for t in p):
         solutions = _solutions(parts)
         if solutions is not None:
             return solutions
-    items = lists.joined([p for p in points if p] if all(points) else [_tokens(p) for p in parts])
-    return Listing(items) if len(items) != 1 else items[0]
+    parts = lists.shared(lists.dotted(parts))
+    values = (
+        [p for p in points if p] if all(points) else [lists.DOTS if lists.is_dots(p) else _tokens(p) for p in parts]
+    )
+    return _list(lists.joined(values), strict)
+
+
+def _list(items: tuple[Value, ...], strict: bool) -> Value:
+    if len(items) == 1:
+        return items[0]
+    whole = sets.family(items) or sets.conjunction(items, strict)
+    if whole is not None:
+        return whole
+    items = lists.filled(items)
+    return Elided(items) if lists.DOTS in items else Listing(items)
 
 
 def _solutions(parts: list[list[Token]]) -> Listing | None:
@@ -211,55 +289,10 @@ def _solutions(parts: list[list[Token]]) -> Listing | None:
     return Listing(items)
 
 
-def _union(parts: list[list[Token]]) -> Value:
-    return _joined([as_region(_tokens(p)) for p in parts])
-
-
-def _joined(regions: list[Region]) -> Region:
-    names = {r.name for r in regions if r.name}
-    if len(names) > 1:
-        raise Unsupported("a union over several letters")
-    return Region(tuple(i for r in regions for i in r.intervals), next(iter(names), None))
-
-
-def as_region(value: Value) -> Region:
-    """An interval written as a pair. Raises Unsupported for what is none."""
-    if isinstance(value, Region):
-        return value
-    if isinstance(value, Series) and len(value.items) == 2 and value.opening in "([" and value.closing in ")]":
-        low, high = value.items
-        if isinstance(low, Expression) and isinstance(high, Expression):
-            return Region((Interval(low, high, value.opening == "[", value.closing == "]"),))
-    raise Unsupported("a union of other things than intervals")
-
-
-def _membership(parts: list[list[Token]]) -> Value:
-    name = label(parts[0])
-    if len(parts) != 2 or name is None:
-        raise Unsupported(r"\in with other things than a letter before it")
-    value = _tokens(parts[1])
-    try:
-        return Region(as_region(value).intervals, name)
-    except Unsupported:
-        return value
-
-
-def _is_whole(tokens: list[Token], opening: str, closing: str) -> bool:
-    """Whether a bracket of that kind is around all of the tokens."""
-    if len(tokens) < 2 or (tokens[0].text, tokens[-1].text) != (opening, closing):
-        return False
-    depth = 0
-    for token in tokens[:-1]:
-        depth += change(token)
-        if not depth:
-            return False
-    return True
-
-
 def _whole_bracket(tokens: list[Token]) -> Value | None:
     """What a bracket around everything means; None where there is none."""
     opening, closing, inside = tokens[0].text, tokens[-1].text, tokens[1:-1]
-    if change(tokens[0]) != 1 or opening in (r"\lfloor", r"\lceil") or not _is_whole(tokens, opening, closing):
+    if change(tokens[0]) != 1 or opening in (r"\lfloor", r"\lceil") or not is_whole(tokens, opening, closing):
         return None
     if opening == r"\{" and closing == r"\}":
         return _set(inside)
@@ -285,32 +318,12 @@ def _whole_bracket(tokens: list[Token]) -> Value | None:
 
 def _set(inside: list[Token]) -> Value:
     if not inside:
-        return Words("no solution")
-    for mark in (r"\mid", "|", ":"):
-        parts, found = split(inside, frozenset({mark}))
-        if len(found) == 1 and label(parts[0][:1]) is not None:
-            value = _tokens(parts[1])
-            return value if isinstance(value, Region) else Collection((value,))
-    parts, _ = split(inside, frozenset({",", ";"}))
-    if not all(parts):
-        raise Unsupported("a set with gaps")
-    items = lists.joined([_tokens(p) for p in parts])
-    return items[0] if len(items) == 1 and isinstance(items[0], Assignment) else Collection(items)
-
-
-def _matrix(tokens: list[Token]) -> Matrix:
-    text = [t.text for t in tokens]
-    kind = text[2] if len(text) > 2 else ""
-    if kind not in ("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "array", "smallmatrix"):
-        raise Unsupported(f"\\begin{{{kind}}}")
-    end = max((i for i, t in enumerate(text) if t == r"\end"), default=0)
-    start = text.index("}") + 1
-    if kind == "array" and text[start : start + 1] == ["{"]:
-        start += text[start:].index("}") + 1
-    if text[end + 1 :] != ["{", kind, "}"] or r"\begin" in text[start:end]:
-        raise Unsupported("something around a matrix")
-    lines, _ = split(tokens[start:end], frozenset({"\\\\", r"\cr"}))
-    rows = [tuple(expression(c) for c in split(line, frozenset("&"))[0]) for line in lines if line]
-    if not rows or len({len(r) for r in rows}) != 1:
-        raise Unsupported("a matrix with rows of different lengths")
-    return Matrix(tuple(rows), kind == "vmatrix")
+        return regions.NOTHING
+    built = sets.builder(inside, _tokens)
+    if built is not None:
+        return built
+    parts, marks = split(inside, _COMMA)
+    value = _listing(_complete(parts), strict=False) if marks else _tokens(inside)
+    if isinstance(value, Listing):
+        return Collection(value.items)
+    return value if isinstance(value, Assignment | Elided | Family | Region) else Collection((value,))

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
 
-from postlude.maths import ratios
-from postlude.maths.evaluate import evaluate
-from postlude.maths.grammar import Node, parse
+from postlude.maths import ratios, regions, sizes
+from postlude.maths.compare import Comparison
+from postlude.maths.grammar import Node
 from postlude.maths.names import label, name
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Unsupported
-from postlude.maths.tokens import Token, split
-from postlude.maths.values import Assignment, Expression, Interval, Labelled, Region, Relation, Series, Value
+from postlude.maths.ratios import Ratio
+from postlude.maths.terms import expression, has_letters, infinite, of
+from postlude.maths.tokens import Token, change, split
+from postlude.maths.values import (
+    Assignment,
+    Expression,
+    Interval,
+    Labelled,
+    Quantity,
+    Region,
+    Relation,
+    Series,
+    Value,
+)  # fmt: skip
 
 MARKS = frozenset({"=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim", r"\simeq"})
 _ABOUT = (r"\approx", r"\sim", r"\simeq")
@@ -19,37 +33,27 @@ _OPPOSITE = {">": "<", r"\ge": r"\le"}
 Read = Callable[[list[Token]], Value]
 
 
-def expression(tokens: list[Token], sign: int = 1) -> Expression:
-    tree = parse(tokens, sign)
-    return Expression(tree, evaluate(tree))
-
-
-def of(tree: Node) -> Expression:
-    return Expression(tree, evaluate(tree))
-
-
-def infinite(sign: int) -> Expression:
-    return of(["sym", "∞"] if sign > 0 else ["neg", ["sym", "∞"]])
-
-
 def read(sides: list[list[Token]], marks: list[Token], inner: Read) -> Value:
     """The meaning of sides with marks between them."""
     names = [m.text for m in marks]
+    if not all(sides[1:]) or (not sides[0] and names[0] not in ("=", *_ABOUT)):
+        raise Unsupported("a relation with nothing beside it")
     if any(n in _ABOUT for n in names):
         return _about(sides, names, inner)
     if not sides[0] and names[0] == "=":  # "= 16" continues what stands before the box
         return read(sides[1:], marks[1:], inner) if marks[1:] else inner(sides[1])
     if all(n == "=" for n in names):
-        return _equation(sides, inner)
+        equations = _run_on(sides)
+        return inner(equations) if equations else _equation(sides, inner)
     if len(names) == 1:
-        return _inequality(expression(sides[0]), names[0], expression(sides[1]))
+        return _inequality(sides[0], names[0], sides[1])
     if len(names) == 2 and "=" not in names:
-        return _between([expression(s) for s in sides], names)
+        return _between(sides, names)
     raise Unsupported("more than two inequalities in a row")
 
 
 def _about(sides: list[list[Token]], names: list[str], inner: Read) -> Value:
-    """What is exact counts, what is only about right does not; a lone name's value is what follows it."""
+    """What is exact counts, and what follows must be a rounding of it; a lone name's value is what follows it."""
     first = next(i for i, n in enumerate(names) if n in _ABOUT)
     if first == 0 and (not sides[0] or label(sides[0]) is not None):
         if len(sides) != 2:
@@ -57,18 +61,52 @@ def _about(sides: list[list[Token]], names: list[str], inner: Read) -> Value:
         value = inner(sides[1])
         return Labelled(label(sides[0]) or "", value) if sides[0] else value
     left = sides[: first + 1]
-    return inner(left[0]) if len(left) == 1 else _equation(left, inner)
+    value = inner(left[0]) if len(left) == 1 else _equation(left, inner)
+    exact = _number(value)
+    for side in sides[first + 1 :]:
+        rounded = _number(inner(side))
+        if exact and rounded and sizes.rounds(exact, rounded, "".join(_texts(side))) is False:
+            raise Unsupported("an approximate value that is not near the exact one")
+    return value
+
+
+def _number(value: Value) -> Expression | None:
+    if isinstance(value, Labelled):
+        return _number(value.value)
+    return value.number if isinstance(value, Quantity) else value if isinstance(value, Expression) else None
+
+
+def _run_on(sides: list[list[Token]]) -> list[Token] | None:
+    """`x = 1 y = 2` with the comma that it lacks; None where it is one equation."""
+    if len(sides) < 3 or name(sides[0]) is None:
+        return None
+    joined = list(sides[0])
+    for side in sides[1:-1]:
+        place = next((i for i in range(1, len(side)) if _begins_name(side, i)), None)
+        if place is None:
+            return None
+        joined += [Token("mark", "="), *side[:place], Token("mark", ","), *side[place:]]
+    return [*joined, Token("mark", "="), *sides[-1]]
+
+
+def _begins_name(side: list[Token], place: int) -> bool:
+    """Whether a name stands there, with a space, behind what can be a value's end, up to the end."""
+    before = side[place - 1]
+    ends = before.kind == "number" or before.text in (")", "]", "}", r"\}")
+    return ends and side[place].spaced and label(side[place:]) is not None
 
 
 def _equation(sides: list[list[Token]], inner: Read) -> Value:
     labelled = _named(sides, inner) or _turned(sides, inner) or _point(sides, inner)
     if labelled is not None:
         return labelled
+    if any(map(_is_structure, sides)):
+        return _last(sides, inner)
     if len(sides) == 2:
         left, right = expression(sides[0]), expression(sides[1])
         if left.value.symbols or right.value.symbols or left.value.opaque or right.value.opaque:
             return Relation(left, right, "=")
-    if all(_texts(s) == _texts(sides[0]) for s in sides) or any(_letters(expression(s).tree) for s in sides):
+    if all(_texts(s) == _texts(sides[0]) for s in sides) or any(has_letters(expression(s).tree) for s in sides):
         raise Unsupported("an equation that says nothing")
     return _last(sides, inner)
 
@@ -118,13 +156,6 @@ def tuple_names(tokens: list[Token]) -> tuple[str, ...] | None:
     return found if 1 < len(names) == len(set(found)) else None
 
 
-def _letters(tree: Node) -> bool:
-    """Whether letters stand in a term, also those that its value does not depend on."""
-    if tree[0] == "sym":
-        return tree[1] not in ("π", "e", "i", ratios.INFINITY)
-    return any(isinstance(t, list) and _letters(t) for t in tree[1:])
-
-
 def _texts(tokens: list[Token]) -> list[str]:
     return [t.text for t in tokens]
 
@@ -133,6 +164,8 @@ def _last(sides: list[list[Token]], inner: Read) -> Value:
     """The value of a chain a = b = c: all sides must have the same; before a number, terms with letters may be any."""
     if len(sides) == 1:
         return inner(sides[0])
+    if any(map(_is_structure, sides)):
+        return _agreed([inner(s) for s in sides])
     values = [expression(s) for s in sides]
     last = values[-1]
     if not last.value.symbols:
@@ -142,29 +175,97 @@ def _last(sides: list[list[Token]], inner: Read) -> Value:
     return last
 
 
-def _between(sides: list[Expression], names: list[str]) -> Value:
+def _is_structure(side: list[Token]) -> bool:
+    """Whether a side is an interval, or has a matrix in it."""
+    if any(t.kind == "block" for t in side):
+        return True
+    return change(side[0]) == 1 and change(side[-1]) == -1 and bool(split(side[1:-1], frozenset({","}))[1])
+
+
+def _agreed(values: list[Value]) -> Value:
+    if any(Comparison().same(v, values[-1]) is not True for v in values):
+        raise Unsupported("the sides of an equation differ")
+    return values[-1]
+
+
+# ---------------------------------------------------------------------------------------------------- inequalities
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """What an inequality is about: u = x, u = -x, or u = |x - by|."""
+
+    name: str
+    turned: bool = False
+    absolute: bool = False
+    by: Expression | None = None
+
+
+def _variable(tokens: list[Token]) -> _Variable | None:
+    """A name alone up to its sign, or the distance of a letter from a number."""
+    if len(tokens) > 2 and tokens[0].text == tokens[-1].text == "|":
+        return _distance(expression(tokens[1:-1])) if label(tokens) is None or tokens[1].text.islower() else None
+    turned = tokens[0].text == "-"
+    called = label(tokens[turned:])
+    if called is None and not turned:
+        called = expression(tokens).value.symbol
+    return _Variable(called, turned) if called else None
+
+
+def _distance(inside: Expression) -> _Variable | None:
+    value = inside.value
+    letter = next(iter(value.symbols), "") if len(value.symbols) == 1 else ""
+    top = dict(value.top)
+    share = top.pop(((letter, Fraction(1)),), Fraction(0))
+    if abs(share) != 1 or value.bottom != ratios.number(1).top or Ratio(top).symbols:
+        return None
+    middle = of(["*", ["num", str(-share)], _at_zero(inside.tree, letter)])
+    return _Variable(letter, absolute=True, by=middle)
+
+
+def _at_zero(tree: Node, letter: str) -> Node:
+    if tree == ["sym", letter]:
+        return ["num", "0"]
+    return [_at_zero(t, letter) if isinstance(t, list) else t for t in tree]
+
+
+def _pulled(region: Region, variable: _Variable) -> Region:
+    """The values of the letter, from those of what an inequality is about."""
+    if variable.absolute:
+        region = regions.meet([region, Region((_above(of(["num", "0"]), True),))])
+        region = regions.union([region, regions.moved(region, True, None)])
+    region = regions.moved(region, variable.turned, variable.by)
+    return Region(region.intervals, variable.name)
+
+
+def _between(sides: list[list[Token]], names: list[str]) -> Value:
     """a < x < b, either way round."""
     if all(n in _OPPOSITE for n in names):
         sides, names = sides[::-1], [_OPPOSITE[n] for n in reversed(names)]
-    name = sides[1].value.symbol
-    if name is None or any(n not in ("<", r"\le") for n in names):
+    variable = _variable(sides[1])
+    if variable is None or any(n not in ("<", r"\le") for n in names):
         raise Unsupported("inequalities that are not about one letter")
-    if name in sides[0].value.symbols | sides[2].value.symbols:
+    low, high = expression(sides[0]), expression(sides[2])
+    if variable.name in low.value.symbols | high.value.symbols:
         raise Unsupported("inequalities that are not about one letter")
-    return Region((Interval(sides[0], sides[2], names[0] == r"\le", names[1] == r"\le"),), name)
+    if sizes.order(low, high) == 1:
+        raise Unsupported("inequalities that nothing fulfils")
+    between = Region((Interval(low, high, names[0] == r"\le", names[1] == r"\le"),))
+    return regions.simplest(_pulled(between, variable))
 
 
-def _inequality(left: Expression, name: str, right: Expression) -> Value:
+def _inequality(left: list[Token], name: str, right: list[Token]) -> Value:
     if name in _OPPOSITE:
         left, right, name = right, left, _OPPOSITE[name]
     if name not in ("<", r"\le", r"\ne"):
         raise Unsupported(f"{name}")
-    for letter, bound, below in ((left.value.symbol, right, True), (right.value.symbol, left, False)):
-        if letter and not bound.value.symbols:
-            return Region(_side(bound, below, name), letter)
+    for side, other, below in ((left, right, True), (right, left, False)):
+        variable = _variable(side) if side else None
+        if variable and not (bound := expression(other)).value.symbols:
+            return regions.simplest(_pulled(Region(_side(bound, below, name)), variable))
     if name == r"\ne":
         raise Unsupported("an inequality that is not solved")
-    return Relation(left, right, "<" if name == "<" else "<=")
+    return Relation(expression(left), expression(right), "<" if name == "<" else "<=")
 
 
 def _side(bound: Expression, below: bool, name: str) -> tuple[Interval, ...]:

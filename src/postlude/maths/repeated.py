@@ -17,23 +17,24 @@ _Value = Callable[[Node, Budget], Ratio]
 
 def total(tree: Node, value: _Value, budget: Budget) -> Ratio:
     """The value of ["sum", variable, from, to, of] or ["prod", ...]."""
-    name, variable, low, high, body = tree
+    low, high = (_whole(limit, value, budget) for limit in tree[2:4])
+    if low is None or high is None or high - low >= MAX_TERMS or _is_in_names(tree[1], tree[4]):
+        return kept(tree, value, budget)
     try:
-        added = _added(name, variable, (_whole(low, value, budget), _whole(high, value, budget)), body, value)
+        with budget.part() as part:
+            return _added(tree, range(low, high + 1), value, part)
     except Refused:
-        added = None
-    return added if added is not None else kept(tree, value, budget)
+        return kept(tree, value, budget)
 
 
-def _added(name: str, variable: str, limits: tuple[int | None, int | None], body: Node, value: _Value) -> Ratio | None:
-    """Every term, with a budget of its own; None where the limits are no numbers or names depend on the variable."""
-    low, high = limits
-    if low is None or high is None or high - low >= MAX_TERMS or _is_in_names(variable, body):
-        return None
-    found, budget = ratios.number(0 if name == "sum" else 1), Budget()
-    for place in range(low, high + 1):
+def _added(tree: Node, places: range, value: _Value, budget: Budget) -> Ratio:
+    """Every term; numbers with many digits cost more."""
+    name, variable, _, _, body = tree
+    found = ratios.number(0 if name == "sum" else 1)
+    for place in places:
         term = value(_with(variable, ["num", str(place)], body), budget)
         found = (ratios.add if name == "sum" else ratios.multiply)(found, term, budget)
+        budget.spend(sum(c.numerator.bit_length() + c.denominator.bit_length() for c in found.top.values()) >> 8)
     return found
 
 

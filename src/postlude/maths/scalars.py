@@ -5,7 +5,7 @@ from __future__ import annotations
 from postlude.maths.bases import based
 from postlude.maths.moments import clock
 from postlude.maths.quantities import quantity
-from postlude.maths.relations import expression
+from postlude.maths.terms import expression
 from postlude.maths.tokens import Token
 from postlude.maths.values import Percent, Value, Words
 from postlude.maths.wording import canonical

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
+from zlib import crc32
 
 import sympy
+from sympy.core.function import AppliedUndef
 
 from postlude.maths.grammar import Node
 
@@ -51,7 +53,7 @@ def build(tree: Node) -> Any:
     if tag == "call":
         return _FUNCTIONS[tree[1]](*parts)
     if tag == "apply":
-        return sympy.Function(tree[1])(*parts)
+        return sympy.Function(tree[1])(*(sorted(parts, key=str) if tree[1] == "·" else parts))
     if tag == "root":
         return (
             sympy.real_root(parts[0], int(tree[1]))
@@ -110,23 +112,38 @@ _OPERATIONS: dict[str, Any] = {
 
 
 def _differs(difference: Any) -> bool:
-    """Whether a value of it, to 30 digits, is not zero: at three points where it has letters."""
+    """Whether a value of it, to 30 digits, is not zero: at three points where it has letters.
+
+    An unknown function has some value for each of its arguments: what is zero for every function is zero for that one.
+    """
     letters = sorted(difference.free_symbols, key=str)
     for place in range(len(_POINTS) if letters else 1):
         at = {
             s: abs(_POINTS[(place + i) % 3]) if s.is_positive else _POINTS[(place + i) % 3] + i
             for i, s in enumerate(letters)
         }
-        value = sympy.N(difference.subs(at), 30, maxn=200)
+        value = sympy.N(difference.subs(at).replace(_is_unknown, _arbitrary), 30, maxn=200)
         if value.is_number and not value.has(*_INFINITE) and abs(value) > sympy.Rational(1, 10**20):
             return True
     return False
+
+
+def _is_unknown(term: Any) -> bool:
+    return isinstance(term, AppliedUndef) and not term.free_symbols
+
+
+def _arbitrary(term: Any) -> Any:
+    """A value of an unknown function, of its name and the values of its arguments."""
+    text = str([term.func.__name__, *(sympy.N(a, 12) for a in term.args)])
+    return sympy.Rational(crc32(text.encode()) + 1, 2**31)
 
 
 def _proved(difference: Any) -> bool:
     """Whether sympy can show that it is zero, by simplification or through its minimal polynomial."""
     if not difference.free_symbols and difference.is_algebraic:
         return sympy.minimal_polynomial(difference, sympy.Symbol("x")) == sympy.Symbol("x")
+    if difference.has(sympy.asinh, sympy.acosh, sympy.atanh):
+        difference = difference.rewrite(sympy.log)
     for simpler in (sympy.expand, sympy.trigsimp, sympy.simplify):
         if simpler(difference) == 0:
             return True

@@ -9,7 +9,7 @@ from typing import Literal
 from postlude.maths.problems import Refused, Unsupported
 from postlude.maths.unit_table import KNOWN
 
-Kind = Literal["number", "letter", "command", "word", "text", "mark"]
+Kind = Literal["number", "letter", "command", "word", "text", "mark", "block"]
 
 MAX_LENGTH = 2000
 MAX_NESTING = 40
@@ -45,6 +45,8 @@ class Token:
     text: str
     spaced: bool = False
     """Whether a space is before it."""
+    inside: tuple[Token, ...] = ()
+    """Of a block (an environment such as a matrix, whose name is the text): its tokens."""
 
 
 def cut(text: str) -> list[Token]:
@@ -108,7 +110,7 @@ def _letters(text: str, spaced: bool) -> list[Token]:
 
 def _text(content: str, spaced: bool, depth: int) -> list[Token]:
     """Words stay text; anything else is read as if it stood outside."""
-    if content in FUNCTIONS:
+    if content in FUNCTIONS or content in ("tg", "ctg"):
         return [Token("command", "\\" + content, spaced)]
     if _WORDS.fullmatch(content) and not _JOINED.search(content):
         return [Token("text", content, True)]
@@ -160,3 +162,15 @@ def split(tokens: list[Token], marks: frozenset[str]) -> tuple[list[list[Token]]
         else:
             parts[-1].append(token)
     return parts, found
+
+
+def is_whole(tokens: list[Token], opening: str, closing: str) -> bool:
+    """Whether a bracket of that kind is around all of the tokens."""
+    if len(tokens) < 2 or (tokens[0].text, tokens[-1].text) != (opening, closing):
+        return False
+    depth = 0
+    for token in tokens[:-1]:
+        depth += change(token)
+        if not depth:
+            return False
+    return True

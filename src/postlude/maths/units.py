@@ -88,10 +88,14 @@ def _unit(words: list[str]) -> Unit:
             continue
         else:
             power, place = _power(words, place)
-            last = _one(word)
+            last = _SIDE if word.lower() in ("unit", "units") and power * ahead != 1 else _one(word)
             total = total.times(last, sign * power * ahead)
             ahead = 1
     return total
+
+
+_SIDE = Unit(Fraction(1), {"unit": 1})
+"""Of square and cubic units: a length without a name. A number of units is a number."""
 
 
 def _power(words: list[str], place: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -206,6 +207,60 @@ def _place(name: str) -> tuple[str, int]:
 
 
 @dataclass(frozen=True, eq=False)
+class Family:
+    """Values for all k of a set: `domains` has the letters and what they run through, such as ℤ."""
+
+    items: tuple[Value, ...]
+    domains: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return ", ".join([*map(str, self.items), *(f"{k} in {v}" for k, v in self.domains.items())])
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """k \\in ℤ: what a letter runs through."""
+
+    name: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.domain}"
+
+
+@dataclass(frozen=True, eq=False)
+class Elided:
+    """1, 3, 5, ..., n: values in order, with dots (the words "...") among them."""
+
+    items: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.items))
+
+
+@dataclass(frozen=True, eq=False)
+class Residue:
+    """3 (mod 7)."""
+
+    value: Expression
+    modulus: Expression
+
+    def __str__(self) -> str:
+        return f"{self.value} mod {self.modulus}"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A value and the condition under which a function has it."""
+
+    value: Value
+    condition: Value
+
+    def __str__(self) -> str:
+        return f"{self.value} if {self.condition}"
+
+
+@dataclass(frozen=True, eq=False)
 class Option:
     """The letter of a choice, with what it stands for where that is said: (C) 12."""
 
@@ -243,6 +298,15 @@ Value = (
     | Matrix
     | Labelled
     | Assignment
+    | Family
+    | Domain
+    | Elided
+    | Residue
+    | Case
     | Option
     | Relation
 )
+
+Pair = tuple[Node, Node]
+Outcome = bool | tuple[Pair, ...]
+"""Of a comparison: whether two values are equal, or the pairs of trees that all have to be equal for that."""

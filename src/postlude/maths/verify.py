@@ -249,7 +249,7 @@ class Verifier:
                 return replace(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
             answer = answer.items[0]
         try:
-            outcome = self._comparison.same(gold, answer)
+            outcome = self._comparison.accepts(gold, answer)
         except Unreadable as problem:
             return replace(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
         return self._exactly(base, outcome)

@@ -9,7 +9,7 @@ from postlude.maths import units
 from postlude.maths.moments import NAMED
 from postlude.maths.quantities import PERCENT
 from postlude.maths.ratios import number
-from postlude.maths.relations import infinite
+from postlude.maths.terms import infinite
 from postlude.maths.tokens import FUNCTIONS
 from postlude.maths.values import Expression, Percent, Quantity, Value, Words
 
@@ -23,7 +23,6 @@ _ABOUT = re.compile(
 )
 _ARTICLES = frozenset({"a", "an", "the"})
 _NONE = "no solution"
-_ALL = "all real numbers"
 _MANY = "infinitely many solutions"
 _NOWHERE = "does not exist"
 _ALIASES = {
@@ -34,8 +33,6 @@ _ALIASES = {
     "null set": _NONE, "there is no solution": _NONE, "there are no solutions": _NONE, "has no solution": _NONE,
     "no solution exists": _NONE, "no solutions exist": _NONE, "there are no real solutions": _NONE,
     "there is no real solution": _NONE,
-    "all reals": _ALL, "all real number": _ALL, "any real number": _ALL, "every real number": _ALL,
-    "set of all real numbers": _ALL, "real numbers": _ALL,
     "infinitely many": _MANY, "infinite solutions": _MANY, "infinite number of solutions": _MANY,
     "infinite many solutions": _MANY, "there are infinitely many solutions": _MANY,
     "infinitely many solution": _MANY, "infinitely many real solutions": _MANY,
@@ -57,7 +54,7 @@ def words(text: str) -> Value | None:
     """Plain words, or the number that they say; None where it is something else."""
     if _DIFFERENCE.fullmatch(text):
         return None
-    said = " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
+    said = plain(text)
     lower = said.lower()
     if not _WORDS.fullmatch(said):
         return None
@@ -75,6 +72,11 @@ def words(text: str) -> Value | None:
     if r"\text" not in text and any(w in FUNCTIONS for w in said.split()):
         return None
     return Words(canonical(lower))
+
+
+def plain(text: str) -> str:
+    """Without marks of text, hyphens and what stands at the ends of sentences."""
+    return " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
 
 
 def estimated(text: str) -> bool:

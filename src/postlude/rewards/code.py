@@ -7,25 +7,27 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
-from postlude.code.cases import Call, Case, Check, Script
+from postlude.code.cases import Case, Check, Script
 from postlude.code.columns import HIDDEN, VISIBLE, tests_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
-from postlude.code.obstacles import reason
+from postlude.code.obstacles import Need, reason
 from postlude.code.program import Wanted, located, program_of
 from postlude.errors import Problem, RewardError
 from postlude.rewards.functions import text_of
 from postlude.sandbox.backends import choose
 from postlude.sandbox.pool import Pool
-from postlude.sandbox.settings import Limits
+from postlude.sandbox.settings import PACKAGES, Limits, folder_of
 from postlude.sandbox.worker import SandboxFault
 
-EMPTY = "x = 1"
-"""A program that passes no test worth the name."""
+NOTHING = "class Nothing: pass\n\n"
+"""A program of functions that give this passes no test worth the name, and neither does an empty one."""
+MOST_TRIED = 2_000
+"""Rows without a solution on whose test code these are tried, at two runs a row."""
 FEWEST_FAULTS = 3
 """So many faults of the sandbox in a step are never taken for bad luck, if they are more than MOST_FAULTS of it."""
 MOST_FAULTS = 0.01
@@ -41,6 +43,12 @@ class Tests:
     @property
     def cases(self) -> list[Case]:
         return [*self.visible, *self.hidden]
+
+    @property
+    def packages(self) -> set[str]:
+        """Those beyond the standard library that test code imports."""
+        checks = [case for case in self.cases if isinstance(case, Check)]
+        return {what for case in checks for kind, what in case.needs if kind == "package"}
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Tests | None:
@@ -94,6 +102,8 @@ class Code:
         self._pool, self._comparison, self._score, self._fence = pool, comparison, score, fence
         self._threads = ThreadPoolExecutor(size, "postlude-code")
         self._faults = Faults()
+        self._tried = 0
+        """Rows without a solution whose test code was tried."""
 
     async def __call__(
         self,
@@ -133,16 +143,24 @@ class Code:
         tests = Tests.of(columns)
         for case in tests.cases if tests else ():
             for need in case.needs if isinstance(case, Check) else ():
-                if need[0] != "files" or not self._pool.limits.scratch:
-                    raise ValueError(reason(need))
+                self._require_met(need)
         return tests
+
+    def _require_met(self, need: Need) -> None:
+        kind, what = need
+        if kind == "package" and what in PACKAGES:
+            if folder_of(what) is None:
+                raise ValueError(f"the tests import {what}, which is not installed here: pip install {what}")
+        elif kind != "files" or not self._pool.limits.scratch:
+            raise ValueError(reason(need))
 
     def _graded(self, source: str, tests: Tests) -> Verdict:
         """A fault is tried once more, with another worker."""
         reason = ""
+        pool = self._pool.having(tests.packages)
         for _ in range(2):
             try:
-                results = Grading(self._pool, source, self._comparison).run(located(source, tests.cases))
+                results = Grading(pool, source, self._comparison).run(located(source, tests.cases))
                 return Verdict.of(results, len(tests.visible))
             except SandboxFault as fault:
                 reason = str(fault)
@@ -158,13 +176,11 @@ class Code:
             return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
         if refused := self._refused_by_checkers(tests):
             return Problem("unreadable-gold", f"column checker: {refused}")
-        if not any(isinstance(case, Call) for case in tests.cases):
-            nothing = self._graded(EMPTY, tests)
-            if nothing.word in ("passed", "bad row"):
-                why = "a program that does nothing passes" if nothing.word == "passed" else nothing.detail
-                return Problem("unreadable-gold", f"the tests judge nothing: {why}")
         solution = columns.get("solution")
-        if not isinstance(solution, str) or not solution.strip():
+        solved = isinstance(solution, str) and bool(solution.strip())
+        if reason := self._judging_nothing(tests, solved):
+            return Problem("unreadable-gold", f"the tests judge nothing: {reason}")
+        if not isinstance(solution, str) or not solved:
             return None
         verdict = self._graded(program_of(solution, "optional", Wanted.by(tests.cases)) or solution, tests)
         if verdict.word == "passed":
@@ -173,6 +189,27 @@ class Code:
             "unreadable-gold",
             f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})",
         )
+
+    def _judging_nothing(self, tests: Tests, solved: bool) -> str:
+        """Why test code would pay any program, or none; empty where it does not."""
+        self._tried += not solved and any(isinstance(case, Check) for case in tests.cases)
+        if not solved and self._tried > MOST_TRIED:
+            return ""
+        for group in (tests.visible, tests.hidden):
+            if not group or not all(isinstance(case, Check) for case in group):
+                continue
+            names = sorted({name for case in group if isinstance(case, Check) for name in case.names})
+            useless = NOTHING + "".join(f"def {name}(*args, **kwargs): return Nothing()\n" for name in names)
+            for source, what in (
+                (useless, "whose functions return an object of no use"),
+                (NOTHING, "that does nothing"),
+            ):
+                verdict = self._graded(source, Tests(group, []))
+                if verdict.word == "passed":
+                    return f"a program {what} passes them"
+                if verdict.word == "bad row" and source == NOTHING:
+                    return verdict.detail
+        return ""
 
     def _refused_by_checkers(self, tests: Tests) -> str:
         """What is wrong with a checker that refuses the output that is expected; nothing where none does."""
@@ -244,18 +281,22 @@ def code(
     tolerance: NotNegative = 0.0,
     types: Literal["exact", "loose"] = "exact",
     fence: Literal["required", "optional"] = "required",
+    numpy: Literal["tests", "always"] = "tests",
     workers: Workers | None = None,
 ) -> Code:
     """1 where the answer's last Python block passes all tests of its row, else 0; None where the row has none.
 
     `seconds` of processor time for a run, ten times that by the clock; `memory` in MiB. `profile` files: a folder of
     `scratch` MiB. `score` share: the share of tests passed. `tolerance` and `types`: how values are compared.
-    `sandbox`: `auto`, or a backend by name.
+    `numpy` always: every program may import it, not only where its row's tests do. `sandbox`: `auto`, or a backend by
+    name.
     """
     _require(profile in ("strict", "files"), f"profile is strict or files, not {profile!r}")
     _require(score in ("all", "share"), f"score is all or share, not {score!r}")
     _require(types in ("exact", "loose"), f"types is exact or loose, not {types!r}")
     _require(fence in ("required", "optional"), f"fence is required or optional, not {fence!r}")
+    _require(numpy in ("tests", "always"), f"numpy is tests or always, not {numpy!r}")
+    _require(numpy == "tests" or folder_of("numpy") is not None, "numpy: it is not installed; pip install numpy")
     _require(0.1 <= seconds <= 600, f"seconds must lie in 0.1 to 600, got {seconds}")
     _require(memory >= 64, f"memory must be at least 64 MiB, got {memory}")
     _require(scratch >= 1, f"scratch must be at least 1 MiB, got {scratch}")
@@ -264,6 +305,7 @@ def code(
     _require(size >= 1, f"workers must be at least 1, got {size}")
     limits = Limits(seconds=seconds, memory=memory, scratch=scratch if profile == "files" else 0)
     chosen = choose(sandbox, limits)
+    limits = replace(limits, packages=("numpy",) if numpy == "always" else ())
     pool = Pool(chosen.backend, limits, size)
     return Code(pool, chosen.line, Comparison(tolerance, types), score, fence, size)
 

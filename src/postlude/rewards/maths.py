@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from postlude.bounds import Seconds, Workers
 from postlude.errors import Problem, RewardError
+from postlude.maths.echo import is_echo
 from postlude.maths.extract import DEFAULT, RULES
+from postlude.maths.golds import gold_text
 from postlude.maths.verify import Result, Verifier
 from postlude.maths.workers import Limits
 from postlude.rewards.functions import text_of
@@ -26,18 +29,21 @@ class Maths:
     Verdicts go to the rollouts (`maths_verdict`, `maths_extracted`, `maths_rule`), shares of each to the metrics.
     """
 
-    def __init__(self, verifier: Verifier, after: str | None = None) -> None:
-        self.verifier, self._after = verifier, after
+    def __init__(self, verifier: Verifier, after: str | None = None, echo: bool = False) -> None:
+        self.verifier, self._after, self._echo = verifier, after, echo
 
     def __call__(
         self,
         completions: Sequence[Any],
         answer: Sequence[Any],
+        prompts: Sequence[Any] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         log_extra: Callable[[str, list[Any]], None] | None = None,
     ) -> list[float | None]:
         """Raises RewardError where more than 1 % of a batch could not be judged."""
         results = self.verifier.verify_all([(a, self._read_part(c)) for c, a in zip(completions, answer, strict=True)])
+        if prompts is not None and not self._echo:
+            results = [_unless_copied(r, a, p) for r, a, p in zip(results, answer, prompts, strict=True)]
         if log_extra:
             log_extra("maths_verdict", [r.verdict for r in results])
             log_extra("maths_extracted", [r.extracted for r in results])
@@ -64,6 +70,13 @@ class Maths:
         return text if self._after is None else tail(text, self._after) or ""
 
 
+def _unless_copied(result: Result, gold: Any, prompt: Any) -> Result:
+    """An equal answer that is an unworked calculation of the prompt is none."""
+    if result.verdict != "equal" or not is_echo(result.extracted or "", gold_text(gold), text_of(prompt)):
+        return result
+    return replace(result, verdict="different", rule=f"{result.rule}, copied from the prompt")
+
+
 def _check_errors(results: Sequence[Result]) -> None:
     wrong = [r for r in results if r.verdict == "error"]
     if len(wrong) < MIN_ERRORS or len(wrong) <= MAX_ERRORS * len(results):
@@ -81,18 +94,21 @@ def maths(
     after: str | None = None,
     seconds: Seconds = 2.0,
     workers: Workers = 2,
+    echo: bool = False,
 ) -> Maths:
     """1 where the answer equals the column `answer` mathematically, else 0; None where it could not be judged.
 
     `tolerance`: the relative error allowed between numbers; 0 is none. `rules`: where an answer may stand. `after`:
     read only what follows its last occurrence. `seconds` of processor time for one comparison that needs algebra, on up
-    to `workers` processes.
+    to `workers` processes. `echo`: whether a calculation or expression copied from the prompt is an answer.
     """
+    if not isinstance(echo, bool):
+        raise ValueError(f"echo must be true or false, got {echo!r}")
     if not isinstance(rules, list | tuple) or not rules or any(r not in RULES for r in rules):
         raise ValueError(f"rules must be a list of {', '.join(RULES)}, got {rules!r}")
     if not isinstance(seconds, int | float) or not isinstance(workers, int) or seconds <= 0 or workers < 1:
         raise ValueError(f"seconds must be above 0 and workers at least 1, got {seconds!r} and {workers!r}")
-    return Maths(Verifier(_share(tolerance), rules, Limits(seconds=float(seconds), size=workers)), after)
+    return Maths(Verifier(_share(tolerance), rules, Limits(seconds=float(seconds), size=workers)), after, echo)
 
 
 def _share(tolerance: Any) -> Fraction:

@@ -6,9 +6,11 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from postlude.sandbox.inside.namespaces import SCRATCH
+from postlude.sandbox.settings import folder_of
 
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 
@@ -18,18 +20,26 @@ for _capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
     AS_ROOT += ["--cap-add", _capability]
 
 
-def command(inside: Path, scratch: int) -> list[str]:
+def command(inside: Path, scratch: int, packages: Sequence[str] = ()) -> list[str]:
     """What to put before the interpreter. Raises OSError where bubblewrap is not installed."""
     program = shutil.which("bwrap")
     if program is None:
         raise OSError("it is not installed")
     words = [program, "--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
     words += AS_ROOT if os.geteuid() == 0 else ["--unshare-all"]
-    for path in dict.fromkeys((*LIBRARIES, *_interpreter(), str(inside))):
+    for path in dict.fromkeys((*LIBRARIES, *_interpreter(), *_installed(packages), str(inside))):
         words += ["--ro-bind-try", path, path]
     if scratch:
         words += ["--perms", "0777", "--size", str(scratch << 20), "--tmpfs", SCRATCH]
     return [*words, "--remount-ro", "/", "--"]
+
+
+def _installed(packages: Sequence[str]) -> Iterator[str]:
+    """The folders of packages, and those of the libraries that their wheels bring."""
+    for name in packages:
+        folder = folder_of(name)
+        if folder is not None:
+            yield from (str(folder / name), str(folder / f"{name}.libs"))
 
 
 def _interpreter() -> list[str]:

@@ -18,7 +18,7 @@ from postlude.sandbox.worker import PATIENCE, SandboxFault, Worker
 
 STDIN, STDOUT, STDERR, REQUESTS, RESULTS = range(5)
 RESULTS_AT_MOST = 16 << 20
-"""Bytes of all records of one program."""
+"""Bytes of the records of one program that wait to be taken."""
 
 
 class Child:
@@ -104,7 +104,9 @@ class Child:
 
     def take_line(self) -> bytes:
         """The next record as it was written. IndexError where there is none."""
-        return self._records.popleft()
+        line = self._records.popleft()
+        self._received -= len(line) + 1
+        return line
 
     def kill(self) -> None:
         self._worker.kill(self._number)

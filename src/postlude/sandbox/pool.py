@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from postlude.sandbox.settings import Backend, Limits
 from postlude.sandbox.worker import SandboxFault, Worker
@@ -15,11 +16,22 @@ class Pool:
     """At most `size` workers, made when needed. Safe to use from many threads."""
 
     def __init__(self, backend: Backend, limits: Limits, size: int) -> None:
-        self.backend, self.limits = backend, limits
+        self.backend, self.limits, self._size = backend, limits, size
         self._free: list[Worker] = []
         self._slots = threading.BoundedSemaphore(size)
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._free)
+        self._others: dict[tuple[str, ...], Pool] = {}
+
+    def having(self, packages: Iterable[str]) -> Pool:
+        """This pool, or one like it whose programs may import these packages too."""
+        wanted = tuple(sorted({*packages, *self.limits.packages}))
+        if wanted == self.limits.packages:
+            return self
+        with self._lock:
+            if wanted not in self._others:
+                self._others[wanted] = Pool(self.backend, replace(self.limits, packages=wanted), self._size)
+            return self._others[wanted]
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Worker]:
@@ -48,6 +60,9 @@ class Pool:
         """End the workers that are free; a leased one ends with its lease at the latest when this process does."""
         with self._lock:
             _close_all(self._free)
+            others = list(self._others.values())
+        for other in others:
+            other.close()
 
 
 def _close_all(workers: list[Worker]) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGES = ("numpy",)
+"""Those beyond the standard library that a sandbox can have, where they are installed."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,8 @@ class Limits:
     """Bytes it may print; more ends it."""
     scratch: int = 0
     """MiB of files it may write in its folder; 0 is no files at all."""
+    packages: tuple[str, ...] = ()
+    """Of PACKAGES, that it may import."""
 
 
 @dataclass(frozen=True)
@@ -38,3 +45,9 @@ LADDER = (
     Backend("bubblewrap + seccomp", bubblewrap=True),
 )
 """Strongest first."""
+
+
+def folder_of(package: str) -> Path | None:
+    """Where a package is installed; None where it is not."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parents[1] if spec is not None and spec.origin is not None else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.sandbox import bubblewrap
-from postlude.sandbox.settings import Backend, Limits
+from postlude.sandbox.settings import Backend, Limits, folder_of
 
 INSIDE = Path(__file__).parent / "inside"
 BOOT = (
@@ -58,9 +58,10 @@ class Worker:
             "contained": backend.bubblewrap,
             "memory": limits.memory,
             "scratch": limits.scratch,
+            "packages": {name: str(folder_of(name) or "") for name in limits.packages},
         }
         inner = ["-I", "-S", "-X", "utf8", "-c", BOOT, str(INSIDE), str(theirs.fileno()), json.dumps(settings)]
-        before = bubblewrap.command(INSIDE, limits.scratch) if backend.bubblewrap else []
+        before = bubblewrap.command(INSIDE, limits.scratch, limits.packages) if backend.bubblewrap else []
         return subprocess.Popen(
             [*before, os.path.realpath(sys.executable) if before else sys.executable, *inner],
             env={},

@@ -156,6 +156,13 @@ def test_everything_wrong_is_said_at_once() -> None:
     assert "and 4 more" in text and "C++" in text
 
 
+def test_a_list_as_python_writes_it() -> None:
+    row = {"test_list": "['assert f(1) == 2', \"assert f('a') == 3\"]", "test_imports": "['import math']"}
+    assert columns.tests_of(row) == ([Call("f", [1], 2), Call("f", ["a"], 3)], [])
+    with pytest.raises(ValueError, match="neither JSON nor test code"):
+        cases_of("[f(1), 'a']")
+
+
 def test_a_text_at_the_head_of_test_code_is_no_json() -> None:
     assert cases_of('"""Tests."""\nassert f(1) == 2') == [Call("f", [1], 2)]
     assert all(isinstance(case, Check) for case in cases_of('"Tests."\nassert f(1) > 2'))

@@ -78,12 +78,17 @@ def described(peer: Peer, value: Any) -> tuple[str, Callable[[], list[Any]]]:
     if isinstance(value, BaseException):
         return "exception", lambda: _exception(peer, value)
     if isinstance(value, FunctionType | MethodType | BuiltinFunctionType):
-        return "function", lambda: [_text(value, "__name__"), _text(value, "__doc__"), _signature(value)]
+        return "function", lambda: [
+            _text(value, "__name__"),
+            _text(value, "__doc__"),
+            _signature(value),
+            inspect.iscoroutinefunction(value),
+        ]
     if isinstance(value, GeneratorType):
         return "generator", lambda: []
     if isinstance(value, CoroutineType):
         return "coroutine", lambda: [_text(value, "__name__")]
-    return "instance", lambda: [peer.encode(type(value))]
+    return "instance", lambda: [peer.mirrored(type(value))]
 
 
 def _text(value: Any, name: str) -> str | None:
@@ -116,6 +121,7 @@ def _class(peer: Peer, kind: type) -> dict[str, Any]:
             name: _kind_of(value) for name, value in vars(kind).items() if name == "__init__" or not is_special(name)
         },
         "standard": _standard(kind.__module__),
+        "fields": list(vars(kind).get("__dataclass_fields__", ())),
         "truth": "__bool__" in members or "__len__" in members,
         "hash": "none" if kind.__hash__ is None else "id" if kind.__hash__ is object.__hash__ else "asked",
     }

@@ -6,10 +6,13 @@ A class has a class of its own here, with the same name and with stand-ins of it
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from abc import ABCMeta
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from .descriptions import BUILT, SPECIAL, is_special
+from .descriptions import BUILT, SPECIAL, is_special, resolved
 from .plain import PLAIN
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class Mirror(type):
     def __getattr__(cls, name: str) -> Any:
         if name in _NOT_ASKED or not any(PEER in vars(line) for line in cls.__mro__):
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
-        return peer_of(cls).get(cls, name)
+        return peer_of(cls).peek(cls, name) if name[0] == "_" or name in FRAMEWORKS else peer_of(cls).get(cls, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if is_special(name):
@@ -72,6 +75,8 @@ class Mirror(type):
         return peer_of(cls).op("__getitem__", cls, (key,))
 
 
+FRAMEWORKS = {"pytestmark", "patchings"}
+"""Attributes that what runs the tests looks for: no use of the program by the test."""
 _NOT_ASKED = {"__abstractmethods__", "__set_name__", "__wrapped__", "__isabstractmethod__", "__signature__"}
 
 
@@ -228,14 +233,18 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
     bases = _bases([peer.decode(base) for base in about["bases"]])
     members: dict[str, Any] = {
         PEER: peer,
-        "__module__": str(about["module"]),
+        "__module__": "answer",
         "__qualname__": str(about["qualname"]),
         "__doc__": about["doc"],
         "__about__": about,
     }
-    members |= {name: _special(name) for name in about["special"] if name in SPECIAL}
+    if about["hash"] == "none":
+        members["__hash__"] = None
+    members |= _fields(about["fields"])
+    native = _native_names(bases)
+    members |= {name: _special(name) for name in about["special"] if name in SPECIAL and name not in native}
     for name, kind in about["members"].items():
-        if not is_special(name) and kind != "value":
+        if not is_special(name) and kind != "value" and name not in native:
             members[name] = (Property if kind == "property" else Stub)(name, kind)
     if not any(issubclass(base, BUILT) for base in bases):
         members["__slots__"] = ()
@@ -246,7 +255,36 @@ def _mirror(peer: Peer, number: int, about: dict[str, Any]) -> Any:
     except TypeError:
         cls = Mirror(str(about["name"]), (Remote,), members)
     peer.know(number, cls)
+    _register(cls, about)
     return cls
+
+
+def _fields(names: list[str]) -> dict[str, Any]:
+    """What the functions of `dataclasses` look for."""
+    if not names:
+        return {}
+    alike = dataclasses.make_dataclass("Alike", [(str(name), object) for name in names])
+    return {name: vars(alike)[name] for name in ("__dataclass_fields__", "__dataclass_params__")}
+
+
+def _register(cls: type, about: dict[str, Any]) -> None:
+    """An abstract class of the library knows the stand-in of itself, and so those below that."""
+    if about["standard"]:
+        kind = resolved(sys.modules.get(about["module"]), about["qualname"])
+        if isinstance(kind, ABCMeta):
+            kind.register(cls)
+
+
+def _native_names(bases: tuple[type, ...]) -> set[str]:
+    """What an object that holds an unchangeable value does by itself, as that value does: all but arithmetic."""
+    fixed = next((kind for kind in _FIXED if any(issubclass(base, kind) for base in bases)), None)
+    return {name for name in dir(fixed) if not is_special(name) or name in _READING} if fixed else set()
+
+
+_FIXED = (int, float, complex, str, bytes, tuple, frozenset)
+_READING = {
+    f"__{name}__" for name in ("len", "getitem", "contains", "iter", "index", "int", "float", "complex", "bytes")
+}
 
 
 def _bases(bases: list[Any]) -> tuple[type, ...]:
@@ -302,21 +340,21 @@ def _valued(peer: Peer, number: int, kind: Any, content: Any) -> Any:
     return value
 
 
-def _function(peer: Peer, number: int, name: str | None, doc: str | None, signature: Any) -> Any:
-    function = peer.function(name or "function", doc, signature)
+def _function(peer: Peer, number: int, name: str | None, doc: str | None, signature: Any, waits: bool) -> Any:
+    function = peer.function(name or "function", doc, signature, waits is True)
     peer.know(number, function)
     return function
 
 
 def _raised(peer: Peer, number: int, kind: Any, args: list[Any], text: str, cause: Any) -> Any:
-    cls, values = peer.decode(kind), tuple(peer.decode(a) for a in args)
-    if not issubclass(cls, BaseException):
+    named, values = peer.decode(kind), tuple(peer.decode(a) for a in args)
+    if not issubclass(named, BaseException):
         raise ValueError("not an exception")
-    cls = peer.raisable(cls)
+    cls: Any = peer.raisable(named)
     try:
         error = cls.__new__(cls, *values) if isinstance(cls, Mirror) else cls(*values)
     except (TypeError, ValueError):
-        error, values = cls.__new__(cls), (text,)
+        error, values = cls.__new__(cls), (text,)  # type: ignore[call-arg]
     BaseException.args.__set__(error, values)  # type: ignore[attr-defined]
     if isinstance(cls, Mirror):
         vars(error).update({"__said__": text, "__args__": values})
@@ -361,8 +399,10 @@ async def _awaited(peer: Peer, number: int) -> Any:
     import asyncio
 
     while True:
-        done, value = peer.ask("wait", number)
-        if done:
+        state, value = peer.ask("wait", number)
+        if state == "ends a loop":
+            raise StopAsyncIteration
+        if state == "done":
             return value
         await asyncio.sleep(0)
 

@@ -9,7 +9,7 @@ and what one side changed in it is sent before it speaks (`shared.py`).
 |---|---|
 | ["call", f, args, kwargs] | f(*args, **kwargs) |
 | ["method", x, name, args, kwargs] | x.name(*args, **kwargs) |
-| ["get", x, name], ["set", x, name, value], ["del", x, name] | an attribute |
+| ["get", x, name], ["peek", x, name], ["set", x, name, value], ["del", x, name] | an attribute |
 | ["op", "__len__", x, args] | a special method |
 | ["changed", [[number, content] ...]], ["forget", [number ...]] | nothing: said before another record |
 | ["print", stream, text] | nothing, too |
@@ -22,6 +22,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from .descriptions import described, importable, resolved
@@ -30,8 +31,14 @@ from .mirrors import stand_in
 from .plain import Codec
 from .shared import KINDS, Shared
 
-DEEPEST_CALLS = 300
-"""Calls within calls, of both sides together."""
+DEEPEST_CALLS = 200
+"""Calls within calls, from each side."""
+RECURSION, FRAMES = 1000, 40
+"""Frames that Python allows, and how many more for each call that waits for an answer."""
+
+
+class Unreadable(Exception):
+    """A record of the other side that cannot be."""
 
 
 class Peer(Codec):
@@ -55,6 +62,7 @@ class Peer(Codec):
             if self._depth >= DEEPEST_CALLS:
                 raise RecursionError(f"calls between the test and the program nest deeper than {DEEPEST_CALLS}")
             self._depth += 1
+            sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION + FRAMES * self._depth))
             try:
                 self.say(*record)
                 return self._answer()
@@ -90,7 +98,10 @@ class Peer(Codec):
                 raise answer if isinstance(answer, BaseException) else self.fault("what was raised is no exception")
             if what == "unfit":
                 raise self.fault(f"a result that cannot be sent: {content}")
-            self.serve(record)
+            try:
+                self.serve(record)
+            except Unreadable as error:
+                raise self.fault(str(error)) from None
 
     def fault(self, reason: str) -> Exception:
         """The other side does not speak as it should."""
@@ -100,7 +111,7 @@ class Peer(Codec):
         """Do what a record asks for and answer it."""
         match record:
             case ["changed", list(changes)]:
-                self.shared.apply(changes)
+                self._change(changes)
             case ["forget", list(numbers)]:
                 self.shared.forget(numbers)
             case ["print", stream, str(text)]:
@@ -113,6 +124,12 @@ class Peer(Codec):
                 self.say(*answer)
             case _:
                 self.say("raised", self.encode(RuntimeError(f"a record that cannot be read: {str(record)[:80]}")))
+
+    def _change(self, changes: list[Any]) -> None:
+        try:
+            self.shared.apply(changes)
+        except (ValueError, TypeError, LookupError) as error:
+            raise Unreadable(f"a change that cannot be made: {error}"[:200]) from None
 
     @property
     def services(self) -> dict[str, Callable[..., Any]]:
@@ -141,6 +158,10 @@ class Peer(Codec):
     def get(self, owner: Any, name: str) -> Any:
         return self.ask("get", self.encode(owner), name)
 
+    def peek(self, owner: Any, name: str) -> Any:
+        """An attribute, without a use of the program that would count as a test of it."""
+        return self.ask("peek", self.encode(owner), name)
+
     def set(self, owner: Any, name: str, value: Any) -> None:
         self.ask("set", self.encode(owner), name, self.encode(value))
 
@@ -152,6 +173,37 @@ class Peer(Codec):
 
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         return [self.encode(a) for a in args], {k: self.encode(v) for k, v in kwargs.items()}
+
+    # ------------------------------------------------------------------- what a stand-in is here: each side has its own
+
+    def equal(self, one: Any, other: Any) -> Any:
+        """What == of a stand-in and something else gives."""
+        raise NotImplementedError
+
+    def unequal(self, one: Any, other: Any) -> Any:
+        raise NotImplementedError
+
+    def ordered(self, name: str, one: Any, other: Any) -> Any:
+        """What <, <=, > or >= gives, by the name of its method."""
+        raise NotImplementedError
+
+    def truth(self, thing: Any) -> bool:
+        raise NotImplementedError
+
+    def hashed(self, thing: Any) -> int:
+        raise NotImplementedError
+
+    def function(self, name: str, doc: str | None, signature: Any, waits: bool) -> Any:
+        """A stand-in of a function. `waits`: it is one of `async def`."""
+        raise NotImplementedError
+
+    def raisable(self, cls: type[BaseException]) -> type[BaseException]:
+        """The class that an exception of the other side's class has here."""
+        raise NotImplementedError
+
+    def derive(self, cls: Any, bases: tuple[type, ...], members: dict[str, Any]) -> None:
+        """A class of this side was made below one of the other."""
+        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------- as JSON and back
 
@@ -175,6 +227,11 @@ class Peer(Codec):
     def named(self, value: Any) -> list[str] | None:
         """[module, path] of what both sides have in their libraries, and may give each other by its name."""
         return importable(value)
+
+    def mirrored(self, kind: type) -> Any:
+        """A class whose objects get stand-ins: described, also where both sides have it."""
+        number = self.numbers.get(id(kind))
+        return {"object": number} if number is not None else self._described(kind, *described(self, kind))
 
     def _described(self, value: Any, kind: str, description: Callable[[], list[Any]]) -> Any:
         """The first mention of an object: its number is known before what it holds is encoded, which may hold it."""
@@ -201,6 +258,8 @@ class Peer(Codec):
     def referred(self, kind: str, content: Any) -> Any:
         if kind == "import":
             return self.imported(*content)
+        if kind == "array":
+            return _array(*content)
         if kind != "object":
             return super().referred(kind, content)
         if isinstance(content, int):
@@ -215,3 +274,12 @@ class Peer(Codec):
     def imported(self, module: str, name: str) -> Any:
         """A thing of the standard library."""
         return resolved(sys.modules.get(module), name)
+
+
+def _array(kind: str, members: Any) -> Any:
+    """An array of numpy, which is there where either side has one. Raises ValueError where it is not."""
+    try:
+        numpy = import_module("numpy")
+    except ImportError as error:
+        raise ValueError("an array of numpy, which is not installed") from error
+    return numpy.array(members, kind)

@@ -10,6 +10,7 @@
 | bytes, bytearray | {"bytes": hexadecimal text}, {"bytearray": hexadecimal text} |
 | complex | {"complex": [real, imaginary]} |
 | a Fraction, Decimal, date, range, deque ... | {"made": [name of its type in MAKERS, [arguments]]} |
+| an array of numpy | {"array": [kind of its members, lists]}; a number of numpy is sent as a number |
 | a view of a dict | {"view": ["dict_keys", [...]]} |
 | Counter, OrderedDict, defaultdict | {"like": [name, its dict]} |
 | another subclass of a plain type | {"like": ["", the plain value in it]} |
@@ -80,8 +81,16 @@ class Codec:
         """Of a value that holds others, or is of none of the commonest types."""
         if kind in _ENCODERS:
             return _ENCODERS[kind](self, value, depth + 1)
+        if kind.__module__ == "numpy" and hasattr(value, "dtype") and value.dtype.kind in "biufcU":
+            return self._of_numpy(value, depth)
         base = next((base for base in PLAIN if issubclass(kind, base)), None)
         return self.reference(value, depth) if base is None else self.like(value, base, depth)
+
+    def _of_numpy(self, value: Any, depth: int) -> Any:
+        """A number of numpy is a number; an array is one where numpy is."""
+        if not value.shape:
+            return self.encode(value.item(), depth + 1)
+        return {"array": [value.dtype.str, value.tolist()]}
 
     def content(self, value: Any, kind: type, depth: int) -> Any:
         """What a value holds, read as `kind`, one of its own bases."""

@@ -38,7 +38,7 @@ from typing import Any
 
 from .descriptions import NATIVE, SPECIAL, resolved
 from .lines import Lines
-from .mirrors import PEER, Mirror, Remote
+from .mirrors import FRAMEWORKS, PEER, Mirror, Remote
 from .peer import Peer
 
 _MODULES = (
@@ -75,13 +75,21 @@ class Unnamed:
         self._missing()
 
 
+def _calls(*args: Any, **kwargs: Any) -> None: ...
+
+
+async def _waits(*args: Any, **kwargs: Any) -> None: ...
+
+
 class Function:
     """A function, or a method, of the program."""
 
-    def __init__(self, peer: Peer, name: str, doc: str | None, signature: Any) -> None:
+    def __init__(self, peer: Peer, name: str, doc: str | None, signature: Any, waits: bool) -> None:
         vars(self).update(
             {PEER: peer, "__name__": name, "__qualname__": name, "__doc__": doc, "__module__": "solution"}
         )
+        code = (_waits if waits else _calls).__code__
+        vars(self)["__code__"] = code.replace(co_name=name)  # for those who look whether it is to be awaited
         if signature is not None:
             vars(self)["__signature__"] = signature_of(signature)
 
@@ -92,12 +100,16 @@ class Function:
         return self if instance is None else MethodType(self, instance)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("__isabstractmethod__", "__wrapped__", "__code__", "__globals__", "pytestmark", "patchings"):
+        if name in ("__isabstractmethod__", "__wrapped__", "__globals__") or name in FRAMEWORKS:
             raise AttributeError(name)
-        return vars(self)[PEER].get(self, name)
+        return vars(self)[PEER].peek(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         vars(self)[PEER].set(self, name, value)
+
+    def __mro_entries__(self, bases: Any) -> Any:
+        vars(self)[PEER].ask("use", vars(self)["__name__"])  # that it is no class is the program's doing
+        raise TypeError(f"{vars(self)['__name__']} is a function, and a class is wanted")
 
     def __repr__(self) -> str:
         return f"<function {vars(self)['__name__']}>"
@@ -125,6 +137,8 @@ class Tester(Peer):
         super().__init__(lines, 2)
         self.classes: set[type] = set()
         """Classes of the program that the test names."""
+        self._spare: list[int] = []
+        """Containers that are shared no more, which the program has not heard yet."""
         self.spoiled: list[str] = []
         """Why no test may pass now: a failure of it that the program may have swallowed, or an answer that is none."""
 
@@ -139,8 +153,14 @@ class Tester(Peer):
             return value
         return value if isinstance(value, Function | Remote) else self.ask("use", name)  # a constant that is tested
 
+    def bind(self, name: str, value: Any) -> None:
+        """Give a name of the program another value there."""
+        self.ask("bind", name, self.encode(value))
+
     def judged(self, record: tuple[Any, ...]) -> tuple[Any, ...]:
         """An outcome of a test, which is no pass where something went wrong that the test could not see."""
+        if record[0] == "loaded":
+            return record
         reason, self.spoiled = self.spoiled[:1], []
         return ("failed", "", reason[0]) if reason and record[0] in ("passed", "skipped") else record
 
@@ -150,15 +170,21 @@ class Tester(Peer):
             self.classes.add(value)
         return value
 
+    def ask(self, *record: Any) -> Any:
+        try:
+            return super().ask(*record)
+        finally:
+            if self._depth == 0:
+                self._spare += self.shared.spare()
+
     def say(self, *record: Any) -> None:
-        if self._depth == 1:
-            spare = self.shared.spare()
-            if spare:
-                self._lines.write("forget", spare)
+        spare, self._spare = self._spare, []
+        if spare:
+            self._lines.write("forget", spare)
         super().say(*record)
 
-    def function(self, name: str, doc: str | None, signature: Any) -> Any:
-        return Function(self, name, doc, signature)
+    def function(self, name: str, doc: str | None, signature: Any, waits: bool) -> Any:
+        return Function(self, name, doc, signature, waits)
 
     def is_named(self, thing: Any) -> bool:
         return any(cls in self.classes for cls in type(thing).__mro__)
@@ -231,7 +257,7 @@ class Tester(Peer):
             raise TypeError(f"unhashable type: {type(thing).__name__!r}")
         return self.op("__hash__", thing) if how == "asked" else object.__hash__(thing)
 
-    def raisable(self, cls: type) -> type:
+    def raisable(self, cls: type[BaseException]) -> type[BaseException]:
         """The class that an exception of the program has in the test."""
         if issubclass(cls, SystemExit):
             return RemoteExit
@@ -268,7 +294,7 @@ class Tester(Peer):
             "set": self._set,
             "op": self._op,
             "advance": self._advanced,
-            "step": self._stepped,
+            "wait": self._waited,
             "input": lambda prompt: builtins.input(*([prompt] if prompt else [])),
             "read": lambda how, *size: getattr(sys.stdin, {"line": "readline", "all": "read"}[how])(*size),
         }
@@ -317,7 +343,7 @@ class Tester(Peer):
     def _advanced(self, number: int, name: str, args: list[Any]) -> tuple[bool, Any]:
         return advanced(self.objects[number], name, [self.decode(a) for a in args])
 
-    def _stepped(self, number: int) -> tuple[bool, Any]:
+    def _waited(self, number: int) -> tuple[str, Any]:
         """Run a coroutine of the test up to its end."""
         coroutine = self.objects[number]
         for _ in range(10_000):
@@ -325,7 +351,7 @@ class Tester(Peer):
                 if coroutine.send(None) is not None:
                     raise RuntimeError("the program cannot wait for what a coroutine of the test waits for")
             except StopIteration as stop:
-                return True, stop.value
+                return "done", stop.value
         raise RuntimeError("a coroutine of the test does not end")
 
     def raised(self, error: BaseException) -> BaseException:
@@ -354,3 +380,11 @@ def advanced(iterator: Any, name: str, args: list[Any]) -> tuple[bool, Any]:
         }[name]()
     except StopIteration as stop:
         return True, stop.value
+
+
+def bind_of(remote: Callable[[str], Any]) -> Callable[[str, Any], None]:
+    """What gives a name of the program another value, beside what reads it."""
+    tester = getattr(remote, "__self__", None)
+    if not isinstance(tester, Tester):
+        raise AttributeError("names of the program cannot be changed here")
+    return tester.bind

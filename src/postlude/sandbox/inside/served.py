@@ -59,6 +59,7 @@ class Served(Peer):
             "call": lambda target, args, kwargs: self._run(self.decode(target), args, kwargs),
             "method": lambda owner, name, args, kwargs: self._run(getattr(self.decode(owner), name), args, kwargs),
             "get": lambda owner, name: getattr(self.decode(owner), name),
+            "peek": lambda owner, name: getattr(self.decode(owner), name),
             "set": lambda owner, name, value: setattr(self.decode(owner), name, self.decode(value)),
             "del": lambda owner, name: delattr(self.decode(owner), name),
             "op": self._op,
@@ -96,8 +97,8 @@ class Served(Peer):
         compare = getattr(operator, name)
         return [compare(a, b), compare(b, a)]
 
-    def _wait(self, number: int) -> tuple[bool, Any]:
-        """Run the program's coroutines for a while: (whether this one is done, its result)."""
+    def _wait(self, number: int) -> tuple[str, Any]:
+        """Run the program's coroutines for a while: (whether this one goes on, is done or ends a loop, its result)."""
         import asyncio
 
         if self._loop is None:
@@ -106,7 +107,10 @@ class Served(Peer):
             self._tasks[number] = self._loop.create_task(self.objects[number])
         task = self._tasks[number]
         self._loop.run_until_complete(asyncio.wait({task}, timeout=SLICE))
-        return (True, task.result()) if task.done() else (False, None)
+        if not task.done():
+            return "goes on", None
+        ends_loop = not task.cancelled() and isinstance(task.exception(), StopAsyncIteration)
+        return ("ends a loop", None) if ends_loop else ("done", task.result())
 
     def _derive(self, name: str, bases: list[Any], members: dict[str, Any]) -> int:
         kinds = tuple(self.decode(base) for base in bases)
@@ -118,16 +122,23 @@ class Served(Peer):
 
     # ----------------------------------------------------------------------------------- objects of the test code here
 
-    def function(self, name: str, doc: str | None, signature: Any) -> Any:
+    def function(self, name: str, doc: str | None, signature: Any, waits: bool) -> Any:
         """A function of the test: a real one here, so that it can be a method and be wrapped."""
 
         def function(*args: Any, **kwargs: Any) -> Any:
             return self.call(function, args, kwargs)
 
+        async def waiting(*args: Any, **kwargs: Any) -> Any:
+            return await self.call(waiting, args, kwargs)
+
+        return self._dressed(waiting if waits else function, name, doc, signature)
+
+    def _dressed(self, function: Any, name: str, doc: str | None, signature: Any) -> Any:
+
         function.__name__ = function.__qualname__ = name
         function.__doc__ = doc
         if signature is not None:
-            function.__signature__ = signature_of(signature)  # type: ignore[attr-defined]
+            function.__signature__ = signature_of(signature)
         return function
 
     def imported(self, module: str, name: str) -> Any:
@@ -152,7 +163,7 @@ class Served(Peer):
     def hashed(self, thing: Any) -> int:
         return self.op("__hash__", thing)
 
-    def raisable(self, cls: type) -> type:
+    def raisable(self, cls: type[BaseException]) -> type[BaseException]:
         return cls
 
     def derive(self, cls: Any, bases: tuple[type, ...], members: dict[str, Any]) -> None:

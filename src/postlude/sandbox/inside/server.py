@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-from . import kernel, landlock, limits, namespaces, program, seccomp, shelf, streams
+from . import kernel, landlock, limits, namespaces, packages, program, seccomp, shelf, streams
 from .clock import Running, used
 
 PIPES = 5
@@ -41,6 +41,7 @@ class Server:
     def prepare(self) -> dict[str, Any]:
         """Load modules and give up rights; returns what was set up. Raises OSError."""
         settings, number = self._settings, os.getpid()
+        packages.load(settings["packages"])
         shelf.install()
         streams.prepare()
         _first_to_be_killed()

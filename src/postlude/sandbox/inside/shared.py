@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
 from operator import is_
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ _MAKERS = {"deque": lambda bound: deque(maxlen=bound), "defaultdict": defaultdic
 BASES = (list, dict, set, bytearray, deque)
 MOST, MOST_MEMBERS = 64, 20_000
 """Containers that stay shared between calls, and their members together. An older one is a copy from then on."""
+OURS = 4
+"""References to a container that nobody but this file and the table of numbers holds, while it is looked at."""
 
 
 class Shared:
@@ -86,11 +89,11 @@ class Shared:
             self._known[number] = (value, _members(value))
 
     def spare(self) -> list[int]:
-        """The oldest beyond what may stay shared; they are forgotten."""
+        """Those that nobody here can see any more, and the oldest beyond what may stay shared; they are forgotten."""
         total, numbers = 0, []
-        for count, (number, (_, members)) in enumerate(reversed(self._known.items())):
+        for count, (number, (value, members)) in enumerate(reversed(self._known.items())):
             total += len(members)
-            if count >= MOST or total > MOST_MEMBERS:
+            if count >= MOST or total > MOST_MEMBERS or getrefcount(value) <= OURS:
                 numbers.append(number)
         self.forget(numbers)
         return numbers

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import pytest_standin as standin
 from .fixtures import Fixtures, Request
-from .remote import RemoteExit
+from .remote import RemoteExit, bind_of
 
 Outcome = tuple[str, ...]
 """("passed",), ("failed", kind, text), ("skipped", text), or where a mark says so ("skipped", text, "marked")."""
@@ -206,12 +206,18 @@ def _case(owner: Any, name: str) -> Outcome:
 
 
 class ProgramModule(ModuleType):
-    """What the code imports as `solution`: every name of it is one of the program."""
+    """What the code imports as `solution`: every name of it is one of the program, also where a test patches it."""
 
     def __init__(self, name: str, remote: Callable[[str], Any]) -> None:
         super().__init__(name)
-        self.__dict__["_remote"] = remote
-        self.__path__: list[str] = []
+        vars(self).update(_remote=remote, _patched={}, __path__=[])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        vars(self)["_patched"].setdefault(name, getattr(self, name, None))
+        bind_of(vars(self)["_remote"])(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        bind_of(vars(self)["_remote"])(name, vars(self)["_patched"].pop(name, None))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -230,7 +236,7 @@ def _register_program(modules: list[str], remote: Callable[[str], Any]) -> None:
             whole = ".".join(parts[:length])
             sys.modules[whole] = ProgramModule(whole, remote)
             if length > 1:
-                setattr(sys.modules[".".join(parts[: length - 1])], parts[length - 1], sys.modules[whole])
+                vars(sys.modules[".".join(parts[: length - 1])])[parts[length - 1]] = sys.modules[whole]
 
 
 def _register_frameworks(source: str) -> None:
