@@ -40,6 +40,8 @@ def keeps(text: str) -> str | None:
         return "steps of a calculation: another may be as true"
     if re.search(r"[+-]\s*[CcK](?:_\w+)?\s*\$?$", text):
         return "a constant of integration"
+    if re.search(r"integer|real number", text):
+        return "a letter that stands for many numbers: another sign is another order of them"
     if re.search(r"0\s*\\(?:cdot|times)|\\lfloor|\\lceil|!\s*/|\\(?:sin|cos|tan)\D*\\pi", text):
         return "a product with 0, a rounded value, a period"
     return None
@@ -103,7 +105,9 @@ def _bracket(text: str) -> Iterable[str]:
 
 def _list(text: str) -> list[str]:
     """The members of a list that nothing stands around; empty where a comma may be of thousands."""
-    if re.search(THOUSANDS + r"|\\(?:[lcd]?dots|text|quad)|\.\.\.|(?<!\\)\\ |=", text) or not is_whole(text):
+    if re.search(
+        THOUSANDS + r"|\\(?:[lcd]?dots|text|quad)|\.\.\.|\b(?:any|all|or)\b|\$|(?<!\\)\\ |=", text
+    ) or not is_whole(text):
         return []
     parts = members(text)
     return parts if len(parts) > 1 and all(parts) else []

@@ -214,7 +214,9 @@ def _without_unit(text: str) -> str | None:
 
 
 def _double_escaped(text: str) -> str | None:
-    return text.replace("\\", "\\\\") if "\\" in text and "\\\\" not in text else None
+    """Where every backslash begins a command of letters."""
+    plain = "\\" in text and not re.search(r"\\(?![A-Za-z])", text)
+    return text.replace("\\", "\\\\") if plain else None
 
 
 def _one_line(text: str) -> str | None:

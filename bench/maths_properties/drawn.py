@@ -18,6 +18,13 @@ class Drawn:
     near: Callable[[Random], Drawn]
     """A value that is likely another one."""
 
+    members: frozenset[Hashable] = frozenset()
+    """Of a list or set."""
+
+    def holds(self, other: Drawn) -> bool:
+        """Whether a list or set has all members of another."""
+        return bool(self.members) and other.members <= self.members
+
     def other(self, rng: Random) -> Drawn:
         """One that is another value."""
         for _ in range(50):

@@ -56,7 +56,8 @@ def _of_listing(members: Sequence[Drawn]) -> Drawn:
             ways.append(_of_listing(members[1:]))
         return rng.choice([*ways, _of_listing([members[0].other(rng), *members[1:]])])
 
-    return Drawn("list", frozenset(Counter(m.truth for m in members).items()), write, near)
+    return Drawn("list", frozenset(Counter(m.truth for m in members).items()), write, near,
+                 frozenset(m.truth for m in members))  # fmt: skip
 
 
 def _fresh(members: Sequence[Drawn], rng: Random) -> Drawn:
@@ -87,7 +88,7 @@ def _of_collection(members: Sequence[Drawn]) -> Drawn:
         ways = [_of_collection([*members, _fresh(members, rng)]), _of_collection([members[0].other(rng), *members[1:]])]
         return rng.choice([*ways, _of_collection(members[1:])] if len(members) > 2 else ways)
 
-    return Drawn("set", frozenset(m.truth for m in members), write, near)
+    return Drawn("set", frozenset(m.truth for m in members), write, near, frozenset(m.truth for m in members))
 
 
 def point(rng: Random) -> Drawn:

@@ -47,8 +47,15 @@ def trials(number: int) -> Iterator[Trial]:
     yield Trial(number, one.kind, "another value", gold, plain.replace("%s", changed), False)
     around = rng.choice([a for a in AROUND if "$" not in again or "$" not in a])
     yield Trial(number, one.kind, "other words around", gold, around.replace("%s", again), True)
+    if one.holds(other):
+        return  # a part of the answer and then all of it is one answer
     first, second = rng.sample((again, changed), 2)
-    beside = rng.choice(BESIDE).replace("%s", first, 1).replace("%s", second, 1)
+    together = one.kind in ("interval", "union")  # of which "or" says the union
+    beside = (
+        rng.choice([b for b in BESIDE if not (together and r"\text{ or }" in b)])
+        .replace("%s", first, 1)
+        .replace("%s", second, 1)
+    )
     yield Trial(number, one.kind, "another answer beside", gold, beside, False)
 
 

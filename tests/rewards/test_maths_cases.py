@@ -12,7 +12,7 @@ from postlude.maths.__main__ import _speed, main
 from postlude.maths.verify import Verifier
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-FILES = ["math_cases.jsonl", "math_more.jsonl"]
+FILES = ["math_cases.jsonl", "math_more.jsonl", "math_forms.jsonl"]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -120,3 +120,9 @@ def test_long_responses_of_one_piece_are_read_quickly(part: str) -> None:
     started = time.process_time()
     extract(part * 20_000)
     assert time.process_time() - started < 5.0
+
+
+@pytest.mark.parametrize("around", ["<answer> {} </answer>", "The answer is {}.", "**Answer:** {}"])
+def test_bars_around_an_answer_are_an_absolute_value(around: str) -> None:
+    assert Verifier().verify("|x-3|", around.format("|x-3|")).verdict == "equal"
+    assert Verifier().verify("x-3", around.format("|x-3|")).verdict == "different"

@@ -136,5 +136,5 @@ def test_no_expression_takes_long_on_the_exact_path(text: str) -> None:
 
 def test_random_values_are_equal_in_every_spelling_and_to_no_other() -> None:
     tally = tried(0, 15 * len(MAKERS))
-    assert tally.tried.total() == 4 * 15 * len(MAKERS)
-    assert not [t for t in tally.broken if t.law == "another value"]
+    assert {kind for kind, _ in tally.tried} >= {"integer", "set", "interval", "matrix", "line"}
+    assert not [t for t in tally.broken if not t.right]

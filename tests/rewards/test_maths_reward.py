@@ -96,6 +96,10 @@ def broken(self: Pool, job: Any) -> dict[str, Any]:
     raise WorkerError("a worker died with exit status -9")
 
 
+def test_a_number_without_figures_is_no_error() -> None:
+    assert Verifier().verify("7", r"\pi!!").verdict == "different"
+
+
 HARD = (r"\boxed{\sin^2 x+\cos^2 x}", "1")
 
 

@@ -17,6 +17,7 @@ from postlude.maths.moments import same_clock
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unsupported
 from postlude.maths.terms import of
+from postlude.maths.unit_table import KNOWN
 from postlude.maths.values import (
     Assignment,
     Based,
@@ -130,6 +131,9 @@ class Comparison:
             return self.numbers(views.in_base_units(a), views.in_base_units(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
             return self.numbers(views.in_radians(a), views.in_radians(b))
+        if a.unit == KNOWN["°"] or b.unit == KNOWN["°"]:  # a degree may be one of temperature
+            other = b.unit if a.unit == KNOWN["°"] else a.unit
+            return self.numbers(a.number, b.number) if other in (KNOWN["°C"], KNOWN["°F"]) else False
         if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and _exponents(a) == _exponents(b):
             return self.numbers(a.number, b.number)  # 5 square units are 5 square inches, as 5 are
         return False

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
+from postlude.maths.compare import Comparison
 from postlude.maths.extract import extract
-from postlude.maths.problems import Unsupported
+from postlude.maths.problems import Unreadable, Unsupported
+from postlude.maths.reading import read
 
 MAX_WORDS = 8
 _NOTHING = frozenset({"", "nan", "null", "n/a", "na", "nil", "?", "-", "tbd", "unknown", "[]"})
@@ -49,8 +52,31 @@ def _solution(text: str) -> str:
             if found.text is None:
                 article = "an" if found.rule[0] in "aeiou" else "a"
                 raise Unsupported(f"it holds {article} {found.rule}")
-            several = found.lists[0] if found.lists else ()
-            return ", ".join(several) if len({*several}) > 1 else found.text
+            several = _different(part for part in (found.lists[0] if found.lists else ()) if _is_marked(part, text))
+            return ", ".join(several) if len(several) > 1 else found.text
     if len(re.findall(r"(?<!\\)\b[A-Za-z]{2,}\b", text)) > MAX_WORDS:
         raise Unsupported(f"more than {MAX_WORDS} words, with neither \\boxed nor ####")
     return text
+
+
+def _is_marked(part: str, text: str) -> bool:
+    """Whether it stands in a box or tag of its own: a worked solution also has values beside its answer."""
+    return (
+        re.search(r"(?:\\(?:boxed|fbox)\s*\{|<answer>)\s*" + re.escape(part.strip()), text, re.IGNORECASE) is not None
+    )
+
+
+def _different(parts: Iterable[str]) -> list[str]:
+    """Without those that say what an earlier one says: `\\boxed{x+1}` or `\\boxed{1+x}` is one answer."""
+    distinct: list[str] = []
+    for part in parts:
+        if not any(_alike(part, other) for other in distinct):
+            distinct.append(part)
+    return distinct
+
+
+def _alike(part: str, other: str) -> bool:
+    try:
+        return part == other or Comparison().same(read(part), read(other)) is True
+    except Unreadable:
+        return False

@@ -10,6 +10,7 @@ from postlude.maths.tokens import Token
 from postlude.maths.values import Clock, Words
 
 _CLOCK = re.compile(r"\d{1,4}(?::\d{1,4}){1,2}(?:\.\d+)?")
+_FULL = re.compile(r"(?i)(1[0-2]|0?[1-9])o'?clock([ap]\.?m\.?)?")
 _HALF = re.compile(r"(?i)\s*([ap])\s*\.?\s*m\s*\.?$")
 _HOUR = re.compile(r"(1[0-2]|0?[1-9])(?:[.:]([0-5]\d))?")
 _SHOWN = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{|[{}~,]|\\[,;: ]")
@@ -35,6 +36,9 @@ def clock(tokens: list[Token]) -> Clock | None:
     text = "".join(t.text for t in tokens)
     if text.lower() in ("12noon", "12midnight"):
         return NAMED[text[2:].lower()]
+    full = _FULL.fullmatch(text.replace(" ", ""))
+    if full:
+        return Clock((Fraction(full.group(1)), Fraction(0)), True, (full.group(2) or "").lower().replace(".", ""))
     if _PROPORTION.fullmatch(text):
         return Clock(tuple(Fraction(p) for p in text.split("to")), False)
     body = _HALF.sub("", text)

@@ -27,7 +27,8 @@ _ALIASES = tuple(
     for pattern, name in (
         (rf"\\(?:[dtcsx]|nice)frac{_END}", r"\\frac"),
         (r"(?:\{\})?\^\s*\{?\s*(\d+)\s*\}?\s*/\s*(?:\{\})?_\s*\{?\s*(\d+)\s*\}?", r"\\frac{\1}{\2}"),
-        (r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}|^([^{}]*)\\over(?![A-Za-z])([^{}]*)$", r"\\frac{\1\3}{\2\4}"),
+        (rf"\{{([^{{}}]*)\\over{_END}([^{{}}]*)\}}", r"\\frac{\1}{\2}"),
+        (rf"(?:^|(?<==))([^{{}}=,]*)\\over{_END}([^{{}}=,]*)$", r"\\frac{\1}{\2}"),
         (rf"\\[dt]binom{_END}", r"\\binom"),
         (rf"\\leq(?:slant|q)?{_END}|<=", r"\\le "),
         (rf"\\geq(?:slant|q)?{_END}|>=", r"\\ge "),
@@ -36,7 +37,7 @@ _ALIASES = tuple(
         (rf"\\gt{_END}", ">"),
         (rf"\\(?:varnothing|empty|oslash){_END}", r"\\emptyset "),
         (
-            rf"\\degrees?{_END}|\\deg{_END}|\\textdegree{_END}|\{{\}}\s*(?=\^\s*\{{?\s*\\circ)|\^\s*\{{?\s*\\circ\s*\}}?|\^°",
+            rf"\\degrees?{_END}|(?<=[\d}}])\s*\\deg{_END}|\\textdegree{_END}|\{{\}}\s*(?=\^\s*\{{?\s*\\circ)|\^\s*\{{?\s*\\circ\s*\}}?|\^°",
             "°",
         ),
         (rf"\\(?:pounds|textsterling){_END}", "£"),
@@ -46,6 +47,7 @@ _ALIASES = tuple(
         (r"\bUS\s*¤", "¤"),
         (r"(?<![A-Za-z\\])Rs\.?\s*(?=\d)", "₹"),
         (rf"\\[lr]?vert{_END}", "|"),
+        (rf"\\colon{_END}", ":"),
         (rf"\\lbrace{_END}", r"\\{"),
         (rf"\\rbrace{_END}", r"\\}"),
         (rf"\\percent{_END}|\\%", "%"),
@@ -53,13 +55,15 @@ _ALIASES = tuple(
         (r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|mathrm|textrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}{1,2}", r"\\text{th}"),
         (rf"\\mathbb\s*(?:\{{\s*R\s*\}}|R{_END})|\\R{_END}|\\Reals{_END}", "ℝ"),
         (rf"(?<=[\d}}])\s*(?:[xX]|{_TEXTS}\s*\{{\s*[xX]\s*\}})\s*(?=10\s*\^)", r"\\times "),
-        (rf"(?<=\d)\s*(?:[eE]|{_TEXTS}\s*\{{\s*E\s*\}})\s*\{{?\s*([+-]?\s?\d{{1,3}})\s*\}}", r"e\1"),
+        (rf"(?<=\d)\s*(?:E|e(?=\s*\{{\s*[+-])|{_TEXTS}\s*\{{\s*E\s*\}})\s*\{{\s*([+-]?\d{{1,3}})\s*\}}", r"e\1"),
         (rf"(?<=\d)\s*{_TEXTS}\s*\{{\s*E\s*\}}\s*([+-]?\d{{1,3}})(?!\d)", r"e\1"),
         (rf"(?:\\mu\s*{_TEXTS}\s*\{{\s*|{_TEXTS}\s*\{{\s*\\mu\s*)(?=[A-Za-z])", r"\\text{u"),
         (rf"{_TEXTS}\s*\{{\s*([kMG]?)\s*\}}?\s*\\Omega\s*\}}?", r"\\text{\1ohm}"),
         (rf"\\frac\s*\{{\s*({_UNIT})\s*\}}\s*\{{\s*({_UNIT})\s*\}}", r"\1/\2"),
     )
 )
+MAX_CHARACTERS = 5000
+"""What is longer only loses brackets around all of it: some of the patterns take the square of the length."""
 _DOLLAR = re.compile(r"\\\$|\\text\{\s*\\?\$\s*\}|\\(?:math|text)dollar(?![A-Za-z])")
 _SPACES = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
@@ -68,7 +72,10 @@ _ANSWER = re.compile(rf"\s*(?:{_TEXTS}\s*\{{\s*)?\((?:(?:the )?final )?answer\)\
 
 def normalise(text: str) -> str:
     """The text in one spelling, without delimiters of math mode and without a full stop at its end."""
-    text = _without_stop(_math_mode(plain(_unescaped(text)).strip()).strip())
+    text = plain(_unescaped(text)).strip()
+    if len(text) > MAX_CHARACTERS:
+        return _without_shell(text)
+    text = _without_stop(_math_mode(text).strip())
     if "\\" in text or "~" in text or "{,}" in text or not text.isascii():
         text = numerals.joined(text)
         text = _BLANK.sub(" ", text)

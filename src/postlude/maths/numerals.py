@@ -3,7 +3,8 @@
 One rule says what a mark between digits is. It groups thousands where one to three digits stand before it and three
 after each mark, all marks are of one kind, and the chain holds nothing else. A comma is decimal only where it can be
 nothing else: in braces (`3{,}14`), after thousands that another mark groups (`1.234,5`, `1 234,5`), before a zero that
-no member of a list begins with (`0,001`), or as the only comma, between four digits or more and two (`1000,99`). So
+no member of a list begins with (`0,001`), or as the only comma, between four digits or more and two (`1000,99`), or in
+a price (`5,50 €`). So
 `1,5` is a list, `1,234` is 1234, and `1.234` is a little above 1. Inside brackets a comma parts a list, unless other
 commas there have a space behind them or the group after it begins with 0.
 """
@@ -34,6 +35,7 @@ _INDIAN = re.compile(r"(?<![\d.,])[1-9]\d?(?:,\d\d)+,\d{3}(?!\d|,\d)")
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
 _ZERO_LED = re.compile(r"(?<![\d.,_^])(\d+),(0\d+)(?![\d.,])")
 _CENTS = re.compile(r"(?<![\d.,_^])([1-9]\d{3,}),(\d\d)(?![\d.,])")
+_PRICE = re.compile(r"-?(?:[¤€£¥₹] ?(\d+),(\d\d)|(\d+),(\d\d) ?[€£¤])")
 _MARKS = re.compile(r"\D+")
 _CYCLE = re.compile(
     r"(\d*)\.(\d*)\\(?:overline|bar|overbar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))|(\d*)\.(\d*)\((\d+)\)(?!\s*[\w(\\^.])"
@@ -91,6 +93,7 @@ def _comma_gapped(text: str, match: re.Match[str]) -> str:
 def _commas(text: str) -> str:
     single = text.count(",") == 1
     if single:
+        text = text.replace(",", ".") if _PRICE.fullmatch(text) else text
         text = _GROUPED_POINT.sub(lambda m: _with_point(text, m), text)
     text = _INDIAN.sub(lambda m: _digits(m) if _zero_led(m.group().split(",")) else m.group(), text)
     text = _THOUSANDS.sub(lambda m: _thousands(text, m), text)

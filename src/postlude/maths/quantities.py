@@ -115,12 +115,22 @@ def _several(measures: list[_Measure]) -> Value:
         raise Unsupported("a number after a unit")
     crossed = [by for _, by in ends[:-1]]
     values = [_one(m.number, unit) for m, (unit, _) in zip(measures, ends, strict=True)]
+    if isinstance(values[0], Quantity) and values[0].unit == KNOWN["°"]:
+        values = [values[0], *map(_of_degree, values[1:])]
     if all(crossed):
         return Listing(tuple(values))
     found = total(values) if not any(crossed) else None
     if found is None:
         raise Unsupported("measures in a row that are not one")
     return found
+
+
+def _of_degree(value: Value) -> Value:
+    """Minutes and seconds that are parts of a degree."""
+    for time, arc in (("min", "arcmin"), ("s", "arcsec")):
+        if isinstance(value, Quantity) and value.unit == KNOWN[time]:
+            return Quantity(value.number, KNOWN[arc])
+    return value
 
 
 def _joint(unit: list[Token]) -> tuple[list[Token], bool]:

@@ -175,7 +175,9 @@ def sentence(text: str) -> tuple[str, int]:
 
 def bare(text: str) -> str:
     """An answer without Markdown, introducing words and remarks; of "the largest n is 34" the value."""
-    text = _INLINE.sub("", text.replace("**", "").replace("__", "")).strip(' *`|\t"“”')
+    text = _INLINE.sub("", text.replace("**", "").replace("__", "")).strip(' *`\t"“”')
+    if text.count("|") % 2:  # a cell of a table; two are an absolute value
+        text = text.strip("| \t")
     if text.endswith("}") and "{" not in text:  # of {"answer": 5}
         text = text.rstrip('}" ')
     text = _TRAILING.sub("", _REMARK.sub("", _INTRODUCES.sub("", text)))

@@ -123,7 +123,10 @@ def _differs(difference: Any) -> bool:
             for i, s in enumerate(letters)
         }
         value = sympy.N(difference.subs(at).replace(_is_unknown, _arbitrary), 30, maxn=200)
-        if value.is_number and not value.has(*_INFINITE) and abs(value) > sympy.Rational(1, 10**20):
+        if not value.is_number or value.has(*_INFINITE):
+            continue
+        size = abs(value)
+        if size.is_comparable and size > sympy.Rational(1, 10**20):  # a double factorial of pi has no value in figures
             return True
     return False
 

@@ -94,6 +94,10 @@ L2     40468564224/10000000 acre
 LT-1   1609344/3600000 mph
 LT-1   1000/3600      kph kmh kmph
 LT-1   1852/3600      knot
+L2MT-2 1000           Nm
+LMT-1  1000           Ns
+TI     3600           Ah
+TI     3600/1000      mAh
 L2MT-2 1/10000        erg
 LMT-2  1/100          dyn dyne
 L-1MT-2 101325000     atm
@@ -117,8 +121,8 @@ angle     1    ° degree deg
 angle     1/60 arcminute arcmin
 angle     1/3600 arcsecond arcsec
 radian    1    rad radian
-celsius   1    °C
-fahrenheit 1   °F
+celsius   1    °C celsius
+fahrenheit 1   °F fahrenheit
 """
 """Kinds by themselves."""
 _COUNTS = ("unit", "th", "st", "nd", "rd")

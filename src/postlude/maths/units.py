@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from fractions import Fraction
 
 from postlude.maths.problems import Unsupported
@@ -27,15 +26,14 @@ _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, 
 _TIMES = frozenset({r"\cdot", r"\times", "*", r"\ast", "·"})
 
 
-def _folded() -> dict[str, Unit]:
-    """By its small letters, where all units that these spell are one."""
-    spelled: defaultdict[str, list[Unit]] = defaultdict(list)
-    for name, unit in KNOWN.items():
-        spelled[name.lower()].append(unit)
-    return {name: units[0] for name, units in spelled.items() if all(u == units[0] for u in units)}
-
-
-_FOLDED = _folded()
+_ANY_CASE = frozenset({
+    "km", "cm", "mm", "kg", "hr", "min", "sec", "lb", "lbs", "oz", "ft", "in", "yd", "mi", "mph", "kph", "gal", "deg",
+    "usd", "eur", "gbp",
+})  # fmt: skip
+_FOLDED = {name.lower(): unit for name, unit in KNOWN.items() if len(name) > 3 and name.islower()}
+_FOLDED |= {name.lower(): unit for name, unit in KNOWN.items() if name.lower() in _ANY_CASE and name != "Gal"}
+"""Units whose capitals say nothing; of short symbols they do: Nm is no nm, and M no m."""
+_SCALES_OF_DEGREES = frozenset({"celsius", "fahrenheit", "c", "f"})
 
 
 def read(tokens: list[Token]) -> tuple[int, Unit]:
@@ -54,7 +52,7 @@ def read(tokens: list[Token]) -> tuple[int, Unit]:
 def known(word: str) -> Unit | None:
     """The unit of a symbol or name, also in plural; None where it is none of the table."""
     singular = _singular(word.lower())
-    return KNOWN.get(word) or _FOLDED.get(word.lower()) or _FOLDED.get(singular) or KNOWN.get(singular)
+    return KNOWN.get(word) or _FOLDED.get(word.lower()) or _FOLDED.get(singular) or KNOWN.get(_singular(word))
 
 
 def is_known(word: str) -> bool:
@@ -63,6 +61,8 @@ def is_known(word: str) -> bool:
 
 
 def _words(token: Token) -> list[str]:
+    if token.text in ("+", "=", "<", ">"):
+        raise Unsupported(f"{token.text!r} after a number")
     if token.kind == "command":
         if token.text in _TIMES:
             return []
@@ -78,7 +78,7 @@ def _unit(words: list[str]) -> Unit:
     while place < len(words):
         word = words[place]
         place += 1
-        if word in ("/", "per") or (word in ("a", "an") and total.powers):
+        if word in ("/", "per") or (word in ("a", "an") and (total.powers or known(*words[place : place + 1] or [""]))):
             sign = -1
         elif word.lower() in ("square", "sq", "cubic", "cu") and place < len(words):
             ahead = _POWERS[word.lower()]
@@ -86,6 +86,9 @@ def _unit(words: list[str]) -> Unit:
             total = total.times(last, sign * (_POWERS[word.lower()] - 1))
         elif word in ("of", "the") or (word == "-" and last):
             continue
+        elif word.lower() in ("degree", "degrees", "°") and words[place : place + 1] and _named_degree(words[place]):
+            last = KNOWN["°" + words[place][0].upper()]
+            total, place = total.times(last, sign), place + 1
         else:
             power, place = _power(words, place)
             last = _SIDE if word.lower() in ("unit", "units") and power * ahead != 1 else _one(word)
@@ -96,6 +99,10 @@ def _unit(words: list[str]) -> Unit:
 
 _SIDE = Unit(Fraction(1), {"unit": 1})
 """Of square and cubic units: a length without a name. A number of units is a number."""
+
+
+def _named_degree(word: str) -> bool:
+    return word.lower() in _SCALES_OF_DEGREES
 
 
 def _power(words: list[str], place: int) -> tuple[int, int]:
@@ -118,7 +125,7 @@ def _one(word: str) -> Unit:
         return unit
     if not word.isalpha() or (word if len(word) == 1 else word.lower()) in _NO_UNIT:
         raise Unsupported(f"{word!r} after a number")
-    return Unit(Fraction(1), {_singular(word.lower()): 1})
+    return Unit(Fraction(1), {word if len(word) < 3 else _singular(word.lower()): 1})
 
 
 def _singular(word: str) -> str:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any, Literal
@@ -56,6 +56,13 @@ class Result:
     def score(self) -> float | None:
         """1 for equal; None where the fault is not the answer's; else 0."""
         return None if self.verdict == "error" else float(self.verdict == "equal")
+
+
+def _changed(result: Result, **fields: Any) -> Result:
+    """What `dataclasses.replace` gives, in a quarter of its time: a verdict is made in three steps."""
+    changed = object.__new__(Result)
+    changed.__dict__.update(result.__dict__, **fields)
+    return changed
 
 
 @dataclass(frozen=True)
@@ -144,8 +151,8 @@ class Verifier:
             found = Result("error", type(error).__name__, trace=traceback.format_exc())
         seconds = time.perf_counter() - started
         if isinstance(found, _Open):
-            return replace(found, result=replace(found.result, seconds=seconds))
-        return replace(found, seconds=seconds)
+            return _Open(_changed(found.result, seconds=seconds), found.job)
+        return _changed(found, seconds=seconds)
 
     def _exact(self, gold: Any, response: str) -> Result | _Open:
         found = extract(response, self._rules)
@@ -159,11 +166,11 @@ class Verifier:
             return Result("error", "gold", found.text.strip(), trace=trace)
         base = Result("different", found.rule, found.text.strip(), form)
         if found.denied:
-            return replace(base, verdict="ambiguous", rule=f"{found.rule}, denied beside it")
+            return _changed(base, verdict="ambiguous", rule=f"{found.rule}, denied beside it")
         if any(self._distinct(found.text, other) for other in found.others):
             return self._of_several(base, found, expected, right)
         if any(self._contradicts(found.text, other) for other in found.later):
-            return replace(base, verdict="ambiguous", rule=f"{found.rule}, another answer after it")
+            return _changed(base, verdict="ambiguous", rule=f"{found.rule}, another answer after it")
         return self._one(base, expected, right, found.text)
 
     def _one(self, base: Result, expected: str, right: Value | str, text: str) -> Result | _Open:
@@ -175,14 +182,14 @@ class Verifier:
             right = right if pair.gold == expected else _read(pair.gold)
             answer = _read(pair.answer)
         except Unreadable as problem:
-            return replace(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
-        return self._decide(replace(base, answer=_form(answer)), right, answer, (pair.gold, pair.answer))
+            return _changed(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
+        return self._decide(_changed(base, answer=_form(answer)), right, answer, (pair.gold, pair.answer))
 
     def _in_order(self, base: Result, pair: Pair, right: Value | str) -> Result | _Open:
         """The verdict where the gold or the answer names its parts, (a) and (b): each with its own."""
         gold = _series(pair.gold_parts) if pair.gold_parts else _members(right)
         answer = _series(pair.answer_parts) if pair.answer_parts else _members(read(pair.answer))
-        base = replace(base, answer=_form(answer))
+        base = _changed(base, answer=_form(answer))
         if len(gold.items) != len(answer.items):
             return base
         return self._decide(base, gold, answer, (pair.gold, pair.answer))
@@ -193,7 +200,7 @@ class Verifier:
         try:
             return self._pieced(base, found, expected, right)
         except Unreadable:
-            return replace(base, verdict="ambiguous", rule=f"{found.rule}, another answer beside it")
+            return _changed(base, verdict="ambiguous", rule=f"{found.rule}, another answer beside it")
 
     def _pieced(self, base: Result, found: Extraction, expected: str, right: Value | str) -> Result | _Open:
         """Raises Unreadable where the answers are not as many as the gold has parts."""
@@ -206,7 +213,7 @@ class Verifier:
             items = tuple(item for text in said for item in _members(_value(text)).items)
             if len(items) == count:
                 answer = Series(items, "(", ")") if gold_parts else _together(said, items)
-                base = replace(base, rule=f"{base.rule}, in {len(said)} pieces", answer=_form(answer))
+                base = _changed(base, rule=f"{base.rule}, in {len(said)} pieces", answer=_form(answer))
                 return self._decide(base, right, answer, (expected, ", ".join(said)))
         if count > 1 and self._repeats(found):
             return self._one(base, expected, right, found.text or "")
@@ -246,28 +253,28 @@ class Verifier:
         if isinstance(answer, Listing) and answer.hedged and not _several(gold):
             ways = {str(item) for item in answer.items}  # 3/4 or 75% is one answer, 7 or 7 a hedge
             if len(ways) < len(answer.items) or not all(self._same(gold, item) for item in answer.items):
-                return replace(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
+                return _changed(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
             answer = answer.items[0]
         try:
             outcome = self._comparison.accepts(gold, answer)
         except Unreadable as problem:
-            return replace(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
+            return _changed(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
         return self._exactly(base, outcome)
 
     def _exactly(self, base: Result, outcome: Outcome) -> Result | _Open:
         if isinstance(outcome, bool):
-            return replace(base, verdict="equal" if outcome else "different", rule=f"{base.rule}, exact")
+            return _changed(base, verdict="equal" if outcome else "different", rule=f"{base.rule}, exact")
         if not POSIX:
-            return replace(base, rule=f"{base.rule}, not decided exactly (algebra needs POSIX)")
+            return _changed(base, rule=f"{base.rule}, not decided exactly (algebra needs POSIX)")
         if _LIMIT in (base.answer or "") and _LIMIT not in (base.gold or ""):
-            return replace(base, verdict="unparsable", rule=f"{base.rule}: a limit that is not worked out")
+            return _changed(base, verdict="unparsable", rule=f"{base.rule}: a limit that is not worked out")
         try:
             for tree in (t for pair in outcome for t in pair):
                 prefilter.check_tree(tree)
         except Refused as problem:
-            return replace(base, verdict="unparsable", rule=f"{base.rule}, not given to algebra: {problem}")
+            return _changed(base, verdict="unparsable", rule=f"{base.rule}, not given to algebra: {problem}")
         job = {"pairs": outcome, "tolerance": str(self._tolerance)}
-        return _Open(replace(base, rule=f"{base.rule}, algebra"), job)
+        return _Open(_changed(base, rule=f"{base.rule}, algebra"), job)
 
     def _foreign_notation(
         self, base: Result, gold: Value | str, answer: Value | str, texts: tuple[str, str]
@@ -275,18 +282,18 @@ class Verifier:
         """One of the two is in a notation that is not ours: `str` is the reason."""
         mine, theirs = (normalise(t) for t in texts)
         if isinstance(gold, str) and (mine == theirs or verbatim(texts[0]) == verbatim(texts[1])):
-            return replace(base, verdict="equal", rule=f"{base.rule}, same text")
+            return _changed(base, verdict="equal", rule=f"{base.rule}, same text")
         reason = answer if isinstance(answer, str) else "the gold is in another notation"
         if isinstance(answer, str) and re.search(r"(?<![a-z\\])or(?![a-z])", theirs):
-            return replace(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
+            return _changed(base, verdict="ambiguous", rule=f'{base.rule}, "or" in it')
         try:
             job = self._foreign(mine, theirs)
         except Refused as problem:
-            return replace(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
+            return _changed(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
         if job is None:
             lacking = "" if has_math_verify() else " (math-verify is not installed)"
-            return replace(base, verdict="unparsable", rule=f"{base.rule}: {reason}{lacking}")
-        return _Open(replace(base, rule=f"{base.rule}, math-verify"), job)
+            return _changed(base, verdict="unparsable", rule=f"{base.rule}: {reason}{lacking}")
+        return _Open(_changed(base, rule=f"{base.rule}, math-verify"), job)
 
     def _foreign(self, gold: str, answer: str) -> dict[str, Any] | None:
         """A job for math-verify; None without it, or where words, lists or relations make its reading unsafe."""
@@ -305,17 +312,17 @@ class Verifier:
         except (WorkerError, OSError) as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         seconds = one.result.seconds + time.perf_counter() - started
-        return _settled(replace(one.result, seconds=seconds), reply)
+        return _settled(_changed(one.result, seconds=seconds), reply)
 
 
 def _settled(result: Result, reply: dict[str, Any]) -> Result:
     if "limit" in reply:
-        return replace(result, verdict="timeout", rule=f"{result.rule}: {reply['limit']}")
+        return _changed(result, verdict="timeout", rule=f"{result.rule}: {reply['limit']}")
     if "error" in reply:
-        return replace(result, verdict="error", trace=reply["error"])
+        return _changed(result, verdict="error", trace=reply["error"])
     if reply["equal"] is None:
-        return replace(result, verdict="unparsable", rule=f"{result.rule} reads no value")
-    return replace(result, verdict="equal" if reply["equal"] else "different")
+        return _changed(result, verdict="unparsable", rule=f"{result.rule} reads no value")
+    return _changed(result, verdict="equal" if reply["equal"] else "different")
 
 
 def _read(text: str) -> Value | str:

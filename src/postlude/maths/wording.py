@@ -36,7 +36,7 @@ _ALIASES = {
     "infinitely many": _MANY, "infinite solutions": _MANY, "infinite number of solutions": _MANY,
     "infinite many solutions": _MANY, "there are infinitely many solutions": _MANY,
     "infinitely many solution": _MANY, "infinitely many real solutions": _MANY,
-    "yeah": "yes", "correct": "true", "incorrect": "false",
+    "yeah": "yes",
 }  # fmt: skip
 _ONES = {w: n for n, w in enumerate(re.findall(
     r"\w+", "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -76,7 +76,7 @@ def words(text: str) -> Value | None:
 
 def plain(text: str) -> str:
     """Without marks of text, hyphens and what stands at the ends of sentences."""
-    return " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!")
+    return " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!\"`'")
 
 
 def estimated(text: str) -> bool:

@@ -151,7 +151,7 @@ class Tester(Peer):
         if isinstance(value, Mirror):
             self.classes.add(value)
             return value
-        return value if isinstance(value, Function | Remote) else self.ask("use", name)  # a constant that is tested
+        return value if isinstance(value, Function) else self.ask("use", name)  # a constant that is tested
 
     def bind(self, name: str, value: Any) -> None:
         """Give a name of the program another value there."""
