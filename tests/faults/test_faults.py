@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 Rows = dict[str, list[dict[str, Any]]]
 
 
-def made(place: Path) -> Rows:
+def tables_of(place: Path) -> Rows:
     """Table -> what became of each of its trials."""
     command = [sys.executable, "-m", "bench.faults", "short", "--jobs", "1", "--place", str(place / "work")]
     done = subprocess.run(
@@ -33,7 +33,7 @@ def made(place: Path) -> Rows:
 
 def test_runs_that_are_broken_end_as_if_nothing_had_happened_or_in_words(tmp_path: Path) -> None:
     """One test: the trials take over a minute, and two workers would each make them."""
-    rows = made(tmp_path)
+    rows = tables_of(tmp_path)
     every_family_killed_twice_ends_with_the_bytes_of_a_whole_one(rows)
     for table in ("sampled faults", "sampled damage"):
         what_fails_or_is_damaged_changes_nothing_or_is_refused(rows[table])
