@@ -10,9 +10,9 @@ from math import lcm
 
 from postlude.maths import polynomials as poly
 from postlude.maths import ratios
-from postlude.maths.conventions import renamed as with_letters
 from postlude.maths.polynomials import Budget
 from postlude.maths.ratios import Ratio
+from postlude.maths.synonyms import renamed as with_letters
 from postlude.maths.terms import of
 from postlude.maths.values import Collection, Expression, Family, Labelled, Listing, Outcome, Series, Value
 
