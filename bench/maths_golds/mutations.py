@@ -130,8 +130,9 @@ def _added(text: str) -> Iterable[str]:
 
 
 def _repeated(text: str) -> Iterable[str]:
+    """The first member once more; of tuples, which are solutions, that says nothing else."""
     parts = _list(text)
-    if parts:
+    if parts and not all(part.strip().startswith(("(", r"\left(")) for part in parts):
         yield ", ".join([*parts, parts[0]])
 
 

@@ -116,6 +116,56 @@ def test_a_choice_is_about_its_own_matter(cases, expected):
     assert not wrong
 
 
+NAMES = [
+    ("=", "y'=2x", r"\frac{dy}{dx}=2x"),
+    ("=", r"\frac{d^2y}{dx^2}=2x", "y''=2x"),
+    ("!", "y''=2x", r"\frac{dy}{dx}=2x"),
+    ("!", "z'=2x", r"\frac{dy}{dx}=2x"),
+    ("!", "y'=2x", r"\frac{dx}{dy}=2x"),
+    ("!", "y'=2x", r"\frac{dy}{dx}=3x"),
+    ("!", "y'=2x", "y=2x"),
+    ("=", "PV=nRT", "nRT=PV"),
+    ("=", "nRT=PV", "PV=nRT"),
+    ("=", "PV=nRT", r"P=\frac{nRT}{V}"),
+    ("!", "PV=nRT", "PV=nrT"),
+    ("!", "PV=nRT", "PT=nRV"),
+    ("!", "PV=nRT", "P=nRT"),
+    ("=", "nRT", r"\text{nRT}"),
+    ("=", "kWh", r"\text{kWh}"),
+    ("=", "AC=BD", "BD=AC"),
+    ("!", "AC=BD", "AB=CD"),
+    ("!", "AB=5", "AC=5"),
+    ("=", "xyz", "zyx"),
+    ("=", "xyz=6", "zxy=6"),
+    ("!", "xyz", "xyw"),
+    ("!", "xyz", "xy+z"),
+    ("!", "CAB", "ABC"),
+    ("!", "acb", "abc"),
+]
+"""Names of derivatives, and letters in a row; orders such as CAB stay what they are."""
+
+
+def test_names_and_letters_in_a_row():
+    assert not [case for case in NAMES if equal(USUAL, case[1], case[2]) is not (case[0] == "=")]
+
+
+ABBREVIATED = [
+    ("=", "Ans. 17"),
+    ("=", "So he has 17 apples.\n**Ans.** $17$"),
+    ("=", "Ans. is 17"),
+    ("!", "Not Ans. 17"),
+    ("!", "Ans. 17 is wrong"),
+    ("!", "Ans. 17 or 18"),
+    ("!", "See Trans. 17"),
+    ("!", "Ans. 17 + 1"),
+]
+
+
+def test_an_abbreviated_label():
+    wrong = [c for c in ABBREVIATED if (USUAL.verify("17", c[1]).verdict == "equal") is not (c[0] == "=")]
+    assert not wrong
+
+
 def test_several_boxes_are_a_list_and_have_its_order():
     ordered = with_choice("order", "written")
     right, turned = r"\boxed{1} and \boxed{2}", r"\boxed{2} and \boxed{1}"

@@ -414,10 +414,13 @@ class Comparison:
         return False
 
     def words(self, a: Words, b: Value) -> Outcome:
-        """xyz, which could be a word, is x y z."""
+        """abc, which could be a word, is a b c; its letters are small, whatever they were."""
         product: Node = ["*", *(["sym", c] for c in a.text)]
         letters = 2 < len(a.text) < 6 and a.text.isalpha()
-        return letters and isinstance(b, Expression) and self.numbers(of(product), b) is True
+        if not letters or not isinstance(b, Expression):
+            return False
+        small = of(renamed(b.tree, {s: s.lower() for s in b.value.symbols}))
+        return self.numbers(of(product), small) is True
 
 
 def _exponents(value: Quantity) -> list[int]:

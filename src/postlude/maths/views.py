@@ -60,11 +60,13 @@ def in_radians(value: Quantity) -> Expression:
 
 
 def as_equation(value: Labelled) -> Relation | None:
-    """y = 2x + 1 as the equation it also is; only letters are names of unknowns."""
+    """y = 2x + 1 as the equation it also is; only letters are names of unknowns, several capitals their product."""
     if not isinstance(value.value, Expression):
         return None
     name = value.name
     try:
+        if len(name) > 1 and name.isalpha() and name.isupper():
+            return Relation(of(["*", *(["sym", c] for c in name)]), value.value, "=")
         plain = len(name) == 1 or name[0] == "\\" or "_" in name or "/d" in name
         return Relation(of(["sym", name]), value.value, "=") if plain else None
     except Unreadable:
