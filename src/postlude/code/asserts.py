@@ -10,11 +10,9 @@ from typing import Any, Literal
 from postlude.code.cases import Call, Case, Check, checked
 from postlude.code.discovery import Discovered, discovered
 from postlude.code.imports import absolute
+from postlude.code.names import LONGEST, is_text
 from postlude.code.obstacles import needs_of
 from postlude.code.owners import Owners, owners
-
-LONGEST = 1_000_000
-"""Characters of test code, for which the parser takes some hundred bytes each."""
 
 
 def is_target(text: str) -> bool:
@@ -59,7 +57,7 @@ def _cases_in(source: str, entry: str | None, setup: str) -> tuple[Case, ...]:
         statements = [*statements, *_parsed(f"{taker.name}({entry})").body]
     if not any(_can_fail(node) for s in [*before, *statements] for node in ast.walk(s)):
         raise ValueError("it asserts nothing")
-    asserts_only = all(isinstance(s, ast.Assert | ast.Import | ast.ImportFrom) or _is_text(s) for s in statements)
+    asserts_only = all(isinstance(s, ast.Assert | ast.Import | ast.ImportFrom) or is_text(s) for s in statements)
     if asserts_only:
         return tuple(_one_by_one(before, statements, entry))
     return tuple(_checks([*before, *statements], source, tests.tests if taker is None else (), entry))
@@ -80,7 +78,7 @@ def _taker(tests: Discovered, statements: Sequence[ast.stmt], entry: str | None)
     named = [name for name in takers if name.startswith(("check", "test"))]
     if not entry:
         runs = any(
-            not isinstance(s, ast.FunctionDef | ast.Import | ast.ImportFrom) and not _is_text(s) for s in statements
+            not isinstance(s, ast.FunctionDef | ast.Import | ast.ImportFrom) and not is_text(s) for s in statements
         )
         if takers and (named or not runs) and not tests.tests and not _acting(statements):
             raise ValueError(
@@ -132,12 +130,8 @@ def _checks(body: Sequence[ast.stmt], shown: str, tests: Sequence[str], entry: s
 
 def _calls(statements: Sequence[ast.stmt], names: dict[str, str], program: Collection[str]) -> list[Case]:
     """The statements as calls, with some names replaced; empty unless every one of them is that."""
-    calls = [_as_call(s, names, program) for s in statements if not _is_text(s)]
+    calls = [_as_call(s, names, program) for s in statements if not is_text(s)]
     return [call for call in calls if call is not None] if all(calls) else []
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _as_call(statement: ast.stmt, names: dict[str, str], program: Collection[str]) -> Call | None:

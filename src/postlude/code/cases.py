@@ -62,6 +62,11 @@ class Check:
 Case = Call | Script | Check
 
 
+def root_of(target: str) -> str:
+    """The global name that a target begins with: `Solution` of `Solution().solve`."""
+    return target.partition(".")[0].partition("(")[0]
+
+
 def checked(call: Call) -> Call:
     """The call itself; ValueError where a value cannot be sent, or nothing can equal what is expected."""
     wanted = call.expected.values if isinstance(call.expected, AnyOf) else (call.expected,)

@@ -6,8 +6,10 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from postlude.sandbox.inside.fixtures import BUILT_IN
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-GIVEN = frozenset(("self", "cls", "capsys", "capfd", "monkeypatch", "request"))
+GIVEN = frozenset(("self", "cls", "request", *BUILT_IN))
 """Arguments that the tester has for a test."""
 NOT_GIVEN = {
     "tmp_path": "files",
@@ -63,12 +65,12 @@ def _definitions(body: Iterable[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
     for statement in body:
         if isinstance(statement, Function | ast.ClassDef):
             yield statement
-        elif isinstance(statement, ast.If | ast.Try | ast.With) and not is_main_guard(statement):
+        elif isinstance(statement, ast.If | ast.Try | ast.With) and not _is_main_guard(statement):
             for part in ("body", "orelse", "finalbody"):
                 yield from _definitions(getattr(statement, part, []))
 
 
-def is_main_guard(statement: ast.stmt) -> bool:
+def _is_main_guard(statement: ast.stmt) -> bool:
     match statement:
         case ast.If(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right])):
             sides = {ast.unparse(left), ast.unparse(right)}

@@ -12,7 +12,7 @@ from functools import cached_property
 
 BUILTINS = frozenset((*dir(builtins), "__name__", "__file__", "__doc__"))
 LONGEST = 1_000_000
-"""Characters of code that are read."""
+"""Characters of code that are read: the parser takes some hundred bytes for each."""
 _HEAD = re.compile(r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)", re.MULTILINE)
 _INVISIBLE = {
     **{ord(c): None for c in "\ufeff\u200b\u200c\u200d\u2060"},
@@ -110,8 +110,12 @@ def is_definition(statement: ast.stmt) -> bool:
 
 def is_quiet(statement: ast.stmt) -> bool:
     """Whether a script of such statements alone would do nothing."""
-    text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    return text or is_definition(statement)
+    return is_text(statement) or is_definition(statement)
+
+
+def is_text(statement: ast.stmt) -> bool:
+    """A docstring, or another constant that stands alone."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _is_import(statement: ast.stmt) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from postlude.code.cases import root_of
 from postlude.code.flow import Flow
 from postlude.code.imports import HELPERS, PYTEST, SHORT, Imported, Unfit, imported_names, is_library, public
 from postlude.code.names import Piece
@@ -44,7 +45,7 @@ class Owners:
 
 def owners(tree: ast.Module, entry: str | None = None) -> Owners:
     """Raises Unfit."""
-    root = entry.partition(".")[0].partition("(")[0] if entry else None
+    root = root_of(entry) if entry else None
     imported = Imported.by(tree)
     free = [name for name in free_names(tree) if name not in imported.starred]
     modules = {name for name in free if name != root and name in _attribute_bases(tree) and is_library(name)}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from postlude import thinking
-from postlude.code.cases import Call, Case, Check
+from postlude.code.cases import Call, Case, Check, root_of
 from postlude.code.fences import blocks_of, tagged
 from postlude.code.names import Piece, bound_by, is_definition, is_quiet
 
@@ -32,10 +32,10 @@ class Wanted:
         names, methods = set[str](), set[str]()
         for case in cases:
             if isinstance(case, Call):
-                names.add(case.target.partition(".")[0].partition("(")[0])
+                names.add(root_of(case.target))
                 methods |= {case.target} if case.or_method else set()
             elif isinstance(case, Check):
-                names |= {name.partition(".")[0].partition("(")[0] for name in case.names}
+                names |= {root_of(name) for name in case.names}
         return cls(frozenset(names), frozenset(methods))
 
     def some_in(self, piece: Piece) -> bool:

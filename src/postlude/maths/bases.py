@@ -8,11 +8,10 @@ from postlude.maths.problems import Unsupported
 from postlude.maths.terms import expression
 from postlude.maths.tokens import Token, cut
 from postlude.maths.values import Based, Value
+from postlude.maths.wording import ONES
 
-_NAMES = {
-    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
-    "twelve": 12, "sixteen": 16, "binary": 2, "ternary": 3, "octal": 8, "decimal": 10, "hexadecimal": 16, "bin": 2,
-    "oct": 8, "dec": 10, "hex": 16,
+_NAMES = ONES | {
+    "binary": 2, "ternary": 3, "octal": 8, "decimal": 10, "hexadecimal": 16, "bin": 2, "oct": 8, "dec": 10, "hex": 16,
 }  # fmt: skip
 _DIGITS = r"\d[\dA-Za-f]*(?:\.[\dA-Za-f]+)?|[A-Fa-f]+[\dA-Fa-f]*(?=\)?(?:_|\(?base|in))"
 _NUMERAL = re.compile(

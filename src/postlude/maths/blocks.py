@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from postlude.maths import lists
 from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
-from postlude.maths.terms import expression, of
+from postlude.maths.terms import Read, expression, of
 from postlude.maths.tokens import Token, change, split
 from postlude.maths.values import Case, Expression, Listing, Matrix, Value, Words
 
-Read = Callable[[list[Token]], Value]
 _MATRICES = frozenset({"matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "array", "smallmatrix"})
 _LINES = frozenset({"cases", "dcases", "rcases", "aligned", "align", "align*", "gathered", "split", "equation*"})
 _CONDITION = ("if", "for", "when", "where")

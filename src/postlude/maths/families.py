@@ -14,6 +14,7 @@ from postlude.maths.polynomials import Budget
 from postlude.maths.ratios import Ratio
 from postlude.maths.synonyms import renamed as with_letters
 from postlude.maths.terms import of
+from postlude.maths.texts import TEXT
 from postlude.maths.values import Collection, Expression, Family, Labelled, Listing, Outcome, Series, Value
 
 MAX_MEMBERS = 64
@@ -35,14 +36,13 @@ _MEMBER = re.compile(
     rf"[\s,;(]*(?:(?:where|for|with)\s+)?(?:{_SOME}\s+|\\forall\s*)?(?P<letter>(?<![A-Za-z\\])[A-Za-z])"
     r"\s*\\in\s*(?P<set>[ℤℕℝℚ](?:\s*\^?\s*\{?[+*]\}?)?)[\s).]*$"
 )
-_WORDS = re.compile(r"\\(?:text|mbox|textrm|mathrm)\s*\{([^{}]*)\}")
 
 
 def spelled(text: str) -> str:
     """The text with a condition at its end, `for any integer k`, as `, k \\in ℤ`; itself where there is none."""
     if "integer" not in text and "real" not in text and "natural" not in text and r"\in" not in text:
         return text
-    flat = _WORDS.sub(r" \1 ", text)
+    flat = TEXT.sub(r" \1 ", text)
     found = _MEMBER.search(flat)
     if found and flat[: found.start()].strip():
         return f"{flat[: found.start()]}, {found['letter']} \\in {found['set']}{')' * _unclosed(flat, found)}"

@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 
 from postlude.maths.problems import Unsupported
+from postlude.maths.texts import TEXTS
 from postlude.maths.tokens import Token
 from postlude.maths.values import Clock, Words
 
@@ -13,7 +14,7 @@ _CLOCK = re.compile(r"\d{1,4}(?::\d{1,4}){1,2}(?:\.\d+)?")
 _FULL = re.compile(r"(?i)(1[0-2]|0?[1-9])o'?clock([ap]\.?m\.?)?")
 _HALF = re.compile(r"(?i)\s*([ap])\s*\.?\s*m\s*\.?$")
 _HOUR = re.compile(r"(1[0-2]|0?[1-9])(?:[.:]([0-5]\d))?")
-_SHOWN = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{|[{}~,]|\\[,;: ]")
+_SHOWN = re.compile(rf"{TEXTS}\s*\{{|[{{}}~,]|\\[,;: ]")
 _PROPORTION = re.compile(r"\d{1,9}(?:\.\d{1,9})?(?:to\d{1,9}(?:\.\d{1,9})?)+")
 NAMED = {
     "noon": Clock((Fraction(12), Fraction(0)), True, "pm"),

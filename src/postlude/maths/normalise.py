@@ -6,10 +6,10 @@ import re
 
 from postlude.maths import numerals
 from postlude.maths.characters import plain
+from postlude.maths.texts import TEXTS
 
 _END = r"(?![A-Za-z])"
-_TEXTS = r"\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|textnormal|mathrm|emph)"
-_UNIT = rf"{_TEXTS}\s*\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?"
+_UNIT = rf"{TEXTS}\s*\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?"
 _STYLES = (
     r"displaystyle|textstyle|(?:script){1,2}style|(?:no)?limits|bf|rm|it|sf|tt|sl|bfseries|itshape|boldsymbol|bm|pmb"
     r"|math(?:bf|it|sf|tt|normal|strut|open|close|ord|inner)|ensuremath|boxed|fbox|framebox|underline|uline|textup|tiny"
@@ -52,13 +52,13 @@ _ALIASES = tuple(
         (rf"\\rbrace{_END}", r"\\}"),
         (rf"\\percent{_END}|\\%", "%"),
         (r"\*\*", "^"),
-        (r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|mathrm|textrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}{1,2}", r"\\text{th}"),
+        (rf"(?<=\d)\s*\^\s*\{{?\s*(?:{TEXTS}\s*\{{\s*)?(?:st|nd|rd|th)\s*\}}{{1,2}}", r"\\text{th}"),
         (rf"\\mathbb\s*(?:\{{\s*R\s*\}}|R{_END})|\\R{_END}|\\Reals{_END}", "ℝ"),
-        (rf"(?<=[\d}}])\s*(?:[xX]|{_TEXTS}\s*\{{\s*[xX]\s*\}})\s*(?=10\s*\^)", r"\\times "),
-        (rf"(?<=\d)\s*(?:E|e(?=\s*\{{\s*[+-])|{_TEXTS}\s*\{{\s*E\s*\}})\s*\{{\s*([+-]?\d{{1,3}})\s*\}}", r"e\1"),
-        (rf"(?<=\d)\s*{_TEXTS}\s*\{{\s*E\s*\}}\s*([+-]?\d{{1,3}})(?!\d)", r"e\1"),
-        (rf"(?:\\mu\s*{_TEXTS}\s*\{{\s*|{_TEXTS}\s*\{{\s*\\mu\s*)(?=[A-Za-z])", r"\\text{u"),
-        (rf"{_TEXTS}\s*\{{\s*([kMG]?)\s*\}}?\s*\\Omega\s*\}}?", r"\\text{\1ohm}"),
+        (rf"(?<=[\d}}])\s*(?:[xX]|{TEXTS}\s*\{{\s*[xX]\s*\}})\s*(?=10\s*\^)", r"\\times "),
+        (rf"(?<=\d)\s*(?:E|e(?=\s*\{{\s*[+-])|{TEXTS}\s*\{{\s*E\s*\}})\s*\{{\s*([+-]?\d{{1,3}})\s*\}}", r"e\1"),
+        (rf"(?<=\d)\s*{TEXTS}\s*\{{\s*E\s*\}}\s*([+-]?\d{{1,3}})(?!\d)", r"e\1"),
+        (rf"(?:\\mu\s*{TEXTS}\s*\{{\s*|{TEXTS}\s*\{{\s*\\mu\s*)(?=[A-Za-z])", r"\\text{u"),
+        (rf"{TEXTS}\s*\{{\s*([kMG]?)\s*\}}?\s*\\Omega\s*\}}?", r"\\text{\1ohm}"),
         (rf"\\frac\s*\{{\s*({_UNIT})\s*\}}\s*\{{\s*({_UNIT})\s*\}}", r"\1/\2"),
     )
 )
@@ -67,7 +67,7 @@ MAX_CHARACTERS = 5000
 _DOLLAR = re.compile(r"\\\$|\\text\{\s*\\?\$\s*\}|\\(?:math|text)dollar(?![A-Za-z])")
 _SPACES = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
-_ANSWER = re.compile(rf"\s*(?:{_TEXTS}\s*\{{\s*)?\((?:(?:the )?final )?answer\)\s*\}}?$", re.IGNORECASE)
+_ANSWER = re.compile(rf"\s*(?:{TEXTS}\s*\{{\s*)?\((?:(?:the )?final )?answer\)\s*\}}?$", re.IGNORECASE)
 
 
 def normalise(text: str) -> str:

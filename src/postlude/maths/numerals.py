@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+from postlude.maths.unit_table import CURRENCIES
+
 _GAP = r"(?:\\[,;:!> ]|\\(?:thin|med|thick|neg)space(?![A-Za-z])|~)"
 _BRACED = rf"\s?\{{\s?(?:,|\\[,;: ])\s?\}}\s?(?:{_GAP}\s?)*"
 _TIGHT = rf"\s?(?:,\s?(?:\\!\s?)+|(?:\\!\s?)+,\s?)(?:{_GAP}\s?)*"
@@ -35,7 +37,8 @@ _INDIAN = re.compile(r"(?<![\d.,])[1-9]\d?(?:,\d\d)+,\d{3}(?!\d|,\d)")
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
 _ZERO_LED = re.compile(r"(?<![\d.,_^])(\d+),(0\d+)(?![\d.,])")
 _CENTS = re.compile(r"(?<![\d.,_^])([1-9]\d{3,}),(\d\d)(?![\d.,])")
-_PRICE = re.compile(r"-?(?:[¤€£¥₹] ?(\d+),(\d\d)|(\d+),(\d\d) ?[€£¤])")
+_SIGN = f"[{''.join(sorted(CURRENCIES))}]"
+_PRICE = re.compile(rf"-?(?:{_SIGN} ?\d+,\d\d|\d+,\d\d ?{_SIGN})")
 _LOCALE = re.compile(r"(?<![\d.,])([1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,(\d+))?(?![\d.,]*\d)")
 _MARKS = re.compile(r"\D+")
 _CYCLE = re.compile(

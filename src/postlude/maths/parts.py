@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from postlude.maths.texts import TEXTS
 from postlude.maths.wording import estimated, unestimated
 
 _SEQUENCES = (tuple("abcdefgh"), tuple("123456789"), ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii"))
@@ -23,7 +24,7 @@ _ANOTHER = re.compile(
 )
 _LETTERS = re.compile(r"\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band\b|\s)?\s*\(?[A-J]\)?)+")
 _INTRODUCED = re.compile(
-    r"\\(?:text|mbox|textrm|textbf)\s*\{([^{}]*(?::|=|\b(?:is|are|equals|be))\s*)\}\s*:?\s*(?=[^\s:])(.+)",
+    rf"{TEXTS}\s*\{{([^{{}}]*(?::|=|\b(?:is|are|equals|be))\s*)\}}\s*:?\s*(?=[^\s:])(.+)",
     re.DOTALL | re.IGNORECASE,
 )
 _GENERIC = re.compile(

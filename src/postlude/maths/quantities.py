@@ -18,14 +18,12 @@ from postlude.maths.grammar import Node
 from postlude.maths.problems import Unsupported
 from postlude.maths.terms import expression, of
 from postlude.maths.tokens import FUNCTIONS, Token, change
-from postlude.maths.unit_table import KNOWN, ONE
+from postlude.maths.unit_table import CODES, CURRENCIES, KNOWN, ONE
 from postlude.maths.values import Expression, Listing, Percent, Quantity, Value
 
 PERCENT = frozenset({"%", "percent", "per cent", "percents", "pct", "pct.", "percentage", "percentage points"})
 _LETTERS = frozenset("iexyznktabc")
 """Letters that are letters also in \\text{} or \\mathrm{} behind a number; others are units there."""
-_CURRENCIES = frozenset({"¤", "€", "£", "¥", "₹", "₩", "¢"})
-_CODES = frozenset({"USD", "EUR", "GBP", "JPY", "INR", "CNY", "RMB", "KRW", "Rs", "Rs."})
 _BY = frozenset({r"\times", "*", "x", "by", "X"})
 _ARC = re.compile(r"([+-]?)(\d+)°(?:(\d+(?:\.\d+)?)')?(?:(\d+(?:\.\d+)?)(?:''|\"))?")
 _PRIME = re.compile(r"\^\{?((?:\\prime|')+)\}?")
@@ -164,7 +162,7 @@ def _is_unit(tokens: list[Token], i: int) -> bool:
         return tokens[i - 1].text not in ("^", "_", "/") and not is_term(tokens, i, units.is_known(token.text))
     if token.text == "/" and tokens[i + 1 : i + 2]:
         return tokens[i + 1].kind in ("text", "word") and units.known(tokens[i + 1].text) is not None
-    return token.text == r"\Omega" or (token.kind == "mark" and token.text in _CURRENCIES)
+    return token.text == r"\Omega" or (token.kind == "mark" and token.text in CURRENCIES)
 
 
 def _is_currency(tokens: list[Token], i: int) -> bool:
@@ -172,13 +170,14 @@ def _is_currency(tokens: list[Token], i: int) -> bool:
     if len(tokens) < i + 2 or (i and tokens[0].text not in ("+", "-")):
         return False
     token = tokens[i]
-    return token.text in (_CURRENCIES if token.kind == "mark" else _CODES) and tokens[i + 1].kind != "text"
+    known = token.text in CURRENCIES if token.kind == "mark" else token.text.removesuffix(".") in CODES
+    return known and tokens[i + 1].kind != "text"
 
 
 def _money(tokens: list[Token], place: int) -> Value:
     unit = units.known(tokens[place].text.rstrip(".")) or ONE
     rest = tokens[:place] + tokens[place + 1 :]
-    if rest[place].text in _CURRENCIES or (rest[place].text == "." and len(rest) > place + 1):  # US¤5, Rs. 5
+    if rest[place].text in CURRENCIES or (rest[place].text == "." and len(rest) > place + 1):  # US¤5, Rs. 5
         unit = KNOWN.get(rest[place].text, unit)
         rest = rest[:place] + rest[place + 1 :]
     words = next((i for i, t in enumerate(rest) if i and (t.kind in ("word", "text") or _is_unit(rest, i))), len(rest))

@@ -14,7 +14,8 @@ from postlude.maths.normalise import normalise
 from postlude.maths.problems import Unsupported
 from postlude.maths.ratios import number
 from postlude.maths.scalars import scalar
-from postlude.maths.terms import expression, of
+from postlude.maths.terms import Read, expression, of
+from postlude.maths.texts import TEXT, TEXTS
 from postlude.maths.tokens import MAX_DIGITS, Token, change, cut, is_whole, split
 from postlude.maths.values import (
     Assignment,
@@ -40,8 +41,7 @@ _COLON = frozenset({":"})
 _BEGIN_SET = ("(", "[", r"\{", "ℝ", r"\emptyset")
 _MOD = (r"\pmod", r"\mod", r"\bmod", "mod")
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
-_TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\s*\{\s*)?\(?([A-J])(?:[).:]\s*\}|[).:])\s*(\S.*)?")
+_CHOICE = re.compile(rf"(?:{TEXTS}\s*\{{\s*)?\(?([A-J])(?:[).:]\s*\}}|[).:])\s*(\S.*)?")
 """An option's letter, maybe with what the option says."""
 _ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b|^(?:is|was|are)\b")
 """What says that a letter is no option: another one, or another label."""
@@ -110,7 +110,7 @@ def _option(letter: str, said: str | None) -> Value:
     try:
         return Option(letter, _inner(said))
     except Unsupported:
-        return Option(letter, Words(" ".join(_TEXT.sub(r" \1 ", said).split()).lower()))
+        return Option(letter, Words(" ".join(TEXT.sub(r" \1 ", said).split()).lower()))
 
 
 def _tokens(tokens: list[Token]) -> Value:
@@ -150,7 +150,7 @@ def _said(tokens: list[Token]) -> Value | None:
     return meanings.words(" ".join(t.text for t in tokens)) if plain else None
 
 
-def _related(tokens: list[Token], inner: relations.Read) -> Value | None:
+def _related(tokens: list[Token], inner: Read) -> Value | None:
     parts, marks = split(tokens, relations.MARKS)
     if not marks:
         return None

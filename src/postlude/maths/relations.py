@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from postlude.maths import ratios, regions, sizes
 from postlude.maths.compare import Comparison
-from postlude.maths.grammar import Node
 from postlude.maths.names import label, name
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Unsupported
 from postlude.maths.ratios import Ratio
-from postlude.maths.terms import expression, has_letters, infinite, of
+from postlude.maths.terms import Read, expression, has_letters, infinite, of
 from postlude.maths.tokens import Token, change, split
+from postlude.maths.trees import replaced
 from postlude.maths.values import (
     Assignment,
     Expression,
@@ -30,7 +29,6 @@ from postlude.maths.values import (
 MARKS = frozenset({"=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim", r"\simeq"})
 _ABOUT = (r"\approx", r"\sim", r"\simeq")
 _OPPOSITE = {">": "<", r"\ge": r"\le"}
-Read = Callable[[list[Token]], Value]
 
 
 def read(sides: list[list[Token]], marks: list[Token], inner: Read) -> Value:
@@ -219,14 +217,8 @@ def _distance(inside: Expression) -> _Variable | None:
     share = top.pop(((letter, Fraction(1)),), Fraction(0))
     if abs(share) != 1 or value.bottom != ratios.number(1).top or Ratio(top).symbols:
         return None
-    middle = of(["*", ["num", str(-share)], _at_zero(inside.tree, letter)])
+    middle = of(["*", ["num", str(-share)], replaced(inside.tree, {letter: ["num", "0"]})])
     return _Variable(letter, absolute=True, by=middle)
-
-
-def _at_zero(tree: Node, letter: str) -> Node:
-    if tree == ["sym", letter]:
-        return ["num", "0"]
-    return [_at_zero(t, letter) if isinstance(t, list) else t for t in tree]
 
 
 def _pulled(region: Region, variable: _Variable) -> Region:

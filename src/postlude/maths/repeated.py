@@ -10,6 +10,7 @@ from postlude.maths.problems import Refused
 from postlude.maths.ratios import Ratio
 from postlude.maths.reader import Node
 from postlude.maths.roots import closed
+from postlude.maths.trees import replaced
 
 MAX_TERMS = 1000
 _Value = Callable[[Node, Budget], Ratio]
@@ -32,7 +33,7 @@ def _added(tree: Node, places: range, value: _Value, budget: Budget) -> Ratio:
     name, variable, _, _, body = tree
     found = ratios.number(0 if name == "sum" else 1)
     for place in places:
-        term = value(_with(variable, ["num", str(place)], body), budget)
+        term = value(replaced(body, {variable: ["num", str(place)]}), budget)
         found = (ratios.add if name == "sum" else ratios.multiply)(found, term, budget)
         budget.spend(sum(c.numerator.bit_length() + c.denominator.bit_length() for c in found.top.values()) >> 8)
     return found
@@ -57,12 +58,6 @@ def _whole(tree: Node, value: _Value, budget: Budget) -> int | None:
         return None
     number = value(tree, budget).rational
     return number.numerator if number is not None and number.denominator == 1 else None
-
-
-def _with(variable: str, number: Node, tree: Node) -> Node:
-    if tree == ["sym", variable]:
-        return number
-    return [_with(variable, number, part) if isinstance(part, list) else part for part in tree]
 
 
 def _is_in_names(variable: str, tree: Node) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from postlude.maths import regions, relations
 from postlude.maths.names import label
 from postlude.maths.problems import Unsupported
+from postlude.maths.terms import Read
 from postlude.maths.tokens import Token, split
 from postlude.maths.values import (
     Collection,
@@ -18,7 +17,6 @@ from postlude.maths.values import (
     Words,
 )  # fmt: skip
 
-Read = Callable[[list[Token]], Value]
 OPERATIONS = frozenset({r"\cup", r"\cap", r"\setminus", r"\backslash"})
 NUMBERS = frozenset("ℤℕℚℂ")
 MEMBER = frozenset({r"\in", r"\notin"})

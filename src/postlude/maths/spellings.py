@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from postlude.maths import families
+from postlude.maths.texts import TEXT
 
 _REALS = (
     r"(?:the\s+set\s+of\s+)?(?:all\s+|every\s+|any\s+|the\s+)*real(?:\s+(?:numbers?|values?)|s)?(?:\s+of)?(?:\s+[a-z])?"
@@ -20,7 +21,6 @@ _SETS = re.compile(
 _RELEVANT = re.compile(r"\\(?:mathbb|begin|in(?![a-z]))|[\[\]]|real|integer|natural|\ball\b", re.IGNORECASE)
 """What there is in every text that is rewritten."""
 _LETTERS = dict(zip("ZNQCR", "ℤℕℚℂℝ", strict=True))
-_TEXT = re.compile(r"\\(?:text|mbox|textrm|mathrm)\s*\{([^{}]*)\}")
 _ENDS = r"((?:[^\[\]();,]|\([^()]*\))+[,;](?:[^\[\]();,]|\([^()]*\))+)"
 _INTERVAL = re.compile(rf"\s*([\[\](]){_ENDS}([\[\])])\s*")
 _JOINT = re.compile(r"(?:\\(?:cup|cap|setminus)(?![A-Za-z])|,|;|\\text\s*\{\s*(?:or|and)\s*\}|\b(?:or|and)\b)")
@@ -56,7 +56,7 @@ def _without(text: str) -> str:
     """`all real numbers except 2 and 3` as the difference of two sets."""
     if "real" not in text and "all" not in text.lower():
         return text
-    found = _EXCEPT.fullmatch(" ".join(_TEXT.sub(r" \1 ", text).split()))
+    found = _EXCEPT.fullmatch(" ".join(TEXT.sub(r" \1 ", text).split()))
     if not found:
         return text
     points = re.sub(r"(?:,|;)?\s*(?:and|or)\s", ", ", found[1])

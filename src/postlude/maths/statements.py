@@ -6,6 +6,7 @@ import re
 
 from postlude.maths import hedges
 from postlude.maths.places import MOST, Extraction, Place, settle
+from postlude.maths.unit_table import CURRENCIES
 
 REACH = 400
 """Characters of an answer at most."""
@@ -89,7 +90,7 @@ _EQUATION = re.compile(
 )
 _CHINESE = re.compile(r"(?P<subject>[^.]*[\u4e00-\u9fff])(?<!不)[是为]\s*(?P<value>[-−$\\\d].*)", re.DOTALL)
 _STARTS_VALUE = re.compile(
-    r"[-−+]?\s*[\d$\\(\[{.|√π∞¥£€]|[A-Za-z]\)?\s*(?:$|[=_^(+*/:.-])"
+    rf"[-−+]?\s*[\d$\\(\[{{.|√π∞{''.join(sorted(CURRENCIES))}]|[A-Za-z]\)?\s*(?:$|[=_^(+*/:.-])"
     r"|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b",
     re.IGNORECASE,
 )

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from postlude.maths.polynomials import Monomial
 from postlude.maths.ratios import Ratio
 from postlude.maths.reader import Node
+from postlude.maths.trees import replaced
 
 _CONSTANT = re.compile(r"[Cc](_\d+)?")
 _QUOTIENT = re.compile(r"d(?:\^(\d+))?(.+)/d([^/^]+?)(?:\^\d+)?")
@@ -31,9 +32,7 @@ def renaming(a: Ratio, b: Ratio, constants: bool = True) -> Mapping[str, str]:
 
 
 def renamed(tree: Node, names: Mapping[str, str]) -> Node:
-    if tree[0] == "sym":
-        return ["sym", names.get(tree[1], tree[1])]
-    return [renamed(part, names) if isinstance(part, list) else part for part in tree]
+    return replaced(tree, {name: ["sym", other] for name, other in names.items()})
 
 
 def _constants(a: Ratio, b: Ratio, here: set[str], there: set[str]) -> Mapping[str, str]:

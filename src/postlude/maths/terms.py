@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from postlude.maths import ratios
 from postlude.maths.evaluate import evaluate
 from postlude.maths.grammar import Node, parse
 from postlude.maths.tokens import Token
-from postlude.maths.values import Expression
+from postlude.maths.values import Expression, Value
+
+Read = Callable[[list[Token]], Value]
+"""`reading` itself, as its parts are given it for what stands inside of what they read."""
 
 
 def expression(tokens: list[Token], sign: int = 1) -> Expression:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from postlude.maths.problems import Refused, Unsupported
+from postlude.maths.texts import TEXTS
 from postlude.maths.unit_table import KNOWN
 
 Kind = Literal["number", "letter", "command", "word", "text", "mark", "block"]
@@ -25,7 +26,7 @@ _SHORT = {"or", "if", "is", "no", "to", "in", "of", "at", "by", "cm", "mm", "km"
 """Words of two letters; other pairs of letters are a product."""
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)"
-    r"|(?P<text>\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|textnormal|mathrm|operatorname|emph)\s*\*?\s*\{)"
+    rf"|(?P<text>(?:{TEXTS}|\\operatorname)\s*\*?\s*\{{)"
     r"|(?P<command>\\[A-Za-z]+)|(?P<escape>\\.)|(?P<space>\s+|(?:np|numpy|math|sympy)\.(?=[a-z]))"
     r"|(?P<letters>[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<mark>.)",
     re.DOTALL,

@@ -104,11 +104,7 @@ L-1MT-2 101325000     atm
 T-1    1/60           rpm
 K      5/9            rankine
 """
-_OWN = """
-year      1    year yr
-year      1/12 month
-year      10   decade
-year      100  century
+_MONEY = """
 money     1    ¤ dollar USD
 money     1/100 cent ¢ penny pennies
 euro      1    € euro EUR
@@ -117,6 +113,13 @@ yen       1    ¥ yen JPY
 rupee     1    ₹ rupee Rs INR
 won       1    ₩ won KRW
 yuan      1    yuan CNY RMB
+"""
+"""Kinds by themselves that are written before a number too, by a sign or a code in capitals."""
+_OWN = """
+year      1    year yr
+year      1/12 month
+year      10   decade
+year      100  century
 angle     1    ° degree deg
 angle     1/60 arcminute arcmin
 angle     1/3600 arcsecond arcsec
@@ -156,10 +159,15 @@ def _all() -> dict[str, Unit]:
     known = dict(_scaled())
     for code, factor, *words in _rows(_PLAIN):
         known |= {w: Unit(Fraction(factor), _powers(code)) for w in words}
-    for kind, factor, *words in _rows(_OWN):
+    for kind, factor, *words in _rows(_MONEY + _OWN):
         known |= {w: Unit(Fraction(factor), {kind: 1}) for w in words}
     return known | dict.fromkeys(_COUNTS, ONE)
 
 
 KNOWN: dict[str, Unit] = _all()
 """In its own spelling, capitals count: mW is no MW."""
+_MONEYS = frozenset(word for _, _, *words in _rows(_MONEY) for word in words)
+CURRENCIES = frozenset(word for word in _MONEYS if not word.isalpha())
+CODES = frozenset(word for word in _MONEYS if word[0].isupper())
+SIGNS = "".join(sorted({c for name in KNOWN for c in name if not c.isascii()}))
+"""What units are written with besides letters of English."""

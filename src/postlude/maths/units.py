@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from postlude.maths.problems import Unsupported
 from postlude.maths.tokens import Token
-from postlude.maths.unit_table import KNOWN, ONE, Unit
+from postlude.maths.unit_table import KNOWN, ONE, SIGNS, Unit
 
 SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _NO_UNIT = frozenset({
@@ -21,7 +21,7 @@ _NO_UNIT = frozenset({
     "nan", "infinity", "undefined", "by", "e", "i", "x", "y", "z", "n", "k", "t",
 })  # fmt: skip
 """Words after a number that are not its unit, but change what it says."""
-_WORD = re.compile(r"[A-Za-z°¢¤€£¥₹₩ΩÅ]+|\d+|[/^²³-]")
+_WORD = re.compile(rf"[A-Za-z{SIGNS}]+|\d+|[/^²³-]")
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, "²": 2, "³": 3}
 _TIMES = frozenset({r"\cdot", r"\times", "*", r"\ast", "·"})
 

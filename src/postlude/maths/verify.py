@@ -22,6 +22,7 @@ from postlude.maths.normalise import normalise
 from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
+from postlude.maths.unit_table import SIGNS
 from postlude.maths.values import Assignment, Collection, Labelled, Listing, Phrase, Series, Value, Words
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
@@ -31,7 +32,7 @@ _KNOWN = re.compile(
     r"|hat|over|choose|gcd|max|min|partial|nabla|det)(?![A-Za-z])"
 )
 """Commands of a notation that math-verify is trusted with."""
-_UNSAFE = re.compile(r"""[A-Za-z]{2}|\\[A-Za-z]|[=<>,;_%¤€£°:!'"?~`&#@]""")
+_UNSAFE = re.compile(rf"""[A-Za-z]{{2}}|\\[A-Za-z]|[=<>,;_%{SIGNS}:!'"?~`&#@]""")
 """What it may drop without a word: words, units, bases, lists, other commands."""
 _LIMIT = "[lim("
 """A gold's limit is worked out; an answer's is the answer's to work out."""

@@ -10,12 +10,12 @@ from postlude.maths.moments import NAMED
 from postlude.maths.quantities import PERCENT
 from postlude.maths.ratios import number
 from postlude.maths.terms import infinite
+from postlude.maths.texts import TEXT
 from postlude.maths.tokens import FUNCTIONS, is_product
 from postlude.maths.values import Expression, Percent, Quantity, Value, Words
 
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
 _DIFFERENCE = re.compile(r"[A-Za-z]{1,2}(?: ?- ?[A-Za-z]{1,2})+")
-_TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|textsf|texttt|mathrm|textnormal|emph)\s*\{([^{}]*)\}")
 _ABOUT = re.compile(
     r"^(\s*\$?\s*)(?:\\text\s*\{\s*(?=\w+\.?\s*\})|(\\text\s*\{\s*))?"
     r"(?:about|approximately|approx\.?|around|roughly)\b\s*(?:(?<!\{)\}\s*)?(?=\S)",
@@ -38,12 +38,12 @@ _ALIASES = {
     "infinitely many solution": _MANY, "infinitely many real solutions": _MANY,
     "yeah": "yes",
 }  # fmt: skip
-_ONES = {w: n for n, w in enumerate(re.findall(
+ONES = {w: n for n, w in enumerate(re.findall(
     r"\w+", "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"))}  # fmt: skip
 _TENS = {w: 10 * n for n, w in enumerate(re.findall(
     r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety"), 2)}  # fmt: skip
-_GROUPS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_GROUPS = {w: n for w, n in units.SCALES.items() if n >= 1000}
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
           "ninth": 9, "tenth": 10, "twelfth": 12, "hundredth": 100}  # fmt: skip
 _INFINITE = {"infinity": 1, "positive infinity": 1, "plus infinity": 1, "negative infinity": -1, "minus infinity": -1}
@@ -78,7 +78,7 @@ def words(text: str) -> Value | None:
 
 def plain(text: str) -> str:
     """Without marks of text, hyphens and what stands at the ends of sentences."""
-    return " ".join(_TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!\"`'")
+    return " ".join(TEXT.sub(r" \1 ", text).replace("-", " ").split()).strip(" .!\"`'")
 
 
 def estimated(text: str) -> bool:
@@ -164,17 +164,17 @@ def _whole(said: list[str]) -> int | None:
 
 def _joins(said: list[str], i: int) -> bool:
     """The `and` of two hundred and five."""
-    return 0 < i < len(said) - 1 and said[i - 1] in ("hundred", *_GROUPS) and said[i + 1] in (_ONES | _TENS)
+    return 0 < i < len(said) - 1 and said[i - 1] in ("hundred", *_GROUPS) and said[i + 1] in (ONES | _TENS)
 
 
 def _below_thousand(said: list[str]) -> int | None:
     total = 0
-    if len(said) > 1 and said[1] == "hundred" and (said[0] == "a" or _ONES.get(said[0], 0) in range(1, 10)):
-        total, said = 100 * _ONES.get(said[0], 1), said[2:]
+    if len(said) > 1 and said[1] == "hundred" and (said[0] == "a" or ONES.get(said[0], 0) in range(1, 10)):
+        total, said = 100 * ONES.get(said[0], 1), said[2:]
         if not said:
             return total
-    if len(said) == 1 and said[0] in _ONES:
-        return total + _ONES[said[0]]
-    if said and said[0] in _TENS and (len(said) == 1 or (len(said) == 2 and _ONES.get(said[1], 0) in range(1, 10))):
-        return total + _TENS[said[0]] + (_ONES[said[1]] if len(said) == 2 else 0)
+    if len(said) == 1 and said[0] in ONES:
+        return total + ONES[said[0]]
+    if said and said[0] in _TENS and (len(said) == 1 or (len(said) == 2 and ONES.get(said[1], 0) in range(1, 10))):
+        return total + _TENS[said[0]] + (ONES[said[1]] if len(said) == 2 else 0)
     return None

@@ -155,10 +155,10 @@ class Child:
     def _keep(self, which: int, data: bytes) -> None:
         if which == RESULTS:
             self._received += len(data)
-            *lines, rest = (self._partial + data).split(b"\n")
+            self._partial += data
+            *lines, self._partial = self._partial.split(b"\n") if b"\n" in data else [self._partial]
             self._records += [bytes(line) for line in lines]
-            self._partial = bytearray(rest)
-            if max(len(rest), *map(len, lines), 0) > RECORD or self._received > RESULTS_AT_MOST:
+            if max(len(self._partial), *map(len, lines), 0) > RECORD or self._received > RESULTS_AT_MOST:
                 self._stop("record")
             return
         self.printed[which] += data

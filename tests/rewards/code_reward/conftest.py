@@ -13,7 +13,7 @@ from postlude.sandbox.backends import SandboxUnavailable, choose
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import Backend, Limits
 
-SECONDS = 1.0
+SECONDS = 0.5
 
 
 @pytest.fixture(scope="session")

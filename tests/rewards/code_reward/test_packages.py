@@ -59,6 +59,32 @@ def test_tests_that_import_numpy(numerical: Code, program: str, word: str) -> No
     assert numerical.verdict(f"```python\n{program}\n```", ROW).word == word
 
 
+LIAR = """
+class L:
+    __array_function__ = __array_ufunc__ = lambda *a, **k: True
+    __sub__ = __rsub__ = lambda s, o: 0
+    __float__ = lambda s: 3.0
+def total(v): return L()
+"""
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        "np.isclose(total([3]), 3)",
+        "np.allclose(total([3]), [3])",
+        "np.array_equal(total([3]), np.array([3]))",
+        "abs(np.float64(3) - total([3])) < 1e-6",
+    ],
+)
+def test_an_object_does_not_decide_what_functions_of_numpy_give(numerical: Code, judged: str) -> None:
+    row = {"tests": f"import numpy as np\nassert {judged}"}
+    assert numerical.verdict(f"```python\n{LIAR}```", row).word == "failed"
+    assert (
+        numerical.verdict("```python\nimport numpy as np\ndef total(v): return np.array(v)\n```", row).word == "passed"
+    )
+
+
 def test_a_program_has_numpy_only_where_the_tests_have_or_it_is_asked_for(backend: Backend) -> None:
     source, calls = "import numpy as np\ndef f(): return int(np.arange(4).sum())", [Call("f", [], 6)]
     plain = Pool(backend, Limits(seconds=2.0), 1)

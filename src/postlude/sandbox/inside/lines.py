@@ -6,7 +6,7 @@ import os
 from json import dumps, loads
 from typing import Any
 
-RECORD = 1 << 20
+RECORD = 8 << 20
 """Bytes of one line that leaves; longer ones are replaced by an error."""
 
 

@@ -46,7 +46,7 @@ class Mirror(type):
         return peer_of(cls).call(cls, args, kwargs)
 
     def __getattr__(cls, name: str) -> Any:
-        if name in _NOT_ASKED or not any(PEER in vars(line) for line in cls.__mro__):
+        if _is_not_asked(name) or not any(PEER in vars(line) for line in cls.__mro__):
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
         return peer_of(cls).peek(cls, name) if name[0] == "_" or name in FRAMEWORKS else peer_of(cls).get(cls, name)
 
@@ -78,6 +78,11 @@ class Mirror(type):
 FRAMEWORKS = {"pytestmark", "patchings"}
 """Attributes that what runs the tests looks for: no use of the program by the test."""
 _NOT_ASKED = {"__abstractmethods__", "__set_name__", "__wrapped__", "__isabstractmethod__", "__signature__"}
+
+
+def _is_not_asked(name: str) -> bool:
+    """Also what lets an object decide what functions of numpy give (`__array_function__`)."""
+    return name in _NOT_ASKED or name.startswith("__array_")
 
 
 def _lines_of(bases: tuple[type, ...]) -> list[type]:
@@ -125,7 +130,7 @@ class Attributes(metaclass=Mirror):
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
-        if name in _NOT_ASKED:
+        if _is_not_asked(name):
             raise AttributeError(name)
         return peer_of(self).get(self, name)
 

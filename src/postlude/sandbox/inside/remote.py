@@ -11,6 +11,7 @@ stand-in answers to a comparison is decided here:
 * The truth of an object is asked where the test names its class or it is of the standard library; an object of
   another class is true where it holds something and its class does not say otherwise, and an error else.
 * A subclass of a plain type (str, int, dict, a named tuple) compares as the plain value in it.
+* Operators, conversions and `in` of an object whose class the test does not name give no plain value (`operators.py`).
 * An exception of the program never ends a loop, skips a test or leaves as a clean exit.
 """
 
@@ -39,6 +40,7 @@ from typing import Any
 from .descriptions import NATIVE, SPECIAL, resolved
 from .lines import Lines
 from .mirrors import FRAMEWORKS, PEER, Mirror, Remote
+from .operators import HOLDERS, QUESTIONS, UNDECIDED, decided, is_computing, is_fit, refusal
 from .peer import Peer
 
 _MODULES = (
@@ -151,7 +153,7 @@ class Tester(Peer):
         if isinstance(value, Mirror):
             self.classes.add(value)
             return value
-        return value if isinstance(value, Function | Remote) else self.ask("use", name)  # a constant that is tested
+        return value if isinstance(value, Function) else self.ask("use", name)  # a constant that is tested
 
     def bind(self, name: str, value: Any) -> None:
         """Give a name of the program another value there."""
@@ -165,6 +167,8 @@ class Tester(Peer):
         return ("failed", "", reason[0]) if reason and record[0] in ("passed", "skipped") else record
 
     def get(self, owner: Any, name: str) -> Any:
+        if name in QUESTIONS and self._is_foreign(owner):
+            raise self._refused(name, owner)
         value = super().get(owner, name)
         if isinstance(owner, type) and owner in self.classes and isinstance(value, Mirror):
             self.classes.add(value)
@@ -190,6 +194,38 @@ class Tester(Peer):
         return any(cls in self.classes for cls in type(thing).__mro__)
 
     # --------------------------------------------------------------------------------------------- what it answers here
+
+    def method(self, owner: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name not in QUESTIONS or not self._is_foreign(owner):
+            return super().method(owner, name, args, kwargs)
+        answer = decided(name, owner, args)
+        if answer is UNDECIDED:
+            raise self._refused(name, owner)
+        return answer
+
+    def op(self, name: str, owner: Any, args: tuple[Any, ...] = ()) -> Any:
+        foreign, computing = self._is_foreign(owner), is_computing(name, args)
+        answer = decided(name, owner, args) if foreign and (computing or name == "__contains__") else UNDECIDED
+        if answer is not UNDECIDED:
+            return answer
+        if foreign and name == "__contains__":
+            raise self._refused(name, owner)
+        value = super().op(name, owner, args)
+        if computing and not is_fit(name, args, value, not foreign):
+            raise self._refused(name, owner)
+        return value
+
+    def _is_foreign(self, owner: Any) -> bool:
+        """Whether it is an object, or a class, of the program that the test does not name."""
+        kind = owner if isinstance(owner, type) else type(owner)
+        if not isinstance(kind, Mirror):
+            return False
+        return not any(cls in self.classes and cls.__name__ not in HOLDERS for cls in kind.__mro__)
+
+    def _refused(self, name: str, owner: Any) -> TypeError:
+        """The error of an operator that is not the program's to decide; the test fails also where it catches that."""
+        self.spoiled.append(refusal(name, owner))
+        return TypeError(self.spoiled[-1])
 
     def equal(self, one: Any, other: Any) -> Any:
         if one is other:
@@ -264,10 +300,12 @@ class Tester(Peer):
         return cls if issubclass(cls, Exception) and not issubclass(cls, _ENDS_LOOPS) else RuntimeError
 
     def imported(self, module: str, name: str) -> Any:
+        if (native := resolved(sys.modules.get(module), name)) in NATIVE:
+            return native
         if module.partition(".")[0] not in EXCEPTIONS_OF:
             raise ValueError(f"{module}.{name} is not plain")
         kind = resolved(sys.modules.get(module) or import_module(module), name)
-        if kind in NATIVE or (isinstance(kind, type) and issubclass(kind, Exception)):
+        if isinstance(kind, type) and issubclass(kind, Exception):
             return kind
         raise ValueError(f"{module}.{name} is not plain")
 

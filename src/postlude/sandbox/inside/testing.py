@@ -15,7 +15,7 @@ from typing import Any
 
 from . import pytest_standin as standin
 from .fixtures import Fixtures, Request
-from .remote import RemoteExit, bind_of
+from .remote import RemoteExit, Unnamed, bind_of
 
 Outcome = tuple[str, ...]
 """("passed",), ("failed", kind, text), ("skipped", text), or where a mark says so ("skipped", text, "marked")."""
@@ -222,10 +222,11 @@ class ProgramModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        value = self.__dict__["_remote"](name)
         try:
-            return self.__dict__["_remote"](name)
+            return value() if type(value) is Unnamed else value  # any use of it is an error
         except NameError as error:
-            raise AttributeError(str(error)) from error
+            raise AttributeError(f"the program has no {name}") from error
 
 
 def _register_program(modules: list[str], remote: Callable[[str], Any]) -> None:
