@@ -382,7 +382,10 @@ class Comparison:
             return False
         try:
             pieces = b.items if isinstance(b, Listing) else (b,)
-            other = regions.union([regions.of_value(i) for i in pieces if not isinstance(i, Expression)])
+            found = [regions.of_value(i) for i in pieces if not isinstance(i, Expression)]
+            other = regions.union(found)
+            if regions.overlapping(other):
+                return False  # several answers, and not the pieces of one
         except Unsupported:
             return False
         return len(pieces) > 0 and not any(isinstance(i, Expression) for i in pieces) and self.regions(a, other)

@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any, Literal
 
-from postlude.maths import numerals, prefilter
+from postlude.maths import numerals, prefilter, prose
 from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.conventions import Conventions
 from postlude.maths.extract import DEFAULT, Extraction, extract
@@ -192,6 +192,8 @@ class Verifier:
                 return self._in_order(base, pair, right)
             right = right if pair.gold == expected else _read(pair.gold)
             answer = _read(pair.answer)
+            if isinstance(right, Phrase | Words) and not self._same(right, answer):
+                answer = _in_prose(right, pair.answer) or answer
         except Unreadable as problem:
             return _changed(base, verdict="unparsable", rule=f"{base.rule}: {problem}")
         return self._decide(_changed(base, answer=_form(answer)), right, answer, (pair.gold, pair.answer))
@@ -352,13 +354,25 @@ def _gold(text: str) -> tuple[Value | str, str | None]:
     return value, _form(value)
 
 
+def _in_prose(gold: Phrase | Words, text: str) -> Phrase | Words | None:
+    """A sentence as its words and values, where these are as many as the gold's."""
+    said = prose.phrase(text)
+    return said if said and type(said) is type(gold) and _length(said) == _length(gold) else None
+
+
+def _length(value: Phrase | Words) -> int:
+    return len(value.parts) if isinstance(value, Phrase) else 1
+
+
 def _gold_value(text: str) -> Value | str:
     alone = footing(text, text)
     if alone.gold_parts:
         value = _value(", ".join(alone.gold_parts))
         return value if isinstance(value, str) else _series(alone.gold_parts)
     value = _read(text)
-    return _read(alone.gold) if isinstance(value, str) and alone.gold != text else value
+    if isinstance(value, str | Phrase) and alone.gold != text:
+        return _read(alone.gold)
+    return prose.phrase(text) or value if isinstance(value, str) else value
 
 
 def _value(text: str) -> Value | str:
