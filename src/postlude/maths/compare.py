@@ -391,9 +391,9 @@ class Comparison:
         return len(pieces) > 0 and not any(isinstance(i, Expression) for i in pieces) and self.regions(a, other)
 
     def family(self, a: Family, b: Value) -> Outcome:
-        """Over the same set, where only one says what its letter runs through."""
+        """Over the same set, where only one says what its letter runs through and the other can be nothing else."""
         if isinstance(b, Labelled | Listing | Collection | Expression | Series):
-            other = families.with_domains(b, a)
+            other = families.with_domain(b, a)
             return families.same(a, other, self.unordered) if other else False
         return False
 
