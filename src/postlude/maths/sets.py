@@ -159,11 +159,14 @@ def conjunction(items: tuple[Value, ...], strict: bool) -> Value | None:
 
 
 def family(items: tuple[Value, ...]) -> Value | None:
-    """Values with what their letters run through; None where nothing of that kind is said."""
+    """Values with what their letters run through, k \\in ℤ, k > 3; None where nothing of that kind is said."""
     domains = {i.name: i.domain for i in items if isinstance(i, Domain)}
     for one in items:
         if isinstance(one, Region) and one.name and _is_line(one):
             domains[one.name] = "ℝ"
+    for one in items:
+        if isinstance(one, Region) and one.name in domains and not _is_line(one):
+            domains[one.name] += f", {Region(one.intervals)}"
     rest = tuple(i for i in items if not isinstance(i, Domain) and not (isinstance(i, Region) and i.name in domains))
     if not domains or not rest or any(isinstance(i, Region | Relation) for i in rest):
         return None
