@@ -130,8 +130,9 @@ def _added(text: str) -> Iterable[str]:
 
 
 def _repeated(text: str) -> Iterable[str]:
+    """A member once more, where that counts: not in a list of points."""
     parts = _list(text)
-    if parts:
+    if parts and not all(re.match(r"\(|\\left\(", part) for part in parts):
         yield ", ".join([*parts, parts[0]])
 
 

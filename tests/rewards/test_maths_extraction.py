@@ -115,12 +115,12 @@ def test_of_a_worked_solution_the_final_answer_is_the_gold(gold: str, text: str)
 
 
 PIECES = [
-    "or ", "a ", "km ", "the ", "not ", "if ", "wait ", "log ", "sin ", "No, ", "so x = ", "is a ", "be be ", "has ",
-    "1 or ", "answer is ", "The answer is ", "is the answer ", "### Final Answer\n", "Answer: 1\n", "I choose ", "says \"",
-    "答案是", r"\text{ or }", r"\text{", r"\frac", r"\frac1", r"\over", r"\sqrt{", r"\left(", r"\boxed{", r"\boxed{1} ",
-    r"\begin{pmatrix}", "<answer>", "</answer>", "<answer>1</answer>", "#### 1\n", "<think ", "<!--", "~~", "**", "```", "&amp;",
-    "$1$ or ", "1.", "1,", "0.777", "1,000,", "1 000 ", "12:30 ", "5 ft ", "10^", "(1,2),", r"[1,2]\cup", "or 7 ", "(a) ", "½",
-    "²", "€",
+    "or ", "a ", "km ", "the ", "not ", "if ", "wait ", "log ", "sin ", "No, ", "so x = ", "is a ", "be be ",
+    "has ", "1 or ", "answer is ", "The answer is ", "is the answer ", "### Final Answer\n", "Answer: 1\n",
+    "I choose ", "says \"", "答案是", r"\text{ or }", r"\text{", r"\frac", r"\frac1", r"\over", r"\sqrt{",
+    r"\left(", r"\boxed{", r"\boxed{1} ", r"\begin{pmatrix}", "<answer>", "</answer>", "<answer>1</answer>",
+    "#### 1\n", "<think ", "<!--", "~~", "**", "```", "&amp;", "$1$ or ", "1.", "1,", "0.777", "1,000,",
+    "1 000 ", "12:30 ", "5 ft ", "10^", "(1,2),", r"[1,2]\cup", "or 7 ", "(a) ", "½", "²", "€",
     *string.printable,
 ]  # fmt: skip
 

@@ -39,6 +39,7 @@ _ZERO_LED = re.compile(r"(?<![\d.,_^])(\d+),(0\d+)(?![\d.,])")
 _CENTS = re.compile(r"(?<![\d.,_^])([1-9]\d{3,}),(\d\d)(?![\d.,])")
 _SIGN = f"[{''.join(sorted(CURRENCIES))}]"
 _PRICE = re.compile(rf"-?(?:{_SIGN} ?\d+,\d\d|\d+,\d\d ?{_SIGN})")
+_LOCALE = re.compile(r"(?<![\d.,])([1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,(\d+))?(?![\d.,]*\d)")
 _MARKS = re.compile(r"\D+")
 _CYCLE = re.compile(
     r"(\d*)\.(\d*)\\(?:overline|bar|overbar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))|(\d*)\.(\d*)\((\d+)\)(?!\s*[\w(\\^.])"
@@ -68,6 +69,11 @@ def pointed(text: str) -> str:
     if "," in text:
         text = _commas(text)
     return _BARE_POINT.sub(r"\1", _GROUPED.sub(_digits, text))
+
+
+def from_commas(text: str) -> str:
+    """1.234,5 as 1234.5 and 1,5 as 1.5, where the comma is decimal by convention; 1,2,3 and 0.125 stay."""
+    return _LOCALE.sub(lambda m: m.group(1).replace(".", "") + ("." + m.group(2) if m.group(2) else ""), text)
 
 
 def _digits(match: re.Match[str]) -> str:

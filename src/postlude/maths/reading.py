@@ -246,7 +246,10 @@ def _complete(parts: list[list[Token]]) -> list[list[Token]]:
 
 
 def _alternatives(parts: list[list[Token]]) -> Value:
-    items = lists.joined([_tokens(p) for p in parts])
+    values = [_tokens(p) for p in parts]
+    if sum(isinstance(v, Listing) and isinstance(v.items[0], Series) for v in values) > 1:
+        raise Unsupported('"or" between two lists of points')
+    items = lists.joined(values)
     if isinstance(items[-1], Family):  # the condition behind the last holds for all
         return Family((*items[:-1], *items[-1].items), items[-1].domains)
     if len(items) > 1 and any(isinstance(i, Region) for i in items):
@@ -266,13 +269,15 @@ def _listing(parts: list[list[Token]], strict: bool) -> Value:
     values = (
         [p for p in points if p] if all(points) else [lists.DOTS if lists.is_dots(p) else _tokens(p) for p in parts]
     )
-    return _list(lists.joined(values), strict)
+    braced = any(p[0].text == r"\{" for p in parts)
+    return _list(lists.joined(values), strict, braced)
 
 
-def _list(items: tuple[Value, ...], strict: bool) -> Value:
+def _list(items: tuple[Value, ...], strict: bool, braced: bool) -> Value:
+    """`braced`: one of them is a set in braces, which says all of it: it is no condition beside others."""
     if len(items) == 1:
         return items[0]
-    whole = sets.family(items) or sets.conjunction(items, strict)
+    whole = sets.family(items) or (None if braced else sets.conjunction(items, strict))
     if whole is not None:
         return whole
     items = lists.filled(items)

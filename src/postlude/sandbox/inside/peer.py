@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -216,7 +217,10 @@ class Peer(Codec):
         return super().compound(value, kind, depth)
 
     def like(self, value: Any, base: type, depth: int) -> Any:
-        return self._described(value, "valued", lambda: [self.encode(type(value)), self.content(value, base, depth)])
+        bound = [value.maxlen] if base is deque else []
+        return self._described(
+            value, "valued", lambda: [self.encode(type(value)), self.content(value, base, depth), *bound]
+        )
 
     def reference(self, value: Any, depth: int) -> Any:
         named = self.named(value)
