@@ -40,9 +40,18 @@ _MEMBER = re.compile(
     r"\s*\\in\s*(?P<set>[ℤℕℝℚ](?:\s*\^?\s*\{?[+*]\}?)?)[\s).]*$"
 )
 
+_UNION = re.compile(
+    r"\s*\\bigcup\s*_\s*\{\s*(?P<letter>[A-Za-z])\s*(?:=\s*-\s*\\infty\s*\}\s*\^\s*\{?\s*\\infty\s*\}?|\\in\s*ℤ\s*\})"
+    r"(?P<sets>.*)",
+    re.DOTALL,
+)
+"""A union over all whole numbers, of sets of the same form."""
+
 
 def spelled(text: str) -> str:
     """The text with a condition at its end, `for any integer k`, as `, k \\in ℤ`; itself where there is none."""
+    if r"\bigcup" in text and (found := _UNION.fullmatch(text)):
+        return f"{found['sets']}, {found['letter']} \\in ℤ"
     if "integer" not in text and "real" not in text and "natural" not in text and r"\in" not in text:
         return text
     flat = TEXT.sub(r" \1 ", text)
