@@ -117,11 +117,16 @@ def _special(name: str) -> Callable[..., Any]:
         return value
 
     def leaving(self: Any, kind: Any = None, error: Any = None, trace: Any = None) -> Any:
-        """A failure of the test is not the program's to end."""
-        stays = _op(name, self, (kind, error, None))
-        return stays if not isinstance(error, AssertionError) else False
+        with peer_of(self).passing(error) as passed:
+            passed.caught = _op(name, self, (kind, error, None))
+        return passed.caught
 
-    method = {"__next__": following, "__exit__": leaving}.get(name, method)
+    async def leaving_later(self: Any, kind: Any = None, error: Any = None, trace: Any = None) -> Any:
+        with peer_of(self).passing(error) as passed:
+            passed.caught = await _op(name, self, (kind, error, None))
+        return passed.caught
+
+    method = {"__next__": following, "__exit__": leaving, "__aexit__": leaving_later}.get(name, method)
     method.__name__ = name
     return method
 
