@@ -39,7 +39,7 @@ _SENTENCES = re.compile(r"[.;?!]\s+\S")
 
 
 def exceeded(text: str) -> int | None:
-    """The number of words that an answer has at most, apart from those within its mathematics, where a text has more."""
+    """How many words an answer has at most, apart from those within its mathematics, where a text has more."""
     outside, formulas = _MATH.subn(" ", text)
     most = MAX_WORDS_BESIDE if formulas else MAX_WORDS
     return most if len(_WORD.findall(_ENVIRONMENT.sub(" ", outside))) > most else None
