@@ -34,7 +34,11 @@ def main() -> int:
     if not chosen.backend.locked:
         print("These programs do harm: they run only in a sandbox.", file=sys.stderr)
         return 2
-    index = json.loads((arguments.folder / "index.json").read_text())
+    try:
+        index = json.loads((arguments.folder / "index.json").read_text())
+    except (OSError, ValueError) as error:
+        print(f"{arguments.folder}: no programs with an index.json here ({error})", file=sys.stderr)
+        return 2
     if arguments.supervised:
         _supervised(arguments, chosen, limits, index)
         return 0

@@ -1,8 +1,9 @@
 r"""`python -m bench.maths_golds FOLDER ...`: what the maths reward makes of the right answers in files of rows.
 
-For each file: how many right answers cannot be read, are compared as words or only as text; how many are equal to
-themselves, and to other spellings of them (`spellings`); and how many changed answers (`mutations`) are accepted.
-`--list` prints what is not as it should be.
+For each file: how many right answers cannot be read (`bad`: the check refuses the row), are compared only as text,
+part by part as words and values (`mixed`) or as words; how many are equal to themselves, and to other spellings of
+them (`spellings`); and how many changed answers (`mutations`) are accepted. `--list` prints what is not as it should
+be.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from bench.maths_golds.measure import Measured, measure
 from bench.maths_golds.sets import gold_sets
 
 HEAD = (
-    f"{'set':<20}{'golds':>7}{'bad':>6}{'text':>6}{'words':>7}{'itself':>9}{'spellings':>18}{'changed':>10}{'paid':>6}"
+    f"{'set':<20}{'golds':>7}{'bad':>6}{'text':>6}{'mixed':>7}{'words':>7}{'itself':>9}"
+    f"{'spellings':>22}{'changed':>10}{'paid':>6}"
 )
 
 

@@ -27,6 +27,8 @@ class Measured:
     bad: list[tuple[Gold, str]] = field(default_factory=list[tuple[Gold, str]])
     """Right answers that no response is compared with, and why."""
     only_text: list[tuple[Gold, str]] = field(default_factory=list[tuple[Gold, str]])
+    mixed: int = 0
+    """Those that are compared part by part, as words and values."""
     words: int = 0
     unlike: list[tuple[Gold, str]] = field(default_factory=list[tuple[Gold, str]])
     """Sound ones that are not equal to themselves."""
@@ -41,7 +43,7 @@ class Measured:
         tried, lost = self.spelled.total(), len(self.lost)
         share = f"{tried - lost}/{tried} {1 - lost / max(tried, 1):.2%}"
         return (
-            f"{self.name:<20}{self.golds:>7}{len(self.bad):>6}{len(self.only_text):>6}{self.words:>7}"
+            f"{self.name:<20}{self.golds:>7}{len(self.bad):>6}{len(self.only_text):>6}{self.mixed:>7}{self.words:>7}"
             f"{sound - len(self.unlike):>9}{share:>22}{self.changed.total():>10}{len(self.paid):>6}"
         )
 
@@ -87,6 +89,8 @@ def _sound(verifier: Verifier, gold: Gold, result: Measured) -> str | None:
     reason = verifier.only_text(gold.answer)
     if reason == "it is words":
         result.words += 1
+    elif reason == "it is values with words around them":
+        result.mixed += 1
     elif reason is not None:
         result.only_text.append((gold, reason))
     try:

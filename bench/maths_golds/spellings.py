@@ -35,8 +35,10 @@ def _same(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without dollar signs around everything."""
-    return text.strip().strip("$").strip()
+    """Without dollar signs around everything; those around parts of it stay."""
+    inside = text.strip()
+    whole = inside.startswith("$") and inside.endswith("$") and "$" not in inside.strip("$")
+    return inside.strip("$").strip() if whole else inside
 
 
 def _fractions(name: str) -> Rewrite:

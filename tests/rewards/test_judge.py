@@ -72,6 +72,7 @@ def of(server: ChatServer, **args: Any) -> JudgeReward:
         ' {"score": 7, "reason": "good"}\n',
         '```json\n{"score": 7}\n```',
         '<think>8? no</think>{"score": 7}',
+        '[THINK]8? no[/THINK]{"score": 7}',
     ],
 )
 def test_a_whole_object_is_a_verdict(reply: str) -> None:

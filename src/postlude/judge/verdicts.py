@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from postlude import plain_json
 from postlude.errors import shortened
+from postlude.thinking import end_of
 
-_THOUGHT = re.compile(r"\A.*?</think>", re.DOTALL)
 """Up to the first end: templates of thinking models open the thought themselves."""
 _FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
 
@@ -85,7 +85,7 @@ def _read(reply: str, form: type[Any]) -> Any:
 
 def without_thought(reply: str) -> str:
     """What a model says once it has thought."""
-    return _THOUGHT.sub("", reply).strip()
+    return reply[end_of(reply) :].strip()
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from math import lcm
 
 from postlude.maths import polynomials as poly
 from postlude.maths import ratios
-from postlude.maths.conventions import renamed as with_letters
 from postlude.maths.polynomials import Budget
 from postlude.maths.ratios import Ratio
+from postlude.maths.synonyms import renamed as with_letters
 from postlude.maths.terms import of
 from postlude.maths.texts import TEXT
 from postlude.maths.values import Collection, Expression, Family, Labelled, Listing, Outcome, Series, Value
@@ -22,6 +22,9 @@ MAX_MEMBERS = 64
 _SETS = {"integer": "ℤ", "real number": "ℝ", "real": "ℝ", "natural number": "ℕ", "positive integer": "ℤ^+"}
 _KIND = r"(?P<{0}>integer|real number|real|natural number|positive integer)s?"
 _SOME = r"(?:all|any|every|each|some|arbitrary|an?)"
+_COUNTERS = frozenset("knm")
+"""Letters that stand for whole numbers by convention."""
+_PI = ratios.atom("π")
 _PHRASES = (
     re.compile(
         rf"[\s,;(]*(?:(?:where|for|with|and)\s+)?(?:{_SOME}\s+)?{_KIND.format('first')}(?:\s+values?\s+of)?"
@@ -37,9 +40,18 @@ _MEMBER = re.compile(
     r"\s*\\in\s*(?P<set>[ℤℕℝℚ](?:\s*\^?\s*\{?[+*]\}?)?)[\s).]*$"
 )
 
+_UNION = re.compile(
+    r"\s*\\bigcup\s*_\s*\{\s*(?P<letter>[A-Za-z])\s*(?:=\s*-\s*\\infty\s*\}\s*\^\s*\{?\s*\\infty\s*\}?|\\in\s*ℤ\s*\})"
+    r"(?P<sets>.*)",
+    re.DOTALL,
+)
+"""A union over all whole numbers, of sets of the same form."""
+
 
 def spelled(text: str) -> str:
     """The text with a condition at its end, `for any integer k`, as `, k \\in ℤ`; itself where there is none."""
+    if r"\bigcup" in text and (found := _UNION.fullmatch(text)):
+        return f"{found['sets']}, {found['letter']} \\in ℤ"
     if "integer" not in text and "real" not in text and "natural" not in text and r"\in" not in text:
         return text
     flat = TEXT.sub(r" \1 ", text)
@@ -173,13 +185,32 @@ def _unnamed(items: Sequence[Value]) -> tuple[list[Value], set[str]]:
     return [i.value if isinstance(i, Labelled) else i for i in items], names
 
 
-def with_domains(value: Value, family: Family) -> Family | None:
-    """Values without a word on their letter, as a family over what the letter of another runs through."""
+def with_domain(value: Value, family: Family) -> Family | None:
+    """Values without a word on their letter, as a family over what the letter of another runs through.
+
+    Only where they are such a family whatever the other says: the very values of the other in its letter, or multiples
+    of pi with a letter that counts by convention, pi/4 + k pi. A letter alone, or 2n + 1, may be anything.
+    """
     items = value.items if isinstance(value, Listing | Collection) else (value,)
     found = {s for i in items for s in letters(i)}
-    if len(family.domains) != 1 or not found:
+    if len(family.domains) != 1 or len(found) != 1:
         return None
-    (letter, domain) = next(iter(family.domains.items()))
-    if letter not in found and len(found) > 1:
-        return None
-    return Family(tuple(items), {letter if letter in found else found.pop(): domain})
+    (letter, domain), (other,) = next(iter(family.domains.items())), found
+    bare, _ = _unnamed(items)
+    there, _ = _unnamed(family.items)
+    if not _circles(items, other):
+        alike = letter == other and sorted(map(str, bare)) == sorted(map(str, there))
+        return Family(tuple(items), {letter: domain}) if alike else None
+    return Family(tuple(items), {other: domain}) if domain == "ℤ" else None
+
+
+def _circles(items: Sequence[Value], letter: str) -> bool:
+    """Whether they come back with multiples of pi, and the letter counts."""
+    bare, _ = _unnamed(items)
+    steps = progressions(bare, letter) if letter in _COUNTERS and all(map(_may_have, items)) else None
+    return bool(steps) and all(ratios.proportion(one.step, _PI, Budget()) is not None for one in steps)
+
+
+def _may_have(item: Value) -> bool:
+    """Whether it is unnamed, or its name is that of an unknown: a letter, not S_n or f(x)."""
+    return not isinstance(item, Labelled) or re.fullmatch(r"[A-Za-z]|\\[a-z]+", item.name) is not None

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from postlude.maths import prose
 from postlude.maths.compare import Comparison
 from postlude.maths.extract import extract
 from postlude.maths.problems import Unreadable, Unsupported
 from postlude.maths.reading import read
 
-MAX_WORDS = 8
 _NOTHING = frozenset({"", "nan", "null", "n/a", "na", "nil", "?", "-", "tbd", "unknown", "[]"})
 _MARKS = (
     (("</answer>", "</ANSWER>"), "tags"),
@@ -54,8 +54,9 @@ def _solution(text: str) -> str:
                 raise Unsupported(f"it holds {article} {found.rule}")
             several = _different(part for part in (found.lists[0] if found.lists else ()) if _is_marked(part, text))
             return ", ".join(several) if len(several) > 1 else found.text
-    if len(re.findall(r"(?<!\\)\b[A-Za-z]{2,}\b", text)) > MAX_WORDS:
-        raise Unsupported(f"more than {MAX_WORDS} words, with neither \\boxed nor ####")
+    most = prose.exceeded(text)
+    if most and not prose.stated(text)[0]:
+        raise Unsupported(f"more than {most} words, with neither \\boxed nor ####")
     return text
 
 

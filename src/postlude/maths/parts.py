@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from postlude.maths import prose
 from postlude.maths.texts import TEXTS
 from postlude.maths.wording import estimated, unestimated
 
@@ -134,6 +135,10 @@ def footing(gold: str, answer: str) -> Pair:
     answer_label, answer_value = unlabelled(answer) if "\\" in answer else ("", answer)
     if not gold_label or not answer_label or gold_label == answer_label:
         gold, answer = gold_value, answer_value
+    said, value = prose.stated(gold) if " " in gold else ("", gold)
+    if said:  # of what an answer states without the gold stating it, the words may be "the wrong answer is"
+        answered = prose.stated(answer)
+        gold, answer = (value, answered[1]) if answered[0] in ("", said) else (gold, answer)
     chosen_pair = _options(gold, answer) if any("A" <= c <= "J" for c in gold) else None
     if chosen_pair:
         return chosen_pair

@@ -10,8 +10,8 @@ from postlude.maths import blocks, lists, meanings, phrases, regions, relations,
 from postlude.maths.compare import Comparison
 from postlude.maths.moments import date
 from postlude.maths.names import label
-from postlude.maths.normalise import normalise
-from postlude.maths.problems import Unsupported
+from postlude.maths.normalise import bounded, normalise
+from postlude.maths.problems import Refused, Unsupported
 from postlude.maths.ratios import number
 from postlude.maths.scalars import scalar
 from postlude.maths.terms import Read, expression, of
@@ -65,15 +65,16 @@ def _simple(found: re.Match[str]) -> Expression:
 
 @lru_cache(maxsize=4096)
 def _read(text: str) -> Value:
-    if len(text) > 200_000:
-        raise Unsupported("more than 200,000 characters")
-    clean = normalise(spellings.one_line(text))
+    clean = normalise(spellings.one_line(bounded(text)))
     if not clean:
         raise Unsupported("it is empty")
     choice = _CHOICE.fullmatch(clean)
-    if choice and not _ANOTHER.search(choice.group(2) or ""):
-        return _option(choice.group(1), choice.group(2))
-    return _inner(clean)
+    try:
+        if choice and not _ANOTHER.search(choice.group(2) or ""):
+            return _option(choice.group(1), choice.group(2))
+        return _inner(clean)
+    except RecursionError as error:
+        raise Refused("operations that are nested too deeply") from error
 
 
 def _inner(clean: str) -> Value:
@@ -245,7 +246,10 @@ def _complete(parts: list[list[Token]]) -> list[list[Token]]:
 
 
 def _alternatives(parts: list[list[Token]]) -> Value:
-    items = lists.joined([_tokens(p) for p in parts])
+    values = [_tokens(p) for p in parts]
+    if sum(isinstance(v, Listing) and isinstance(v.items[0], Series) for v in values) > 1:
+        raise Unsupported('"or" between two lists of points')
+    items = lists.joined(values)
     if isinstance(items[-1], Family):  # the condition behind the last holds for all
         return Family((*items[:-1], *items[-1].items), items[-1].domains)
     if len(items) > 1 and any(isinstance(i, Region) for i in items):
@@ -265,13 +269,15 @@ def _listing(parts: list[list[Token]], strict: bool) -> Value:
     values = (
         [p for p in points if p] if all(points) else [lists.DOTS if lists.is_dots(p) else _tokens(p) for p in parts]
     )
-    return _list(lists.joined(values), strict)
+    braced = any(p[0].text == r"\{" for p in parts)
+    return _list(lists.joined(values), strict, braced)
 
 
-def _list(items: tuple[Value, ...], strict: bool) -> Value:
+def _list(items: tuple[Value, ...], strict: bool, braced: bool) -> Value:
+    """`braced`: one of them is a set in braces, which says all of it: it is no condition beside others."""
     if len(items) == 1:
         return items[0]
-    whole = sets.family(items) or sets.conjunction(items, strict)
+    whole = sets.family(items) or (None if braced else sets.conjunction(items, strict))
     if whole is not None:
         return whole
     items = lists.filled(items)

@@ -94,6 +94,14 @@ def union(regions: Sequence[Region]) -> Region:
     return Region(tuple(i for r in regions for i in r.intervals), one_name(regions))
 
 
+def overlapping(region: Region) -> bool:
+    """Whether its pieces are fewer when they are joined; not where the order of their ends is not known."""
+    try:
+        return len(normal(region).intervals) < len(region.intervals)
+    except Unsupported:
+        return False
+
+
 def meet(regions: Sequence[Region]) -> Region:
     """What is in all of them."""
     return _combined(regions, lambda a, b: a and b)

@@ -62,9 +62,22 @@ def _about(sides: list[list[Token]], names: list[str], inner: Read) -> Value:
     value = inner(left[0]) if len(left) == 1 else _equation(left, inner)
     exact = _number(value)
     for side in sides[first + 1 :]:
-        rounded = _number(inner(side))
+        about = inner(side)
+        rounded = _number(about)
         if exact and rounded and sizes.rounds(exact, rounded, "".join(_texts(side))) is False:
             raise Unsupported("an approximate value that is not near the exact one")
+        value = _with_unit(value, about)
+    return value
+
+
+def _with_unit(value: Value, about: Value) -> Value:
+    """An exact number with the unit that only its rounding has, as in 40/3 \\approx 13.33 minutes."""
+    if isinstance(value, Labelled):
+        return Labelled(value.name, _with_unit(value.value, about))
+    if isinstance(about, Quantity) and isinstance(value, Expression):
+        return Quantity(value, about.unit)
+    if isinstance(about, Quantity) and isinstance(value, Quantity) and about.unit.powers != value.unit.powers:
+        raise Unsupported("an approximate value of another unit")
     return value
 
 

@@ -11,6 +11,7 @@ from postlude.maths.values import (
     Collection,
     Domain,
     Family,
+    Labelled,
     Region,
     Relation,
     Value,
@@ -98,6 +99,7 @@ def builder(inside: list[Token], inner: Read) -> Value | None:
         if label(name[0]) is None and relations.tuple_names(name[0]) is None:
             return _with_terms(parts[0], inside[place + 1 :], inner)
         condition = inner(inside[place + 1 :])
+        _check_names(name[0], condition)
         if isinstance(condition, Region):
             within = [regions.of_value(inner(name[1]))] if members and name[1][0].text not in NUMBERS else []
             if members and not within:
@@ -105,6 +107,26 @@ def builder(inside: list[Token], inner: Read) -> Value | None:
             return _unnamed(regions.simplest(regions.meet([*within, condition])) if within else condition)
         return condition if isinstance(condition, Family | Words) else Collection((condition,))
     return None
+
+
+def _check_names(members: list[Token], condition: Value) -> None:
+    """Raises Unsupported where a condition is on another letter than the members of the set."""
+    called = label(members)
+    names = (called,) if called else relations.tuple_names(members) or ()
+    other = _conditioned(condition)
+    if other and not other & {*names}:
+        raise Unsupported("a set with a condition on another letter")
+
+
+def _conditioned(condition: Value) -> set[str]:
+    """The names that a condition is on; none where they are not known."""
+    if isinstance(condition, Region | Labelled):
+        return {condition.name} if condition.name else set()
+    if isinstance(condition, Relation):
+        return condition.left.value.symbols | condition.right.value.symbols
+    if isinstance(condition, Family):
+        return {i.name for i in condition.items if isinstance(i, Labelled)}
+    return set()
 
 
 def _with_terms(terms: list[Token], condition: list[Token], inner: Read) -> Value | None:
@@ -137,11 +159,14 @@ def conjunction(items: tuple[Value, ...], strict: bool) -> Value | None:
 
 
 def family(items: tuple[Value, ...]) -> Value | None:
-    """Values with what their letters run through; None where nothing of that kind is said."""
+    """Values with what their letters run through, k \\in ℤ, k > 3; None where nothing of that kind is said."""
     domains = {i.name: i.domain for i in items if isinstance(i, Domain)}
     for one in items:
         if isinstance(one, Region) and one.name and _is_line(one):
             domains[one.name] = "ℝ"
+    for one in items:
+        if isinstance(one, Region) and one.name in domains and not _is_line(one):
+            domains[one.name] += f", {Region(one.intervals)}"
     rest = tuple(i for i in items if not isinstance(i, Domain) and not (isinstance(i, Region) and i.name in domains))
     if not domains or not rest or any(isinstance(i, Region | Relation) for i in rest):
         return None
