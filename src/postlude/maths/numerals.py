@@ -45,7 +45,7 @@ _CYCLE = re.compile(
     r"(\d*)\.(\d*)\\(?:overline|bar|overbar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))|(\d*)\.(\d*)\((\d+)\)(?!\s*[\w(\\^.])"
 )
 _DOTS = r"\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.)"
-_TRAILING = re.compile(rf"(\d*)\.(\d*?)(?:(\d)\3\3+|(\d\d+?)\4+){_DOTS}")
+_TRAILING = re.compile(rf"(?<!\d)(\d{{0,60}})\.(\d{{0,60}}?)(?:(\d)\3{{2,200}}|(\d{{2,40}}?)\4{{1,60}}){_DOTS}")
 """A decimal that shows its cycle: one digit three times, or several twice, and then dots."""
 _BARE_POINT = re.compile(r"(?<![\d.])(\d+)\.(?=\s*(?:[/+*^)}-]|\\(?:cdot|times|div|over)(?![A-Za-z])|$))")
 

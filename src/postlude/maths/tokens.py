@@ -53,11 +53,16 @@ class Token:
 
 def cut(text: str) -> list[Token]:
     """Raises Refused beyond the limits of length, nesting and digits, Unsupported where a bracket has no partner."""
-    if len(text) > MAX_LENGTH:
-        raise Refused(f"more than {MAX_LENGTH:,} characters")
+    check_length(text)
     found = _cut(text)
     _check_nesting(found)
     return found
+
+
+def check_length(text: str) -> None:
+    """Raises Refused for what is too long to be an answer: first of all, since much takes the square of a length."""
+    if len(text) > MAX_LENGTH:
+        raise Refused(f"more than {MAX_LENGTH:,} characters, the most that an answer may have")
 
 
 def _cut(text: str, depth: int = 0) -> list[Token]:

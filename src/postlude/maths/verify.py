@@ -18,7 +18,7 @@ from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.conventions import Conventions
 from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
-from postlude.maths.normalise import normalise
+from postlude.maths.normalise import bounded, normalise
 from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
 from postlude.maths.problems import Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
@@ -175,6 +175,10 @@ class Verifier:
         except Unreadable as problem:
             trace = f"the gold {str(gold)[:80]!r}: {problem}"
             return Result("error", "gold", found.text.strip(), trace=trace)
+        try:
+            text = bounded(found.text)
+        except Unreadable as problem:
+            return Result("unparsable", f"{found.rule}: {problem}", found.text.strip(), form)
         base = Result("different", found.rule, found.text.strip(), form)
         if found.denied:
             return _changed(base, verdict="ambiguous", rule=f"{found.rule}, denied beside it")
@@ -182,7 +186,7 @@ class Verifier:
             return self._of_several(base, found, expected, right)
         if any(self._contradicts(found.text, other) for other in found.later):
             return _changed(base, verdict="ambiguous", rule=f"{found.rule}, another answer after it")
-        return self._one(base, expected, right, found.text)
+        return self._one(base, expected, right, text)
 
     def _one(self, base: Result, expected: str, right: Value | str, text: str) -> Result | _Open:
         """The verdict on one answer."""
@@ -365,7 +369,7 @@ def _length(value: Phrase | Words) -> int:
 
 
 def _gold_value(text: str) -> Value | str:
-    alone = footing(text, text)
+    alone = footing(bounded(text), text)
     if alone.gold_parts:
         value = _value(", ".join(alone.gold_parts))
         return value if isinstance(value, str) else _series(alone.gold_parts)
@@ -378,7 +382,7 @@ def _gold_value(text: str) -> Value | str:
 def _value(text: str) -> Value | str:
     """The value, or why there is none."""
     try:
-        return read(unlabelled(text)[1])
+        return read(unlabelled(bounded(text))[1])
     except Unreadable as problem:
         return str(problem)
 

@@ -42,6 +42,17 @@ class Unreadable(Exception):
     """A record of the other side that cannot be."""
 
 
+class Passing:
+    """An exception of this side at the end of a `with` of the other, which may catch it."""
+
+    caught: Any = False
+
+    def __enter__(self) -> Passing:
+        return self
+
+    def __exit__(self, kind: Any, other: BaseException | None, trace: Any) -> None: ...
+
+
 class Peer(Codec):
     """One side. Numbers of its own objects are even in the test code's process and odd in the program's."""
 
@@ -140,6 +151,10 @@ class Peer(Codec):
     def raised(self, error: BaseException) -> BaseException:
         """An exception on its way to the other side."""
         return error
+
+    def passing(self, error: BaseException | None) -> Passing:
+        """What stands around the end of a `with` of the other side."""
+        return Passing()
 
     def printed(self, stream: Any, text: str) -> None:
         """The other side printed."""
