@@ -81,7 +81,7 @@ class TestModule:
         left_out = self._bodies.missing(test, done.count(PASSED) if test is not None else 1)
         if left_out is not None:
             done.append(("failed", "", f"{left_out}() did not run: what the program made of it passed in its place"))
-        return _worst(done) if done else PASSED
+        return _worst(done) if runs or done else PASSED
 
     def _defined(self) -> list[str]:
         """What a script has left undone: tests that it only defined."""
