@@ -145,10 +145,21 @@ class Comparison:
         """
         if len(_names(a) | _names(b)) > 1 and _names(a) != _names(b):
             return False
+        braces = isinstance(a, Collection) or isinstance(b, Collection)
+        if braces and any(isinstance(i, Collection) for i in (*a.items, *b.items)):
+            return self.sets_in_sets(a.items, b.items)
         points = all(isinstance(i, Series | Assignment) for i in (*a.items, *b.items))
         if points or (isinstance(a, Collection) and isinstance(b, Collection)):
             return self.unordered(self.different(a.items), self.different(b.items))
         return self.unordered(a.items, b.items)
+
+    def sets_in_sets(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
+        """A set within a set is never the number in it: {{1}, 2} is not {1, 2}."""
+        of_sets, of_others = (
+            [self.different([i for i in items if isinstance(i, Collection) is inner]) for items in (a, b)]
+            for inner in (True, False)
+        )
+        return _all([self.unordered(*of_sets), self.unordered(*of_others)])
 
     def different(self, items: Sequence[Value]) -> list[Value]:
         """Each value once."""

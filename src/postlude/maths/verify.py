@@ -19,9 +19,8 @@ from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
 from postlude.maths.normalise import normalise
 from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
-from postlude.maths.problems import Refused, Unreadable, Unsupported
+from postlude.maths.problems import FAULTS, Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.unit_table import SIGNS
 from postlude.maths.values import Assignment, Collection, Labelled, Listing, Phrase, Series, Value, Words
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
@@ -31,8 +30,12 @@ _KNOWN = re.compile(
     r"|hat|over|choose|gcd|max|min|partial|nabla|det)(?![A-Za-z])"
 )
 """Commands of a notation that math-verify is trusted with."""
-_UNSAFE = re.compile(rf"""[A-Za-z]{{2}}|\\[A-Za-z]|[=<>,;_%{SIGNS}:!'"?~`&#@]""")
-"""What it may drop without a word: words, units, bases, lists, other commands."""
+_TRUSTED = re.compile(r"(?:(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\d.+*/^(){}\[\]| -])*")
+"""What else may stand there: letters alone, numbers, operations, brackets. Not sets, words, units, bases, relations."""
+_SIDE_BY_SIDE = re.compile(r"[\d.})\]]\s+[\d.]|[})\]]\s*\d|\d\s*\\frac(?![A-Za-z])|(?<![\w.])0[A-Za-z]")
+"""Numbers without an operation between them, which it adds up or drops."""
+_RAISED = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log))\s*\^\s*(?:\{\s*\d+\s*\}|\d)")
+"""A function's power, behind which its argument may stand at once."""
 _LIMIT = "[lim("
 """A gold's limit is worked out; an answer's is the answer's to work out."""
 Verdict = Literal["equal", "different", "ambiguous", "unparsable", "timeout", "error"]
@@ -51,7 +54,7 @@ class Result:
     """The canonical form of the extracted answer."""
     seconds: float = 0.0
     trace: str = field(default="", compare=False)
-    """Of an error: the traceback."""
+    """Of an error, and of an answer at which arithmetic fails: the traceback."""
 
     @property
     def score(self) -> float | None:
@@ -96,7 +99,7 @@ class Verifier:
 
     def verify_all(self, pairs: Sequence[tuple[Any, str]]) -> list[Result]:
         """A result for each (gold, response); what needs a worker is done by all of them at once."""
-        found = [self._timed(lambda g=g, r=r: self._exact(g, r)) for g, r in pairs]
+        found = [self._timed(lambda g=g, r=r: self._judged(g, r)) for g, r in pairs]
         waiting = [f for f in found if isinstance(f, _Open)]
         if len(waiting) > 1 and self._limits.size > 1:
             with ThreadPoolExecutor(self._limits.size) as threads:
@@ -114,13 +117,15 @@ class Verifier:
                 return self._foreign_problem(gold, value)
         except Unreadable as problem:
             return str(problem)
+        except FAULTS as fault:
+            return f"to read it fails ({type(fault).__name__})"
         return None
 
     def only_text(self, gold: Any) -> str | None:
         """Why nothing but its own words would equal a gold; None where its value is compared, or it is no gold."""
         try:
             value, _ = _gold(gold_text(gold))
-        except Unreadable:
+        except (Unreadable, *FAULTS):
             return None
         if isinstance(value, str):
             return value
@@ -155,14 +160,32 @@ class Verifier:
             return _Open(_changed(found.result, seconds=seconds), found.job)
         return _changed(found, seconds=seconds)
 
+    def _judged(self, gold: Any, response: str) -> Result | _Open:
+        """A fault that the gold alone does not have is the answer's: it is no value, whatever it was meant to be."""
+        try:
+            return self._exact(gold, response)
+        except FAULTS as fault:
+            if not self._is_sound(gold):
+                raise
+            return Result("unparsable", f"to read it fails ({type(fault).__name__})", trace=traceback.format_exc())
+
+    def _is_sound(self, gold: Any) -> bool:
+        try:
+            value, _ = _gold(gold_text(gold))
+            return isinstance(value, str) or self._comparison.same(value, value) is not False
+        except (Unreadable, *FAULTS):
+            return False
+
     def _exact(self, gold: Any, response: str) -> Result | _Open:
+        if not isinstance(response, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # from outside
+            return Result("unparsable", f"a {type(response).__name__}, no text")
         found = extract(response, self._rules)
         if found.text is None:
             return Result("unparsable", found.rule)
         try:
             expected = gold_text(gold)
             right, form = _gold(expected)
-        except Unreadable as problem:
+        except (Unreadable, *FAULTS) as problem:
             trace = f"the gold {str(gold)[:80]!r}: {problem}"
             return Result("error", "gold", found.text.strip(), trace=trace)
         base = Result("different", found.rule, found.text.strip(), form)
@@ -299,12 +322,12 @@ class Verifier:
         return _Open(_changed(base, rule=f"{base.rule}, math-verify"), job)
 
     def _foreign(self, gold: str, answer: str) -> dict[str, Any] | None:
-        """A job for math-verify; None without it, or where words, lists or relations make its reading unsafe."""
+        """A job for math-verify; None without it, or where a text holds more than the terms that it is known to read."""
         if not (POSIX and has_math_verify()):
             return None
         for text in (gold, answer):
             prefilter.check_text(text)
-            if _UNSAFE.search(_KNOWN.sub(" ", text)):
+            if not _TRUSTED.fullmatch(_KNOWN.sub(" ", text)) or _SIDE_BY_SIDE.search(_RAISED.sub(r"\1", text)):
                 return None
         return {"latex": [gold, answer]}
 
@@ -321,6 +344,9 @@ class Verifier:
 def _settled(result: Result, reply: dict[str, Any]) -> Result:
     if "limit" in reply:
         return _changed(result, verdict="timeout", rule=f"{result.rule}: {reply['limit']}")
+    if "failed" in reply:
+        kind = reply["failed"].rstrip().rpartition("\n")[2].partition(":")[0]
+        return _changed(result, verdict="unparsable", rule=f"{result.rule} fails ({kind})", trace=reply["failed"])
     if "error" in reply:
         return _changed(result, verdict="error", trace=reply["error"])
     if reply["equal"] is None:
