@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/postlude demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	$(BIN)/lint-imports
 
 # What need not run at every commit: every method's learning test, whole runs under other instructions.

@@ -44,6 +44,8 @@ def keeps(text: str) -> str | None:
         return "a letter that stands for many numbers: another sign is another order of them"
     if re.search(r"0\s*\\(?:cdot|times)|\\lfloor|\\lceil|!\s*/|\\(?:sin|cos|tan)\D*\\pi", text):
         return "a product with 0, a rounded value, a period"
+    if "|" in text and re.search(r"(?<![A-Za-z\\])i(?![A-Za-z])", text):
+        return "the size of a complex number is that of its conjugate"
     return None
 
 

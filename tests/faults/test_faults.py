@@ -11,8 +11,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from bench.faults.families import FAMILIES
 from bench.faults.report import PAGE, RECORD, filled, is_wrong
 
@@ -20,13 +18,8 @@ ROOT = Path(__file__).parents[2]
 Rows = dict[str, list[dict[str, Any]]]
 
 
-pytestmark = pytest.mark.xdist_group("faults")  # the trials are made once, by one worker
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def tables_of(place: Path) -> Rows:
     """Table -> what became of each of its trials."""
-    place = tmp_path_factory.mktemp("faults")
     command = [sys.executable, "-m", "bench.faults", "short", "--jobs", "1", "--place", str(place / "work")]
     done = subprocess.run(
         [*command, "--rows", str(place / "rows")], cwd=ROOT, env={**os.environ}, capture_output=True, text=True
@@ -38,21 +31,29 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     return result
 
 
-def test_a_run_of_every_family_killed_twice_ends_with_the_bytes_of_a_whole_one(rows: Rows) -> None:
+def test_runs_that_are_broken_end_as_if_nothing_had_happened_or_in_words(tmp_path: Path) -> None:
+    """One test: the trials take over a minute, and two workers would each make them."""
+    rows = tables_of(tmp_path)
+    every_family_killed_twice_ends_with_the_bytes_of_a_whole_one(rows)
+    for table in ("sampled faults", "sampled damage"):
+        what_fails_or_is_damaged_changes_nothing_or_is_refused(rows[table])
+    a_part_of_the_state_that_is_left_out_is_noticed(rows)
+
+
+def every_family_killed_twice_ends_with_the_bytes_of_a_whole_one(rows: Rows) -> None:
     families = rows["families"]
     assert [row["family"] for row in families] == [*FAMILIES]
     assert not [row for row in families if row["kind"] != "same"]
     assert all(row["kills"] == 2 for row in families), [(row["family"], row["kills"]) for row in families]
 
 
-@pytest.mark.parametrize("table", ["sampled faults", "sampled damage"])
-def test_what_fails_or_is_damaged_changes_nothing_or_is_refused(rows: Rows, table: str) -> None:
-    assert not [row for row in rows[table] if is_wrong(row)]
-    kinds = Counter(row["kind"] for row in rows[table])
+def what_fails_or_is_damaged_changes_nothing_or_is_refused(trials: list[dict[str, Any]]) -> None:
+    assert not [row for row in trials if is_wrong(row)]
+    kinds = Counter(row["kind"] for row in trials)
     assert kinds["same"] >= 4, kinds
 
 
-def test_a_part_of_the_state_that_is_left_out_is_noticed(rows: Rows) -> None:
+def a_part_of_the_state_that_is_left_out_is_noticed(rows: Rows) -> None:
     caught = {row["part"]: row["caught"] for row in rows["sampled mutations"]}
     silent = {part for part, seen in caught.items() if not seen}
     elsewhere = {"learning.learnt", "learning.values", "began", "stream.kl_coef"}  # seen in runs without a signal, say

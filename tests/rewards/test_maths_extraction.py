@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import string
 import time
 from pathlib import Path
 
 import pytest
 
-from postlude.maths.extract import extract
+from postlude.maths.extract import SEARCHED
 from postlude.maths.golds import gold_text
 from postlude.maths.verify import Verifier
 from postlude.rewards.maths import maths
@@ -113,13 +114,50 @@ def test_of_a_worked_solution_the_final_answer_is_the_gold(gold: str, text: str)
     assert gold_text(gold) == text
 
 
+PIECES = [
+    "or ", "a ", "km ", "the ", "not ", "if ", "wait ", "log ", "sin ", "No, ", "so x = ", "is a ", "be be ",
+    "has ", "1 or ", "answer is ", "The answer is ", "is the answer ", "### Final Answer\n", "Answer: 1\n",
+    "I choose ", "says \"", "答案是", r"\text{ or }", r"\text{", r"\frac", r"\frac1", r"\over", r"\sqrt{",
+    r"\left(", r"\boxed{", r"\boxed{1} ", r"\begin{pmatrix}", "<answer>", "</answer>", "<answer>1</answer>",
+    "#### 1\n", "<think ", "<!--", "~~", "**", "```", "&amp;", "$1$ or ", "1.", "1,", "0.777", "1,000,",
+    "1 000 ", "12:30 ", "5 ft ", "10^", "(1,2),", r"[1,2]\cup", "or 7 ", "(a) ", "½", "²", "€",
+    *string.printable,
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "part", [r"\boxed{1} ", "<answer>", "</answer>", "the answer is ", "is the answer ", "(a) ", "or 7 "]
+    "around", ["{}", r"\boxed{{{}}}", "<answer>{}</answer>", r"\boxed{{\text{{{}}}}}", "The answer is {}"]
 )
-def test_long_responses_of_one_piece_are_read_quickly(part: str) -> None:
+def test_long_responses_of_one_piece_are_judged_quickly(around: str) -> None:
+    for piece in PIECES:
+        started = time.process_time()
+        result = Verifier().verify("12", around.format(piece * (30_000 // len(piece))))
+        assert time.process_time() - started < 5.0, piece
+        assert result.verdict in ("unparsable", "ambiguous", "different"), (piece, result)
+
+
+@pytest.mark.parametrize("piece", ["not ", "7", "the ", "<think ", r"\boxed{", "answer is "])
+def test_what_stands_long_before_the_end_is_not_searched(piece: str) -> None:
     started = time.process_time()
-    extract(part * 20_000)
+    assert Verifier().verify("12", piece * (1_000_000 // len(piece)) + r". So it is \boxed{12}").verdict == "equal"
+    assert Verifier().verify("12", r"\boxed{12}" + " so." * SEARCHED).verdict == "unparsable"
     assert time.process_time() - started < 5.0
+
+
+@pytest.mark.parametrize("length", [1500, 1990, 5000, 100_000])
+def test_repeating_decimals_are_read_or_refused_quickly(length: int) -> None:
+    started = time.process_time()
+    for text in ("0.%s...", "%s.5...", r"0.\overline{%s}", "0.(%s)", "%s", "%s!", "1.%s%%", r"\frac{1}{%s}"):
+        Verifier().verify("7/9", r"\boxed{" + text.replace("%s", "7" * length) + "}")
+    assert time.process_time() - started < 5.0
+
+
+def test_an_answer_has_at_most_two_thousand_characters() -> None:
+    longest = "x+" * 999 + "7"
+    for text, said in ((longest, False), (longest + "+7", True)):
+        rule = Verifier().verify("12", r"\boxed{" + text + "}").rule
+        assert ("more than 2,000 characters, the most that an answer may have" in rule) is said
+    assert Verifier().verify("7", r"\boxed{" + "(" * 3000 + "7" + ")" * 3000 + "}").verdict == "equal"
 
 
 @pytest.mark.parametrize("around", ["<answer> {} </answer>", "The answer is {}.", "**Answer:** {}"])

@@ -27,6 +27,7 @@ SOLVED = r"$\sin(t) = 0$ when $t = \pi k$ or $t = 2\pi k$ for any integer $k$."
         (FIELD, ["F(x,y)=5x^2y+y", FIELD], ["Yes", "No. $F(x, y) = 5x^2y + y$", "F(x,y)=5x^2y-y"]),
         (BENT, [BENT, BENT.replace("concave up", "Concave up")], [r"(2, \infty)"]),
         (BENT, [BENT + "."], [BENT.replace("(2", "[2"), BENT.replace(" 2)", " 3)"), BENT.replace("up", "down")]),
+        (BENT, [BENT.replace(", c", ",\\, c")], [BENT.replace(", c", " and c")]),
         (POINTS, [POINTS, "Local min. $(3, 4)$, saddle pt. $(-3, 5)$"], [POINTS.replace("min", "max"), "(3,4)"]),
         (SOLVED, [SOLVED], [SOLVED.replace("any integer", "some integer"), SOLVED.replace("2", "3")]),
         ("Yes. It has one root.", ["yes, it has one root"], ["Yes", "No. It has one root.", "Yes. It has two roots."]),

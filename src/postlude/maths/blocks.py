@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
 from postlude.maths import lists
 from postlude.maths.grammar import Node
@@ -142,8 +143,8 @@ def _factors(tokens: list[Token]) -> tuple[list[Expression], list[Matrix]]:
             scalars[-1] += part
             continue
         matrix = _matrix(part)
-        while (after := [t.text for t in tokens[place : place + 4]]) and after[0] == "^":
-            matrix, place = _transposed(matrix, after), place + (2 if after[1:2] == ["T"] else 4)
+        while place < len(tokens) and tokens[place].text == "^":
+            matrix, place = _raised(matrix, tokens, place)
         matrices.append(matrix)
         scalars.append([])
     return [_scalar(s) for s in scalars if [t for t in s if t.text not in _TIMES]], matrices
@@ -167,6 +168,34 @@ def _scalar(tokens: list[Token]) -> Expression:
     start, end = tokens[0].text in _TIMES, len(tokens) - (tokens[-1].text in _TIMES)
     factors = tokens[start:end]
     return expression([Token("number", "1"), *factors] if factors[0].text == "/" else factors)
+
+
+def _raised(matrix: Matrix, tokens: list[Token], place: int) -> tuple[Matrix, int]:
+    """A matrix with what is written above it, ^T or ^{-1}, and the place after that."""
+    after = [t.text for t in tokens[place : place + 5]]
+    if after[1:] == ["{", "-", "1", "}"]:
+        return _inverse(matrix), place + 5
+    return _transposed(matrix, after[:4]), place + (2 if after[1:2] == ["T"] else 4)
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    """Of rational numbers, by elimination."""
+    _check_plain(matrix)
+    size = len(matrix.rows)
+    rows = [[n for c in row if (n := c.value.rational) is not None] for row in matrix.rows]
+    if size > MAX_SIDE or any(len(row) != size for row in rows) or len(matrix.rows[0]) != size:
+        raise Unsupported("an inverse of other than a small square matrix of rational numbers")
+    work = [[*row, *(Fraction(i == j) for j in range(size))] for i, row in enumerate(rows)]
+    for column in range(size):
+        pivot = next((i for i in range(column, size) if work[i][column]), None)
+        if pivot is None:
+            raise Unsupported("a matrix that has no inverse")
+        work[column], work[pivot] = work[pivot], work[column]
+        work[column] = [x / work[column][column] for x in work[column]]
+        for i in range(size):
+            if i != column:
+                work[i] = [x - work[i][column] * y for x, y in zip(work[i], work[column], strict=True)]
+    return Matrix(tuple(tuple(of(["num", str(x)]) for x in row[size:]) for row in work))
 
 
 def _transposed(matrix: Matrix, after: list[str]) -> Matrix:

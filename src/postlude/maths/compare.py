@@ -6,16 +6,17 @@ path does not do.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from postlude.maths import families, quantities, ratios, regions, views
-from postlude.maths.conventions import renamed, renaming
+from postlude.maths import families, members, quantities, ratios, regions, views
+from postlude.maths.conventions import Conventions
 from postlude.maths.grammar import Node
 from postlude.maths.moments import same_clock
 from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Refused, Unsupported
+from postlude.maths.ratios import Ratio
+from postlude.maths.synonyms import derivatives, renamed, renaming
 from postlude.maths.terms import of
 from postlude.maths.unit_table import KNOWN
 from postlude.maths.values import (
@@ -45,22 +46,27 @@ from postlude.maths.values import (
     Words,
 )  # fmt: skip
 
+_USUAL = Conventions()
 MAX_PAIRS = 1000
 """Of values without a common form in two lists or sets."""
+_BRACKETS = (("(", ")"), ("[", "]"))
+"""Of a tuple."""
 
 
 class Comparison:
     """`tolerance`: how far two rational numbers may be apart, as a share of the larger; 0 is exact."""
 
-    def __init__(self, tolerance: Fraction = Fraction(0)) -> None:
-        self.tolerance = tolerance
+    def __init__(self, tolerance: Fraction = Fraction(0), conventions: Conventions = _USUAL) -> None:
+        self.tolerance, self.conventions = tolerance, conventions
+        self._base = views.BASES.get(conventions.log)
 
     def accepts(self, gold: Value, answer: Value) -> Outcome:
         """Whether an answer is that of a gold: the same value, or an equation that says what a sum or product is.
 
         a + b = 5 answers 5; but a gold a + b = 5, which could be a line, is not answered by 5.
         """
-        said = views.as_said(answer) if isinstance(gold, Expression | Quantity | Percent) else None
+        by_value = self.conventions.equations == "value" and isinstance(gold, Expression | Quantity | Percent)
+        said = views.as_said(answer) if by_value else None
         return self.same(gold, said or answer)
 
     def same(self, a: Value, b: Value) -> Outcome:
@@ -69,7 +75,7 @@ class Comparison:
             return self.numbers(a, b)
         if isinstance(a, Family) or isinstance(b, Family):
             return self.alike(a, b) if type(a) is type(b) else self.unlike(a, b) or self.unlike(b, a)
-        a, b = _opened(a), _opened(b)
+        a, b = self.opened(a), self.opened(b)
         if isinstance(b, Labelled) and not isinstance(a, Labelled):
             a, b = b, a
         if isinstance(a, Labelled):
@@ -77,6 +83,13 @@ class Comparison:
         if type(a) is type(b):
             return self.alike(a, b)
         return self.unlike(a, b) or self.unlike(b, a)
+
+    def opened(self, value: Value) -> Value:
+        """A set of one number is also that number."""
+        braced = isinstance(value, Collection)
+        if isinstance(value, Listing | Collection) and members.single(value):
+            return value if braced and self.conventions.braces == "required" else value.items[0]
+        return value
 
     # -------------------------------------------------------------------------------------------- of one kind
 
@@ -116,8 +129,10 @@ class Comparison:
         return a == b
 
     def numbers(self, a: Expression, b: Expression) -> Outcome:
+        if self._base:
+            a, b = views.with_base(a, self._base), views.with_base(b, self._base)
         found = ratios.same(a.value, b.value, Budget())
-        if not found and (names := renaming(a.value, b.value)):
+        if not found and (names := self.renaming(a.value, b.value)):
             return self.numbers(of(renamed(a.tree, names)), of(renamed(b.tree, names)))
         if found is False and self.tolerance:
             x, y = a.value.rational, b.value.rational
@@ -126,11 +141,16 @@ class Comparison:
             return abs(x - y) <= self.tolerance * max(abs(x), abs(y))
         return ((a.tree, b.tree),) if found is None else found
 
+    def renaming(self, a: Ratio, b: Ratio) -> Mapping[str, str]:
+        return renaming(a, b, self.conventions.constants == "either case")
+
     def quantities(self, a: Quantity, b: Quantity) -> Outcome:
         if a.unit.powers == b.unit.powers:
             return self.numbers(views.in_base_units(a), views.in_base_units(b))
         if {*a.unit.powers.items(), *b.unit.powers.items()} == {("angle", 1), ("radian", 1)}:
             return self.numbers(views.in_radians(a), views.in_radians(b))
+        if self.conventions.units == "required":
+            return False
         if a.unit == KNOWN["°"] or b.unit == KNOWN["°"]:  # a degree may be one of temperature
             other = b.unit if a.unit == KNOWN["°"] else a.unit
             return self.numbers(a.number, b.number) if other in (KNOWN["°C"], KNOWN["°F"]) else False
@@ -143,15 +163,19 @@ class Comparison:
 
         Values of several names only with those names.
         """
-        if len(_names(a) | _names(b)) > 1 and _names(a) != _names(b):
+        if len(members.names(a) | members.names(b)) > 1 and members.names(a) != members.names(b):
+            return False
+        if self.conventions.braces == "required" and type(a) is not type(b):
             return False
         braces = isinstance(a, Collection) or isinstance(b, Collection)
         if braces and any(isinstance(i, Collection) for i in (*a.items, *b.items)):
             return self.sets_in_sets(a.items, b.items)
         points = all(isinstance(i, Series | Assignment) for i in (*a.items, *b.items))
-        if points or (isinstance(a, Collection) and isinstance(b, Collection)):
-            return self.unordered(self.different(a.items), self.different(b.items))
-        return self.unordered(a.items, b.items)
+        sets = isinstance(a, Collection) and isinstance(b, Collection)
+        once = points or sets or self.conventions.repeats == "ignored"
+        one, other = (self.different(a.items), self.different(b.items)) if once else (a.items, b.items)
+        ordered = self.conventions.order == "written" and members.is_row(a) and members.is_row(b)
+        return self.rows(one, other) if ordered else self.unordered(one, other)
 
     def sets_in_sets(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
         """A set within a set is never the number in it: {{1}, 2} is not {1, 2}."""
@@ -163,7 +187,7 @@ class Comparison:
 
     def different(self, items: Sequence[Value]) -> list[Value]:
         """Each value once."""
-        once = list({_key(i): i for i in items}.values())
+        once = list({members.key(i): i for i in items}.values())
         if len(once) ** 2 > 2 * MAX_PAIRS:
             return once
         return [x for i, x in enumerate(once) if not any(self.same(x, y) is True for y in once[:i])]
@@ -172,7 +196,7 @@ class Comparison:
         """Every value of one has a partner in the other. Two that need algebra may be left, not more."""
         if len(a) != len(b):
             return False
-        left, right = _unmatched(a, b), _unmatched(b, a)
+        left, right = members.unmatched(a, b), members.unmatched(b, a)
         if len(left) * len(right) > MAX_PAIRS:
             raise Refused("more values than can be compared with each other")
         lost: list[Value] = []
@@ -194,7 +218,9 @@ class Comparison:
         if len(a.items) != len(b.items):
             return False
         if (a.opening, a.closing) != (b.opening, b.closing) and len(a.items) == 2:
-            return False
+            alike = self.conventions.brackets == "alike" and not views.is_interval(a) and not views.is_interval(b)
+            if not alike:
+                return False
         if (a.opening in "([") != (b.opening in "([") or (a.closing in ")]") != (b.closing in ")]"):
             return False
         return _all(self.same(x, y) for x, y in zip(a.items, b.items, strict=True))
@@ -249,7 +275,7 @@ class Comparison:
         x = ratios.subtract(a.left.value, a.right.value, budget)
         y = ratios.subtract(b.left.value, b.right.value, budget)
         share = ratios.proportion(x, y, budget)
-        if share is None and (names := renaming(x, y)):
+        if share is None and (names := self.renaming(x, y)):
             return self.relations(views.respelt(a, names), views.respelt(b, names))
         if share is not None:
             return share > 0 or a.mark == "="
@@ -269,13 +295,17 @@ class Comparison:
             respelt = views.as_called(a, b)
             if respelt is not None:
                 return self.same(respelt, b.value)
+            if {*derivatives({a.name}, {b.name}).values()} & {a.name, b.name}:  # y' and dy/dx
+                return self.same(a.value, b.value)
             x, y = views.as_equation(a), views.as_equation(b)
             return self.relations(x, y) if x and y else False
         if isinstance(b, Relation):
             found = views.as_equation(a)
             solved = found is not None and not found.right.value.symbols  # then 2x = 10 is still to be solved
-            return self.relations(found, b) if found and not solved else False
-        return self.same(a.value, b)
+            if solved and self.conventions.unsolved == "distinct":
+                return False
+            return self.relations(found, b) if found else False
+        return self.same(a.value, b) if self.conventions.labels == "optional" else False
 
     def unlike(self, a: Value, b: Value) -> Outcome:
         if isinstance(a, Percent):
@@ -285,8 +315,7 @@ class Comparison:
         if isinstance(a, Series):
             return self.pair(a, b)
         if isinstance(a, Option):
-            chosen = isinstance(b, Expression) and b.tree == ["sym", a.letter]
-            return chosen or self.same(a.said, b)
+            return self.option(a, b)
         if isinstance(a, Assignment):
             return self.unnamed(a, b)
         if isinstance(a, Words):
@@ -300,18 +329,29 @@ class Comparison:
         if isinstance(a, Listing | Collection):
             if isinstance(b, Listing | Collection):
                 return self.lists(a, b)
+            if isinstance(a, Collection) and self.conventions.braces == "required":
+                return False
             if isinstance(b, Quantity):
                 whole = quantities.total(a.items)
                 return self.quantities(whole, b) if whole else False
-            return self.same(a.items[0], b) if _single(a) else False
+            return self.same(a.items[0], b) if members.single(a) else False
         return False
+
+    def option(self, a: Option, b: Value) -> Outcome:
+        """C. 12 as C, or as 12."""
+        enough = self.conventions.options
+        chosen = enough != "both" and isinstance(b, Expression) and b.tree == ["sym", a.letter]
+        return chosen or (self.same(a.said, b) if enough == "either" else False)
 
     def percent(self, a: Percent, b: Value) -> Outcome:
         """50% is 0.5, and 50 where the sign was left out; a number up to 1 is never such a percentage."""
-        if not isinstance(b, Expression):
+        rule = self.conventions.percent
+        if not isinstance(b, Expression) or rule == "required":
             return False
+        if rule == "points":
+            return self.numbers(a.number, b)
         value = b.value.rational
-        if value is not None and abs(value) > 1 and self.numbers(a.number, b) is True:
+        if rule == "either" and value is not None and abs(value) > 1 and self.numbers(a.number, b) is True:
             return True
         return self.numbers(of(["/", a.number.tree, ["num", "100"]]), b)
 
@@ -319,7 +359,7 @@ class Comparison:
         """A unit that only one side gives is left out; a degree is also pi/180."""
         if a.unit.powers == {"angle": 1} and ("π" in b.value.atoms or b.value.opaque):
             return self.numbers(views.in_radians(a), b)
-        return self.numbers(a.number, b)
+        return self.numbers(a.number, b) if self.conventions.units == "optional" else False
 
     def pair(self, a: Series, b: Value) -> Outcome:
         if isinstance(b, Region):
@@ -327,12 +367,17 @@ class Comparison:
                 return self.regions(regions.of_value(a), b)
             except Unsupported:
                 return False
+        if isinstance(b, Listing):
+            bare = self.conventions.tuples == "bare" and (a.opening, a.closing) in _BRACKETS
+            return self.rows(a.items, b.items) if bare else False
         if isinstance(b, Matrix) and not b.determinant:
             rows = views.as_rows(a)
             if rows:
                 return len(rows) == len(b.rows) and _all(map(self.rows, rows, b.rows))
+            if self.conventions.vectors == "distinct":
+                return False
             cells = [row[0] for row in b.rows] if len(b.rows[0]) == 1 else list(b.rows[0]) if len(b.rows) == 1 else []
-            if len(cells) == len(a.items) and (a.opening, a.closing) in (("(", ")"), ("[", "]")):
+            if len(cells) == len(a.items) and (a.opening, a.closing) in _BRACKETS:
                 return self.rows(a.items, cells)
         return False
 
@@ -340,7 +385,10 @@ class Comparison:
         return len(a) == len(b) and _all(map(self.same, a, b))
 
     def region(self, a: Region, b: Value) -> Outcome:
-        """Points and intervals of a list or set, and the set that is empty."""
+        """Points and intervals of a list or set, the empty set, and an inequality that is still to be solved."""
+        if isinstance(b, Relation):
+            solved = views.as_solved(b) if self.conventions.unsolved == "equal" else None
+            return self.regions(a, solved) if solved else False
         if isinstance(b, Listing) and not any(map(views.is_interval, b.items)):
             return False
         try:
@@ -371,49 +419,22 @@ class Comparison:
 
     def unnamed(self, a: Assignment, b: Value) -> Outcome:
         """x = 1, y = 2 as the tuple (1, 2), or as a list in the order in which it is written."""
-        if isinstance(b, Listing) and len(b.items) == len(a.values) and not _names(b):
+        if self.conventions.labels == "required":
+            return False
+        if isinstance(b, Listing) and len(b.items) == len(a.values) and not members.names(b):
             return _all(self.same(x, y) for x, y in zip(a.values, b.items, strict=True))
         if isinstance(b, Series | Matrix) and a.ordered is not None:
             return self.same(Series(a.ordered, "(", ")"), b)
         return False
 
     def words(self, a: Words, b: Value) -> Outcome:
-        """xyz, which could be a word, is x y z."""
+        """abc, which could be a word, is a b c; its letters are small, whatever they were."""
         product: Node = ["*", *(["sym", c] for c in a.text)]
         letters = 2 < len(a.text) < 6 and a.text.isalpha()
-        return letters and isinstance(b, Expression) and self.numbers(of(product), b) is True
-
-
-def _opened(value: Value) -> Value:
-    """A set of one number is also that number."""
-    if isinstance(value, Listing | Collection) and _single(value):
-        return value.items[0]
-    return value
-
-
-def _single(value: Listing | Collection) -> bool:
-    return len(value.items) == 1 and isinstance(value.items[0], Expression)
-
-
-def _names(value: Listing | Collection) -> set[str]:
-    return {i.name for i in value.items if isinstance(i, Labelled)}
-
-
-def _key(value: Value) -> tuple[type, str]:
-    """Equal keys mean equal values; equal values mostly have equal keys."""
-    return type(value), str(value)
-
-
-def _unmatched(a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
-    """The values of one that have no partner with an equal key in the other, as often as they lack one."""
-    there = Counter(map(_key, b))
-    left: list[Value] = []
-    for value in a:
-        if there[_key(value)]:
-            there[_key(value)] -= 1
-        else:
-            left.append(value)
-    return left
+        if not letters or not isinstance(b, Expression):
+            return False
+        small = of(renamed(b.tree, {s: s.lower() for s in b.value.symbols}))
+        return self.numbers(of(product), small) is True
 
 
 def _exponents(value: Quantity) -> list[int]:

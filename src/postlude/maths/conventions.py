@@ -1,80 +1,166 @@
-"""Names that mean the same although they are spelt otherwise: constants of integration, derivatives of one variable.
+"""What is a matter of convention rather than of mathematics: one rule each, with a switch where people differ.
 
-x^2 + C is x^2 + c, C_1 e^x + C_2 e^{-x} is c_1 e^x + c_2 e^{-x}: where one side has the capital and the other the
-small letter, and it stands as such a constant does, as a term of its own, or once in a term with a function. The letter
-alone, in a product (mC) or beside other letters in a sum (a + b + C) is a letter like any other. y'' is d^2y/dx^2 and
-d^2y/dt^2 where the other side has no primes and derives by one variable only.
+`Conventions` holds a choice for each, `TABLE` says what each is about, with examples on which its choices differ. The
+first choice is the default. What none of them is about is decided by the mathematics alone.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_type_hints
 
-from postlude.maths.polynomials import Monomial
-from postlude.maths.ratios import Ratio
-from postlude.maths.reader import Node
-from postlude.maths.trees import replaced
-
-_CONSTANT = re.compile(r"[Cc](_\d+)?")
-_QUOTIENT = re.compile(r"d(?:\^(\d+))?(.+)/d([^/^]+?)(?:\^\d+)?")
-_PRIMED = re.compile(r"[^'/]+'+(?:_.*)?")
+from postlude.words import meant
 
 
-def renaming(a: Ratio, b: Ratio) -> Mapping[str, str]:
-    """Names of either side -> the names to compare them under; empty where no convention applies."""
-    here, there = a.symbols, b.symbols
-    return _constants(a, b, here - there, there - here) or _derivatives(here - there, there - here)
+@dataclass(frozen=True)
+class Conventions:
+    """A choice for each convention. Raises ValueError for what is no choice."""
+
+    units: Literal["optional", "required"] = "optional"
+    percent: Literal["either", "share", "points", "required"] = "either"
+    labels: Literal["optional", "required"] = "optional"
+    order: Literal["any", "written"] = "any"
+    repeats: Literal["count", "ignored"] = "count"
+    braces: Literal["optional", "required"] = "optional"
+    tuples: Literal["bracketed", "bare"] = "bracketed"
+    brackets: Literal["distinct", "alike"] = "distinct"
+    vectors: Literal["tuples", "distinct"] = "tuples"
+    constants: Literal["either case", "as written"] = "either case"
+    equations: Literal["value", "distinct"] = "value"
+    unsolved: Literal["distinct", "equal"] = "distinct"
+    options: Literal["either", "letter", "both"] = "either"
+    log: Literal["open", "ten", "e"] = "open"
+    decimal: Literal["point", "comma"] = "point"
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            choice, allowed = vars(self)[one.name], choices(one.name)
+            if choice not in allowed:
+                raise ValueError(
+                    f"conventions.{one.name} is {choice!r}; allowed: {', '.join(allowed)}.{meant(str(choice), allowed)}"
+                )
 
 
-def renamed(tree: Node, names: Mapping[str, str]) -> Node:
-    return replaced(tree, {name: ["sym", other] for name, other in names.items()})
+@dataclass(frozen=True)
+class Example:
+    """A gold and an answer that one choice calls equal and the default does not, or the other way round."""
+
+    choice: str
+    gold: str
+    answer: str
 
 
-def _constants(a: Ratio, b: Ratio, here: set[str], there: set[str]) -> Mapping[str, str]:
-    matched = [{n for n in names if _CONSTANT.fullmatch(n)} for names in (here, there)]
-    if not here or matched != [here, there] or {n.lower() for n in here} != {n.lower() for n in there}:
-        return {}
-    if len({n[0] for n in here}) != 1 or {n[0] for n in here} == {n[0] for n in there}:
-        return {}
-    return (
-        {n: n.upper() for n in here | there} if _stand_as_constants(a, here) and _stand_as_constants(b, there) else {}
-    )
+@dataclass(frozen=True)
+class Convention:
+    """`name`: that of its field in `Conventions`; `about`: what each choice means, in a sentence."""
+
+    name: str
+    about: str
+    examples: tuple[Example, ...]
 
 
-def _stand_as_constants(value: Ratio, names: set[str]) -> bool:
-    inside = [atom for atom in value.atoms if atom[0] == "["]
-    if any(re.search(rf"(?<![A-Za-z_]){re.escape(n)}(?![A-Za-z_\d])", atom) for n in names for atom in inside):
-        return False
-    if any(atom in names for monomial in value.bottom for atom, _ in monomial) or value.symbol:
-        return False
-    others = value.symbols - names
-    if not others and not inside:
-        return False
-    if len(names) == 1 and len(others) > 1 and (len(others) > 2 or all(not m or _is_letter(m) for m in value.top)):
-        return False
-    for monomial in value.top:
-        constants = [exponent for atom, exponent in monomial if atom in names]
-        function = len(monomial) == 1 or len(names) > 1 or any(atom[0] == "[" for atom, _ in monomial)
-        if constants and (constants != [1] or not function):
-            return False
-    return True
+def choices(name: str) -> tuple[str, ...]:
+    """What may be chosen for a convention, the default first."""
+    return get_args(get_type_hints(Conventions)[name])
 
 
-def _is_letter(monomial: Monomial) -> bool:
-    return [exponent for _, exponent in monomial] == [1]
+def conventions_of(chosen: Conventions | Mapping[str, str] | None) -> Conventions:
+    """Raises ValueError for names that are no conventions and for what is no choice."""
+    if isinstance(chosen, Conventions):
+        return chosen
+    names = [one.name for one in fields(Conventions)]
+    for name in chosen or {}:
+        if name not in names:
+            raise ValueError(f"{name!r} is no convention; there are {', '.join(names)}.{meant(name, names)}")
+    return Conventions(**(chosen or {}))  # pyright: ignore[reportArgumentType]  # checked there
 
 
-def _derivatives(here: set[str], there: set[str]) -> Mapping[str, str]:
-    for primed, quotients in ((here, there), (there, here)):
-        found = {n: m for n in quotients if (m := _QUOTIENT.fullmatch(n))}
-        if not found or len(found) != len(quotients) or not primed or not all(map(_PRIMED.fullmatch, primed)):
-            continue
-        if len({m.group(3) for m in found.values()}) == 1:
-            return {n: _prime(m.group(2), int(m.group(1) or 1)) for n, m in found.items()}
-    return {}
+def _rule(name: str, about: str, *examples: tuple[str, str, str]) -> Convention:
+    return Convention(name, about, tuple(Example(*e) for e in examples))
 
 
-def _prime(name: str, order: int) -> str:
-    base, mark, below = name.partition("_")
-    return base + "'" * order + mark + below
+TABLE = (
+    _rule(
+        "units",
+        "a unit, a currency sign or what is counted (`5 apples`) that only one side gives is left out, or must be "
+        "given",
+        ("required", r"5\text{ cm}", "5"), ("required", "12", r"\$12"),
+    ),
+    _rule(
+        "percent",
+        r"`50\%` is 0.5, and 50 where the sign was left out (but a number up to 1 is not its own percentage); only the "
+        "share 0.5; only the points 50; or nothing but a percentage",
+        ("share", r"50\%", "50"), ("points", r"50\%", "0.5"), ("required", "0.5", r"50\%"),
+    ),
+    _rule(
+        "labels",
+        "a name, `x =` or `radius:`, that only one side gives is left out, or must be given; so are the names of "
+        "`x=1, y=2` against `(1,2)`",
+        ("required", "5", "x=5"), ("required", "f(x)=x^2+1", "x^2+1"),
+    ),
+    _rule(
+        "order",
+        r"lists without brackets have no order, or that in which they are written (`\pm` writes the plus first; "
+        'what is joined by "or" has none)',
+        ("written", "1, 2, 3", "3, 2, 1"), ("written", "x=2, x=5", "x=5, x=2"),
+    ),
+    _rule(
+        "repeats",
+        "each value of a list without brackets counts as often as it is written, or once",
+        ("ignored", "16, 3, 1, 1", "16, 3, 1"), ("ignored", "2, 2", "2, 2, 2"),
+    ),
+    _rule(
+        "braces",
+        "a list without brackets is also the set in braces, or the braces must be given",
+        ("required", r"\{1, 2\}", "1, 2"), ("required", "5", r"\{5\}"),
+    ),
+    _rule(
+        "tuples",
+        "a tuple needs its brackets, or a list without them in the same order is one too",
+        ("bare", "(1, 2)", "1, 2"), ("bare", "x, 2y", "(x, 2y)"),
+    ),
+    _rule(
+        "brackets",
+        "a pair in round brackets is not that in square ones, an interval without its ends, or both are a point or "
+        "vector (one bracket of each kind is always an interval)",
+        ("alike", "(1, 2)", "[1, 2]"), ("alike", "[-3, 5]", "(-3, 5)"),
+    ),
+    _rule(
+        "vectors",
+        "a matrix of one column or row is also the tuple of its members, or not",
+        ("distinct", r"\begin{pmatrix}1\\2\end{pmatrix}", "(1, 2)"),
+        ("distinct", "(3, 4)", r"\begin{bmatrix}3&4\end{bmatrix}"),
+    ),
+    _rule(
+        "constants",
+        "constants of integration may be capitals or small letters on either side, or only as they are written",
+        ("as written", "x^2+C", "x^2+c"), ("as written", "C_1e^x+C_2", "c_1e^x+c_2"),
+    ),
+    _rule(
+        "equations",
+        "a sum or product of letters that is set equal to a number answers the number, or not",
+        ("distinct", "5", "a+b=5"), ("distinct", "12", "xy=12"),
+    ),
+    _rule(
+        "unsolved",
+        "an equation or inequality that is still to be solved is not the solved one, or is equal to it",
+        ("equal", "x=5", "2x=10"), ("equal", r"x>\frac{3}{2}", "2x>3"),
+    ),
+    _rule(
+        "options",
+        "of a gold that has an option's letter and text, `C. 12`, either is enough; the letter is; or both are needed",
+        ("letter", "C. 12", "12"), ("both", "C. 12", "C"),
+    ),
+    _rule(
+        "log",
+        r"`\log` has a base that is not said (10 where that makes the value a whole number), base 10, or base e",
+        ("ten", r"\log_{10} x", r"\log x"), ("e", r"\ln 7", r"\log 7"), ("e", "2", r"\log 100"),
+    ),
+    _rule(
+        "decimal",
+        "a comma is decimal where it can be nothing else; or between digits without a space always, and a point that "
+        "three digits follow groups thousands (`0.125` stays what it is)",
+        ("comma", "1.5", "1,5"), ("comma", "1234", "1.234"), ("comma", "1,5", "1, 5"),
+    ),
+)  # fmt: skip

@@ -19,6 +19,8 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _END_MARK = re.compile(r"(?:<\|(?!(?:begin|end)_of_)[a-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)$")
+SEARCHED = 20_000
+"""Characters at the end of a response in which its answer is looked for: what stands before them is no answer."""
 DEFAULT = ("tags", "box", "hashes", "stated", "sentence", "math", "whole")
 LATER = ("box", "hashes", "stated")
 """What is said by these after the answer must not be another one."""
@@ -29,6 +31,7 @@ def extract(response: str, rules: Sequence[str] = DEFAULT) -> Extraction:
     text = thinking.spoken(response)
     if text is None:
         return Extraction(None, "still thinking")
+    text = text[-SEARCHED:]
     text = _END_MARK.sub("", text.rstrip()) if text.rstrip()[-1:] == ">" else text
     for name in rules:
         found = RULES[name](text)

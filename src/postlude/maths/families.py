@@ -10,9 +10,9 @@ from math import lcm
 
 from postlude.maths import polynomials as poly
 from postlude.maths import ratios
-from postlude.maths.conventions import renamed as with_letters
 from postlude.maths.polynomials import Budget
 from postlude.maths.ratios import Ratio
+from postlude.maths.synonyms import renamed as with_letters
 from postlude.maths.terms import of
 from postlude.maths.texts import TEXT
 from postlude.maths.values import Collection, Expression, Family, Labelled, Listing, Outcome, Series, Value
@@ -40,9 +40,18 @@ _MEMBER = re.compile(
     r"\s*\\in\s*(?P<set>[ℤℕℝℚ](?:\s*\^?\s*\{?[+*]\}?)?)[\s).]*$"
 )
 
+_UNION = re.compile(
+    r"\s*\\bigcup\s*_\s*\{\s*(?P<letter>[A-Za-z])\s*(?:=\s*-\s*\\infty\s*\}\s*\^\s*\{?\s*\\infty\s*\}?|\\in\s*ℤ\s*\})"
+    r"(?P<sets>.*)",
+    re.DOTALL,
+)
+"""A union over all whole numbers, of sets of the same form."""
+
 
 def spelled(text: str) -> str:
     """The text with a condition at its end, `for any integer k`, as `, k \\in ℤ`; itself where there is none."""
+    if r"\bigcup" in text and (found := _UNION.fullmatch(text)):
+        return f"{found['sets']}, {found['letter']} \\in ℤ"
     if "integer" not in text and "real" not in text and "natural" not in text and r"\in" not in text:
         return text
     flat = TEXT.sub(r" \1 ", text)

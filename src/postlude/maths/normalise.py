@@ -7,6 +7,7 @@ import re
 from postlude.maths import numerals
 from postlude.maths.characters import plain
 from postlude.maths.texts import TEXTS
+from postlude.maths.tokens import MAX_LENGTH, check_length
 
 _END = r"(?![A-Za-z])"
 _UNIT = rf"{TEXTS}\s*\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?"
@@ -62,8 +63,6 @@ _ALIASES = tuple(
         (rf"\\frac\s*\{{\s*({_UNIT})\s*\}}\s*\{{\s*({_UNIT})\s*\}}", r"\1/\2"),
     )
 )
-MAX_CHARACTERS = 5000
-"""What is longer only loses brackets around all of it: some of the patterns take the square of the length."""
 _DOLLAR = re.compile(r"\\\$|\\text\{\s*\\?\$\s*\}|\\(?:math|text)dollar(?![A-Za-z])")
 _SPACES = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
@@ -73,16 +72,25 @@ _ANSWER = re.compile(rf"\s*(?:{TEXTS}\s*\{{\s*)?\((?:(?:the )?final )?answer\)\s
 def normalise(text: str) -> str:
     """The text in one spelling, without delimiters of math mode and without a full stop at its end."""
     text = plain(_unescaped(text)).strip()
-    if len(text) > MAX_CHARACTERS:
+    if len(text) > MAX_LENGTH:  # some of the patterns take the square of the length
         return _without_shell(text)
     text = _without_stop(_math_mode(text).strip())
     if "\\" in text or "~" in text or "{,}" in text or not text.isascii():
         text = numerals.joined(text)
         text = _BLANK.sub(" ", text)
+    text = _SPACES.sub(" ", text)  # first: patterns with two gaps take the square of a long one
     for pattern, name in _ALIASES:
         text = pattern.sub(name, text)
     text = numerals.pointed(_SPACES.sub(" ", text).strip())
     return _without_stop(_without_shell(_ANSWER.sub("", text)))
+
+
+def bounded(text: str) -> str:
+    """The text; where it is too long, without brackets around all of it. Raises Refused for what still is."""
+    if len(text) > MAX_LENGTH:
+        text = _without_shell(text.strip())
+        check_length(text)
+    return text
 
 
 def _unescaped(text: str) -> str:

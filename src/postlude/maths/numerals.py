@@ -39,12 +39,13 @@ _ZERO_LED = re.compile(r"(?<![\d.,_^])(\d+),(0\d+)(?![\d.,])")
 _CENTS = re.compile(r"(?<![\d.,_^])([1-9]\d{3,}),(\d\d)(?![\d.,])")
 _SIGN = f"[{''.join(sorted(CURRENCIES))}]"
 _PRICE = re.compile(rf"-?(?:{_SIGN} ?\d+,\d\d|\d+,\d\d ?{_SIGN})")
+_LOCALE = re.compile(r"(?<![\d.,])([1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,(\d+))?(?![\d.,]*\d)")
 _MARKS = re.compile(r"\D+")
 _CYCLE = re.compile(
     r"(\d*)\.(\d*)\\(?:overline|bar|overbar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))|(\d*)\.(\d*)\((\d+)\)(?!\s*[\w(\\^.])"
 )
 _DOTS = r"\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.)"
-_TRAILING = re.compile(rf"(\d*)\.(\d*?)(?:(\d)\3\3+|(\d\d+?)\4+){_DOTS}")
+_TRAILING = re.compile(rf"(?<!\d)(\d{{0,60}})\.(\d{{0,60}}?)(?:(\d)\3{{2,200}}|(\d{{2,40}}?)\4{{1,60}}){_DOTS}")
 """A decimal that shows its cycle: one digit three times, or several twice, and then dots."""
 _BARE_POINT = re.compile(r"(?<![\d.])(\d+)\.(?=\s*(?:[/+*^)}-]|\\(?:cdot|times|div|over)(?![A-Za-z])|$))")
 
@@ -68,6 +69,11 @@ def pointed(text: str) -> str:
     if "," in text:
         text = _commas(text)
     return _BARE_POINT.sub(r"\1", _GROUPED.sub(_digits, text))
+
+
+def from_commas(text: str) -> str:
+    """1.234,5 as 1234.5 and 1,5 as 1.5, where the comma is decimal by convention; 1,2,3 and 0.125 stay."""
+    return _LOCALE.sub(lambda m: m.group(1).replace(".", "") + ("." + m.group(2) if m.group(2) else ""), text)
 
 
 def _digits(match: re.Match[str]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from postlude.maths import hedges
@@ -41,6 +41,16 @@ class Extraction:
     """Several answers that may be one of several parts: those near the last one, and all that stand."""
     denied: bool = False
     """The words around it say that it is not the answer."""
+
+    def mapped(self, spelt: Callable[[str], str]) -> Extraction:
+        """With every text in another spelling."""
+        return replace(
+            self,
+            text=None if self.text is None else spelt(self.text),
+            others=tuple(map(spelt, self.others)),
+            later=tuple(map(spelt, self.later)),
+            lists=tuple(tuple(map(spelt, texts)) for texts in self.lists),
+        )
 
 
 def settle(text: str, places: Sequence[Place], rule: str) -> Extraction:

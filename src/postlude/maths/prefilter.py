@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from postlude.maths.grammar import Node
 from postlude.maths.problems import Refused
-from postlude.maths.tokens import MAX_LENGTH, MAX_NESTING
+from postlude.maths.tokens import MAX_NESTING, check_length
 
 MAX_INTEGER = 200
 """Digits."""
@@ -19,6 +19,7 @@ _COUNTS = {"binom": "binomial coefficient", "perm": "number of permutations"}
 _NOT_COMPUTED = {"sum": "sum", "prod": "product", "int": "integral"}
 _LARGE = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|limsup|liminf|bigcup|bigcap)(?![A-Za-z])")
 _FACTORIAL = re.compile(r"\d{4}\s*[)}]*\s*!|!\s*[)}]*\s*!")
+_POINTS = re.compile(r"\d\.\d+\.\d")
 _EXPONENT = re.compile(r"\^\s*\{?\s*-?\s*\d{4}|\^\s*(?:\{[^{}]*)?\S*\^|\*\*")
 
 
@@ -70,8 +71,9 @@ def _check_number(value: Fraction, raised: bool) -> None:
 
 def check_text(text: str) -> None:
     """The same for LaTeX that another parser will read."""
-    if len(text) > MAX_LENGTH:
-        raise Refused(f"more than {MAX_LENGTH:,} characters")
+    check_length(text)
+    if _POINTS.search(text):
+        raise Refused("a number with two points")
     if re.search(rf"\d{{{MAX_INTEGER + 1}}}", text):
         raise Refused(f"a number of more than {MAX_INTEGER} digits")
     for pattern, what in (

@@ -22,6 +22,8 @@ _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}(?:\{[^{}]*\})?")
 _JOINS = frozenset({"or", "and"})
 _POINTS = re.compile(r"[.,;:!?()\"“”]+(?=\s|$)|(?<!\S)[(\"“”]+")
 """Punctuation: the point and the minus of a number are none."""
+_THIN = re.compile(r"\\[,;:!](?=\s)")
+"""A space of LaTeX before another one."""
 _STATES = re.compile(
     r"(?P<said>(?:[^\d\\$=<>]|\$\s*\\?[A-Za-z]+\s*\$)*?"
     r"(?:\b(?:is|are|equals|measures|(?:has|have)\s+(?:an?\s+)?[a-z]+)\s*:?|(?<![^\s])(?:Yes|True)[.,:]|\b[A-Z][a-z]+:))"
@@ -65,6 +67,7 @@ def stated(text: str) -> tuple[str, str]:
 def phrase(text: str) -> Phrase | Words | None:
     """Its words and what is between dollar signs, in order; None where it is not at least two words, or has none of
     these signs and more than words. Mathematics that has no value is the text it is."""
+    text = _THIN.sub(" ", text)
     parts: list[Value] = []
     place = 0
     for match in _MATH.finditer(text):

@@ -10,8 +10,8 @@ from postlude.maths import blocks, lists, meanings, phrases, regions, relations,
 from postlude.maths.compare import Comparison
 from postlude.maths.moments import date
 from postlude.maths.names import label
-from postlude.maths.normalise import normalise
-from postlude.maths.problems import Unsupported
+from postlude.maths.normalise import bounded, normalise
+from postlude.maths.problems import Refused, Unsupported
 from postlude.maths.ratios import number
 from postlude.maths.scalars import scalar
 from postlude.maths.terms import Read, expression, of
@@ -65,15 +65,16 @@ def _simple(found: re.Match[str]) -> Expression:
 
 @lru_cache(maxsize=4096)
 def _read(text: str) -> Value:
-    if len(text) > 200_000:
-        raise Unsupported("more than 200,000 characters")
-    clean = normalise(spellings.one_line(text))
+    clean = normalise(spellings.one_line(bounded(text)))
     if not clean:
         raise Unsupported("it is empty")
     choice = _CHOICE.fullmatch(clean)
-    if choice and not _ANOTHER.search(choice.group(2) or ""):
-        return _option(choice.group(1), choice.group(2))
-    return _inner(clean)
+    try:
+        if choice and not _ANOTHER.search(choice.group(2) or ""):
+            return _option(choice.group(1), choice.group(2))
+        return _inner(clean)
+    except RecursionError as error:
+        raise Refused("operations that are nested too deeply") from error
 
 
 def _inner(clean: str) -> Value:

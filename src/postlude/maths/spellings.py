@@ -18,7 +18,7 @@ _EXCEPT = re.compile(
 _SETS = re.compile(
     r"\\mathbb\s*(?:\{\s*([ZNQC])\s*\}|([ZNQC])(?![A-Za-z]))|(?<=\\in)\s*\{?\s*([ZNQR])\s*\}?(?![A-Za-z])"
 )
-_RELEVANT = re.compile(r"\\(?:mathbb|begin|in(?![a-z]))|[\[\]]|real|integer|natural|\ball\b", re.IGNORECASE)
+_RELEVANT = re.compile(r"\\(?:mathbb|begin|bigcup|in(?![a-z]))|[\[\]]|real|integer|natural|\ball\b", re.IGNORECASE)
 """What there is in every text that is rewritten."""
 _LETTERS = dict(zip("ZNQCR", "ℤℕℚℂℝ", strict=True))
 _ENDS = r"((?:[^\[\]();,]|\([^()]*\))+[,;](?:[^\[\]();,]|\([^()]*\))+)"

@@ -22,6 +22,7 @@ _LABEL = re.compile(
     rf"{_IS}"
     rf"|\b(?:correct|right|best|final|chosen)\s+(?:option|choice|letter|value|solution)\s*(?:[*_]{{1,3}}\s*)?{_IS}"
     r"|(?:^|(?<=\n))[ \t*_#>]*(?:final\s+)?answer[*_ \t]*(?:→|[-=]>)?[ \t]*[*_]*[ \t](?=[-\d$\\(])"
+    r"|(?<![A-Za-z])ans\.(?:[*_ \t]|~)*(?=[-−+\d$\\(])"
     r"|(?:^|(?<=\n))[ \t*_#>]*solution[*_]*:[*_ \t]*(?=[^\n]{1,40}(?:\n|$))"
     r"|\bI\s+(?:would\s+|will\s+|therefore\s+)?(?:choose|pick|select|go\s+with)\b|\bI['’](?:d|ll)\s+(?:choose|pick|select|go\s+with)\b"
     r"|(?:故|应|所以|因此|答案)选|(?:^|(?<=\n))选"

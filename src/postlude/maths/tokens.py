@@ -34,6 +34,7 @@ _TOKEN = re.compile(
 _PREFIXED = re.compile(r"(?<![\w.])0(?:[xX][\dA-Fa-f]|[bB][01]|[oO][0-7])")
 _WORDS = re.compile(r"[A-Za-z](?:[A-Za-z\s'./²³^-]*[A-Za-z.²³])?")
 _JOINED = re.compile(r"\s(?:or|and)\s|^(?:or|and)\s|\s(?:or|and)$")
+_PRODUCT = re.compile(r"[u-z]{3,5}|(?=[A-Za-z]{3,5}$)[a-z]+[A-Z]+[a-z]*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 OPEN = frozenset({"(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil"})
 CLOSE = frozenset({")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil"})
@@ -53,13 +54,18 @@ class Token:
 
 def cut(text: str) -> list[Token]:
     """Raises Refused beyond the limits of length, nesting and digits, Unsupported where a bracket has no partner."""
-    if len(text) > MAX_LENGTH:
-        raise Refused(f"more than {MAX_LENGTH:,} characters")
+    check_length(text)
     if "0" in text and _PREFIXED.search(text):
         raise Unsupported("a number as programs write it in another base")
     found = _cut(text)
     _check_nesting(found)
     return found
+
+
+def check_length(text: str) -> None:
+    """Raises Refused for what is too long to be an answer: first of all, since much takes the square of a length."""
+    if len(text) > MAX_LENGTH:
+        raise Refused(f"more than {MAX_LENGTH:,} characters, the most that an answer may have")
 
 
 def _cut(text: str, depth: int = 0) -> list[Token]:
@@ -101,13 +107,18 @@ def _token(kind: str, text: str, spaced: bool) -> list[Token]:
     return [Token("mark", text, spaced)]
 
 
+def is_product(letters: str) -> bool:
+    """Whether three letters or more are no word but multiplied: names of unknowns, or capitals after a small letter."""
+    return bool(_PRODUCT.fullmatch(letters)) and letters not in KNOWN and letters not in ("nCr", "nPr")
+
+
 def _letters(text: str, spaced: bool) -> list[Token]:
     """A run of letters: a function's name, a word of three or more letters, or letters that are multiplied."""
     if text in FUNCTIONS or text in _OTHER:
         return [Token("command", "\\" + _OTHER.get(text, text), spaced)]
     if len(text) == 1:
         return [Token("letter", text, spaced)]
-    if len(text) > 2 or text.lower() in _SHORT:
+    if (len(text) > 2 and not is_product(text)) or text.lower() in _SHORT:
         return [Token("word", text, spaced)]
     return [Token("letter", c, spaced and i == 0) for i, c in enumerate(text)]
 

@@ -13,11 +13,12 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any, Literal
 
-from postlude.maths import prefilter, prose
+from postlude.maths import numerals, prefilter, prose
 from postlude.maths.compare import Comparison, Outcome
+from postlude.maths.conventions import Conventions
 from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
-from postlude.maths.normalise import normalise
+from postlude.maths.normalise import bounded, normalise
 from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
 from postlude.maths.problems import FAULTS, Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
@@ -90,9 +91,11 @@ class Verifier:
         tolerance: Fraction = Fraction(0),
         rules: Sequence[str] = DEFAULT,
         limits: Limits | None = None,
+        conventions: Conventions | None = None,
     ) -> None:
         self._tolerance, self._rules, self._limits = tolerance, tuple(rules), limits or Limits()
-        self._comparison = Comparison(tolerance)
+        self._comparison = Comparison(tolerance, conventions or Conventions())
+        self._with_commas = self._comparison.conventions.decimal == "comma"
 
     def verify(self, gold: Any, response: str) -> Result:
         return self.verify_all([(gold, response)])[0]
@@ -112,7 +115,7 @@ class Verifier:
     def problem_of_gold(self, gold: Any) -> str | None:
         """Why no answer could ever be compared with a gold; None where it is sound."""
         try:
-            value, _ = _gold(gold_text(gold))
+            value, _ = _gold(self._expected(gold))
             if isinstance(value, str):
                 return self._foreign_problem(gold, value)
         except Unreadable as problem:
@@ -124,7 +127,7 @@ class Verifier:
     def only_text(self, gold: Any) -> str | None:
         """Why nothing but its own words would equal a gold; None where its value is compared, or it is no gold."""
         try:
-            value, _ = _gold(gold_text(gold))
+            value, _ = _gold(self._expected(gold))
         except (Unreadable, *FAULTS):
             return None
         if isinstance(value, str):
@@ -136,7 +139,7 @@ class Verifier:
     def _foreign_problem(self, gold: Any, reason: str) -> str | None:
         """A notation that is not ours: whether the worker's other parser finds it equal to itself."""
         try:
-            text = normalise(gold_text(gold))
+            text = normalise(self._expected(gold))
             job = self._foreign(text, text)
         except Unreadable:
             return reason
@@ -146,6 +149,11 @@ class Verifier:
             return None if job and pool(self._limits).ask(job).get("equal") else reason
         except (WorkerError, OSError) as error:
             return f"{reason} ({error})"
+
+    def _expected(self, gold: Any) -> str:
+        """The text of a gold. Raises Unreadable."""
+        text = gold_text(gold)
+        return numerals.from_commas(text) if self._with_commas and isinstance(gold, str) else text
 
     # ------------------------------------------------------------------------------------------------ the stages
 
@@ -171,7 +179,7 @@ class Verifier:
 
     def _is_sound(self, gold: Any) -> bool:
         try:
-            value, _ = _gold(gold_text(gold))
+            value, _ = _gold(self._expected(gold))
             return isinstance(value, str) or self._comparison.same(value, value) is not False
         except (Unreadable, *FAULTS):
             return False
@@ -180,14 +188,20 @@ class Verifier:
         if not isinstance(response, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # from outside
             return Result("unparsable", f"a {type(response).__name__}, no text")
         found = extract(response, self._rules)
+        if self._with_commas:
+            found = found.mapped(numerals.from_commas)
         if found.text is None:
             return Result("unparsable", found.rule)
         try:
-            expected = gold_text(gold)
+            expected = self._expected(gold)
             right, form = _gold(expected)
         except (Unreadable, *FAULTS) as problem:
             trace = f"the gold {str(gold)[:80]!r}: {problem}"
             return Result("error", "gold", found.text.strip(), trace=trace)
+        try:
+            text = bounded(found.text)
+        except Unreadable as problem:
+            return Result("unparsable", f"{found.rule}: {problem}", found.text.strip(), form)
         base = Result("different", found.rule, found.text.strip(), form)
         if found.denied:
             return _changed(base, verdict="ambiguous", rule=f"{found.rule}, denied beside it")
@@ -195,7 +209,7 @@ class Verifier:
             return self._of_several(base, found, expected, right)
         if any(self._contradicts(found.text, other) for other in found.later):
             return _changed(base, verdict="ambiguous", rule=f"{found.rule}, another answer after it")
-        return self._one(base, expected, right, found.text)
+        return self._one(base, expected, right, text)
 
     def _one(self, base: Result, expected: str, right: Value | str, text: str) -> Result | _Open:
         """The verdict on one answer."""
@@ -322,7 +336,7 @@ class Verifier:
         return _Open(_changed(base, rule=f"{base.rule}, math-verify"), job)
 
     def _foreign(self, gold: str, answer: str) -> dict[str, Any] | None:
-        """A job for math-verify; None without it, or where a text holds more than the terms that it is known to read."""
+        """A job for math-verify; None without it, or where a text holds more than terms that it is known to read."""
         if not (POSIX and has_math_verify()):
             return None
         for text in (gold, answer):
@@ -381,7 +395,7 @@ def _length(value: Phrase | Words) -> int:
 
 
 def _gold_value(text: str) -> Value | str:
-    alone = footing(text, text)
+    alone = footing(bounded(text), text)
     if alone.gold_parts:
         value = _value(", ".join(alone.gold_parts))
         return value if isinstance(value, str) else _series(alone.gold_parts)
@@ -394,7 +408,7 @@ def _gold_value(text: str) -> Value | str:
 def _value(text: str) -> Value | str:
     """The value, or why there is none."""
     try:
-        return read(unlabelled(text)[1])
+        return read(unlabelled(bounded(text))[1])
     except Unreadable as problem:
         return str(problem)
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from postlude.maths import polynomials as poly
-from postlude.maths.conventions import renamed
+from postlude.maths import ratios
 from postlude.maths.grammar import Node
 from postlude.maths.names import parameters
+from postlude.maths.polynomials import Budget
 from postlude.maths.problems import Unreadable
-from postlude.maths.terms import has_letters, is_infinite, of
-from postlude.maths.values import Expression, Labelled, Quantity, Region, Relation, Series, Value
+from postlude.maths.ratios import Ratio
+from postlude.maths.synonyms import renamed
+from postlude.maths.terms import has_letters, infinite, is_infinite, of
+from postlude.maths.values import Expression, Interval, Labelled, Quantity, Region, Relation, Series, Value
 
+BASES: Mapping[str, Node] = {"ten": ["num", "10"], "e": ["sym", "e"]}
+"""Of a logarithm that says none, by convention."""
 _DEGREE: Node = ["/", ["sym", "π"], ["num", "180"]]
 
 
@@ -54,11 +60,13 @@ def in_radians(value: Quantity) -> Expression:
 
 
 def as_equation(value: Labelled) -> Relation | None:
-    """y = 2x + 1 as the equation it also is; only letters are names of unknowns."""
+    """y = 2x + 1 as the equation it also is; only letters are names of unknowns, several capitals their product."""
     if not isinstance(value.value, Expression):
         return None
     name = value.name
     try:
+        if len(name) > 1 and name.isalpha() and name.isupper():
+            return Relation(of(["*", *(["sym", c] for c in name)]), value.value, "=")
         plain = len(name) == 1 or name[0] == "\\" or "_" in name or "/d" in name
         return Relation(of(["sym", name]), value.value, "=") if plain else None
     except Unreadable:
@@ -68,6 +76,32 @@ def as_equation(value: Labelled) -> Relation | None:
 def respelt(relation: Relation, names: Mapping[str, str]) -> Relation:
     left, right = (of(renamed(side.tree, names)) for side in (relation.left, relation.right))
     return Relation(left, right, relation.mark)
+
+
+def as_solved(relation: Relation) -> Region | None:
+    """2x > 3 as x > 3/2; None where it is no inequality of the first degree in one letter."""
+    difference = ratios.subtract(relation.left.value, relation.right.value, Budget())
+    letter = next(iter(difference.symbols), "") if len(difference.symbols) == 1 else ""
+    rest = dict(difference.top)
+    share = rest.pop(((letter, Fraction(1)),), Fraction(0))
+    bound = Ratio(poly.scale(rest, -1 / share)).rational if share and difference.bottom == poly.ONE else None
+    if relation.mark == "=" or bound is None:
+        return None
+    at, closed = of(["num", str(bound)]), relation.mark == "<="
+    if share > 0:
+        return Region((Interval(infinite(-1), at, False, closed),), letter)
+    return Region((Interval(at, infinite(1), closed, False),), letter)
+
+
+def with_base(value: Expression, base: Node) -> Expression:
+    """With that base of a logarithm where none is said."""
+    tree = _based(value.tree, base)
+    return value if tree == value.tree else of(tree)
+
+
+def _based(tree: Node, base: Node) -> Node:
+    parts = [_based(part, base) if isinstance(part, list) else part for part in tree]
+    return [*parts, base] if tree[0] == "log" and len(tree) == 2 else parts
 
 
 def as_said(value: Value) -> Expression | None:

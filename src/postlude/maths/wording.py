@@ -11,7 +11,7 @@ from postlude.maths.quantities import PERCENT
 from postlude.maths.ratios import number
 from postlude.maths.terms import infinite
 from postlude.maths.texts import TEXT
-from postlude.maths.tokens import FUNCTIONS
+from postlude.maths.tokens import FUNCTIONS, is_product
 from postlude.maths.values import Expression, Percent, Quantity, Value, Words
 
 _WORDS = re.compile(r"[A-Za-z]['A-Za-z -]*[A-Za-z]")
@@ -66,6 +66,8 @@ def words(text: str) -> Value | None:
     if spoken:
         return spoken
     if lower in _NOT_WORDS or {*lower.split()} & {"or", "and"}:
+        return None
+    if r"\text" not in text and is_product(said):
         return None
     if all(len(w) == 1 for w in said.split()) or (len(said) == 2 and said.islower() and said not in ("no", "is")):
         return None  # letters that are multiplied

@@ -10,6 +10,7 @@ from typing import Any
 
 from postlude.bounds import Seconds, Workers
 from postlude.errors import Problem, RewardError
+from postlude.maths.conventions import Conventions, conventions_of
 from postlude.maths.echo import is_echo
 from postlude.maths.extract import DEFAULT, RULES
 from postlude.maths.golds import gold_text
@@ -18,6 +19,7 @@ from postlude.maths.workers import Limits
 from postlude.rewards.functions import text_of
 from postlude.thinking import tail
 
+Conventions.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
 MAX_ERRORS = 0.01
 MIN_ERRORS = 3
 """Errors that stop a run: more than MAX_ERRORS of a batch, and at least so many."""
@@ -95,12 +97,14 @@ def maths(
     seconds: Seconds = 2.0,
     workers: Workers = 2,
     echo: bool = False,
+    conventions: Conventions | None = None,
 ) -> Maths:
     """1 where the answer equals the column `answer` mathematically, else 0; None where it could not be judged.
 
     `tolerance`: the relative error allowed between numbers; 0 is none. `rules`: where an answer may stand. `after`:
     read only what follows its last occurrence. `seconds` of processor time for one comparison that needs algebra, on up
     to `workers` processes. `echo`: whether a calculation or expression copied from the prompt is an answer.
+    `conventions`: `Conventions` or the choices that differ from the usual ones, by name.
     """
     if not isinstance(echo, bool):
         raise ValueError(f"echo must be true or false, got {echo!r}")
@@ -108,7 +112,8 @@ def maths(
         raise ValueError(f"rules must be a list of {', '.join(RULES)}, got {rules!r}")
     if not isinstance(seconds, int | float) or not isinstance(workers, int) or seconds <= 0 or workers < 1:
         raise ValueError(f"seconds must be above 0 and workers at least 1, got {seconds!r} and {workers!r}")
-    return Maths(Verifier(_share(tolerance), rules, Limits(seconds=float(seconds), size=workers)), after, echo)
+    limits = Limits(seconds=float(seconds), size=workers)
+    return Maths(Verifier(_share(tolerance), rules, limits, conventions_of(conventions)), after, echo)
 
 
 def _share(tolerance: Any) -> Fraction:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import sys
 from abc import ABCMeta
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from .descriptions import BUILT, SPECIAL, is_special, resolved
 from .plain import PLAIN
+from .shared import BASES
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -115,11 +117,16 @@ def _special(name: str) -> Callable[..., Any]:
         return value
 
     def leaving(self: Any, kind: Any = None, error: Any = None, trace: Any = None) -> Any:
-        """A failure of the test is not the program's to end."""
-        stays = _op(name, self, (kind, error, None))
-        return stays if not isinstance(error, AssertionError) else False
+        with peer_of(self).passing(error) as passed:
+            passed.caught = _op(name, self, (kind, error, None))
+        return passed.caught
 
-    method = {"__next__": following, "__exit__": leaving}.get(name, method)
+    async def leaving_later(self: Any, kind: Any = None, error: Any = None, trace: Any = None) -> Any:
+        with peer_of(self).passing(error) as passed:
+            passed.caught = await _op(name, self, (kind, error, None))
+        return passed.caught
+
+    method = {"__next__": following, "__exit__": leaving, "__aexit__": leaving_later}.get(name, method)
     method.__name__ = name
     return method
 
@@ -330,12 +337,14 @@ def _instance(peer: Peer, number: int, kind: Any) -> Any:
     return value
 
 
-def _valued(peer: Peer, number: int, kind: Any, content: Any) -> Any:
-    """An object of a subclass of a plain type: it holds the plain value here, too."""
+def _valued(peer: Peer, number: int, kind: Any, content: Any, bound: int | None = None) -> Any:
+    """An object of a subclass of a plain type: it holds the plain value here, too. `bound`: of a deque."""
     cls = peer.decode(kind)
     base = next(b for b in PLAIN if issubclass(cls, b))
-    if base in (list, dict, set, bytearray):
-        value = base.__new__(cls)
+    if base in BASES:
+        value = (OrderedDict if issubclass(cls, OrderedDict) else base).__new__(cls)
+        if base is deque:
+            deque.__init__(value, (), bound)
         peer.know(number, value)
         peer.shared.fill(value, peer.decode(content))
         peer.shared.add(number, value)

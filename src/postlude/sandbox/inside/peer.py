@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -39,6 +40,17 @@ RECURSION, FRAMES = 1000, 40
 
 class Unreadable(Exception):
     """A record of the other side that cannot be."""
+
+
+class Passing:
+    """An exception of this side at the end of a `with` of the other, which may catch it."""
+
+    caught: Any = False
+
+    def __enter__(self) -> Passing:
+        return self
+
+    def __exit__(self, kind: Any, other: BaseException | None, trace: Any) -> None: ...
 
 
 class Peer(Codec):
@@ -140,6 +152,10 @@ class Peer(Codec):
         """An exception on its way to the other side."""
         return error
 
+    def passing(self, error: BaseException | None) -> Passing:
+        """What stands around the end of a `with` of the other side."""
+        return Passing()
+
     def printed(self, stream: Any, text: str) -> None:
         """The other side printed."""
 
@@ -216,7 +232,10 @@ class Peer(Codec):
         return super().compound(value, kind, depth)
 
     def like(self, value: Any, base: type, depth: int) -> Any:
-        return self._described(value, "valued", lambda: [self.encode(type(value)), self.content(value, base, depth)])
+        bound = [value.maxlen] if base is deque else []
+        return self._described(
+            value, "valued", lambda: [self.encode(type(value)), self.content(value, base, depth), *bound]
+        )
 
     def reference(self, value: Any, depth: int) -> Any:
         named = self.named(value)

@@ -139,7 +139,8 @@ class Codec:
 
 
 def _pairs(codec: Codec, value: Any, depth: int) -> Any:
-    return {"dict": [[codec.encode(k, depth), codec.encode(v, depth)] for k, v in dict.items(value)]}
+    kind = OrderedDict if isinstance(value, OrderedDict) else dict  # which has another order than the dict in it
+    return {"dict": [[codec.encode(k, depth), codec.encode(v, depth)] for k, v in kind.items(value)]}
 
 
 def _sequence(kind: type) -> Callable[[Codec, Any, int], Any]:

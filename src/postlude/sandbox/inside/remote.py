@@ -38,10 +38,11 @@ from types import (
 from typing import Any
 
 from .descriptions import NATIVE, SPECIAL, resolved
+from .failures import Leaving, is_failure, never_ran, said
 from .lines import Lines
 from .mirrors import FRAMEWORKS, PEER, Mirror, Remote
 from .operators import HOLDERS, QUESTIONS, UNDECIDED, decided, is_computing, is_fit, refusal
-from .peer import Peer
+from .peer import Passing, Peer
 
 _MODULES = (
     "asyncio binascii builtins concurrent configparser copy csv dataclasses decimal enum json pickle queue re socket "
@@ -141,6 +142,8 @@ class Tester(Peer):
         """Classes of the program that the test names."""
         self._spare: list[int] = []
         """Containers that are shared no more, which the program has not heard yet."""
+        self.crossed: dict[int, str] = {}
+        """id() of each failure of the test that went to the program and has not come back -> its text."""
         self.spoiled: list[str] = []
         """Why no test may pass now: a failure of it that the program may have swallowed, or an answer that is none."""
 
@@ -163,7 +166,9 @@ class Tester(Peer):
         """An outcome of a test, which is no pass where something went wrong that the test could not see."""
         if record[0] == "loaded":
             return record
-        reason, self.spoiled = self.spoiled[:1], []
+        reason = [*self.spoiled, *self.crossed.values()][:1]
+        self.spoiled.clear()
+        self.crossed.clear()
         return ("failed", "", reason[0]) if reason and record[0] in ("passed", "skipped") else record
 
     def get(self, owner: Any, name: str) -> Any:
@@ -177,6 +182,9 @@ class Tester(Peer):
     def ask(self, *record: Any) -> Any:
         try:
             return super().ask(*record)
+        except BaseException as error:
+            self.crossed.pop(id(error), None)
+            raise
         finally:
             if self._depth == 0:
                 self._spare += self.shared.spare()
@@ -348,7 +356,12 @@ class Tester(Peer):
 
     def _run(self, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         values, words = self.values(args, kwargs)
-        return function(*values, **words)
+        try:
+            return function(*values, **words)
+        except TypeError as error:
+            if never_ran(error, function):
+                self.crossed[id(error)] = said(error)
+            raise
 
     def _open(self, target: Any, name: str) -> Any:
         """An object of the test whose attribute of that name the program may use."""
@@ -393,9 +406,12 @@ class Tester(Peer):
         raise RuntimeError("a coroutine of the test does not end")
 
     def raised(self, error: BaseException) -> BaseException:
-        if isinstance(error, AssertionError):
-            self.spoiled.append(f"AssertionError: {error}"[:300])
+        if is_failure(error):
+            self.crossed[id(error)] = said(error)
         return error
+
+    def passing(self, error: BaseException | None) -> Passing:
+        return Leaving(error, self.spoiled)
 
     def fault(self, reason: str) -> Exception:
         self.spoiled.append(reason)

@@ -55,7 +55,11 @@ class Shared:
 
     def fill(self, value: Any, content: Any) -> None:
         """Make the container hold what another one holds, in place."""
-        if isinstance(value, dict):
+        if isinstance(value, OrderedDict):  # it keeps its order beside the dict in it
+            OrderedDict.clear(value)
+            for key, member in content.items():
+                OrderedDict.__setitem__(value, key, member)
+        elif isinstance(value, dict):
             dict.clear(value)
             dict.update(value, content)
         elif isinstance(value, set):
@@ -106,8 +110,8 @@ class Shared:
 
 
 def _members(value: Any) -> list[Any]:
+    """What it holds, whatever a subclass says."""
     if isinstance(value, dict):
-        return [*dict.keys(value), *dict.values(value)]
-    if isinstance(value, list):
-        return list.copy(value)
-    return list(value)
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        return [*kind.keys(value), *dict.values(value)]
+    return [*next(kind for kind in BASES if isinstance(value, kind)).__iter__(value)]

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
+from . import failures
 from . import pytest_standin as standin
+from .failures import FILE, said
 from .fixtures import Fixtures, Request
 from .remote import RemoteExit, Unnamed, bind_of
 
@@ -21,7 +23,6 @@ Outcome = tuple[str, ...]
 """("passed",), ("failed", kind, text), ("skipped", text), or where a mark says so ("skipped", text, "marked")."""
 PASSED: Outcome = ("passed",)
 XFAILED: Outcome = ("skipped", "it is expected to fail", "marked")
-FILE = "<answer>"
 
 
 def outcomes(
@@ -47,6 +48,7 @@ class TestModule:
     def __init__(self, source: dict[str, Any], remote: Callable[[str], Any], main: bool) -> None:
         _register_program(source["modules"], remote)
         _register_frameworks(source["source"])
+        failures.remember(source["source"])
         module = ModuleType("__main__" if main else "tests")
         sys.modules["__main__"] = sys.modules["tests"] = module
         self.names = vars(module)
@@ -155,24 +157,11 @@ def _outcome(run: Callable[[], object], exits: bool = False) -> Outcome:
         return PASSED if fine else ("failed", "SystemExit", f"SystemExit: {error.code}"[:300])
     except standin.ExpectedToFail:
         return XFAILED
-    except (standin.Skipped, _skip_test()) as error:
+    except (standin.Skipped, failures.skip_test()) as error:
         return ("skipped", str(error)[:300])
     except BaseException as error:  # pytest.fail, and what a program may raise
         return ("failed", type(error).__name__[:80], said(error))
     return PASSED
-
-
-def _skip_test() -> type[BaseException]:
-    """unittest's exception, where that is loaded."""
-    return sys.modules["unittest"].SkipTest if "unittest" in sys.modules else standin.Skipped
-
-
-def said(error: BaseException) -> str:
-    """The exception in one line; its text may itself fail."""
-    try:
-        return f"{type(error).__name__}: {error}"[:300]
-    except Exception:
-        return type(error).__name__[:80]
 
 
 # ----------------------------------------------------------------------------------------------------------- unittest
