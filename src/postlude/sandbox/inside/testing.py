@@ -15,9 +15,10 @@ from typing import Any
 
 from . import failures
 from . import pytest_standin as standin
+from .callables import Unnamed
 from .failures import FILE, said
 from .fixtures import Fixtures, Request
-from .remote import RemoteExit, Unnamed, bind_of
+from .remote import RemoteExit, bind_of
 
 Outcome = tuple[str, ...]
 """("passed",), ("failed", kind, text), ("skipped", text), or where a mark says so ("skipped", text, "marked")."""
