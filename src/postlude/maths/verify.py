@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any, Literal
 
-from postlude.maths import numerals, prefilter, prose
+from postlude.maths import foreign, numerals, prefilter, prose
 from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.conventions import Conventions
 from postlude.maths.extract import DEFAULT, Extraction, extract
@@ -26,17 +26,6 @@ from postlude.maths.values import Assignment, Collection, Labelled, Listing, Phr
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
-_KNOWN = re.compile(
-    r"\\(?:frac|sqrt|pi|cdot|times|div|pm|sin|cos|tan|cot|sec|csc|ln|log|exp|binom|infty|alpha|beta|gamma|theta|lambda|vec"
-    r"|hat|over|choose|gcd|max|min|partial|nabla|det)(?![A-Za-z])"
-)
-"""Commands of a notation that math-verify is trusted with."""
-_TRUSTED = re.compile(r"(?:(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\d.+*/^(){}\[\]| -])*")
-"""What else may stand there: letters alone, numbers, operations, brackets. Not sets, words, units, bases, relations."""
-_SIDE_BY_SIDE = re.compile(r"[\d.})\]]\s+[\d.]|[})\]]\s*\d|\d\s*\\frac(?![A-Za-z])|(?<![\w.])0[A-Za-z]")
-"""Numbers without an operation between them, which it adds up or drops."""
-_RAISED = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log))\s*\^\s*(?:\{\s*\d+\s*\}|\d)")
-"""A function's power, behind which its argument may stand at once."""
 _LIMIT = "[lim("
 """A gold's limit is worked out; an answer's is the answer's to work out."""
 Verdict = Literal["equal", "different", "ambiguous", "unparsable", "timeout", "error"]
@@ -341,7 +330,7 @@ class Verifier:
             return None
         for text in (gold, answer):
             prefilter.check_text(text)
-            if not _TRUSTED.fullmatch(_KNOWN.sub(" ", text)) or _SIDE_BY_SIDE.search(_RAISED.sub(r"\1", text)):
+            if not foreign.is_safe(text):
                 return None
         return {"latex": [gold, answer]}
 
