@@ -154,7 +154,8 @@ class Comparison:
         if a.unit == KNOWN["°"] or b.unit == KNOWN["°"]:  # a degree may be one of temperature
             other = b.unit if a.unit == KNOWN["°"] else a.unit
             return self.numbers(a.number, b.number) if other in (KNOWN["°C"], KNOWN["°F"]) else False
-        if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and _exponents(a) == _exponents(b):
+        exponents, others = ([*x.unit.powers.values()] for x in (a, b))
+        if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and exponents == others:
             return self.numbers(a.number, b.number)  # 5 square units are 5 square inches, as 5 are
         return False
 
@@ -435,10 +436,6 @@ class Comparison:
             return False
         small = of(renamed(b.tree, {s: s.lower() for s in b.value.symbols}))
         return self.numbers(of(product), small) is True
-
-
-def _exponents(value: Quantity) -> list[int]:
-    return [*value.unit.powers.values()]
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:
