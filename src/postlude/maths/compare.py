@@ -168,8 +168,7 @@ class Comparison:
             return False
         if self.conventions.braces == "required" and type(a) is not type(b):
             return False
-        braces = isinstance(a, Collection) or isinstance(b, Collection)
-        if braces and any(isinstance(i, Collection) for i in (*a.items, *b.items)):
+        if any(isinstance(i, Collection) for i in (*a.items, *b.items)) and Collection in (type(a), type(b)):
             return self.sets_in_sets(a.items, b.items)
         points = all(isinstance(i, Series | Assignment) for i in (*a.items, *b.items))
         sets = isinstance(a, Collection) and isinstance(b, Collection)
