@@ -194,7 +194,8 @@ def _read_prompts(
                 code="too-long",
             )
         _need_template(prepared, found, table.path)
-        found = [p for p in render(found, table, prepared.renderer) if _fits(p, prepared, table)]
+        read = {name for rewards in asked if rewards for name in rewards.columns_read}
+        found = [p for p in render(found, table, prepared.renderer, read) if _fits(p, prepared, table)]
     kept = {p.place for p in found}
     table.rows = [row for row in table.rows if row.where in kept]
     _settle(prepared, table, name, len(found))

@@ -77,3 +77,15 @@ def test_the_sign_of_a_reward_is_doubted_only_where_the_rows_agree() -> None:
     assert not Paid("{}", 0.0, 1.0, better=0, worse=6).is_clear(1.0)  # 2 / 2^6: three in a hundred by chance
     assert not Paid("{}", 0.0, 1.0, better=3, worse=7).is_clear(1.0)
     assert not Paid("{}", 2.13, 2.24, better=0, worse=10).is_clear(4.0)  # small beside what it gives otherwise
+
+
+@pytest.mark.parametrize("solution", ["    return n + n\n", None])
+def test_the_reward_code_is_tried_with_the_rows_own_right_programs(broken: Path, solution: str | None) -> None:
+    test = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(5) == 10\n"
+    row = {"test": test, "entry_point": "twice", "canonical_solution": solution}
+    rows = [{**row, "prompt": f"def twice(n):\n    '{i}'\n"} for i in range(8)]
+    data = write(broken / "programs.jsonl", rows)
+    section = look("grpo", "model=chat", f"data={data}", "reward=code", "sampling.max_tokens=4").section("reward")
+    assert section.level == "ok" and section.figures["good"] == (None if solution is None else 1)
+    assert any("no right answer" in f.text for f in section.findings) == (solution is None)
+    assert not any('"answer"' in name for name, _ in section.table)

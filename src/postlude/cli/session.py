@@ -118,7 +118,7 @@ class Session:
         if self.named.data is None:
             rendered = [renderer.with_tokens(prompt) for prompt in prompts]
         else:
-            rendered = list(render([*prompts], self.table, renderer))
+            rendered = list(render([*prompts], self.table, renderer, self.rewards.columns_read))
             self.table.require_clean("stop", None)
             tell(self.table.notes)
         rendered = rendered[: self.named.limit]

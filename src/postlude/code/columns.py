@@ -30,6 +30,11 @@ HIDDEN = (
 SETUP = ("test_imports", "test_setup_code")
 """Columns with code of the tests that stands before each: text, or a list of lines."""
 CHECKERS = ("checker", "generated_checker")
+READ = (
+    *(*VISIBLE, *HIDDEN, *SETUP, *CHECKERS),
+    *("examples", "entry_point", "fn_name", "metadata", "input_mode"),
+)
+"""All columns that say something of the tests."""
 MOST_NAMED = 5
 """Tests of one column whose faults are told."""
 

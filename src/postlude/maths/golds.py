@@ -54,8 +54,9 @@ def _solution(text: str) -> str:
                 raise Unsupported(f"it holds {article} {found.rule}")
             several = _different(part for part in (found.lists[0] if found.lists else ()) if _is_marked(part, text))
             return ", ".join(several) if len(several) > 1 else found.text
-    if prose.explains(text) and not prose.stated(text)[0]:
-        raise Unsupported(f"more than {prose.MAX_WORDS} words, with neither \\boxed nor ####")
+    most = prose.exceeded(text)
+    if most and not prose.stated(text)[0]:
+        raise Unsupported(f"more than {most} words, with neither \\boxed nor ####")
     return text
 
 

@@ -38,10 +38,11 @@ _UNSURE = re.compile(
 _SENTENCES = re.compile(r"[.;?!]\s+\S")
 
 
-def explains(text: str) -> bool:
-    """Whether it has more words than an answer has, apart from those within its mathematics."""
+def exceeded(text: str) -> int | None:
+    """How many words an answer has at most, apart from those within its mathematics, where a text has more."""
     outside, formulas = _MATH.subn(" ", text)
-    return len(_WORD.findall(_ENVIRONMENT.sub(" ", outside))) > (MAX_WORDS_BESIDE if formulas else MAX_WORDS)
+    most = MAX_WORDS_BESIDE if formulas else MAX_WORDS
+    return most if len(_WORD.findall(_ENVIRONMENT.sub(" ", outside))) > most else None
 
 
 @lru_cache(maxsize=4096)

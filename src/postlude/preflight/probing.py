@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from postlude.data import Completion, Group, Prompt
 from postlude.errors import RewardError
 from postlude.prepared import Prepared
-from postlude.rewards.functions import JudgedReward, LearnedReward
+from postlude.rewards.functions import JudgedReward, LearnedReward, Referenced
 from postlude.rewards.rewards import Rewards
 from postlude.sources.forms import ANSWERS, COMPLETIONS
 
@@ -34,6 +35,8 @@ PROBED = 64
 """Prompts among which some with different answers are looked for."""
 ROWS = 10
 """Asked about, of rewards that cost little; 8 and more can make a difference clear."""
+FEW = 3
+"""Asked about, of rewards that run programs or ask a model."""
 SLOW_ANSWER = 0.02
 """Seconds for an answer, from which on only the bare form is tried."""
 CHANCE = 0.01
@@ -81,6 +84,8 @@ class Probed:
     """Of each column."""
     empty: float | None = None
     """Mean reward of answers that say nothing."""
+    good: float | None = None
+    """Mean reward of whole right answers that rows hold for a built-in such as `code`; None where they hold none."""
     errors: list[tuple[str, RewardError]] = field(default_factory=list[tuple[str, RewardError]])
     """What was asked, and what it raised."""
 
@@ -104,6 +109,10 @@ def is_slow(rewards: Rewards) -> bool:
     return asks_models(rewards) or any(m.spec.use == "code" or m.early for m in rewards.members)
 
 
+def referenced(rewards: Rewards) -> list[Referenced]:
+    return [m.function for m in rewards.members if isinstance(m.function, Referenced)]
+
+
 def judges(rewards: Rewards) -> list[JudgedReward]:
     return [m.function for m in rewards.members if isinstance(m.function, JudgedReward)]
 
@@ -112,7 +121,7 @@ async def probe(prepared: Prepared, prompts: Sequence[Prompt]) -> Probed:
     """Ask the rewards of a run about made-up answers to some of its prompts; what they raise is kept."""
     rewards, result = prepared.rewards, Probed()
     slow, asked = is_slow(rewards), _different(prompts)
-    chosen = asked[: 1 if judges(rewards) else 3 if slow else ROWS]
+    chosen = asked[: 1 if judges(rewards) else FEW if slow else ROWS]
     result.rows = len(chosen)
     few = EMPTY[:1] if slow else EMPTY
     nothing = await _score(prepared, result, "an empty answer", [(p, few) for p in chosen])
@@ -123,9 +132,22 @@ async def probe(prepared: Prepared, prompts: Sequence[Prompt]) -> Probed:
     forms = SENTENCES[: 1 if judges(rewards) else None] if slow else (*dict.fromkeys([*_own_forms(rewards), *FORMS]),)
     if not slow and result.seconds > SLOW_ANSWER * result.answers:
         forms = (*dict.fromkeys([*_own_forms(rewards), *FORMS[:1]]),)
-    for name in _columns(asked, slow):
+    await _good_answers(prepared, result, asked)
+    goes_by_columns = len(referenced(rewards)) < len(rewards.members)
+    for name in _columns(asked, slow) if goes_by_columns else ():
         await _column(prepared, result, name, chosen, asked, forms)
     return result
+
+
+async def _good_answers(prepared: Prepared, result: Probed, asked: Sequence[Prompt]) -> None:
+    """Ask about whole right answers, of the first rows that hold some."""
+    members = referenced(prepared.rewards)
+    rows = ((p, {"prompt": p.messages, **p.columns}) for p in asked)
+    pairs = ((p, [a for m in members if (a := m.good_answer(row)) is not None]) for p, row in rows)
+    some = list(islice((pair for pair in pairs if pair[1]), FEW))
+    scores = await _score(prepared, result, "the row's own right answer", some) if some else []
+    known = [x for row in scores for x in row if x is not None]
+    result.good = sum(known) / len(known) if known else None
 
 
 def _own_forms(rewards: Rewards) -> list[str]:

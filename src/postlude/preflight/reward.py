@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from postlude.data import Completion, Prompt
 from postlude.preflight.causes import likelier, of_answers
-from postlude.preflight.probing import RIGHT, Probed, asks_models, judges
+from postlude.preflight.probing import RIGHT, Probed, asks_models, judges, referenced
 from postlude.preflight.report import Section
 from postlude.preflight.sampled import Sampled
 from postlude.prepared import Prepared
+from postlude.rewards.rewards import Rewards
 from postlude.words import counted
 
 SHOWN = 3
@@ -21,6 +22,7 @@ LONG = 12
 """Characters from which on an answer does not stand in its prompt by chance."""
 PARTLY = 0.25
 """Of what another column makes out: a reward by which the right answer makes out more goes by that, too."""
+UNTRIED = "the rows hold no right answer (a reference program, say) that could be tried, so what is paid was not seen"
 SLOW = 1.0
 """Seconds for an answer, from which on its time is worth a warning."""
 
@@ -37,7 +39,7 @@ def look_at_reward(prepared: Prepared, probed: Probed, sampled: Sampled | None) 
     for note in sampled.notes if sampled else []:
         section.note("note", note)
     if not any(one.level == "broken" for one in section.findings):
-        _told_apart(probed, answers, asks_models(prepared.rewards), section)
+        _told_apart(probed, answers, prepared.rewards, section)
         _abstained(answers, section)
     _compared(probed, section)
     _shown(answers, section)
@@ -78,6 +80,7 @@ def _figures(probed: Probed, answers: Sequence[Completion]) -> dict[str, object]
         "probed_answers": probed.answers,
         "by_column": {name: {"form": p.form, "own": p.row, "other": p.other} for name, p in probed.by.items()},
         "empty": probed.empty,
+        "good": probed.good,
         "samples": len(answers),
         "sample_mean": sum(numbers) / len(numbers) if numbers else None,
         "sample_values": len({*numbers}),
@@ -127,6 +130,14 @@ def constant_text(probed: Probed, answers: Sequence[Completion]) -> tuple[str, s
     )
 
 
+def _unpaid_text(probed: Probed) -> tuple[str, str]:
+    """What to say where right answers that the rows hold get what answers get that say nothing, and what to do."""
+    return (
+        f"the rows' own right answers get {probed.good:.3g}, and so does everything else that was tried",
+        "Look at the rewards beside the one that knows these answers (a gate, a limit of length), and at its args.",
+    )
+
+
 def wrong_column(probed: Probed) -> tuple[str, str] | None:
     """What to say of a reward that goes by another column than the answer's."""
     right = [name for name in probed.by if name in RIGHT]
@@ -145,17 +156,23 @@ def wrong_column(probed: Probed) -> tuple[str, str] | None:
     )
 
 
-def _told_apart(probed: Probed, answers: Sequence[Completion], asks_models: bool, section: Section) -> None:
+def _told_apart(probed: Probed, answers: Sequence[Completion], rewards: Rewards, section: Section) -> None:
     wrong = wrong_column(probed)
-    if wrong is not None and not asks_models:
+    if wrong is not None and not asks_models(rewards):
         section.broken("reward-not-telling", *wrong)
+        return
+    if is_constant(probed, answers) and probed.good is not None:
+        section.broken("reward-not-telling", *_unpaid_text(probed))
+        return
+    if is_constant(probed, answers) and referenced(rewards):
+        section.note("note", UNTRIED)
         return
     if is_constant(probed, answers):
         section.broken("reward-not-telling", *constant_text(probed, answers))
         return
     right = [name for name in probed.by if name in RIGHT]
     if right and not probed.goes_by():
-        _untold(probed, right[0], asks_models, section)
+        _untold(probed, right[0], asks_models(rewards), section)
 
 
 def _untold(probed: Probed, name: str, asks_models: bool, section: Section) -> None:
@@ -200,6 +217,9 @@ def _abstained(answers: Sequence[Completion], section: Section) -> None:
 
 
 def _compared(probed: Probed, section: Section) -> None:
+    if probed.good is not None:
+        empty = "" if probed.empty is None else f", an empty answer {probed.empty:.3g}"
+        section.table.append(("a row's right answer", f"{probed.good:.3g}{empty}"))
     for name, paid in probed.by.items():
         if name in RIGHT:
             how = "" if paid.form == "{}" else f" (as {paid.form.format('...')!r})"

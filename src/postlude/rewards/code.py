@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,22 +13,25 @@ from typing import Annotated, Any, Literal
 
 from postlude.bounds import Bounds, NotNegative, Workers
 from postlude.code.cases import Case, Check, Script
-from postlude.code.columns import HIDDEN, VISIBLE, tests_of
+from postlude.code.columns import HIDDEN, READ, VISIBLE, tests_of
 from postlude.code.compare import Comparison
 from postlude.code.grade import ORDER, Grading, Result
 from postlude.code.obstacles import Need, reason
 from postlude.code.program import Wanted, located, program_of
+from postlude.code.solutions import SOLUTIONS, Solution
+from postlude.code.useless import CONSTANTS, IDLE, SECONDS, Useless, constants, may_pass, no_use, prints_nothing
 from postlude.errors import Problem, RewardError
-from postlude.rewards.functions import text_of
+from postlude.rewards.functions import Referenced, text_of
 from postlude.sandbox.backends import choose
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import PACKAGES, Limits, folder_of
 from postlude.sandbox.worker import SandboxFault
+from postlude.words import counted
 
-NOTHING = "class Nothing: pass\n\n"
-"""A program of functions that give this passes no test worth the name, and neither does an empty one."""
 MOST_TRIED = 2_000
-"""Rows without a solution on whose test code these are tried, at two runs a row."""
+"""Rows without a solution on whose test code programs that do nothing are tried, at two runs a row."""
+MOST_CONSTANT = 300
+"""Rows on whose test code programs that always give the same are tried, at six runs a row."""
 FEWEST_FAULTS = 3
 """So many faults of the sandbox in a step are never taken for bad luck, if they are more than MOST_FAULTS of it."""
 MOST_FAULTS = 0.01
@@ -91,10 +95,11 @@ class Verdict:
         return float(self.word == "passed")
 
 
-class Code:
+class Code(Referenced):
     """The reward function. Safe to call from several event loops and threads."""
 
     one_of = (*VISIBLE, *HIDDEN)
+    reads = (*READ, *SOLUTIONS)
 
     def __init__(self, pool: Pool, note: str, comparison: Comparison, score: str, fence: str, size: int) -> None:
         self.note = note
@@ -104,6 +109,10 @@ class Code:
         self._faults = Faults()
         self._tried = 0
         """Rows without a solution whose test code was tried."""
+        self._constant = 0
+        """Rows on whose test code constants were tried."""
+        self.weak = Counter[str]()
+        """What is said of rows whose tests are weak -> in how many."""
 
     async def __call__(
         self,
@@ -111,9 +120,11 @@ class Code:
         trainer_state: Any,
         log_metric: Callable[[str, float], None],
         log_extra: Callable[[str, Sequence[Any]], None],
+        prompts: Sequence[Any] = (),
         **columns: Sequence[Any],
     ) -> list[float | None]:
-        rows = [{name: values[i] for name, values in columns.items()} for i in range(len(completions))]
+        asked = {"prompt": prompts} if prompts else {}
+        rows = [{name: values[i] for name, values in {**columns, **asked}.items()} for i in range(len(completions))]
         waiting = [
             asyncio.wrap_future(self._threads.submit(self.verdict, text_of(c), row))
             for c, row in zip(completions, rows, strict=True)
@@ -140,7 +151,7 @@ class Code:
 
     def _tests(self, columns: Mapping[str, Any]) -> Tests | None:
         """As `Tests.of`; ValueError too where they need what this sandbox does not have."""
-        tests = Tests.of(columns)
+        tests = Tests.of(_read(columns))
         for case in tests.cases if tests else ():
             for need in case.needs if isinstance(case, Check) else ():
                 self._require_met(need)
@@ -154,10 +165,10 @@ class Code:
         elif kind != "files" or not self._pool.limits.scratch:
             raise ValueError(reason(need))
 
-    def _graded(self, source: str, tests: Tests) -> Verdict:
-        """A fault is tried once more, with another worker."""
+    def _graded(self, source: str, tests: Tests, most: float | None = None) -> Verdict:
+        """A fault is tried once more, with another worker. `most`: seconds, where that is less than usual."""
         reason = ""
-        pool = self._pool.having(tests.packages)
+        pool = self._pool.having(tests.packages, most)
         for _ in range(2):
             try:
                 results = Grading(pool, source, self._comparison).run(located(source, tests.cases))
@@ -167,49 +178,86 @@ class Code:
         return Verdict("fault", detail=_printable(reason))
 
     def check_row(self, columns: Mapping[str, Any]) -> Problem | None:
-        """What is wrong with a row: tests that cannot be read, or a `solution` that fails them; None if nothing is."""
+        """What is wrong with a row: tests that cannot be read, or a right program that fails them; else None."""
+        columns = _read(columns)
         try:
             tests = self._tests(columns)
+            solution = Solution.of(columns, Wanted.by(tests.cases)) if tests else None
         except ValueError as error:
             return Problem("unreadable-gold", str(error))
         if tests is None:
-            return Problem("missing-field", f"no tests: one of the columns {', '.join(self.one_of)} must hold some")
+            return Problem("missing-field", _no_tests(columns))
         if refused := self._refused_by_checkers(tests):
             return Problem("unreadable-gold", f"column checker: {refused}")
-        solution = columns.get("solution")
-        solved = isinstance(solution, str) and bool(solution.strip())
-        if reason := self._judging_nothing(tests, solved):
+        if reason := self._judging_nothing(tests, solution is not None):
             return Problem("unreadable-gold", f"the tests judge nothing: {reason}")
-        if not isinstance(solution, str) or not solved:
-            return None
-        verdict = self._graded(program_of(solution, "optional", Wanted.by(tests.cases)) or solution, tests)
-        if verdict.word == "passed":
-            return None
+        return self._failing(solution, tests) if solution else None
+
+    def _failing(self, solution: Solution, tests: Tests) -> Problem | None:
+        """That no program which the data call right passes."""
+        verdicts: list[Verdict] = []
+        for program in solution.programs:
+            verdicts.append(self._graded(program, tests))
+            if verdicts[-1].word == "passed":
+                return None
+        first = verdicts[0]
+        which = "the reference solution does" if len(verdicts) == 1 else f"the first {len(verdicts)} programs do"
         return Problem(
             "unreadable-gold",
-            f"column solution: the reference solution does not pass its own tests ({verdict.word}; {verdict.detail})",
+            f"column {solution.column}: {which} not pass {'its' if len(verdicts) == 1 else 'their'} own tests "
+            f"({first.word}; {first.detail})",
         )
 
+    def good_answer(self, columns: Mapping[str, Any]) -> str | None:
+        """A right answer to the row as a model should write it, where its data have one."""
+        columns = _read(columns)
+        try:
+            tests = Tests.of(columns)
+            solution = Solution.of(columns, Wanted.by(tests.cases)) if tests else None
+        except ValueError:
+            return None
+        return f"```python\n{solution.programs[0]}\n```" if solution else None
+
     def _judging_nothing(self, tests: Tests, solved: bool) -> str:
-        """Why test code would pay any program, or none; empty where it does not."""
+        """Why tests would pay any program, or none; empty where they do not."""
         self._tried += not solved and any(isinstance(case, Check) for case in tests.cases)
-        if not solved and self._tried > MOST_TRIED:
-            return ""
         for group in (tests.visible, tests.hidden):
-            if not group or not all(isinstance(case, Check) for case in group):
+            if prints_nothing(group, self._comparison):
+                return "no output is expected, so a program that prints nothing passes them"
+            if all(isinstance(case, Check) for case in group) and (solved or self._tried <= MOST_TRIED):
+                for program in (no_use(group), IDLE) if group else ():
+                    verdict = self._graded(program.source, Tests(group, []), SECONDS)
+                    if verdict.word == "passed":
+                        return f"a program {program.what} passes them"
+                    if verdict.word == "bad row" and program is IDLE:
+                        return verdict.detail
+                    if verdict.word == "timeout":  # none of the others would end either
+                        self.weak[_endless(min(SECONDS, self._pool.limits.seconds))] += 1
+                        return ""
+        return self._answered_by_a_constant(tests)
+
+    def _answered_by_a_constant(self, tests: Tests) -> str:
+        """That every constant passes; one that some constants pass is counted: few tests, or tests of one answer."""
+        checks = any(isinstance(case, Check) for case in tests.cases)
+        self._constant += checks
+        if checks and self._constant > MOST_CONSTANT:
+            return ""
+        passing: list[Useless] = []
+        for program in constants(tests.cases):
+            if not may_pass(program, tests.cases, self._comparison):
                 continue
-            names = sorted({name for case in group if isinstance(case, Check) for name in case.names})
-            useless = NOTHING + "".join(f"def {name}(*args, **kwargs): return Nothing()\n" for name in names)
-            for source, what in (
-                (useless, "whose functions return an object of no use"),
-                (NOTHING, "that does nothing"),
-            ):
-                verdict = self._graded(source, Tests(group, []))
-                if verdict.word == "passed":
-                    return f"a program {what} passes them"
-                if verdict.word == "bad row" and source == NOTHING:
-                    return verdict.detail
+            if not checks or self._graded(program.source, tests, SECONDS).word == "passed":
+                passing.append(program)
+        if sum(bool(program.constant) for program in passing) == len(CONSTANTS):
+            return f"programs whose functions always return {', '.join(CONSTANTS)} all pass them"
+        if passing:
+            self.weak[f"a program {passing[0].what} passes all tests: give them tests with other answers"] += 1
         return ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was seen in the rows that were checked and refuses none of them."""
+        return tuple(f"in {counted(count, 'row')} {text}" for text, count in self.weak.most_common())
 
     def _refused_by_checkers(self, tests: Tests) -> str:
         """What is wrong with a checker that refuses the output that is expected; nothing where none does."""
@@ -264,6 +312,26 @@ class Faults:
                 "lack of memory or processes on this machine.",
                 code="sandbox-failed",
             )
+
+
+def _read(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The columns with the prompt as text: of messages the last one's."""
+    prompt = columns.get("prompt")
+    return {**columns, "prompt": text_of(prompt)} if isinstance(prompt, list) and prompt else columns
+
+
+def _endless(seconds: float) -> str:
+    return (
+        f"the tests did not end in {seconds:g} s with a program that does nothing, so whether they judge anything is "
+        "not known: look for a loop that only a right program ends"
+    )
+
+
+def _no_tests(columns: Mapping[str, Any]) -> str:
+    names = (*VISIBLE, *HIDDEN)
+    empty = [name for name in names if name in columns]
+    there = f"it is empty or null in {', '.join(empty)}" if empty else f"the row has {', '.join(columns) or 'none'}"
+    return f"no tests: one of the columns {', '.join(names)} must hold some, and {there}"
 
 
 def _printable(text: str) -> str:

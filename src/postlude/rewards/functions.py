@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -51,6 +51,14 @@ class StepwiseReward(ABC):
     @abstractmethod
     def whole(self, parts: Sequence[float]) -> float:
         """One number for an answer, of which there is at least one step or token."""
+
+
+class Referenced(ABC):
+    """A built-in that finds a whole right answer in the columns of a row, where there is one."""
+
+    @abstractmethod
+    def good_answer(self, columns: Mapping[str, Any]) -> str | None:
+        """As a model should write it; None where the row has none."""
 
 
 @dataclass

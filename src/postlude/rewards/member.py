@@ -46,8 +46,12 @@ class Traits:
     """Names of its metrics that are counts."""
     one_of: tuple[str, ...] = ()
     """Columns of which it needs one."""
+    reads: tuple[str, ...] = ()
+    """Columns that it reads where they are there."""
     note: str | None = None
     """How it works here, for the first lines of a run."""
+    remarks: tuple[str, ...] = ()
+    """What it saw in rows that it was asked about, and refused none for."""
 
     @classmethod
     def of(cls, function: Any) -> Traits:

@@ -141,7 +141,9 @@ def _built_in(spec: RewardSpec) -> RewardFunction:
     try:
         return factory(**spec.args)
     except (TypeError, ValueError, re.error) as error:
-        raise ConfigError(f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}", code="too-long") from error
+        raise ConfigError(
+            f"reward {spec.use}: args {dict(spec.args)} do not fit: {error}", code="reward-arguments"
+        ) from error
 
 
 def form_of(use: str) -> tuple[str, str]:

@@ -117,8 +117,9 @@ class Rewards:
     def problems_of_rows(self, prompts: Sequence[Prompt]) -> list[Problem | None]:
         """What a reward says against the row of each prompt before anything is sampled; None where nothing is wrong.
 
-        Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need. A
-        row that merely lacks what one needs is counted, and is none too few where another reward can score it.
+        Asked are the functions with a `check_row(columns) -> str | None`, where the rows have the columns they need;
+        `prompt` is there too. A row that merely lacks what one needs is counted, and is none too few where another
+        reward can score it.
         """
         columns = {name for p in prompts for name in p.columns} | RESERVED
         members = [m for m in self.members if m.parameters[0] <= columns]
@@ -135,11 +136,17 @@ class Rewards:
         return None
 
     @property
+    def columns_read(self) -> set[str]:
+        """Columns that these rewards are known to read, where a row has them."""
+        return {name for m in self.members for name in (*m.parameters[0], *m.traits.one_of, *m.traits.reads)}
+
+    @property
     def notes(self) -> list[str]:
         """What reward functions say of how they work here (their attribute `note`), for how many rows they have nothing
         to go by, and who decides what is correct."""
         lines = [(r.spec.label, r.traits.note) for r in self.members]
         said = [f"reward {label}: {note}" for label, note in lines if isinstance(note, str)]
+        said += [f"reward {r.spec.label}: {remark}" for r in self.members for remark in r.traits.remarks]
         needs = {m.spec.label: ", ".join(m.needs) for m in self.members}
         said += [
             f"reward {label}: {count} of {counted(self.rows, 'row')} have nothing in what it needs ({needs[label]})"
@@ -206,7 +213,8 @@ def _told_of_row(reward: Reward, prompt: Prompt) -> Problem | None:
     if not hasattr(reward.function, "check_row"):
         return None
     try:
-        problem = reward.function.check_row(copied(prompt.columns))  # type: ignore[attr-defined]  # its caller has looked
+        columns = {"prompt": prompt.messages, **prompt.columns}
+        problem = reward.function.check_row(copied(columns))  # type: ignore[attr-defined]  # its caller has looked
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a user's function can raise anything

@@ -21,17 +21,18 @@ class Pool:
         self._slots = threading.BoundedSemaphore(size)
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._free)
-        self._others: dict[tuple[str, ...], Pool] = {}
+        self._others: dict[Limits, Pool] = {}
 
-    def having(self, packages: Iterable[str]) -> Pool:
-        """This pool, or one like it whose programs may import these packages too."""
-        wanted = tuple(sorted({*packages, *self.limits.packages}))
-        if wanted == self.limits.packages:
+    def having(self, packages: Iterable[str], most: float | None = None) -> Pool:
+        """This pool, or one like it whose programs may import these packages too, and take at most so many seconds."""
+        seconds = self.limits.seconds if most is None else min(most, self.limits.seconds)
+        limits = replace(self.limits, packages=tuple(sorted({*packages, *self.limits.packages})), seconds=seconds)
+        if limits == self.limits:
             return self
         with self._lock:
-            if wanted not in self._others:
-                self._others[wanted] = Pool(self.backend, replace(self.limits, packages=wanted), self._size)
-            return self._others[wanted]
+            if limits not in self._others:
+                self._others[limits] = Pool(self.backend, limits, self._size)
+            return self._others[limits]
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Worker]:

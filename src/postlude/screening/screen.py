@@ -110,8 +110,7 @@ def _other_columns(table: Table, reading: Reading, compared: bool, rewards: Rewa
     """Columns that the format does not read, named once."""
     read = {*CANONICAL, *ANSWERS, *reading.columns.values(), "reward_model", "data_source", "extra_info", "ability"}
     read |= {name for form in (*FORMS, *COMPARED) for name in (*form.needs, *form.also)} if compared else set[str]()
-    for member in rewards.members if rewards else ():
-        read |= {*member.parameters[0], *member.traits.one_of}
+    read |= rewards.columns_read if rewards else set[str]()
     said = table.form.replace("(", " ").replace(")", " ").replace(",", " ").split()
     others = sorted(table.columns - read - {*said})
     holding = [row.where for row in table.rows if any(row.values.get(name) is not None for name in others)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,6 +72,8 @@ class Unused:
     renderer: Renderer
     counts: Counter[str] = field(default_factory=Counter[str])
     """What was seen -> in how many rows."""
+    read: Collection[str] = ()
+    """Columns that rewards read."""
     rows: int = 0
     beside: Counter[str] = field(default_factory=Counter[str])
     """Column that the model does not read -> in how many rows it holds words."""
@@ -96,7 +98,8 @@ class Unused:
                     self._conversation([*messages, *answer], columns, seen, asked=not answers)
         except DataError as error:
             return error.problems[0]
-        self.beside.update(_left_beside(columns, [*strings([messages, *answers])]))
+        beside = _left_beside(columns, [*strings([messages, *answers])])
+        self.beside.update(beside - {*self.read})
         self.rows += 1
         self.counts.update(seen)
         return None
@@ -180,11 +183,14 @@ class Unused:
             )
 
 
-def render(prompts: list[Prompt], table: Table, renderer: Renderer) -> Iterator[Prompt]:
-    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row."""
+def render(prompts: list[Prompt], table: Table, renderer: Renderer, read: Collection[str] = ()) -> Iterator[Prompt]:
+    """The prompts with their ids; one that cannot be rendered, or not without losing words, is rejected by its row.
+
+    `read`: columns that rewards read.
+    """
     places = {prompt.place for prompt in prompts}
     require_one_shape(replace(table, rows=[row for row in table.rows if row.where in places]))
-    unused = Unused(renderer)
+    unused = Unused(renderer, read=read)
     for prompt in prompts:
         try:
             problem = unused.problem(prompt.messages, prompt.columns)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from .descriptions import BUILT, SPECIAL, is_special, resolved
-from .plain import PLAIN
+from .plain import LIBRARY, MAKERS, PLAIN
 from .shared import BASES
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Mirror(type):
         return peer_of(cls).call(cls, args, kwargs)
 
     def __getattr__(cls, name: str) -> Any:
-        if _is_not_asked(name) or not any(PEER in vars(line) for line in cls.__mro__):
+        if is_not_asked(name) or not any(PEER in vars(line) for line in cls.__mro__):
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
         return peer_of(cls).peek(cls, name) if name[0] == "_" or name in FRAMEWORKS else peer_of(cls).get(cls, name)
 
@@ -79,12 +79,18 @@ class Mirror(type):
 
 FRAMEWORKS = {"pytestmark", "patchings"}
 """Attributes that what runs the tests looks for: no use of the program by the test."""
-_NOT_ASKED = {"__abstractmethods__", "__set_name__", "__wrapped__", "__isabstractmethod__", "__signature__"}
+_NAMES = (
+    "dict slots name qualname doc module annotations notes members match_args dataclass_fields dataclass_params "
+    "type_params args origin parameters total required_keys optional_keys defaults kwdefaults version author init "
+    "bool lt le gt ge eq ne hash repr str format"
+)
+_READ = SPECIAL | {f"__{name}__" for name in _NAMES.split()}
+"""Names with underscores around them that a test itself may ask an object for. Any other is a hook by which a library
+lets an object decide (`__array_function__`, `__fspath__` of a function, `__instancecheck__`): not asked."""
 
 
-def _is_not_asked(name: str) -> bool:
-    """Also what lets an object decide what functions of numpy give (`__array_function__`)."""
-    return name in _NOT_ASKED or name.startswith("__array_")
+def is_not_asked(name: str) -> bool:
+    return (is_special(name) and name not in _READ) or name == "__set_name__"
 
 
 def _lines_of(bases: tuple[type, ...]) -> list[type]:
@@ -137,7 +143,7 @@ class Attributes(metaclass=Mirror):
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
-        if _is_not_asked(name):
+        if is_not_asked(name):
             raise AttributeError(name)
         return peer_of(self).get(self, name)
 
@@ -293,7 +299,7 @@ def _native_names(bases: tuple[type, ...]) -> set[str]:
     return {name for name in dir(fixed) if not is_special(name) or name in _READING} if fixed else set()
 
 
-_FIXED = (int, float, complex, str, bytes, tuple, frozenset)
+_FIXED = (int, float, complex, str, bytes, tuple, frozenset, *LIBRARY)
 _READING = {
     f"__{name}__" for name in ("len", "getitem", "contains", "iter", "index", "int", "float", "complex", "bytes")
 }
@@ -349,7 +355,8 @@ def _valued(peer: Peer, number: int, kind: Any, content: Any, bound: int | None 
         peer.shared.fill(value, peer.decode(content))
         peer.shared.add(number, value)
     else:
-        value = base.__new__(cls, peer.decode(content))
+        plain = peer.decode(content)
+        value = base.__new__(cls, *(MAKERS[base.__name__][1](plain) if base in LIBRARY else [plain]))
         peer.know(number, value)
     return value
 

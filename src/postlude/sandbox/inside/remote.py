@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import builtins
 import copy
-import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -37,10 +36,12 @@ from types import (
 )
 from typing import Any
 
+from .belongings import is_kept, is_method, is_mock
+from .callables import Function, Unnamed
 from .descriptions import NATIVE, SPECIAL, resolved
 from .failures import Leaving, is_failure, never_ran, said
 from .lines import Lines
-from .mirrors import FRAMEWORKS, PEER, Mirror, Remote
+from .mirrors import Mirror, Remote
 from .operators import HOLDERS, QUESTIONS, UNDECIDED, decided, is_computing, is_fit, refusal
 from .peer import Passing, Peer
 
@@ -59,78 +60,6 @@ ASKED = SPECIAL | {f"__{name}__" for name in _ALWAYS.split()}
 
 class RemoteExit(SystemExit):
     """SystemExit that the program raised: it ends no test as passed."""
-
-
-class Unnamed:
-    """A name that the program does not define. Every use of it is the program's NameError."""
-
-    def __init__(self, peer: Peer, name: str) -> None:
-        vars(self).update({PEER: peer, "name": name})
-
-    def _missing(self, *args: Any, **kwargs: Any) -> Any:
-        vars(self)[PEER].ask("use", vars(self)["name"])
-        raise NameError(f"name {vars(self)['name']!r} is not defined")
-
-    __call__ = __iter__ = __len__ = __getitem__ = __bool__ = __eq__ = __lt__ = __contains__ = __setattr__ = _missing
-    __hash__ = __str__ = __repr__ = __enter__ = __instancecheck__ = __mro_entries__ = _missing
-
-    def __getattr__(self, name: str) -> Any:
-        self._missing()
-
-
-def _calls(*args: Any, **kwargs: Any) -> None: ...
-
-
-async def _waits(*args: Any, **kwargs: Any) -> None: ...
-
-
-class Function:
-    """A function, or a method, of the program."""
-
-    def __init__(self, peer: Peer, name: str, doc: str | None, signature: Any, waits: bool) -> None:
-        vars(self).update(
-            {PEER: peer, "__name__": name, "__qualname__": name, "__doc__": doc, "__module__": "solution"}
-        )
-        code = (_waits if waits else _calls).__code__
-        vars(self)["__code__"] = code.replace(co_name=name)  # for those who look whether it is to be awaited
-        if signature is not None:
-            vars(self)["__signature__"] = signature_of(signature)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return vars(self)[PEER].call(self, args, kwargs)
-
-    def __get__(self, instance: Any, cls: Any = None) -> Any:
-        return self if instance is None else MethodType(self, instance)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("__isabstractmethod__", "__wrapped__", "__globals__") or name in FRAMEWORKS:
-            raise AttributeError(name)
-        return vars(self)[PEER].peek(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        vars(self)[PEER].set(self, name, value)
-
-    def __mro_entries__(self, bases: Any) -> Any:
-        vars(self)[PEER].ask("use", vars(self)["__name__"])  # that it is no class is the program's doing
-        raise TypeError(f"{vars(self)['__name__']} is a function, and a class is wanted")
-
-    def __repr__(self) -> str:
-        return f"<function {vars(self)['__name__']}>"
-
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
-        return FunctionType
-
-
-def signature_of(parameters: list[Any]) -> inspect.Signature:
-    kinds = list(type(inspect.Parameter.POSITIONAL_ONLY))
-    return inspect.Signature(
-        [
-            inspect.Parameter(name, kinds[kind], default=... if default else inspect.Parameter.empty)
-            for name, kind, default in parameters
-        ],
-        __validate_parameters__=False,
-    )
 
 
 class Tester(Peer):
@@ -204,16 +133,16 @@ class Tester(Peer):
     # --------------------------------------------------------------------------------------------- what it answers here
 
     def method(self, owner: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name not in QUESTIONS or not self._is_foreign(owner):
+        if not self._is_foreign(owner):
             return super().method(owner, name, args, kwargs)
-        answer = decided(name, owner, args)
-        if answer is UNDECIDED:
+        answer = decided(name, owner, args, kwargs)
+        if answer is UNDECIDED and name in QUESTIONS:
             raise self._refused(name, owner)
-        return answer
+        return super().method(owner, name, args, kwargs) if answer is UNDECIDED else answer
 
     def op(self, name: str, owner: Any, args: tuple[Any, ...] = ()) -> Any:
         foreign, computing = self._is_foreign(owner), is_computing(name, args)
-        answer = decided(name, owner, args) if foreign and (computing or name == "__contains__") else UNDECIDED
+        answer = decided(name, owner, args) if foreign else UNDECIDED
         if answer is not UNDECIDED:
             return answer
         if foreign and name == "__contains__":
@@ -305,7 +234,8 @@ class Tester(Peer):
         """The class that an exception of the program has in the test."""
         if issubclass(cls, SystemExit):
             return RemoteExit
-        return cls if issubclass(cls, Exception) and not issubclass(cls, _ENDS_LOOPS) else RuntimeError
+        fine = issubclass(cls, Exception | KeyboardInterrupt) and not issubclass(cls, _ENDS_LOOPS)
+        return cls if fine else RuntimeError
 
     def imported(self, module: str, name: str) -> Any:
         if (native := resolved(sys.modules.get(module), name)) in NATIVE:
@@ -372,6 +302,8 @@ class Tester(Peer):
             raise AttributeError(f"{name} of a {type(thing).__name__} of the test cannot be used from the program")
         if not isinstance(name, str) or name.startswith("__") or (name.startswith("_") and not ours):
             raise AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}")
+        if is_kept(thing, name):
+            raise AttributeError(f"{name} of a mock of the test cannot be used from the program")
         return thing
 
     def _got(self, target: Any, name: str) -> Any:
@@ -381,7 +313,10 @@ class Tester(Peer):
         thing = self._open(target, name)
         if isinstance(thing, type):
             raise AttributeError(f"{name} of a class of the test cannot be set from the program")
-        setattr(thing, name, self.decode(value))
+        content = self.decode(value)
+        if is_method(thing, name) or (is_mock(thing) and isinstance(content, Function | Remote | Mirror)):
+            raise AttributeError(f"{name} of a {type(thing).__name__} of the test cannot be replaced by the program")
+        setattr(thing, name, content)
 
     def _op(self, name: str, target: Any, args: list[Any]) -> Any:
         if name not in ASKED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copy
 import inspect
 import io
@@ -10,12 +11,14 @@ import operator
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from types import MemberDescriptorType
 from typing import Any
 
+from .callables import signature_of
 from .descriptions import NATIVE, importable, resolved
 from .lines import Lines
 from .peer import Peer
-from .remote import advanced, signature_of
+from .remote import advanced
 
 PIECE = 16_384
 """Characters printed that are sent at once."""
@@ -188,13 +191,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def state_of(thing: Any) -> dict[str, Any]:
-    """What an object holds: its attributes and slots."""
-    state = dict(getattr(thing, "__dict__", {}))
+    """What an object holds: its attributes and slots, below what its class says when it is asked for them."""
+    held: Any = object.__getstate__(thing)
+    attributes = held[0] if isinstance(held, tuple) else held
+    state = dict(attributes or {})
     for cls in type(thing).__mro__:
-        slots = vars(cls).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(thing, name) and name not in ("__dict__", "__weakref__"):
-                state[name] = getattr(thing, name)
+        for name, member in vars(cls).items():
+            if isinstance(member, MemberDescriptorType):
+                with contextlib.suppress(AttributeError):  # a slot that holds nothing
+                    state[name] = member.__get__(thing)
     return state
 
 
