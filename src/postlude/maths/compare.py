@@ -359,7 +359,7 @@ class Comparison:
         """A unit that only one side gives is left out; a degree is also pi/180."""
         if a.unit.powers == {"angle": 1} and ("π" in b.value.atoms or b.value.opaque):
             return self.numbers(views.in_radians(a), b)
-        return self.numbers(a.number, b) if self.conventions.units == "optional" else False
+        return self.conventions.units == "optional" and not a.unit.changes and self.numbers(a.number, b)
 
     def pair(self, a: Series, b: Value) -> Outcome:
         if isinstance(b, Region):
