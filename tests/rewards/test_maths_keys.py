@@ -64,9 +64,11 @@ KEYS = (
     "0xFF", r"\text{any}", r"\pm\infty", "|x|", r"\sum_{k}k", r"x\ne0", r"\max(x,y)", "0=0", "2 5", "12 ⊕ 0",
 )  # fmt: skip
 TOKENS = (
-    r"\frac \sqrt \binom \gcd \max \bmod \lfloor \rfloor \overline \log \ln \sum \begin{pmatrix} \end{pmatrix} ! !! ^ _ {"
-    r" ( ) [ ] \{ \} | , ; = < \in \mathbb{Z} \cup \pm * / + - % ° i \pi \infty x k 0 2 10 1.5 or \ldots 10^{500} ½ ∑"
-).split()  # fmt: skip
+    r"\frac", r"\sqrt", r"\binom", r"\gcd", r"\max", r"\bmod", r"\lfloor", r"\rfloor", r"\overline", r"\log", r"\ln",
+    r"\sum", r"\begin{pmatrix}", r"\end{pmatrix}", "!", "!!", "^", "_", "{", "(", ")", "[", "]", r"\{", r"\}", "|",
+    ",", ";", "=", "<", r"\in", r"\mathbb{Z}", r"\cup", r"\pm", "*", "/", "+", "-", "%", "°", "i", r"\pi", r"\infty",
+    "x", "k", "0", "2", "10", "1.5", "or", r"\ldots", "10^{500}", "½", "∑",
+)  # fmt: skip
 
 
 def test_no_response_is_equal_to_right_answers_that_differ() -> None:
