@@ -348,7 +348,7 @@ def _valued(peer: Peer, number: int, kind: Any, content: Any, bound: int | None 
     cls = peer.decode(kind)
     base = next(b for b in PLAIN if issubclass(cls, b))
     if base in BASES:
-        value = (OrderedDict if issubclass(cls, OrderedDict) else base).__new__(cls)
+        value: Any = (OrderedDict if issubclass(cls, OrderedDict) else base).__new__(cls)
         if base is deque:
             deque.__init__(value, (), bound)
         peer.know(number, value)
