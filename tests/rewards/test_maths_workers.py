@@ -125,9 +125,9 @@ def test_a_worker_that_gets_no_processor_time_is_an_error_and_not_a_wrong_answer
     assert gone([pid])
 
 
-def test_a_broken_job_is_an_error_with_its_traceback(pool: Pool) -> None:
+def test_a_job_at_which_arithmetic_fails_says_so_with_its_traceback(pool: Pool) -> None:
     reply = pool.ask({"pairs": [[["no such tag", ONE], ONE]], "tolerance": "0"})
-    assert "KeyError" in str(reply["error"])
+    assert "KeyError" in str(reply["failed"])
     assert pool.ask(JOB) == {"equal": True}
 
 

@@ -5,6 +5,7 @@ A case is a line {"gold": ..., "response": ..., "equivalent": true or false, "no
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -16,6 +17,11 @@ from typing import Any
 from postlude import plain_json
 from postlude.maths.verify import Result, Verifier
 
+_ABOUT = (
+    "Agreement of the reward `maths` with a file of cases, one object with gold, response and equivalent (true or "
+    "false) a line: each disagreement, then the counts. Exit code 1 where a wrong answer was accepted, 2 where the "
+    "file cannot be read."
+)
 SIMPLE = [("1234", "\\boxed{1,234}"), ("0.5", "\\boxed{\\frac{1}{2}}"), ("-7", "The answer is \\boxed{-7}."),
           ("3/4", "\\boxed{0.75}"), ("18", "so she has 18.\n#### 18"), ("\\frac{2}{3}", "$\\boxed{\\dfrac{4}{6}}$"),
           ("12.5", "\\boxed{12.50}"), ("42", "Answer: 41")]  # fmt: skip
@@ -23,9 +29,9 @@ SIMPLE = [("1234", "\\boxed{1,234}"), ("0.5", "\\boxed{\\frac{1}{2}}"), ("-7", "
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m postlude.maths CASES.jsonl", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m postlude.maths", description=_ABOUT)
+    parser.add_argument("cases", metavar="CASES.jsonl")
+    arguments = [parser.parse_args(arguments).cases]
     try:
         cases = list(_cases(Path(arguments[0])))
     except OSError as error:

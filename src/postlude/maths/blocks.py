@@ -15,6 +15,7 @@ from postlude.maths.values import Case, Expression, Listing, Matrix, Value, Word
 _MATRICES = frozenset({"matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "array", "smallmatrix"})
 _LINES = frozenset({"cases", "dcases", "rcases", "aligned", "align", "align*", "gathered", "split", "equation*"})
 _CONDITION = ("if", "for", "when", "where")
+_TIMES = (r"\cdot", r"\times", "*")
 _ELSE = ("otherwise", "else")
 MAX_SIDE = 8
 """Rows or columns of matrices that are multiplied."""
@@ -146,7 +147,7 @@ def _factors(tokens: list[Token]) -> tuple[list[Expression], list[Matrix]]:
             matrix, place = _raised(matrix, tokens, place)
         matrices.append(matrix)
         scalars.append([])
-    return [_scalar(s) for s in scalars if [t for t in s if t.text not in (r"\cdot", r"\times")]], matrices
+    return [_scalar(s) for s in scalars if [t for t in s if t.text not in _TIMES]], matrices
 
 
 def _end(tokens: list[Token], place: int) -> int:
@@ -164,10 +165,9 @@ def _has_block(tokens: list[Token]) -> bool:
 
 
 def _scalar(tokens: list[Token]) -> Expression:
-    times = (r"\cdot", r"\times", "*")
-    start, end = tokens[0].text in times, len(tokens) - (tokens[-1].text in times)
-    kept = tokens[start:end]
-    return expression([Token("number", "1"), *kept] if kept[0].text == "/" else kept)
+    start, end = tokens[0].text in _TIMES, len(tokens) - (tokens[-1].text in _TIMES)
+    factors = tokens[start:end]
+    return expression([Token("number", "1"), *factors] if factors[0].text == "/" else factors)
 
 
 def _raised(matrix: Matrix, tokens: list[Token], place: int) -> tuple[Matrix, int]:

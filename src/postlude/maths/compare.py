@@ -154,7 +154,8 @@ class Comparison:
         if a.unit == KNOWN["°"] or b.unit == KNOWN["°"]:  # a degree may be one of temperature
             other = b.unit if a.unit == KNOWN["°"] else a.unit
             return self.numbers(a.number, b.number) if other in (KNOWN["°C"], KNOWN["°F"]) else False
-        if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and _exponents(a) == _exponents(b):
+        exponents, others = ([*x.unit.powers.values()] for x in (a, b))
+        if {*a.unit.powers, *b.unit.powers} == {"unit", "length"} and exponents == others:
             return self.numbers(a.number, b.number)  # 5 square units are 5 square inches, as 5 are
         return False
 
@@ -167,12 +168,22 @@ class Comparison:
             return False
         if self.conventions.braces == "required" and type(a) is not type(b):
             return False
+        if any(isinstance(i, Collection) for i in (*a.items, *b.items)) and Collection in (type(a), type(b)):
+            return self.sets_in_sets(a.items, b.items)
         points = all(isinstance(i, Series | Assignment) for i in (*a.items, *b.items))
         sets = isinstance(a, Collection) and isinstance(b, Collection)
         once = points or sets or self.conventions.repeats == "ignored"
         one, other = (self.different(a.items), self.different(b.items)) if once else (a.items, b.items)
         ordered = self.conventions.order == "written" and members.is_row(a) and members.is_row(b)
         return self.rows(one, other) if ordered else self.unordered(one, other)
+
+    def sets_in_sets(self, a: Sequence[Value], b: Sequence[Value]) -> Outcome:
+        """A set within a set is never the number in it: {{1}, 2} is not {1, 2}."""
+        of_sets, of_others = (
+            [self.different([i for i in items if isinstance(i, Collection) is inner]) for items in (a, b)]
+            for inner in (True, False)
+        )
+        return _all([self.unordered(*of_sets), self.unordered(*of_others)])
 
     def different(self, items: Sequence[Value]) -> list[Value]:
         """Each value once."""
@@ -348,7 +359,7 @@ class Comparison:
         """A unit that only one side gives is left out; a degree is also pi/180."""
         if a.unit.powers == {"angle": 1} and ("π" in b.value.atoms or b.value.opaque):
             return self.numbers(views.in_radians(a), b)
-        return self.numbers(a.number, b) if self.conventions.units == "optional" else False
+        return self.conventions.units == "optional" and not a.unit.changes and self.numbers(a.number, b)
 
     def pair(self, a: Series, b: Value) -> Outcome:
         if isinstance(b, Region):
@@ -424,10 +435,6 @@ class Comparison:
             return False
         small = of(renamed(b.tree, {s: s.lower() for s in b.value.symbols}))
         return self.numbers(of(product), small) is True
-
-
-def _exponents(value: Quantity) -> list[int]:
-    return [*value.unit.powers.values()]
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

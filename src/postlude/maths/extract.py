@@ -21,6 +21,14 @@ _DENIED = re.compile(
 _END_MARK = re.compile(r"(?:<\|(?!(?:begin|end)_of_)[a-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)$")
 SEARCHED = 20_000
 """Characters at the end of a response in which its answer is looked for: what stands before them is no answer."""
+_STRUCK = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(del|s|strike)>[^<>]{0,400}</\1>"
+    r"|(?<![^\s({*_>])~~(?=[^\s~])[^~\n]{1,200}(?<=\S)~~(?![^\s.,;:!?)}*_<])"
+    r"|\\(?:[xb]?cancel|sout)\s*\{[^{}]*\\boxed\s*\{[^{}]*\}[^{}]*\}",
+    re.DOTALL,
+)
+"""What is not shown, or shown as struck out."""
+_CONCLUDES = re.compile(r"(?:so|thus|therefore|hence|in\s+total|altogether)\b", re.IGNORECASE)
 DEFAULT = ("tags", "box", "hashes", "stated", "sentence", "math", "whole")
 LATER = ("box", "hashes", "stated")
 """What is said by these after the answer must not be another one."""
@@ -32,6 +40,8 @@ def extract(response: str, rules: Sequence[str] = DEFAULT) -> Extraction:
     if text is None:
         return Extraction(None, "still thinking")
     text = text[-SEARCHED:]
+    if "~~" in text or "<" in text or "cancel" in text or "sout" in text:
+        text = _STRUCK.sub(" ", text)
     text = _END_MARK.sub("", text.rstrip()) if text.rstrip()[-1:] == ">" else text
     for name in rules:
         found = RULES[name](text)
@@ -75,11 +85,19 @@ def _later(text: str, end: int, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(f.text for f in found if f is not None and f.text is not None)
 
 
+def _concluded(rest: str) -> tuple[str, ...]:
+    """What a last sentence says that draws a conclusion: "So the total is 13."."""
+    last = re.split(r"[.!?\n]\s+", rest.strip())[-1].strip()
+    found = closing(last) if len(last) < 200 and _CONCLUDES.match(last) else None
+    return (found.text,) if found and found.text else ()
+
+
 def _box(text: str) -> Extraction | None:
     found = box(text) if "box" in text else None
     if found is None or found.text is None:
         return found
-    later = _later(text, text.rfind(found.text) + len(found.text), LATER[1:])
+    end = text.rfind(found.text) + len(found.text)
+    later = _later(text, end, LATER[1:]) + _concluded(text[end:])
     return replace(found, later=later) if later else found
 
 

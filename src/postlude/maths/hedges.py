@@ -29,8 +29,14 @@ _DENIED = re.compile(
     r"|if\s+(?:you|we|I|they|one)\s+(?:want|ask|wanted|asked|say|said|insist|must|were|answer|answered)"
     r"|(?:if|suppose|supposing|assume|assuming|unless|whether|were|had)\s+(?:that\s+)?"
     r"(?:the|our|my|your|its|it|this|that|final|correct|answer|result|value)"
-    r"|(?:e\.g\.|i\.e\.,?\s+not|for\s+(?:example|instance)|such\s+as|examples?\s+(?:is|are|of|:)))"
-    rf"(?:,|:)?(?:\s+[\w'’]+){{0,5}}\s*:?(?:{_OPENING})*$",
+    r"|(?:e\.g\.|i\.e\.,?\s+not|for\s+(?:example|instance)|such\s+as|examples?\s+(?:is|are|of|:))"
+    r"|(?:mistake|error|misconception|trap|pitfall|fallacy|distractor|lie|joke)s?\s+(?:is|was|are|would\s+be)"
+    r"|(?:trap|tempting|decoy|fake|naive)\s+(?:answer|result|value|option|choice|response)"
+    r"|(?:is|are|was)\s+(?:wrong|incorrect|invalid)\s*(?=:))"
+    rf"(?:,|:)?(?:\s+[\w'’]+){{0,5}}\s*:?(?:{_OPENING})*$"
+    r"|\b(?:wrong|incorrect|mistaken|trap|tempting|decoy|fake|naive)\s+$"
+    r"|\b(?:nobody|no\s+one|none\s+of\s+\w+|hardly\s+anyone)\b"
+    r"(?:(?!\b(?:except|but|other)\b)[^.!?\n]){0,80}$",
     re.IGNORECASE,
 )
 """Right before an answer: it is not said to be the answer."""
@@ -45,12 +51,14 @@ _TAKEN_BACK = re.compile(
     r"[^.!?\n]{0,80}\?|[\s$)*_`\\\]}.,'\"”:]{0,8}(?:"
     r",?\s*(?:(?:which|that|this|it)\s*)?(?:is|was|are|would\s+be|seems?|looks?|must\s+be|['’]s)\s+"
     r"(?:(?:definitely|clearly|certainly|also|obviously|just|simply|of\s+course)\s+)?"
-    r"(?:wrong|incorrect|false|impossible|untrue|mistaken|(?:a|an|the)\s+(?:mistake|error|trap|distractor|lie|joke|wrong|incorrect)"
+    r"(?:wrong|incorrect|false|impossible|untrue|mistaken|(?:a|an|the)\s+(?:(?:common|typical|usual|classic|frequent|tempting)\s+)?(?:mistake|error|trap|distractor|lie|joke|wrong|incorrect)"
     r"|not\s+(?:right|correct|possible|true|valid|it|what|the\s+(?:answer|right|correct|final|solution|value|result)"
     r"|an?\s+(?:answer|solution)))"
     r"|\s*(?:is|was|are)\s+(?:not|never|ruled\s+out|excluded)\b|\s*(?:is|was)n['’]t\b"
     r"|\s*(?:cannot|can['’]t|won['’]t|(?:can|could|would|should|will|does|did)\s*(?:not|n['’]t))\b|\s*fails\b"
-    r"|,?\s*(?:if\s+not|unless)\b)",
+    r"|,?\s*(?:if\s+not|unless)\b"
+    r"|\(?(?:no|nope|nah|not|false|wrong|incorrect|untrue|invalid|rejected|not\s+really|lies?|joke|i\s+(?:was\s+)?l(?:ied|ying))"
+    r"(?=\s*(?:[.!)]|$|\n))|(?:just\s+)?kidding\b|just\s+joking\b|psych\b|or\s+so\s+(?:\w+\s+){1,3}think)",
     re.IGNORECASE,
 )
 """Right after an answer."""
@@ -76,8 +84,8 @@ _OR_BEFORE = re.compile(
     rf"{_VALUE}[\s$)}}*_]*,?\s*(?:\(|\\text\s*\{{)?\s*\bor\b[\s,}}]*{_MAYBE}(?:{_OPENING})*$", re.IGNORECASE
 )
 _OR_AFTER = re.compile(
-    rf"[\s$.,;)*_`\\\]}}?—–-]{{0,8}}(?:\(|\\text\s*\{{)?\s*(?:{_OR}|(?:but|however|though|although|yet)\b,?\s+(?=(?:it|this|the)\b)|(?=(?:could|might|may)\b))"
-    rf"[\s,:}}]*{_MAYBE}(?:\\text\s*\{{[^{{}}]*\}}\s*)?[\s$(*_]*{_VALUE}",
+    rf"[\s$.,;)*_`\\\]}}?\"'”’—–-]{{0,8}}(?:\(|\\text\s*\{{)?\s*(?:{_OR}|(?:but|however|though|although|yet)\b,?\s+(?=(?:it|this|the)\b)|(?=(?:could|might|may)\b))"
+    rf"[\s,:}}]*{_MAYBE}(?:\\text\s*\{{[^{{}}]*\}}\s*)?[\s$(*_\"'“‘]*{_VALUE}",
     re.IGNORECASE,
 )
 _LISTED_AFTER = re.compile(
@@ -87,19 +95,26 @@ _LISTED_AFTER = re.compile(
 )
 """After an answer: ", 8" and nothing more, or "and 8 also works"."""
 _INSTEAD = re.compile(
-    rf"\b(?:wait|no|actually|oops|correction|sorry|hmm|hold\s+on|scratch|so\s+(?:is|are|does))\b(?:[\s,:—-]*"
+    rf"\b(?:wait|no|i\s+mean|actually|oops|correction|sorry|hmm|hold\s+on|scratch|so\s+(?:is|are|does))\b(?:[\s,:—-]*"
     rf"|[^.\n]{{0,40}}?\b(?:is|be|equals|was)\s+)(?:{_OPENING})*{_VALUE}",
     re.IGNORECASE,
 )
 """After an answer: "No, wait, it is 8"."""
+_ELSEWHERE = re.compile(
+    r"\b(?:to|of|for|in)\s+(?:an?|the|some|my)?\s*(?:different|another|other|previous|earlier|similar|related)\s+"
+    r"(?:problem|question|exercise|task|example|puzzle)\b[^.!?\n]*$",
+    re.IGNORECASE,
+)
+"""Before the value of an answer: it is one to something else."""
 _TRIGGERS = frozenset((
-    "not", "never", "neither", "nor", "cannot", "rather", "instead", "other", "except", "unlike", "excluding",
-    "far", "different", "apart", "aside", "but", "longer", "versus", "t", "than", "most", "least", "about",
-    "between", "over", "under", "above", "below", "almost",
-    "up", "one", "doubt", "deny", "denies", "disagree", "unlikely", "untrue", "false", "impossible",
-    "absurd", "pretend", "imagine", "wrong", "incorrect", "mistaken", "mistake", "nonsense", "if", "suppose",
-    "supposing", "assume", "assuming", "unless", "whether", "were", "had", "e", "example", "instance", "such",
-    "examples",
+    "not", "never", "neither", "nor", "cannot", "rather", "instead", "other", "except", "unlike", "excluding", "far",
+    "different", "apart", "aside", "but", "longer", "versus", "t", "than", "most", "least", "about", "between",
+    "over", "under", "above", "below", "almost", "up", "one", "doubt", "deny", "denies", "disagree", "unlikely",
+    "untrue", "false", "impossible", "absurd", "pretend", "imagine", "wrong", "incorrect", "mistaken", "mistake",
+    "nonsense", "if", "suppose", "supposing", "assume", "error", "errors", "mistakes", "misconception", "trap",
+    "pitfall", "fallacy", "distractor", "lie", "joke", "tempting", "decoy", "fake", "naive", "invalid", "nobody",
+    "none", "no", "hardly", "another", "previous", "earlier", "similar", "related", "assuming", "unless", "whether",
+    "were", "had", "e", "example", "instance", "such", "examples",
 ))  # fmt: skip
 """Words without which nothing before an answer denies it: a set is faster than the pattern."""
 _PLAIN_WORDS = re.compile("[a-z]+")
@@ -108,8 +123,10 @@ _PLAIN_WORDS = re.compile("[a-z]+")
 def denied(text: str, start: int, end: int) -> bool:
     """Whether what stands from `start` to `end` is denied, supposed, asked, quoted or taken back."""
     before = text[max(0, start - _BEFORE) : start]
-    telling = not _TRIGGERS.isdisjoint(_PLAIN_WORDS.findall(before.lower()))
+    telling = not _TRIGGERS.isdisjoint(_PLAIN_WORDS.findall(text[max(0, start - _BEFORE) : end].lower()))
     if (telling and _DENIED.search(before)) or (('"' in before or "“" in before) and _quoted(text, start, end)):
+        return True
+    if telling and _ELSEWHERE.search(text[max(0, start - _BEFORE) : end]):
         return True
     after = text[end : end + _AFTER]
     return bool(after.strip(" \n$.")) and bool(_TAKEN_BACK.match(after) or _WITHDRAWN.search(after))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from postlude.maths.places import MOST, Extraction, Place, settle
 from postlude.maths.problems import Unsupported
@@ -13,6 +14,23 @@ _BOX = re.compile(
     r"(?:(\{)|(-?(?:\\[dt]?frac\s*(?:\{[^{}]*\}|\d)\s*(?:\{[^{}]*\}|\d)|\d[\dA-Za-z.,/^]*|\.\d+|[A-Za-z])(?=[\s$.,)\\]|$)))"
     r"|<\|begin_of_box\|>"
 )
+_STYLED = (
+    r"boxed|f(?:rame)?box|text\w*|math\w+|boldsymbol|bm|underline|displaystyle|textstyle|color|left|[Ll]arge|huge"
+    r"|ensuremath|bf|rm"
+)
+_FACTOR = re.compile(
+    rf"(?:(?<![A-Za-z\\])[A-Za-z]|\d|(?<!\\)\)|(?<![-−+])[-−+*/<>]|\\(?:cdot|times|div|pm|mp|sqrt|[dt]?frac)"
+    rf"|(?:\\(?!(?:{_STYLED})\b)[A-Za-z]+|frac\s*\{{[^{{}}]*\}}|\^|_)\s*\{{)$"
+)
+"""In mathematics right before a box: it is a part of what is written there."""
+_RELATION = re.compile(r"(?:\\(?:neq?|lt|gt|leq?(?:slant)?|geq?(?:slant)?|not\s*=)|[≠≤≥])$")
+_SCALED = r"\s*\$?\s*(?:\\text\w*\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen)s?\b"
+_SCALE = re.compile(_SCALED)
+_MORE = re.compile(
+    r"\s*(?:\^(?!\s*\{?\s*(?:\\circ|°))|!|[-+*/](?!\s*\$)|\\(?:cdot|times|div|pm|mp|pi|sqrt|[dt]?frac)\b)|[A-Za-z](?![A-Za-z])|\d"
+)
+"""In mathematics right behind a box."""
+_PART = "box inside a larger expression: put all of the answer into the box"
 _BOX_END = "<|end_of_box|>"
 _TAG = re.compile(
     r"<\s*(/?)\s*((?:final|short)?[\s_-]*(?:answer|solution))(?:\s[^<>\n]{0,80})?\s*>"
@@ -30,7 +48,29 @@ def box(text: str) -> Extraction | None:
 
 
 def _inside(text: str, match: re.Match[str]) -> Place:
-    """What is in a box."""
+    """What is in a box; no answer where a sign, factor or relation around it makes it a part of one."""
+    place = _content(text, match)
+    return replace(place, text=None, problem=_PART) if place.text is not None and _is_part(text, place) else place
+
+
+def _is_part(text: str, place: Place) -> bool:
+    before, after = text[max(0, place.start - 200) : place.start].rstrip(" "), text[place.end : place.end + 40]
+    if _RELATION.search(before) or _SCALE.match(after):
+        return True
+    return bool(_FACTOR.search(before) or _MORE.match(after)) and _in_mathematics(before)
+
+
+def _in_mathematics(before: str) -> bool:
+    """Whether marks of math mode are open after a text."""
+    before = before.rpartition("\n\n")[2]
+    opened = max(before.rfind(r"\("), before.rfind(r"\[")) > max(before.rfind(r"\)"), before.rfind(r"\]"))
+    if not opened and re.search(r"(?<![\\A-Za-z{])[A-Za-z]{3,}", before.rpartition("$")[2]):
+        return False  # the dollar of a price
+    return opened or len(re.findall(r"(?<!\\)\$\$?", before)) % 2 == 1
+
+
+def _content(text: str, match: re.Match[str]) -> Place:
+    """What is between the marks of a box."""
     if match.group(2):
         return Place(match.start(), match.end(), match.group(2).rstrip("., "))
     if match.group(1):

@@ -114,8 +114,8 @@ def _math_mode(text: str) -> str:
 
 
 def _without_stop(text: str) -> str:
-    if text.endswith("\\") and not text.endswith("\\\\"):  # what a space at the end leaves of "\ "
-        text = text[:-1].rstrip()
+    if text.endswith("\\"):  # the end of a line, or what a space at the end leaves of "\ "
+        text = text.rstrip("\\").rstrip()
     return text[:-1].rstrip() if text.endswith((".", ",", ";")) and not text.endswith(("\\,", "..")) else text
 
 

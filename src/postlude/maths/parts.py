@@ -21,6 +21,7 @@ _OPTION = re.compile(
 )
 _ANOTHER = re.compile(
     r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])(?!\s+[a-z]{2})"
+    r"|^[\s:.,)]*(?:(?:is|was)\s+)?(?:wrong|incorrect|untrue|rejected|excluded|not)\b"
     r"|^(?:is|was|are)(?:n['’]t)?\b(?!\s+(?:the\s+)?(?:correct|right|best|answer))"
 )
 _LETTERS = re.compile(r"\(?[A-J]\)?(?:\s*(?:,|;|、|&|\band\b|\s)?\s*\(?[A-J]\)?)+")

@@ -17,3 +17,9 @@ class Undefined(Unreadable):
 
 class Refused(Unreadable):
     """To compute it could take too long or too much memory."""
+
+
+FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What arithmetic raises on texts that nobody foresaw. Whoever wrote the text answers for it, not the run."""

@@ -43,7 +43,9 @@ _MOD = (r"\pmod", r"\mod", r"\bmod", "mod")
 _SIMPLE = re.compile(r"\s*([+-]?)(\d+(?:\.\d+)?|\.\d+)\s*(?:/\s*([1-9]\d*)\s*)?\.?\s*")
 _CHOICE = re.compile(rf"(?:{TEXTS}\s*\{{\s*)?\(?([A-J])(?:[).:]\s*\}}|[).:])\s*(\S.*)?")
 """An option's letter, maybe with what the option says."""
-_ANOTHER = re.compile(r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b|^(?:is|was|are)\b")
+_ANOTHER = re.compile(
+    r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[A-Z]\s*:)|\bor\b|^(?:is|was|are|wrong|incorrect|untrue|rejected|excluded|not)\b"
+)
 """What says that a letter is no option: another one, or another label."""
 
 

@@ -51,7 +51,8 @@ _CLAUSE_START = re.compile(
 _ENDS = re.compile(
     r"\n|(?<![\d\s.])\.(?=\s|$)|(?<=\d)\.(?=\s|$)|[!?](?=\s|$)(?<=\s.)|\?|。|；|，|！|<\||</"
     r"|(?<=[\w)}$.])[\"”»](?=[\s.,;!?]|$)"
-    r"|,?\s+(?:because|since|which|where|so that|as we|as required|as desired|therefore|thus|hence|after|when)\b"
+    r"|,?\s+(?:because|since|which|where|so that|as we|as required|as desired|therefore|thus|hence)\b"
+    r"|,?\s+(?:after|when)\b(?!\s+(?:(?:it|this)\s+is\s+)?\w+ed\b)"
     r"|,\s+(?:so|as|not|and not|in which|giving|making|it|he|she|they|we|I|you|this|that|there)\b"
 )
 _INTRODUCES = re.compile(

@@ -19,9 +19,10 @@ _FUNCTIONS: dict[str, Any] = {
     "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "factorial": sympy.factorial,
     "double factorial": sympy.factorial2, "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh,
     "sech": sympy.sech, "csch": sympy.csch, "coth": sympy.coth, "sgn": sympy.sign, "conj": sympy.conjugate,
-    "cis": lambda a: sympy.cos(a) + sympy.I * sympy.sin(a), "gcd": sympy.gcd, "lcm": sympy.lcm, "max": sympy.Max,
-    "min": sympy.Min,
+    "cis": lambda a: sympy.cos(a) + sympy.I * sympy.sin(a), "gcd": sympy.Function("gcd"),
+    "lcm": sympy.Function("lcm"), "max": sympy.Max, "min": sympy.Min,
 }  # fmt: skip
+"""gcd and lcm of whole numbers are computed before; of letters sympy's are those of polynomials: gcd(x, y) = 1."""
 _POINTS = (sympy.Rational(739, 1000), sympy.Rational(-1327, 900), sympy.Rational(2711, 1000))
 _INFINITE = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo)
 """Poles, such as arctan i: nothing equals them. The two infinities are compared exactly and do not come here."""

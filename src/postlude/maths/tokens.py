@@ -31,6 +31,7 @@ _TOKEN = re.compile(
     r"|(?P<letters>[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<mark>.)",
     re.DOTALL,
 )
+_PREFIXED = re.compile(r"(?<![\w.])0(?:[xX][\dA-Fa-f]|[bB][01]|[oO][0-7])")
 _WORDS = re.compile(r"[A-Za-z](?:[A-Za-z\s'./²³^-]*[A-Za-z.²³])?")
 _JOINED = re.compile(r"\s(?:or|and)\s|^(?:or|and)\s|\s(?:or|and)$")
 _PRODUCT = re.compile(r"[u-z]{3,5}|(?=[A-Za-z]{3,5}$)[a-z]+[A-Z]+[a-z]*")
@@ -54,6 +55,8 @@ class Token:
 def cut(text: str) -> list[Token]:
     """Raises Refused beyond the limits of length, nesting and digits, Unsupported where a bracket has no partner."""
     check_length(text)
+    if "0" in text and _PREFIXED.search(text):
+        raise Unsupported("a number as programs write it in another base")
     found = _cut(text)
     _check_nesting(found)
     return found

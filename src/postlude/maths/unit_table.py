@@ -18,6 +18,8 @@ class Unit:
 
     factor: Fraction
     powers: Mapping[str, int] = field(default_factory=dict[str, int])
+    changes: bool = field(default=False, compare=False)
+    """Whether its words change or deny a number, as "doubled" and "incorrect" do: then they are never left out."""
 
     def times(self, other: Unit, power: int) -> Unit:
         powers = dict(self.powers)

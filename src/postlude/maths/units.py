@@ -9,7 +9,17 @@ from postlude.maths.problems import Unsupported
 from postlude.maths.tokens import Token
 from postlude.maths.unit_table import KNOWN, ONE, SIGNS, Unit
 
-SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+SCALES = {
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+    "ten": 10,
+    "score": 20,
+    "gross": 144,
+}
 _NO_UNIT = frozenset({
     "or", "and", "not", "no", "nor", "to", "than", "less", "more", "fewer", "if", "but", "except", "minus",
     "plus", "over", "under", "times", "when", "where", "for", "then", "else", "squared", "cubed", "factorial",
@@ -21,6 +31,22 @@ _NO_UNIT = frozenset({
     "nan", "infinity", "undefined", "by", "e", "i", "x", "y", "z", "n", "k", "t",
 })  # fmt: skip
 """Words after a number that are not its unit, but change what it says."""
+_CHANGES = frozenset({
+    "double", "twice", "thrice", "triple", "quadruple", "least", "most", "too", "nope", "nah", "false", "invalid",
+    "untrue", "mistake", "error", "lie", "joke", "guess", "bigger", "larger", "smaller", "greater", "lesser",
+    "higher", "lower", "older", "younger", "longer", "shorter", "taller", "wider", "small", "large", "big", "great",
+    "little", "many", "few", "minimum", "maximum", "inverse", "reciprocal", "modulo", "opposite", "pair", "couple",
+    "trio", "trap", "off", "exponent", "power", "root", "impossible", "unlikely", "bogus", "nonsense", "bad", "good",
+    "true", "right", "onward", "thereabout", "upward", "downward", "fold", "out", "away", "only", "incorrect",
+    "wrong",
+})  # fmt: skip
+_SIZES = frozenset({"long", "short", "tall", "wide", "high", "deep", "old", "thick"})
+"""What may stand behind a known unit only: 12 years old, but not 12 digits long."""
+_CHANGED = re.compile(
+    r"(?!(?:hundr|s|w|sp|br|sh|sl|st|r|d|bl)eed$)\w{2,}[^e\W]ed|\w{3,}(?:wards?|fold|ly)(?<!family)(?<!fly)(?<!assembly)"
+    r"|(?:hundred|thousand|million|billion|trillion)ths?"
+)
+"""Participles, adverbs and parts, where they are the last word."""
 _WORD = re.compile(rf"[A-Za-z{SIGNS}]+|\d+|[/^²³-]")
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, "²": 2, "³": 3}
 _TIMES = frozenset({r"\cdot", r"\times", "*", r"\ast", "·"})
@@ -40,13 +66,24 @@ def read(tokens: list[Token]) -> tuple[int, Unit]:
     """(a factor such as a million, the unit) that tokens after a number say. Raises Unsupported."""
     words = [w for t in tokens for w in _words(t)]
     scale = 1
-    while words and words[0].lower() in SCALES:
-        scale *= SCALES[words.pop(0).lower()]
+    while words and {words[0].lower(), _singular(words[0].lower())} & SCALES.keys():
+        word = words.pop(0).lower()
+        scale *= SCALES.get(word) or SCALES[_singular(word)]
     if words[:1] == ["of"]:
         del words[0]
     if len([w for w in words if w.isalpha()]) > 5:
         raise Unsupported("more words than a unit has")
-    return scale, _unit(words)
+    unit = _unit(words)
+    return scale, Unit(unit.factor, unit.powers, True) if _change(words) else unit
+
+
+def _change(words: list[str]) -> bool:
+    """Whether words say something else than what is counted. Of "12 shaded squares" only the last word can."""
+    names = [word.lower() for word in words if word.isalpha()]
+    if not names or known(words[-1]):
+        return False
+    sized = names[-1] in _SIZES and not any(known(word) for word in words[:-1])
+    return sized or bool(_CHANGED.fullmatch(names[-1])) or any(_singular(name) in _CHANGES for name in names)
 
 
 def known(word: str) -> Unit | None:

@@ -13,27 +13,19 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any, Literal
 
-from postlude.maths import numerals, prefilter, prose
+from postlude.maths import foreign, numerals, prefilter, prose
 from postlude.maths.compare import Comparison, Outcome
 from postlude.maths.conventions import Conventions
 from postlude.maths.extract import DEFAULT, Extraction, extract
 from postlude.maths.golds import gold_text
 from postlude.maths.normalise import bounded, normalise
 from postlude.maths.parts import Pair, bare_letter, footing, parts, unlabelled
-from postlude.maths.problems import Refused, Unreadable, Unsupported
+from postlude.maths.problems import FAULTS, Refused, Unreadable, Unsupported
 from postlude.maths.reading import read
-from postlude.maths.unit_table import SIGNS
 from postlude.maths.values import Assignment, Collection, Labelled, Listing, Phrase, Series, Value, Words
 from postlude.maths.verbatim import verbatim
 from postlude.maths.workers import POSIX, Limits, WorkerError, pool
 
-_KNOWN = re.compile(
-    r"\\(?:frac|sqrt|pi|cdot|times|div|pm|sin|cos|tan|cot|sec|csc|ln|log|exp|binom|infty|alpha|beta|gamma|theta|lambda|vec"
-    r"|hat|over|choose|gcd|max|min|partial|nabla|det)(?![A-Za-z])"
-)
-"""Commands of a notation that math-verify is trusted with."""
-_UNSAFE = re.compile(rf"""[A-Za-z]{{2}}|\\[A-Za-z]|[=<>,;_%{SIGNS}:!'"?~`&#@]""")
-"""What it may drop without a word: words, units, bases, lists, other commands."""
 _LIMIT = "[lim("
 """A gold's limit is worked out; an answer's is the answer's to work out."""
 Verdict = Literal["equal", "different", "ambiguous", "unparsable", "timeout", "error"]
@@ -52,7 +44,7 @@ class Result:
     """The canonical form of the extracted answer."""
     seconds: float = 0.0
     trace: str = field(default="", compare=False)
-    """Of an error: the traceback."""
+    """Of an error, and of an answer at which arithmetic fails: the traceback."""
 
     @property
     def score(self) -> float | None:
@@ -99,7 +91,7 @@ class Verifier:
 
     def verify_all(self, pairs: Sequence[tuple[Any, str]]) -> list[Result]:
         """A result for each (gold, response); what needs a worker is done by all of them at once."""
-        found = [self._timed(lambda g=g, r=r: self._exact(g, r)) for g, r in pairs]
+        found = [self._timed(lambda g=g, r=r: self._judged(g, r)) for g, r in pairs]
         waiting = [f for f in found if isinstance(f, _Open)]
         if len(waiting) > 1 and self._limits.size > 1:
             with ThreadPoolExecutor(self._limits.size) as threads:
@@ -117,13 +109,15 @@ class Verifier:
                 return self._foreign_problem(gold, value)
         except Unreadable as problem:
             return str(problem)
+        except FAULTS as fault:
+            return f"to read it fails ({type(fault).__name__})"
         return None
 
     def only_text(self, gold: Any) -> str | None:
         """Why nothing but its own words would equal a gold; None where its value is compared, or it is no gold."""
         try:
             value, _ = _gold(self._expected(gold))
-        except Unreadable:
+        except (Unreadable, *FAULTS):
             return None
         if isinstance(value, str):
             return value
@@ -163,7 +157,25 @@ class Verifier:
             return _Open(_changed(found.result, seconds=seconds), found.job)
         return _changed(found, seconds=seconds)
 
+    def _judged(self, gold: Any, response: str) -> Result | _Open:
+        """A fault that the gold alone does not have is the answer's: it is no value, whatever it was meant to be."""
+        try:
+            return self._exact(gold, response)
+        except FAULTS as fault:
+            if not self._is_sound(gold):
+                raise
+            return Result("unparsable", f"to read it fails ({type(fault).__name__})", trace=traceback.format_exc())
+
+    def _is_sound(self, gold: Any) -> bool:
+        try:
+            value, _ = _gold(self._expected(gold))
+            return isinstance(value, str) or self._comparison.same(value, value) is not False
+        except (Unreadable, *FAULTS):
+            return False
+
     def _exact(self, gold: Any, response: str) -> Result | _Open:
+        if not isinstance(response, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # from outside
+            return Result("unparsable", f"a {type(response).__name__}, no text")
         found = extract(response, self._rules)
         if self._with_commas:
             found = found.mapped(numerals.from_commas)
@@ -172,7 +184,7 @@ class Verifier:
         try:
             expected = self._expected(gold)
             right, form = _gold(expected)
-        except Unreadable as problem:
+        except (Unreadable, *FAULTS) as problem:
             trace = f"the gold {str(gold)[:80]!r}: {problem}"
             return Result("error", "gold", found.text.strip(), trace=trace)
         try:
@@ -313,12 +325,12 @@ class Verifier:
         return _Open(_changed(base, rule=f"{base.rule}, math-verify"), job)
 
     def _foreign(self, gold: str, answer: str) -> dict[str, Any] | None:
-        """A job for math-verify; None without it, or where words, lists or relations make its reading unsafe."""
+        """A job for math-verify; None without it, or where a text holds more than terms that it is known to read."""
         if not (POSIX and has_math_verify()):
             return None
         for text in (gold, answer):
             prefilter.check_text(text)
-            if _UNSAFE.search(_KNOWN.sub(" ", text)):
+            if not foreign.is_safe(text):
                 return None
         return {"latex": [gold, answer]}
 
@@ -335,6 +347,9 @@ class Verifier:
 def _settled(result: Result, reply: dict[str, Any]) -> Result:
     if "limit" in reply:
         return _changed(result, verdict="timeout", rule=f"{result.rule}: {reply['limit']}")
+    if "failed" in reply:
+        kind = reply["failed"].rstrip().rpartition("\n")[2].partition(":")[0]
+        return _changed(result, verdict="unparsable", rule=f"{result.rule} fails ({kind})", trace=reply["failed"])
     if "error" in reply:
         return _changed(result, verdict="error", trace=reply["error"])
     if reply["equal"] is None:

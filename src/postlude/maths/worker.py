@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -58,13 +59,14 @@ def _jobs(parent: int) -> Any:
 
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
-    """{"equal": bool or null (not read)}, {"limit": reason} where the job is too large, else {"error": traceback}."""
+    """{"equal": bool or null (not read)}, {"limit": reason} where the job is too large, else {"failed": traceback}:
+    arithmetic fails at what the job asks."""
     try:
         return {"equal": _pairs(job) if "pairs" in job else _latex(*job["latex"])}
     except (MemoryError, RecursionError) as error:
         return {"limit": type(error).__name__}
     except Exception:
-        return {"error": traceback.format_exc(limit=-6)}
+        return {"failed": traceback.format_exc(limit=-6)}
 
 
 def _pairs(job: dict[str, Any]) -> bool:
@@ -76,16 +78,22 @@ def _pairs(job: dict[str, Any]) -> bool:
 def _latex(gold: str, answer: str) -> bool | None:
     """By math-verify, for notations that are not ours; without its rounding, and the same both ways round.
 
-    None where it reads no value from one of them.
+    None where it reads no value from one of them, or one that has lost letters of the text.
     """
     import math_verify  # pyright: ignore[reportMissingImports]  # optional
 
     config = [math_verify.LatexExtractionConfig()]
     a, b = (math_verify.parse(f"${t}$", config, parsing_timeout=0, raise_on_error=False) for t in (gold, answer))
-    if len(a) < 2 or len(b) < 2:
+    if len(a) < 2 or len(b) < 2 or _lost(gold, a[0]) or _lost(answer, b[0]):
         return None
     options: dict[str, Any] = {"float_rounding": 30, "numeric_precision": 30, "timeout_seconds": None}
     return bool(math_verify.verify(a, b, **options) and math_verify.verify(b, a, **options))
+
+
+def _lost(text: str, value: Any) -> set[str]:
+    """The letters of a text that are not in its value."""
+    letters = set(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", " ", text))) - {"e", "i"}
+    return letters - {str(symbol) for symbol in value.free_symbols}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from postlude.rewards.maths import Maths
 from postlude.rewards.rewards import Rewards
 from postlude.words import counted
 
-PLACES = 3
+PLACES = 10
 """Rows that are named of each reason."""
 REASONS = 6
 """Reasons that are named, the most frequent first."""

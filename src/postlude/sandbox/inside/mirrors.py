@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from .descriptions import BUILT, SPECIAL, is_special, resolved
-from .plain import PLAIN
+from .plain import LIBRARY, MAKERS, PLAIN
 from .shared import BASES
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def _native_names(bases: tuple[type, ...]) -> set[str]:
     return {name for name in dir(fixed) if not is_special(name) or name in _READING} if fixed else set()
 
 
-_FIXED = (int, float, complex, str, bytes, tuple, frozenset)
+_FIXED = (int, float, complex, str, bytes, tuple, frozenset, *LIBRARY)
 _READING = {
     f"__{name}__" for name in ("len", "getitem", "contains", "iter", "index", "int", "float", "complex", "bytes")
 }
@@ -348,14 +348,15 @@ def _valued(peer: Peer, number: int, kind: Any, content: Any, bound: int | None 
     cls = peer.decode(kind)
     base = next(b for b in PLAIN if issubclass(cls, b))
     if base in BASES:
-        value = (OrderedDict if issubclass(cls, OrderedDict) else base).__new__(cls)
+        value: Any = (OrderedDict if issubclass(cls, OrderedDict) else base).__new__(cls)
         if base is deque:
             deque.__init__(value, (), bound)
         peer.know(number, value)
         peer.shared.fill(value, peer.decode(content))
         peer.shared.add(number, value)
     else:
-        value = base.__new__(cls, peer.decode(content))
+        plain = peer.decode(content)
+        value = base.__new__(cls, *(MAKERS[base.__name__][1](plain) if base in LIBRARY else [plain]))
         peer.know(number, value)
     return value
 

@@ -38,7 +38,7 @@ WIDE = 1 << 63
 _Arguments = Callable[[Any], list[Any]]
 MAKERS: dict[str, tuple[type, _Arguments]] = {
     "Fraction": (Fraction, lambda v: [v.numerator, v.denominator]),
-    "Decimal": (Decimal, lambda v: [str(v)]),
+    "Decimal": (Decimal, lambda v: [Decimal.__str__(v)]),
     "date": (datetime.date, lambda v: [v.year, v.month, v.day]),
     "time": (datetime.time, lambda v: [v.hour, v.minute, v.second, v.microsecond, v.tzinfo]),
     "datetime": (
@@ -57,7 +57,11 @@ _MADE = {kind: name for name, (kind, _) in MAKERS.items()}
 _VIEWS: dict[type, str] = {type(view): type(view).__name__ for view in ({}.keys(), {}.values(), {}.items())}
 DICTS: dict[str, type] = {"Counter": Counter, "OrderedDict": OrderedDict, "defaultdict": defaultdict}
 _SINGLE = {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
-PLAIN: tuple[type, ...] = (int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, deque)
+LIBRARY = (Decimal, datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
+PLAIN: tuple[type, ...] = (
+    *(int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, deque),
+    *LIBRARY,
+)
 """Types whose subclasses are sent as the plain value in them."""
 
 

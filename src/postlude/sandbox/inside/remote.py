@@ -133,16 +133,16 @@ class Tester(Peer):
     # --------------------------------------------------------------------------------------------- what it answers here
 
     def method(self, owner: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name not in QUESTIONS or not self._is_foreign(owner):
+        if not self._is_foreign(owner):
             return super().method(owner, name, args, kwargs)
-        answer = decided(name, owner, args)
-        if answer is UNDECIDED:
+        answer = decided(name, owner, args, kwargs)
+        if answer is UNDECIDED and name in QUESTIONS:
             raise self._refused(name, owner)
-        return answer
+        return super().method(owner, name, args, kwargs) if answer is UNDECIDED else answer
 
     def op(self, name: str, owner: Any, args: tuple[Any, ...] = ()) -> Any:
         foreign, computing = self._is_foreign(owner), is_computing(name, args)
-        answer = decided(name, owner, args) if foreign and (computing or name == "__contains__") else UNDECIDED
+        answer = decided(name, owner, args) if foreign else UNDECIDED
         if answer is not UNDECIDED:
             return answer
         if foreign and name == "__contains__":
@@ -234,7 +234,8 @@ class Tester(Peer):
         """The class that an exception of the program has in the test."""
         if issubclass(cls, SystemExit):
             return RemoteExit
-        return cls if issubclass(cls, Exception) and not issubclass(cls, _ENDS_LOOPS) else RuntimeError
+        fine = issubclass(cls, Exception | KeyboardInterrupt) and not issubclass(cls, _ENDS_LOOPS)
+        return cls if fine else RuntimeError
 
     def imported(self, module: str, name: str) -> Any:
         if (native := resolved(sys.modules.get(module), name)) in NATIVE:

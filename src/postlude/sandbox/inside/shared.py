@@ -112,6 +112,7 @@ class Shared:
 def _members(value: Any) -> list[Any]:
     """What it holds, whatever a subclass says."""
     if isinstance(value, dict):
-        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
         return [*kind.keys(value), *dict.values(value)]
-    return [*next(kind for kind in BASES if isinstance(value, kind)).__iter__(value)]
+    base: Any = next(kind for kind in BASES if isinstance(value, kind))
+    return [*base.__iter__(value)]

@@ -15,6 +15,7 @@ from typing import Any
 
 from . import failures
 from . import pytest_standin as standin
+from .bodies import Bodies
 from .callables import Unnamed
 from .failures import FILE, said
 from .fixtures import Fixtures, Request
@@ -53,13 +54,17 @@ class TestModule:
         module = ModuleType("__main__" if main else "tests")
         sys.modules["__main__"] = sys.modules["tests"] = module
         self.names = vars(module)
-        self.names |= {name: remote(name) for name in source["names"]}
         self._fixtures: Fixtures | None = None
         self.broken: Outcome | None = None
         """Why it could not be run."""
-        done = _outcome(lambda: exec(compile(source["source"], FILE, "exec"), self.names), exits=True)
+        done = _outcome(lambda: self._run(source, remote), exits=True)
         if done != PASSED:
             self.broken = done
+
+    def _run(self, source: dict[str, Any], remote: Callable[[str], Any]) -> None:
+        self._bodies = Bodies(source["source"], FILE, source["names"], source["modules"])
+        self.names |= {**{name: remote(name) for name in source["names"]}, **self._bodies.names}
+        exec(self._bodies.code, self.names)
 
     def outcome(self, test: str | None) -> Outcome:
         if self.broken is not None:
@@ -72,7 +77,11 @@ class TestModule:
         self._fixtures = self._fixtures or Fixtures(self.names)
         marks = standin.marks_of(self.names.get("pytestmark", []))
         runs = [self._of(t, marks) for t in ([test] if test is not None else self._defined())]
-        return _worst([done for some in runs for done in some]) if runs else PASSED
+        done = [outcome for some in runs for outcome in some]
+        left_out = self._bodies.missing(test, done.count(PASSED) if test is not None else 1)
+        if left_out is not None:
+            done.append(("failed", "", f"{left_out}() did not run: what the program made of it passed in its place"))
+        return _worst(done) if runs or done else PASSED
 
     def _defined(self) -> list[str]:
         """What a script has left undone: tests that it only defined."""
