@@ -86,8 +86,8 @@ def _bindings(tree: ast.AST) -> Iterator[tuple[list[str], ast.AST]]:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in functions:
                 arguments = functions[name].args
                 taken = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-                for given in (*node.args, *node.keywords):
-                    yield taken, given
+                for argument in (*node.args, *node.keywords):
+                    yield taken, argument
             case _:
                 pass
 
