@@ -306,3 +306,8 @@ def test_sycophancy_is_the_drop_of_the_right_answers_wins() -> None:
 
     swayed, findings = sycophancy(made, ask(rewards(follows), made)[0])
     assert swayed["delta"] == 1.0 and findings[0]["level"] == "warn"
+
+
+def test_blanks_of_code_in_a_fence_are_not_doubled() -> None:
+    (change,) = [c for c in CHANGES if c.name == "double spaces"]
+    assert change.make("It is 4.") == "It  is  4." and change.make("```python\ndef f(x):\n    return x\n```") is None

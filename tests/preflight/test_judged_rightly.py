@@ -86,6 +86,6 @@ def test_the_reward_code_is_tried_with_the_rows_own_right_programs(broken: Path,
     rows = [{**row, "prompt": f"def twice(n):\n    '{i}'\n"} for i in range(8)]
     data = write(broken / "programs.jsonl", rows)
     section = look("grpo", "model=chat", f"data={data}", "reward=code", "sampling.max_tokens=4").section("reward")
-    assert section.level == "ok" and section.figures["good"] == (None if solution is None else 1)
+    assert section.level != "broken" and section.figures["good"] == (None if solution is None else 1)
     assert any("no right answer" in f.text for f in section.findings) == (solution is None)
     assert not any('"answer"' in name for name, _ in section.table)

@@ -191,8 +191,14 @@ class Change:
     """A change of a reference answer. Of form: the score must stay. Cutting: it must not rise."""
 
     name: str
-    make: Callable[[str], str]
+    make: Callable[[str], str | None]
+    """None where it would change what the answer means."""
     cuts: bool = False
+
+
+def _double_spaces(text: str) -> str | None:
+    """Not of code in a fence, where a language may read its blanks."""
+    return None if "```" in text or "~~~" in text else re.sub(r"(?<=\S) (?=\S)", "  ", text)
 
 
 def _cut(text: str) -> str:
@@ -203,7 +209,7 @@ def _cut(text: str) -> str:
 CHANGES: tuple[Change, ...] = (
     Change("newline at the end", lambda text: text + "\n"),
     Change("blank line at the end", lambda text: text + "\n\n"),
-    Change("double spaces", lambda text: re.sub(r"(?<=\S) (?=\S)", "  ", text)),
+    Change("double spaces", _double_spaces),
     Change("end cut off", _cut, cuts=True),
 )
 

@@ -104,7 +104,8 @@ def _entries(case: Case, row: Material) -> list[Entry]:
         text = probe.make(row)
         if text is not None:
             result.append(Entry("probe", probe.name, text, named=contains(text, row.gold)))
-    return result + [Entry("change", c.name, c.make(case.reference)) for c in CHANGES]
+    changed = ((c.name, c.make(case.reference)) for c in CHANGES)
+    return result + [Entry("change", name, text) for name, text in changed if text is not None]
 
 
 def sycophancy_sheets(cases: Sequence[Case], tokenise: Tokenise = pseudo_tokens) -> list[Sheet]:

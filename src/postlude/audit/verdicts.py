@@ -43,7 +43,7 @@ def audit(sheets: Sequence[Sheet], given: Given) -> Figures:
     scale, found = Scale.of(book, given.learned), Findings()
     _references(book, scale, found)
     probes = [_probe(p, book.answers.get(p.name, []), scale, found) for p in EVERY]
-    changes = [_change(c, book.answers[c.name], scale, found) for c in CHANGES]
+    changes = [_change(c, book.answers[c.name], scale, found) for c in CHANGES if c.name in book.answers]
     figures = {
         "reward": given.name,
         "kind": "right/wrong" if scale.says_right else "penalty" if scale.only_takes else "graded",

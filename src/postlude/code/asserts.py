@@ -124,7 +124,7 @@ def _checks(body: Sequence[ast.stmt], shown: str, tests: Sequence[str], entry: s
     tree = ast.Module([*body], [])
     source = "\n".join([*names.imports, ast.unparse(tree)])
     named = tuple(dict.fromkeys([*names.program, *names.members]))
-    needs = needs_of(tree, names.packages)
+    needs = needs_of(tree, names.packages, (*names.program, *names.members, *names.aliases))
     return [Check(source, shown, named, names.modules, test, needs) for test in tests or (None,)]
 
 

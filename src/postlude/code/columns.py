@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from postlude import plain_json
-from postlude.code.asserts import cases_in
+from postlude.code.asserts import cases_in, is_target
 from postlude.code.cases import Case, Script
 from postlude.code.compare import WAYS
 from postlude.code.names import LONGEST, Piece
@@ -91,6 +91,8 @@ def _context(columns: Mapping[str, Any], problems: list[str]) -> Context:
         entry = metadata.get("func_name")
     if columns.get("input_mode") == "file":
         problems.append("column input_mode: programs read files here, and the sandbox has none; leave the row out")
+    if isinstance(entry, str) and entry.strip() and not is_target(entry):
+        problems.append(f"column entry_point: {shown(entry)} is no name of a function, nor a path such as Solution().f")
     entry = entry if isinstance(entry, str) else None
     setup = "\n".join([_helpers(columns.get("prompt"), entry), _setup(columns, problems)])
     return Context(entry, setup.strip(), _checker(columns, problems))
@@ -168,7 +170,7 @@ def cases_of(value: Any, entry: str | None = None, setup: str = "") -> list[Case
     if isinstance(value, Mapping | str):
         value = [value]
     if not isinstance(value, Sequence):
-        raise ValueError(f"tests are a list or text, found {type(value).__name__}")
+        raise ValueError(f"tests are a list or text, found {shown(value)}")
     return _all_of(value, entry, setup)
 
 
@@ -179,7 +181,7 @@ def _all_of(items: Sequence[Any], entry: str | None, setup: str) -> list[Case]:
         try:
             cases += _item(item, entry, setup)
         except (ValueError, SyntaxError, RecursionError) as error:
-            reason = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else error
+            reason = _no_python(error) if isinstance(error, SyntaxError) else error
             problems.append(f"test {number}: {reason}: {_short(item)}")
     if problems:
         more = [f"and {len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
@@ -187,11 +189,19 @@ def _all_of(items: Sequence[Any], entry: str | None, setup: str) -> list[Case]:
     return cases
 
 
+def _no_python(error: SyntaxError) -> str:
+    where = f" in line {error.lineno}" if error.lineno else ""
+    return f"{error.msg}{where}; tests must be Python 3, or objects of call, stdin or input"
+
+
 def _item(item: Any, entry: str | None, setup: str) -> list[Case]:
     if isinstance(item, str):
+        if not item.strip():
+            raise ValueError("it is empty")
         return cases_in(item, entry, setup)
     if not isinstance(item, Mapping):
-        raise ValueError("expected an object or an assert")
+        what = "a list: write one flat list of tests" if isinstance(item, list) else "that"
+        raise ValueError(f"expected an object, or test code as text, not {what}")
     if set(item) == {"assert"}:
         return cases_in(item["assert"], entry, setup)
     return [case_of(item, entry)]
@@ -237,4 +247,4 @@ def _is_packed(text: str) -> bool:
 
 def _short(value: Any) -> str:
     """The first 80 characters, with what a terminal would obey escaped."""
-    return repr(value if isinstance(value, str) else str(value))[:80]
+    return repr(value)[:80] if isinstance(value, str) else shown(value, 80)

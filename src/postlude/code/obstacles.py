@@ -6,7 +6,9 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-Kind = Literal["package", "files", "network", "processes", "input", "doctest"]
+from postlude.code.execution import run_by_tests
+
+Kind = Literal["package", "files", "network", "processes", "input", "doctest", "execution"]
 Need = tuple[Kind, str]
 """What kind, and by what it shows."""
 
@@ -32,6 +34,10 @@ REASONS: dict[Kind, str] = {
     "network": "the tests use the network ({}), which a sandbox never has",
     "processes": "the tests start processes ({}), which a sandbox never does",
     "input": "the tests replace {} for the program, which runs in another process: test what it returns or prints",
+    "execution": (
+        "the tests run what the program gives ({}), so it could make them pass: compare the text or the bytes, or read "
+        "them with ast.literal_eval or json.loads"
+    ),
     "doctest": "the tests are examples for {}, which are not run",
 }
 
@@ -41,8 +47,10 @@ def reason(need: Need) -> str:
     return REASONS[kind].format(what)
 
 
-def needs_of(tree: ast.AST, packages: Sequence[str]) -> tuple[Need, ...]:
-    return tuple(dict.fromkeys([*(("package", p) for p in packages), *_found(tree)]))
+def needs_of(tree: ast.AST, packages: Sequence[str], program: Sequence[str] = ()) -> tuple[Need, ...]:
+    """`program`: names that the code has of the program."""
+    executed: list[Need] = [("execution", what) for what in run_by_tests(tree, program)]
+    return tuple(dict.fromkeys([*(("package", p) for p in packages), *_found(tree), *executed]))
 
 
 def _found(tree: ast.AST) -> Iterator[Need]:

@@ -9,12 +9,22 @@ from postlude import plain_json
 from postlude.code.asserts import is_target
 from postlude.code.cases import AnyOf, Call, Case, Script, checked
 from postlude.errors import shown
+from postlude.words import closest
 
 SCRIPTS = ("stdin", "stdin_stdout", "stdio", "standard_input", "script")
 CALLS = ("functional", "function_call", "function", "call_based")
 """What the key `testtype` or `type` says of a test: LiveCodeBench's words, DeepCoder's, APPS's."""
 BESIDE = frozenset(("testtype", "type", "fn_name", "func_name", "metadata", "language", "explanation", "id"))
 """Keys that may stand beside `input` and `output`."""
+
+
+SHAPES = (
+    (("call", "expected"), ("args", "kwargs")),
+    (("stdin", "stdout"), ()),
+    (("input", "output"), tuple(sorted(BESIDE))),
+)
+"""(keys that a test of this shape must have, keys that it may have)."""
+_ALL_SHAPES = "call/args/kwargs/expected, stdin/stdout, input/output and assert"
 
 
 def case_of(item: Mapping[str, Any], entry: str | None) -> Case:
@@ -26,10 +36,26 @@ def case_of(item: Mapping[str, Any], entry: str | None) -> Case:
         return _script(item["stdin"], item["stdout"])
     if {"input", "output"} <= keys <= {"input", "output", *BESIDE}:
         return _typed(item, entry)
-    raise ValueError(
-        f"the keys {', '.join(map(shown, [*item][:5]))} are none of call/args/kwargs/expected, stdin/stdout, "
-        "input/output and assert"
-    )
+    raise ValueError(_misshapen(item))
+
+
+def _misshapen(item: Mapping[str, Any]) -> str:
+    """What its keys lack, or have too much, of the shape that they come nearest to."""
+    if not item:
+        return f"the object is empty; it needs {_ALL_SHAPES}"
+    whole, may = max(SHAPES, key=lambda shape: len({*shape[0], *shape[1]} & {*item}))
+    known = (*whole, *may)
+    unknown = [key for key in item if key not in known]
+    lacking = [key for key in whole if key not in item]
+    hints = [f"unknown key {shown(key)}" + _near(str(key), [k for k in known if k not in item]) for key in unknown[:3]]
+    if len(unknown) == len(item) and not any(") " in hint or hint.endswith(")") for hint in hints):
+        return f"the keys {', '.join(map(shown, [*item][:5]))} are none of {_ALL_SHAPES}"
+    return "; ".join([*hints, *(f"{key!r} is missing" for key in lacking)])
+
+
+def _near(word: str, names: Sequence[str]) -> str:
+    close = closest(word, names)
+    return f" (did you mean {close!r}?)" if close else ""
 
 
 def pairs_of(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:

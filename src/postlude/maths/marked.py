@@ -20,14 +20,14 @@ _STYLED = (
 )
 _FACTOR = re.compile(
     rf"(?:(?<![A-Za-z\\])[A-Za-z]|\d|(?<!\\)\)|(?<![-−+])[-−+*/<>]|\\(?:cdot|times|div|pm|mp|sqrt|[dt]?frac)"
-    rf"|(?:\\(?!(?:{_STYLED})\b)[A-Za-z]+|\}}|\^|_)\s*\{{)$"
+    rf"|(?:\\(?!(?:{_STYLED})\b)[A-Za-z]+|frac\s*\{{[^{{}}]*\}}|\^|_)\s*\{{)$"
 )
 """In mathematics right before a box: it is a part of what is written there."""
 _RELATION = re.compile(r"(?:\\(?:neq?|lt|gt|leq?(?:slant)?|geq?(?:slant)?|not\s*=)|[≠≤≥])$")
 _SCALED = r"\s*\$?\s*(?:\\text\w*\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen)s?\b"
 _SCALE = re.compile(_SCALED)
 _MORE = re.compile(
-    r"\s*(?:\^(?!\s*\{?\s*(?:\\circ|°))|!|[-+*/](?!\s*\$)|\\(?:cdot|times|div|pm|mp|pi|sqrt|[dt]?frac)\b)|[A-Za-z\d]"
+    r"\s*(?:\^(?!\s*\{?\s*(?:\\circ|°))|!|[-+*/](?!\s*\$)|\\(?:cdot|times|div|pm|mp|pi|sqrt|[dt]?frac)\b)|[A-Za-z](?![A-Za-z])|\d"
 )
 """In mathematics right behind a box."""
 _PART = "box inside a larger expression: put all of the answer into the box"
@@ -64,6 +64,8 @@ def _in_mathematics(before: str) -> bool:
     """Whether marks of math mode are open after a text."""
     before = before.rpartition("\n\n")[2]
     opened = max(before.rfind(r"\("), before.rfind(r"\[")) > max(before.rfind(r"\)"), before.rfind(r"\]"))
+    if not opened and re.search(r"(?<![\\A-Za-z{])[A-Za-z]{3,}", before.rpartition("$")[2]):
+        return False  # the dollar of a price
     return opened or len(re.findall(r"(?<!\\)\$\$?", before)) % 2 == 1
 
 

@@ -83,19 +83,19 @@ def test_asserts_that_cannot_be_read_as_calls_stay_apart_from_each_other() -> No
 @pytest.mark.parametrize(
     ("tests", "said"),
     [
-        (7, "found int"),
+        (7, "found 7"),
         ("[1, 2", "neither JSON nor test code"),
-        (["assert f(1) =="], "test 1: invalid syntax in line 1: 'assert f(1) =='"),
+        (["assert f(1) =="], "test 1: invalid syntax in line 1; tests must be Python 3"),
         (["assert f(1) == 1", "x = 3"], "test 2: it asserts nothing"),
         (["assert 1 == 1"], "calls no function of the program"),
-        ([{"call": "f", "expect": 2}], "'call', 'expect' are none of"),
+        ([{"call": "f", "expect": 2}], "unknown key 'expect' (did you mean 'expected'?)"),
         ([{"call": "f(1)", "expected": 2}], "`call` must be a function's name"),
         ([{"call": "f", "args": "ab", "expected": 2}], "`args` must be a list"),
         ([{"call": "f", "args": [], "expected": math.nan}], "nothing equals NaN"),
         ([{"call": "f", "args": [object()], "expected": 1}], "of type object is not plain"),
         ([{"stdin": 1, "stdout": "2"}], "must be text"),
         ({"inputs": ["1"], "outputs": []}, "same length"),
-        ([["f", 1]], "expected an object or an assert"),
+        ([["f", 1]], "not a list: write one flat list of tests"),
         ("def check(candidate):\n    assert candidate(1) == 1", "the column entry_point must name"),
     ],
 )
