@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import postlude
+from bench.verdict_sheet import page as verdicts
 from postlude.algorithms import ALGORITHMS
 from postlude.bounds import Bounds, bounds_of
 from postlude.codes import GROUPS
@@ -481,6 +482,7 @@ PAGES = {
     "coming-from.md": coming_from,
     "errors.md": errors,
     "python.md": python,
+    "verdicts.md": verdicts,
 }
 
 

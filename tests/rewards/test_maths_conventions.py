@@ -15,7 +15,7 @@ from postlude.rewards.maths import maths
 from postlude.rewards.resolve import resolve
 from postlude.rewards.spec import RewardSpec
 
-DOCS = Path(__file__).parents[2] / "docs" / "rewards.md"
+DOCS = Path(__file__).parents[2] / "docs" / "maths.md"
 USUAL = Verifier()
 
 
