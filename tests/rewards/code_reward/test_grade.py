@@ -40,6 +40,8 @@ def words(results: list[Result]) -> list[str]:
         "def solve(n):\n    with ThreadPoolExecutor(4) as p: return sum(p.map(lambda _: n, range(n)))",
         "import sys\nsys.setrecursionlimit(20000)\ndef f(n, k): return n + f(n, k - 1) if k else 0\n"
         "def solve(n):\n    f(1, 9000)\n    return f(n, n)",
+        "def solve(n): return n * n\nprint(solve(int(input())))",
+        "import sys\ndef solve(n): return n * n\nif solve(2) == 4:\n    sys.exit(0)",
         "print('hello')\ndef solve(n):\n    print(n)\n    return n * n\nif __name__ == '__main__': raise SystemExit",
     ],
 )
@@ -65,7 +67,8 @@ def test_honest_programs_pass(grade: Grade, source: str) -> None:
         ("x = 1 / 0", "crashed", "ZeroDivisionError"),
         ("import numpy_that_is_not_there", "crashed", "ModuleNotFoundError"),
         ("import os\nos._exit(0)", "crashed", "ended with status 0"),
-        ("import sys\nsys.exit(0)", "crashed", "SystemExit"),
+        ("import sys\nsys.exit(0)\ndef solve(n): return n * n", "failed", "NameError"),
+        ("x = int(input())\ndef solve(n): return n * n", "failed", "NameError"),
         ("import ctypes\nctypes.string_at(0)", "crashed", "signal 11"),
         ("b = bytearray(4 << 30)", "crashed", "MemoryError"),
         ("def solve(n): import os; os._exit(0)", "crashed", "ended with status 0"),
