@@ -157,6 +157,7 @@ BUILT_IN = (
             ("timeout", "programs that took too long", None),
             ("crashed", "programs that ended by an error of their own", None),
             ("no_program", "answers without a program", None),
+            ("bad_row", "answers to rows whose tests judge nothing, which have no reward", "0"),
             (
                 "fault",
                 "programs that the sandbox could not judge",
