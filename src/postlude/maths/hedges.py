@@ -30,7 +30,7 @@ _DENIED = re.compile(
     r"|(?:if|suppose|supposing|assume|assuming|unless|whether|were|had)\s+(?:that\s+)?"
     r"(?:the|our|my|your|its|it|this|that|final|correct|answer|result|value)"
     r"|(?:e\.g\.|i\.e\.,?\s+not|for\s+(?:example|instance)|such\s+as|examples?\s+(?:is|are|of|:))"
-    r"|(?:mistake|error|misconception|trap|pitfall|fallacy|distractor|lie|joke)s?\s+(?:is|was|are|would\s+be)"
+    r"|(?:(?:mistake|error|misconception|trap|pitfall|distractor|lie|joke)s?|fallacy|fallacies)\s+(?:is|was|are|would\s+be)"
     r"|(?:trap|tempting|decoy|fake|naive)\s+(?:answer|result|value|option|choice|response)"
     r"|(?:is|are|was)\s+(?:wrong|incorrect|invalid)\s*(?=:))"
     rf"(?:,|:)?(?:\s+[\w'’]+){{0,5}}\s*:?(?:{_OPENING})*$"
@@ -112,7 +112,8 @@ _TRIGGERS = frozenset((
     "over", "under", "above", "below", "almost", "up", "one", "doubt", "deny", "denies", "disagree", "unlikely",
     "untrue", "false", "impossible", "absurd", "pretend", "imagine", "wrong", "incorrect", "mistaken", "mistake",
     "nonsense", "if", "suppose", "supposing", "assume", "error", "errors", "mistakes", "misconception", "trap",
-    "pitfall", "fallacy", "distractor", "lie", "joke", "tempting", "decoy", "fake", "naive", "invalid", "nobody",
+    "pitfall", "fallacy", "distractor", "lie", "joke", "traps", "pitfalls", "fallacies", "distractors", "lies", "jokes",
+    "misconceptions", "tempting", "decoy", "fake", "naive", "invalid", "nobody",
     "none", "no", "hardly", "another", "previous", "earlier", "similar", "related", "assuming", "unless", "whether",
     "were", "had", "e", "example", "instance", "such", "examples",
 ))  # fmt: skip
