@@ -76,7 +76,7 @@ NUMBERS = Part(
 )
 LETTERS = Part(
     "An option",
-    "`answer` is `B`, of the options A to D; the columns are the same.",
+    "`answer` is `B`, of the options A to D; `regex` is the same.",
     {"answer": "B"},
     {"exact": EXACT, "regex": SAYS, "choice": CHOICE, "maths": MATHS},
     ("B", "(B) 12", "The answer is B.", "\\boxed{B}", "<answer>B</answer>", "Option B is correct."),

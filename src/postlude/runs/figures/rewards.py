@@ -115,7 +115,7 @@ BUILT_IN = (
             meaning=meaning,
             formula="share of the answers verified in the step",
             better="down",
-            source="docs/rewards.md",
+            source="docs/maths.md",
             healthy=healthy,
         )
         for verdict, meaning, healthy in (
@@ -137,7 +137,7 @@ BUILT_IN = (
             meaning=f"{part} tests that programs pass",
             formula=f"mean over answers to rows with {part} tests of passed / tests",
             better="up",
-            source="docs/rewards.md",
+            source="docs/programs.md",
             healthy="visible far above hidden: programs are written to the tests that are shown",
         )
         for part in ("visible", "hidden")
@@ -150,7 +150,7 @@ BUILT_IN = (
             meaning=meaning,
             formula="share of the answers of the step",
             better="down",
-            source="docs/rewards.md",
+            source="docs/programs.md",
             healthy=healthy,
         )
         for word, meaning, healthy in (

@@ -373,7 +373,7 @@ def advanced(iterator: Any, name: str, args: list[Any]) -> tuple[bool, Any]:
 
 def bind_of(remote: Callable[[str], Any]) -> Callable[[str, Any], None]:
     """What gives a name of the program another value, beside what reads it."""
-    tester = getattr(remote, "__self__", None)
+    tester = remote.__self__ if isinstance(remote, MethodType) else None
     if not isinstance(tester, Tester):
         raise AttributeError("names of the program cannot be changed here")
     return tester.bind
