@@ -168,100 +168,12 @@ def test_bars_around_an_answer_are_an_absolute_value(around: str) -> None:
     assert Verifier().verify("x-3", around.format("|x-3|")).verdict == "different"
 
 
-BESIDE_A_DENIAL = frozenset(
-    [
-        "a",
-        "agree",
-        "all",
-        "an",
-        "answer",
-        "answered",
-        "any",
-        "anyone",
-        "anything",
-        "are",
-        "as",
-        "ask",
-        "asked",
-        "at",
-        "be",
-        "believe",
-        "bigger",
-        "can",
-        "case",
-        "choice",
-        "claim",
-        "correct",
-        "could",
-        "definitely",
-        "did",
-        "do",
-        "each",
-        "equal",
-        "equals",
-        "es",
-        "every",
-        "everything",
-        "exercise",
-        "ext",
-        "fewer",
-        "final",
-        "for",
-        "from",
-        "g",
-        "greater",
-        "higher",
-        "i",
-        "in",
-        "insist",
-        "is",
-        "it",
-        "its",
-        "just",
-        "know",
-        "larger",
-        "less",
-        "likely",
-        "lower",
-        "mean",
-        "more",
-        "must",
-        "my",
-        "n",
-        "number",
-        "of",
-        "option",
-        "our",
-        "possible",
-        "problem",
-        "puzzle",
-        "question",
-        "response",
-        "result",
-        "right",
-        "s",
-        "said",
-        "say",
-        "simply",
-        "smaller",
-        "some",
-        "task",
-        "that",
-        "the",
-        "they",
-        "think",
-        "this",
-        "to",
-        "true",
-        "value",
-        "want",
-        "wanted",
-        "was",
-        "we",
-        "would",
-        "you",
-        "your",
-    ]
+BESIDE_A_DENIAL = (
+    "a agree all an answer answered any anyone anything are as ask asked at be believe bigger can case choice claim "
+    "correct could definitely did do each equal equals es every everything exercise ext fewer final for from g greater "
+    "higher i in insist is it its just know larger less likely lower mean more must my n number of option our possible "
+    "problem puzzle question response result right s said say simply smaller some task that the they think this to "
+    "true value want wanted was we would you your"
 )
 """Words of the patterns that deny nothing by themselves: each stands there with one of `_TRIGGERS`."""
 
@@ -270,5 +182,6 @@ BESIDE_A_DENIAL = frozenset(
 def test_a_word_that_denies_is_looked_for_first(pattern: re.Pattern[str]) -> None:
     """One that stands in the pattern alone would never deny, in silence."""
     words = set(re.findall("[a-z]+", re.sub(r"\\[a-zA-Z]", " ", pattern.pattern).lower()))
-    assert words - BESIDE_A_DENIAL <= hedges._TRIGGERS
-    assert not BESIDE_A_DENIAL & hedges._TRIGGERS
+    beside = set(BESIDE_A_DENIAL.split())
+    assert words - beside <= hedges._TRIGGERS
+    assert not beside & hedges._TRIGGERS
