@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -103,12 +104,11 @@ class ChatServer:
         try:
             time.sleep(bad.delay)
             said = bad.body if bad.body is not None else json.dumps(self.answer(body)).encode()
-            self.send(handler, said, bad)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the client has given up
         finally:
             with self.lock:
-                self.busy -= 1
+                self.busy -= 1  # before anything is sent: a client that has its answer may ask for the next at once
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client has given up
+            self.send(handler, said, bad)
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         text = self.reply(body["messages"])
