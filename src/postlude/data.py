@@ -54,9 +54,9 @@ class Completion:
     temperature and after top-p and top-k; `reward` is None when nothing could score it; `correct` comes from the reward
     marked `outcome`, or from `reward` against a threshold, before shaping; `steps` are (index of the step's last token,
     reward) pairs of process supervision, a step being anything from a token on. `whole` is the part of `reward` that is
-    of the answer as a whole, where the rest stands for the `steps`; None where all of it is. `spans` are (version of the
-    policy, index of the first token that it sampled) pairs, in order, where a server took new weights in the middle of
-    the answer; empty where all of it is of `policy_version`, else the oldest of them.
+    of the answer as a whole, where the rest stands for the `steps`; None where all of it is. `spans` are (version of
+    the policy, index of the first token that it sampled) pairs, in order, as a server that may take new weights in the
+    middle of an answer says; empty where all of it is of `policy_version`, else the oldest of them.
     """
 
     tokens: tuple[int, ...]

@@ -198,7 +198,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         noted=restored[1].get("noted", []) if restored else [],
     )
     try:
-        await engine.open()
+        await engine.begin()
         _start(run, prepared, engine, standing)
         _watch_sampler(run, engine)
         await train(run, engine, streams, plan)

@@ -271,13 +271,13 @@ class Engine(Protocol):
     @property
     def trainer(self) -> Trainer: ...
 
-    async def open(self) -> None:
+    async def begin(self) -> None:
         """Make the sampler ready, with the trainer's weights as they are now; servers are started, and stopped again
         where that fails. EngineError where one does not come up, or samples from something else."""
         ...
 
     async def close(self) -> None:
-        """Leave nothing running; after it, nothing is sampled. Harmless where it was never opened."""
+        """Leave nothing running; after it, nothing is sampled. Harmless where it never began."""
         ...
 
     async def publish(self) -> Weights:

@@ -122,8 +122,8 @@ class Local(Holding):
     """How servers get new weights: `lora` as an adapter's folder, `stream` over a process group, `files` from a folder.
     Default: lora where there is an adapter, stream where trainer and servers have CUDA, else files."""
     commit_every: Annotated[int, Bounds(1, 10**6)] = 1
-    """With servers, steps from one checkpoint that is saved before weights are published to the next; what a run that is
-    killed has to make again."""
+    """With servers, steps from one checkpoint that is saved before weights are published to the next: what a run that
+    is killed has to make again."""
     probe_every: Annotated[int, Bounds(1, 10**6)] = 1
     """Publications from one comparison of the servers' log-probs with the trainer's to the next."""
 

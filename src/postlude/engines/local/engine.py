@@ -198,7 +198,7 @@ class LocalEngine:
         self._take_up_limits(folder / "trainer" / LIMITS)
         await self.sampler.load(self.trainer.weights())
 
-    async def open(self) -> None:
+    async def begin(self) -> None:
         """Nothing: the sampler has its weights from the start."""
 
     async def close(self) -> None:
