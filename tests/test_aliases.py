@@ -231,7 +231,7 @@ def test_every_name_lands_in_a_key_it_names(alias: Alias) -> None:
 def test_names_are_told_apart() -> None:
     names = [name for alias in ALIASES for name in alias.names]
     assert len(names) == len(set(names))
-    assert not {name for row in REFUSED for name in row.names} & set(NAMES) 
+    assert not {name for row in REFUSED for name in row.names} & set(NAMES)
 
 
 # ----------------------------------------------------------------------------------------------------- conversions
@@ -489,7 +489,12 @@ def test_vllm_of_other_libraries_is_a_server_of_ours() -> None:
     """TRL's and verl's share the trainer's GPU unless TRL's is its server; what is not vLLM is not translated."""
     for settings in ({"use_vllm": True}, {f"{ROLLOUT}.name": "vllm"}):
         assert resolved("grpo", settings).engine.servers == Servers(1, python=".venv-vllm/bin/python", colocate=True)
-    given = {"use_vllm": True, "vllm_mode": "server", "vllm_tensor_parallel_size": 4, "vllm_gpu_memory_utilization": 0.4}
+    given = {
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_tensor_parallel_size": 4,
+        "vllm_gpu_memory_utilization": 0.4,
+    }
     servers = resolved("grpo", given).engine.servers
     assert servers and not servers.colocate and servers.gpus == 4
     assert servers.args == ("--gpu-memory-utilization", "0.4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from postlude.engines.settings import Local, Servers
 from postlude.errors import Problem
@@ -64,7 +65,12 @@ def problems(recipe: Recipe, wrong: Wrong) -> list[Problem]:
     servers = recipe.engine.servers
     if servers is None:
         return []
-    return [*_shares(recipe, servers, wrong), *_holds(recipe, wrong), *_args(servers, wrong), *_publishes(recipe, wrong)]
+    return [
+        *_shares(recipe, servers, wrong),
+        *_holds(recipe, wrong),
+        *_args(servers, wrong),
+        *_publishes(recipe, wrong),
+    ]
 
 
 def both(engine: Local, sampler: object) -> str | None:
@@ -72,8 +78,8 @@ def both(engine: Local, sampler: object) -> str | None:
     if sampler is None or engine.servers is None:
         return None
     return (
-        "sampler and engine.servers both say who answers. sampler is any OpenAI-compatible server, with whatever weights "
-        "it has; engine.servers are vLLM servers that get this model's weights from postlude. Keep one of them."
+        "sampler and engine.servers both say who answers. sampler is any OpenAI-compatible server, with whatever "
+        "weights it has; engine.servers are vLLM servers that get this model's weights from postlude. Keep one of them."
     )
 
 
@@ -92,6 +98,12 @@ def _shares(recipe: Recipe, servers: Servers, wrong: Wrong) -> Iterator[Problem]
             "same time. Set max_lag to 0, or give the servers a device of their own (colocate: false)."
         )
         yield wrong(key, "contradiction", sentence)
+    for url in servers.urls:
+        parts = urlsplit(url)
+        if parts.path.strip("/"):
+            plain = f"{parts.scheme}://{parts.netloc}"
+            sentence = f"engine.servers.urls: {url} is an endpoint; the server itself is {plain}. Write that."
+            yield wrong("engine.servers.urls", "wrong-type", sentence)
     doubled = sorted({url for url in servers.urls if servers.urls.count(url) > 1})
     if doubled:
         sentence = f"engine.servers.urls names {', '.join(doubled)} more than once."
