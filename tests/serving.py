@@ -31,9 +31,7 @@ class Server:
     next steps; `always` is done to every further request for a completion.
     """
 
-    def __init__(
-        self, folder: Path, form: str = "vllm", script: tuple[Step, ...] = (), always: Step = PROPERLY
-    ) -> None:
+    def __init__(self, folder: Path, form: str = "vllm", script: tuple[Step, ...] = (), always: Step = PROPER) -> None:
         spec = ModelSpec(str(folder))
         self.facts: Facts = inspect(spec)
         self.local: Sampler = LocalEngine.start(
