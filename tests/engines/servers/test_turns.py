@@ -97,15 +97,15 @@ def test_weights_are_published_into_a_server_that_has_room_for_them_alone_and_as
         async with shared(server, level=2) as (fleet, turns):
             async with turns.training():
                 pass
-            async with turns.publishing() as (member,):
-                assert not fleet.ready()
+            async with turns.publishing() as ((member,), rouse):
+                assert not fleet.ready() and server.at.sleeping == {"kv_cache"}
                 await member.server.reload(server.folder)
-            assert turns.awake and fleet.ready() == [member]
+                await rouse()
+                assert turns.awake and fleet.ready() == [member]
             assert await answer(fleet, turns) == 3
 
     asyncio.run(run())
-    wakes = [dict(call.query) for call in server.at.requests if call.path == "/wake_up"]
-    assert wakes == [{"tags": ["weights"]}, {}]
+    assert server.at.woken == [("weights",), ()]
 
 
 def test_weights_that_were_dropped_come_back_where_nothing_was_published(server: FakeServer) -> None:
@@ -176,7 +176,7 @@ def test_where_a_publication_fails_nothing_is_asked_of_who_slept(server: FakeSer
             async with turns.training():
                 pass
             with pytest.raises(ServerFailure):
-                async with turns.publishing() as (member,):
+                async with turns.publishing() as ((member,), _):
                     await member.server.reload(Path("/nowhere"))
             assert not turns.awake and not fleet.ready()
 

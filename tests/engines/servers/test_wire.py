@@ -58,7 +58,7 @@ def healthy(request: pytest.FixtureRequest) -> Iterator[None]:
     if "fake" in request.fixturenames:
         at = request.getfixturevalue("fake").at
         at.faults.clear(), at.always.clear(), at.calls.clear()
-        at.label, at.paused, at.asleep = "default", False, False
+        at.label, at.paused, at.sleeping = "default", False, set()
 
 
 def test_an_answer_has_ids_log_probs_and_the_label_of_its_weights(fake: FakeServer, model_folder: Path) -> None:

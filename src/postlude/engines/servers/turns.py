@@ -10,27 +10,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
 
-from postlude.batch import Batch
-from postlude.engines.protocol import Part, Rates, Skip, Trainer, Weights
 from postlude.engines.servers.fleet import Fleet, Member
 from postlude.engines.servers.shares import Level
 from postlude.engines.servers.wire import ServerFailure
 from postlude.errors import EngineError
-from postlude.objectives import Outputs, Want
-from postlude.runs.stats import Stats
 from postlude.waits import waiting
 
-if TYPE_CHECKING:
-    import torch
-
-Turn = Callable[[], AbstractAsyncContextManager[object]]
-"""What is entered by who uses the device."""
+Rouse = Callable[[], Awaitable[None]]
+"""Called once weights are there: whoever slept takes memory for keys and values too, and can be asked."""
 WEIGHTS = ("weights",)
 """What a server that sleeps gets room for first, so that weights can be published to it."""
+
+
+class Apart:
+    """Servers with a device of their own: nobody waits for anybody."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @asynccontextmanager
+    async def sampling(self) -> AsyncGenerator[None]:
+        yield
+
+    once_sampling = training = sampling
+
+    @asynccontextmanager
+    async def publishing(self) -> AsyncGenerator[tuple[Sequence[Member], Rouse]]:
+        async def rouse() -> None: ...
+
+        yield self._fleet.ready(), rouse
 
 
 class Turns:
@@ -83,21 +93,25 @@ class Turns:
             self._leave()
 
     @asynccontextmanager
-    async def publishing(self) -> AsyncGenerator[Sequence[Member]]:
-        """The servers to publish to, which can take weights: where they slept there is room for these within the
-        block, and for keys and values from its end on. Nothing is asked of them before that: handshakes come after.
+    async def publishing(self) -> AsyncGenerator[tuple[Sequence[Member], Rouse]]:
+        """The servers to publish to, which can take weights; nobody else begins meanwhile.
 
-        Where the block raises, who slept sleeps on.
+        Where they slept there is room for weights alone at first: the old ones, the new ones as they come and keys and
+        values together may be too much. Nothing is asked of them before the second value was called. Where that did
+        not happen, they sleep on.
         """
         async with self._gate:
             slept = not self.awake
             if slept:
                 self._make_room()
                 await self._each("wake up", lambda one: one.server.wake(WEIGHTS))
-            yield self._up_or_asleep()
-            if slept:
-                await self._each("wake up", self._rouse)
-                self._up.set()
+
+            async def rouse() -> None:
+                if slept:
+                    await self._each("wake up", self._rouse)
+                    self._up.set()
+
+            yield self._up_or_asleep(), rouse
 
     @asynccontextmanager
     async def training(self) -> AsyncGenerator[None]:
@@ -132,7 +146,8 @@ class Turns:
         self._make_room()
         await self._each("wake up", self._rouse)
         if self.level == 2:  # nothing was published meanwhile: they have no weights yet
-            await self._each("take its weights again", self._fleet.admit)
+            async with self._fleet.changing:
+                await self._each("take its weights again", self._fleet.admit)
         self._up.set()
 
     async def _lull(self, member: Member) -> None:
@@ -158,77 +173,6 @@ class Turns:
             if isinstance(result, ServerFailure | EngineError):
                 self._fleet.ailing(member, f"it did not {what}: {result}")
                 if member.process is not None:
-                    await member.process.stop()  # what it holds of the device is free from here on
+                    await member.process.stop(at_once=True)  # what it holds of the device is free from here on
             elif isinstance(result, BaseException):
                 raise result
-
-
-class InTurn:
-    """A `Trainer` that takes the device before it works: `forward`, `update` and what makes a copy of the weights."""
-
-    def __init__(self, trainer: Trainer, turns: Turns) -> None:
-        self._trainer, self._turns = trainer, turns
-
-    @property
-    def version(self) -> int:
-        return self._trainer.version
-
-    @version.setter
-    def version(self, number: int) -> None:
-        self._trainer.version = number
-
-    @property
-    def skip(self) -> Skip | None:
-        return self._trainer.skip
-
-    @skip.setter
-    def skip(self, why: Skip | None) -> None:
-        self._trainer.skip = why
-
-    @property
-    def references(self) -> int:
-        return self._trainer.references
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._trainer.dtype
-
-    @property
-    def on_progress(self) -> Callable[[int], None] | None:
-        return self._trainer.on_progress
-
-    @on_progress.setter
-    def on_progress(self, hear: Callable[[int], None] | None) -> None:
-        self._trainer.on_progress = hear
-
-    @property
-    def on_smaller(self) -> Callable[[str], None]:
-        return self._trainer.on_smaller
-
-    @on_smaller.setter
-    def on_smaller(self, hear: Callable[[str], None]) -> None:
-        self._trainer.on_smaller = hear
-
-    async def forward(self, batch: Batch, want: Want) -> Outputs:
-        async with self._turns.training():
-            return await self._trainer.forward(batch, want)
-
-    async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
-        async with self._turns.training():
-            return await self._trainer.update(parts, rates)
-
-    async def refresh_reference(self, mix: float = 1.0) -> None:
-        async with self._turns.training():
-            await self._trainer.refresh_reference(mix)
-
-    def leave_out(self, skip: Skip) -> Stats:
-        return self._trainer.leave_out(skip)
-
-    async def publish(self) -> Weights:
-        return await self._trainer.publish()
-
-    async def save(self, folder: Path) -> None:
-        await self._trainer.save(folder)
-
-    async def load(self, folder: Path, reference: bool = True) -> None:
-        await self._trainer.load(folder, reference)
