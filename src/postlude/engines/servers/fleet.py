@@ -213,10 +213,10 @@ class Fleet:
         member.server, member.name = self._connect(member.process.url), _name(index, member.process)
 
     async def _healthy(self, member: Member) -> None:
-        own = member.process is not None
-        longest = self.settings.start_timeout if own else min(self.patience.foreign, self.settings.start_timeout)
+        ours = member.process is not None
+        longest = self.settings.start_timeout if ours else min(self.patience.foreign, self.settings.start_timeout)
         until, ports = time.monotonic() + longest, 1
-        with waiting(member.name, verb="starting" if own else "waited for") as wait:
+        with waiting(member.name, verb="starting" if ours else "waited for") as wait:
             while True:
                 failure = await self._ask_health(member)
                 if failure is None:
