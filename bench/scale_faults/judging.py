@@ -72,7 +72,9 @@ class Judge:
             for step, row in rows:
                 error = self._error(row, version, temperature)
                 if error > LARGEST:
-                    lines.append(f"step {step}: log-probs of version {version} are {error:.2g} nats beside its weights'")
+                    lines.append(
+                        f"step {step}: log-probs of version {version} are {error:.2g} nats beside its weights'"
+                    )
         return lines
 
     def _error(self, row: Row, version: int, temperature: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import shutil
@@ -10,7 +9,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench.faults.families import ONLINE, make_world
 from bench.scale_faults.judging import Expected, Judge
 from bench.scale_faults.table import CALLS, WAYS, Planted
 from postlude.check import check
-from postlude.engines.servers import fleet, wire
+from postlude.engines.servers import wire
 from postlude.errors import PostludeError
 from postlude.launch import launch
 from postlude.recipe.documents import Document

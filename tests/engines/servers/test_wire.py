@@ -135,10 +135,11 @@ def test_asleep_nothing_is_answered_and_level_2_forgets_the_weights(model_folder
         assert await server.generate("policy", REQUEST, SAMPLING) == before
         await server.sleep(2)
         await server.wake(["weights"])
-        assert await server.generate("policy", REQUEST, SAMPLING) != before
-        await server.reload(fake.folder)
+        assert await server.is_sleeping()
         await server.wake(["kv_cache"])
         assert not await server.is_sleeping()
+        assert await server.generate("policy", REQUEST, SAMPLING) != before
+        await server.reload(fake.folder)
         assert await server.generate("policy", REQUEST, SAMPLING) == before
 
     with FakeServer(model_folder) as fake:

@@ -74,8 +74,8 @@ def utilization(device: Device, held: Mapping[str, int], present: int, served: i
         parts = ", ".join(f"{name} {gib(size)}" for name, size in held.items())
         raise EngineError(
             f"engine.servers.colocate: of this GPU's {gib(device.total)} the trainer holds {gib(sum(held.values()))} "
-            f"({parts}), which leaves {gib(max(0.0, left) * count)} for {counted(count, 'server')}; the weights of one take "
-            f"{gib(served)}, keys and values come on top. Train an adapter (model.lora.rank=16), hold the model in "
+            f"({parts}), which leaves {gib(max(0.0, left) * count)} for {counted(count, 'server')}; the weights of one "
+            f"take {gib(served)}, keys and values come on top. Train an adapter (model.lora.rank=16), hold the model in "
             "bfloat16, or give trainer and servers a GPU each: engine.servers.colocate=false",
             code="out-of-memory",
         )
