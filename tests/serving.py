@@ -19,6 +19,7 @@ from postlude.engines.protocol import Request, Sampler
 from postlude.engines.settings import Local, Optimizer, Sampling
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
+from tests.underway import UnderWay
 
 NAME = "tiny"
 
@@ -31,7 +32,12 @@ class Step:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     body: bytes | None = None
     """Sent as it is; None answers with the model."""
+    until: threading.Event | None = None
+    """It is answered only once this is set."""
+    together: int = 0
+    """It is answered only once so many requests were under way together."""
     delay: float = 0.0
+    """Seconds that it is under way then, at least."""
     drip: float = 0.0
     """Seconds between single bytes of the body."""
     change: Callable[[dict[str, Any]], object] = lambda reply: None
@@ -56,7 +62,7 @@ class Server:
         self.seen: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.times: list[float] = []
-        self.busy = self.busiest = 0
+        self.under_way = UnderWay()
         self.lock = threading.Lock()
 
     def __enter__(self) -> Server:
@@ -77,15 +83,9 @@ class Server:
                     outer.seen.append(body)
                     outer.times.append(time.monotonic())
                     step = outer.script.pop(0) if outer.script else outer.always
-                    outer.busy += 1
-                    outer.busiest = max(outer.busiest, outer.busy)
-                try:
-                    time.sleep(step.delay)
+                with outer.under_way.one(step.until, step.together, step.delay):
                     reply = outer.reply(body) if step.status == 200 and step.body is None else {"error": "unwell"}
                     step.change(reply)
-                finally:
-                    with outer.lock:
-                        outer.busy -= 1  # before anything is sent: who has an answer may ask for the next at once
                 with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up, as some tests want
                     outer.send(self, step, reply)
 
