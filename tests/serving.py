@@ -6,9 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,29 +17,12 @@ from postlude.engines.protocol import Request, Sampler
 from postlude.engines.settings import Local, Optimizer, Sampling
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
+from tests.steps import Step
 from tests.underway import UnderWay
 
 NAME = "tiny"
-
-
-@dataclass(frozen=True)
-class Step:
-    """What the server does instead of answering properly, once."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    body: bytes | None = None
-    """Sent as it is; None answers with the model."""
-    until: threading.Event | None = None
-    """It is answered only once this is set."""
-    together: int = 0
-    """It is answered only once so many requests were under way together."""
-    delay: float = 0.0
-    """Seconds that it is under way then, at least."""
-    drip: float = 0.0
-    """Seconds between single bytes of the body."""
-    change: Callable[[dict[str, Any]], object] = lambda reply: None
-    """Applied to the proper reply before it is sent."""
+PROPER = Step()
+__all__ = ["NAME", "Server", "Step"]
 
 
 class Server:
@@ -51,7 +32,7 @@ class Server:
     next steps; `always` is done to every further request for a completion.
     """
 
-    def __init__(self, folder: Path, form: str = "vllm", script: tuple[Step, ...] = (), always: Step = Step()) -> None:
+    def __init__(self, folder: Path, form: str = "vllm", script: tuple[Step, ...] = (), always: Step = PROPER) -> None:
         spec = ModelSpec(str(folder))
         self.facts: Facts = inspect(spec)
         self.local: Sampler = LocalEngine.start(
