@@ -89,3 +89,20 @@ class GlooLink:
 
     def close(self) -> None:
         self._group = self._store = None
+
+
+def described(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a server is told of the tensors that come, in their order."""
+    return {
+        "names": list(tensors),
+        "dtype_names": [str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()],
+        "shapes": [list(tensor.shape) for tensor in tensors.values()],
+    }
+
+
+def our_address(url: str) -> str:
+    """The address of this machine that a server can reach, on the way to which nothing is sent."""
+    parts = urlsplit(url)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((parts.hostname or "127.0.0.1", parts.port or 80))
+        return str(probe.getsockname()[0])
