@@ -54,7 +54,9 @@ class Completion:
     temperature and after top-p and top-k; `reward` is None when nothing could score it; `correct` comes from the reward
     marked `outcome`, or from `reward` against a threshold, before shaping; `steps` are (index of the step's last token,
     reward) pairs of process supervision, a step being anything from a token on. `whole` is the part of `reward` that is
-    of the answer as a whole, where the rest stands for the `steps`; None where all of it is.
+    of the answer as a whole, where the rest stands for the `steps`; None where all of it is. `spans` are (version of
+    the policy, index of the first token that it sampled) pairs, in order, as a server that may take new weights in the
+    middle of an answer says; empty where all of it is of `policy_version`, else the oldest of them.
     """
 
     tokens: tuple[int, ...]
@@ -68,6 +70,7 @@ class Completion:
     steps: tuple[tuple[int, float], ...] = ()
     whole: float | None = None
     policy_version: int = 0
+    spans: tuple[tuple[int, int], ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -138,7 +141,7 @@ RESERVED = {
 """Arguments of reward functions that postlude supplies (TRL's names, and ours); all others are columns of the data."""
 ROLLOUT_FIELDS = (
     "prompt_id", "prompt", "answer", "completion", "reward", "scores", "correct", "trained", "stop", "policy_version",
-    "tokens", "logprobs", "action", "steps", "step",
+    "tokens", "logprobs", "action", "steps", "step", "spans",
 )  # fmt: skip
 """What a row of rollouts/ or eval.jsonl holds by itself."""
 
@@ -161,6 +164,7 @@ def completion_from_json(value: Mapping[str, Any]) -> Completion:
     row["tokens"], row["sampled"] = tuple(row["tokens"]), tuple(row.pop("action", None) or row.get("sampled", ()))
     row["logprobs"] = None if row["logprobs"] is None else tuple(row["logprobs"])
     row["steps"] = tuple((int(end), float(reward)) for end, reward in row["steps"])
+    row["spans"] = tuple((int(version), int(first)) for version, first in row.get("spans", ()))
     return Completion(**row)
 
 

@@ -184,8 +184,6 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
             stream.restore(restored[1]["streams"][stream.name], restored[0])
     else:
         require_space(prepared, engine, run.folder)
-    _start(run, prepared, engine, standing)
-    _watch_sampler(run, engine)
     plan = replace(
         _plan(prepared, engine, run, streams, First.of(restored[1] if restored else {})),
         first=partial(look_at_first, prepared, engine),
@@ -199,7 +197,13 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         began=restored[1].get("began", []) if restored else [],
         noted=restored[1].get("noted", []) if restored else [],
     )
-    await train(run, engine, streams, plan)
+    try:
+        await engine.begin()
+        _start(run, prepared, engine, standing)
+        _watch_sampler(run, engine)
+        await train(run, engine, streams, plan)
+    finally:
+        await engine.close()
 
 
 def _watch(run: Run, recipe: Recipe, standing: Standing) -> Watch:

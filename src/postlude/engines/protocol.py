@@ -271,6 +271,15 @@ class Engine(Protocol):
     @property
     def trainer(self) -> Trainer: ...
 
+    async def begin(self) -> None:
+        """Make the sampler ready, with the trainer's weights as they are now; servers are started, and stopped again
+        where that fails. EngineError where one does not come up, or samples from something else."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing running; after it, nothing is sampled. Harmless where it never began."""
+        ...
+
     async def publish(self) -> Weights:
         """The sampler takes the trainer's weights, under a version of their own; nothing may be being sampled."""
         ...

@@ -63,8 +63,47 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Servers:
+    """vLLM servers that sample for a run and get its weights after every step: started here, or running already."""
+
+    count: Annotated[int, Bounds(1, 1024)] | None = None
+    """So many are started on this machine. Exactly one of `count` and `urls` is given."""
+    urls: tuple[Line, ...] = ()
+    """Servers that run already, such as http://10.0.0.5:8000, on this machine or a private network that reads the run
+    folder under the same path."""
+    python: Line | None = None
+    """The interpreter that started ones run under, which has vllm; such as .venv-vllm/bin/python."""
+    gpus: Annotated[int, Bounds(1, 1024)] = 1
+    """Of each, which its model is cut over (tensor parallel). On a CPU without effect."""
+    args: tuple[Line, ...] = ()
+    """More of vLLM's command line, as it is: ["--max-num-seqs", "64"]."""
+    start_timeout: Seconds = 900.0
+    """Seconds until a server that starts must be healthy."""
+    timeout: Seconds = 600.0
+    """Seconds for one answer; long answers of a busy server need more."""
+    concurrency: Annotated[int, Bounds(1, 4096)] = 256
+    """Answers under way at once, at each."""
+    colocate: bool = False
+    """Trainer and servers share the same GPU: the servers sleep while the trainer works."""
+
+    def __post_init__(self) -> None:
+        if (self.count is None) == (not self.urls):
+            raise ValueError("give `count` (servers that are started here) or `urls` (that run already), and not both")
+        if self.count is not None and self.python is None:
+            raise ValueError("`count` needs `python`, an interpreter that has vllm: make vllm-env makes one")
+        for url in self.urls:
+            _check_url(url, "the servers' own configuration")
+        hold(self)
+
+
+Publishing = Literal["auto", "files", "lora", "stream"]
+"""How servers get a version of the weights."""
+
+
+@dataclass(frozen=True)
 class Local(Holding):
-    """The engine of one process: one model that samples and trains, on a CPU or one GPU."""
+    """The engine of one process: one model that samples and trains, on a CPU or one GPU; or trains, where vLLM servers
+    sample for it."""
 
     kind: Literal["local"] = "local"
     token_budget: Count | None = None
@@ -77,6 +116,16 @@ class Local(Holding):
     is short."""
     threads: Annotated[int, Bounds(1, 1024)] | None = None
     """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
+    servers: Servers | None = None
+    """vLLM servers that sample instead. Default: this process samples."""
+    publish: Publishing = "auto"
+    """How servers get new weights: `lora` as an adapter's folder, `stream` over a process group, `files` from a folder.
+    Default: lora where there is an adapter, stream where trainer and servers have CUDA, else files."""
+    commit_every: Annotated[int, Bounds(1, 10**6)] = 1
+    """With servers, steps from one checkpoint that is saved before weights are published to the next: what a run that
+    is killed has to make again."""
+    probe_every: Annotated[int, Bounds(1, 10**6)] = 1
+    """Publications from one comparison of the servers' log-probs with the trainer's to the next."""
 
     def __post_init__(self) -> None:
         hold(self)

@@ -51,6 +51,7 @@ def _row(group: Group, completion: Completion, trained: bool) -> dict[str, Any]:
         "trained": trained,
         "stop": row.pop("stop"),
         "policy_version": row.pop("policy_version"),
+        **({"spans": row["spans"]} if row["spans"] else {}),
         "tokens": row.pop("tokens"),
         **({"steps": row["steps"], "whole": row["whole"]} if row["steps"] else {}),
         "logprobs": None if row["logprobs"] is None else [round(x, 5) for x in row["logprobs"]],

@@ -198,6 +198,12 @@ class LocalEngine:
         self._take_up_limits(folder / "trainer" / LIMITS)
         await self.sampler.load(self.trainer.weights())
 
+    async def begin(self) -> None:
+        """Nothing: the sampler has its weights from the start."""
+
+    async def close(self) -> None:
+        """Nothing."""
+
     async def publish(self) -> Weights:
         """The sampler takes the trained weights: it reads them in place, or copies them."""
         weights = await self.trainer.publish()
