@@ -36,7 +36,7 @@ from postlude.process import end_child
 from postlude.runs import checkpoints, taken_back
 from postlude.runs.checkpoints import Choice
 from postlude.runs.durable import Disk, clear_left, problems_of_files
-from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping
+from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping, Timed
 from postlude.runs.files import PUBLISHED, SUMS, broken_files
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, LIVE, Pulse, take
@@ -211,6 +211,7 @@ class Run:
         if before.get("step") == self.step:
             row = {**before, **row}
             self._disk.cut("timings.jsonl", size)
+            self.tell(Timed(self.step, {name: value for name, value in row.items() if name != "step"}))
         file = self.folder / "timings.jsonl"
         self._timed = (file.stat().st_size if file.exists() else 0), row
         self._disk.append("timings.jsonl", json.dumps(row) + "\n")
