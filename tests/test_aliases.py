@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from postlude.algorithms import ALGORITHMS
+from postlude.engines.settings import Servers
 from postlude.recipe import documents
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.alias import Alias
@@ -19,6 +20,7 @@ from postlude.recipe.schema import Recipe
 from tests.refusals import refused
 
 ACTOR = "actor_rollout_ref.actor"
+ROLLOUT = "actor_rollout_ref.rollout"
 
 
 def document(method: str = "grpo", **values: Any) -> Document:
@@ -123,6 +125,7 @@ MODEL_REWARDS: dict[str, dict[str, Any]] = {
     "reward_model_name_or_path": {},
 }
 """Names of rewards that are a model or a file -> what must stand beside them."""
+VLLM = {f"{ROLLOUT}.name": "vllm"}
 SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "adv_estimator": ("rloo", {"algorithm.adv_estimator": "grpo"}),
     "loss_agg_mode": ("grpo", {f"{ACTOR}.loss_agg_mode": "token-mean"}),
@@ -144,6 +147,15 @@ SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "vllm_importance_sampling_clip_max": ("grpo", {"vllm_importance_sampling_clip_max": 5.0}),
     "vllm_importance_sampling_clip_min": ("grpo", {"vllm_importance_sampling_clip_min": 0.5}),
     "vllm_importance_sampling_cap": ("grpo", {"vllm_importance_sampling_cap": 5.0}),
+    "use_vllm": ("grpo", {"use_vllm": True}),
+    "vllm_mode": ("grpo", {"vllm_mode": "server", "use_vllm": True}),
+    "vllm_tensor_parallel_size": ("grpo", {"vllm_tensor_parallel_size": 2, "use_vllm": True}),
+    "vllm_gpu_memory_utilization": ("grpo", {"vllm_gpu_memory_utilization": 0.4, "use_vllm": True}),
+    "name": ("grpo", {f"{ROLLOUT}.name": "vllm"}),
+    "tensor_model_parallel_size": ("grpo", {f"{ROLLOUT}.tensor_model_parallel_size": 2, **VLLM}),
+    "gpu_memory_utilization": ("grpo", {f"{ROLLOUT}.gpu_memory_utilization": 0.5, **VLLM}),
+    "max_num_seqs": ("grpo", {f"{ROLLOUT}.max_num_seqs": 64, **VLLM}),
+    "max_num_batched_tokens": ("grpo", {f"{ROLLOUT}.max_num_batched_tokens": 8192, **VLLM}),
     "bf16": ("grpo", {"bf16": True}),
     "type": ("ppo", {"algorithm.kl_ctrl.type": "adaptive", "algorithm.use_kl_in_reward": True}),
     "horizon": ("ppo", {"algorithm.kl_ctrl.horizon": 500, **ADAPTIVE}),
@@ -219,7 +231,7 @@ def test_every_name_lands_in_a_key_it_names(alias: Alias) -> None:
 def test_names_are_told_apart() -> None:
     names = [name for alias in ALIASES for name in alias.names]
     assert len(names) == len(set(names))
-    assert not {name for row in REFUSED for name in row.names} & set(NAMES) - {"use_vllm"}
+    assert not {name for row in REFUSED for name in row.names} & set(NAMES)
 
 
 # ----------------------------------------------------------------------------------------------------- conversions
@@ -465,12 +477,33 @@ def test_what_the_method_cannot_have_is_an_error_with_the_reason(tmp_path: Path)
 
 
 def test_names_without_a_counterpart_say_why(tmp_path: Path) -> None:
-    text = "vllm_gpu_memory_utilization: 0.3\nnum_train_epochs: 2\nactor_rollout_ref: {rollout: {name: vllm}}\n"
+    text = "vllm_server_port: 8000\nnum_train_epochs: 2\nactor_rollout_ref: {rollout: {load_format: auto}}\n"
     _, found = resolve_with_problems(recipe_file(tmp_path, text))
-    assert found[0].startswith("r.yaml line 5: unknown key 'vllm_gpu_memory_utilization' (TRL): engine setting")
+    assert found[0].startswith("r.yaml line 5: unknown key 'vllm_server_port' (TRL): the server there is TRL's own")
     assert "steps = epochs x rows / prompts_per_step" in found[1]
-    assert "line 7: unknown key 'actor_rollout_ref.rollout.name' (verl)" in found[2]
+    assert "line 7: unknown key 'actor_rollout_ref.rollout.load_format' (verl)" in found[2]
     assert len(found) == 3
+
+
+def test_vllm_of_other_libraries_is_a_server_of_ours() -> None:
+    """TRL's and verl's share the trainer's GPU unless TRL's is its server; what is not vLLM is not translated."""
+    for settings in ({"use_vllm": True}, {f"{ROLLOUT}.name": "vllm"}):
+        assert resolved("grpo", settings).engine.servers == Servers(1, python=".venv-vllm/bin/python", colocate=True)
+    given = {
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_tensor_parallel_size": 4,
+        "vllm_gpu_memory_utilization": 0.4,
+    }
+    servers = resolved("grpo", given).engine.servers
+    assert servers and not servers.colocate and servers.gpus == 4
+    assert servers.args == ("--gpu-memory-utilization", "0.4")
+    given = {**VLLM, f"{ROLLOUT}.max_num_seqs": 64, f"{ROLLOUT}.gpu_memory_utilization": 0.5}
+    servers = resolved("grpo", given).engine.servers
+    assert servers and servers.args == ("--gpu-memory-utilization", "0.5", "--max-num-seqs", "64")
+    assert resolved("grpo", {f"{ROLLOUT}.name": "hf", f"{ROLLOUT}.max_num_seqs": 64}).engine.servers is None
+    assert resolved("grpo", {"use_vllm": False, "vllm_tensor_parallel_size": 4}).engine.servers is None
+    assert "no counterpart of 'sglang' here; known: vllm, hf" in problems("grpo", {f"{ROLLOUT}.name": "sglang"})
 
 
 def test_typing_mistakes_in_our_names_still_get_a_suggestion(tmp_path: Path) -> None:

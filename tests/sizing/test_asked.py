@@ -57,3 +57,17 @@ def test_a_critic_takes_more_than_none_at_equal_micro_batches() -> None:
     lora = forecast("8B", [*keys, "model.lora.rank=16"], "grpo")
     assert ppo.plan.token_budget == grpo.plan.token_budget == 3072
     assert ppo.peak > 1.5 * grpo.peak > 3 * lora.peak
+
+
+def test_where_servers_sample_nothing_of_it_is_counted_here() -> None:
+    """Neither keys and values nor a copy of the weights, which lag would need; and it is said."""
+    here = forecast("8B", ["max_lag=1", "objective.correction.high=2"])
+    there = forecast("8B", ["max_lag=1", "objective.correction.high=2", "engine.servers.urls=[http://10.0.0.5:8000]"])
+    assert {part.name for part in here.parts} - {part.name for part in there.parts} >= {
+        "sampler's copy",
+        "keys and values",
+    }
+    assert not [part for part in there.parts if part.phase == "sampling"]
+    assert any("sampled by engine.servers, and not here" in note for note in there.notes)
+    assert any(knob.key.startswith("sampling.max_tokens=") for knob in there.knobs)
+    assert not any(knob.key.startswith(("engine.cache_gib", "max_lag")) for knob in there.knobs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from postlude.engines.settings import Sampling
 from postlude.method import Algorithm
 from postlude.objectives import ContrastObjective
+from postlude.recipe import serving
 from postlude.recipe.documents import Document, flat
 from postlude.sources.spec import DataSpec
 
@@ -33,7 +34,25 @@ def _usual(entry: Algorithm) -> dict[str, Any]:
     """What holds where nothing is given, of the keys that may be idle."""
     values = {"sampling": asdict(Sampling()), "data": asdict(DataSpec()), "group_size": entry.group_size}
     values |= {"keep": asdict(entry.keep) if entry.keep else None, "shaping": [asdict(s) for s in entry.shaping]}
-    return dict(flat(values)) | {"correct_above": None, "engine.cache_gib": None}
+    unset = dict.fromkeys(("correct_above", "engine.cache_gib", "engine.servers"))
+    publishing = {"engine.publish": "auto", "engine.commit_every": 1, "engine.probe_every": 1}
+    return dict(flat(values)) | unset | publishing
+
+
+def _of_servers(recipe: Recipe, samples: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What servers would read, where there are none; and what those that sample make idle."""
+    servers, publishing = recipe.engine.servers, ("engine.publish", "engine.commit_every", "engine.probe_every")
+    if servers is None:
+        yield publishing, "there are no engine.servers"
+    elif not samples:
+        yield ("engine.servers", *publishing), f"{recipe.name} samples no answers: no server is started"
+    else:
+        yield ("engine.cache_gib",), "engine.servers sample"
+        if servers.urls:
+            starting = ("python", "gpus", "args", "start_timeout")
+            yield tuple(f"engine.servers.{name}" for name in starting), "servers that run already are not started here"
+        elif recipe.engine.device == "cpu":
+            yield ("engine.servers.gpus",), "engine.device is cpu"
 
 
 def _idle(recipe: Recipe, entry: Algorithm) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -44,6 +63,7 @@ def _idle(recipe: Recipe, entry: Algorithm) -> Iterator[tuple[tuple[str, ...], s
         yield ("group_size", "keep", "shaping"), f"{recipe.name} trains on the answers in its rows"
     if not writes and not measured:
         yield ("sampling", "engine.cache_gib"), f"{recipe.name} samples no answers"
+    yield from _of_servers(recipe, serving.samples(recipe, entry))
     if not recipe.reward:
         yield ("correct_above",), "there is no reward"
     if not recipe.data.eval:

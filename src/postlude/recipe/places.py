@@ -30,7 +30,7 @@ REWARDS = ("reward", "evaluate.metrics")
 OBJECTS = ("method", *(f"{key}.*.use" for key in REWARDS))
 """`FILE.py:NAME`, with `verl:` or `openrlhf:` before it or not; anything else is no path."""
 OTHERS = (
-    *("model.path", "critic.path"),
+    *("model.path", "critic.path", "engine.servers.python"),
     *(
         f"{key}.*.{name}"
         for key in REWARDS

@@ -21,6 +21,7 @@ HOW = ("cache", "args.cache", "errors", "abstain", "concurrency", "timeout")
 """Of a reward or metric: how it is asked, and not what it says."""
 RULES: dict[str, Rule] = {
     **dict.fromkeys((path for path in (*FILES, *OTHERS) if not path.startswith(REWARDS)), "content"),
+    "engine.servers.python": "free",
     "output": "free",
     "method": "never",
     "model": "never",

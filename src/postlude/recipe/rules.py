@@ -11,7 +11,7 @@ from postlude.method import Algorithm
 from postlude.models.spec import Refreshed
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import Constant
-from postlude.recipe import measured
+from postlude.recipe import measured, serving
 from postlude.recipe.documents import Document
 from postlude.rollouts.filters import Mixed
 from postlude.rollouts.shaping import Overlong
@@ -38,6 +38,7 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[Problem
     problems += _lengths(recipe, entry, wrong) + _trains(recipe, entry, wrong)
     problems += _compares(recipe, entry, wrong) + measured.problems(recipe, entry, wrong, document)
     problems += _alarms(recipe, wrong)
+    problems += serving.problems(recipe, wrong)
     return problems + _lag(recipe, wrong) + _samples(recipe, wrong) + _rewards(recipe, wrong)
 
 
@@ -106,8 +107,9 @@ def _trains(recipe: Recipe, entry: Algorithm, wrong: Wrong) -> list[Problem]:
                 "sampler",
                 "not-of-method",
                 f"sampler is a server, and {entry.name} trains: the weights served at {recipe.sampler.url} "
-                "would not follow the trained ones, so its answers would be those of another policy. Remove it; a "
-                "server is for policies that stay as they are (postlude sample, postlude eval).",
+                "would not follow the trained ones, so its answers would be those of another policy. Remove it: it is "
+                "for policies that stay as they are (postlude sample, postlude eval). Servers that get the trained "
+                "weights are engine.servers.",
             )
         )
     return problems + _critic(recipe, entry, wrong) + _steering(recipe, entry, wrong) + _pretrains(recipe, entry, wrong)

@@ -408,6 +408,11 @@ def _notes(shape: Shape, setting: Setting) -> Iterator[str]:
             f"activations of the family {shape.family} are a likely figure: they are counted for Llama, Mistral, "
             "Qwen2, Qwen3 and GPT-2"
         )
+    if setting.served:
+        yield (
+            "answers are sampled by engine.servers, and not here: what those take (the weights again, keys and values) "
+            "is theirs and not counted"
+        )
     if setting.device == "cuda":
         yield (
             "nothing was measured on a GPU: its context (0.3 to 0.6 GB), what its allocator keeps beside tensors, and "

@@ -56,6 +56,7 @@ def changes(one: Setting, plan: Plan) -> Iterator[tuple[str, Setting, str]]:
         gib = plan.cache_bytes / 4 / 2**30
         smaller = replace(one, asked=replace(one.asked, cache_gib=gib))
         yield f"engine.cache_gib={gib:.2g}", smaller, "fewer answers are sampled at a time"
+    if work.answers or one.served:
         yield from _of_answers(one, work)
 
 

@@ -45,6 +45,8 @@ class Setting:
     device: Literal["cpu", "cuda"] = "cpu"
     apart: bool = False
     """Whether sampling goes on beside training (max_lag 1), from a copy of the weights."""
+    served: bool = False
+    """Whether servers sample, so that nothing of that is in this process."""
     others: tuple[Loaded, ...] = ()
     asked: Asked = Asked()
     room: int | None = None

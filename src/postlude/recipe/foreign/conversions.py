@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from postlude.recipe.foreign.alias import Convert, Ineffective, Outputs, Untranslatable, View, lacking, listed
 
 CONVERSIONS: dict[str, Convert] = {}
+VLLM_PYTHON = ".venv-vllm/bin/python"
+"""Where `make vllm-env` puts an interpreter that has vLLM."""
 
 
 def conversion(convert: Convert) -> Convert:
@@ -70,6 +73,17 @@ def decay(value: Any, view: View) -> Outputs:
         raise Untranslatable(f"no schedule {value!r} here; there are constant, linear and cosine")
     last = {} if name == "constant" else {"schedule.final": view.beside("min_lr_ratio", 0.0)}
     return {"schedule.decay": name} | last
+
+
+def server_of_our_own(colocate: bool) -> Outputs:
+    """One vLLM server that postlude starts, from the environment that `make vllm-env` makes."""
+    servers = {"count": 1, "python": VLLM_PYTHON, "colocate": colocate}
+    return {f"engine.servers.{name}": value for name, value in servers.items()}
+
+
+def server_args(options: Mapping[str, Any]) -> list[str]:
+    """vLLM's command line for options that were given."""
+    return [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
 
 
 @conversion

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from postlude.recipe.foreign.alias import Ineffective, Outputs, Untranslatable, View, listed
-from postlude.recipe.foreign.conversions import clip_both, conversion, share_of_steps
+from postlude.recipe.foreign.conversions import clip_both, conversion, server_args, server_of_our_own, share_of_steps
 
 Settings = Mapping[str, Any]
 
@@ -223,6 +223,29 @@ def trl_template(value: Any, view: View) -> Outputs:
     if not str(value).endswith((".jinja", ".j2")):
         raise Untranslatable("a tokenizer: save its template to a Jinja file, and give that as model.chat_template")
     return {"model.chat_template": str(value)}
+
+
+@conversion
+def trl_vllm(value: Any, view: View) -> Outputs:
+    """A server of our own where TRL has vLLM; of an imported file with what TRL does about its log-probs."""
+    correction = trl_sampler_correction(value, view) if view.theirs("importing") else {}
+    if value is False:
+        return correction or {"engine.servers": None}
+    if value is not True:
+        raise Untranslatable("it is true or false")
+    return server_of_our_own(colocate=view.theirs("vllm_mode", "colocate") == "colocate") | correction
+
+
+@conversion
+def trl_vllm_mode(value: Any, view: View) -> Outputs:
+    if value not in ("colocate", "server"):
+        raise Untranslatable(f"no counterpart of {value!r} here; known: colocate, server")
+    return {"engine.servers.colocate": value == "colocate"}
+
+
+@conversion
+def trl_vllm_args(value: Any, view: View) -> Outputs:
+    return {"engine.servers.args": server_args({"gpu-memory-utilization": value})}
 
 
 @conversion

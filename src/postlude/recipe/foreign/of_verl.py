@@ -6,11 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from postlude.recipe.foreign.alias import Ineffective, Outputs, Untranslatable, View
-from postlude.recipe.foreign.conversions import clip_both, conversion, kl_loss_weight, share_of_steps
+from postlude.recipe.foreign.conversions import (
+    clip_both,
+    conversion,
+    kl_loss_weight,
+    server_args,
+    server_of_our_own,
+    share_of_steps,
+)
 
 Settings = Mapping[str, Any]
 ACTOR = "actor_rollout_ref.actor"
 MODE = f"{ACTOR}.policy_loss.loss_mode"
+ROLLOUT = "actor_rollout_ref.rollout"
+PASSED_ON = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens")
+"""Options of its rollout that are vLLM's own."""
 
 
 @conversion
@@ -55,6 +65,34 @@ def verl_dual(value: Any, view: View) -> Outputs:
     if mode != "vanilla":
         raise Ineffective(f"the loss {mode} has no dual clip")
     return {"objective.surrogate.dual": value}
+
+
+@conversion
+def verl_rollout(value: Any, view: View) -> Outputs:
+    """verl's actor and its vLLM take turns on the same GPUs."""
+    if value == "hf":
+        raise Ineffective("this process samples, as here")
+    if value != "vllm":
+        raise Untranslatable(f"no counterpart of {value!r} here; known: vllm, hf")
+    return server_of_our_own(colocate=True)
+
+
+def _served(view: View) -> None:
+    if view.theirs(f"{ROLLOUT}.name") != "vllm":
+        raise Ineffective(f"{ROLLOUT}.name is not vllm")
+
+
+@conversion
+def verl_server_gpus(value: Any, view: View) -> Outputs:
+    _served(view)
+    return {"engine.servers.gpus": value}
+
+
+@conversion
+def verl_server_args(_: Any, view: View) -> Outputs:
+    """Each of the options gives the arguments of them all."""
+    _served(view)
+    return {"engine.servers.args": server_args({name.replace("_", "-"): view.beside(name) for name in PASSED_ON})}
 
 
 @conversion

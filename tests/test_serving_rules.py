@@ -1,0 +1,137 @@
+"""What a recipe may say of vLLM servers: what contradicts what, what nothing reads, and each sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from postlude.errors import Problem
+from postlude.recipe import unread
+from postlude.recipe.documents import Document
+from postlude.recipe.resolution import resolve_with_problems
+from tests.refusals import Wrong
+
+STARTED: dict[str, Any] = {"count": 1, "python": "python"}
+RUNNING: dict[str, Any] = {"urls": ["http://10.0.0.5:8000"]}
+
+
+def document(servers: dict[str, Any] | None, engine: dict[str, Any] | None = None, **more: Any) -> Document:
+    values: dict[str, Any] = {"method": "grpo", "model": "m", "data": "d.jsonl", "reward": "exact", **more}
+    if values["method"] in ("sft", "dpo"):
+        del values["reward"]
+    return Document(values | {"engine": {"servers": servers, **(engine or {})}})
+
+
+def problems(servers: dict[str, Any] | None, engine: dict[str, Any] | None = None, **more: Any) -> list[Problem]:
+    return resolve_with_problems(document(servers, engine, **more))[1]
+
+
+def idle(servers: dict[str, Any] | None, engine: dict[str, Any] | None = None, **more: Any) -> list[str]:
+    made = document(servers, engine, **more)
+    recipe, wrong = resolve_with_problems(made)
+    assert recipe is not None and not wrong, wrong
+    return unread(recipe, recipe.algorithm, made)
+
+
+@pytest.mark.parametrize("servers", [STARTED, RUNNING, {**STARTED, "args": ["--max-num-seqs", "64"], "colocate": True}])
+def test_servers_that_are_started_or_running_are_all_right(servers: dict[str, Any]) -> None:
+    assert problems(servers) == [] and idle(servers) == []
+
+
+LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
+
+
+@pytest.mark.parametrize(
+    ("servers", "engine", "more", "code", "key", "said"),
+    [
+        ({}, {}, {}, "contradiction", "", "give `count` .* or `urls` .*, and not both"),
+        ({**STARTED, **RUNNING}, {}, {}, "contradiction", "", "give `count` .* or `urls` .*, and not both"),
+        (
+            {"count": 1},
+            {},
+            {},
+            "contradiction",
+            "",
+            "`count` needs `python`, an interpreter that has vllm: make vllm-env makes one",
+        ),
+        ({**RUNNING, "colocate": True}, {}, {}, "contradiction", "engine.servers.colocate", "Let postlude start them"),
+        ({**STARTED, "colocate": True}, {}, LAGS, "contradiction", "engine.servers.colocate", "Set max_lag to 0, or"),
+        (
+            {"urls": ["http://h:1/v1"]},
+            {},
+            {},
+            "wrong-type",
+            "engine.servers.urls",
+            "server itself is http://h:1. Write",
+        ),
+        ({"urls": ["http://10.0.0.5:1"] * 2}, {}, {}, "duplicate-name", "engine.servers.urls", "5:1 more than once"),
+        (STARTED, {"dtype": "float64"}, {}, "not-supported", "engine.dtype", "Take float32, or sample in this process"),
+        (STARTED, {}, {"model": {"path": "m", "lora": {"rank": 513}}}, "not-supported", "model.lora.rank", "up to 512"),
+        (STARTED, {"publish": "lora"}, {}, "contradiction", "engine.publish", "no adapter is trained"),
+        (
+            STARTED,
+            {"publish": "stream"},
+            {"model": {"path": "m", "lora": {}}},
+            "contradiction",
+            "engine.publish",
+            "servers load as one. Take auto or lora",
+        ),
+        (STARTED, {}, {"sampler": {"url": "http://h/v1"}}, "not-of-method", "sampler", "weights are engine.servers"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    servers: dict[str, Any], engine: dict[str, Any], more: dict[str, Any], code: str, key: str, said: str
+) -> None:
+    assert Wrong(code, key, said=said).is_among(problems(servers, engine, **more))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model", "other"],
+        ["--max_model_len=100"],
+        ["--served-model", "x"],
+        ["-tp", "2"],
+        ["--logprobs-mode", "raw_logprobs"],
+        ["--host", "0.0.0.0"],
+    ],
+)
+def test_what_the_run_sets_is_no_argument_of_vllm(words: list[str]) -> None:
+    (found,) = problems({**STARTED, "args": words})
+    assert Wrong("contradiction", "engine.servers.args", said="which the run sets: ").fits(found)
+    assert words[0].partition("=")[0] in found
+
+
+def test_all_of_it_is_told_at_once() -> None:
+    servers = {**STARTED, "colocate": True, "args": ["--port", "1", "--dtype=half"]}
+    assert len(problems(servers, {"dtype": "float64", "publish": "lora"}, **LAGS)) == 5
+
+
+def test_what_nothing_reads_is_said() -> None:
+    assert idle(None, {"publish": "files", "probe_every": 3}) == [
+        "engine.probe_every, engine.publish: no effect here, since there are no engine.servers"
+    ]
+    assert idle({**RUNNING, "gpus": 2, "start_timeout": 60}) == [
+        "engine.servers.gpus, engine.servers.start_timeout: no effect here, since servers that run already are not "
+        "started here"
+    ]
+    assert idle({**STARTED, "gpus": 2}, {"device": "cpu", "cache_gib": 1.0}) == [
+        "engine.cache_gib: no effect here, since engine.servers sample",
+        "engine.servers.gpus: no effect here, since engine.device is cpu",
+    ]
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_method_that_samples_nothing_starts_no_server_and_says_so(method: str) -> None:
+    (line,) = idle(STARTED, {"commit_every": 5}, method=method)
+    assert line.startswith("engine.commit_every, engine.servers.count, engine.servers.python: no effect here")
+    assert line.endswith(f"since {method} samples no answers: no server is started")
+
+
+def test_held_out_answers_of_a_method_that_trains_on_written_ones_come_from_the_servers() -> None:
+    evaluated = {"path": "d.jsonl", "eval": "e.jsonl"}
+    made = document(STARTED, method="sft", data=evaluated)
+    made.values["reward"] = "exact"
+    recipe, wrong = resolve_with_problems(made)
+    assert recipe is not None and not wrong and unread(recipe, recipe.algorithm, made) == []
