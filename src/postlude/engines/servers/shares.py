@@ -75,7 +75,7 @@ def utilization(device: Device, held: Mapping[str, int], present: int, served: i
         raise EngineError(
             f"engine.servers.colocate: of this GPU's {gib(device.total)} the trainer holds {gib(sum(held.values()))} "
             f"({parts}), which leaves {gib(max(0.0, left) * count)} for {counted(count, 'server')}; the weights of one "
-            f"take {gib(served)}, keys and values come on top. Train an adapter (model.lora.rank=16), hold the model in "
+            f"take {gib(served)}, keys and values come on top. Train an adapter (model.lora.rank=16), hold it in "
             "bfloat16, or give trainer and servers a GPU each: engine.servers.colocate=false",
             code="out-of-memory",
         )
