@@ -51,9 +51,9 @@ def depth(weights: int, count: int, room: Free, adapters: bool) -> tuple[Level, 
     asked = count * weights
     fits = asked + max(SPARE * asked, LEAST_SPARE) <= room.bytes
     if fits or adapters:
-        kept = f"servers sleep at level 1: their weights ({gib(asked)}) wait in host memory"
+        line = f"servers sleep at level 1: their weights ({gib(asked)}) wait in host memory"
         short = "" if fits else f", which may be too small ({gib(room.bytes)} are free, by {room.bound})"
-        return 1, kept + short
+        return 1, line + short
     return 2, (
         f"servers sleep at level 2: host memory has no room for their weights ({gib(asked)}; {gib(room.bytes)} are "
         f"free, by {room.bound}), which are dropped and come back with the next publication"
