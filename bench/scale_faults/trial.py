@@ -20,7 +20,7 @@ from bench.faults.families import ONLINE, make_world
 from bench.scale_faults.judging import Expected, Judge
 from bench.scale_faults.table import CALLS, WAYS, Planted
 from postlude.check import check
-from postlude.engines.servers import wire
+from postlude.engines.servers import fleet, pool, wire
 from postlude.errors import PostludeError
 from postlude.launch import launch
 from postlude.recipe.documents import Document
@@ -28,10 +28,13 @@ from tests.fake_vllm import FakeServer, Fault
 
 Kind = Literal["whole", "in words", "flawed", "traceback", "hangs"]
 STEPS, GROUPS, ANSWERS, TEMPERATURE = 3, 3, 2, 0.9
-PATIENCE = 60.0
+HANGS = 40.0
 """Seconds after which a run hangs."""
 DEADLINE = 1.5
 """Seconds that a call to a server may take."""
+PATIENCE = fleet.Patience(
+    look=0.1, health=0.5, silence=1.0, busy=2.0, foreign=5.0, again=0.3, restart=0.05, nobody=6.0
+)
 DEAD = 0.3
 """Seconds until a server that died is there again."""
 
@@ -87,7 +90,7 @@ class World:
             "schedule": {"lr": 0.01},
             "checkpoints": {"every": 1, "keep": STEPS + 1},
             "max_lag": planted.lag if planted is not None else 0,
-            **({"objective": {"correction": {"mode": "token"}}} if planted is not None and planted.lag else {}),
+            **({"objective": {"correction": {"mode": "token_truncate"}}} if planted is not None and planted.lag else {}),
             "engine": held,
         }
 
@@ -142,7 +145,9 @@ def revived(servers: Sequence[FakeServer]) -> Generator[None]:
             for server in servers:
                 if not server.listener.server.is_serving():
                     time.sleep(DEAD)
+                    before = server.at.calls
                     server.restart()
+                    server.at.calls[:0] = before
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -156,12 +161,13 @@ def revived(servers: Sequence[FakeServer]) -> Generator[None]:
 @contextmanager
 def short_deadlines() -> Generator[None]:
     """What takes minutes with real servers takes moments here."""
-    before = wire.QUICK, wire.SLOW
+    before = wire.QUICK, wire.SLOW, pool.PAUSE, fleet.PATIENCE
     wire.QUICK = wire.SLOW = DEADLINE
+    pool.PAUSE, fleet.PATIENCE = 0.02, PATIENCE
     try:
         yield
     finally:
-        wire.QUICK, wire.SLOW = before
+        wire.QUICK, wire.SLOW, pool.PAUSE, fleet.PATIENCE = before
 
 
 @contextmanager
@@ -183,12 +189,12 @@ def within(seconds: float) -> Generator[None]:
 def ended(recipe: dict[str, Any], resume: bool) -> tuple[Kind, str]:
     """How a run ended, quietly."""
     try:
-        with within(PATIENCE), contextlib.redirect_stdout(io.StringIO()):
+        with within(HANGS), contextlib.redirect_stdout(io.StringIO()):
             launch(Document(recipe), resume)
     except PostludeError as error:
         return "in words", str(error)
     except Hangs:
-        return "hangs", f"nothing after {PATIENCE:.0f} s"
+        return "hangs", f"nothing after {HANGS:.0f} s"
     except Exception:
         return "traceback", traceback.format_exc()
     return "whole", ""
