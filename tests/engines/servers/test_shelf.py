@@ -1,4 +1,4 @@
-"""The folder of a version: what is in it, what it shares with a checkpoint, and that it is there whole or not at all."""
+"""The folder of a version: what is in it, what it shares with a checkpoint, and that it is whole or not there."""
 
 from __future__ import annotations
 
@@ -119,9 +119,7 @@ def test_where_files_cannot_be_linked_they_are_copied(
     assert all(torch.equal(tensor, live[name]) for name, tensor in tensors(folder).items())
 
 
-def test_the_newest_two_stay_and_any_that_a_server_starts_from(
-    untied_folder: Path, tmp_path: Path
-) -> None:
+def test_the_newest_two_stay_and_any_that_a_server_starts_from(untied_folder: Path, tmp_path: Path) -> None:
     engine = LocalEngine.open(str(untied_folder), token_budget=256)
     shelf = opened(tmp_path, engine, untied_folder)
     shelf.in_use = lambda: [shelf.at(1)]
@@ -207,7 +205,7 @@ def test_the_tensors_of_a_stream_are_those_of_the_folder(tied: LocalEngine, mode
     assert sent["lm_head.weight"].data_ptr() == tied.model.net.lm_head.weight.data_ptr()
     index = folder / "model.safetensors.index.json"
     index.write_text(index.read_text().replace('"model.norm.weight"', '"norm.weight"'))
-    with pytest.raises(EngineError, match="norm.weight otherwise than the model in memory"):
+    with pytest.raises(EngineError, match=r"norm\.weight otherwise than the model in memory"):
         named_weights(tied.model.net, folder)
 
 
