@@ -6,6 +6,7 @@ the other end of NCCL itself. That of gloo is a plugin of ours, read from `gloo_
 
 from __future__ import annotations
 
+import base64
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import torch
+import torch.cuda.nccl
 from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed import ProcessGroupGloo
@@ -25,6 +27,10 @@ BACKEND = "postlude-gloo"
 """What the plugin is called in a server's --weight-transfer-config; vLLM's own between GPUs is `nccl`."""
 NAME = "postlude"
 """Of the group, in the store where its members find each other."""
+MEETING = 120.0
+"""Seconds that either end of gloo waits for the other."""
+nccl: Any = torch.cuda.nccl
+"""Whose functions say nothing of types."""
 
 
 class Link(Protocol):
@@ -92,6 +98,54 @@ class GlooLink:
 
     def close(self) -> None:
         self._group = self._store = None
+
+
+@dataclass
+class NcclLink:
+    """Over NCCL, from the trainer's GPU to those of a server. vLLM's own end of it, met by an id that we mint.
+
+    Written by vLLM 0.32's and torch's source; no GPU has run it yet. NCCL has no limit of time: a server that dies in
+    the middle leaves a broadcast on this GPU that nothing ends but the end of this process.
+    """
+
+    ranks: int
+    """Processes of the server, each with a GPU of its own, none of them the trainer's."""
+    device: torch.device
+    _id: bytes = field(default_factory=lambda: bytes(nccl.unique_id()))
+    _group: Any = None
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "nccl_unique_id_b64": base64.b64encode(self._id).decode(),
+            "rank_offset": 1,
+            "world_size": self.ranks + 1,
+            "packed": False,
+        }
+
+    def meet(self) -> None:
+        with torch.cuda.device(self.device):
+            self._group = nccl.init_rank(self.ranks + 1, self._id, 0)
+            nccl.all_reduce([torch.zeros(1, device=self.device)], comms=[self._group])  # what vLLM begins with
+            torch.cuda.current_stream().synchronize()
+
+    def send(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.cuda.device(self.device):
+            for tensor in tensors.values():
+                nccl.broadcast([tensor.contiguous()], 0, comms=[self._group])
+            torch.cuda.current_stream().synchronize()
+
+    def close(self) -> None:
+        self._group = None
+
+
+def backend(device: torch.device) -> tuple[str, Path | None]:
+    """What a server is told in --weight-transfer-config, and the folder of plugins that it needs for that."""
+    return ("nccl", None) if device.type == "cuda" else (BACKEND, PLUGIN)
+
+
+def connect(url: str, ranks: int, device: torch.device, seconds: float = MEETING) -> Link:
+    """This process's end of a new group with a server of so many processes, for a trainer on `device`."""
+    return NcclLink(ranks, device) if device.type == "cuda" else GlooLink(our_address(url), ranks, seconds)
 
 
 def described(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
