@@ -14,6 +14,10 @@ from postlude.engines.answers import Unsound, check_numbers
 from postlude.engines.http import short
 from postlude.engines.settings import Sampling
 
+ABORTED = "abort"
+"""The `finish` of an answer that the server ended before its time, with whatever tokens it had."""
+
+
 class _Uncollected:
     """Within, garbage is not looked for. JSON holds no cycles, but a container for each token: looking through all that
     a process has after every few hundred of them was three quarters of the time that reading took. One at a time."""
@@ -34,8 +38,6 @@ class _Uncollected:
 
 
 _uncollected = _Uncollected()
-ABORTED = "abort"
-"""The `finish` of an answer that the server ended before its time, with whatever tokens it had."""
 
 
 @dataclass(frozen=True)

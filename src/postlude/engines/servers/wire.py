@@ -278,7 +278,7 @@ class VllmServer:
         """The bytes of a reply of status 200, at most so many. `opens` says how a server is started that has `path`."""
         lane = self._emptiest()
         try:
-            with waiting(f"the server {self.url}", what or path, "asked"), lane:
+            with lane, waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
                 async with asyncio.timeout(timeout):
                     async with lane.client.stream(method, path, json=body, params=query or None) as response:
                         raw = await _at_most(response, most)
