@@ -72,12 +72,14 @@ def _send(group: int, number: int) -> None:
 
 
 def _gone(server: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether nothing but zombies is left below this process, within so many seconds."""
+    """Whether nothing but zombies is left below this process, within so many seconds; fewer where stdin gives a `k`."""
     until = time.monotonic() + seconds
     while _alive(server) or not all(_descendants().values()):
-        if time.monotonic() >= until:
+        asked = _asked(0.05)
+        if asked == b"k" or time.monotonic() >= until:
             return False
-        time.sleep(0.05)
+        if asked == b"":  # and so it says at once from here on
+            time.sleep(0.05)
     return True
 
 
@@ -113,13 +115,16 @@ def keep(parent: int, grace: float, command: list[str], folder: str) -> int:
         print(f"cannot start {command[0]}: {error}", file=sys.stderr)
         return 127
     os.write(1, f"{server.pid}\n".encode())
-    at_once = _wait(server, parent)
-    if not at_once:
+    if not _wait(server, parent):
         _send(server.pid, signal.SIGTERM)
-    if at_once or not _gone(server, grace):
-        _send(server.pid, signal.SIGKILL)
-        if not _gone(server, LAST):
+        _gone(server, grace)
+    until = time.monotonic() + LAST
+    _send(server.pid, signal.SIGKILL)
+    while not _gone(server, 0.5):
+        if time.monotonic() > until:
             print(f"still there {LAST:g} s after SIGKILL: {[*_descendants()]}", file=sys.stderr)
+            break
+        _send(server.pid, signal.SIGKILL)  # what was started in between
     code = server.poll()
     with suppress(ChildProcessError):  # of the rest, which came to us: so that nobody waits for zombies
         while os.waitpid(-1, os.WNOHANG)[0]:
