@@ -133,6 +133,10 @@ class Fleet:
         """Who may be asked."""
         return [member for member in self.members if member.state == "ready"]
 
+    def read_from(self) -> list[Path]:
+        """The folders of servers that are not ready: they may still be read."""
+        return [one.process.model for one in self.members if one.process is not None and one.state != "ready"]
+
     async def available(self) -> list[Member]:
         """The same, once there is one. Raises EngineError where a server is given up, or none is ready for too long."""
         began = time.monotonic()

@@ -82,14 +82,6 @@ class Shelf:
             raise EngineError(f"{self.root} holds no version yet to start a server from", code="no-checkpoint")
         return self.at(self.versions()[-1])
 
-    @property
-    def rank(self) -> int | None:
-        """Of the adapters that are published, the one that the policy began from included; None of whole models."""
-        if not self.trainer.has_adapter:
-            return None
-        net: Any = self.trainer.model.net
-        return sum(max(config.r, *config.rank_pattern.values(), 0) for config in net.peft_config.values())
-
     def place(self, version: int, checkpoint: Path | None = None) -> Path:
         """Write the trainer's weights as they are now; what was written is compared with them. `checkpoint`: a folder
         that the trainer has saved since its last update, whose files serve for this too. TrainingError where the disk

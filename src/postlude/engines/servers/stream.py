@@ -143,14 +143,23 @@ class NcclLink:
         self._group = None
 
 
-def backend(device: torch.device) -> tuple[str, Path | None]:
+def over_nccl(servers: Servers, cuda: bool) -> bool:
+    """Whether weights go from GPU to GPU: not where trainer and servers share one, which NCCL does not take twice."""
+    return cuda and not servers.colocate
+
+
+def backend(servers: Servers, cuda: bool) -> tuple[str, Path | None]:
     """What a server is told in --weight-transfer-config, and the folder of plugins that it needs for that."""
-    return ("nccl", None) if device.type == "cuda" else (BACKEND, PLUGIN)
+    return ("nccl", None) if over_nccl(servers, cuda) else (BACKEND, PLUGIN)
 
 
-def connect(url: str, ranks: int, device: torch.device, seconds: float = MEETING) -> Link:
-    """This process's end of a new group with a server of so many processes, for a trainer on `device`."""
-    return NcclLink(ranks, device) if device.type == "cuda" else GlooLink(our_address(url), ranks, seconds)
+def connect(servers: Servers, device: torch.device, member: Member) -> Link:
+    """This process's end of a new group with one server, for a trainer on `device`."""
+    cuda = device.type == "cuda"
+    ranks = servers.gpus if cuda else 1
+    if over_nccl(servers, cuda):
+        return NcclLink(ranks, device)
+    return GlooLink(our_address(member.server.url), ranks, MEETING)
 
 
 def described(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -168,8 +177,3 @@ def our_address(url: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((parts.hostname or "127.0.0.1", parts.port or 80))
         return str(probe.getsockname()[0])
-
-
-def connect(servers: Servers, member: Member) -> Link:
-    """A group with one server, which it is asked to join."""
-    return GlooLink(our_address(member.server.url), servers.gpus, servers.start_timeout)
