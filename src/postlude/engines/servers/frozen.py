@@ -12,14 +12,13 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
+from postlude.data import Completion
+from postlude.engines.protocol import Progress, Request, Weights
+from postlude.engines.servers import interpreter
 from postlude.engines.servers.command import Launch, check_args, share_devices, threads_of, visible_devices
 from postlude.engines.servers.fleet import Fleet, Member
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.wire import ServerFailure, adapter_name
-
-from postlude.data import Completion
-from postlude.engines.protocol import Progress, Request, Weights
-from postlude.engines.servers import interpreter
 from postlude.engines.settings import Local, Sampling, Servers
 from postlude.errors import ConfigError, EngineError, PostludeError
 from postlude.models.adapters import base_path, is_adapter, read_config
