@@ -33,6 +33,7 @@ from postlude.runs.figures.answers import DIFFICULTY, MEASURED, SAMPLED, SELECTE
 from postlude.runs.figures.human import PEOPLE
 from postlude.runs.figures.objective import LOSSES, PER_PAIR, PER_TOKEN
 from postlude.runs.figures.rewards import BUILT_IN, REWARDS
+from postlude.runs.figures.serving import AGES, SERVERS, TIMES
 from postlude.runs.figures.step import BATCH, DRPO, OPTIMISER
 from postlude.runs.figures.truth import TRUTH
 from postlude.validation import members, tag
@@ -317,6 +318,8 @@ def figures() -> str:
         ("DRPO and DisCO", DRPO),
         ("The optimiser", OPTIMISER),
         ("Held-out prompts (greedy/, sampled/)", MEASURED),
+        ("Answers of servers, or of older weights", (*AGES, *SERVERS)),
+        ("Seconds of a run with servers (timings.jsonl; in no event)", TIMES),
         ("Truth", TRUTH),
         ("What people said (postlude review; in no event)", PEOPLE),
     ):

@@ -65,10 +65,10 @@ def warm() -> None:
 
     import postlude.cli.app
     import postlude.launch  # noqa: F401
-    from postlude.runs import durable, folder
+    from postlude.runs import durable, saving
 
     torch.set_num_threads(1)
-    durable.WAITS = folder.SAVE_WAITS = (0.001, 0.001)  # nobody makes room meanwhile
+    durable.WAITS = saving.WAITS = (0.001, 0.001)  # nobody makes room meanwhile
     _ = transformers.AutoModelForCausalLM, transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast
     gc.collect()
     gc.freeze()  # children then share these pages for good

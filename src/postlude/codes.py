@@ -150,6 +150,7 @@ RUNS = {
     "not-running": "No process is at work on the run.",
     "wrong-shape": "An objective of yours gave a tensor of another shape than is wanted.",
     "state-does-not-fit": "A checkpoint does not belong to the recipe's data.",
+    "stale-answer": "An answer comes from weights that were never published, or that are too old to learn from.",
     "server-unreachable": "A server gave no connection or no answer.",
     "server-refused": "A server refused a request.",
     "server-answer": "What a server answered does not add up.",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from postlude import alarms
 from postlude.batch import Batch, minibatches
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
-from postlude.errors import RewardError, TrainingError, reason
+from postlude.errors import EngineError, RewardError, TrainingError, reason
 from postlude.exhausted import out_of_memory
+from postlude.lag import lags, require_known
 from postlude.lazy import torch
 from postlude.learning import EARLY, NOTHING_LEARNT, Learning
 from postlude.measuring import answer_sheet, finite, measure
@@ -61,9 +63,12 @@ def _exhausted(run: Run, engine: Engine, error: Exception) -> str:
 
 
 async def _draw(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> list[Drawn]:
-    """The groups of a step. Memory that runs out here leaves weights and sources as they were after the last one."""
+    """The groups of a step. Memory that runs out here, or servers that are gone, leave weights and sources as they
+    were after the last one."""
     try:
         return [await stream.source.draw(run.step, plan.steps) for stream in streams]
+    except EngineError as error:
+        raise Halted(str(error), code=error.code) from error
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -88,23 +93,19 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     alarms.watch(run, plan)
-    if run.step == 0:
-        await measure(run, plan)
-        await answer_sheet(run, plan)
-    unmeasured = plan.due.evaluation or plan.due.sheet
-    reached = await _after(run, engine, streams, plan) if unmeasured else None
+    reached = await _begin(run, engine, streams, plan)
     while not plan.is_done(run.step) and reached is None and not run.stop:
         clock = Clock()
         drawn = await _draw(run, engine, streams, plan)
+        require_known(run, engine, drawn, plan.max_lag)
         if run.step == 0 and plan.first is not None:
             drawn[0].notes += await plan.first(drawn[0])
         clock.lap("draw")
         used = await _update(run, engine, streams, drawn, plan)
         clock.lap("train")
-        _report(run, drawn, used, clock, plan)
+        _report(run, engine, drawn, used, clock, plan)
         broken = await _settle(streams)
-        weights = await engine.publish()
-        run.emit(Publish(run.step, weights.version))
+        await _publish(run, engine, streams, plan, clock)
         reached = await _after(run, engine, streams, plan)
         if broken is not None and reached is None:
             raise broken
@@ -121,6 +122,18 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     run.emit(End(run.step, "done" if finished else "interrupted"))
 
 
+async def _begin(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> float | None:
+    """What comes before the next draw: the first measurements of a run, or what is left to do of the step that a
+    checkpoint was saved in; the accuracy that reached the goal, or None."""
+    if plan.commit_every:
+        run.emit(Publish(run.step, engine.trainer.version))  # that servers began with
+    if run.step == 0:
+        await measure(run, plan)
+        await answer_sheet(run, plan)
+    unfinished = plan.due.evaluation or plan.due.sheet or run.committed
+    return await _after(run, engine, streams, plan) if unfinished else None
+
+
 def _conclude(run: Run, learning: Learning, same: bool, lr: float) -> None:
     """Say plainly where the steps of the run taught nothing, or moved no weight."""
     if not learning.learnt:
@@ -134,15 +147,41 @@ def _conclude(run: Run, learning: Learning, same: bool, lr: float) -> None:
     run.note(text, NOTHING_LEARNT)
 
 
-async def _settle(streams: list[Stream]) -> RewardError | None:
-    """Wait for what is sampled ahead. A reward that stopped the next draw is no reason not to finish this step."""
+async def _settle(streams: list[Stream]) -> RewardError | Halted | None:
+    """Wait for what is sampled ahead. A reward that stopped the next draw, or servers that are gone, are no reason not
+    to finish this step."""
     broken = None
     for stream in streams:
         try:
             await stream.source.settle()
         except RewardError as error:
             broken = error
+        except EngineError as error:
+            broken = Halted(str(error), code=error.code)
     return broken
+
+
+async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, clock: Clock) -> None:
+    """Let the sampler have the weights. Servers get them once they are on the disk, and where that fails nothing of the
+    step is lost."""
+    clock.lap("settle")
+    if plan.commit_every and run.step % plan.commit_every == 0:
+        await _commit(run, engine, streams, plan)
+    clock.lap("commit")
+    try:
+        weights = await engine.publish()
+    except EngineError as error:
+        if plan.commit_every and not run.committed:
+            await _commit(run, engine, streams, plan)
+        raise Halted(str(error), code=error.code) from error
+    run.emit(Publish(run.step, weights.version))
+    clock.lap("publish")
+    if plan.timed:
+        plan.spent.seconds += clock.laps["settle"] + clock.laps["publish"]
+    if plan.commit_every:
+        wait = clock.laps["draw"] + clock.laps["settle"]
+        parts = {"commit": clock.laps["commit"], "publish": clock.laps["publish"], **engine.seconds}
+        run.timing(wait=wait, **parts, total=run.elapsed)
 
 
 # ------------------------------------------------------------------------------------------------------ training
@@ -274,26 +313,26 @@ def _updates(used: list[Trained], seed: int) -> Iterator[tuple[list[tuple[Traine
 # ----------------------------------------------------------------------------------------------------- reporting
 
 
-def _report(run: Run, drawn: list[Drawn], used: list[Trained], clock: Clock, plan: Plan) -> None:
+def _report(run: Run, engine: Engine, drawn: list[Drawn], used: list[Trained], clock: Clock, plan: Plan) -> None:
     """Write the step's event: the first stream's figures under their own names, others' under the stream's."""
     for d in drawn:
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
-    figures = beside(_figures(drawn, used), drawn[0].logged)
+    ages = lags(engine, drawn) if plan.max_lag or plan.commit_every else {}
+    figures = beside({**_figures(drawn, used), **ages, **engine.figures()}, drawn[0].logged)
     figures, notes = finite(figures, plan.noted)
-    drawn[0].notes += notes
+    drawn[0].notes += [*notes, *plan.look_at(figures)]
     plan.learning.see(drawn[0], figures)
     for note in first_of_each((note for d in drawn for note in d.notes), plan.noted):
         run.note(note)
     run.step += 1
     sampled = sum(d.report.get("tokens", 0.0) for d in drawn)
-    timed = plan.budget is not None and plan.budget.seconds is not None  # else a repeated run has the same state
-    seconds = clock.laps["draw"] + clock.laps["train"] if timed else 0.0
+    seconds = clock.laps["draw"] + clock.laps["train"] if plan.timed else 0.0
     plan.spent.add(sampled, figures.get("passed_tokens", 0.0), seconds)
     run.emit(Step(run.step, {k: float(v) for k, v in figures.items()}))
     if plan.budget is not None:
         run.tell(Used(run.step, plan.spent.share(plan.budget)))
-    run.timing(**clock.laps, total=run.elapsed)
+    run.timing(draw=clock.laps["draw"], train=clock.laps["train"], total=run.elapsed)
 
 
 def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, float]:
@@ -319,13 +358,19 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
 # ---------------------------------------------------------------------------------------------------- after a step
 
 
-async def _measure_what_is_due(run: Run, plan: Plan, last: bool) -> float | None:
-    """Evaluate, and answer the sheet, after a step; the accuracy that reached the goal, or None."""
-    due = plan.due
+def _find_due(run: Run, plan: Plan) -> None:
+    """Say what is to be measured after a step, unless something of it is left to do already."""
+    due, last = plan.due, plan.is_done(run.step)
     if not due.evaluation and not due.sheet:
         due.reached = None
         due.evaluation = last or bool(plan.evaluate_every and run.step % plan.evaluate_every == 0)
         due.sheet = last or bool(plan.sheet_every and run.step % plan.sheet_every == 0)
+
+
+async def _measure_what_is_due(run: Run, plan: Plan, last: bool) -> float | None:
+    """Evaluate, and answer the sheet, after a step; the accuracy that reached the goal, or None."""
+    _find_due(run, plan)
+    due = plan.due
     if due.evaluation:
         due.reached = await measure(run, plan, last)
         due.evaluation, due.sheet = False, due.sheet or due.reached is not None
@@ -344,9 +389,15 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     wanted = run.obey()
     last = plan.is_done(run.step)  # one that is asked to stop measures what it would have: resumed, it is the same run
     before = plan.best.step
-    reached = await _measure_what_is_due(run, plan, last)
+    try:
+        reached = await _measure_what_is_due(run, plan, last)
+    except EngineError as error:
+        if not plan.commit_every:
+            raise
+        raise Halted(str(error), code=error.code) from error
     if plan.refresh_every and run.step % plan.refresh_every == 0:
         await engine.trainer.refresh_reference(plan.refresh_mix)
+        run.outdate_commit()
         run.emit(Reference(run.step, engine.trainer.references))
     alarms.sound(run, plan)
     if last or reached is not None or plan.watch.back_to is not None:
@@ -362,13 +413,28 @@ async def _checkpoint(
     run: Run, engine: Engine, streams: list[Stream], plan: Plan, planned: bool = True, last: bool = False
 ) -> None:
     """Weights, optimiser, and what the streams have to remember."""
+    state = _state(streams, plan)
+    await run.checkpoint(_saving(engine, streams), state, plan.keep_checkpoints, planned, plan.best.step, last)
 
+
+async def _commit(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
+    """The same in the middle of a step, with all that is still to be done of it."""
+    _find_due(run, plan)
+    await run.commit(_saving(engine, streams), _state(streams, plan), plan.keep_checkpoints, plan.best.step)
+
+
+def _saving(engine: Engine, streams: list[Stream]) -> Callable[[Path], Awaitable[None]]:
     async def save(folder: Path) -> None:
         await engine.save(folder)
         for stream in streams:
             stream.save(folder)
 
-    state = {
+    return save
+
+
+def _state(streams: list[Stream], plan: Plan) -> dict[str, Any]:
+    """What a checkpoint keeps as JSON."""
+    return {
         "streams": {s.name: s.state() for s in streams},
         "learning": asdict(plan.learning),
         "noted": plan.noted,
@@ -379,4 +445,3 @@ async def _checkpoint(
         **({"truth": plan.first_measured.state()} if plan.first_measured else {}),
         "spent": asdict(plan.spent),
     }
-    await run.checkpoint(save, state, plan.keep_checkpoints, planned, plan.best.step, last)

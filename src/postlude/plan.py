@@ -70,6 +70,12 @@ class Plan:
     stop_at: float | None = None
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
+    commit_every: int = 0
+    """Steps from one checkpoint that is saved before servers get the weights to the next; 0 where none sample."""
+    max_lag: int = 0
+    """Steps that the weights an answer was sampled from may be behind those that learn from it."""
+    look_at: Callable[[Mapping[str, float]], Sequence[str]] = lambda figures: ()
+    """Notes on the figures of a step."""
     refresh_every: int = 0
     """Steps after which the reference becomes the policy; 0 leaves it what it was at the start."""
     refresh_mix: float = 1.0
@@ -93,6 +99,11 @@ class Plan:
     """Names of the notes that a run gives once, and that were given."""
     began: Sequence[int] = ()
     """The fingerprint of the weights that the run began with; of one that begins now it is yet to be taken."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether seconds are counted: else a repeated run has the same state."""
+        return self.budget is not None and self.budget.seconds is not None
 
     def is_done(self, step: int) -> bool:
         """Whether so many steps are all, or have used the budget up."""

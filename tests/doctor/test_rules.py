@@ -32,6 +32,8 @@ RECIPE: Mapping[str, Any] = {
     "critic": {"lr": 1e-4, "warmup": 0},
 }
 LAG = {**RECIPE, "max_lag": 1}
+SERVERS = {"count": 2, "python": "python3", "concurrency": 256}
+SERVED = {**RECIPE, "engine": {"servers": SERVERS, "commit_every": 1, "probe_every": 1, "publish": "stream"}}
 
 
 # ------------------------------------------------------------------------------------------------ healthy runs
@@ -157,6 +159,12 @@ HELD_OUT: dict[str, Value] = sampled(0.3, 0.99) | {
 }  # fmt: skip
 
 
+def timed(**seconds: float) -> dict[str, Value]:
+    """What the parts of every step took."""
+    return {f"seconds/{name}": {"commit": 0.1, "publish": 0.2, **seconds}[name] for name in PARTS}
+
+
+PARTS = ("wait", "train", "commit", "publish")
 SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "no-signal": (FLAT | {"frac_zero_std_groups": later(0.3, 1), "advantage/std": later(0.9, 0),
                           "grad_norm": later(1, 0), "sampled_accuracy": later(0.3, 0)}, 30),
@@ -203,13 +211,21 @@ SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "unreadable-answers": (FLAT | {"maths/unparsable": 0.7}, 10),
     "judge-silent": (FLAT | {"judge/calls": 96, "judge/failed": 4, "judge/unreadable": 8}, 10),
     "judge-undecided": (FLAT | {"judge/calls": 96, "judge/flip_rate": 0.4}, 10),
+    "handshake-grows": (FLAT | {"handshake/error": lambda step, rng: 1e-6 * 2.0**step}, 20),
+    "answers-again": (FLAT | {"refused_answers": 20, "requeued": 20}, 10),
+    "trainer-waits": (FLAT | timed(wait=8, train=1), 10),
+    "servers-wait": (FLAT | timed(wait=1, train=9), 10),
+    "dear-publication": (FLAT | timed(wait=5, train=2, commit=4, publish=1), 10),
 }  # fmt: skip
+RECIPES = {"stale-data": LAG} | dict.fromkeys(("handshake-grows", "answers-again"), SERVED)
+RECIPES |= dict.fromkeys(("trainer-waits", "servers-wait", "dear-publication"), SERVED)
+"""Of symptoms that only some recipes have."""
 
 
 @pytest.mark.parametrize("name", SYMPTOMS)
 def test_a_rule_finds_its_symptom_in_time(name: str) -> None:
     columns, by = SYMPTOMS[name]
-    recipe = LAG if name == "stale-data" else RECIPE
+    recipe = RECIPES.get(name, RECIPE)
     for seed in range(2):
         findings = {f.rule: f for f in watched(columns, seed, recipe=recipe)}
         assert name in findings, [*findings]
@@ -351,21 +367,22 @@ METHODS = {"loss/pairs": "dpo", "loss/points": "kto", "loss/policy": "sft"}
 @pytest.mark.parametrize("recipe", [RECIPE, EXTREMES], ids=["usual", "extreme"])
 def test_every_remedy_is_a_setting_that_a_recipe_takes(recipe: Mapping[str, Any]) -> None:
     for name, (columns, by) in SYMPTOMS.items():
-        finding = RULES[name].look(track_after(columns, by, recipe))
+        engine = {"engine": SERVED["engine"]} if RECIPES.get(name) is SERVED else {}
+        finding = RULES[name].look(track_after(columns, by, {**recipe, **engine}))
         method = next((method for figure, method in METHODS.items() if figure in columns), "ppo")
         if finding is not None and finding.remedy:
-            resolve(recipe_with(method, finding.remedy))
+            resolve(recipe_with(method, finding.remedy, served=bool(engine)))
 
 
-def recipe_with(method: str, pairs: tuple[str, ...]) -> Document:
+def recipe_with(method: str, pairs: tuple[str, ...], served: bool = False) -> Document:
     reward = (
         "reward: [{use: exact}]\ngroup_size: 4\nobjective: {kl: {coef: 0.04}}\ncritic: {lr: 0.001}\n"
         if method == "ppo"
         else ""
     )
-    document = from_text(
-        f"method: {method}\nmodel: m\ndata: {{path: d.jsonl, eval: e.jsonl}}\nsteps: 100\noutput: o\n{reward}", "r.yaml"
-    )
+    engine = "engine: {servers: {count: 2, python: python3}}\n" if served else ""
+    data = "data: {path: d.jsonl, eval: e.jsonl}\nsteps: 100\noutput: o\n"
+    document = from_text(f"method: {method}\nmodel: m\n{data}{reward}{engine}", "r.yaml")
     override(document, pairs)
     return document
 
@@ -412,6 +429,20 @@ def test_whole_answers_are_clipped_at_once_by_their_nature() -> None:
 def test_older_weights_are_stale_data_and_no_mismatch() -> None:
     rules = {f.rule for f in watched(FLAT | {"mismatch/k3": 0.3}, recipe=LAG)}
     assert "stale-data" in rules and "mismatch" not in rules
+
+
+HEALTHY_SERVED: Columns = sampled(0.3, 0.85) | timed(wait=5, train=4) | {
+    "refused_answers": lambda step, rng: float(step == 30) * 12, "requeued": lambda step, rng: float(step == 30) * 40,
+    "handshake/error": lambda step, rng: 2e-5 * (1 + rng.random()), "lag/mean": 0, "lag/max": 0,
+}  # fmt: skip
+
+
+def test_servers_that_keep_up_raise_no_alarm_and_no_hint() -> None:
+    ours = {"handshake-grows", "answers-again", "trainer-waits", "servers-wait", "dear-publication"}
+    assert not ours & {f.rule for f in watched(HEALTHY_SERVED, recipe=SERVED)}
+    ahead = HEALTHY_SERVED | timed(wait=0.1, train=9)
+    assert ours & {f.rule for f in watched(ahead, recipe={**SERVED, "max_lag": 1})} == {"servers-wait"}
+    assert not ours & {f.rule for f in watched(ahead)}, "without servers nothing is said of them"
 
 
 def test_settings_that_no_recipe_says_are_no_trouble() -> None:

@@ -25,8 +25,8 @@ from tests.judging import ChatServer
 
 SOURCE = Path(__file__).parents[2] / "src" / "postlude"
 LETTERS = "abcd"
-RARE = {"corrupt_tokens", "masked_infinite_live"}
-"""Only where a number breaks down: held to the source by their text alone."""
+RARE = {"corrupt_tokens", "masked_infinite_live", "refused_answers", "requeued", "handshake/error"}
+"""Only where a number breaks down, or where servers sample: held to the source by their text alone."""
 
 
 # ------------------------------------------------------------------------------------------------- the runs
@@ -211,6 +211,8 @@ LOGGING = (
     "evaluate.py",
     "truth",
     "sources/order.py",
+    "lag.py",
+    "engines/servers",
 )
 SUMS = ("token/", "pair/", "sequence/", "update/")
 """What a sum is divided by when it is reported; not part of the figure's name."""

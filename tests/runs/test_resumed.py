@@ -458,7 +458,7 @@ def _small_files(since: int, until: int) -> Callable[[Event], None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    monkeypatch.setattr("postlude.runs.folder.SAVE_WAITS", (0.0,))
+    monkeypatch.setattr("postlude.runs.saving.WAITS", (0.0,))
     monkeypatch.setattr("postlude.runs.durable.WAITS", (0.0,))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -176,3 +176,12 @@ def rows_of(history: History) -> Iterable[tuple[int, dict[str, float]]]:
     events = sorted((*history.of("step"), *history.of("eval")), key=lambda row: int(row["step"]))
     for step, rows in groupby(events, key=lambda row: int(row["step"])):
         yield step, dict(pair for row in rows for pair in numbers(row))
+
+
+def seconds_of(history: History) -> dict[int, dict[str, float]]:
+    """Step -> what it took, as `seconds/NAME`, of a run with servers. A run that goes on never sees them: it would not
+    have the same alarms again."""
+    rows = [row for row in history.timings if "publish" in row and isinstance(row.get("step"), int)]
+    return {
+        int(row["step"]): {f"seconds/{name}": value for name, value in numbers(row) if name != "total"} for row in rows
+    }

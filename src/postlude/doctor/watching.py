@@ -10,7 +10,7 @@ from typing import Literal
 
 from postlude.doctor.rule import GRAVITIES, Finding, Rule
 from postlude.doctor.rules import RULES, examine
-from postlude.doctor.track import Track, rows_of, track_of
+from postlude.doctor.track import Track, rows_of, seconds_of, track_of
 from postlude.runs.history import History
 
 ALARM = "alarm"
@@ -140,12 +140,13 @@ class Diagnosis:
 def diagnose(
     history: History, rules: Iterable[Rule] | None = None, people: Mapping[str, float] | None = None
 ) -> Diagnosis:
-    """A whole run, step by step, as it would have been watched; at its end the figures of what `people` said of its
-    answers, which no run that goes on reads."""
+    """A whole run, step by step, as it would have been watched, and what no run that goes on reads: the seconds of its
+    steps, and at its end the figures of what `people` said of its answers."""
     rules = list(RULES.values() if rules is None else rules)
-    track, first = track_of(history), dict[str, Finding]()
+    track, first, seconds = track_of(history), dict[str, Finding](), seconds_of(history)
     for step, figures in chain(rows_of(history), [(history.steps, people or {})]):
         track.add(step, figures)
+        track.add(step, seconds.pop(step, {}))
         if step:
             first |= {f.rule: f for f in examine(track, (rule for rule in rules if rule.name not in first))}
     now = {f.rule: f for f in examine(track, rules)} if track.step else {}

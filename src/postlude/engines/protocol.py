@@ -284,6 +284,19 @@ class Engine(Protocol):
         """The sampler takes the trainer's weights, under a version of their own; nothing may be being sampled."""
         ...
 
+    def lag(self, version: int) -> int | None:
+        """Steps from the weights of a version to those that are trained now; None of one that was never published."""
+        ...
+
+    def figures(self) -> Mapping[str, float]:
+        """Of the newest publication, and of what was sampled since this was asked last: a step's event holds them."""
+        ...
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Of the newest publication, by what took them."""
+        ...
+
     async def save(self, folder: Path) -> None:
         """A checkpoint folder that any Hugging Face tool can open: weights and tokenizer, `trainer/` inside."""
         ...

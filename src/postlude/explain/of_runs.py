@@ -12,10 +12,10 @@ from postlude.words import closest
 
 
 def _figure_names() -> Sequence[str]:
-    from postlude.runs.figures import BARE, JUDGED, PREFIXES
+    from postlude.runs.figures import BARE, JUDGED, PREFIXES, TIMED
 
     more = (prefix.name + name for prefix in PREFIXES for name in prefix.figures if name not in BARE)
-    return (*BARE, *JUDGED, *more)
+    return (*BARE, *JUDGED, *TIMED, *more)
 
 
 def _figures_meant(asked: str) -> Iterable[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from postlude.data import Completion, Group, Prompt, groups_from_json, groups_to_json
 from postlude.engines.protocol import Request, Sampler
 from postlude.engines.settings import Sampling
-from postlude.errors import RewardError
+from postlude.errors import EngineError, RewardError
 from postlude.exhausted import out_of_memory
 from postlude.rewards.call import pad_and_extend
 from postlude.rewards.combine import Scored
@@ -124,7 +124,8 @@ class RolloutSource:
     async def draw(self, step: int, steps: int) -> Drawn:
         """The groups of one step; also everything that was sampled for it.
 
-        Raises RewardError where a reward stops the run; `state` is then that of before, as it is where memory ran out.
+        Raises RewardError where a reward stops the run; `state` is then that of before, as it is where memory ran out
+        or a sampler failed.
         """
         before, self.stopped = self.state(), None
         logged = Logged()
@@ -137,8 +138,8 @@ class RolloutSource:
             drawn = await self._select(fresh, step)
             self._give_up(drawn)
             self._tell_of_neither(drawn)
-        except (RewardError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, RewardError) and not out_of_memory(error):
+        except (RewardError, EngineError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, RewardError | EngineError) and not out_of_memory(error):
                 raise
             self.stopped = before | {"waiting": groups_to_json(*logged.sampled, *self.waiting)}
             raise

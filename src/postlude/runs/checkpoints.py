@@ -28,6 +28,7 @@ from postlude.runs.sealed import (
     Flaw,
     Hashes,
     Sealed,
+    files_of,
     is_signed,
     read_signed_json,
     seal,
@@ -80,9 +81,12 @@ def problems_of_foreign(folder: Path) -> list[Problem]:
 async def write(
     run: Path, name: str, save: Callable[[Path], Awaitable[None]], state: Mapping[str, Any], frame: Mapping[str, Any]
 ) -> None:
-    """`save` to a temporary name, add the state, seal it, rename. Raises OSError, and leaves nothing then."""
+    """`save` to a temporary name, add the state, seal it, rename. Raises OSError, and leaves nothing then.
+
+    What has that name already is hidden before, and taken away after: `clear_hidden` finishes what a kill cut short.
+    """
     place = run / PLACE / name
-    temporary = place.with_name("." + name)
+    temporary, old = place.with_name("." + name), place.with_name(f".{name}.old")
     try:
         remove(temporary)
         with os_errors():
@@ -91,12 +95,31 @@ async def write(
         seal(temporary, run, frame)
         if is_foreign(place):
             raise FileExistsError(errno.EEXIST, f"{place} is in its place, and no checkpoint of a run")
-        _take_away(place)
+        remove(old)
+        if place.exists():
+            place.rename(old)
         temporary.rename(place)
         flush(place.parent)
+        remove(old)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not place.exists():
+            old.rename(place)
         raise
+
+
+def link_files(checkpoint: Path, folder: Path) -> None:
+    """What a checkpoint holds but for its state and seal, again in another folder: the same bytes, under two names
+    where the file system can. Raises OSError."""
+    for file in files_of(checkpoint):
+        name = file.relative_to(checkpoint)
+        if name == STATE or name.is_relative_to(COPIES):
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / name).hardlink_to(file)
+        except OSError:
+            shutil.copy2(file, folder / name)
 
 
 def _take_away(place: Path) -> None:
@@ -110,13 +133,13 @@ def _take_away(place: Path) -> None:
 
 def tidy(disk: Disk, last: int, best: int | None) -> None:
     """Keep the newest `last` planned checkpoints, that of step `best`, and of those behind them, which an interruption
-    or a request brought about, the newest `last`; let `model` lead to the newest of all and `best` to the best, for
-    every tool that takes a model folder."""
+    or a request brought about, the newest `last`; of what was committed only what is the newest of all. Let `model`
+    lead to that and `best` to the best, for every tool that takes a model folder."""
     there = [Sealed.at(place) for place in all_of(disk.root) if not is_foreign(place)]
     chosen = ([one for one in there if one.step == best] or _linked(disk.root / "best", there)) if best else []
     planned = [one for one in there if one.planned and one not in chosen]
     newest = max((one.step for one in there if one.planned), default=0)
-    asked = [one for one in there if one.step > newest]
+    asked = [one for one in there if one.step > newest and not one.commit]
     if there:
         disk.link("model", f"{PLACE}/{there[-1].place.name}")
     for one in chosen:
@@ -135,7 +158,12 @@ def _linked(link: Path, there: Sequence[Sealed]) -> list[Sealed]:
 
 def clear_hidden(folder: Path, up_to: int | None = None) -> None:
     """Take away what was being written or removed as its process ended; with `up_to`, what was passed over, of these
-    steps. Raises OSError."""
+    steps. One that was to take the place of another, which is hidden already, was sealed before: it does. Raises
+    OSError."""
+    for old in (folder / PLACE).glob(".step-*.old"):
+        place = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+        if not place.exists() and (ready := place.with_name("." + place.name)).exists():
+            ready.rename(place)
     for place in (folder / PLACE).iterdir():
         name = place.name
         if not _HIDDEN.fullmatch(name):

@@ -38,8 +38,9 @@ class Disk:
     _sizes: dict[str, int] = field(default_factory=dict[str, int])
     """Bytes of each file that was appended to, as this process left it."""
 
-    def append(self, name: str, text: str) -> None:
-        """Add whole lines to a file, made where there is none. Raises TrainingError where it is not as it was left."""
+    def append(self, name: str, text: str, flushed: bool = False) -> None:
+        """Add whole lines to a file, made where there is none; `flushed`: they are on the disk when this returns.
+        Raises TrainingError where it is not as it was left."""
         place, content = inside(self.root, name), text.encode()
         before = place.stat().st_size if place.exists() else 0
         if before != self._sizes.get(name, before):
@@ -49,7 +50,7 @@ class Disk:
                 f"checkpoint with: postlude train {self.root} --resume",
                 code="cannot-write",
             )
-        self.insist(name, lambda: _append(place, content, before))
+        self.insist(name, lambda: _append(place, content, before, flushed))
         self._sizes[name] = before + len(content)
 
     def replace(self, name: str, content: str | bytes) -> None:
@@ -121,7 +122,7 @@ def problems_of_files(root: Path, names: Iterable[str]) -> list[Problem]:
     return problems
 
 
-def _append(place: Path, content: bytes, before: int) -> None:
+def _append(place: Path, content: bytes, before: int, flushed: bool) -> None:
     """Write behind the first `before` bytes; what an earlier try left there is cut off."""
     file = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
     try:
@@ -129,12 +130,16 @@ def _append(place: Path, content: bytes, before: int) -> None:
             os.ftruncate(file, before)
         try:
             _write(file, content)
+            if flushed:
+                os.fsync(file)
         except OSError:
             with suppress(OSError):  # the next try does it, or a resumed run
                 os.ftruncate(file, before)
             raise
     finally:
         os.close(file)
+    if flushed and not before:  # the file itself may be new
+        flush(place.parent)
 
 
 def _write(file: int, content: bytes) -> None:

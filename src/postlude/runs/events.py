@@ -169,6 +169,14 @@ class Used(Event):
 
 
 @dataclass(frozen=True)
+class Timed(Event):
+    """Seconds of the finished step, by what took them: as in timings.jsonl, of a run whose policy servers sample."""
+
+    kind: ClassVar[str] = "timed"
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Phase(Event):
     """What is being done now: load, sample, score, train, evaluate, save."""
 

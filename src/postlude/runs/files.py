@@ -14,6 +14,8 @@ Row = dict[str, Any]
 Numbered = list[tuple[int, Path]]
 SUMS = "SHA256SUMS"
 """In `rollouts/`: the SHA-256 of every file, as `sha256sum` writes and checks them."""
+PUBLISHED = "published.jsonl"
+"""Of a run with servers: the step that each version of its weights is of. Never cut back."""
 
 
 def regular(place: Path) -> Path:

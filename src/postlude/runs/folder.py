@@ -8,6 +8,7 @@ sheet.jsonl        answers to the fixed sheet     rejected.txt      rows that we
 live.json          how the run stands now         control.json      what another process asks of it
 inputs/            a hash of every row
 broken/            batches whose update was left out, and why, where there were any
+published.jsonl    of a run with servers: the step that each version of its weights is of (engines/servers/ledger)
 review.jsonl and suites/ are of `postlude review` and `eval`, which write them; no checkpoint seals them.
 taken-back/        what came after the checkpoint that an alarm took the run back to
 
@@ -16,44 +17,41 @@ Lines are appended and files replaced through `durable.Disk`; what a checkpoint 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from postlude.data import Group
-from postlude.errors import ConfigError, PostludeError, TrainingError, visible
+from postlude.errors import ConfigError, PostludeError, visible
 from postlude.plain_yaml import dump
 from postlude.process import end_child
 from postlude.runs import checkpoints, taken_back
 from postlude.runs.checkpoints import Choice
 from postlude.runs.durable import Disk, clear_left, problems_of_files
-from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping
-from postlude.runs.files import SUMS, broken_files
+from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping, Timed
+from postlude.runs.files import PUBLISHED, SUMS, broken_files
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, LIVE, Pulse, take
 from postlude.runs.lock import acquire
 from postlude.runs.rows import answer_rows, rollout_rows
-from postlude.runs.sealed import APPENDED, RUN_MANIFEST, WHOLE, Hashes, read_signed_json, signed, signed_json
+from postlude.runs.saving import Save, Saves
+from postlude.runs.sealed import APPENDED, RUN_MANIFEST, WHOLE, read_signed_json, signed, signed_json
 
 Listener = Callable[[Event], None]
-SAVE_WAITS = (1.0, 10.0)
-"""Seconds between the tries of a save that fails."""
-MOST_LOST = 3
-"""Planned saves lost in a row before a run ends."""
 LISTS = "inputs"
 """Where the hashes of the rows of each data set are listed."""
 BROKEN = "broken"
 MOST_BROKEN = 5
 """Steps of a run whose batches are kept."""
-GROWING = (*APPENDED, "timings.jsonl", "lock", "rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE)
+GROWING = (*APPENDED, "timings.jsonl", PUBLISHED, "lock", "rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE)
 """What is written to in place: none of it may lead out of the folder."""
 
 
@@ -94,19 +92,15 @@ class Run:
     """Whether the folder is in the state in which this process goes on: events may follow."""
     _fresh: bool = False
     """Whether the folder was made for this run, which has not begun."""
-    _saved: int = 0
-    """The step whose state is saved."""
-    _announced: int = 0
-    """The step of the newest planned checkpoint, saved or lost."""
-    _parent: str | None = None
-    """SHA-256 of events.jsonl as it was at that one."""
     _broken: int = 0
     """The step whose first batch that was left out is kept."""
-    _lost: int = 0
-    """Planned saves lost in a row."""
+
+    _timed: tuple[int, Mapping[str, float]] = (0, MappingProxyType({}))
+    """Bytes of timings.jsonl before its last row, and that row."""
 
     def __post_init__(self) -> None:
         self._disk = Disk(self.folder, self.say)
+        self._saves = Saves(self.folder, self.say)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, step {self.step})"
@@ -210,9 +204,16 @@ class Run:
         return "checkpoint" in asked
 
     def timing(self, **seconds: float) -> None:
-        """Append wall-clock seconds of this step."""
+        """Append wall-clock seconds of this step; more of the same step come into its row."""
         self._require_own_process()
         row = {"step": self.step, **{k: round(v, 4) for k, v in seconds.items()}}
+        size, before = self._timed
+        if before.get("step") == self.step:
+            row = {**before, **row}
+            self._disk.cut("timings.jsonl", size)
+            self.tell(Timed(self.step, {name: value for name, value in row.items() if name != "step"}))
+        file = self.folder / "timings.jsonl"
+        self._timed = (file.stat().st_size if file.exists() else 0), row
         self._disk.append("timings.jsonl", json.dumps(row) + "\n")
 
     def write_rollouts(
@@ -278,7 +279,7 @@ class Run:
 
     async def checkpoint(
         self,
-        save: Callable[[Path], Awaitable[None]],
+        save: Save,
         state: Mapping[str, Any],
         keep: int,
         planned: bool = True,
@@ -292,56 +293,48 @@ class Run:
         interruption brings about comes after: a resumed run takes it back. Whether a save was lost is no event.
         """
         self._require_own_process()
-        if self._saved == self.step:
+        if self._saves.step == self.step:
             return
         self.phase("save")
-        name, repeated = checkpoints.name_of(self.step), self._announced == self.step
+        name, repeated = checkpoints.name_of(self.step), self._saves.announced == self.step
         if planned and not repeated:
             self.emit(Checkpoint(self.step, name))
         planned = planned or repeated
-        frame = {"step": self.step, "planned": planned, "parent": self._parent, **self.made_of}
-        why = await self._save(name, save, {**state, "step": self.step}, frame)
+        why = await self._saves.write(self.step, save, state, self._frame(planned))
         if planned and not repeated:
-            self._announced, self._parent = self.step, Hashes().of(self.folder / "events.jsonl")
+            self._saves.announce(self.step)
         if why is not None:
-            self._lose(why, last)
-            return
-        self._saved, self._lost = self.step, 0
+            return self._saves.lose(self.step, why, last)
+        self._saves.step = self.step
         self.tidy(keep, best)
         if not planned:
             self.emit(Checkpoint(self.step, name))
 
-    async def _save(
-        self, name: str, save: Callable[[Path], Awaitable[None]], state: Mapping[str, Any], frame: Mapping[str, Any]
-    ) -> str | None:
-        """Write and seal a checkpoint, tried again where that fails; why it is lost, or None."""
-        for wait in (*SAVE_WAITS, None):
-            try:
-                await checkpoints.write(self.folder, name, save, state, frame)
-            except OSError as error:
-                why = error.strerror or str(error)
-                if wait is None:
-                    return why
-                self.say(f"checkpoint {name} cannot be saved ({why}): tried again in {wait:g} s")
-                await asyncio.sleep(wait)
-            else:
-                return None
-        return None
+    async def commit(self, save: Save, state: Mapping[str, Any], keep: int, best: int | None = None) -> None:
+        """Save this step's state before its weights are published, in the place of what was committed before: a run
+        that goes on from it does what follows, so it is no event. Raises TrainingError where too many saves in a row
+        are lost."""
+        self._require_own_process()
+        self.phase("save")
+        why = await self._saves.write(self.step, save, state, self._frame(planned=False, commit=True))
+        if why is not None:
+            return self._saves.lose(self.step, why, last=False)
+        self._saves.committed = self.step
+        self.tidy(keep, best)
 
-    def _lose(self, why: str, last: bool) -> None:
-        """Say that a save is lost; the end of the run where it was the last, or one too many."""
-        self._lost += 1
-        sound = checkpoints.complete(self.folder)
-        until = f"the newest checkpoint is {sound[-1].name}" if sound else "no checkpoint was saved yet"
-        name = checkpoints.name_of(self.step)
-        if last or self._lost >= MOST_LOST:
-            count = "" if last else ", the third save that is lost in a row"
-            raise TrainingError(
-                f"cannot save checkpoint {name} ({why}){count}: {until}. Once there is room for it, go on with: "
-                f"postlude train {self.folder} --resume",
-                code="cannot-write",
-            )
-        self.say(f"checkpoint {name} is lost ({why}): training goes on, {until}, and the next save is tried as planned")
+    @property
+    def committed(self) -> bool:
+        """Whether this step's state is saved as it was before its weights were published, and no further."""
+        return self._saves.committed == self.step != self._saves.step
+
+    def outdate_commit(self) -> None:
+        """What an engine saves is no longer what was committed of this step: a checkpoint is written anew."""
+        self._saves.committed = 0
+
+    def _frame(self, planned: bool, commit: bool = False) -> dict[str, Any]:
+        """What a checkpoint's manifest says beside its files."""
+        kind = {"planned": planned, **({"commit": True} if commit else {})}
+        return {"step": self.step, **kind, "parent": self._saves.parent, **self.made_of}
 
     def _mend(self) -> None:
         for line in checkpoints.mend_copies(self._disk, self._choice):
@@ -378,10 +371,9 @@ class Run:
         for line in choice.said():
             self.say(line)
         sealed = choice.sealed
-        self.step, due = sealed.step, sealed.state.get("due", {})
-        self._saved = 0 if due.get("evaluation") or due.get("sheet") else self.step  # saved again once that is done
+        self.step = sealed.step
+        self._saves.go_on(sealed)
         self.seconds = checkpoints.seconds_of(self.folder, self.step)
-        self._announced, self._parent = checkpoints.parent_of(self.folder, sealed)
         return sealed.place, sealed.state
 
     def rewind(self) -> None:
@@ -417,7 +409,7 @@ class Run:
     def go_back(self, back: taken_back.Back) -> None:
         """Go back; what came after is put aside, and the folder is that of a run which was saved at that step."""
         taken_back.finish(self._disk, back)
-        self.step = self._saved = back.step
+        self.step = self._saves.step = back.step
 
     @property
     def model(self) -> Path:

@@ -160,6 +160,12 @@ class Sealed:
         return bool(self.manifest.get("planned", True))
 
     @property
+    def commit(self) -> bool:
+        """Whether it was saved in the middle of a step, before its weights were published: what follows that, the
+        evaluation above all, is still to be done."""
+        return bool(self.manifest.get("commit", False))
+
+    @property
     def state(self) -> dict[str, Any]:
         """Where the run stood."""
         return json.loads((self.place / STATE).read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ from postlude.runs.events import (
     Progress,
     Said,
     Stopping,
+    Timed,
     Used,
     Waiting,
 )
@@ -39,7 +40,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "rollout": (
         "reward/mean", "sampled_accuracy", "greedy/accuracy", "sampled/accuracy", "completion_length/mean",
         "truncated_frac", "entropy", "kl_old/k3", "kl_ref/k3", "kl_coef", "value/explained_variance", "rewards/margin",
-        "pretrain/loss/policy", "pretrain/held_out/loss/policy", "frac_zero_std_groups", "grad_norm",
+        "pretrain/loss/policy", "pretrain/held_out/loss/policy", "frac_zero_std_groups", "grad_norm", "lag/mean",
+        "lag/max", "seconds/wait", "seconds/publish",
     ),
     "file": ("loss/policy", "entropy", "held_out/loss/policy", *_HELD_OUT, "grad_norm"),
     "preference": (
@@ -147,6 +149,11 @@ class LiveView:
                 for name, value in event.figures.items():
                     self.history.setdefault(name, []).append(value)
                 self._say(self._line(event))
+            case Timed():
+                for name, value in event.seconds.items():
+                    self.history.setdefault(f"seconds/{name}", []).append(value)
+                shown_of = [(lookup(f"seconds/{name}"), value) for name, value in event.seconds.items()]
+                self._say("  seconds: " + ", ".join(f"{one.label} {value:.2f}" for one, value in shown_of if one))
             case Said():  # above the drawing, too: it stands nowhere else
                 self.console.print(f"  {event.text}", soft_wrap=True)
             case Note() if event.code not in self.unsaid:
@@ -177,7 +184,7 @@ class LiveView:
         return (
             f"{start.method}: {engine['architecture']} {count}{trained}, {engine['device']} {engine['dtype']}, "
             f"{engine['path']} path{why}\n{start.sizes}, lr {opened.lr:g} -> {opened.folder}"
-            + "".join(f"\n{line}" for line in start.data)
+            + "".join(f"\n{line}" for line in [*([engine["topology"]] if engine.get("topology") else []), *start.data])
             + (f"\n{engine['memory']}" if engine.get("memory") else _memory(engine.get("memory_mb", {})))
             + (f"\nnote: {engine['warning']}" if engine.get("warning") else "")
             + (f"\nnote: {engine['slow']}" if engine.get("slow") else "")

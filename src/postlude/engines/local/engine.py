@@ -210,6 +210,19 @@ class LocalEngine:
         await self.sampler.load(weights)
         return weights
 
+    def lag(self, version: int) -> int | None:
+        """Each step publishes once."""
+        return self.trainer.version - version
+
+    def figures(self) -> dict[str, float]:
+        """None of its own."""
+        return {}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Nothing that is worth a clock."""
+        return {}
+
     @torch.no_grad()
     def fingerprint(self) -> list[int]:
         """Of the policy's trained weights: a sum of the bits of each tensor.

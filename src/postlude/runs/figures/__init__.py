@@ -18,10 +18,23 @@ from postlude.runs.figures.answers import SETS, of_a_draw, of_a_measurement
 from postlude.runs.figures.figure import Better, Figure
 from postlude.runs.figures.human import PEOPLE
 from postlude.runs.figures.objective import of_the_objective
+from postlude.runs.figures.serving import AGES, SERVERS, TIMES
 from postlude.runs.figures.step import of_a_step
 from postlude.runs.figures.truth import TRUTH
 
-__all__ = ["BARE", "JUDGED", "LOGGED", "PREFIXES", "Better", "Figure", "Prefix", "entry_of", "is_chosen", "lookup"]
+__all__ = [
+    "BARE",
+    "JUDGED",
+    "LOGGED",
+    "PREFIXES",
+    "TIMED",
+    "Better",
+    "Figure",
+    "Prefix",
+    "entry_of",
+    "is_chosen",
+    "lookup",
+]
 
 Table = Mapping[str, Figure]
 LOGGED = "logged/"
@@ -33,10 +46,12 @@ def _by_name(figures: Iterable[Figure]) -> Table:
 
 
 OBJECTIVE = _by_name(of_the_objective())
-BARE = _by_name((*of_a_step(), *of_the_objective(), *SETS, *of_a_draw(), *TRUTH))
+BARE = _by_name((*of_a_step(), *of_the_objective(), *SETS, *of_a_draw(), *AGES, *SERVERS, *TRUTH))
 """Name -> figure of a step, of the stream that leads it; and of truth, whose names say the set themselves."""
 JUDGED = _by_name(PEOPLE)
 """Figures that no run logs: `postlude.review.figures` makes them of what people said."""
+TIMED = _by_name(TIMES)
+"""Figures of timings.jsonl, and of no event."""
 WRITTEN = {"loss/policy": replace(OBJECTIVE["loss/policy"], meaning="-log p of written text", better="down")}
 """What means something else where nothing is sampled."""
 TEXT = WRITTEN | {n: OBJECTIVE[n] for n in ("entropy", "ratio/max", "trained_tokens", "masked_infinite")}
@@ -80,7 +95,7 @@ def lookup(name: str) -> Figure | None:
     for prefix in PREFIXES:
         if name.startswith(prefix.name):
             return _under(prefix, name)
-    return _resolved(BARE, name) or JUDGED.get(name)
+    return _resolved(BARE, name) or JUDGED.get(name) or TIMED.get(name)
 
 
 def is_chosen(name: str, labels: Collection[str]) -> bool:
