@@ -331,6 +331,15 @@ def require_known_fields(folder: Path) -> list[Problem]:
 
 def save(net: Any, folder: Path) -> None:
     """One adapter that any tool can load; beside it the trained one by itself where it stands on another."""
+    save_joined(net, folder)
+    if has_start(net):
+        net.save_pretrained(folder / OWN.parent, selected_adapters=[NEW], save_embedding_layers=False)
+        _own_folder(folder)
+        _require_same(_state(net, NEW), folder / OWN)
+
+
+def save_joined(net: Any, folder: Path) -> None:
+    """The trained adapter and one that it stands on as one adapter on the model underneath, read again and compared."""
     folder.mkdir(parents=True, exist_ok=True)
     notes = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
     if notes:
@@ -344,9 +353,6 @@ def save(net: Any, folder: Path) -> None:
     config.base_model_name_or_path = net.peft_config[START].base_model_name_or_path
     joining.write(config, tensors, folder)
     _require_same(tensors, folder)
-    net.save_pretrained(folder / OWN.parent, selected_adapters=[NEW], save_embedding_layers=False)
-    _own_folder(folder)
-    _require_same(_state(net, NEW), folder / OWN)
 
 
 def _own_folder(folder: Path) -> None:

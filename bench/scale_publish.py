@@ -1,0 +1,296 @@
+"""Publishing to a real vLLM server: is every token exact afterwards, in the middle of an answer too, and in what time?
+
+    python -m bench.scale_publish URL MODEL WAYS [--lora RANK]
+
+The server is started from the folder that `--prepare` writes. Each way publishes three versions, all weights changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from postlude.batch import pack
+from postlude.data import Completion, Group, Prompt
+from postlude.engines.local.engine import LocalEngine
+from postlude.engines.protocol import Request
+from postlude.engines.servers.handshake import TEMPERATURE, Handshakes
+from postlude.engines.servers.publishing import Adapters, Files, Publisher, Stream
+from postlude.engines.servers.replies import Answer
+from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
+from postlude.engines.servers.stream import GlooLink
+from postlude.engines.servers.wire import VllmServer
+from postlude.engines.settings import Sampling
+from postlude.models.lora import Lora
+
+PUBLICATIONS = 3
+LONG, ANSWER = 300, 160
+"""Token ids of the prompt of the answer that a publication meets in its middle, and of that answer."""
+
+
+@dataclass(eq=False)
+class Served:
+    """A server as publishers know it."""
+
+    name: str
+    server: VllmServer
+    model: str = "policy"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One publication."""
+
+    way: str
+    version: int
+    before: float
+    """The largest error in nats of a log-prob at temperature 0.7 before it, where the trainer has moved on already."""
+    error: float
+    """After it; of the handshake's tokens."""
+    long: float
+    """Of an answer to a long prompt that was asked before as well."""
+    spans: str
+    """Of the answer that it met in its middle: version, first token."""
+    middle: float
+    """The largest error of that answer's tokens, each against the version that its span names."""
+    seconds: dict[str, float]
+    """To write the folder (`place`), of each call to the server, of all of them (`publish`), of the handshake."""
+
+
+@dataclass
+class Clocked(VllmServer):
+    """A server, with the seconds of each call by its name."""
+
+    url: str
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        super().__init__(self.url)
+
+    async def _send(self, method: str, path: str, *more: object, **options: object) -> bytes:  # type: ignore[override]
+        started = time.monotonic()
+        try:
+            return await super()._send(method, path, *more, **options)  # type: ignore[arg-type]
+        finally:
+            self.seconds[path] = time.monotonic() - started
+
+
+@dataclass
+class Trial:
+    """A trainer, its shelf, and a server that has been started from it."""
+
+    engine: LocalEngine
+    shelf: Shelf
+    member: Served
+    version: int = 0
+    states: dict[int, dict[str, Tensor]] = field(default_factory=dict[int, dict[str, Tensor]])
+
+    @classmethod
+    def open(cls, url: str, path: str, folder: Path, rank: int | None = None) -> Trial:
+        engine = LocalEngine.open(path, token_budget=4096, threads=1, lora=Lora(rank) if rank else None)
+        shelf = Shelf.open(folder, engine.trainer, engine.tokenizer, path)
+        return cls(engine, shelf, Served(f"the server {url}", Clocked(url)))
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        return {n: p for n, p in self.engine.model.net.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def change(self, version: int, share: float = 0.02) -> None:
+        """Every number of every weight is another."""
+        random = torch.Generator().manual_seed(version)
+        self.states.setdefault(version - 1, {n: p.clone() for n, p in self.trained.items()})
+        for p in self.trained.values():
+            size = p.abs().mean().clamp(min=0.02)
+            p.add_(share * size * torch.randn(p.shape, generator=random))
+        self.states[version] = {n: p.clone() for n, p in self.trained.items()}
+
+    @torch.no_grad()
+    def hold(self, version: int) -> None:
+        for name, p in self.trained.items():
+            p.copy_(self.states[version][name])
+
+    def handshakes(self) -> Handshakes:
+        return Handshakes(self.engine.trainer, self.engine.model.vocabulary, 512, is_tied(self.engine.model.net))
+
+    async def ask(self, request: Request, tokens: int, model: str | None = None) -> Answer:
+        sampling = Sampling(temperature=TEMPERATURE, max_tokens=tokens)
+        return await self.member.server.generate(model or self.member.model, request, sampling)
+
+    async def errors(self, request: Request, answer: Answer) -> Tensor:
+        """Of each token, under the weights that the trainer holds."""
+        group = Group(Prompt("p", "", tokens=request.prompt), (Completion(answer.tokens, reward=0.0),))
+        batch = pack([group], self.engine.trainer.dtype, TEMPERATURE)
+        outputs = await self.engine.trainer.forward(batch, "policy")
+        assert outputs.logprobs is not None
+        return (outputs.logprobs[batch.mask] - torch.tensor(answer.logprobs)).abs()
+
+
+async def publications(trial: Trial, way: str, publisher: Publisher) -> list[Row]:
+    """Three of them by one way."""
+    first = trial.version + 1
+    if not trial.states:
+        trial.change(0, 0.0)
+    return [await publication(trial, way, publisher, version) for version in range(first, first + PUBLICATIONS)]
+
+
+async def publication(trial: Trial, way: str, publisher: Publisher, version: int) -> Row:
+    """Change the weights and publish them while an answer is under way."""
+    vocabulary, old = trial.engine.model.vocabulary, trial.member.model
+    long = Request(tuple((7 * i + 3) % vocabulary for i in range(LONG)), version)
+    await trial.ask(long, 4)  # its keys and values are in the cache of old ones
+    trial.change(version)
+    before = float((await trial.errors(long, await trial.ask(long, 16))).max())
+    seconds: dict[str, float] = {}
+    with clock(seconds, "place"):
+        folder = trial.shelf.place(version)
+    seconds_of_answer = await pace(trial, long)
+    under_way = asyncio.create_task(trial.ask(long, ANSWER, old))
+    await asyncio.sleep(0.4 * seconds_of_answer)
+    server = trial.member.server
+    assert isinstance(server, Clocked)
+    server.seconds.clear()
+    with clock(seconds, "publish"):
+        failed = await publisher.publish([trial.member], version, folder)  # type: ignore[list-item]
+    seconds |= {path: spent for path, spent in server.seconds.items() if "generate" not in path}
+    if failed:
+        raise SystemExit(failed[0][1])
+    answer = await under_way
+    agreed, refused = await trial.handshakes().shake([trial.member], version)  # type: ignore[list-item]
+    if refused:
+        raise SystemExit(refused[0][1])
+    seconds["handshake"] = agreed[0][1].seconds
+    after = float((await trial.errors(long, await trial.ask(long, 16))).max())
+    middle = await by_span(trial, long, answer, version, old)
+    trial.version = version
+    spans = ", ".join(f"{span.version}: {span.start}-{span.end}" for span in answer.spans)
+    return Row(way, version, before, agreed[0][1].largest, after, spans, middle, seconds)
+
+
+async def by_span(trial: Trial, request: Request, answer: Answer, version: int, name: str) -> float:
+    """The largest error of an answer's tokens, each under the version of its span. Of an adapter's answer all are of
+    the one that it was begun with."""
+    worst = 0.0
+    for span in answer.spans:
+        known = int(span.version) if span.version.isdigit() else 0
+        trial.hold(known if name == "policy" else version - 1)
+        worst = max(worst, float((await trial.errors(request, answer))[span.start : span.end].max()))
+    trial.hold(version)
+    return worst
+
+
+_pace: dict[str, float] = {}
+
+
+async def pace(trial: Trial, request: Request) -> float:
+    """Seconds of a whole long answer; measured once."""
+    if trial.member.server.url not in _pace:
+        started = time.monotonic()
+        await trial.ask(request, ANSWER)
+        _pace[trial.member.server.url] = time.monotonic() - started
+    return _pace[trial.member.server.url]
+
+
+class clock:
+    """Seconds of a block, put into a dictionary."""
+
+    def __init__(self, into: dict[str, float], name: str) -> None:
+        self.into, self.name = into, name
+
+    def __enter__(self) -> None:
+        self.started = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        self.into[self.name] = time.monotonic() - self.started
+
+
+def by_files(trial: Trial) -> Publisher:
+    return Files()
+
+
+def by_lora(trial: Trial) -> Publisher:
+    return Adapters()
+
+
+def by_stream(trial: Trial) -> Publisher:
+    net = trial.engine.model.net
+    return Stream(lambda folder: named_weights(net, folder), lambda member: GlooLink("127.0.0.1", 1, 60.0))
+
+
+WAYS: dict[str, Callable[[Trial], Publisher]] = {"files": by_files, "lora": by_lora, "stream": by_stream}
+
+
+async def one_at_a_time(trial: Trial, publisher: Publisher) -> list[tuple[str, float, float]]:
+    """(name, error before, after) of every weight, changed and published by itself."""
+    rows: list[tuple[str, float, float]] = []
+    for name, p in trial.trained.items():
+        trial.version += 1
+        request = Request(tuple((5 * i + 1) % trial.engine.model.vocabulary for i in range(40)), trial.version)
+        with torch.no_grad():
+            size = p.abs().mean().clamp(min=0.05)
+            p.add_(0.5 * size * torch.randn(p.shape, generator=torch.Generator().manual_seed(trial.version)))
+        before = float((await trial.errors(request, await trial.ask(request, 16))).max())
+        folder = trial.shelf.place(trial.version)
+        if failed := await publisher.publish([trial.member], trial.version, folder):  # type: ignore[list-item]
+            raise SystemExit(failed[0][1])
+        after = float((await trial.errors(request, await trial.ask(request, 16))).max())
+        rows.append((name, before, after))
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    lines = [f"{'way':7} {'v':>3} {'before':>9} {'after':>9} {'long':>9} {'middle':>9}  spans; seconds"]
+    for row in rows:
+        spent = ", ".join(f"{name} {value:.2f}" for name, value in row.seconds.items())
+        lines.append(
+            f"{row.way:7} {row.version:3} {row.before:9.2e} {row.error:9.2e} {row.long:9.2e} {row.middle:9.2e}  "
+            f"{row.spans}; {spent}"
+        )
+    return "\n".join(lines)
+
+
+@asynccontextmanager
+async def closing(trial: Trial) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await trial.member.server.close()
+
+
+async def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("url")
+    options.add_argument("model")
+    options.add_argument("ways", nargs="*", default=["files", "stream"])
+    options.add_argument("--lora", type=int)
+    options.add_argument("--folder", type=Path, required=True)
+    options.add_argument("--first", type=int, default=0)
+    options.add_argument("--prepare", action="store_true", help="write the folder a server is started from, and end")
+    options.add_argument("--each", action="store_true", help="then every weight by itself")
+    asked = options.parse_args()
+    trial = Trial.open(asked.url, asked.model, asked.folder, asked.lora)
+    trial.version = asked.first
+    if asked.prepare:
+        print(trial.shelf.place(0))
+        return
+    async with closing(trial):
+        for way in asked.ways:
+            publisher = WAYS[way](trial)
+            if trial.version == asked.first:
+                print(await publisher.welcome(trial.member, trial.version, trial.shelf.place(trial.version)))  # type: ignore[arg-type]
+            print(table(await publications(trial, way, publisher)))
+            if asked.each:
+                for name, before, after in await one_at_a_time(trial, publisher):
+                    print(f"{name:50} {before:9.2e} {after:9.2e}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

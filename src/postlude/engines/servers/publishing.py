@@ -1,0 +1,179 @@
+"""New weights to servers that go on sampling: through files, as an adapter, or straight from memory.
+
+A server that fails any call is not what it was and not what it should be: it is returned with the reason, and whoever
+keeps the servers starts it again. No other is held up by it. What is paused is resumed, or returned as failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+
+from postlude.engines.servers.stream import Link, described
+from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_name, adapter_version
+from postlude.engines.settings import Publishing
+from postlude.waits import waiting
+
+if TYPE_CHECKING:
+    from postlude.engines.servers.fleet import Member
+
+Failed = list[tuple["Member", str]]
+"""Servers that do not serve what they should, each with why."""
+
+
+class Publisher(Protocol):
+    """A way to bring servers to a version of the weights."""
+
+    async def publish(self, members: Sequence[Member], version: int, folder: Path) -> Failed:
+        """They serve `version`, whose folder is on the shelf, but for those that failed. Members that are (re)started
+        come by `welcome` first."""
+        ...
+
+    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
+        """The same for a server that has just been started, of which nothing is known but what it was started with."""
+        ...
+
+
+async def each(members: Sequence[Member], bring: Callable[[Member], Awaitable[None]]) -> Failed:
+    """Do it to one after the other, so that the rest go on sampling; who failed and why."""
+    failed: Failed = []
+    for member in members:
+        try:
+            await bring(member)
+        except ServerFailure as failure:
+            failed.append((member, str(failure)))
+    return failed
+
+
+async def while_paused(server: VllmServer, change: Callable[[], Awaitable[None]]) -> None:
+    """Freeze its answers, change its weights, let them go on with the new ones. ServerFailure where a call fails: its
+    answers stay frozen, for half of the change may be done, and none of them may be finished with that."""
+    try:
+        await server.pause()
+        await change()
+    except asyncio.CancelledError:  # whoever started it may go on using it: it does what it was asked in order
+        with suppress(ServerFailure):
+            await server.resume()
+        raise
+    await server.resume()
+
+
+@dataclass
+class Files:
+    """Each server reads the version's folder while it is paused, and is then told its label."""
+
+    async def publish(self, members: Sequence[Member], version: int, folder: Path) -> Failed:
+        async def change(server: VllmServer) -> None:
+            await server.reload(folder)
+            await server.label(version)
+
+        return await each(members, lambda member: while_paused(member.server, lambda: change(member.server)))
+
+    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
+        return await self.publish([member], version, folder)
+
+
+@dataclass
+class Adapters:
+    """Each server loads the version's adapter under a name of its own, which requests name from then on; answers under
+    way end with the one that they were begun with, so nothing is paused. The version before stays for them."""
+
+    _loaded: WeakKeyDictionary[Member, list[int]] = field(default_factory=WeakKeyDictionary["Member", list[int]])
+    """Versions that each has, the oldest first."""
+
+    async def publish(self, members: Sequence[Member], version: int, folder: Path) -> Failed:
+        return await each(members, lambda member: self._bring(member, version, folder))
+
+    async def _bring(self, member: Member, version: int, folder: Path) -> None:
+        loaded = self._loaded.setdefault(member, [])
+        if version not in loaded:
+            await member.server.load_adapter(adapter_name(version), folder)
+            loaded.append(version)
+        member.model = adapter_name(version)
+        for old in loaded[:-2]:
+            await member.server.unload_adapter(adapter_name(old))
+            loaded.remove(old)
+
+    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
+        async def forget(member: Member) -> None:
+            for listed in await member.server.models():
+                if adapter_version(listed.name) is not None:  # of an earlier run, on a server that was there before
+                    await member.server.unload_adapter(listed.name)
+            self._loaded[member] = []
+
+        return await each([member], forget) or await self.publish([member], version, folder)
+
+
+@dataclass
+class Stream:
+    """Each server takes the trainer's tensors out of memory while it is paused, in a group that is made once."""
+
+    tensors: Callable[[Path], Mapping[str, Tensor]]
+    """Of the trainer now, under the names of a version's folder."""
+    connect: Callable[[Member], Link]
+    """This process's end of a new group with a server."""
+    _links: WeakKeyDictionary[Member, Link] = field(default_factory=WeakKeyDictionary["Member", Link])
+
+    async def publish(self, members: Sequence[Member], version: int, folder: Path) -> Failed:
+        tensors = self.tensors(folder)
+
+        async def bring(member: Member) -> None:
+            try:
+                link = self._links.get(member) or await self._join(member)
+                await while_paused(member.server, lambda: self._send(member, link, tensors, version))
+            except ServerFailure:
+                self._leave(member)
+                raise
+
+        return await each(members, bring)
+
+    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
+        self._leave(member)
+        return await self.publish([member], version, folder)
+
+    async def _join(self, member: Member) -> Link:
+        link = await asyncio.to_thread(self.connect, member)
+        self._links[member] = link
+        await both(member, member.server.init_transfer(link.info()), link.meet, "joining a group")
+        return link
+
+    async def _send(self, member: Member, link: Link, tensors: Mapping[str, Tensor], version: int) -> None:
+        await member.server.start_update()
+        await both(member, member.server.update(described(tensors)), lambda: link.send(tensors), "weights")
+        await member.server.finish_update(version)
+
+    def _leave(self, member: Member) -> None:
+        link = self._links.pop(member, None)
+        if link is not None:
+            link.close()
+
+
+async def both(member: Member, asked: Awaitable[None], ours: Callable[[], None], what: str) -> None:
+    """Ask a server to take part, and take part. What the server says is the reason, where both fail. A server that is
+    gone is not waited for beyond what the link allows; the thread that waits ends then."""
+    with waiting(f"{member.name}", what, "sent"):
+        request, work = asyncio.ensure_future(asked), asyncio.ensure_future(asyncio.to_thread(ours))
+        done, _ = await asyncio.wait({request, work}, return_when=asyncio.FIRST_EXCEPTION)
+        if request in done and request.exception() is not None:
+            work.add_done_callback(lambda task: task.cancelled() or task.exception())
+            request.result()
+        try:
+            await work
+        except RuntimeError as error:  # of torch, where the other end is gone or silent
+            request.cancel()
+            raise ServerFailure("connection", f"{what}: {str(error).splitlines()[0]}") from None
+        await request
+
+
+def way_of(publish: Publishing, adapter: bool, cuda: bool) -> Publishing:
+    """What `auto` stands for: lora where there is an adapter, stream where trainer and servers have CUDA, else files."""
+    if publish != "auto":
+        return publish
+    return "lora" if adapter else "stream" if cuda else "files"
