@@ -15,7 +15,7 @@ from typing import Any
 from postlude.data import Completion
 from postlude.engines.protocol import Progress, Request, Weights
 from postlude.engines.servers import interpreter
-from postlude.engines.servers.command import Launch, check_args, share_devices, threads_of, visible_devices
+from postlude.engines.servers.command import Launch, decided, share_devices, threads_of, visible_devices
 from postlude.engines.servers.fleet import Fleet, Member
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.wire import ServerFailure, adapter_name
@@ -86,7 +86,7 @@ class FrozenServers:
         if held.dtype == "float64":
             raise ConfigError("engine.dtype is float64, which vLLM does not have. Take float32.", code="not-supported")
         vllm = interpreter.inspect(settings.python)
-        check_args(settings.args)
+        _check_args(settings.args)
         say(vllm.note) if vllm.note else None
         model = FrozenModel.at(path, facts.context)
         launch = Launch(
@@ -208,6 +208,16 @@ class FrozenServers:
         if self._fleet is not None:
             await self._fleet.close()
         self._fleet = self._pool = None
+
+
+def _check_args(args: Sequence[str]) -> None:
+    wrong = [(word, why) for word in args if (why := decided(word)) is not None]
+    if wrong:
+        raise ConfigError(
+            [f"engine.servers.args holds {word}, which is set here: {why}. Take it out." for word, why in wrong],
+            code="contradiction",
+            key="engine.servers.args",
+        )
 
 
 def _bound(adapter: Path) -> int:
