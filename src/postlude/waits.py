@@ -70,15 +70,19 @@ _moved = time.monotonic()
 
 
 @contextmanager
-def waiting(who: str, what: str = "", verb: str = "running") -> Iterator[None]:
-    """Somebody is waited for within this block."""
+def waiting(who: str, what: str = "", verb: str = "running", moves: bool = True) -> Iterator[Wait]:
+    """Somebody is waited for within this block, which may change what it says of that.
+
+    Without `moves` its end is no sign that anything goes on: of what is asked now and then, come what may.
+    """
     one = Wait(who, what, verb, task=_task())
     _under_way[id(one)] = one
     try:
-        yield
+        yield one
     finally:
         _under_way.pop(id(one), None)
-        moved()
+        if moves:
+            moved()
 
 
 def under_way() -> list[Wait]:
