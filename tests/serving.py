@@ -6,9 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,23 +17,11 @@ from postlude.engines.protocol import Request, Sampler
 from postlude.engines.settings import Local, Optimizer, Sampling
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
+from tests.steps import Step
 
 NAME = "tiny"
-
-
-@dataclass(frozen=True)
-class Step:
-    """What the server does instead of answering properly, once."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    body: bytes | None = None
-    """Sent as it is; None answers with the model."""
-    delay: float = 0.0
-    drip: float = 0.0
-    """Seconds between single bytes of the body."""
-    change: Callable[[dict[str, Any]], object] = lambda reply: None
-    """Applied to the proper reply before it is sent."""
+PROPER = Step()
+__all__ = ["NAME", "Server", "Step"]
 
 
 class Server:
@@ -45,7 +31,7 @@ class Server:
     next steps; `always` is done to every further request for a completion.
     """
 
-    def __init__(self, folder: Path, form: str = "vllm", script: tuple[Step, ...] = (), always: Step = Step()) -> None:
+    def __init__(self, folder: Path, form: str = "vllm", script: tuple[Step, ...] = (), always: Step = PROPER) -> None:
         spec = ModelSpec(str(folder))
         self.facts: Facts = inspect(spec)
         self.local: Sampler = LocalEngine.start(

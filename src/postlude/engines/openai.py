@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from postlude.data import Completion, Stop
+from postlude.data import Completion
+from postlude.engines.answers import Reader, Unsound, check_numbers
 from postlude.engines.http import SEEDS, Asking, Failure, key_in, library, short
 from postlude.engines.protocol import Progress, Request, Weights
 from postlude.engines.settings import Sampling, Served
-from postlude.engines.stopping import completes_stop, until_stop
 from postlude.errors import EngineError
-from postlude.models.said import answer_text
 
 PAUSE = 0.5
 """Seconds before the first retry."""
-ROUNDING = 1e-3
-"""A log-prob may be this far above 0."""
 NAMED_ID = re.compile(r"token_id:\d{1,9}")
 HOW_TO = (
     "postlude needs the id and the log-prob of every sampled token and never guesses them from text. It asks for them "
@@ -45,7 +41,7 @@ class OpenAISampler:
         vocabulary: int,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.served, self.tokenizer, self.stop_ids, self.vocabulary = served, tokenizer, stop_ids, vocabulary
+        self.served, self.reader = served, Reader(tokenizer, stop_ids, vocabulary)
         self.version = 0
         self.on_progress = on_progress
         self.on_smaller: Callable[[str], None] = lambda text: None
@@ -128,7 +124,7 @@ class OpenAISampler:
                 "top_k": sampling.top_k or -1,
                 "min_p": 0.0,
                 "repetition_penalty": 1.0,
-                "stop_token_ids": sorted(self.stop_ids),
+                "stop_token_ids": sorted(self.reader.stop_ids),
                 "skip_special_tokens": False,  # else a stop string of special tokens is never seen
                 "include_stop_str_in_output": True,
                 "no_stop_trim": True,
@@ -162,61 +158,18 @@ class OpenAISampler:
 
     def _completion(self, answer: Any, request: Request, sampling: Sampling) -> Completion:
         reply = Reply.read(answer)
-        problem = reply.lacks or self._problem(reply, request, sampling)
-        if problem:
-            raise self._error(problem)
-        count = until_stop(self.tokenizer, reply.tokens, sampling.stop)
-        reply = replace(reply, tokens=reply.tokens[:count], logprobs=reply.logprobs[:count])
-        stop = self._stop(reply, sampling)
-        return Completion(
-            tokens=tuple(reply.tokens),
-            text=answer_text(self.tokenizer, reply.tokens, self.stop_ids),
-            logprobs=tuple(map(float, reply.logprobs)),
-            stop=stop,
-            policy_version=self.version,
-        )
-
-    def _problem(self, reply: Reply, request: Request, sampling: Sampling) -> str | None:
-        """What is wrong with ids and log-probs; None where nothing is."""
-        tokens, logprobs, sent = reply.tokens, reply.logprobs, len(request.prompt)
-        if len(tokens) != len(logprobs):
-            return f"{len(tokens)} token ids but {len(logprobs)} log-probs in one answer."
-        if not tokens:
-            return "an answer without a single token; even an empty one ends with its stop token."
-        if len(tokens) > sampling.max_tokens:
-            return f"{len(tokens)} tokens in an answer, but max_tokens is {sampling.max_tokens}."
-        odd = [t for t in tokens if type(t) is not int or not 0 <= t < self.vocabulary]
-        if odd:
-            return (
-                f"token id {odd[0]!r} is not in the tokenizer's vocabulary of {self.vocabulary}. Is the server's model "
-                "another than the one given here?"
-            )
-        wrong = [x for x in logprobs if not isinstance(x, int | float) or not math.isfinite(x) or x > ROUNDING]
-        if wrong:
-            return f"{wrong[0]!r} is not a log-prob."
-        if reply.prompt is not None and tuple(reply.prompt) != tuple(request.prompt):
-            return f"another prompt was answered: {sent} token ids were sent, {len(reply.prompt)} were used."
-        if reply.counted not in (None, len(tokens)):
-            return f"{len(tokens)} token ids for an answer of {reply.counted} tokens: the server leaves some out."
-        return None
-
-    def _stop(self, reply: Reply, sampling: Sampling) -> Stop:
-        """Why it ended, by the local sampler's rules: the stop id is the last token, a stop string stays in."""
-        *before, last = reply.tokens
-        if self.stop_ids.intersection(before):
-            raise self._error("an answer goes on after its stop token; serve the model without ignore_eos.")
-        if last in self.stop_ids:
-            return "eos"
-        if sampling.stop and reply.finish in ("stop", "length"):
-            if completes_stop(self.tokenizer, reply.tokens, sampling.stop):
-                return "string"
-        if reply.finish == "length":
-            return "length"
-        raise self._error(
-            f"an answer ended with finish_reason {reply.finish!r}, but its last token id {last} is no stop token of "
-            f"the tokenizer ({', '.join(map(str, sorted(self.stop_ids)))}) and no stop string is in it. The server "
-            "must return the stop token too, and stop where this model does: serve it from the folder given here."
-        )
+        if reply.lacks:
+            raise self._error(reply.lacks)
+        sent, used = tuple(request.prompt), reply.prompt
+        try:
+            check_numbers(reply.tokens, reply.logprobs, sampling, reply.counted)
+            self.reader.check_ids(reply.tokens)
+            if used is not None and tuple(used) != sent:
+                raise Unsound(f"another prompt was answered: {len(sent)} token ids were sent, {len(used)} were used.")
+            completion = self.reader.completion(reply.tokens, reply.logprobs, reply.finish, sampling)
+        except Unsound as unsound:
+            raise self._error(str(unsound)) from None
+        return replace(completion, policy_version=self.version)
 
 
 def _advice(failure: Failure, what: str) -> str:

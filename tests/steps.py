@@ -1,0 +1,22 @@
+"""What a server of tests does instead of answering properly. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the server does instead of answering properly, once."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    body: bytes | None = None
+    """Sent as it is; None answers with the model."""
+    delay: float = 0.0
+    drip: float = 0.0
+    """Seconds between single bytes of the body."""
+    change: Callable[[dict[str, Any]], object] = lambda reply: None
+    """Applied to the proper reply before it is sent."""
