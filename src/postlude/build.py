@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,35 +77,52 @@ def with_servers(
     held = prepared.recipe.engine
     if held.servers is None:
         return engine
+    from torch.cuda import device_count
+
     from postlude.engines.servers.addresses import private_urls
     from postlude.engines.servers.engine import ServedEngine
     from postlude.engines.servers.fleet import Fleet
     from postlude.engines.servers.handshake import EXACT, HALF, Handshakes
     from postlude.engines.servers.ledger import Ledger
     from postlude.engines.servers.pool import PoolSampler
-    from postlude.engines.servers.publishing import publisher_of, way_of
-    from postlude.engines.servers.shelf import Shelf, is_tied
+    from postlude.engines.servers.publishing import publisher_for, way_of
+    from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
+    from postlude.engines.servers.starting import launch_of
+    from postlude.engines.servers.stream import connect
+    from postlude.models import adapters
 
-    model, facts = engine.model, prepared.facts
-    way = way_of(held.publish, engine.trainer.has_adapter, model.device.type == "cuda")
+    trainer, facts = engine.trainer, prepared.facts
+    gpus = device_count() if engine.model.device.type == "cuda" else 0
+    way = way_of(held.publish, trainer.has_adapter, bool(gpus))
+    longest = longest_asked(prepared)
     urls = private_urls(held.servers.urls)
-    fleet = Fleet(held.servers, folder / "servers", None if urls else launch_of(prepared, engine, way), urls, say)
-    shelf = Shelf.open(folder, engine.trainer, engine.tokenizer, prepared.recipe.model.path)
+    launch = (
+        None if urls else launch_of(held, longest, prepared.recipe.seed, adapters.rank_of(trainer.model.net), way, gpus)
+    )
+    fleet = Fleet(held.servers, folder / "servers", launch, urls, say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(
         local=engine,
         fleet=fleet,
         sampler=PoolSampler(fleet, ledger, facts.tokenizer, facts.stop_ids, facts.vocabulary, held.servers),
-        shelf=shelf,
-        publisher=publisher_of(way, engine.trainer),
-        handshakes=Handshakes(engine.trainer, facts.vocabulary, longest_asked(prepared), is_tied(model.net), limits),
+        shelf=Shelf.open(folder, trainer, engine.tokenizer, prepared.recipe.model.path),
+        publisher=publisher_for(
+            way, partial(named_weights, trainer.model.net), partial(connect, held.servers, bool(gpus))
+        ),
+        handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,
         step=step,
         way=way,
         probe_every=held.probe_every,
         checkpoint=checkpoint,
     )
+
+
+def longest_asked(prepared: Prepared) -> int:
+    """Tokens of the longest prompt that is answered, with its answer."""
+    prompts = [*prepared.prompts, *prepared.held_out, *prepared.sheet]
+    return max((len(p.tokens) for p in prompts), default=0) + prepared.recipe.sampling.max_tokens
 
 
 def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:

@@ -1,4 +1,4 @@
-"""A trainer that servers are compared with: at work on one thing at a time, and it is known whether its weights moved."""
+"""A trainer that servers are compared with: at work on one thing at a time, and known to have moved or not."""
 
 from __future__ import annotations
 
