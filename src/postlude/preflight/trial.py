@@ -16,7 +16,6 @@ from postlude.data import Group
 from postlude.engines.protocol import Progress
 from postlude.engines.servers.engine import ServedEngine
 from postlude.engines.servers.fleet import Member
-from postlude.engines.servers.handshake import Handshake
 from postlude.engines.servers.memory import of_tree, resident
 from postlude.errors import ConfigError, EngineError, PostludeError
 from postlude.objects import imports_put_back
@@ -105,6 +104,7 @@ def try_servers(document: Document, folder: Path, tell: Tell) -> Tried:
         tell("loading the trainer")
         engine = with_servers(prepared, build_engine(prepared), folder, notes.append)
         assert isinstance(engine, ServedEngine)
+        engine.probe_every = 1
         return asyncio.run(_trial(prepared, engine, notes, tell))
 
 
@@ -132,12 +132,11 @@ async def _trial(prepared: Prepared, engine: ServedEngine, notes: list[str], tel
         tell("starting the servers" if prepared.recipe.engine.servers.count else "connecting to the servers")  # type: ignore[union-attr]
         await engine.begin()
         members = engine.fleet.ready()
-        tell("comparing log-probs")
-        before = await _compared(engine, members)
+        before = _agreements(engine)
         tell("publishing a version")
         await engine.publish()
-        tell("comparing log-probs again")
-        after = await _compared(engine, members)
+        _require_ready(members)
+        after = _agreements(engine)
         groups, seconds = await _sampled(prepared, engine, tell)
         servers = [
             ServerTried(
@@ -175,16 +174,18 @@ def _when_healthy(engine: ServedEngine) -> dict[str, float]:
     return seconds
 
 
-async def _compared(engine: ServedEngine, members: Sequence[Member]) -> dict[str, Agreement]:
-    """Of every server. Raises EngineError with what is wrong with any."""
-    agreed, refused = await engine.handshakes.shake(members, engine.trainer.version)
-    if refused:
-        raise EngineError([f"{why}" for _, why in refused], code="server-answer")
-    return {member.name: _agreement(handshake) for member, handshake in agreed}
+def _agreements(engine: ServedEngine) -> dict[str, Agreement]:
+    """Of every server, by its newest handshake."""
+    return {name: Agreement(one.largest, one.mean, one.tokens) for name, one in engine.greetings.items()}
 
 
-def _agreement(handshake: Handshake) -> Agreement:
-    return Agreement(handshake.largest, handshake.mean, handshake.tokens)
+def _require_ready(members: Sequence[Member]) -> None:
+    """In a run a server that failed is started again; here it is what is looked for."""
+    wrong = [
+        f"{one.name}: {one.trouble.removeprefix(one.name).lstrip(': ')}" for one in members if one.state != "ready"
+    ]
+    if wrong:
+        raise EngineError(wrong, code="server-answer")
 
 
 async def _sampled(prepared: Prepared, engine: ServedEngine, tell: Tell) -> tuple[list[Group], float]:
@@ -228,7 +229,7 @@ def _tried(
         way=engine.way,
         chosen=recipe.engine.publish == "auto",
         write=engine.seconds["write"],
-        publish=engine.seconds["publish"],
+        publish=engine.seconds["send"],
         handshake=engine.seconds["handshake"],
         version=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         commit=engine.saved_bytes(),

@@ -14,16 +14,15 @@ from typing import Any
 
 from postlude.data import Completion
 from postlude.engines.protocol import Progress, Request, Weights
-from postlude.engines.servers import interpreter
-from postlude.engines.servers.command import Launch, decided, share_devices, threads_of, visible_devices
+from postlude.engines.servers.command import Launch
 from postlude.engines.servers.fleet import Fleet, Member
 from postlude.engines.servers.pool import PoolSampler
+from postlude.engines.servers.starting import launch_of
 from postlude.engines.servers.wire import ServerFailure, adapter_name
 from postlude.engines.settings import Local, Sampling, Servers
 from postlude.errors import ConfigError, EngineError, PostludeError
 from postlude.models.adapters import base_path, is_adapter, read_config
 from postlude.models.load import Facts, device_of
-from postlude.models.lora import SERVED_RANKS, served_rank
 from postlude.models.paths import folder_of
 
 VERSION = 0
@@ -82,27 +81,14 @@ class FrozenServers:
         Raises ConfigError where an interpreter lacks vllm, devices are too few, or the settings cannot be.
         """
         settings = held.servers
-        assert settings is not None and settings.count is not None and settings.python is not None
+        assert settings is not None
         if held.dtype == "float64":
             raise ConfigError("engine.dtype is float64, which vLLM does not have. Take float32.", code="not-supported")
-        vllm = interpreter.inspect(settings.python)
-        _check_args(settings.args)
-        say(vllm.note) if vllm.note else None
         model = FrozenModel.at(path, facts.context)
-        launch = Launch(
-            vllm.python,
-            held.dtype,
-            max_length=0,
-            lora_rank=_bound(model.adapter) if model.adapter else None,
-            loras=1,
-            gpus=settings.gpus,
-            devices=_devices(held, settings),
-            cache_gib=max(1, round(held.cache_gib or 1)),
-            threads=threads_of(settings.count),
-            start_timeout=settings.start_timeout,
-            args=settings.args,
-        )
-        return cls(model, settings, launch, facts, say)
+        alone = replace(held, servers=replace(settings, colocate=True))  # nobody trains: every GPU is theirs
+        rank = _rank(model.adapter) if model.adapter else None
+        launch = launch_of(alone, longest=0, seed=0, rank=rank, way="files", gpus=_gpus(held))
+        return cls(model, settings, replace(launch, sleeps=False), facts, say)
 
     # ------------------------------------------------------------------------------------------------ a sampler
 
@@ -180,16 +166,13 @@ class FrozenServers:
         self._length = -(-length // STEP) * STEP
         self._length = min(self._length, self.model.context or self._length)
         self.logs = self.logs or Path(mkdtemp(prefix="postlude-servers-"))
-        fleet = Fleet(self.settings, self.logs, self._launch(), say=self.say)
+        fleet = Fleet(self.settings, self.logs, replace(self.launch, max_length=self._length), say=self.say)
         fleet.newest, fleet.admit = lambda: self.model.folder, self._admit
         await fleet.open()
         self._fleet = fleet
         facts = self.facts
         self._pool = PoolSampler(fleet, {VERSION}, facts.tokenizer, facts.stop_ids, facts.vocabulary, self.settings)
         return self._pool
-
-    def _launch(self) -> Launch:
-        return replace(self.launch, max_length=self._length)
 
     async def _admit(self, member: Member) -> None:
         """Name its weights, or load the adapter: they are what it was started with."""
@@ -210,34 +193,16 @@ class FrozenServers:
         self._fleet = self._pool = None
 
 
-def _check_args(args: Sequence[str]) -> None:
-    wrong = [(word, why) for word in args if (why := decided(word)) is not None]
-    if wrong:
-        raise ConfigError(
-            [f"engine.servers.args holds {word}, which is set here: {why}. Take it out." for word, why in wrong],
-            code="contradiction",
-            key="engine.servers.args",
-        )
-
-
-def _bound(adapter: Path) -> int:
-    """What servers must take of ranks for this adapter. Raises ConfigError."""
+def _rank(adapter: Path) -> int:
+    """Of an adapter's folder: the largest of its layers'."""
     config = read_config(str(adapter))
-    rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
-    bound = served_rank(rank)
-    if bound is None:
-        raise ConfigError(
-            f"model: {str(adapter)!r} is an adapter of rank {rank}, and vLLM loads them up to {SERVED_RANKS[-1]}. "
-            "Merge it first (postlude export), or sample in this process.",
-            code="not-supported",
-        )
-    return bound
+    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
 
 
-def _devices(held: Local, settings: Servers) -> tuple[str, ...]:
-    """The GPUs of all servers: every one that is here, since nobody trains."""
+def _gpus(held: Local) -> int:
+    """Those that are here, if the model goes to one."""
     if device_of(held).type != "cuda":
-        return ()
+        return 0
     import torch
 
-    return share_devices(settings.count or 1, settings.gpus, visible_devices(torch.cuda.device_count()), colocate=True)
+    return torch.cuda.device_count()
