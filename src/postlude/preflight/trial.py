@@ -181,11 +181,10 @@ def _agreements(engine: ServedEngine) -> dict[str, Agreement]:
 
 def _require_ready(members: Sequence[Member]) -> None:
     """In a run a server that failed is started again; here it is what is looked for."""
-    wrong = [
-        f"{one.name}: {one.trouble.removeprefix(one.name).lstrip(': ')}" for one in members if one.state != "ready"
-    ]
-    if wrong:
-        raise EngineError(wrong, code="server-answer")
+    failed = [(one.name, one.trouble) for one in members if one.state != "ready"]
+    if failed:
+        texts = [why if why.startswith(name) else f"{name}: {why}" for name, why in failed]
+        raise EngineError(texts, code="server-answer")
 
 
 async def _sampled(prepared: Prepared, engine: ServedEngine, tell: Tell) -> tuple[list[Group], float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from postlude.engines.servers.command import decided
 from postlude.engines.settings import Local, Servers
 from postlude.errors import Problem
 from postlude.method import Algorithm
@@ -15,43 +16,6 @@ from postlude.sources.spec import Wrong
 
 if TYPE_CHECKING:
     from postlude.recipe.schema import Recipe
-
-FIXED = {
-    "--model": "model.path says which",
-    "--tokenizer": "model.path says which",
-    "--served-model-name": "requests name the version that they are for",
-    "--dtype": "engine.dtype says which",
-    "--quantization": "its log-probs would be those of another model",
-    "--trust-remote-code": "code that comes with a model is never run",
-    "--tensor-parallel-size": "engine.servers.gpus says how many",
-    "-tp": "engine.servers.gpus says how many",
-    "--max-model-len": "the longest prompt and sampling.max_tokens say how many",
-    "--logprobs-mode": "only the log-probs of what was sampled from can be trained on",
-    "--max-logprobs": "the log-prob of every sampled token is asked for",
-    "--return-tokens-as-token-ids": "ids are asked for by themselves",
-    "--enable-scale-out": "versions come from that endpoint, so it is always there",
-    "--generation-config": "every setting of sampling is sent with each request",
-    "--override-generation-config": "every setting of sampling is sent with each request",
-    "--enable-lora": "model.lora says whether",
-    "--max-lora-rank": "model.lora.rank says which",
-    "--max-loras": "two versions are loaded at a time",
-    "--max-cpu-loras": "two versions are loaded at a time",
-    "--lora-modules": "a version is loaded when it is published",
-    "--weight-transfer-config": "engine.publish says how weights come",
-    "--worker-extension-cls": "engine.publish says how weights come",
-    "--enable-sleep-mode": "engine.servers.colocate says whether",
-    "--host": "a server that takes weights is reached from this machine alone",
-    "--port": "a free one is taken",
-    "--uds": "a free port of this machine is taken",
-    "--api-key": "a server that is started here is reached from this machine alone",
-    "--ssl-keyfile": "a server that is started here is reached from this machine alone",
-    "--ssl-certfile": "a server that is started here is reached from this machine alone",
-    "--root-path": "its endpoints are at the root",
-    "--headless": "it is asked over HTTP",
-    "--config": "it could set any of what the run sets; write the options out",
-    "--seed": "every request has its own",
-}
-"""Options of vLLM that `engine.servers.args` must not hold -> why."""
 
 
 def samples(recipe: Recipe, entry: Algorithm) -> bool:
@@ -140,9 +104,6 @@ def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
 def _args(servers: Servers, wrong: Wrong) -> Iterator[Problem]:
     """Nothing of vLLM's command line that the run decides."""
     for word in servers.args:
-        name = word.partition("=")[0]
-        option = name if name == "-tp" else "--" + name.lstrip("-").replace("_", "-")
-        taken = next((one for one in FIXED if one == option or (len(option) > 4 and one.startswith(option))), None)
-        if name.startswith("-") and taken is not None:
-            sentence = f"engine.servers.args holds {name}, which the run sets: {FIXED[taken]}. Take it out."
+        if (why := decided(word)) is not None:
+            sentence = f"engine.servers.args holds {word.partition('=')[0]}, which the run sets: {why}. Take it out."
             yield wrong("engine.servers.args", "contradiction", sentence)

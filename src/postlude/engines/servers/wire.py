@@ -275,7 +275,7 @@ class VllmServer:
         """The bytes of a reply of status 200, at most so many. `opens` says how a server is started that has `path`."""
         client = self._connected()
         try:
-            with waiting(f"the server {self.url}", what or path, "asked"):
+            with waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
                 async with asyncio.timeout(timeout):
                     async with client.stream(method, path, json=body, params=query or None) as response:
                         raw = await _at_most(response, most)

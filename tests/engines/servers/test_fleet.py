@@ -1,0 +1,380 @@
+"""Servers that are kept up: who is ready, what happens to one that fails, and what is said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from postlude import waits
+from postlude.engines.servers.command import Launch
+from postlude.engines.servers.fleet import Fleet, Member, Patience
+from postlude.engines.servers.process import ServerProcess
+from postlude.engines.settings import Servers
+from postlude.errors import EngineError
+from tests.bare_server import Bare, eventually
+
+SWIFT = Patience(look=0.05, health=0.3, silence=0.5, busy=1.5, foreign=0.5, again=0.05, restart=0.01, nobody=1.0)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[Bare]:
+    one = Bare(tmp_path / "env")
+    yield one
+    assert one.left() == []
+    one.end()
+
+
+class Told(list[str]):
+    """What a fleet says."""
+
+
+def fleet_of(bare: Bare, count: int = 1, patience: Patience = SWIFT, **settings: object) -> Fleet:
+    servers = Servers(count=count, python=str(bare.python), **{"start_timeout": 20.0, **settings})  # type: ignore[arg-type]
+    launch = Launch(bare.python, "float32", 64)
+    fleet = Fleet(servers, bare.folder / "servers", launch, say=Told().append, patience=patience)
+    fleet.newest = lambda: bare.folder / "v0"
+    return fleet
+
+
+def told(fleet: Fleet) -> list[str]:
+    return fleet.say.__self__  # type: ignore[attr-defined]
+
+
+def foreign(*urls: str, patience: Patience = SWIFT) -> Fleet:
+    return Fleet(Servers(urls=urls), Path("/nonexistent"), urls=urls, say=Told().append, patience=patience)
+
+
+async def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not what():
+            await asyncio.sleep(0.02)
+
+
+def with_fleet(fleet: Fleet, work: Callable[[Fleet], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await fleet.open()
+        try:
+            await work(fleet)
+        finally:
+            await fleet.close()
+
+    asyncio.run(main())
+
+
+def test_all_are_started_at_once_admitted_one_by_one_and_gone_in_the_end(bare: Bare) -> None:
+    fleet, inside, order = fleet_of(bare, 2), 0, list[str]()
+
+    async def admit(member: Member) -> None:
+        nonlocal inside
+        assert not inside and member.state == "starting" and fleet.changing.locked()
+        inside += 1
+        await asyncio.sleep(0.01)
+        inside -= 1
+        order.append(member.name)
+
+    async def look(fleet: Fleet) -> None:
+        assert sorted(order) == [member.name for member in fleet.members]
+        assert fleet.ready() == fleet.members == await fleet.available()
+        assert [bool(re.fullmatch(r"server [12] \(http://127\.0\.0\.1:\d+\)", m.name)) for m in fleet.members] == [
+            True
+        ] * 2
+        assert fleet.describe() == {"count": 2, "started_here": True, "vllm": ["0.32.0"]}
+        assert len({start["model"] for start in bare.starts}) == 1
+
+    fleet.admit = admit
+    with_fleet(fleet, look)
+    assert [member.state for member in fleet.members] == ["gone", "gone"] and told(fleet) == []
+    asyncio.run(fleet.close())
+
+
+@pytest.mark.parametrize("victim", ["pid", "worker", "stopped"])
+def test_one_that_is_killed_or_hangs_is_started_again_and_the_other_goes_on(bare: Bare, victim: str) -> None:
+    fleet = fleet_of(bare, 2)
+
+    async def kill(fleet: Fleet) -> None:
+        ours = next(
+            member for member in fleet.members if member.process and member.process.pid == bare.starts[0]["pid"]
+        )
+        other = next(member for member in fleet.members if member is not ours)
+        url, server = ours.server.url, ours.server
+        fleet.newest = lambda: bare.folder / "v9"
+        if victim == "stopped":
+            os.kill(bare.starts[0]["pid"], signal.SIGSTOP)
+        else:
+            os.kill(bare.starts[0][victim], signal.SIGKILL)
+        await until(lambda: ours.state != "ready")
+        assert await fleet.available() == [other]
+        await until(lambda: ours.state == "ready")
+        assert ours.server.url != url and ours.restarts == 1 and len(bare.starts) == 3
+        assert bare.starts[2]["model"] == str(bare.folder / "v9"), "the newest weights"
+        fleet.ailing(ours, "an answer of long ago failed", server)
+        assert ours.state == "ready", "that was of the one before"
+
+    with_fleet(fleet, kill)
+    first, last = told(fleet)
+    why = {
+        "pid": r"no connection, or a broken one: .*",
+        "worker": "status 503: .*",
+        "stopped": r"has not answered /health for \d s",
+    }[victim]
+    assert re.fullmatch(
+        rf"server \d \(http://[\d.:]+\): .*{why}\. It is killed and started again; its log is .*/server-\d.log\.", first
+    )
+    assert re.fullmatch(r"server \d \(http://[\d.:]+\) is ready again, after \d+ s\.", last)
+
+
+def test_one_that_others_saw_fail_is_taken_out_at_once(bare: Bare) -> None:
+    async def report(fleet: Fleet) -> None:
+        (member,) = fleet.members
+        fleet.ailing(member, "its answers name no version.", member.server)
+        assert fleet.ready() == [] and member.state == "ailing"
+        fleet.ailing(member, "the second to say so")
+        assert await fleet.available() == [member] and member.restarts == 1
+
+    fleet = fleet_of(bare)
+    with_fleet(fleet, report)
+    assert "its answers name no version. It is killed and started again" in told(fleet)[0] and len(told(fleet)) == 2
+
+
+def test_a_start_that_fails_says_the_end_of_its_log_its_path_and_the_command(bare: Bare) -> None:
+    bare.does("die")
+    with pytest.raises(EngineError) as caught:
+        asyncio.run(fleet_of(bare).open())
+    log = bare.folder / "servers/server-1.log"
+    assert re.fullmatch(
+        r"server 1 \(http://[\d.:]+\) ended \(exit code 1\) before it was healthy\. "
+        rf"The end of its log \({log}\):\n.*\nout of memory\n"
+        rf"It was started with: {bare.python} -m vllm\.entrypoints\.openai\.api_server --model .*",
+        str(caught.value),
+        re.DOTALL,
+    )
+
+
+def test_a_start_that_takes_too_long_is_given_up_and_seen_meanwhile(bare: Bare) -> None:
+    bare.does("mute")
+
+    async def main() -> list[str]:
+        opening = asyncio.create_task(fleet_of(bare, start_timeout=1.0).open())
+        seen: list[str] = []
+        while not opening.done():
+            seen += [wait.text(time.monotonic()) for wait in waits.under_way() if wait.verb == "starting"]
+            await asyncio.sleep(0.05)
+        with pytest.raises(EngineError, match=r"was not healthy within 1 s \(.*\)\. The end of its log"):
+            opening.result()
+        return seen
+
+    assert re.fullmatch(
+        r"server 1 \(.*\) has been starting for \d s on \\x1b\[1mloading\\x1b\[0m the model", asyncio.run(main())[-1]
+    )
+
+
+def test_one_that_does_not_come_up_ends_the_others_too(bare: Bare) -> None:
+    bare.does("serve", "die")
+    with pytest.raises(EngineError, match="ended"):
+        asyncio.run(fleet_of(bare, 2).open())
+    assert len(bare.starts) == 2
+
+
+def test_an_old_version_is_refused(bare: Bare) -> None:
+    bare.does("old")
+    with pytest.raises(
+        EngineError, match=r"is vLLM 0\.31\.1, which does not say which weights sampled a token; 0\.32 is"
+    ):
+        asyncio.run(fleet_of(bare).open())
+
+
+def test_another_port_is_taken_where_somebody_has_it(bare: Bare) -> None:
+    bare.does("taken", "taken")
+
+    async def look(fleet: Fleet) -> None:
+        assert len(bare.starts) == 3 and fleet.members[0].restarts == 0
+
+    with_fleet(fleet_of(bare), look)
+    bare.does("taken", "taken", "taken")
+    with pytest.raises(EngineError, match="already in use"):
+        asyncio.run(fleet_of(bare).open())
+
+
+def test_three_restarts_without_an_answer_between_them_end_the_run(bare: Bare) -> None:
+    async def kill(fleet: Fleet) -> None:
+        (member,) = fleet.members
+        for answered in (False, False, True, False):
+            fleet.ailing(member, "it was silent")
+            await fleet.available()
+            if answered:
+                member.restarts = 0
+        assert member.restarts == 1
+        bare.does("die", "die")
+        fleet.ailing(member, "it was silent")
+        with pytest.raises(EngineError) as caught:
+            await fleet.available()
+        assert re.match(
+            r"server 1 \(.*\) failed 4 times without an answer between: server 1 .* ended \(exit code 1\) before it "
+            r"was healthy\. The end of its log \(.*server-1-7\.log\):\n.*out of memory\nIt was started with: ",
+            str(caught.value),
+            re.DOTALL,
+        )
+        with pytest.raises(EngineError):
+            await fleet.available()
+
+    with_fleet(fleet_of(bare), kill)
+
+
+def test_one_that_comes_up_in_mid_publish_waits_and_ends_at_the_newest(bare: Bare) -> None:
+    fleet, newest, has = fleet_of(bare), 1, list[int]()
+
+    async def admit(member: Member) -> None:
+        has.append(newest)
+
+    async def publish(fleet: Fleet) -> None:
+        nonlocal newest
+        (member,) = fleet.members
+        async with fleet.changing:
+            fleet.ailing(member, "it failed as it was given version 2")
+            await until(lambda: len(bare.starts) == 2 and member.version and member.state == "starting")
+            await asyncio.sleep(0.5)
+            assert fleet.ready() == []
+            newest = 2
+        assert await fleet.available() == [member]
+
+    fleet.admit = admit
+    with_fleet(fleet, publish)
+    assert has == [1, 2]
+
+
+def test_one_that_is_slow_while_weights_change_or_asleep_is_left_alone_for_longer(bare: Bare) -> None:
+    async def stop(fleet: Fleet) -> None:
+        (member,) = fleet.members
+        pid = bare.starts[0]["pid"]
+        async with fleet.changing:
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(1.0)
+            os.kill(pid, signal.SIGCONT)
+            assert member.state == "ready"
+        await asyncio.sleep(0.5)
+        member.state = "asleep"
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(1.0)
+        assert member.state == "asleep"
+        await until(lambda: member.state != "asleep")
+
+    with_fleet(fleet_of(bare), stop)
+
+
+def test_a_loop_that_was_busy_itself_holds_nobody_for_hung(bare: Bare) -> None:
+    async def block(fleet: Fleet) -> None:
+        for _ in range(2):
+            await asyncio.sleep(0.1)
+            time.sleep(1.5)
+        await asyncio.sleep(0.2)
+        assert fleet.members[0].restarts == 0
+
+    with_fleet(fleet_of(bare), block)
+
+
+def test_a_restart_waits_for_the_servers_turn(bare: Bare) -> None:
+    fleet, turn = fleet_of(bare), asyncio.Event()
+
+    @asynccontextmanager
+    async def of_servers():
+        await turn.wait()
+        yield
+
+    async def kill(fleet: Fleet) -> None:
+        (member,) = fleet.members
+        turn.clear()
+        member.state = "asleep"
+        os.kill(bare.starts[0]["worker"], signal.SIGKILL)
+        await until(lambda: not bare.left())
+        await asyncio.sleep(0.2)
+        assert len(bare.starts) == 1 and member.state == "ailing"
+        turn.set()
+        assert await fleet.available() == [member]
+
+    fleet.turn = of_servers
+    turn.set()
+    with_fleet(fleet, kill)
+
+
+def test_a_foreign_server_is_left_out_and_taken_back(bare: Bare) -> None:
+    async def main() -> None:
+        process = ServerProcess(Launch(bare.python, "float32", 64), 0, bare.folder / "v0", bare.folder / "servers")
+        fleet = foreign(process.url, patience=replace(SWIFT, foreign=10.0))
+        await fleet.open()
+        (member,) = fleet.members
+        os.kill(bare.starts[0]["pid"], signal.SIGSTOP)
+        await until(lambda: member.state == "gone")
+        with pytest.raises(EngineError, match=r"no vLLM server was ready for 1 s: server 1 \(.*\) is gone \(.*/health"):
+            await fleet.available()
+        os.kill(bare.starts[0]["pid"], signal.SIGCONT)
+        assert await fleet.available() == [member]
+        assert re.search(r"\): it has not answered /health for .* left out, and tried again every", told(fleet)[0])
+        assert told(fleet)[1:] == [f"{member.name} is ready again."]
+        await fleet.close()
+        assert process.ended() is None, "it is not ours to stop"
+        assert await process.stop()
+
+    asyncio.run(main())
+
+
+def test_a_foreign_server_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(EngineError) as caught:
+        asyncio.run(foreign("http://127.0.0.1:9").open())
+    assert re.fullmatch(
+        r"server 1 \(http://127\.0\.0\.1:9\) was not healthy within 0 s \(.*\)\. Is it running, and reachable from "
+        r"here\? See engine\.servers\.urls\.",
+        str(caught.value),
+    )
+
+
+def test_what_admission_refuses_ends_the_start(bare: Bare) -> None:
+    fleet = fleet_of(bare)
+
+    async def refuse(member: Member) -> None:
+        raise EngineError(f"{member.name}: log-probs differ", code="server-refused")
+
+    fleet.admit = refuse
+    with pytest.raises(EngineError, match="log-probs differ"):
+        asyncio.run(fleet.open())
+
+
+def test_a_mistake_of_ours_while_looking_after_a_server_ends_the_run(bare: Bare) -> None:
+    async def kill(fleet: Fleet) -> None:
+        fleet.newest = lambda: 1 / 0  # type: ignore[assignment, return-value]
+        fleet.ailing(fleet.members[0], "it was silent")
+        with pytest.raises(ZeroDivisionError):
+            await fleet.available()
+
+    with_fleet(fleet_of(bare), kill)
+
+
+def test_looks_at_health_are_no_sign_that_anything_moves(bare: Bare) -> None:
+    async def look(fleet: Fleet) -> None:
+        before = waits._moved  # pyright: ignore[reportPrivateUsage]
+        await asyncio.sleep(0.5)
+        assert waits._moved == before  # pyright: ignore[reportPrivateUsage]
+
+    with_fleet(fleet_of(bare, patience=replace(SWIFT, look=0.02)), look)
+
+
+def test_nothing_of_a_fleet_is_left_where_opening_is_cancelled(bare: Bare) -> None:
+    bare.does("mute")
+
+    async def main() -> None:
+        opening = asyncio.create_task(fleet_of(bare).open())
+        await until(lambda: bare.starts)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    asyncio.run(main())
+    eventually(lambda: not bare.left())
