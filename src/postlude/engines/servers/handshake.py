@@ -101,9 +101,7 @@ class Handshakes:
             Request(tuple(numbers.randrange(self.vocabulary) for _ in range(length)), seed) for seed in range(TOKENS)
         ]
 
-    async def shake(
-        self, members: Sequence[Member], version: int
-    ) -> tuple[list[tuple[Member, Handshake]], Refused]:
+    async def shake(self, members: Sequence[Member], version: int) -> tuple[list[tuple[Member, Handshake]], Refused]:
         """Each server that samples from the trainer's weights as they are now, which are `version`; and the others,
         each with a sentence. The trainer may not be at work on something else."""
         started = time.monotonic()
@@ -165,8 +163,8 @@ class Handshakes:
         listed = {one.name: one for one in await member.server.models()}
         if member.model not in listed:
             return (
-                f"{member.name} serves {', '.join(sorted(listed)) or 'nothing'}, and no {member.model!r}: another model, "
-                f"or one under another name. Start it with --served-model-name {member.model}."
+                f"{member.name} serves {', '.join(sorted(listed)) or 'nothing'}, and no {member.model!r}: another "
+                f"model, or one under another name. Start it with --served-model-name {member.model}."
             )
         lengths = [one.max_length for one in listed.values() if one.max_length is not None]
         if lengths and max(lengths) < self.max_length:
@@ -225,8 +223,8 @@ class Handshakes:
         raw = await self._logprobs(answers, 1.0)
         if self.limits.hold(torch.cat([_errors(a, one) for (_, a), one in zip(answers, raw, strict=True)])):
             return (
-                f"{_differ(member, errors, version)}: it gives those of temperature 1, whatever it samples at. Start it "
-                "with --logprobs-mode processed_logprobs."
+                f"{_differ(member, errors, version)}: it gives those of temperature 1, whatever it samples at. Start "
+                "it with --logprobs-mode processed_logprobs."
             )
         for before in sorted((v for v in self._records if v != version), reverse=True):
             common = [_common(r, a) for r, (_, a) in zip(self._records[before], answers, strict=False)]

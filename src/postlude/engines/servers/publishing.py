@@ -172,8 +172,15 @@ async def both(member: Member, asked: Awaitable[None], ours: Callable[[], None],
         await request
 
 
+def publisher_for(
+    way: Publishing, tensors: Callable[[Path], Mapping[str, Tensor]], connect: Callable[[Member], Link]
+) -> Publisher:
+    """The publisher of a way that `way_of` chose; `tensors` and `connect` are for `stream` (see there)."""
+    return {"files": Files, "lora": Adapters}.get(way, lambda: Stream(tensors, connect))()
+
+
 def way_of(publish: Publishing, adapter: bool, cuda: bool) -> Publishing:
-    """What `auto` stands for: lora where there is an adapter, stream where trainer and servers have CUDA, else files."""
+    """What `auto` stands for: lora where there is an adapter, stream where there is CUDA, else files."""
     if publish != "auto":
         return publish
     return "lora" if adapter else "stream" if cuda else "files"

@@ -12,11 +12,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from postlude import plain_json
 from postlude.engines.local.trainer import LocalTrainer
@@ -86,7 +86,7 @@ class Shelf:
         """Write the trainer's weights as they are now; what was written is compared with them. `checkpoint`: a folder
         that the trainer has saved since its last update, whose files serve for this too. TrainingError where the disk
         refuses: nothing half is left then, and earlier versions are untouched."""
-        with self._written(self.at(version)) as fresh:
+        with self.written(self.at(version)) as fresh:
             if self.trainer.has_adapter:
                 _write_adapter(self.trainer.model.net, fresh, checkpoint)
             else:
@@ -96,7 +96,7 @@ class Shelf:
         return self.at(version)
 
     @contextmanager
-    def _written(self, target: Path) -> Iterator[Path]:
+    def written(self, target: Path) -> Generator[Path]:
         """A folder to write to, which has the name of `target` once it is on the disk, or is gone."""
         fresh = self.root / f".{target.name}.{os.getpid()}.new"
         try:
@@ -123,7 +123,7 @@ class Shelf:
 
 
 @contextmanager
-def _told(place: Path) -> Iterator[None]:
+def _told(place: Path) -> Generator[None]:
     """What the disk refuses, as a sentence."""
     try:
         with durable.os_errors():
@@ -202,7 +202,7 @@ def _index(folder: Path) -> dict[str, str]:
 
 def _untie(net: Any, folder: Path) -> None:
     """Make the output layer a matrix of its own in a folder: one more shard, in an index with the others."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  # os.PathLike of anything
 
     places = _index(folder)
     name, head = head_of(net)
@@ -221,10 +221,10 @@ def _untie(net: Any, folder: Path) -> None:
 
 
 def _set_untied(folder: Path) -> None:
-    config = plain_json.read(folder / "config.json")
-    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
-        if part is config or _TIE in part:
-            part[_TIE] = False
+    config: dict[str, Any] = plain_json.read(folder / "config.json")
+    inner = [cast("dict[str, Any]", value) for value in config.values() if isinstance(value, dict)]
+    for part in (config, *(part for part in inner if _TIE in part)):
+        part[_TIE] = False
     (folder / "config.json").write_text(json.dumps(config, indent=2))
 
 
@@ -255,10 +255,10 @@ def _base(shelf: Shelf, path: str) -> Path:
     as two."""
     folder = _local(adapters.base_path(path))
     said: Any = scorers.config_of(str(folder)).get_text_config()
-    if not said.tie_word_embeddings or shelf.trainer.model.net.config.get_text_config().tie_word_embeddings:
+    if not said.tie_word_embeddings or shelf.trainer.model.config.get_text_config().tie_word_embeddings:
         return folder
     target = shelf.root / "base"
-    with shelf._written(target) as fresh:
+    with shelf.written(target) as fresh:
         _take_over(folder, fresh)
         _set_untied(fresh)
         _without_manners(fresh)
@@ -270,7 +270,7 @@ def _local(path: str) -> Path:
     """A model's folder; of a hub id the one that it was downloaded to."""
     if Path(path).expanduser().is_dir():
         return Path(path).expanduser().resolve()
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     return Path(snapshot_download(path, local_files_only=True))
 

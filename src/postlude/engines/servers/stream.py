@@ -6,7 +6,6 @@ the other end of NCCL itself. That of gloo is a plugin of ours, read from `gloo_
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +16,15 @@ from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
-
-from postlude.engines.servers.wire import VllmServer
+from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch.distributed import ProcessGroupGloo
 
 PLUGIN = Path(__file__).parent / "gloo_plugin"
 """For a server's PYTHONPATH."""
+BACKEND = "postlude-gloo"
+"""What the plugin is called in a server's --weight-transfer-config; vLLM's own between GPUs is `nccl`."""
+NAME = "postlude"
+"""Of the group, in the store where its members find each other."""
 
 
 class Link(Protocol):
@@ -57,7 +60,7 @@ class GlooLink:
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server((self.host, 0))  # torch's own would listen to every address
-        self._store = torch.distributed.TCPStore(
+        self._store = TCPStore(
             self.host,
             self._socket.getsockname()[1],
             is_master=True,
@@ -70,18 +73,18 @@ class GlooLink:
         return {
             "host": self.host,
             "port": self._store.port,
-            "name": "postlude",
+            "name": NAME,
             "world_size": self.ranks + 1,
             "rank_offset": 1,
             "seconds": self.seconds,
         }
 
     def meet(self) -> None:
-        kind = torch.distributed.ProcessGroupGloo
-        options = kind._Options()  # pyright: ignore[reportPrivateUsage]  # torch has no public name for them
+        kind: Any = ProcessGroupGloo  # whose options have no public name
+        options = kind._Options()
         options._devices = [kind.create_device(hostname=self.host)]
         options._timeout = timedelta(seconds=self.seconds)
-        self._group = kind(torch.distributed.PrefixStore("postlude", self._store), 0, self.ranks + 1, options)
+        self._group = kind(PrefixStore(NAME, self._store), 0, self.ranks + 1, options)
 
     def send(self, tensors: Mapping[str, Tensor]) -> None:
         for tensor in tensors.values():
