@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from postlude.preflight.trial import Agreement, ServerTried, Tried
+from postlude.preflight.trial import ServerTried, Tried
 from postlude.terminal import bold, colored, dim, joined
 from postlude.words import counted, size
 
@@ -21,15 +20,15 @@ WAYS = {
 def show(tried: Tried, recipe: str, console: Console) -> None:
     """Print all of it."""
     device = "a GPU" if tried.device == "cuda" else "the CPU"
-    about = f"  {tried.method}, {tried.model}, {tried.dtype}, trainer on {device}"
-    console.print(joined(bold(f"postlude engine check {recipe}"), dim(about)), soft_wrap=True)
+    console.print(bold(f"postlude engine check {recipe}"), soft_wrap=True)
+    console.print(dim(f"{tried.method}, {tried.model}, {tried.dtype}, trainer on {device}"), soft_wrap=True)
     console.print()
     console.print(_servers(tried.servers))
     console.print()
     console.print(_rest(tried))
+    console.print()
     for note in tried.notes:
         console.print(dim(f"· {note}"))
-    console.print()
     most = max(max(one.before.largest, one.after.largest) for one in tried.servers)
     agrees = f"  log-probs differ by {_nats(most)} nats at most, {tried.limit:g} is allowed in {tried.dtype}"
     console.print(joined(colored("ready", "bold green"), dim(agrees)), soft_wrap=True)
@@ -37,18 +36,21 @@ def show(tried: Tried, recipe: str, console: Console) -> None:
 
 def _servers(servers: list[ServerTried]) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="bold")
-    table.add_column("server", overflow="fold")
-    for heading in ("vLLM", "start", "memory", "log-prob error\nbefore", "\nafter publishing"):
-        table.add_column(heading, justify="right" if heading != "vLLM" else "left", no_wrap=heading != "server")
+    table.add_column("\nserver", overflow="fold")
+    table.add_column("\nvLLM", no_wrap=True)
+    for heading in ("\nstart", "\nmemory", "log-prob error\nbefore", "\nafter"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in servers:
         started = "ran already" if one.started is None else _seconds(one.started)
         memory = "-" if one.memory is None else size(one.memory)
-        table.add_row(one.name, one.vllm, started, memory, _error(one.before), _error(one.after))
+        errors = (_nats(one.before.largest), _nats(one.after.largest))
+        table.add_row(_short(one.name), one.vllm, started, memory, *errors)
     return table
 
 
-def _error(one: Agreement) -> Text:
-    return Text(_nats(one.largest))
+def _short(name: str) -> str:
+    """`1 (127.0.0.1:8000)` of a server's name."""
+    return name.removeprefix("server ").replace("http://", "")
 
 
 def _nats(value: float) -> str:
