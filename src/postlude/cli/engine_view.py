@@ -65,8 +65,8 @@ def _rest(tried: Tried) -> Table:
     times = f"written {_seconds(tried.write)}, taken {_seconds(tried.publish)}, compared {_seconds(tried.handshake)}"
     table.add_row("publish", f"{how}\n{times}")
     table.add_row("disk", f"{size(tried.version)} a version, {size(tried.commit)} a checkpoint")
-    told = [one.memory for one in tried.servers if one.memory is not None]
-    servers = f"; {counted(len(told), 'server')} {size(sum(told))}" if told else ""
+    known = [one.memory for one in tried.servers if one.memory is not None]
+    servers = f"; {counted(len(known), 'server')} {size(sum(known))}" if known else ""
     table.add_row("memory", f"trainer {size(tried.trainer) if tried.trainer is not None else '-'}{servers}")
     rate = f"{tried.answers / tried.seconds:.3g} answers and {tried.tokens / tried.seconds:,.0f} tokens a second"
     table.add_row(

@@ -105,8 +105,7 @@ def evaluate(
     from postlude.cli.scoring import rewards_of
     from postlude.cli.session import Named
 
-    who = (url, served_model, servers, servers_python)
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, *who)
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model, servers, servers_python)
     if suite or suites:
         _measure_suites(context, suite or [], suites, (model, options, limit, chat, against, out, as_json))
         return
@@ -114,13 +113,12 @@ def evaluate(
     if data is None:
         _measure_run(context, model, out, None if out is None else force, limit, options)
         return
-    uses, others = reward or [], ensemble or []
-    named = Named(data, model, options, lambda: rewards_of(uses, reward_args), columns, chat, limit=limit)
-    if model is not None and _answers_prompts(model, uses, others):
+    named = Named(data, model, options, lambda: rewards_of(reward or [], reward_args), columns, chat, limit=limit)
+    if model is not None and _answers_prompts(model, reward or [], ensemble or []):
         require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
         _measure(named, count, _target(model, data, out), None if out is None else force)
         return
-    measured = _reward_models(context, model, uses, reward_args, others)
+    measured = _reward_models(context, model, reward or [], reward_args, ensemble or [])
     _measure_scores(named, measured, on_bad_row, _target(measured.name, data, out), None if out is None else force)
 
 

@@ -90,8 +90,7 @@ def pairs(
     if not reward:
         require_read(context, "there is no --reward", "reward_args")
     side = given_side.value if given_side else None
-    who = (url, served_model, servers, servers_python)
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, *who)
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model, servers, servers_python)
     named = Named(data, model, options, lambda: rewards_of(reward or [], reward_args), columns, chat, limit=limit)
     choose = lambda: Choosing(which.value, margin, side, bool(reward), drop_truncated)
     session = Session.of(named, lambda: require_free(out, force, "--out"), choose)

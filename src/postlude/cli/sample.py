@@ -76,8 +76,7 @@ def sample(
         require_read(context, "there is no --data", "columns", "limit")
     if not best_by:
         require_read(context, "there is no --best-by", "reward_args")
-    who = (url, served_model, servers, servers_python)
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, *who)
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model, servers, servers_python)
     rewards = lambda: rewards_of([best_by] if best_by else [], reward_args)
     session = Session.of(Named(data or None, model, options, rewards, columns, chat, limit=limit))
     prompts = session.answerable(session.prompts() if data else _typed(session, prompt or []))

@@ -21,8 +21,8 @@ def resident(pid: int) -> int | None:
 def of_tree(pid: int) -> int | None:
     """Of a process and all below it, what they share counted once: proportional sizes where the system tells them."""
     sizes = [_share(one) for one in below(pid)]
-    told = [one for one in sizes if one is not None]
-    return sum(told) if told else None
+    known = [one for one in sizes if one is not None]
+    return sum(known) if known else None
 
 
 def below(pid: int) -> Iterator[int]:
