@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.underway import UnderWay
+
 Messages = list[dict[str, str]]
 
 
@@ -29,7 +31,12 @@ class Bad:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes | None = None
+    until: threading.Event | None = None
+    """It is answered only once this is set."""
+    together: int = 0
+    """It is answered only once so many requests were under way together."""
     delay: float = 0.0
+    """Seconds that it is under way then, at least."""
     drip: float = 0.0
     """Seconds between single bytes of the body."""
 
@@ -55,7 +62,7 @@ class ChatServer:
         self.times: list[float] = []
         self.keys: list[str | None] = []
         self.names = ["judge-1"]
-        self.busy = self.busiest = 0
+        self.under_way = UnderWay()
         self.lock = threading.Lock()
 
     @property
@@ -84,7 +91,7 @@ class ChatServer:
             request_queue_size = 128  # of connections that come at once, those beyond 5 would wait for a second
 
         self.server = Listener(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
         return self
@@ -99,14 +106,8 @@ class ChatServer:
             self.times.append(time.monotonic())
             self.keys.append(handler.headers.get("Authorization"))
             bad = (self.script.pop(0) if self.script else self.always) or Bad()
-            self.busy += 1
-            self.busiest = max(self.busiest, self.busy)
-        try:
-            time.sleep(bad.delay)
+        with self.under_way.one(bad.until, bad.together, bad.delay):
             said = bad.body if bad.body is not None else json.dumps(self.answer(body)).encode()
-        finally:
-            with self.lock:
-                self.busy -= 1  # before anything is sent: a client that has its answer may ask for the next at once
         with suppress(BrokenPipeError, ConnectionResetError):  # the client has given up
             self.send(handler, said, bad)
 

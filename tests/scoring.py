@@ -11,6 +11,7 @@ from postlude.rewards.combine import Scored
 from postlude.rewards.member import Reward
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
+from tests.underway import OwnClock
 
 
 def group(texts: Sequence[str], prompt: Any = "q", name: str = "p", **columns: Any) -> Group:
@@ -27,6 +28,12 @@ def reward(
 
 def score(groups: Sequence[Group], *members: Reward, step: int = 0, steps: int = 0) -> Scored:
     return asyncio.run(Rewards([*members]).score(groups, step, steps))
+
+
+def by_own_clock(groups: Sequence[Group], *members: Reward) -> Scored:
+    """`score` of asynchronous rewards, whose waits and limits take no time and do not depend on the machine."""
+    with asyncio.Runner(loop_factory=OwnClock) as runner:
+        return runner.run(Rewards([*members]).score(groups))
 
 
 def given(*values: Any) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from postlude.engines.settings import Local, Optimizer, Sampling
 from postlude.models.load import Facts, inspect
 from postlude.models.spec import ModelSpec
 from tests.steps import Step
+from tests.underway import UnderWay
 
 NAME = "tiny"
 PROPER = Step()
@@ -42,7 +43,7 @@ class Server:
         self.seen: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.times: list[float] = []
-        self.busy = self.busiest = 0
+        self.under_way = UnderWay()
         self.lock = threading.Lock()
 
     def __enter__(self) -> Server:
@@ -63,15 +64,9 @@ class Server:
                     outer.seen.append(body)
                     outer.times.append(time.monotonic())
                     step = outer.script.pop(0) if outer.script else outer.always
-                    outer.busy += 1
-                    outer.busiest = max(outer.busiest, outer.busy)
-                try:
-                    time.sleep(step.delay)
+                with outer.under_way.one(step.until, step.together, step.delay):
                     reply = outer.reply(body) if step.status == 200 and step.body is None else {"error": "unwell"}
                     step.change(reply)
-                finally:
-                    with outer.lock:
-                        outer.busy -= 1  # before anything is sent: who has an answer may ask for the next at once
                 with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up, as some tests want
                     outer.send(self, step, reply)
 

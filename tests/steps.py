@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 
@@ -15,7 +16,12 @@ class Step:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     body: bytes | None = None
     """Sent as it is; None answers with the model."""
+    until: Event | None = None
+    """It is answered only once this is set."""
+    together: int = 0
+    """It is answered only once so many requests were under way together."""
     delay: float = 0.0
+    """Seconds that it is under way then, at least."""
     drip: float = 0.0
     """Seconds between single bytes of the body."""
     change: Callable[[dict[str, Any]], object] = lambda reply: None

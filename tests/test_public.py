@@ -26,6 +26,7 @@ from bench.docs import line_of
 from postlude import events, runs
 from postlude.cli.app import app
 from postlude.models.tiny import save_tiny_model
+from tests.underway import HANGS
 
 STEPS = 4
 REWARD = """
@@ -160,7 +161,7 @@ def test_ctrl_c_in_a_notebook_finishes_the_step(here: Path, tmp_path: Path, awai
             heard.set()
         if isinstance(event, events.Step) and event.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            assert heard.wait(10)
+            assert heard.wait(HANGS)
 
     async def notebook() -> postlude.Run:
         if awaited:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 START = ("train", "recipe.yaml")
 RESUME = ("train", "run", "--resume")
-PATIENCE = 60.0
+PATIENCE = 600.0
 """Seconds after which a command hangs."""
 
 

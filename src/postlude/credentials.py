@@ -59,7 +59,7 @@ def take_from(variable: str) -> None:
 
 def _of_environment() -> list[str]:
     """The longest first: one may begin as another does."""
-    values = [value.strip() for name, value in os.environ.items() if name in _TAKEN or _is_secret(name)]
+    values = [os.environ.get(name, "").strip() for name in os.environ if name in _TAKEN or _is_secret(name)]
     return sorted((value for value in values if len(value) >= LEAST), key=len, reverse=True)
 
 

@@ -130,7 +130,7 @@ async def _begin(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     if run.step == 0:
         await measure(run, plan)
         await answer_sheet(run, plan)
-    unfinished = plan.due.evaluation or plan.due.sheet or run.committed
+    unfinished = plan.due.evaluation or plan.due.sheet or run.committed is not None
     return await _after(run, engine, streams, plan) if unfinished else None
 
 
@@ -171,7 +171,7 @@ async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, 
     try:
         weights = await engine.publish()
     except EngineError as error:
-        if plan.commit_every and not run.committed:
+        if plan.commit_every and run.committed is None:
             await _commit(run, engine, streams, plan)
         raise Halted(str(error), code=error.code) from error
     run.emit(Publish(run.step, weights.version))
@@ -179,9 +179,9 @@ async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, 
     if plan.timed:
         plan.spent.seconds += clock.laps["settle"] + clock.laps["publish"]
     if plan.commit_every:
-        wait = clock.laps["draw"] + clock.laps["settle"]
-        parts = {"commit": clock.laps["commit"], "publish": clock.laps["publish"], **engine.seconds}
-        run.timing(wait=wait, **parts, total=run.elapsed)
+        parts = {"wait": clock.laps["draw"] + clock.laps["settle"]}
+        parts |= {"commit": clock.laps["commit"], **engine.seconds, "publish": clock.laps["publish"]}
+        run.timing(**parts, total=run.elapsed)
 
 
 # ------------------------------------------------------------------------------------------------------ training

@@ -24,6 +24,7 @@ from postlude.review import store
 from postlude.sources import file as rows
 from postlude.sources.compared import Limits, compared
 from tests.reviewing import row, write
+from tests.underway import HANGS
 
 
 def call(*arguments: object, keys: str = "") -> Any:
@@ -98,7 +99,7 @@ def test_on_a_terminal_keys_need_no_enter_and_a_bad_answer_a_reason(run: Path) -
         if keys:
             os.write(ours, keys)
             shown = b""
-    assert process.wait(30) == 0, shown
+    assert process.wait(HANGS) == 0, shown
     assert [(one.verdict, one.reason) for one in store.read(run).values()] == [("good", None), ("bad", "unfinished")]
 
 

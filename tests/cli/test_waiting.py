@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from postlude.data import Group, Prompt
 from postlude.engines.protocol import Progress
 from postlude.models.load import note_of_half
 from postlude.models.tiny import save_tiny_model
+from tests.underway import HANGS, eventually
 
 runner = CliRunner()
 
@@ -32,12 +32,15 @@ def test_groups_are_shown_in_the_order_of_the_prompts_as_soon_as_they_can_be() -
 def test_a_long_wait_says_so_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    written: list[str] = []
     monkeypatch.setattr(waiting, "FIRST_LINE", 0.01)
     with waiting.Waiting("sampling") as shown:
         shown.hear(Progress(tokens=40, finished=1, total=4))
-        time.sleep(0.05)
-    first = capsys.readouterr().err.splitlines()[0]
-    assert first.startswith("sampling: 1 of 4 answers, 40 tokens") and "so far" in first
+        assert eventually(lambda: written.append(capsys.readouterr().err) or "40 tokens" in "".join(written))
+    written.append(capsys.readouterr().err)
+    *_, line = (line for line in "".join(written).splitlines() if "40 tokens" in line)
+    assert line.startswith("sampling: 1 of 4 answers, 40 tokens") and "so far" in line
+    monkeypatch.setattr(waiting, "FIRST_LINE", HANGS)
     with waiting.Waiting("quick"):
         pass
     assert capsys.readouterr().err == ""

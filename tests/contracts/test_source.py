@@ -20,6 +20,7 @@ from postlude.sources.file import FileSource
 from postlude.sources.order import Cursor
 from postlude.sources.source import Drawn, Source
 from tests.streaming import rolled_out
+from tests.underway import HANGS
 
 STEPS = 6
 
@@ -118,4 +119,4 @@ def test_closing_stops_a_draw_that_nobody_trains_on(make: Callable[[], Source]) 
         source.close()
         source.close()
 
-    asyncio.run(asyncio.wait_for(left(), 60))
+    asyncio.run(asyncio.wait_for(left(), HANGS))

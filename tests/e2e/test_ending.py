@@ -25,6 +25,7 @@ from postlude.runs.events import Event, Phase, Said, Step, Stopping, Waiting
 from postlude.runs.live import Pulse, status
 from postlude.runs.lock import acquire, is_held
 from tests.refusals import refused
+from tests.underway import HANGS
 
 REWARD = """
 import os, shutil
@@ -144,7 +145,7 @@ def test_threads_that_never_end_do_not_keep_the_process() -> None:
         "process.end_without_threads(3)\n"
         "sys.exit(3)\n"
     )
-    done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 3 and "has left threads running: poller" in done.stderr
 
 

@@ -17,6 +17,7 @@ from postlude.rewards.combine import Scored
 from postlude.rewards.rewards import RewardFigures, Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.scoring import correct_of, given, group, reward, rewards_of, score
+from tests.underway import HANGS
 
 # -------------------------------------------------------------------------------------------------- signature
 
@@ -83,7 +84,7 @@ def test_asynchronous_functions_run_beside_each_other() -> None:
         opened = asyncio.Event()
 
         async def waits(completions: Any) -> list[float]:
-            await asyncio.wait_for(opened.wait(), 5)
+            await asyncio.wait_for(opened.wait(), HANGS)
             return [1.0] * len(completions)
 
         async def opens(completions: Any) -> list[float]:

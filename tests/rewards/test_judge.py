@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from postlude.rewards.judge import CANARIES, JudgeReward, judge
 from postlude.rewards.rewards import Rewards
 from postlude.rewards.spec import RewardSpec
 from tests.judging import Bad, ChatServer, Messages, between
+from tests.underway import HANGS
 
 
 def honest(messages: Messages) -> str:
@@ -209,11 +211,13 @@ def test_who_waits_for_the_same_question_may_stop_waiting() -> None:
         while not server.seen:  # the question is under way
             await asyncio.sleep(0.01)
         (one if first_stops else two).cancel()
+        stopped.set()
         return await (two if first_stops else one)
 
     for first_stops in (True, False):
-        with ChatServer(lambda m: "yes", always=Bad(delay=0.4)) as server:
-            (reply,) = asyncio.run(asyncio.wait_for(both(first_stops), 10))
+        stopped = threading.Event()  # the answer comes after it
+        with ChatServer(lambda m: "yes", always=Bad(until=stopped)) as server:
+            (reply,) = asyncio.run(asyncio.wait_for(both(first_stops), HANGS))
         assert reply.text == "yes" and len(server.seen) == 1 + first_stops
 
 

@@ -33,6 +33,7 @@ MAKERS = (
     "streams.py",
     "truth/",
     "evaluate.py",
+    "lag.py",
     "loop.py",
     "review/",
 )

@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 STRENGTHS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """How many answers the mean of all prompts counts as; small where prompts differ much."""
@@ -56,31 +57,34 @@ def share_with_signal(tried: Sequence[Tried], size: int, seed: int = 0) -> Share
     chances of the prompts may be, and over prompts drawn anew."""
     if not tried or size < 2:
         return Share(0.0, 0.0, 0.0)
-    priors = _priors(tried)
     kinds = Counter(tried)
-    expected = sum(weight * _expected(kinds, a, b, size) for (a, b), weight in priors.items()) / len(tried)
-    return Share(expected, *_interval(tried, priors, seed, lambda p: 1 - p**size - (1 - p) ** size))
+    expected = sum(weight * _expected(kinds, a, b, size) for (a, b), weight in _priors((*tried,)).items()) / len(tried)
+    return Share(expected, *_interval((*tried,), seed, lambda p: 1 - p**size - (1 - p) ** size))
 
 
 def pass_rate(tried: Sequence[Tried], seed: int = 0) -> Share:
     """Of answers to prompts like these that are right, with what is possible by the same reckoning."""
-    priors = _priors(tried)
+    priors = _priors((*tried,))
     rates = ((weight, (a + t.right) / (a + b + t.answers)) for (a, b), weight in priors.items() for t in tried)
     expected = sum(weight * rate for weight, rate in rates) / len(tried)
-    return Share(expected, *_interval(tried, priors, seed, lambda p: p))
+    return Share(expected, *_interval((*tried,), seed, lambda p: p))
 
 
-def _interval(
-    tried: Sequence[Tried], priors: dict[tuple[float, float], float], seed: int, figure: Callable[[float], float]
-) -> tuple[float, float]:
+def _interval(tried: tuple[Tried, ...], seed: int, figure: Callable[[float], float]) -> tuple[float, float]:
     """95 % of the means of a figure of the prompts' chances, over priors, prompts and chances drawn anew."""
-    generator, drawn = random.Random(seed), list[float]()
+    drawn = sorted(sum(map(figure, chances)) / len(chances) for chances in _chances(tried, seed))
+    return drawn[int(0.025 * DRAWS)], drawn[int(0.975 * DRAWS)]
+
+
+@lru_cache(4)
+def _chances(tried: tuple[Tried, ...], seed: int) -> list[list[float]]:
+    """Of prompts drawn anew, DRAWS times: the same for every figure and size of group that is asked about."""
+    generator, priors = random.Random(seed), _priors(tried)
+    drawn: list[list[float]] = []
     for a, b in generator.choices([*priors], [*priors.values()], k=DRAWS):
         again = [generator.choice(tried) for _ in tried]
-        chances = [generator.betavariate(a + t.right, b + t.answers - t.right) for t in again]
-        drawn.append(sum(map(figure, chances)) / len(chances))
-    drawn.sort()
-    return drawn[int(0.025 * DRAWS)], drawn[int(0.975 * DRAWS)]
+        drawn.append([generator.betavariate(a + t.right, b + t.answers - t.right) for t in again])
+    return drawn
 
 
 def _expected(kinds: Counter[Tried], a: float, b: float, size: int) -> float:
@@ -88,7 +92,8 @@ def _expected(kinds: Counter[Tried], a: float, b: float, size: int) -> float:
     return sum(n * (1 - no_signal(a + t.right, b + t.answers - t.right, size)) for t, n in kinds.items())
 
 
-def _priors(tried: Sequence[Tried]) -> dict[tuple[float, float], float]:
+@lru_cache(4)
+def _priors(tried: tuple[Tried, ...]) -> dict[tuple[float, float], float]:
     """(alpha, beta) -> how likely they are, given how often the prompts were answered right."""
     kinds, logs = Counter(tried), dict[tuple[float, float], float]()
     for m in MEANS:

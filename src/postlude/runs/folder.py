@@ -43,7 +43,7 @@ from postlude.runs.live import CONTROL, LIVE, Pulse, take
 from postlude.runs.lock import acquire
 from postlude.runs.rows import answer_rows, rollout_rows
 from postlude.runs.saving import Save, Saves
-from postlude.runs.sealed import APPENDED, RUN_MANIFEST, WHOLE, read_signed_json, signed, signed_json
+from postlude.runs.sealed import APPENDED, PLACE, RUN_MANIFEST, WHOLE, read_signed_json, signed, signed_json
 
 Listener = Callable[[Event], None]
 LISTS = "inputs"
@@ -323,9 +323,11 @@ class Run:
         self.tidy(keep, best)
 
     @property
-    def committed(self) -> bool:
-        """Whether this step's state is saved as it was before its weights were published, and no further."""
-        return self._saves.committed == self.step != self._saves.step
+    def committed(self) -> Path | None:
+        """The checkpoint of this step as it was before its weights were published; None where there is none, or where
+        what follows is saved, too."""
+        there = self._saves.committed == self.step != self._saves.step
+        return self.folder / PLACE / checkpoints.name_of(self.step) if there else None
 
     def outdate_commit(self) -> None:
         """What an engine saves is no longer what was committed of this step: a checkpoint is written anew."""

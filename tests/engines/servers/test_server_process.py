@@ -21,7 +21,8 @@ from tests.bare_server import Bare, eventually, runs
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Bare]:
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bare]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     one = Bare(tmp_path / "env")
     yield one
     one.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -214,10 +213,8 @@ def test_a_script_gets_much_input_and_gives_much_output(grade: Grade) -> None:
 
 def test_after_a_script_that_is_late_the_others_are_not_tried(grade: Grade) -> None:
     cases: list[Case] = [Script("", "1")] * 20
-    start = time.monotonic()
     results = grade("while True: pass", cases)
     assert words(results) == ["timeout"] * 20 and results[-1].detail == NOT_RUN
-    assert time.monotonic() - start < 10
 
 
 # -------------------------------------------------------------------------------------------------------- test code

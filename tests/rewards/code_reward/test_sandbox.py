@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from postlude.sandbox.inside import kernel, seccomp, syscalls
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import LADDER, UNSAFE, Backend, Limits
 from postlude.sandbox.worker import SandboxFault, Worker
+from tests.underway import HANGS, eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -45,13 +46,8 @@ def descendants(of: int) -> set[int]:
     return found
 
 
-def gone(pids: set[int], seconds: float = 5) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(Path(f"/proc/{pid}").exists() and "Z" not in _state(pid) for pid in pids):
-            return True
-        time.sleep(0.02)
-    return False
+def gone(pids: set[int]) -> bool:
+    return eventually(lambda: not any(Path(f"/proc/{pid}").exists() and "Z" not in _state(pid) for pid in pids))
 
 
 def _state(pid: int) -> str:
@@ -151,13 +147,13 @@ def test_closing_ends_every_process(backend: Backend) -> None:
 
 def test_a_program_that_is_given_up_is_killed(backend: Backend) -> None:
     before = descendants(os.getpid())
-    worker = Worker(backend, Limits(seconds=60))
+    worker = Worker(backend, Limits(seconds=HANGS))
+    without = descendants(os.getpid())
     child = Child(worker, {"kind": "calls", "source": "while True: pass"})
-    time.sleep(0.1)
+    assert eventually(lambda: descendants(os.getpid()) - without), "the program runs"
     running = descendants(os.getpid()) - before
-    start = time.monotonic()
     child.close()
-    assert time.monotonic() - start < 2
+    assert child.end and os.WIFSIGNALED(child.end["status"]) and not child.end["late"], "killed before its time was up"
     worker.close()
     assert len(running) >= 2 and gone(running)
 
@@ -167,15 +163,20 @@ def test_workers_and_programs_die_with_the_trainer(backend: Backend) -> None:
         "import sys, threading, time\nfrom postlude.sandbox.child import Child, pump\n"
         "from postlude.sandbox.settings import *\nfrom postlude.sandbox.worker import Worker\n"
         f"w = Worker({backend!r}, Limits(seconds=60))\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
         "c = Child(w, {'kind': 'calls', 'source': 'while True: pass'})\n"
         "threading.Thread(target=pump, args=(w, [c], lambda: c.done), daemon=True).start()\n"
-        "time.sleep(0.3)\nprint('up', flush=True)\ntime.sleep(60)"
+        "time.sleep(600)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as trainer:
-        assert trainer.stdout and trainer.stdout.readline() == b"up\n"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, env=environment) as trainer:
+        assert trainer.stdin and trainer.stdout and trainer.stdout.readline() == b"ready\n"
+        workers = descendants(trainer.pid)
+        trainer.stdin.write(b"go on\n")
+        trainer.stdin.flush()
+        assert workers and eventually(lambda: descendants(trainer.pid) - workers), "the program runs"
         started = descendants(trainer.pid)
-        assert len(started) >= 2
         trainer.kill()
     assert gone(started)
 
@@ -189,13 +190,20 @@ def test_canaries_leave_no_folder(backend: Backend, tmp_path: Path, monkeypatch:
 
 def test_a_worker_that_dies_is_a_fault_and_not_a_verdict(backend: Backend) -> None:
     before = descendants(os.getpid())
-    pool = Pool(backend, Limits(seconds=20), 1)
+    pool = Pool(backend, Limits(seconds=HANGS), 1)
     with pool.lease():
-        mine = descendants(os.getpid()) - before
-    killer = threading.Timer(0.3, lambda: [os.kill(pid, signal.SIGKILL) for pid in mine & descendants(os.getpid())])
+        workers = descendants(os.getpid()) - before
+
+    def kill() -> None:
+        eventually(lambda: descendants(os.getpid()) - before - workers)  # the program runs
+        for pid in workers:
+            with suppress(ProcessLookupError):  # it went with another
+                os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     with pytest.raises(SandboxFault):
-        one(pool, "import time\ndef f():\n    time.sleep(30)")
+        one(pool, "import time\ndef f():\n    time.sleep(600)")
     killer.join()
     assert one(pool, "def f(): return 'yes'") == "passed"  # by a new worker
     pool.close()
