@@ -111,8 +111,7 @@ def evaluate(
         return
     require_read(context, "it goes with --suite", "against", "as_json")
     if data is None:
-        _measure_run(context, model, out, None if out is None else force, limit, options)
-        return
+        return _measure_run(context, model, out, None if out is None else force, limit, options)
     named = Named(data, model, options, lambda: rewards_of(reward or [], reward_args), columns, chat, limit=limit)
     if model is not None and _answers_prompts(model, reward or [], ensemble or []):
         require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")

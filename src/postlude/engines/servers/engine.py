@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from postlude.engines.local.engine import LocalEngine
+from postlude.engines.protocol import Trainer, Weights
+from postlude.engines.servers.attended import Attended
 from postlude.engines.servers.fleet import Fleet, Member
 from postlude.engines.servers.handshake import Handshake, Handshakes
 from postlude.engines.servers.ledger import Ledger
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.publishing import Failed, Publisher
 from postlude.engines.servers.shelf import Shelf
-
-from postlude.engines.local.engine import LocalEngine
-from postlude.engines.protocol import Trainer, Weights
-from postlude.engines.servers.attended import Attended
 from postlude.errors import EngineError
 
 
@@ -62,7 +61,7 @@ class ServedEngine:
 
     @property
     def trainer(self) -> Trainer:
-        return self._trainer
+        return cast("Trainer", self._trainer)  # it passes attributes on as properties, which is no other type
 
     # ---------------------------------------------------------------------------------------- from start to end
 
@@ -120,15 +119,18 @@ class ServedEngine:
         version = self.sampler.version
         for _, why in await self.publisher.welcome(member, version, self._newest()):
             raise EngineError(why, code="server-refused")
-        async with self._trainer.idle() as unchanged:
-            if unchanged:
-                agreed, refused = await self.handshakes.shake([member], version)
-                handshake = agreed[0][1] if agreed else refused[0][1]
-        if not unchanged:
-            handshake = await self.handshakes.recall(member, version)
+        handshake = await self._greet(member, version)
         if not isinstance(handshake, Handshake):
             raise EngineError(handshake or _too_little(member), code="server-refused")
         self.greetings[member.name] = handshake
+
+    async def _greet(self, member: Member, version: int) -> Handshake | str | None:
+        """As `Handshakes.recall`; compared with the trainer itself where that has not moved on."""
+        async with self._trainer.idle() as unchanged:
+            if unchanged:
+                agreed, refused = await self.handshakes.shake([member], version)
+                return agreed[0][1] if agreed else refused[0][1]
+        return await self.handshakes.recall(member, version)
 
     # ------------------------------------------------------------------------------------------------- figures
 
@@ -168,6 +170,6 @@ class ServedEngine:
 
 def _too_little(member: Member) -> str:
     return (
-        f"{member.name} came up while the trainer was at work, and its answers have too few tokens in common with those "
-        "of the version it should have: whether it has that cannot be told"
+        f"{member.name} came up while the trainer was at work, and its answers have too few tokens in common with "
+        "those of the version it should have: whether it has that cannot be told"
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from postlude.engines.servers.command import Launch, check_args, share_devices, threads_of, visible_devices
+from postlude.engines.servers.command import Launch, share_devices, threads_of, visible_devices
 from postlude.engines.servers.interpreter import inspect
-from postlude.engines.servers.stream import PLUGIN
-
+from postlude.engines.servers.stream import BACKEND, PLUGIN
 from postlude.engines.settings import Local
 from postlude.errors import ConfigError
 from postlude.models.lora import SERVED_RANKS, served_rank
@@ -22,7 +21,6 @@ def launch_of(held: Local, longest: int, seed: int, rank: int | None, way: str, 
     """
     servers = held.servers
     assert servers is not None and servers.count is not None and servers.python is not None
-    check_args(servers.args)
     devices = share_devices(servers.count, servers.gpus, visible_devices(gpus), servers.colocate) if gpus else ()
     streams = way == "stream"
     return Launch(
@@ -31,8 +29,8 @@ def launch_of(held: Local, longest: int, seed: int, rank: int | None, way: str, 
         max_length=max(longest, GREETING),
         seed=seed,
         lora_rank=None if rank is None else _room_for(rank),
-        transfer=("nccl" if gpus else "postlude_gloo") if streams else None,
-        plugins=PLUGIN if streams and not gpus else None,
+        transfer=BACKEND if streams else None,
+        plugins=PLUGIN if streams else None,
         sleeps=servers.colocate,
         gpus=servers.gpus if gpus else 1,
         devices=devices,
