@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,8 +83,8 @@ TRIED = Tried(
     device="cpu",
     servers=[
         ServerTried(
-            f"server {i} (http://127.0.0.1:41233)", "0.32.0", 55.2, Agreement(1.1e-6, 2e-7, 16), Agreement(9e-7, 1e-7, 16),
-            4_120_000_000,
+            f"server {i} (http://127.0.0.1:41233)", "0.32.0", 55.2,
+            Agreement(1.1e-6, 2e-7, 16), Agreement(9e-7, 1e-7, 16), 4_120_000_000,
         )
         for i in (1, 2)
     ],
@@ -175,21 +177,19 @@ def test_check_says_what_would_be_started_and_starts_nothing(model_folder: Path,
     ("setting", "code", "said"),
     [
         ("engine.servers={count: 1, python: no/python}", "no-such-file", "does not exist. Make one: make vllm-env"),
-        ("engine.servers={count: 1, python: PYTHON}", "missing-package", r"cannot import vllm \(No module named 'vllm'"),
+        ("engine.servers={count: 1, python: PYTHON}", "missing-package", "cannot import vllm .No module named 'vllm'"),
         ("engine.servers.urls=[http://8.8.8.8:8000]", "out-of-range", "8.8.8.8 is a public address"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_model_loads(
     model_folder: Path, data: Path, setting: str, code: str, said: str
 ) -> None:
-    import sys
-
     words = recipe(model_folder, data, setting.replace("PYTHON", sys.executable), "sampling.temperature=3")
     result = run("check", *words, "--json")
     assert result.exit_code == 2
     (section,) = json.loads(result.stdout)["sections"]
     texts = [one["text"] for one in section["findings"]]
-    assert any(__import__("re").search(said, text) for text in texts), texts
+    assert any(re.search(said, text) for text in texts), texts
     assert code in [one["code"] for one in section["findings"]]
     assert any("vLLM samples at temperature 0 or from" in text for text in texts), "everything wrong at once"
 
