@@ -215,6 +215,7 @@ class Fleet:
         await member.server.close()
         member.process = self._start(index)
         member.server, member.name = self._connect(member.process.url), _name(index, member.process)
+        member.model = NAME
 
     async def _healthy(self, member: Member) -> None:
         ours = member.process is not None
