@@ -149,7 +149,7 @@ class PoolSampler:
             raise
         spans = tuple((version, first) for version, first in spans if first < len(completion.tokens))
         oldest = min(version for version, _ in spans)
-        return replace(completion, policy_version=oldest, spans=spans if len(spans) > 1 else ())
+        return replace(completion, policy_version=oldest, spans=spans)
 
     async def _waited(
         self, member: Member, server: VllmServer, model: str, request: Request, sampling: Sampling
