@@ -133,10 +133,6 @@ class Fleet:
         """Who may be asked."""
         return [member for member in self.members if member.state == "ready"]
 
-    def read_from(self) -> list[Path]:
-        """The folders of servers that are not ready: they may still be read."""
-        return [one.process.model for one in self.members if one.process is not None and one.state != "ready"]
-
     async def available(self) -> list[Member]:
         """The same, once there is one. Raises EngineError where a server is given up, or none is ready for too long."""
         began = time.monotonic()
@@ -173,6 +169,10 @@ class Fleet:
         if not all(ends):
             self.say("a vLLM server could not be killed: see what its log says, and the processes of this machine.")
         await asyncio.gather(*(member.server.close() for member in self.members))
+
+    def in_use(self) -> set[Path]:
+        """Folders that servers which start are reading: a start takes longer than many a step."""
+        return {member.process.model for member in self.members if member.process and member.state == "starting"}
 
     def describe(self) -> Mapping[str, Any]:
         """Facts for the manifest."""
