@@ -79,6 +79,7 @@ def with_servers(
         return engine
     from torch.cuda import device_count
 
+    from postlude.engines.local.free import give_back
     from postlude.engines.servers.addresses import private_urls
     from postlude.engines.servers.engine import ServedEngine
     from postlude.engines.servers.fleet import Fleet
@@ -86,9 +87,11 @@ def with_servers(
     from postlude.engines.servers.ledger import Ledger
     from postlude.engines.servers.pool import PoolSampler
     from postlude.engines.servers.publishing import publisher_for, way_of
+    from postlude.engines.servers.shares import sharing
     from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
     from postlude.engines.servers.starting import launch_of
     from postlude.engines.servers.stream import connect
+    from postlude.engines.servers.turns import Apart, Turns
     from postlude.models import adapters
 
     trainer, facts = engine.trainer, prepared.facts
@@ -99,6 +102,11 @@ def with_servers(
     launch = (
         None if urls else launch_of(held, longest, prepared.recipe.seed, adapters.rank_of(trainer.model.net), way, gpus)
     )
+    share = sharing(engine, held.servers, way == "lora") if held.servers.colocate else None
+    if share is not None:
+        launch = launch and replace(launch, args=(*share.args, *launch.args))
+        for line in share.lines:
+            say(line)
     fleet = Fleet(held.servers, folder / "servers", launch, urls, say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
@@ -112,6 +120,7 @@ def with_servers(
         ),
         handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,
+        turns=Turns(fleet, share.level, give_back) if share else Apart(fleet),
         step=step,
         way=way,
         probe_every=held.probe_every,

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from math import floor
 from typing import Literal
 
-from postlude.engines.local.free import Free
+import torch
+
+from postlude.engines.local.engine import LocalEngine
+from postlude.engines.local.free import Free, free, give_back
+from postlude.engines.servers.shelf import head_of, is_tied
+from postlude.engines.settings import Servers
 from postlude.errors import EngineError
 from postlude.sizing.work import GIB
 from postlude.words import counted
@@ -31,11 +36,38 @@ UNMEASURED = (
 
 
 @dataclass(frozen=True)
+class Sharing:
+    """What was chosen for servers on the trainer's device."""
+
+    level: Level
+    args: tuple[str, ...]
+    """Of each server's command line."""
+    lines: tuple[str, ...]
+    """For people."""
+
+
+@dataclass(frozen=True)
 class Device:
     """Bytes of a GPU: all, and those that nobody has now, with the trainer's cached blocks given back."""
 
     total: int
     free: int
+
+
+def sharing(engine: LocalEngine, servers: Servers, adapters: bool) -> Sharing:
+    """How servers share a device with what an engine holds there now. Raises EngineError where they cannot."""
+    held, device = engine.held_bytes(), engine.model.device
+    count = servers.count or len(servers.urls)
+    head = head_of(engine.model.net)[1] if is_tied(engine.model.net) else None
+    weights = held["weights"] + (head.numel() * head.element_size() if head is not None else 0)
+    level, line = depth(weights, count, free(torch.device("cpu")), adapters)
+    if device.type != "cuda":
+        return Sharing(level, (), (line,))
+    give_back()
+    left, total = torch.cuda.mem_get_info(device)
+    share = utilization(Device(total, left), held, torch.cuda.memory_allocated(device), weights, count)
+    text = f"each server may take {share:.0%} of the GPU, beside what the trainer holds between its steps"
+    return Sharing(level, (FLAG, f"{share:.2f}"), (line, text, UNMEASURED))
 
 
 def gib(size: float) -> str:
