@@ -179,3 +179,22 @@ def test_who_ends_by_itself_too_slowly_is_hurried(bare: Bare, monkeypatch: pytes
     eventually(lambda: not runs(bare.starts[0]["stray"]))  # which SIGTERM reached: it waits for the other
     assert process.end(at_once=True) and bare.left() == []
     assert process._keeper.returncode == 128 + signal.SIGKILL  # pyright: ignore[reportPrivateUsage]
+
+
+SHARING = """#!PYTHON -IS
+import multiprocessing.shared_memory, pathlib, sys, time
+block = multiprocessing.shared_memory.SharedMemory(create=True, size=1000)
+pathlib.Path(sys.argv[0] + ".block").write_text(block.name)
+time.sleep(600)
+"""
+
+
+def test_one_that_is_killed_leaves_nothing_in_shared_memory(bare: Bare) -> None:
+    bare.python.write_text(SHARING.replace("PYTHON", os.path.realpath(sys.executable)))
+    process = start(bare, wait=False)
+    place = bare.folder / "python.block"
+    eventually(lambda: place.exists() and place.read_text() != "")
+    block = Path("/dev/shm", place.read_text())
+    assert block.exists()
+    assert process.end(at_once=True)
+    assert not block.exists()

@@ -170,6 +170,10 @@ class Fleet:
             self.say("a vLLM server could not be killed: see what its log says, and the processes of this machine.")
         await asyncio.gather(*(member.server.close() for member in self.members))
 
+    def in_use(self) -> set[Path]:
+        """Folders that servers which start are reading: a start takes longer than many a step."""
+        return {member.process.model for member in self.members if member.process and member.state == "starting"}
+
     def describe(self) -> Mapping[str, Any]:
         """Facts for the manifest."""
         return {
@@ -215,6 +219,7 @@ class Fleet:
         await member.server.close()
         member.process = self._start(index)
         member.server, member.name = self._connect(member.process.url), _name(index, member.process)
+        member.model = NAME
 
     async def _healthy(self, member: Member) -> None:
         ours = member.process is not None
