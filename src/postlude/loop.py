@@ -85,6 +85,10 @@ async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -
         await _checkpoint(run, engine, streams, plan, planned=False, last=True)
     except TrainingError as error:
         return str(error)
+    return _saved(run)
+
+
+def _saved(run: Run) -> str:
     return (
         f"The weights after step {run.step} are saved. Once it is mended, go on with: postlude train {run.folder} "
         "--resume"
@@ -165,15 +169,19 @@ async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, 
     """Let the sampler have the weights. Servers get them once they are on the disk, and where that fails nothing of the
     step is lost."""
     clock.lap("settle")
-    if plan.commit_every and run.step % plan.commit_every == 0:
-        await _commit(run, engine, streams, plan)
+    if plan.commit_every:
+        if run.step % plan.commit_every == 0:
+            await _commit(run, engine, streams, plan)
+        run.phase("publish")
     clock.lap("commit")
     try:
         weights = await engine.publish()
     except EngineError as error:
-        if plan.commit_every and run.committed is None:
+        if not plan.commit_every:
+            raise
+        if run.committed is None:
             await _commit(run, engine, streams, plan)
-        raise Halted(str(error), code=error.code) from error
+        raise TrainingError(f"{error}\n{_saved(run)}", code=error.code) from error
     run.emit(Publish(run.step, weights.version))
     clock.lap("publish")
     if plan.timed:
