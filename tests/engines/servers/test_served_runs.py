@@ -1,5 +1,5 @@
-"""Whole runs whose answers come from a server: in order, with a version for every token, and after a kill anywhere as if
-there had been none."""
+"""Whole runs whose answers come from a server: a version for every token, and after a kill anywhere the run it would
+have been."""
 
 from __future__ import annotations
 
