@@ -53,7 +53,7 @@ def _why(version: int, lag: int | None, most: int) -> str:
         return f"version {version} of the weights, which this run never published"
     if lag < 0:
         return f"version {version} of the weights, which is of a later step"
-    return f"version {version} of the weights, {counted(lag, "step")} ago, and max_lag is {most}"
+    return f"version {version} of the weights, {counted(lag, 'step')} ago, and max_lag is {most}"
 
 
 def _refusal(run: Run, group: Group, number: int, first: int, why: str) -> str:
