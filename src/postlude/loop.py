@@ -169,11 +169,12 @@ async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, 
     """Let the sampler have the weights. Servers get them once they are on the disk, and where that fails nothing of the
     step is lost."""
     clock.lap("settle")
+    clock.laps["commit"] = 0.0
+    if plan.commit_every and run.step % plan.commit_every == 0:
+        await _commit(run, engine, streams, plan)
+        clock.lap("commit")
     if plan.commit_every:
-        if run.step % plan.commit_every == 0:
-            await _commit(run, engine, streams, plan)
         run.phase("publish")
-    clock.lap("commit")
     try:
         weights = await engine.publish()
     except EngineError as error:

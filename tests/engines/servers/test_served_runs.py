@@ -56,14 +56,20 @@ def train(place: Place, name: str, resume: bool = False, listeners: Any = (), **
         "checkpoints": {"every": AT, "keep": 1},
     }
     engine = {"token_budget": 512, "head_chunk": 64, "servers": {"urls": [server.url]}, **values.pop("engine", {})}
-    run = launch(Document({**base, **values, "engine": engine}), resume, listeners)
+    model = {**base["model"], **({"reference": values.pop("reference")} if "reference" in values else {})}
+    run = launch(Document({**base, "model": model, **values, "engine": engine}), resume, listeners)
     run.close()
     return run
 
 
-AHEAD: Mapping[str, Any] = {"max_lag": 1, "objective": {"correction": {"mode": "token_truncate"}}}
-SELDOM: Mapping[str, Any] = {"engine": {"commit_every": 2}}
-KINDS: Mapping[str, Mapping[str, Any]] = {"lag 0": {}, "lag 1": AHEAD, "a commit every 2 steps": SELDOM}
+PLAIN: Mapping[str, Any] = {"objective": {"correction": None}}
+"""Nothing that is learnt depends on the last digits of a server's log-probs, which other answers beside them change."""
+KINDS: Mapping[str, Mapping[str, Any]] = {
+    "lag 0": PLAIN,
+    "lag 1": {"max_lag": 1, "objective": {"correction": {"mode": "token_truncate"}}},
+    "a commit every 2 steps": {**PLAIN, "engine": {"commit_every": 2}},
+    "a new reference": {**PLAIN, "reference": {"every": AT}, "evaluate": {"every": 0, "prompts": 2}},
+}
 Moment = Callable[[Event], bool]
 MOMENTS: Mapping[str, Moment] = {
     "trained": lambda event: isinstance(event, Step),
@@ -72,7 +78,7 @@ MOMENTS: Mapping[str, Moment] = {
     "evaluated": lambda event: isinstance(event, Eval),
     "checkpoint told": lambda event: isinstance(event, Checkpoint),
 }
-"""At which the folder of a run is as a kill would leave it."""
+"""At which, in a step, the folder of a run is as a kill would leave it."""
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +99,8 @@ def _watched(place: Place, kind: str) -> Path:
 
     def copy(event: Event) -> None:
         for name, is_now in MOMENTS.items():
-            target = folder.with_name(f"{folder.name} {name}")
-            if event.step == AT and is_now(event) and not target.exists():
+            target = folder.with_name(f"{folder.name} {name} {event.step}")
+            if event.step in (AT, STEPS) and is_now(event) and not target.exists():
                 shutil.copytree(folder, target, symlinks=True)
 
     train(place, folder.name, listeners=[copy], **KINDS[kind])
@@ -136,13 +142,14 @@ def require_same(ours: Path, theirs: Path, lag: int = 0) -> None:
     assert consumed(one) == consumed(other) and [*one.rollouts] == [*range(1, STEPS + 1)]
     assert told(one) == told(other) and one.finished
     assert [path.name for path in one.checkpoints] == [path.name for path in other.checkpoints]
-    weights = "model/model.safetensors"
-    assert (ours / weights).read_bytes() == (theirs / weights).read_bytes()
+    if not lag:
+        weights = "model/model.safetensors"
+        assert (ours / weights).read_bytes() == (theirs / weights).read_bytes()
     require_known(one, lag)
     assert one.published[one.of("publish")[-1]["version"]] == STEPS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "a new reference"])
 def test_a_run_publishes_what_it_has_saved_and_knows_every_token(whole: Callable[[str], Path], kind: str) -> None:
     folder = whole(kind).with_name(f"{whole(kind).name} whole")
     history, lag = read(folder), int(kind == "lag 1")
@@ -157,7 +164,7 @@ def test_a_run_publishes_what_it_has_saved_and_knows_every_token(whole: Callable
     parts = {"draw", "train", "wait", "commit", "publish", "write", "handshake", "total"}
     assert [row["step"] for row in history.timings] == [*range(1, STEPS + 1)]
     assert all(parts <= row.keys() for row in history.timings)
-    commits = [row["commit"] > 1e-3 for row in history.timings]
+    commits = [row["commit"] > 0 for row in history.timings]
     assert commits == [kind != "a commit every 2 steps" or step % 2 == 0 for step in range(1, STEPS + 1)]
 
 
@@ -202,18 +209,19 @@ KILLS: Mapping[str, tuple[str, Callable[[Path], None]]] = {
     "behind the evaluation": ("evaluated", nothing),
     "in the planned checkpoint": ("checkpoint told", nothing),
 }
-CASES = [("lag 0", name) for name in KILLS]
-CASES += [("lag 1", name) for name in ("behind the update", "behind the commit", "behind the evaluation")]
-CASES += [("a commit every 2 steps", "behind the publication")]
+CASES = [("lag 0", name, AT) for name in KILLS]
+CASES += [("lag 0", name, STEPS) for name in ("behind the publication", "in the planned checkpoint")]
+CASES += [("lag 1", name, AT) for name in ("behind the update", "behind the commit", "behind the evaluation")]
+CASES += [("a commit every 2 steps", "behind the publication", AT), ("a new reference", "behind the publication", AT)]
 
 
-@pytest.mark.parametrize(("kind", "killed"), CASES, ids=[f"{kind}, {name}" for kind, name in CASES])
+@pytest.mark.parametrize(("kind", "killed", "at"), CASES)
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
-    place: Place, whole: Callable[[str], Path], kind: str, killed: str
+    place: Place, whole: Callable[[str], Path], kind: str, killed: str, at: int
 ) -> None:
     folder, (moment, harm) = whole(kind), KILLS[killed]
     shutil.rmtree(folder)
-    shutil.copytree(folder.with_name(f"{folder.name} {moment}"), folder, symlinks=True)
+    shutil.copytree(folder.with_name(f"{folder.name} {moment} {at}"), folder, symlinks=True)
     harm(folder)
     before = read(folder).published if killed != "in the ledger" else {}
     train(place, folder.name, resume=True, **KINDS[kind])
