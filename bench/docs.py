@@ -201,7 +201,11 @@ postlude train recipe.yaml actor_rollout_ref.rollout.n=16 clip_ratio_high=0.28
 * Our own names win. A recipe that gives our name and another for the same setting, with different values, is an error;
   the command line wins over the recipe, whichever name it uses.
 * A name that the method has no use for (`gae_lambda` with grpo) is an error, and so is one without a counterpart
-  (`vllm_gpu_memory_utilization`); the message says why.
+  (`vllm_server_port`); the message says why.
+* vLLM there is vLLM here: `use_vllm` and verl's `rollout.name: vllm` become `engine.servers` ([scale.md](scale.md)),
+  one server that takes turns with the trainer on its GPU (`colocate`), as both do; TRL's `vllm_mode: server` one beside
+  it. It has an environment of its own (`make vllm-env`). What only TRL's own server has (`vllm_server_*`) has no
+  counterpart.
 * TRL counts completions per process and optimiser steps; postlude counts prompts and draws. The conversions below do
   the arithmetic with one process.
 

@@ -50,7 +50,7 @@ while True:
     try:
         peer.recv(65536)
         status = "200 OK" if worker.poll() is None else "503 Service Unavailable"
-        body = json.dumps({"version": "0.31.1" if does == "old" else "0.32.0"})
+        body = json.dumps({"version": "0.31.1" if does == "old" else "0.32.0", "is_sleeping": False})
         peer.sendall(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())
     except OSError:
         pass

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from postlude.algorithms import ALGORITHMS
 from postlude.check_data import reads_pairs
@@ -22,11 +25,14 @@ from postlude.streams import ReferenceMemory, Stream
 from postlude.truth.evaluation import Evaluation, SheetOf
 from postlude.truth.meter import First
 
+if TYPE_CHECKING:
+    from postlude.engines.local.engine import LocalEngine
+
 PRETRAIN = "pretrain"
 """Name of the second stream."""
 
 
-def build_engine(prepared: Prepared, weights: str | None = None, reference: bool | None = None) -> Engine:
+def build_engine(prepared: Prepared, weights: str | None = None, reference: bool | None = None) -> LocalEngine:
     """The local engine with the recipe's model. `weights`: a checkpoint to continue from."""
     import torch
 
@@ -44,7 +50,7 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         recipe.engine,
         keep_reference=needed,
         dropout=recipe.method == "sft",
-        own_sampler=recipe.max_lag > 0,
+        own_sampler=recipe.max_lag > 0 and not recipe.engine.servers,
         checkpoint=weights,
         scores=Need.SCORES in recipe.objective.needs,
         critic=recipe.critic,
@@ -53,6 +59,68 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
     )
     engine.rehearse()
     return engine
+
+
+def with_servers(
+    prepared: Prepared,
+    engine: LocalEngine,
+    folder: Path,
+    say: Callable[[str], None],
+    step: Callable[[], int] = lambda: 0,
+    checkpoint: Callable[[], Path | None] = lambda: None,
+) -> Engine:
+    """The engine itself, or as the trainer of the recipe's vLLM servers. None of them is started before it begins.
+
+    `folder`: for versions of the weights, logs, and the ledger of what was published. `step`: of the run. `checkpoint`:
+    one that holds the weights as they are now.
+    """
+    held = prepared.recipe.engine
+    if held.servers is None:
+        return engine
+    from torch.cuda import device_count
+
+    from postlude.engines.servers.addresses import private_urls
+    from postlude.engines.servers.engine import ServedEngine
+    from postlude.engines.servers.fleet import Fleet
+    from postlude.engines.servers.handshake import EXACT, HALF, Handshakes
+    from postlude.engines.servers.ledger import Ledger
+    from postlude.engines.servers.pool import PoolSampler
+    from postlude.engines.servers.publishing import publisher_for, way_of
+    from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
+    from postlude.engines.servers.starting import launch_of
+    from postlude.engines.servers.stream import connect
+    from postlude.models import adapters
+
+    trainer, facts = engine.trainer, prepared.facts
+    gpus = device_count() if engine.model.device.type == "cuda" else 0
+    way = way_of(held.publish, trainer.has_adapter, bool(gpus))
+    longest = longest_asked(prepared)
+    urls = private_urls(held.servers.urls)
+    launch = (
+        None if urls else launch_of(held, longest, prepared.recipe.seed, adapters.rank_of(trainer.model.net), way, gpus)
+    )
+    fleet = Fleet(held.servers, folder / "servers", launch, urls, say)
+    ledger = Ledger(folder, say)
+    limits = EXACT if held.dtype == "float32" else HALF
+    return ServedEngine(
+        local=engine,
+        fleet=fleet,
+        sampler=PoolSampler(fleet, ledger, facts.tokenizer, facts.stop_ids, facts.vocabulary, held.servers),
+        shelf=Shelf.open(folder, trainer, engine.tokenizer, prepared.recipe.model.path),
+        publisher=publisher_for(way, partial(named_weights, trainer.model.net), partial(connect, held.servers)),
+        handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
+        ledger=ledger,
+        step=step,
+        way=way,
+        probe_every=held.probe_every,
+        checkpoint=checkpoint,
+    )
+
+
+def longest_asked(prepared: Prepared) -> int:
+    """Tokens of the longest prompt that is answered, with its answer."""
+    prompts = [*prepared.prompts, *prepared.held_out, *prepared.sheet]
+    return max((len(p.tokens) for p in prompts), default=0) + prepared.recipe.sampling.max_tokens
 
 
 def build_streams(prepared: Prepared, engine: Engine, on_phase: Callable[[str], None]) -> list[Stream]:

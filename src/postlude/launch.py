@@ -14,7 +14,7 @@ from typing import Any
 
 from postlude.best import Best
 from postlude.budget import Spent, is_finished
-from postlude.build import build_engine, build_streams, evaluation_of, held_out_streams, sheet_of
+from postlude.build import build_engine, build_streams, evaluation_of, held_out_streams, sheet_of, with_servers
 from postlude.check import check
 from postlude.doctor.track import Track
 from postlude.doctor.watching import Watch
@@ -180,7 +180,8 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         run.tidy(recipe.checkpoints.keep, best.step)
     run.phase("load")
     begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe))
-    engine = build_engine(begun, str(restored[0]) if restored else None)
+    local = build_engine(begun, str(restored[0]) if restored else None)
+    engine = with_servers(begun, local, run.folder, run.say, lambda: run.step, lambda: run.committed)
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))

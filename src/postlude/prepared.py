@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from postlude.data import Group, Prompt
+from postlude.engines.servers.interpreter import Vllm
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts
 from postlude.recipe import Recipe
@@ -49,6 +50,10 @@ class Prepared:
     counts: dict[str, int] = field(default_factory=dict[str, int])
     shares: list[Share] = field(default_factory=list[Share])
     """The sets of a mixture; prompts or items stand in their order."""
+    vllm: Vllm | None = None
+    """What the interpreter of servers that are started has; None where none are."""
+    devices: tuple[str, ...] = ()
+    """The GPUs of servers that are started."""
     notes: list[str] = field(default_factory=list[str])
     """What the rows of each file were recognised as."""
 

@@ -39,7 +39,11 @@ class Endpoints:
         self.folder, self.options = folder, options
         self.label = "default"
         self.jobs: list[Job] = []
-        self.paused = self.asleep = False
+        self.paused = False
+        self.sleeping: set[str] = set()
+        """Of `weights` and `kv_cache`: what it has no memory for. Nothing is answered while there is any."""
+        self.woken: list[tuple[str, ...]] = []
+        """Tags of each `/wake_up`."""
         self.level = 0
         self.adapters: dict[str, str] = {}
         self.receive: Callable[[Any], Iterable[tuple[str, Any]]] | None = None
@@ -68,6 +72,10 @@ class Endpoints:
         if options.dev:
             self._routes |= {("GET", path): call for path, call in self._read.items()}
             self._routes |= {("POST", path): call for path, call in self._changes.items()}
+
+    @property
+    def asleep(self) -> bool:
+        return bool(self.sleeping)
 
     @property
     def _read(self) -> dict[str, Callable[[Call, Fault], Awaitable[Reply]]]:
@@ -307,7 +315,7 @@ class Endpoints:
         return 200, {"message": f"Success: LoRA adapter '{name}' removed successfully."}
 
     async def _sleep(self, call: Call, fault: Fault) -> Reply:
-        self.asleep, self.level = True, int(call.query.get("level", ["1"])[0])
+        self.sleeping, self.level = {"weights", "kv_cache"}, int(call.query.get("level", ["1"])[0])
         if self._work is not None:
             await self._work
         for job in list(self.jobs):
@@ -317,12 +325,16 @@ class Endpoints:
         return 200, {"status": "sleeping", "level": self.level}
 
     async def _wake(self, call: Call, fault: Fault) -> Reply:
-        self.asleep = False
-        self._go_on()
-        return 200, {"status": "awake"}
+        tags = call.query.get("tags", ["weights", "kv_cache"])
+        self.woken.append(tuple(call.query.get("tags", ())))
+        self.sleeping -= set(tags)
+        if not self.sleeping:
+            self.paused = False
+            self._go_on()
+        return 200, {"status": "sleeping" if self.sleeping else "awake"}
 
     async def _is_sleeping(self, call: Call, fault: Fault) -> Reply:
-        return 200, {"is_sleeping": self.asleep}
+        return 200, {"is_sleeping": self.paused or self.asleep}
 
 
 class FakeServer:

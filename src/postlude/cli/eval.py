@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from postlude.cli.session import Named
     from postlude.evaluate import Report
 
-OF_ANSWERS = ("count", "max_tokens", "temperature", "top_p", "top_k", "stop", "url", "served_model")
+OF_ANSWERS = ("count", "max_tokens", "temperature", "top_p", "top_k", "stop", *opt.OF_SERVERS)
 """Options of a policy's answers."""
 
 
@@ -79,6 +79,8 @@ def evaluate(
     chat: opt.Chat = None,
     url: opt.Url = None,
     served_model: opt.ServedModel = None,
+    servers: opt.Servers = None,
+    servers_python: opt.ServersPython = None,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
     ensemble: Ensemble = None,
     on_bad_row: SkipsRows = opt.OnBadRow.stop,
@@ -103,21 +105,19 @@ def evaluate(
     from postlude.cli.scoring import rewards_of
     from postlude.cli.session import Named
 
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model, servers, servers_python)
     if suite or suites:
         _measure_suites(context, suite or [], suites, (model, options, limit, chat, against, out, as_json))
         return
     require_read(context, "it goes with --suite", "against", "as_json")
     if data is None:
-        _measure_run(context, model, out, None if out is None else force, limit)
-        return
-    uses, others = reward or [], ensemble or []
-    named = Named(data, model, options, lambda: rewards_of(uses, reward_args), columns, chat, limit=limit)
-    if model is not None and _answers_prompts(model, uses, others):
+        return _measure_run(context, model, out, None if out is None else force, limit, options)
+    named = Named(data, model, options, lambda: rewards_of(reward or [], reward_args), columns, chat, limit=limit)
+    if model is not None and _answers_prompts(model, reward or [], ensemble or []):
         require_read(context, "only rows for a reward model can be skipped; mend the prompts", "on_bad_row")
         _measure(named, count, _target(model, data, out), None if out is None else force)
         return
-    measured = _reward_models(context, model, uses, reward_args, others)
+    measured = _reward_models(context, model, reward or [], reward_args, ensemble or [])
     _measure_scores(named, measured, on_bad_row, _target(measured.name, data, out), None if out is None else force)
 
 
@@ -133,7 +133,12 @@ def _reward_models(
 
 
 def _measure_run(
-    context: typer.Context, model: str | None, out: Path | None, force: bool | None, limit: int | None
+    context: typer.Context,
+    model: str | None,
+    out: Path | None,
+    force: bool | None,
+    limit: int | None,
+    options: SamplingOptions,
 ) -> None:
     """A run by what its own recipe holds out."""
     from postlude.cli.eval_run import evaluate_run, is_run
@@ -146,8 +151,9 @@ def _measure_run(
             key="--data",
         )
     why = "without --data a run is measured as its recipe says"
-    require_read(context, why, *OF_ANSWERS, "reward", "reward_args", "ensemble", "columns", "chat", "on_bad_row")
-    evaluate_run(model, out, force, limit)
+    answers = [name for name in OF_ANSWERS if name not in ("servers", "servers_python")]
+    require_read(context, why, *answers, "reward", "reward_args", "ensemble", "columns", "chat", "on_bad_row")
+    evaluate_run(model, out, force, limit, options)
 
 
 def _measure_suites(

@@ -34,20 +34,31 @@ WHOLE = ("accuracy", "reward", "length", "truncated_frac")
 """Figures of all sets together that are printed; the file has all of them."""
 
 
+HERE = ["engine.servers=null"]
+"""Servers that a run had are not asked for: whoever measures it says who answers."""
+
+
 def is_run(path: str) -> bool:
     """Whether a run's folder is meant, which says itself what it holds out."""
     return (Path(path).expanduser() / "config.yaml").is_file()
 
 
-def evaluate_run(name: str, out: Path | None, force: bool | None, limit: int | None = None) -> None:
+def evaluate_run(
+    name: str,
+    out: Path | None,
+    force: bool | None,
+    limit: int | None = None,
+    options: SamplingOptions | None = None,
+) -> None:
     """The newest checkpoint of a run on the held-out sets of its recipe, by its rewards and metrics; what came since
-    its first evaluation is told as in the run itself. `limit`: of each set at most so many prompts, the first ones."""
+    its first evaluation is told as in the run itself. `limit`: of each set at most so many prompts, the first ones.
+    It answers in this process, unless the options name servers."""
     run = Path(name).expanduser()
     target = out or run / "eval-held-out.json"
     require_free(target, force, "--out")
     sealed = _newest(run)
     with imports_put_back(), TemporaryDirectory() as caches:
-        prepared = _limited(check(document_of(run, [])), limit)
+        prepared = _limited(check(document_of(run, HERE)), limit)
         if not prepared.asked:
             raise ConfigError(
                 f"the run {name!r} answers no held-out prompts: its recipe has no data.eval, or nothing to score "
@@ -56,7 +67,7 @@ def evaluate_run(name: str, out: Path | None, force: bool | None, limit: int | N
             )
         for rewards in (prepared.rewards, prepared.metrics):
             rewards.keep_in(Path(caches))
-        opened = open_sampler(policy_of(name, SamplingOptions()))
+        opened = open_sampler(policy_of(name, options or SamplingOptions()))
         evaluation = evaluation_of(prepared, First.of(sealed.state))
         with sampling(opened.sampler):
             report = asyncio.run(evaluation.take(opened.sampler))

@@ -109,8 +109,7 @@ def _check(suite: Suite, wanted: Wanted) -> None:
 
 def _sampling(suite: Suite, options: SamplingOptions) -> Sampling:
     """The suite's own, with what the command line says over it."""
-    flags = {k: v for k, v in asdict(options).items() if k not in ("url", "served_model") and v is not None and v != []}
-    return sampling_of(suite.sampling, {k: tuple(v) if k == "stop" else v for k, v in flags.items()})
+    return sampling_of(suite.sampling, options.sampling)
 
 
 # -------------------------------------------------------------------------------------------------- one suite

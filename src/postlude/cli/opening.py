@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import click
 
 from postlude.cli.options import SamplingOptions
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
 from postlude.engines.openai import OpenAISampler
 from postlude.engines.protocol import Sampler
-from postlude.engines.settings import Local, Sampling, Served
+from postlude.engines.settings import Local, Sampling, Served, Servers
 from postlude.errors import ConfigError, DataError, Problem
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts
 from postlude.models.spec import ModelSpec
-from postlude.recipe import documents
+from postlude.recipe import documents, serving
+from postlude.recipe.foreign.conversions import VLLM_PYTHON
 from postlude.sources.table import MAX_RECORD
 from postlude.words import counted
 
@@ -68,9 +71,11 @@ class Opened:
 
     def about(self) -> dict[str, Any]:
         """Which policy answered, for a report."""
-        if not isinstance(self.sampler, OpenAISampler):
-            return {"model": self.path}
-        return {"model": self.path, "served": {"url": self.sampler.served.url, "model": self.sampler.model}}
+        from postlude.engines.servers.frozen import FrozenServers
+
+        if isinstance(self.sampler, OpenAISampler):
+            return {"model": self.path, "served": {"url": self.sampler.served.url, "model": self.sampler.model}}
+        return {"model": self.path} | (self.sampler.about() if isinstance(self.sampler, FrozenServers) else {})
 
 
 # ------------------------------------------------------------------------------------------------------- naming it
@@ -132,9 +137,12 @@ def policy_of(path: str, options: SamplingOptions) -> Policy:
     A recipe brings its own model, sampling and server; a run folder its newest checkpoint, length and stop strings.
     """
     policy = _from_recipe(path) if is_recipe(path) else _from_folder(path)
-    flags = {k: v for k, v in asdict(options).items() if k not in ("url", "served_model") and v is not None and v != []}
-    sampling = sampling_of(policy.sampling, {k: tuple(v) if k == "stop" else v for k, v in flags.items()})
-    return replace(policy, sampling=sampling, served=_served(policy.served, options.url, options.served_model))
+    sampling = sampling_of(policy.sampling, options.sampling)
+    served = _served(policy.served, options.url, options.served_model)
+    engine = replace(policy.engine, servers=_servers(policy.engine.servers, options))
+    if wrong := serving.both(engine, served):
+        raise ConfigError(wrong, code="contradiction")
+    return replace(policy, sampling=sampling, served=served, engine=engine)
 
 
 def sampling_of(base: Sampling, flags: Mapping[str, Any]) -> Sampling:
@@ -172,6 +180,26 @@ def _served(base: Served | None, url: str | None, model: str | None) -> Served |
         raise ConfigError(f"--url: {error}", code="wrong-type") from error
 
 
+def _servers(base: Servers | None, options: SamplingOptions) -> Servers | None:
+    """Those that are started for this; the options go over a recipe's."""
+    if options.servers is None and options.servers_python is not None and base is None:
+        raise ConfigError(
+            "--servers-python is what servers run under; say how many: --servers 1.", code="missing-option"
+        )
+    base = base or (Servers(options.servers, python=VLLM_PYTHON) if options.servers else None)
+    if base is None:
+        return None
+    if base.urls:
+        raise ConfigError(
+            "engine.servers.urls are servers that a run gives its weights to, and this command has none to give. Let "
+            "one of them answer with the weights that it has (--url, or sampler.url), or start servers on this model "
+            "(--servers 1, or engine.servers.count).",
+            code="contradiction",
+            key="engine.servers.urls",
+        )
+    return replace(base, count=options.servers or base.count, python=options.servers_python or base.python)
+
+
 # ------------------------------------------------------------------------------------------------------ opening it
 
 
@@ -192,9 +220,26 @@ def open_sampler(policy: Policy) -> Opened:
                 f"{policy.model.path!r} is a reward model: it scores answers and writes none. See postlude eval.",
                 code="reward-model-cannot-write",
             )
-        sampler = _remote(policy.served, facts) if policy.served else _local(spec, policy.engine, facts)
+        sampler = _sampler(policy, spec, facts)
     tell(facts.notes)
     return Opened(spec.path, facts, Renderer(facts.tokenizer, facts.stop_ids), sampler)
+
+
+def _sampler(policy: Policy, spec: ModelSpec, facts: Facts) -> Sampler:
+    if policy.served:
+        return _remote(policy.served, facts)
+    return _started(spec, policy.engine, facts) if policy.engine.servers else _local(spec, policy.engine, facts)
+
+
+def _started(spec: ModelSpec, held: Local, facts: Facts) -> Sampler:
+    """vLLM servers on the model's folder, from the first question on until the command ends."""
+    from postlude.engines.servers.frozen import FrozenServers
+
+    sampler = FrozenServers.of(spec.path, held, facts, lambda text: tell([text]))
+    command = click.get_current_context(silent=True)
+    if command is not None:
+        command.call_on_close(sampler.close)
+    return sampler
 
 
 def _remote(served: Served, facts: Facts) -> Sampler:

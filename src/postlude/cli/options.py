@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +39,13 @@ Url = Annotated[
     ),
 ]
 ServedModel = Annotated[str | None, typer.Option(help="The model's name there. Default: the only one it serves.")]
+Servers = Annotated[
+    int | None,
+    typer.Option("--servers", min=1, help="Let so many vLLM servers answer, started on MODEL and stopped after."),
+]
+ServersPython = Annotated[
+    str | None, typer.Option(help="Their interpreter, which has vllm. Default: .venv-vllm/bin/python.")
+]
 Count = Annotated[int, typer.Option("-n", "--count", min=1, max=MOST_ANSWERS, help="Answers per prompt.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same answers.")]
 Data = Annotated[str, typer.Option(help="Prompts: JSONL, CSV, Parquet, a saved data set, or hf:OWNER/NAME.")]
@@ -74,6 +81,10 @@ class OnBadRow(StrEnum):
 Bad = Annotated[OnBadRow, typer.Option("--on-bad-row", help="skip goes on without bad rows; they are listed.")]
 
 
+OF_SERVERS = ("url", "served_model", "servers", "servers_python")
+"""Options of who answers, where it is not this process."""
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """How a policy is to answer, as typed: None where an option was not given."""
@@ -85,6 +96,14 @@ class SamplingOptions:
     stop: Sequence[str] | None = None
     url: str | None = None
     served_model: str | None = None
+    servers: int | None = None
+    servers_python: str | None = None
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Those that were given of how to sample, and not of who does, as `Sampling` takes them."""
+        values = {name: value for name, value in asdict(self).items() if name not in OF_SERVERS}
+        return {k: tuple(v) if k == "stop" else v for k, v in values.items() if v is not None and v != []}
 
 
 SETTINGS = {"ignore_unknown_options": True}

@@ -74,6 +74,8 @@ def pairs(
     chat: opt.Chat = None,
     url: opt.Url = None,
     served_model: opt.ServedModel = None,
+    servers: opt.Servers = None,
+    servers_python: opt.ServersPython = None,
     force: opt.Force = False,
 ) -> None:
     """Make preference pairs of a model's own answers: sample, score, pair the better with the worse.
@@ -88,7 +90,7 @@ def pairs(
     if not reward:
         require_read(context, "there is no --reward", "reward_args")
     side = given_side.value if given_side else None
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model, servers, servers_python)
     named = Named(data, model, options, lambda: rewards_of(reward or [], reward_args), columns, chat, limit=limit)
     choose = lambda: Choosing(which.value, margin, side, bool(reward), drop_truncated)
     session = Session.of(named, lambda: require_free(out, force, "--out"), choose)

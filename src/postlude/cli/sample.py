@@ -49,6 +49,8 @@ def sample(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts of --data.")] = None,
     url: opt.Url = None,
     served_model: opt.ServedModel = None,
+    servers: opt.Servers = None,
+    servers_python: opt.ServersPython = None,
     best_by: Annotated[
         str | None,
         typer.Option(help="Best of n: only the answer with the highest reward of each prompt (a built-in or path)."),
@@ -61,6 +63,7 @@ def sample(
     postlude sample runs/grpo-1 --prompt '123412=' -n 4
     postlude sample my-model --data prompts.jsonl --limit 5 --temperature 0 --json
     postlude sample runs/sft-1 --data prompts.jsonl -n 16 --best-by model --reward-args '{path: runs/reward_model-1}'
+    postlude sample my-model --servers 1 --data prompts.jsonl -n 64 --best-by math
     postlude sample my-model --url http://localhost:8000/v1 --data prompts.jsonl -n 8 --json
     """
     from postlude.cli.scoring import rewards_of
@@ -73,7 +76,7 @@ def sample(
         require_read(context, "there is no --data", "columns", "limit")
     if not best_by:
         require_read(context, "there is no --best-by", "reward_args")
-    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model)
+    options = SamplingOptions(max_tokens, temperature, top_p, top_k, stop, url, served_model, servers, servers_python)
     rewards = lambda: rewards_of([best_by] if best_by else [], reward_args)
     session = Session.of(Named(data or None, model, options, rewards, columns, chat, limit=limit))
     prompts = session.answerable(session.prompts() if data else _typed(session, prompt or []))

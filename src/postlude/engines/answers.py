@@ -5,16 +5,18 @@ Ids and log-probs are held against each other and against the model; nothing is 
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from postlude.data import Completion, Stop
 from postlude.engines.settings import Sampling
 from postlude.engines.stopping import completes_stop, until_stop
 from postlude.models.said import answer_text
 
+T = TypeVar("T")
 ROUNDING = 1e-3
 """A log-prob, in nats, may be this far above 0."""
 NO_NUMBER = -9999.0
@@ -94,3 +96,15 @@ class Reader:
             f"the tokenizer ({', '.join(map(str, sorted(self.stop_ids)))}) and no stop string is in it. The server "
             "must return the stop token too, and stop where this model does: serve it from the folder given here."
         )
+
+
+async def as_they_end(work: Sequence[Coroutine[Any, Any, T]]) -> AsyncGenerator[T]:
+    """The results of tasks as they end. The first that fails, or whoever closes this, cancels the rest."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        for task in asyncio.as_completed(tasks):
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,11 +9,12 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from postlude.data import Completion
-from postlude.engines.answers import Reader, Unsound, check_numbers
+from postlude.engines.answers import Reader, Unsound, as_they_end, check_numbers
 from postlude.engines.http import SEEDS, Asking, Failure, key_in, library, short
 from postlude.engines.protocol import Progress, Request, Weights
 from postlude.engines.settings import Sampling, Served
@@ -74,19 +75,13 @@ class OpenAISampler:
                     answer = await self._ask("completions", lambda: client.completions.with_raw_response.create(**body))
                 return index, self._completion(answer, requests[index], sampling)
 
-            tasks = [asyncio.create_task(one(i)) for i in range(len(requests))]
-            try:
-                for task in asyncio.as_completed(tasks):
-                    index, completion = await task
+            async with aclosing(as_they_end([one(i) for i in range(len(requests))])) as answers:
+                async for index, completion in answers:
                     progress.tokens += completion.length
                     progress.finished += 1
                     if self.on_progress:
                         self.on_progress(progress)
                     yield index, completion
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
 
     # ------------------------------------------------------------------------------------------------ asking
 

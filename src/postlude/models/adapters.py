@@ -133,6 +133,11 @@ def _lasting(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else path
 
 
+def rank_of(net: Any) -> int | None:
+    """The rank of the adapter that `save` writes, on what it begins from; None of a model without one."""
+    return sum(config.r for config in getattr(net, "peft_config", {}).values()) or None
+
+
 def has_start(net: Any) -> bool:
     """Whether the trained adapter stands on a frozen one."""
     return START in getattr(net, "peft_config", {})

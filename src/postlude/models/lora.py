@@ -29,6 +29,15 @@ def lr_from_width(width: int, family: Literal["llama", "qwen"]) -> float:
     return 5e-5 * ADAPTER_FACTOR * (2000 / width) ** _WIDTH_POWER[family]
 
 
+SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as a bound on the ranks of the adapters that it loads (its LoRAConfig)."""
+
+
+def served_rank(rank: int) -> int | None:
+    """The least bound under which vLLM loads an adapter of this rank; None where there is none."""
+    return next((bound for bound in SERVED_RANKS if rank <= bound), None)
+
+
 def parameters(inputs: int, outputs: int, rank: int) -> int:
     """Trainable parameters of one adapted linear layer."""
     return rank * (inputs + outputs)

@@ -16,3 +16,13 @@ def is_nowhere(path: str) -> bool:
     first = Path(path).parts[:1]
     local = place.is_absolute() or path.startswith((".", "~", "runs/")) or (len(first) == 1 and Path(*first).is_dir())
     return local or path.count("/") != 1 or path.endswith("/")
+
+
+def folder_of(path: str) -> Path:
+    """The folder of a model that is on this machine: its own, or that of a hub id in Hugging Face's cache."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return place.absolute()
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(path, local_files_only=True))

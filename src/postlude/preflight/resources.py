@@ -87,7 +87,8 @@ def checkpoints_held(recipe: Recipe) -> int:
 def space_of(recipe: Recipe, checkpoint: int, answers: int) -> Space:
     """What the run holds on its disk at its worst."""
     folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
-    return forecast(folder, checkpoint, checkpoints_held(recipe), checkpoints_planned(recipe), answers)
+    held, planned = checkpoints_held(recipe), checkpoints_planned(recipe)
+    return forecast(folder, checkpoint, held, planned, answers, recipe.engine.servers is not None)
 
 
 def look_at_disk(prepared: Prepared, engine: LocalEngine, sampled: Sampled | None) -> Section:

@@ -25,6 +25,7 @@ from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_t
 from postlude.preflight.reward import look_at_reward
 from postlude.preflight.rows import look_at_rows
 from postlude.preflight.sampled import FEW_SAMPLES, SAMPLES, Sampled, chosen, sample
+from postlude.preflight.servers import look_at_servers
 from postlude.preflight.signal import compares_groups, look_at_signal
 from postlude.preflight.template import look_at_template
 from postlude.preflight.tokens import look_at_tokens
@@ -72,6 +73,8 @@ def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> N
     report.sections += [look_at_rows(prepared), look_at_template(prepared), look_at_tokens(prepared)]
     held_out = look_at_held_out(prepared)
     report.sections += [held_out] if held_out else []
+    servers = look_at_servers(prepared)
+    report.sections += [servers] if servers else []
     if options.quick:
         return
     import torch

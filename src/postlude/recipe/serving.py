@@ -10,14 +10,12 @@ from postlude.engines.servers.command import decided
 from postlude.engines.settings import Local, Servers
 from postlude.errors import Problem
 from postlude.method import Algorithm
+from postlude.models.lora import SERVED_RANKS, served_rank
 from postlude.recipe import measured
 from postlude.sources.spec import Wrong
 
 if TYPE_CHECKING:
     from postlude.recipe.schema import Recipe
-
-LARGEST_RANK = 512
-"""Of an adapter that vLLM loads."""
 
 
 def samples(recipe: Recipe, entry: Algorithm) -> bool:
@@ -84,8 +82,8 @@ def _holds(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
         )
         yield wrong("engine.dtype", "not-supported", sentence)
     lora = recipe.model.lora
-    if lora is not None and lora.rank > LARGEST_RANK:
-        sentence = f"model.lora.rank is {lora.rank}, and vLLM loads adapters up to {LARGEST_RANK}. Lower it."
+    if lora is not None and served_rank(lora.rank) is None:
+        sentence = f"model.lora.rank is {lora.rank}, and vLLM loads adapters up to {SERVED_RANKS[-1]}. Lower it."
         yield wrong("model.lora.rank", "not-supported", sentence)
 
 

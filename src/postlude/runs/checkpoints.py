@@ -111,6 +111,7 @@ async def write(
 def link_files(checkpoint: Path, folder: Path) -> None:
     """What a checkpoint holds but for its state and seal, again in another folder: the same bytes, under two names
     where the file system can. Raises OSError."""
+    (folder / STATE).parent.mkdir(parents=True)
     for file in files_of(checkpoint):
         name = file.relative_to(checkpoint)
         if name == STATE or name.is_relative_to(COPIES):

@@ -14,7 +14,7 @@ from postlude.errors import ConfigError, reason
 from postlude.runs.checkpoints import complete
 from postlude.runs.events import FRAME, SCHEMA
 from postlude.runs.figures import Figure, lookup
-from postlude.runs.files import Row, regular, rollout_files, rows_before_damage, whole_rows
+from postlude.runs.files import PUBLISHED, Row, regular, rollout_files, rows_before_damage, whole_rows
 from postlude.runs.lock import is_held
 from postlude.shapes import is_number
 
@@ -187,8 +187,16 @@ class History:
 
     @cached_property
     def timings(self) -> list[Row]:
-        """Seconds of each step: `draw`, `train`, and `total` since the run began."""
+        """Seconds of each step: `draw`, `train`, and `total` since the run began; with servers also what it waited for
+        answers in all (`wait`), and what `commit` and `publish` took."""
         return _rows(self.folder / "timings.jsonl")[0]
+
+    @cached_property
+    def published(self) -> dict[int, int]:
+        """Version of the weights -> the step that it is of: those that servers were given, also by parts of the run
+        that were made again. Empty of a run that sampled in its own process."""
+        rows = _rows(self.folder / PUBLISHED)[0]
+        return {int(row["version"]): int(row["step"]) for row in rows}
 
     @property
     def checkpoints(self) -> list[Path]:

@@ -38,9 +38,13 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def forecast(folder: Path, checkpoint: int, keep: int, planned: int, answers: int = 0) -> Space:
+def forecast(folder: Path, checkpoint: int, keep: int, planned: int, answers: int = 0, served: bool = False) -> Space:
     """Of a run whose checkpoints take `checkpoint` bytes each: `keep` of `planned` stay, and one more is being written
-    before an old one goes. `answers`: bytes of rollouts and of held-out answers over the whole run."""
+    before an old one goes. `answers`: bytes of rollouts and of held-out answers over the whole run. `served`: the step
+    that servers have the weights of is saved beside those, and of the weights they are given two versions stay while a
+    third is written, which with the optimiser is about a checkpoint."""
     held = min(keep, planned)
-    writing = checkpoint if planned > held else 0
-    return Space({"checkpoints": held * checkpoint, "the next one": writing, "answers": answers}, free_bytes(folder))
+    writing = checkpoint if planned > held or served else 0
+    parts = {"checkpoints": held * checkpoint, "the next one": writing, "answers": answers}
+    ours = {"what is published": checkpoint, "versions for servers": checkpoint} if served else {}
+    return Space(parts | ours, free_bytes(folder))

@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from postlude.engines.servers import process as process_module
 from postlude.engines.servers.command import Launch, command_line, environment
 from postlude.engines.servers.process import ServerProcess, reserve
 from postlude.errors import EngineError
@@ -21,7 +21,8 @@ from tests.bare_server import Bare, eventually, runs
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Bare]:
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bare]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     one = Bare(tmp_path / "env")
     yield one
     one.end()
@@ -109,9 +110,7 @@ def test_nobody_outlives_a_driver_that_is_killed(bare: Bare, does: str) -> None:
     assert driver.stdout is not None and int(driver.stdout.readline())
     eventually(lambda: len(bare.left()) == 3)
     driver.kill()
-    began = time.monotonic()
-    eventually(lambda: not bare.left())
-    assert time.monotonic() - began < 30
+    eventually(lambda: not bare.left(), 30.0)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     driver.stdout.close()
@@ -170,3 +169,32 @@ def test_a_reserved_port_is_given_to_nobody_but_who_asks_for_it() -> None:
             server.listen()
             client.connect(address)
             assert server.accept()[1] == client.getsockname()
+
+
+def test_who_ends_by_itself_too_slowly_is_hurried(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "GRACE", 600.0)
+    process = start(bare)
+    os.kill(bare.starts[0]["worker"], signal.SIGSTOP)  # and so is deaf to SIGTERM
+    os.kill(bare.starts[0]["pid"], signal.SIGKILL)
+    eventually(lambda: not runs(bare.starts[0]["stray"]))  # which SIGTERM reached: it waits for the other
+    assert process.end(at_once=True) and bare.left() == []
+    assert process._keeper.returncode == 128 + signal.SIGKILL  # pyright: ignore[reportPrivateUsage]
+
+
+SHARING = """#!PYTHON -IS
+import multiprocessing.shared_memory, pathlib, sys, time
+block = multiprocessing.shared_memory.SharedMemory(create=True, size=1000)
+pathlib.Path(sys.argv[0] + ".block").write_text(block.name)
+time.sleep(600)
+"""
+
+
+def test_one_that_is_killed_leaves_nothing_in_shared_memory(bare: Bare) -> None:
+    bare.python.write_text(SHARING.replace("PYTHON", os.path.realpath(sys.executable)))
+    process = start(bare, wait=False)
+    place = bare.folder / "python.block"
+    eventually(lambda: place.exists() and place.read_text() != "")
+    block = Path("/dev/shm", place.read_text())
+    assert block.exists()
+    assert process.end(at_once=True)
+    assert not block.exists()

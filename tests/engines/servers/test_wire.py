@@ -58,7 +58,7 @@ def healthy(request: pytest.FixtureRequest) -> Iterator[None]:
     if "fake" in request.fixturenames:
         at = request.getfixturevalue("fake").at
         at.faults.clear(), at.always.clear(), at.calls.clear()
-        at.label, at.paused, at.asleep = "default", False, False
+        at.label, at.paused, at.sleeping = "default", False, set()
 
 
 def test_an_answer_has_ids_log_probs_and_the_label_of_its_weights(fake: FakeServer, model_folder: Path) -> None:
@@ -135,10 +135,11 @@ def test_asleep_nothing_is_answered_and_level_2_forgets_the_weights(model_folder
         assert await server.generate("policy", REQUEST, SAMPLING) == before
         await server.sleep(2)
         await server.wake(["weights"])
-        assert await server.generate("policy", REQUEST, SAMPLING) != before
-        await server.reload(fake.folder)
+        assert await server.is_sleeping()
         await server.wake(["kv_cache"])
         assert not await server.is_sleeping()
+        assert await server.generate("policy", REQUEST, SAMPLING) != before
+        await server.reload(fake.folder)
         assert await server.generate("policy", REQUEST, SAMPLING) == before
 
     with FakeServer(model_folder) as fake:

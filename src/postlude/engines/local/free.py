@@ -102,8 +102,12 @@ def _limits() -> list[Free]:
 
 
 def give_back() -> None:
-    """Give what the C library's heap holds for nobody back to the kernel, where it can (glibc): what passes have left
-    there would otherwise stand beside what comes next."""
+    """Give back what is held for nobody: the GPU's cached blocks, and to the kernel, where it can (glibc), what passes
+    have left on the C library's heap. Else that would stand beside what comes next."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):  # another C library, as on macOS

@@ -198,6 +198,10 @@ class Fleet:
                 member.version = await member.server.version()
                 if (why := too_old(member.version)) is not None:
                     raise EngineError(f"{member.name} is vLLM {member.version}, {why}", code="server-refused")
+                if member.process is None and await member.server.is_sleeping():
+                    await (
+                        member.server.wake()
+                    )  # put to sleep, or paused, by somebody who is gone: it would never answer
                 async with self.changing:
                     await self.admit(member)
                     member.reported.clear()
@@ -211,6 +215,7 @@ class Fleet:
         await member.server.close()
         member.process = self._start(index)
         member.server, member.name = self._connect(member.process.url), _name(index, member.process)
+        member.model = NAME
 
     async def _healthy(self, member: Member) -> None:
         ours = member.process is not None

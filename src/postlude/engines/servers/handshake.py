@@ -12,11 +12,14 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
+from postlude import plain_json
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.protocol import Request, Trainer
@@ -92,6 +95,8 @@ class Handshakes:
     """Whether the trainer's output layer is its embedding."""
     limits: Limits = EXACT
     _records: dict[int, list[_Record]] = field(default_factory=dict[int, list[_Record]])
+    _agreed: WeakSet[Member] = field(default_factory=WeakSet["Member"])
+    """Servers that have agreed at some version."""
 
     def requests(self) -> list[Request]:
         """Always the same, in the order they are asked; as many as give TOKENS tokens if each gives one."""
@@ -118,6 +123,7 @@ class Handshakes:
             errors = torch.cat([_errors(answer, one) for (_, answer), one in zip(part, ours, strict=True)])
             if self.limits.hold(errors):
                 self._remember(version, part, ours)
+                self._agreed.add(member)
                 agreed.append((member, _result(errors, started)))
             else:
                 refused.append((member, await self._why(member, part, errors, version)))
@@ -135,7 +141,7 @@ class Handshakes:
         errors = torch.cat([torch.zeros(0), *(_common(r, a) for r, (_, a) in zip(records, asked, strict=False))])
         if len(errors) < LEAST:
             return None
-        return _result(errors, started) if self.limits.hold(errors) else self._another(member, errors, version)
+        return _result(errors, started) if self.limits.hold(errors) else await self._another(member, errors, version)
 
     # ------------------------------------------------------------------------------------------------ asking
 
@@ -234,21 +240,41 @@ class Handshakes:
                     f"{_differ(member, errors, version)}: it still samples from version {before}, though it took the "
                     "new weights without a word. Start it again; where that does not help, use another engine.publish."
                 )
-        return self._another(member, errors, version)
+        return await self._another(member, errors, version)
 
-    def _another(self, member: Member, errors: Tensor, version: int) -> str:
+    async def _another(self, member: Member, errors: Tensor, version: int) -> str:
         text = _differ(member, errors, version)
-        if self.tied and any(v < version for v in self._records):  # it agreed before
-            return (
-                f"{text}, and it agreed before it was given new weights: its output layer is its embedding, and vLLM "
-                "may keep the old one of such a model. Start it from a folder of the run's served/, where both are "
-                "there."
-            )
+        root = await _root(member) if self.tied else None
+        tied = root is not None and _ties(root)
+        head = (
+            f"it was started from {root}, whose output layer is its embedding, and of such a model vLLM keeps the old "
+            "output layer. Start it from the newest folder of the run's served/, which has both."
+        )
+        if tied and member in self._agreed:
+            return f"{text}, and it agreed before: {head}"
         coarse = "a quantised or rounded copy of the model" if float(errors.mean()) < QUANTISED else "another model"
         return (
             f"{text}: it serves {coarse}, or samples with settings of its own. Start it with the weights that are "
             "trained, in the same dtype, without quantisation, and with --generation-config vllm."
+            f"{f' Or {head}' if tied else ''}"
         )
+
+
+async def _root(member: Member) -> Path | None:
+    """The folder that a server was started from, where it can be seen from here."""
+    try:
+        roots = [Path(one.root) for one in await member.server.models() if one.parent is None]
+    except ServerFailure:
+        return None
+    return next((root for root in roots if (root / "config.json").is_file()), None)
+
+
+def _ties(root: Path) -> bool:
+    """Whether a model's config says that its output layer is its embedding."""
+    try:
+        return bool(plain_json.read(root / "config.json").get("tie_word_embeddings"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _errors(answer: Answer, logprobs: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ LOOK = 0.5
 """Seconds between two looks at parent and child."""
 LAST = 15.0
 """Seconds that killed processes have to go: one may be in the middle of a call to a driver."""
+TRACKERS = 3.0
+"""Seconds that trackers of shared memory have, after all others."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -63,22 +65,52 @@ def _alive(server: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
-def _send(group: int, number: int) -> None:
-    with suppress(OSError):
-        os.killpg(group, number)
-    for pid in _descendants():
+def _left(trackers: bool) -> list[int]:
+    """What runs below this process; with those that remove what others left in shared memory, or without."""
+    return [pid for pid, zombie in _descendants().items() if not zombie and (trackers or not _tracks(pid))]
+
+
+def _tracks(pid: int) -> bool:
+    """Whether it is Python's tracker of shared memory: it removes what is left once all that use it are gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker" in file.read()
+    except OSError:
+        return False
+
+
+def _send(server: subprocess.Popen[bytes], number: int, trackers: bool) -> None:
+    if sys.platform == "linux":
+        for pid in _left(trackers):
+            with suppress(OSError):
+                os.kill(pid, number)
+    else:
         with suppress(OSError):
-            os.kill(pid, number)
+            os.killpg(server.pid, number)
 
 
-def _gone(server: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether nothing but zombies is left below this process, within so many seconds."""
+def _gone(server: subprocess.Popen[bytes], seconds: float, trackers: bool = True) -> bool:
+    """Whether nothing of that is left within so many seconds; fewer where stdin gives a `k`."""
     until = time.monotonic() + seconds
-    while _alive(server) or not all(_descendants().values()):
-        if time.monotonic() >= until:
+    while _alive(server) or _left(trackers):
+        asked = _asked(0.05)
+        if asked == b"k" or time.monotonic() >= until:
             return False
-        time.sleep(0.05)
+        if asked == b"":  # and so it says at once from here on
+            time.sleep(0.05)
     return True
+
+
+def _kill(server: subprocess.Popen[bytes]) -> None:
+    """Everything, the trackers last: killed with the others, they would leave hundreds of MB in /dev/shm."""
+    until = time.monotonic() + LAST
+    _send(server, signal.SIGKILL, trackers=False)
+    while not _gone(server, 0.5, trackers=False) and time.monotonic() < until:
+        _send(server, signal.SIGKILL, trackers=False)  # again, of what was started in between
+    if not _gone(server, TRACKERS):
+        _send(server, signal.SIGKILL, trackers=True)
+        if not _gone(server, 0.5):
+            print(f"still there {LAST:g} s after SIGKILL: {_left(trackers=True)}", file=sys.stderr)
 
 
 def _asked(seconds: float) -> bytes | None:
@@ -113,13 +145,10 @@ def keep(parent: int, grace: float, command: list[str], folder: str) -> int:
         print(f"cannot start {command[0]}: {error}", file=sys.stderr)
         return 127
     os.write(1, f"{server.pid}\n".encode())
-    at_once = _wait(server, parent)
-    if not at_once:
-        _send(server.pid, signal.SIGTERM)
-    if at_once or not _gone(server, grace):
-        _send(server.pid, signal.SIGKILL)
-        if not _gone(server, LAST):
-            print(f"still there {LAST:g} s after SIGKILL: {[*_descendants()]}", file=sys.stderr)
+    if not _wait(server, parent):
+        _send(server, signal.SIGTERM, trackers=True)
+        _gone(server, grace)
+    _kill(server)
     code = server.poll()
     with suppress(ChildProcessError):  # of the rest, which came to us: so that nobody waits for zombies
         while os.waitpid(-1, os.WNOHANG)[0]:

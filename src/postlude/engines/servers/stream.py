@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed import ProcessGroupGloo
+
+from postlude.engines.settings import Servers
+
+if TYPE_CHECKING:
+    from postlude.engines.servers.fleet import Member
 
 PLUGIN = Path(__file__).parent / "gloo_plugin"
 """For a server's PYTHONPATH."""
@@ -109,3 +114,8 @@ def our_address(url: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((parts.hostname or "127.0.0.1", parts.port or 80))
         return str(probe.getsockname()[0])
+
+
+def connect(servers: Servers, member: Member) -> Link:
+    """A group with one server, which it is asked to join."""
+    return GlooLink(our_address(member.server.url), servers.gpus, servers.start_timeout)

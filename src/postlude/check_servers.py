@@ -1,0 +1,56 @@
+"""What a recipe's servers need of this machine, looked at before a model loads: an interpreter, addresses, GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from postlude.engines.servers import interpreter
+from postlude.engines.servers.addresses import private_urls
+from postlude.engines.servers.command import share_devices, visible_devices
+from postlude.engines.servers.wire import unserved
+from postlude.engines.settings import Servers
+from postlude.errors import ConfigError, Problem
+from postlude.prepared import Prepared
+from postlude.recipe.serving import samples
+
+
+def problems_of_servers(prepared: Prepared) -> list[Problem]:
+    """Everything that is wrong; what was seen is in `prepared`. Starts nothing and connects to nobody."""
+    recipe = prepared.recipe
+    servers = recipe.engine.servers
+    if servers is None or not samples(recipe, recipe.algorithm):
+        return []
+    problems: list[Problem] = []
+
+    def attempt(step: Callable[[], Any]) -> None:
+        try:
+            step()
+        except ConfigError as error:
+            problems.extend(error.problems)
+
+    if servers.urls:
+        attempt(lambda: private_urls(servers.urls))
+    else:
+        attempt(lambda: _interpreter(prepared, servers))
+        attempt(lambda: _devices(prepared, servers))
+    why = unserved(recipe.sampling)
+    if why:
+        problems.append(Problem("not-supported", f"sampling.temperature: {why}", key="sampling.temperature"))
+    return problems
+
+
+def _interpreter(prepared: Prepared, servers: Servers) -> None:
+    assert servers.python is not None
+    prepared.vllm = interpreter.inspect(servers.python)
+    if prepared.vllm.note:
+        prepared.notes.append(prepared.vllm.note)
+
+
+def _devices(prepared: Prepared, servers: Servers) -> None:
+    import torch
+
+    if prepared.recipe.engine.device == "cpu" or not torch.cuda.is_available():
+        return  # that cuda was asked for and is not here is told where the model is held
+    visible = visible_devices(torch.cuda.device_count())
+    prepared.devices = share_devices(servers.count or 1, servers.gpus, visible, servers.colocate)

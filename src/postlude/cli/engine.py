@@ -1,0 +1,80 @@
+"""postlude engine check"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Annotated
+
+import typer
+
+from postlude.cli.options import SETTINGS
+from postlude.terminal import Screen
+
+app = typer.Typer(no_args_is_help=True)
+LOGS = "servers"
+"""In the folder of a trial."""
+
+Recipe = Annotated[
+    Path, typer.Argument(help="What `postlude train` would be given: a recipe, a method, or the folder of a run.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside."),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """What a run is made of, tried out before it."""
+
+
+@app.command("check", context_settings=SETTINGS)
+def check(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Start a recipe's vLLM servers, compare their log-probs with the trainer's, publish once, sample, and stop them.
+
+    postlude engine check recipe.yaml engine.servers='{count: 1, python: .venv-vllm/bin/python}'
+
+    Nothing is left behind. Exit code 2 where something is wrong, with the end of the server's log, which is kept then.
+    """
+    from postlude.cli.engine_view import show
+    from postlude.cli.waiting import Waiting, tell
+    from postlude.preflight.trial import try_servers
+    from postlude.recipe.opening import document_of
+    from postlude.waits import Watchdog
+
+    document = document_of(recipe, overrides or [])
+    with (
+        _folder() as folder,
+        Waiting("trying the servers") as waiting,
+        Watchdog(lambda text: tell([text]), waiting.say),
+    ):
+        tried = try_servers(document, folder, waiting.say)
+    if as_json:
+        typer.echo(json.dumps(tried.to_json(), allow_nan=False))
+    else:
+        show(tried, str(recipe), Screen())
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for logs and weights, which goes. Where something failed and servers wrote logs, those stay."""
+    folder = Path(mkdtemp(prefix="postlude-engine-check-"))
+    try:
+        yield folder
+    except BaseException:
+        for place in folder.iterdir():
+            if place.name != LOGS:
+                rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink()
+        with suppress(OSError):  # it holds logs
+            folder.rmdir()
+        raise
+    rmtree(folder, ignore_errors=True)

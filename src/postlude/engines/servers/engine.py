@@ -1,0 +1,175 @@
+"""A trainer in this process, and vLLM servers that sample for it.
+
+Every version of the weights goes the same way: written to a folder and into `published.jsonl`, handed to the servers,
+and compared: a server samples a few tokens, whose log-probs the trainer gives too. Nothing is asked of a server whose
+weights are not known to be those of a published version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from postlude.engines.local.engine import LocalEngine
+from postlude.engines.protocol import Trainer, Weights
+from postlude.engines.servers.attended import Attended
+from postlude.engines.servers.fleet import Fleet, Member
+from postlude.engines.servers.handshake import Handshake, Handshakes
+from postlude.engines.servers.ledger import Ledger
+from postlude.engines.servers.pool import PoolSampler
+from postlude.engines.servers.publishing import Failed, Publisher
+from postlude.engines.servers.shelf import Shelf
+from postlude.errors import EngineError
+
+
+@dataclass
+class ServedEngine:
+    """An `Engine` of a `LocalTrainer` and a `PoolSampler`."""
+
+    local: LocalEngine
+    """What trains; its own sampler is not used."""
+    fleet: Fleet
+    sampler: PoolSampler
+    shelf: Shelf
+    publisher: Publisher
+    handshakes: Handshakes
+    ledger: Ledger
+    step: Callable[[], int]
+    """The run's, for the ledger."""
+    way: str = "files"
+    """How weights are published."""
+    probe_every: int = 1
+    """Publications from one handshake to the next."""
+    checkpoint: Callable[[], Path | None] = lambda: None
+    """A checkpoint that was saved since the last update: its files serve for publishing, too."""
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    """Of the newest publication: what writing, publishing and comparing took."""
+    greetings: dict[str, Handshake] = field(default_factory=dict[str, Handshake])
+    """The newest handshake of each server, by its name."""
+    _folder: Path | None = None
+    _trainer: Attended = field(init=False)
+    _published: int = 0
+
+    def __post_init__(self) -> None:
+        self.local.trainer.workplace.apart = True  # servers are looked after in the event loop meanwhile
+        self._trainer = Attended(self.local.trainer)
+        self.fleet.admit, self.fleet.newest = self._admit, self.shelf.to_start_from
+
+    @property
+    def trainer(self) -> Trainer:
+        return cast("Trainer", self._trainer)  # it passes attributes on as properties, which is no other type
+
+    # ---------------------------------------------------------------------------------------- from start to end
+
+    async def begin(self) -> None:
+        """Write the weights as they are now under a version of their own, start the servers from them, compare."""
+        await self._place(max(self.local.trainer.version, self.ledger.newest + 1))
+        await self.fleet.open()
+
+    async def close(self) -> None:
+        """Stop the servers that were started here; leave the others as they are."""
+        await self.fleet.close()
+
+    # ----------------------------------------------------------------------------------------------- publishing
+
+    async def publish(self) -> Weights:
+        """The next version to every server that is ready. One that fails is restarted, and gets nothing before it has
+        this version; the others go on."""
+        async with self.fleet.changing:
+            started = time.monotonic()
+            weights = await self.local.trainer.publish()
+            await self._place(max(weights.version, self.ledger.newest + 1))
+            written = time.monotonic()
+            members = self.fleet.ready()
+            self._take_out(await self.publisher.publish(members, self.sampler.version, self._newest()))
+            published = time.monotonic()
+            self._published += 1
+            if self._published % self.probe_every == 0:
+                await self._compare([member for member in members if member.state == "ready"])
+        parts = (written - started, published - written, time.monotonic() - published)
+        self.seconds = dict(zip(("write", "send", "handshake"), parts, strict=True))
+        return Weights(self.sampler.version, weights.tensors)
+
+    def _newest(self) -> Path:
+        assert self._folder is not None
+        return self._folder
+
+    async def _place(self, version: int) -> None:
+        """On the disk and in the ledger, before any server has it."""
+        self.local.trainer.version = version
+        self._folder = await asyncio.to_thread(self.shelf.place, version, self.checkpoint())
+        self.ledger.add(version, self.step())
+        self.sampler.version, self._trainer.changed = version, False
+
+    def _take_out(self, failed: Failed) -> None:
+        for member, why in failed:
+            self.fleet.ailing(member, why)
+
+    async def _compare(self, members: Sequence[Member]) -> None:
+        agreed, refused = await self.handshakes.shake(members, self.sampler.version)
+        self.greetings |= {member.name: handshake for member, handshake in agreed}
+        self._take_out(refused)
+
+    async def _admit(self, member: Member) -> None:
+        """Bring a server that has come up to the newest version, and compare. Raises EngineError."""
+        version = self.sampler.version
+        for _, why in await self.publisher.welcome(member, version, self._newest()):
+            raise EngineError(why, code="server-refused")
+        handshake = await self._greet(member, version)
+        if not isinstance(handshake, Handshake):
+            raise EngineError(handshake or _too_little(member), code="server-refused")
+        self.greetings[member.name] = handshake
+
+    async def _greet(self, member: Member, version: int) -> Handshake | str | None:
+        """As `Handshakes.recall`; compared with the trainer itself where that has not moved on."""
+        async with self._trainer.idle() as unchanged:
+            if unchanged:
+                agreed, refused = await self.handshakes.shake([member], version)
+                return agreed[0][1] if agreed else refused[0][1]
+        return await self.handshakes.recall(member, version)
+
+    # ------------------------------------------------------------------------------------------------- figures
+
+    def lag(self, version: int) -> int | None:
+        """Steps from the weights of a version to those that are trained now; None of one that was never published."""
+        step = self.ledger.step_of(version)
+        return None if step is None else self.step() - step
+
+    def figures(self) -> Mapping[str, float]:
+        """The largest error of the newest handshakes in nats, and what was asked again since this was called last."""
+        errors = [handshake.largest for handshake in self.greetings.values()]
+        return {**({"handshake/error": max(errors)} if errors else {}), **self.sampler.counted()}
+
+    # ------------------------------------------------------------------------------------------------ the rest
+
+    async def save(self, folder: Path) -> None:
+        """As the local engine, in a thread: servers are looked after meanwhile."""
+        await asyncio.to_thread(self.local.write, folder)
+
+    async def load(self, folder: Path, reference: bool = True) -> None:
+        """Weights, optimiser, counters: of the trainer. Servers get them as `begin` starts them."""
+        await self.local.load(folder, reference)
+
+    def saved_bytes(self) -> int:
+        return self.local.saved_bytes()
+
+    def fingerprint(self) -> list[int]:
+        return self.local.fingerprint()
+
+    def settings(self) -> Mapping[str, Any]:
+        return self.local.settings()
+
+    def describe(self) -> Mapping[str, Any]:
+        """Facts of the trainer, and of the servers."""
+        return {**self.local.describe(), "servers": self.fleet.describe(), "publish": self.way}
+
+
+def _too_little(member: Member) -> str:
+    return (
+        f"{member.name} came up while the trainer was at work, and its answers have too few tokens in common with "
+        "those of the version it should have: whether it has that cannot be told"
+    )

@@ -1,0 +1,82 @@
+"""What trainer and servers may take of one GPU, and how deep servers sleep (`engine.servers.colocate`).
+
+Arithmetic on what the trainer holds and the device has. It has not been measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import floor
+from typing import Literal
+
+from postlude.engines.local.free import Free
+from postlude.errors import EngineError
+from postlude.sizing.work import GIB
+from postlude.words import counted
+
+Level = Literal[1, 2]
+"""How deep servers sleep: 1 keeps their weights in host memory, 2 drops them; keys and values are dropped by both."""
+SPARE = 0.1
+"""Of the weights that sleep in host memory: the machine's other processes grow, too."""
+LEAST_SPARE = 2 * GIB
+CONTEXT = GIB
+"""Bytes of a GPU that a process takes before it holds any tensor (context, libraries, graphs), asleep too."""
+LEAST_CACHE = 0.2
+"""Of a server's weights: what it takes for keys, values and one pass at the least."""
+FLAG = "--gpu-memory-utilization"
+UNMEASURED = (
+    "colocation was built and tested on CPUs; on a GPU nothing of it was measured: look at the first steps' memory"
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Bytes of a GPU: all, and those that nobody has now, with the trainer's cached blocks given back."""
+
+    total: int
+    free: int
+
+
+def gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB"
+
+
+def depth(weights: int, count: int, room: Free, adapters: bool) -> tuple[Level, str]:
+    """How deep `count` servers with so many bytes of weights each sleep, and a line that says so.
+
+    Level 1 where host memory has room for all of them beside a margin. Under `adapters` always: a publication would
+    bring back the adapter alone.
+    """
+    asked = count * weights
+    fits = asked + max(SPARE * asked, LEAST_SPARE) <= room.bytes
+    if fits or adapters:
+        line = f"servers sleep at level 1: their weights ({gib(asked)}) wait in host memory"
+        short = "" if fits else f", which may be too small ({gib(room.bytes)} are free, by {room.bound})"
+        return 1, line + short
+    return 2, (
+        f"servers sleep at level 2: host memory has no room for their weights ({gib(asked)}; {gib(room.bytes)} are "
+        f"free, by {room.bound}), which are dropped and come back with the next publication"
+    )
+
+
+def utilization(device: Device, held: Mapping[str, int], present: int, served: int, count: int) -> float:
+    """What `--gpu-memory-utilization` says to each of `count` servers: the share of the device that it may take.
+
+    `held`: bytes that the trainer holds between steps, once it has taken one, by name; `present`: those of them that
+    it holds already; `served`: bytes of the weights of a server. Rounded down to a hundredth, so never more than is
+    left. Raises EngineError where that is too little to serve with.
+    """
+    missing = max(0, sum(held.values()) - present)
+    left = (device.free - missing - CONTEXT) / count
+    share = floor(100 * left / device.total) / 100
+    if share * device.total < (1 + LEAST_CACHE) * served + CONTEXT:
+        parts = ", ".join(f"{name} {gib(size)}" for name, size in held.items())
+        raise EngineError(
+            f"engine.servers.colocate: of this GPU's {gib(device.total)} the trainer holds {gib(sum(held.values()))} "
+            f"({parts}), which leaves {gib(max(0.0, left) * count)} for {counted(count, 'server')}; the weights of one "
+            f"take {gib(served)}, keys and values come on top. Train an adapter (model.lora.rank=16), hold it in "
+            "bfloat16, or give trainer and servers a GPU each: engine.servers.colocate=false",
+            code="out-of-memory",
+        )
+    return share

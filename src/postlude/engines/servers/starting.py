@@ -1,0 +1,53 @@
+"""From a recipe's `engine` to what its servers are started with."""
+
+from __future__ import annotations
+
+from postlude.engines.servers.command import Launch, share_devices, threads_of, visible_devices
+from postlude.engines.servers.interpreter import inspect
+from postlude.engines.servers.stream import BACKEND, PLUGIN
+from postlude.engines.settings import Local
+from postlude.errors import ConfigError
+from postlude.models.lora import SERVED_RANKS, served_rank
+
+GREETING = 64
+"""Tokens that a handshake asks for, prompt included."""
+
+
+def launch_of(held: Local, longest: int, seed: int, rank: int | None, way: str, gpus: int) -> Launch:
+    """What each server is started with. `longest`: tokens of the longest prompt and answer; `rank`: of the adapters
+    that are published, if any; `gpus`: that this process sees, 0 on a CPU.
+
+    Raises ConfigError where the interpreter, `args`, the rank or the GPUs will not do.
+    """
+    servers = held.servers
+    assert servers is not None and servers.count is not None and servers.python is not None
+    devices = share_devices(servers.count, servers.gpus, visible_devices(gpus), servers.colocate) if gpus else ()
+    streams = way == "stream"
+    return Launch(
+        python=inspect(servers.python).python,
+        dtype=held.dtype,
+        max_length=max(longest, GREETING),
+        seed=seed,
+        lora_rank=None if rank is None else _room_for(rank),
+        transfer=BACKEND if streams else None,
+        plugins=PLUGIN if streams else None,
+        sleeps=servers.colocate,
+        gpus=servers.gpus if gpus else 1,
+        devices=devices,
+        threads=threads_of(servers.count),
+        start_timeout=servers.start_timeout,
+        args=servers.args,
+    )
+
+
+def _room_for(rank: int) -> int:
+    """The rank that servers are told to make room for."""
+    bound = served_rank(rank)
+    if bound is None:
+        raise ConfigError(
+            f"model.lora: adapters of rank {rank} are trained (with what they begin from), and vLLM loads them up to "
+            f"{SERVED_RANKS[-1]}. Lower model.lora.rank, or begin from a merged model (postlude export).",
+            code="not-supported",
+            key="model.lora.rank",
+        )
+    return bound

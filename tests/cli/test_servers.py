@@ -1,0 +1,236 @@
+"""vLLM servers on the command line: tried out, looked at by `check`, and answering for `sample` and `eval`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from postlude.cli.app import app
+from postlude.cli.engine_view import show
+from postlude.cli.opening import policy_of
+from postlude.cli.options import SamplingOptions
+from postlude.engines.servers.frozen import VERSION, FrozenServers
+from postlude.engines.settings import Servers
+from postlude.errors import PostludeError
+from postlude.preflight.trial import Agreement, ServerTried, Tried
+from postlude.terminal import Screen
+from tests.fake_vllm import FakeServer, interpreter
+from tests.refusals import refused
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def server(model_folder: Path) -> Iterator[FakeServer]:
+    with FakeServer(model_folder) as server:
+        yield server
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{i}+{i}=", "answer": str(2 * i)}) + "\n" for i in range(4)))
+    return path
+
+
+def recipe(model: Path, data: Path, *more: str) -> list[str]:
+    return ["grpo", f"model={model}", f"data={data}", "reward=exact", "sampling.max_tokens=5", "group_size=2", *more]
+
+
+def urls(*servers: FakeServer) -> str:
+    return f"engine.servers.urls=[{', '.join(server.url for server in servers)}]"
+
+
+def run(*words: Any) -> Result:
+    return runner.invoke(app, [str(word) for word in words])
+
+
+def left_behind(where: Path) -> list[str]:
+    return sorted(place.name for place in where.iterdir() if place.name != "prompts.jsonl")
+
+
+# ------------------------------------------------------------------------------------------------- engine check
+
+
+def test_a_server_that_runs_is_compared_before_and_after_a_publication(
+    model_folder: Path, data: Path, server: FakeServer
+) -> None:
+    result = run("engine", "check", *recipe(model_folder, data, urls(server)), "--json")
+    assert result.exit_code == 0, result.output
+    seen = json.loads(result.stdout)
+    (one,) = seen["servers"]
+    assert one["vllm"] == "0.32.0" and one["started"] is None and one["memory"] is None
+    assert 0 < one["before"]["largest"] < 1e-4 and 0 < one["after"]["largest"] < 1e-4
+    assert (seen["way"], seen["chosen"], seen["answers"]) == ("files", True, 8)
+    assert seen["version"] > 1000 and seen["commit"] > 2 * seen["version"] and seen["tokens"] <= 40
+    assert left_behind(data.parent) == []
+    assert server.calls.count("/update_weight_version") >= 2
+
+
+TRIED = Tried(
+    model="Qwen/Qwen3-0.6B",
+    method="grpo",
+    dtype="float32",
+    device="cpu",
+    servers=[
+        ServerTried(
+            f"server {i} (http://127.0.0.1:41233)", "0.32.0", 55.2,
+            Agreement(1.1e-6, 2e-7, 16), Agreement(9e-7, 1e-7, 16), 4_120_000_000,
+        )
+        for i in (1, 2)
+    ],
+    way="files",
+    chosen=True,
+    write=0.51,
+    publish=1.42,
+    handshake=0.31,
+    version=538_000_000,
+    commit=1_614_000_000,
+    trainer=2_100_000_000,
+    limit=1e-3,
+    answers=64,
+    tokens=8192,
+    seconds=12.4,
+    notes=["engine.servers.python: vllm 0.33.0 was never tested here; 0.32.0 was."],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    show(TRIED, "recipe.yaml", Screen(width=width))
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert all(len(line) <= width for line in lines[2:-1])
+    for text in ("55 s", "4.12 GB", "1.1e-06", "538 MB a version, 1.61 GB a checkpoint", "5.16 answers and 661 tokens"):
+        assert text in said
+    assert "ready" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"raw": True}, "it gives those of temperature 1"),
+        ({"quantised": True}, "a quantised or rounded copy"),
+        ({"name": "other"}, "serves other, and no 'policy'"),
+        ({"max_model_len": 8}, "takes sequences of 8 tokens"),
+        ({"scale_out": False}, "--enable-scale-out"),
+        ({"dev": False}, "VLLM_SERVER_DEV_MODE=1"),
+    ],
+)
+def test_a_server_that_is_not_right_is_refused_with_what_to_do(
+    model_folder: Path, data: Path, options: dict[str, Any], said: str
+) -> None:
+    with FakeServer(model_folder, **options) as wrong:
+        result = run("engine", "check", *recipe(model_folder, data, urls(wrong)))
+    assert isinstance(result.exception, PostludeError) and result.exception.exit_code == 2
+    assert said in str(result.exception)
+    assert left_behind(data.parent) == []
+
+
+def test_one_that_cannot_start_is_told_with_its_log_which_stays(model_folder: Path, data: Path, tmp_path: Path) -> None:
+    python = interpreter(tmp_path / "env", start="dies")
+    words = recipe(model_folder, data, f"engine.servers={{count: 1, python: {python}}}")
+    result = run("engine", "check", *words)
+    assert isinstance(result.exception, PostludeError)
+    text = str(result.exception)
+    assert "before it was healthy" in text and "It was started with: " in text
+    log = Path(text.partition("The end of its log (")[2].partition(")")[0])
+    assert log.is_file() and [place.name for place in log.parent.parent.iterdir()] == ["servers"]
+
+
+def test_nothing_to_try_is_said(model_folder: Path, data: Path) -> None:
+    with refused("missing-key", "engine.servers"):
+        raise run("engine", "check", *recipe(model_folder, data)).exception or AssertionError
+    written = data.parent / "written.jsonl"
+    written.write_text(json.dumps({"prompt": "1", "completion": "2"}) + "\n")
+    words = ["sft", f"model={model_folder}", f"data={written}", "engine.servers.urls=[http://127.0.0.1:9]"]
+    with refused("no-effect", "engine.servers"):
+        raise run("engine", "check", *words).exception or AssertionError
+
+
+# -------------------------------------------------------------------------------------------------------- check
+
+
+def test_check_says_what_would_be_started_and_starts_nothing(model_folder: Path, data: Path, tmp_path: Path) -> None:
+    python = interpreter(tmp_path / "env", start="dies")
+    servers = f"engine.servers={{count: 2, python: {python}}}"
+    result = run("check", *recipe(model_folder, data, servers, "model.lora.rank=4"), "--quick", "--json")
+    assert result.exit_code == 0, result.output
+    (section,) = [one for one in json.loads(result.stdout)["sections"] if one["name"] == "servers"]
+    assert section["summary"] == "2 servers started here"
+    assert section["figures"]["publish"] == "lora" and section["figures"]["vllm"] == "0.32.0"
+    assert section["figures"]["longest"] == 5 + len("0+0=")
+    assert section["figures"]["commit_bytes"] == 3 * section["figures"]["version_bytes"]
+    assert "an adapter is trained" in section["table"]["publish"] and "127.0.0.1 alone" in section["table"]["reached"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "said"),
+    [
+        ("engine.servers={count: 1, python: no/python}", "no-such-file", "does not exist. Make one: make vllm-env"),
+        ("engine.servers={count: 1, python: PYTHON}", "missing-package", "cannot import vllm .No module named 'vllm'"),
+        ("engine.servers.urls=[http://8.8.8.8:8000]", "out-of-range", "8.8.8.8 is a public address"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_loads(
+    model_folder: Path, data: Path, setting: str, code: str, said: str
+) -> None:
+    words = recipe(model_folder, data, setting.replace("PYTHON", sys.executable), "sampling.temperature=3")
+    result = run("check", *words, "--json")
+    assert result.exit_code == 2
+    (section,) = json.loads(result.stdout)["sections"]
+    texts = [one["text"] for one in section["findings"]]
+    assert any(re.search(said, text) for text in texts), texts
+    assert code in [one["code"] for one in section["findings"]]
+    assert any("vLLM samples at temperature 0 or from" in text for text in texts), "everything wrong at once"
+
+
+# --------------------------------------------------------------------------------------------- sample and eval
+
+
+def test_sample_and_best_of_n_are_answered_by_servers_that_are_gone_after(
+    model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    python = interpreter(tmp_path / "env")
+    words = ("sample", model_folder, "--data", data, "-n", 3, "--temperature", 0, "--max-tokens", 5, "--json")
+    here = run(*words)
+    there = run(*words, "--servers", 1, "--servers-python", python)
+    assert there.exit_code == 0, there.output
+    assert there.stdout == here.stdout
+    served = data.parent / "served.yaml"
+    served.write_text(
+        f"model: {model_folder}\nengine: {{servers: {{count: 1, python: {python}}}}}\n"
+        "sampling: {max_tokens: 5, temperature: 0}\n"
+    )
+    result = run("eval", served, "--data", data, "--reward", "exact", "--out", tmp_path / "eval.json")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "eval.json").read_text())["served"] == {"servers": 1, "vllm": "0.32.0"}
+
+
+def test_who_answers_is_one(model_folder: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served.yaml"
+    served.write_text("model: m\nengine: {servers: {count: 1, python: p}}\n")
+    found = policy_of(str(served), SamplingOptions(servers=3, servers_python="other"))
+    assert found.engine.servers == Servers(3, python="other") and found.served is None
+    found = policy_of("m", SamplingOptions(servers=2))
+    assert found.engine.servers == Servers(2, python=".venv-vllm/bin/python")
+    with refused("contradiction", said="sampler and engine.servers both say who answers"):
+        policy_of(str(served), SamplingOptions(url="http://localhost:8000/v1"))
+    with refused("missing-option", said="say how many: --servers 1"):
+        policy_of("m", SamplingOptions(servers_python="p"))
+    served.write_text("model: m\nengine: {servers: {urls: ['http://10.0.0.5:8000']}}\n")
+    with refused("contradiction", "engine.servers.urls", said="has none to give"):
+        policy_of(str(served), SamplingOptions())
+
+
+def test_answers_of_frozen_servers_are_of_version_0() -> None:
+    assert FrozenServers.version == VERSION == 0
