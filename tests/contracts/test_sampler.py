@@ -13,9 +13,13 @@ from postlude.data import Completion
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.openai import OpenAISampler
 from postlude.engines.protocol import Progress, Request, Sampler
-from postlude.engines.settings import Local, Sampling, Served
+from postlude.engines.servers.command import Launch
+from postlude.engines.servers.fleet import Fleet
+from postlude.engines.settings import Local, Sampling, Served, Servers
 from postlude.models.load import inspect
 from postlude.models.spec import ModelSpec
+from tests.fake_vllm import FakeServer
+from tests.pooling import fleet_of, labelled, pool_of
 from tests.serving import Server
 
 SAMPLING = Sampling(max_tokens=12)
@@ -42,10 +46,44 @@ def served(folder: Path) -> Iterator[Sampler]:
         yield OpenAISampler(Served(server.url, retries=0), facts.tokenizer, facts.stop_ids, facts.vocabulary)
 
 
-SAMPLERS: list[Callable[[Path], Iterator[Sampler]]] = [local, padded, apart, served]
+def pool(folder: Path) -> Iterator[Sampler]:
+    with FakeServer(folder) as one, FakeServer(folder) as two:
+        fleet = fleet_of([one.url, two.url], label=3)
+        asyncio.run(fleet.open())
+        sampler = pool_of(folder, fleet, {3})
+        sampler.version = 3
+        yield sampler
 
 
-@pytest.fixture(params=SAMPLERS, ids=lambda make: make.__name__)
+def vllm(folder: Path) -> Iterator[Sampler]:
+    """The real one, started by the first test that asks for it."""
+    if "fleet" not in _started:
+        if not VLLM.is_file():
+            pytest.skip("no .venv-vllm here: make vllm-env")
+        launch = Launch(VLLM, "float32", max_length=256, args=("--enforce-eager", "--max-num-seqs", "16"))
+        fleet = Fleet(Servers(count=1, python=str(VLLM)), folder.parent, launch)
+        fleet.newest, fleet.admit = lambda: folder, labelled(3)
+        asyncio.run(fleet.open())
+        _started["fleet"] = fleet
+    sampler = pool_of(folder, _started["fleet"], {3})
+    sampler.version = 3
+    yield sampler
+
+
+_started: dict[str, Fleet] = {}
+VLLM = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
+SAMPLERS: list[Callable[[Path], Iterator[Sampler]]] = [local, padded, apart, served, pool]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    for member in [member for fleet in _started.values() for member in fleet.members]:
+        assert member.process is not None
+        member.process.end()
+
+
+@pytest.fixture(params=[*SAMPLERS, pytest.param(vllm, marks=pytest.mark.slow)], ids=lambda make: make.__name__)
 def sampler(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[Sampler]:
     yield from request.param(model_folder)
 

@@ -134,16 +134,20 @@ class Endpoints:
 
     # --------------------------------------------------------------------------------------------- the engine
 
+    def load(self) -> None:
+        """Read the model."""
+        from tests.fake_vllm.engine import Engine
+
+        self._engine = Engine(self.folder, self.options)
+
     async def _loaded(self) -> Engine:
         """The engine, read at its first use: a process that nobody asks for an answer starts without torch."""
         if self._turn is None:
             self._turn = asyncio.Lock()
-        if self._engine is None:
-            async with self._turn:
-                if self._engine is None:
-                    from tests.fake_vllm.engine import Engine
-
-                    self._engine = await asyncio.to_thread(Engine, self.folder, self.options)
+        async with self._turn:
+            if self._engine is None:
+                await asyncio.to_thread(self.load)
+        assert self._engine is not None
         return self._engine
 
     async def _alone(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -347,6 +351,7 @@ class FakeServer:
 
     def __enter__(self) -> FakeServer:
         self.at = Endpoints(self.folder, self.options)
+        self.at.load()  # here: two models that are loaded in two threads disturb each other
         self.loop, up = asyncio.new_event_loop(), threading.Event()
 
         def serve() -> None:

@@ -58,6 +58,7 @@ class ServedEngine:
         self.local.trainer.workplace.apart = True  # servers are looked after in the event loop meanwhile
         self._trainer = Attended(self.local.trainer)
         self.fleet.admit, self.fleet.newest = self._admit, self.shelf.to_start_from
+        self.shelf.in_use = self.fleet.in_use
 
     @property
     def trainer(self) -> Trainer:
@@ -118,7 +119,7 @@ class ServedEngine:
         """Bring a server that has come up to the newest version, and compare. Raises EngineError."""
         version = self.sampler.version
         for _, why in await self.publisher.welcome(member, version, self._newest()):
-            raise EngineError(why, code="server-refused")
+            raise EngineError(f"{member.name}: {why}", code="server-refused")
         handshake = await self._greet(member, version)
         if not isinstance(handshake, Handshake):
             raise EngineError(handshake or _too_little(member), code="server-refused")

@@ -206,7 +206,7 @@ class PoolSampler:
     # ------------------------------------------------------------------------------------------------ who is asked
 
     async def _seat(self, group: Group, avoid: Member | None, tokens: int) -> Member:
-        """The server to ask next, once it has room; the group's own, unless that is gone or to be avoided."""
+        """The server to ask next, once one has room: the group's own, unless that is full, gone or to be avoided."""
         loop = asyncio.get_running_loop()
         if self._line is None or self._line.loop is not loop:
             self._line = Line(loop)
@@ -215,18 +215,15 @@ class PoolSampler:
             while True:
                 ready = await self.fleet.available()
                 others = [member for member in ready if member is not avoid] or ready
-                if group.member not in others:
-                    roomy = [member for member in others if self._has_room(member)]
-                    group.member = min(roomy, key=lambda member: member.under_way, default=None)
-                if group.member is not None and self._has_room(group.member):
+                roomy = [member for member in others if self._asked[member] < self.settings.concurrency]
+                if roomy:
+                    if group.member not in roomy:
+                        group.member = min(roomy, key=lambda member: member.under_way)
                     self._asked[group.member] += 1
                     group.member.under_way += tokens
                     return group.member
                 line.freed.clear()
                 await _set_within(line.freed, LOOK)  # a server may become ready as well
-
-    def _has_room(self, member: Member) -> bool:
-        return self._asked[member] < self.settings.concurrency
 
     @contextmanager
     def _seated(self, member: Member, tokens: int) -> Generator[None]:
