@@ -73,7 +73,7 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
         (STARTED, {"dtype": "float64"}, {}, "not-supported", "engine.dtype", "Take float32, or sample in this process"),
         (STARTED, {}, {"model": {"path": "m", "lora": {"rank": 513}}}, "not-supported", "model.lora.rank", "up to 512"),
         (STARTED, {}, adapter(["q_proj", "lm_head"]), "not-supported", "model.lora.targets", "names lm_head, a layer"),
-        (STARTED, {}, adapter("model.*"), "not-supported", "model.lora.targets", "names embed_tokens, a layer"),
+        (STARTED, {}, adapter("model.*"), "not-supported", "model.lora.targets", "names model.embed_tokens, model"),
         (STARTED, {"publish": "lora"}, {}, "contradiction", "engine.publish", "no adapter is trained"),
         (
             STARTED,
