@@ -274,8 +274,8 @@ class VllmServer:
         what: str = "",
         query: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     ) -> bytes:
-        """The bytes of a reply of status 200, at most so many, within QUICK seconds where none are said. `opens` says how
-        a server is started that has `path`."""
+        """The bytes of a reply of status 200, at most so many, within QUICK seconds where none are said. `opens` says
+        how a server is started that has `path`."""
         lane, timeout = self._emptiest(), QUICK if timeout is None else timeout
         try:
             with lane, waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
