@@ -246,9 +246,9 @@ def test_one_that_comes_up_in_mid_publish_waits_and_ends_at_the_newest(bare: Bar
             fleet.ailing(member, "it failed as it was given version 2")
             await until(lambda: len(bare.starts) == 2 and member.version and member.state == "starting")
             await asyncio.sleep(0.5)
-            assert fleet.ready() == []
+            assert fleet.ready() == [] and fleet.in_use() == {bare.folder / "v0"}, "what it reads stays"
             newest = 2
-        assert await fleet.available() == [member]
+        assert await fleet.available() == [member] and fleet.in_use() == set()
 
     fleet.admit = admit
     with_fleet(fleet, publish)

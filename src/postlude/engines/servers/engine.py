@@ -58,6 +58,7 @@ class ServedEngine:
         self.local.trainer.workplace.apart = True  # servers are looked after in the event loop meanwhile
         self._trainer = Attended(self.local.trainer)
         self.fleet.admit, self.fleet.newest = self._admit, self.shelf.to_start_from
+        self.shelf.in_use = self.fleet.in_use
 
     @property
     def trainer(self) -> Trainer:

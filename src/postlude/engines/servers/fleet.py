@@ -170,6 +170,10 @@ class Fleet:
             self.say("a vLLM server could not be killed: see what its log says, and the processes of this machine.")
         await asyncio.gather(*(member.server.close() for member in self.members))
 
+    def in_use(self) -> set[Path]:
+        """Folders that servers which start are reading: a start takes longer than many a step."""
+        return {member.process.model for member in self.members if member.process and member.state == "starting"}
+
     def describe(self) -> Mapping[str, Any]:
         """Facts for the manifest."""
         return {

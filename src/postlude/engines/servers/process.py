@@ -42,6 +42,8 @@ class ServerProcess:
     """
 
     def __init__(self, launch: Launch, index: int, model: Path, folder: Path) -> None:
+        self.model = model
+        """The folder whose weights it is started on."""
         self._port = reserve()
         """Held while it lives: nobody is given the same port between our choice and the server's own listening."""
         self.url = f"http://{HOST}:{self._port.getsockname()[1]}"
