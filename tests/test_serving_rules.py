@@ -68,6 +68,22 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
         ({"urls": ["http://10.0.0.5:1"] * 2}, {}, {}, "duplicate-name", "engine.servers.urls", "5:1 more than once"),
         (STARTED, {"dtype": "float64"}, {}, "not-supported", "engine.dtype", "Take float32, or sample in this process"),
         (STARTED, {}, {"model": {"path": "m", "lora": {"rank": 513}}}, "not-supported", "model.lora.rank", "up to 512"),
+        (
+            STARTED,
+            {},
+            {"sampling": {"temperature": 0.001}},
+            "not-supported",
+            "sampling.temperature",
+            "not at 0.001 .it would take 0.01 for anything lower",
+        ),
+        (
+            STARTED,
+            {},
+            {"sampling": {"temperature": 3}},
+            "not-supported",
+            "sampling.temperature",
+            "from 0.01 to 2, not at",
+        ),
         (STARTED, {"publish": "lora"}, {}, "contradiction", "engine.publish", "no adapter is trained"),
         (
             STARTED,
