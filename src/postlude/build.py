@@ -107,7 +107,9 @@ def with_servers(
         fleet=fleet,
         sampler=PoolSampler(fleet, ledger, facts.tokenizer, facts.stop_ids, facts.vocabulary, held.servers),
         shelf=Shelf.open(folder, trainer, engine.tokenizer, prepared.recipe.model.path),
-        publisher=publisher_for(way, partial(named_weights, trainer.model.net), partial(connect, held.servers)),
+        publisher=publisher_for(
+            way, partial(named_weights, trainer.model.net), partial(connect, held.servers, engine.model.device)
+        ),
         handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,
         step=step,

@@ -19,8 +19,9 @@ from postlude.engines.servers import wire
 from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.publishing import Adapters, Files, Stream, publisher_for, way_of
 from postlude.engines.servers.shelf import named_weights
-from postlude.engines.servers.stream import GlooLink
-from postlude.engines.settings import Sampling
+from postlude.engines.servers.stream import BACKEND, PLUGIN, GlooLink, NcclLink, backend, connect
+from postlude.engines.servers.wire import VllmServer
+from postlude.engines.settings import Sampling, Servers
 from postlude.models.lora import Lora
 from tests.engines.servers.publishing import Stage, with_members
 from tests.fake_vllm import FakeServer, Fault
@@ -304,6 +305,31 @@ def test_auto_is_an_adapter_then_memory_then_files() -> None:
         publisher_for(way, lambda folder: {}, lambda member: GlooLink("", 1, 1)) for way in ("files", "lora", "stream")
     ]
     assert [type(kind) for kind in kinds] == [Files, Adapters, Stream]
+
+
+@pytest.mark.parametrize(
+    ("device", "colocate", "kind", "ranks"),
+    [("cpu", False, GlooLink, 1), ("cuda", False, NcclLink, 2), ("cuda", True, GlooLink, 2)],
+)
+def test_between_gpus_it_is_nccl_and_elsewhere_gloo(
+    device: str, colocate: bool, kind: type[Any], ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes on one GPU cannot meet over NCCL; on a CPU a server is one process whatever `gpus` says."""
+    monkeypatch.setattr(torch.cuda.nccl, "unique_id", lambda: b"x" * 128)
+    servers = Servers(count=1, python="python", gpus=2, colocate=colocate)
+    link = connect(servers, torch.device(device), Member("server 1", VllmServer("http://127.0.0.1:9"), None))
+    assert type(link) is kind and link.info()["world_size"] == ranks + 1 and link.info()["rank_offset"] == 1
+    assert backend(servers, device == "cuda")[0] == ("nccl" if kind is NcclLink else "postlude-gloo")
+    link.close()
+
+
+def test_the_plugin_is_where_an_interpreter_finds_it_by_its_entry_point() -> None:
+    from importlib.metadata import distributions
+
+    (plugin,) = distributions(path=[str(PLUGIN)])
+    (entry,) = plugin.entry_points
+    assert (entry.group, entry.value) == ("vllm.general_plugins", "postlude_gloo:register")
+    assert f'BACKEND = "{BACKEND}"' in (PLUGIN / "postlude_gloo" / "__init__.py").read_text()
 
 
 def test_the_store_of_a_group_listens_on_loopback_alone() -> None:

@@ -4,8 +4,9 @@ Needs the standard library alone, and is run as a script. It starts the command 
 its process id on stdout, and waits until the command ends, until stdin says so, or until PARENT is no longer its
 parent (killed, say, while a child of its own still holds the other end of stdin). Then everything that the command has
 started goes: first it is asked to, and after GRACE seconds killed; at once where stdin gave a `k`. As a subreaper it is
-the parent of whatever the command left behind, so that what has moved to another group is seen too. The command works
-in a temporary folder, which goes with it: killed servers leave sockets and locks there.
+the parent of whatever the command left behind, so that what has moved to another group is seen too. Should this process
+itself be killed, a shell that it has started kills the group. The command works in a temporary folder, which goes with
+it: killed servers leave sockets and locks there.
 
 Its exit code is that of the command; 128 and the number of the signal that ended it; 127 where it could not be started.
 """
@@ -31,6 +32,8 @@ LAST = 15.0
 """Seconds that killed processes have to go: one may be in the middle of a call to a driver."""
 TRACKERS = 3.0
 """Seconds that trackers of shared memory have, after all others."""
+_guards: set[int] = set()
+"""Process ids."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -41,6 +44,17 @@ def _prctl(option: int, value: int) -> None:
 
 def _die_with_keeper() -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _guard(group: int) -> subprocess.Popen[bytes]:
+    """A shell that kills the group as soon as this process is no more: its stdin ends then.
+
+    vLLM's own processes go on for ever without the one that started them, and hold their GPU.
+    """
+    words = ["/bin/sh", "-c", f"read line; kill -s KILL -- -{group}"]
+    guard = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
+    _guards.add(guard.pid)
+    return guard
 
 
 def _descendants() -> dict[int, bool]:
@@ -66,8 +80,10 @@ def _alive(server: subprocess.Popen[bytes]) -> bool:
 
 
 def _left(trackers: bool) -> list[int]:
-    """What runs below this process; with those that remove what others left in shared memory, or without."""
-    return [pid for pid, zombie in _descendants().items() if not zombie and (trackers or not _tracks(pid))]
+    """What runs below this process, but for the guard; with those that remove what others left in shared memory, or
+    without."""
+    running = [pid for pid, zombie in _descendants().items() if not zombie and pid not in _guards]
+    return running if trackers else [pid for pid in running if not _tracks(pid)]
 
 
 def _tracks(pid: int) -> bool:
@@ -144,11 +160,14 @@ def keep(parent: int, grace: float, command: list[str], folder: str) -> int:
     except OSError as error:
         print(f"cannot start {command[0]}: {error}", file=sys.stderr)
         return 127
+    guard = _guard(server.pid)
     os.write(1, f"{server.pid}\n".encode())
     if not _wait(server, parent):
         _send(server, signal.SIGTERM, trackers=True)
         _gone(server, grace)
     _kill(server)
+    guard.kill()  # before the group's number may be somebody else's
+    guard.wait()
     code = server.poll()
     with suppress(ChildProcessError):  # of the rest, which came to us: so that nobody waits for zombies
         while os.waitpid(-1, os.WNOHANG)[0]:

@@ -24,6 +24,8 @@ from postlude.waits import waiting
 if TYPE_CHECKING:
     from postlude.engines.servers.fleet import Member
 
+GRACE = 30.0
+"""Seconds that our part of a transfer may take once the server has said that its own is over."""
 Failed = list[tuple["Member", str]]
 """Servers that do not serve what they should, each with why."""
 
@@ -156,20 +158,23 @@ class Stream:
 
 
 async def both(member: Member, asked: Awaitable[None], ours: Callable[[], None], what: str) -> None:
-    """Ask a server to take part, and take part. What the server says is the reason, where both fail. A server that is
-    gone is not waited for beyond what the link allows; the thread that waits ends then."""
-    with waiting(f"{member.name}", what, "sent"):
+    """Ask a server to take part, and take part. The request has its limit of time, and where it is over our part has
+    GRACE to end; a thread that waits longer is left behind."""
+    with waiting(member.name, what, "sent"):
         request, work = asyncio.ensure_future(asked), asyncio.ensure_future(asyncio.to_thread(ours))
-        done, _ = await asyncio.wait({request, work}, return_when=asyncio.FIRST_EXCEPTION)
-        if request in done and request.exception() is not None:
-            work.add_done_callback(lambda task: task.cancelled() or task.exception())
-            request.result()
-        try:
-            await work
-        except RuntimeError as error:  # of torch, where the other end is gone or silent
+        work.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be there to hear it
+        await asyncio.wait({request, work}, return_when=asyncio.FIRST_COMPLETED)
+        if not request.done() and work.exception() is not None:
             request.cancel()
+        else:
+            await request
+            await asyncio.wait({work}, timeout=GRACE)
+        if not work.done():
+            raise ServerFailure("timeout", f"{what}: the server says it took part, and nothing of that came here")
+        try:
+            work.result()
+        except RuntimeError as error:  # of torch, where the other end is gone or silent
             raise ServerFailure("connection", f"{what}: {str(error).splitlines()[0]}") from None
-        await request
 
 
 def publisher_for(

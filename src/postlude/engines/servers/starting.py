@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postlude.engines.servers.command import Launch, share_devices, threads_of, visible_devices
 from postlude.engines.servers.interpreter import inspect
-from postlude.engines.servers.stream import BACKEND, PLUGIN
+from postlude.engines.servers.stream import backend
 from postlude.engines.settings import Local
 from postlude.errors import ConfigError
 from postlude.models.lora import SERVED_RANKS, served_rank
@@ -22,15 +22,15 @@ def launch_of(held: Local, longest: int, seed: int, rank: int | None, way: str, 
     servers = held.servers
     assert servers is not None and servers.count is not None and servers.python is not None
     devices = share_devices(servers.count, servers.gpus, visible_devices(gpus), servers.colocate) if gpus else ()
-    streams = way == "stream"
+    transfer, plugins = backend(servers, bool(gpus)) if way == "stream" else (None, None)
     return Launch(
         python=inspect(servers.python).python,
         dtype=held.dtype,
         max_length=max(longest, GREETING),
         seed=seed,
         lora_rank=None if rank is None else _room_for(rank),
-        transfer=BACKEND if streams else None,
-        plugins=PLUGIN if streams else None,
+        transfer=transfer,
+        plugins=plugins,
         sleeps=servers.colocate,
         gpus=servers.gpus if gpus else 1,
         devices=devices,
