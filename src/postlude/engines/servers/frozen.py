@@ -109,7 +109,11 @@ class FrozenServers:
                 here.call_soon_threadsafe(inbox.put_nowait, item)
 
         work = self._run(self._answer(requests, sampling, put))
-        work.add_done_callback(lambda _: put(None))
+
+        def ended(_: object) -> None:
+            put(None)
+
+        work.add_done_callback(ended)
         try:
             while (item := await inbox.get()) is not None:
                 if not isinstance(item, Progress):
@@ -196,7 +200,8 @@ class FrozenServers:
 def _rank(adapter: Path) -> int:
     """Of an adapter's folder: the largest of its layers'."""
     config = read_config(str(adapter))
-    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    ranks: list[int] = [config["r"], *(config.get("rank_pattern") or {}).values()]
+    return max(ranks)
 
 
 def _gpus(held: Local) -> int:
