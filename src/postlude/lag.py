@@ -10,6 +10,7 @@ from postlude.errors import TrainingError, visible
 from postlude.runs.folder import Run
 from postlude.runs.stats import mean
 from postlude.sources.source import Drawn
+from postlude.words import counted
 
 
 def versions_of(completion: Completion) -> tuple[tuple[int, int], ...]:
@@ -52,7 +53,7 @@ def _why(version: int, lag: int | None, most: int) -> str:
         return f"version {version} of the weights, which this run never published"
     if lag < 0:
         return f"version {version} of the weights, which is of a later step"
-    return f"version {version} of the weights, {lag} steps ago, and max_lag is {most}"
+    return f"version {version} of the weights, {counted(lag, 'step')} ago, and max_lag is {most}"
 
 
 def _refusal(run: Run, group: Group, number: int, first: int, why: str) -> str:

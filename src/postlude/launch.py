@@ -321,7 +321,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         stop_at=wanted.stop_at,
         checkpoint_every=recipe.checkpoints.every,
         keep_checkpoints=recipe.checkpoints.keep,
-        commit_every=recipe.engine.commit_every if recipe.engine.servers else 0,
+        commit_every=recipe.engine.commit_every if recipe.servers else 0,
         max_lag=recipe.max_lag,
         look_at=partial(_mismatch_of_servers, recipe),
         refresh_every=reference.every if isinstance(reference, Refreshed) else 0,
@@ -332,7 +332,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
 def _mismatch_of_servers(recipe: Recipe, figures: Mapping[str, float]) -> list[str]:
     """A note, once a run, where servers in low precision disagree with the trainer and nothing corrects for it."""
     objective, apart = recipe.objective, abs(figures.get("mismatch/k1", 0.0))
-    rough = recipe.engine.servers is not None and recipe.engine.dtype in ("bfloat16", "float16")
+    rough = recipe.servers is not None and recipe.engine.dtype in ("bfloat16", "float16")
     corrected = not isinstance(objective, TokenObjective) or objective.correction or objective.behaviour == "rollout"
     if not rough or recipe.max_lag or corrected or apart <= MOST_MISMATCH:
         return []

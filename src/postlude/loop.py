@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from postlude import alarms
 from postlude.batch import Batch, minibatches
@@ -22,6 +20,7 @@ from postlude.plan import Plan
 from postlude.runs.events import End, Progress, Publish, Reference, Step, Used
 from postlude.runs.folder import Run
 from postlude.runs.stats import Clock, Stats, beside
+from postlude.saves import checkpoint, commit
 from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
@@ -82,9 +81,13 @@ class Halted(TrainingError):
 async def _rescue(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> str:
     """Save the last finished step of a run that cannot go on; what is to be said of it."""
     try:
-        await _checkpoint(run, engine, streams, plan, planned=False, last=True)
+        await checkpoint(run, engine, streams, plan, planned=False, last=True)
     except TrainingError as error:
         return str(error)
+    return _saved(run)
+
+
+def _saved(run: Run) -> str:
     return (
         f"The weights after step {run.step} are saved. Once it is mended, go on with: postlude train {run.folder} "
         "--resume"
@@ -117,7 +120,7 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     run.stop = run.stop and not finished
     if finished and reached is None:
         _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
-    await _checkpoint(run, engine, streams, plan, planned=finished, last=True)
+    await checkpoint(run, engine, streams, plan, planned=finished, last=True)
     alarms.conclude(run, plan, back)
     run.emit(End(run.step, "done" if finished else "interrupted"))
 
@@ -165,15 +168,20 @@ async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, 
     """Let the sampler have the weights. Servers get them once they are on the disk, and where that fails nothing of the
     step is lost."""
     clock.lap("settle")
+    clock.laps["commit"] = 0.0
     if plan.commit_every and run.step % plan.commit_every == 0:
-        await _commit(run, engine, streams, plan)
-    clock.lap("commit")
+        await commit(run, engine, streams, plan)
+        clock.lap("commit")
+    if plan.commit_every:
+        run.phase("publish")
     try:
         weights = await engine.publish()
     except EngineError as error:
-        if plan.commit_every and run.committed is None:
-            await _commit(run, engine, streams, plan)
-        raise Halted(str(error), code=error.code) from error
+        if not plan.commit_every:
+            raise
+        if run.committed is None:
+            await commit(run, engine, streams, plan)
+        raise TrainingError(f"{error}\n{_saved(run)}", code=error.code) from error
     run.emit(Publish(run.step, weights.version))
     clock.lap("publish")
     if plan.timed:
@@ -358,18 +366,9 @@ def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, fl
 # ---------------------------------------------------------------------------------------------------- after a step
 
 
-def _find_due(run: Run, plan: Plan) -> None:
-    """Say what is to be measured after a step, unless something of it is left to do already."""
-    due, last = plan.due, plan.is_done(run.step)
-    if not due.evaluation and not due.sheet:
-        due.reached = None
-        due.evaluation = last or bool(plan.evaluate_every and run.step % plan.evaluate_every == 0)
-        due.sheet = last or bool(plan.sheet_every and run.step % plan.sheet_every == 0)
-
-
 async def _measure_what_is_due(run: Run, plan: Plan, last: bool) -> float | None:
     """Evaluate, and answer the sheet, after a step; the accuracy that reached the goal, or None."""
-    _find_due(run, plan)
+    plan.find_due(run.step)
     due = plan.due
     if due.evaluation:
         due.reached = await measure(run, plan, last)
@@ -403,45 +402,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     if last or reached is not None or plan.watch.back_to is not None:
         return reached
     if (plan.checkpoint_every and run.step % plan.checkpoint_every == 0) or plan.best.step != before:
-        await _checkpoint(run, engine, streams, plan)
+        await checkpoint(run, engine, streams, plan)
     elif wanted:
-        await _checkpoint(run, engine, streams, plan, planned=False)
+        await checkpoint(run, engine, streams, plan, planned=False)
     return None
-
-
-async def _checkpoint(
-    run: Run, engine: Engine, streams: list[Stream], plan: Plan, planned: bool = True, last: bool = False
-) -> None:
-    """Weights, optimiser, and what the streams have to remember."""
-    state = _state(streams, plan)
-    await run.checkpoint(_saving(engine, streams), state, plan.keep_checkpoints, planned, plan.best.step, last)
-
-
-async def _commit(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
-    """The same in the middle of a step, with all that is still to be done of it."""
-    _find_due(run, plan)
-    await run.commit(_saving(engine, streams), _state(streams, plan), plan.keep_checkpoints, plan.best.step)
-
-
-def _saving(engine: Engine, streams: list[Stream]) -> Callable[[Path], Awaitable[None]]:
-    async def save(folder: Path) -> None:
-        await engine.save(folder)
-        for stream in streams:
-            stream.save(folder)
-
-    return save
-
-
-def _state(streams: list[Stream], plan: Plan) -> dict[str, Any]:
-    """What a checkpoint keeps as JSON."""
-    return {
-        "streams": {s.name: s.state() for s in streams},
-        "learning": asdict(plan.learning),
-        "noted": plan.noted,
-        "began": plan.began,
-        "reached": plan.due.reached,
-        "due": asdict(plan.due),
-        "best": asdict(plan.best),
-        **({"truth": plan.first_measured.state()} if plan.first_measured else {}),
-        "spent": asdict(plan.spent),
-    }

@@ -108,3 +108,11 @@ class Plan:
     def is_done(self, step: int) -> bool:
         """Whether so many steps are all, or have used the budget up."""
         return step >= self.steps or self.spent.share(self.budget) >= 1
+
+    def find_due(self, step: int) -> None:
+        """Say what is to be measured after a step, unless something of it is left to do already."""
+        due, last = self.due, self.is_done(step)
+        if not due.evaluation and not due.sheet:
+            due.reached = None
+            due.evaluation = last or bool(self.evaluate_every and step % self.evaluate_every == 0)
+            due.sheet = last or bool(self.sheet_every and step % self.sheet_every == 0)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from postlude.cli.app import app
 from postlude.cli.engine_view import show
@@ -197,23 +196,45 @@ def test_what_is_wrong_is_said_before_a_model_loads(
 # --------------------------------------------------------------------------------------------- sample and eval
 
 
-def test_sample_and_best_of_n_are_answered_by_servers_that_are_gone_after(
+def test_answers_of_servers_that_are_gone_after_are_those_of_the_loaded_model(
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     python = interpreter(tmp_path / "env")
-    words = ("sample", model_folder, "--data", data, "-n", 3, "--temperature", 0, "--max-tokens", 5, "--json")
-    here = run(*words)
-    there = run(*words, "--servers", 1, "--servers-python", python)
-    assert there.exit_code == 0, there.output
-    assert there.stdout == here.stdout
     served = data.parent / "served.yaml"
     served.write_text(
         f"model: {model_folder}\nengine: {{servers: {{count: 1, python: {python}}}}}\n"
         "sampling: {max_tokens: 5, temperature: 0}\n"
     )
-    result = run("eval", served, "--data", data, "--reward", "exact", "--out", tmp_path / "eval.json")
+    words = ("--data", data, "--reward", "exact", "--out")
+    assert run("eval", model_folder, "--temperature", 0, "--max-tokens", 5, *words, "here.json").exit_code == 0
+    result = run("eval", served, *words, "there.json")
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "eval.json").read_text())["served"] == {"servers": 1, "vllm": "0.32.0"}
+    here, there = (json.loads(Path(name).read_text()) for name in ("here.json", "there.json"))
+    assert there["served"] == {"servers": 1, "vllm": "0.32.0"} and "served" not in here
+    assert there["answers"] == here["answers"] and len(there["answers"]) == 4
+
+
+def test_servers_that_do_not_start_are_told_and_their_log_stays(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    python = interpreter(tmp_path / "env", start="dies")
+    result = run("sample", model_folder, "-p", "1+1=", "--servers", 1, "--servers-python", python)
+    assert isinstance(result.exception, PostludeError) and "It was started with: " in str(result.exception)
+    (logs,) = tmp_path.glob("postlude-servers-*")
+    assert str(logs) in str(result.exception) and (logs / "server-1.log").is_file()
+
+
+def test_a_method_that_samples_nothing_trains_without_them(model_folder: Path, data: Path) -> None:
+    written = data.parent / "written.jsonl"
+    written.write_text(json.dumps({"prompt": "1+1=", "completion": "2"}) + "\n")
+    nobody = "engine.servers.urls=[http://127.0.0.1:9]"
+    words = ["sft", f"model={model_folder}", f"data={written}", "steps=1", "output=run", nobody]
+    result = run("train", *words)
+    assert result.exit_code == 0, result.output
+    assert "samples no answers: no server is started" in result.output
+    assert not Path("run/published.jsonl").exists()
 
 
 def test_who_answers_is_one(model_folder: Path, tmp_path: Path) -> None:

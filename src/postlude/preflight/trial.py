@@ -17,12 +17,11 @@ from postlude.engines.protocol import Progress
 from postlude.engines.servers.engine import ServedEngine
 from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.memory import of_tree, resident
-from postlude.errors import ConfigError, EngineError, PostludeError
+from postlude.errors import ConfigError, EngineError, PostludeError, Problem
 from postlude.objects import imports_put_back
 from postlude.preflight.sampled import chosen
 from postlude.prepared import Prepared
 from postlude.recipe import Document
-from postlude.recipe.serving import samples
 from postlude.rollouts.rollout import answer
 
 PROMPTS, ANSWERS, TOKENS = 8, 64, 128
@@ -117,7 +116,7 @@ def _require_servers(prepared: Prepared) -> None:
             code="missing-key",
             key="engine.servers",
         )
-    if not samples(recipe, recipe.algorithm):
+    if recipe.servers is None:
         raise ConfigError(
             f"{recipe.name} samples no answers, so a run would start no server. engine.servers are for methods that "
             "sample, and for held-out prompts that are answered (data.eval, with a reward).",
@@ -129,7 +128,7 @@ def _require_servers(prepared: Prepared) -> None:
 async def _trial(prepared: Prepared, engine: ServedEngine, notes: list[str], tell: Tell) -> Tried:
     started = _when_healthy(engine)
     try:
-        tell("starting the servers" if prepared.recipe.engine.servers.count else "connecting to the servers")  # type: ignore[union-attr]
+        tell("connecting to the servers" if engine.fleet.urls else "starting the servers")
         await engine.begin()
         members = engine.fleet.ready()
         before = _agreements(engine)
@@ -184,7 +183,7 @@ def _require_ready(members: Sequence[Member]) -> None:
     failed = [(one.name, one.trouble) for one in members if one.state != "ready"]
     if failed:
         texts = [why if why.startswith(name) else f"{name}: {why}" for name, why in failed]
-        raise EngineError(texts, code="server-answer")
+        raise EngineError([Problem("server-answer", text) for text in texts])
 
 
 async def _sampled(prepared: Prepared, engine: ServedEngine, tell: Tell) -> tuple[list[Group], float]:
@@ -246,4 +245,4 @@ def _with_logs(engine: ServedEngine, error: PostludeError) -> PostludeError:
     logs = [member.process.account() for member in engine.fleet.members if member.process is not None]
     if not logs or any("The end of its log" in problem for problem in error.problems):
         return error
-    return EngineError([*error.problems, *logs], code=error.code)
+    return EngineError([*error.problems, *(Problem(error.code, log) for log in logs)])

@@ -178,7 +178,7 @@ class Timed(Event):
 
 @dataclass(frozen=True)
 class Phase(Event):
-    """What is being done now: load, sample, score, train, evaluate, save."""
+    """What is being done now: load, sample, score, train, publish, evaluate, save."""
 
     kind: ClassVar[str] = "phase"
     phase: str

@@ -33,7 +33,7 @@ class Live:
     """How a run stands."""
 
     phase: str = "load"
-    """load, sample, score, train, evaluate, save; then done, interrupted or error."""
+    """load, sample, score, train, publish (to servers), evaluate, save; then done, interrupted or error."""
     step: int = 0
     steps: int | None = None
     done: int | None = None

@@ -57,6 +57,7 @@ PHASES = {
     "sample": "sampling",
     "score": "scoring",
     "train": "training",
+    "publish": "publishing",
     "evaluate": "evaluating",
     "save": "saving",
 }

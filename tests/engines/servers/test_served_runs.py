@@ -1,0 +1,263 @@
+"""Whole runs whose answers come from a server: a version for every token, and after a kill anywhere the run it would
+have been."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postlude.errors import TrainingError
+from postlude.launch import launch
+from postlude.models.tiny import save_tiny_model
+from postlude.recipe.documents import Document
+from postlude.runs import History, lookup, read
+from postlude.runs.events import Checkpoint, Eval, Event, Phase, Publish, Step
+from postlude.runs.figures import entry_of
+from postlude.runs.folder import Run
+from tests.fake_vllm.options import Fault
+from tests.fake_vllm.server import GENERATE, FakeServer
+from tests.learning import write
+
+STEPS, AT = 5, 3
+"""Of a run; the step in which it is killed."""
+Place = tuple[Path, FakeServer]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
+    """A model, prompts, and a server of that model."""
+    folder = tmp_path_factory.mktemp("served")
+    save_tiny_model(folder / "model", layers=1, width=32, heads=2)
+    write(folder / "prompts.jsonl", [{"prompt": f"{a}{b}>", "answer": a} for a in "abcd" for b in "efgh"])
+    write(folder / "eval.jsonl", [{"prompt": f"{a}z>", "answer": a} for a in "ab"])
+    with FakeServer(folder / "model") as server:
+        yield folder, server
+
+
+def train(place: Place, name: str, resume: bool = False, listeners: Any = (), **values: Any) -> Run:
+    folder, server = place
+    base: dict[str, Any] = {
+        "method": "grpo",
+        "model": {"path": str(folder / "model")},
+        "data": {"path": str(folder / "prompts.jsonl"), "eval": str(folder / "eval.jsonl")},
+        "reward": [{"use": "regex", "args": {"pattern": "[a-m]$"}}],
+        "output": str(folder / name),
+        "steps": STEPS,
+        "prompts_per_step": 2,
+        "group_size": 4,
+        "sampling": {"max_tokens": 4},
+        "schedule": {"lr": 1e-3},
+        "evaluate": {"every": AT, "prompts": 2},
+        "checkpoints": {"every": AT, "keep": 1},
+    }
+    engine = {"token_budget": 512, "head_chunk": 64, "servers": {"urls": [server.url]}, **values.pop("engine", {})}
+    model = {**base["model"], **({"reference": values.pop("reference")} if "reference" in values else {})}
+    run = launch(Document({**base, "model": model, **values, "engine": engine}), resume, listeners)
+    run.close()
+    return run
+
+
+PLAIN: Mapping[str, Any] = {"objective": {"correction": None}}
+"""Nothing that is learnt depends on the last digits of a server's log-probs, which other answers beside them change."""
+KINDS: Mapping[str, Mapping[str, Any]] = {
+    "lag 0": PLAIN,
+    "lag 1": {"max_lag": 1, "objective": {"correction": {"mode": "token_truncate"}}},
+    "a commit every 2 steps": {**PLAIN, "engine": {"commit_every": 2}},
+    "a new reference": {**PLAIN, "reference": {"every": AT}, "evaluate": {"every": 0, "prompts": 2}},
+}
+Moment = Callable[[Event], bool]
+MOMENTS: Mapping[str, Moment] = {
+    "trained": lambda event: isinstance(event, Step),
+    "committing": lambda event: isinstance(event, Phase) and event.phase == "save",
+    "published": lambda event: isinstance(event, Publish),
+    "evaluated": lambda event: isinstance(event, Eval),
+    "checkpoint told": lambda event: isinstance(event, Checkpoint),
+}
+"""At which, in a step, the folder of a run is as a kill would leave it."""
+
+
+@pytest.fixture(scope="module")
+def whole(place: Place) -> Callable[[str], Path]:
+    """A run of a kind that nobody disturbs, with copies of its folder from the moments of step AT beside it."""
+    there: dict[str, Path] = {}
+
+    def run(kind: str) -> Path:
+        if kind not in there:
+            there[kind] = _watched(place, kind)
+        return there[kind]
+
+    return run
+
+
+def _watched(place: Place, kind: str) -> Path:
+    folder = place[0] / kind.replace(" ", "-")
+
+    def copy(event: Event) -> None:
+        for name, is_now in MOMENTS.items():
+            target = folder.with_name(f"{folder.name} {name} {event.step}")
+            if event.step in (AT, STEPS) and is_now(event) and not target.exists():
+                shutil.copytree(folder, target, symlinks=True)
+
+    train(place, folder.name, listeners=[copy], **KINDS[kind])
+    shutil.copytree(folder, folder.with_name(f"{folder.name} whole"), symlinks=True)
+    return folder
+
+
+# --------------------------------------------------------------------------------------------------- what holds
+
+
+def consumed(history: History) -> dict[int, list[Any]]:
+    """Step -> what was sampled in it, in order, but for the numbers of versions."""
+    names = ("prompt_id", "tokens", "trained", "reward")
+    return {step: [[row[name] for name in names] for row in rows] for step, rows in history.rollouts.items()}
+
+
+def told(history: History) -> list[tuple[str, int]]:
+    """The events, but for publications: of them a run that goes on has others."""
+    return [(str(row["kind"]), int(row["step"])) for row in history.events if row["kind"] != "publish"]
+
+
+def require_known(history: History, lag: int = 0, exactly: bool = True) -> None:
+    """Every trained token is of a published version that is at most so many steps old; no number was given twice."""
+    numbers = [json.loads(line)["version"] for line in (history.folder / "published.jsonl").read_text().splitlines()]
+    assert numbers == sorted(set(numbers)) and len(history.published) == len(numbers)
+    for step, rows in history.rollouts.items():
+        for row in rows:
+            ages = [
+                step - 1 - history.published[version] for version, _ in row.get("spans") or [[row["policy_version"], 0]]
+            ]
+            assert all(0 <= age <= lag for age in ages)
+            if exactly:
+                assert {*ages} == {min(lag, step - 1)}
+
+
+def require_same(ours: Path, theirs: Path, lag: int = 0) -> None:
+    """A run that was killed is the run it would have been: it consumed, trained and kept the same."""
+    one, other = read(ours), read(theirs)
+    assert consumed(one) == consumed(other) and [*one.rollouts] == [*range(1, STEPS + 1)]
+    assert told(one) == told(other) and one.finished
+    assert [path.name for path in one.checkpoints] == [path.name for path in other.checkpoints]
+    if not lag:
+        weights = "model/model.safetensors"
+        assert (ours / weights).read_bytes() == (theirs / weights).read_bytes()
+    require_known(one, lag)
+    assert one.published[one.of("publish")[-1]["version"]] == STEPS
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "a new reference"])
+def test_a_run_publishes_what_it_has_saved_and_knows_every_token(whole: Callable[[str], Path], kind: str) -> None:
+    folder = whole(kind).with_name(f"{whole(kind).name} whole")
+    history, lag = read(folder), int(kind == "lag 1")
+    require_known(history, lag)
+    assert [*history.published.values()] == [*range(STEPS + 1)] == [row["version"] for row in history.of("publish")]
+    assert [path.name for path in history.checkpoints] == [f"step-{STEPS:06d}"], "nothing piles up"
+    assert history["lag/max"].values == tuple(float(min(lag, step)) for step in range(STEPS))
+    assert history["lag/mean"].values == history["lag/max"].values
+    assert max(history["handshake/error"].values) < 1e-4 and max(history["mismatch/max"].values) < 0.1 * (lag or 0.01)
+    assert sum(history["requeued"].values) == sum(history["refused_answers"].values) == 0
+    assert not [name for name in history.names if lookup(name) is None]
+    parts = {"draw", "train", "wait", "commit", "publish", "write", "handshake", "total"}
+    assert [row["step"] for row in history.timings] == [*range(1, STEPS + 1)]
+    assert all(parts <= row.keys() for row in history.timings)
+    commits = [row["commit"] > 0 for row in history.timings]
+    assert commits == [kind != "a commit every 2 steps" or step % 2 == 0 for step in range(1, STEPS + 1)]
+
+
+# --------------------------------------------------------------------------------------------------------- kills
+
+
+def uncommitted(run: Path) -> None:
+    """Killed behind the commit, before the ledger knew of the version."""
+    entered(run)
+    lines = (run / "published.jsonl").read_text().splitlines(keepends=True)
+    (run / "published.jsonl").write_text("".join(lines[:-1]))
+
+
+def torn(run: Path) -> None:
+    entered(run)
+    text = (run / "published.jsonl").read_text()
+    (run / "published.jsonl").write_text(text[:-9])
+
+
+def entered(run: Path) -> None:
+    """Killed behind the ledger's line, before any server had the weights."""
+    lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    assert '"publish"' in lines[-1]
+    (run / "events.jsonl").write_text("".join(lines[:-1]))
+
+
+def half_saved(run: Path) -> None:
+    (run / f"checkpoints/.step-{AT:06d}/trainer").mkdir(parents=True)
+
+
+def nothing(run: Path) -> None:
+    pass
+
+
+KILLS: Mapping[str, tuple[str, Callable[[Path], None]]] = {
+    "behind the update": ("trained", nothing),
+    "in the commit": ("committing", half_saved),
+    "behind the commit": ("published", uncommitted),
+    "in the ledger": ("published", torn),
+    "behind the ledger": ("published", entered),
+    "behind the publication": ("published", nothing),
+    "behind the evaluation": ("evaluated", nothing),
+    "in the planned checkpoint": ("checkpoint told", nothing),
+}
+CASES = [("lag 0", name, AT) for name in KILLS]
+CASES += [("lag 0", name, STEPS) for name in ("behind the publication", "in the planned checkpoint")]
+CASES += [("lag 1", name, AT) for name in ("behind the update", "behind the commit", "behind the evaluation")]
+CASES += [("a commit every 2 steps", "behind the publication", AT), ("a new reference", "behind the publication", AT)]
+
+
+@pytest.mark.parametrize(("kind", "killed", "at"), CASES)
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
+    place: Place, whole: Callable[[str], Path], kind: str, killed: str, at: int
+) -> None:
+    folder, (moment, harm) = whole(kind), KILLS[killed]
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name(f"{folder.name} {moment} {at}"), folder, symlinks=True)
+    harm(folder)
+    before = read(folder).published if killed != "in the ledger" else {}
+    train(place, folder.name, resume=True, **KINDS[kind])
+    require_same(folder, folder.with_name(f"{folder.name} whole"), int(kind == "lag 1"))
+    after = read(folder).published
+    assert {version: after[version] for version in before} == before, "the ledger is never cut back"
+
+
+# ------------------------------------------------------------------------------------------------- other methods
+
+
+def test_pairs_of_an_adapter_are_learnt_from_a_servers_answers(place: Place) -> None:
+    place[1].restart()  # on the model that the adapter stands on
+    run = train(place, "pairs", method="online_dpo", steps=2, model={"path": f"{place[0]}/model", "lora": {"rank": 8}})
+    history = read(run.folder)
+    require_known(history)
+    assert history.finished and history.manifest["engine"]["publish"] == "lora"
+
+
+def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:
+    server = place[1]
+
+    def break_down(event: Event) -> None:
+        if isinstance(event, Publish) and event.step == 2:
+            server.at.always[GENERATE] = Fault(status=400, body=b'{"error": {"message": "no"}}')
+
+    try:
+        with pytest.raises(TrainingError, match=r"The weights after step 2 are saved\. Once it is mended, go on with"):
+            train(place, "broken", listeners=[break_down], steps=3, evaluate={"every": 0})
+    finally:
+        server.at.always.clear()
+    run = train(place, "broken", resume=True, steps=3, evaluate={"every": 0})
+    history = read(run.folder)
+    require_known(history)
+    assert [*history.rollouts] == [1, 2, 3] and history.finished
+
+
+def test_the_table_of_figures_has_what_servers_add() -> None:
+    assert entry_of({"lag/max": None}, "lag/max") and lookup("seconds/wait") is not None
