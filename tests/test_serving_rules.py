@@ -16,6 +16,10 @@ STARTED: dict[str, Any] = {"count": 1, "python": "python"}
 RUNNING: dict[str, Any] = {"urls": ["http://10.0.0.5:8000"]}
 
 
+def adapter(targets: str | list[str]) -> dict[str, Any]:
+    return {"model": {"path": "m", "lora": {"targets": targets}}}
+
+
 def document(servers: dict[str, Any] | None, engine: dict[str, Any] | None = None, **more: Any) -> Document:
     values: dict[str, Any] = {"method": "grpo", "model": "m", "data": "d.jsonl", "reward": "exact", **more}
     if values["method"] in ("sft", "dpo"):
@@ -84,6 +88,8 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
             "sampling.temperature",
             "from 0.01 to 2, not at",
         ),
+        (STARTED, {}, adapter(["q_proj", "lm_head"]), "not-supported", "model.lora.targets", "names lm_head, a layer"),
+        (STARTED, {}, adapter("model.*"), "not-supported", "model.lora.targets", "names embed_tokens, a layer"),
         (STARTED, {"publish": "lora"}, {}, "contradiction", "engine.publish", "no adapter is trained"),
         (
             STARTED,

@@ -11,7 +11,7 @@ from postlude.engines.servers.limits import unserved
 from postlude.engines.settings import Local, Servers
 from postlude.errors import Problem
 from postlude.method import Algorithm
-from postlude.models.lora import SERVED_RANKS, served_rank
+from postlude.models.lora import SERVED_RANKS, served_rank, token_layers
 from postlude.recipe import measured
 from postlude.sources.spec import Wrong
 
@@ -87,6 +87,13 @@ def _holds(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
     if lora is not None and served_rank(lora.rank) is None:
         sentence = f"model.lora.rank is {lora.rank}, and vLLM loads adapters up to {SERVED_RANKS[-1]}. Lower it."
         yield wrong("model.lora.rank", "not-supported", sentence)
+    layers = token_layers(lora.targets) if lora is not None else []
+    if layers:
+        sentence = (
+            f"model.lora.targets names {', '.join(layers)}, a layer with a row for every token, and servers load no "
+            "adapter on those. Leave it out, or take all-linear, which never stands on one."
+        )
+        yield wrong("model.lora.targets", "not-supported", sentence)
 
 
 def _samples_at(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
