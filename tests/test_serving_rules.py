@@ -89,7 +89,7 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
             "from 0.01 to 2, not at",
         ),
         (STARTED, {}, adapter(["q_proj", "lm_head"]), "not-supported", "model.lora.targets", "names lm_head, a layer"),
-        (STARTED, {}, adapter("model.*"), "not-supported", "model.lora.targets", "names embed_tokens, a layer"),
+        (STARTED, {}, adapter("model.*"), "not-supported", "model.lora.targets", "names model.embed_tokens, model"),
         (STARTED, {"publish": "lora"}, {}, "contradiction", "engine.publish", "no adapter is trained"),
         (
             STARTED,
