@@ -18,6 +18,10 @@ STARTED: dict[str, Any] = {"count": 1, "python": "python"}
 RUNNING: dict[str, Any] = {"urls": ["http://10.0.0.5:8000"]}
 
 
+def adapter(targets: str | list[str]) -> dict[str, Any]:
+    return {"model": {"path": "m", "lora": {"targets": targets}}}
+
+
 def document(servers: dict[str, Any] | None, engine: dict[str, Any] | None = None, **more: Any) -> Document:
     values: dict[str, Any] = {"method": "grpo", "model": "m", "data": "d.jsonl", "reward": "exact", **more}
     if values["method"] in ("sft", "dpo"):
@@ -70,6 +74,8 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
         ({"urls": ["http://10.0.0.5:1"] * 2}, {}, {}, "duplicate-name", "engine.servers.urls", "5:1 more than once"),
         (STARTED, {"dtype": "float64"}, {}, "not-supported", "engine.dtype", "Take float32, or sample in this process"),
         (STARTED, {}, {"model": {"path": "m", "lora": {"rank": 513}}}, "not-supported", "model.lora.rank", "up to 512"),
+        (STARTED, {}, adapter(["q_proj", "lm_head"]), "not-supported", "model.lora.targets", "names lm_head, a layer"),
+        (STARTED, {}, adapter("model.*"), "not-supported", "model.lora.targets", "names model.embed_tokens, model"),
         (STARTED, {"publish": "lora"}, {}, "contradiction", "engine.publish", "no adapter is trained"),
         (
             STARTED,

@@ -12,6 +12,18 @@ from contextlib import contextmanager
 HANGS = 120.0
 """Seconds after which something hangs. No test is decided by them: what works is done long before on any machine."""
 
+LONG = 20.0
+"""Seconds of processor time. What is tried takes milliseconds, or a second or two: it would come to as many only if it
+grew faster than what it is given. Other processes, collected garbage and a cold start do not make up the rest."""
+
+
+@contextmanager
+def in_little_time(what: object = "") -> Iterator[None]:
+    """The block takes less processor time than LONG."""
+    started = time.process_time()
+    yield
+    assert time.process_time() - started < LONG, what
+
 
 def eventually(holds: Callable[[], object]) -> bool:
     """Whether it comes to hold; it is looked at until it does, or hangs."""

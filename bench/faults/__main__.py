@@ -18,6 +18,7 @@ from rich.console import Console
 from bench.faults import damage, faults, kills, mutations, parallel, report, short
 from bench.faults.families import FAMILIES, Family
 from bench.faults.outcome import Bench
+from bench.faults.rehearsal import rehearse
 from bench.faults.trial import warm
 
 THREE = ("grpo", "dpo", "ppo, own critic")
@@ -40,6 +41,7 @@ Work = Callable[[Path], Iterator[parallel.Row]]
 def main() -> int:
     arguments = _arguments()
     warm()
+    rehearse()
     console = Console(width=None if sys.stdout.isatty() else 200)
     root = arguments.place or Path(tempfile.mkdtemp(prefix="postlude-faults-", dir=MEMORY if MEMORY.is_dir() else None))
     wrong = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from postlude.rewards.code import Tests, Verdict
 from postlude.sandbox.inside.clock import CLOCK
 from postlude.sandbox.pool import Pool
 from postlude.sandbox.settings import Backend, Limits
-from postlude.sandbox.worker import SandboxFault
+from postlude.sandbox.worker import PATIENCE, SandboxFault
 
 TESTS = {
     "test": "assert solve(2) == 11\nassert solve(3) == 16\nassert solve(10) == 107",
@@ -44,7 +43,7 @@ class Trial:
 
 def try_program(source: str, world: World, backend: Backend, limits: Limits, columns: list[dict[str, Any]]) -> Trial:
     """Grade the program once for each set of tests, on a worker that no other program had."""
-    source = source.replace("@CANARY@", str(world.folder)).replace("TARGETPID", str(os.getpid()))
+    source = world.meets(source)
     verdicts, harms, slowest = [], [], 0.0
     pool = Pool(backend, limits, 1)
     for tests in columns:
@@ -54,7 +53,7 @@ def try_program(source: str, world: World, backend: Backend, limits: Limits, col
         verdicts.append(verdict)
         harms += _admitted(printed)
     pool.close()
-    if slowest > CLOCK * limits.seconds + 2:  # by the clock, whatever else the machine does
+    if slowest > CLOCK * limits.seconds + PATIENCE:  # by the clock, whatever else the machine does
         harms.append(f"took {slowest:.1f} s")
     harms += world.harms()
     word = next((v for v in verdicts if v.word != "passed"), verdicts[0])

@@ -18,10 +18,14 @@ from postlude.sandbox.inside.limits import UNUSED
 SECRET = "the-secret-of-the-harness"
 WATCHED = ("/tmp", "/var/tmp", "/dev/shm")
 PLACES = (
-    ("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 45991)),
-    ("udp", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 45992)),
-    ("abstract unix", socket.AF_UNIX, socket.SOCK_STREAM, "\0rel_abs"),
+    ("tcp", socket.AF_INET, socket.SOCK_STREAM, "45991"),
+    ("udp", socket.AF_INET, socket.SOCK_DGRAM, "45992"),
+    ("abstract unix", socket.AF_UNIX, socket.SOCK_STREAM, "rel_abs"),
 )
+"""Who listens, and the address by which the programs name it: the one they meet is free, since others may be at work on
+this machine."""
+LINGERS = 30.0
+"""Seconds that the system may take to end what was killed."""
 
 
 @dataclass
@@ -30,6 +34,14 @@ class World:
 
     folder: Path
     listeners: dict[str, socket.socket]
+    addresses: dict[str, str]
+    """As programs name them -> as they are."""
+
+    def meets(self, source: str) -> str:
+        """A program that knows this world."""
+        for named, real in {"@CANARY@": str(self.folder), "TARGETPID": str(os.getpid()), **self.addresses}.items():
+            source = source.replace(named, real)
+        return source
 
     def __post_init__(self) -> None:
         self._before = self._seen()
@@ -79,8 +91,8 @@ def _visited(listener: socket.socket) -> bool:
 
 
 def _leftovers() -> list[str]:
-    """Programs that are still there half a second after their worker has ended; they are killed."""
-    end = time.monotonic() + 0.5
+    """Programs that are still there long after their worker has ended; they are killed."""
+    end = time.monotonic() + LINGERS
     while (found := list(_programs())) and time.monotonic() < end:
         time.sleep(0.02)
     for pid, _ in found:
@@ -105,18 +117,20 @@ def _programs() -> Iterator[tuple[int, str]]:
 def world() -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="postlude-hostile-"))
     listeners: dict[str, socket.socket] = {}
+    addresses: dict[str, str] = {}
     try:
         folder.chmod(0o777)
         (folder / "readable_secret.txt").write_text(SECRET)
         (folder / "readable_secret.txt").chmod(0o666)
-        for name, family, kind, address in PLACES:
+        for name, family, kind, named in PLACES:
             listeners[name] = listener = socket.socket(family, kind)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
+            own = f"{named}_{os.getpid()}"
+            listener.bind(f"\0{own}" if family == socket.AF_UNIX else ("127.0.0.1", 0))
+            addresses[named] = own if family == socket.AF_UNIX else str(listener.getsockname()[1])
             listener.setblocking(False)
             if kind == socket.SOCK_STREAM:
                 listener.listen()
-        yield World(folder, listeners)
+        yield World(folder, listeners, addresses)
     finally:
         for listener in listeners.values():
             listener.close()

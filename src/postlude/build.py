@@ -50,7 +50,7 @@ def build_engine(prepared: Prepared, weights: str | None = None, reference: bool
         recipe.engine,
         keep_reference=needed,
         dropout=recipe.method == "sft",
-        own_sampler=recipe.max_lag > 0 and not recipe.engine.servers,
+        own_sampler=recipe.max_lag > 0 and not recipe.servers,
         checkpoint=weights,
         scores=Need.SCORES in recipe.objective.needs,
         critic=recipe.critic,
@@ -75,7 +75,8 @@ def with_servers(
     one that holds the weights as they are now.
     """
     held = prepared.recipe.engine
-    if held.servers is None:
+    servers = prepared.recipe.servers
+    if servers is None:
         return engine
     from torch.cuda import device_count
 
@@ -95,20 +96,20 @@ def with_servers(
     gpus = device_count() if engine.model.device.type == "cuda" else 0
     way = way_of(held.publish, trainer.has_adapter, bool(gpus))
     longest = longest_asked(prepared)
-    urls = private_urls(held.servers.urls)
+    urls = private_urls(servers.urls)
     launch = (
         None if urls else launch_of(held, longest, prepared.recipe.seed, adapters.rank_of(trainer.model.net), way, gpus)
     )
-    fleet = Fleet(held.servers, folder / "servers", launch, urls, say)
+    fleet = Fleet(servers, folder / "servers", launch, urls, say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(
         local=engine,
         fleet=fleet,
-        sampler=PoolSampler(fleet, ledger, facts.tokenizer, facts.stop_ids, facts.vocabulary, held.servers),
+        sampler=PoolSampler(fleet, ledger, facts.tokenizer, facts.stop_ids, facts.vocabulary, servers),
         shelf=Shelf.open(folder, trainer, engine.tokenizer, prepared.recipe.model.path),
         publisher=publisher_for(
-            way, partial(named_weights, trainer.model.net), partial(connect, held.servers, engine.model.device)
+            way, partial(named_weights, trainer.model.net), partial(connect, servers, engine.model.device)
         ),
         handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,

@@ -12,14 +12,13 @@ from postlude.engines.servers.wire import unserved
 from postlude.engines.settings import Servers
 from postlude.errors import ConfigError, Problem
 from postlude.prepared import Prepared
-from postlude.recipe.serving import samples
 
 
 def problems_of_servers(prepared: Prepared) -> list[Problem]:
     """Everything that is wrong; what was seen is in `prepared`. Starts nothing and connects to nobody."""
     recipe = prepared.recipe
-    servers = recipe.engine.servers
-    if servers is None or not samples(recipe, recipe.algorithm):
+    servers = recipe.servers
+    if servers is None:
         return []
     problems: list[Problem] = []
 

@@ -89,7 +89,7 @@ def work_of(prepared: Prepared) -> Work:
         work = replace(
             work, sequence=max(work.sequence, text), piece=max(work.piece, text), update=max(work.update, more)
         )
-    return replace(work, other=others, **(ELSEWHERE if recipe.engine.servers else {}))
+    return replace(work, other=others, **(ELSEWHERE if recipe.servers else {}))
 
 
 def work_of_answers(recipe: Recipe, prompt: int, asked: int = 0) -> Work:
@@ -127,7 +127,7 @@ def setting_of(recipe: Recipe, work: Work | Lengths, others: Sequence[Loaded] = 
     needs, rollout = recipe.objective.needs, recipe.algorithm.source == "rollout"
     if isinstance(work, Lengths):
         work = work_of_answers(recipe, work.prompt) if rollout else work_of_rows(recipe, work)
-        work = replace(work, **(ELSEWHERE if recipe.engine.servers else {}))
+        work = replace(work, **(ELSEWHERE if recipe.servers else {}))
     held, critic = recipe.engine, recipe.critic
     start = critic.path if critic and critic.form == "own" else None
     before = {Need.OLD, Need.REFERENCE, Need.VALUES}
@@ -145,8 +145,8 @@ def setting_of(recipe: Recipe, work: Work | Lengths, others: Sequence[Loaded] = 
         lora=recipe.model.lora,
         checkpointing=held.gradient_checkpointing,
         device=_kind(held),
-        apart=recipe.max_lag > 0 and not recipe.engine.servers,
-        served=recipe.engine.servers is not None,
+        apart=recipe.max_lag > 0 and not recipe.servers,
+        served=recipe.servers is not None,
         others=tuple(others),
         asked=Asked(held.token_budget, held.head_chunk, held.cache_gib),
         stored=stored_dtype(recipe.model.path),

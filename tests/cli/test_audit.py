@@ -406,5 +406,5 @@ def test_a_judge_is_audited_like_any_other_reward() -> None:
     for fooled, code in ((True, 1), (False, 0)):
         with ChatServer(judge(fooled)) as server:
             args = f"{{url: '{server.url}', pause: 0.001}}"
-            found, said = audit("judge", data, "--reward-args", args, "--limit", 12, code=code)
+            found, said = audit("judge", data, "--reward-args", args, "--limit", 6, code=code)
         assert ("colon" in named(found, "fail")) == fooled, said

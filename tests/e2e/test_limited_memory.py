@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,31 +88,28 @@ def test_memory_that_runs_out_is_met_by_smaller_micro_batches(deep: Path) -> Non
     assert "memory ran out in step 1" in done.stderr and "Halve engine.token_budget" in done.stderr
 
 
-def run(deep: Path, output: str, *overrides: str, resume: bool = False) -> Run:
+def run(place: Path, model: Path, steps: int, *overrides: str, resume: bool = False, heard: Any = None) -> Run:
     document = documents.Document({"method": "sft"}, {})
-    pairs = ["model=" + str(deep / "model"), "data=" + str(deep / "short.jsonl"), "prompts_per_step=4", "threads=1"]
-    documents.override(document, [*pairs, f"output={deep / output}", "schedule.lr=1e-3", *overrides])
-    return launch(document, resume)
+    pairs = [f"model={model}", f"data={place / 'short.jsonl'}", "prompts_per_step=4", "threads=1", f"steps={steps}"]
+    documents.override(document, [*pairs, f"output={place / 'resumed'}", "schedule.lr=1e-3", *overrides])
+    return launch(document, resume, [heard] if heard else [])
 
 
-def test_a_resumed_run_keeps_the_settings_that_were_chosen(deep: Path) -> None:
-    """The manifest has them; the user's own go first."""
+def test_a_resumed_run_keeps_the_settings_that_were_chosen(tmp_path: Path, model_folder: Path) -> None:
+    """The manifest has them; the user's own go first. The model is small, so that any machine has room for the most."""
     rows = [{"prompt": f"{n}+", "completion": f"{n}={n}"} for n in range(20)]
-    (deep / "short.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    begun = run(deep, "resumed", "steps=1")
-    path = begun.folder / "manifest.json"
+    (tmp_path / "short.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = run(tmp_path, model_folder, 1).folder / "manifest.json"
     manifest = read_signed_json(path)
     assert manifest
     assert manifest["chosen"]["token_budget"] == 16384
     manifest["chosen"]["token_budget"] = 24  # as on a machine with little memory
     path.write_text(signed_json(manifest))
     texts: list[str] = []
-    document = documents.Document({"method": "sft"}, {})
-    pairs = ["model=" + str(deep / "model"), "data=" + str(deep / "short.jsonl"), "prompts_per_step=4", "threads=1"]
-    documents.override(document, [*pairs, f"output={begun.folder}", "schedule.lr=1e-3", "steps=2"])
-    launch(document, True, [lambda e: texts.append(str(e.start.engine["memory"])) if isinstance(e, Opened) else None])
+    hear = lambda e: texts.append(str(e.start.engine["memory"])) if isinstance(e, Opened) else None
+    run(tmp_path, model_folder, 2, resume=True, heard=hear)
     assert "micro-batches of 24 tokens" in texts[0]
-    run(deep, "resumed", "steps=3", "token_budget=100", resume=True)
+    run(tmp_path, model_folder, 3, "token_budget=100", resume=True)
     assert json.loads(path.read_text())["chosen"]["token_budget"] == 24
 
 

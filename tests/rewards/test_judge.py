@@ -292,7 +292,7 @@ def test_a_judge_that_likes_nothing_at_all_stops_the_run(canary: str) -> None:
         return json.dumps({"score": 9 if between(messages[0]["content"], "answer") == canary else 3})
 
     with ChatServer(fooled) as server, pytest.raises(RewardError, match="a policy would learn to write that"):
-        call(of(server), [f"question {i}" for i in range(400)], ["an answer"] * 400)
+        call(of(server), [f"question {i}" for i in range(200)], ["an answer"] * 200)
 
 
 def test_a_comparing_judge_is_caught_too() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postlude.maths.__main__ import _speed, main
+from postlude.maths.__main__ import SIMPLE, main
 from postlude.maths.verify import Verifier
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -16,14 +18,13 @@ FILES = ["math_cases.jsonl", "math_more.jsonl", "math_forms.jsonl"]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_case_is_judged_as_written_and_in_time(name: str) -> None:
+def test_every_case_is_judged_as_written(name: str) -> None:
     verifier = Verifier()
     cases = [json.loads(line) for line in (FIXTURES / name).read_text().splitlines()]
     results = [verifier.verify(c["gold"], c["response"]) for c in cases]
     wrong = [(c["gold"], c["response"][-200:], r) for c, r in zip(cases, results, strict=True)
              if (r.verdict == "equal") != c["equivalent"]]  # fmt: skip
     assert wrong == []
-    assert max(r.seconds for r in results) < 20  # with a cold start of the workers on a busy machine
 
 
 @pytest.mark.parametrize(
@@ -59,8 +60,18 @@ def test_the_verdict_and_the_rule_are_told(gold: Any, response: str, verdict: st
     assert result.seconds >= 0
 
 
-def test_simple_answers_are_judged_fast() -> None:
-    assert _speed(0.3) > 2000  # per second of processor time; several times that on a quiet machine
+@pytest.mark.parametrize(("gold", "response"), SIMPLE)
+def test_simple_answers_are_judged_fast(gold: str, response: str) -> None:
+    """By the functions that are called: 150 to 200, whatever the machine."""
+    calls: Counter[str] = Counter()
+    verifier = Verifier()
+    verifier.verify(gold, response)  # what is made once
+    sys.setprofile(lambda frame, event, argument: calls.update([event]))
+    try:
+        verifier.verify(gold, response)
+    finally:
+        sys.setprofile(None)
+    assert 0 < calls["call"] + calls["c_call"] < 500
 
 
 def test_canonical_forms_are_told() -> None:

@@ -19,6 +19,7 @@ from postlude import plain_json
 from postlude.errors import ConfigError, EngineError, Problem
 from postlude.models import files, joining
 from postlude.models.fit import PREFIX
+from postlude.models.lora import TOKEN_LAYERS
 from postlude.runs.sealed import Hashes, Sealed
 
 NEW, START = "default", "start"
@@ -27,8 +28,6 @@ BASE = "base_model_name_or_path"
 """In an adapter's config: the model it belongs to."""
 NOTES = "postlude.json"
 """In an adapter's folder: settings of the whole model's config that the adapter's own has no place for."""
-EMBEDDINGS = {"embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings"}
-"""Names of the modules that have a row for every token."""
 TWICE = {"modules_to_save", "token_adapter", "original_module"}
 """Parts of names under which peft saves a changed embedding a second time, and never reads it."""
 BELOW = "base/"
@@ -135,7 +134,8 @@ def _lasting(path: str) -> str:
 
 def rank_of(net: Any) -> int | None:
     """The rank of the adapter that `save` writes, on what it begins from; None of a model without one."""
-    return sum(config.r for config in getattr(net, "peft_config", {}).values()) or None
+    configs = getattr(net, "peft_config", {}).values()
+    return sum(max(config.r, *config.rank_pattern.values(), 0) for config in configs) or None
 
 
 def has_start(net: Any) -> bool:
@@ -273,7 +273,7 @@ def vocabulary(folder: str) -> int | None:
     whole = [
         one.shape[0]
         for name, one in tensors.items()
-        if name.endswith(".weight") and ".lora_" not in name and EMBEDDINGS.intersection(name.split("."))
+        if name.endswith(".weight") and ".lora_" not in name and not {*name.split(".")}.isdisjoint(TOKEN_LAYERS)
     ]
     return max(whole, default=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -36,6 +37,26 @@ SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 def served_rank(rank: int) -> int | None:
     """The least bound under which vLLM loads an adapter of this rank; None where there is none."""
     return next((bound for bound in SERVED_RANKS if rank <= bound), None)
+
+
+TOKEN_LAYERS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")
+"""Names of the modules that have a row for every token."""
+_FULL = (
+    "model.embed_tokens", "lm_head", "model.decoder.embed_tokens", "transformer.wte", "transformer.word_embeddings",
+    "gpt_neox.embed_in", "embed_out",
+)  # fmt: skip
+"""The same by their whole names in the models that there are."""
+
+
+def token_layers(targets: str | tuple[str, ...]) -> list[str]:
+    """Of `Lora.targets`, the layers with a row for every token that it names or that its pattern matches."""
+    if isinstance(targets, tuple):
+        return [name for name in targets if name.rpartition(".")[2] in TOKEN_LAYERS]
+    try:
+        pattern = re.compile(targets)
+    except re.error:  # which is said elsewhere
+        return []
+    return [name for name in _FULL if pattern.fullmatch(name)]
 
 
 def parameters(inputs: int, outputs: int, rank: int) -> int:

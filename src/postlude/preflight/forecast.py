@@ -47,8 +47,10 @@ class Tried:
 
 def no_signal(alpha: float, beta: float, size: int) -> float:
     """E[p^G + (1-p)^G] for p ~ Beta(alpha, beta)."""
-    right = math.prod((alpha + i) / (alpha + beta + i) for i in range(size))
-    wrong = math.prod((beta + i) / (alpha + beta + i) for i in range(size))
+    right = wrong = 1.0
+    for i in range(size):
+        right *= (alpha + i) / (alpha + beta + i)
+        wrong *= (beta + i) / (alpha + beta + i)
     return right + wrong
 
 

@@ -88,7 +88,7 @@ def space_of(recipe: Recipe, checkpoint: int, answers: int) -> Space:
     """What the run holds on its disk at its worst."""
     folder = Path(recipe.output) if recipe.output else Run.fresh_folder(recipe.name)
     held, planned = checkpoints_held(recipe), checkpoints_planned(recipe)
-    return forecast(folder, checkpoint, held, planned, answers, recipe.engine.servers is not None)
+    return forecast(folder, checkpoint, held, planned, answers, recipe.servers is not None)
 
 
 def look_at_disk(prepared: Prepared, engine: LocalEngine, sampled: Sampled | None) -> Section:

@@ -11,7 +11,6 @@ from postlude.models.adapters import is_adapter
 from postlude.models.load import device_of
 from postlude.preflight.report import Section
 from postlude.prepared import Prepared
-from postlude.recipe.serving import samples
 from postlude.sizing.work import SIZES
 from postlude.words import counted, size
 
@@ -22,8 +21,8 @@ MOMENTS = 8
 def look_at_servers(prepared: Prepared) -> Section | None:
     """What is wrong with them was refused by the check; None where a run has none."""
     recipe = prepared.recipe
-    servers = recipe.engine.servers
-    if servers is None or not samples(recipe, recipe.algorithm):
+    servers = recipe.servers
+    if servers is None:
         return None
     section = Section("servers", "vLLM servers")
     section.summary = _start(prepared, servers, section)

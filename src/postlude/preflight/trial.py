@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from postlude.build import build_engine, with_servers
 from postlude.check import check
 from postlude.data import Group
@@ -17,16 +19,17 @@ from postlude.engines.protocol import Progress
 from postlude.engines.servers.engine import ServedEngine
 from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.memory import of_tree, resident
-from postlude.errors import ConfigError, EngineError, PostludeError
+from postlude.errors import ConfigError, EngineError, PostludeError, Problem
 from postlude.objects import imports_put_back
 from postlude.preflight.sampled import chosen
 from postlude.prepared import Prepared
 from postlude.recipe import Document
-from postlude.recipe.serving import samples
 from postlude.rollouts.rollout import answer
 
 PROMPTS, ANSWERS, TOKENS = 8, 64, 128
 """Asked at most: prompts, answers in all, tokens of an answer."""
+NOISE, LEAST_SPREAD = 0.1, 0.02
+"""Of the spread of each tensor, and what stands for that of one whose numbers are all the same."""
 Tell = Callable[[str], None]
 
 
@@ -117,7 +120,7 @@ def _require_servers(prepared: Prepared) -> None:
             code="missing-key",
             key="engine.servers",
         )
-    if not samples(recipe, recipe.algorithm):
+    if recipe.servers is None:
         raise ConfigError(
             f"{recipe.name} samples no answers, so a run would start no server. engine.servers are for methods that "
             "sample, and for held-out prompts that are answered (data.eval, with a reward).",
@@ -129,15 +132,16 @@ def _require_servers(prepared: Prepared) -> None:
 async def _trial(prepared: Prepared, engine: ServedEngine, notes: list[str], tell: Tell) -> Tried:
     started = _when_healthy(engine)
     try:
-        tell("starting the servers" if prepared.recipe.engine.servers.count else "connecting to the servers")  # type: ignore[union-attr]
+        tell("connecting to the servers" if engine.fleet.urls else "starting the servers")
         await engine.begin()
         members = engine.fleet.ready()
         before = _agreements(engine)
-        tell("publishing a version")
+        groups, seconds = await _sampled(prepared, engine, tell)
+        tell("publishing other weights")
+        _change_weights(engine)
         await engine.publish()
         _require_ready(members)
         after = _agreements(engine)
-        groups, seconds = await _sampled(prepared, engine, tell)
         servers = [
             ServerTried(
                 member.name,
@@ -174,6 +178,18 @@ def _when_healthy(engine: ServedEngine) -> dict[str, float]:
     return seconds
 
 
+def _change_weights(engine: ServedEngine) -> None:
+    """Add noise to what is trained: a server that takes new weights without a word and keeps the old ones would agree
+    with the same ones again. The trainer is not needed for anything else after this."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in engine.local.model.net.parameters():
+            if weights.requires_grad:
+                noise = torch.randn(weights.shape, generator=generator).to(weights)
+                spread = weights.float().std(unbiased=False).item()
+                weights += NOISE * (spread or LEAST_SPREAD) * noise
+
+
 def _agreements(engine: ServedEngine) -> dict[str, Agreement]:
     """Of every server, by its newest handshake."""
     return {name: Agreement(one.largest, one.mean, one.tokens) for name, one in engine.greetings.items()}
@@ -184,7 +200,7 @@ def _require_ready(members: Sequence[Member]) -> None:
     failed = [(one.name, one.trouble) for one in members if one.state != "ready"]
     if failed:
         texts = [why if why.startswith(name) else f"{name}: {why}" for name, why in failed]
-        raise EngineError(texts, code="server-answer")
+        raise EngineError([Problem("server-answer", text) for text in texts])
 
 
 async def _sampled(prepared: Prepared, engine: ServedEngine, tell: Tell) -> tuple[list[Group], float]:
@@ -246,4 +262,4 @@ def _with_logs(engine: ServedEngine, error: PostludeError) -> PostludeError:
     logs = [member.process.account() for member in engine.fleet.members if member.process is not None]
     if not logs or any("The end of its log" in problem for problem in error.problems):
         return error
-    return EngineError([*error.problems, *logs], code=error.code)
+    return EngineError([*error.problems, *(Problem(error.code, log) for log in logs)])

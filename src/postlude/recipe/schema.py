@@ -14,11 +14,12 @@ from postlude.bounds import Bounds, Count, CountOrZero, Finite, Line, Positive, 
 from postlude.budget import Budget
 from postlude.doctor.rule import Rule
 from postlude.doctor.watching import Action
-from postlude.engines.settings import Local, Optimizer, Sampling, Served
+from postlude.engines.settings import Local, Optimizer, Sampling, Served, Servers
 from postlude.method import Algorithm
 from postlude.models.spec import Critic, ModelSpec
 from postlude.objectives import ContrastObjective, TokenObjective
 from postlude.objectives.divergence import KLControl
+from postlude.recipe import serving
 from postlude.rewards.spec import RewardSpec
 from postlude.rollouts.filters import Filter
 from postlude.rollouts.shaping import Shaping
@@ -238,6 +239,11 @@ class Recipe:
     @property
     def algorithm(self) -> Algorithm:
         return find_method(self.method)
+
+    @property
+    def servers(self) -> Servers | None:
+        """Those that sample for it; None where this process does, or nothing is sampled at all."""
+        return self.engine.servers if serving.samples(self, self.algorithm) else None
 
     @property
     def sizes(self) -> str:

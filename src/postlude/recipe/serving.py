@@ -10,7 +10,7 @@ from postlude.engines.servers.command import decided
 from postlude.engines.settings import Local, Servers
 from postlude.errors import Problem
 from postlude.method import Algorithm
-from postlude.models.lora import SERVED_RANKS, served_rank
+from postlude.models.lora import SERVED_RANKS, served_rank, token_layers
 from postlude.objectives import TokenObjective
 from postlude.recipe import measured
 from postlude.sources.spec import Wrong
@@ -87,6 +87,13 @@ def _holds(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
     if lora is not None and served_rank(lora.rank) is None:
         sentence = f"model.lora.rank is {lora.rank}, and vLLM loads adapters up to {SERVED_RANKS[-1]}. Lower it."
         yield wrong("model.lora.rank", "not-supported", sentence)
+    layers = token_layers(lora.targets) if lora is not None else []
+    if layers:
+        sentence = (
+            f"model.lora.targets names {', '.join(layers)}, a layer with a row for every token, and servers load no "
+            "adapter on those. Leave it out, or take all-linear, which never stands on one."
+        )
+        yield wrong("model.lora.targets", "not-supported", sentence)
 
 
 def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
@@ -119,7 +126,7 @@ def notes_on(recipe: Recipe, figures: Mapping[str, float]) -> list[str]:
     """A note on a step's figures, once a run: servers in low precision disagree with the trainer about the same
     weights, and nothing corrects for it."""
     objective, apart = recipe.objective, abs(figures.get("mismatch/k1", 0.0))
-    rough = recipe.engine.servers is not None and recipe.engine.dtype in ("bfloat16", "float16")
+    rough = recipe.servers is not None and recipe.engine.dtype in ("bfloat16", "float16")
     corrected = not isinstance(objective, TokenObjective) or objective.correction or objective.behaviour == "rollout"
     if not rough or recipe.max_lag or corrected or apart <= MOST_MISMATCH:
         return []

@@ -294,7 +294,7 @@ def test_numbers_are_those_of_the_kernels_headers(column: int) -> None:
 def test_hostile_programs_do_no_harm_and_get_the_right_reward(backend: Backend) -> None:
     for folder in ("hostile", "hostile-more"):
         run = subprocess.run(
-            [sys.executable, "-m", "bench.hostile", str(FIXTURES / folder), "--seconds", "0.7", "--no-rate"],
+            [sys.executable, "-m", "bench.hostile", str(FIXTURES / folder), "--seconds", "0.4", "--no-rate"],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -121,7 +121,7 @@ class ServedEngine:
         """Bring a server that has come up to the newest version, and compare. Raises EngineError."""
         version = self.sampler.version
         for _, why in await self.publisher.welcome(member, version, self._newest()):
-            raise EngineError(why, code="server-refused")
+            raise EngineError(f"{member.name}: {why}", code="server-refused")
         handshake = await self._greet(member, version)
         if not isinstance(handshake, Handshake):
             raise EngineError(handshake or _too_little(member), code="server-refused")

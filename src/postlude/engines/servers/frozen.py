@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,7 +110,7 @@ class FrozenServers:
                 here.call_soon_threadsafe(inbox.put_nowait, item)
 
         work = self._run(self._answer(requests, sampling, put))
-        work.add_done_callback(lambda _: put(None))
+        work.add_done_callback(lambda done: put(None))
         try:
             while (item := await inbox.get()) is not None:
                 if not isinstance(item, Progress):
@@ -137,7 +138,7 @@ class FrozenServers:
 
     # ------------------------------------------------------------------------------------- in the servers' thread
 
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def _run(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         if not self._thread.is_alive():
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -196,7 +197,8 @@ class FrozenServers:
 def _rank(adapter: Path) -> int:
     """Of an adapter's folder: the largest of its layers'."""
     config = read_config(str(adapter))
-    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    others: dict[str, int] = config.get("rank_pattern") or {}
+    return max(config["r"], *others.values()) if others else int(config["r"])
 
 
 def _gpus(held: Local) -> int:

@@ -185,9 +185,8 @@ class VllmServer:
 
     async def reload(self, folder: Path) -> None:
         """Read the weights of a Hugging Face folder. The label stays, and missing tensors are no error to it."""
-        await self._admin(
-            "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}, "its weights"
-        )
+        place = {"weights_path": str(folder.absolute())}
+        await self._admin("/collective_rpc", {"method": "reload_weights", "kwargs": place}, "its weights")
 
     async def label(self, version: int) -> None:
         """Name the weights as they are now: spans of answers carry it from here on."""
@@ -195,7 +194,7 @@ class VllmServer:
 
     async def load_adapter(self, name: str, folder: Path) -> None:
         """Serve an adapter under a name of its own."""
-        body = {"lora_name": name, "lora_path": str(folder)}
+        body = {"lora_name": name, "lora_path": str(folder.absolute())}
         await self._admin("/v1/load_lora_adapter", body, "an adapter", opens=RUNTIME_LORA)
 
     async def unload_adapter(self, name: str) -> None:
