@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from postlude.engines.servers.command import decided
+from postlude.engines.servers.limits import unserved
 from postlude.engines.settings import Local, Servers
 from postlude.errors import Problem
 from postlude.method import Algorithm
@@ -33,6 +34,7 @@ def problems(recipe: Recipe, wrong: Wrong) -> list[Problem]:
     return [
         *_shares(recipe, servers, wrong),
         *_holds(recipe, wrong),
+        *_samples_at(recipe, wrong),
         *_args(servers, wrong),
         *_publishes(recipe, wrong),
     ]
@@ -94,6 +96,13 @@ def _holds(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
             "adapter on those. Leave it out, or take all-linear, which never stands on one."
         )
         yield wrong("model.lora.targets", "not-supported", sentence)
+
+
+def _samples_at(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
+    """A temperature that vLLM neither changes nor refuses."""
+    problem = unserved(recipe.sampling) if samples(recipe, recipe.algorithm) else None
+    if problem is not None:
+        yield wrong("sampling.temperature", "not-supported", f"sampling.temperature: {problem}")
 
 
 def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
