@@ -21,7 +21,7 @@ from postlude.engines.settings import Servers
 from postlude.errors import PostludeError
 from postlude.preflight.trial import Agreement, ServerTried, Tried
 from postlude.terminal import Screen
-from tests.fake_vllm import FakeServer, interpreter
+from tests.fake_vllm import FakeServer, Fault, interpreter
 from tests.refusals import refused
 
 runner = CliRunner()
@@ -119,6 +119,7 @@ def test_the_table_fits(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ({"raw": True}, "it gives those of temperature 1"),
         ({"quantised": True}, "a quantised or rounded copy"),
+        ({"tied_head": True}, "of such a model vLLM keeps the old output layer"),
         ({"name": "other"}, "serves other, and no 'policy'"),
         ({"max_model_len": 8}, "takes sequences of 8 tokens"),
         ({"scale_out": False}, "--enable-scale-out"),
@@ -135,7 +136,25 @@ def test_a_server_that_is_not_right_is_refused_with_what_to_do(
     assert left_behind(data.parent) == []
 
 
-def test_one_that_cannot_start_is_told_with_its_log_which_stays(model_folder: Path, data: Path, tmp_path: Path) -> None:
+def test_a_server_that_takes_new_weights_without_a_word_and_keeps_the_old_ones_is_found(
+    model_folder: Path, data: Path
+) -> None:
+    with FakeServer(model_folder) as wrong:
+        wrong.at.always["/collective_rpc"] = Fault(skip=True)
+        result = run("engine", "check", *recipe(model_folder, data, urls(wrong)))
+    assert "still samples from version 0" in str(result.exception)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders go."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_one_that_cannot_start_is_told_with_its_log_which_stays(
+    model_folder: Path, data: Path, tmp_path: Path, temporary: Path
+) -> None:
     python = interpreter(tmp_path / "env", start="dies")
     words = recipe(model_folder, data, f"engine.servers={{count: 1, python: {python}}}")
     result = run("engine", "check", *words)
@@ -197,7 +216,7 @@ def test_what_is_wrong_is_said_before_a_model_loads(
 
 
 def test_answers_of_servers_that_are_gone_after_are_those_of_the_loaded_model(
-    model_folder: Path, data: Path, tmp_path: Path
+    model_folder: Path, data: Path, tmp_path: Path, temporary: Path
 ) -> None:
     python = interpreter(tmp_path / "env")
     served = data.parent / "served.yaml"
@@ -212,13 +231,12 @@ def test_answers_of_servers_that_are_gone_after_are_those_of_the_loaded_model(
     here, there = (json.loads(Path(name).read_text()) for name in ("here.json", "there.json"))
     assert there["served"] == {"servers": 1, "vllm": "0.32.0"} and "served" not in here
     assert there["answers"] == here["answers"] and len(there["answers"]) == 4
+    assert not [*temporary.glob("postlude-*")], "neither servers nor their logs are left"
 
 
 def test_servers_that_do_not_start_are_told_and_their_log_stays(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, tmp_path: Path, temporary: Path
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
     python = interpreter(tmp_path / "env", start="dies")
     result = run("sample", model_folder, "-p", "1+1=", "--servers", 1, "--servers-python", python)
     assert isinstance(result.exception, PostludeError) and "It was started with: " in str(result.exception)

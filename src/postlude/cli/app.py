@@ -36,6 +36,7 @@ from postlude.cli import (
     steering,
     train,
 )
+from postlude.cli.closing import close_all
 from postlude.cli.options import SETTINGS, problem_values
 from postlude.errors import UNCODED, PostludeError, visible
 from postlude.terminal import Screen, colored, dim, joined
@@ -68,11 +69,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    context.call_on_close(close_all)
 
 
 app.command("advise")(advise.advise)

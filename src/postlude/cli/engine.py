@@ -39,7 +39,8 @@ def check(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Start a recipe's vLLM servers, compare their log-probs with the trainer's, publish once, sample, and stop them.
+    """Start a recipe's vLLM servers, compare their log-probs with the trainer's, sample, publish other weights, compare
+    again, and stop them.
 
     postlude engine check recipe.yaml engine.servers='{count: 1, python: .venv-vllm/bin/python}'
 

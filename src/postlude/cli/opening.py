@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import click
-
+from postlude.cli.closing import at_end
 from postlude.cli.options import SamplingOptions
 from postlude.cli.waiting import Waiting, tell
 from postlude.data import Prompt
@@ -236,9 +235,7 @@ def _started(spec: ModelSpec, held: Local, facts: Facts) -> Sampler:
     from postlude.engines.servers.frozen import FrozenServers
 
     sampler = FrozenServers.of(spec.path, held, facts, lambda text: tell([text]))
-    command = click.get_current_context(silent=True)
-    if command is not None:
-        command.call_on_close(sampler.close)
+    at_end(sampler.close)
     return sampler
 
 

@@ -41,8 +41,11 @@ def served_rank(rank: int) -> int | None:
 
 TOKEN_LAYERS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")
 """Names of the modules that have a row for every token."""
-_BEFORE = ("", "model.", "transformer.", "model.decoder.", "gpt_neox.")
-"""What stands before such a name in the models that there are."""
+_FULL = (
+    "model.embed_tokens", "lm_head", "model.decoder.embed_tokens", "transformer.wte", "transformer.word_embeddings",
+    "gpt_neox.embed_in", "embed_out",
+)  # fmt: skip
+"""The same by their whole names in the models that there are."""
 
 
 def token_layers(targets: str | tuple[str, ...]) -> list[str]:
@@ -53,7 +56,7 @@ def token_layers(targets: str | tuple[str, ...]) -> list[str]:
         pattern = re.compile(targets)
     except re.error:  # which is said elsewhere
         return []
-    return [one for one in TOKEN_LAYERS if any(pattern.fullmatch(before + one) for before in _BEFORE)]
+    return [name for name in _FULL if pattern.fullmatch(name)]
 
 
 def parameters(inputs: int, outputs: int, rank: int) -> int:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from postlude.build import build_engine, with_servers
 from postlude.check import check
 from postlude.data import Group
@@ -26,6 +28,8 @@ from postlude.rollouts.rollout import answer
 
 PROMPTS, ANSWERS, TOKENS = 8, 64, 128
 """Asked at most: prompts, answers in all, tokens of an answer."""
+NOISE, LEAST_SPREAD = 0.1, 0.02
+"""Of the spread of each tensor, and what stands for that of one whose numbers are all the same."""
 Tell = Callable[[str], None]
 
 
@@ -132,11 +136,12 @@ async def _trial(prepared: Prepared, engine: ServedEngine, notes: list[str], tel
         await engine.begin()
         members = engine.fleet.ready()
         before = _agreements(engine)
-        tell("publishing a version")
+        groups, seconds = await _sampled(prepared, engine, tell)
+        tell("publishing other weights")
+        _change_weights(engine)
         await engine.publish()
         _require_ready(members)
         after = _agreements(engine)
-        groups, seconds = await _sampled(prepared, engine, tell)
         servers = [
             ServerTried(
                 member.name,
@@ -171,6 +176,18 @@ def _when_healthy(engine: ServedEngine) -> dict[str, float]:
 
     fleet.admit, fleet.newest = admitted, folder
     return seconds
+
+
+def _change_weights(engine: ServedEngine) -> None:
+    """Add noise to what is trained: a server that takes new weights without a word and keeps the old ones would agree
+    with the same ones again. The trainer is not needed for anything else after this."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in engine.local.model.net.parameters():
+            if weights.requires_grad:
+                noise = torch.randn(weights.shape, generator=generator).to(weights)
+                spread = weights.float().std(unbiased=False).item()
+                weights += NOISE * (spread or LEAST_SPREAD) * noise
 
 
 def _agreements(engine: ServedEngine) -> dict[str, Agreement]:
