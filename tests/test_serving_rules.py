@@ -10,6 +10,8 @@ from postlude.errors import Problem
 from postlude.recipe import unread
 from postlude.recipe.documents import Document
 from postlude.recipe.resolution import resolve_with_problems
+from postlude.recipe.serving import notes_on
+from postlude.words import Once
 from tests.refusals import Wrong
 
 STARTED: dict[str, Any] = {"count": 1, "python": "python"}
@@ -148,3 +150,22 @@ def test_held_out_answers_of_a_method_that_trains_on_written_ones_come_from_the_
     made.values["reward"] = "exact"
     recipe, wrong = resolve_with_problems(made)
     assert recipe is not None and not wrong and unread(recipe, recipe.algorithm, made) == []
+
+
+def noted(engine: dict[str, Any], mismatch: float, servers: dict[str, Any] | None = None, **more: Any) -> list[str]:
+    recipe, wrong = resolve_with_problems(document(RUNNING if servers is None else servers, engine, **more))
+    assert recipe is not None and not wrong, wrong
+    return notes_on(recipe, {"mismatch/k1": mismatch})
+
+
+def test_a_mismatch_in_low_precision_that_nothing_corrects_for_is_noted() -> None:
+    half, plain = {"dtype": "bfloat16"}, {"objective": {"correction": None}}
+    for apart in (0.02, -0.02):
+        (note,) = noted(half, apart, **plain)
+        assert "0.02 nats apart on average" in note and "objective.correction.mode=token_truncate" in note
+        assert isinstance(note, Once)
+    assert noted(half, 0.009, **plain) == [] and noted({}, 0.02, **plain) == [], "little, or float32"
+    assert noted(half, 0.02, objective={"correction": {"mode": "token_truncate"}}) == []
+    assert noted(half, 0.02, **LAGS) == [], "of older weights that says nothing"
+    recipe, _ = resolve_with_problems(document(None, half, **plain))
+    assert recipe is not None and notes_on(recipe, {"mismatch/k1": 1.0}) == [], "without servers"
