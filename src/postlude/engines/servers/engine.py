@@ -24,6 +24,7 @@ from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.publishing import Failed, Publisher
 from postlude.engines.servers.shelf import Shelf
 from postlude.errors import EngineError
+from postlude.words import counted
 
 
 @dataclass
@@ -68,6 +69,7 @@ class ServedEngine:
 
     async def begin(self) -> None:
         """Write the weights as they are now under a version of their own, start the servers from them, compare."""
+        self.ledger.go_on_from(self.local.trainer.version, self.step())
         await self._place(max(self.local.trainer.version, self.ledger.newest + 1))
         await self.fleet.open()
 
@@ -101,9 +103,9 @@ class ServedEngine:
 
     async def _place(self, version: int) -> None:
         """On the disk and in the ledger, before any server has it."""
+        self.ledger.add(version, self.step())  # first: whatever a kill leaves on the shelf has a number of its own
         self.local.trainer.version = version
         self._folder = await asyncio.to_thread(self.shelf.place, version, self.checkpoint())
-        self.ledger.add(version, self.step())
         self.sampler.version, self._trainer.changed = version, False
 
     def _take_out(self, failed: Failed) -> None:
@@ -142,7 +144,8 @@ class ServedEngine:
 
     def figures(self) -> Mapping[str, float]:
         """The largest error of the newest handshakes in nats, and what was asked again since this was called last."""
-        errors = [handshake.largest for handshake in self.greetings.values()]
+        there = {member.name for member in self.fleet.members}
+        errors = [handshake.largest for name, handshake in self.greetings.items() if name in there]
         return {**({"handshake/error": max(errors)} if errors else {}), **self.sampler.counted()}
 
     # ------------------------------------------------------------------------------------------------ the rest
@@ -166,7 +169,18 @@ class ServedEngine:
 
     def describe(self) -> Mapping[str, Any]:
         """Facts of the trainer, and of the servers."""
-        return {**self.local.describe(), "servers": self.fleet.describe(), "publish": self.way}
+        servers = self.fleet.describe()
+        return {
+            **self.local.describe(),
+            "servers": servers,
+            "publish": self.way,
+            "topology": _topology(servers["count"], servers["vllm"], self.way),
+        }
+
+
+def _topology(count: int, versions: Sequence[str], way: str) -> str:
+    named = f", vllm {' and '.join(versions)}" if versions else ""
+    return f"1 trainer in this process; {counted(count, 'server')}{named}, publish: {way}"
 
 
 def _too_little(member: Member) -> str:
