@@ -63,15 +63,6 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
         ),
         ({**RUNNING, "colocate": True}, {}, {}, "contradiction", "engine.servers.colocate", "Let postlude start them"),
         ({**STARTED, "colocate": True}, {}, LAGS, "contradiction", "engine.servers.colocate", "Set max_lag to 0, or"),
-        (
-            {"urls": ["http://h:1/v1"]},
-            {},
-            {},
-            "wrong-type",
-            "engine.servers.urls",
-            "server itself is http://h:1. Write",
-        ),
-        ({"urls": ["http://10.0.0.5:1"] * 2}, {}, {}, "duplicate-name", "engine.servers.urls", "5:1 more than once"),
         (STARTED, {"dtype": "float64"}, {}, "not-supported", "engine.dtype", "Take float32, or sample in this process"),
         (STARTED, {}, {"model": {"path": "m", "lora": {"rank": 513}}}, "not-supported", "model.lora.rank", "up to 512"),
         (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from postlude.engines.servers.command import decided
 from postlude.engines.servers.limits import unserved
@@ -65,16 +64,6 @@ def _shares(recipe: Recipe, servers: Servers, wrong: Wrong) -> Iterator[Problem]
             "same time. Set max_lag to 0, or give the servers a device of their own (colocate: false)."
         )
         yield wrong(key, "contradiction", sentence)
-    for url in servers.urls:
-        parts = urlsplit(url)
-        if parts.path.strip("/"):
-            plain = f"{parts.scheme}://{parts.netloc}"
-            sentence = f"engine.servers.urls: {url} is an endpoint; the server itself is {plain}. Write that."
-            yield wrong("engine.servers.urls", "wrong-type", sentence)
-    doubled = sorted({url for url in servers.urls if servers.urls.count(url) > 1})
-    if doubled:
-        sentence = f"engine.servers.urls names {', '.join(doubled)} more than once."
-        yield wrong("engine.servers.urls", "duplicate-name", sentence)
 
 
 def _holds(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
