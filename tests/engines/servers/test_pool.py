@@ -13,6 +13,7 @@ from postlude.data import Completion
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Request, Sampler, Weights
 from postlude.engines.servers import pool as pool_module
+from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.settings import Sampling
 from postlude.errors import EngineError
@@ -188,6 +189,21 @@ def test_a_server_of_unknown_weights_gets_nothing_before_it_is_admitted_again(
     assert "names version 'default' of the weights" in heard[0].replace("answers name", "answer names")
     labelled = [path for path in pair[0].calls if path in (GENERATE, "/update_weight_version")]
     assert labelled[0] == GENERATE  # refused
+
+
+def test_a_server_that_lacks_the_model_is_admitted_again(pair: list[FakeServer], expected: list[Completion]) -> None:
+    async def work(pool: PoolSampler) -> list[Completion]:
+        (member,) = pool.fleet.members
+
+        async def admit(again: Member) -> None:
+            again.model = "policy"
+
+        pool.fleet.admit, member.model = admit, "v9"
+        seen = await drawn(pool)
+        assert member.trouble.endswith("The model `v9` does not exist.") and not pool.refused_answers
+        return seen
+
+    assert same(run(pair[:1], work), expected)
 
 
 def test_a_server_that_dies_leaves_its_requests_to_the_other(model_folder: Path, expected: list[Completion]) -> None:

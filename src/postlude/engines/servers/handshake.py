@@ -247,8 +247,8 @@ class Handshakes:
         root = await _root(member) if self.tied else None
         tied = root is not None and _ties(root)
         head = (
-            f"it was started from {root}, whose output layer is its embedding, and of such a model vLLM keeps the old "
-            "output layer. Start it from the newest folder of the run's served/, which has both."
+            f"it was started from {root}, whose output layer is its embedding, and of such a model vLLM may keep the "
+            "old output layer. Start it from the newest folder of the run's served/, which has both."
         )
         if tied and member in self._agreed:
             return f"{text}, and it agreed before: {head}"
