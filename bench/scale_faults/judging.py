@@ -47,10 +47,11 @@ class Judge:
     def flaws(self, folder: Path, expected: Expected) -> list[str]:
         """A line for each thing that is wrong; of a whole run."""
         history = runs.read(folder)
-        steps = [event["step"] for event in history.events if event["type"] == "step"]
+        events = history.of("step")
+        steps = [int(event["step"]) for event in events]
         lines = [] if steps == [*range(1, expected.steps + 1)] else [f"steps {steps} instead of 1 to {expected.steps}"]
-        figures = [(e["step"], k, v) for e in history.events if e["type"] == "step" for k, v in e["figures"].items()]
-        lines += [f"step {step}: {name} is {value}" for step, name, value in figures if not math.isfinite(value)]
+        figures = [(event["step"], name, value) for event in events for name, value in event.items()]
+        lines += [f"step {step}: {name} is {value}" for step, name, value in figures if not _sound(value)]
         trained = {step: [row for row in history.rollouts[step] if row["trained"]] for step in steps}
         lines += counts(trained, expected)
         published = of_ledger(folder)
@@ -68,16 +69,23 @@ class Judge:
             if not place.exists():
                 lines.append(f"the weights of version {version} are in no checkpoint")
                 continue
-            self.engine.trainer.load_weights(str(place))
+            engine = self._with(place)
             for step, row in rows:
-                error = self._error(row, version, temperature)
+                error = self._error(engine, row, version, temperature)
                 if error > LARGEST:
                     lines.append(
                         f"step {step}: log-probs of version {version} are {error:.2g} nats beside its weights'"
                     )
         return lines
 
-    def _error(self, row: Row, version: int, temperature: float) -> float:
+    def _with(self, place: Path) -> LocalEngine:
+        """An engine with the weights of a folder."""
+        if (place / "adapter_config.json").exists():
+            return LocalEngine.open(str(place))
+        self.engine.trainer.load_weights(str(place))
+        return self.engine
+
+    def _error(self, engine: LocalEngine, row: Row, version: int, temperature: float) -> float:
         """The largest, in nats, of the tokens of a version; 0 where it has none."""
         starts = [start for _, start in row["spans"]]
         spans = zip(row["spans"], [*starts[1:], len(row["tokens"])], strict=True)
@@ -86,8 +94,8 @@ class Judge:
             return 0.0
         answer = Completion(tuple(row["tokens"]), reward=1.0)
         group = Group(Prompt("", "", tokens=self.prompts[row["prompt_id"]].tokens), (answer,))
-        batch = pack([group], self.engine.trainer.dtype, temperature)
-        again = asyncio.run(self.engine.trainer.forward(batch, "policy")).logprobs
+        batch = pack([group], engine.trainer.dtype, temperature)
+        again = asyncio.run(engine.trainer.forward(batch, "policy")).logprobs
         assert again is not None
         ours, theirs = again[-len(answer.tokens) :][chosen], torch.tensor(row["logprobs"])[chosen]
         return float((ours - theirs).abs().max())
@@ -126,3 +134,7 @@ def versions(trained: Mapping[int, Sequence[Row]], published: Mapping[int, int],
                 elif not 0 <= step - 1 - published[version] <= lag:
                     lines.append(f"step {step}: version {version} is of step {published[version]}")
     return lines
+
+
+def _sound(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

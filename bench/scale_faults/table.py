@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from tests.fake_vllm import CHANGES, Fault
 
@@ -63,22 +63,27 @@ class Planted:
     servers: int = 1
     lag: int = 0
     publish: Way = "files"
-    colocated: bool = False
+    colocated: Literal[0, 1, 2] = 0
+    """How deep the servers sleep while the trainer works on their device; 0 where they have one of their own."""
 
     @property
     def name(self) -> str:
         """For tables."""
         when = f"from {self.at}" if self.lasts else f"{self.at}"
         more = [f"{self.servers} servers"] * (self.servers > 1) + ["lag 1"] * (self.lag > 0)
-        more += ["lora"] * (self.publish == "lora") + ["colocated"] * self.colocated
+        more += ["lora"] * (self.publish == "lora") + [f"colocated, level {self.colocated}"] * (self.colocated > 0)
         return ", ".join([f"{self.call} {when}: {self.way}", *more])
 
     @property
     def must_finish(self) -> bool:
         """Whether the run has to come to its end: where a server is left, or comes back, after the start."""
+        if (self.call, self.way) == ("answer", "status 400"):  # the request is wrong, and would be again
+            return False
         return self.way in HARMLESS or (not self.lasts and self.at > 1) or (self.servers > 1 and self.at > 2)
 
 
+Trial = tuple[Planted, ...]
+"""What fails in one run; how many servers there are, and the like, is said by the first."""
 BROKEN = ("dropped", "cut off", "status 500", "status 404", "status 400", "no reply", "died")
 """Ways in which any call fails."""
 LIES = ("garbage", "half a JSON", "no object", "not done")
@@ -103,7 +108,8 @@ def trials() -> list[Planted]:
     for call in ("load adapter", "unload adapter"):
         rows += [Planted(call, way, at=2, publish="lora") for way in (*BROKEN, "not done", "late")]
     for call in ("sleep", "wake", "asleep"):
-        rows += [Planted(call, way, at=2, colocated=True) for way in (*BROKEN, "not done", "late")]
+        rows += [Planted(call, way, at=2, colocated=1) for way in (*BROKEN, "not done", "late")]
+        rows += [Planted(call, way, at=3, colocated=2) for way in ("dropped", "no reply", "died", "not done", "late")]
     return [*rows, *_lasting()]
 
 
@@ -117,3 +123,31 @@ def _lasting() -> Iterator[Planted]:
     yield Planted("answer", "answer: unpublished", at=8, lasts=True, servers=2)
     yield Planted("reload", "not done", at=3, lasts=True)
     yield Planted("label", "not done", at=3, lasts=True)
+
+
+def _each(call: str, ways: Sequence[str], at: int, **more: Any) -> Trial:
+    """One way after the other, each of the next of these calls."""
+    return tuple(Planted(call, way, at + number, **more) for number, way in enumerate(ways))
+
+
+def short() -> list[Trial]:
+    """A few runs in which every call fails, in every way; several faults each."""
+    lora = Planted("load adapter", "no object", 2, publish="lora")
+    again = [way for way in (*BROKEN, *LIES, "status 503", "late", "drips") if way not in ("status 400", "died")]
+    return [
+        _each("answer", CHANGED, 12),
+        _each("answer", [*again, "died"], 12, lag=1),
+        (Planted("pause", "dropped", 2), Planted("reload", "status 500", 3), Planted("resume", "no reply", 4)),
+        (Planted("label", "cut off", 2, lag=1), Planted("resume", "not done", 2)),
+        (Planted("reload", "not done", 2), Planted("label", "half a JSON", 3), Planted("pause", "garbage", 3)),
+        (lora, Planted("unload adapter", "cut off")),
+        tuple(Planted(call, way, 1, colocated=1) for call, way in (("sleep", "status 500"), ("wake", "dropped"))),
+        tuple(Planted(call, way, 2, colocated=2) for call, way in (("asleep", "status 404"), ("wake", "not done"))),
+        (Planted("health", "died", 3),),
+        (Planted("answer", "status 400", 1),),
+        (Planted("version", "garbage"),),
+        (Planted("models", "status 404"),),
+        (Planted("label read", "no object"),),
+        (Planted("reload", "not done", 3, lasts=True),),
+        (Planted("answer", "answer: unpublished", 8, lasts=True, servers=2),),
+    ]

@@ -87,9 +87,11 @@ def with_servers(
     from postlude.engines.servers.ledger import Ledger
     from postlude.engines.servers.pool import PoolSampler
     from postlude.engines.servers.publishing import publisher_for, way_of
+    from postlude.engines.servers.shares import sharing
     from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
     from postlude.engines.servers.starting import launch_of
     from postlude.engines.servers.stream import connect
+    from postlude.engines.servers.turns import Apart, Turns
     from postlude.models import adapters
 
     trainer, facts = engine.trainer, prepared.facts
@@ -97,9 +99,9 @@ def with_servers(
     way = way_of(held.publish, trainer.has_adapter, bool(gpus))
     longest = longest_asked(prepared)
     urls = private_urls(servers.urls)
-    launch = (
-        None if urls else launch_of(held, longest, prepared.recipe.seed, adapters.rank_of(trainer.model.net), way, gpus)
-    )
+    share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
+    rank, most = adapters.rank_of(trainer.model.net), share.most if share else None
+    launch = None if urls else launch_of(held, longest, prepared.recipe.seed, rank, way, gpus, most)
     fleet = Fleet(servers, folder / "servers", launch, urls, say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
@@ -113,6 +115,7 @@ def with_servers(
         ),
         handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,
+        turns=Turns(fleet, share.level) if share else Apart(fleet),
         step=step,
         way=way,
         probe_every=held.probe_every,

@@ -23,6 +23,7 @@ from postlude.engines.servers.ledger import Ledger
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.publishing import Failed, Publisher
 from postlude.engines.servers.shelf import Shelf
+from postlude.engines.servers.turns import Apart, Turns
 from postlude.errors import EngineError
 from postlude.words import counted
 
@@ -39,6 +40,8 @@ class ServedEngine:
     publisher: Publisher
     handshakes: Handshakes
     ledger: Ledger
+    turns: Turns | Apart
+    """Whether trainer and servers share a device, and whose it is."""
     step: Callable[[], int]
     """The run's, for the ledger."""
     way: str = "files"
@@ -57,7 +60,8 @@ class ServedEngine:
 
     def __post_init__(self) -> None:
         self.local.trainer.workplace.apart = True  # servers are looked after in the event loop meanwhile
-        self._trainer = Attended(self.local.trainer)
+        self._trainer = Attended(self.local.trainer, self.turns.training)
+        self.fleet.turn, self.sampler.turn = self.turns.once_sampling, self.turns.sampling
         self.fleet.admit, self.fleet.newest = self._admit, self.shelf.to_start_from
         self.shelf.in_use = self.fleet.in_use
 
@@ -82,13 +86,13 @@ class ServedEngine:
     async def publish(self) -> Weights:
         """The next version to every server that is ready. One that fails is restarted, and gets nothing before it has
         this version; the others go on."""
-        async with self.fleet.changing:
+        async with self.turns.publishing() as (members, rouse), self.fleet.changing:
             started = time.monotonic()
             weights = await self.local.trainer.publish()
             await self._place(max(weights.version, self.ledger.newest + 1))
             written = time.monotonic()
-            members = self.fleet.ready()
             self._take_out(await self.publisher.publish(members, self.sampler.version, self._newest()))
+            await rouse()
             published = time.monotonic()
             self._published += 1
             if self._published % self.probe_every == 0:

@@ -46,6 +46,10 @@ class Patience:
     """Without any server that is ready: then the run ends."""
 
 
+PATIENCE = Patience()
+"""With real servers."""
+
+
 @dataclass(eq=False)
 class Member:
     """One server, as everybody sees it. Fields change when it is started again: read them anew for each request."""
@@ -86,13 +90,13 @@ class Fleet:
         launch: Launch | None = None,
         urls: Sequence[str] = (),
         say: Callable[[str], None] = lambda text: None,
-        patience: Patience = Patience(),
+        patience: Patience | None = None,
     ) -> None:
         """`folder` is for logs. Either `launch` says what `settings.count` servers are started with, or `urls` (as
         `addresses.private_urls` gives them) where they are."""
         self.settings, self.folder, self.launch, self.urls = settings, folder, launch, urls
         self.members: list[Member] = []
-        self.say, self.patience = say, patience
+        self.say, self.patience = say, patience or PATIENCE
         self.admit: Callable[[Member], Awaitable[None]] = _admitted
         """Bring it to the newest version and see that it samples from that. Raises EngineError."""
         self.newest: Callable[[], Path] = _no_folder

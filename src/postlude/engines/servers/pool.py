@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Container, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,8 @@ class PoolSampler:
     ) -> None:
         self.fleet, self.published, self.settings = fleet, published, settings
         self.reader = Reader(tokenizer, stop_ids, vocabulary)
+        self.turn: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
+        """Entered for each answer: servers that share a device with the trainer are awake within."""
         self.version = 0
         self.on_progress: Callable[[Progress], None] | None = None
         self.on_smaller: Callable[[str], None] = lambda text: None
@@ -105,7 +107,7 @@ class PoolSampler:
         if problem:
             raise EngineError(problem, code="not-supported")
         progress, groups = Progress(total=len(requests)), _groups(requests)
-        work = [self._answer(i, requests[i], groups[i], sampling) for i in range(len(requests))]
+        work = [self._in_turn(i, requests[i], groups[i], sampling) for i in range(len(requests))]
         async with aclosing(as_they_end(work)) as answers:
             async for index, completion in answers:
                 progress.tokens += completion.length
@@ -115,6 +117,10 @@ class PoolSampler:
                 yield index, completion
 
     # ------------------------------------------------------------------------------------------------- one answer
+
+    async def _in_turn(self, index: int, request: Request, group: Group, sampling: Sampling) -> tuple[int, Completion]:
+        async with self.turn():
+            return await self._answer(index, request, group, sampling)
 
     async def _answer(self, index: int, request: Request, group: Group, sampling: Sampling) -> tuple[int, Completion]:
         on_healthy, avoid = 0, None

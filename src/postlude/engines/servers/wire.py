@@ -256,14 +256,15 @@ class VllmServer:
         method: str,
         path: str,
         body: Any = None,
-        timeout: float = QUICK,
+        timeout: float | None = None,
         most: int = MOST,
         opens: str = "",
         what: str = "",
         query: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     ) -> bytes:
-        """The bytes of a reply of status 200, at most so many. `opens` says how a server is started that has `path`."""
-        lane = self._emptiest()
+        """The bytes of a reply of status 200, at most so many, within QUICK seconds where none are said. `opens` says
+        how a server is started that has `path`."""
+        lane, timeout = self._emptiest(), QUICK if timeout is None else timeout
         try:
             with lane, waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
                 async with asyncio.timeout(timeout):
