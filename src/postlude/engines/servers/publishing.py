@@ -137,8 +137,9 @@ class Stream:
         return await each(members, bring)
 
     async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
+        """From files: what the trainer holds now may be later weights."""
         self._leave(member)
-        return await self.publish([member], version, folder)
+        return await Files().publish([member], version, folder)
 
     async def _join(self, member: Member) -> Link:
         link = await asyncio.to_thread(self.connect, member)
@@ -184,8 +185,8 @@ def publisher_for(
     return {"files": Files, "lora": Adapters}.get(way, lambda: Stream(tensors, connect))()
 
 
-def way_of(publish: Publishing, adapter: bool, cuda: bool) -> Publishing:
-    """What `auto` stands for: lora where there is an adapter, stream where there is CUDA, else files."""
+def way_of(publish: Publishing, adapter: bool) -> Publishing:
+    """What `auto` stands for. Never stream: files are written anyway, and NCCL knows no limit of time."""
     if publish != "auto":
         return publish
-    return "lora" if adapter else "stream" if cuda else "files"
+    return "lora" if adapter else "files"
