@@ -181,17 +181,29 @@ def test_by_stream_over_gloo_a_group_is_made_once(stage: Stage, fakes: list[Fake
     assert agree(stage, versions[1], fakes)
 
 
-def test_a_server_that_was_started_again_joins_a_new_group(stage: Stage, fakes: list[FakeServer]) -> None:
+def test_a_server_that_comes_up_reads_the_version_s_folder_and_joins_a_new_group_later(
+    stage: Stage, fakes: list[FakeServer]
+) -> None:
+    """What the trainer holds by then may be later weights."""
     end, publisher = Receiver(fakes[0]), stream(stage)
-    versions = [next_version(), next_version()]
+    first, second, third = (next_version() for _ in range(3))
 
     async def again(members: list[Member]) -> None:
-        await publisher.publish(members, versions[0], await asyncio.to_thread(stage.at, versions[0]))
-        folder = await asyncio.to_thread(stage.at, versions[1])
-        assert await publisher.welcome(members[0], versions[1], folder) == []
+        await publisher.publish(members, first, await asyncio.to_thread(stage.at, first))
+        folder = await asyncio.to_thread(stage.at, second)
+        await asyncio.to_thread(stage.at, third)  # the trainer has moved on
+        assert await publisher.welcome(members[0], second, folder) == []
 
     with_members(fakes[:1], again)
-    assert end.joined == 2 and agree(stage, versions[1], fakes[:1])
+    frozen = stage.shelf.read(second)
+    agreed, _ = with_members(fakes[:1], lambda members: stage.handshakes().shake(members, second, frozen))
+    assert end.joined == 1 and len(agreed) == 1
+
+    async def later(members: list[Member]) -> None:
+        await publisher.publish(members, third, stage.shelf.at(third))
+
+    with_members(fakes[:1], later)
+    assert end.joined == 2 and agree(stage, third, fakes[:1])
 
 
 def test_by_adapters_nothing_is_paused_and_two_stay(adapters: Stage, model_folder: Path) -> None:

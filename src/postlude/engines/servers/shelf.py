@@ -19,12 +19,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from postlude import plain_json
+from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.models import adapters, files, saved, scorers
+from postlude.models.dtypes import Dtype
+from postlude.models.load import load
 from postlude.models.quiet import quiet
+from postlude.models.spec import ModelSpec
 from postlude.runs import durable
 from postlude.runs.space import free_bytes
+from postlude.sizing.work import BUDGET
 from postlude.words import size
 
 SERVED = "served"
@@ -94,6 +100,18 @@ class Shelf:
                 self.tokenizer.save_pretrained(fresh)
         self._tidy()
         return self.at(version)
+
+    def read(self, version: int) -> LocalTrainer:
+        """A version as it is on the disk, for passes without a gradient: on a CPU, where it takes room from nobody."""
+        held = Local(dtype=cast("Dtype", str(self.trainer.model.dtype).removeprefix("torch.")), device="cpu")
+        with quiet():
+            net = load(ModelSpec(str(self.at(version))), held)
+        without_dropout(net)
+        model = LocalModel(net, "logprobs")
+        model.choose_path(held.packed)
+        trainer = LocalTrainer(model, Optimizer(), BUDGET)
+        trainer.workplace.apart = True
+        return trainer
 
     @contextmanager
     def written(self, target: Path) -> Generator[Path]:
