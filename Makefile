@@ -98,11 +98,23 @@ memory-check: .venv/installed-dev
 	$(BIN)/python -m bench.memory_check
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-study: .venv/installed
+methods-# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; a quarter of an hour on
+# two free cores. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
+PARTS ?=
+scale-servers: .venv/installed-dev
+	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
+
+study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
-feedback-study: .venv/installed
+feedback-# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; a quarter of an hour on
+# two free cores. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
+PARTS ?=
+scale-servers: .venv/installed-dev
+	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
+
+study: .venv/installed
 	$(BIN)/python -m bench.feedback_study
 
 # DRPO's accuracy against length, beside other penalties on length: docs/drpo-study.md, a quarter of an hour on an idle core.
@@ -171,6 +183,12 @@ vllm-env: .venv-vllm/installed
 # A real model with a server beside the local sampler: docs/scale.md, half an hour.
 scale-real: real-model vllm-env .venv/installed-bench
 	MODEL=$(MODEL) $(BIN)/python -m bench.scale_real
+
+# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; a quarter of an hour on
+# two free cores. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
+PARTS ?=
+scale-servers: .venv/installed-dev
+	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds
