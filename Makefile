@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
 .PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
-.PHONY: vllm-env scale-real
+.PHONY: vllm-env scale-real scale-servers
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -98,23 +98,11 @@ memory-check: .venv/installed-dev
 	$(BIN)/python -m bench.memory_check
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; a quarter of an hour on
-# two free cores. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
-PARTS ?=
-scale-servers: .venv/installed-dev
-	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
-
-study: .venv/installed
+methods-study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
-feedback-# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; a quarter of an hour on
-# two free cores. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
-PARTS ?=
-scale-servers: .venv/installed-dev
-	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
-
-study: .venv/installed
+feedback-study: .venv/installed
 	$(BIN)/python -m bench.feedback_study
 
 # DRPO's accuracy against length, beside other penalties on length: docs/drpo-study.md, a quarter of an hour on an idle core.

@@ -26,8 +26,9 @@ from postlude.errors import EngineError
 from postlude.models.lora import Lora
 
 PUBLICATIONS = 3
-LONG, ANSWER = 300, 160
-"""Token ids of the prompt of the answer that a publication meets in its middle, and of that answer."""
+LONG, ANSWER, ANSWERS = 300, 160, 4
+"""Token ids of the prompt of the answers that a publication meets in their middle, of such an answer at most, and how
+many there are: some end early."""
 
 
 @dataclass(eq=False)
@@ -52,11 +53,11 @@ class Row:
     long: float
     """Of an answer to a long prompt that was asked before as well."""
     spans: tuple[Span, ...]
-    """Of the answer that it met in its middle."""
+    """Of one of the answers that it met in their middle, if it met any."""
     covered: bool
-    """Whether each of that answer's tokens has a version, and one of the two that there were."""
+    """Whether each of these answers' tokens has a version, and one of the two that there were."""
     middle: float
-    """The largest error of that answer's tokens, each against the version that its span names."""
+    """The largest error of these answers' tokens, each against the version that its span names."""
     seconds: dict[str, float]
     """To write the folder (`place`), of each call to the server, of all of them (`publish`), of the handshake."""
 
@@ -153,9 +154,9 @@ async def publication(trial: Trial, way: str, publisher: Publisher, version: int
     seconds: dict[str, float] = {}
     with clock(seconds, "place"):
         folder = trial.shelf.place(version)
-    seconds_of_answer = await pace(trial, long)
-    under_way = asyncio.create_task(trial.ask(long, ANSWER, old))
-    await asyncio.sleep(0.4 * seconds_of_answer)
+    whole = await pace(trial, long)
+    under_way = asyncio.gather(*(trial.ask(request, ANSWER, old) for request in several(long)))
+    await asyncio.sleep(0.3 * whole)
     server = trial.member.server
     assert isinstance(server, Clocked)
     server.seconds.clear()
@@ -164,16 +165,23 @@ async def publication(trial: Trial, way: str, publisher: Publisher, version: int
     seconds |= {path: spent for path, spent in server.seconds.items() if "generate" not in path}
     if failed:
         raise EngineError(failed[0][1], code="server-refused")
-    answer = await under_way
+    answers = await under_way
     agreed, refused = await trial.handshakes().shake([trial.member], version)  # type: ignore[list-item]
     if refused:
         raise EngineError(refused[0][1], code="server-refused")
     seconds["handshake"] = agreed[0][1].seconds
     after = float((await trial.errors(long, await trial.ask(long, 16))).max())
-    middle = await by_span(trial, long, answer, version, old)
+    middle = max([await by_span(trial, long, answer, version, old) for answer in answers])
     trial.version = version
-    covered = covers(answer, {str(version - 1), str(version)} if old == "policy" else None)
-    return Row(way, version, before, agreed[0][1].largest, after, answer.spans, covered, middle, seconds)
+    known = {str(version - 1), str(version)} if old == "policy" else None
+    covered = all(covers(answer, known) for answer in answers)
+    met = max(answers, key=lambda answer: len(answer.spans))
+    return Row(way, version, before, agreed[0][1].largest, after, met.spans, covered, middle, seconds)
+
+
+def several(request: Request) -> list[Request]:
+    """The same prompt with other seeds."""
+    return [Request(request.prompt, request.seed * ANSWERS + i) for i in range(ANSWERS)]
 
 
 def covers(answer: Answer, versions: set[str] | None) -> bool:
@@ -200,12 +208,13 @@ _pace: dict[str, float] = {}
 
 
 async def pace(trial: Trial, request: Request) -> float:
-    """Seconds of a whole long answer; measured once."""
-    if trial.member.server.url not in _pace:
+    """Seconds of long answers, as many as are then under way; measured once."""
+    url = trial.member.server.url
+    if url not in _pace:
         started = time.monotonic()
-        await trial.ask(request, ANSWER)
-        _pace[trial.member.server.url] = time.monotonic() - started
-    return _pace[trial.member.server.url]
+        await asyncio.gather(*(trial.ask(one, ANSWER) for one in several(request)))
+        _pace[url] = time.monotonic() - started
+    return _pace[url]
 
 
 class clock:
