@@ -10,6 +10,8 @@ from postlude.errors import Problem
 from postlude.recipe import unread
 from postlude.recipe.documents import Document
 from postlude.recipe.resolution import resolve_with_problems
+from postlude.recipe.serving import notes_on
+from postlude.words import Once
 from tests.refusals import Wrong
 
 STARTED: dict[str, Any] = {"count": 1, "python": "python"}
@@ -62,16 +64,31 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
         ({**RUNNING, "colocate": True}, {}, {}, "contradiction", "engine.servers.colocate", "Let postlude start them"),
         ({**STARTED, "colocate": True}, {}, LAGS, "contradiction", "engine.servers.colocate", "Set max_lag to 0, or"),
         (
-            {"urls": ["http://h:1/v1"]},
+            {**STARTED, "colocate": True, "args": ["--gpu_memory_utilization=0.5"]},
             {},
             {},
-            "wrong-type",
-            "engine.servers.urls",
-            "server itself is http://h:1. Write",
+            "contradiction",
+            "engine.servers.args",
+            "is chosen from what the trainer holds",
         ),
-        ({"urls": ["http://10.0.0.5:1"] * 2}, {}, {}, "duplicate-name", "engine.servers.urls", "5:1 more than once"),
         (STARTED, {"dtype": "float64"}, {}, "not-supported", "engine.dtype", "Take float32, or sample in this process"),
         (STARTED, {}, {"model": {"path": "m", "lora": {"rank": 513}}}, "not-supported", "model.lora.rank", "up to 512"),
+        (
+            STARTED,
+            {},
+            {"sampling": {"temperature": 0.001}},
+            "not-supported",
+            "sampling.temperature",
+            "not at 0.001 .it would take 0.01 for anything lower",
+        ),
+        (
+            STARTED,
+            {},
+            {"sampling": {"temperature": 3}},
+            "not-supported",
+            "sampling.temperature",
+            "from 0.01 to 2, not at",
+        ),
         (STARTED, {}, adapter(["q_proj", "lm_head"]), "not-supported", "model.lora.targets", "names lm_head, a layer"),
         (STARTED, {}, adapter("model.*"), "not-supported", "model.lora.targets", "names model.embed_tokens, model"),
         (STARTED, {"publish": "lora"}, {}, "contradiction", "engine.publish", "no adapter is trained"),
@@ -82,6 +99,14 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
             "contradiction",
             "engine.publish",
             "servers load as one. Take auto or lora",
+        ),
+        (
+            STARTED,
+            {"probe_every": 2},
+            LAGS,
+            "contradiction",
+            "engine.probe_every",
+            "could not be compared with anything",
         ),
         (STARTED, {}, {"sampler": {"url": "http://h/v1"}}, "not-of-method", "sampler", "weights are engine.servers"),
     ],
@@ -141,3 +166,22 @@ def test_held_out_answers_of_a_method_that_trains_on_written_ones_come_from_the_
     made.values["reward"] = "exact"
     recipe, wrong = resolve_with_problems(made)
     assert recipe is not None and not wrong and unread(recipe, recipe.algorithm, made) == []
+
+
+def noted(engine: dict[str, Any], mismatch: float, servers: dict[str, Any] | None = None, **more: Any) -> list[str]:
+    recipe, wrong = resolve_with_problems(document(RUNNING if servers is None else servers, engine, **more))
+    assert recipe is not None and not wrong, wrong
+    return notes_on(recipe, {"mismatch/k1": mismatch})
+
+
+def test_a_mismatch_in_low_precision_that_nothing_corrects_for_is_noted() -> None:
+    half, plain = {"dtype": "bfloat16"}, {"objective": {"correction": None}}
+    for apart in (0.02, -0.02):
+        (note,) = noted(half, apart, **plain)
+        assert "0.02 nats apart on average" in note and "objective.correction.mode=token_truncate" in note
+        assert isinstance(note, Once)
+    assert noted(half, 0.009, **plain) == [] and noted({}, 0.02, **plain) == [], "little, or float32"
+    assert noted(half, 0.02, objective={"correction": {"mode": "token_truncate"}}) == []
+    assert noted(half, 0.02, **LAGS) == [], "of older weights that says nothing"
+    recipe, _ = resolve_with_problems(document(None, half, **plain))
+    assert recipe is not None and notes_on(recipe, {"mismatch/k1": 1.0}) == [], "without servers"

@@ -80,7 +80,6 @@ def with_servers(
         return engine
     from torch.cuda import device_count
 
-    from postlude.engines.local.free import give_back
     from postlude.engines.servers.addresses import private_urls
     from postlude.engines.servers.engine import ServedEngine
     from postlude.engines.servers.fleet import Fleet
@@ -100,14 +99,9 @@ def with_servers(
     way = way_of(held.publish, trainer.has_adapter, bool(gpus))
     longest = longest_asked(prepared)
     urls = private_urls(servers.urls)
-    launch = (
-        None if urls else launch_of(held, longest, prepared.recipe.seed, adapters.rank_of(trainer.model.net), way, gpus)
-    )
-    share = sharing(engine, servers, way == "lora") if servers.colocate else None
-    if share is not None:
-        launch = launch and replace(launch, args=(*share.args, *launch.args))
-        for line in share.lines:
-            say(line)
+    share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
+    rank, most = adapters.rank_of(trainer.model.net), share.most if share else None
+    launch = None if urls else launch_of(held, longest, prepared.recipe.seed, rank, way, gpus, most)
     fleet = Fleet(servers, folder / "servers", launch, urls, say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
@@ -121,7 +115,7 @@ def with_servers(
         ),
         handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,
-        turns=Turns(fleet, share.level, give_back) if share else Apart(fleet),
+        turns=Turns(fleet, share.level) if share else Apart(fleet),
         step=step,
         way=way,
         probe_every=held.probe_every,

@@ -8,7 +8,6 @@ from typing import Any
 from postlude.engines.servers import interpreter
 from postlude.engines.servers.addresses import private_urls
 from postlude.engines.servers.command import share_devices, visible_devices
-from postlude.engines.servers.wire import unserved
 from postlude.engines.settings import Servers
 from postlude.errors import ConfigError, Problem
 from postlude.prepared import Prepared
@@ -33,9 +32,6 @@ def problems_of_servers(prepared: Prepared) -> list[Problem]:
     else:
         attempt(lambda: _interpreter(prepared, servers))
         attempt(lambda: _devices(prepared, servers))
-    why = unserved(recipe.sampling)
-    if why:
-        problems.append(Problem("not-supported", f"sampling.temperature: {why}", key="sampling.temperature"))
     return problems
 
 

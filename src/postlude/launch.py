@@ -26,7 +26,6 @@ from postlude.inputs.standing import Standing, mend_lists
 from postlude.learning import EARLY, Learning
 from postlude.loop import train
 from postlude.models.spec import Refreshed
-from postlude.objectives import TokenObjective
 from postlude.objects import imports_put_back
 from postlude.plan import Due, Plan
 from postlude.preflight.first import look_at_first, require_space
@@ -34,6 +33,7 @@ from postlude.prepared import Prepared
 from postlude.process import in_an_event_loop
 from postlude.recipe import Document, Recipe
 from postlude.recipe.remedies import command
+from postlude.recipe.serving import notes_on
 from postlude.runs.checkpoints import unfinished
 from postlude.runs.ending import interruptible
 from postlude.runs.events import End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
@@ -41,10 +41,7 @@ from postlude.runs.folder import Listener, Run
 from postlude.streams import Stream
 from postlude.truth.meter import First
 from postlude.waits import Watchdog, moved
-from postlude.words import Once, counted
-
-MOST_MISMATCH = 0.01
-"""Nats per token (k1) between servers and trainer from which on a user hears of a correction."""
+from postlude.words import counted
 
 
 def launch(
@@ -323,25 +320,10 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         keep_checkpoints=recipe.checkpoints.keep,
         commit_every=recipe.engine.commit_every if recipe.servers else 0,
         max_lag=recipe.max_lag,
-        look_at=partial(_mismatch_of_servers, recipe),
+        look_at=partial(notes_on, recipe),
         refresh_every=reference.every if isinstance(reference, Refreshed) else 0,
         refresh_mix=reference.mix if isinstance(reference, Refreshed) else 1.0,
     )
-
-
-def _mismatch_of_servers(recipe: Recipe, figures: Mapping[str, float]) -> list[str]:
-    """A note, once a run, where servers in low precision disagree with the trainer and nothing corrects for it."""
-    objective, apart = recipe.objective, abs(figures.get("mismatch/k1", 0.0))
-    rough = recipe.servers is not None and recipe.engine.dtype in ("bfloat16", "float16")
-    corrected = not isinstance(objective, TokenObjective) or objective.correction or objective.behaviour == "rollout"
-    if not rough or recipe.max_lag or corrected or apart <= MOST_MISMATCH:
-        return []
-    text = (
-        f"servers and trainer give the same tokens probabilities {apart:.2g} nats apart on average (mismatch/k1, from "
-        f"{MOST_MISMATCH:g} on), in {recipe.engine.dtype} and from the same weights, and nothing corrects for it. Set "
-        "objective.correction.mode=token_truncate, or engine.dtype=float32"
-    )
-    return [Once("servers and trainer disagree", text)]
 
 
 def _watch_sampler(run: Run, engine: Engine) -> None:

@@ -119,7 +119,7 @@ def test_the_table_fits(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ({"raw": True}, "it gives those of temperature 1"),
         ({"quantised": True}, "a quantised or rounded copy"),
-        ({"tied_head": True}, "of such a model vLLM keeps the old output layer"),
+        ({"tied_head": True}, "whose output layer is its embedding"),
         ({"name": "other"}, "serves other, and no 'policy'"),
         ({"max_model_len": 8}, "takes sequences of 8 tokens"),
         ({"scale_out": False}, "--enable-scale-out"),

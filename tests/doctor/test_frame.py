@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from postlude.doctor.rule import Rule, seen
 from postlude.doctor.rules import RULES, examine
-from postlude.doctor.track import Column, Track, rows_of, track_of
+from postlude.doctor.track import Column, Track, rows_of, seconds_of, track_of
+from postlude.doctor.watching import diagnose
 from postlude.doctor.windows import Change, Window, slope, smoothed
 from postlude.runs import read
 
@@ -125,3 +127,22 @@ def test_every_rule_is_whole() -> None:
 def test_evidence_is_kept_with_its_steps() -> None:
     finding = seen(window(1, 2), 2, 1, "it is", None, "a=1")
     assert (finding.steps, finding.values, finding.figure, finding.remedy) == ((1, 2), (1, 2), "x", ("a=1",))
+
+
+def test_the_doctor_reads_the_seconds_of_a_run_with_servers_and_no_alarm_does(tmp_path: Path) -> None:
+    start = {"kind": "start", "step": 0, "method": "grpo", "steps": 12}
+    steps = [{"kind": "step", "step": step, "samples": 8.0} for step in range(1, 13)]
+    took = {"draw": 8.0, "train": 1.0, "wait": 8.0, "commit": 0.1, "publish": 0.2, "total": 9.3}
+    lines = {"events": [{"schema": 1, **row} for row in (start, *steps)]}
+    lines["timings"] = [{"step": step, **took} for step in range(1, 13)]
+    for name, rows in lines.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    servers = "engine: {servers: {count: 2, python: p}}"
+    (tmp_path / "config.yaml").write_text(f"method: grpo\nsteps: 12\n{servers}\n")
+    history = read(tmp_path)
+    assert seconds_of(history)[3]["seconds/wait"] == 8.0 and "seconds/total" not in seconds_of(history)[3]
+    (seen,) = [one for one in diagnose(history).seen if one.first.rule == "trainer-waits"]
+    assert seen.first.steps == tuple(range(1, 11)) and seen.first.remedy == ("engine.servers.count=4",)
+    assert all("seconds/wait" not in figures for _, figures in rows_of(history)), "which a run that goes on reads"
+    (tmp_path / "config.yaml").write_text("method: grpo\nsteps: 12\n")
+    assert "trainer-waits" not in {one.first.rule for one in diagnose(read(tmp_path)).seen}

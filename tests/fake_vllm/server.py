@@ -344,6 +344,8 @@ class Endpoints:
 class FakeServer:
     """`Endpoints` in a thread of this process; `**options` are fields of `Options`."""
 
+    listener: Listener
+
     def __init__(self, folder: Path, **options: Any) -> None:
         assert set(options) <= {field.name for field in fields(Options)}
         self.folder, self.options = folder, Options(**options)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from postlude.engines.servers.command import decided
+from postlude.engines.servers.limits import unserved
 from postlude.engines.settings import Local, Servers
 from postlude.errors import Problem
 from postlude.method import Algorithm
 from postlude.models.lora import SERVED_RANKS, served_rank, token_layers
+from postlude.objectives import TokenObjective
 from postlude.recipe import measured
 from postlude.sources.spec import Wrong
+from postlude.words import Once
 
 if TYPE_CHECKING:
     from postlude.recipe.schema import Recipe
@@ -34,8 +36,10 @@ def problems(recipe: Recipe, wrong: Wrong) -> list[Problem]:
     return [
         *_shares(recipe, servers, wrong),
         *_holds(recipe, wrong),
+        *_samples_at(recipe, wrong),
         *_args(servers, wrong),
         *_publishes(recipe, wrong),
+        *_compares(recipe, wrong),
     ]
 
 
@@ -64,16 +68,6 @@ def _shares(recipe: Recipe, servers: Servers, wrong: Wrong) -> Iterator[Problem]
             "same time. Set max_lag to 0, or give the servers a device of their own (colocate: false)."
         )
         yield wrong(key, "contradiction", sentence)
-    for url in servers.urls:
-        parts = urlsplit(url)
-        if parts.path.strip("/"):
-            plain = f"{parts.scheme}://{parts.netloc}"
-            sentence = f"engine.servers.urls: {url} is an endpoint; the server itself is {plain}. Write that."
-            yield wrong("engine.servers.urls", "wrong-type", sentence)
-    doubled = sorted({url for url in servers.urls if servers.urls.count(url) > 1})
-    if doubled:
-        sentence = f"engine.servers.urls names {', '.join(doubled)} more than once."
-        yield wrong("engine.servers.urls", "duplicate-name", sentence)
 
 
 def _holds(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
@@ -97,6 +91,13 @@ def _holds(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
         yield wrong("model.lora.targets", "not-supported", sentence)
 
 
+def _samples_at(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
+    """A temperature that vLLM neither changes nor refuses."""
+    problem = unserved(recipe.sampling) if samples(recipe, recipe.algorithm) else None
+    if problem is not None:
+        yield wrong("sampling.temperature", "not-supported", f"sampling.temperature: {problem}")
+
+
 def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
     """A way that there is for what is trained."""
     way, lora = recipe.engine.publish, recipe.model.lora
@@ -111,6 +112,18 @@ def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
         yield wrong("engine.publish", "contradiction", sentence)
 
 
+def _compares(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
+    """A server that comes up while the trainer works is compared with what was answered as its version was published;
+    the trainer does not stop for it where the next draw is sampled meanwhile."""
+    every = recipe.engine.probe_every
+    if every > 1 and recipe.max_lag:
+        sentence = (
+            f"engine.probe_every is {every}, and with max_lag {recipe.max_lag} a server that is started again while "
+            "the trainer works could not be compared with anything. Set engine.probe_every to 1, or max_lag to 0."
+        )
+        yield wrong("engine.probe_every", "contradiction", sentence)
+
+
 def _args(servers: Servers, wrong: Wrong) -> Iterator[Problem]:
     """Nothing of vLLM's command line that the run decides."""
     for word in servers.args:
@@ -123,3 +136,23 @@ def _args(servers: Servers, wrong: Wrong) -> Iterator[Problem]:
                 "may take of the GPU is chosen from what the trainer holds. Take it out."
             )
             yield wrong("engine.servers.args", "contradiction", sentence)
+
+
+MOST_MISMATCH = 0.01
+"""Nats per token (k1) between servers and trainer from which on a user hears of a correction."""
+
+
+def notes_on(recipe: Recipe, figures: Mapping[str, float]) -> list[str]:
+    """A note on a step's figures, once a run: servers in low precision disagree with the trainer about the same
+    weights, and nothing corrects for it."""
+    objective, apart = recipe.objective, abs(figures.get("mismatch/k1", 0.0))
+    rough = recipe.servers is not None and recipe.engine.dtype in ("bfloat16", "float16")
+    corrected = not isinstance(objective, TokenObjective) or objective.correction or objective.behaviour == "rollout"
+    if not rough or recipe.max_lag or corrected or apart <= MOST_MISMATCH:
+        return []
+    text = (
+        f"servers and trainer give the same tokens log-probs {apart:.2g} nats apart on average (mismatch/k1; up to "
+        f"{MOST_MISMATCH:g} is usual), in {recipe.engine.dtype} and from the same weights, and nothing corrects for "
+        "it. Set objective.correction.mode=token_truncate, or engine.dtype=float32"
+    )
+    return [Once("servers and trainer disagree", text)]

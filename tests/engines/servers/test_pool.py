@@ -13,6 +13,7 @@ from postlude.data import Completion
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Request, Sampler, Weights
 from postlude.engines.servers import pool as pool_module
+from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.settings import Sampling
 from postlude.errors import EngineError
@@ -85,7 +86,7 @@ def asked(fakes: Sequence[FakeServer]) -> int:
 def test_answers_are_the_local_samplers(pair: list[FakeServer], model_folder: Path, sampling: Sampling) -> None:
     local = asyncio.run(drawn(LocalEngine.open(str(model_folder)).sampler, REQUESTS, sampling))
     seen = run(pair, lambda pool: drawn(pool, REQUESTS, sampling))
-    assert same(seen, local) and {c.policy_version for c in seen} == {0} and not any(c.spans for c in seen)
+    assert same(seen, local) and {(c.policy_version, c.spans) for c in seen} == {(0, ((0, 0),))}
     if sampling.stop:
         assert "string" in {c.stop for c in seen}
 
@@ -190,6 +191,21 @@ def test_a_server_of_unknown_weights_gets_nothing_before_it_is_admitted_again(
     assert labelled[0] == GENERATE  # refused
 
 
+def test_a_server_that_lacks_the_model_is_admitted_again(pair: list[FakeServer], expected: list[Completion]) -> None:
+    async def work(pool: PoolSampler) -> list[Completion]:
+        (member,) = pool.fleet.members
+
+        async def admit(again: Member) -> None:
+            again.model = "policy"
+
+        pool.fleet.admit, member.model = admit, "v9"
+        seen = await drawn(pool)
+        assert member.trouble.endswith("The model `v9` does not exist.") and not pool.refused_answers
+        return seen
+
+    assert same(run(pair[:1], work), expected)
+
+
 def test_a_server_that_dies_leaves_its_requests_to_the_other(model_folder: Path, expected: list[Completion]) -> None:
     with FakeServer(model_folder) as one, FakeServer(model_folder) as two:
         one.at.faults[GENERATE] += [Fault(), Fault(), Fault(die=True)]
@@ -262,7 +278,7 @@ def test_an_answer_of_two_versions_says_where_each_begins(model_folder: Path) ->
 
     with FakeServer(model_folder, piece=4) as fake:
         seen = run([fake], work)
-    mixed = [c for c in seen if c.spans]
+    mixed = [c for c in seen if len(c.spans) > 1]
     assert mixed and all(c.policy_version == 0 for c in mixed)
     for completion in mixed:
         ((old, start), (new, first)) = completion.spans
@@ -297,7 +313,9 @@ def test_an_adapters_name_is_the_version_of_its_answers(
         return seen
 
     seen = run(pair[:1], work)
-    assert {c.policy_version for c in seen} == {7} and [c.tokens for c in seen] != [c.tokens for c in expected]
+    assert {(c.policy_version, c.spans) for c in seen} == {(7, ((7, 0),))} and [c.tokens for c in seen] != [
+        c.tokens for c in expected
+    ]
 
 
 def test_whoever_stops_listening_stops_the_servers_too(pair: list[FakeServer]) -> None:

@@ -17,6 +17,7 @@ from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
 from postlude.engines.protocol import Request
 from postlude.engines.servers import wire
 from postlude.engines.servers.fleet import Member
+from postlude.engines.servers.handshake import Handshake
 from postlude.engines.servers.publishing import Adapters, Files, Stream, publisher_for, way_of
 from postlude.engines.servers.shelf import named_weights
 from postlude.engines.servers.stream import BACKEND, PLUGIN, GlooLink, NcclLink, backend, connect
@@ -192,6 +193,24 @@ def test_a_server_that_was_started_again_joins_a_new_group(stage: Stage, fakes: 
 
     with_members(fakes[:1], again)
     assert end.joined == 2 and agree(stage, versions[1], fakes[:1])
+
+
+def test_a_server_that_comes_up_late_gets_its_version_though_the_trainer_has_moved_on(
+    stage: Stage, fakes: list[FakeServer]
+) -> None:
+    Receiver(fakes[0])
+    version, later = next_version(), next_version()
+
+    async def late(members: list[Member]) -> Any:
+        folder, handshakes = await asyncio.to_thread(stage.at, version), stage.handshakes()
+        assert await Files().publish(members[1:], version, folder) == []
+        assert len((await handshakes.shake(members[1:], version))[0]) == 1
+        await asyncio.to_thread(stage.at, later)
+        assert await stream(stage).welcome(members[0], version, folder) == []
+        return await handshakes.recall(members[0], version)
+
+    result = with_members(fakes, late)
+    assert isinstance(result, Handshake) and result.largest < 1e-5
 
 
 def test_by_adapters_nothing_is_paused_and_two_stay(adapters: Stage, model_folder: Path) -> None:

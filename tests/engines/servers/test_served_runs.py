@@ -4,25 +4,30 @@ have been."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from postlude.engines.servers import fleet
+from postlude.engines.servers.fleet import Patience
 from postlude.errors import TrainingError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
 from postlude.runs import History, lookup, read
 from postlude.runs.events import Checkpoint, Eval, Event, Phase, Publish, Step
-from postlude.runs.figures import entry_of
 from postlude.runs.folder import Run
+from postlude.watch.live import LiveView
 from tests.fake_vllm.options import Fault
 from tests.fake_vllm.server import GENERATE, FakeServer
 from tests.learning import write
 
+RELOAD = "/collective_rpc"
 STEPS, AT = 5, 3
 """Of a run; the step in which it is killed."""
 Place = tuple[Path, FakeServer]
@@ -103,7 +108,9 @@ def _watched(place: Place, kind: str) -> Path:
             if event.step in (AT, STEPS) and is_now(event) and not target.exists():
                 shutil.copytree(folder, target, symlinks=True)
 
-    train(place, folder.name, listeners=[copy], **KINDS[kind])
+    with folder.with_name(f"{folder.name}.txt").open("w") as seen:
+        view = LiveView(Console(file=seen, width=250))
+        train(place, folder.name, listeners=[copy, view], **KINDS[kind])
     shutil.copytree(folder, folder.with_name(f"{folder.name} whole"), symlinks=True)
     return folder
 
@@ -166,6 +173,16 @@ def test_a_run_publishes_what_it_has_saved_and_knows_every_token(whole: Callable
     assert all(parts <= row.keys() for row in history.timings)
     commits = [row["commit"] > 0 for row in history.timings]
     assert commits == [kind != "a commit every 2 steps" or step % 2 == 0 for step in range(1, STEPS + 1)]
+
+
+def test_the_first_lines_name_the_topology_and_every_step_says_what_it_took(whole: Callable[[str], Path]) -> None:
+    folder = whole("lag 1")
+    first, *rest = folder.with_name(f"{folder.name}.txt").read_text().split("step 1/5")
+    topology = "1 trainer in this process; 1 server, vllm 0.32.0, publish: files"
+    assert topology in first.splitlines() and read(folder).manifest["engine"]["topology"] == topology
+    step = rest[0].splitlines()
+    assert "lag 0.000  largest lag 0.000" in step[0] and "lag 1.000" in rest[0].partition("step 2/5")[2]
+    assert re.match(r"  seconds: training \d+\.\d\d, waited \d+\.\d\d, committing .*, publishing \d+\.\d\d$", step[1])
 
 
 # --------------------------------------------------------------------------------------------------------- kills
@@ -241,6 +258,23 @@ def test_pairs_of_an_adapter_are_learnt_from_a_servers_answers(place: Place) -> 
     assert history.finished and history.manifest["engine"]["publish"] == "lora"
 
 
+def test_the_trainer_moves_on_once_a_server_has_what_it_published(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only one fails as it is given a version. Had the trainer moved on, nothing could be said of it."""
+    server = place[1]
+    monkeypatch.setattr(fleet, "PATIENCE", Patience(look=0.05, again=0.05, nobody=10.0))
+
+    def refuse(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            server.next(RELOAD, Fault(status=500))
+
+    run = train(place, "only", listeners=[refuse], steps=4, **KINDS["lag 1"])
+    history = read(run.folder)
+    require_known(history, 1)
+    assert history.finished and [*history.rollouts] == [1, 2, 3, 4]
+
+
 def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:
     server = place[1]
 
@@ -257,7 +291,3 @@ def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:
     history = read(run.folder)
     require_known(history)
     assert [*history.rollouts] == [1, 2, 3] and history.finished
-
-
-def test_the_table_of_figures_has_what_servers_add() -> None:
-    assert entry_of({"lag/max": None}, "lag/max") and lookup("seconds/wait") is not None

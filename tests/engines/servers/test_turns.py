@@ -34,7 +34,7 @@ async def shared(server: FakeServer, level: int = 1, admit: Callable[[Member], A
     """A fleet of one server that is up, with its turns."""
     fleet = Fleet(Servers(urls=(server.url,), timeout=5.0), Path(), urls=[server.url], patience=PATIENCE)
     fleet.admit = admit or fleet.admit
-    turns = Turns(fleet, 1 if level == 1 else 2, lambda: None)
+    turns = Turns(fleet, 1 if level == 1 else 2)
     fleet.turn = turns.once_sampling
     await fleet.open()
     server.at.calls.clear()

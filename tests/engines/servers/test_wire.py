@@ -13,8 +13,9 @@ import pytest
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Request
 from postlude.engines.servers import wire
+from postlude.engines.servers.limits import unserved
 from postlude.engines.servers.replies import Answer, Span
-from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_name, adapter_version, unserved
+from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_name, adapter_version
 from postlude.engines.settings import Sampling
 from postlude.models.tiny import save_tiny_model
 from postlude.waits import under_way

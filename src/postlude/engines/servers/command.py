@@ -119,6 +119,8 @@ class Launch:
     """The backend by which weights are streamed (`nccl`, or the name of a plugin); None where they never are."""
     plugins: Path | None = None
     """A folder that is put on the server's PYTHONPATH for plugins of ours; needed by no other way to publish."""
+    most: float | None = None
+    """Share of a GPU's memory that it may take; None is vLLM's own choice."""
     sleeps: bool = False
     """Whether it gives its GPU back while the trainer works."""
     gpus: int = 1
@@ -149,6 +151,7 @@ def command_line(launch: Launch, model: Path, port: int) -> list[str]:
     if launch.devices:
         words += ["--tensor-parallel-size", str(launch.gpus)]
         words += ["--enable-sleep-mode"] if launch.sleeps else []
+        words += [] if launch.most is None else ["--gpu-memory-utilization", f"{launch.most:.2f}"]
     else:
         words += ["--enforce-eager"]  # no compiler is needed, and a start takes no minutes
     if launch.lora_rank is not None:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Trainer, Weights
 from postlude.engines.servers.attended import Attended
-from postlude.engines.servers.fleet import Fleet, Member
+from postlude.engines.servers.fleet import Fleet, Member, TooEarly
 from postlude.engines.servers.handshake import Handshake, Handshakes
 from postlude.engines.servers.ledger import Ledger
 from postlude.engines.servers.pool import PoolSampler
@@ -25,6 +26,7 @@ from postlude.engines.servers.publishing import Failed, Publisher
 from postlude.engines.servers.shelf import Shelf
 from postlude.engines.servers.turns import Apart, Turns
 from postlude.errors import EngineError
+from postlude.words import counted
 
 
 @dataclass
@@ -56,10 +58,12 @@ class ServedEngine:
     _folder: Path | None = None
     _trainer: Attended = field(init=False)
     _published: int = 0
+    _untold: WeakKeyDictionary[Member, int] = field(default_factory=WeakKeyDictionary[Member, int])
+    """Servers that nothing could be said of, and the version that they came up with."""
 
     def __post_init__(self) -> None:
         self.local.trainer.workplace.apart = True  # servers are looked after in the event loop meanwhile
-        self._trainer = Attended(self.local.trainer, self.turns.training)
+        self._trainer = Attended(self.local.trainer, self.turns.training, self._before_it_moves_on)
         self.fleet.turn, self.sampler.turn = self.turns.once_sampling, self.turns.sampling
         self.fleet.admit, self.fleet.newest = self._admit, self.shelf.to_start_from
         self.shelf.in_use = self.fleet.in_use
@@ -72,6 +76,7 @@ class ServedEngine:
 
     async def begin(self) -> None:
         """Write the weights as they are now under a version of their own, start the servers from them, compare."""
+        self.ledger.go_on_from(self.local.trainer.version, self.step())
         await self._place(max(self.local.trainer.version, self.ledger.newest + 1))
         await self.fleet.open()
 
@@ -93,7 +98,7 @@ class ServedEngine:
             await rouse()
             published = time.monotonic()
             self._published += 1
-            if self._published % self.probe_every == 0:
+            if self._published % self.probe_every == 0 or any(m.state != "ready" for m in self.fleet.members):
                 await self._compare([member for member in members if member.state == "ready"])
         parts = (written - started, published - written, time.monotonic() - published)
         self.seconds = dict(zip(("write", "send", "handshake"), parts, strict=True))
@@ -105,9 +110,9 @@ class ServedEngine:
 
     async def _place(self, version: int) -> None:
         """On the disk and in the ledger, before any server has it."""
+        self.ledger.add(version, self.step())  # first: whatever a kill leaves on the shelf has a number of its own
         self.local.trainer.version = version
         self._folder = await asyncio.to_thread(self.shelf.place, version, self.checkpoint())
-        self.ledger.add(version, self.step())
         self.sampler.version, self._trainer.changed = version, False
 
     def _take_out(self, failed: Failed) -> None:
@@ -120,13 +125,18 @@ class ServedEngine:
         self._take_out(refused)
 
     async def _admit(self, member: Member) -> None:
-        """Bring a server that has come up to the newest version, and compare. Raises EngineError."""
+        """Bring a server that has come up to the newest version, and compare. Raises EngineError, or TooEarly."""
         version = self.sampler.version
+        if self._trainer.changed and self._untold.get(member) == version:
+            raise TooEarly(_too_little(member))
         for _, why in await self.publisher.welcome(member, version, self._newest()):
             raise EngineError(f"{member.name}: {why}", code="server-refused")
         handshake = await self._greet(member, version)
-        if not isinstance(handshake, Handshake):
-            raise EngineError(handshake or _too_little(member), code="server-refused")
+        if handshake is None:
+            self._untold[member] = version
+            raise TooEarly(_too_little(member))
+        if isinstance(handshake, str):
+            raise EngineError(handshake, code="server-refused")
         self.greetings[member.name] = handshake
 
     async def _greet(self, member: Member, version: int) -> Handshake | str | None:
@@ -137,6 +147,12 @@ class ServedEngine:
                 return agreed[0][1] if agreed else refused[0][1]
         return await self.handshakes.recall(member, version)
 
+    async def _before_it_moves_on(self) -> None:
+        """Until a server has agreed with the trainer on its weights, or one is ready that took them: who comes up later
+        is compared with what was answered then, and where nobody was there nothing could be said of it."""
+        if isinstance(self.turns, Apart) and not self.handshakes.knows(self.sampler.version):
+            await self.fleet.available()
+
     # ------------------------------------------------------------------------------------------------- figures
 
     def lag(self, version: int) -> int | None:
@@ -146,7 +162,8 @@ class ServedEngine:
 
     def figures(self) -> Mapping[str, float]:
         """The largest error of the newest handshakes in nats, and what was asked again since this was called last."""
-        errors = [handshake.largest for handshake in self.greetings.values()]
+        there = {member.name for member in self.fleet.members}
+        errors = [handshake.largest for name, handshake in self.greetings.items() if name in there]
         return {**({"handshake/error": max(errors)} if errors else {}), **self.sampler.counted()}
 
     # ------------------------------------------------------------------------------------------------ the rest
@@ -170,11 +187,22 @@ class ServedEngine:
 
     def describe(self) -> Mapping[str, Any]:
         """Facts of the trainer, and of the servers."""
-        return {**self.local.describe(), "servers": self.fleet.describe(), "publish": self.way}
+        servers = self.fleet.describe()
+        return {
+            **self.local.describe(),
+            "servers": servers,
+            "publish": self.way,
+            "topology": _topology(servers["count"], servers["vllm"], self.way),
+        }
+
+
+def _topology(count: int, versions: Sequence[str], way: str) -> str:
+    named = f", vllm {' and '.join(versions)}" if versions else ""
+    return f"1 trainer in this process; {counted(count, 'server')}{named}, publish: {way}"
 
 
 def _too_little(member: Member) -> str:
     return (
-        f"{member.name} came up while the trainer was at work, and its answers have too few tokens in common with "
-        "those of the version it should have: whether it has that cannot be told"
+        f"{member.name} came up while the trainer was at work, and what it answers has too few tokens in common with "
+        "what is known of the version that it should have: whether it has that cannot be told yet"
     )

@@ -129,6 +129,10 @@ class Handshakes:
                 refused.append((member, await self._why(member, part, errors, version)))
         return agreed, refused
 
+    def knows(self, version: int) -> bool:
+        """Whether a server has agreed at this version, so that others can be compared with it later."""
+        return version in self._records
+
     async def recall(self, member: Member, version: int) -> Handshake | str | None:
         """The same for a server that is brought to a version while the trainer has moved on: compared with what was
         answered when that was published. A sentence where it is refused; None where that cannot be told, since it has
@@ -247,8 +251,8 @@ class Handshakes:
         root = await _root(member) if self.tied else None
         tied = root is not None and _ties(root)
         head = (
-            f"it was started from {root}, whose output layer is its embedding, and of such a model vLLM keeps the old "
-            "output layer. Start it from the newest folder of the run's served/, which has both."
+            f"it was started from {root}, whose output layer is its embedding, and of such a model vLLM may keep the "
+            "old output layer. Start it from the newest folder of the run's served/, which has both."
         )
         if tied and member in self._agreed:
             return f"{text}, and it agreed before: {head}"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from postlude.data import Completion
 from postlude.engines.answers import Reader, Unsound, as_they_end
 from postlude.engines.protocol import Progress, Request, Weights
+from postlude.engines.servers.limits import unserved
 from postlude.engines.servers.replies import ABORTED, Answer
-from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_version, unserved
+from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_version
 from postlude.engines.settings import Sampling, Servers
 from postlude.errors import EngineError
 

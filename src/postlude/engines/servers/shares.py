@@ -5,7 +5,7 @@ Arithmetic on what the trainer holds and the device has. It has not been measure
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor
 from typing import Literal
@@ -29,7 +29,6 @@ CONTEXT = GIB
 """Bytes of a GPU that a process takes before it holds any tensor (context, libraries, graphs), asleep too."""
 LEAST_CACHE = 0.2
 """Of a server's weights: what it takes for keys, values and one pass at the least."""
-FLAG = "--gpu-memory-utilization"
 UNMEASURED = (
     "colocation was built and tested on CPUs; on a GPU nothing of it was measured: look at the first steps' memory"
 )
@@ -40,10 +39,8 @@ class Sharing:
     """What was chosen for servers on the trainer's device."""
 
     level: Level
-    args: tuple[str, ...]
-    """Of each server's command line."""
-    lines: tuple[str, ...]
-    """For people."""
+    most: float | None
+    """Of the GPU, that each server may take; None on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +51,23 @@ class Device:
     free: int
 
 
-def sharing(engine: LocalEngine, servers: Servers, adapters: bool) -> Sharing:
-    """How servers share a device with what an engine holds there now. Raises EngineError where they cannot."""
+def sharing(engine: LocalEngine, servers: Servers, adapters: bool, say: Callable[[str], None]) -> Sharing:
+    """How servers share a device with what an engine holds there now; `say` hears of it. Raises EngineError where they
+    cannot."""
     held, device = engine.held_bytes(), engine.model.device
     count = servers.count or len(servers.urls)
     head = head_of(engine.model.net)[1] if is_tied(engine.model.net) else None
     weights = held["weights"] + (head.numel() * head.element_size() if head is not None else 0)
     level, line = depth(weights, count, free(torch.device("cpu")), adapters)
+    say(line)
     if device.type != "cuda":
-        return Sharing(level, (), (line,))
+        return Sharing(level, None)
     give_back()
     left, total = torch.cuda.mem_get_info(device)
-    share = utilization(Device(total, left), held, torch.cuda.memory_allocated(device), weights, count)
-    text = f"each server may take {share:.0%} of the GPU, beside what the trainer holds between its steps"
-    return Sharing(level, (FLAG, f"{share:.2f}"), (line, text, UNMEASURED))
+    most = utilization(Device(total, left), held, torch.cuda.memory_allocated(device), weights, count)
+    say(f"each server may take {most:.0%} of the GPU, beside what the trainer holds between its steps")
+    say(UNMEASURED)
+    return Sharing(level, most)
 
 
 def gib(size: float) -> str:

@@ -1,8 +1,8 @@
 """The weights of a version as a folder that servers read: `RUN/served/v7`.
 
 A whole model is a Hugging Face folder, where the step's checkpoint holds the same files by links to them. A model whose
-output layer is its embedding is served with a matrix of its own for each: vLLM keeps the old output layer of a tied
-one on CPUs, whatever it is given. Under LoRA a version is an adapter, on a base that does not change.
+output layer is its embedding is served with a matrix of its own for each: from a folder without one for the output
+layer vLLM keeps the old one on CPUs. Under LoRA a version is an adapter, on a base that does not change.
 """
 
 from __future__ import annotations
@@ -287,3 +287,14 @@ def named_weights(net: Any, folder: Path) -> dict[str, Any]:
             code="not-supported",
         )
     return {name: live[name].detach() for name in names}
+
+
+def stored_weights(folder: Path) -> dict[str, Any]:
+    """Every tensor of a served folder, on the CPU, in the order of `named_weights`."""
+    from safetensors.torch import load_file
+
+    places = _index(folder)
+    tensors: dict[str, Any] = {}
+    for file in sorted({*places.values()}):
+        tensors |= load_file(folder / file)
+    return {name: tensors[name] for name in sorted(places)}

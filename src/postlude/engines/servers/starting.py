@@ -13,9 +13,12 @@ GREETING = 64
 """Tokens that a handshake asks for, prompt included."""
 
 
-def launch_of(held: Local, longest: int, seed: int, rank: int | None, way: str, gpus: int) -> Launch:
+def launch_of(
+    held: Local, longest: int, seed: int, rank: int | None, way: str, gpus: int, most: float | None = None
+) -> Launch:
     """What each server is started with. `longest`: tokens of the longest prompt and answer; `rank`: of the adapters
-    that are published, if any; `gpus`: that this process sees, 0 on a CPU.
+    that are published, if any; `gpus`: that this process sees, 0 on a CPU; `most`: share of a GPU that each may take,
+    vLLM's own choice where it is None.
 
     Raises ConfigError where the interpreter, `args`, the rank or the GPUs will not do.
     """
@@ -32,6 +35,7 @@ def launch_of(held: Local, longest: int, seed: int, rank: int | None, way: str, 
         transfer=transfer,
         plugins=plugins,
         sleeps=servers.colocate,
+        most=most,
         gpus=servers.gpus if gpus else 1,
         devices=devices,
         threads=threads_of(servers.count),

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from postlude.engines.local.free import give_back
 from postlude.engines.servers.fleet import Fleet, Member
 from postlude.engines.servers.shares import Level
 from postlude.engines.servers.wire import ServerFailure
@@ -46,12 +47,12 @@ class Apart:
 class Turns:
     """Servers that sleep while a trainer works on their device, and wake before anybody asks them.
 
-    `make_room`: the trainer's cached blocks go back to the device, before servers wake. A server that does not fall
+    The trainer's cached blocks go back to the device before servers wake. A server that does not fall
     asleep or wake is `Fleet.ailing`: it is killed, and started again once it is the servers' turn.
     """
 
-    def __init__(self, fleet: Fleet, level: Level, make_room: Callable[[], object]) -> None:
-        self._fleet, self._make_room = fleet, make_room
+    def __init__(self, fleet: Fleet, level: Level) -> None:
+        self._fleet = fleet
         self.level: Level = level
         self._gate = asyncio.Lock()
         """Held while turns change, while weights are published, and by a trainer for as long as it works."""
@@ -103,7 +104,7 @@ class Turns:
         async with self._gate:
             slept = not self.awake
             if slept:
-                self._make_room()
+                give_back()
                 await self._each("wake up", lambda one: one.server.wake(WEIGHTS))
 
             async def rouse() -> None:
@@ -143,7 +144,7 @@ class Turns:
         await self._each("fall asleep", self._lull)
 
     async def _wake(self) -> None:
-        self._make_room()
+        give_back()
         await self._each("wake up", self._rouse)
         if self.level == 2:  # nothing was published meanwhile: they have no weights yet
             async with self._fleet.changing:

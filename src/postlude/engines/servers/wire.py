@@ -48,8 +48,6 @@ PER_TOKEN = 1024
 """Bytes of a reply for each token of an answer, of which about 135 are used."""
 BIG = 64 << 10
 """Bytes from which a reply is read in a thread: about 500 tokens, a millisecond."""
-COOLEST, HOTTEST = 0.01, 2.0
-"""Temperatures beside 0 that vLLM samples at: it takes lower ones for 0.01, without a word, and refuses higher ones."""
 
 DEV = "VLLM_SERVER_DEV_MODE=1 in its environment"
 RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment, and --enable-lora"
@@ -90,16 +88,6 @@ class Listed:
     """The base model's name, of an adapter."""
     max_length: int | None
     """Tokens of prompt and answer together; None of an adapter."""
-
-
-def unserved(sampling: Sampling) -> str | None:
-    """Why a server would sample otherwise than asked, or not at all; None where it does as it is told."""
-    if sampling.temperature == 0 or COOLEST <= sampling.temperature <= HOTTEST:
-        return None
-    return (
-        f"vLLM samples at temperature 0 or from {COOLEST:g} to {HOTTEST:g}, not at {sampling.temperature:g} (it would "
-        f"take {COOLEST:g} for anything lower). Set sampling.temperature accordingly."
-    )
 
 
 def adapter_name(version: int) -> str:
@@ -274,8 +262,8 @@ class VllmServer:
         what: str = "",
         query: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     ) -> bytes:
-        """The bytes of a reply of status 200, at most so many, within QUICK seconds where none are said. `opens` says how
-        a server is started that has `path`."""
+        """The bytes of a reply of status 200, at most so many, within QUICK seconds where none are said. `opens` says
+        how a server is started that has `path`."""
         lane, timeout = self._emptiest(), QUICK if timeout is None else timeout
         try:
             with lane, waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
