@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from postlude.engines.servers.shelf import stored_weights
 from postlude.engines.servers.stream import Link, described
 from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_name, adapter_version
 from postlude.engines.settings import Publishing
@@ -115,7 +116,8 @@ class Adapters:
 
 @dataclass
 class Stream:
-    """Each server takes the trainer's tensors out of memory while it is paused, in a group that is made once."""
+    """Each server takes the trainer's tensors out of memory while it is paused, in a group that is made once; one that
+    has been started those of the version's folder."""
 
     tensors: Callable[[Path], Mapping[str, Tensor]]
     """Of the trainer now, under the names of a version's folder."""
@@ -124,8 +126,13 @@ class Stream:
     _links: WeakKeyDictionary[Member, Link] = field(default_factory=WeakKeyDictionary["Member", Link])
 
     async def publish(self, members: Sequence[Member], version: int, folder: Path) -> Failed:
-        tensors = self.tensors(folder)
+        return await self._bring(members, version, self.tensors(folder))
 
+    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
+        self._leave(member)  # the trainer may have moved on since: its tensors are another version's
+        return await self._bring([member], version, await asyncio.to_thread(stored_weights, folder))
+
+    async def _bring(self, members: Sequence[Member], version: int, tensors: Mapping[str, Tensor]) -> Failed:
         async def bring(member: Member) -> None:
             try:
                 link = self._links.get(member) or await self._join(member)
@@ -135,11 +142,6 @@ class Stream:
                 raise
 
         return await each(members, bring)
-
-    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
-        """From files: what the trainer holds now may be later weights."""
-        self._leave(member)
-        return await Files().publish([member], version, folder)
 
     async def _join(self, member: Member) -> Link:
         link = await asyncio.to_thread(self.connect, member)

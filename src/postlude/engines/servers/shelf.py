@@ -305,3 +305,15 @@ def named_weights(net: Any, folder: Path) -> dict[str, Any]:
             code="not-supported",
         )
     return {name: live[name].detach() for name in names}
+
+
+def stored_weights(folder: Path) -> dict[str, Any]:
+    """Every tensor of a served folder, on the CPU, in the order of `named_weights`."""
+    from safetensors import torch as safetensors
+
+    read: Any = safetensors.load_file
+    places = _index(folder)
+    tensors: dict[str, Any] = {}
+    for file in sorted({*places.values()}):
+        tensors |= read(folder / file)
+    return {name: tensors[name] for name in sorted(places)}
