@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -20,10 +21,11 @@ from postlude.runs import read
 from tests.fake_vllm import FakeServer
 
 STEPS, GROUPS, ANSWERS = 16, 8, 4
-HEADS = ("killed", "when", "noticed after", "ready again after", "steps", "answers trained")
+HEADS = ("killed", "when", "noticed after", "ready again after", "as the run says it", "steps", "answers trained")
+SAID = re.compile(r"\): (.*)\. It is (?:killed|left out)")
 LONGEST = 900.0
 """Seconds of a run."""
-KILLED, READY = "is killed and started again", "is ready again"
+KILLED, READY, LEFT_OUT = "is killed and started again", "is ready again", "It is left out"
 SERVER = "vllm.entrypoints.openai.api_server"
 
 
@@ -99,6 +101,12 @@ class Watched:
         """Seconds from a moment to when it first said that."""
         return next((at - since for at, line in self.lines if at >= since and text in line), None)
 
+    def why(self, text: str, since: float) -> str:
+        """What a line gives as the reason, cut for a table."""
+        line = next((line for at, line in self.lines if at >= since and text in line), "")
+        reason = SAID.search(line)
+        return reason[1][:44] if reason else ""
+
     def ended(self) -> int:
         """Its exit code, once it ends, or has to."""
         try:
@@ -116,6 +124,7 @@ def failures(place: Place) -> Report:
     with Watched.of(file) as watched:
         struck = [*_struck(watched, FAKED if place.is_fake else KILLS)]
         code = watched.ended()
+    file.with_suffix(".log").write_text("".join(f"{line}\n" for _, line in watched.lines))
     report.rows += [_row(watched, one, at) for one, at in struck]
     _judge(report, "killed three times", file, demo / "sft/model", code)
     noticed = [watched.said(KILLED, at) for _, at in struck]
@@ -159,7 +168,7 @@ def _is_now(folder: Path, one: Kill) -> bool:
 def _row(watched: Watched, one: Kill, at: float) -> tuple[str, ...]:
     times = (watched.said(text, at) for text in (KILLED, READY))
     shown = ("never" if seconds is None else f"{seconds:.1f} s" for seconds in times)
-    return one.name, f"step {one.step}, {one.when}", *shown, "", ""
+    return one.name, f"step {one.step}, {one.when}", *shown, watched.why(KILLED, at), "", ""
 
 
 def _values(demo: Path, engine: dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +189,7 @@ def _judge(report: Report, name: str, file: Path, model: Path, code: int) -> Non
     flaws = Judge(model, prompts).flaws(folder, Expected(STEPS, GROUPS, ANSWERS, 0, 1.0))
     history = read(folder)
     trained = sum(row["trained"] for rows in history.rollouts.values() for row in rows)
-    report.rows.append((name, "", "", "", f"{history.steps} of {STEPS}", str(trained)))
+    report.rows.append((name, "", "", "", "", f"{history.steps} of {STEPS}", str(trained)))
     report.claim(
         f"{name}: the run ends, with all steps",
         code == 0 and history.finished,
@@ -201,8 +210,10 @@ def _without_one(place: Place, report: Report, demo: Path) -> None:
             at = time.monotonic()
             one.loop.call_soon_threadsafe(one.at.die)
             code = watched.ended()
-    noticed = watched.said("It is left out", at)
+    noticed = watched.said(LEFT_OUT, at)
     shown = "never" if noticed is None else f"{noticed:.1f} s"
-    report.rows.append(("one of two urls (fake servers)", "step 6, for good", shown, "", "", ""))
+    report.rows.append(
+        ("one of two urls (fake servers)", "step 6, for good", shown, "", watched.why(LEFT_OUT, at), "", "")
+    )
     report.claim("the loss of one of two servers was noticed", noticed is not None, shown)
     _judge(report, "one of two lost for good", file, model, code)

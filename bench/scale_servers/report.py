@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 150
+WIDTH = 170
 """Columns that a table may have, however narrow the terminal is."""
 
 
