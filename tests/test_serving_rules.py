@@ -100,14 +100,6 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
             "engine.publish",
             "servers load as one. Take auto or lora",
         ),
-        (
-            STARTED,
-            {"probe_every": 2},
-            LAGS,
-            "contradiction",
-            "engine.probe_every",
-            "could not be compared with anything",
-        ),
         (STARTED, {}, {"sampler": {"url": "http://h/v1"}}, "not-of-method", "sampler", "weights are engine.servers"),
     ],
 )

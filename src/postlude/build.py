@@ -97,7 +97,7 @@ def with_servers(
 
     trainer, facts = engine.trainer, prepared.facts
     gpus = device_count() if engine.model.device.type == "cuda" else 0
-    way = way_of(held.publish, trainer.has_adapter, bool(gpus))
+    way = way_of(held.publish, trainer.has_adapter)
     longest = longest_asked(prepared)
     urls = private_urls(servers.urls)
     share = sharing(engine, servers, way == "lora", say) if servers.colocate else None

@@ -39,7 +39,6 @@ def problems(recipe: Recipe, wrong: Wrong) -> list[Problem]:
         *_samples_at(recipe, wrong),
         *_args(servers, wrong),
         *_publishes(recipe, wrong),
-        *_compares(recipe, wrong),
     ]
 
 
@@ -110,18 +109,6 @@ def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
             "auto or lora."
         )
         yield wrong("engine.publish", "contradiction", sentence)
-
-
-def _compares(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
-    """A server that comes up while the trainer works is compared with what was answered as its version was published;
-    the trainer does not stop for it where the next draw is sampled meanwhile."""
-    every = recipe.engine.probe_every
-    if every > 1 and recipe.max_lag:
-        sentence = (
-            f"engine.probe_every is {every}, and with max_lag {recipe.max_lag} a server that is started again while "
-            "the trainer works could not be compared with anything. Set engine.probe_every to 1, or max_lag to 0."
-        )
-        yield wrong("engine.probe_every", "contradiction", sentence)
 
 
 def _args(servers: Servers, wrong: Wrong) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ import pytest
 
 from postlude import waits
 from postlude.engines.servers.command import Launch
-from postlude.engines.servers.fleet import Fleet, Member, Patience, TooEarly
+from postlude.engines.servers.fleet import Fleet, Member, Patience
 from postlude.engines.servers.process import ServerProcess
 from postlude.engines.settings import Servers
 from postlude.errors import EngineError
@@ -253,36 +253,6 @@ def test_one_that_comes_up_in_mid_publish_waits_and_ends_at_the_newest(bare: Bar
     fleet.admit = admit
     with_fleet(fleet, publish)
     assert has == [1, 2]
-
-
-def test_one_of_which_nothing_can_be_told_yet_waits_and_is_not_started_again(bare: Bare) -> None:
-    fleet, tries, turns = fleet_of(bare), 0, 0
-
-    @asynccontextmanager
-    async def counted():
-        nonlocal turns
-        turns += 1
-        yield
-        turns -= 1
-
-    async def admit(member: Member) -> None:
-        nonlocal tries
-        tries += 1
-        if tries in (2, 3, 4):
-            raise TooEarly(f"{member.name} came up too early")
-
-    async def kill(fleet: Fleet) -> None:
-        (member,) = fleet.members
-        fleet.ailing(member, "it was silent")
-        await until(lambda: tries == 3)
-        await until(lambda: not turns)  # between two tries whoever publishes can
-        assert member.state == "starting" and len(bare.starts) == 2
-        assert await fleet.available() == [member] and tries == 5 and member.restarts == 1
-
-    fleet.admit, fleet.turn = admit, counted
-    with_fleet(fleet, kill)
-    assert len(bare.starts) == 2 and len(told(fleet)) == 3
-    assert told(fleet)[1].endswith("came up too early. It waits for the next version.")
 
 
 def test_one_that_is_slow_while_weights_change_or_asleep_is_left_alone_for_longer(bare: Bare) -> None:

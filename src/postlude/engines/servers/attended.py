@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Lock
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,21 +17,12 @@ if TYPE_CHECKING:
     import torch
 
 
-async def _at_once() -> None:
-    """Nobody has to be waited for."""
-
-
 class Attended:
     """A `Trainer` whose passes wait for each other. `turn` is entered for each: where servers share its device, they
-    sleep within. `moving` is awaited before the first update of weights that were published."""
+    sleep within."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        turn: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
-        moving: Callable[[], Awaitable[None]] = _at_once,
-    ) -> None:
-        self._trainer, self._turn, self._moving = trainer, turn, moving
+    def __init__(self, trainer: Trainer, turn: Callable[[], AbstractAsyncContextManager[object]] = nullcontext) -> None:
+        self._trainer, self._turn = trainer, turn
         self._at_work = Lock()
         self.changed = False
         """Whether the weights are others than those that were published last, or are about to be."""
@@ -50,8 +41,6 @@ class Attended:
             return await self._trainer.forward(batch, want)
 
     async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
-        if not self.changed:
-            await self._moving()
         async with self._turn(), self._at_work:
             self.changed = True
             return await self._trainer.update(parts, rates)

@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Trainer, Weights
 from postlude.engines.servers.attended import Attended
-from postlude.engines.servers.fleet import Fleet, Member, TooEarly
-from postlude.engines.servers.handshake import Handshake, Handshakes
+from postlude.engines.servers.fleet import Fleet, Member
+from postlude.engines.servers.handshake import Agreed, Handshake, Handshakes, Refused
 from postlude.engines.servers.ledger import Ledger
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.publishing import Failed, Publisher
@@ -58,12 +57,10 @@ class ServedEngine:
     _folder: Path | None = None
     _trainer: Attended = field(init=False)
     _published: int = 0
-    _untold: WeakKeyDictionary[Member, int] = field(default_factory=WeakKeyDictionary[Member, int])
-    """Servers that nothing could be said of, and the version that they came up with."""
 
     def __post_init__(self) -> None:
         self.local.trainer.workplace.apart = True  # servers are looked after in the event loop meanwhile
-        self._trainer = Attended(self.local.trainer, self.turns.training, self._before_it_moves_on)
+        self._trainer = Attended(self.local.trainer, self.turns.training)
         self.fleet.turn, self.sampler.turn = self.turns.once_sampling, self.turns.sampling
         self.fleet.admit, self.fleet.newest = self._admit, self.shelf.to_start_from
         self.shelf.in_use = self.fleet.in_use
@@ -98,7 +95,7 @@ class ServedEngine:
             await rouse()
             published = time.monotonic()
             self._published += 1
-            if self._published % self.probe_every == 0 or any(m.state != "ready" for m in self.fleet.members):
+            if self._published % self.probe_every == 0:
                 await self._compare([member for member in members if member.state == "ready"])
         parts = (written - started, published - written, time.monotonic() - published)
         self.seconds = dict(zip(("write", "send", "handshake"), parts, strict=True))
@@ -125,33 +122,22 @@ class ServedEngine:
         self._take_out(refused)
 
     async def _admit(self, member: Member) -> None:
-        """Bring a server that has come up to the newest version, and compare. Raises EngineError, or TooEarly."""
+        """Bring a server that has come up to the newest version, and compare. Raises EngineError."""
         version = self.sampler.version
-        if self._trainer.changed and self._untold.get(member) == version:
-            raise TooEarly(_too_little(member))
         for _, why in await self.publisher.welcome(member, version, self._newest()):
             raise EngineError(f"{member.name}: {why}", code="server-refused")
-        handshake = await self._greet(member, version)
-        if handshake is None:
-            self._untold[member] = version
-            raise TooEarly(_too_little(member))
-        if isinstance(handshake, str):
-            raise EngineError(handshake, code="server-refused")
-        self.greetings[member.name] = handshake
+        agreed, refused = await self._greet(member, version)
+        for _, why in refused:
+            raise EngineError(why, code="server-refused")
+        self.greetings[member.name] = agreed[0][1]
 
-    async def _greet(self, member: Member, version: int) -> Handshake | str | None:
-        """As `Handshakes.recall`; compared with the trainer itself where that has not moved on."""
+    async def _greet(self, member: Member, version: int) -> tuple[Agreed, Refused]:
+        """Compare it with the trainer; where that has moved on, as it may with max_lag 1, with what is on the shelf."""
         async with self._trainer.idle() as unchanged:
             if unchanged:
-                agreed, refused = await self.handshakes.shake([member], version)
-                return agreed[0][1] if agreed else refused[0][1]
-        return await self.handshakes.recall(member, version)
-
-    async def _before_it_moves_on(self) -> None:
-        """Until a server has agreed with the trainer on its weights, or one is ready that took them: who comes up later
-        is compared with what was answered then, and where nobody was there nothing could be said of it."""
-        if isinstance(self.turns, Apart) and not self.handshakes.knows(self.sampler.version):
-            await self.fleet.available()
+                return await self.handshakes.shake([member], version)
+        frozen = await asyncio.to_thread(self.shelf.read, version)
+        return await self.handshakes.shake([member], version, frozen)
 
     # ------------------------------------------------------------------------------------------------- figures
 
@@ -199,10 +185,3 @@ class ServedEngine:
 def _topology(count: int, versions: Sequence[str], way: str) -> str:
     named = f", vllm {' and '.join(versions)}" if versions else ""
     return f"1 trainer in this process; {counted(count, 'server')}{named}, publish: {way}"
-
-
-def _too_little(member: Member) -> str:
-    return (
-        f"{member.name} came up while the trainer was at work, and what it answers has too few tokens in common with "
-        "what is known of the version that it should have: whether it has that cannot be told yet"
-    )

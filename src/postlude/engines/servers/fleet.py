@@ -51,10 +51,6 @@ PATIENCE = Patience()
 """With real servers."""
 
 
-class TooEarly(Exception):
-    """A server that nothing is wrong with, as far as can be told: it has to wait for the next version."""
-
-
 @dataclass(eq=False)
 class Member:
     """One server, as everybody sees it. Fields change when it is started again: read them anew for each request."""
@@ -103,7 +99,7 @@ class Fleet:
         self.members: list[Member] = []
         self.say, self.patience = say, patience or PATIENCE
         self.admit: Callable[[Member], Awaitable[None]] = _admitted
-        """Bring it to the newest version and see that it samples from that. Raises EngineError, or TooEarly."""
+        """Bring it to the newest version and see that it samples from that. Raises EngineError."""
         self.newest: Callable[[], Path] = _no_folder
         """The folder that a server which starts is given."""
         self.turn: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
@@ -220,28 +216,12 @@ class Fleet:
                     await (
                         member.server.wake()
                     )  # put to sleep, or paused, by somebody who is gone: it would never answer
+                async with self.changing:
+                    await self.admit(member)
+                    member.reported.clear()
+                    member.state = "ready"
             except ServerFailure as failure:
                 raise EngineError(f"{member.name}: {failure}", code="server-refused") from failure
-            early = await self._let_in(member)
-        if early is not None:
-            self.say(f"{early}. It waits for the next version.")
-        while early is not None:
-            await asyncio.sleep(self.patience.look)  # out of turn: the trainer must be able to go on
-            async with self.turn():
-                early = await self._let_in(member)
-
-    async def _let_in(self, member: Member) -> TooEarly | None:
-        """Ready from here on, unless that is returned. Raises EngineError."""
-        async with self.changing:
-            try:
-                await self.admit(member)
-            except TooEarly as early:
-                return early
-            except ServerFailure as failure:
-                raise EngineError(f"{member.name}: {failure}", code="server-refused") from failure
-            member.reported.clear()
-            member.state = "ready"
-        return None
 
     async def _replace(self, member: Member) -> None:
         """A new process instead of the old, which is dead. Its port is another, so nothing reaches it by accident."""

@@ -190,8 +190,8 @@ def publisher_for(
     return {"files": Files, "lora": Adapters}.get(way, lambda: Stream(tensors, connect))()
 
 
-def way_of(publish: Publishing, adapter: bool, cuda: bool) -> Publishing:
-    """What `auto` stands for: lora where there is an adapter, stream where there is CUDA, else files."""
+def way_of(publish: Publishing, adapter: bool) -> Publishing:
+    """What `auto` stands for. Never stream: files are written anyway, and NCCL knows no limit of time."""
     if publish != "auto":
         return publish
-    return "lora" if adapter else "stream" if cuda else "files"
+    return "lora" if adapter else "files"

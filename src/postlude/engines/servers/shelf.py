@@ -19,13 +19,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from postlude import plain_json
+from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.models import adapters, files, saved, scorers
+from postlude.models.dtypes import Dtype
+from postlude.models.load import load
 from postlude.models.quiet import quiet
+from postlude.models.spec import ModelSpec
 from postlude.runs import durable
 from postlude.runs.files import SERVED
 from postlude.runs.space import free_bytes
+from postlude.sizing.work import BUDGET
 from postlude.words import size
 
 NEWEST = 2
@@ -93,6 +99,18 @@ class Shelf:
                 self.tokenizer.save_pretrained(fresh)
         self._tidy(version)
         return self.at(version)
+
+    def read(self, version: int) -> LocalTrainer:
+        """A version as it is on the disk, for passes without a gradient: on a CPU, where it takes room from nobody."""
+        held = Local(dtype=cast("Dtype", str(self.trainer.model.dtype).removeprefix("torch.")), device="cpu")
+        with quiet():
+            net = load(ModelSpec(str(self.at(version))), held)
+        without_dropout(net)
+        model = LocalModel(net, "logprobs")
+        model.choose_path(held.packed)
+        trainer = LocalTrainer(model, Optimizer(), BUDGET)
+        trainer.workplace.apart = True
+        return trainer
 
     @contextmanager
     def written(self, target: Path) -> Generator[Path]:
@@ -293,10 +311,11 @@ def named_weights(net: Any, folder: Path) -> dict[str, Any]:
 
 def stored_weights(folder: Path) -> dict[str, Any]:
     """Every tensor of a served folder, on the CPU, in the order of `named_weights`."""
-    from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]  # os.PathLike of anything
+    from safetensors import torch as safetensors
 
+    read: Any = safetensors.load_file
     places = _index(folder)
     tensors: dict[str, Any] = {}
     for file in sorted({*places.values()}):
-        tensors |= load_file(folder / file)
+        tensors |= read(folder / file)
     return {name: tensors[name] for name in sorted(places)}
