@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
 .PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
-.PHONY: vllm-env scale-real
+.PHONY: vllm-env scale-real scale-servers
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -171,6 +171,12 @@ vllm-env: .venv-vllm/installed
 # A real model with a server beside the local sampler: docs/scale.md, half an hour.
 scale-real: real-model vllm-env .venv/installed-bench
 	MODEL=$(MODEL) $(BIN)/python -m bench.scale_real
+
+# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; a quarter of an hour on
+# two free cores. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
+PARTS ?=
+scale-servers: .venv/installed-dev
+	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

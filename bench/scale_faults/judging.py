@@ -55,7 +55,7 @@ class Judge:
         trained = {step: [row for row in history.rollouts[step] if row["trained"]] for step in steps}
         lines += counts(trained, expected)
         published = of_ledger(folder)
-        lines += versions(trained, published, expected.lag)
+        lines += repeated(folder) + versions(trained, published, expected.lag)
         return lines or self.logprobs(folder, trained, published, expected.temperature)
 
     def logprobs(
@@ -103,8 +103,17 @@ class Judge:
 
 def of_ledger(folder: Path) -> dict[int, int]:
     """Version -> step."""
-    rows = map(json.loads, (folder / "published.jsonl").read_text().splitlines())
-    return {row["version"]: row["step"] for row in rows}
+    return {row["version"]: row["step"] for row in _ledger(folder)}
+
+
+def repeated(folder: Path) -> list[str]:
+    """Numbers only grow: none names two sets of weights."""
+    numbers = [row["version"] for row in _ledger(folder)]
+    return [] if numbers == sorted(set(numbers)) else [f"versions were published as {numbers}"]
+
+
+def _ledger(folder: Path) -> list[Row]:
+    return [json.loads(line) for line in (folder / "published.jsonl").read_text().splitlines()]
 
 
 def counts(trained: Mapping[int, Sequence[Row]], expected: Expected) -> list[str]:

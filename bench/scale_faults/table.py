@@ -138,7 +138,7 @@ def short() -> list[Trial]:
         _each("answer", CHANGED, 12),
         _each("answer", [*again, "died"], 12, lag=1),
         (Planted("pause", "dropped", 2), Planted("reload", "status 500", 3), Planted("resume", "no reply", 4)),
-        (Planted("label", "cut off", 2, lag=1), Planted("resume", "not done", 2)),
+        (Planted("label", "cut off", 2), Planted("resume", "not done", 2)),
         (Planted("reload", "not done", 2), Planted("label", "half a JSON", 3), Planted("pause", "garbage", 3)),
         (lora, Planted("unload adapter", "cut off")),
         tuple(Planted(call, way, 1, colocated=1) for call, way in (("sleep", "status 500"), ("wake", "dropped"))),

@@ -29,11 +29,13 @@ from tests.fake_vllm import FakeServer, Fault
 
 Kind = Literal["whole", "in words", "flawed", "traceback", "hangs"]
 STEPS, GROUPS, ANSWERS, TEMPERATURE = 3, 3, 2, 0.9
-HANGS = 40.0
+HANGS = 90.0
 """Seconds after which a run hangs."""
-DEADLINE = 1.5
+DEADLINE = 3.0
 """Seconds that a call to a server may take."""
-PATIENCE = fleet.Patience(look=0.1, health=0.5, silence=1.0, busy=2.0, foreign=5.0, again=0.3, restart=0.05, nobody=6.0)
+PATIENCE = fleet.Patience(
+    look=0.1, health=1.5, silence=4.0, busy=6.0, foreign=20.0, again=0.2, restart=0.05, nobody=20.0
+)
 DEAD = 0.3
 """Seconds until a server that died is there again."""
 

@@ -120,7 +120,7 @@ class Local(Holding):
     """vLLM servers that sample instead. Default: this process samples."""
     publish: Publishing = "auto"
     """How servers get new weights: `lora` as an adapter's folder, `stream` over a process group, `files` from a folder.
-    Default: lora where there is an adapter, stream where trainer and servers have CUDA, else files."""
+    Default: lora where there is an adapter, else files."""
     commit_every: Annotated[int, Bounds(1, 10**6)] = 1
     """With servers, steps from one checkpoint that is saved before weights are published to the next: what a run that
     is killed has to make again."""

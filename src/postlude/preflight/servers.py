@@ -8,7 +8,6 @@ from postlude.engines.settings import Local, Servers
 from postlude.errors import ConfigError
 from postlude.footprint import numbers, shape_of
 from postlude.models.adapters import is_adapter
-from postlude.models.load import device_of
 from postlude.preflight.report import Section
 from postlude.prepared import Prepared
 from postlude.sizing.work import SIZES
@@ -63,17 +62,14 @@ def _addresses(servers: Servers) -> str:
 
 def _publish(prepared: Prepared, section: Section) -> None:
     held, adapter = prepared.recipe.engine, _trains_adapter(prepared)
-    cuda = device_of(held).type == "cuda"
-    way = way_of(held.publish, adapter, cuda)
+    way = way_of(held.publish, adapter)
     section.figures["publish"] = way
-    why = "as engine.publish says" if held.publish != "auto" else f"auto: {_why(adapter, cuda)}"
+    why = "as engine.publish says" if held.publish != "auto" else f"auto: {_why(adapter)}"
     section.table.append(("publish", f"{way} ({why}); compared {_how_often(held)}"))
 
 
-def _why(adapter: bool, cuda: bool) -> str:
-    if adapter:
-        return "an adapter is trained"
-    return "all weights are trained, and there is CUDA" if cuda else "all weights are trained, without CUDA"
+def _why(adapter: bool) -> str:
+    return "an adapter is trained" if adapter else "all weights are trained"
 
 
 def _how_often(held: Local) -> str:

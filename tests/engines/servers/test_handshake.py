@@ -194,27 +194,26 @@ def test_an_adapter_is_compared_under_its_name(model_folder: Path, tmp_path: Pat
 # --------------------------------------------------------------------------------- when the trainer has moved on
 
 
-def test_a_server_that_comes_back_is_held_against_what_was_answered_at_that_version(
-    stage: Stage, servers: ExitStack
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)], ids=["whole", "adapter"])
+def test_a_server_that_comes_back_is_compared_with_what_is_on_the_shelf(
+    model_folder: Path, tmp_path: Path, servers: ExitStack, lora: Lora | None
 ) -> None:
-    fakes = [started(stage, servers), started(stage, servers, raw=True)]
+    stage = Stage(model_folder, tmp_path, lora)
+    publisher = Adapters() if lora else Files()
+    fakes = [servers.enter_context(FakeServer(model_folder)) for _ in range(2)]
 
     async def go(members: list[Member]) -> list[Any]:
-        handshakes = stage.handshakes()
-        assert len((await handshakes.shake(members[:1], 0))[0]) == 1
-        stage.at(1)  # the trainer's are others from here on
-        right, raw = [await handshakes.recall(member, 0) for member in members]
-        fakes[0].at.label = "1"
-        await members[0].server.reload(stage.shelf.at(1))
-        unknown = await handshakes.recall(members[0], 1)
-        fakes[0].at.label = "0"
-        return [right, raw, unknown, await handshakes.recall(members[0], 0)]
+        handshakes, frozen = stage.handshakes(), stage.shelf.read
+        assert not await publisher.publish(members[:1], 1, stage.at(1))
+        stage.at(2)  # the trainer's are others from here on
+        right, moved = await handshakes.shake(members[:1], 1, frozen(1)), await handshakes.shake(members[:1], 1)
+        assert not await publisher.publish(members[1:], 1, stage.shelf.at(2))
+        return [right, moved, await handshakes.shake(members[1:], 1, frozen(1))]
 
-    right, raw, unknown, other = with_members(fakes, go)
-    assert isinstance(right, Handshake) and right.largest < 1e-5 and right.tokens >= 8
-    assert isinstance(raw, str) and "log-probs of the same" in raw
-    assert unknown is None, "nothing was recorded of that version"
-    assert other is None or isinstance(other, str), "other weights are not taken for those"
+    (right, why), (_, moved), (_, other) = with_members(fakes, go)
+    assert not why
+    assert right[0][1].largest < 1e-5 and right[0][1].tokens >= 16
+    assert "log-probs of the same" in moved[0][1] and "log-probs of the same" in other[0][1]
 
 
 # ------------------------------------------------------------------------------------------------------- limits

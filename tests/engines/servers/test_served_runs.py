@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from postlude.engines.servers import fleet
+from postlude.engines.servers.fleet import Patience
 from postlude.errors import TrainingError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
@@ -25,6 +27,7 @@ from tests.fake_vllm.options import Fault
 from tests.fake_vllm.server import GENERATE, FakeServer
 from tests.learning import write
 
+RELOAD = "/collective_rpc"
 STEPS, AT = 5, 3
 """Of a run; the step in which it is killed."""
 Place = tuple[Path, FakeServer]
@@ -253,6 +256,23 @@ def test_pairs_of_an_adapter_are_learnt_from_a_servers_answers(place: Place) -> 
     history = read(run.folder)
     require_known(history)
     assert history.finished and history.manifest["engine"]["publish"] == "lora"
+
+
+def test_the_trainer_moves_on_once_a_server_has_what_it_published(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only one fails as it is given a version. Had the trainer moved on, nothing could be said of it."""
+    server = place[1]
+    monkeypatch.setattr(fleet, "PATIENCE", Patience(look=0.05, again=0.05, nobody=10.0))
+
+    def refuse(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            server.next(RELOAD, Fault(status=500))
+
+    run = train(place, "only", listeners=[refuse], steps=4, **KINDS["lag 1"])
+    history = read(run.folder)
+    require_known(history, 1)
+    assert history.finished and [*history.rollouts] == [1, 2, 3, 4]
 
 
 def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from postlude.engines.servers import process as process_module
 from postlude.engines.servers.command import Launch, command_line, environment
-from postlude.engines.servers.process import ServerProcess, reserve
+from postlude.engines.servers.process import ServerProcess, first_error, reserve
 from postlude.errors import EngineError
 from tests.bare_server import Bare, eventually, runs
 
@@ -198,3 +198,14 @@ def test_one_that_is_killed_leaves_nothing_in_shared_memory(bare: Bare) -> None:
     assert block.exists()
     assert process.end(at_once=True)
     assert not block.exists()
+
+
+def test_the_first_error_of_a_long_log_is_named(tmp_path: Path) -> None:
+    """Its end says only that everything was shut down."""
+    log = tmp_path / "server-1.log"
+    log.write_text(
+        "(EngineCore pid=1) INFO fine\n(Worker pid=2) ERROR 11-30 [executor.py:1] RuntimeError: no offset here\n"
+        + "(APIServer pid=3) ERROR vllm.v1.engine.exceptions.EngineDeadError: see above\n" * 500
+    )
+    assert first_error(log) == "RuntimeError: no offset here"
+    assert first_error(tmp_path / "none.log") == ""

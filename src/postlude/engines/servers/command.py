@@ -14,6 +14,8 @@ HOST = "127.0.0.1"
 """The endpoints that replace weights ask for no password: nobody outside this machine reaches them."""
 NAME = "policy"
 """What requests name the model."""
+LEAST_BATCH = 4096
+"""On a CPU, tokens of prompts that are computed at a time."""
 PASSED = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
     "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",
@@ -154,6 +156,8 @@ def command_line(launch: Launch, model: Path, port: int) -> list[str]:
         words += [] if launch.most is None else ["--gpu-memory-utilization", f"{launch.most:.2f}"]
     else:
         words += ["--enforce-eager"]  # no compiler is needed, and a start takes no minutes
+        # a prompt that is computed in two pieces ends vLLM 0.32 on a CPU where its request has a seed, as ours have
+        words += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(LEAST_BATCH, launch.max_length))]
     if launch.lora_rank is not None:
         words += ["--enable-lora", "--max-lora-rank", str(launch.lora_rank), "--max-loras", str(launch.loras)]
     if launch.transfer is not None:

@@ -18,7 +18,7 @@ from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Trainer, Weights
 from postlude.engines.servers.attended import Attended
 from postlude.engines.servers.fleet import Fleet, Member
-from postlude.engines.servers.handshake import Handshake, Handshakes
+from postlude.engines.servers.handshake import Agreed, Handshake, Handshakes, Refused
 from postlude.engines.servers.ledger import Ledger
 from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.publishing import Failed, Publisher
@@ -126,18 +126,18 @@ class ServedEngine:
         version = self.sampler.version
         for _, why in await self.publisher.welcome(member, version, self._newest()):
             raise EngineError(f"{member.name}: {why}", code="server-refused")
-        handshake = await self._greet(member, version)
-        if not isinstance(handshake, Handshake):
-            raise EngineError(handshake or _too_little(member), code="server-refused")
-        self.greetings[member.name] = handshake
+        agreed, refused = await self._greet(member, version)
+        for _, why in refused:
+            raise EngineError(why, code="server-refused")
+        self.greetings[member.name] = agreed[0][1]
 
-    async def _greet(self, member: Member, version: int) -> Handshake | str | None:
-        """As `Handshakes.recall`; compared with the trainer itself where that has not moved on."""
+    async def _greet(self, member: Member, version: int) -> tuple[Agreed, Refused]:
+        """Compare it with the trainer; where that has moved on, as it may with max_lag 1, with what is on the shelf."""
         async with self._trainer.idle() as unchanged:
             if unchanged:
-                agreed, refused = await self.handshakes.shake([member], version)
-                return agreed[0][1] if agreed else refused[0][1]
-        return await self.handshakes.recall(member, version)
+                return await self.handshakes.shake([member], version)
+        frozen = await asyncio.to_thread(self.shelf.read, version)
+        return await self.handshakes.shake([member], version, frozen)
 
     # ------------------------------------------------------------------------------------------------- figures
 
@@ -185,10 +185,3 @@ class ServedEngine:
 def _topology(count: int, versions: Sequence[str], way: str) -> str:
     named = f", vllm {' and '.join(versions)}" if versions else ""
     return f"1 trainer in this process; {counted(count, 'server')}{named}, publish: {way}"
-
-
-def _too_little(member: Member) -> str:
-    return (
-        f"{member.name} came up while the trainer was at work, and its answers have too few tokens in common with "
-        "those of the version it should have: whether it has that cannot be told"
-    )

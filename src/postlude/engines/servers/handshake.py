@@ -73,6 +73,7 @@ class Handshake:
     seconds: float
 
 
+Agreed = list[tuple["Member", Handshake]]
 Refused = list[tuple["Member", str]]
 Answers = list[tuple[Request, Answer]]
 
@@ -121,14 +122,17 @@ class Handshakes:
             Request(tuple(numbers.randrange(self.vocabulary) for _ in range(length)), seed) for seed in range(TOKENS)
         ]
 
-    async def shake(self, members: Sequence[Member], version: int) -> tuple[list[tuple[Member, Handshake]], Refused]:
+    async def shake(
+        self, members: Sequence[Member], version: int, frozen: Trainer | None = None
+    ) -> tuple[Agreed, Refused]:
         """Each server that samples from the trainer's weights as they are now, which are `version`; and the others,
-        each with a sentence. The trainer may not be at work on something else."""
-        started = time.monotonic()
+        each with a sentence. The trainer may not be at work on something else; where it has moved on, `frozen` holds
+        that version."""
+        trainer, started = frozen or self.trainer, time.monotonic()
         asked = await asyncio.gather(*(self._ask(member, version) for member in members))
         answers = [answer for part in asked if not isinstance(part, str) for answer in part]
-        logprobs = iter(await self._logprobs(answers, TEMPERATURE))
-        agreed: list[tuple[Member, Handshake]] = []
+        logprobs = iter(await self._logprobs(trainer, answers, TEMPERATURE))
+        agreed: Agreed = []
         refused: Refused = []
         for member, part in zip(members, asked, strict=True):
             if isinstance(part, str):
@@ -144,32 +148,18 @@ class Handshakes:
                 self._agreed.add(member)
                 agreed.append((member, _result(errors, started)))
             else:
-                refused.append((member, await self._why(member, part, errors, version)))
+                refused.append((member, await self._why(trainer, member, part, errors, version)))
         return agreed, refused
-
-    async def recall(self, member: Member, version: int) -> Handshake | str | None:
-        """The same for a server that is brought to a version while the trainer has moved on: compared with what was
-        answered when that was published. A sentence where it is refused; None where that cannot be told, since it has
-        too few tokens in common: it has to wait for the next version."""
-        started = time.monotonic()
-        records = self._records.get(version, [])
-        asked = await self._ask(member, version, len(records))
-        if isinstance(asked, str):
-            return asked
-        errors = torch.cat([torch.zeros(0), *(_common(r, a) for r, (_, a) in zip(records, asked, strict=False))])
-        if len(errors) < LEAST:
-            return None
-        return _result(errors, started) if self.limits.hold(errors) else await self._another(member, errors, version)
 
     # ------------------------------------------------------------------------------------------------ asking
 
-    async def _ask(self, member: Member, version: int, most: int = TOKENS) -> Answers | str:
+    async def _ask(self, member: Member, version: int) -> Answers | str:
         """Its answers, of TOKENS tokens together; or why it cannot be asked."""
         try:
             if why := await self._unfit(member, version):
                 return why
             answers: Answers = []
-            for request in self.requests()[:most]:
+            for request in self.requests():
                 answer = await member.server.generate(
                     member.model, request, Sampling(temperature=TEMPERATURE, max_tokens=TOKENS), frozenset()
                 )
@@ -218,7 +208,7 @@ class Handshakes:
             )
         return None
 
-    async def _logprobs(self, answers: Answers, temperature: float) -> list[Tensor]:
+    async def _logprobs(self, trainer: Trainer, answers: Answers, temperature: float) -> list[Tensor]:
         """The trainer's, of each answer's tokens, in one pass."""
         if not answers:
             return []
@@ -226,9 +216,9 @@ class Handshakes:
             Group(Prompt(f"handshake-{i}", "", tokens=request.prompt), (Completion(answer.tokens, reward=0.0),))
             for i, (request, answer) in enumerate(answers)
         ]
-        batch = pack(groups, self.trainer.dtype, temperature)
+        batch = pack(groups, trainer.dtype, temperature)
         with waiting("the trainer", f"log-probs of {len(answers)} answers"):
-            outputs = await self.trainer.forward(batch, "policy")
+            outputs = await trainer.forward(batch, "policy")
         assert outputs.logprobs is not None
         return [outputs.logprobs[batch.sequence == i] for i in range(len(answers))]
 
@@ -254,9 +244,9 @@ class Handshakes:
 
     # ----------------------------------------------------------------------------------------------- refusing
 
-    async def _why(self, member: Member, answers: Answers, errors: Tensor, version: int) -> str:
+    async def _why(self, trainer: Trainer, member: Member, answers: Answers, errors: Tensor, version: int) -> str:
         """The cause, as far as it can be told."""
-        raw = await self._logprobs(answers, 1.0)
+        raw = await self._logprobs(trainer, answers, 1.0)
         if self.limits.hold(torch.cat([_errors(a, one) for (_, a), one in zip(answers, raw, strict=True)])):
             return (
                 f"{_differ(member, errors, version)}: it gives those of temperature 1, whatever it samples at. Start "

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from postlude.engines.servers.command import HOST, Launch, command_line, environment
-from postlude.errors import EngineError, printable, reason
+from postlude.errors import EngineError, printable, reason, visible
 
 KEEPER = Path(__file__).with_name("keeper.py")
 GRACE = 5.0
@@ -30,6 +31,9 @@ TAIL = 15
 """Lines of a log in a message."""
 READ = 64 << 10
 """Bytes of a log's end that are looked at."""
+MOST_LINES, LONGEST = 100_000, 1000
+"""Of a log that is searched for its first error, and of a line of it."""
+ERROR = re.compile(r"\b[A-Za-z_.]*(?:Error|Exception): \S.*")
 TAKEN = re.compile(r"address already in use", re.IGNORECASE)
 """What a server says whose port somebody else has."""
 
@@ -111,7 +115,9 @@ class ServerProcess:
 
     def account(self) -> str:
         """For messages: the end of its log, where that is, and how it was started."""
-        return f"The end of its log ({self.log}):\n{self.tail()}\nIt was started with: {self.shown}"
+        first = first_error(self.log)
+        cause = f"The first error in its log: {first}\n" if first else ""
+        return f"{cause}The end of its log ({self.log}):\n{self.tail()}\nIt was started with: {self.shown}"
 
     async def stop(self, at_once: bool = False) -> bool:
         """Whether nothing of it is left. It may end by itself for a few seconds, unless `at_once`; takes at most MOST
@@ -185,6 +191,15 @@ def _new_log(folder: Path, name: str) -> tuple[Path, IO[bytes]]:
             return path, path.open("xb")
         except FileExistsError:
             number += 1
+
+
+def first_error(log: Path) -> str:
+    """The first exception that a log names, which the end of a long one no longer shows; empty where there is none."""
+    with suppress(OSError), log.open(encoding="utf-8", errors="replace") as lines:
+        for line in islice(lines, MOST_LINES):
+            if (named := ERROR.search(line[:LONGEST])) is not None:
+                return visible(named[0])[:300]
+    return ""
 
 
 def _last(log: Path) -> list[str]:

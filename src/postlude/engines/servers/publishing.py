@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from postlude.engines.servers.deadline import QUICK
+from postlude.engines.servers.shelf import stored_weights
 from postlude.engines.servers.stream import Link, described
 from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_name, adapter_version
 from postlude.engines.settings import Publishing
@@ -61,8 +63,9 @@ async def while_paused(server: VllmServer, change: Callable[[], Awaitable[None]]
         await server.pause()
         await change()
     except asyncio.CancelledError:  # whoever started it may go on using it: it does what it was asked in order
-        with suppress(ServerFailure):
-            await server.resume()
+        with suppress(ServerFailure, TimeoutError):
+            async with asyncio.timeout(QUICK):  # whoever stopped us waits for it
+                await server.resume()
         raise
     await server.resume()
 
@@ -115,7 +118,8 @@ class Adapters:
 
 @dataclass
 class Stream:
-    """Each server takes the trainer's tensors out of memory while it is paused, in a group that is made once."""
+    """Each server takes the trainer's tensors out of memory while it is paused, in a group that is made once; one that
+    has been started those of the version's folder."""
 
     tensors: Callable[[Path], Mapping[str, Tensor]]
     """Of the trainer now, under the names of a version's folder."""
@@ -124,8 +128,13 @@ class Stream:
     _links: WeakKeyDictionary[Member, Link] = field(default_factory=WeakKeyDictionary["Member", Link])
 
     async def publish(self, members: Sequence[Member], version: int, folder: Path) -> Failed:
-        tensors = self.tensors(folder)
+        return await self._bring(members, version, self.tensors(folder))
 
+    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
+        self._leave(member)  # the trainer may have moved on since: its tensors are another version's
+        return await self._bring([member], version, await asyncio.to_thread(stored_weights, folder))
+
+    async def _bring(self, members: Sequence[Member], version: int, tensors: Mapping[str, Tensor]) -> Failed:
         async def bring(member: Member) -> None:
             try:
                 link = self._links.get(member) or await self._join(member)
@@ -135,10 +144,6 @@ class Stream:
                 raise
 
         return await each(members, bring)
-
-    async def welcome(self, member: Member, version: int, folder: Path) -> Failed:
-        self._leave(member)
-        return await self.publish([member], version, folder)
 
     async def _join(self, member: Member) -> Link:
         link = await asyncio.to_thread(self.connect, member)
@@ -163,12 +168,13 @@ async def both(member: Member, asked: Awaitable[None], ours: Callable[[], None],
     with waiting(member.name, what, "sent"):
         request, work = asyncio.ensure_future(asked), asyncio.ensure_future(asyncio.to_thread(ours))
         work.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be there to hear it
-        await asyncio.wait({request, work}, return_when=asyncio.FIRST_COMPLETED)
-        if not request.done() and work.exception() is not None:
+        try:
+            await asyncio.wait({request, work}, return_when=asyncio.FIRST_COMPLETED)
+            if request.done() or work.exception() is None:
+                await request
+                await asyncio.wait({work}, timeout=GRACE)
+        finally:
             request.cancel()
-        else:
-            await request
-            await asyncio.wait({work}, timeout=GRACE)
         if not work.done():
             raise ServerFailure("timeout", f"{what}: the server says it took part, and nothing of that came here")
         try:
@@ -184,8 +190,8 @@ def publisher_for(
     return {"files": Files, "lora": Adapters}.get(way, lambda: Stream(tensors, connect))()
 
 
-def way_of(publish: Publishing, adapter: bool, cuda: bool) -> Publishing:
-    """What `auto` stands for: lora where there is an adapter, stream where there is CUDA, else files."""
+def way_of(publish: Publishing, adapter: bool) -> Publishing:
+    """What `auto` stands for. Never stream: files are written anyway, and NCCL knows no limit of time."""
     if publish != "auto":
         return publish
-    return "lora" if adapter else "stream" if cuda else "files"
+    return "lora" if adapter else "files"

@@ -19,16 +19,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from postlude import plain_json
+from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.models import adapters, files, saved, scorers
+from postlude.models.dtypes import Dtype
+from postlude.models.load import load
 from postlude.models.quiet import quiet
+from postlude.models.spec import ModelSpec
 from postlude.runs import durable
+from postlude.runs.files import SERVED
 from postlude.runs.space import free_bytes
+from postlude.sizing.work import BUDGET
 from postlude.words import size
 
-SERVED = "served"
-"""In a run's folder."""
 NEWEST = 2
 """Versions that stay: the one that servers have, and the one before, which one of them may be reading."""
 ALWAYS_TIED = frozenset({"cohere", "cohere2", "cohere2_moe", "gemma2", "gemma3n", "gemma3n_text"})
@@ -92,8 +97,20 @@ class Shelf:
             else:
                 _write_whole(self.trainer.model.net, fresh, checkpoint)
                 self.tokenizer.save_pretrained(fresh)
-        self._tidy()
+        self._tidy(version)
         return self.at(version)
+
+    def read(self, version: int) -> LocalTrainer:
+        """A version as it is on the disk, for passes without a gradient: on a CPU, where it takes room from nobody."""
+        held = Local(dtype=cast("Dtype", str(self.trainer.model.dtype).removeprefix("torch.")), device="cpu")
+        with quiet():
+            net = load(ModelSpec(str(self.at(version))), held)
+        without_dropout(net)
+        model = LocalModel(net, "logprobs")
+        model.choose_path(held.packed)
+        trainer = LocalTrainer(model, Optimizer(), BUDGET)
+        trainer.workplace.apart = True
+        return trainer
 
     @contextmanager
     def written(self, target: Path) -> Generator[Path]:
@@ -111,11 +128,14 @@ class Shelf:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _tidy(self) -> None:
+    def _tidy(self, newest: int) -> None:
+        """Larger numbers than the newest are of a run whose ledger is gone."""
         busy = {place.resolve() for place in self.in_use()}
-        for version in self.versions()[:-NEWEST]:
+        there = self.versions()
+        staying = [version for version in there if version <= newest][-NEWEST:]
+        for version in there:
             place = self.at(version)
-            if place.resolve() not in busy:
+            if version not in staying and place.resolve() not in busy:
                 gone = self.root / f".{place.name}.{os.getpid()}.old"  # no version that is there lacks a file
                 with _told(place):
                     place.rename(gone)
@@ -287,3 +307,15 @@ def named_weights(net: Any, folder: Path) -> dict[str, Any]:
             code="not-supported",
         )
     return {name: live[name].detach() for name in names}
+
+
+def stored_weights(folder: Path) -> dict[str, Any]:
+    """Every tensor of a served folder, on the CPU, in the order of `named_weights`."""
+    from safetensors import torch as safetensors
+
+    read: Any = safetensors.load_file
+    places = _index(folder)
+    tensors: dict[str, Any] = {}
+    for file in sorted({*places.values()}):
+        tensors |= read(folder / file)
+    return {name: tensors[name] for name in sorted(places)}

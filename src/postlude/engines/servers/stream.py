@@ -136,7 +136,7 @@ class NcclLink:
     def send(self, tensors: Mapping[str, Tensor]) -> None:
         with torch.cuda.device(self.device):
             for tensor in tensors.values():
-                nccl.broadcast([tensor.contiguous()], 0, comms=[self._group])
+                nccl.broadcast([tensor.to(self.device).contiguous()], 0, comms=[self._group])
             torch.cuda.current_stream().synchronize()
 
     def close(self) -> None:

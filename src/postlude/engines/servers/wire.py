@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 from postlude.engines.answers import Unsound
 from postlude.engines.http import RETRIED, SEEDS, short
 from postlude.engines.protocol import Request
+from postlude.engines.servers.deadline import QUICK, within
 from postlude.engines.servers.replies import Answer, parsed, read
 from postlude.engines.settings import Sampling
 from postlude.waits import waiting
@@ -33,8 +34,6 @@ def _library() -> Any:
 
 
 httpx = _library()
-QUICK = 10.0
-"""Seconds for a call that only reads or sets a word, and to connect."""
 SLOW = 600.0
 """Seconds for a call that moves weights, or waits for the pass under way."""
 LANE = 32
@@ -282,9 +281,9 @@ class VllmServer:
         lane, timeout = self._emptiest(), QUICK if timeout is None else timeout
         try:
             with lane, waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
-                async with asyncio.timeout(timeout):
-                    async with lane.client.stream(method, path, json=body, params=query or None) as response:
-                        raw = await _at_most(response, most)
+                call = lane.client.stream(method, path, json=body, params=query or None)
+                async with within(timeout), call as response:
+                    raw = await _at_most(response, most)
         except TimeoutError:
             raise ServerFailure("timeout", f"{path}: no reply within {timeout:g} s") from None
         except httpx.DecodingError as error:

@@ -1,17 +1,10 @@
-"""Publishing to a real vLLM server: is every token exact afterwards, in the middle of an answer too, and in what time?
-
-    python -m bench.scale_publish URL MODEL WAYS [--lora RANK]
-
-The server is started from the folder that `--prepare` writes. Each way publishes three versions, all weights changed.
-"""
+"""One publication to a server: is every token exact afterwards, in the middle of an answer too, and in what time?"""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,16 +17,18 @@ from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Request
 from postlude.engines.servers.handshake import TEMPERATURE, Handshakes
 from postlude.engines.servers.publishing import Adapters, Files, Publisher, Stream
-from postlude.engines.servers.replies import Answer
+from postlude.engines.servers.replies import Answer, Span
 from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
 from postlude.engines.servers.stream import GlooLink
 from postlude.engines.servers.wire import VllmServer
 from postlude.engines.settings import Sampling
+from postlude.errors import EngineError
 from postlude.models.lora import Lora
 
 PUBLICATIONS = 3
-LONG, ANSWER = 300, 160
-"""Token ids of the prompt of the answer that a publication meets in its middle, and of that answer."""
+LONG, ANSWER, ANSWERS = 300, 160, 4
+"""Token ids of the prompt of the answers that a publication meets in their middle, of such an answer at most, and how
+many there are: some end early."""
 
 
 @dataclass(eq=False)
@@ -57,10 +52,12 @@ class Row:
     """After it; of the handshake's tokens."""
     long: float
     """Of an answer to a long prompt that was asked before as well."""
-    spans: str
-    """Of the answer that it met in its middle: version, first token."""
+    spans: tuple[Span, ...]
+    """Of one of the answers that it met in their middle, if it met any."""
+    covered: bool
+    """Whether each of these answers' tokens has a version, and one of the two that there were."""
     middle: float
-    """The largest error of that answer's tokens, each against the version that its span names."""
+    """The largest error of these answers' tokens, each against the version that its span names."""
     seconds: dict[str, float]
     """To write the folder (`place`), of each call to the server, of all of them (`publish`), of the handshake."""
 
@@ -89,15 +86,19 @@ class Trial:
 
     engine: LocalEngine
     shelf: Shelf
-    member: Served
+    member: Served = field(init=False)
     version: int = 0
     states: dict[int, dict[str, Tensor]] = field(default_factory=dict[int, dict[str, Tensor]])
 
     @classmethod
-    def open(cls, url: str, path: str, folder: Path, rank: int | None = None) -> Trial:
-        engine = LocalEngine.open(path, token_budget=4096, threads=1, lora=Lora(rank) if rank else None)
-        shelf = Shelf.open(folder, engine.trainer, engine.tokenizer, path)
-        return cls(engine, shelf, Served(f"the server {url}", Clocked(url)))
+    def open(cls, path: str, folder: Path, rank: int | None = None) -> Trial:
+        """Of a model's folder; `folder` is for the shelf. Its server is to be started from `place(0)` of that."""
+        engine = LocalEngine.open(path, token_budget=4096, threads=2, lora=Lora(rank) if rank else None)
+        return cls(engine, Shelf.open(folder, engine.trainer, engine.tokenizer, path))
+
+    def meet(self, url: str) -> None:
+        """The server has started."""
+        self.member = Served(f"the server {url}", Clocked(url))
 
     @property
     def trained(self) -> dict[str, Tensor]:
@@ -112,6 +113,7 @@ class Trial:
             size = p.abs().mean().clamp(min=0.02)
             p.add_(share * size * torch.randn(p.shape, generator=random))
         self.states[version] = {n: p.clone() for n, p in self.trained.items()}
+        self.states.pop(version - 2, None)
 
     @torch.no_grad()
     def hold(self, version: int) -> None:
@@ -152,9 +154,9 @@ async def publication(trial: Trial, way: str, publisher: Publisher, version: int
     seconds: dict[str, float] = {}
     with clock(seconds, "place"):
         folder = trial.shelf.place(version)
-    seconds_of_answer = await pace(trial, long)
-    under_way = asyncio.create_task(trial.ask(long, ANSWER, old))
-    await asyncio.sleep(0.4 * seconds_of_answer)
+    whole = await pace(trial, long)
+    under_way = asyncio.gather(*(trial.ask(request, ANSWER, old) for request in several(long)))
+    await asyncio.sleep(0.3 * whole)
     server = trial.member.server
     assert isinstance(server, Clocked)
     server.seconds.clear()
@@ -162,17 +164,32 @@ async def publication(trial: Trial, way: str, publisher: Publisher, version: int
         failed = await publisher.publish([trial.member], version, folder)  # type: ignore[list-item]
     seconds |= {path: spent for path, spent in server.seconds.items() if "generate" not in path}
     if failed:
-        raise SystemExit(failed[0][1])
-    answer = await under_way
+        raise EngineError(failed[0][1], code="server-refused")
+    answers = await under_way
     agreed, refused = await trial.handshakes().shake([trial.member], version)  # type: ignore[list-item]
     if refused:
-        raise SystemExit(refused[0][1])
+        raise EngineError(refused[0][1], code="server-refused")
     seconds["handshake"] = agreed[0][1].seconds
     after = float((await trial.errors(long, await trial.ask(long, 16))).max())
-    middle = await by_span(trial, long, answer, version, old)
+    middle = max([await by_span(trial, long, answer, version, old) for answer in answers])
     trial.version = version
-    spans = ", ".join(f"{span.version}: {span.start}-{span.end}" for span in answer.spans)
-    return Row(way, version, before, agreed[0][1].largest, after, spans, middle, seconds)
+    known = {str(version - 1), str(version)} if old == "policy" else None
+    covered = all(covers(answer, known) for answer in answers)
+    met = max(answers, key=lambda answer: len(answer.spans))
+    return Row(way, version, before, agreed[0][1].largest, after, met.spans, covered, middle, seconds)
+
+
+def several(request: Request) -> list[Request]:
+    """The same prompt with other seeds."""
+    return [Request(request.prompt, request.seed * ANSWERS + i) for i in range(ANSWERS)]
+
+
+def covers(answer: Answer, versions: set[str] | None) -> bool:
+    """Whether spans follow each other over all of its tokens, and name these versions; of an adapter the name that was
+    asked for is the version."""
+    ends = [0, *(span.end for span in answer.spans)]
+    follow = [span.start for span in answer.spans] == ends[:-1] and ends[-1] == len(answer.tokens)
+    return follow and (versions is None or all(span.version in versions for span in answer.spans))
 
 
 async def by_span(trial: Trial, request: Request, answer: Answer, version: int, name: str) -> float:
@@ -191,12 +208,13 @@ _pace: dict[str, float] = {}
 
 
 async def pace(trial: Trial, request: Request) -> float:
-    """Seconds of a whole long answer; measured once."""
-    if trial.member.server.url not in _pace:
+    """Seconds of long answers, as many as are then under way; measured once."""
+    url = trial.member.server.url
+    if url not in _pace:
         started = time.monotonic()
-        await trial.ask(request, ANSWER)
-        _pace[trial.member.server.url] = time.monotonic() - started
-    return _pace[trial.member.server.url]
+        await asyncio.gather(*(trial.ask(one, ANSWER) for one in several(request)))
+        _pace[url] = time.monotonic() - started
+    return _pace[url]
 
 
 class clock:
@@ -226,71 +244,3 @@ def by_stream(trial: Trial) -> Publisher:
 
 
 WAYS: dict[str, Callable[[Trial], Publisher]] = {"files": by_files, "lora": by_lora, "stream": by_stream}
-
-
-async def one_at_a_time(trial: Trial, publisher: Publisher) -> list[tuple[str, float, float]]:
-    """(name, error before, after) of every weight, changed and published by itself."""
-    rows: list[tuple[str, float, float]] = []
-    for name, p in trial.trained.items():
-        trial.version += 1
-        request = Request(tuple((5 * i + 1) % trial.engine.model.vocabulary for i in range(40)), trial.version)
-        with torch.no_grad():
-            size = p.abs().mean().clamp(min=0.05)
-            p.add_(0.5 * size * torch.randn(p.shape, generator=torch.Generator().manual_seed(trial.version)))
-        before = float((await trial.errors(request, await trial.ask(request, 16))).max())
-        folder = trial.shelf.place(trial.version)
-        if failed := await publisher.publish([trial.member], trial.version, folder):  # type: ignore[list-item]
-            raise SystemExit(failed[0][1])
-        after = float((await trial.errors(request, await trial.ask(request, 16))).max())
-        rows.append((name, before, after))
-    return rows
-
-
-def table(rows: Sequence[Row]) -> str:
-    lines = [f"{'way':7} {'v':>3} {'before':>9} {'after':>9} {'long':>9} {'middle':>9}  spans; seconds"]
-    for row in rows:
-        spent = ", ".join(f"{name} {value:.2f}" for name, value in row.seconds.items())
-        lines.append(
-            f"{row.way:7} {row.version:3} {row.before:9.2e} {row.error:9.2e} {row.long:9.2e} {row.middle:9.2e}  "
-            f"{row.spans}; {spent}"
-        )
-    return "\n".join(lines)
-
-
-@asynccontextmanager
-async def closing(trial: Trial) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await trial.member.server.close()
-
-
-async def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("url")
-    options.add_argument("model")
-    options.add_argument("ways", nargs="*", default=["files", "stream"])
-    options.add_argument("--lora", type=int)
-    options.add_argument("--folder", type=Path, required=True)
-    options.add_argument("--first", type=int, default=0)
-    options.add_argument("--prepare", action="store_true", help="write the folder a server is started from, and end")
-    options.add_argument("--each", action="store_true", help="then every weight by itself")
-    asked = options.parse_args()
-    trial = Trial.open(asked.url, asked.model, asked.folder, asked.lora)
-    trial.version = asked.first
-    if asked.prepare:
-        print(trial.shelf.place(0))
-        return
-    async with closing(trial):
-        for way in asked.ways:
-            publisher = WAYS[way](trial)
-            if trial.version == asked.first:
-                print(await publisher.welcome(trial.member, trial.version, trial.shelf.place(trial.version)))  # type: ignore[arg-type]
-            print(table(await publications(trial, way, publisher)))
-            if asked.each:
-                for name, before, after in await one_at_a_time(trial, publisher):
-                    print(f"{name:50} {before:9.2e} {after:9.2e}")
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
