@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Literal
 
 from postlude.engines.servers.command import NAME, Launch
@@ -97,6 +98,8 @@ class Fleet:
         `addresses.private_urls` gives them) where they are."""
         self.settings, self.folder, self.launch, self.urls = settings, folder, launch, urls
         self.members: list[Member] = []
+        self.run = token_hex(4)
+        """Of labels and adapters' names on servers: no other process gives the same."""
         self.say, self.patience = say, patience or PATIENCE
         self.admit: Callable[[Member], Awaitable[None]] = _admitted
         """Bring it to the newest version and see that it samples from that. Raises EngineError."""
@@ -195,7 +198,7 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------- coming up
 
     def _connect(self, url: str) -> VllmServer:
-        return VllmServer(url, self.settings.timeout, self.settings.concurrency)
+        return VllmServer(url, self.settings.timeout, self.settings.concurrency, self.run)
 
     def _start(self, index: int) -> ServerProcess:
         assert self.launch is not None
