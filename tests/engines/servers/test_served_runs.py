@@ -168,7 +168,7 @@ def test_a_run_publishes_what_it_has_saved_and_knows_every_token(whole: Callable
     assert max(history["handshake/error"].values) < 1e-4 and max(history["mismatch/max"].values) < 0.1 * (lag or 0.01)
     assert sum(history["requeued"].values) == sum(history["refused_answers"].values) == 0
     assert not [name for name in history.names if lookup(name) is None]
-    parts = {"draw", "train", "wait", "commit", "publish", "write", "handshake", "total"}
+    parts = {"draw", "train", "wait", "commit", "publish", "write", "send", "handshake", "total"}
     assert [row["step"] for row in history.timings] == [*range(1, STEPS + 1)]
     assert all(parts <= row.keys() for row in history.timings)
     commits = [row["commit"] > 0 for row in history.timings]
