@@ -81,3 +81,7 @@ class OwnClock(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.passed
+
+    def be_busy(self, seconds: float) -> None:
+        """So much time passes as if the task that runs had used it."""
+        self._jumping.passed += seconds

@@ -18,6 +18,7 @@ from postlude.rewards.functions import LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.rollouts.ahead import Ahead
 from postlude.rollouts.rollout import RolloutSource
+from postlude.runs.files import LOGS
 from postlude.signals import trains_on_correct
 from postlude.sources.file import Cursor, FileSource, Mixture
 from postlude.sources.source import Source
@@ -102,7 +103,7 @@ def with_servers(
     share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
     rank, most = adapters.rank_of(trainer.model.net), share.most if share else None
     launch = None if urls else launch_of(held, longest, prepared.recipe.seed, rank, way, gpus, most)
-    fleet = Fleet(servers, folder / "servers", launch, urls, say)
+    fleet = Fleet(servers, folder / LOGS, launch, urls, say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(

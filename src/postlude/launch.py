@@ -28,6 +28,7 @@ from postlude.loop import train
 from postlude.models.spec import Refreshed
 from postlude.objects import imports_put_back
 from postlude.plan import Due, Plan
+from postlude.preflight.each_draw import EachDraw
 from postlude.preflight.first import look_at_first, require_space
 from postlude.prepared import Prepared
 from postlude.process import in_an_event_loop
@@ -189,6 +190,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     plan = replace(
         _plan(prepared, engine, run, streams, First.of(restored[1] if restored else {})),
         first=partial(look_at_first, prepared, engine),
+        each_draw=EachDraw(recipe, engine, run.folder) if recipe.servers else None,
         learning=taught,
         best=best,
         watch=_watch(run, recipe, standing),

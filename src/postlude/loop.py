@@ -101,10 +101,12 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         clock = Clock()
         drawn = await _draw(run, engine, streams, plan)
         require_known(run, engine, drawn, plan.max_lag)
+        await _require_same_weights(run, drawn, plan)
         if run.step == 0 and plan.first is not None:
             drawn[0].notes += await plan.first(drawn[0])
         clock.lap("draw")
         used = await _update(run, engine, streams, drawn, plan)
+        _require_agreed(run, drawn, used, plan)
         clock.lap("train")
         _report(run, engine, drawn, used, clock, plan)
         broken = await _settle(streams)
@@ -123,6 +125,22 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     await checkpoint(run, engine, streams, plan, planned=finished, last=True)
     alarms.conclude(run, plan, back)
     run.emit(End(run.step, "done" if finished else "interrupted"))
+
+
+async def _require_same_weights(run: Run, drawn: Sequence[Drawn], plan: Plan) -> None:
+    """Of what was sampled. Raises TrainingError."""
+    if plan.each_draw is not None:
+        for d in drawn:
+            await plan.each_draw.require_same_weights(d.groups if d.sampled else (), run.step)
+
+
+def _require_agreed(run: Run, drawn: Sequence[Drawn], used: Sequence[Trained], plan: Plan) -> None:
+    """The same once an update has seen all of it. Raises TrainingError."""
+    if plan.each_draw is not None:
+        for d, trained in zip((d for d in drawn if d.groups), used, strict=False):
+            largest = trained.total.largest.get("mismatch/max") if d.sampled and trained.compares else None
+            if largest is not None:
+                plan.each_draw.require_agreed(trained.groups, run.step, largest)
 
 
 async def _begin(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> float | None:
@@ -255,6 +273,11 @@ class Trained:
         """An optimiser step was not taken: it counts in no mean."""
         self.last = step
         self.total += step
+
+    @property
+    def compares(self) -> bool:
+        """Whether what its updates say of the sampler's log-probs is said by the weights that the draw began with."""
+        return self.stream.passes == 1 or self.batch.old_logprobs is not None
 
     @property
     def moved_too_far(self) -> bool:

@@ -50,6 +50,18 @@ class Due:
         return cls(**state.get("due", {}))
 
 
+class EachDraw(Protocol):
+    """Whether answers are of the weights that are trained. Both raise TrainingError; `step` counts from 0."""
+
+    async def require_same_weights(self, groups: Sequence[Group], step: int) -> None:
+        """Before any update."""
+        ...
+
+    def require_agreed(self, groups: Sequence[Group], step: int, largest: float) -> None:
+        """After it: `largest` is how far apart sampler and trainer were about any token, in nats."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the loop needs to know beyond its streams."""
@@ -82,6 +94,8 @@ class Plan:
     """The policy's share in the new reference."""
     first: Callable[[Drawn], Awaitable[list[str]]] | None = None
     """Looks at the first draw of the lead before any update: notes, or an error where the run is broken."""
+    each_draw: EachDraw | None = None
+    """Holds what servers answered against the trainer, in every step."""
     learning: Learning = field(default_factory=Learning)
     """What the steps before this part of the run have taught."""
     best: Best = field(default_factory=Best)

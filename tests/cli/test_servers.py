@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
@@ -16,11 +17,16 @@ from postlude.cli.app import app
 from postlude.cli.engine_view import show
 from postlude.cli.opening import policy_of
 from postlude.cli.options import SamplingOptions
-from postlude.engines.servers.frozen import VERSION, FrozenServers
-from postlude.engines.settings import Servers
+from postlude.engines.protocol import Request
+from postlude.engines.servers.command import Launch
+from postlude.engines.servers.frozen import FrozenModel, FrozenServers
+from postlude.engines.settings import Sampling, Servers
 from postlude.errors import PostludeError
+from postlude.models.load import inspect
+from postlude.models.spec import ModelSpec
 from postlude.preflight.trial import Agreement, ServerTried, Tried
 from postlude.terminal import Screen
+from tests.bare_server import Bare
 from tests.fake_vllm import FakeServer, Fault, interpreter
 from tests.refusals import refused
 
@@ -271,5 +277,27 @@ def test_who_answers_is_one(model_folder: Path, tmp_path: Path) -> None:
         policy_of(str(served), SamplingOptions())
 
 
-def test_answers_of_frozen_servers_are_of_version_0() -> None:
-    assert FrozenServers.version == VERSION == 0
+def test_servers_whose_start_is_interrupted_are_gone_once_they_are_closed(model_folder: Path, tmp_path: Path) -> None:
+    bare = Bare(tmp_path / "env", "mute")
+    launch = Launch(bare.python, "float32", 64)
+    facts = inspect(ModelSpec(str(model_folder)))
+    settings = Servers(count=1, python=str(bare.python))
+    servers = FrozenServers(FrozenModel.at(str(model_folder), 64), settings, launch, facts, lambda text: None)
+
+    async def asked() -> None:
+        async for _ in servers.sample([Request((5, 6), 0)], Sampling(max_tokens=4)):
+            raise AssertionError("nobody answers")
+
+    async def interrupted() -> None:
+        asking = asyncio.create_task(asked())
+        while not bare.starts:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    try:
+        asyncio.run(interrupted())
+        servers.close()
+        assert bare.left() == []
+    finally:
+        bare.end()

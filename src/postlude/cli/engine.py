@@ -13,11 +13,10 @@ from typing import Annotated
 import typer
 
 from postlude.cli.options import SETTINGS
+from postlude.runs.files import LOGS
 from postlude.terminal import Screen
 
 app = typer.Typer(no_args_is_help=True)
-LOGS = "servers"
-"""In the folder of a trial."""
 
 Recipe = Annotated[
     Path, typer.Argument(help="What `postlude train` would be given: a recipe, a method, or the folder of a run.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import re
@@ -92,7 +93,7 @@ async def write(
         with os_errors():
             await save(temporary)
         (temporary / STATE).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
-        seal(temporary, run, frame)
+        await asyncio.to_thread(seal, temporary, run, frame)  # gigabytes are hashed: who looks after servers goes on
         if is_foreign(place):
             raise FileExistsError(errno.EEXIST, f"{place} is in its place, and no checkpoint of a run")
         remove(old)
@@ -159,8 +160,7 @@ def _linked(link: Path, there: Sequence[Sealed]) -> list[Sealed]:
 
 def clear_hidden(folder: Path, up_to: int | None = None) -> None:
     """Take away what was being written or removed as its process ended; with `up_to`, what was passed over, of these
-    steps. One that was to take the place of another, which is hidden already, was sealed before: it does. Raises
-    OSError."""
+    steps. One that was to take the place of another, which is hidden, was sealed before: it does. Raises OSError."""
     for old in (folder / PLACE).glob(".step-*.old"):
         place = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
         if not place.exists() and (ready := place.with_name("." + place.name)).exists():

@@ -9,6 +9,7 @@ live.json          how the run stands now         control.json      what another
 inputs/            a hash of every row
 broken/            batches whose update was left out, and why, where there were any
 published.jsonl    of a run with servers: the step that each version of its weights is of (engines/servers/ledger)
+served/ servers/   of the same: its newest versions as servers read them; what servers said, a log for each start
 review.jsonl and suites/ are of `postlude review` and `eval`, which write them; no checkpoint seals them.
 taken-back/        what came after the checkpoint that an alarm took the run back to
 
@@ -37,7 +38,7 @@ from postlude.runs import checkpoints, taken_back
 from postlude.runs.checkpoints import Choice
 from postlude.runs.durable import Disk, clear_left, problems_of_files
 from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping, Timed
-from postlude.runs.files import PUBLISHED, SUMS, broken_files
+from postlude.runs.files import LOGS, PUBLISHED, SERVED, SUMS, broken_files
 from postlude.runs.history import History, read
 from postlude.runs.live import CONTROL, LIVE, Pulse, take
 from postlude.runs.lock import acquire
@@ -51,7 +52,8 @@ LISTS = "inputs"
 BROKEN = "broken"
 MOST_BROKEN = 5
 """Steps of a run whose batches are kept."""
-GROWING = (*APPENDED, "timings.jsonl", PUBLISHED, "lock", "rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE)
+FOLDERS = ("rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE, SERVED, LOGS)
+GROWING = (*APPENDED, "timings.jsonl", PUBLISHED, "lock", *FOLDERS)
 """What is written to in place: none of it may lead out of the folder."""
 
 

@@ -133,6 +133,34 @@ def test_a_server_that_says_it_took_the_weights_and_kept_the_old_is_told_from_th
     assert re.search(r"server 1 .* at version 1: it still samples from version 0, though", refused[0][1])
 
 
+def test_weights_that_never_came_are_found_where_a_step_moves_less_than_is_allowed(
+    stage: Stage, servers: ExitStack
+) -> None:
+    fakes = [started(stage, servers), started(stage, servers)]
+    fakes[0].next(RELOAD, Fault(), Fault(skip=True))
+
+    async def go(members: list[Member]) -> Any:
+        handshakes, files = stage.handshakes(), Files()
+        await files.publish(members, 0, stage.shelf.at(0))
+        assert len((await handshakes.shake(members, 0))[0]) == 2
+        with torch.no_grad():
+            for p in stage.engine.model.net.parameters():
+                p.mul_(1 + 1e-4)
+        await files.publish(members, 1, stage.shelf.place(1))
+        return await handshakes.shake(members, 1)
+
+    agreed, refused = with_members(fakes, go)
+    assert [member.name.split()[1] for member, _ in agreed] == ["2"] and agreed[0][1].largest < 1e-5
+    assert re.search(
+        r"server 1 .* by up to (\d\.?\d*e-05|0\.000\d*) nats .* it still samples from version 0, though", refused[0][1]
+    )
+
+
+def test_weights_that_did_not_move_may_be_answered_from_as_before(stage: Stage, servers: ExitStack) -> None:
+    agreed, refused = published(stage, [started(stage, servers)], 0, 0)
+    assert len(agreed) == 1 and not refused
+
+
 def test_a_tied_model_whose_head_stays_is_refused_though_every_call_is_answered_with_200(
     model_folder: Path, tmp_path: Path, servers: ExitStack
 ) -> None:

@@ -168,7 +168,7 @@ def test_a_run_publishes_what_it_has_saved_and_knows_every_token(whole: Callable
     assert max(history["handshake/error"].values) < 1e-4 and max(history["mismatch/max"].values) < 0.1 * (lag or 0.01)
     assert sum(history["requeued"].values) == sum(history["refused_answers"].values) == 0
     assert not [name for name in history.names if lookup(name) is None]
-    parts = {"draw", "train", "wait", "commit", "publish", "write", "handshake", "total"}
+    parts = {"draw", "train", "wait", "commit", "publish", "write", "send", "handshake", "total"}
     assert [row["step"] for row in history.timings] == [*range(1, STEPS + 1)]
     assert all(parts <= row.keys() for row in history.timings)
     commits = [row["commit"] > 0 for row in history.timings]
@@ -289,5 +289,44 @@ def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:
         server.at.always.clear()
     run = train(place, "broken", resume=True, steps=3, evaluate={"every": 0})
     history = read(run.folder)
+    require_known(history)
+    assert [*history.rollouts] == [1, 2, 3] and history.finished
+
+
+def otherwise(reply: dict[str, Any]) -> None:
+    """Log-probs of other weights, in answers that are shorter than those of a handshake."""
+    rows = reply["choices"][0]["logprobs"]["content"]
+    for row in rows if len(rows) <= 4 else ():
+        row["logprob"] -= 0.05
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        ([Fault(change=otherwise)] * 8, "Nothing of this draw was trained on"),
+        (
+            [Fault()] * 7 + [Fault(change=otherwise)],
+            "Nothing (of this draw was trained on|that this step learnt is saved)",
+        ),
+    ],
+    ids=["all answers", "one of eight"],
+)
+def test_answers_that_are_of_other_weights_than_those_of_the_handshake_end_the_run(
+    place: Place, faults: list[Fault], said: str, request: pytest.FixtureRequest
+) -> None:
+    server, name = place[1], request.node.callspec.id.replace(" ", "-")
+
+    def turn(event: Event) -> None:
+        if isinstance(event, Phase) and event.phase == "sample" and event.step == 1:
+            server.next(GENERATE, *faults)
+
+    values: Any = {"steps": 3, "evaluate": {"every": 0}}
+    try:
+        with pytest.raises(TrainingError, match=rf"step 2: sampler and trainer .*{said}.*\n.*{server.url}.* --resume"):
+            train(place, name, listeners=[turn], **values)
+    finally:
+        server.at.faults.clear()
+    assert [*read(place[0] / name).rollouts] == [1]
+    history = read(train(place, name, resume=True, **values).folder)
     require_known(history)
     assert [*history.rollouts] == [1, 2, 3] and history.finished

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.servers import shelf as shelves
-from postlude.engines.servers.shelf import Shelf, named_weights
+from postlude.engines.servers.shelf import Shelf, named_weights, stored_weights
 from postlude.errors import EngineError, TrainingError
 from postlude.models.lora import Lora
 from tests.conftest import build
@@ -130,6 +130,9 @@ def test_the_newest_two_stay_and_any_that_a_server_starts_from(untied_folder: Pa
     shelf.in_use = lambda: []
     shelf.place(10)
     assert names(shelf.root) == {"v3", "v10"}, "by number, not by name"
+    shelf.place(4)
+    assert names(shelf.root) == {"v3", "v4"}, "a larger number is of a run whose ledger is gone"
+    assert shelf.to_start_from() == shelf.at(4)
 
 
 def test_everything_is_on_the_disk_before_it_has_its_name(
@@ -202,6 +205,8 @@ def test_the_tensors_of_a_stream_are_those_of_the_folder(tied: LocalEngine, mode
     folder = opened(tmp_path, tied, model_folder).place(0)
     sent = named_weights(tied.model.net, folder)
     assert {*sent} == {*tensors(folder)} and "lm_head.weight" in sent
+    stored = stored_weights(folder)
+    assert [*stored] == [*sent] and all(torch.equal(stored[name], sent[name]) for name in sent)
     assert sent["lm_head.weight"].data_ptr() == tied.model.net.lm_head.weight.data_ptr()
     index = folder / "model.safetensors.index.json"
     index.write_text(index.read_text().replace('"model.norm.weight"', '"norm.weight"'))

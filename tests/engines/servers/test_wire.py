@@ -106,6 +106,29 @@ def test_weights_labels_and_names_are_what_the_calls_made_them(fake: FakeServer,
     assert answer(fake).tokens == before.tokens
 
 
+def test_numbers_that_another_run_gave_are_not_taken_for_this_ones(model_folder: Path, tmp_path: Path) -> None:
+    """Two runs on one server: both call their weights 7, and one samples from those of the other."""
+
+    async def both(_: VllmServer) -> None:
+        ours, theirs = (VllmServer(fake.url, 60.0, run=name) for name in ("a1", "b2"))
+        await ours.label(7)
+        assert await ours.weight_version() == "7" and await theirs.weight_version() == "7.a1"
+        await theirs.label(7)
+        answer = await ours.generate("policy", REQUEST, SAMPLING)
+        assert [span.version for span in answer.spans] == ["7.b2"] and await theirs.weight_version() == "7"
+        fake.at.label = "7"  # one that marks nothing
+        assert await ours.weight_version() == "7 of another run"
+        fake.at.adapters["v3.a1"] = fake.at.adapters["v3.b2"] = str(tmp_path)
+        assert [one.name for one in await theirs.models()] == ["policy", "v3.a1", "v3"]
+        await theirs.generate("v3", REQUEST, SAMPLING)
+        assert fake.bodies(GENERATE)[-1]["model"] == "v3.b2"
+        for server in (ours, theirs):
+            await server.close()
+
+    with FakeServer(model_folder) as fake:
+        asked(fake, both)
+
+
 def test_an_answer_that_is_paused_goes_on_under_the_new_label(model_folder: Path) -> None:
     async def pause(server: VllmServer) -> Answer:
         task = asyncio.create_task(server.generate("policy", REQUEST, Sampling(max_tokens=200)))

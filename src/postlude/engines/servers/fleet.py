@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Literal
 
 from postlude.engines.servers.command import NAME, Launch
+from postlude.engines.servers.deadline import within
 from postlude.engines.servers.interpreter import too_old
 from postlude.engines.servers.process import ServerProcess
 from postlude.engines.servers.wire import ServerFailure, VllmServer
@@ -96,6 +98,8 @@ class Fleet:
         `addresses.private_urls` gives them) where they are."""
         self.settings, self.folder, self.launch, self.urls = settings, folder, launch, urls
         self.members: list[Member] = []
+        self.run = token_hex(4)
+        """Of labels and adapters' names on servers: no other process gives the same."""
         self.say, self.patience = say, patience or PATIENCE
         self.admit: Callable[[Member], Awaitable[None]] = _admitted
         """Bring it to the newest version and see that it samples from that. Raises EngineError."""
@@ -161,6 +165,13 @@ class Fleet:
             member.state, member.trouble = "ailing", why
             member.reported.set()
 
+    async def _stop(self, process: ServerProcess, at_once: bool = False) -> None:
+        if not await process.stop(at_once):
+            self.say(
+                f"a vLLM server could not be killed, and holds its memory: see {process.log}, and the processes of "
+                "this machine."
+            )
+
     async def close(self) -> None:
         """Nobody is looked after any more, and nothing of ours runs. Harmless where it was never open."""
         for task in self._care:
@@ -169,9 +180,7 @@ class Fleet:
         self._care.clear()
         for member in self.members:
             member.state = "gone"
-        ends = await asyncio.gather(*(m.process.stop() for m in self.members if m.process is not None))
-        if not all(ends):
-            self.say("a vLLM server could not be killed: see what its log says, and the processes of this machine.")
+        await asyncio.gather(*(self._stop(m.process) for m in self.members if m.process is not None))
         await asyncio.gather(*(member.server.close() for member in self.members))
 
     def in_use(self) -> set[Path]:
@@ -189,7 +198,7 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------- coming up
 
     def _connect(self, url: str) -> VllmServer:
-        return VllmServer(url, self.settings.timeout, self.settings.concurrency)
+        return VllmServer(url, self.settings.timeout, self.settings.concurrency, self.run)
 
     def _start(self, index: int) -> ServerProcess:
         assert self.launch is not None
@@ -239,7 +248,7 @@ class Fleet:
                     wait.what = process.newest_line()
                     if process.port_was_taken() and ports < PORTS:
                         ports += 1
-                        await process.stop(at_once=True)
+                        await self._stop(process, at_once=True)
                         await self._replace(member)
                     elif (how := process.ended()) is not None:
                         raise _not_up(member, f"ended ({how}) before it was healthy", process)
@@ -252,7 +261,7 @@ class Fleet:
     async def _ask_health(self, member: Member) -> ServerFailure | None:
         """Why it is not healthy."""
         try:
-            async with asyncio.timeout(self.patience.health):
+            async with within(self.patience.health):
                 await member.server.health()
         except TimeoutError:
             return ServerFailure("timeout", f"/health: no reply within {self.patience.health:g} s")
@@ -300,7 +309,7 @@ class Fleet:
                 f"{member.name}: {member.trouble.rstrip('.')}{f' ({how})' if how else ''}. It is killed and started "
                 f"again; its log is {process.log}."
             )
-            await process.stop(at_once=True)
+            await self._stop(process, at_once=True)
             member.restarts += 1
             if member.restarts > RESTARTS:
                 member.state = "gone"

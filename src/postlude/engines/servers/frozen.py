@@ -130,7 +130,7 @@ class FrozenServers:
         if not self._thread.is_alive():
             return
         with suppress(TimeoutError):
-            self._run(self._stop()).result(LAST)
+            self._run(self._end()).result(LAST)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LAST)
         if self.logs is not None and not self._failed:
@@ -187,6 +187,10 @@ class FrozenServers:
         except ServerFailure as failure:
             way = " Merge it first: postlude export." if self.model.adapter else ""
             raise EngineError(f"{member.name}: {failure}.{way}", code="server-refused") from failure
+
+    async def _end(self) -> None:
+        async with self._asking:  # who was stopped in the middle of a start takes it back first
+            await self._stop()
 
     async def _stop(self) -> None:
         if self._fleet is not None:

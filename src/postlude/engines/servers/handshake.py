@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ PROMPT = 40
 """Token ids of a prompt at most: more than a block of vLLM's cache on GPUs, so that old keys and values would show."""
 LEAST = 8
 """Tokens that two answers must have in common to be compared."""
+MOVED = 0.01
+"""Share of the error that is allowed, beyond which the trainer's own log-probs are others than before."""
+STAYS = 0.1
+"""Share of that change below which a server's log-probs have not changed."""
 QUANTISED = 0.5
 """Mean error in nats below which a server's weights are rather a coarser copy than those of another model."""
 
@@ -83,6 +87,15 @@ class _Record:
     logprobs: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What a server answered when it agreed, and what the trainer gave those tokens then."""
+
+    version: int
+    answers: Answers
+    ours: Sequence[Tensor]
+
+
 @dataclass
 class Handshakes:
     """Compares servers with a trainer, and remembers the newest two versions."""
@@ -96,6 +109,8 @@ class Handshakes:
     """Whether the trainer's output layer is its embedding."""
     limits: Limits = EXACT
     _records: dict[int, list[_Record]] = field(default_factory=dict[int, list[_Record]])
+    _before: WeakKeyDictionary[Member, _Said] = field(default_factory=WeakKeyDictionary["Member", "_Said"])
+    """Of each server, when it agreed last."""
     _agreed: WeakSet[Member] = field(default_factory=WeakSet["Member"])
     """Servers that have agreed at some version."""
 
@@ -125,8 +140,11 @@ class Handshakes:
                 continue
             ours = [next(logprobs) for _ in part]
             errors = torch.cat([_errors(answer, one) for (_, answer), one in zip(part, ours, strict=True)])
-            if self.limits.hold(errors):
+            if self.limits.hold(errors) and (before := self._unmoved(member, part, ours)) is not None:
+                refused.append((member, _stale(member, errors, version, before)))
+            elif self.limits.hold(errors):
                 self._remember(version, part, ours)
+                self._before[member] = _Said(version, part, ours)
                 self._agreed.add(member)
                 agreed.append((member, _result(errors, started)))
             else:
@@ -204,6 +222,18 @@ class Handshakes:
         assert outputs.logprobs is not None
         return [outputs.logprobs[batch.sequence == i] for i in range(len(answers))]
 
+    def _unmoved(self, member: Member, answers: Answers, ours: Sequence[Tensor]) -> int | None:
+        """The version that it agreed at last, where it says of the same tokens what it said then, and the trainer does
+        not: a step that moves less than the limits allow would else hide that its new weights never came."""
+        said = self._before.get(member)
+        if said is None or [a.tokens for _, a in said.answers] != [a.tokens for _, a in answers]:
+            return None
+        pairs = zip(answers, said.answers, strict=True)
+        theirs = torch.cat([_errors(now, torch.tensor(then.logprobs)) for (_, now), (_, then) in pairs])
+        moved = torch.cat([(now - then).abs() for now, then in zip(ours, said.ours, strict=True)])
+        stays = float(theirs.mean()) < STAYS * float(moved.mean())
+        return said.version if stays and float(moved.max()) > self.limits.largest * MOVED else None
+
     def _remember(self, version: int, answers: Answers, logprobs: Sequence[Tensor]) -> None:
         self._records[version] = [
             _Record(request, answer.tokens, tuple(map(float, ours)))
@@ -226,10 +256,7 @@ class Handshakes:
             common = [_common(r, a) for r, (_, a) in zip(self._records[before], answers, strict=False)]
             same = torch.cat([torch.zeros(0), *common])
             if len(same) >= LEAST and self.limits.hold(same):
-                return (
-                    f"{_differ(member, errors, version)}: it still samples from version {before}, though it took the "
-                    "new weights without a word. Start it again; where that does not help, use another engine.publish."
-                )
+                return _stale(member, errors, version, before)
         return await self._another(member, errors, version)
 
     async def _another(self, member: Member, errors: Tensor, version: int) -> str:
@@ -282,6 +309,13 @@ def _common(record: _Record, answer: Answer) -> Tensor:
 
 def _result(errors: Tensor, started: float) -> Handshake:
     return Handshake(float(errors.max()), float(errors.mean()), len(errors), time.monotonic() - started)
+
+
+def _stale(member: Member, errors: Tensor, version: int, before: int) -> str:
+    return (
+        f"{_differ(member, errors, version)}: it still samples from version {before}, though it took the new weights "
+        "without a word. Start it again; where that does not help, use another engine.publish."
+    )
 
 
 def _differ(member: Member, errors: Tensor, version: int) -> str:

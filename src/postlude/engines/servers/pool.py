@@ -188,7 +188,10 @@ class PoolSampler:
         labels = [(span.version, span.start) for span in answer.spans] if of_adapter is None else [(str(of_adapter), 0)]
         for label, _ in labels:
             if not (label.isascii() and label.isdigit()) or int(label) not in self.published:
-                raise Unpublished(f"its answers name version {label!r} of the weights, which was never published here")
+                raise Unpublished(
+                    f"its answers name version {label!r} of the weights, which was never published here: another run "
+                    "gives it weights as well, or it was started anew"
+                )
         starts = [(int(label), start) for label, start in labels]
         return (starts[0], *(after for before, after in pairwise(starts) if after[0] != before[0]))
 

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from postlude.engines.servers.deadline import QUICK
 from postlude.engines.servers.shelf import stored_weights
 from postlude.engines.servers.stream import Link, described
 from postlude.engines.servers.wire import ServerFailure, VllmServer, adapter_name, adapter_version
@@ -62,8 +63,9 @@ async def while_paused(server: VllmServer, change: Callable[[], Awaitable[None]]
         await server.pause()
         await change()
     except asyncio.CancelledError:  # whoever started it may go on using it: it does what it was asked in order
-        with suppress(ServerFailure):
-            await server.resume()
+        with suppress(ServerFailure, TimeoutError):
+            async with asyncio.timeout(QUICK):  # whoever stopped us waits for it
+                await server.resume()
         raise
     await server.resume()
 
@@ -166,12 +168,13 @@ async def both(member: Member, asked: Awaitable[None], ours: Callable[[], None],
     with waiting(member.name, what, "sent"):
         request, work = asyncio.ensure_future(asked), asyncio.ensure_future(asyncio.to_thread(ours))
         work.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be there to hear it
-        await asyncio.wait({request, work}, return_when=asyncio.FIRST_COMPLETED)
-        if not request.done() and work.exception() is not None:
+        try:
+            await asyncio.wait({request, work}, return_when=asyncio.FIRST_COMPLETED)
+            if request.done() or work.exception() is None:
+                await request
+                await asyncio.wait({work}, timeout=GRACE)
+        finally:
             request.cancel()
-        else:
-            await request
-            await asyncio.wait({work}, timeout=GRACE)
         if not work.done():
             raise ServerFailure("timeout", f"{what}: the server says it took part, and nothing of that came here")
         try:

@@ -29,12 +29,11 @@ from postlude.models.load import load
 from postlude.models.quiet import quiet
 from postlude.models.spec import ModelSpec
 from postlude.runs import durable
+from postlude.runs.files import SERVED
 from postlude.runs.space import free_bytes
 from postlude.sizing.work import BUDGET
 from postlude.words import size
 
-SERVED = "served"
-"""In a run's folder."""
 NEWEST = 2
 """Versions that stay: the one that servers have, and the one before, which one of them may be reading."""
 ALWAYS_TIED = frozenset({"cohere", "cohere2", "cohere2_moe", "gemma2", "gemma3n", "gemma3n_text"})
@@ -98,7 +97,7 @@ class Shelf:
             else:
                 _write_whole(self.trainer.model.net, fresh, checkpoint)
                 self.tokenizer.save_pretrained(fresh)
-        self._tidy()
+        self._tidy(version)
         return self.at(version)
 
     def read(self, version: int) -> LocalTrainer:
@@ -129,11 +128,14 @@ class Shelf:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _tidy(self) -> None:
+    def _tidy(self, newest: int) -> None:
+        """Larger numbers than the newest are of a run whose ledger is gone."""
         busy = {place.resolve() for place in self.in_use()}
-        for version in self.versions()[:-NEWEST]:
+        there = self.versions()
+        staying = [version for version in there if version <= newest][-NEWEST:]
+        for version in there:
             place = self.at(version)
-            if place.resolve() not in busy:
+            if version not in staying and place.resolve() not in busy:
                 gone = self.root / f".{place.name}.{os.getpid()}.old"  # no version that is there lacks a file
                 with _told(place):
                     place.rename(gone)

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 from postlude.engines.answers import Unsound
 from postlude.engines.http import RETRIED, SEEDS, short
 from postlude.engines.protocol import Request
+from postlude.engines.servers.deadline import QUICK, within
 from postlude.engines.servers.replies import Answer, parsed, read
 from postlude.engines.settings import Sampling
 from postlude.waits import waiting
@@ -33,8 +34,6 @@ def _library() -> Any:
 
 
 httpx = _library()
-QUICK = 10.0
-"""Seconds for a call that only reads or sets a word, and to connect."""
 SLOW = 600.0
 """Seconds for a call that moves weights, or waits for the pass under way."""
 LANE = 32
@@ -107,13 +106,16 @@ class VllmServer:
     Connections belong to the event loop that opened them, and no proxy of the environment stands between.
     """
 
-    def __init__(self, url: str, timeout: float = SLOW, concurrency: int = 256) -> None:
+    def __init__(self, url: str, timeout: float = SLOW, concurrency: int = 256, run: str = "") -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         """Such as http://127.0.0.1:8000."""
         self.timeout = timeout
         """Seconds for one answer."""
         self.concurrency = concurrency
         """Answers under way at most, by the count of who asks: so many have a connection each."""
+        self.run = run
+        """Whose labels and adapters these are: it follows their numbers on the server, where another run may have given
+        the same ones to weights of its own. Here they are numbers again, and those of others are none."""
         self._lanes: list[_Lane] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -133,18 +135,19 @@ class VllmServer:
         rows = reply.get("data")
         if not isinstance(rows, list):
             raise ServerFailure("answer", f"a list of models without data (it has {', '.join(sorted(reply))})")
-        return [_listed(row) for row in cast("list[Any]", rows)]
+        listed = [_listed(row) for row in cast("list[Any]", rows)]
+        return [replace(one, name=self._unmarked(one.name)) for one in listed]
 
     async def weight_version(self) -> str:
         """The label of its weights: `default` where nobody has set one."""
-        return _text(await self._json("GET", "/weight_info", opens=DEV), "weight_version")
+        return self._unmarked(_text(await self._json("GET", "/weight_info", opens=DEV), "weight_version"))
 
     async def generate(
         self, model: str, request: Request, sampling: Sampling, stop_ids: frozenset[int] = frozenset()
     ) -> Answer:
         """An answer from the weights that `model` names. Cancelled, it ends on the server as well."""
         body = {
-            "model": model,
+            "model": model if adapter_version(model) is None else self._marked(model),
             "token_ids": list(request.prompt),
             "sampling_params": sampling_params(request, sampling, stop_ids),
         }
@@ -155,10 +158,21 @@ class VllmServer:
         )
         try:
             if len(raw) < BIG:
-                return read(raw, request.prompt, sampling)
-            return await asyncio.to_thread(read, raw, request.prompt, sampling)
+                answer = read(raw, request.prompt, sampling)
+            else:
+                answer = await asyncio.to_thread(read, raw, request.prompt, sampling)
         except Unsound as unsound:
             raise ServerFailure("answer", str(unsound)) from None
+        return replace(answer, spans=tuple(replace(one, version=self._unmarked(one.version)) for one in answer.spans))
+
+    def _marked(self, name: object) -> str:
+        return f"{name}.{self.run}" if self.run else str(name)
+
+    def _unmarked(self, name: str) -> str:
+        """The inverse; a number that somebody else gave is said to be one of theirs."""
+        if not self.run or name.endswith(f".{self.run}"):
+            return name.removesuffix(f".{self.run}") if self.run else name
+        return f"{name} of another run" if name.isdigit() or adapter_version(name) is not None else name
 
     # ------------------------------------------------------------------------------------------------ weights
 
@@ -178,16 +192,16 @@ class VllmServer:
 
     async def label(self, version: int) -> None:
         """Name the weights as they are now: spans of answers carry it from here on."""
-        await self._admin("/update_weight_version", {"new_version": str(version)})
+        await self._admin("/update_weight_version", {"new_version": self._marked(version)})
 
     async def load_adapter(self, name: str, folder: Path) -> None:
         """Serve an adapter under a name of its own."""
-        body = {"lora_name": name, "lora_path": str(folder.absolute())}
+        body = {"lora_name": self._marked(name), "lora_path": str(folder.absolute())}
         await self._admin("/v1/load_lora_adapter", body, "an adapter", opens=RUNTIME_LORA)
 
     async def unload_adapter(self, name: str) -> None:
         """Forget it."""
-        await self._admin("/v1/unload_lora_adapter", {"lora_name": name}, opens=RUNTIME_LORA)
+        await self._admin("/v1/unload_lora_adapter", {"lora_name": self._marked(name)}, opens=RUNTIME_LORA)
 
     async def init_transfer(self, info: Mapping[str, Any]) -> None:
         """Join a group that weights are sent in; another one is left."""
@@ -203,7 +217,7 @@ class VllmServer:
 
     async def finish_update(self, version: int) -> None:
         """All tensors are there; the label is set with them."""
-        await self._admin("/finish_weight_update", {"weight_version": str(version)})
+        await self._admin("/finish_weight_update", {"weight_version": self._marked(version)})
 
     # ------------------------------------------------------------------------------------------------- memory
 
@@ -267,9 +281,9 @@ class VllmServer:
         lane, timeout = self._emptiest(), QUICK if timeout is None else timeout
         try:
             with lane, waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
-                async with asyncio.timeout(timeout):
-                    async with lane.client.stream(method, path, json=body, params=query or None) as response:
-                        raw = await _at_most(response, most)
+                call = lane.client.stream(method, path, json=body, params=query or None)
+                async with within(timeout), call as response:
+                    raw = await _at_most(response, most)
         except TimeoutError:
             raise ServerFailure("timeout", f"{path}: no reply within {timeout:g} s") from None
         except httpx.DecodingError as error:
