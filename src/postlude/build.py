@@ -69,11 +69,13 @@ def with_servers(
     say: Callable[[str], None],
     step: Callable[[], int] = lambda: 0,
     checkpoint: Callable[[], Path | None] = lambda: None,
+    note: Callable[[str], None] | None = None,
 ) -> Engine:
     """The engine itself, or as the trainer of the recipe's vLLM servers. None of them is started before it begins.
 
     `folder`: for versions of the weights, logs, and the ledger of what was published. `step`: of the run. `checkpoint`:
-    one that holds the weights as they are now.
+    one that holds the weights as they are now. `note` hears of servers that fail and come back, as `say` does of the
+    rest.
     """
     held = prepared.recipe.engine
     servers = prepared.recipe.servers
@@ -103,7 +105,7 @@ def with_servers(
     share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
     rank, most = adapters.rank_of(trainer.model.net), share.most if share else None
     launch = None if urls else launch_of(held, longest, prepared.recipe.seed, rank, way, gpus, most)
-    fleet = Fleet(servers, folder / LOGS, launch, urls, say)
+    fleet = Fleet(servers, folder / LOGS, launch, urls, note or say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(
