@@ -16,15 +16,17 @@ import pytest
 
 from postlude import waits
 from postlude.engines.servers.command import Launch
-from postlude.engines.servers.fleet import Fleet, Member, Patience
+from postlude.engines.servers.fleet import PATIENCE, Fleet, Member, Patience
 from postlude.engines.servers.process import ServerProcess
+from postlude.engines.servers.wire import VllmServer
 from postlude.engines.settings import Servers
 from postlude.errors import EngineError
 from tests.bare_server import Bare, eventually
+from tests.underway import HANGS, OwnClock
 
 SWIFT = Patience(look=0.05, health=3.0, silence=60.0, busy=60.0, foreign=0.5, again=0.05, restart=0.01, nobody=1.0)
 """Of nobody who is slow, since the machine is busy, is it held that they hang."""
-STRICT = replace(SWIFT, health=0.5, silence=1.5, busy=4.0)
+STRICT = replace(SWIFT, health=1.0, silence=3.0)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def foreign(*urls: str, patience: Patience = SWIFT) -> Fleet:
     return Fleet(Servers(urls=urls), Path("/nonexistent"), urls=urls, say=Told().append, patience=patience)
 
 
-async def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(what: Callable[[], object], seconds: float = HANGS) -> None:
     async with asyncio.timeout(seconds):
         while not what():
             await asyncio.sleep(0.02)
@@ -255,35 +257,80 @@ def test_one_that_comes_up_in_mid_publish_waits_and_ends_at_the_newest(bare: Bar
     assert has == [1, 2]
 
 
-def test_one_that_is_slow_while_weights_change_or_asleep_is_left_alone_for_longer(bare: Bare) -> None:
-    async def stop(fleet: Fleet) -> None:
-        (member,) = fleet.members
-        pid = bare.starts[0]["pid"]
+class Quiet(VllmServer):
+    """Answers at once, or not at all."""
+
+    silent = False
+
+    async def health(self) -> None:
+        if self.silent:
+            await asyncio.Event().wait()
+
+    async def version(self) -> str:
+        return "0.32.0"
+
+    async def is_sleeping(self) -> bool:
+        return False
+
+
+def with_quiet(work: Callable[[Fleet, Member, Quiet], Awaitable[None]]) -> None:
+    """With one that runs already, real patience, and a clock that goes on only where everybody waits."""
+
+    async def main() -> None:
+        server = Quiet("http://127.0.0.1:9")
+        fleet = foreign(server.url, patience=PATIENCE)
+        fleet._connect = lambda url: server  # type: ignore[method-assign]
+        await fleet.open()
+        await work(fleet, fleet.members[0], server)
+        await fleet.close()
+
+    with asyncio.Runner(loop_factory=OwnClock) as runner:
+        runner.run(main())
+
+
+def test_one_that_answers_nothing_is_held_for_hung_after_a_while() -> None:
+    async def stop(fleet: Fleet, member: Member, server: Quiet) -> None:
+        server.silent = True
+        await asyncio.sleep(12)
+        assert member.state == "ready"
+        await asyncio.sleep(12)
+        assert member.state == "gone" and re.match(r"it has not answered /health for (1\d|20) s", member.trouble)
+        server.silent = False
+        await asyncio.sleep(PATIENCE.again + 1)
+        assert member.state == "ready"
+
+    with_quiet(stop)
+
+
+def test_one_that_is_slow_while_weights_change_or_asleep_is_left_alone_for_longer() -> None:
+    async def stop(fleet: Fleet, member: Member, server: Quiet) -> None:
         async with fleet.changing:
-            os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(2.5)
-            os.kill(pid, signal.SIGCONT)
-            assert member.state == "ready"
-        await member.server.health()
-        await asyncio.sleep(0.5)
-        member.state = "asleep"
-        os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(2.5)
+            server.silent = True
+            await asyncio.sleep(50)
+            server.silent = False
+            await asyncio.sleep(5)
+        member.state, server.silent = "asleep", True
+        await asyncio.sleep(50)
         assert member.state == "asleep"
-        await until(lambda: member.state != "asleep")
+        await asyncio.sleep(20)
+        assert member.state == "gone" and re.match(r"it has not answered /health for 6\d s", member.trouble)
 
-    with_fleet(fleet_of(bare, patience=STRICT), stop)
+    with_quiet(stop)
 
 
-def test_a_loop_that_was_busy_itself_holds_nobody_for_hung(bare: Bare) -> None:
-    async def block(fleet: Fleet) -> None:
-        for _ in range(2):
-            await asyncio.sleep(0.1)
-            time.sleep(2.0)
-        await asyncio.sleep(0.2)
-        assert fleet.members[0].restarts == 0
+def test_a_loop_that_was_busy_itself_holds_nobody_for_hung() -> None:
+    async def block(fleet: Fleet, member: Member, server: Quiet) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, OwnClock)
+        for _ in range(5):
+            server.silent = True
+            await asyncio.sleep(PATIENCE.look + 1)  # it was asked, and cannot be heard
+            loop.be_busy(40)
+            server.silent = False
+            await asyncio.sleep(5)
+            assert member.state == "ready" and not member.trouble
 
-    with_fleet(fleet_of(bare, patience=STRICT), block)
+    with_quiet(block)
 
 
 def test_a_restart_waits_for_the_servers_turn(bare: Bare) -> None:
