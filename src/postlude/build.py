@@ -28,6 +28,7 @@ from postlude.truth.meter import First
 
 if TYPE_CHECKING:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.servers.fleet import Fleet
 
 PRETRAIN = "pretrain"
 """Name of the second stream."""
@@ -81,31 +82,21 @@ def with_servers(
     servers = prepared.recipe.servers
     if servers is None:
         return engine
-    from torch.cuda import device_count
-
-    from postlude.engines.servers.addresses import private_urls
     from postlude.engines.servers.engine import ServedEngine
-    from postlude.engines.servers.fleet import Fleet
     from postlude.engines.servers.handshake import EXACT, HALF, Handshakes
     from postlude.engines.servers.ledger import Ledger
     from postlude.engines.servers.pool import PoolSampler
     from postlude.engines.servers.publishing import publisher_for, way_of
     from postlude.engines.servers.shares import sharing
     from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
-    from postlude.engines.servers.starting import launch_of
     from postlude.engines.servers.stream import connect
     from postlude.engines.servers.turns import Apart, Turns
-    from postlude.models import adapters
 
     trainer, facts = engine.trainer, prepared.facts
-    gpus = device_count() if engine.model.device.type == "cuda" else 0
     way = way_of(held.publish, trainer.has_adapter)
     longest = longest_asked(prepared)
-    urls = private_urls(servers.urls)
     share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
-    rank, most = adapters.rank_of(trainer.model.net), share.most if share else None
-    launch = None if urls else launch_of(held, longest, prepared.recipe.seed, rank, way, gpus, most)
-    fleet = Fleet(servers, folder / LOGS, launch, urls, note or say)
+    fleet = _fleet(prepared, engine, folder / LOGS, way, share.most if share else None, note or say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(
@@ -124,6 +115,27 @@ def with_servers(
         probe_every=held.probe_every,
         checkpoint=checkpoint,
     )
+
+
+def _fleet(
+    prepared: Prepared, engine: LocalEngine, logs: Path, way: str, most: float | None, say: Callable[[str], None]
+) -> Fleet:
+    """The servers, not yet started. `most`: the share of a GPU that each may take where the trainer has one as well."""
+    from torch.cuda import device_count
+
+    from postlude.engines.servers.addresses import private_urls
+    from postlude.engines.servers.fleet import Fleet
+    from postlude.engines.servers.starting import launch_of
+    from postlude.models import adapters
+
+    servers, held = prepared.recipe.servers, prepared.recipe.engine
+    assert servers is not None
+    if urls := private_urls(servers.urls):
+        return Fleet(servers, logs, None, urls, say)
+    gpus = device_count() if engine.model.device.type == "cuda" else 0
+    rank = adapters.rank_of(engine.trainer.model.net)
+    launch = launch_of(held, longest_asked(prepared), prepared.recipe.seed, rank, way, gpus, most)
+    return Fleet(servers, logs, launch, (), say)
 
 
 def longest_asked(prepared: Prepared) -> int:
