@@ -29,6 +29,8 @@ from postlude.truth.meter import First
 if TYPE_CHECKING:
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.servers.fleet import Fleet
+    from postlude.engines.servers.turns import Apart, Turns
+    from postlude.engines.settings import Publishing, Servers
 
 PRETRAIN = "pretrain"
 """Name of the second stream."""
@@ -87,16 +89,12 @@ def with_servers(
     from postlude.engines.servers.ledger import Ledger
     from postlude.engines.servers.pool import PoolSampler
     from postlude.engines.servers.publishing import publisher_for, way_of
-    from postlude.engines.servers.shares import sharing
     from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
     from postlude.engines.servers.stream import connect
-    from postlude.engines.servers.turns import Apart, Turns
 
     trainer, facts = engine.trainer, prepared.facts
-    way = way_of(held.publish, trainer.has_adapter)
-    longest = longest_asked(prepared)
-    share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
-    fleet = _fleet(prepared, engine, folder / LOGS, way, share.most if share else None, note or say)
+    way, longest = way_of(held.publish, trainer.has_adapter), longest_asked(prepared)
+    fleet, turns = _fleet(prepared, engine, servers, folder / LOGS, way, note or say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(
@@ -109,7 +107,7 @@ def with_servers(
         ),
         handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,
-        turns=Turns(fleet, share.level) if share else Apart(fleet),
+        turns=turns,
         step=step,
         way=way,
         probe_every=held.probe_every,
@@ -118,24 +116,26 @@ def with_servers(
 
 
 def _fleet(
-    prepared: Prepared, engine: LocalEngine, logs: Path, way: str, most: float | None, say: Callable[[str], None]
-) -> Fleet:
-    """The servers, not yet started. `most`: the share of a GPU that each may take where the trainer has one as well."""
+    prepared: Prepared, engine: LocalEngine, servers: Servers, logs: Path, way: Publishing, say: Callable[[str], None]
+) -> tuple[Fleet, Turns | Apart]:
+    """The servers, and whose turn a device is that they share with the trainer."""
     from torch.cuda import device_count
 
     from postlude.engines.servers.addresses import private_urls
     from postlude.engines.servers.fleet import Fleet
+    from postlude.engines.servers.shares import sharing
     from postlude.engines.servers.starting import launch_of
+    from postlude.engines.servers.turns import Apart, Turns
     from postlude.models import adapters
 
-    servers, held = prepared.recipe.servers, prepared.recipe.engine
-    assert servers is not None
-    if urls := private_urls(servers.urls):
-        return Fleet(servers, logs, None, urls, say)
-    gpus = device_count() if engine.model.device.type == "cuda" else 0
-    rank = adapters.rank_of(engine.trainer.model.net)
-    launch = launch_of(held, longest_asked(prepared), prepared.recipe.seed, rank, way, gpus, most)
-    return Fleet(servers, logs, launch, (), say)
+    recipe, gpus = prepared.recipe, device_count() if engine.model.device.type == "cuda" else 0
+    urls = private_urls(servers.urls)
+    share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
+    rank, most = adapters.rank_of(engine.trainer.model.net), share.most if share else None
+    longest = longest_asked(prepared)
+    launch = None if urls else launch_of(recipe.engine, longest, recipe.seed, rank, way, gpus, most)
+    fleet = Fleet(servers, logs, launch, urls, say)
+    return fleet, Turns(fleet, share.level) if share else Apart(fleet)
 
 
 def longest_asked(prepared: Prepared) -> int:

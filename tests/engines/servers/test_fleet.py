@@ -39,24 +39,24 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bare]:
     assert left == [] and [*tmp_path.iterdir()] == [one.folder]
 
 
-class Told(list[str]):
+class Heard(list[str]):
     """What a fleet says."""
 
 
 def fleet_of(bare: Bare, count: int = 1, patience: Patience = SWIFT, **settings: object) -> Fleet:
     servers = Servers(count=count, python=str(bare.python), **{"start_timeout": 20.0, **settings})  # type: ignore[arg-type]
     launch = Launch(bare.python, "float32", 64)
-    fleet = Fleet(servers, bare.folder / "servers", launch, say=Told().append, patience=patience)
+    fleet = Fleet(servers, bare.folder / "servers", launch, say=Heard().append, patience=patience)
     fleet.newest = lambda: bare.folder / "v0"
     return fleet
 
 
-def told(fleet: Fleet) -> list[str]:
+def said_by(fleet: Fleet) -> list[str]:
     return fleet.say.__self__  # type: ignore[attr-defined]
 
 
 def foreign(*urls: str, patience: Patience = SWIFT) -> Fleet:
-    return Fleet(Servers(urls=urls), Path("/nonexistent"), urls=urls, say=Told().append, patience=patience)
+    return Fleet(Servers(urls=urls), Path("/nonexistent"), urls=urls, say=Heard().append, patience=patience)
 
 
 async def until(what: Callable[[], object], seconds: float = HANGS) -> None:
@@ -98,7 +98,7 @@ def test_all_are_started_at_once_admitted_one_by_one_and_gone_in_the_end(bare: B
 
     fleet.admit = admit
     with_fleet(fleet, look)
-    assert [member.state for member in fleet.members] == ["gone", "gone"] and told(fleet) == []
+    assert [member.state for member in fleet.members] == ["gone", "gone"] and said_by(fleet) == []
     asyncio.run(fleet.close())
 
 
@@ -126,7 +126,7 @@ def test_one_that_is_killed_or_hangs_is_started_again_and_the_other_goes_on(bare
         assert ours.state == "ready", "that was of the one before"
 
     with_fleet(fleet, kill)
-    first, last = told(fleet)
+    first, last = said_by(fleet)
     why = {
         "pid": r"no connection, or a broken one: .*",
         "worker": "status 503: .*",
@@ -148,7 +148,9 @@ def test_one_that_others_saw_fail_is_taken_out_at_once(bare: Bare) -> None:
 
     fleet = fleet_of(bare)
     with_fleet(fleet, report)
-    assert "its answers name no version. It is killed and started again" in told(fleet)[0] and len(told(fleet)) == 2
+    assert (
+        "its answers name no version. It is killed and started again" in said_by(fleet)[0] and len(said_by(fleet)) == 2
+    )
 
 
 def test_a_start_that_fails_says_the_end_of_its_log_its_path_and_the_command(bare: Bare) -> None:
@@ -369,8 +371,8 @@ def test_a_foreign_server_is_left_out_and_taken_back(bare: Bare) -> None:
             await fleet.available()
         os.kill(bare.starts[0]["pid"], signal.SIGCONT)
         await until(fleet.ready)
-        assert re.search(r"\): it has not answered /health for .* left out, and tried again every", told(fleet)[0])
-        assert told(fleet)[-1] == f"{member.name} is ready again."
+        assert re.search(r"\): it has not answered /health for .* left out, and tried again every", said_by(fleet)[0])
+        assert said_by(fleet)[-1] == f"{member.name} is ready again."
 
     try:
         with_fleet(fleet, stop)
