@@ -323,6 +323,9 @@ def test_a_foreign_server_is_left_out_and_taken_back(bare: Bare) -> None:
         os.kill(bare.starts[0]["pid"], signal.SIGCONT)
         await until(fleet.ready)
         assert re.search(r"\): it has not answered /health for .* left out, and tried again every", told(fleet)[0])
+        fleet.ailing(member, f"{member.name}: other log-probs.")
+        await until(lambda: "other log-probs. It is left out" in told(fleet)[-1])
+        assert told(fleet)[-1].count(member.name) == 1, "said once"
         assert told(fleet)[-1] == f"{member.name} is ready again."
 
     try:
