@@ -10,9 +10,10 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests import underway
 
 SCRIPT = r"""#!PYTHON -IS
 import json, os, socket, subprocess, sys, time
@@ -98,9 +99,6 @@ def runs(pid: int) -> bool:
         return False
 
 
-def eventually(what: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(what: Callable[[], bool]) -> None:
     """Wait until it is so."""
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.02)
+    assert underway.eventually(what), "it never came to that"

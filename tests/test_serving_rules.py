@@ -121,9 +121,9 @@ def test_what_cannot_be_is_refused(
     ],
 )
 def test_what_the_run_sets_is_no_argument_of_vllm(words: list[str]) -> None:
-    (found,) = problems({**STARTED, "args": words})
-    assert Wrong("contradiction", "engine.servers.args", said="which the run sets: ").fits(found)
-    assert words[0].partition("=")[0] in found
+    (problem,) = problems({**STARTED, "args": words})
+    assert Wrong("contradiction", "engine.servers.args", said="which the run sets: ").fits(problem)
+    assert words[0].partition("=")[0] in problem
 
 
 def test_all_of_it_is_told_at_once() -> None:

@@ -28,6 +28,9 @@ from postlude.truth.meter import First
 
 if TYPE_CHECKING:
     from postlude.engines.local.engine import LocalEngine
+    from postlude.engines.servers.fleet import Fleet
+    from postlude.engines.servers.turns import Apart, Turns
+    from postlude.engines.settings import Publishing, Servers
 
 PRETRAIN = "pretrain"
 """Name of the second stream."""
@@ -79,31 +82,17 @@ def with_servers(
     servers = prepared.recipe.servers
     if servers is None:
         return engine
-    from torch.cuda import device_count
-
-    from postlude.engines.servers.addresses import private_urls
     from postlude.engines.servers.engine import ServedEngine
-    from postlude.engines.servers.fleet import Fleet
     from postlude.engines.servers.handshake import EXACT, HALF, Handshakes
     from postlude.engines.servers.ledger import Ledger
     from postlude.engines.servers.pool import PoolSampler
     from postlude.engines.servers.publishing import publisher_for, way_of
-    from postlude.engines.servers.shares import sharing
     from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
-    from postlude.engines.servers.starting import launch_of
     from postlude.engines.servers.stream import connect
-    from postlude.engines.servers.turns import Apart, Turns
-    from postlude.models import adapters
 
     trainer, facts = engine.trainer, prepared.facts
-    gpus = device_count() if engine.model.device.type == "cuda" else 0
-    way = way_of(held.publish, trainer.has_adapter)
-    longest = longest_asked(prepared)
-    urls = private_urls(servers.urls)
-    share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
-    rank, most = adapters.rank_of(trainer.model.net), share.most if share else None
-    launch = None if urls else launch_of(held, longest, prepared.recipe.seed, rank, way, gpus, most)
-    fleet = Fleet(servers, folder / LOGS, launch, urls, say)
+    way, longest = way_of(held.publish, trainer.has_adapter), longest_asked(prepared)
+    fleet, turns = _fleet(prepared, engine, servers, folder / LOGS, way, say)
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(
@@ -116,12 +105,35 @@ def with_servers(
         ),
         handshakes=Handshakes(trainer, facts.vocabulary, longest, is_tied(trainer.model.net), limits),
         ledger=ledger,
-        turns=Turns(fleet, share.level) if share else Apart(fleet),
+        turns=turns,
         step=step,
         way=way,
         probe_every=held.probe_every,
         checkpoint=checkpoint,
     )
+
+
+def _fleet(
+    prepared: Prepared, engine: LocalEngine, servers: Servers, logs: Path, way: Publishing, say: Callable[[str], None]
+) -> tuple[Fleet, Turns | Apart]:
+    """The servers, and whose turn a device is that they share with the trainer."""
+    from torch.cuda import device_count
+
+    from postlude.engines.servers.addresses import private_urls
+    from postlude.engines.servers.fleet import Fleet
+    from postlude.engines.servers.shares import sharing
+    from postlude.engines.servers.starting import launch_of
+    from postlude.engines.servers.turns import Apart, Turns
+    from postlude.models import adapters
+
+    recipe, gpus = prepared.recipe, device_count() if engine.model.device.type == "cuda" else 0
+    urls = private_urls(servers.urls)
+    share = sharing(engine, servers, way == "lora", say) if servers.colocate else None
+    rank, most = adapters.rank_of(engine.trainer.model.net), share.most if share else None
+    longest = longest_asked(prepared)
+    launch = None if urls else launch_of(recipe.engine, longest, recipe.seed, rank, way, gpus, most)
+    fleet = Fleet(servers, logs, launch, urls, say)
+    return fleet, Turns(fleet, share.level) if share else Apart(fleet)
 
 
 def longest_asked(prepared: Prepared) -> int:

@@ -264,10 +264,10 @@ def test_a_method_that_samples_nothing_trains_without_them(model_folder: Path, d
 def test_who_answers_is_one(model_folder: Path, tmp_path: Path) -> None:
     served = tmp_path / "served.yaml"
     served.write_text("model: m\nengine: {servers: {count: 1, python: p}}\n")
-    found = policy_of(str(served), SamplingOptions(servers=3, servers_python="other"))
-    assert found.engine.servers == Servers(3, python="other") and found.served is None
-    found = policy_of("m", SamplingOptions(servers=2))
-    assert found.engine.servers == Servers(2, python=".venv-vllm/bin/python")
+    policy = policy_of(str(served), SamplingOptions(servers=3, servers_python="other"))
+    assert policy.engine.servers == Servers(3, python="other") and policy.served is None
+    policy = policy_of("m", SamplingOptions(servers=2))
+    assert policy.engine.servers == Servers(2, python=".venv-vllm/bin/python")
     with refused("contradiction", said="sampler and engine.servers both say who answers"):
         policy_of(str(served), SamplingOptions(url="http://localhost:8000/v1"))
     with refused("missing-option", said="say how many: --servers 1"):

@@ -239,8 +239,8 @@ class Endpoints:
             "index": 0, "finish_reason": job.finish or "abort", "stop_reason": None, "token_ids": job.tokens,
             "logprobs": {"content": rows}, "weight_versions": spans,
         }  # fmt: skip
-        sent, made = len(job.request.prompt), len(job.tokens)
-        usage = {"prompt_tokens": sent, "completion_tokens": made, "total_tokens": sent + made}
+        sent, sampled = len(job.request.prompt), len(job.tokens)
+        usage = {"prompt_tokens": sent, "completion_tokens": sampled, "total_tokens": sent + sampled}
         return {"request_id": "1", "model": job.model, "choices": [choice], "usage": usage}
 
     # --------------------------------------------------------------------------------- weights, adapters, sleep

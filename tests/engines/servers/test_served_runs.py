@@ -124,7 +124,7 @@ def consumed(history: History) -> dict[int, list[Any]]:
     return {step: [[row[name] for name in names] for row in rows] for step, rows in history.rollouts.items()}
 
 
-def told(history: History) -> list[tuple[str, int]]:
+def events_of(history: History) -> list[tuple[str, int]]:
     """The events, but for publications: of them a run that goes on has others."""
     return [(str(row["kind"]), int(row["step"])) for row in history.events if row["kind"] != "publish"]
 
@@ -147,7 +147,7 @@ def require_same(ours: Path, theirs: Path, lag: int = 0) -> None:
     """A run that was killed is the run it would have been: it consumed, trained and kept the same."""
     one, other = read(ours), read(theirs)
     assert consumed(one) == consumed(other) and [*one.rollouts] == [*range(1, STEPS + 1)]
-    assert told(one) == told(other) and one.finished
+    assert events_of(one) == events_of(other) and one.finished
     assert [path.name for path in one.checkpoints] == [path.name for path in other.checkpoints]
     if not lag:
         weights = "model/model.safetensors"
@@ -168,7 +168,7 @@ def test_a_run_publishes_what_it_has_saved_and_knows_every_token(whole: Callable
     assert max(history["handshake/error"].values) < 1e-4 and max(history["mismatch/max"].values) < 0.1 * (lag or 0.01)
     assert sum(history["requeued"].values) == sum(history["refused_answers"].values) == 0
     assert not [name for name in history.names if lookup(name) is None]
-    parts = {"draw", "train", "wait", "commit", "publish", "write", "handshake", "total"}
+    parts = {"draw", "train", "wait", "commit", "publish", "write", "send", "handshake", "total"}
     assert [row["step"] for row in history.timings] == [*range(1, STEPS + 1)]
     assert all(parts <= row.keys() for row in history.timings)
     commits = [row["commit"] > 0 for row in history.timings]

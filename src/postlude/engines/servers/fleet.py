@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -143,7 +142,7 @@ class Fleet:
 
     async def available(self) -> list[Member]:
         """The same, once there is one. Raises EngineError where a server is given up, or none is ready for too long."""
-        began = time.monotonic()
+        began = _now()
         longest = self.patience.nobody + (self.settings.start_timeout if self.launch else 0.0)
         with waiting("a vLLM server", self._states(), "waited for") as wait:
             while True:
@@ -152,7 +151,7 @@ class Fleet:
                 if members := self.ready():
                     return members
                 wait.what = self._states()
-                if time.monotonic() - began > longest:
+                if _now() - began > longest:
                     raise EngineError(
                         f"no vLLM server was ready for {longest:.0f} s: {self._states()}.", code="server-unreachable"
                     )
@@ -237,7 +236,7 @@ class Fleet:
     async def _healthy(self, member: Member) -> None:
         ours = member.process is not None
         longest = self.settings.start_timeout if ours else min(self.patience.foreign, self.settings.start_timeout)
-        until, ports = time.monotonic() + longest, 1
+        until, ports = _now() + longest, 1
         with waiting(member.name, verb="starting" if ours else "waited for") as wait:
             while True:
                 failure = await self._ask_health(member)
@@ -252,7 +251,7 @@ class Fleet:
                         await self._replace(member)
                     elif (how := process.ended()) is not None:
                         raise _not_up(member, f"ended ({how}) before it was healthy", process)
-                if time.monotonic() > until:
+                if _now() > until:
                     raise _not_up(member, f"was not healthy within {longest:.0f} s ({failure})", process)
                 await asyncio.sleep(min(0.5, self.patience.look))
 
@@ -280,18 +279,18 @@ class Fleet:
 
     async def _trouble(self, member: Member) -> str:
         """Returns when it fails, with why: by what others saw, or by its health."""
-        refused, heard = False, time.monotonic()
+        refused, heard = False, _now()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.2 if refused else self.patience.look):
                     await member.reported.wait()
                 return member.trouble
-            began = time.monotonic()
+            began = _now()
             failure = await self._ask_health(member)
             if failure is None:
-                refused, heard = False, time.monotonic()
+                refused, heard = False, _now()
             elif failure.kind == "timeout":
-                now = time.monotonic()
+                now = _now()
                 busy = self.changing.locked() or member.state == "asleep"
                 if now - began > self.patience.health + 1.0:
                     heard = now  # our own process was busy, and read nothing
@@ -319,14 +318,14 @@ class Fleet:
                     code="server-unreachable",
                 )
             await asyncio.sleep(self.patience.restart * (member.restarts - 1))
-            began = time.monotonic()
+            began = _now()
             try:
                 await self._bring_up(member)
             except EngineError as error:
                 member.state, member.trouble = "ailing", str(error).partition("\n")[0]
                 process = member.process or process
                 continue
-            self.say(f"{member.name} is ready again, after {time.monotonic() - began:.0f} s.")
+            self.say(f"{member.name} is ready again, after {_now() - began:.0f} s.")
             return
 
     async def _try_again(self, member: Member) -> None:
@@ -366,6 +365,11 @@ def _named(member: Member) -> str:
     """The same behind its name, without a full stop."""
     trouble = member.trouble.rstrip(".")
     return trouble if trouble.startswith(member.name) else f"{member.name}: {trouble}"
+
+
+def _now() -> float:
+    """Seconds, by the clock that waits go by."""
+    return asyncio.get_running_loop().time()
 
 
 def _name(index: int, process: ServerProcess) -> str:

@@ -62,7 +62,7 @@ class Shelf:
         """The shelf of a run's folder, without what an earlier process left unfinished. `path`: where the policy began,
         a model's or an adapter's folder or a hub id. TrainingError where the disk refuses."""
         shelf = cls(run / SERVED, trainer, tokenizer)
-        with _told(shelf.root):
+        with _disk_errors(shelf.root):
             shelf.root.mkdir(parents=True, exist_ok=True)
             for place in [p for p in shelf.root.iterdir() if _UNFINISHED.fullmatch(p.name)]:
                 durable.remove(place)
@@ -117,7 +117,7 @@ class Shelf:
         """A folder to write to, which has the name of `target` once it is on the disk, or is gone."""
         fresh = self.root / f".{target.name}.{os.getpid()}.new"
         try:
-            with _told(target), quiet():
+            with _disk_errors(target), quiet():
                 durable.remove(fresh)
                 fresh.mkdir(parents=True)
                 yield fresh
@@ -137,13 +137,13 @@ class Shelf:
             place = self.at(version)
             if version not in staying and place.resolve() not in busy:
                 gone = self.root / f".{place.name}.{os.getpid()}.old"  # no version that is there lacks a file
-                with _told(place):
+                with _disk_errors(place):
                     place.rename(gone)
                     durable.remove(gone)
 
 
 @contextmanager
-def _told(place: Path) -> Generator[None]:
+def _disk_errors(place: Path) -> Generator[None]:
     """What the disk refuses, as a sentence."""
     try:
         with durable.os_errors():

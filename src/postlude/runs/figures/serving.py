@@ -85,6 +85,7 @@ TIMES = (
     _seconds("commit", "committing", "saving what is published", "far below training; else raise engine.commit_every"),
     _seconds("publish", "publishing", "new weights to all servers", "far below training"),
     _seconds("write", "writing weights", "the part of publishing that writes them to the disk"),
+    _seconds("send", "taking weights", "the part of publishing in which servers take them"),
     _seconds("handshake", "handshakes", "the part of publishing that compares log-probs", "see engine.probe_every"),
 )
 """Of no event: what tells the time is in timings.jsonl alone."""
