@@ -94,7 +94,8 @@ def with_servers(
 
     trainer, facts = engine.trainer, prepared.facts
     way, longest = way_of(held.publish, trainer.has_adapter), longest_asked(prepared)
-    fleet, turns = _fleet(prepared, engine, servers, folder / LOGS, way, note or say)
+    fleet, turns = _fleet(prepared, engine, servers, folder / LOGS, way, say)
+    fleet.say = note or say
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(
