@@ -273,6 +273,8 @@ def test_the_trainer_moves_on_once_a_server_has_what_it_published(
     history = read(run.folder)
     require_known(history, 1)
     assert history.finished and [*history.rollouts] == [1, 2, 3, 4]
+    assert any("It is left out, and tried again" in note for note in history.notes), "who reads the run sees it"
+    assert any("is ready again" in note for note in history.notes)
 
 
 def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:
