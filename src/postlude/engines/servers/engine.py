@@ -73,7 +73,7 @@ class ServedEngine:
 
     async def begin(self) -> None:
         """Write the weights as they are now under a version of their own, start the servers from them, compare."""
-        self.ledger.go_on_from(self.local.trainer.version, self.step())
+        self.ledger.go_on_from(self.local.trainer.version, self.step(), bool(self.shelf.versions()))
         await self._place(max(self.local.trainer.version, self.ledger.newest + 1))
         await self.fleet.open()
 
