@@ -179,7 +179,7 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     run.phase("load")
     begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe))
     local = build_engine(begun, str(restored[0]) if restored else None)
-    engine = with_servers(begun, local, run.folder, run.say, lambda: run.step, lambda: run.committed)
+    engine = with_servers(begun, local, run.folder, run.say, lambda: run.step, lambda: run.committed, run.note)
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))

@@ -372,6 +372,10 @@ def test_a_foreign_server_is_left_out_and_taken_back(bare: Bare) -> None:
         await until(fleet.ready)
         assert re.search(r"\): it has not answered /health for .* left out, and tried again every", said_by(fleet)[0])
         assert said_by(fleet)[-1] == f"{member.name} is ready again."
+        fleet.ailing(member, f"{member.name}: other log-probs.")
+        await until(lambda: any("other log-probs. It is left out" in text for text in said_by(fleet)))
+        (said,) = [text for text in said_by(fleet) if "other log-probs" in text]
+        assert said.count(member.name) == 1, "said once"
 
     try:
         with_fleet(fleet, stop)

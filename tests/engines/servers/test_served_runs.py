@@ -15,7 +15,7 @@ from rich.console import Console
 
 from postlude.engines.servers import fleet
 from postlude.engines.servers.fleet import Patience
-from postlude.errors import TrainingError
+from postlude.errors import ConfigError, TrainingError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
@@ -275,6 +275,8 @@ def test_the_trainer_moves_on_once_a_server_has_what_it_published(
     history = read(run.folder)
     require_known(history, 1)
     assert history.finished and [*history.rollouts] == [1, 2, 3, 4]
+    assert any("It is left out, and tried again" in note for note in history.notes), "who reads the run sees it"
+    assert any("is ready again" in note for note in history.notes)
 
 
 def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:
@@ -332,3 +334,11 @@ def test_answers_that_are_of_other_weights_than_those_of_the_handshake_end_the_r
     history = read(train(place, name, resume=True, **values).folder)
     require_known(history)
     assert [*history.rollouts] == [1, 2, 3] and history.finished
+
+
+def test_a_ledger_that_is_gone_is_missed(place: Place) -> None:
+    values: Any = {"evaluate": {"every": 0}}
+    run = train(place, "unbooked", steps=1, **values)
+    (run.folder / "published.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"published\.jsonl cannot be read: it is not there, .*Put it back as it was"):
+        train(place, "unbooked", resume=True, steps=2, **values)

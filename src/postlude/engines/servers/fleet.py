@@ -307,7 +307,7 @@ class Fleet:
         while True:
             how = process.ended()
             self.say(
-                f"{member.name}: {member.trouble.rstrip('.')}{f' ({how})' if how else ''}. It is killed and started "
+                f"{_named(member)}{f' ({how})' if how else ''}. It is killed and started "
                 f"again; its log is {process.log}."
             )
             await self._stop(process, at_once=True)
@@ -332,10 +332,7 @@ class Fleet:
 
     async def _try_again(self, member: Member) -> None:
         member.state = "gone"
-        self.say(
-            f"{member.name}: {member.trouble.rstrip('.')}. It is left out, and tried again every "
-            f"{self.patience.again:g} s."
-        )
+        self.say(f"{_named(member)}. It is left out, and tried again every {self.patience.again:g} s.")
         while True:
             await asyncio.sleep(self.patience.again)
             if (failure := await self._ask_health(member)) is None:
@@ -356,9 +353,20 @@ class Fleet:
 
     def _states(self) -> str:
         return "; ".join(
-            f"{member.name} is {member.state}" + (f" ({member.trouble})" if member.trouble else "")
+            f"{member.name} is {member.state}" + (f" ({_bare(member)})" if member.trouble else "")
             for member in self.members
         )
+
+
+def _bare(member: Member) -> str:
+    """Its trouble, without the name that it may begin with."""
+    return member.trouble.removeprefix(member.name).removeprefix(":").strip()
+
+
+def _named(member: Member) -> str:
+    """The same behind its name, without a full stop."""
+    trouble = member.trouble.rstrip(".")
+    return trouble if trouble.startswith(member.name) else f"{member.name}: {trouble}"
 
 
 def _now() -> float:
