@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import re
@@ -93,7 +92,7 @@ async def write(
         with os_errors():
             await save(temporary)
         (temporary / STATE).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
-        await asyncio.to_thread(seal, temporary, run, frame)  # gigabytes are hashed: who looks after servers goes on
+        seal(temporary, run, frame)  # at once: nobody may write an event in between
         if is_foreign(place):
             raise FileExistsError(errno.EEXIST, f"{place} is in its place, and no checkpoint of a run")
         remove(old)

@@ -182,9 +182,8 @@ def test_a_start_that_takes_too_long_is_given_up_and_seen_meanwhile(bare: Bare) 
             opening.result()
         return seen
 
-    assert re.fullmatch(
-        r"server 1 \(.*\) has been starting for \d s on \\x1b\[1mloading\\x1b\[0m the model", asyncio.run(main())[-1]
-    )
+    log = r"its log says: \\x1b\[1mloading\\x1b\[0m the model"
+    assert re.fullmatch(rf"server 1 \(.*\) has been starting for \d s; {log}", asyncio.run(main())[-1])
 
 
 def test_one_that_does_not_come_up_ends_the_others_too(bare: Bare) -> None:
@@ -375,6 +374,10 @@ def test_a_foreign_server_is_left_out_and_taken_back(bare: Bare) -> None:
         await until(fleet.ready)
         assert re.search(r"\): it has not answered /health for .* left out, and tried again every", said_by(fleet)[0])
         assert said_by(fleet)[-1] == f"{member.name} is ready again."
+        fleet.ailing(member, f"{member.name}: other log-probs.")
+        await until(lambda: any("other log-probs. It is left out" in text for text in said_by(fleet)))
+        (said,) = [text for text in said_by(fleet) if "other log-probs" in text]
+        assert said.count(member.name) == 1, "said once"
 
     try:
         with_fleet(fleet, stop)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from postlude.cli.app import app
 from postlude.engines.servers import fleet
 from postlude.engines.servers.fleet import Patience
-from postlude.errors import EngineError, TrainingError
+from postlude.errors import ConfigError, EngineError, TrainingError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.recipe.documents import Document
@@ -186,7 +186,9 @@ def test_the_first_lines_name_the_topology_and_every_step_says_what_it_took(whol
     assert topology in first.splitlines() and read(folder).manifest["engine"]["topology"] == topology
     step = rest[0].splitlines()
     assert "lag 0.000  largest lag 0.000" in step[0] and "lag 1.000" in rest[0].partition("step 2/5")[2]
-    assert re.match(r"  seconds: training \d+\.\d\d, waited \d+\.\d\d, committing .*, publishing \d+\.\d\d$", step[1])
+    assert re.match(
+        r"  seconds: training \d+\.\d\d s, waited \d+\.\d\d s, committing .*, publishing \d+\.\d\d s$", step[1]
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- kills
@@ -277,6 +279,8 @@ def test_the_trainer_moves_on_once_a_server_has_what_it_published(
     history = read(run.folder)
     require_known(history, 1)
     assert history.finished and [*history.rollouts] == [1, 2, 3, 4]
+    assert any("It is left out, and tried again" in note for note in history.notes), "who reads the run sees it"
+    assert any("is ready again" in note for note in history.notes)
 
 
 def test_servers_that_fail_leave_the_finished_steps_saved(place: Place) -> None:
@@ -334,6 +338,14 @@ def test_answers_that_are_of_other_weights_than_those_of_the_handshake_end_the_r
     history = read(train(place, name, resume=True, **values).folder)
     require_known(history)
     assert [*history.rollouts] == [1, 2, 3] and history.finished
+
+
+def test_a_ledger_that_is_gone_is_missed(place: Place) -> None:
+    values: Any = {"evaluate": {"every": 0}}
+    run = train(place, "unbooked", steps=1, **values)
+    (run.folder / "published.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"published\.jsonl cannot be read: it is not there, .*Put it back as it was"):
+        train(place, "unbooked", resume=True, steps=2, **values)
 
 
 # ---------------------------------------------------------------------------------------- asked to end while it waits

@@ -24,7 +24,7 @@ from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.publishing import Failed, Publisher
 from postlude.engines.servers.shelf import Shelf
 from postlude.engines.servers.turns import Apart, Turns
-from postlude.errors import EngineError
+from postlude.errors import ConfigError, EngineError
 from postlude.words import counted
 
 
@@ -73,7 +73,7 @@ class ServedEngine:
 
     async def begin(self) -> None:
         """Write the weights as they are now under a version of their own, start the servers from them, compare."""
-        self.ledger.go_on_from(self.local.trainer.version, self.step())
+        self.ledger.go_on_from(self.local.trainer.version, self.step(), bool(self.shelf.versions()))
         await self._place(max(self.local.trainer.version, self.ledger.newest + 1))
         await self.fleet.open()
 
@@ -136,7 +136,12 @@ class ServedEngine:
         async with self._trainer.idle() as unchanged:
             if unchanged:
                 return await self.handshakes.shake([member], version)
-        frozen = await asyncio.to_thread(self.shelf.read, version)
+        try:
+            frozen = await asyncio.to_thread(self.shelf.read, version)
+        except ConfigError as error:  # which would end the run before it is saved
+            raise EngineError(
+                f"version {version}, to compare with, cannot be read: {error}", code=error.code
+            ) from error
         return await self.handshakes.shake([member], version, frozen)
 
     # ------------------------------------------------------------------------------------------------- figures

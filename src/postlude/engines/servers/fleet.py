@@ -147,7 +147,7 @@ class Fleet:
         Stopped where none is and the run is asked to end."""
         began = _now()
         longest = self.patience.nobody + (self.settings.start_timeout if self.launch else 0.0)
-        with waiting("a vLLM server", self._states(), "waited for") as wait:
+        with waiting("a vLLM server", self._states(), "awaited", link="while", limit=longest) as wait:
             while True:
                 if self._end is not None:
                     raise self._end
@@ -244,7 +244,9 @@ class Fleet:
     async def _healthy(self, member: Member) -> None:
         longest, opening = self.settings.start_timeout, not self._care
         until, ports = _now() + longest, 1
-        with waiting(member.name, verb="waited for" if member.process is None else "starting") as wait:
+        verb, doing = ("starting", "starting") if member.process is not None else ("awaited", "waiting for")
+        doing = f"{doing} {member.name.partition(' (')[0]}"
+        with waiting(member.name, verb=verb, doing=doing, limit=longest) as wait:
             while True:
                 failure = await self._ask_health(member)
                 if failure is None:
@@ -255,8 +257,8 @@ class Fleet:
                 if process is None:
                     wait.what = failure.text
                     _require_no_stranger(member, failure)
-                if process is not None:
-                    wait.what = process.newest_line()
+                else:
+                    wait.log = process.newest_line()
                     if process.port_was_taken() and ports < PORTS:
                         ports += 1
                         await self._stop(process, at_once=True)
@@ -317,7 +319,7 @@ class Fleet:
         while True:
             how = process.ended()
             self.say(
-                f"{member.name}: {member.trouble.rstrip('.')}{f' ({how})' if how else ''}. It is killed and started "
+                f"{_named(member)}{f' ({how})' if how else ''}. It is killed and started "
                 f"again; its log is {process.log}."
             )
             await self._stop(process, at_once=True)
@@ -342,10 +344,7 @@ class Fleet:
 
     async def _try_again(self, member: Member) -> None:
         member.state = "gone"
-        self.say(
-            f"{member.name}: {member.trouble.rstrip('.')}. It is left out, and tried again every "
-            f"{self.patience.again:g} s."
-        )
+        self.say(f"{_named(member)}. It is left out, and tried again every {self.patience.again:g} s.")
         while True:
             await asyncio.sleep(self.patience.again)
             if (failure := await self._ask_health(member)) is None:
@@ -366,9 +365,20 @@ class Fleet:
 
     def _states(self) -> str:
         return "; ".join(
-            f"{member.name} is {member.state}" + (f" ({member.trouble})" if member.trouble else "")
+            f"{member.name} is {member.state}" + (f" ({_bare(member)})" if member.trouble else "")
             for member in self.members
         )
+
+
+def _bare(member: Member) -> str:
+    """Its trouble, without the name that it may begin with."""
+    return member.trouble.removeprefix(member.name).removeprefix(":").strip()
+
+
+def _named(member: Member) -> str:
+    """The same behind its name, without a full stop."""
+    trouble = member.trouble.rstrip(".")
+    return trouble if trouble.startswith(member.name) else f"{member.name}: {trouble}"
 
 
 def _now() -> float:

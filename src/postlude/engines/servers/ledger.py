@@ -26,7 +26,7 @@ class Ledger(Container[int]):
     def __init__(self, folder: Path, tell: Callable[[str], None] = lambda text: None) -> None:
         self._disk = Disk(folder, tell)
         self._steps: dict[int, int] = {}
-        file = folder / PUBLISHED
+        self._file = file = folder / PUBLISHED
         try:
             rows, rest = whole_rows(file)
         except (OSError, ValueError) as error:
@@ -65,10 +65,13 @@ class Ledger(Container[int]):
         self._disk.append(PUBLISHED, _line(version, step), flushed=True)
         self._steps[version] = step
 
-    def go_on_from(self, version: int, step: int) -> None:
-        """Of a run that sampled in its own process until now: its versions, one for each step, are published ones."""
+    def go_on_from(self, version: int, step: int, served: bool = False) -> None:
+        """Of a run that sampled in its own process until now: its versions, one for each step, are published ones.
+        Raises ConfigError where servers had weights of it (`served`), whose numbers are gone."""
         if self._steps or not step:
             return
+        if served:
+            raise ConfigError(_damaged(self._file, "it is not there, or empty"), code="damaged-run")
         known = {number: step - (version - number) for number in range(version + 1) if step >= version - number}
         self._disk.append(PUBLISHED, "".join(_line(*pair) for pair in known.items()), flushed=True)
         self._steps |= known

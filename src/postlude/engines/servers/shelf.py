@@ -311,11 +311,10 @@ def named_weights(net: Any, folder: Path) -> dict[str, Any]:
 
 def stored_weights(folder: Path) -> dict[str, Any]:
     """Every tensor of a served folder, on the CPU, in the order of `named_weights`."""
-    from safetensors import torch as safetensors
+    from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
-    read: Any = safetensors.load_file
     places = _index(folder)
     tensors: dict[str, Any] = {}
     for file in sorted({*places.values()}):
-        tensors |= read(folder / file)
+        tensors |= cast("dict[str, Any]", load_file(folder / file))
     return {name: tensors[name] for name in sorted(places)}
