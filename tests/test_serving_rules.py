@@ -45,14 +45,30 @@ def test_servers_that_are_started_or_running_are_all_right(servers: dict[str, An
     assert problems(servers) == [] and idle(servers) == []
 
 
+def test_a_number_among_the_words_for_vllm_is_a_word() -> None:
+    recipe, wrong = resolve_with_problems(document({**STARTED, "args": ["--max-num-seqs", 64, 0.5]}))
+    assert not wrong and recipe is not None and recipe.servers is not None
+    assert recipe.servers.args == ("--max-num-seqs", "64", "0.5")
+    assert [one.code for one in problems({**STARTED, "args": [True]})] == ["wrong-type"]
+
+
 LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
 
 
 @pytest.mark.parametrize(
     ("servers", "engine", "more", "code", "key", "said"),
     [
-        ({}, {}, {}, "contradiction", "", "give `count` .* or `urls` .*, and not both"),
-        ({**STARTED, **RUNNING}, {}, {}, "contradiction", "", "give `count` .* or `urls` .*, and not both"),
+        ({}, {}, {}, "contradiction", "engine.servers", "give `count` .* or `urls` .*: neither is there"),
+        ({"urls": []}, {}, {}, "contradiction", "engine.servers", "give `count` .* or `urls` .*: neither is there"),
+        ({**STARTED, **RUNNING}, {}, {}, "contradiction", "engine.servers", "both are there, and only one may be"),
+        (
+            {"urls": ["http://10.0.0.5:1", "127.0.0.1:8000"]},
+            {},
+            {},
+            "out-of-range",
+            "engine.servers.urls.1",
+            r"engine.servers.urls.1 must look like http://10.0.0.5:8000, got '127.0.0.1:8000'\.",
+        ),
         (
             {"count": 1},
             {},
