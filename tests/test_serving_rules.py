@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from postlude.check_servers import without_gpus
+from postlude.engines.settings import Servers
 from postlude.errors import Problem
 from postlude.recipe import unread
 from postlude.recipe.documents import Document
@@ -193,3 +195,16 @@ def test_a_mismatch_in_low_precision_that_nothing_corrects_for_is_noted() -> Non
     assert noted(half, 0.02, **LAGS) == [], "of older weights that says nothing"
     recipe, _ = resolve_with_problems(document(None, half, **plain))
     assert recipe is not None and notes_on(recipe, {"mismatch/k1": 1.0}) == [], "without servers"
+
+
+def test_what_is_meant_for_gpus_is_told_on_a_cpu() -> None:
+    one, two = without_gpus(Servers(count=1, python="p", gpus=2, colocate=True), "auto")
+    assert one.startswith("engine.servers.gpus: no effect here, since this process sees no GPU")
+    assert two.startswith("engine.servers.colocate: saves no memory here") and "good for trying a recipe" in two
+    assert without_gpus(Servers(count=1, python="p", gpus=2), "cpu") == [], "the recipe says it"
+
+
+def test_a_key_of_other_objectives_is_not_taken_for_a_misspelt_one() -> None:
+    values = {"method": "dpo", "model": "m", "data": "d.jsonl", "objective": {"kl": {"coef": 0.1}}}
+    [problem] = resolve_with_problems(Document(values))[1]
+    assert str(problem).partition(" [")[0] == "unknown key 'objective.kl': dpo has no objective.kl."
