@@ -193,7 +193,7 @@ def test_a_command_that_is_stopped_leaves_neither_servers_nor_folders(
 
     def stop() -> None:
         if underway.eventually(lambda: bool(bare.starts) or over.is_set()) and not over.is_set():
-            signal.raise_signal(signum)
+            signal.pthread_kill(threading.main_thread().ident or 0, signum)
 
     handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)]
     stopping = threading.Thread(target=stop)

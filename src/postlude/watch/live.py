@@ -203,7 +203,10 @@ class LiveView:
 
     def _line(self, event: Figures) -> str:
         rows = [*ROWS[self.opened.source if self.opened else "rollout"], *truths(event.figures)]
-        parts = [f"{known(name).label} {measured(name, event.figures[name])}" for name in rows if name in event.figures]
+        there = [
+            name for name in rows if name in event.figures and (event.figures[name] or not name.startswith("lag/"))
+        ]
+        parts = [f"{known(name).label} {measured(name, event.figures[name])}" for name in there]
         parts = parts or [f"{name} {shown(value)}" for name, value in event.figures.items()]
         steps = self.opened.start.steps if self.opened else "?"
         return f"{event.kind} {event.step}/{steps}  " + "  ".join(parts)
