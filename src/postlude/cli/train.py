@@ -69,8 +69,7 @@ def train(
         raise TrainingError(run.halted, code="alarm")
     if run.stop:
         again = f"stopped at step {run.step}; go on with: postlude train {run.folder} --resume"
-        begun = run.step > 0 or run.checkpoints
-        console.print(f"\n{again if begun else 'stopped before the first step'}", soft_wrap=True)
+        console.print(f"\n{again if run.checkpoints else 'stopped before the first step'}", soft_wrap=True)
         raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))
     if run.failed:
         raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")
