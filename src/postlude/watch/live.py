@@ -203,7 +203,10 @@ class LiveView:
 
     def _line(self, event: Figures) -> str:
         rows = [*ROWS[self.opened.source if self.opened else "rollout"], *truths(event.figures)]
-        parts = [f"{known(name).label} {measured(name, event.figures[name])}" for name in rows if name in event.figures]
+        there = [
+            name for name in rows if name in event.figures and (event.figures[name] or not name.startswith("lag/"))
+        ]
+        parts = [f"{known(name).label} {measured(name, event.figures[name])}" for name in there]
         parts = parts or [f"{name} {shown(value)}" for name, value in event.figures.items()]
         steps = self.opened.start.steps if self.opened else "?"
         return f"{event.kind} {event.step}/{steps}  " + "  ".join(parts)
@@ -213,7 +216,9 @@ class LiveView:
     def __rich__(self) -> RenderableType:
         if self.opened is None:
             doing = self.progress or f"{PHASES.get(self.phase, self.phase)} ..."
-            return Text(f"{self.title} {doing}".strip(), style="dim", no_wrap=True, overflow="ellipsis")
+            line = Text(f"{self.title} {doing}".strip(), style="dim")
+            line.truncate(self.console.width, overflow="ellipsis")
+            return line
         steps = self.opened.start.steps
         parts: list[RenderableType] = [Text(self._headline(self.opened), style="dim"), Text("")]
         bar = Table.grid(padding=(0, 1))

@@ -94,6 +94,9 @@ def test_the_environment_is_these_variables_and_no_other() -> None:
         "--logprobs", "--tensor-parallel-size=2", "-tp", "-tp=2", "-dp2", "--data-parallel-size-local", "--config",
         "--quantization", "-q", "--trust-remote-code", "--api-key", "--ssl-keyfile", "--generation-config", "--seed",
         "--weight-transfer-config.backend", "--hf-overrides", "--enable_sleep_mode", "--max-model", "--load-format=pt",
+        "--kv-cache-dtype=fp8", "--kv_cache_dtype_skip_layers", "--speculative-config", "--spec", "--spec-model=d",
+        "--mamba-cache-dtype", "--lora-dtype", "--kv-transfer-config", "--kv-offloading-size", "--watermark-config.x",
+        "--no-watermark", "--runner=pooling", "--convert", "--worker-cls",
     ],
 )  # fmt: skip
 def test_what_is_decided_elsewhere_is_seen_however_it_is_spelt(word: str) -> None:
@@ -142,3 +145,12 @@ def test_gpus_have_the_names_of_this_process() -> None:
 def test_threads_are_shared_with_the_trainer() -> None:
     assert threads_of(10_000) == 1
     assert threads_of(1) >= threads_of(2) >= 1
+
+
+def test_the_command_of_the_documents_has_what_our_own_servers_have() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "scale.md").read_text()
+    block = text.partition("VLLM_SERVER_DEV_MODE=1 VLLM_HOST_IP")[2].partition("```")[0]
+    ours = {*line(lora_rank=16).split()} | {f"{k}={v}" for k, v in environment(LAUNCH, ()).items() if "VLLM_CPU" in k}
+    left_out = {"--disable-uvicorn-access-log", "--seed"}  # each request has its own
+    options = {word for word in ours if word.startswith(("--", "VLLM_"))}
+    assert options - left_out <= {*block.replace(",", " ").split()}
