@@ -87,7 +87,7 @@ DOCTRINE = (
         "the column answer, exact arithmetic (maths), a sandbox with limits (code)",
         "maths/verify.py:Verifier",
         (
-            "tests/rewards/test_maths_cases.py:test_every_case_is_judged_as_written_and_in_time",
+            "tests/rewards/test_maths_cases.py:test_every_case_is_judged_as_written",
             "tests/rewards/code_reward/test_reward.py:test_without_a_sandbox_only_by_name_and_never_in_silence",
         ),
         ("maths", "code", "have verifiable rewards"),
