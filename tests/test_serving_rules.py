@@ -81,14 +81,6 @@ LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
         ),
         ({**RUNNING, "colocate": True}, {}, {}, "contradiction", "engine.servers.colocate", "Let postlude start them"),
         ({**STARTED, "colocate": True}, {}, LAGS, "contradiction", "engine.servers.colocate", "Set max_lag to 0, or"),
-        (
-            {**STARTED, "colocate": True, "args": ["--gpu_memory_utilization=0.5"]},
-            {},
-            {},
-            "contradiction",
-            "engine.servers.args",
-            "is chosen from what the trainer holds",
-        ),
         (STARTED, {"dtype": "float64"}, {}, "not-supported", "engine.dtype", "Take float32, or sample in this process"),
         (STARTED, {}, {"model": {"path": "m", "lora": {"rank": 513}}}, "not-supported", "model.lora.rank", "up to 512"),
         (

@@ -33,9 +33,7 @@ HANGS = 90.0
 """Seconds after which a run hangs."""
 DEADLINE = 3.0
 """Seconds that a call to a server may take."""
-PATIENCE = fleet.Patience(
-    look=0.1, health=1.5, silence=4.0, busy=6.0, foreign=20.0, again=0.2, restart=0.05, nobody=20.0
-)
+PATIENCE = fleet.Patience(look=0.1, health=1.5, silence=4.0, busy=6.0, again=0.2, restart=0.05, nobody=20.0)
 DEAD = 0.3
 """Seconds until a server that died is there again."""
 

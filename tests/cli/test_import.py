@@ -19,6 +19,7 @@ from postlude.recipe import documents
 from postlude.recipe.importing import Imported, import_file
 from postlude.recipe.resolution import resolve
 from postlude.recipe.schema import Recipe
+from tests.fake_vllm import interpreter
 from tests.refusals import refused
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -70,6 +71,8 @@ def test_the_recipe_passes_the_check_once_model_data_and_reward_are_given(
         words.append("model.lora.targets=all-linear")
     if "shaping" in document.values:
         words.append("shaping.0.cache=4")
+    if "servers" in document.values.get("engine", {}):
+        words.append(f"engine.servers.python={interpreter(tmp_path / 'vllm')}")
     documents.override(document, words + ([] if sft else ["reward=exact"]))
     assert check(document).recipe.method == document.values["method"]
 

@@ -19,9 +19,6 @@ from postlude.words import Once
 if TYPE_CHECKING:
     from postlude.recipe.schema import Recipe
 
-MEMORY = ("--gpu-memory-utilization", "--kv-cache-memory")
-"""Beginnings of options of vLLM that say how much of a GPU a server takes."""
-
 
 def samples(recipe: Recipe, entry: Algorithm) -> bool:
     """Whether the policy answers prompts at all: in training, in evaluations, or on the sheet."""
@@ -116,12 +113,6 @@ def _args(servers: Servers, wrong: Wrong) -> Iterator[Problem]:
     for word in servers.args:
         if (why := decided(word)) is not None:
             sentence = f"engine.servers.args holds {word.partition('=')[0]}, which the run sets: {why}. Take it out."
-            yield wrong("engine.servers.args", "contradiction", sentence)
-        elif servers.colocate and word.replace("_", "-").startswith(MEMORY):
-            sentence = (
-                f"engine.servers.args holds {word.partition('=')[0]}, and with engine.servers.colocate what a server "
-                "may take of the GPU is chosen from what the trainer holds. Take it out."
-            )
             yield wrong("engine.servers.args", "contradiction", sentence)
 
 

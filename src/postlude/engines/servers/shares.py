@@ -20,6 +20,7 @@ from postlude.errors import EngineError
 from postlude.sizing.work import GIB
 from postlude.words import counted
 
+FLAG = "--gpu-memory-utilization"
 Level = Literal[1, 2]
 """How deep servers sleep: 1 keeps their weights in host memory, 2 drops them; keys and values are dropped by both."""
 SPARE = 0.1
@@ -66,6 +67,8 @@ def sharing(engine: LocalEngine, servers: Servers, adapters: bool, say: Callable
     left, total = torch.cuda.mem_get_info(device)
     most = utilization(Device(total, left), held, torch.cuda.memory_allocated(device), weights, count)
     say(f"each server may take {most:.0%} of the GPU, beside what the trainer holds between its steps")
+    if any(word.replace("_", "-").startswith(FLAG) for word in servers.args):
+        say(f"engine.servers.args has a {FLAG} of its own, which stands")
     say(UNMEASURED)
     return Sharing(level, most)
 
