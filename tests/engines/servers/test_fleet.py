@@ -395,6 +395,15 @@ def test_a_foreign_server_that_is_not_there_is_a_sentence() -> None:
     )
 
 
+def test_all_that_fail_at_the_start_are_named() -> None:
+    with pytest.raises(EngineError) as caught:
+        asyncio.run(foreign("http://127.0.0.1:9", "http://127.0.0.1:11").open())
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("server 1 (http://127.0.0.1:9) was not healthy")
+    assert second.startswith("server 2 (http://127.0.0.1:11) was not healthy")
+    assert caught.value.code == "server-unreachable"
+
+
 def test_what_admission_refuses_ends_the_start(bare: Bare) -> None:
     fleet = fleet_of(bare)
 

@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Any, Literal
 
 from postlude.engines.servers.command import NAME, Launch
-from postlude.engines.servers.deadline import within
+from postlude.engines.servers.deadline import QUICK, within
 from postlude.engines.servers.interpreter import too_old
 from postlude.engines.servers.process import ServerProcess
 from postlude.engines.servers.wire import ServerFailure, VllmServer
@@ -43,6 +43,8 @@ class Patience:
     """Between two tries with a foreign server that was left out."""
     restart: float = 2.0
     """Before a restart after failed ones, times their number: a GPU takes a while to forget a dead process."""
+    others: float = 3.0
+    """That others may still come up, or fail, once one has failed to at the start."""
     nobody: float = 600.0
     """Without any server that is ready: then the run ends."""
 
@@ -122,12 +124,7 @@ class Fleet:
             for index in range(0 if self.urls else self.settings.count or 0):
                 process = self._start(index)
                 self.members.append(Member(_name(index, process), self._connect(process.url), process))
-            async with asyncio.TaskGroup() as group:
-                for member in self.members:
-                    group.create_task(self._bring_up(member, restart=False))
-        except BaseExceptionGroup as several:
-            await self.close()
-            raise several.exceptions[0] from None
+            await self._bring_all_up()
         except BaseException:
             await self.close()
             raise
@@ -171,6 +168,18 @@ class Fleet:
                 "this machine."
             )
 
+    async def _let_answer(self, member: Member) -> None:
+        """One that somebody else started goes on where a publication that failed left it paused."""
+        paused = False
+        try:
+            async with within(QUICK):
+                paused = await member.server.is_sleeping()
+                if paused:
+                    await member.server.resume()
+        except (ServerFailure, TimeoutError) as failure:
+            if paused:
+                self.say(f"{member.name} is left paused ({failure}): POST /resume lets it answer again.")
+
     async def close(self) -> None:
         """Nobody is looked after any more, and nothing of ours runs. Harmless where it was never open."""
         for task in self._care:
@@ -180,6 +189,7 @@ class Fleet:
         for member in self.members:
             member.state = "gone"
         await asyncio.gather(*(self._stop(m.process) for m in self.members if m.process is not None))
+        await asyncio.gather(*(self._let_answer(m) for m in self.members if m.process is None and m.version))
         await asyncio.gather(*(member.server.close() for member in self.members))
 
     def in_use(self) -> set[Path]:
@@ -202,6 +212,21 @@ class Fleet:
     def _start(self, index: int) -> ServerProcess:
         assert self.launch is not None
         return ServerProcess(self.launch, index, self.newest(), self.folder)
+
+    async def _bring_all_up(self) -> None:
+        """Raises what was wrong: of all that fail with the first, as servers do that have a cause in common."""
+        tasks = [asyncio.create_task(self._bring_up(member, restart=False)) for member in self.members]
+        try:
+            _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if others:
+                await asyncio.wait(others, timeout=self.patience.others)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+        if errors:
+            raise _joined(errors)
 
     async def _bring_up(self, member: Member, restart: bool = True) -> None:
         """Until it is ready. Raises EngineError."""
@@ -374,6 +399,15 @@ def _now() -> float:
 
 def _name(index: int, process: ServerProcess) -> str:
     return f"server {index + 1} ({process.url})"
+
+
+def _joined(errors: Sequence[BaseException]) -> BaseException:
+    """All that servers failed by, as one; a mistake of ours alone."""
+    failures = [error for error in errors if isinstance(error, EngineError)]
+    ours = [error for error in errors if error not in failures]
+    if ours or len(failures) == 1:
+        return [*ours, *failures][0]
+    return EngineError("\n".join(map(str, failures)), code=failures[0].code)
 
 
 def _not_up(member: Member, what: str, process: ServerProcess | None) -> EngineError:
