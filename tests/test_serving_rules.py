@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from postlude.check_servers import without_gpus
+from postlude.engines.settings import Servers
 from postlude.errors import Problem
 from postlude.recipe import unread
 from postlude.recipe.documents import Document
@@ -45,14 +47,30 @@ def test_servers_that_are_started_or_running_are_all_right(servers: dict[str, An
     assert problems(servers) == [] and idle(servers) == []
 
 
+def test_a_number_among_the_words_for_vllm_is_a_word() -> None:
+    recipe, wrong = resolve_with_problems(document({**STARTED, "args": ["--max-num-seqs", 64, 0.5]}))
+    assert not wrong and recipe is not None and recipe.servers is not None
+    assert recipe.servers.args == ("--max-num-seqs", "64", "0.5")
+    assert [one.code for one in problems({**STARTED, "args": [True]})] == ["wrong-type"]
+
+
 LAGS = {"max_lag": 1, "objective": {"correction": {"high": 2.0}}}
 
 
 @pytest.mark.parametrize(
     ("servers", "engine", "more", "code", "key", "said"),
     [
-        ({}, {}, {}, "contradiction", "", "give `count` .* or `urls` .*, and not both"),
-        ({**STARTED, **RUNNING}, {}, {}, "contradiction", "", "give `count` .* or `urls` .*, and not both"),
+        ({}, {}, {}, "contradiction", "engine.servers", "give `count` .* or `urls` .*: neither is there"),
+        ({"urls": []}, {}, {}, "contradiction", "engine.servers", "give `count` .* or `urls` .*: neither is there"),
+        ({**STARTED, **RUNNING}, {}, {}, "contradiction", "engine.servers", "both are there, and only one may be"),
+        (
+            {"urls": ["http://10.0.0.5:1", "127.0.0.1:8000"]},
+            {},
+            {},
+            "out-of-range",
+            "engine.servers.urls.1",
+            r"engine.servers.urls.1 must look like http://10.0.0.5:8000, got '127.0.0.1:8000'\.",
+        ),
         (
             {"count": 1},
             {},
@@ -177,3 +195,16 @@ def test_a_mismatch_in_low_precision_that_nothing_corrects_for_is_noted() -> Non
     assert noted(half, 0.02, **LAGS) == [], "of older weights that says nothing"
     recipe, _ = resolve_with_problems(document(None, half, **plain))
     assert recipe is not None and notes_on(recipe, {"mismatch/k1": 1.0}) == [], "without servers"
+
+
+def test_what_is_meant_for_gpus_is_told_on_a_cpu() -> None:
+    one, two = without_gpus(Servers(count=1, python="p", gpus=2, colocate=True), "auto")
+    assert one.startswith("engine.servers.gpus: no effect here, since this process sees no GPU")
+    assert two.startswith("engine.servers.colocate: saves no memory here") and "good for trying a recipe" in two
+    assert without_gpus(Servers(count=1, python="p", gpus=2), "cpu") == [], "the recipe says it"
+
+
+def test_a_key_of_other_objectives_is_not_taken_for_a_misspelt_one() -> None:
+    values = {"method": "dpo", "model": "m", "data": "d.jsonl", "objective": {"kl": {"coef": 0.1}}}
+    [problem] = resolve_with_problems(Document(values))[1]
+    assert str(problem).partition(" [")[0] == "unknown key 'objective.kl': dpo has no objective.kl."

@@ -11,6 +11,7 @@ import pytest
 
 from postlude import waits
 from postlude.engines.http import place_of
+from postlude.words import cut
 
 
 class Clock:
@@ -98,3 +99,38 @@ def test_the_watchdog_that_was_opened_last_is_the_one_that_says_it(clock: Clock)
 
 def test_a_servers_url_is_shown_without_what_may_hold_a_key() -> None:
     assert place_of("http://localhost:8000/v1?api-key=secret#x") == "http://localhost:8000/v1"
+
+
+def test_a_server_that_starts_has_a_line_and_a_sentence_and_others_their_words() -> None:
+    start = waits.Wait("server 1 (http://x)", verb="starting", since=0.0, doing="starting server 1", limit=900.0)
+    assert start.progress(24.0) == "starting server 1: 24 s of at most 900 s"
+    start.log = "Loading weights"
+    assert start.progress(24.0) == "starting server 1: 24 s of at most 900 s [Loading weights]"
+    assert start.text(11.0) == "server 1 (http://x) has been starting for 11 s; its log says: Loading weights"
+    asked = waits.Wait("the server http://x", "an answer of up to 16 tokens", "asked", "for", since=0.0)
+    assert asked.text(6.0) == "the server http://x has been asked for 6 s for an answer of up to 16 tokens"
+
+
+def test_only_where_every_wait_ends_by_itself_the_process_counts_as_alive() -> None:
+    alive: list[int] = []
+    watchdog = waits.Watchdog(print, bounded=lambda: alive.append(1))
+    with watchdog, waits.waiting("a server", doing="starting", limit=9.0):
+        watchdog.look()
+        assert len(alive) == 1
+        with waits.waiting("reward slow") as hangs:
+            hangs.since -= 100
+            watchdog.look()
+        assert len(alive) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "expected"),
+    [
+        ("as it is", 8, "as it is"),
+        ("one two three", 9, "one two…"),
+        ("one two three", 8, "one two…"),
+        ("a" * 9, 5, "aaaa…"),
+    ],
+)
+def test_a_text_is_cut_at_a_word(text: str, most: int, expected: str) -> None:
+    assert cut(text, most) == expected and len(cut(text, most)) <= most

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MANY = 10**9
@@ -98,7 +98,29 @@ class OneLine:
         return value
 
 
+@dataclass(frozen=True)
+class Fits:
+    """Text of which a function says what is wrong, as the end of a sentence that begins with its key."""
+
+    problem: Callable[[str], str | None]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: str) -> str:
+        problem = self.problem(value)
+        if problem:
+            raise PydanticCustomError(KIND, "{problem}", {"problem": problem})
+        return value
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 Line = Annotated[str, OneLine()]
+Word = Annotated[Line, BeforeValidator(_number_as_text)]
+"""The same where YAML makes numbers of words: 64 is "64"."""
 Count = Annotated[int, Bounds(1, MANY)]
 CountOrZero = Annotated[int, Bounds(0, MANY)]
 """A count where 0 means none, or off."""

@@ -45,7 +45,22 @@ def _interpreter(prepared: Prepared, servers: Servers) -> None:
 def _devices(prepared: Prepared, servers: Servers) -> None:
     import torch
 
-    if prepared.recipe.engine.device == "cpu" or not torch.cuda.is_available():
+    held = prepared.recipe.engine
+    if held.device == "cpu" or not torch.cuda.is_available():
+        prepared.notes += without_gpus(servers, held.device)
         return  # that cuda was asked for and is not here is told where the model is held
     visible = visible_devices(torch.cuda.device_count())
     prepared.devices = share_devices(servers.count or 1, servers.gpus, visible, servers.colocate)
+
+
+def without_gpus(servers: Servers, device: str) -> list[str]:
+    """What is given for GPUs, where servers run on the CPU; of device cpu the recipe itself says that gpus are idle."""
+    notes: list[str] = []
+    if servers.gpus != 1 and device != "cpu":
+        notes.append("engine.servers.gpus: no effect here, since this process sees no GPU: the servers are on the CPU")
+    if servers.colocate:
+        notes.append(
+            "engine.servers.colocate: saves no memory here, since the servers are on the CPU. They are put to sleep "
+            "and woken all the same: good for trying a recipe that is meant for one GPU"
+        )
+    return notes

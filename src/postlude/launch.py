@@ -45,7 +45,7 @@ from postlude.recipe.remedies import command
 from postlude.recipe.serving import notes_on
 from postlude.runs.checkpoints import unfinished
 from postlude.runs.ending import interruptible
-from postlude.runs.events import End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
+from postlude.runs.events import Alive, End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
 from postlude.runs.folder import Listener, Run
 from postlude.streams import Stream
 from postlude.truth.meter import First
@@ -142,7 +142,7 @@ async def _launch(
     left = unfinished(folder) if resume else None
     run = Run.open(folder, resume)
     run.listeners += listeners
-    run.needs = recipe.objective.needs
+    run.steps, run.needs = recipe.steps, recipe.objective.needs
     opened.append(run)
     try:
         for line in [*document.renamed, *document.moved.values(), *([left] if left else [])]:
@@ -212,6 +212,8 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         noted=restored[1].get("noted", []) if restored else [],
     )
     try:
+        if recipe.servers:
+            run.phase("servers")
         await engine.begin()
         _start(run, prepared, engine, standing)
         _watch_sampler(run, engine)
@@ -245,7 +247,7 @@ def _watched(run: Run, silence: float) -> Watchdog:
     def hear(event: Event) -> None:
         if isinstance(event, Phase):
             heard["phase"] = event.phase
-        if not isinstance(event, Waiting | Said):
+        if not isinstance(event, Alive | Waiting | Said):
             moved()
 
     run.listeners.append(hear)
@@ -254,6 +256,7 @@ def _watched(run: Run, silence: float) -> Watchdog:
         show=lambda text: run.tell(Waiting(run.step, text)),
         silence=silence,
         doing=lambda: f"phase {heard['phase']} of step {run.step + 1}",
+        bounded=lambda: run.tell(Alive(run.step)),
     )
 
 

@@ -30,12 +30,13 @@ def validate(
     values: Any,
     place_of: Callable[[str], str] = lambda path: "",
     elsewhere: Mapping[str, str] | None = None,
+    owner: str = "",
 ) -> tuple[Any, list[Problem]]:
     """(value, problems): everything wrong at once, and the value with wrong keys left at their defaults.
 
     The value is for the rules that look across fields; it is None where not even that parses. `place_of`: the file and
     line of a dotted key, empty where there is none. `elsewhere`: names that are known in other places or to other
-    libraries -> what to write.
+    libraries -> what to write. `owner`: whose values they are, such as a method.
     """
     adapter, trimmed = _adapter(schema), json.loads(as_json(values))
     problems: list[Problem] = []
@@ -48,7 +49,7 @@ def validate(
             # a complaint about what holds a part set aside before is a consequence, not a mistake
             fresh = [one for one in mistakes if not any(earlier[: len(one["loc"])] == one["loc"] for earlier in known)]
             for one in _one_per_key(_of_their_kind(fresh), trimmed):
-                problems.append(_problem(one, trimmed, schema, place_of, elsewhere or {}))
+                problems.append(_problem(one, trimmed, schema, place_of, elsewhere or {}, owner))
             for one in mistakes:
                 _drop(trimmed, one["loc"])
             known += [one["loc"] for one in mistakes]
@@ -128,20 +129,22 @@ def _drop(values: Any, loc: Sequence[Any]) -> None:
 
 
 def _problem(
-    error: Any, values: Any, schema: Any, place_of: Callable[[str], str], elsewhere: Mapping[str, str]
+    error: Any, values: Any, schema: Any, place_of: Callable[[str], str], elsewhere: Mapping[str, str], owner: str
 ) -> Problem:
     """One pydantic error as: where, key, what was seen, what is allowed."""
     real = _real_path(error["loc"], values, error["type"] in MISSING)
     path = ".".join(map(str, real))
-    code, sentence = _sentence(error, real, path, schema, elsewhere)
+    code, sentence = _sentence(error, real, path, schema, elsewhere, owner)
     return Problem(code, sentence, key=path).at(place_of(path))
 
 
-def _sentence(error: Any, real: Sequence[Any], path: str, schema: Any, elsewhere: Mapping[str, str]) -> tuple[str, str]:
+def _sentence(
+    error: Any, real: Sequence[Any], path: str, schema: Any, elsewhere: Mapping[str, str], owner: str
+) -> tuple[str, str]:
     """(code, sentence) of one pydantic error at a key."""
     kind, seen = error["type"], error.get("input")
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return "unknown-key", f"unknown key {path!r}{_instead(real, schema, elsewhere)}"
+        return "unknown-key", f"unknown key {path!r}{_instead(real, schema, elsewhere, owner)}"
     if kind in MISSING:
         return "missing-key", f"{path!r} is missing."
     if kind == KIND:
@@ -173,13 +176,15 @@ def _advice(kind: str, seen: Any) -> str:
     return " Put it into quotes." if kind == "string_type" and isinstance(seen, int | float) else ""
 
 
-def _instead(path: Sequence[Any], schema: Any, elsewhere: Mapping[str, str]) -> str:
+def _instead(path: Sequence[Any], schema: Any, elsewhere: Mapping[str, str], owner: str) -> str:
     """What may be meant by an unknown key: one beside it, one elsewhere, or a name of another library."""
     name, above = str(path[-1]), ".".join(map(str, path[:-1]))
     known = _names(schema, path[:-1])
     if "." in name:
         nested = f"{name.replace('.', ': {')}: ...{'}' * name.count('.')}"
         return f"; in a recipe keys stand inside each other: {nested}."
+    if name in known:  # of another member of a union
+        return f": {owner or 'what is chosen here'} has no {'.'.join(map(str, path))}."
     if close := closest(name, known):
         return f"; did you mean {(above + '.' if above else '') + close!r}?"
     if close := closest(name, elsewhere):

@@ -42,15 +42,30 @@ class Wait:
     what: str = ""
     """What it was asked: `8 answers`."""
     verb: str = "running"
+    link: str = "on"
+    """Before `what`: running for 12 s on 8 answers, asked for 6 s for an answer."""
+    doing: str = ""
+    """The same for a line of progress: `starting server 1`."""
+    limit: float | None = None
+    """Seconds after which whoever waits goes on or gives up; None where nothing says so."""
+    log: str = ""
+    """The newest line of its log."""
     since: float = field(default_factory=lambda: time.monotonic())
     thread: int = field(default_factory=threading.get_ident)
     task: asyncio.Task[Any] | None = None
 
     def text(self, now: float) -> str:
         """`reward right has been running for 12 s on 8 answers`."""
-        return f"{self.who} has been {self.verb} for {now - self.since:.0f} s" + (
-            f" on {self.what}" if self.what else ""
-        )
+        text = f"{self.who} has been {self.verb} for {now - self.since:.0f} s"
+        text += f" {self.link} {self.what}" if self.what else ""
+        return f"{text}; its log says: {self.log}" if self.log else text
+
+    def progress(self, now: float) -> str:
+        """`starting server 1: 24 s of at most 900 s [Loading weights]`; the sentence where it has no shorter name."""
+        if not self.doing:
+            return self.text(now)
+        most = f" of at most {self.limit:.0f} s" if self.limit is not None else ""
+        return f"{self.doing}: {now - self.since:.0f} s{most}" + (f" [{self.log}]" if self.log else "")
 
     def frames(self) -> list[traceback.FrameSummary]:
         """Where it stands now: of a task the functions that await each other, else the stack of its thread."""
@@ -70,12 +85,20 @@ _moved = time.monotonic()
 
 
 @contextmanager
-def waiting(who: str, what: str = "", verb: str = "running", moves: bool = True) -> Iterator[Wait]:
+def waiting(
+    who: str,
+    what: str = "",
+    verb: str = "running",
+    moves: bool = True,
+    link: str = "on",
+    doing: str = "",
+    limit: float | None = None,
+) -> Iterator[Wait]:
     """Somebody is waited for within this block, which may change what it says of that.
 
     Without `moves` its end is no sign that anything goes on: of what is asked now and then, come what may.
     """
-    one = Wait(who, what, verb, task=_task())
+    one = Wait(who, what, verb, link, doing, limit, task=_task())
     _under_way[id(one)] = one
     try:
         yield one
@@ -106,9 +129,10 @@ def look() -> None:
 class Watchdog:
     """Looks at what is waited for while the context is open, from a thread that sleeps in between.
 
-    `show(text)` hears of every wait of some seconds, `say(text)` now and then of the same. Where nothing at all has
-    moved for `silence` seconds (0: never), `say` hears who waits for whom, and from which line: again after twice as
-    long, and so on.
+    `show(text)` hears of every wait of some seconds, at once where it has a short name, and `bounded()` as often where
+    all of them have an end of their own; `say(text)` now and then of the same. Where nothing at all has moved for
+    `silence` seconds (0: never), `say` hears who waits for whom, and from which line: again after twice as long, and so
+    on.
     """
 
     def __init__(
@@ -117,7 +141,9 @@ class Watchdog:
         show: Callable[[str], None] = lambda text: None,
         silence: float = 0.0,
         doing: Callable[[], str] = lambda: "",
+        bounded: Callable[[], None] = lambda: None,
     ) -> None:
+        self._bounded = bounded
         self._say, self._show, self._silence, self._doing = say, show, silence, doing
         self._noted: dict[str, int] = {}
         """Who -> how many of NOTED were reached."""
@@ -150,13 +176,16 @@ class Watchdog:
             return
         now, waits = time.monotonic(), under_way()
         late = [one for one in waits if now - one.since >= SHOWN_AFTER]
+        shown = [one for one in waits if one.doing or one in late]
         for one in late:
             reached = sum(now - one.since >= limit for limit in NOTED)
             if reached > self._noted.get(one.who, 0):
                 self._noted[one.who] = reached
                 self._say(one.text(now))
-        if late:
-            self._show(late[0].text(now))
+        if shown:
+            self._show(shown[0].progress(now))
+            if all(one.limit is not None for one in shown):
+                self._bounded()
         self._bark(now, waits)
 
     def _bark(self, now: float, waits: Sequence[Wait]) -> None:

@@ -33,6 +33,15 @@ def first_of_each(notes: Iterable[str], names: list[str]) -> list[str]:
     return fresh
 
 
+def cut(text: str, most: int) -> str:
+    """The text, or its first words and `…`: at most so many characters."""
+    if len(text) <= most:
+        return text
+    head = text[: most - 1]
+    words = head.rpartition(" ")[0] if not text[most - 1].isspace() else head
+    return (words if len(words) >= most // 2 else head).rstrip(" ,;:(") + "…"
+
+
 def distance(a: str, b: str) -> int:
     """Letters left out, put in, replaced or swapped with their neighbour that lie between two names.
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from postlude.check import check
+from postlude.cli import waiting as waiting_module
 from postlude.cli.app import app
 from postlude.cli.demo import STAGES, prepare_demo
+from postlude.engines.protocol import Progress as Sampled
 from postlude.errors import ConfigError
 from postlude.recipe import documents
-from postlude.runs.events import End, Eval, Note, Opened, Phase, Progress, Start, Step, Stopping
-from postlude.watch.live import LiveView, duration, shown, sparkline
+from postlude.runs.events import End, Eval, Note, Opened, Phase, Progress, Start, Step, Stopping, Waiting
+from postlude.watch.live import LiveView, duration, measured, shown, sparkline
 from tests.refusals import refused
 
 runner = CliRunner()
@@ -221,10 +226,6 @@ def test_numbers_and_times_are_short() -> None:
 
 
 def test_the_view_draws_at_every_stage() -> None:
-    import io
-
-    from rich.console import Console
-
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     view = LiveView(console)
     engine = {
@@ -248,3 +249,31 @@ def test_the_view_draws_at_every_stage() -> None:
     drawn = console.file.getvalue()
     assert "a reason" in drawn and "held-out greedy" in drawn and "[bold]not markup" in drawn
     assert "-0.1" not in drawn, "the loss of a policy gradient is not shown"
+    assert "then saving" in drawn and view.note == "", "it has stopped by then"
+
+
+def test_a_start_of_servers_has_the_line_of_the_phase_and_seconds_their_unit() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    view = LiveView(console, title="grpo")
+    text = "starting server 1: 24 s of at most 900 s [" + "Loading weights " * 9 + "]"
+    for event in (Phase(0, "servers"), Waiting(0, text)):
+        view(event)
+        console.print(view)
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in console.file.getvalue().splitlines()]
+    assert lines[0] == "grpo starting servers ..." and len(lines) == 2
+    assert lines[1].startswith("grpo starting server 1: 24 s of at most 900 s [Loading") and len(lines[1]) == 60
+    assert measured("seconds/wait", 0.181) == "0.18 s" and measured("seconds/wait", 0.0081) == "0.01 s"
+
+
+def test_a_sampler_begins_where_it_reports_nothing_and_its_line_fits_the_terminal() -> None:
+    waiting = waiting_module.Waiting("sampling")
+    waiting._began -= 100
+    waiting._asked -= 100
+    waiting.wait_for("starting server 1: 40 s of at most 900 s " + "x" * 500)
+    assert waiting._line().cell_len <= waiting._console.width - waiting_module.SPINNER
+    waiting.hear(Sampled(total=4))
+    assert waiting._text().startswith("sampling: 0 of 4 answers, 0 tokens")
+    waiting._asked -= 2
+    waiting.hear(Sampled(tokens=1000, finished=2, total=4))
+    rate = int(waiting._text().rpartition(", ")[2].split()[0])
+    assert 400 < rate <= 500, "not the 100 s of the start"

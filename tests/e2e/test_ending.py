@@ -21,7 +21,7 @@ from postlude.launch import launch
 from postlude.process import Interrupted
 from postlude.recipe.documents import Document
 from postlude.runs import durable
-from postlude.runs.events import Event, Phase, Said, Step, Stopping, Waiting
+from postlude.runs.events import Alive, Event, Phase, Said, Step, Stopping, Waiting
 from postlude.runs.live import Pulse, status
 from postlude.runs.lock import acquire, is_held
 from tests.refusals import refused
@@ -125,6 +125,17 @@ def test_who_is_waited_for_stands_in_live_json_until_something_happens(place: Pa
     assert (waits.waiting, waits.heartbeat) == ("reward slow has been running for 12 s", began), "it has done nothing"
     pulse(Phase(1, "train"))
     assert status(place).waiting is None
+
+
+def test_a_wait_that_ends_by_itself_is_a_sign_of_life_and_steps_are_known_before_the_first(place: Path) -> None:
+    pulse = Pulse(place, print)
+    pulse(Phase(0, "servers", 7))
+    pulse(Waiting(0, "starting server 1: 24 s of at most 900 s [Loading weights]"))
+    began = status(place)
+    pulse(Alive(0))
+    alive = status(place)
+    assert (alive.phase, alive.steps, alive.waiting) == ("servers", 7, began.waiting)
+    assert alive.heartbeat > began.heartbeat
 
 
 def test_a_folder_that_goes_in_the_middle_of_a_run_is_a_sentence(

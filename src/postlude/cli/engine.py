@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from postlude.cli.options import SETTINGS
+from postlude.cli.waiting import Waiting
 from postlude.runs.files import LOGS
 from postlude.terminal import Screen
 
@@ -46,7 +47,6 @@ def check(
     Nothing is left behind. Exit code 2 where something is wrong, with the end of the server's log, which is kept then.
     """
     from postlude.cli.engine_view import show
-    from postlude.cli.waiting import Waiting, tell
     from postlude.preflight.trial import try_servers
     from postlude.recipe.opening import document_of
     from postlude.waits import Watchdog
@@ -55,7 +55,7 @@ def check(
     with (
         _folder() as folder,
         Waiting("trying the servers") as waiting,
-        Watchdog(lambda text: tell([text]), waiting.say),
+        Watchdog(waiting.note, waiting.wait_for),
     ):
         tried = try_servers(document, folder, waiting.say)
     if as_json:

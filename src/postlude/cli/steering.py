@@ -11,7 +11,10 @@ import typer
 from postlude.runs import live
 from postlude.terminal import Screen, colored
 from postlude.watch.live import duration
+from postlude.words import cut
 
+MOST = 200
+"""Characters of who is waited for."""
 RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
 
 
@@ -31,7 +34,7 @@ def status(run: RUN) -> None:
     if now.running:
         screen.print(f"  last heard of {duration(time.time() - now.heartbeat)} ago")
     if now.running and now.waiting:
-        screen.print(f"  waiting: {now.waiting}", soft_wrap=True)
+        screen.print(f"  waiting: {cut(now.waiting, MOST)}", soft_wrap=True)
     elif now.silent:
         screen.print("  it has said nothing for a minute: it loads something large, or hangs")
 

@@ -8,13 +8,33 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from postlude.bounds import Bounds, Count, CountOrZero, Line, NotNegative, Seconds, Small, hold
+from postlude.bounds import Bounds, Count, CountOrZero, Fits, Line, NotNegative, Seconds, Small, Word, hold
 from postlude.credentials import in_url, take_from, veiled
 from postlude.models.dtypes import Dtype
 from postlude.models.spec import Holding
 
 LONGEST_RETRY_AFTER = 120.0
 """Seconds: nobody waits longer, even where a server asks for it."""
+
+
+def _wrong_url(url: str, place: str, example: str) -> str | None:
+    """What is wrong, without what may be secret, with what is no URL, or one that holds what belongs in `place`."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"must look like {example}, got {veiled(url)!r}"
+    if parts.username or parts.password or in_url(url):
+        return f"must not hold a user, a password or a key; put the key into {place}"
+    return None
+
+
+def _wrong_server(url: str) -> str | None:
+    return _wrong_url(url, "the servers' own configuration", "http://10.0.0.5:8000")
+
+
+ServerUrl = Annotated[Line, Fits(_wrong_server)]
 
 
 @dataclass(frozen=True)
@@ -67,16 +87,16 @@ class Servers:
     """vLLM servers that sample for a run and get its weights after every step: started here, or running already."""
 
     count: Annotated[int, Bounds(1, 1024)] | None = None
-    """So many are started on this machine. Exactly one of `count` and `urls` is given."""
-    urls: tuple[Line, ...] = ()
+    """How many servers are started on this machine, watched and stopped again. Either this or `urls` is given."""
+    urls: tuple[ServerUrl, ...] = ()
     """Servers that run already, such as http://10.0.0.5:8000, on this machine or a private network that reads the run
     folder under the same path."""
     python: Line | None = None
     """The interpreter that started ones run under, which has vllm; such as .venv-vllm/bin/python."""
     gpus: Annotated[int, Bounds(1, 1024)] = 1
     """Of each, which its model is cut over (tensor parallel). On a CPU without effect."""
-    args: tuple[Line, ...] = ()
-    """More of vLLM's command line, as it is: ["--max-num-seqs", "64"]."""
+    args: tuple[Word, ...] = ()
+    """More of vLLM's command line, as it is: ["--max-num-seqs", 64]."""
     start_timeout: Seconds = 900.0
     """Seconds until a server that starts must be healthy."""
     timeout: Seconds = 600.0
@@ -88,11 +108,13 @@ class Servers:
 
     def __post_init__(self) -> None:
         if (self.count is None) == (not self.urls):
-            raise ValueError("give `count` (servers that are started here) or `urls` (that run already), and not both")
+            what = "neither is there" if self.count is None else "both are there, and only one may be"
+            raise ValueError(f"give `count` (servers that are started here) or `urls` (that run already): {what}")
         if self.count is not None and self.python is None:
             raise ValueError("`count` needs `python`, an interpreter that has vllm: make vllm-env makes one")
         for url in self.urls:
-            _check_url(url, "the servers' own configuration")
+            if wrong := _wrong_server(url):
+                raise ValueError(f"urls {wrong}")
         hold(self)
 
 
@@ -132,15 +154,9 @@ class Local(Holding):
 
 
 def _check_url(url: str, place: str) -> None:
-    """Raises ValueError, without what may be secret, for what is no URL, or one that holds what belongs in `place`."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"url must look like http://localhost:8000/v1, got {veiled(url)!r}")
-    if parts.username or parts.password or in_url(url):
-        raise ValueError(f"url must not hold a user, a password or a key; put the key into {place}")
+    """Raises ValueError where `_wrong_url` finds something."""
+    if wrong := _wrong_url(url, place, "http://localhost:8000/v1"):
+        raise ValueError(f"url {wrong}")
 
 
 @dataclass(frozen=True)

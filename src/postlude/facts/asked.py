@@ -164,10 +164,10 @@ ASKED = (
         ABSENT,
         "A run trains in one process, on the CPU or one CUDA device: no FSDP, DeepSpeed, DDP or tensor parallelism. "
         "`postlude memory --gpus N` is arithmetic of what a share would be; nothing trains so.",
-        use="What there is: sampling on another machine's server (sampler.url), LoRA, bfloat16, and a method without "
-        "critic.",
+        use="What there is: vLLM servers that sample on the other GPUs, or on other machines (engine.servers), LoRA, "
+        "bfloat16, and a method without critic.",
         source="docs/engine.md",
-        see=("sampler", "lora for rl", "limited compute", "memory"),
+        see=("vllm servers", "lora for rl", "limited compute", "memory"),
         words=(
             "several gpus",
             "multiple gpus",
@@ -280,7 +280,7 @@ SAID: Mapping[tuple[str, str], tuple[str, ...]] = {
         "eta",
         "speed up",
     ),
-    ("key", "sampler"): ("vllm", "sglang", "inference server", "external sampler", "openai server"),
+    ("key", "sampler"): ("openai server", "openai-compatible server"),
     ("key", "group_size"): (
         "how many answers",
         "many answers per prompt",

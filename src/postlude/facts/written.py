@@ -15,6 +15,7 @@ from postlude.facts.policy import POLICY
 from postlude.facts.practice import CHOICE, CHOICES, GAMING, HACKING, PRACTICE, SYMPTOM, SYMPTOMS, TIP
 from postlude.facts.reward_models import REWARD_MODELS
 from postlude.facts.reward_models import ROW as REWARD_MODEL
+from postlude.facts.servers import SERVERS
 from postlude.facts.settings import ROW as SETTING
 from postlude.facts.settings import settings
 from postlude.facts.topic import Topic
@@ -33,6 +34,7 @@ _ALL = (
     *HACKING,
     *DERIVATION,
     *ASKED,
+    *SERVERS,
 )
 
 

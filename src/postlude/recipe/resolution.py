@@ -117,7 +117,7 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Probl
     for path, _ in documents.flat(_defaults(entry)):
         if path not in document.set_by_user:
             document.origin.setdefault(path, f"method {entry.name}")
-    recipe, mistakes = validate(Recipe, merged, document.where, _elsewhere())
+    recipe, mistakes = validate(Recipe, merged, document.where, _elsewhere(), entry.name)
     problems += mistakes
     if recipe is not None:
         if entry.name not in ALGORITHMS:

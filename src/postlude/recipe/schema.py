@@ -184,8 +184,8 @@ class Recipe:
     """How often a drawn batch is gone through."""
     sampling: Sampling = Sampling()
     max_lag: Literal[0, 1] = 0
-    """1 samples the next draw while training on the current one: answers come from weights one step older, and the
-    sampler keeps its own copy of them."""
+    """1 samples the next draw while training on the current one: answers come from weights one step older. Without
+    servers this process then holds a second copy of the weights, which samples."""
     sampler: Served | None = None
     """A server that answers instead; only `postlude sample` and `postlude eval` may use one."""
     engine: Local = Local()

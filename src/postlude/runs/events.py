@@ -178,10 +178,12 @@ class Timed(Event):
 
 @dataclass(frozen=True)
 class Phase(Event):
-    """What is being done now: load, sample, score, train, publish, evaluate, save."""
+    """What is being done now: compare, load, servers, sample, score, train, publish, evaluate, save."""
 
     kind: ClassVar[str] = "phase"
     phase: str
+    steps: int | None = None
+    """How many the run will have, once that is known."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,13 @@ class Waiting(Event):
 
     kind: ClassVar[str] = "waiting"
     text: str
+
+
+@dataclass(frozen=True)
+class Alive(Event):
+    """What is waited for ends by itself: the run is no silent one."""
+
+    kind: ClassVar[str] = "alive"
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ class Run:
     """The one that asked for it."""
     made_of: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What stands in every checkpoint's manifest beside its files: inputs, versions, threads, device."""
+    steps: int | None = None
+    """How many it will have."""
     needs: frozenset[str] = frozenset()
     """What the method needs: `scores` where it trains a reward model."""
     conclusion: str | None = None
@@ -193,7 +195,7 @@ class Run:
 
     def phase(self, name: str) -> None:
         """Tell the listeners what is being done now."""
-        self.tell(Phase(self.step, name))
+        self.tell(Phase(self.step, name, self.steps))
 
     def obey(self) -> bool:
         """Do what another process asked for in control.json; whether a checkpoint is to be saved now."""

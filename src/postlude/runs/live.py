@@ -17,7 +17,7 @@ from typing import Any, cast
 from postlude import plain_json
 from postlude.errors import ConfigError
 from postlude.runs.durable import replace
-from postlude.runs.events import End, Event, Opened, Phase, Progress, Said, Step, Waiting
+from postlude.runs.events import Alive, End, Event, Opened, Phase, Progress, Said, Step, Waiting
 from postlude.runs.files import regular
 from postlude.runs.lock import is_held
 
@@ -33,7 +33,8 @@ class Live:
     """How a run stands."""
 
     phase: str = "load"
-    """load, sample, score, train, publish (to servers), evaluate, save; then done, interrupted or error."""
+    """compare, load, servers (which start), sample, score, train, publish (to servers), evaluate, save; then done,
+    interrupted or error."""
     step: int = 0
     steps: int | None = None
     done: int | None = None
@@ -45,7 +46,7 @@ class Live:
     error: str | None = None
     """What the error said that ended it, with its code."""
     heartbeat: float = 0.0
-    """Unix time at which the run last said anything: that it waits is nothing it does."""
+    """Unix time at which the run last said anything. That it waits is nothing it does, unless the wait has a limit."""
     running: bool = False
     """Whether its process holds the run's lock; known to whoever reads, not written."""
 
@@ -70,7 +71,10 @@ class Pulse:
         if isinstance(event, Waiting):
             self._state["waiting"] = event.text
             self._write()
-        if isinstance(event, Waiting | Said):  # that it waits is no sign of life
+        if isinstance(event, Alive):
+            self._written = self._state["heartbeat"] = time.time()
+            self._write()
+        if isinstance(event, Alive | Waiting | Said):  # that it waits is no sign of life
             return
         before = self._state["phase"]
         self._state |= {"step": event.step, "waiting": None}
@@ -78,6 +82,7 @@ class Pulse:
             self._state["steps"] = event.start.steps
         elif isinstance(event, Phase):
             self._state |= {"phase": event.phase, "done": None, "total": None}
+            self._state["steps"] = event.steps or self._state["steps"]
         elif isinstance(event, Progress):
             self._state |= {"done": event.done, "total": event.total}
         elif isinstance(event, End):

@@ -54,6 +54,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 PHASES = {
     "compare": "reading what it is made of",
     "load": "loading",
+    "servers": "starting servers",
     "sample": "sampling",
     "score": "scoring",
     "train": "training",
@@ -96,6 +97,11 @@ def shown(value: float) -> str:
     return f"{value:.1e}"
 
 
+def measured(name: str, value: float) -> str:
+    """A figure with its unit: `0.18 s`."""
+    return f"{value:.2f} s" if name.startswith("seconds/") else shown(value)
+
+
 def duration(seconds: float) -> str:
     """12s, 3m05s, 2h10m."""
     seconds = int(seconds)
@@ -114,6 +120,8 @@ class LiveView:
         self.history: dict[str, list[float]] = {}
         self.opened: Opened | None = None
         self.phase, self.progress, self.note = "load", "", ""
+        self._stopping = ""
+        """The note that it is about to stop, which holds until it has."""
         self.step, self.first = 0, 0
         self._began = time.monotonic()
         self._steps_began = self._began
@@ -154,7 +162,7 @@ class LiveView:
                 for name, value in event.seconds.items():
                     self.history.setdefault(f"seconds/{name}", []).append(value)
                 shown_of = [(lookup(f"seconds/{name}"), value) for name, value in event.seconds.items()]
-                self._say("  seconds: " + ", ".join(f"{one.label} {value:.2f}" for one, value in shown_of if one))
+                self._say("  seconds: " + ", ".join(f"{one.label} {value:.2f} s" for one, value in shown_of if one))
             case Said():  # above the drawing, too: it stands nowhere else
                 self.console.print(f"  {event.text}", soft_wrap=True)
             case Note() if event.code not in self.unsaid:
@@ -163,11 +171,13 @@ class LiveView:
             case Stopping():
                 again = f"A second {event.by}" if event.by else "Ctrl-C"
                 self.note = f"finishing this step, then saving. {again} stops at once."
+                self._stopping = self.note
                 self._say(self.note)
             case Finished():
                 self._say(f"already finished: {_steps_done(event)}.")
             case End():
                 self.phase, self.progress = "done" if event.reason == "done" else "stopped", ""
+                self.note = "" if self.note == self._stopping else self.note
             case _:
                 pass
 
@@ -193,7 +203,10 @@ class LiveView:
 
     def _line(self, event: Figures) -> str:
         rows = [*ROWS[self.opened.source if self.opened else "rollout"], *truths(event.figures)]
-        parts = [f"{known(name).label} {shown(event.figures[name])}" for name in rows if name in event.figures]
+        there = [
+            name for name in rows if name in event.figures and (event.figures[name] or not name.startswith("lag/"))
+        ]
+        parts = [f"{known(name).label} {measured(name, event.figures[name])}" for name in there]
         parts = parts or [f"{name} {shown(value)}" for name, value in event.figures.items()]
         steps = self.opened.start.steps if self.opened else "?"
         return f"{event.kind} {event.step}/{steps}  " + "  ".join(parts)
@@ -202,7 +215,8 @@ class LiveView:
 
     def __rich__(self) -> RenderableType:
         if self.opened is None:
-            return Text(f"{self.title} {PHASES.get(self.phase, self.phase)} ...", style="dim")
+            doing = self.progress or f"{PHASES.get(self.phase, self.phase)} ..."
+            return Text(f"{self.title} {doing}".strip(), style="dim", no_wrap=True, overflow="ellipsis")
         steps = self.opened.start.steps
         parts: list[RenderableType] = [Text(self._headline(self.opened), style="dim"), Text("")]
         bar = Table.grid(padding=(0, 1))
@@ -218,13 +232,13 @@ class LiveView:
         table = Table.grid(padding=(0, 2))
         for name in [*ROWS[self.opened.source], *truths(self.history)]:
             values, figure = self.history.get(name), known(name)
-            always_zero = name.startswith("kl_") and not any(values or ())  # one update per draw: nothing moved
+            always_zero = name.startswith(("kl_", "lag/")) and not any(values or ())  # one update per draw, max_lag 0
             if values and not always_zero:
                 held_out = figure.label.startswith("held-out") or name.startswith("truth/")
                 style = "bold green" if held_out else "bold"
                 table.add_row(
                     figure.label,
-                    Text(shown(values[-1]), style=style),
+                    Text(measured(name, values[-1]), style=style),
                     Text(sparkline(values), style="blue"),
                     Text(figure.meaning, style="dim"),
                 )

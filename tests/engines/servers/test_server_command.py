@@ -94,6 +94,9 @@ def test_the_environment_is_these_variables_and_no_other() -> None:
         "--logprobs", "--tensor-parallel-size=2", "-tp", "-tp=2", "-dp2", "--data-parallel-size-local", "--config",
         "--quantization", "-q", "--trust-remote-code", "--api-key", "--ssl-keyfile", "--generation-config", "--seed",
         "--weight-transfer-config.backend", "--hf-overrides", "--enable_sleep_mode", "--max-model", "--load-format=pt",
+        "--kv-cache-dtype=fp8", "--kv_cache_dtype_skip_layers", "--speculative-config", "--spec", "--spec-model=d",
+        "--mamba-cache-dtype", "--lora-dtype", "--kv-transfer-config", "--kv-offloading-size", "--watermark-config.x",
+        "--no-watermark", "--runner=pooling", "--convert", "--worker-cls",
     ],
 )  # fmt: skip
 def test_what_is_decided_elsewhere_is_seen_however_it_is_spelt(word: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from postlude.engines.servers import process as process_module
 from postlude.engines.servers.command import Launch, command_line, environment
-from postlude.engines.servers.process import ServerProcess, first_error, reserve
+from postlude.engines.servers.process import PREFIX, ServerProcess, first_error, reserve
 from postlude.errors import EngineError
 from tests.bare_server import Bare, eventually, runs
 
@@ -209,3 +209,23 @@ def test_the_first_error_of_a_long_log_is_named(tmp_path: Path) -> None:
     )
     assert first_error(log) == "RuntimeError: no offset here"
     assert first_error(tmp_path / "none.log") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "(APIServer pid=32271) INFO 11-30 18:43:47 [model.py:733] Resolved architecture: X",
+            "Resolved architecture: X",
+        ),
+        ("(Worker pid=1413) WARNING 11-30 18:44:19 [cpu.py:1] no (tc)malloc", "no (tc)malloc"),
+        ("[W1130 18:44:19.7 utils.cpp:68] Warning: NUMA", "Warning: NUMA"),
+        ("(APIServer pid=32271) INFO 11-30 18:43:47 [api_utils.py:347] ", ""),
+        (
+            "Loading shards:   0% Completed",
+            "Loading shards:   0% Completed",
+        ),
+    ],
+)
+def test_who_says_a_line_and_when_is_not_shown(line: str, said: str) -> None:
+    assert PREFIX.sub("", line).strip() == said

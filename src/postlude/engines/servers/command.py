@@ -47,6 +47,19 @@ OURS = {
     "--model-class-overrides": "the model is the one that is trained",
     "--quantization": "its log-probs would be those of another model",
     "--quantization-config": "its log-probs would be those of another model",
+    "--allow-deprecated-quantization": "its log-probs would be those of another model",
+    "--kv-cache-dtype": "keys and values are of engine.dtype (auto); rounded ones give the log-probs of another model",
+    "--mamba-cache-dtype": "a state is of engine.dtype (auto); a rounded one gives the log-probs of another model",
+    "--mamba-ssm-cache-dtype": "a state is of engine.dtype (auto); a rounded one gives the log-probs of another model",
+    "--lora-dtype": "engine.dtype says which",
+    "--kv-transfer-config": "keys and values of older weights would come back from there",
+    "--kv-offloading": "keys and values of older weights would come back from there",
+    "--speculative-config": "a draft model is not trained with the policy, and its log-probs are not compared",
+    "--spec-": "a draft model is not trained with the policy, and its log-probs are not compared",
+    "--watermark": "answers would not be sampled from the policy",
+    "--runner": "it is asked for answers",
+    "--convert": "it is asked for answers",
+    "--worker-cls": "weights are handed to vLLM's own workers",
     "--load-format": "safetensors alone are read, never a pickle",
     "--served-model-name": "requests name the version that they are for",
     "--dtype": "engine.dtype says which",
@@ -90,7 +103,7 @@ OURS = {
     "--disable-uvicorn-access-log": "every look at its health would be a line of the log",
 }
 """Options of vLLM that a recipe's `args` must not hold, or which begin like that -> why."""
-FAMILIES = ("--data-parallel", "--ssl")
+FAMILIES = ("--data-parallel", "--ssl", "--kv-cache-dtype", "--kv-offloading", "--spec-", "--watermark")
 """Beginnings of options of which none may be there."""
 SHORT = {
     "-tp": "--tensor-parallel-size",

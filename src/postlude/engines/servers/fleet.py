@@ -141,7 +141,7 @@ class Fleet:
         """The same, once there is one. Raises EngineError where a server is given up, or none is ready for too long."""
         began = _now()
         longest = self.patience.nobody + (self.settings.start_timeout if self.launch else 0.0)
-        with waiting("a vLLM server", self._states(), "waited for") as wait:
+        with waiting("a vLLM server", self._states(), "awaited", link="while", limit=longest) as wait:
             while True:
                 if self._end is not None:
                     raise self._end
@@ -262,14 +262,16 @@ class Fleet:
         ours = member.process is not None
         longest = self.settings.start_timeout if ours else min(self.patience.foreign, self.settings.start_timeout)
         until, ports = _now() + longest, 1
-        with waiting(member.name, verb="starting" if ours else "waited for") as wait:
+        verb, doing = ("starting", "starting") if ours else ("awaited", "waiting for")
+        doing = f"{doing} {member.name.partition(' (')[0]}"
+        with waiting(member.name, verb=verb, doing=doing, limit=longest) as wait:
             while True:
                 failure = await self._ask_health(member)
                 if failure is None:
                     return
                 process = member.process
                 if process is not None:
-                    wait.what = process.newest_line()
+                    wait.log = process.newest_line()
                     if process.port_was_taken() and ports < PORTS:
                         ports += 1
                         await self._stop(process, at_once=True)

@@ -153,6 +153,7 @@ class FrozenServers:
             async with self._asking:
                 pool = await self._ready(max((len(r.prompt) for r in requests), default=0) + sampling.max_tokens)
             pool.on_progress = put
+            put(Progress(total=len(requests)))  # asked from now on
             async for item in pool.sample(requests, sampling):
                 put(item)
         except PostludeError:

@@ -19,6 +19,7 @@ from typing import IO
 
 from postlude.engines.servers.command import HOST, Launch, command_line, environment
 from postlude.errors import EngineError, printable, reason, visible
+from postlude.words import cut
 
 KEEPER = Path(__file__).with_name("keeper.py")
 GRACE = 5.0
@@ -34,6 +35,12 @@ READ = 64 << 10
 MOST_LINES, LONGEST = 100_000, 1000
 """Of a log that is searched for its first error, and of a line of it."""
 ERROR = re.compile(r"\b[A-Za-z_.]*(?:Error|Exception): \S.*")
+PREFIX = re.compile(
+    r"^(\([\w.-]+(?: pid=\d+)?\)\s*)?([A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d (\[[^\]]*\])?|\[[A-Z]\d{4} [^\]]*\])?\s*"
+)
+"""What a line of vLLM's log begins with: `(Worker pid=1413) INFO 11-30 18:44:19 [loader.py:501]`."""
+LINE = 160
+"""Characters of its newest line that are shown."""
 TAKEN = re.compile(r"address already in use", re.IGNORECASE)
 """What a server says whose port somebody else has."""
 
@@ -109,9 +116,13 @@ class ServerProcess:
         return "\n".join(_last(self.log)[-lines:])
 
     def newest_line(self) -> str:
-        """The last that it said, cut for a line of a screen."""
-        said = _last(self.log)
-        return said[-1][:160] if said else ""
+        """The last that it said, cut for a line of a screen, without who says it and when; empty before it says a word.
+
+        Neither the command line, which begins the log, nor an empty line of its banner is that.
+        """
+        lines = [line for line in _last(self.log) if line != printable(self.shown)[:1000]]
+        said = (PREFIX.sub("", line).strip() for line in reversed(lines))
+        return cut(next((line for line in said if any(mark.isalnum() for mark in line)), ""), LINE)
 
     def account(self) -> str:
         """For messages: the end of its log, where that is, and how it was started."""

@@ -148,12 +148,12 @@ class Stream:
     async def _join(self, member: Member) -> Link:
         link = await asyncio.to_thread(self.connect, member)
         self._links[member] = link
-        await both(member, member.server.init_transfer(link.info()), link.meet, "joining a group")
+        await both(member, member.server.init_transfer(link.info()), link.meet, "joining a group of processes")
         return link
 
     async def _send(self, member: Member, link: Link, tensors: Mapping[str, Tensor], version: int) -> None:
         await member.server.start_update()
-        await both(member, member.server.update(described(tensors)), lambda: link.send(tensors), "weights")
+        await both(member, member.server.update(described(tensors)), lambda: link.send(tensors), "taking weights")
         await member.server.finish_update(version)
 
     def _leave(self, member: Member) -> None:
@@ -165,7 +165,7 @@ class Stream:
 async def both(member: Member, asked: Awaitable[None], ours: Callable[[], None], what: str) -> None:
     """Ask a server to take part, and take part. The request has its limit of time, and where it is over our part has
     GRACE to end; a thread that waits longer is left behind."""
-    with waiting(member.name, what, "sent"):
+    with waiting(member.name, verb=what):
         request, work = asyncio.ensure_future(asked), asyncio.ensure_future(asyncio.to_thread(ours))
         work.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be there to hear it
         try:

@@ -118,7 +118,7 @@ class Turns:
     async def training(self) -> AsyncGenerator[None]:
         """Servers sleep within, and nobody else begins."""
         while True:
-            with waiting("the servers", "what they are still asked", verb="waited for, before the trainer takes over,"):
+            with waiting("what servers are still asked", verb="awaited, before the trainer takes over,"):
                 await self._nobody.wait()
             async with self._gate:
                 if self._users:  # somebody came in between

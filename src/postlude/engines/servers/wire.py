@@ -280,7 +280,8 @@ class VllmServer:
         how a server is started that has `path`."""
         lane, timeout = self._emptiest(), QUICK if timeout is None else timeout
         try:
-            with lane, waiting(f"the server {self.url}", what or path, "asked", moves=path != "/health"):
+            who, health = f"the server {self.url}", path == "/health"
+            with lane, waiting(who, what or path, "asked", moves=not health, link="for", limit=timeout):
                 call = lane.client.stream(method, path, json=body, params=query or None)
                 async with within(timeout), call as response:
                     raw = await _at_most(response, most)
