@@ -73,12 +73,13 @@ def with_servers(
     step: Callable[[], int] = lambda: 0,
     checkpoint: Callable[[], Path | None] = lambda: None,
     note: Callable[[str], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Engine:
     """The engine itself, or as the trainer of the recipe's vLLM servers. None of them is started before it begins.
 
     `folder`: for versions of the weights, logs, and the ledger of what was published. `step`: of the run. `checkpoint`:
     one that holds the weights as they are now. `note` hears of servers that fail and come back, as `say` does of the
-    rest.
+    rest. `stopping`: whether the run is asked to end, so that nobody waits.
     """
     held = prepared.recipe.engine
     servers = prepared.recipe.servers
@@ -95,7 +96,7 @@ def with_servers(
     trainer, facts = engine.trainer, prepared.facts
     way, longest = way_of(held.publish, trainer.has_adapter), longest_asked(prepared)
     fleet, turns = _fleet(prepared, engine, servers, folder / LOGS, way, say)
-    fleet.say = note or say
+    fleet.say, fleet.stopping = note or say, stopping
     ledger = Ledger(folder, say)
     limits = EXACT if held.dtype == "float32" else HALF
     return ServedEngine(

@@ -168,6 +168,10 @@ class EngineError(PostludeError):
     """A model cannot be loaded, run or saved as asked."""
 
 
+class Stopped(EngineError):
+    """Somebody asked the run to end while it waited for a server: nothing is wrong."""
+
+
 class TrainingError(PostludeError):
     """A run cannot go on: non-finite numbers, nothing to learn from, a state that does not fit."""
 

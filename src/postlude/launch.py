@@ -27,7 +27,7 @@ from postlude.check import check
 from postlude.doctor.track import Track
 from postlude.doctor.watching import Watch
 from postlude.engines.protocol import Engine
-from postlude.errors import ConfigError, PostludeError, TrainingError
+from postlude.errors import ConfigError, PostludeError, Stopped, TrainingError
 from postlude.evaluate import Report
 from postlude.inputs.comparing import words_of
 from postlude.inputs.standing import Standing, mend_lists
@@ -151,6 +151,8 @@ async def _launch(
         prepared.metrics.keep_in(run.folder)
         with _random_numbers_kept(), interruptible(opened), _watched(run, recipe.watchdog), _told_of_the_system():
             await _run(run, prepared, document, resume, accepted)
+    except Stopped:
+        run.leave()
     except PostludeError as error:
         run.give_up(error)
         raise
@@ -187,7 +189,9 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     run.phase("load")
     begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe))
     local = build_engine(begun, str(restored[0]) if restored else None)
-    engine = with_servers(begun, local, run.folder, run.say, lambda: run.step, lambda: run.committed, run.note)
+    engine = with_servers(
+        begun, local, run.folder, run.say, lambda: run.step, lambda: run.committed, run.note, run.is_to_stop
+    )
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))

@@ -10,7 +10,7 @@ from postlude import alarms
 from postlude.batch import Batch, minibatches
 from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
-from postlude.errors import EngineError, RewardError, TrainingError, reason
+from postlude.errors import EngineError, RewardError, Stopped, TrainingError, reason
 from postlude.exhausted import out_of_memory
 from postlude.lag import lags, require_known
 from postlude.lazy import torch
@@ -66,6 +66,8 @@ async def _draw(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     were after the last one."""
     try:
         return [await stream.source.draw(run.step, plan.steps) for stream in streams]
+    except Stopped:
+        raise
     except EngineError as error:
         raise Halted(str(error), code=error.code) from error
     except (MemoryError, RuntimeError) as error:
@@ -96,6 +98,23 @@ def _saved(run: Run) -> str:
 
 async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
     alarms.watch(run, plan)
+    whole, reached = True, None
+    try:
+        reached = await _steps(run, engine, streams, plan)
+    except Stopped:  # while no server was ready: what was under way is left, as if it had never been begun
+        whole = False
+    back = alarms.goes_back(run, plan)
+    finished = whole and back is None and (reached is not None or plan.is_done(run.step))
+    run.stop = run.stop and not finished
+    if finished and reached is None:
+        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
+    await checkpoint(run, engine, streams, plan, planned=finished, last=True)
+    alarms.conclude(run, plan, back)
+    run.emit(End(run.step, "done" if finished else "interrupted"))
+
+
+async def _steps(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> float | None:
+    """The accuracy that reached the goal, or None. Raises Stopped between steps."""
     reached = await _begin(run, engine, streams, plan)
     while not plan.is_done(run.step) and reached is None and not run.stop:
         clock = Clock()
@@ -117,14 +136,7 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
         left_out = engine.trainer.skip
         if left_out is not None and left_out.in_a_row >= MOST_IN_A_ROW:
             raise Halted(too_many(left_out), code="not-finite")
-    back = alarms.goes_back(run, plan)
-    finished = back is None and (reached is not None or plan.is_done(run.step))
-    run.stop = run.stop and not finished
-    if finished and reached is None:
-        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
-    await checkpoint(run, engine, streams, plan, planned=finished, last=True)
-    alarms.conclude(run, plan, back)
-    run.emit(End(run.step, "done" if finished else "interrupted"))
+    return reached
 
 
 async def _require_same_weights(run: Run, drawn: Sequence[Drawn], plan: Plan) -> None:
@@ -177,6 +189,8 @@ async def _settle(streams: list[Stream]) -> RewardError | Halted | None:
             await stream.source.settle()
         except RewardError as error:
             broken = error
+        except Stopped:  # the loop ends by itself once this step is whole
+            continue
         except EngineError as error:
             broken = Halted(str(error), code=error.code)
     return broken
@@ -413,6 +427,8 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     before = plan.best.step
     try:
         reached = await _measure_what_is_due(run, plan, last)
+    except Stopped:
+        raise
     except EngineError as error:
         if not plan.commit_every:
             raise

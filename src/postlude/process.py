@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 EXIT_OF_CHILD = 70
 
@@ -19,6 +20,34 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signum: int = signal.SIGINT) -> None:
         super().__init__(signum)
         self.signum = signum
+
+
+@contextmanager
+def ended_like_by_ctrl_c() -> Generator[None]:
+    """SIGTERM and SIGHUP end what is done here as Ctrl-C does, so that it is cleaned up after. Outside the main thread,
+    where Python sets no handlers, whoever called has them."""
+
+    def end(signum: int, frame: Any) -> None:
+        raise Interrupted(signum)
+
+    before: dict[int, Any] = {}
+    with suppress(ValueError):
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(signum) is signal.SIG_DFL:  # neither a caller's own, nor nohup's
+                before[signum] = signal.signal(signum, end)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def signal_behind(error: BaseException) -> int | None:
+    """The signal that an exception goes back to; None where it is none of `Interrupted`."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Interrupted):
+        cause = cause.__context__
+    return None if cause is None else cause.signum
 
 
 def in_an_event_loop() -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from postlude import scratch
+from postlude.cli import main
 from postlude.cli.app import app
 from postlude.cli.engine_view import show
 from postlude.cli.opening import policy_of
@@ -25,7 +29,9 @@ from postlude.errors import PostludeError
 from postlude.models.load import inspect
 from postlude.models.spec import ModelSpec
 from postlude.preflight.trial import Agreement, ServerTried, Tried
+from postlude.process import Interrupted
 from postlude.terminal import Screen
+from tests import underway
 from tests.bare_server import Bare
 from tests.fake_vllm import FakeServer, Fault, interpreter
 from tests.refusals import refused
@@ -169,6 +175,68 @@ def test_one_that_cannot_start_is_told_with_its_log_which_stays(
     assert "before it was healthy" in text and "It was started with: " in text
     log = Path(text.partition("The end of its log (")[2].partition(")")[0])
     assert log.is_file() and [place.name for place in log.parent.parent.iterdir()] == ["servers"]
+
+
+@pytest.mark.parametrize("command", ["engine check", "sample"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_stopped_leaves_neither_servers_nor_folders(
+    model_folder: Path, data: Path, tmp_path: Path, temporary: Path, command: str, signum: int
+) -> None:
+    bare = Bare(tmp_path / "env", "mute")
+    python = f"engine.servers={{count: 1, python: {bare.python}}}"
+    words = {
+        "engine check": ["engine", "check", *recipe(model_folder, data, python)],
+        "sample": ["sample", model_folder, "-p", "1+1=", "--servers", 1, "--servers-python", bare.python],
+    }
+
+    over = threading.Event()
+
+    def stop() -> None:
+        if underway.eventually(lambda: bool(bare.starts) or over.is_set()) and not over.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signum)
+
+    handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)]
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    try:
+        result = run(*words[command])
+        over.set()
+        stopping.join()
+        assert result.exit_code == 130 and bare.left() == [] and bare.starts
+        assert not [*tmp_path.glob("postlude-e*"), *tmp_path.glob("postlude-servers*")]
+        assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)] == handlers
+    finally:
+        bare.end()
+
+
+def test_what_a_killed_process_left_goes_and_what_others_use_or_people_want_stays(temporary: Path) -> None:
+    for name in ("gone", "wanted"):
+        (temporary / f"ours-{name}").mkdir()
+    (temporary / "ours-gone" / scratch.MARK).touch()
+    (temporary / "ours-link").symlink_to("elsewhere-ours")
+    (temporary / "elsewhere-ours").mkdir()
+    (temporary / "elsewhere-ours" / scratch.MARK).touch()
+    first, second = scratch.Scratch("ours-"), scratch.Scratch("ours-")
+    assert first.place.is_dir() and not (temporary / "ours-gone").exists() and (temporary / "ours-wanted").is_dir()
+    assert (temporary / "elsewhere-ours").is_dir()
+    (first.place / "log").touch()
+    first.keep("log")
+    second.drop()
+    scratch.Scratch("ours-").drop()
+    assert [place.name for place in first.place.iterdir()] == ["log"] and not second.place.exists()
+
+
+def test_the_exit_code_names_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def app() -> None:
+        try:
+            raise Interrupted(signal.SIGTERM)
+        except KeyboardInterrupt:
+            sys.exit(130)  # as typer does
+
+    monkeypatch.setattr("postlude.cli.app.app", app)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 143
 
 
 def test_nothing_to_try_is_said(model_folder: Path, data: Path) -> None:

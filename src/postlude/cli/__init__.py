@@ -18,15 +18,17 @@ def main() -> None:
     collect_rarely()
     from postlude.cli.app import app, console_error
     from postlude.cli.waiting import tell
-    from postlude.process import end_without_threads
+    from postlude.process import end_without_threads, exit_code_of, signal_behind
     from postlude.waits import Watchdog
 
     try:
         with Watchdog(lambda text: tell([text])):
             app()
     except SystemExit as end:  # how every command ends
-        end_without_threads(end.code if isinstance(end.code, int) else 0)
-        raise
+        signum = signal_behind(end)
+        code = end.code if signum is None else exit_code_of(signum)
+        end_without_threads(code if isinstance(code, int) else 0)
+        sys.exit(code)
     except PostludeError as error:
         console_error(error, as_json="--json" in sys.argv[1:])
         end_without_threads(error.exit_code)

@@ -199,7 +199,10 @@ def show(case: Case, console: Console, details: bool = False) -> None:
     """Print everything; what could not be seen in a line, unless `details` are wanted."""
     diagnosis = case.diagnosis
     steps = f"step {diagnosis.steps}" + (f" of {case.planned}" if case.planned and case.aside_of is None else "")
-    console.print(joined(bold(f"postlude doctor {case.folder}"), dim(f"  {case.method}, {steps}, {case.state}")))
+    what = f"{case.method}, {steps}, {case.state}"
+    if case.history.start is None and case.aside_of is None and not case.history.damaged:
+        what = "starting" if case.history.running else "never started"
+    console.print(joined(bold(f"postlude doctor {case.folder}"), dim(f"  {what}")))
     if case.aside_of is not None:
         text = f"put aside by the alarm {rule_of(case.folder)} of the run {case.aside_of}, which went back"
         console.print(joined(dim("· "), text), soft_wrap=True)

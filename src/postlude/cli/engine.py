@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from typing import Annotated
 
 import typer
 
 from postlude.cli.options import SETTINGS
 from postlude.cli.waiting import Waiting
+from postlude.process import ended_like_by_ctrl_c
 from postlude.runs.files import LOGS
+from postlude.scratch import Scratch
 from postlude.terminal import Screen
 
 app = typer.Typer(no_args_is_help=True)
@@ -53,6 +53,7 @@ def check(
 
     document = document_of(recipe, overrides or [])
     with (
+        ended_like_by_ctrl_c(),
         _folder() as folder,
         Waiting("trying the servers") as waiting,
         Watchdog(waiting.note, waiting.wait_for),
@@ -67,14 +68,13 @@ def check(
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A folder for logs and weights, which goes. Where something failed and servers wrote logs, those stay."""
-    folder = Path(mkdtemp(prefix="postlude-engine-check-"))
+    scratch = Scratch("postlude-engine-check-")
     try:
-        yield folder
-    except BaseException:
-        for place in folder.iterdir():
-            if place.name != LOGS:
-                rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink()
-        with suppress(OSError):  # it holds logs
-            folder.rmdir()
+        yield scratch.place
+    except Exception:
+        scratch.keep(LOGS)
         raise
-    rmtree(folder, ignore_errors=True)
+    except BaseException:  # somebody stopped it
+        scratch.drop()
+        raise
+    scratch.drop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from postlude.errors import ConfigError, DataError, Problem
 from postlude.models.chat import Renderer
 from postlude.models.load import Facts
 from postlude.models.spec import ModelSpec
+from postlude.process import ended_like_by_ctrl_c
 from postlude.recipe import documents, serving
 from postlude.recipe.foreign.conversions import VLLM_PYTHON
 from postlude.sources.table import MAX_RECORD
@@ -235,6 +237,9 @@ def _started(spec: ModelSpec, held: Local, facts: Facts) -> Sampler:
     from postlude.engines.servers.frozen import FrozenServers
 
     sampler = FrozenServers.of(spec.path, held, facts, lambda text: tell([text]))
+    signals = ExitStack()
+    signals.enter_context(ended_like_by_ctrl_c())
+    at_end(signals.close)
     at_end(sampler.close)
     return sampler
 

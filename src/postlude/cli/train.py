@@ -68,7 +68,8 @@ def train(
     if run.halted is not None:
         raise TrainingError(run.halted, code="alarm")
     if run.stop:
-        console.print(f"\nstopped at step {run.step}; go on with: postlude train {run.folder} --resume", soft_wrap=True)
+        again = f"stopped at step {run.step}; go on with: postlude train {run.folder} --resume"
+        console.print(f"\n{again if run.checkpoints else 'stopped before the first step'}", soft_wrap=True)
         raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))
     if run.failed:
         raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")

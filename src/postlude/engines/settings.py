@@ -98,7 +98,7 @@ class Servers:
     args: tuple[Word, ...] = ()
     """More of vLLM's command line, as it is: ["--max-num-seqs", 64]."""
     start_timeout: Seconds = 900.0
-    """Seconds until a server that starts must be healthy."""
+    """Seconds until a server must be healthy that is started, or that loads as the run begins (`urls`)."""
     timeout: Seconds = 600.0
     """Seconds for one answer; long answers of a busy server need more."""
     concurrency: Annotated[int, Bounds(1, 4096)] = 256

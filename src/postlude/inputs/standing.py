@@ -23,7 +23,8 @@ from postlude.recipe.places import fixed, written_in
 from postlude.recipe.resumed import differences
 from postlude.runs.events import Start
 from postlude.runs.files import Row, whole_rows
-from postlude.runs.folder import LISTS, Run
+from postlude.runs.folder import Run
+from postlude.runs.layout import LISTS
 from postlude.runs.sealed import COPIES, RUN_MANIFEST, Sealed, read_signed_json
 from postlude.shapes import is_mapping, is_series
 

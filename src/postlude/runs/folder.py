@@ -38,23 +38,18 @@ from postlude.runs import checkpoints, taken_back
 from postlude.runs.checkpoints import Choice
 from postlude.runs.durable import Disk, clear_left, problems_of_files
 from postlude.runs.events import Checkpoint, End, Event, Note, Phase, Said, Stopping, Timed
-from postlude.runs.files import LOGS, PUBLISHED, SERVED, SUMS, broken_files
+from postlude.runs.files import SERVED, SUMS, broken_files
 from postlude.runs.history import History, read
-from postlude.runs.live import CONTROL, LIVE, Pulse, take
+from postlude.runs.layout import BROKEN, GROWING, LISTS, inner, is_used
+from postlude.runs.live import CONTROL, Pulse, asks_to_stop, take
 from postlude.runs.lock import acquire
 from postlude.runs.rows import answer_rows, rollout_rows
 from postlude.runs.saving import Save, Saves
-from postlude.runs.sealed import APPENDED, PLACE, RUN_MANIFEST, WHOLE, read_signed_json, signed, signed_json
+from postlude.runs.sealed import APPENDED, PLACE, RUN_MANIFEST, read_signed_json, signed, signed_json
 
 Listener = Callable[[Event], None]
-LISTS = "inputs"
-"""Where the hashes of the rows of each data set are listed."""
-BROKEN = "broken"
 MOST_BROKEN = 5
 """Steps of a run whose batches are kept."""
-FOLDERS = ("rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE, SERVED, LOGS)
-GROWING = (*APPENDED, "timings.jsonl", PUBLISHED, "lock", *FOLDERS)
-"""What is written to in place: none of it may lead out of the folder."""
 
 
 @dataclass(repr=False)
@@ -115,7 +110,7 @@ class Run:
     def open(cls, folder: Path, resume: bool) -> Run:
         """Create the folder, or take it up again; refuses one that another process writes to."""
         # a run that failed before its first step finished does not block its name
-        used = (folder / "timings.jsonl").exists() or bool(checkpoints.all_of(folder))
+        used = is_used(folder)
         if resume and not used and not (folder / "events.jsonl").exists():
             raise ConfigError(
                 f"--resume: {str(folder)!r} holds no run. Leave --resume out to start one.", code="not-a-run"
@@ -127,7 +122,7 @@ class Run:
             )
         fresh = not folder.exists()
         caches = [path.name for path in folder.glob("*.sqlite*")]
-        problems = problems_of_files(folder, [*GROWING, *caches, *_inner(folder)])
+        problems = problems_of_files(folder, [*GROWING, *caches, *inner(folder)])
         if problems := problems + checkpoints.problems_of_foreign(folder):
             raise ConfigError(problems)
         try:
@@ -206,6 +201,11 @@ class Run:
             self.stop = True
             self.tell(Stopping(self.step))
         return "checkpoint" in asked
+
+    def is_to_stop(self) -> bool:
+        """Whether it was asked to end, by a signal or in control.json: for who waits between steps."""
+        self.stop = self.stop or asks_to_stop(self.folder)
+        return self.stop
 
     def timing(self, **seconds: float) -> None:
         """Append wall-clock seconds of this step; more of the same step come into its row."""
@@ -351,12 +351,18 @@ class Run:
 
         Of one that was refused (ConfigError) before it began nothing stays, where the folder was made for it.
         """
-        end = End(self.step, "error", error.code, str(error))
-        if isinstance(error, ConfigError) and self._fresh:
+        self._end(End(self.step, "error", error.code, str(error)), isinstance(error, ConfigError))
+
+    def leave(self) -> None:
+        """Say that it was asked to end before its next step began: of one that never began nothing stays, likewise."""
+        self._end(End(self.step, "interrupted"), True)
+
+    def _end(self, end: End, goes: bool) -> None:
+        if goes and self._fresh:
             self.tell(end)
             return shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(PostludeError):  # the disk may be what is wrong
-            return self.emit(end) if self._at_work else self.tell(end)
+            self.emit(end) if self._at_work else self.tell(end)
 
     def tidy(self, keep: int, best: int | None = None) -> None:
         """Let the links lead to the newest checkpoint and the best, take away what is not kept: also what a process
@@ -427,21 +433,15 @@ class Run:
         return read(self.folder)
 
     def close(self) -> None:
-        """Let others write to the folder."""
+        """Let others write to the folder. Of a run without a step, no weights for servers stay."""
+        if not is_used(self.folder):
+            shutil.rmtree(self.folder / SERVED, ignore_errors=True)
         self._lock.close()
 
     def _require_own_process(self) -> None:
         """A forked child ends here instead of writing."""
         if os.getpid() != self._owner:
             end_child(f"something in the run {self.folder}")
-
-
-def _inner(folder: Path) -> list[str]:
-    """The names of what is read of a run besides: whole files, and what lies in its own folders."""
-    inside = [
-        path for name in ("rollouts", LISTS, BROKEN) if (folder / name).is_dir() for path in (folder / name).iterdir()
-    ]
-    return [*WHOLE, LIVE, CONTROL, *(path.relative_to(folder).as_posix() for path in inside if not path.is_symlink())]
 
 
 def _line_of(event: Event) -> str:

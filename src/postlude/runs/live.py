@@ -177,6 +177,11 @@ def _asked(file: Path) -> dict[str, Any]:
     return cast(dict[str, Any], wanted) if isinstance(wanted, dict) else {}
 
 
+def asks_to_stop(folder: Path) -> bool:
+    """Whether that is asked for now; it stays there to be taken."""
+    return (folder / CONTROL).is_file() and _asked(folder / CONTROL).get("stop") is True
+
+
 def take(folder: Path) -> tuple[set[str], str | None]:
     """(what was asked, a sentence about what was not understood): read by the run after each step, and removed."""
     ours = folder / f".{CONTROL}.taken"

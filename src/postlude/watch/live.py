@@ -216,7 +216,9 @@ class LiveView:
     def __rich__(self) -> RenderableType:
         if self.opened is None:
             doing = self.progress or f"{PHASES.get(self.phase, self.phase)} ..."
-            return Text(f"{self.title} {doing}".strip(), style="dim", no_wrap=True, overflow="ellipsis")
+            line = Text(f"{self.title} {doing}".strip(), style="dim")
+            line.truncate(self.console.width, overflow="ellipsis")
+            return line
         steps = self.opened.start.steps
         parts: list[RenderableType] = [Text(self._headline(self.opened), style="dim"), Text("")]
         bar = Table.grid(padding=(0, 1))

@@ -6,10 +6,12 @@ import asyncio
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,11 @@ from postlude.engines.servers.fleet import PATIENCE, Fleet, Member, Patience
 from postlude.engines.servers.process import ServerProcess
 from postlude.engines.servers.wire import VllmServer
 from postlude.engines.settings import Servers
-from postlude.errors import EngineError
+from postlude.errors import EngineError, Stopped
 from tests.bare_server import Bare, eventually
 from tests.underway import HANGS, OwnClock
 
-SWIFT = Patience(look=0.05, health=3.0, silence=60.0, busy=60.0, foreign=0.5, again=0.05, restart=0.01, nobody=1.0)
+SWIFT = Patience(look=0.05, health=3.0, silence=60.0, busy=60.0, again=0.05, restart=0.01, nobody=1.0)
 """Of nobody who is slow, since the machine is busy, is it held that they hang."""
 STRICT = replace(SWIFT, health=1.0, silence=3.0)
 
@@ -55,8 +57,8 @@ def said_by(fleet: Fleet) -> list[str]:
     return fleet.say.__self__  # type: ignore[attr-defined]
 
 
-def foreign(*urls: str, patience: Patience = SWIFT) -> Fleet:
-    return Fleet(Servers(urls=urls), Path("/nonexistent"), urls=urls, say=Heard().append, patience=patience)
+def foreign(*urls: str, patience: Patience = SWIFT, **settings: float) -> Fleet:
+    return Fleet(Servers(urls=urls, **settings), Path("/nonexistent"), urls=urls, say=Heard().append, patience=patience)
 
 
 async def until(what: Callable[[], object], seconds: float = HANGS) -> None:
@@ -360,7 +362,7 @@ def test_a_restart_waits_for_the_servers_turn(bare: Bare) -> None:
 
 def test_a_foreign_server_is_left_out_and_taken_back(bare: Bare) -> None:
     process = ServerProcess(Launch(bare.python, "float32", 64), 0, bare.folder / "v0", bare.folder / "servers")
-    fleet = foreign(process.url, patience=replace(STRICT, foreign=20.0))
+    fleet = foreign(process.url, patience=replace(STRICT))
 
     async def stop(fleet: Fleet) -> None:
         (member,) = fleet.members
@@ -385,10 +387,11 @@ def test_a_foreign_server_is_left_out_and_taken_back(bare: Bare) -> None:
 
 
 def test_a_foreign_server_that_is_not_there_is_a_sentence() -> None:
+    """It may be loading: `start_timeout` says for how long."""
     with pytest.raises(EngineError) as caught:
-        asyncio.run(foreign("http://127.0.0.1:9").open())
+        asyncio.run(foreign("http://127.0.0.1:9", start_timeout=1.0).open())
     assert re.fullmatch(
-        r"server 1 \(http://127\.0\.0\.1:9\) was not healthy within 0 s \(.*\)\. Is it running, and reachable from "
+        r"server 1 \(http://127\.0\.0\.1:9\) was not healthy within 1 s \(.*\)\. Is it running, and reachable from "
         r"here\? See engine\.servers\.urls\.",
         str(caught.value),
     )
@@ -396,11 +399,57 @@ def test_a_foreign_server_that_is_not_there_is_a_sentence() -> None:
 
 def test_all_that_fail_at_the_start_are_named() -> None:
     with pytest.raises(EngineError) as caught:
-        asyncio.run(foreign("http://127.0.0.1:9", "http://127.0.0.1:11").open())
+        asyncio.run(foreign("http://127.0.0.1:9", "http://127.0.0.1:11", start_timeout=0.5).open())
     first, second = str(caught.value).splitlines()
     assert first.startswith("server 1 (http://127.0.0.1:9) was not healthy")
     assert second.startswith("server 2 (http://127.0.0.1:11) was not healthy")
     assert caught.value.code == "server-unreachable"
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "seen"),
+    [
+        (404, "/health", "404 at /health"),
+        (302, "/health", "302 at /health"),
+        (404, "/version", "404 at /version"),
+        (200, "/version", "its /version is not vLLM's"),
+    ],
+)
+def test_what_answers_and_is_no_vllm_server_is_refused_at_once(status: int, path: str, seen: str) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == path else 200)
+            self.end_headers()
+            self.wfile.write(b"<!DOCTYPE HTML>\n<html><p>Nothing here.</html>")
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as other:
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        with pytest.raises(EngineError) as caught:
+            asyncio.run(foreign(url).open())
+        other.shutdown()
+    text = f"something answers at {url}, and it is no vLLM server ({seen}). See engine.servers.urls."
+    assert str(caught.value) == text
+
+
+def test_nobody_waits_for_a_server_once_the_run_is_to_end(bare: Bare) -> None:
+    bare.does("mute")
+    fleet = fleet_of(bare)
+    fleet.stopping = lambda: bool(bare.starts)
+    with pytest.raises(Stopped):
+        asyncio.run(fleet.open())
+    assert bare.left() == []
+
+    async def kill(fleet: Fleet) -> None:
+        fleet.stopping = lambda: True
+        assert await fleet.available() == fleet.members, "the step is finished where one is ready"
+        fleet.ailing(fleet.members[0], "it was silent")
+        with pytest.raises(Stopped):
+            await fleet.available()
+
+    with_fleet(fleet_of(bare), kill)
 
 
 def test_what_admission_refuses_ends_the_start(bare: Bare) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import threading
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -13,12 +15,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from postlude.cli.app import app
 from postlude.engines.local.free import Free
 from postlude.engines.servers import engine, fleet
 from postlude.engines.servers.fleet import Patience
 from postlude.engines.servers.shelf import Shelf
-from postlude.errors import ConfigError, TrainingError
+from postlude.errors import ConfigError, EngineError, TrainingError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
 from postlude.preflight import each_draw
@@ -434,3 +438,58 @@ def test_servers_that_are_turned_off_and_on_leave_every_number_one_set_of_weight
     history = read(folder)
     assert history.finished and [*history.rollouts] == [*range(1, STEPS + 3)]
     require_known(history, lag, exactly=False)
+
+
+# ---------------------------------------------------------------------------------------- asked to end while it waits
+
+
+def ask(signum: int, when: Callable[[Event], bool] = lambda event: True) -> Callable[[Event], None]:
+    """A listener that has the run asked to end, once."""
+    asked: list[Event] = []
+
+    def listen(event: Event) -> None:
+        if not asked and when(event):
+            asked.append(event)
+            signal.raise_signal(signum)
+
+    return listen
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_waits_for_servers_before_its_first_step_stops_at_once(place: Place, signum: int) -> None:
+    run = train(place, "nobody", listeners=[ask(signum)], engine={"servers": {"urls": ["http://127.0.0.1:9"]}})
+    assert run.stop and run.signal == signum and run.step == 0
+    assert not run.folder.exists()
+
+
+def test_a_run_that_waits_for_servers_in_a_draw_stops_at_once_and_is_saved(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = place[1]
+    monkeypatch.setattr(fleet, "PATIENCE", Patience(look=0.05, again=0.05))
+
+    def break_down(event: Event) -> None:
+        if isinstance(event, Phase) and event.phase == "sample" and event.step == 1:
+            server.at.always["/health"] = server.at.always[GENERATE] = Fault(status=500)
+            threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+
+    values: Any = {"steps": 3, "evaluate": {"every": 0}}
+    try:
+        run = train(place, "alone", listeners=[break_down], **values)
+    finally:
+        server.at.always.clear()
+    assert run.stop and run.step == 1 and [path.name for path in run.checkpoints] == ["step-000001"]
+    assert (read(run.folder).end or {})["reason"] == "interrupted"
+    history = read(train(place, "alone", resume=True, **values).folder)
+    require_known(history)
+    assert history.finished and [*history.rollouts] == [1, 2, 3]
+
+
+def test_of_servers_that_never_come_up_no_weights_are_left(place: Place) -> None:
+    values = {"servers": {"urls": ["http://127.0.0.1:9"], "start_timeout": 0.2}}
+    with pytest.raises(EngineError, match="was not healthy within 0 s"):
+        train(place, "refused", engine=values)
+    folder = place[0] / "refused"
+    assert (read(folder).end or {})["code"] == "server-unreachable" and not (folder / "served").exists()
+    result = CliRunner().invoke(app, ["doctor", str(folder)])
+    assert re.search(r"postlude doctor \S+  never started\n", result.output), result.output

@@ -20,7 +20,7 @@ from postlude.engines.settings import Sampling, Servers
 from tests.fake_vllm import FakeServer, Fault
 
 SLEEPS = ("/sleep", "/wake_up", "/is_sleeping", "/inference/v1/generate")
-PATIENCE = Patience(look=0.05, again=0.05, foreign=5.0, nobody=5.0)
+PATIENCE = Patience(look=0.05, again=0.05, nobody=5.0)
 
 
 @pytest.fixture

@@ -13,44 +13,17 @@ from typing import Any, Literal
 from postlude.engines.servers.command import NAME, Launch
 from postlude.engines.servers.deadline import QUICK, within
 from postlude.engines.servers.interpreter import too_old
+from postlude.engines.servers.patience import PATIENCE, Patience
 from postlude.engines.servers.process import ServerProcess
 from postlude.engines.servers.wire import ServerFailure, VllmServer
 from postlude.engines.settings import Servers
-from postlude.errors import EngineError
+from postlude.errors import EngineError, Stopped
 from postlude.waits import waiting
 
 PORTS = 3
 """Ports that are tried where others take them."""
 RESTARTS = 3
 """Of a server without an answer between them: then the run ends."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Seconds."""
-
-    look: float = 2.0
-    """Between two looks at a server's health."""
-    health: float = 3.0
-    """That an answer to that may take."""
-    silence: float = 15.0
-    """After which a server that takes connections and answers none is held for hung."""
-    busy: float = 60.0
-    """The same of one that sleeps, or while weights are changed."""
-    foreign: float = 60.0
-    """That a server which is said to run may take to answer, at the start."""
-    again: float = 30.0
-    """Between two tries with a foreign server that was left out."""
-    restart: float = 2.0
-    """Before a restart after failed ones, times their number: a GPU takes a while to forget a dead process."""
-    others: float = 3.0
-    """That others may still come up, or fail, once one has failed to at the start."""
-    nobody: float = 600.0
-    """Without any server that is ready: then the run ends."""
-
-
-PATIENCE = Patience()
-"""With real servers."""
 
 
 @dataclass(eq=False)
@@ -108,6 +81,8 @@ class Fleet:
         """The folder that a server which starts is given."""
         self.turn: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
         """Entered by who starts a server again: where the trainer has the GPU, it waits."""
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether whoever has this fleet is asked to end: then nobody waits for a server that is not ready."""
         self.changing = asyncio.Lock()
         """Held by who changes weights. Whoever holds it must not wait for `available`."""
         self._care: list[asyncio.Task[None]] = []
@@ -117,7 +92,8 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------- for others
 
     async def open(self) -> None:
-        """All started in parallel, or connected; healthy, and admitted. Raises EngineError, and leaves nothing then."""
+        """All started in parallel, or connected; healthy, and admitted. Raises EngineError, or Stopped where whoever
+        has it is asked to end meanwhile, and leaves nothing then."""
         try:
             for index, url in enumerate(self.urls):
                 self.members.append(Member(f"server {index + 1} ({url})", self._connect(url), None))
@@ -125,6 +101,7 @@ class Fleet:
                 process = self._start(index)
                 self.members.append(Member(_name(index, process), self._connect(process.url), process))
             await self._bring_all_up()
+            self._require_wanted()
         except BaseException:
             await self.close()
             raise
@@ -138,7 +115,8 @@ class Fleet:
         return [member for member in self.members if member.state == "ready"]
 
     async def available(self) -> list[Member]:
-        """The same, once there is one. Raises EngineError where a server is given up, or none is ready for too long."""
+        """The same, once there is one. Raises EngineError where a server is given up, or none is ready for too long;
+        Stopped where none is and the run is asked to end."""
         began = _now()
         longest = self.patience.nobody + (self.settings.start_timeout if self.launch else 0.0)
         with waiting("a vLLM server", self._states(), "awaited", link="while", limit=longest) as wait:
@@ -147,12 +125,17 @@ class Fleet:
                     raise self._end
                 if members := self.ready():
                     return members
+                self._require_wanted()
                 wait.what = self._states()
                 if _now() - began > longest:
                     raise EngineError(
                         f"no vLLM server was ready for {longest:.0f} s: {self._states()}.", code="server-unreachable"
                     )
                 await asyncio.sleep(0.05)
+
+    def _require_wanted(self) -> None:
+        if self.stopping():
+            raise Stopped("asked to end: no vLLM server is waited for any more", code="server-unreachable")
 
     def ailing(self, member: Member, why: str, server: VllmServer | None = None) -> None:
         """Somebody saw it fail: it is taken out at once. `server` is what was asked: where that was replaced since,
@@ -218,7 +201,7 @@ class Fleet:
         tasks = [asyncio.create_task(self._bring_up(member, restart=False)) for member in self.members]
         try:
             _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            if others:
+            if others and not self.stopping():
                 await asyncio.wait(others, timeout=self.patience.others)
         finally:
             for task in tasks:
@@ -236,7 +219,7 @@ class Fleet:
             member.state = "starting"
             await self._healthy(member)
             try:
-                member.version = await member.server.version()
+                member.version = await _version_of(member)
                 if (why := too_old(member.version)) is not None:
                     raise EngineError(f"{member.name} is vLLM {member.version}, {why}", code="server-refused")
                 if member.process is None and await member.server.is_sleeping():
@@ -259,18 +242,22 @@ class Fleet:
         member.model = NAME
 
     async def _healthy(self, member: Member) -> None:
-        ours = member.process is not None
-        longest = self.settings.start_timeout if ours else min(self.patience.foreign, self.settings.start_timeout)
+        longest, opening = self.settings.start_timeout, not self._care
         until, ports = _now() + longest, 1
-        verb, doing = ("starting", "starting") if ours else ("awaited", "waiting for")
+        verb, doing = ("starting", "starting") if member.process is not None else ("awaited", "waiting for")
         doing = f"{doing} {member.name.partition(' (')[0]}"
         with waiting(member.name, verb=verb, doing=doing, limit=longest) as wait:
             while True:
                 failure = await self._ask_health(member)
                 if failure is None:
                     return
+                if opening:
+                    self._require_wanted()
                 process = member.process
-                if process is not None:
+                if process is None:
+                    wait.what = failure.text
+                    _require_no_stranger(member, failure)
+                else:
                     wait.log = process.newest_line()
                     if process.port_was_taken() and ports < PORTS:
                         ports += 1
@@ -404,11 +391,11 @@ def _name(index: int, process: ServerProcess) -> str:
 
 
 def _joined(errors: Sequence[BaseException]) -> BaseException:
-    """All that servers failed by, as one; a mistake of ours alone."""
-    failures = [error for error in errors if isinstance(error, EngineError)]
-    ours = [error for error in errors if error not in failures]
-    if ours or len(failures) == 1:
-        return [*ours, *failures][0]
+    """All that servers failed by, as one; before them whatever else it was."""
+    failures = [error for error in errors if isinstance(error, EngineError) and not isinstance(error, Stopped)]
+    others = [error for error in errors if error not in failures]
+    if others or len(failures) == 1:
+        return [*others, *failures][0]
     return EngineError("\n".join(map(str, failures)), code=failures[0].code)
 
 
@@ -419,6 +406,31 @@ def _not_up(member: Member, what: str, process: ServerProcess | None) -> EngineE
     else:
         text += f" {process.account()}"
     return EngineError(text, code="server-unreachable")
+
+
+async def _version_of(member: Member) -> str:
+    """Of vLLM. Raises ServerFailure, or EngineError where something else is there."""
+    try:
+        return await member.server.version()
+    except ServerFailure as failure:
+        if member.process is None and failure.kind == "answer":
+            raise _stranger(member, "its /version is not vLLM's") from failure
+        _require_no_stranger(member, failure)
+        raise
+
+
+def _require_no_stranger(member: Member, failure: ServerFailure) -> None:
+    """A vLLM server that loads answers nothing, or by way of a gateway 5xx: another status is somebody else's."""
+    path, status = failure.text.partition(":")[0], failure.status or 0
+    if member.process is None and failure.kind == "status" and status < 500:
+        raise _stranger(member, f"{status} at {path}")
+
+
+def _stranger(member: Member, seen: str) -> EngineError:
+    return EngineError(
+        f"something answers at {member.server.url}, and it is no vLLM server ({seen}). See engine.servers.urls.",
+        code="server-refused",
+    )
 
 
 async def _admitted(member: Member) -> None:

@@ -9,8 +9,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from typing import Any
 
 from postlude.data import Completion
@@ -25,6 +23,7 @@ from postlude.errors import ConfigError, EngineError, PostludeError
 from postlude.models.adapters import base_path, is_adapter, read_config
 from postlude.models.load import Facts, device_of
 from postlude.models.paths import folder_of
+from postlude.scratch import Scratch
 
 VERSION = 0
 """Of weights that are never trained."""
@@ -65,7 +64,7 @@ class FrozenServers:
         self.on_smaller: Callable[[str], None] = lambda text: None
         self.vllm = ""
         """The version that answered."""
-        self.logs: Path | None = None
+        self._logs: Scratch | None = None
         """Gone at the end, unless something failed."""
         self._length = 0
         self._fleet: Fleet | None = None
@@ -133,8 +132,10 @@ class FrozenServers:
             self._run(self._end()).result(LAST)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LAST)
-        if self.logs is not None and not self._failed:
-            rmtree(self.logs, ignore_errors=True)
+        if self._logs is not None and self._failed:
+            self._logs.keep(*(path.name for path in self._logs.place.glob("*.log")))
+        elif self._logs is not None:
+            self._logs.drop()
 
     # ------------------------------------------------------------------------------------- in the servers' thread
 
@@ -167,8 +168,8 @@ class FrozenServers:
         await self._stop()
         self._length = -(-length // STEP) * STEP
         self._length = min(self._length, self.model.context or self._length)
-        self.logs = self.logs or Path(mkdtemp(prefix="postlude-servers-"))
-        fleet = Fleet(self.settings, self.logs, replace(self.launch, max_length=self._length), say=self.say)
+        self._logs = self._logs or Scratch("postlude-servers-")
+        fleet = Fleet(self.settings, self._logs.place, replace(self.launch, max_length=self._length), say=self.say)
         fleet.newest, fleet.admit = lambda: self.model.folder, self._admit
         await fleet.open()
         self._fleet = fleet

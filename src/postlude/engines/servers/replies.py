@@ -88,7 +88,9 @@ def parsed(body: bytes) -> Any:
         with _uncollected:
             return from_json(body)
     except ValueError:
-        raise Unsound(f"not JSON: {short(body[:2000].decode(errors='replace'))!r}.") from None
+        text = body[:2000].decode(errors="replace")
+        seen = "a page of HTML" if text.lstrip().startswith("<") else repr(short(text))
+        raise Unsound(f"not JSON: {seen}.") from None
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

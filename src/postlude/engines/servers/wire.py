@@ -384,6 +384,8 @@ def _refusal(path: str, status: int, raw: bytes, opens: str) -> str:
 def _said(raw: bytes) -> str:
     """What a server says of an error, in one short line."""
     text = raw[:20_000].decode(errors="replace")
+    if text.lstrip().startswith("<"):
+        return "a page of HTML"
     with suppress(Unsound):
         value: Any = parsed(raw)
         for key in ("error", "message", "detail"):
