@@ -265,6 +265,34 @@ def test_check_says_what_would_be_started_and_starts_nothing(model_folder: Path,
     assert "an adapter is trained" in section["table"]["publish"] and "127.0.0.1 alone" in section["table"]["reached"]
 
 
+def servers_section(*words: Any) -> dict[str, Any]:
+    result = run("check", *words, "--quick", "--json")
+    (section,) = [one for one in json.loads(result.stdout)["sections"] if one["name"] == "servers"]
+    return section
+
+
+def test_check_asks_servers_of_others_what_they_are(model_folder: Path, data: Path, server: FakeServer) -> None:
+    section = servers_section(*recipe(model_folder, data, urls(server)))
+    assert section["summary"] == "1 server of others, 1 ready" and not section["findings"]
+    assert section["table"][server.url] == "vLLM 0.32.0, serves policy"
+    with FakeServer(model_folder, name="other") as other:
+        both = f"engine.servers.urls=[{server.url}, {other.url}, 'http://127.0.0.1:9']"
+        section = servers_section(*recipe(model_folder, data, both))
+    assert section["summary"] == "3 servers of others, 1 ready"
+    refused, absent = section["findings"]
+    assert (refused["level"], refused["code"]) == ("broken", "server-refused") and "no 'policy'" in refused["text"]
+    assert (absent["level"], absent["code"]) == ("warning", "server-unreachable") and "900 s" in absent["mend"]
+
+
+def test_check_warns_of_more_servers_than_there_is_room_for(model_folder: Path, data: Path, tmp_path: Path) -> None:
+    python = interpreter(tmp_path / "env", start="dies")
+    section = servers_section(*recipe(model_folder, data, f"engine.servers={{count: 1000, python: {python}}}"))
+    (finding,) = section["findings"]
+    assert (finding["level"], finding["code"]) == ("warning", "out-of-memory")
+    assert section["figures"]["least_bytes"] > 1000 * 2_500_000_000
+    assert "each takes at least 2.5 GB on a CPU" in finding["text"]
+
+
 @pytest.mark.parametrize(
     ("setting", "code", "said"),
     [

@@ -1,9 +1,18 @@
-"""Section `servers`: which vLLM servers a run would start or reach, and what it gives them. Starts none."""
+"""Section `servers`: which vLLM servers a run would start, and whether there is room; which of `urls` answer, and as
+what; what a run gives them. Starts none."""
 
 from __future__ import annotations
 
-from postlude.engines.servers.command import HOST, threads_of
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from postlude.engines.local.free import free
+from postlude.engines.servers.addresses import private_urls
+from postlude.engines.servers.command import HOST, NAME, threads_of
+from postlude.engines.servers.deadline import within
 from postlude.engines.servers.publishing import way_of
+from postlude.engines.servers.wire import ServerFailure, VllmServer
 from postlude.engines.settings import Local, Servers
 from postlude.errors import ConfigError
 from postlude.footprint import numbers, shape_of
@@ -13,6 +22,10 @@ from postlude.prepared import Prepared
 from postlude.sizing.work import SIZES
 from postlude.words import counted, size
 
+LOOK = 5.0
+"""Seconds that each of `urls` has to say what it is."""
+BESIDE = 2_500_000_000
+"""Bytes that a vLLM server on a CPU takes at least beside its weights: modules, and a GiB of keys and values."""
 MOMENTS = 8
 """Bytes of AdamW's for each number that trains."""
 
@@ -29,7 +42,8 @@ def look_at_servers(prepared: Prepared) -> Section | None:
     _publish(prepared, section)
     _written(prepared, section)
     _longest(prepared, section)
-    section.table.append(("not tried", "this check answers in this process; postlude engine check starts the servers"))
+    tries = "publishes to the servers and compares" if servers.urls else "starts the servers"
+    section.table.append(("not tried", f"this check answers in this process; postlude engine check {tries}"))
     return section
 
 
@@ -37,13 +51,74 @@ def _start(prepared: Prepared, servers: Servers, section: Section) -> str:
     count = servers.count or len(servers.urls)
     section.figures |= {"count": count, "own": not servers.urls, "colocate": servers.colocate}
     if servers.urls:
-        return f"{counted(count, 'server')} that run already"
+        well = _ask(private_urls(servers.urls), servers.start_timeout, section)
+        section.figures["answering"] = well
+        return f"{counted(count, 'server')} of others, {well} ready"
     if prepared.vllm is not None:
         section.figures |= {"package": prepared.vllm.package, "vllm": prepared.vllm.version}
         section.table.append(("interpreter", f"{servers.python}: {prepared.vllm.package} {prepared.vllm.version}"))
     section.table.append(("device", _device(prepared, servers, count)))
+    _require_room(prepared, servers, count, section)
     turns = ", which sleeps while the trainer works" if servers.colocate else ""
     return f"{counted(count, 'server')} started here{turns}"
+
+
+def _ask(urls: Sequence[str], patience: float, section: Section) -> int:
+    """How many answer as vLLM with a policy. What each says stands in the table, what is wrong in the findings."""
+
+    async def all_of_them() -> list[tuple[str, bool] | ServerFailure]:
+        return await asyncio.gather(*(_said_by(url) for url in urls))
+
+    with ThreadPoolExecutor(1) as pool:  # an event loop may run in this thread, as in a notebook
+        answers = pool.submit(lambda: asyncio.run(all_of_them())).result()
+    for url, answer in zip(urls, answers, strict=True):
+        if not isinstance(answer, ServerFailure):
+            text, named = answer
+            section.table.append((url, text))
+            if not named:
+                section.broken("server-refused", f"{url}: {text}, and no {NAME!r}.", f"--served-model-name {NAME}")
+        elif answer.kind == "answer" or (answer.kind == "status" and (answer.status or 0) < 500):
+            text = f"something answers at {url}, and it is no vLLM server of ours to use: {answer}."
+            section.broken("server-refused", text, "See engine.servers.urls.")
+        else:
+            text = f"{url} does not answer now: {answer}."
+            section.warn("server-unreachable", text, f"A run waits for it for {patience:.0f} s (start_timeout).")
+    return sum(not isinstance(answer, ServerFailure) and answer[1] for answer in answers)
+
+
+async def _said_by(url: str) -> tuple[str, bool] | ServerFailure:
+    """Its version with what it serves, and whether that is a policy; or why it says nothing."""
+    server = VllmServer(url)
+    try:
+        async with within(LOOK):
+            await server.health()
+            version, listed = await server.version(), await server.models()
+        names = [one.name for one in listed]
+        return f"vLLM {version}, serves {', '.join(names) or 'nothing'}", NAME in names
+    except TimeoutError:
+        return ServerFailure("timeout", f"no reply within {LOOK:g} s")
+    except ServerFailure as failure:
+        return failure
+    finally:
+        await server.close()
+
+
+def _require_room(prepared: Prepared, servers: Servers, count: int, section: Section) -> None:
+    """Warn where servers on a CPU cannot all be held: by a bound that each is above."""
+    import torch
+
+    if prepared.devices or (torch.cuda.is_available() and prepared.recipe.engine.device != "cpu"):
+        return
+    each = BESIDE + numbers(prepared.recipe.model.path) * SIZES[prepared.recipe.engine.dtype]
+    there = free(torch.device("cpu"))
+    section.figures["least_bytes"] = count * each
+    if count * each > there.bytes:
+        section.warn(
+            "out-of-memory",
+            f"engine.servers.count is {count}: each takes at least {size(each)} on a CPU, together "
+            f"{size(count * each)}, and {size(there.bytes)} are free ({there.bound}).",
+            f"Lower engine.servers.count: {max(1, there.bytes // each)} at most.",
+        )
 
 
 def _device(prepared: Prepared, servers: Servers, count: int) -> str:

@@ -145,3 +145,12 @@ def test_gpus_have_the_names_of_this_process() -> None:
 def test_threads_are_shared_with_the_trainer() -> None:
     assert threads_of(10_000) == 1
     assert threads_of(1) >= threads_of(2) >= 1
+
+
+def test_the_command_of_the_documents_has_what_our_own_servers_have() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "scale.md").read_text()
+    block = text.partition("VLLM_SERVER_DEV_MODE=1 VLLM_HOST_IP")[2].partition("```")[0]
+    ours = {*line(lora_rank=16).split()} | {f"{k}={v}" for k, v in environment(LAUNCH, ()).items() if "VLLM_CPU" in k}
+    left_out = {"--disable-uvicorn-access-log", "--seed"}  # each request has its own
+    options = {word for word in ours if word.startswith(("--", "VLLM_"))}
+    assert options - left_out <= {*block.replace(",", " ").split()}
