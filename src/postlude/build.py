@@ -18,7 +18,7 @@ from postlude.rewards.functions import LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.rollouts.ahead import Ahead
 from postlude.rollouts.rollout import RolloutSource
-from postlude.runs.files import LOGS
+from postlude.runs.files import LOGS, PUBLISHED
 from postlude.signals import trains_on_correct
 from postlude.sources.file import Cursor, FileSource, Mixture
 from postlude.sources.source import Source
@@ -111,10 +111,30 @@ def with_servers(
         ledger=ledger,
         turns=turns,
         step=step,
+        say=say,
         way=way,
         probe_every=held.probe_every,
         checkpoint=checkpoint,
     )
+
+
+async def go_on_without_servers(engine: LocalEngine, folder: Path, step: Callable[[], int]) -> None:
+    """Of a run that servers sampled for: its versions from here on have numbers that none of theirs has, and how old
+    an answer of theirs is stands in their ledger."""
+    from postlude.engines.servers.ledger import Ledger
+
+    if not (folder / PUBLISHED).exists():
+        return
+    ledger = Ledger(folder)
+
+    def lag(version: int) -> int | None:
+        known = ledger.step_of(version)
+        return None if known is None else step() - known
+
+    engine.served_lag = lag
+    if engine.trainer.version <= ledger.newest:
+        engine.trainer.version = ledger.newest + 1
+        await engine.sampler.load(engine.trainer.weights())
 
 
 def _fleet(

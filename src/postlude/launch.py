@@ -14,7 +14,15 @@ from typing import Any
 
 from postlude.best import Best
 from postlude.budget import Spent, is_finished
-from postlude.build import build_engine, build_streams, evaluation_of, held_out_streams, sheet_of, with_servers
+from postlude.build import (
+    build_engine,
+    build_streams,
+    evaluation_of,
+    go_on_without_servers,
+    held_out_streams,
+    sheet_of,
+    with_servers,
+)
 from postlude.check import check
 from postlude.doctor.track import Track
 from postlude.doctor.watching import Watch
@@ -187,6 +195,8 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
+        if not recipe.servers:
+            await go_on_without_servers(local, run.folder, lambda: run.step)
         for stream in streams:
             stream.restore(restored[1]["streams"][stream.name], restored[0])
     else:

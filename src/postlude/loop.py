@@ -143,7 +143,7 @@ async def _require_same_weights(run: Run, drawn: Sequence[Drawn], plan: Plan) ->
     """Of what was sampled. Raises TrainingError."""
     if plan.each_draw is not None:
         for d in drawn:
-            await plan.each_draw.require_same_weights(d.groups if d.sampled else (), run.step)
+            d.notes += await plan.each_draw.require_same_weights(d.groups if d.sampled else (), run.step)
 
 
 def _require_agreed(run: Run, drawn: Sequence[Drawn], used: Sequence[Trained], plan: Plan) -> None:

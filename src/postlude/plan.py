@@ -53,8 +53,8 @@ class Due:
 class EachDraw(Protocol):
     """Whether answers are of the weights that are trained. Both raise TrainingError; `step` counts from 0."""
 
-    async def require_same_weights(self, groups: Sequence[Group], step: int) -> None:
-        """Before any update."""
+    async def require_same_weights(self, groups: Sequence[Group], step: int) -> Sequence[str]:
+        """Before any update. Notes on what could not be compared."""
         ...
 
     def require_agreed(self, groups: Sequence[Group], step: int, largest: float) -> None:

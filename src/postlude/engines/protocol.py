@@ -284,6 +284,11 @@ class Engine(Protocol):
         """The sampler takes the trainer's weights, under a version of their own; nothing may be being sampled."""
         ...
 
+    async def read(self, version: int) -> Trainer | None:
+        """The weights of a version that the trainer has left, for passes without a gradient; None where they are not on
+        the disk. EngineError where they cannot be read, or memory has no room for them now (`out-of-memory`)."""
+        ...
+
     def lag(self, version: int) -> int | None:
         """Steps from the weights of a version to those that are trained now; None of one that was never published."""
         ...

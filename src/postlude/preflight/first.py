@@ -65,9 +65,9 @@ async def _require_invariants(prepared: Prepared, engine: Engine, groups: Sequen
     rollout = recipe.algorithm.source == "rollout"
     temperature = recipe.sampling.temperature if rollout else 1.0
     if rollout and not recipe.sampling.truncates:
-        differs = await sampler_against_trainer(engine, few, temperature)
+        differs = await sampler_against_trainer(engine.trainer, few, temperature)
         if differs is not None and differs.mean > tolerance_of(recipe).most:
-            text = await mismatch_text(engine, few, recipe, differs)
+            text = await mismatch_text(engine.trainer, few, recipe, differs)
             raise TrainingError(f"before the first update: {text}. {MEND_MISMATCH}", code="sampler-differs")
     if Need.REFERENCE in recipe.objective.needs:
         apart = await against_reference(engine, pack(few, engine.trainer.dtype, temperature))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from postlude.batch import Batch, pack
 from postlude.data import Group
-from postlude.engines.protocol import Engine, Scorer
+from postlude.engines.protocol import Engine, Scorer, Trainer
 from postlude.engines.settings import ImplicitSpec
 from postlude.lazy import torch
 from postlude.objectives import Need
@@ -72,19 +72,19 @@ class Differences:
         return cls(float(apart.mean()), float(apart.max()))
 
 
-async def sampler_against_trainer(engine: Engine, groups: Sequence[Group], temperature: float) -> Differences | None:
+async def sampler_against_trainer(trainer: Trainer, groups: Sequence[Group], temperature: float) -> Differences | None:
     """Of the sampler's and the trainer's log-probs; None where the sampler gave none."""
-    batch = pack(groups, engine.trainer.dtype, temperature)
+    batch = pack(groups, trainer.dtype, temperature)
     if batch.rollout_logprobs is None or not bool(batch.mask.any()):
         return None
-    known = (await engine.trainer.forward(batch, "policy")).logprobs
+    known = (await trainer.forward(batch, "policy")).logprobs
     assert known is not None
     return Differences.of(known, batch.rollout_logprobs, batch.mask & ~torch.isnan(batch.rollout_logprobs))
 
 
-async def temperature_that_fits(engine: Engine, groups: Sequence[Group], differs: Differences) -> float | None:
+async def temperature_that_fits(trainer: Trainer, groups: Sequence[Group], differs: Differences) -> float | None:
     """The temperature at which the trainer would agree with the sampler, where one explains the difference."""
-    tried = {t: await sampler_against_trainer(engine, groups, t) for t in TEMPERATURES}
+    tried = {t: await sampler_against_trainer(trainer, groups, t) for t in TEMPERATURES}
     best = min(TEMPERATURES, key=lambda t: d.mean if (d := tried[t]) else math.inf)
     one = tried[best]
     return best if one is not None and one.mean < 0.1 * differs.mean else None
@@ -94,13 +94,13 @@ def tolerance_of(recipe: Recipe) -> Tolerance:
     return TOLERANCES[recipe.engine.dtype]
 
 
-async def mismatch_text(engine: Engine, groups: Sequence[Group], recipe: Recipe, differs: Differences) -> str:
+async def mismatch_text(trainer: Trainer, groups: Sequence[Group], recipe: Recipe, differs: Differences) -> str:
     """What to say where sampler and trainer are too far apart."""
     text = (
         f"sampler and trainer give the same answers other log-probs: {differs.mean:.2g} nats per token apart, at most "
         f"{differs.largest:.2g} (rounding is below {tolerance_of(recipe).usual:g})"
     )
-    fits = await temperature_that_fits(engine, groups, differs)
+    fits = await temperature_that_fits(trainer, groups, differs)
     if fits is None:
         return text
     return (
@@ -167,7 +167,7 @@ def _few(groups: Sequence[Group]) -> list[Group]:
 async def _agreement(
     recipe: Recipe, engine: Engine, groups: Sequence[Group], temperature: float, section: Section
 ) -> None:
-    differs = await sampler_against_trainer(engine, groups, temperature)
+    differs = await sampler_against_trainer(engine.trainer, groups, temperature)
     if differs is None:
         return
     allowed = tolerance_of(recipe)
@@ -180,7 +180,7 @@ async def _agreement(
     )
     if differs.mean <= allowed.usual:
         return
-    text = await mismatch_text(engine, groups, recipe, differs)
+    text = await mismatch_text(engine.trainer, groups, recipe, differs)
     if differs.mean <= allowed.most:
         section.warn("sampler-differs", text, MEND_MISMATCH)
     else:

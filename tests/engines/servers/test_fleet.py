@@ -397,6 +397,15 @@ def test_a_foreign_server_that_is_not_there_is_a_sentence() -> None:
     )
 
 
+def test_all_that_fail_at_the_start_are_named() -> None:
+    with pytest.raises(EngineError) as caught:
+        asyncio.run(foreign("http://127.0.0.1:9", "http://127.0.0.1:11", start_timeout=0.5).open())
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("server 1 (http://127.0.0.1:9) was not healthy")
+    assert second.startswith("server 2 (http://127.0.0.1:11) was not healthy")
+    assert caught.value.code == "server-unreachable"
+
+
 @pytest.mark.parametrize(
     ("status", "path", "seen"),
     [

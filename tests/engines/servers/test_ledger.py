@@ -50,6 +50,8 @@ def test_a_run_that_sampled_in_its_own_process_brings_its_versions_along(tmp_pat
     ledger = Ledger(tmp_path)
     ledger.go_on_from(3, 3)
     assert [ledger.step_of(version) for version in range(5)] == [0, 1, 2, 3, None] and ledger.newest == 3
-    ledger.go_on_from(9, 9)
-    assert ledger.newest == 3, "only where nothing was published yet"
+    ledger.go_on_from(2, 2)
+    assert ledger.newest == 3, "those of an earlier checkpoint have numbers"
+    ledger.go_on_from(6, 5)
+    assert [ledger.step_of(version) for version in range(8)] == [0, 1, 2, 3, 3, 4, 5, None], "its own in between"
     assert Ledger(tmp_path).step_of(2) == 2

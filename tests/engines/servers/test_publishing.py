@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
 
 from postlude.engines.protocol import Request
+from postlude.engines.servers import fleet as fleets
 from postlude.engines.servers import wire
 from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.publishing import Adapters, Files, Stream, publisher_for, way_of
@@ -25,6 +26,7 @@ from postlude.engines.settings import Sampling, Servers
 from postlude.models.lora import Lora
 from tests.engines.servers.publishing import Stage, with_members
 from tests.fake_vllm import FakeServer, Fault
+from tests.pooling import fleet_of
 
 PAUSE, RESUME, RELOAD, LABEL = "/pause", "/resume", "/collective_rpc", "/update_weight_version"
 INIT, START, UPDATE, FINISH = (
@@ -349,3 +351,27 @@ def test_the_store_of_a_group_listens_on_loopback_alone() -> None:
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), 2):
         pass
     link.close()
+
+
+@pytest.mark.parametrize("fault", [Fault(), Fault(hang=True)], ids=["resumed", "silent"])
+def test_a_server_of_somebody_else_that_is_left_paused_is_resumed_in_the_end(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(fleets, "QUICK", 10.0 if fault == Fault() else 0.5)
+    heard: list[str] = []
+
+    async def main(fake: FakeServer) -> None:
+        fleet = fleet_of([fake.url], say=heard.append)
+        await fleet.open()
+        (member,) = fleet.members
+        fake.next(RELOAD, Fault(status=500))
+        assert [one for one, _ in await Files().publish([member], 1, Path("nowhere"))] == [member]
+        assert fake.at.paused
+        fake.next(RESUME, fault)
+        await fleet.close()
+
+    with FakeServer(model_folder) as fake:
+        asyncio.run(main(fake))
+        assert fake.at.paused == (fault != Fault())
+    assert len(heard) == (fault != Fault())
+    assert all("is left paused" in text and "POST /resume lets it answer again" in text for text in heard)

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import threading
+import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from postlude.cli.app import app
-from postlude.engines.servers import fleet
+from postlude.engines.local.free import Free
+from postlude.engines.servers import engine, fleet
 from postlude.engines.servers.fleet import Patience
+from postlude.engines.servers.shelf import Shelf
 from postlude.errors import ConfigError, EngineError, TrainingError
 from postlude.launch import launch
 from postlude.models.tiny import save_tiny_model
+from postlude.preflight import each_draw
 from postlude.recipe.documents import Document
 from postlude.runs import History, lookup, read
 from postlude.runs.events import Checkpoint, Eval, Event, Phase, Publish, Step
@@ -64,9 +68,9 @@ def train(place: Place, name: str, resume: bool = False, listeners: Any = (), **
         "evaluate": {"every": AT, "prompts": 2},
         "checkpoints": {"every": AT, "keep": 1},
     }
-    engine = {"token_budget": 512, "head_chunk": 64, "servers": {"urls": [server.url]}, **values.pop("engine", {})}
+    held = {"token_budget": 512, "head_chunk": 64, "servers": {"urls": [server.url]}, **values.pop("engine", {})}
     model = {**base["model"], **({"reference": values.pop("reference")} if "reference" in values else {})}
-    run = launch(Document({**base, "model": model, **values, "engine": engine}), resume, listeners)
+    run = launch(Document({**base, "model": model, **values, "engine": held}), resume, listeners)
     run.close()
     return run
 
@@ -346,6 +350,94 @@ def test_a_ledger_that_is_gone_is_missed(place: Place) -> None:
     (run.folder / "published.jsonl").unlink()
     with pytest.raises(ConfigError, match=r"published\.jsonl cannot be read: it is not there, .*Put it back as it was"):
         train(place, "unbooked", resume=True, steps=2, **values)
+
+
+# ------------------------------------------------------------------------------------------ answers one step behind
+
+BEHIND: Mapping[str, Any] = {**KINDS["lag 1"], "evaluate": {"every": 0}, "schedule": {"lr": 1e-2}}
+
+
+def test_answers_of_the_start_weights_are_refused_though_every_handshake_is_right(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, server = place
+    body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder / "model")}}
+
+    def go_back(event: Event) -> None:
+        if isinstance(event, Publish) and event.step:
+            asked = urllib.request.Request(server.url + RELOAD, json.dumps(body).encode())
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked).close()
+
+    said = (
+        r"step 3: sampler and trainer .* Nothing of this draw was trained on\.\n.*name version 1, which was read again"
+    )
+    with pytest.raises(TrainingError, match=said) as caught:
+        train(place, "start-weights", listeners=[go_back], **BEHIND)
+    assert caught.value.code == "sampler-differs"
+    assert [*read(folder / "start-weights").rollouts] == [1, 2]
+
+
+def test_the_first_two_draws_that_are_behind_are_compared_and_then_every_tenth(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(each_draw, "EVERY", 3)
+    versions: list[int] = []
+    shelf_read = Shelf.read
+
+    def read_version(shelf: Shelf, version: int) -> Any:
+        versions.append(version)
+        return shelf_read(shelf, version)
+
+    monkeypatch.setattr(Shelf, "read", read_version)
+    history = read(train(place, "behind", steps=7, **BEHIND).folder)
+    assert versions == [0, 1, 4] and history.finished
+    assert not [note for note in history.notes if "compared" in note]
+    require_known(history, 1)
+
+
+def test_where_memory_has_no_room_for_what_answers_came_from_a_note_says_so_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(each_draw, "EVERY", 1)
+    monkeypatch.setattr(engine, "free", lambda device: Free(10, "the machine's memory"))
+    history = read(train(place, "no-room", steps=4, **BEHIND).folder)
+    (note,) = [note for note in history.notes if "cannot be read" in note]
+    assert re.search(
+        r"version 0 cannot be read .* no room for the model beside \(1e-05 MB free, .* needed\)\. These", note
+    )
+    assert history.finished
+
+
+def test_answers_of_top_p_are_said_not_to_be_compared(place: Place) -> None:
+    values: Any = {"sampling": {"max_tokens": 4, "top_p": 0.9}, "evaluate": {"every": 0}, **PLAIN}
+    history = read(train(place, "top-p", steps=2, **values).folder)
+    assert len([note for note in history.notes if "are not compared with the trainer in this run" in note]) == 1
+
+
+# ------------------------------------------------------------------------------------------------ without servers
+
+
+@pytest.mark.parametrize("kind", ["lag 0", "lag 1"])
+def test_servers_that_are_turned_off_and_on_leave_every_number_one_set_of_weights(
+    place: Place, whole: Callable[[str], Path], kind: str
+) -> None:
+    """From the commit of step AT, which holds the version of the step before."""
+    folder, lag = whole(kind), int(kind == "lag 1")
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name(f"{folder.name} published {AT}"), folder, symlinks=True)
+    before = read(folder).published
+    values = {**KINDS[kind], "evaluate": {"every": 0}}
+    train(place, folder.name, resume=True, **{**values, "engine": {"servers": None}, "steps": STEPS})
+    history = read(folder)
+    assert history.finished and [*history.rollouts] == [*range(1, STEPS + 1)]
+    versions = {step: {row["policy_version"] for row in rows} for step, rows in history.rollouts.items()}
+    newest = max(before)
+    fresh = {step: {newest + step - AT - lag} if step > AT + lag else {step - 1 - lag} for step in (AT + 1, AT + 2)}
+    assert {step: versions[step] for step in fresh} == fresh
+    train(place, folder.name, resume=True, **{**values, "steps": STEPS + 2})
+    history = read(folder)
+    assert history.finished and [*history.rollouts] == [*range(1, STEPS + 3)]
+    require_known(history, lag, exactly=False)
 
 
 # ---------------------------------------------------------------------------------------- asked to end while it waits

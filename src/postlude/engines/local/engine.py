@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -43,6 +43,8 @@ class LocalEngine:
     trainer: LocalTrainer
     plan: Plan
     """How large micro-batches, the head's chunk and the cache are."""
+    served_lag: Callable[[int], int | None] = lambda version: None
+    """Steps from the weights of a version that servers had, while there were some; None of any other."""
 
     @classmethod
     def open(
@@ -210,9 +212,13 @@ class LocalEngine:
         await self.sampler.load(weights)
         return weights
 
+    async def read(self, version: int) -> None:
+        """No version but the newest is anywhere."""
+
     def lag(self, version: int) -> int | None:
-        """Each step publishes once."""
-        return self.trainer.version - version
+        """Each step publishes once; of versions that servers had, their ledger knows."""
+        known = self.served_lag(version)
+        return self.trainer.version - version if known is None else known
 
     def figures(self) -> dict[str, float]:
         """None of its own."""

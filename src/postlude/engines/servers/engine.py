@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from postlude.engines.local.engine import LocalEngine
+from postlude.engines.local.free import free
 from postlude.engines.protocol import Trainer, Weights
 from postlude.engines.servers.attended import Attended
 from postlude.engines.servers.fleet import Fleet, Member
@@ -24,8 +27,12 @@ from postlude.engines.servers.pool import PoolSampler
 from postlude.engines.servers.publishing import Failed, Publisher
 from postlude.engines.servers.shelf import Shelf
 from postlude.engines.servers.turns import Apart, Turns
-from postlude.errors import ConfigError, EngineError
-from postlude.words import counted
+from postlude.errors import ConfigError, EngineError, reason
+from postlude.exhausted import out_of_memory
+from postlude.words import counted, size
+
+ROOM = 1.25
+"""Bytes free for each of a model's weights before one is read to be compared with: itself, and a pass."""
 
 
 @dataclass
@@ -44,6 +51,8 @@ class ServedEngine:
     """Whether trainer and servers share a device, and whose it is."""
     step: Callable[[], int]
     """The run's, for the ledger."""
+    say: Callable[[str], None]
+    """Tells people what is no part of the run."""
     way: str = "files"
     """How weights are published."""
     probe_every: int = 1
@@ -78,7 +87,8 @@ class ServedEngine:
         await self.fleet.open()
 
     async def close(self) -> None:
-        """Stop the servers that were started here; leave the others as they are."""
+        """Stop the servers that were started here; let the others answer again where a publication left them paused."""
+        self.fleet.say = self.say  # the run is at its end: nothing is added to what is kept of it
         await self.fleet.close()
 
     # ----------------------------------------------------------------------------------------------- publishing
@@ -136,13 +146,28 @@ class ServedEngine:
         async with self._trainer.idle() as unchanged:
             if unchanged:
                 return await self.handshakes.shake([member], version)
+        return await self.handshakes.shake([member], version, await self._from_shelf(version))
+
+    async def _from_shelf(self, version: int) -> Trainer:
         try:
-            frozen = await asyncio.to_thread(self.shelf.read, version)
+            return await asyncio.to_thread(self.shelf.read, version)
         except ConfigError as error:  # which would end the run before it is saved
             raise EngineError(
                 f"version {version}, to compare with, cannot be read: {error}", code=error.code
             ) from error
-        return await self.handshakes.shake([member], version, frozen)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise EngineError(_no_room(version, reason(error)), code="out-of-memory") from error
+
+    async def read(self, version: int) -> Trainer | None:
+        """From the shelf, onto the CPU: a load of the whole model, in a thread."""
+        if version not in self.shelf.versions():
+            return None
+        room, needed = free(torch.device("cpu")).bytes, ROOM * self.local.held_bytes()["weights"]
+        if room < needed:  # before the system ends the process for it
+            raise EngineError(_no_room(version, f"{size(room)} free, {size(needed)} needed"), code="out-of-memory")
+        return await self._from_shelf(version)
 
     # ------------------------------------------------------------------------------------------------- figures
 
@@ -185,6 +210,10 @@ class ServedEngine:
             "publish": self.way,
             "topology": _topology(servers["count"], servers["vllm"], self.way),
         }
+
+
+def _no_room(version: int, why: str) -> str:
+    return f"version {version} cannot be read to compare answers with: memory has no room for the model beside ({why})"
 
 
 def _topology(count: int, versions: Sequence[str], way: str) -> str:

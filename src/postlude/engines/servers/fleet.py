@@ -11,8 +11,9 @@ from secrets import token_hex
 from typing import Any, Literal
 
 from postlude.engines.servers.command import NAME, Launch
-from postlude.engines.servers.deadline import within
+from postlude.engines.servers.deadline import QUICK, within
 from postlude.engines.servers.interpreter import too_old
+from postlude.engines.servers.patience import PATIENCE, Patience
 from postlude.engines.servers.process import ServerProcess
 from postlude.engines.servers.wire import ServerFailure, VllmServer
 from postlude.engines.settings import Servers
@@ -23,30 +24,6 @@ PORTS = 3
 """Ports that are tried where others take them."""
 RESTARTS = 3
 """Of a server without an answer between them: then the run ends."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Seconds."""
-
-    look: float = 2.0
-    """Between two looks at a server's health."""
-    health: float = 3.0
-    """That an answer to that may take."""
-    silence: float = 15.0
-    """After which a server that takes connections and answers none is held for hung."""
-    busy: float = 60.0
-    """The same of one that sleeps, or while weights are changed."""
-    again: float = 30.0
-    """Between two tries with a foreign server that was left out."""
-    restart: float = 2.0
-    """Before a restart after failed ones, times their number: a GPU takes a while to forget a dead process."""
-    nobody: float = 600.0
-    """Without any server that is ready: then the run ends."""
-
-
-PATIENCE = Patience()
-"""With real servers."""
 
 
 @dataclass(eq=False)
@@ -123,13 +100,8 @@ class Fleet:
             for index in range(0 if self.urls else self.settings.count or 0):
                 process = self._start(index)
                 self.members.append(Member(_name(index, process), self._connect(process.url), process))
-            async with asyncio.TaskGroup() as group:
-                for member in self.members:
-                    group.create_task(self._bring_up(member, restart=False))
+            await self._bring_all_up()
             self._require_wanted()
-        except BaseExceptionGroup as several:
-            await self.close()
-            raise several.exceptions[0] from None
         except BaseException:
             await self.close()
             raise
@@ -179,6 +151,18 @@ class Fleet:
                 "this machine."
             )
 
+    async def _let_answer(self, member: Member) -> None:
+        """One that somebody else started goes on where a publication that failed left it paused."""
+        paused = False
+        try:
+            async with within(QUICK):
+                paused = await member.server.is_sleeping()
+                if paused:
+                    await member.server.resume()
+        except (ServerFailure, TimeoutError) as failure:
+            if paused:
+                self.say(f"{member.name} is left paused ({failure}): POST /resume lets it answer again.")
+
     async def close(self) -> None:
         """Nobody is looked after any more, and nothing of ours runs. Harmless where it was never open."""
         for task in self._care:
@@ -188,6 +172,7 @@ class Fleet:
         for member in self.members:
             member.state = "gone"
         await asyncio.gather(*(self._stop(m.process) for m in self.members if m.process is not None))
+        await asyncio.gather(*(self._let_answer(m) for m in self.members if m.process is None and m.version))
         await asyncio.gather(*(member.server.close() for member in self.members))
 
     def in_use(self) -> set[Path]:
@@ -210,6 +195,21 @@ class Fleet:
     def _start(self, index: int) -> ServerProcess:
         assert self.launch is not None
         return ServerProcess(self.launch, index, self.newest(), self.folder)
+
+    async def _bring_all_up(self) -> None:
+        """Raises what was wrong: of all that fail with the first, as servers do that have a cause in common."""
+        tasks = [asyncio.create_task(self._bring_up(member, restart=False)) for member in self.members]
+        try:
+            _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if others and not self.stopping():
+                await asyncio.wait(others, timeout=self.patience.others)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+        if errors:
+            raise _joined(errors)
 
     async def _bring_up(self, member: Member, restart: bool = True) -> None:
         """Until it is ready. Raises EngineError."""
@@ -388,6 +388,15 @@ def _now() -> float:
 
 def _name(index: int, process: ServerProcess) -> str:
     return f"server {index + 1} ({process.url})"
+
+
+def _joined(errors: Sequence[BaseException]) -> BaseException:
+    """All that servers failed by, as one; before them whatever else it was."""
+    failures = [error for error in errors if isinstance(error, EngineError) and not isinstance(error, Stopped)]
+    others = [error for error in errors if error not in failures]
+    if others or len(failures) == 1:
+        return [*others, *failures][0]
+    return EngineError("\n".join(map(str, failures)), code=failures[0].code)
 
 
 def _not_up(member: Member, what: str, process: ServerProcess | None) -> EngineError:

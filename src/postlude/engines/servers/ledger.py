@@ -68,11 +68,15 @@ class Ledger(Container[int]):
     def go_on_from(self, version: int, step: int, served: bool = False) -> None:
         """Of a run that sampled in its own process until now: its versions, one for each step, are published ones.
         Raises ConfigError where servers had weights of it (`served`), whose numbers are gone."""
-        if self._steps or not step:
+        if version <= self.newest or not step:
             return
-        if served:
+        if served and not self._steps:
             raise ConfigError(_damaged(self._file, "it is not there, or empty"), code="damaged-run")
-        known = {number: step - (version - number) for number in range(version + 1) if step >= version - number}
+        known = {
+            number: step - (version - number)
+            for number in range(self.newest + 1, version + 1)
+            if step >= version - number
+        }
         self._disk.append(PUBLISHED, "".join(_line(*pair) for pair in known.items()), flushed=True)
         self._steps |= known
 
