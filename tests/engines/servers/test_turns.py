@@ -66,8 +66,9 @@ def test_turns_change_only_where_the_other_side_comes_in(server: FakeServer) -> 
             assert turns.awake and len(fleet.ready()) == 1
 
     asyncio.run(run())
-    generate = "/inference/v1/generate"
-    assert asked(server) == [generate, "/sleep", "/is_sleeping", "/wake_up", "/is_sleeping", generate, generate]
+    generate, at_the_end = "/inference/v1/generate", "/is_sleeping"  # whether it was left paused
+    calls = [generate, "/sleep", "/is_sleeping", "/wake_up", "/is_sleeping", generate, generate]
+    assert asked(server) == [*calls, at_the_end]
 
 
 def test_a_request_never_reaches_a_server_that_sleeps(server: FakeServer) -> None:
