@@ -26,6 +26,7 @@ from postlude.errors import EngineError, TrainingError
 from postlude.models import adapters, files, saved, scorers
 from postlude.models.dtypes import Dtype
 from postlude.models.load import load
+from postlude.models.paths import folder_of
 from postlude.models.quiet import quiet
 from postlude.models.spec import ModelSpec
 from postlude.runs import durable
@@ -273,7 +274,7 @@ def _write_adapter(net: Any, folder: Path, checkpoint: Path | None) -> None:
 def _base(shelf: Shelf, path: str) -> Path:
     """The folder of the model under the adapters: where it lies, unless its config calls one matrix what its files hold
     as two."""
-    folder = _local(adapters.base_path(path))
+    folder = folder_of(adapters.base_path(path))
     said: Any = scorers.config_of(str(folder)).get_text_config()
     if not said.tie_word_embeddings or shelf.trainer.model.config.get_text_config().tie_word_embeddings:
         return folder
@@ -284,15 +285,6 @@ def _base(shelf: Shelf, path: str) -> Path:
         _without_manners(fresh)
         shelf.tokenizer.save_pretrained(fresh)
     return target
-
-
-def _local(path: str) -> Path:
-    """A model's folder; of a hub id the one that it was downloaded to."""
-    if Path(path).expanduser().is_dir():
-        return Path(path).expanduser().resolve()
-    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
-
-    return Path(snapshot_download(path, local_files_only=True))
 
 
 def named_weights(net: Any, folder: Path) -> dict[str, Any]:
