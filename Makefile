@@ -172,8 +172,8 @@ vllm-env: .venv-vllm/installed
 scale-real: real-model vllm-env .venv/installed-bench
 	MODEL=$(MODEL) $(BIN)/python -m bench.scale_real
 
-# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; a quarter of an hour on
-# two free cores. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
+# vLLM servers as the sampler: exact log-probs, learning, other methods, kills, a hundred faults; half an hour where the
+# cores are shared. PARTS="publish failures" makes some. Tables, and scale-servers/results.json; exit 1 where a claim fails.
 PARTS ?=
 scale-servers: .venv/installed-dev
 	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))

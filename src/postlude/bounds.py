@@ -81,24 +81,6 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class OneLine:
-    """Text without line ends and without characters that steer a terminal or a file system."""
-
-    def problem(self, value: str) -> str | None:
-        control = _DRIVES.search(value)
-        return f"must be one line of plain text, got {value[:60]!r}" if control else None
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
-
-    def _checked(self, value: str) -> str:
-        problem = self.problem(value)
-        if problem:
-            raise PydanticCustomError(KIND, "{problem}", {"problem": problem})
-        return value
-
-
-@dataclass(frozen=True)
 class Fits:
     """Text of which a function says what is wrong, as the end of a sentence that begins with its key."""
 
@@ -112,6 +94,18 @@ class Fits:
         if problem:
             raise PydanticCustomError(KIND, "{problem}", {"problem": problem})
         return value
+
+
+def _not_one_line(value: str) -> str | None:
+    control = _DRIVES.search(value)
+    return f"must be one line of plain text, got {value[:60]!r}" if control else None
+
+
+@dataclass(frozen=True)
+class OneLine(Fits):
+    """Text without line ends and without characters that steer a terminal or a file system."""
+
+    problem: Callable[[str], str | None] = _not_one_line
 
 
 def _number_as_text(value: Any) -> Any:
