@@ -337,7 +337,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         stop_at=wanted.stop_at,
         checkpoint_every=recipe.checkpoints.every,
         keep_checkpoints=recipe.checkpoints.keep,
-        commit_every=recipe.engine.commit_every if recipe.servers else 0,
+        commit_every=recipe.commit_every,
         max_lag=recipe.max_lag,
         look_at=partial(notes_on, recipe),
         refresh_every=reference.every if isinstance(reference, Refreshed) else 0,

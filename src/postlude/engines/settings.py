@@ -143,11 +143,22 @@ class Local(Holding):
     publish: Publishing = "auto"
     """How servers get new weights: `lora` as an adapter's folder, `stream` over a process group, `files` from a folder.
     Default: lora where there is an adapter, else files."""
-    commit_every: Annotated[int, Bounds(1, 10**6)] = 1
-    """With servers, steps from one checkpoint that is saved before weights are published to the next: what a run that
-    is killed has to make again."""
+    commit_every: Annotated[int, Bounds(1, 10**6)] | None = None
+    """With servers or several trainers, steps from one checkpoint that is saved before weights are published to the
+    next: what a run that is killed has to make again. Default: 1 with servers, else 10."""
     probe_every: Annotated[int, Bounds(1, 10**6)] = 1
     """Publications from one comparison of the servers' log-probs with the trainer's to the next."""
+
+    trainers: Annotated[int, Bounds(1, 4096)] = 1
+    """Processes that train one model together, as Ray actors that share its weights, gradients and moments (FSDP2): one
+    GPU each where there are GPUs. Default: this process."""
+    address: Line = "local"
+    """The Ray cluster that trainers are placed on: `auto` is the one of this machine, or host:port. Default: one that
+    is started here and ends with the run."""
+    timeout: Seconds = 600.0
+    """Seconds without a sign of life from several trainers until they count as dead; the longest pass must be shorter."""
+    restarts: Annotated[int, Bounds(0, 1000)] = 3
+    """How often trainers are started again without a finished step between."""
 
     def __post_init__(self) -> None:
         hold(self)

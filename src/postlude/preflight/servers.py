@@ -170,8 +170,8 @@ def _written(prepared: Prepared, section: Section) -> None:
     version = trained * (SIZES[held.dtype] if recipe.model.lora is None else 4)
     master = 4 if SIZES[held.dtype] < 4 else 0
     commit = version + trained * (MOMENTS + master)
-    section.figures |= {"version_bytes": version, "commit_bytes": commit, "commit_every": held.commit_every}
-    when = "before each" if held.commit_every == 1 else f"every {held.commit_every} steps"
+    section.figures |= {"version_bytes": version, "commit_bytes": commit, "commit_every": recipe.commit_every}
+    when = "before each" if recipe.commit_every == 1 else f"every {recipe.commit_every} steps"
     section.table.append(("a step writes", f"{size(version)} for a version, and {when} a checkpoint of {size(commit)}"))
 
 

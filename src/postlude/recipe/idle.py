@@ -35,7 +35,7 @@ def _usual(entry: Algorithm) -> dict[str, Any]:
     values = {"sampling": asdict(Sampling()), "data": asdict(DataSpec()), "group_size": entry.group_size}
     values |= {"keep": asdict(entry.keep) if entry.keep else None, "shaping": [asdict(s) for s in entry.shaping]}
     unset = dict.fromkeys(("correct_above", "engine.cache_gib", "engine.servers"))
-    publishing = {"engine.publish": "auto", "engine.commit_every": 1, "engine.probe_every": 1}
+    publishing = {"engine.publish": "auto", "engine.commit_every": None, "engine.probe_every": 1}
     return dict(flat(values)) | unset | publishing
 
 

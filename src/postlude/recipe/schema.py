@@ -246,6 +246,12 @@ class Recipe:
         return self.engine.servers if serving.samples(self, self.algorithm) else None
 
     @property
+    def commit_every(self) -> int:
+        """Steps from one commit to the next; 0 where none is needed: nothing depends on this process but itself."""
+        usual = 1 if self.servers else 10 if self.engine.trainers > 1 else 0
+        return (self.engine.commit_every or usual) if usual else 0
+
+    @property
     def sizes(self) -> str:
         """The batch in one line."""
         passes = self.epochs * self.updates

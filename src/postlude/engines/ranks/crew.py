@@ -1,0 +1,81 @@
+"""The contract between the trainer of several ranks and whoever runs their processes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from postlude.engines.settings import Local, Optimizer
+from postlude.errors import EngineError
+from postlude.models.spec import Critic, ModelSpec
+from postlude.sizing.work import Work
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What every rank builds its engine from: the arguments of `LocalEngine.start`, and what stands around it."""
+
+    spec: ModelSpec
+    optimizer: Optimizer
+    held: Local
+    seed: int
+    keep_reference: bool = False
+    dropout: bool = False
+    scores: bool = False
+    pairs: bool = False
+    critic: Critic | None = None
+    checkpoint: str | None = None
+    work: Work | None = None
+    imports: tuple[str, ...] = ()
+    """`file.py:name` and `module:name` of the user's that objectives come from, loaded before one arrives."""
+    folder: Path | None = None
+    """The run's, which every rank has to see."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Where ranks are placed, and how long they are waited for."""
+
+    size: int
+    address: str = "local"
+    timeout: float = 600.0
+    """Seconds for one call of all ranks."""
+    restarts: int = 3
+    """Without a finished step between."""
+
+    @classmethod
+    def of(cls, held: Local) -> Terms:
+        """As a recipe's `engine` has it."""
+        return cls(held.trainers, held.address, held.timeout, held.restarts)
+
+
+class RankLost(EngineError):
+    """A rank is dead, silent for too long, or cannot be reached: all are to be started again."""
+
+    def __init__(self, text: str, *, code: str, rank: int | None = None, cause: str = "") -> None:
+        super().__init__(text, code=code)
+        self.rank = rank
+        """Which; None where that is not known."""
+        self.cause = cause
+        """What is known of it: an exit code, a signal, memory that ran out; empty where nothing is."""
+
+
+class Crew(Protocol):
+    """Ranks at work. A method of `Rank` is called on all of them at once; whatever it raises there is raised here."""
+
+    size: int
+
+    async def call(self, method: str, shared: Any = None, each: Sequence[Any] | None = None) -> list[Any]:
+        """Results of `Rank.method(shared, each[rank])`, in the order of ranks. `shared` travels once, whatever the
+        number of ranks. RankLost where a rank is dead or silent; a PostludeError of a rank as it is."""
+        ...
+
+    async def close(self) -> None:
+        """Leave no process of them; harmless where none is left."""
+        ...
+
+
+Start = Callable[[Blueprint], Awaitable[Crew]]
+"""Starts all ranks and waits until each has built its engine."""
