@@ -156,7 +156,7 @@ class Local(Holding):
     """The Ray cluster that trainers are placed on: `auto` is the one of this machine, or host:port. Default: one that
     is started here and ends with the run."""
     timeout: Seconds = 600.0
-    """Seconds without a sign of life from several trainers until they count as dead; the longest pass must be shorter."""
+    """Seconds that several trainers may take for one piece of work, an update or a save, until they count as dead."""
     restarts: Annotated[int, Bounds(0, 1000)] = 3
     """How often trainers are started again without a finished step between."""
 
