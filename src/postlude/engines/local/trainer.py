@@ -17,6 +17,7 @@ from postlude.engines.local.giving_way import Cut, free, within_memory
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
 from postlude.engines.local.pending import Pending, not_finite
+from postlude.engines.local.ranks import Alone, Ranks
 from postlude.engines.local.reference import Reference
 from postlude.engines.local.threads import Workplace
 from postlude.engines.local.unfinite import corrupt, explain
@@ -63,6 +64,9 @@ class LocalTrainer:
         self.reference = Reference(model, self.parts["policy"], keep_reference)
         self.version = 0
         """How often the weights were published."""
+        self.ranks: Ranks = Alone()
+        self.largest_optimizer = saving.LARGEST
+        """Bytes of an optimiser that rank 0 writes; of a larger one each rank writes its part."""
         self.workplace = Workplace()
         self.on_progress: Callable[[int], None] | None = None
         self.on_smaller: Callable[[str], None] = lambda text: None
