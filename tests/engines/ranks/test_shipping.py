@@ -139,11 +139,11 @@ def test_numbers_of_the_ranks_are_put_together_as_one_process_gives_them() -> No
     shares = [shipped.share(np.array(s, np.int64)) for s in ([0, 2, 29], list(set(range(30)) - {0, 2, 29}), [])]
     logprobs = torch.arange(batch.tokens.shape[0], dtype=torch.float32) + 0.1
     entropy = logprobs.double() * 2
-    told: list[ShippedOutputs | None] = []
+    answers: list[ShippedOutputs | None] = []
     for share in shares:
         assert share.rows is not None
-        told.append(ShippedOutputs.of(Outputs(logprobs[share.rows], entropy[share.rows]), share))
-    arrived = sent([*told, None])
+        answers.append(ShippedOutputs.of(Outputs(logprobs[share.rows], entropy[share.rows]), share))
+    arrived = sent([*answers, None])
     assert isinstance(arrived, list)
     together = assemble(arrived, batch)
     zero = torch.zeros(())

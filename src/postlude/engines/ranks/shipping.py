@@ -117,10 +117,10 @@ class ShippedOutputs:
         )
 
 
-def assemble(told: Sequence[ShippedOutputs | None], batch: Batch) -> Outputs:
+def assemble(answers: Sequence[ShippedOutputs | None], batch: Batch) -> Outputs:
     """The ranks' numbers as one process gives them: [T] each, 0 at tokens that are not trained."""
     totals: dict[str, Tensor] = {}
-    for one in told:
+    for one in answers:
         if one is None:
             continue
         rows = _lent(one.rows)
