@@ -87,7 +87,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rank says of an update; `Rank.update` is called with (parts, rates, seed): dropout draws from seed + rank."""
+    """What a rank says of an update. `Rank.update` takes (parts, rates, seed): dropout draws of seed + rank."""
 
     figures: list[Stats]
     """Of each part, of this rank's share."""
