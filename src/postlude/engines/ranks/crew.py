@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
 from postlude.models.spec import Critic, ModelSpec
+from postlude.runs.stats import Stats
 from postlude.sizing.work import Work
 
 
@@ -49,6 +50,51 @@ class Terms:
     def of(cls, held: Local) -> Terms:
         """As a recipe's `engine` has it."""
         return cls(held.trainers, held.address, held.timeout, held.restarts)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a rank says of itself once its engine is built, or has loaded a checkpoint (`Rank.facts`)."""
+
+    describe: Mapping[str, Any]
+    """Of its `LocalEngine`."""
+    settings: Mapping[str, Any]
+    """Of its `LocalEngine`: token_budget, head_chunk, cache_gib as they are now."""
+    dtype: str
+    """Of the numbers it gives: float32 or float64."""
+    has_adapter: bool
+    trained: tuple[str, ...]
+    """Names of the policy's trained parameters."""
+    saved_bytes: int
+    """Of a whole checkpoint."""
+    held_bytes: Mapping[str, int]
+    """Of the whole model: what `LocalEngine.held_bytes` of one process says."""
+    tied: bool = False
+    """Whether servers have to be given the output layer as a matrix of its own (`servers.shelf.is_tied`)."""
+    version: int = 0
+    skipped: int = 0
+    references: int = 0
+    """Counters, as a loaded checkpoint has them."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the driver counts and a checkpoint holds: `Rank.save` is called with (folder, Counters)."""
+
+    version: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rank says of an update. `Rank.update` takes (parts, rates, seed): dropout draws of seed + rank."""
+
+    figures: list[Stats]
+    """Of each part, of this rank's share."""
+    step: Stats
+    """Of the step, the same on every rank."""
+    sound: bool
+    """Agreed over ranks. Where it is False nothing has changed, and the gradient stays for `spoilt` until `forget`."""
 
 
 class RankLost(EngineError):
