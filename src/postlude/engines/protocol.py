@@ -112,6 +112,17 @@ class Skip:
     """Optimiser steps left out since the last that was taken, this one included."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an optimiser step that was tried."""
+
+    figures: list[Stats]
+    """Of each part."""
+    step: Stats
+    sound: bool
+    """Whether every number in it was finite. If not, no weight has changed, and the gradient is there still."""
+
+
 class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm. How a batch is cut into passes is its own matter."""
 

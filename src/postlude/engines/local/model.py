@@ -17,6 +17,7 @@ from postlude.batch import Batch, pack, split
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.attention import NAME, Options, Packed, attending
 from postlude.engines.local.direct import Direct, mapped, unserved
+from postlude.engines.local.gathered import through
 from postlude.engines.local.head import head_outputs
 from postlude.engines.local.products import PackedWeight, serves
 from postlude.engines.local.spans import Spans, ranges
@@ -55,6 +56,8 @@ class LocalModel:
     """Why a model that could be run directly is not; empty for all others."""
     head_chunk: int = 0
     """Tokens whose logits are held at a time; set from the vocabulary where it is 0."""
+    precision: torch.dtype | None = None
+    """Of its arithmetic, where its weights are held in another."""
     layout: Callable[[Batch], Packed] = Packed
     """How a packed row attends: flex_attention on CUDA, where the check at load lets it."""
 
@@ -77,7 +80,8 @@ class LocalModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.hf.get_input_embeddings().weight.dtype
+        """That it computes in."""
+        return self.precision or self.hf.get_input_embeddings().weight.dtype
 
     @property
     def vocabulary(self) -> int:
@@ -144,9 +148,18 @@ class LocalModel:
         """Yields `outputs(entropy_gradient)`; keep the context open through the backward pass."""
         if self.packed:
             with attending(self.layout(batch)):
-                yield lambda entropy_gradient=False: self._packed_outputs(batch, entropy_gradient)
+                yield lambda entropy_gradient=False: self._whole(self._packed_outputs, batch, entropy_gradient)
         else:
-            yield lambda entropy_gradient=False: self._padded_outputs(batch, entropy_gradient)
+            yield lambda entropy_gradient=False: self._whole(self._padded_outputs, batch, entropy_gradient)
+
+    def _whole(self, run: Callable[[Batch, bool], Outputs], batch: Batch, entropy_gradient: bool) -> Outputs:
+        """What is computed with the weights outside of the layers here; each layer sees to its own."""
+
+        def columns() -> tuple[Tensor | None, ...]:
+            outputs = run(batch, entropy_gradient)
+            return outputs.logprobs, outputs.entropy, outputs.values, outputs.scores
+
+        return Outputs(*through(self.hf, columns))
 
     def _packed_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
         rows, read = self._places(batch)

@@ -21,6 +21,8 @@ class Ranks(Protocol):
     """Of this process, from 0."""
     size: int
     """How many there are."""
+    beside: int
+    """How many of them take their memory from the same as this one, itself included."""
 
     def shard(self, model: LocalModel) -> None:
         """Spread a model's parameters over the ranks. Each way in which it is run gathers what it needs."""
@@ -58,6 +60,8 @@ class Ranks(Protocol):
 
 class Alone(Undivided):
     """One process that holds all of it."""
+
+    beside = 1
 
     def shard(self, model: LocalModel) -> None:
         """Nothing to spread."""
