@@ -84,7 +84,7 @@ def written(trainer: LocalTrainer, name: str, parameter: Tensor) -> torch.dtype:
 def _write_optimizer(trainer: LocalTrainer, state: Path) -> None:
     ranks = trainer.ranks
     tensors = dict(_tensors(trainer))
-    if ranks.size > 1 and sum(one.numel() * one.itemsize for one in tensors.values()) > trainer.largest_optimizer:
+    if ranks.size > 1 and sum(one.numel() * one.itemsize for one in tensors.values()) > LARGEST:
         by_first(ranks, lambda: _cleared(state / PARTS).mkdir())
         apart(ranks, lambda: _write_part(trainer, tensors, state / PARTS))
     else:

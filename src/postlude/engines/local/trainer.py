@@ -71,8 +71,6 @@ class LocalTrainer:
         self.reference = Reference(model, self.parts["policy"], frozen)
         self.version = 0
         """How often the weights were published."""
-        self.largest_optimizer = saving.LARGEST
-        """Bytes of an optimiser that rank 0 writes; of a larger one each rank writes its part."""
         self.workplace = Workplace()
         self.on_progress: Callable[[int], None] | None = None
         self.on_smaller: Callable[[str], None] = lambda text: None
