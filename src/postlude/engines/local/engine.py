@@ -204,9 +204,13 @@ class LocalEngine:
     async def load(self, folder: Path, reference: bool = True) -> None:
         """Take up a checkpoint that `save` wrote: weights, optimiser, version, and the reference where that was
         refreshed."""
-        await self.trainer.load(folder, reference)
-        self._take_up_limits(folder / "trainer" / LIMITS)
+        self.take_up(folder, reference)
         await self.sampler.load(self.trainer.weights())
+
+    def take_up(self, folder: Path, reference: bool = True) -> None:
+        """The same at once, but for the sampler."""
+        saving.load(self.trainer, folder, reference)
+        self._take_up_limits(folder / "trainer" / LIMITS)
 
     async def begin(self) -> None:
         """Nothing: the sampler has its weights from the start."""

@@ -135,6 +135,12 @@ def rehearse(trainer: LocalTrainer, folder: Path) -> None:
             by_first(ranks, lambda net=net, name=name: net.save_pretrained(folder / name, state_dict={}))
 
 
+def load(trainer: LocalTrainer, folder: Path, reference: bool = True) -> None:
+    """Take up a checkpoint, whoever wrote it; without a refreshed reference where `reference` is False."""
+    load_weights(trainer, str(folder))
+    load_state(trainer, folder, reference)
+
+
 @torch.no_grad()
 def load_weights(trainer: LocalTrainer, folder: str) -> None:
     """Put a checkpoint's weights into the model (all of them, or the adapter's) and into the critic."""
