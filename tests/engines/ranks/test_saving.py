@@ -128,9 +128,26 @@ def require_gathered(crew: Processes, engine: LocalEngine, file: Path) -> None:
     assert [p.name for p in file.parent.glob(".*")] == []
 
 
+def test_a_rank_that_cannot_write_says_so_and_all_go_on(crew: Processes, model_folder: Path, tmp_path: Path) -> None:
+    plan = blueprint(model_folder)
+    ask(crew, "build", plan)
+    (tmp_path / "file").write_text("in the way")
+    said = ask(crew, "save", tmp_path / "file" / "step", COUNTERS)
+    with pytest.raises(OSError, match="trainer rank 0: Not a directory"):
+        require_written(said)
+    assert said[1] is None
+    said = ask(crew, "gather", tmp_path / "file" / "weights", None)
+    with pytest.raises(OSError, match="trainer rank 0: Not a directory"):
+        require_written(said)
+    ask(crew, "rehearse", None)
+    require_written(ask(crew, "save", tmp_path / "step", COUNTERS))
+    assert (tmp_path / "step" / "model.safetensors").exists()
+
+
 def test_large_ones_are_written_in_parts_and_read_by_one_process(
     crew: Processes, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The last that is asked of these ranks: from here on they write small files."""
     plan = blueprint(model_folder, dtype="bfloat16")
     engine = trained(plan)
     monkeypatch.setattr(saved, "LARGEST", 100_000)
@@ -153,22 +170,6 @@ def test_large_ones_are_written_in_parts_and_read_by_one_process(
     (tmp_path / "ranks" / parts[0]).unlink()
     with pytest.raises(EngineError, match="holds 1 of the 2 files that as many ranks wrote"):
         again.take_up(tmp_path / "ranks")
-
-
-def test_a_rank_that_cannot_write_says_so_and_all_go_on(crew: Processes, model_folder: Path, tmp_path: Path) -> None:
-    plan = blueprint(model_folder)
-    ask(crew, "build", plan)
-    (tmp_path / "file").write_text("in the way")
-    said = ask(crew, "save", tmp_path / "file" / "step", COUNTERS)
-    with pytest.raises(OSError, match="trainer rank 0: Not a directory"):
-        require_written(said)
-    assert said[1] is None
-    said = ask(crew, "gather", tmp_path / "file" / "weights", None)
-    with pytest.raises(OSError, match="trainer rank 0: Not a directory"):
-        require_written(said)
-    ask(crew, "rehearse", None)
-    require_written(ask(crew, "save", tmp_path / "step", COUNTERS))
-    assert (tmp_path / "step" / "model.safetensors").exists()
 
 
 class Row(Undivided):
@@ -253,14 +254,11 @@ def test_where_one_fails_all_stop_and_that_one_says_why() -> None:
     assert ends == [LeftOff, OSError, LeftOff]
 
 
-def test_the_limit_of_an_optimiser_of_one_process_is_none(model_folder: Path, tmp_path: Path) -> None:
-    """One process writes one file, however large it is, as ever."""
+def test_one_process_writes_one_optimiser_however_large(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = trained(blueprint(model_folder))
-    before = saving.LARGEST
-    try:
-        saving.LARGEST = 0
-        with quiet():
-            engine.write(tmp_path / "one")
-    finally:
-        saving.LARGEST = before
+    monkeypatch.setattr(saving, "LARGEST", 0)
+    with quiet():
+        engine.write(tmp_path / "one")
     assert (tmp_path / "one" / "trainer" / saving.OPTIMIZER).exists()
