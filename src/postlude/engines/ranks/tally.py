@@ -12,13 +12,17 @@ Spent = Literal["share", "gather", "restart"]
 """What takes time: sharing updates out, gathering weights, starting ranks again."""
 
 
+def _nothing() -> dict[Spent, float]:
+    return {"share": 0.0, "gather": 0.0, "restart": 0.0}
+
+
 @dataclass
 class Tally:
     """Counts until a step is published, then begins anew."""
 
     _ratios: list[float] = field(default_factory=list[float])
     """Of each update: work of the fullest rank over the mean."""
-    _seconds: dict[Spent, float] = field(default_factory=lambda: dict[Spent, float](share=0.0, gather=0.0, restart=0.0))
+    _seconds: dict[Spent, float] = field(default_factory=_nothing)
 
     @contextmanager
     def timing(self, what: Spent) -> Iterator[None]:
@@ -42,7 +46,5 @@ class Tally:
 
     def take(self) -> dict[str, float]:
         """Seconds since this was last asked."""
-        spent: dict[str, float] = {name: seconds for name, seconds in self._seconds.items()}
-        for name in self._seconds:
-            self._seconds[name] = 0.0
-        return spent
+        spent, self._seconds = self._seconds, _nothing()
+        return {**spent}
