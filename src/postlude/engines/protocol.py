@@ -117,10 +117,12 @@ class Outcome:
     """What became of an optimiser step that was tried."""
 
     figures: list[Stats]
-    """Of each part."""
+    """Of each part; of one rank among several, of its share."""
     step: Stats
+    """Of the step, the same on every rank."""
     sound: bool
-    """Whether every number in it was finite. If not, no weight has changed, and the gradient is there still."""
+    """Whether every number in it was finite, on every rank. If not, no weight has changed, and the gradient is there
+    still."""
 
 
 class Trainer(Protocol):

@@ -18,7 +18,7 @@ from postlude.engines.local.cache import token_bytes
 from postlude.engines.local.free import Free, free
 from postlude.engines.local.measuring import peak
 from postlude.engines.local.model import LocalModel
-from postlude.engines.local.ranks import Ranks
+from postlude.engines.local.ranks import Alone, Ranks
 from postlude.errors import ConfigError
 from postlude.sizing import choosing
 from postlude.sizing.activations import costs as formula_costs
@@ -29,7 +29,13 @@ from postlude.sizing.work import BUDGET, CPU_CACHE, GPU_CACHE, Asked, Costs, Hel
 
 
 def choose(
-    model: LocalModel, critic: LocalModel | None, held: Held, left: Free, work: Work, asked: Asked, ranks: Ranks
+    model: LocalModel,
+    critic: LocalModel | None,
+    held: Held,
+    left: Free,
+    work: Work,
+    asked: Asked,
+    ranks: Ranks | None = None,
 ) -> Plan:
     """The largest micro-batch, chunk and cache that fit beside what is held. Raises ConfigError where none does.
 
@@ -41,7 +47,7 @@ def choose(
     small = Plan(BUDGET, first_chunk(machine, asked), machine.most_cache)
     enough = (room_of(machine, held, work) - held.gradients) / 2
     short = costs.source == "bound" and work.trains and micro_of(small, costs, machine, work) > enough
-    if any(ranks.most([short])):
+    if any((ranks or Alone()).most([short])):
         costs = measure(model, critic)
     return choosing.choose(machine, costs, held, work, asked)
 

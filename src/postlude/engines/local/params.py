@@ -36,10 +36,9 @@ class Params:
         other = [p for p in self.owned if p.ndim <= 1]
         return [{"params": decayed, "weight_decay": weight_decay}, {"params": other, "weight_decay": 0.0}]
 
-    def square(self, ranks: Ranks) -> float:
-        """The sum of the squares of the gradient, of what this rank holds of it. Its root is exact."""
-        norm = _norm([ranks.part(p.grad) for p in self.owned if p.grad is not None])
-        return norm * norm
+    def norm(self, ranks: Ranks | None = None) -> float:
+        """Of the gradient; of several ranks, of what this one holds of it."""
+        return _norm([ranks.part(p.grad) if ranks else p.grad for p in self.owned if p.grad is not None])
 
     def forget(self) -> None:
         """Drop the accumulated gradient."""

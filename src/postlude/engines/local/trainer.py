@@ -325,7 +325,8 @@ class LocalTrainer:
         if read and not pulled:
             self._rest()
         self._add_up()
-        squares = self.ranks.total([part.square(self.ranks) for part in self.parts.values()])
+        norms = [part.norm(self.ranks) for part in self.parts.values()]
+        squares = self.ranks.total([norm * norm for norm in norms])  # the root of one square is exact
         return {name: math.sqrt(square) for name, square in zip(self.parts, squares, strict=True)}
 
     def _add_up(self) -> None:
