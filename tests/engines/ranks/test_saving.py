@@ -1,4 +1,4 @@
-"""A checkpoint of several ranks is the one that a single process writes of the same weights, and each reads the other's."""
+"""A checkpoint of several ranks is what a single process writes of the same weights, and each reads the other's."""
 
 from __future__ import annotations
 
