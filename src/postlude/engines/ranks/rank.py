@@ -1,7 +1,8 @@
 """One of several processes that train a model together: an engine of its own, and what it is asked to do with it.
 
-Every method is called on all ranks, as `Rank.method(shared, mine)`, in one order. What goes wrong with numbers is a flag
-that all agree on; any other error of one rank leaves the others in the middle of a common effort, and ends them all.
+Every method is called on all ranks, as `Rank.method(shared, mine)`, in one order. What goes wrong with numbers is a
+flag that all agree on; any other error of one rank leaves the others in the middle of a common effort: it ends them
+all.
 """
 
 from __future__ import annotations
