@@ -1,4 +1,4 @@
-"""The short form of `make fuzz`, always with the same inputs: one of each third kind for each reader, and a few by chance."""
+"""The short form of `make fuzz`, always with the same inputs: one of each third kind for a reader, and a few by chance."""
 
 from __future__ import annotations
 
