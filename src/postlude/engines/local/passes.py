@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from postlude.batch import Batch, pack
+from postlude.batch import Batch, pack, select
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.ranks import Ranks
-from postlude.objectives import Loss, Outputs
+from postlude.objectives import Loss, Objective, Outputs, TokenObjective
+
+WORTH_SKIPPING = 0.1
+"""Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,23 @@ class Pass:
     """Whether there is a gradient to gather."""
     counts: bool = True
     """Whether it is of the batch; else it is there for the other ranks' sake, and nothing comes of it."""
+
+
+def parted(batch: Batch, objective: TokenObjective) -> list[tuple[Batch, bool]]:
+    """A micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
+    trained = batch.lengths > 0
+    if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
+        batch = select(batch, trained.nonzero().squeeze(1))
+    idle = objective.idle(batch)
+    if int(idle[batch.group].sum()) < max(1, WORTH_SKIPPING * batch.tokens.numel()):
+        return [(batch, True)]
+    if bool(idle.all()):
+        return [(batch, False)]
+    rests = idle[batch.sequence_group]
+    return [
+        (select(batch, (~rests).nonzero().squeeze(1)), True),
+        (select(batch, rests.nonzero().squeeze(1)), False),
+    ]
 
 
 def alike(ranks: Ranks, passes: Sequence[Pass], known: bool = False) -> Iterator[Pass]:
@@ -49,3 +69,15 @@ def nothing(outputs: Outputs, entropy: bool) -> Loss:
 
 def _zero(x: Tensor) -> Tensor:
     return 0 * x.nan_to_num(0.0, 0.0, 0.0).sum()
+
+
+def pulls_entropy(objective: Objective) -> bool:
+    """Whether entropy is in the loss."""
+    return isinstance(objective, TokenObjective) and objective.entropy > 0
+
+
+def known_of(micro: Batch) -> Outputs | None:
+    """What the figures of a part without a gradient need, where it is there already."""
+    if micro.live_logprobs is None or micro.live_entropy is None:
+        return None
+    return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)

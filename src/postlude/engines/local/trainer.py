@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from postlude.batch import Batch, select, split
+from postlude.batch import Batch, split
 from postlude.engines.local import saving
 from postlude.engines.local.giving_way import Cut, free, within_memory
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
-from postlude.engines.local.passes import Pass, alike, nothing
+from postlude.engines.local.passes import Pass, alike, known_of, nothing, parted, pulls_entropy
 from postlude.engines.local.pending import Pending, not_finite
 from postlude.engines.local.ranks import Alone, Ranks
 from postlude.engines.local.reference import Reference, frozen_copy
@@ -29,8 +29,6 @@ from postlude.exhausted import out_of_memory
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 from postlude.runs.stats import Stats
 
-WORTH_SKIPPING = 0.1
-"""Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 MAX_SKIPPED = 3
 """Consecutive optimiser steps with a non-finite gradient before a run stops."""
 
@@ -251,15 +249,15 @@ class LocalTrainer:
         if self.ranks.size == 1:
             return cut
         passes = [one for _, several in cut for one in several if one.batch.n_sequences]
-        known = batch.live_logprobs is not None and batch.live_entropy is not None
-        return ((one.batch.tokens.shape[0], [one]) for one in alike(self.ranks, passes, known))
+        several = alike(self.ranks, passes, known_of(batch) is not None)
+        return ((one.batch.tokens.shape[0], [one]) for one in several)
 
     def _pass(self, one: Pass, objective: Objective, coef: float, pending: Pending) -> None:
         micro = one.batch.to(self.model.device)
         with ExitStack() as contexts:
             contexts.enter_context(torch.set_grad_enabled(one.pulls))
-            outputs = (None if one.pulls else _known(micro)) or self._outputs(micro, objective, contexts)
-            loss = objective.loss(micro, outputs) if one.counts else nothing(outputs, _pulls_entropy(objective))
+            outputs = (None if one.pulls else known_of(micro)) or self._outputs(micro, objective, contexts)
+            loss = objective.loss(micro, outputs) if one.counts else nothing(outputs, pulls_entropy(objective))
             if one.counts:
                 pending.add(loss, micro)
             if one.pulls:
@@ -270,23 +268,11 @@ class LocalTrainer:
         """The micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
         if not self.skips_idle or not isinstance(objective, TokenObjective):
             return [(batch, True)]
-        trained = batch.lengths > 0
-        if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
-            batch = select(batch, trained.nonzero().squeeze(1))
-        idle = objective.idle(batch)
-        if int(idle[batch.group].sum()) < max(1, WORTH_SKIPPING * batch.tokens.numel()):
-            return [(batch, True)]
-        if bool(idle.all()):
-            return [(batch, False)]
-        rests = idle[batch.sequence_group]
-        return [
-            (select(batch, (~rests).nonzero().squeeze(1)), True),
-            (select(batch, rests.nonzero().squeeze(1)), False),
-        ]
+        return parted(batch, objective)
 
     def _outputs(self, micro: Batch, objective: Objective, contexts: ExitStack) -> Outputs:
         """What the objective reads, with a gradient; the contexts have to stay open through the backward pass."""
-        outputs = contexts.enter_context(self.model.running(micro))(_pulls_entropy(objective))
+        outputs = contexts.enter_context(self.model.running(micro))(pulls_entropy(objective))
         if self.critic is None or not isinstance(objective, TokenObjective) or objective.value is None:
             return outputs
         return replace(outputs, values=contexts.enter_context(self.critic.running(micro))(False).values)
@@ -443,15 +429,3 @@ class LocalTrainer:
         trained = sum(p.numel() for part in self.parts.values() for p in part.params)
         nets = [self.model.net, self.critic.net if self.critic else self.model.value_head]
         return trained, sum(p.numel() for net in nets if net is not None for p in net.parameters())
-
-
-def _pulls_entropy(objective: Objective) -> bool:
-    """Whether entropy is in the loss."""
-    return isinstance(objective, TokenObjective) and objective.entropy > 0
-
-
-def _known(micro: Batch) -> Outputs | None:
-    """What the figures of a part without a gradient need, where it is there already."""
-    if micro.live_logprobs is None or micro.live_entropy is None:
-        return None
-    return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)
