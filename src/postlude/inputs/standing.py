@@ -170,8 +170,8 @@ class Standing:
 
 def resumed_otherwise(step: int, changed: Sequence[str]) -> str:
     """What is said of settings that may change."""
-    trainers = any(one.startswith("engine.trainers ") for one in changed)
-    return f"resumed with other settings from step {step} on: {'; '.join(changed)}" + (f". {ROUNDING}" if trainers else "")
+    rounding = f". {ROUNDING}" if any(one.startswith("engine.trainers ") for one in changed) else ""
+    return f"resumed with other settings from step {step} on: {'; '.join(changed)}{rounding}"
 
 
 def settings_of(prepared: Prepared) -> dict[str, Any]:

@@ -87,9 +87,30 @@ def adapter_on(model: Path, folder: Path) -> Path:
     return folder
 
 
+def experts_like(model: Path, folder: Path) -> Path:
+    """A mixture of experts, whose file has a tensor for each where the model has one for all."""
+    from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    config = MixtralConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=3,
+        vocab_size=len(tokenizer),
+    )
+    with quiet():
+        MixtralForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
 CASES: dict[str, dict[str, Any]] = {
     "all weights": {"keep_reference": True, "critic": Critic("own")},
     "half precision": {"keep_reference": True, "critic": Critic("own"), "dtype": "bfloat16"},
+    "experts, under older names": {"keep_reference": True},
     "adapter on an adapter": {"lora": Lora(rank=2), "critic": Critic("trunk")},
     "adapter of a reward model": {"lora": Lora(rank=2), "scores": True, "dtype": "bfloat16"},
 }
@@ -99,7 +120,8 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_write_what_one_process_writes(name: str, crew: Processes, model_folder: Path, tmp_path: Path) -> None:
     """Every file of it, byte for byte, after they have read it; and one process reads theirs."""
-    model = adapter_on(model_folder, tmp_path / "start") if name == "adapter on an adapter" else model_folder
+    make = {"adapter on an adapter": adapter_on, "experts, under older names": experts_like}.get(name)
+    model = make(model_folder, tmp_path / "start") if make else model_folder
     plan = blueprint(model, **CASES[name])
     engine = trained(plan)
     with quiet():
