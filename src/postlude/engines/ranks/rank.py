@@ -1,6 +1,6 @@
 """One of several processes that train a model together: an engine of its own, and what it is asked to do with it.
 
-Every method is called on all ranks, as `Rank.method(shared, sequences)`, in one order. What goes wrong with numbers is a
+Every method is called on all ranks, as `Rank.method(shared, sequences)`, in one order. What is wrong with numbers is a
 flag that all agree on. Any other error of one rank leaves the others in the middle of a common effort: it ends them.
 """
 
