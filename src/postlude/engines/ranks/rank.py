@@ -110,26 +110,26 @@ class Rank:
         """TrainingError, on all ranks, where a trained weight is not finite on any."""
         self._trainer.require_finite()
 
-    def save(self, shared: tuple[Path, Counters], mine: None = None) -> Unwritten | None:
+    def save(self, shared: tuple[Path, Counters], sequences: None = None) -> Unwritten | None:
         """A checkpoint as one process writes it, with what the driver counts."""
         folder, counters = shared
         self._trainer.version, self._trainer.skipped = counters.version, counters.skipped
         return written(self._ranks.rank, lambda: self.engine.write(folder))
 
-    def load(self, shared: tuple[Path, bool], mine: None = None) -> None:
+    def load(self, shared: tuple[Path, bool], sequences: None = None) -> None:
         """Take up a checkpoint of one process or any number of ranks; with a refreshed reference where it is True."""
         self.engine.take_up(*shared)
 
-    def gather(self, shared: tuple[Path, Collection[str] | None], mine: None = None) -> Unwritten | None:
+    def gather(self, shared: tuple[Path, Collection[str] | None], sequences: None = None) -> Unwritten | None:
         """Write the policy's trained weights, or those with these names, to one file."""
         file, names = shared
         return written(self._ranks.rank, lambda: gather(self._trainer, file, names))
 
-    def fingerprint(self, shared: None = None, mine: None = None) -> list[int]:
+    def fingerprint(self, shared: None = None, sequences: None = None) -> list[int]:
         """Of the policy's trained weights: the same on every rank, and in one process."""
         return self.engine.fingerprint()
 
-    def rehearse(self, shared: None = None, mine: None = None) -> None:
+    def rehearse(self, shared: None = None, sequences: None = None) -> None:
         """Try the needs of a save. EngineError where one would fail."""
         with suppress(LeftOff):  # another rank says why
             self.engine.rehearse()
