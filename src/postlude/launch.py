@@ -338,6 +338,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         checkpoint_every=recipe.checkpoints.every,
         keep_checkpoints=recipe.checkpoints.keep,
         commit_every=recipe.commit_every,
+        served=recipe.servers is not None,
         max_lag=recipe.max_lag,
         look_at=partial(notes_on, recipe),
         refresh_every=reference.every if isinstance(reference, Refreshed) else 0,

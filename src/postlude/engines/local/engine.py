@@ -212,6 +212,11 @@ class LocalEngine:
         await self.sampler.load(weights)
         return weights
 
+    async def take_up(self, version: int) -> None:
+        """The weights as they are now have this version from here on."""
+        self.trainer.version = version
+        await self.sampler.load(self.trainer.weights())
+
     async def read(self, version: int) -> None:
         """No version but the newest is anywhere."""
 
@@ -228,6 +233,10 @@ class LocalEngine:
     def seconds(self) -> dict[str, float]:
         """Nothing that is worth a clock."""
         return {}
+
+    async def prints(self) -> list[int]:
+        """`fingerprint`."""
+        return self.fingerprint()
 
     @torch.no_grad()
     def fingerprint(self) -> list[int]:

@@ -195,8 +195,8 @@ class ServedEngine:
     def saved_bytes(self) -> int:
         return self.local.saved_bytes()
 
-    def fingerprint(self) -> list[int]:
-        return self.local.fingerprint()
+    async def prints(self) -> list[int]:
+        return await self.local.prints()
 
     def settings(self) -> Mapping[str, Any]:
         return self.local.settings()
