@@ -36,7 +36,7 @@ def untied_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> P
 
 
 def opened(run: Path, engine: LocalEngine, path: Path | str) -> Shelf:
-    return Shelf.open(run, engine.trainer, engine.tokenizer, str(path))
+    return Shelf.open(run, engine.policy, engine.tokenizer, str(path))
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ from postlude.engines.local.memory import choose
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.threads import Workplace
 from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.policy import Policy
 from postlude.engines.protocol import Weights
 from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
@@ -144,12 +145,17 @@ class LocalEngine:
         return self.plan.token_budget
 
     @property
+    def policy(self) -> Policy:
+        """What servers have to be told of it."""
+        return Policy.of(self.model.net)
+
+    @property
     def tokenizer(self) -> Any:
         return self.sampler.tokenizer
 
     async def save(self, folder: Path) -> None:
         """A checkpoint: weights, tokenizer, and the optimiser in `trainer/`."""
-        self.write(folder)
+        await self.trainer.workplace.do(lambda: self.write(folder))
 
     def write(self, folder: Path) -> None:
         """What `save` does, at once."""
@@ -199,6 +205,10 @@ class LocalEngine:
         await self.trainer.load(folder, reference)
         self._take_up_limits(folder / "trainer" / LIMITS)
         await self.sampler.load(self.trainer.weights())
+
+    def work_apart(self) -> None:
+        """Train in a thread from now on: servers are looked after in the event loop meanwhile."""
+        self.trainer.workplace.apart = True
 
     async def begin(self) -> None:
         """Nothing: the sampler has its weights from the start."""

@@ -10,6 +10,7 @@ from typing import Any
 from postlude.data import Completion
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.engine import LocalEngine
+from postlude.engines.policy import Policy
 from postlude.engines.protocol import Progress, Request, Sampler, Weights
 from postlude.engines.ranks.crew import Blueprint, Facts
 from postlude.engines.ranks.supervision import Supervision
@@ -95,21 +96,14 @@ class RankedEngine:
     _none: NoSampler = field(default_factory=NoSampler)
 
     @classmethod
-    async def open(
-        cls,
-        ranks: Supervision,
-        facts: ModelFacts,
-        folder: Path | None,
-        samples: bool,
-        trainer: RankTrainer | None = None,
-    ) -> RankedEngine:
-        """Start the ranks, and build the sampler where one `samples`; `folder`: where weights pass through. Whatever
-        goes wrong, no rank is left."""
+    async def open(cls, ranks: Supervision, facts: ModelFacts, folder: Path | None = None) -> RankedEngine:
+        """Start the ranks; and build a sampler where there is a `folder`, which weights pass through. Whatever goes
+        wrong, no rank is left."""
         try:
             await ranks.open()
-            trainer = trainer or RankTrainer(ranks)
+            trainer = RankTrainer(ranks, note=ranks.around.note)
             await trainer.rehearse()
-            copy = Copy.of(ranks.blueprint, facts, folder) if samples and folder else None
+            copy = Copy.of(ranks.blueprint, facts, folder) if folder else None
         except BaseException:
             await ranks.close()
             raise
@@ -118,6 +112,14 @@ class RankedEngine:
     @property
     def sampler(self) -> Sampler:
         return self.copy.sampler if self.copy else self._none
+
+    @property
+    def policy(self) -> Policy:
+        """What servers have to be told of it."""
+        return Policy.of_ranks(self.facts)
+
+    def work_apart(self) -> None:
+        """Ranks do."""
 
     @property
     def facts(self) -> Facts:
