@@ -75,7 +75,7 @@ async def _ranked(
 
     recipe = prepared.recipe
     terms, note = Terms.of(recipe.engine), around.note or around.say
-    on = supervision.Around(note, around.stopping, around.step, command(around.folder, []))
+    on = supervision.Around(around.say, note, around.stopping, around.step, command(around.folder, []))
     blueprint = _blueprint(prepared, around.folder, weights)
     ranks = supervision.Supervision(crew(terms), blueprint, terms, Journal(around.sealed), on)
     samples = serving.samples(recipe, recipe.algorithm) and not recipe.servers
@@ -176,9 +176,9 @@ def with_servers(prepared: Prepared, engine: LocalEngine | RankedEngine, around:
     )
 
 
-async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[], int]) -> None:
+async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[], int], publishes: bool) -> None:
     """Of a run that servers sampled for: its versions from here on have numbers that none of theirs has, and how old
-    an answer of theirs is stands in their ledger."""
+    an answer of theirs is stands in their ledger. `publishes`: the next version is about to be published."""
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.ranks.engine import RankedEngine
     from postlude.engines.servers.ledger import Ledger
@@ -193,7 +193,9 @@ async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[],
 
     assert isinstance(engine, LocalEngine | RankedEngine)
     engine.served_lag = lag
-    if engine.trainer.version <= ledger.newest:
+    if publishes:
+        engine.trainer.version = max(engine.trainer.version, ledger.newest)
+    elif engine.trainer.version <= ledger.newest:
         await engine.take_up(ledger.newest + 1)
 
 

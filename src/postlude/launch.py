@@ -204,7 +204,7 @@ async def _taken_up(
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
         if not recipe.servers:
-            await go_on_without_servers(engine, run.folder, lambda: run.step)
+            await go_on_without_servers(engine, run.folder, lambda: run.step, run.committed is not None)
         for stream in streams:
             stream.restore(state["streams"][stream.name], restored[0])
     else:

@@ -67,7 +67,8 @@ class Copy:
 
         net = self.sampler.model.net
         try:
-            await trainer.gather(self.file)
+            with trainer.ranks.tally.timing("gather"):
+                await trainer.gather(self.file)
             with safe_open(self.file, framework="pt") as stored, torch.no_grad():
                 names = {*stored.keys()}
                 for name, p in net.named_parameters():
@@ -159,13 +160,13 @@ class RankedEngine:
         return self.trainer.version - version if known is None else known
 
     def figures(self) -> dict[str, float]:
-        """None of its own."""
-        return {}
+        """How evenly updates were shared out, since this was asked last."""
+        return self.trainer.ranks.tally.figures()
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Nothing that is worth a clock."""
-        return {}
+        """What ranks cost beside training, since this was asked last."""
+        return self.trainer.ranks.tally.take()
 
     async def save(self, folder: Path) -> None:
         """A checkpoint as one process writes it."""

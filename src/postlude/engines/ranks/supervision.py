@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from postlude.engines.ranks.crew import Blueprint, Crew, Facts, RankLost, Start, Terms
 from postlude.engines.ranks.journal import Journal
+from postlude.engines.ranks.tally import Tally
 from postlude.errors import EngineError, PostludeError, Stopped, reason
 from postlude.exhausted import out_of_memory
 from postlude.waits import waiting
@@ -30,8 +31,10 @@ def _no(text: str) -> None:
 class Around:
     """What stands around the ranks of a run."""
 
+    say: Callable[[str], None] = _no
+    """Hears of ranks that were lost and of what is done about it: no event, for a run has the same ones without."""
     note: Callable[[str], None] = _no
-    """Hears of ranks that were lost and of what is done about it."""
+    """Hears what makes it another run, if only by rounding."""
     stopping: Callable[[], bool] = lambda: False
     """Whether the run is asked to end."""
     step: Callable[[], int] = lambda: 0
@@ -53,6 +56,7 @@ class Supervision:
     terms: Terms
     journal: Journal = field(default_factory=Journal)
     around: Around = field(default_factory=Around)
+    tally: Tally = field(default_factory=Tally)
     limits: tuple[int, int] | None = None
     """(token budget, chunk of the output layer) of all ranks; None until they have chosen."""
     reference: bool = True
@@ -141,10 +145,11 @@ class Supervision:
         """Start the ranks from the newest checkpoint, and let them do again what came after it."""
         if self._over is not None:
             raise self._over
-        checkpoint, _ = self.journal.newest()
-        await self._bring_up(checkpoint)
-        for change in self.journal.changes:
-            await self._ask(change.method, change.shared, change.each)
+        with self.tally.timing("restart"):
+            checkpoint, _ = self.journal.newest()
+            await self._bring_up(checkpoint)
+            for change in self.journal.changes:
+                await self._ask(change.method, change.shared, change.each)
 
     async def _bring_up(self, checkpoint: Path | None = None) -> None:
         self._doing, again = "start", self.lives > 0
@@ -175,7 +180,7 @@ class Supervision:
         self._over = Stopped("asked to end: no trainer is waited for any more", code="rank-lost")
         if again:
             place = self.journal.newest()[0]
-            self.around.note(
+            self.around.say(
                 "the run was asked to end while its trainers were being started again: --resume makes again what came "
                 f"after {place.name if place else 'its beginning'}"
             )
@@ -204,7 +209,7 @@ class Supervision:
         checkpoint = self.journal.newest()[0]
         since = counted(len(self.journal.changes), "update")
         place = f"{checkpoint.name}, and {since} after it are" if checkpoint else f"the beginning, and {since} are"
-        self.around.note(
+        self.around.say(
             f"{_who(lost)} was lost in {doing} of step {self.around.step() + 1} ({_cause(lost)}): all "
             f"{self.terms.size} trainers are started again from {place} made again"
         )

@@ -73,8 +73,9 @@ class RankTrainer:
 
     async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
         """One optimiser step on the sum of the parts' losses: (figures of each part, figures of the step)."""
-        shared: Shared = [ShippedPart.of(part) for part in parts], rates, _seed()
-        each = self._shared_out(parts, shared[0])
+        with self.ranks.tally.timing("share"):
+            shared: Shared = [ShippedPart.of(part) for part in parts], rates, _seed()
+            each = self._shared_out(parts, shared[0])
         async with self._alone:
             while True:
                 try:
@@ -156,10 +157,11 @@ class RankTrainer:
     def _shared_out(self, parts: Sequence[Part], shipped: Sequence[ShippedPart]) -> Each:
         """Groups stay on one rank where their objective needs all of them."""
         shares = [
-            share_out(sent.batch, self.size, self.effort, not part.objective.splits_groups, kinds_of(part)).sequences
+            share_out(sent.batch, self.size, self.effort, not part.objective.splits_groups, kinds_of(part))
             for part, sent in zip(parts, shipped, strict=True)
         ]
-        return [[share[rank] for share in shares] for rank in range(self.size)]
+        self.ranks.tally.update([share.loads for share in shares])
+        return [[share.sequences[rank] for share in shares] for rank in range(self.size)]
 
     async def _update(self, parts: Sequence[Part], shared: Shared, each: Each) -> tuple[list[Stats], Stats]:
         outcomes = cast("list[Outcome]", await self.ranks.call("update", shared, each))

@@ -112,7 +112,7 @@ class ServedEngine:
             if self._published % self.probe_every == 0:
                 await self._compare([member for member in members if member.state == "ready"])
         parts = (written - started, published - written, time.monotonic() - published)
-        self.seconds = dict(zip(("write", "send", "handshake"), parts, strict=True))
+        self.seconds = {**dict(zip(("write", "send", "handshake"), parts, strict=True)), **self.local.seconds}
         return Weights(self.sampler.version, weights.tensors)
 
     def _newest(self) -> Path:
@@ -193,7 +193,8 @@ class ServedEngine:
         """The largest error of the newest handshakes in nats, and what was asked again since this was called last."""
         there = {member.name for member in self.fleet.members}
         errors = [handshake.largest for name, handshake in self.greetings.items() if name in there]
-        return {**({"handshake/error": max(errors)} if errors else {}), **self.sampler.counted()}
+        handshake = {"handshake/error": max(errors)} if errors else {}
+        return {**handshake, **self.sampler.counted(), **self.local.figures()}
 
     # ------------------------------------------------------------------------------------------------ the rest
 
