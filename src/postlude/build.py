@@ -83,9 +83,9 @@ async def _ranked(
 
 
 def _on_ray(terms: Terms) -> Start:
-    from postlude.engines.ranks.group import starting
+    from postlude.engines.ranks.group import OnRay
 
-    return starting(terms)
+    return OnRay(terms)
 
 
 def _blueprint(prepared: Prepared, folder: Path, weights: str | None) -> Blueprint:
