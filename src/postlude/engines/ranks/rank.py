@@ -1,8 +1,7 @@
 """One of several processes that train a model together: an engine of its own, and what it is asked to do with it.
 
-Every method is called on all ranks, as `Rank.method(shared, mine)`, in one order. What goes wrong with numbers is a
-flag that all agree on; any other error of one rank leaves the others in the middle of a common effort: it ends them
-all.
+Every method is called on all ranks, as `Rank.method(shared, sequences)`, in one order. What is wrong with numbers is a
+flag that all agree on. Any other error of one rank leaves the others in the middle of a common effort: it ends them.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Rank:
     def _trainer(self) -> LocalTrainer:
         return self.engine.trainer
 
-    def facts(self, shared: None = None, mine: None = None) -> Facts:
+    def facts(self, shared: None = None, sequences: None = None) -> Facts:
         """What the driver has to know of it."""
         engine, trainer = self.engine, self._trainer
         return Facts(
@@ -64,49 +63,49 @@ class Rank:
             ties(engine.model.net),
         )
 
-    def use(self, shared: tuple[int, int], mine: None = None) -> None:
+    def use(self, shared: tuple[int, int], sequences: None = None) -> None:
         """Take so many tokens at a time, and of the output layer so many."""
         self._trainer.use(*shared)
 
-    def forward(self, shared: tuple[ShippedBatch, Want], mine: Places) -> ShippedOutputs | None:
+    def forward(self, shared: tuple[ShippedBatch, Want], sequences: Places) -> ShippedOutputs | None:
         """What a model gives for these sequences; None where there are none."""
         batch, want = shared
-        share = batch.share(mine)
+        share = batch.share(sequences)
         with _within_memory():
             outputs = self._trainer.outputs(share, want)
-        return ShippedOutputs.of(outputs, share) if len(mine) else None
+        return ShippedOutputs.of(outputs, share) if len(sequences) else None
 
-    def update(self, shared: tuple[Sequence[ShippedPart], Rates, int], mine: Sequence[Places]) -> Outcome:
+    def update(self, shared: tuple[Sequence[ShippedPart], Rates, int], sequences: Sequence[Places]) -> Outcome:
         """An optimiser step on these sequences of each part, and those of the other ranks."""
         parts, rates, seed = shared
         torch.manual_seed(seed + self._ranks.rank)  # dropout, where a method keeps it
-        shares = [part.share(sequences) for part, sequences in zip(parts, mine, strict=True)]
+        shares = [part.share(chosen) for part, chosen in zip(parts, sequences, strict=True)]
         with _within_memory(), self._trainer.workplace:
             return self._trainer.attempt(shares, rates)
 
-    def spoilt(self, shared: None = None, mine: None = None) -> str | None:
+    def spoilt(self, shared: None = None, sequences: None = None) -> str | None:
         """The first parameter whose gradient is not finite, after an update that was not sound."""
         return self._trainer.spoilt()
 
-    def tried(self, shared: ShippedPart, mine: Places) -> tuple[float, float]:
+    def tried(self, shared: ShippedPart, sequences: Places) -> tuple[float, float]:
         """(loss, norm) of these sequences of a part by themselves: the loss is this rank's, 0 where it is finite, the
         norm of the gradient is that of all ranks. Whatever gradient was there is gone."""
         with _within_memory(), self._trainer.workplace:
-            return try_alone(self._trainer, shared.share(mine))
+            return try_alone(self._trainer, shared.share(sequences))
 
-    def forget(self, shared: None = None, mine: None = None) -> None:
+    def forget(self, shared: None = None, sequences: None = None) -> None:
         """Drop the gradient that was gathered."""
         self._trainer.forget()
 
-    def leave_out(self, shared: Skip, mine: None = None) -> None:
+    def leave_out(self, shared: Skip, sequences: None = None) -> None:
         """Count an optimiser step that is not taken."""
         self._trainer.leave_out(shared)
 
-    def refresh_reference(self, shared: float, mine: None = None) -> None:
+    def refresh_reference(self, shared: float, sequences: None = None) -> None:
         """The reference becomes the policy as it is now, or so much of it."""
         self._trainer.reference.refresh(shared)
 
-    def require_finite(self, shared: None = None, mine: None = None) -> None:
+    def require_finite(self, shared: None = None, sequences: None = None) -> None:
         """TrainingError, on all ranks, where a trained weight is not finite on any."""
         self._trainer.require_finite()
 
