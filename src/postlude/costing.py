@@ -76,7 +76,8 @@ def plan(what: str, overrides: Sequence[str], method: str | None, asked: Asked) 
         draw_of(recipe, subject.lengths, asked),
         recipe.steps,
         _way(recipe),
-        recipe.engine.commit_every or 1,
+        recipe.engine.commit_every,
+        recipe.checkpoints.every,
         recipe.engine.servers.concurrency if recipe.engine.servers else 256,
         recipe.engine.servers.gpus if recipe.engine.servers and recipe.engine.servers.gpus > 1 else None,
     )

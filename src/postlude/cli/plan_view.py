@@ -27,7 +27,7 @@ SATURATED = {
     "links between ranks": "the links: layers are gathered for longer than they are computed with",
     "optimiser": "the optimiser",
     "publish": "sending weights to the servers",
-    "commit": "saving before every publication",
+    "commit": "saving, mostly the optimiser's moments",
     "driver": "the driver: packing, and the answers' JSON",
 }
 """Part of a step, in the order in which they come -> what it is that saturates."""
@@ -109,11 +109,12 @@ def _servers(one: Cost) -> str:
 
 def _of_memory(costs: Sequence[Cost]) -> Iterator[tuple[str, list[str]]]:
     yield "memory of a rank", [size(one.rank.peak) for one in costs]
-    there = [
-        {part.name: part.bytes for part in one.rank.parts if part.phase in ("always", one.rank.worst)} for one in costs
-    ]
+    there = [{part.name: size(part.bytes) for part in _held(one)} for one in costs]
+    for one, parts in zip(costs, there, strict=True):
+        for name, count in one.rank.at_the_head.items():
+            parts.setdefault(name, f"({size(count)})" if count else "-")
     for name in dict.fromkeys(name for parts in there for name in parts):
-        yield f"  {name}", [size(parts[name]) if name in parts else "-" for parts in there]
+        yield f"  {name}", [parts.get(name, "-") for parts in there]
     yield "  of its GPU", [f"{one.rank.peak / one.gpu.memory:.0%}" for one in costs]
 
 
@@ -154,6 +155,14 @@ def _short(number: float) -> str:
         if number >= unit:
             return f"{number / (1e3 if name == ' k' else unit):,.3g}{name}"
     return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+
+
+def _scaled(number: float) -> str:
+    """8 G, 223 k, 0.38, 4 m, 1.3 u."""
+    for unit, name in ((1e9, " G"), (1e3, " k"), (1e-2, ""), (1e-3, " m"), (0.0, " u")):
+        if number >= unit:
+            return f"{number / (unit or 1e-6) if name else number:,.3g}{name}"
+    return f"{number:g}"
 
 
 # ------------------------------------------------------------------------------------------------- what to change
@@ -222,6 +231,6 @@ def show_sources(result: Plan, console: Console) -> None:
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
     for name, rate in RATES.items():
-        table.add_row(f"  {name}", f"{rate.value:,.3g}", joined(rate.means, dim(f" ({rate.source})")))
+        table.add_row(f"  {name}", _scaled(rate.value), joined(rate.means, dim(f" ({rate.source})")))
     table.add_row("  GPU", "", joined(result.costs[0].gpu.name, dim(f" ({result.costs[0].gpu.source})")))
     console.print(table)

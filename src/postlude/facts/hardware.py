@@ -124,11 +124,6 @@ STEP = Rate(
     "seconds of a decoding step beside reading and computing",
     "QwQ-32B on 8 H200 under vLLM, 6.7 ms a token of one answer (vllm issue 18725): 2.1 ms of it are reading",
 )
-TAIL = Rate(
-    0.125,
-    "share of a draw's answers that are still sampled, on average, between the mean length and the longest",
-    "assumed: it matters little, as a step of few answers takes about as long as one of a single answer",
-)
 HELD = Rate(0.9, "share of its GPU that a server takes", "vLLM's default, --gpu-memory-utilization")
 LINK = Rate(
     0.65,
@@ -163,7 +158,6 @@ RATES: Mapping[str, Rate] = {
     "compute": COMPUTE,
     "reading": READING,
     "step": STEP,
-    "tail": TAIL,
     "held": HELD,
     "link": LINK,
     "network": NETWORK,

@@ -36,7 +36,10 @@ class Run:
     steps: int = 100
     way: Way = "files"
     """How servers get weights."""
-    commit_every: int = 1
+    commit_every: int | None = None
+    """Steps from one checkpoint that is saved before a publication to the next; None: what is usual for the layout."""
+    checkpoint_every: int = 50
+    """The same where nothing is published."""
     concurrency: int = 256
     """Answers under way at once, at each server."""
     server_gpus: int | None = None
@@ -129,7 +132,7 @@ class Change:
 def cost(run: Run, gpu: Gpu, count: int) -> Cost:
     """Of so many GPUs, shared out so that a step is shortest among what fits."""
     if count == 1:
-        return cost_on(run, gpu, ALONE)
+        return cost_on(run, gpu, ALONE if run.draw.samples else Layout(1))
     if not run.draw.samples:
         return cost_on(run, gpu, Layout(count))
     width = run.server_gpus or width_of(run, gpu, count)
@@ -162,8 +165,17 @@ def cost_on(run: Run, gpu: Gpu, layout: Layout) -> Cost:
     if layout.servers and not layout.alone:
         server = server_of(run, gpu, layout.gpus)
         rows = server.rows
-    step = Step(run.shape, run.setting, run.draw, layout, gpu, rank.plan, rows, run.way, run.commit_every)
+    step = Step(run.shape, run.setting, run.draw, layout, gpu, rank.plan, rows, run.way, _saving(run, layout))
     return Cost(run, gpu, layout.total, layout, rank, server, tuple(parts_of(step)))
+
+
+def _saving(run: Run, layout: Layout) -> int:
+    """Steps from one save to the next, as `Recipe.commit_every` has them."""
+    if run.draw.samples and not layout.alone:
+        return 1 if run.commit_every is None else run.commit_every
+    if layout.trainers > 1:
+        return 10 if run.commit_every is None else run.commit_every
+    return run.checkpoint_every
 
 
 def _rank(run: Run, gpu: Gpu, layout: Layout) -> Estimate:
@@ -202,7 +214,7 @@ def _changes(one: Cost) -> Iterator[tuple[str, Run, str]]:
     if setting.checkpointing:
         plain = replace(run, setting=replace(setting, checkpointing=False))
         yield "engine.gradient_checkpointing=false", plain, "more memory"
-    if run.commit_every == 1:
+    if _saving(run, one.layout) == 1:
         yield "engine.commit_every=10", replace(run, commit_every=10), "a killed run makes up to 10 steps again"
     if not draw.samples:
         return

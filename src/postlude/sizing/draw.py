@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import e
 
 from postlude.sizing.setting import Setting
 from postlude.sizing.shape import Linear, Shape
@@ -62,6 +63,13 @@ class Draw:
     def busiest(self, ranks: int) -> float:
         """Share of an optimiser step that the rank with most of it has."""
         return -(-self.units // ranks) / self.units
+
+    @property
+    def tail(self) -> float:
+        """Share of a draw's answers that are still sampled, on average, from the mean length to the longest: as of
+        lengths that fall off exponentially, mean / e / (longest - mean), and 1 / e at most."""
+        more = self.longest - self.answer
+        return min(1.0, self.answer / more) / e if more > 0 else 1 / e
 
     @property
     def longest_sequence(self) -> float:

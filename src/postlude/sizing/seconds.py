@@ -75,10 +75,10 @@ class Step:
 def parts_of(step: Step) -> list[Seconds]:
     """All parts of a step, in the order in which they come."""
     parts: list[Seconds] = []
-    if step.draw.samples:
+    if step.layout.servers:
         parts += _sampling(step)
     parts += _learning(step)
-    if step.draw.samples:
+    if step.layout.servers:
         parts += _publishing(step)
     parts += _committing(step)
     return [*parts, *_driving(step, sum(one.seconds for one in parts if one.phase == "sample"))]
@@ -118,7 +118,7 @@ def _sampling(step: Step) -> Iterator[Seconds]:
         f"{1e3 * one:.1f} ms a step, and prompts {reading:.2g} s"
     )
     yield Seconds("sampling", "sample", seconds, formula)
-    few = max(1.0, hw.TAIL.value * rows)
+    few = max(1.0, draw.tail * rows)
     slow = decoding(step, few, draw.prompt + (draw.answer + draw.longest) / 2)
     more = max(0.0, draw.longest - draw.answer)
     formula = f"({draw.longest:,.0f} - {draw.answer:,.0f}) tokens x {1e3 * slow:.1f} ms a step of {few:,.0f} answers"
