@@ -154,6 +154,7 @@ RUNS = {
     "server-unreachable": "A server gave no connection or no answer.",
     "server-refused": "A server refused a request.",
     "server-answer": "What a server answered does not add up.",
+    "rank-lost": "A trainer rank died, or was silent for too long.",
 }
 CHECKS = {
     "no-metric": "Nothing but the reward that is trained measures held-out answers.",
@@ -172,6 +173,7 @@ CHECKS = {
     "reference-differs": "The reference is not the policy's start.",
     "rate-too-small": "An update changes no weight: the step is below what its numbers can hold.",
     "rate-too-large": "One update changes the weights by much.",
+    "ranks-uneven": "Trainer ranks have unequal shares of an update, so that most of them wait for one.",
     "disk-full": "What a run will write does not fit on its disk, or barely.",
 }
 CODES: dict[str, str] = {

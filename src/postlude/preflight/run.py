@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from postlude.build import build_engine, build_streams
+from postlude.build import build_engine
 from postlude.check import check
 from postlude.data import Group
 from postlude.engines.local.engine import LocalEngine
@@ -20,6 +20,7 @@ from postlude.preflight.causes import likelier
 from postlude.preflight.invariants import look_at_agreement, look_at_implicit
 from postlude.preflight.measured import look_at_held_out, look_at_metrics
 from postlude.preflight.probing import PROBED, probe
+from postlude.preflight.ranks import look_at_ranks, look_at_shares
 from postlude.preflight.report import Report, Section, refused
 from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_time
 from postlude.preflight.reward import look_at_reward
@@ -33,6 +34,7 @@ from postlude.preflight.update import Timed, look_at_update
 from postlude.prepared import Prepared
 from postlude.process import in_an_event_loop
 from postlude.recipe import Document
+from postlude.streaming import build_streams
 
 Tell = Callable[[str], None]
 ROWS = 8
@@ -74,7 +76,8 @@ def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> N
     held_out = look_at_held_out(prepared)
     report.sections += [held_out] if held_out else []
     servers = look_at_servers(prepared)
-    report.sections += [servers] if servers else []
+    ranks = look_at_ranks(prepared)
+    report.sections += [section for section in (ranks, servers) if section]
     if options.quick:
         return
     import torch
@@ -114,6 +117,8 @@ async def _ask(prepared: Prepared, engine: LocalEngine, report: Report, options:
         report.sections.append(look_at_signal(recipe, sampled, options.seed, likelier(prepared, sampled.completions)))
     if prepared.metrics.members:
         await look_at_metrics(prepared, sampled, report.section("held_out"))
+    if sampled is not None and recipe.engine.trainers > 1:
+        look_at_shares(prepared, sampled.groups, report.section("ranks"))
     tell("taking one update")
     groups = sampled.groups if sampled is not None else prepared.items[:ROWS]
     timed, section = await _step_zero(prepared, engine, groups)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from postlude.engines.protocol import Outcome as Outcome
 from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
 from postlude.models.spec import Critic, ModelSpec
@@ -35,6 +36,18 @@ class Blueprint:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Of a rank among the others."""
+
+    rank: int
+    size: int
+    address: str
+    """Where they meet: tcp://HOST:PORT of rank 0's host, or file:///PATH that all of them see and nobody has used."""
+    timeout: float = 600.0
+    """Seconds that a rank waits for the others."""
+
+
+@dataclass(frozen=True)
 class Terms:
     """Where ranks are placed, and how long they are waited for."""
 
@@ -49,6 +62,43 @@ class Terms:
     def of(cls, held: Local) -> Terms:
         """As a recipe's `engine` has it."""
         return cls(held.trainers, held.address, held.timeout, held.restarts)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a rank says of itself once its engine is built, or has loaded a checkpoint (`Rank.facts`)."""
+
+    describe: Mapping[str, Any]
+    """Of its `LocalEngine`."""
+    settings: Mapping[str, Any]
+    """Of its `LocalEngine`: token_budget, head_chunk, cache_gib as they are now."""
+    dtype: str
+    """Of the numbers it gives: float32 or float64."""
+    has_adapter: bool
+    trained: tuple[str, ...]
+    """Names of the policy's trained parameters."""
+    saved_bytes: int
+    """Of a whole checkpoint."""
+    held_bytes: Mapping[str, int]
+    """Of the whole model: what `LocalEngine.held_bytes` of one process says."""
+    tied: bool = False
+    """Whether servers have to be given the output layer as a matrix of its own (`tied.is_tied`)."""
+    version: int = 0
+    skipped: int = 0
+    references: int = 0
+    """Counters, as a loaded checkpoint has them."""
+    adapter_rank: int | None = None
+    """Of the adapter that a checkpoint holds (`adapters.rank_of`); None of whole weights."""
+    ties: bool = False
+    """Whether the model's config calls its output layer its embedding (`tied.ties`)."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the driver counts and a checkpoint holds: `Rank.save` is called with (folder, Counters)."""
+
+    version: int
+    skipped: int
 
 
 class RankLost(EngineError):
