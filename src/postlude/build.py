@@ -196,7 +196,7 @@ async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[],
     if publishes:
         engine.trainer.version = max(engine.trainer.version, ledger.newest)
     elif engine.trainer.version <= ledger.newest:
-        await engine.take_up(ledger.newest + 1)
+        await engine.relabel(ledger.newest + 1)
 
 
 def _fleet(

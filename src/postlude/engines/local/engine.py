@@ -239,7 +239,7 @@ class LocalEngine:
         await self.sampler.load(weights)
         return weights
 
-    async def take_up(self, version: int) -> None:
+    async def relabel(self, version: int) -> None:
         """The weights as they are now have this version from here on."""
         self.trainer.version = version
         await self.sampler.load(self.trainer.weights())

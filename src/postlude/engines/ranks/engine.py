@@ -140,7 +140,7 @@ class RankedEngine:
         await self._hand_over(weights.version)
         return weights
 
-    async def take_up(self, version: int) -> None:
+    async def relabel(self, version: int) -> None:
         """The weights as they are now have this version from here on."""
         self.trainer.version = version
         await self._hand_over(version)
