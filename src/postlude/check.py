@@ -25,6 +25,7 @@ from postlude.objectives import Need, TokenObjective
 from postlude.prepared import Prepared
 from postlude.recipe import Document, Recipe, in_order, resolve_with_problems, unread
 from postlude.recipe.places import missing
+from postlude.recipe.ranking import notes as notes_on_ranks
 from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.rewards.rewards import Rewards
 from postlude.rollouts.shaping import HistoryLength
@@ -53,7 +54,7 @@ def check(document: Document) -> Prepared:
     recipe, gone = _of_a_run(recipe)
     problems += gone + (problems_of_output(recipe.output) if recipe.output else [])
     prepared = Prepared(recipe)
-    prepared.notes += document.notes + unread(recipe, recipe.algorithm, document)
+    prepared.notes += document.notes + unread(recipe, recipe.algorithm, document) + notes_on_ranks(recipe)
     problems += prepare(prepared, look_up=not problems)
     if problems:
         raise ConfigError(in_order(problems))

@@ -232,6 +232,10 @@ def test_sizes_count_every_process(tmp_path: Path) -> None:
     text = "num_generations: 8\nscale_rewards: none\nper_device_train_batch_size: 16\n"
     found = from_text(tmp_path, text, processes=4)
     assert found.values["prompts_per_step"] == 8 and "number of processes" not in found.decisions
+    assert "4 are TRL's processes" in found.decisions["engine.trainers"]
+    launched = from_text(tmp_path, text + "num_processes: 4\n")
+    assert (launched.values["prompts_per_step"], launched.values["engine"]["trainers"]) == (8, 4)
+    assert "engine.trainers" not in launched.decisions
     dumped = from_text(tmp_path, text + "steps_per_generation: 2\ngeneration_batch_size: 128\n")
     assert (dumped.values["prompts_per_step"], dumped.values["updates"]) == (16, 2)
 

@@ -42,7 +42,7 @@ def show(recipe: Recipe, overrides: Overrides = None) -> None:
     console = Screen()
     console.print(table)
     console.print(f"\n{resolved.sizes}")
-    _renamed(console, document.renamed)
+    _lines(console, [*document.renamed, *document.notes])
 
 
 @app.command("recipes")
@@ -70,8 +70,8 @@ def recipes(
         raise ConfigError(f"there is no packaged recipe {name!r}.{meant(name, packaged.names())}", code="unknown-name")
 
 
-def _renamed(console: Console, lines: list[str]) -> None:
-    """What other libraries' names became, one line each."""
+def _lines(console: Console, lines: list[str]) -> None:
+    """What other libraries' names became, and how else a recipe was read, one line each."""
     for line in lines:
         console.print(f"    {line}", soft_wrap=True)
 
@@ -90,7 +90,7 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
     prepared = check_document(document)
     console = Screen()
     console.print(joined(colored("ok", "green"), f"  {prepared.recipe.sizes}"))
-    _renamed(console, document.renamed)
+    _lines(console, document.renamed)
     for line in [*prepared.notes, *prepared.rewards.notes]:
         console.print(f"    {line}", soft_wrap=True)
     for name, count in prepared.counts.items():

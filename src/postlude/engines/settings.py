@@ -137,28 +137,29 @@ class Local(Holding):
     """Room for keys and values while sampling, in GiB. Default: 40 % of a GPU's memory, 2 on a CPU, less where memory
     is short."""
     threads: Annotated[int, Bounds(1, 1024)] | None = None
-    """CPU threads. Default: 1 for models under 5 M parameters, else what torch chooses."""
+    """CPU threads, of each trainer where there are several. Default: 1 for models under 5 M parameters, else what
+    torch chooses."""
     servers: Servers | None = None
     """vLLM servers that sample instead. Default: this process samples."""
     publish: Publishing = "auto"
     """How servers get new weights: `lora` as an adapter's folder, `stream` over a process group, `files` from a folder.
     Default: lora where there is an adapter, else files."""
     commit_every: Annotated[int, Bounds(1, 10**6)] | None = None
-    """With servers or several trainers, steps from one checkpoint that is saved before weights are published to the
-    next: what a run that is killed has to make again. Default: 1 with servers, else 10."""
+    """With servers or several trainers, steps from one commit to the next, a checkpoint that is saved before weights
+    are published: what a run that is killed has to make again. Default: 1 with servers, else 10."""
     probe_every: Annotated[int, Bounds(1, 10**6)] = 1
     """Publications from one comparison of the servers' log-probs with the trainer's to the next."""
-
     trainers: Annotated[int, Bounds(1, 4096)] = 1
-    """Processes that train one model together, as Ray actors that share its weights, gradients and moments (FSDP2): one
-    GPU each where there are GPUs. Default: this process."""
+    """Processes (ranks) that train one model together, as Ray actors that share its weights, gradients and moments
+    (FSDP2), one GPU each where there are GPUs; they compute what one does, but for rounding. `gpus`, or `engine: ray`,
+    is one for each GPU of this machine, at least 2. Default: this process trains."""
     address: Line = "local"
-    """The Ray cluster that trainers are placed on: `auto` is the one of this machine, or host:port. Default: one that
-    is started here and ends with the run."""
+    """The Ray cluster that several trainers are placed on: `auto` is the one that this machine belongs to, or host:port
+    of its head. Default: one that is started here and ends with the run."""
     timeout: Seconds = 600.0
     """Seconds that several trainers may take for one piece of work, an update or a save, until they count as dead."""
     restarts: Annotated[int, Bounds(0, 1000)] = 3
-    """How often trainers are started again without a finished step between."""
+    """How often several trainers are started again without a finished step between, until the run ends."""
 
     def __post_init__(self) -> None:
         hold(self)

@@ -21,6 +21,10 @@ COMMAND_LINE = "command line"
 PYTHON = "Python"
 """Where a setting of a call comes from."""
 OUTSIDE = (COMMAND_LINE, PYTHON)
+EACH_GPU = "gpus"
+"""As `engine.trainers`: one for each GPU of this machine, at least 2; resolved to a number (`recipe.ranking`)."""
+ENGINES: dict[str, str | int] = {"ray": EACH_GPU, "local": 1}
+"""What `engine` may be in a word -> its `trainers`."""
 
 
 @dataclass
@@ -198,8 +202,12 @@ def _changes(assigned: Mapping[str, Any], first: str, other: str) -> bool:
 
 
 def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them."""
+    """Short forms written out: `model: path`, `data: path` or a list of sets, `reward: name` or a list of them,
+    `engine: ray`."""
     result = dict(values)
+    engine = result.get("engine")
+    if isinstance(engine, str) and engine in ENGINES:
+        result["engine"] = {"trainers": ENGINES[engine]}
     for key in ("model", "data", "pretrain"):
         if isinstance(result.get(key), str):
             result[key] = {"path": result[key]}
@@ -260,13 +268,16 @@ def _by_number(value: Any) -> bool:
 def assign(document: Document, path: str, value: Any, origin: str) -> None:
     """Set one key, mappings above it made where they are missing, and note where it came from.
 
-    `data=X` leaves data.eval alone, `data.columns=...` a `data: X`. Raises ConfigError where a list has no such entry.
+    `data=X` leaves data.eval alone, `data.columns=...` a `data: X`, `engine=ray` all but engine.trainers. Raises
+    ConfigError where a list has no such entry.
     """
     if "." in path or is_dict(document.values.get(path)):
         document.values.update(long_form(document.values))
     if path in ("model", "data", "pretrain") and is_dict(document.values.get(path)):
         if not is_dict(value) and value is not None:
             path = f"{path}.{'mix' if is_list(value) else 'path'}"
+    if path == "engine" and is_dict(document.values.get(path)) and isinstance(value, str) and value in ENGINES:
+        path, value = "engine.trainers", ENGINES[value]
     *parents, last = _numbered(document.values, path)
     place: Any = document.values
     for name, following in pairwise([*parents, last]):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from postlude.engines.settings import Sampling
+from postlude.engines.settings import Local, Sampling
 from postlude.method import Algorithm
 from postlude.objectives import ContrastObjective
 from postlude.recipe import serving
@@ -15,6 +15,9 @@ from postlude.sources.spec import DataSpec
 
 if TYPE_CHECKING:
     from postlude.recipe.schema import Recipe
+
+OF_RANKS = ("engine.address", "engine.timeout", "engine.restarts")
+"""What one trainer, this process, has no use for."""
 
 
 def unread(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
@@ -36,16 +39,19 @@ def _usual(entry: Algorithm) -> dict[str, Any]:
     values |= {"keep": asdict(entry.keep) if entry.keep else None, "shaping": [asdict(s) for s in entry.shaping]}
     unset = dict.fromkeys(("correct_above", "engine.cache_gib", "engine.servers"))
     publishing = {"engine.publish": "auto", "engine.commit_every": None, "engine.probe_every": 1}
-    return dict(flat(values)) | unset | publishing
+    alone = {name: getattr(Local(), name.rpartition(".")[2]) for name in OF_RANKS}
+    return dict(flat(values)) | unset | publishing | alone
 
 
 def _of_servers(recipe: Recipe, samples: bool) -> Iterator[tuple[tuple[str, ...], str]]:
     """What servers would read, where there are none; and what those that sample make idle."""
-    servers, publishing = recipe.engine.servers, ("engine.publish", "engine.commit_every", "engine.probe_every")
+    servers, publishing = recipe.engine.servers, ("engine.publish", "engine.probe_every")
+    commits = () if recipe.engine.trainers > 1 else ("engine.commit_every",)
     if servers is None:
         yield publishing, "there are no engine.servers"
+        yield commits, "there are neither engine.servers nor several engine.trainers"
     elif not samples:
-        yield ("engine.servers", *publishing), f"{recipe.name} samples no answers: no server is started"
+        yield ("engine.servers", *publishing, *commits), f"{recipe.name} samples no answers: no server is started"
     else:
         yield ("engine.cache_gib",), "engine.servers sample"
         if servers.urls:
@@ -63,6 +69,8 @@ def _idle(recipe: Recipe, entry: Algorithm) -> Iterator[tuple[tuple[str, ...], s
         yield ("group_size", "keep", "shaping"), f"{recipe.name} trains on the answers in its rows"
     if not writes and not measured:
         yield ("sampling", "engine.cache_gib"), f"{recipe.name} samples no answers"
+    if recipe.engine.trainers == 1:
+        yield OF_RANKS, "engine.trainers is 1: this process trains"
     yield from _of_servers(recipe, serving.samples(recipe, entry))
     if not recipe.reward:
         yield ("correct_above",), "there is no reward"

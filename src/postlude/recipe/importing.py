@@ -101,7 +101,8 @@ def import_file(path: Path, trainer: str | None = None, processes: int = 1) -> I
         documents.assign(document, key, value, kind.library)
     settings = [*_settings(kind, source, force)]
     known = method_settings(method)
-    done = apply(document, settings, Recipe, known, tuple(kind.constants), {"processes": processes, "importing": True})
+    facts = {"importing": True, **({"processes": processes} if processes > 1 else {})}  # else the file may say
+    done = apply(document, settings, Recipe, known, tuple(kind.constants), facts)
     result = _gathered(source, kind, method, document, done)
     _sort_out(result, done)
     for i, clash in enumerate(done.clashes, 1):
@@ -220,8 +221,12 @@ def _missing(result: Imported, processes: int) -> None:
         said = f"{epochs} is {result.source.settings[epochs]}: " if epochs else ""
         result.decisions["steps"] = f"{said}steps = epochs x rows / prompts_per_step; {Recipe.steps} unless given"
     known = {"steps_per_generation", "generation_batch_size"} <= set(result.source.settings)
-    if result.trainer.library == "TRL" and processes == 1 and not known:
-        result.decisions["number of processes"] = "taken as 1; with --processes N prompts_per_step is N times as large"
+    if result.trainer.library == "TRL" and "num_processes" not in result.source.settings:
+        if processes > 1:
+            result.decisions["engine.trainers"] = f"1 unless given; {processes} are TRL's processes, to the same result"
+        elif not known:
+            said = "taken as 1; with --processes N prompts_per_step is N times as large"
+            result.decisions["number of processes"] = said
     for i, problem in enumerate(_complaints(result), 1):
         result.decisions[f"recipe, {i}"] = problem.removesuffix(".")
 

@@ -15,7 +15,7 @@ from postlude.method import Algorithm
 from postlude.models.spec import Critic
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import DecoupledReward, DecoupledValue
-from postlude.recipe import documents
+from postlude.recipe import documents, ranking
 from postlude.recipe.documents import Document
 from postlude.recipe.foreign.tables import ALIASES
 from postlude.recipe.foreign.translate import translate
@@ -57,7 +57,8 @@ def frozen(document: Document) -> Frozen:
     """The policy of a recipe, for commands that do not train it. The keys of training are not looked at."""
     document.values = documents.long_form(document.values)
     problems = [*move(document), *_credentials(document)]
-    values = located(document.values, document)
+    values, mistaken = ranking.with_number(located(document.values, document), document)
+    problems += mistaken
     others = {f.name for f in fields(Recipe)} - {f.name for f in fields(Frozen)}
     policy, more = validate(Frozen, {k: v for k, v in values.items() if k not in others}, document.where)
     problems += more
@@ -83,7 +84,8 @@ def resolve_with_problems(document: Document) -> tuple[Recipe | None, list[Probl
     problems = [*move(document), *_credentials(document)]
     entry = _entry(located({"method": document.values.get("method")}, document), document, problems)
     problems += translate(document, Recipe, method_settings(entry.name))
-    values = located(documents.long_form(document.values), document)
+    values, mistaken = ranking.with_number(located(documents.long_form(document.values), document), document)
+    problems += mistaken
     document.set_by_user = {path for path, _ in documents.flat(values)}
     for key, what in (
         ("model", "a model folder or hub id"),

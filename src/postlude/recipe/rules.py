@@ -11,7 +11,7 @@ from postlude.method import Algorithm
 from postlude.models.spec import Refreshed
 from postlude.objectives import Need, TokenObjective
 from postlude.objectives.advantages import Constant
-from postlude.recipe import measured, serving
+from postlude.recipe import measured, ranking, serving
 from postlude.recipe.documents import Document
 from postlude.rollouts.filters import Mixed
 from postlude.rollouts.shaping import Overlong
@@ -38,7 +38,7 @@ def broken(recipe: Recipe, entry: Algorithm, document: Document) -> list[Problem
     problems += _lengths(recipe, entry, wrong) + _trains(recipe, entry, wrong)
     problems += _compares(recipe, entry, wrong) + measured.problems(recipe, entry, wrong, document)
     problems += _alarms(recipe, wrong)
-    problems += serving.problems(recipe, wrong)
+    problems += serving.problems(recipe, wrong) + ranking.problems(recipe, wrong)
     return problems + _lag(recipe, wrong) + _samples(recipe, wrong) + _rewards(recipe, wrong)
 
 

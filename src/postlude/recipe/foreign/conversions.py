@@ -86,6 +86,21 @@ def server_args(options: Mapping[str, Any]) -> list[str]:
     return [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
 
 
+PER_NODE = {"nnodes": "n_gpus_per_node", "actor_num_nodes": "actor_num_gpus_per_node"}
+"""How many nodes -> how many GPUs of each, in their names."""
+
+
+@conversion
+def gpus_of_nodes(_: Any, view: View) -> Outputs:
+    """A trainer for each GPU of all nodes; where those are several, Ray runs on them already, there and here."""
+    count, each = next(pair for pair in PER_NODE.items() if view.row.name.endswith(pair))
+    nodes, gpus = view.beside(count, 1), view.beside(each)
+    if gpus is None:
+        raise Untranslatable(f"{view.section}{each} is not given, so how many GPUs a node has is not known")
+    address = {"engine.address": "auto"} if int(nodes) > 1 else {}
+    return {"engine.trainers": int(nodes) * int(gpus)} | address
+
+
 @conversion
 def at_least_0(value: Any, view: View) -> Outputs:
     """Numbers below 0 are off, which is 0 here."""

@@ -51,7 +51,8 @@ def trl_epsilon(value: Any, view: View) -> Outputs:
 @conversion
 def trl_batch(_: Any, view: View) -> Outputs:
     """Prompts per draw and updates. TRL counts completions, on every process, and slices a generation batch."""
-    rows = view.theirs("per_device_train_batch_size", 8) * view.theirs("processes", 1)
+    processes = view.theirs("processes", view.theirs("num_processes", 1))
+    rows = view.theirs("per_device_train_batch_size", 8) * processes
     parts, whole = view.theirs("steps_per_generation"), view.theirs("generation_batch_size")
     if parts and whole:  # a dump of a whole configuration has both, and with them the number of processes
         rows = whole // parts

@@ -9,6 +9,7 @@ from postlude.recipe.foreign.alias import Ineffective, Outputs, Untranslatable, 
 from postlude.recipe.foreign.conversions import (
     clip_both,
     conversion,
+    gpus_of_nodes,
     kl_loss_weight,
     server_args,
     server_of_our_own,
@@ -80,6 +81,18 @@ def verl_rollout(value: Any, view: View) -> Outputs:
 def _served(view: View) -> None:
     if view.theirs(f"{ROLLOUT}.name") != "vllm":
         raise Ineffective(f"{ROLLOUT}.name is not vllm")
+
+
+@conversion
+def verl_gpus(value: Any, view: View) -> Outputs:
+    """Devices of actor and vLLM together: the same ones, which only one trainer can share with servers here."""
+    outputs = gpus_of_nodes(value, view)
+    if outputs["engine.trainers"] > 1 and view.theirs(f"{ROLLOUT}.name") == "vllm":
+        raise Untranslatable(
+            f"there trainers and vLLM take turns on the same {outputs['engine.trainers']} GPUs, which here one trainer "
+            "can do. Share them out: engine.trainers, engine.servers.count and gpus, and engine.servers.colocate=false"
+        )
+    return outputs
 
 
 @conversion
