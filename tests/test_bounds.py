@@ -23,6 +23,7 @@ from postlude.validation import members
 ODD = (math.nan, math.inf, -1, 0, 1e30)
 ZERO = """
     seed watchdog sampler.retries sampling.temperature sampling.top_k schedule.warmup schedule.final evaluate.every
+    engine.restarts
     checkpoints.every optimizer.beta1 optimizer.beta2 optimizer.weight_decay optimizer.max_grad_norm reward.0.weight
     reward.0.shift reward.0.errors reward.0.gate reward.0.abstain critic.warmup max_lag
     keep.max_rounds keep.tolerance keep.margin shaping.0.cache shaping.0.factor shaping.1.factor shaping.0.alpha

@@ -89,7 +89,7 @@ def _tasks(name: str, arguments: argparse.Namespace, url: str) -> list[Work]:
     if name == "sampled mutations":
         return [_mutations(FAMILIES[f], url) for f in short.MUTATED]
     if name.startswith("sampled"):
-        return [_faults(FAMILIES["grpo"], 71, 7)] if name.endswith("faults") else [_damage(FAMILIES["grpo"], 37, 5)]
+        return [_faults(FAMILIES["grpo"], 113, 7)] if name.endswith("faults") else [_damage(FAMILIES["grpo"], 37, 5)]
     families = arguments.family or (THREE if name in ("faults", "damage") else FAMILIES)
     if name == "kills":
         each = -(-arguments.trials // len(families))

@@ -177,6 +177,7 @@ CHECKS = {
     "reference-differs": "The reference is not the policy's start.",
     "rate-too-small": "An update changes no weight: the step is below what its numbers can hold.",
     "rate-too-large": "One update changes the weights by much.",
+    "ranks-uneven": "Trainer ranks have unequal shares of an update, so that most of them wait for one.",
     "disk-full": "What a run will write does not fit on its disk, or barely.",
 }
 CODES: dict[str, str] = {

@@ -33,6 +33,7 @@ RECIPE: Mapping[str, Any] = {
 }
 LAG = {**RECIPE, "max_lag": 1}
 SERVERS = {"count": 2, "python": "python3", "concurrency": 256}
+RANKED = {**RECIPE, "engine": {"trainers": 4, "token_budget": 4096, "commit_every": None}, "prompts_per_step": 16}
 SERVED = {**RECIPE, "engine": {"servers": SERVERS, "commit_every": 1, "probe_every": 1, "publish": "stream"}}
 
 
@@ -159,12 +160,12 @@ HELD_OUT: dict[str, Value] = sampled(0.3, 0.99) | {
 }  # fmt: skip
 
 
-def timed(**seconds: float) -> dict[str, Value]:
+def timed(**seconds: Value) -> dict[str, Value]:
     """What the parts of every step took."""
-    return {f"seconds/{name}": {"commit": 0.1, "publish": 0.2, **seconds}[name] for name in PARTS}
+    usual: dict[str, Value] = {"wait": 5, "train": 4, "commit": 0.1, "publish": 0.2}
+    return {f"seconds/{name}": value for name, value in (usual | seconds).items()}
 
 
-PARTS = ("wait", "train", "commit", "publish")
 SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "no-signal": (FLAT | {"frac_zero_std_groups": later(0.3, 1), "advantage/std": later(0.9, 0),
                           "grad_norm": later(1, 0), "sampled_accuracy": later(0.3, 0)}, 30),
@@ -216,9 +217,13 @@ SYMPTOMS: dict[str, tuple[Columns, int]] = {
     "trainer-waits": (FLAT | timed(wait=8, train=1), 10),
     "servers-wait": (FLAT | timed(wait=1, train=9), 10),
     "dear-publication": (FLAT | timed(wait=5, train=2, commit=4, publish=1), 10),
+    "ranks-uneven": (TEXT | {"ranks/imbalance": climbs(1.8, 1.8, 0.1)}, 10),
+    "ranks-restart": (FLAT | timed(restart=lambda step, rng: 20.0 * (step % 4 == 0)), 12),
+    "dear-commits": (TEXT | timed(wait=0.1, train=5, commit=4, publish=1), 10),
 }  # fmt: skip
 RECIPES = {"stale-data": LAG} | dict.fromkeys(("handshake-grows", "answers-again"), SERVED)
 RECIPES |= dict.fromkeys(("trainer-waits", "servers-wait", "dear-publication"), SERVED)
+RECIPES |= dict.fromkeys(("ranks-uneven", "ranks-restart", "dear-commits"), RANKED)
 """Of symptoms that only some recipes have."""
 
 
@@ -443,6 +448,16 @@ def test_servers_that_keep_up_raise_no_alarm_and_no_hint() -> None:
     ahead = HEALTHY_SERVED | timed(wait=0.1, train=9)
     assert ours & {f.rule for f in watched(ahead, recipe={**SERVED, "max_lag": 1})} == {"servers-wait"}
     assert not ours & {f.rule for f in watched(ahead)}, "without servers nothing is said of them"
+
+
+def test_ranks_that_keep_step_raise_no_alarm_and_one_that_was_lost_once_neither() -> None:
+    ours = {"ranks-uneven", "ranks-restart", "dear-commits"}
+    once: Value = lambda step, rng: 30.0 * (step == 20)
+    even = sampled(0.3, 0.85) | timed(restart=once) | {"ranks/imbalance": climbs(1.05, 1.05, 0.02)}
+    assert not ours & {f.rule for f in watched(even, recipe=RANKED)}
+    assert not ours & {f.rule for f in watched(even | timed(commit=20), recipe=RECIPE)}, (
+        "of one trainer nothing is said"
+    )
 
 
 def test_settings_that_no_recipe_says_are_no_trouble() -> None:

@@ -53,7 +53,7 @@ QUESTIONS = [
     ("4bit", "quantised training"),
     ("bitsandbytes", "quantised training"),
     ("multi gpu", "several GPUs"),
-    ("fsdp", "several GPUs"),
+    ("fsdp", "FSDP"),
     ("images", "images and audio"),
     ("how much data for dpo", "how much data"),
     ("why is the reward stuck", "reward not improving"),

@@ -1,4 +1,4 @@
-"""The short form of `make fuzz`, always with the same inputs: one of each second kind for each reader, and a few by chance."""
+"""The short form of `make fuzz`, always with the same inputs: one of each third kind for a reader, and a few by chance."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_no_reader_ends_without_a_sentence() -> None:
             for kind, content in named(tally.reader.form):
                 if len(content) < SLOW:
                     kinds[kind].append(content)
-            for kind, contents in [*kinds.items()][turn % 2 :: 2]:
+            for kind, contents in [*kinds.items()][turn % 3 :: 3]:
                 content = contents[turn % len(contents)]
                 tally.add(kind, content, pool.ask(tally.reader.name, content))
             try_by_chance(pool, tally, 0, BY_CHANCE)
@@ -34,7 +34,7 @@ def test_no_reader_ends_without_a_sentence() -> None:
         f"{tally.reader.name}: {said}: {content[:200]!r}" for tally in tallies for said, content in tally.faults.items()
     ]
     assert not faults, "\n".join(faults)
-    assert all(tally.outcomes.total() > 4 for tally in tallies)
+    assert all(tally.outcomes.total() > 3 for tally in tallies)
     assert all(
         tally.outcomes["refused"] for tally in tallies if tally.reader.name.startswith(("data", "model", "recipe"))
     )

@@ -25,8 +25,8 @@ from tests.judging import ChatServer
 
 SOURCE = Path(__file__).parents[2] / "src" / "postlude"
 LETTERS = "abcd"
-RARE = {"corrupt_tokens", "masked_infinite_live", "refused_answers", "requeued", "handshake/error"}
-"""Only where a number breaks down, or where servers sample: held to the source by their text alone."""
+RARE = {"corrupt_tokens", "masked_infinite_live", "refused_answers", "requeued", "handshake/error", "ranks/imbalance"}
+"""Only where a number breaks down, servers sample or several ranks train: held to the source by their text alone."""
 
 
 # ------------------------------------------------------------------------------------------------- the runs
@@ -213,6 +213,7 @@ LOGGING = (
     "sources/order.py",
     "lag.py",
     "engines/servers",
+    "engines/ranks",
 )
 SUMS = ("token/", "pair/", "sequence/", "update/")
 """What a sum is divided by when it is reported; not part of the figure's name."""

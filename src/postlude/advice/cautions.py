@@ -334,8 +334,8 @@ def _devices(e: Evidence, fit: Fit, part: Part) -> str | None:
     if e.device is None or e.device.count < 2:
         return None
     return (
-        f"a run uses one GPU, so memory and time are of one of {e.device.count}; the others can serve a judge, "
-        "or other runs"
+        f"memory and time are of one of the {e.device.count} GPUs. engine=ray trains on all of them (docs/scale.md); "
+        "they can sample (engine.servers), serve a judge or other runs as well"
     )
 
 

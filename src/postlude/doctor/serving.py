@@ -49,7 +49,7 @@ def asked_again(track: Track) -> Finding | None:
     return seen(worse.showing(), share, MOST_AGAIN, text, track.times("engine.servers.concurrency", 0.5, least=1))
 
 
-def _shares(track: Track, *names: str) -> Window:
+def shares_of(track: Track, *names: str) -> Window:
     """Of the lately finished steps, what these took of waiting, training, committing and publishing together."""
     whole = [track.get(f"seconds/{name}").last(LATELY) for name in ("wait", "train", "commit", "publish")]
     parts = [track.get(f"seconds/{name}").last(LATELY) for name in names]
@@ -61,7 +61,7 @@ def _shares(track: Track, *names: str) -> Window:
 
 def waiting_trainer(track: Track) -> Finding | None:
     """The trainer does nothing for most of the time."""
-    share = _shares(track, "wait")
+    share = shares_of(track, "wait")
     if not len(share) or share.median <= MOST_WAITING:
         return None
     text = f"the trainer waits for answers in {share.median:.0%} of the time of the last {len(share)} steps"
@@ -71,7 +71,7 @@ def waiting_trainer(track: Track) -> Finding | None:
 
 def waiting_servers(track: Track) -> Finding | None:
     """Servers have nothing to do while the trainer works."""
-    share, ahead = _shares(track, "wait"), bool(track.setting("max_lag"))
+    share, ahead = shares_of(track, "wait"), bool(track.setting("max_lag"))
     limit = LEAST_WAITING if ahead else 1 - MOST_WAITING
     if not len(share) or share.median >= limit:
         return None
@@ -84,10 +84,10 @@ def waiting_servers(track: Track) -> Finding | None:
 
 def dear_publication(track: Track) -> Finding | None:
     """New weights take much of a step."""
-    share = _shares(track, "commit", "publish")
+    share = shares_of(track, "commit", "publish")
     if not len(share) or share.median <= MOST_PUBLISHING:
         return None
-    saving = _shares(track, "commit").median
+    saving = shares_of(track, "commit").median
     text = (
         f"saving and publishing weights takes {share.median:.0%} of the time of the last {len(share)} steps "
         f"({saving:.0%} the checkpoints before it)"
@@ -100,7 +100,7 @@ def _served(track: Track) -> bool:
     return bool(track.setting("engine.servers"))
 
 
-_TIMED = "seconds are in timings.jsonl, which no alarm reads: postlude doctor RUN looks at them"
+TIMED = "seconds are in timings.jsonl, which no alarm reads: postlude doctor RUN looks at them"
 RULES = (
     Rule(
         name="handshake-grows",
@@ -145,7 +145,7 @@ RULES = (
         kinds=("sampled",),
         where=_served,
         points=LATELY,
-        unseen=_TIMED,
+        unseen=TIMED,
     ),
     Rule(
         name="servers-wait",
@@ -162,7 +162,7 @@ RULES = (
         kinds=("sampled",),
         where=_served,
         points=LATELY,
-        unseen=_TIMED,
+        unseen=TIMED,
     ),
     Rule(
         name="dear-publication",
@@ -178,6 +178,6 @@ RULES = (
         kinds=("sampled",),
         where=_served,
         points=LATELY,
-        unseen=_TIMED,
+        unseen=TIMED,
     ),
 )

@@ -112,6 +112,19 @@ class Skip:
     """Optimiser steps left out since the last that was taken, this one included."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an optimiser step that was tried."""
+
+    figures: list[Stats]
+    """Of each part; of one rank among several, of its share."""
+    step: Stats
+    """Of the step, the same on every rank."""
+    sound: bool
+    """Whether every number in it was finite, on every rank. If not, no weight has changed, and the gradient is there
+    still."""
+
+
 class Trainer(Protocol):
     """Owns weights and optimiser; knows no algorithm. How a batch is cut into passes is its own matter."""
 

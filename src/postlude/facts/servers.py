@@ -13,9 +13,9 @@ SERVERS = (
         "who answers instead of this process",
         CONCEPT,
         "With engine.servers vLLM servers sample for a run, on this machine or on others, and get the trained weights "
-        "after every step; the trainer stays in this process. Nothing else of a recipe changes. After each publication "
-        "their log-probs are compared with the trainer's: a server that kept the old weights, or rounds "
-        "otherwise, is refused.",
+        "after every step; the trainer stays in this process, or in those of engine.trainers. Nothing else of a recipe "
+        "changes. After each publication their log-probs are compared with the trainer's: a server that kept the old "
+        "weights, or rounds otherwise, is refused.",
         use="1. `make vllm-env`, once. 2. engine.servers={count: 1, python: .venv-vllm/bin/python}, or {urls: [...]} "
         "of servers that run already. 3. `postlude engine check RECIPE` starts them, compares, publishes once, ends. "
         "Worth it for long answers and many of them at once.",

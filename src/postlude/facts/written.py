@@ -13,6 +13,7 @@ from postlude.facts.feedback import FEEDBACK, FEEDBACK_TOPICS
 from postlude.facts.groups import GROUPS, LIMIT, LIMITATIONS
 from postlude.facts.policy import POLICY
 from postlude.facts.practice import CHOICE, CHOICES, GAMING, HACKING, PRACTICE, SYMPTOM, SYMPTOMS, TIP
+from postlude.facts.ranks import RANKS
 from postlude.facts.reward_models import REWARD_MODELS
 from postlude.facts.reward_models import ROW as REWARD_MODEL
 from postlude.facts.servers import SERVERS
@@ -35,6 +36,7 @@ _ALL = (
     *DERIVATION,
     *ASKED,
     *SERVERS,
+    *RANKS,
 )
 
 

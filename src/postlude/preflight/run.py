@@ -20,6 +20,7 @@ from postlude.preflight.causes import likelier
 from postlude.preflight.invariants import look_at_agreement, look_at_implicit
 from postlude.preflight.measured import look_at_held_out, look_at_metrics
 from postlude.preflight.probing import PROBED, probe
+from postlude.preflight.ranks import look_at_ranks, look_at_shares
 from postlude.preflight.report import Report, Section, refused
 from postlude.preflight.resources import look_at_disk, look_at_memory, look_at_time
 from postlude.preflight.reward import look_at_reward
@@ -74,7 +75,8 @@ def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> N
     held_out = look_at_held_out(prepared)
     report.sections += [held_out] if held_out else []
     servers = look_at_servers(prepared)
-    report.sections += [servers] if servers else []
+    ranks = look_at_ranks(prepared)
+    report.sections += [section for section in (ranks, servers) if section]
     if options.quick:
         return
     import torch
@@ -114,6 +116,8 @@ async def _ask(prepared: Prepared, engine: LocalEngine, report: Report, options:
         report.sections.append(look_at_signal(recipe, sampled, options.seed, likelier(prepared, sampled.completions)))
     if prepared.metrics.members:
         await look_at_metrics(prepared, sampled, report.section("held_out"))
+    if sampled is not None and recipe.engine.trainers > 1:
+        look_at_shares(prepared, sampled.groups, report.section("ranks"))
     tell("taking one update")
     groups = sampled.groups if sampled is not None else prepared.items[:ROWS]
     timed, section = await _step_zero(prepared, engine, groups)

@@ -14,9 +14,8 @@ from postlude.engines.servers.deadline import within
 from postlude.engines.servers.publishing import way_of
 from postlude.engines.servers.wire import ServerFailure, VllmServer
 from postlude.engines.settings import Local, Servers
-from postlude.errors import ConfigError
-from postlude.footprint import numbers, shape_of
-from postlude.models.adapters import is_adapter
+from postlude.footprint import numbers
+from postlude.preflight.commits import written_bytes
 from postlude.preflight.report import Section
 from postlude.prepared import Prepared
 from postlude.sizing.work import SIZES
@@ -26,8 +25,6 @@ LOOK = 5.0
 """Seconds that each of `urls` has to say what it is."""
 BESIDE = 2_500_000_000
 """Bytes that a vLLM server on a CPU takes at least beside its weights: modules, and a GiB of keys and values."""
-MOMENTS = 8
-"""Bytes of AdamW's for each number that trains."""
 
 
 def look_at_servers(prepared: Prepared) -> Section | None:
@@ -157,19 +154,10 @@ def _trains_adapter(prepared: Prepared) -> bool:
 
 def _written(prepared: Prepared, section: Section) -> None:
     """To the disk, by publications and the checkpoints before them; unknown of a model that is not here yet."""
-    recipe = prepared.recipe
-    held = recipe.engine
-    trained = numbers(recipe.model.path)
-    if recipe.model.lora is not None:
-        try:
-            trained = shape_of(recipe.model.path).adapter(recipe.model.lora.rank, recipe.model.lora.targets)
-        except ConfigError:
-            trained = 0
-    if not trained or is_adapter(recipe.model.path):
+    recipe, sizes = prepared.recipe, written_bytes(prepared)
+    if sizes is None:
         return
-    version = trained * (SIZES[held.dtype] if recipe.model.lora is None else 4)
-    master = 4 if SIZES[held.dtype] < 4 else 0
-    commit = version + trained * (MOMENTS + master)
+    version, commit = sizes
     section.figures |= {"version_bytes": version, "commit_bytes": commit, "commit_every": recipe.commit_every}
     when = "before each" if recipe.commit_every == 1 else f"every {recipe.commit_every} steps"
     section.table.append(("a step writes", f"{size(version)} for a version, and {when} a checkpoint of {size(commit)}"))

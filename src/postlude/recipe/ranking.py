@@ -97,7 +97,7 @@ def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
 
 def notes(recipe: Recipe) -> list[str]:
     """What a user should know of a recipe with several trainers before it runs."""
-    trainers, units, noun = recipe.engine.trainers, *_units(recipe)
+    trainers, units, noun = recipe.engine.trainers, *units_of(recipe)
     if units >= trainers:
         return []
     return [
@@ -106,7 +106,7 @@ def notes(recipe: Recipe) -> list[str]:
     ]
 
 
-def _units(recipe: Recipe) -> tuple[int, str]:
+def units_of(recipe: Recipe) -> tuple[int, str]:
     """(how many, what they are): what an update has at most to share out over ranks."""
     whole = not recipe.objective.splits_groups
     drawn = recipe.prompts_per_step

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from postlude.engines.local.attention import Layout, Options, active
+from postlude.engines.local.gathered import through
 from postlude.engines.local.kernels import rms_norm, rotate, rotated, swiglu
 from postlude.engines.local.products import PackedWeight, adapted, linear, multiply, serves
 from postlude.sizing.activations import DIRECT as SERVED
@@ -77,11 +79,8 @@ class Direct:
         cos, sin = self.angles(position)
         layout = active()
         for i, module in enumerate(layers := self._body.layers, 1):
-            block, wanted = _live(module), rows if i == len(layers) else None
-            if module.gradient_checkpointing and torch.is_grad_enabled() and module.training:
-                x = checkpoint(block, x, cos, sin, layout, wanted, use_reentrant=False)
-            else:
-                x = block(x, cos, sin, layout, wanted)
+            wanted = rows if i == len(layers) else None
+            x = through(module, partial(_run, module), x, cos, sin, layout, wanted)
         norm = self._body.norm
         return rms_norm(x, norm.weight, norm.variance_epsilon)
 
@@ -206,6 +205,14 @@ def _live(module: Any) -> _Block:
         a.layer_idx,
         _options(a),
     )
+
+
+def _run(module: Any, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
+    """What a decoder layer makes of [T, D], as its block does; recomputed in the backward pass where that is asked."""
+    block = _live(module)
+    if not (module.gradient_checkpointing and torch.is_grad_enabled() and module.training):
+        return block(x, cos, sin, layout, rows)
+    return checkpoint(block, x, cos, sin, layout, rows, use_reentrant=False)  # type: ignore[no-any-return]
 
 
 def mapped(module: Any) -> Callable[[Tensor], Tensor]:

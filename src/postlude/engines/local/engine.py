@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from postlude.engines.local import saving
 from postlude.engines.local.decode import LocalSampler
-from postlude.engines.local.free import free, give_back
+from postlude.engines.local.free import Free, free, give_back
 from postlude.engines.local.memory import choose
 from postlude.engines.local.model import LocalModel, without_dropout
+from postlude.engines.local.ranks import Ranks
 from postlude.engines.local.threads import Workplace
 from postlude.engines.local.trainer import LocalTrainer
 from postlude.engines.protocol import Weights
@@ -81,6 +82,7 @@ class LocalEngine:
         critic: Critic | None = None,
         pairs: bool = False,
         work: Work | None = None,
+        ranks: Ranks | None = None,
     ) -> LocalEngine:
         """Load the weights, choose the path, build sampler and trainer. Of a `checkpoint` the adapter is built, whose
         weights `load` then reads.
@@ -88,7 +90,8 @@ class LocalEngine:
         `own_sampler` gives the sampler a copy of the weights, so that it can work while the trainer does; `scores`
         makes it a reward model, with `pairs` one that reads two answers; `critic` adds a value function. The reference
         is always taken from the model the recipe names, never from a checkpoint. What `held` leaves open is chosen to
-        fit into memory, given the `work`; ConfigError where no micro-batch fits.
+        fit into memory, given the `work`; ConfigError where no micro-batch fits. `ranks` hold the models together with
+        this process.
         """
         held, optimizer = held or Local(), optimizer or Optimizer()
         net = load(spec, held, adapter_from=checkpoint if spec.lora else None, scalar=scores)
@@ -103,7 +106,7 @@ class LocalEngine:
         beside = _second_model(spec, held, critic) if critic and critic.form == "own" else None
         if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
-        trainer = LocalTrainer(model, optimizer, held.token_budget or BUDGET, keep_reference, beside)
+        trainer = LocalTrainer(model, optimizer, held.token_budget or BUDGET, keep_reference, beside, ranks)
         trainer.skips_idle = not dropout
         sampled = model.copy(deepcopy(net).requires_grad_(False)) if own_sampler else model
         sampler = LocalSampler(sampled, facts.tokenizer, facts.stop_ids)
@@ -115,7 +118,9 @@ class LocalEngine:
         work = work or Work()
         asked = Asked(held.token_budget, held.head_chunk, held.cache_gib)
         with trainer.workplace:
-            engine._use(choose(model, beside, engine._held(work), free(model.device), work, asked))
+            left = _share_of(free(model.device), trainer.ranks)
+            plan = choose(model, beside, engine._held(work), left, work, asked, trainer.ranks)
+            engine._use(_smallest(plan, trainer.ranks))
         return engine
 
     def _use(self, plan: Plan) -> None:
@@ -307,6 +312,17 @@ class LocalEngine:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(p.numel() * p.element_size() for p in tensors)
+
+
+def _share_of(left: Free, ranks: Ranks) -> Free:
+    """What one rank may take of memory that several share."""
+    return replace(left, bytes=left.bytes // ranks.beside)
+
+
+def _smallest(plan: Plan, ranks: Ranks) -> Plan:
+    """The smallest limits of all ranks: with the same ones sums are rounded alike wherever a share is."""
+    budget, chunk = (-int(x) for x in ranks.most([-plan.token_budget, -plan.head_chunk]))
+    return replace(plan, token_budget=budget, head_chunk=chunk)
 
 
 def _second_model(spec: ModelSpec, held: Local, critic: Critic) -> LocalModel:

@@ -39,12 +39,13 @@ class Cut:
 
 
 def within_memory(trainer: LocalTrainer, cuts: Sequence[Cut], work: Callable[[], R]) -> R:
-    """The result of `work`; where memory runs out in it, done again with smaller pieces, while they can be smaller."""
+    """The result of `work`; where memory runs out in it, done again with smaller pieces, while they can be smaller.
+    One of several ranks cannot: the others are in the middle of what it left."""
     while True:
         try:
             return work()
         except (MemoryError, RuntimeError) as error:
-            smaller = _smaller(trainer, cuts) if out_of_memory(error) else None
+            smaller = _smaller(trainer, cuts) if out_of_memory(error) and trainer.ranks.size == 1 else None
             if smaller is None:
                 raise
         # here nothing holds the tensors of the attempt any more

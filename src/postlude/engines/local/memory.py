@@ -18,6 +18,7 @@ from postlude.engines.local.cache import token_bytes
 from postlude.engines.local.free import Free, free
 from postlude.engines.local.measuring import peak
 from postlude.engines.local.model import LocalModel
+from postlude.engines.local.ranks import Alone, Ranks
 from postlude.errors import ConfigError
 from postlude.sizing import choosing
 from postlude.sizing.activations import costs as formula_costs
@@ -27,16 +28,26 @@ from postlude.sizing.shape import Shape, of_values
 from postlude.sizing.work import BUDGET, CPU_CACHE, GPU_CACHE, Asked, Costs, Held, Kept, Plan, Work
 
 
-def choose(model: LocalModel, critic: LocalModel | None, held: Held, left: Free, work: Work, asked: Asked) -> Plan:
+def choose(
+    model: LocalModel,
+    critic: LocalModel | None,
+    held: Held,
+    left: Free,
+    work: Work,
+    asked: Asked,
+    ranks: Ranks | None = None,
+) -> Plan:
     """The largest micro-batch, chunk and cache that fit beside what is held. Raises ConfigError where none does.
 
     `left` is what is free with the models loaded. A setting of the user's stands, with a warning where it is too large.
+    What is chosen is this rank's; whether passes are tried, which are a common effort, is agreed.
     """
     machine = machine_of(model, left)
     costs = counted(model, critic, work) or rough(model, critic)
     small = Plan(BUDGET, first_chunk(machine, asked), machine.most_cache)
     enough = (room_of(machine, held, work) - held.gradients) / 2
-    if costs.source == "bound" and work.trains and micro_of(small, costs, machine, work) > enough:
+    short = costs.source == "bound" and work.trains and micro_of(small, costs, machine, work) > enough
+    if any((ranks or Alone()).most([short])):
         costs = measure(model, critic)
     return choosing.choose(machine, costs, held, work, asked)
 

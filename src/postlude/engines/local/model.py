@@ -17,9 +17,10 @@ from postlude.batch import Batch, pack, split
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.attention import NAME, Options, Packed, attending
 from postlude.engines.local.direct import Direct, mapped, unserved
+from postlude.engines.local.gathered import through
 from postlude.engines.local.head import head_outputs
 from postlude.engines.local.products import PackedWeight, serves
-from postlude.engines.local.spans import Spans, ranges
+from postlude.engines.local.spans import place_in, sequence_table
 from postlude.engines.local.threads import Workplace
 from postlude.errors import EngineError
 from postlude.models import adapters
@@ -55,6 +56,8 @@ class LocalModel:
     """Why a model that could be run directly is not; empty for all others."""
     head_chunk: int = 0
     """Tokens whose logits are held at a time; set from the vocabulary where it is 0."""
+    precision: torch.dtype | None = None
+    """Of its arithmetic, where its weights are held in another."""
     layout: Callable[[Batch], Packed] = Packed
     """How a packed row attends: flex_attention on CUDA, where the check at load lets it."""
 
@@ -77,7 +80,8 @@ class LocalModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.hf.get_input_embeddings().weight.dtype
+        """That it computes in."""
+        return self.precision or self.hf.get_input_embeddings().weight.dtype
 
     @property
     def vocabulary(self) -> int:
@@ -144,9 +148,18 @@ class LocalModel:
         """Yields `outputs(entropy_gradient)`; keep the context open through the backward pass."""
         if self.packed:
             with attending(self.layout(batch)):
-                yield lambda entropy_gradient=False: self._packed_outputs(batch, entropy_gradient)
+                yield lambda entropy_gradient=False: self._whole(self._packed_outputs, batch, entropy_gradient)
         else:
-            yield lambda entropy_gradient=False: self._padded_outputs(batch, entropy_gradient)
+            yield lambda entropy_gradient=False: self._whole(self._padded_outputs, batch, entropy_gradient)
+
+    def _whole(self, run: Callable[[Batch, bool], Outputs], batch: Batch, entropy_gradient: bool) -> Outputs:
+        """What is computed with the weights outside of the layers here; each layer sees to its own."""
+
+        def columns() -> tuple[Tensor | None, ...]:
+            outputs = run(batch, entropy_gradient)
+            return outputs.logprobs, outputs.entropy, outputs.values, outputs.scores
+
+        return Outputs(*through(self.hf, columns))
 
     def _packed_outputs(self, batch: Batch, entropy_gradient: bool) -> Outputs:
         rows, read = self._places(batch)
@@ -159,7 +172,7 @@ class LocalModel:
         """Each sequence as a row of its own, prompt repeated, padded on the right."""
         table = sequence_table(batch)
         rows, _ = self._places(batch)
-        row, column = _place(table, batch)
+        row, column = place_in(table, batch)
         places = row[rows], column[rows] - (0 if self.reads == "scores" else 1)  # a last prompt row is everybody's
         inputs: dict[str, Any] = {
             "input_ids": batch.tokens[table.clamp(min=0)],
@@ -389,28 +402,6 @@ def probe_batch(vocabulary: int) -> Batch:
         )
         groups.append(Group(Prompt(str(start), "", tokens=tuple(tokens[:prompt])), completions))
     return pack(groups)
-
-
-def sequence_table(batch: Batch) -> Tensor:
-    """[S, L] rows of each sequence: its group's prompt, then its own tokens, -1 padded on the right."""
-    spans = Spans.of(batch)
-    prompt_length = spans.prompt_length[batch.sequence_group]
-    total = prompt_length + spans.length
-    table = ranges(torch.zeros_like(total), total)
-    answer_rows = table - prompt_length[:, None] + spans.start[:, None]
-    prompt = table + spans.prompt_start[batch.sequence_group][:, None]
-    return torch.where(table < 0, -1, torch.where(table < prompt_length[:, None], prompt, answer_rows))
-
-
-def _place(table: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """[T] row and column of each completion token in the padded table (prompt tokens: of their last copy)."""
-    s, length = table.shape
-    valid = table >= 0
-    row = torch.zeros_like(batch.tokens)
-    column = torch.zeros_like(batch.tokens)
-    row[table[valid]] = torch.arange(s, device=table.device)[:, None].expand(s, length)[valid]
-    column[table[valid]] = torch.arange(length, device=table.device)[None, :].expand(s, length)[valid]
-    return row, column
 
 
 def without_dropout(net: nn.Module) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from postlude.engines.local.ranks import Ranks
+
 
 @dataclass(frozen=True)
 class Params:
@@ -34,8 +36,9 @@ class Params:
         other = [p for p in self.owned if p.ndim <= 1]
         return [{"params": decayed, "weight_decay": weight_decay}, {"params": other, "weight_decay": 0.0}]
 
-    def norm(self) -> float:
-        return _grad_norm(self.owned)
+    def norm(self, ranks: Ranks | None = None) -> float:
+        """Of the gradient; of several ranks, of what this one holds of it."""
+        return _norm([ranks.part(p.grad) if ranks else p.grad for p in self.owned if p.grad is not None])
 
     def forget(self) -> None:
         """Drop the accumulated gradient."""
@@ -43,8 +46,7 @@ class Params:
             p.grad = None
 
 
-def _grad_norm(params: Sequence[Tensor]) -> float:
-    grads = [p.grad for p in params if p.grad is not None]
+def _norm(grads: Sequence[Tensor]) -> float:
     if not grads:
         return 0.0
     return float(torch.stack([g.to(torch.promote_types(g.dtype, torch.float32)).norm() for g in grads]).norm())

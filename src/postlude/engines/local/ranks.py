@@ -19,6 +19,8 @@ class Ranks(Protocol):
     """Of this process, from 0."""
     size: int
     """How many there are."""
+    beside: int
+    """How many of them take their memory from the same as this one, itself included."""
 
     def shard(self, model: LocalModel) -> None:
         """Spread a model's parameters over the ranks. Each way in which it is run gathers what it needs."""
@@ -52,7 +54,7 @@ class Ranks(Protocol):
 class Alone:
     """One process that holds all of it."""
 
-    rank, size = 0, 1
+    rank, size, beside = 0, 1, 1
 
     def shard(self, model: LocalModel) -> None:
         """Nothing to spread."""

@@ -16,12 +16,19 @@ from postlude.engines.local.params import Params
 from postlude.errors import EngineError
 
 
-class Reference:
-    """The reference of a policy. Under LoRA no copy of the model is needed; `keeps` holds one of any other."""
+def frozen_copy(policy: LocalModel) -> LocalModel | None:
+    """A model that stays as the policy is now; None under LoRA, where switching the adapter off gives the start."""
+    if hasattr(policy.net, "disable_adapter"):
+        return None
+    return policy.copy(deepcopy(policy.net).requires_grad_(False).eval())
 
-    def __init__(self, policy: LocalModel, params: Params, keeps: bool) -> None:
+
+class Reference:
+    """The reference of a policy: `frozen`, or under LoRA the policy without its adapter, or with an earlier one."""
+
+    def __init__(self, policy: LocalModel, params: Params, frozen: LocalModel | None) -> None:
         self._policy, self._params = policy, params
-        self.frozen = self._copy() if keeps and not self._has_adapter else None
+        self.frozen = frozen
         """A copy of the whole model."""
         self._adapter: list[Tensor] = []
         """Under LoRA: the trained adapter's weights as they were when they became the reference."""
@@ -31,9 +38,6 @@ class Reference:
     @property
     def _has_adapter(self) -> bool:
         return hasattr(self._policy.net, "disable_adapter")
-
-    def _copy(self) -> LocalModel:
-        return self._policy.copy(deepcopy(self._policy.net).requires_grad_(False).eval())
 
     @property
     def weights(self) -> Sequence[Tensor]:
@@ -56,16 +60,20 @@ class Reference:
 
     @contextmanager
     def _with_earlier_adapter(self) -> Iterator[None]:
-        """The model with its trained adapter as it was at the last refresh."""
+        """The model with its trained adapter as it was at the last refresh. Numbers change places, not tensors: where
+        weights are spread over ranks, what is gathered is read from the memory that a rank had for them first."""
         params = self._params.params
-        trained = [p.data for p in params]
+        trained = [p.detach().clone() for p in params]
         try:
-            for p, earlier in zip(params, self._adapter, strict=True):
-                p.data = earlier
+            self._put(self._adapter)
             yield
         finally:
-            for p, data in zip(params, trained, strict=True):
-                p.data = data
+            self._put(trained)
+
+    @torch.no_grad()
+    def _put(self, adapter: Sequence[Tensor]) -> None:
+        for p, numbers in zip(self._params.params, adapter, strict=True):
+            p.copy_(numbers)
 
     @torch.no_grad()
     def refresh(self, mix: float) -> None:
@@ -82,7 +90,7 @@ class Reference:
             raise EngineError("a reference was to be refreshed, and none was kept", code="not-supported")
         else:
             for frozen, p in zip(self._counterparts(), params, strict=True):
-                frozen.copy_(p) if mix == 1 else frozen.lerp_(p, mix)
+                frozen.copy_(p) if mix == 1 else frozen.lerp_(p.to(frozen.dtype), mix)
         self.refreshed += 1
 
     def _counterparts(self) -> list[Tensor]:

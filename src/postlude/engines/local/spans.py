@@ -53,3 +53,25 @@ def similar(length: Tensor, waste: float, other: Tensor | None = None) -> list[T
             top = n
         parts[-1].append(i)
     return [torch.tensor(part, device=length.device) for part in parts]
+
+
+def sequence_table(batch: Batch) -> Tensor:
+    """[S, L] rows of each sequence: its group's prompt, then its own tokens, -1 padded on the right."""
+    spans = Spans.of(batch)
+    prompt_length = spans.prompt_length[batch.sequence_group]
+    total = prompt_length + spans.length
+    table = ranges(torch.zeros_like(total), total)
+    answer_rows = table - prompt_length[:, None] + spans.start[:, None]
+    prompt = table + spans.prompt_start[batch.sequence_group][:, None]
+    return torch.where(table < 0, -1, torch.where(table < prompt_length[:, None], prompt, answer_rows))
+
+
+def place_in(table: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """[T] row and column of each completion token in the padded table (prompt tokens: of their last copy)."""
+    s, length = table.shape
+    valid = table >= 0
+    row = torch.zeros_like(batch.tokens)
+    column = torch.zeros_like(batch.tokens)
+    row[table[valid]] = torch.arange(s, device=table.device)[:, None].expand(s, length)[valid]
+    column[table[valid]] = torch.arange(length, device=table.device)[None, :].expand(s, length)[valid]
+    return row, column

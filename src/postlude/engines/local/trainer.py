@@ -11,24 +11,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from postlude.batch import Batch, select, split
+from postlude.batch import Batch, split
 from postlude.engines.local import saving
 from postlude.engines.local.giving_way import Cut, free, within_memory
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
+from postlude.engines.local.passes import Pass, alike, known_of, nothing, parted, pulls_entropy
 from postlude.engines.local.pending import Pending, not_finite
-from postlude.engines.local.reference import Reference
+from postlude.engines.local.ranks import Alone, Ranks
+from postlude.engines.local.reference import Reference, frozen_copy
 from postlude.engines.local.threads import Workplace
-from postlude.engines.local.unfinite import corrupt, explain
-from postlude.engines.protocol import Part, Rates, Skip, Weights
+from postlude.engines.local.unfinite import Here, corrupt, explain
+from postlude.engines.protocol import Outcome, Part, Rates, Skip, Weights
 from postlude.engines.settings import Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.exhausted import out_of_memory
 from postlude.objectives import Objective, Outputs, TokenObjective, Want
 from postlude.runs.stats import Stats
 
-WORTH_SKIPPING = 0.1
-"""Share of a micro-batch's tokens from which on a pass of their own is cheaper than going back through them."""
 MAX_SKIPPED = 3
 """Consecutive optimiser steps with a non-finite gradient before a run stops."""
 
@@ -46,8 +46,14 @@ class LocalTrainer:
         token_budget: int,
         keep_reference: bool = False,
         critic: LocalModel | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.model, self.critic, self.settings, self.token_budget = model, critic, optimizer, token_budget
+        self.ranks: Ranks = ranks or Alone()
+        frozen = frozen_copy(model) if keep_reference else None  # of a model that is still in one piece
+        for one in (model, critic, frozen):
+            if one is not None:
+                self.ranks.shard(one)
         self.parts = {"policy": Params.of(model.net.named_parameters())}
         value_net = critic.net if critic else model.value_head
         if value_net is not None:
@@ -60,7 +66,7 @@ class LocalTrainer:
             eps=optimizer.eps,
             fused=True if model.device.type in ("cuda", "cpu") else None,
         )
-        self.reference = Reference(model, self.parts["policy"], keep_reference)
+        self.reference = Reference(model, self.parts["policy"], frozen)
         self.version = 0
         """How often the weights were published."""
         self.workplace = Workplace()
@@ -112,14 +118,17 @@ class LocalTrainer:
 
     async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
         """One optimiser step on the sum of the parts' losses: (figures of each part, figures of the step)."""
-        return await self.workplace.do(lambda: self._update(parts, rates))
+        outcome = await self.workplace.do(lambda: self.attempt(parts, rates))
+        step = outcome.step if outcome.sound else self.leave_out(await explain(Here(self), parts))
+        return outcome.figures, step
 
-    def _update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
+    def attempt(self, parts: Sequence[Part], rates: Rates) -> Outcome:
+        """One optimiser step, where everything in it is finite; else the gradient stays for whoever asks why."""
         cuts = [Cut(part.batch, not part.objective.splits_groups, self.model.packed) for part in parts]
         passed, figures, norms = within_memory(self, cuts, self._pass_through(parts))
         if self._sound(parts, passed, norms):
-            return figures, self._apply(rates, norms)
-        return [Stats() for _ in parts], self.leave_out(explain(self, parts))
+            return Outcome(figures, self._apply(rates, norms), True)
+        return Outcome([Stats() for _ in parts], Stats(), False)
 
     def _pass_through(self, parts: Sequence[Part]) -> Callable[[], tuple[list[Pending], list[Stats], dict[str, float]]]:
         """Work that gathers the gradient of an update, and gives the same however often it is done."""
@@ -130,14 +139,15 @@ class LocalTrainer:
                 torch.set_rng_state(state)
             self._passes = {True: 0, False: 0}
             passed = [self.accumulate(part.batch, part.objective, part.coef) for part in parts]
-            return passed, [one.settle() for one in passed], self._norms()
+            return passed, [one.settle() for one in passed], self.norms()
 
         return work
 
     def _sound(self, parts: Sequence[Part], passed: Sequence[Pending], norms: Mapping[str, float]) -> bool:
-        """Whether every number that an update goes by is finite."""
+        """Whether every number that an update goes by is finite, on every rank."""
         losses = all(one.loss is None for one in passed)
-        return losses and all(map(math.isfinite, norms.values())) and not any(corrupt(part.batch) for part in parts)
+        here = losses and all(map(math.isfinite, norms.values())) and not any(corrupt(part.batch) for part in parts)
+        return not any(self.ranks.most([not here]))
 
     def leave_out(self, skip: Skip) -> Stats:
         """Forget the gradient and count; weights, moments and the optimiser's counters stay what they are."""
@@ -173,10 +183,12 @@ class LocalTrainer:
         totals: dict[str, Tensor] = {}
         numbered = replace(batch, rows=torch.arange(batch.tokens.shape[0]))
         with self._model_of(want) as model, model.evaluating():
-            for part in split(numbered, self.token_budget, keeps_groups=False, shares_prompts=model.packed):
-                micro = part.to(model.device)
+            for one in self._readings(numbered, model):
+                micro = one.batch.to(model.device)
                 with model.running(micro) as outputs:
                     result = outputs(False)
+                if not one.counts:
+                    continue
                 assert micro.rows is not None
                 for name in ("logprobs", "entropy", "values", "scores"):
                     values: Tensor | None = getattr(result, name)
@@ -184,6 +196,12 @@ class LocalTrainer:
                         whole = totals.setdefault(name, values.new_zeros(batch.tokens.shape[0]))
                         whole[micro.rows[micro.mask]] = values[micro.mask]
         return Outputs(**{name: x.to(batch.tokens.device) for name, x in totals.items()})
+
+    def _readings(self, batch: Batch, model: LocalModel) -> Iterator[Pass]:
+        """Passes without a gradient."""
+        parts = split(batch, self.token_budget, keeps_groups=False, shares_prompts=model.packed)
+        passes = (Pass(part, False) for part in parts)
+        return passes if self.ranks.size == 1 else alike(self.ranks, [one for one in passes if one.batch.n_sequences])
 
     def _model_of(self, want: Want) -> AbstractContextManager[LocalModel]:
         if want == "reference":
@@ -216,47 +234,45 @@ class LocalTrainer:
         """
         self.make_room()
         pending = Pending()
-        whole = not objective.splits_groups
-        for micro in split(batch, self.token_budget, whole, self.model.packed):
-            for part, pulls in self._parts(micro, objective):
-                self._pass(part.to(self.model.device), objective, coef, pulls, pending)
+        for tokens, passes in self._cut(batch, objective):
+            for one in passes:
+                self._pass(one, objective, coef, pending)
             self._collect()
             if self.on_progress:
-                self.on_progress(micro.tokens.shape[0])
+                self.on_progress(tokens)
         return pending
 
-    def _pass(self, micro: Batch, objective: Objective, coef: float, pulls: bool, pending: Pending) -> None:
+    def _cut(self, batch: Batch, objective: Objective) -> Iterator[tuple[int, list[Pass]]]:
+        """(tokens, passes over them): on several ranks as many on each, and those of the same kind together."""
+        micros = split(batch, self.token_budget, not objective.splits_groups, self.model.packed)
+        cut = ((micro.tokens.shape[0], [Pass(*part) for part in self._parts(micro, objective)]) for micro in micros)
+        if self.ranks.size == 1:
+            return cut
+        passes = [one for _, several in cut for one in several if one.batch.n_sequences]
+        several = alike(self.ranks, passes, known_of(batch) is not None)
+        return ((one.batch.tokens.shape[0], [one]) for one in several)
+
+    def _pass(self, one: Pass, objective: Objective, coef: float, pending: Pending) -> None:
+        micro = one.batch.to(self.model.device)
         with ExitStack() as contexts:
-            contexts.enter_context(torch.set_grad_enabled(pulls))
-            outputs = (None if pulls else _known(micro)) or self._outputs(micro, objective, contexts)
-            loss = objective.loss(micro, outputs)
-            pending.add(loss, micro)
-            if pulls:
+            contexts.enter_context(torch.set_grad_enabled(one.pulls))
+            outputs = (None if one.pulls else known_of(micro)) or self._outputs(micro, objective, contexts)
+            loss = objective.loss(micro, outputs) if one.counts else nothing(outputs, pulls_entropy(objective))
+            if one.counts:
+                pending.add(loss, micro)
+            if one.pulls:
                 (coef * loss.total).backward()
-        self._passes[pulls] += 1
+        self._passes[one.pulls] += 1
 
     def _parts(self, batch: Batch, objective: Objective) -> list[tuple[Batch, bool]]:
         """The micro-batch in parts, each with whether it has a gradient; answers that train no token are in none."""
         if not self.skips_idle or not isinstance(objective, TokenObjective):
             return [(batch, True)]
-        trained = batch.lengths > 0
-        if bool(trained.any()) and not bool(trained.all()):  # unscored, or masked because they were cut off
-            batch = select(batch, trained.nonzero().squeeze(1))
-        idle = objective.idle(batch)
-        if int(idle[batch.group].sum()) < max(1, WORTH_SKIPPING * batch.tokens.numel()):
-            return [(batch, True)]
-        if bool(idle.all()):
-            return [(batch, False)]
-        rests = idle[batch.sequence_group]
-        return [
-            (select(batch, (~rests).nonzero().squeeze(1)), True),
-            (select(batch, rests.nonzero().squeeze(1)), False),
-        ]
+        return parted(batch, objective)
 
     def _outputs(self, micro: Batch, objective: Objective, contexts: ExitStack) -> Outputs:
         """What the objective reads, with a gradient; the contexts have to stay open through the backward pass."""
-        wants_entropy = isinstance(objective, TokenObjective) and objective.entropy > 0
-        outputs = contexts.enter_context(self.model.running(micro))(wants_entropy)
+        outputs = contexts.enter_context(self.model.running(micro))(pulls_entropy(objective))
         if self.critic is None or not isinstance(objective, TokenObjective) or objective.value is None:
             return outputs
         return replace(outputs, values=contexts.enter_context(self.critic.running(micro))(False).values)
@@ -276,7 +292,7 @@ class LocalTrainer:
         """Clip each part, update, forget the gradient. `critic_lr` is `lr` where it is not given; a rate of 0 leaves
         its part as it is. A non-finite gradient is skipped; three in a row stop the run."""
         with self.workplace:
-            norms = self._norms()
+            norms = self.norms()
             if all(map(math.isfinite, norms.values())):
                 return self._apply(Rates(lr, critic_lr), norms)
             name, stats = self.spoilt(), self.leave_out(Skip("gradient", norms["policy"]))
@@ -289,11 +305,23 @@ class LocalTrainer:
             )
         return stats
 
-    def _norms(self) -> dict[str, float]:
-        """Of the gradient of each part of the weights, before clipping."""
-        if self._passes[False] and not self._passes[True]:
+    def norms(self) -> dict[str, float]:
+        """Of the gradient of each part of the weights over all ranks, before clipping."""
+        pulled, read = self.ranks.most([self._passes[True], self._passes[False]])
+        if read and not pulled:
             self._rest()
-        return {name: part.norm() for name, part in self.parts.items()}
+        self._add_up()
+        norms = [part.norm(self.ranks) for part in self.parts.values()]
+        squares = self.ranks.total([norm * norm for norm in norms])  # the root of one square is exact
+        return {name: math.sqrt(square) for name, square in zip(self.parts, squares, strict=True)}
+
+    def _add_up(self) -> None:
+        """The gradient over all ranks of what each of them holds whole; of what is spread, passes have seen to it."""
+        held = [*self.model.value_head.parameters()] if self.model.value_head is not None else []
+        for p, reached in zip(held, self.ranks.most([p.grad is not None for p in held]), strict=True):
+            if reached and p.grad is None:
+                p.grad = torch.zeros_like(p)
+        self.ranks.add([p.grad for p in held if p.grad is not None])
 
     @torch.no_grad()
     def _apply(self, rates: Rates, norms: Mapping[str, float]) -> Stats:
@@ -334,20 +362,25 @@ class LocalTrainer:
 
     def spoilt(self) -> str | None:
         """The first parameter whose gradient is not finite."""
-        named = ((name, p.grad) for name, _, p in self.named if p.grad is not None)
-        return next((name for name, grad in named if not bool(torch.isfinite(grad).all())), None)
+        return self._first_infinite([(name, p.grad) for name, _, p in self.named if p.grad is not None])
+
+    def _first_infinite(self, named: Sequence[tuple[str, Tensor]]) -> str | None:
+        """The first name of a tensor that holds NaN or an infinite number, on any rank."""
+        infinite = self.ranks.most([not bool(torch.isfinite(self.ranks.part(x)).all()) for _, x in named])
+        return next((name for (name, _), bad in zip(named, infinite, strict=True) if bad), None)
 
     @torch.no_grad()
     def require_finite(self) -> None:
         """TrainingError where a trained weight is NaN or infinite, with its name: none that could be used is saved."""
         named = [(name, p) for name, p, _ in self.named]
-        sums = torch.stack([p.detach().sum(dtype=self.dtype) for _, p in named]) if named else torch.zeros(1)
-        if math.isfinite(float(sums.sum())):
+        parts = [self.ranks.part(p.detach()) for _, p in named]
+        sums = torch.stack([part.sum(dtype=self.dtype) for part in parts]) if parts else torch.zeros(1)
+        if not any(self.ranks.most([not math.isfinite(float(sums.sum()))])):
             return
-        bad = [name for name, p in named if not bool(torch.isfinite(p).all())]  # a sum can overflow by itself
-        if bad:
+        bad = self._first_infinite(named)  # a sum can overflow by itself
+        if bad is not None:
             raise TrainingError(
-                f"the weights are not finite any more: {bad[0]} holds NaN or infinite numbers after an update whose "
+                f"the weights are not finite any more: {bad} holds NaN or infinite numbers after an update whose "
                 "gradient was finite. They are not saved; what was saved before is sound. Lower schedule.lr, raise "
                 "optimizer.eps, or hold the model in float32.",
                 code="not-finite",
@@ -397,10 +430,3 @@ class LocalTrainer:
         trained = sum(p.numel() for part in self.parts.values() for p in part.params)
         nets = [self.model.net, self.critic.net if self.critic else self.model.value_head]
         return trained, sum(p.numel() for net in nets if net is not None for p in net.parameters())
-
-
-def _known(micro: Batch) -> Outputs | None:
-    """What the figures of a part without a gradient need, where it is there already."""
-    if micro.live_logprobs is None or micro.live_entropy is None:
-        return None
-    return Outputs(logprobs=micro.live_logprobs, entropy=micro.live_entropy)

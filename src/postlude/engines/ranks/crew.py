@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from postlude.engines.protocol import Outcome as Outcome
 from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
 from postlude.models.spec import Critic, ModelSpec
-from postlude.runs.stats import Stats
 from postlude.sizing.work import Work
 
 
@@ -33,6 +33,18 @@ class Blueprint:
     """`file.py:name` and `module:name` of the user's that objectives come from, loaded before one arrives."""
     folder: Path | None = None
     """The run's, which every rank has to see."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of a rank among the others."""
+
+    rank: int
+    size: int
+    address: str
+    """Where they meet: tcp://HOST:PORT of rank 0's host, or file:///PATH that all of them see and nobody has used."""
+    timeout: float = 600.0
+    """Seconds that a rank waits for the others."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +95,6 @@ class Counters:
 
     version: int
     skipped: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a rank says of an update. `Rank.update` takes (parts, rates, seed): dropout draws of seed + rank."""
-
-    figures: list[Stats]
-    """Of each part, of this rank's share."""
-    step: Stats
-    """Of the step, the same on every rank."""
-    sound: bool
-    """Agreed over ranks. Where it is False nothing has changed, and the gradient stays for `spoilt` until `forget`."""
 
 
 class RankLost(EngineError):

@@ -18,6 +18,8 @@ from postlude.runs.figures.answers import SETS, of_a_draw, of_a_measurement
 from postlude.runs.figures.figure import Better, Figure
 from postlude.runs.figures.human import PEOPLE
 from postlude.runs.figures.objective import of_the_objective
+from postlude.runs.figures.ranks import RANKS
+from postlude.runs.figures.ranks import TIMES as TIMES_OF_RANKS
 from postlude.runs.figures.serving import AGES, SERVERS, TIMES
 from postlude.runs.figures.step import of_a_step
 from postlude.runs.figures.truth import TRUTH
@@ -46,11 +48,11 @@ def _by_name(figures: Iterable[Figure]) -> Table:
 
 
 OBJECTIVE = _by_name(of_the_objective())
-BARE = _by_name((*of_a_step(), *of_the_objective(), *SETS, *of_a_draw(), *AGES, *SERVERS, *TRUTH))
+BARE = _by_name((*of_a_step(), *of_the_objective(), *SETS, *of_a_draw(), *AGES, *SERVERS, *RANKS, *TRUTH))
 """Name -> figure of a step, of the stream that leads it; and of truth, whose names say the set themselves."""
 JUDGED = _by_name(PEOPLE)
 """Figures that no run logs: `postlude.review.figures` makes them of what people said."""
-TIMED = _by_name(TIMES)
+TIMED = _by_name((*TIMES, *TIMES_OF_RANKS))
 """Figures of timings.jsonl, and of no event."""
 WRITTEN = {"loss/policy": replace(OBJECTIVE["loss/policy"], meaning="-log p of written text", better="down")}
 """What means something else where nothing is sampled."""

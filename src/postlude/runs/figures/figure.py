@@ -27,3 +27,9 @@ class Figure:
     """Where it is defined: a section of docs/specification.md, an arXiv id, or the page of the documentation."""
     healthy: str | None = None
     """What is usual, what is not, and what to do then; None where nothing general can be said."""
+
+
+def seconds(name: str, label: str, meaning: str, whose: str, source: str, healthy: str | None = None) -> Figure:
+    """An entry of timings.jsonl. `whose`: the runs that have it."""
+    formula = f"`{name}` of timings.jsonl, of a run with {whose}"
+    return Figure(f"seconds/{name}", label, "seconds", meaning, formula, "down", source, healthy)

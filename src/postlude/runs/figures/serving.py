@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postlude.runs.figures.figure import Figure
+from postlude.runs.figures.figure import Figure, seconds
 
 PAGE = "docs/scale.md"
 AGES = (
@@ -61,29 +61,28 @@ SERVERS = (
 )
 
 
-def _seconds(name: str, label: str, meaning: str, healthy: str | None = None) -> Figure:
-    return Figure(
-        name=f"seconds/{name}",
-        label=label,
-        unit="seconds",
-        meaning=meaning,
-        formula=f"`{name}` of timings.jsonl, of a run with servers",
-        better="down",
-        source=PAGE,
-        healthy=healthy,
-    )
+def _seconds(name: str, label: str, meaning: str, healthy: str | None = None, whose: str = "servers") -> Figure:
+    return seconds(name, label, meaning, whose, PAGE, healthy)
 
 
+EITHER = "servers or several trainers"
 TIMES = (
     _seconds(
         "wait",
         "waited",
         "for answers: what the trainer did nothing in",
-        "with max_lag 1 near 0, where servers keep up; without it, all of sampling and scoring",
+        "with max_lag 1 near 0, where whoever samples keeps up; without it, all of sampling and scoring",
+        EITHER,
     ),
-    _seconds("train", "training", "updates of a step"),
-    _seconds("commit", "committing", "saving what is published", "far below training; else raise engine.commit_every"),
-    _seconds("publish", "publishing", "new weights to all servers", "far below training"),
+    _seconds("train", "training", "updates of a step", whose=EITHER),
+    _seconds(
+        "commit",
+        "committing",
+        "saving what is published",
+        "far below training; else raise engine.commit_every",
+        EITHER,
+    ),
+    _seconds("publish", "publishing", "new weights to whoever samples", "far below training", EITHER),
     _seconds("write", "writing weights", "the part of publishing that writes them to the disk"),
     _seconds("send", "taking weights", "the part of publishing in which servers take them"),
     _seconds("handshake", "handshakes", "the part of publishing that compares log-probs", "see engine.probe_every"),

@@ -1,0 +1,140 @@
+"""One of several processes that train a model together: an engine of its own, and what it is asked to do with it.
+
+Every method is called on all ranks, as `Rank.method(shared, sequences)`, in one order. What is wrong with numbers is a
+flag that all agree on. Any other error of one rank leaves the others in the middle of a common effort: it ends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from postlude.engines.local.engine import LocalEngine
+from postlude.engines.local.ranks import Alone, Ranks
+from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.local.unfinite import try_alone
+from postlude.engines.protocol import Outcome, Rates, Skip
+from postlude.engines.ranks.crew import Blueprint, Facts, Place
+from postlude.engines.ranks.mesh import Mesh
+from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedOutputs, ShippedPart
+from postlude.engines.servers.shelf import is_tied
+from postlude.errors import EngineError
+from postlude.exhausted import out_of_memory
+from postlude.models.load import device_of, inspect
+from postlude.objectives import Want
+from postlude.objects import load_object
+
+
+class Rank:
+    """A `LocalEngine` among others."""
+
+    def __init__(self, blueprint: Blueprint, place: Place | None = None) -> None:
+        """Join the others at their place, and load what is trained. Without a place there are no others."""
+        for path in blueprint.imports:
+            load_object(path, "method")
+        self._ranks: Ranks = Mesh(place, device_of(blueprint.held).type) if place else Alone()
+        torch.manual_seed(blueprint.seed)  # a fresh adapter's weights: the same on every rank
+        with _within_memory():
+            self.engine = _start(blueprint, self._ranks)
+
+    @property
+    def _trainer(self) -> LocalTrainer:
+        return self.engine.trainer
+
+    def facts(self, shared: None = None, sequences: None = None) -> Facts:
+        """What the driver has to know of it."""
+        engine, trainer = self.engine, self._trainer
+        return Facts(
+            engine.describe(),
+            engine.settings(),
+            str(trainer.dtype).removeprefix("torch."),
+            trainer.has_adapter,
+            tuple(trainer.parts["policy"].names),
+            engine.saved_bytes(),
+            engine.held_bytes(),
+            is_tied(engine.model.net),
+            trainer.version,
+            trainer.skipped,
+            trainer.references,
+        )
+
+    def use(self, shared: tuple[int, int], sequences: None = None) -> None:
+        """Take so many tokens at a time, and of the output layer so many."""
+        self._trainer.use(*shared)
+
+    def forward(self, shared: tuple[ShippedBatch, Want], sequences: Places) -> ShippedOutputs | None:
+        """What a model gives for these sequences; None where there are none."""
+        batch, want = shared
+        share = batch.share(sequences)
+        with _within_memory():
+            outputs = self._trainer.outputs(share, want)
+        return ShippedOutputs.of(outputs, share) if len(sequences) else None
+
+    def update(self, shared: tuple[Sequence[ShippedPart], Rates, int], sequences: Sequence[Places]) -> Outcome:
+        """An optimiser step on these sequences of each part, and those of the other ranks."""
+        parts, rates, seed = shared
+        torch.manual_seed(seed + self._ranks.rank)  # dropout, where a method keeps it
+        shares = [part.share(chosen) for part, chosen in zip(parts, sequences, strict=True)]
+        with _within_memory(), self._trainer.workplace:
+            return self._trainer.attempt(shares, rates)
+
+    def spoilt(self, shared: None = None, sequences: None = None) -> str | None:
+        """The first parameter whose gradient is not finite, after an update that was not sound."""
+        return self._trainer.spoilt()
+
+    def tried(self, shared: ShippedPart, sequences: Places) -> tuple[float, float]:
+        """(loss, norm) of these sequences of a part by themselves: the loss is this rank's, 0 where it is finite, the
+        norm of the gradient is that of all ranks. Whatever gradient was there is gone."""
+        with _within_memory(), self._trainer.workplace:
+            return try_alone(self._trainer, shared.share(sequences))
+
+    def forget(self, shared: None = None, sequences: None = None) -> None:
+        """Drop the gradient that was gathered."""
+        self._trainer.forget()
+
+    def leave_out(self, shared: Skip, sequences: None = None) -> None:
+        """Count an optimiser step that is not taken."""
+        self._trainer.leave_out(shared)
+
+    def refresh_reference(self, shared: float, sequences: None = None) -> None:
+        """The reference becomes the policy as it is now, or so much of it."""
+        self._trainer.reference.refresh(shared)
+
+    def require_finite(self, shared: None = None, sequences: None = None) -> None:
+        """TrainingError, on all ranks, where a trained weight is not finite on any."""
+        self._trainer.require_finite()
+
+    def leave(self) -> None:
+        """Leave the others, as the last that is done here."""
+        if isinstance(self._ranks, Mesh):
+            self._ranks.leave()
+
+
+def _start(blueprint: Blueprint, ranks: Ranks) -> LocalEngine:
+    return LocalEngine.start(
+        blueprint.spec,
+        inspect(blueprint.spec),
+        blueprint.optimizer,
+        blueprint.held,
+        keep_reference=blueprint.keep_reference,
+        dropout=blueprint.dropout,
+        checkpoint=blueprint.checkpoint,
+        scores=blueprint.scores,
+        critic=blueprint.critic,
+        pairs=blueprint.pairs,
+        work=blueprint.work,
+        ranks=ranks,
+    )
+
+
+@contextmanager
+def _within_memory() -> Generator[None]:
+    """An error of memory that ran out says so by its code, wherever it is read."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise EngineError(f"memory ran out on a trainer: {error}", code="out-of-memory") from error
