@@ -14,19 +14,16 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from postlude.engines.ranks.crew import Blueprint, Place
 from postlude.errors import EngineError, PostludeError, reason
 from postlude.exhausted import out_of_memory
 from postlude.frames import in_words, of_users
 from postlude.objects import load_object
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
-
-    from postlude.engines.ranks.crew import Blueprint
 
 LOST = ("gloo/", "NCCL", "Connection reset by peer", "Connection closed by peer", "Broken pipe")
 """What an exception says whose cause is another rank: a type of its own is not raised by all of torch."""
@@ -34,7 +31,7 @@ LOST = ("gloo/", "NCCL", "Connection reset by peer", "Connection closed by peer"
 
 @dataclass(frozen=True)
 class Seat:
-    """Which rank this is, and what makes one: `module:name`, called as `name(blueprint, rank, size, store)`."""
+    """Which rank this is, and what makes one: `module:name`, called as `name(blueprint, place)`."""
 
     rank: int
     size: int
@@ -74,32 +71,37 @@ class Child:
 
     def begin(self, shared: tuple[Blueprint, str, int, float], mine: None) -> None:
         """Build the rank, once all have met at host and port; `shared` ends with the seconds they may take for that."""
+        from postlude.models.load import device_of
+
         blueprint, host, port, seconds = shared
-        for path in blueprint.imports:
-            load_object(path, "an objective")
+        rank, size = self._seat.rank, self._seat.size
         kind = load_object(self._seat.kind, "a rank")
-        self._rank = kind(blueprint, self._seat.rank, self._seat.size, self._store(host, port, seconds))
+        self._join(device_of(blueprint.held).type, host, port, timedelta(seconds=seconds))
+        self._rank = kind(blueprint, Place(rank, size, f"tcp://{host}:{port}", seconds))
+
+    def _join(self, device: str, host: str, port: int, seconds: timedelta) -> None:
+        import torch.distributed as dist
+
+        from postlude.engines.ranks.mesh import BACKENDS
+
+        master = self._listening is not None
+        store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+            host,
+            port,
+            self._seat.size,
+            is_master=master,
+            timeout=seconds,
+            master_listen_fd=self._listening.detach() if self._listening is not None else None,
+        )
+        dist.init_process_group(
+            BACKENDS[device], store=store, rank=self._seat.rank, world_size=self._seat.size, timeout=seconds
+        )
 
     def ask(self, method: str, shared: Any, mine: Any) -> Any:
         """Of this place, or of the rank."""
         if method in ("listen", "begin"):
             return getattr(self, method)(shared, mine)
         return getattr(self._rank, method)(shared, mine)
-
-    def _store(self, host: str, port: int, seconds: float) -> Store:
-        from datetime import timedelta
-
-        from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
-
-        master = self._listening is not None
-        return TCPStore(
-            host,
-            port,
-            self._seat.size,
-            is_master=master,
-            timeout=timedelta(seconds=seconds),
-            master_listen_fd=self._listening.detach() if self._listening is not None else None,
-        )
 
 
 def answer(ask: Callable[[], Any], rank: int) -> Done | Raised:

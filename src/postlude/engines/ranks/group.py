@@ -22,7 +22,7 @@ from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.local_cluster import LocalCluster
 from postlude.engines.ranks.places import Host, Offer, no_room, noted, require_alike, threads_of
-from postlude.engines.ranks.supervisor import Supervisor
+from postlude.engines.ranks.supervisor import Ended, Supervisor
 from postlude.engines.servers.command import visible_devices
 from postlude.errors import EngineError, reason
 from postlude.runs.files import RANKS
@@ -38,6 +38,10 @@ LOCAL = "local"
 RANK = "postlude.engines.ranks.rank:Rank"
 ROOM, ROOM_AGAIN = 60.0, 600.0
 """Seconds that are waited for room in a cluster: at first, and where ranks had their places before."""
+STARTING, STARTED = ("start", "begin"), 600.0
+"""What a start asks for, and the seconds that it may take at least: several processes import torch and load a model."""
+REACHED = 45.0
+"""Seconds for a cluster to answer."""
 CLOSING = 10.0
 """Seconds for each part of ending."""
 DEATHS = {
@@ -119,41 +123,56 @@ class RayCrew:
 
     def _join(self) -> None:
         """Reach a cluster, which is begun here where it is to be a local one."""
-        import ray
+        local = self._terms.address == LOCAL
+        if local:
+            self._cluster = LocalCluster(self.size, self._devices(), self._logs)
+        with _variables(self._cluster.surroundings if self._cluster else {}):
+            import ray
+            from ray._private import ray_constants
 
-        if ray.is_initialized():
-            if self._terms.address == LOCAL:
+            if ray.is_initialized() and local:
                 raise EngineError(
                     "Ray is at work in this process already: end that (ray.shutdown()), or set engine.address to auto, "
                     "which places trainers on its cluster.",
                     code="process-busy",
                     key="engine.address",
                 )
-            return
-        if self._terms.address == LOCAL:
-            self._cluster = LocalCluster(self.size, self._devices(), self._logs)
-            self._cluster.start()
-            with _variables(self._cluster.surroundings):
-                self._attach(self._cluster.address, "127.0.0.1")
-        else:
-            self._attach(self._terms.address)
+            if ray.is_initialized():
+                return
+            ray_constants.ENABLE_RAY_CLUSTER = not local  # read once, as it is imported: False is 127.0.0.1 alone
+            if self._cluster is not None:
+                self._cluster.start()
+            self._attach(self._cluster.address if self._cluster else self._terms.address)
 
-    def _attach(self, address: str, host: str | None = None) -> None:
+    def _attach(self, address: str) -> None:
         import ray
         from ray.exceptions import RayError
 
-        more: dict[str, Any] = {"_node_ip_address": host} if host else {}
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
-        except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+        failed: list[Exception] = []
+
+        def attach() -> None:
+            more: dict[str, Any] = {"_node_ip_address": "127.0.0.1"} if self._cluster else {}
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
+            except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+                failed.append(error)
+
+        if not _within(REACHED, attach):
+            failed.append(TimeoutError(f"no answer within {REACHED:.0f} s"))
+        if failed:
             raise EngineError(
-                f"no Ray cluster can be reached (engine.address: {self._terms.address}): {reason(error)}. Start one "
-                "(ray start --head), or leave engine.address out: Ray then runs on this machine for this run alone. A "
-                "cluster with a token is reached with the same one: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH.",
+                f"no Ray cluster can be reached (engine.address: {self._terms.address}): {reason(failed[0])}. Start "
+                "one (ray start --head), or leave engine.address out: Ray then runs on this machine for this run "
+                "alone. A cluster with a token is reached with the same: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH.",
                 code="no-cluster",
                 key="engine.address",
-            ) from error
+            ) from failed[0]
         self._attached = True
+
+    @property
+    def _longest(self) -> float:
+        """Seconds for a start."""
+        return max(self._terms.timeout, STARTED)
 
     @property
     def _logs(self) -> Path | None:
@@ -215,8 +234,9 @@ class RayCrew:
         first = self._members[0].actor.call.remote("listen", pickle.dumps(hosts[0].address), none)
         (port,) = await self._values([_outcome(first)], "start")
         doing = f"starting {counted(self.size, 'trainer rank')}"
-        with waiting("the trainer ranks", "their models", "asked", link="for", doing=doing, limit=self._terms.timeout):
-            await self.call("begin", (self._blueprint, hosts[0].address, port, self._terms.timeout))
+        shared = self._blueprint, hosts[0].address, port, self._terms.timeout
+        with waiting("the trainer ranks", "their models", "asked", link="for", doing=doing, limit=self._longest):
+            await self.call("begin", shared)
 
     # asking
 
@@ -224,7 +244,8 @@ class RayCrew:
         names = [member.named(rank) for rank, member in enumerate(self._members)]
         what = IN_WORDS.get(method, method)
         self._broken = True  # until all have answered
-        answers = await answers_of(asked, names, what, self._terms.timeout, self._look)
+        seconds = self._longest if method in STARTING else self._terms.timeout
+        answers = await answers_of(asked, names, what, seconds, self._look)
         self._broken = None in answers
         return values_of(answers, names, what)
 
@@ -238,12 +259,12 @@ class RayCrew:
 
     def _end(self) -> None:
         """A cluster of ours goes with everything in it; in another's, what is ours."""
-        if self._cluster is not None:
-            self._cluster.end()
-        elif self._attached:
+        if self._cluster is None:
             _within(CLOSING, self._leave)
         if self._attached:
             _within(CLOSING, _disconnect)
+        if self._cluster is not None:
+            self._cluster.end()
 
     def _leave(self) -> None:
         import ray
@@ -264,11 +285,13 @@ def _disconnect() -> None:
     ray.shutdown()
 
 
-def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Have it done in a thread, which is left to itself where it takes longer: Ray waits for hosts that are gone."""
+def _within(seconds: float, work: Callable[[], None]) -> bool:
+    """Have it done in a thread, which is left to itself where it takes longer: Ray waits for hosts that are gone.
+    Whether it was done in time."""
     thread = Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
+    return not thread.is_alive()
 
 
 async def _outcome(ref: ObjectRef[Any]) -> bytes | Ended | Unreached | Raised:
