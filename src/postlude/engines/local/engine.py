@@ -21,6 +21,7 @@ from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.ranks import Ranks
 from postlude.engines.local.threads import Workplace
 from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.policy import Policy
 from postlude.engines.protocol import Weights
 from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
@@ -149,12 +150,17 @@ class LocalEngine:
         return self.plan.token_budget
 
     @property
+    def policy(self) -> Policy:
+        """What servers have to be told of it."""
+        return Policy.of(self.model.net)
+
+    @property
     def tokenizer(self) -> Any:
         return self.sampler.tokenizer
 
     async def save(self, folder: Path) -> None:
         """A checkpoint: weights, tokenizer, and the optimiser in `trainer/`."""
-        self.write(folder)
+        await self.trainer.workplace.do(lambda: self.write(folder))
 
     def write(self, folder: Path) -> None:
         """What `save` does, at once."""
@@ -205,6 +211,10 @@ class LocalEngine:
         self._take_up_limits(folder / "trainer" / LIMITS)
         await self.sampler.load(self.trainer.weights())
 
+    def work_apart(self) -> None:
+        """Train in a thread from now on: servers are looked after in the event loop meanwhile."""
+        self.trainer.workplace.apart = True
+
     async def begin(self) -> None:
         """Nothing: the sampler has its weights from the start."""
 
@@ -216,6 +226,11 @@ class LocalEngine:
         weights = await self.trainer.publish()
         await self.sampler.load(weights)
         return weights
+
+    async def relabel(self, version: int) -> None:
+        """The weights as they are now have this version from here on."""
+        self.trainer.version = version
+        await self.sampler.load(self.trainer.weights())
 
     async def read(self, version: int) -> None:
         """No version but the newest is anywhere."""
@@ -233,6 +248,10 @@ class LocalEngine:
     def seconds(self) -> dict[str, float]:
         """Nothing that is worth a clock."""
         return {}
+
+    async def prints(self) -> list[int]:
+        """`fingerprint`."""
+        return self.fingerprint()
 
     @torch.no_grad()
     def fingerprint(self) -> list[int]:

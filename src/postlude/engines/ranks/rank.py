@@ -19,10 +19,11 @@ from postlude.engines.protocol import Outcome, Rates, Skip
 from postlude.engines.ranks.crew import Blueprint, Facts, Place
 from postlude.engines.ranks.mesh import Mesh
 from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedOutputs, ShippedPart
-from postlude.engines.servers.shelf import is_tied
 from postlude.errors import EngineError
 from postlude.exhausted import out_of_memory
+from postlude.models import adapters
 from postlude.models.load import device_of, inspect
+from postlude.models.tied import is_tied, ties
 from postlude.objectives import Want
 from postlude.objects import load_object
 
@@ -58,6 +59,8 @@ class Rank:
             trainer.version,
             trainer.skipped,
             trainer.references,
+            adapters.rank_of(engine.model.net),
+            ties(engine.model.net),
         )
 
     def use(self, shared: tuple[int, int], sequences: None = None) -> None:
