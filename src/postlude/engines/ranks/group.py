@@ -40,6 +40,8 @@ ROOM, ROOM_AGAIN = 60.0, 600.0
 """Seconds that are waited for room in a cluster: at first, and where ranks had their places before."""
 STARTING, STARTED = ("start", "begin"), 600.0
 """What a start asks for, and the seconds that it may take at least: several processes import torch and load a model."""
+LATER = 5.0
+"""Seconds that the driver waits beyond what ranks wait for each other: they know who is late."""
 REACHED = 45.0
 """Seconds for a cluster to answer."""
 CLOSING = 10.0
@@ -244,7 +246,7 @@ class RayCrew:
         names = [member.named(rank) for rank, member in enumerate(self._members)]
         what = IN_WORDS.get(method, method)
         self._broken = True  # until all have answered
-        seconds = self._longest if method in STARTING else self._terms.timeout
+        seconds = self._longest if method in STARTING else self._terms.timeout + LATER
         answers = await answers_of(asked, names, what, seconds, self._look)
         self._broken = None in answers
         return values_of(answers, names, what)
@@ -364,8 +366,8 @@ def _offers() -> list[Offer]:
 
 @contextmanager
 def _variables(those: Mapping[str, str]) -> Iterator[None]:
-    """Set in this process within the block."""
-    before = {name: os.environ.get(name) for name in those}
+    """Set in this process within the block; after it `breakpoint()` is what it was, too, which Ray takes for itself."""
+    before = {name: os.environ.get(name) for name in (*those, "PYTHONBREAKPOINT")}
     os.environ.update(those)
     try:
         yield
