@@ -23,6 +23,7 @@ from postlude.engines.servers.shelf import is_tied
 from postlude.errors import EngineError
 from postlude.exhausted import out_of_memory
 from postlude.models.load import device_of, inspect
+from postlude.models.quiet import quiet
 from postlude.objectives import Want
 from postlude.objects import load_object
 
@@ -113,20 +114,22 @@ class Rank:
 
 
 def _start(blueprint: Blueprint, ranks: Ranks) -> LocalEngine:
-    return LocalEngine.start(
-        blueprint.spec,
-        inspect(blueprint.spec),
-        blueprint.optimizer,
-        blueprint.held,
-        keep_reference=blueprint.keep_reference,
-        dropout=blueprint.dropout,
-        checkpoint=blueprint.checkpoint,
-        scores=blueprint.scores,
-        critic=blueprint.critic,
-        pairs=blueprint.pairs,
-        work=blueprint.work,
-        ranks=ranks,
-    )
+    facts = inspect(blueprint.spec)
+    with quiet():
+        return LocalEngine.start(
+            blueprint.spec,
+            facts,
+            blueprint.optimizer,
+            blueprint.held,
+            keep_reference=blueprint.keep_reference,
+            dropout=blueprint.dropout,
+            checkpoint=blueprint.checkpoint,
+            scores=blueprint.scores,
+            critic=blueprint.critic,
+            pairs=blueprint.pairs,
+            work=blueprint.work,
+            ranks=ranks,
+        )
 
 
 @contextmanager
