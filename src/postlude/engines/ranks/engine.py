@@ -102,7 +102,7 @@ class RankedEngine:
         wrong, no rank is left."""
         try:
             await ranks.open()
-            trainer = RankTrainer(ranks, note=ranks.around.note)
+            trainer = RankTrainer(ranks)
             await trainer.rehearse()
             copy = Copy.of(ranks.blueprint, facts, folder) if folder else None
         except BaseException:
