@@ -129,8 +129,10 @@ workspace come on top, and no figure of this page was taken on a GPU. Published 
 |---|---|---|
 {published}
 
-`--gpus N` shares weights, gradients and optimiser over N devices (as FSDP2 and ZeRO-3 do), with one layer gathered at a time. It is the
-arithmetic of a design: this version trains on one device, and nothing measured it.
+`--gpus N` (or `engine.trainers`) is what each of N ranks takes (FSDP2): a share of weights, gradients and optimiser, in float32 also where the
+model is bfloat16 (the share is the optimiser's master), a share of a frozen reference, its own part of the update, and what it gathers
+in a pass: the layer that runs, the next, embedding and output layer, and gradients of one layer (or of embedding and output layer) on their way
+to the others. `postlude plan` puts it beside servers and seconds ([scale.md](scale.md#what-it-will-cost-postlude-plan)).
 """
 
 

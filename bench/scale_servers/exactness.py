@@ -18,12 +18,13 @@ from postlude.engines.protocol import Request
 from postlude.engines.servers.handshake import TEMPERATURE, Handshakes
 from postlude.engines.servers.publishing import Adapters, Files, Publisher, Stream
 from postlude.engines.servers.replies import Answer, Span
-from postlude.engines.servers.shelf import Shelf, is_tied, named_weights
+from postlude.engines.servers.shelf import Shelf, named_weights
 from postlude.engines.servers.stream import GlooLink
 from postlude.engines.servers.wire import VllmServer
 from postlude.engines.settings import Sampling
 from postlude.errors import EngineError
 from postlude.models.lora import Lora
+from postlude.models.tied import is_tied
 
 PUBLICATIONS = 3
 LONG, ANSWER, ANSWERS = 300, 160, 4
@@ -94,7 +95,7 @@ class Trial:
     def open(cls, path: str, folder: Path, rank: int | None = None) -> Trial:
         """Of a model's folder; `folder` is for the shelf. Its server is to be started from `place(0)` of that."""
         engine = LocalEngine.open(path, token_budget=4096, threads=2, lora=Lora(rank) if rank else None)
-        return cls(engine, Shelf.open(folder, engine.trainer, engine.tokenizer, path))
+        return cls(engine, Shelf.open(folder, engine.policy, engine.tokenizer, path))
 
     def meet(self, url: str) -> None:
         """The server has started."""

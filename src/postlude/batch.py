@@ -12,15 +12,21 @@ Sizes: T tokens, S sequences (completions), G groups, M pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from postlude.cutting import Layout, cut, pairs_inside
 from postlude.data import Completion, Group
-from postlude.lazy import torch
+from postlude.lazy import np, torch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -168,34 +174,26 @@ def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature:
     computed from logits divided by it.
     """
     dtype = dtype or torch.float32
-    row, sequence_group = _lay_out(groups)
-    nan = float("nan")
     completions = [c for item in groups for c in item.completions]
     margins = [_margin(item.prompt.columns.get("margin")) for item in groups]
 
-    def number(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=dtype)
+    def number(values: Iterable[float]) -> Tensor:
+        return _tensor(np.fromiter(values, np.float64)).to(dtype)
 
     return Batch(
-        tokens=torch.tensor(row["tokens"], dtype=torch.long),
-        position=torch.tensor(row["position"], dtype=torch.long),
-        group=torch.tensor(row["group"], dtype=torch.long),
-        sequence=torch.tensor(row["sequence"], dtype=torch.long),
-        predictor=torch.tensor(row["predictor"], dtype=torch.long),
-        mask=torch.tensor(row["mask"], dtype=torch.bool),
-        sequence_group=torch.tensor(sequence_group, dtype=torch.long),
-        reward=number([nan if c.reward is None else c.reward for c in completions]),
-        correct=torch.tensor([-1 if c.correct is None else int(c.correct) for c in completions]),
+        **_lay_out(groups),
+        reward=number(math.nan if c.reward is None else c.reward for c in completions),
+        correct=torch.tensor([-1 if c.correct is None else int(c.correct) for c in completions], dtype=torch.long),
         truncated=torch.tensor([c.truncated for c in completions], dtype=torch.bool),
         mismatched=torch.zeros(len(completions), dtype=torch.bool),
         n_groups=len(groups),
         temperature=temperature,
         margin=number(margins) if any(margins) else None,
-        step_reward=number(row["step_reward"]) if any(c.steps for c in completions) else None,
-        whole_reward=number([_whole(c) for c in completions])
-        if any(c.whole is not None for c in completions)
+        step_reward=number(_by_token(groups, _steps)) if any(c.steps for c in completions) else None,
+        whole_reward=number(map(_whole, completions)) if any(c.whole is not None for c in completions) else None,
+        rollout_logprobs=number(_by_token(groups, _logprobs))
+        if any(c.logprobs is not None for c in completions)
         else None,
-        rollout_logprobs=number(row["rollout"]) if any(c.logprobs is not None for c in completions) else None,
     )
 
 
@@ -215,51 +213,63 @@ def _others(groups: Sequence[Group], place: int) -> tuple[Completion, ...]:
     return next((g.completions for g in after if g.prompt.tokens != groups[place].prompt.tokens), ())
 
 
-def _lay_out(groups: Sequence[Group]) -> tuple[dict[str, list[Any]], list[int]]:
-    """The columns of the row by name, [T] each, and [S] the group of each sequence."""
-    tokens: list[int] = []
-    position: list[int] = []
-    group: list[int] = []
-    sequence: list[int] = []
-    predictor: list[int] = []
-    mask: list[bool] = []
-    rollout: list[float] = []
-    step_reward: list[float] = []
-    sequence_group: list[int] = []
-    nan = float("nan")
-    for g, item in enumerate(groups):
-        prompt = item.prompt.tokens
-        last_prompt = len(tokens) + len(prompt) - 1 if prompt else -1
-        tokens += prompt
-        position += range(len(prompt))
-        for column, filler in ((group, g), (sequence, -1), (predictor, -1), (mask, False)):
-            column += [filler] * len(prompt)
-        rollout += [nan] * len(prompt)
-        step_reward += [nan] * len(prompt)
-        for completion in item.completions:
-            n, start = len(completion.tokens), len(tokens)
-            trained = completion.reward is not None
-            tokens += completion.tokens
-            position += range(len(prompt), len(prompt) + n)
-            group += [g] * n
-            sequence += [len(sequence_group)] * n
-            predictor += ([last_prompt, *range(start, start + n - 1)])[:n]
-            mask += [a and trained and p >= 0 for a, p in zip(completion.has_action, predictor[start:], strict=True)]
-            rollout += completion.logprobs or [nan] * n
-            ends = dict(completion.steps)
-            step_reward += [ends.get(t, nan) for t in range(n)]
-            sequence_group.append(g)
+def _lay_out(groups: Sequence[Group]) -> dict[str, Any]:
+    """The columns that every batch has: of tokens, and the group of each sequence."""
+    pieces = [piece for item in groups for piece in (item.prompt, *item.completions)]
+    size = np.array([len(piece.tokens) for piece in pieces], np.int64)
+    answer = np.array([isinstance(piece, Completion) for piece in pieces], np.bool_)
+    group = np.repeat(np.arange(len(groups)), [1 + len(item.completions) for item in groups])
+    first = np.cumsum(size) - size
+    before = np.where(answer, size[~answer][group], 0)
+    """Tokens of the prompt, where one stands before the piece."""
+    row = np.arange(int(size.sum()))
+    predictor = np.where(np.repeat(answer, size), row - 1, -1)
+    begins = answer & (size > 0)
+    predictor[first[begins]] = np.where(before > 0, (first + size)[~answer][group] - 1, -1)[begins]
     columns = {
-        "tokens": tokens,
-        "position": position,
-        "group": group,
-        "sequence": sequence,
+        "tokens": np.fromiter(chain.from_iterable(piece.tokens for piece in pieces), np.int64, row.size),
+        "position": row - np.repeat(first - before, size),
+        "group": np.repeat(group, size),
+        "sequence": np.repeat(np.where(answer, np.cumsum(answer) - 1, -1), size),
         "predictor": predictor,
-        "mask": mask,
-        "rollout": rollout,
-        "step_reward": step_reward,
+        "mask": np.fromiter(_by_token(groups, _trained, False), np.bool_, row.size) & (predictor >= 0),
+        "sequence_group": group[answer],
     }
-    return columns, sequence_group
+    return {name: _tensor(column) for name, column in columns.items()}
+
+
+def _by_token(
+    groups: Sequence[Group], values: Callable[[Completion], Iterable[T]], of_prompts: T = math.nan
+) -> Iterator[T]:
+    """What is known of each token."""
+    return chain.from_iterable(
+        piece
+        for item in groups
+        for piece in (repeat(of_prompts, len(item.prompt.tokens)), *map(values, item.completions))
+    )
+
+
+def _trained(completion: Completion) -> Iterable[bool]:
+    if completion.reward is None or not completion.sampled:
+        return repeat(completion.reward is not None, len(completion.tokens))
+    return _one_each(completion, completion.sampled, "marks of what was sampled")
+
+
+def _logprobs(completion: Completion) -> Iterable[float]:
+    if not completion.logprobs:
+        return repeat(math.nan, len(completion.tokens))
+    return _one_each(completion, completion.logprobs, "log-probs")
+
+
+def _steps(completion: Completion) -> Iterable[float]:
+    ends = dict(completion.steps)
+    return (ends.get(t, math.nan) for t in range(len(completion.tokens)))
+
+
+def _one_each(completion: Completion, values: Sequence[T], what: str) -> Sequence[T]:
+    if len(values) != len(completion.tokens):
+        raise ValueError(f"a completion of {len(completion.tokens)} tokens has {len(values)} {what}")
+    return values
 
 
 def _whole(completion: Completion) -> float:
@@ -273,48 +283,17 @@ def _margin(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+# --------------------------------------------------------------------------------------------------------- parts
+
+
 def select(batch: Batch, sequences: Tensor) -> Batch:
     """The part of a batch that holds these sequences (sorted indices [K]) and their groups' prompts.
 
     Groups are renumbered; weights and advantages come along unchanged, so parts add up to the whole.
     """
-    chosen = torch.zeros(batch.n_sequences, dtype=torch.bool, device=batch.tokens.device)
-    chosen[sequences] = True
-    group_kept = torch.zeros(batch.n_groups, dtype=torch.bool, device=batch.tokens.device)
-    group_kept[batch.sequence_group[sequences]] = True
-    kept_groups = group_kept.nonzero().squeeze(1)
-    shared = batch.sequence < 0
-    keep_token = torch.where(shared, group_kept[batch.group], chosen[batch.sequence.clamp(min=0)])
-
-    new: dict[str, Any] = {}
-    for name in _TOKEN_FIELDS:
-        value = getattr(batch, name)
-        new[name] = None if value is None else value[keep_token]
-    for name in _SEQUENCE_FIELDS:
-        value = getattr(batch, name)
-        new[name] = None if value is None else value[sequences]
-    row = torch.cumsum(keep_token, 0) - 1
-    new["predictor"] = torch.where(new["predictor"] >= 0, row[new["predictor"].clamp(min=0)], new["predictor"])
-    new["sequence"] = _renumber(new["sequence"], chosen)
-    new["group"] = _renumber(new["group"], group_kept)
-    new["sequence_group"] = _renumber(new["sequence_group"], group_kept)
-    if batch.margin is not None:
-        new["margin"] = batch.margin[kept_groups]
-    if batch.pairs is not None and batch.pair_weight is not None:
-        inside = chosen[batch.pairs].all(dim=1)
-        new["pairs"] = _renumber(batch.pairs[inside], chosen)
-        new["pair_weight"] = batch.pair_weight[inside]
-    return replace(batch, n_groups=len(kept_groups), report={}, **new)
-
-
-def integers(tensor: Tensor) -> list[int]:
-    """The numbers of a tensor of whole numbers [N]; torch itself does not say what `tolist` gives."""
-    return cast(list[int], tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
-
-
-def _renumber(index: Tensor, keep: Tensor) -> Tensor:
-    new = torch.cumsum(keep, 0) - 1
-    return torch.where(index >= 0, new[index.clamp(min=0)], index)
+    part = np.full(batch.n_sequences, -1)
+    part[_numbers(sequences)] = 0
+    return _cut(batch, part, 1)[0]
 
 
 def split(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool = True) -> Iterator[Batch]:
@@ -328,49 +307,15 @@ def split(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: b
     if shares_prompts and batch.tokens.shape[0] <= token_budget:
         yield batch
         return
-    for part in _parts(batch, token_budget, keeps_groups, shares_prompts):
-        yield select(batch, torch.tensor(part, device=batch.tokens.device))
+    part = _part_of(batch, token_budget, keeps_groups, shares_prompts)
+    yield from _cut(batch, part, int(part.max(initial=-1)) + 1)
 
 
 def count_parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool = True) -> int:
     """How many micro-batches `split` makes of an update."""
     if shares_prompts and batch.tokens.shape[0] <= token_budget:
         return 1
-    return sum(1 for _ in _parts(batch, token_budget, keeps_groups, shares_prompts))
-
-
-def _parts(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool) -> Iterator[list[int]]:
-    shared = batch.sequence < 0
-    prompt_size = integers(torch.bincount(batch.group[shared], minlength=batch.n_groups))
-    size = integers(torch.bincount(batch.sequence[~shared], minlength=batch.n_sequences))
-    if not shares_prompts:
-        groups = integers(batch.sequence_group)
-        longest = max((prompt_size[g] + n for g, n in zip(groups, size, strict=True)), default=0)
-        size, prompt_size = [longest] * len(size), [0] * len(prompt_size)
-    part: list[int] = []
-    used, last_group = 0, -1
-    for unit in _units(batch, keeps_groups):
-        g = int(batch.sequence_group[unit[0]])
-        answers_size = sum(size[s] for s in unit)
-        cost = answers_size + (prompt_size[g] if g != last_group or not part else 0)
-        if part and used + cost > token_budget:
-            yield part
-            part, used, cost = [], 0, answers_size + prompt_size[g]
-        part += unit
-        used, last_group = used + cost, g
-    if part:
-        yield part
-
-
-def _units(batch: Batch, keeps_groups: bool) -> list[list[int]]:
-    """Sequences in group order, singly or as whole groups."""
-    order = integers(torch.argsort(batch.sequence_group, stable=True))
-    if not keeps_groups:
-        return [[s] for s in order]
-    units: dict[int, list[int]] = {}
-    for s in order:
-        units.setdefault(int(batch.sequence_group[s]), []).append(s)
-    return list(units.values())
+    return int(_part_of(batch, token_budget, keeps_groups, shares_prompts).max(initial=-1)) + 1
 
 
 def minibatches(batch: Batch, updates: int, keeps_groups: bool, generator: torch.Generator | None) -> list[Batch]:
@@ -380,11 +325,89 @@ def minibatches(batch: Batch, updates: int, keeps_groups: bool, generator: torch
     """
     if updates == 1:
         return [batch]
-    units = _units(batch, keeps_groups)
-    order = integers(torch.randperm(len(units), generator=generator))
-    parts = [order[i::updates] for i in range(updates)]
-    return [
-        select(batch, torch.tensor(sorted(s for i in part for s in units[i]), device=batch.tokens.device))
-        for part in parts
-        if part
-    ]
+    order, unit = _units(batch, keeps_groups)
+    units = int(unit.max(initial=-1)) + 1
+    shuffled = _numbers(torch.randperm(units, generator=generator))
+    part_of_unit = np.empty(units, np.int64)
+    part_of_unit[shuffled] = np.arange(units) % updates
+    part = np.empty(batch.n_sequences, np.int64)
+    part[order] = part_of_unit[unit]
+    return _cut(batch, part, min(updates, units))
+
+
+def integers(tensor: Tensor) -> list[int]:
+    """The numbers of a tensor of whole numbers [N]; torch itself does not say what `tolist` gives."""
+    return cast(list[int], tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
+
+
+def _numbers(tensor: Tensor) -> NDArray[np.int64]:
+    return tensor.detach().cpu().numpy()
+
+
+def _tensor(column: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(column)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _units(batch: Batch, keeps_groups: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """[S] the sequences in group order, and for each of them its unit: itself, or its whole group."""
+    groups = _numbers(batch.sequence_group)
+    order = np.argsort(groups, kind="stable")
+    if not keeps_groups:
+        return order, np.arange(order.size)
+    return order, np.cumsum(np.diff(groups[order], prepend=groups[order][:1]) > 0, dtype=np.int64)
+
+
+def _part_of(batch: Batch, token_budget: int, keeps_groups: bool, shares_prompts: bool) -> NDArray[np.int64]:
+    """[S] the micro-batch of each sequence."""
+    sequence, groups = _numbers(batch.sequence), _numbers(batch.sequence_group)
+    prompt_size = np.bincount(_numbers(batch.group)[sequence < 0], minlength=batch.n_groups)
+    size = np.bincount(sequence[sequence >= 0], minlength=batch.n_sequences)
+    if not shares_prompts:
+        size = np.full_like(size, (prompt_size[groups] + size).max(initial=0))
+        prompt_size = np.zeros_like(prompt_size)
+    order, unit = _units(batch, keeps_groups)
+    units = np.flatnonzero(np.diff(unit, prepend=-1))
+    group_of = groups[order][units]
+    answers = np.add.reduceat(size[order], units) if units.size else units
+    numbered = _fill(group_of.tolist(), answers.tolist(), prompt_size[group_of].tolist(), token_budget)
+    part = np.empty(batch.n_sequences, np.int64)
+    part[order] = np.array(numbered, np.int64)[unit]
+    return part
+
+
+def _fill(groups: Sequence[int], answers: Sequence[int], prompts: Sequence[int], token_budget: int) -> list[int]:
+    """The micro-batch of each unit, in order; a prompt counts once in each that has some of its group."""
+    part, used, last = 0, 0, -1
+    numbered: list[int] = []
+    for group, answer, prompt in zip(groups, answers, prompts, strict=True):
+        cost = answer if group == last else answer + prompt
+        if numbered and used + cost > token_budget:
+            part, used, cost = part + 1, 0, answer + prompt
+        used, last = used + cost, group
+        numbered.append(part)
+    return numbered
+
+
+def _cut(batch: Batch, part: NDArray[np.int64], parts: int) -> list[Batch]:
+    """The batch in parts: [S] the part of each sequence, -1 for one that is in none."""
+    places = (batch.group, batch.sequence, batch.predictor, batch.sequence_group)
+    group, sequence, predictor, sequence_group = map(_numbers, places)
+    done = cut(Layout(group, sequence, predictor, sequence_group, batch.n_groups), part, parts)
+    renumbered = {name: getattr(done.layout, name) for name in ("group", "sequence", "predictor", "sequence_group")}
+    taken = [(_TOKEN_FIELDS, done.rows), (_SEQUENCE_FIELDS, done.sequences), (("margin",), done.groups)]
+    if batch.pairs is not None and batch.pair_weight is not None:
+        pairs = _numbers(batch.pairs)
+        inside = pairs_inside(pairs, part, parts)
+        renumbered["pairs"] = done.number[pairs[inside.index]]
+        taken.append((("pairs", "pair_weight"), inside))
+    columns: dict[str, Sequence[Tensor]] = {}
+    for names, pieces in taken:
+        index = _tensor(pieces.index).to(batch.tokens.device)
+        for name in names:
+            value: Tensor | None = getattr(batch, name)
+            if value is None:
+                continue
+            rows = _tensor(renumbered[name]).to(value.device) if name in renumbered else value.index_select(0, index)
+            columns[name] = rows.split_with_sizes(pieces.sizes)
+    each: list[dict[str, Any]] = [{name: values[i] for name, values in columns.items()} for i in range(parts)]
+    return [replace(batch, n_groups=n, report={}, **new) for n, new in zip(done.groups.sizes, each, strict=True)]

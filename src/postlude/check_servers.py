@@ -50,7 +50,7 @@ def _devices(prepared: Prepared, servers: Servers) -> None:
         prepared.notes += without_gpus(servers, held.device)
         return  # that cuda was asked for and is not here is told where the model is held
     visible = visible_devices(torch.cuda.device_count())
-    prepared.devices = share_devices(servers.count or 1, servers.gpus, visible, servers.colocate)
+    prepared.devices = share_devices(servers.count or 1, servers.gpus, visible, servers.colocate, held.trainers)
 
 
 def without_gpus(servers: Servers, device: str) -> list[str]:

@@ -27,6 +27,7 @@ from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
 from postlude.sizing import Estimate, Setting, Shape
 from postlude.sizing.estimate import least_held, sized
+from postlude.sizing.ranks import shared_out
 from postlude.sizing.setting import Loaded
 from postlude.sizing.shape import number_of, size_in
 from postlude.sizing.work import GIB, SIZES, USABLE, Asked, Work
@@ -267,12 +268,12 @@ def forecast(
     overrides: Sequence[str] = (),
     method: str | None = None,
     gpu_memory: float | None = None,
-    gpus: int = 1,
+    gpus: int | None = None,
     lengths: Lengths | None = None,
 ) -> Estimate:
     """What a run takes, from a recipe (file, method, run folder) or a model (folder, name in the cache, size such as
-    7B), with settings on top. `gpu_memory` in GiB; `gpus` for the share of each. Where it does not fit, the least that
-    it takes, with `fits` False.
+    7B), with settings on top. `gpu_memory` in GiB; `gpus` for what each of so many ranks takes (None: the recipe's
+    `engine.trainers`). Where it does not fit, the least that it takes, with `fits` False.
 
     Lengths are those of the recipe's data where it has some and none are given. Raises ConfigError, DataError.
     """
@@ -280,18 +281,48 @@ def forecast(
         raise ConfigError(
             f"--gpu-memory: {gpu_memory:g} must be above 0 and at most {LARGEST_GPU:,.0f} GiB.", code="out-of-range"
         )
-    document, known = _document(what, list(overrides), method)
-    if known or lengths:
-        recipe, prepared = resolve(document), None
-        work: Work | Lengths = lengths or Lengths()
-    else:
-        prepared = check(document)
-        recipe, work = prepared.recipe, work_of(prepared)
-    setting = setting_of(recipe, work, others_of(prepared) if prepared else ())
+    subject = named(what, overrides, method, lengths)
+    recipe, setting = subject.recipe, subject.setting
     if gpu_memory is not None:
         room = int(gpu_memory * GIB)
         setting = replace(setting, device="cuda", room=room, bound=f"a GPU of {gpu_memory:g} GiB")
-    return sized(shape_of(recipe.model.path), replace(setting, ranks=gpus))
+    return sized(shape_of(recipe.model.path), shared_out(setting, gpus or recipe.engine.trainers))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a command was asked about."""
+
+    recipe: Recipe
+    setting: Setting
+    lengths: Lengths
+    """Of its data, on average; where that was not read, those that were given, or what is usual."""
+    was_read: bool
+    """Whether its data was read."""
+
+
+def named(
+    what: str, overrides: Sequence[str], method: str | None, lengths: Lengths | None, by_name: bool = False
+) -> Subject:
+    """A recipe (file, method, run folder) or a model, with settings on top. Data is read where no lengths are given,
+    unless a model alone was named; `by_name`: nor where the recipe's model is no folder here, as a tokenizer is needed.
+    Raises ConfigError, DataError."""
+    document, known = _document(what, list(overrides), method)
+    if not known and not lengths and by_name:
+        known = not Path(resolve(document).model.path).expanduser().exists()
+    if known or lengths:
+        recipe, usual = resolve(document), lengths or Lengths()
+        return Subject(recipe, setting_of(recipe, usual), usual, False)
+    prepared = check(document)
+    setting = setting_of(prepared.recipe, work_of(prepared), others_of(prepared))
+    return Subject(prepared.recipe, setting, _mean(prepared), True)
+
+
+def _mean(prepared: Prepared) -> Lengths:
+    """Of the prompts, and of the answers that are written."""
+    prompts = [len(p.tokens) for p in prepared.prompts] or [len(g.prompt.tokens) for g in prepared.items]
+    answers = [len(c.tokens) for g in prepared.items for c in g.completions]
+    return Lengths(*(max(1, round(sum(sizes) / len(sizes))) if sizes else 1 for sizes in (prompts, answers)))
 
 
 def _document(what: str, overrides: list[str], method: str | None) -> tuple[Document, bool]:

@@ -14,15 +14,7 @@ from typing import Any
 
 from postlude.best import Best
 from postlude.budget import Spent, is_finished
-from postlude.build import (
-    build_engine,
-    build_streams,
-    evaluation_of,
-    go_on_without_servers,
-    held_out_streams,
-    sheet_of,
-    with_servers,
-)
+from postlude.build import Around, go_on_without_servers, open_engine
 from postlude.check import check
 from postlude.doctor.track import Track
 from postlude.doctor.watching import Watch
@@ -47,6 +39,7 @@ from postlude.runs.checkpoints import unfinished
 from postlude.runs.ending import interruptible
 from postlude.runs.events import Alive, End, Event, Finished, Opened, Phase, Progress, Said, Start, Waiting
 from postlude.runs.folder import Listener, Run
+from postlude.streaming import build_streams, evaluation_of, held_out_streams, sheet_of
 from postlude.streams import Stream
 from postlude.truth.meter import First
 from postlude.waits import Watchdog, moved
@@ -188,34 +181,10 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         run.tidy(recipe.checkpoints.keep, best.step)
     run.phase("load")
     begun = replace(prepared, recipe=_as_begun(standing.chosen, recipe))
-    local = build_engine(begun, str(restored[0]) if restored else None)
-    engine = with_servers(
-        begun, local, run.folder, run.say, lambda: run.step, lambda: run.committed, run.note, run.is_to_stop
-    )
-    streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
-    if restored:
-        await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
-        if not recipe.servers:
-            await go_on_without_servers(local, run.folder, lambda: run.step)
-        for stream in streams:
-            stream.restore(restored[1]["streams"][stream.name], restored[0])
-    else:
-        require_space(prepared, engine, run.folder)
-    plan = replace(
-        _plan(prepared, engine, run, streams, First.of(restored[1] if restored else {})),
-        first=partial(look_at_first, prepared, engine),
-        each_draw=EachDraw(recipe, engine, run.folder) if recipe.servers else None,
-        learning=taught,
-        best=best,
-        watch=_watch(run, recipe, standing),
-        go_on=partial(command, run.folder),
-        anew=partial(command, run.folder, finished=True),
-        spent=Spent.of(restored[1] if restored else {}),
-        due=Due.of(restored[1] if restored else {}),
-        began=restored[1].get("began", []) if restored else [],
-        noted=restored[1].get("noted", []) if restored else [],
-    )
+    engine = await open_engine(begun, _around(run), str(restored[0]) if restored else None)
     try:
+        streams, plan = await _taken_up(run, prepared, engine, standing, restored)
+        plan = replace(plan, learning=taught, best=best)
         if recipe.servers:
             run.phase("servers")
         await engine.begin()
@@ -224,6 +193,48 @@ async def _run(run: Run, prepared: Prepared, document: Document, resume: bool, a
         await train(run, engine, streams, plan)
     finally:
         await engine.close()
+
+
+async def _taken_up(
+    run: Run, prepared: Prepared, engine: Engine, standing: Standing, restored: tuple[Path, dict[str, Any]] | None
+) -> tuple[list[Stream], Plan]:
+    """The streams of a run and what its loop needs to know, where its checkpoint left them; the engine, too."""
+    recipe, state = prepared.recipe, restored[1] if restored else {}
+    streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
+    if restored:
+        await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
+        if not recipe.servers:
+            await go_on_without_servers(engine, run.folder, lambda: run.step, run.committed is not None)
+        for stream in streams:
+            stream.restore(state["streams"][stream.name], restored[0])
+    else:
+        require_space(prepared, engine, run.folder)
+    plan = replace(
+        _plan(prepared, engine, run, streams, First.of(state)),
+        first=partial(look_at_first, prepared, engine),
+        each_draw=EachDraw(recipe, engine, run.folder) if recipe.servers else None,
+        watch=_watch(run, recipe, standing),
+        go_on=partial(command, run.folder),
+        anew=partial(command, run.folder, finished=True),
+        spent=Spent.of(state),
+        due=Due.of(state),
+        began=state.get("began", []),
+        noted=state.get("noted", []),
+    )
+    return streams, plan
+
+
+def _around(run: Run) -> Around:
+    """What an engine hears of its run, and says."""
+    return Around(
+        folder=run.folder,
+        say=run.say,
+        note=run.note,
+        step=lambda: run.step,
+        committed=lambda: run.committed,
+        sealed=lambda: run.checkpoints,
+        stopping=run.is_to_stop,
+    )
 
 
 def _watch(run: Run, recipe: Recipe, standing: Standing) -> Watch:
@@ -338,6 +349,7 @@ def _plan(prepared: Prepared, engine: Engine, run: Run, streams: Sequence[Stream
         checkpoint_every=recipe.checkpoints.every,
         keep_checkpoints=recipe.checkpoints.keep,
         commit_every=recipe.commit_every,
+        served=recipe.servers is not None,
         max_lag=recipe.max_lag,
         look_at=partial(notes_on, recipe),
         refresh_every=reference.every if isinstance(reference, Refreshed) else 0,

@@ -1,7 +1,8 @@
-"""torch, imported at its first use.
+"""torch and numpy, imported at their first use.
 
-Importing it takes seconds. Reading a recipe, naming methods and finding a misspelt key need the classes of the schema,
-whose modules compute with torch, but only inside functions: they take it from here. Type checkers see the real one.
+Importing torch takes seconds. Reading a recipe, naming methods and finding a misspelt key need the classes of the
+schema, whose modules compute with torch, but only inside functions: they take it from here. Type checkers see the real
+ones.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ class Lazy(ModuleType):
 
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch as torch
     import torch.nn.functional as F
 else:
+    np = Lazy("numpy")
     torch = Lazy("torch")
     F = Lazy("torch.nn.functional")
 

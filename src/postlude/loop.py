@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from postlude import alarms
 from postlude.batch import Batch, minibatches
-from postlude.data import Group
 from postlude.engines.protocol import Engine, Part, Rates
 from postlude.errors import EngineError, RewardError, Stopped, TrainingError, reason
 from postlude.exhausted import out_of_memory
@@ -21,10 +20,11 @@ from postlude.runs.events import End, Progress, Publish, Reference, Step, Used
 from postlude.runs.folder import Run
 from postlude.runs.stats import Clock, Stats, beside
 from postlude.saves import checkpoint, commit
-from postlude.skipped import MOST_IN_A_ROW, keep, too_many, unsound
+from postlude.skipped import MOST_IN_A_ROW, too_many, unsound
 from postlude.sources.source import Drawn
 from postlude.streams import Stream
-from postlude.words import Once, first_of_each
+from postlude.trained import Trained, figures_of, moved_too_far, tell_left_out
+from postlude.words import first_of_each
 
 
 async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> None:
@@ -34,7 +34,7 @@ async def train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> 
     """
     # said, and no event: how much memory is free is no part of a run
     engine.trainer.on_smaller = engine.sampler.on_smaller = run.say
-    plan = plan if plan.began else replace(plan, began=engine.fingerprint())
+    plan = plan if plan.began else replace(plan, began=await engine.prints())
     try:
         await _train(run, engine, streams, plan)
     except (MemoryError, RuntimeError) as error:
@@ -107,7 +107,8 @@ async def _train(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     finished = whole and back is None and (reached is not None or plan.is_done(run.step))
     run.stop = run.stop and not finished
     if finished and reached is None:
-        _conclude(run, plan.learning, engine.fingerprint() == plan.began, plan.rate(0, 0.0)[0])
+        same = await engine.prints() == plan.began
+        _conclude(run, plan.learning, same, plan.rate(0, 0.0)[0])
     await checkpoint(run, engine, streams, plan, planned=finished, last=True)
     alarms.conclude(run, plan, back)
     run.emit(End(run.step, "done" if finished else "interrupted"))
@@ -158,8 +159,10 @@ def _require_agreed(run: Run, drawn: Sequence[Drawn], used: Sequence[Trained], p
 async def _begin(run: Run, engine: Engine, streams: list[Stream], plan: Plan) -> float | None:
     """What comes before the next draw: the first measurements of a run, or what is left to do of the step that a
     checkpoint was saved in; the accuracy that reached the goal, or None."""
-    if plan.commit_every:
+    if plan.served:
         run.emit(Publish(run.step, engine.trainer.version))  # that servers began with
+    elif run.committed is not None:  # it was saved before its weights were published
+        run.emit(Publish(run.step, (await engine.publish()).version))
     if run.step == 0:
         await measure(run, plan)
         await answer_sheet(run, plan)
@@ -198,7 +201,7 @@ async def _settle(streams: list[Stream]) -> RewardError | Halted | None:
 
 async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, clock: Clock) -> None:
     """Let the sampler have the weights. Servers get them once they are on the disk, and where that fails nothing of the
-    step is lost."""
+    step is lost. Trainers on several ranks go on from there where one is lost."""
     clock.lap("settle")
     clock.laps["commit"] = 0.0
     if plan.commit_every and run.step % plan.commit_every == 0:
@@ -209,7 +212,7 @@ async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, 
     try:
         weights = await engine.publish()
     except EngineError as error:
-        if not plan.commit_every:
+        if not plan.served:
             raise
         if run.committed is None:
             await commit(run, engine, streams, plan)
@@ -237,7 +240,7 @@ async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[D
     wrong = unsound(used[0].groups)
     if wrong is not None:
         used[0].leave_out(engine.trainer.leave_out(wrong))
-        _tell_left_out(run, engine, drawn[0], used[0], 1, used[0].batch)
+        tell_left_out(run, engine, drawn[0], used[0], 1, used[0].batch)
         return used
     rates = Rates(*plan.rate(run.step, plan.spent.share(plan.budget)))
     with _shown(run, engine, sum(t.batch.tokens.shape[0] * t.stream.epochs for t in used)):
@@ -249,69 +252,16 @@ async def _update(run: Run, engine: Engine, streams: list[Stream], drawn: list[D
             if left_out is not None:
                 used[0].leave_out(step)
                 trained, batch = weighed[left_out.part]
-                _tell_left_out(run, engine, drawn[0], trained, number, batch)
+                tell_left_out(run, engine, drawn[0], trained, number, batch)
                 if left_out.in_a_row >= MOST_IN_A_ROW:
                     break
                 continue
             for (trained, batch), (_, part), stats in zip(weighed, parts, each, strict=True):
                 trained.add(stats, batch, part, step if trained is used[0] else Stats())
             if used[0].moved_too_far:
-                drawn[0].notes.append(_moved_too_far(used[0]))
+                drawn[0].notes.append(moved_too_far(used[0]))
                 break
     return used
-
-
-@dataclass
-class Trained:
-    """A stream's draw in training, with its figures."""
-
-    stream: Stream
-    groups: Sequence[Group]
-    batch: Batch
-    total: Stats = field(default_factory=Stats)
-    last: Stats = field(default_factory=Stats)
-    """Of the newest update."""
-    passed: int = 0
-    """Tokens of the updates so far, prompts included: each once for every time it was trained on."""
-
-    def add(self, stats: Stats, weighed: Batch, part: Batch, step: Stats) -> None:
-        """An optimiser step is done: figures of its passes, of its weights, and of the step itself."""
-        self.last = Stats({f"update/{k}": v for k, v in weighed.report.items() if k not in part.report})
-        self.last += stats
-        self.last += step
-        self.last.updates = 1
-        self.passed += part.tokens.shape[0]
-        self.total += self.last
-
-    def leave_out(self, step: Stats) -> None:
-        """An optimiser step was not taken: it counts in no mean."""
-        self.last = step
-        self.total += step
-
-    @property
-    def compares(self) -> bool:
-        """Whether what its updates say of the sampler's log-probs is said by the weights that the draw began with."""
-        return self.stream.passes == 1 or self.batch.old_logprobs is not None
-
-    @property
-    def moved_too_far(self) -> bool:
-        """Whether the last update found the policy beyond the KL at which a draw is given up."""
-        return self.stream.stop_kl is not None and self.last.summary().get("kl_old/k3", 0.0) > self.stream.stop_kl
-
-
-def _tell_left_out(run: Run, engine: Engine, lead: Drawn, trained: Trained, update: int, batch: Batch) -> None:
-    """Keep the batch of an update that was left out; say why, once for each cause."""
-    skip = engine.trainer.skip
-    assert skip is not None
-    text = keep(run, trained.stream.name, update, batch, trained.groups, skip)
-    lead.notes.append(Once(f"left out of {trained.stream.name}: {skip.figure}", text))
-
-
-def _moved_too_far(trained: Trained) -> str:
-    return (
-        f"the policy moved {trained.last.summary()['kl_old/k3']:.2g} nats per token, beyond stop_kl "
-        f"{trained.stream.stop_kl:g}: the rest of this draw's updates was left out"
-    )
 
 
 def _trainable(drawn: Drawn) -> bool:
@@ -363,8 +313,8 @@ def _report(run: Run, engine: Engine, drawn: list[Drawn], used: list[Trained], c
     for d in drawn:
         if d.sampled:
             run.write_rollouts(d.sampled, d.groups, d.extra)
-    ages = lags(engine, drawn) if plan.max_lag or plan.commit_every else {}
-    figures = beside({**_figures(drawn, used), **ages, **engine.figures()}, drawn[0].logged)
+    ages = lags(engine, drawn) if plan.max_lag or plan.served else {}
+    figures = beside({**figures_of(drawn, used), **ages, **engine.figures()}, drawn[0].logged)
     figures, notes = finite(figures, plan.noted)
     drawn[0].notes += [*notes, *plan.look_at(figures)]
     plan.learning.see(drawn[0], figures)
@@ -378,26 +328,6 @@ def _report(run: Run, engine: Engine, drawn: list[Drawn], used: list[Trained], c
     if plan.budget is not None:
         run.tell(Used(run.step, plan.spent.share(plan.budget)))
     run.timing(draw=clock.laps["draw"], train=clock.laps["train"], total=run.elapsed)
-
-
-def _figures(drawn: Sequence[Drawn], used: Sequence[Trained]) -> Mapping[str, float]:
-    """Of a step; the lead's controller and warnings see them, too."""
-    figures: dict[str, float] = {}
-    for d in drawn:
-        figures |= d.report if d is drawn[0] else {f"{d.name}/{k}": v for k, v in d.report.items()}
-    for trained in used[1:]:
-        figures |= {f"{trained.stream.name}/{k}": v for k, v in trained.total.summary().items()}
-    if not used:
-        return figures
-    lead = used[0]
-    rows = float(lead.batch.tokens.shape[0])
-    tokens = {"tokens": rows, "passed_tokens": float(sum(t.passed for t in used))}
-    figures = {**tokens, **figures, **lead.batch.report, **lead.total.summary()}
-    if lead.stream.control is not None:
-        figures["kl_coef"] = lead.stream.kl_coef or 0.0
-    if lead.total.updates:
-        lead.stream.observe(figures, lead.last.summary())
-    return figures
 
 
 # ---------------------------------------------------------------------------------------------------- after a step
@@ -430,7 +360,7 @@ async def _after(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     except Stopped:
         raise
     except EngineError as error:
-        if not plan.commit_every:
+        if not plan.served:
             raise
         raise Halted(str(error), code=error.code) from error
     if plan.refresh_every and run.step % plan.refresh_every == 0:

@@ -83,7 +83,10 @@ class Plan:
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
     commit_every: int = 0
-    """Steps from one checkpoint that is saved before servers get the weights to the next; 0 where none sample."""
+    """Steps from one checkpoint that is saved before weights are published to the next, for servers or for ranks that
+    are lost; 0 where there are neither."""
+    served: bool = False
+    """Whether servers sample."""
     max_lag: int = 0
     """Steps that the weights an answer was sampled from may be behind those that learn from it."""
     look_at: Callable[[Mapping[str, float]], Sequence[str]] = lambda figures: ()

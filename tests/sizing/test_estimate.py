@@ -27,6 +27,7 @@ from postlude.models.lora import Lora
 from postlude.sizing import Estimate, Setting, Shape, estimate
 from postlude.sizing.activations import moments
 from postlude.sizing.heap import HEAP
+from postlude.sizing.ranks import shared_out
 from postlude.sizing.work import Asked, Work
 from tests.refusals import refused
 
@@ -104,11 +105,23 @@ def test_a_smaller_room_gives_smaller_micro_batches_that_fit_it() -> None:
 
 
 def test_ranks_share_weights_gradients_and_optimiser_and_nothing_else() -> None:
-    whole = estimate(SMOLLM2, GRPO)
-    assert whole.of_rank(1) == whole.peak
-    shared = sum(part.bytes for part in whole.parts if part.sharded and part.phase in ("always", "update"))
-    gathered = 2 * SMOLLM2.of_layer * 4
-    assert whole.of_rank(4) == pytest.approx(whole.peak - shared * 3 / 4 + gathered, rel=1e-6)
+    whole, rank = estimate(SMOLLM2, shared_out(GRPO, 1)), estimate(SMOLLM2, shared_out(GRPO, 4))
+    assert whole == estimate(SMOLLM2, GRPO)
+    for name in ("weights", "optimiser (AdamW)", "reference"):
+        assert bytes_of(rank, name) == bytes_of(whole, name) // 4, name
+    root = COUNT - 30 * SMOLLM2.of_layer
+    assert part_of(rank, "gathered weights", "update") == 4 * (2 * SMOLLM2.of_layer + root)
+    assert bytes_of(rank, "a layer's gradients, added up") == 8 * SMOLLM2.of_layer
+    assert bytes_of(whole, "gradients") == 4 * COUNT and bytes_of(rank, "gradients") == 0  # one pass: none before it
+    assert bytes_of(rank, "keys and values") == 0 and bytes_of(rank, "the process") == bytes_of(whole, "the process")
+
+
+def test_half_precision_over_ranks_is_held_in_float32_and_gathered_in_half() -> None:
+    rank = estimate(SMOLLM2, shared_out(replace(GRPO, dtype="bfloat16", reference=False), 4))
+    assert bytes_of(rank, "weights") == COUNT and bytes_of(rank, "fp32 master weights") == 0
+    assert part_of(rank, "gathered weights", "update") == 2 * (2 * SMOLLM2.of_layer + COUNT - 30 * SMOLLM2.of_layer)
+    adapter = estimate(SMOLLM2, shared_out(replace(GRPO, dtype="bfloat16", lora=Lora(16)), 4))
+    assert bytes_of(adapter, "weights") == (2 * COUNT + 4 * 4_884_480) // 4
 
 
 def test_knobs_save_what_they_say_and_the_largest_stands_first() -> None:
@@ -225,7 +238,7 @@ def test_the_command_shows_parts_formulas_peak_and_knobs() -> None:
     assert "8,030,261,248 parameters" in out and "4 B x 8.03 B parameters" in out
     assert "peak" in out and "critic.form=trunk" in out and "typical shape" in out
     assert "GPU" in told("8B", "--gpu-memory", "80", "model.lora.rank=8", "engine.dtype=bfloat16")
-    assert "not measured" in told("8B", "--gpus", "8")
+    assert "peak of each of 8 ranks" in told("8B", "--gpus", "8")
 
 
 def test_what_does_not_fit_is_answered_with_the_least_it_takes_and_what_makes_it_fit() -> None:
@@ -270,7 +283,7 @@ def test_sizes_that_were_asked_for_are_judged_as_they_are() -> None:
 
 def test_ranks_fit_where_their_share_does() -> None:
     alone, shared = (forecast("8B", [], "grpo", gpu_memory=80, gpus=count) for count in (1, 8))
-    assert alone.fits is False and shared.fits is True and shared.device_peak <= 80 << 30 < shared.peak
+    assert alone.fits is False and shared.fits is True and shared.peak <= 80 << 30 < alone.peak
     assert "on each rank" in " ".join(told("8B", "--gpu-memory", "24", "--gpus", "8").split())
 
 

@@ -29,6 +29,7 @@ from postlude.cli import (
     memory,
     methods,
     pairs,
+    plan,
     review,
     sample,
     selftest,
@@ -91,6 +92,7 @@ app.command("pairs")(pairs.pairs)
 app.command("label")(label.label)
 app.command("selftest", context_settings=SETTINGS)(selftest.selftest)
 app.command("memory", context_settings=SETTINGS)(memory.memory)
+app.command("plan", context_settings=SETTINGS)(plan.plan)
 app.command("methods")(methods.methods)
 app.command("explain")(explain.explain)
 app.add_typer(

@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.table import Table
 
-from postlude.build import evaluation_of
 from postlude.check import check
 from postlude.cli.opening import open_sampler, policy_of
 from postlude.cli.options import SamplingOptions, require_free
@@ -26,6 +25,7 @@ from postlude.recipe.opening import document_of
 from postlude.runs.checkpoints import complete
 from postlude.runs.sealed import Sealed
 from postlude.statistics import BEST_OF
+from postlude.streaming import evaluation_of
 from postlude.terminal import Screen
 from postlude.truth.meter import REWARD, First
 from postlude.words import counted

@@ -35,8 +35,11 @@ def memory(
     method: Annotated[str | None, typer.Option(help="With a model: what it is trained by. Default: grpo.")] = None,
     gpu_memory: Annotated[float | None, typer.Option(help="GiB of a GPU. Default: as much as the run likes.")] = None,
     gpus: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Share of each of so many: the design's arithmetic, not measured.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, max=100_000, help="What each of so many ranks takes. Default: engine.trainers, which is 1 by itself."
+        ),
+    ] = None,
     data_lengths: Annotated[
         str | None,
         typer.Option(
@@ -82,8 +85,8 @@ def to_json(whole: Estimate) -> dict[str, object]:
         "needed": whole.needed if whole.fits is False else None,
         "ways": [{"keys": list(way.keys), "peak": way.peak} for way in ways],
         "largest": whole.largest if whole.fits is False and not ways else None,
-        "least": {"token_budget": least.plan.token_budget, "peak": least.peak, "device_peak": least.device_peak},
-        "rank": {"ranks": whole.setting.ranks, "bytes": whole.of_rank(whole.setting.ranks)},
+        "least": {"token_budget": least.plan.token_budget, "peak": least.peak, "device_peak": least.peak},
+        "rank": {"ranks": whole.setting.ranks, "bytes": whole.peak},
         "chosen": {"token_budget": plan.token_budget, "head_chunk": plan.head_chunk, "cache_bytes": plan.cache_bytes},
         "knobs": [
             {"key": knob.key, "saves": knob.saves, "peak": knob.peak, "costs": knob.costs} for knob in whole.knobs
@@ -145,9 +148,8 @@ def _totals(whole: Estimate, console: Console) -> None:
 
     where = f", at {whole.at}" if whole.worst == "update" else ""
     title = "least peak" if whole.refused else "peak"
+    title += f" of each of {whole.setting.ranks:,} ranks" if whole.setting.ranks > 1 else ""
     console.print(joined(bold(f"{title} {size(whole.peak)}"), f"  while {whole.worst}{where}"), soft_wrap=True)
-    if whole.setting.ranks > 1:
-        console.print(f"each of {whole.setting.ranks} ranks: {size(whole.device_peak)} (arithmetic; not measured)")
     least = whole.least
     if least.peak < 0.99 * whole.peak:
         console.print(
@@ -169,7 +171,7 @@ def _verdict(whole: Estimate, console: Console) -> None:
     if whole.fits:
         console.print(bold(f"fits {room}"))
         return
-    takes = f"at least {size(whole.device_peak)}" if whole.refused else f"{size(whole.device_peak)} as it is set"
+    takes = f"at least {size(whole.peak)}" if whole.refused else f"{size(whole.peak)} as it is set"
     on_each = " on each rank" if whole.setting.ranks > 1 else ""
     console.print(joined(bold(f"does not fit {room}: takes {takes}{on_each}"), dim(_enough(whole))))
     if whole.ways:

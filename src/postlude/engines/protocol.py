@@ -328,7 +328,7 @@ class Engine(Protocol):
         """Bytes of one checkpoint, but for its small files."""
         ...
 
-    def fingerprint(self) -> list[int]:
+    async def prints(self) -> list[int]:
         """Of the policy's trained weights: another list where any of them is another number."""
         ...
 

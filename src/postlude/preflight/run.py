@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from postlude.build import build_engine, build_streams
+from postlude.build import build_engine
 from postlude.check import check
 from postlude.data import Group
 from postlude.engines.local.engine import LocalEngine
@@ -34,6 +34,7 @@ from postlude.preflight.update import Timed, look_at_update
 from postlude.prepared import Prepared
 from postlude.process import in_an_event_loop
 from postlude.recipe import Document
+from postlude.streaming import build_streams
 
 Tell = Callable[[str], None]
 ROWS = 8

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from postlude.build import build_engine, with_servers
+from postlude.build import Around, build_engine, with_servers
 from postlude.check import check
 from postlude.data import Group
 from postlude.engines.protocol import Progress
@@ -105,7 +105,7 @@ def try_servers(document: Document, folder: Path, tell: Tell) -> Tried:
         _require_servers(prepared)
         notes: list[str] = []
         tell("loading the trainer")
-        engine = with_servers(prepared, build_engine(prepared), folder, notes.append)
+        engine = with_servers(prepared, build_engine(prepared), Around(folder, notes.append))
         assert isinstance(engine, ServedEngine)
         engine.probe_every = 1
         return asyncio.run(_trial(prepared, engine, notes, tell))
@@ -183,7 +183,7 @@ def _change_weights(engine: ServedEngine) -> None:
     with the same ones again. The trainer is not needed for anything else after this."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weights in engine.local.model.net.parameters():
+        for weights in engine.shelf.policy.net.parameters():
             if weights.requires_grad:
                 noise = torch.randn(weights.shape, generator=generator).to(weights)
                 spread = weights.float().std(unbiased=False).item()
@@ -239,7 +239,7 @@ def _tried(
         model=recipe.model.path,
         method=recipe.name,
         dtype=recipe.engine.dtype,
-        device=engine.local.model.device.type,
+        device=engine.shelf.policy.device.type,
         servers=servers,
         way=engine.way,
         chosen=recipe.engine.publish == "auto",

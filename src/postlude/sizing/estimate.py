@@ -35,8 +35,10 @@ from postlude.sizing.parts import (
     gradient_bytes,
     held_parts,
     loading_parts,
+    root_of,
     saving_parts,
 )
+from postlude.sizing.ranks import ADDED_IN, added_up_bytes, gathered_bytes, gathered_parts, of_share
 from postlude.sizing.setting import Setting
 from postlude.sizing.shape import Shape
 from postlude.sizing.work import (
@@ -55,6 +57,7 @@ from postlude.sizing.work import (
 )
 
 HOLES = "holes of the heap"
+ADDING_UP = "adding the embedding's gradient up"
 DRAWN = 12
 """Bytes of each logit while a token is drawn: the logits, their exponentials, and a copy whose rows are padded."""
 RUNTIME = 430_000_000
@@ -105,6 +108,14 @@ class Estimate:
         return max(self.phases.values(), default=self.always)
 
     @property
+    def at_the_head(self) -> dict[str, int]:
+        """Bytes of the largest pass as it is at the output layer, by name; nothing where nothing trains."""
+        if not self.setting.work.trains:
+            return {}
+        head = next(one for one in _moments(self.shape, self.setting, self.plan) if one.name == "the output layer")
+        return {"activations": int(head.layers), "logits and their gradient": int(head.beside)}
+
+    @property
     def process(self) -> int:
         """Bytes of the process itself."""
         return sum(part.bytes for part in self.parts if part.name == PROCESS)
@@ -115,26 +126,12 @@ class Estimate:
         phases = self.phases
         return max(phases, key=lambda name: phases[name])
 
-    def of_rank(self, ranks: int) -> int:
-        """Bytes of each of so many ranks at the peak: weights, gradients and optimiser are shared out among them, one
-        layer at a time is gathered, and each has a batch of its own. The design's arithmetic; nothing measured it."""
-        phases: dict[Phase, float] = {}
-        for phase in self.phases:
-            there = [part for part in self.parts if part.phase in ("always", phase)]
-            phases[phase] = sum(part.bytes / (ranks if part.sharded else 1) for part in there)
-        return int(max(phases.values()) + gathered(self.shape, replace(self.setting, ranks=ranks)))
-
-    @property
-    def device_peak(self) -> int:
-        """Bytes of one device at the worst moment: all of them, or its share."""
-        return self.of_rank(self.setting.ranks)
-
     @property
     def fits(self) -> bool | None:
         """Whether it fits into the room of the setting; None where that names none."""
         if self.setting.room is None:
             return None
-        return not self.refused and self.device_peak <= self.setting.room
+        return not self.refused and self.peak <= self.setting.room
 
     @property
     def least(self) -> Estimate:
@@ -160,7 +157,7 @@ class Estimate:
     @property
     def needed(self) -> int:
         """Bytes of the smallest device that it would fit with these settings: the engine leaves some room."""
-        return needed(replace(self.setting, asked=Asked()), self.least.device_peak, self._fitting)
+        return needed(replace(self.setting, asked=Asked()), self.least.peak, self._fitting)
 
     @property
     def largest(self) -> str:
@@ -182,7 +179,8 @@ def estimate(shape: Shape, setting: Setting) -> Estimate:
     plan = plan_of(shape, setting)
     worst = worst_moment(shape, setting, plan)
     parts = [*held_parts(shape, setting), *_sampling(shape, setting, plan), *_reading(shape, setting, plan)]
-    parts += _update(shape, setting, plan, worst)
+    parts += [*_update(shape, setting, plan, worst), *gathered_parts(shape, setting)]
+    parts = [of_share(part, setting.ranks) for part in parts]
     if setting.device == "cpu":  # files are read into the host's memory, whatever trains
         parts += [*loading_parts(shape, setting), *saving_parts(shape, setting)]
         parts += _of_process(parts, shape, setting, plan, worst)
@@ -207,7 +205,7 @@ def _fitting(shape: Shape, setting: Setting) -> int | None:
         whole = estimate(shape, setting)
     except ConfigError:
         return None
-    return whole.device_peak if whole.fits is not False else None
+    return whole.peak if whole.fits is not False else None
 
 
 def _of_process(parts: Sequence[Part], shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterator[Part]:
@@ -293,6 +291,9 @@ def _moments(shape: Shape, setting: Setting, plan: Plan) -> list[Moment]:
         other, kept = setting.critic_shape or shape, _of_critic(shape, setting)
         beside = max(moments(other, kept, setting.work, tokens, plan.head_chunk), key=lambda one: one.layers)
         found = [replace(one, layers=one.layers + beside.layers * (1 - one.gradients)) for one in found]
+    if setting.ranks > 1 and not setting.lora:
+        root = root_of(shape.scorer if setting.scores else shape)
+        found.append(Moment(ADDING_UP, 0.0, float((setting.size + ADDED_IN) * root), 1.0))
     return [*found, Moment("the optimiser's step", 0.0, 0.0, 1.0)]
 
 
@@ -306,14 +307,15 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
         return
     count = passes(setting, plan)
     gradients = gradients_at(shape, setting, plan, worst)
-    text = f"{setting.owned} B x {count_of(gradient_bytes(shape, setting) // setting.owned)} trained"
+    text = f"{setting.owned} B x {count_of(gradient_bytes(shape, setting) * setting.ranks // setting.owned)} trained"
+    text += f", / {setting.ranks:,} ranks" if setting.ranks > 1 else ""
     if count == 1 and worst.gradients < 1:
         text += f": {worst.gradients:.0%} of them are made when the only pass is at its worst"
-    yield Part("gradients", "update", gradients, text, True)
+    yield Part("gradients", "update", gradients, text)
     if setting.masters and count > 1 and worst.gradients:
         half = int(setting.size * setting.trained(shape) * worst.gradients)
         text = f"{setting.size} B each, before they are added up in float32"
-        yield Part("gradients of a pass", "update", half, text, True)
+        yield Part("gradients of a pass", "update", half, text)
     through = "inputs of all layers + one layer" if setting.checkpointing else f"{shape.layers} layers"
     each = layer(shape, setting.kept(shape)).text
     text = f"{int(tokens_of(setting, plan)):,} tokens x {through} x ({each}) x {setting.size} B, and gathered keys"
@@ -321,6 +323,9 @@ def _update(shape: Shape, setting: Setting, plan: Plan, worst: Moment) -> Iterat
     if worst.name == "the output layer":
         text = f"8 B x {plan.head_chunk:,} tokens x vocabulary {shape.vocabulary:,}, or their gradient's"
         yield Part("logits and their gradient", "update", int(worst.beside), text)
+    elif worst.name == ADDING_UP:
+        text = f"({setting.size} + {ADDED_IN}) B x embedding, output layer and last norm, whole on every rank"
+        yield Part("gradient of the embedding, added up", "update", int(worst.beside), text)
     else:
         yield Part("the way back", "update", int(worst.beside), "gradients of one layer's activations")
 
@@ -345,28 +350,23 @@ def _read_rows(setting: Setting, plan: Plan) -> float:
 # ---------------------------------------------------------------------------------------------------- choosing
 
 
-def gathered(shape: Shape, setting: Setting) -> int:
-    """Bytes of the layer that ranks gather, and of the next."""
-    return 2 * shape.of_layer * setting.size if setting.ranks > 1 else 0
-
-
 def held_of(shape: Shape, setting: Setting) -> Held:
     """What a device of the run holds whatever the batch."""
-    ranks = setting.ranks
-    held = [replace(part, bytes=part.bytes // (ranks if part.sharded else 1)) for part in held_parts(shape, setting)]
+    held = [of_share(part, setting.ranks) for part in held_parts(shape, setting)]
     optimizer = sum(part.bytes for part in held if part.name.startswith("optimiser"))
     copies = setting.work.answers and setting.decodes_copy and is_direct(shape)
     decoding = decoded_copy(shape, setting) if copies else 0
     weights = sum(part.bytes for part in held) - optimizer - sum(other.bytes for other in setting.others)
-    weights += gathered(shape, setting)
-    gradients = gradient_bytes(shape, setting) // ranks if setting.work.trains else 0
+    weights += gathered_bytes(shape, setting) + added_up_bytes(shape, setting)
+    gradients = gradient_bytes(shape, setting) if setting.work.trains else 0
     return Held(weights, gradients, optimizer, decoding, setting.apart)
 
 
 def least_held(shape: Shape, setting: Setting) -> int:
     """Bytes that a run takes however small its passes are: while it is loaded, and once it trains."""
     held, others = held_of(shape, setting), sum(other.bytes for other in setting.others)
-    loading = sum(part.bytes for part in loading_parts(shape, setting)) + setting.size * shape.parameters
+    loading = sum(part.bytes for part in loading_parts(shape, setting))
+    loading += setting.size * shape.parameters // setting.ranks
     return max(loading, held.weights + held.gradients + held.optimizer + others)
 
 
@@ -421,4 +421,7 @@ def _notes(shape: Shape, setting: Setting) -> Iterator[str]:
         host = sum(part.bytes for part in loading_parts(shape, setting)) + setting.size * shape.parameters
         yield f"the machine itself needs {host / 1e9:,.3g} GB while weights are read, before they go to the GPU"
     if setting.ranks > 1:
-        yield f"a share of {setting.ranks} ranks is the design's arithmetic: this version runs on one device"
+        yield (
+            f"all of it is of each of {setting.ranks:,} ranks, which train; what samples (this process, or servers) "
+            "holds the weights once more"
+        )

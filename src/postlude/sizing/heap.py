@@ -63,14 +63,14 @@ def gradient_places(shape: Shape, setting: Setting, plan: Plan, moment: Moment) 
     made in the first step, stand between them, so that nothing larger finds room there. Blocks of their own go."""
     if map_bytes(shape, setting) >= HEAP_BLOCK:
         return 0
-    embedding = shape.embedding * setting.owned if not setting.lora else 0
+    embedding = shape.embedding * setting.owned // setting.ranks if not setting.lora else 0
     heaped = gradient_bytes(shape, setting) - (embedding if embedding >= HEAP_BLOCK else 0)
     return max(0, heaped - gradients_at(shape, setting, plan, moment))
 
 
 def map_bytes(shape: Shape, setting: Setting) -> int:
     """Of a layer's largest map as the optimiser holds it."""
-    return shape.width * shape.inner * setting.owned
+    return shape.width * shape.inner * setting.owned // setting.ranks
 
 
 def left_of(shape: Shape, setting: Setting, plan: Plan, moment: Moment) -> float:

@@ -46,12 +46,19 @@ def held_parts(shape: Shape, setting: Setting) -> Iterator[Part]:
     if setting.scores:
         shape = shape.scorer
         count = shape.parameters
-    if setting.lora:
-        count += trained
-    yield Part("weights", "always", e * count, f"{e} B x {count_of(count)} parameters", True)
-    if setting.masters:
+    frozen = count if setting.lora else 0
+    count = frozen + trained if setting.lora else count
+    if setting.held == e or not setting.trains:
+        yield Part("weights", "always", e * count, f"{e} B x {count_of(count)} parameters", True)
+    else:
+        text = f"{o} B x {count_of(count - frozen)} trained"
+        text += f" + {e} B x {count_of(frozen)} frozen" if frozen else ""
+        yield Part("weights", "always", o * (count - frozen) + e * frozen, text, True)
+    if setting.masters and setting.trains:
         yield Part("fp32 master weights", "always", 4 * trained, f"4 B x {count_of(trained)} trained", True)
-    yield Part("optimiser (AdamW)", "always", 2 * o * trained, f"2 moments x {o} B x {count_of(trained)} trained", True)
+    if setting.trains:
+        text = f"2 moments x {o} B x {count_of(trained)} trained"
+        yield Part("optimiser (AdamW)", "always", 2 * o * trained, text, True)
     if setting.reference and not setting.lora:
         text = f"{e} B x {count_of(shape.parameters)}: a frozen copy"
         yield Part("reference", "always", e * shape.parameters, text, True)
@@ -59,8 +66,9 @@ def held_parts(shape: Shape, setting: Setting) -> Iterator[Part]:
         yield Part("sampler's copy", "always", e * count, f"{e} B x {count_of(count)}: max_lag=1", False)
     if setting.critic == "own":
         own = (setting.critic_shape or shape).scorer.parameters
-        each = e + 2 * o + (4 if setting.masters else 0)
-        text = f"({e} weights + {2 * o} moments{' + 4 master' if setting.masters else ''}) B x {count_of(own)}"
+        each = setting.held + 2 * o + (4 if setting.masters else 0)
+        master = " + 4 master" if setting.masters else ""
+        text = f"({setting.held} weights + {2 * o} moments{master}) B x {count_of(own)}"
         yield Part("critic", "always", each * own, text, True)
     if setting.critic == "trunk":
         yield Part("critic", "always", 12 * (shape.width + 1), f"12 B x {shape.width + 1}: a head on the policy", True)
@@ -75,12 +83,22 @@ def loading_parts(shape: Shape, setting: Setting) -> Iterator[Part]:
     yield Part("weights files", "loading", file * count, f"{file} B x {count_of(count)}: files while they are read")
     more = max(0, 4 - setting.size)
     yield Part("read in float32", "loading", more * count, f"{more} B x {count_of(count)} more than they become")
+    if setting.ranks > 1:
+        others = setting.size * count * (setting.ranks - 1) // setting.ranks
+        text = f"{setting.size} B x {count_of(count)}: every rank loads all of it, and keeps its share"
+        yield Part("others' shares", "loading", others, text)
 
 
 def gradient_bytes(shape: Shape, setting: Setting) -> int:
-    """Of all that trains; half precision has gradients of its own that are added to those of the master."""
+    """Of all that trains, or of a rank's share of it; half precision in one process has gradients of its own that are
+    added to those of the master."""
     own = (setting.critic_shape or shape).scorer.parameters if setting.critic == "own" else 0
-    return setting.owned * (setting.trained(shape) + own)
+    return setting.owned * (setting.trained(shape) + own) // setting.ranks
+
+
+def root_of(shape: Shape) -> int:
+    """Parameters outside the layers: the embedding, an output layer of its own, the last norm."""
+    return shape.parameters - shape.layers * shape.of_layer
 
 
 def saving_parts(shape: Shape, setting: Setting) -> Iterator[Part]:

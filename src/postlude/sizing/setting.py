@@ -54,7 +54,9 @@ class Setting:
     bound: str = "the device's memory"
     """What sets that, for people."""
     ranks: int = 1
-    """Devices over which weights, gradients and optimiser are sharded; 1 is what runs here."""
+    """Ranks over which weights, gradients and optimiser are spread; of more than one this is the setting of each."""
+    trains: bool = True
+    """Whether anything is trained; False of a process that only samples."""
     decodes_copy: bool = True
     """Whether sampling makes a faster copy of a small model's weights: see `Direct.copied`."""
     stored: Dtype = "float32"
@@ -67,8 +69,14 @@ class Setting:
 
     @property
     def masters(self) -> bool:
-        """Whether the optimiser works on an fp32 copy of what trains."""
-        return self.size < 4
+        """Whether the optimiser works on an fp32 copy of what trains. Several ranks hold that alone, and gather it in
+        16 bits."""
+        return self.size < 4 and self.ranks == 1
+
+    @property
+    def held(self) -> int:
+        """Bytes of a number of what trains, as it is held between passes."""
+        return self.size if self.ranks == 1 else self.owned
 
     @property
     def owned(self) -> int:

@@ -13,9 +13,10 @@ import torch
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.handshake import Handshakes
-from postlude.engines.servers.shelf import Shelf, is_tied
+from postlude.engines.servers.shelf import Shelf
 from postlude.engines.servers.wire import VllmServer
 from postlude.models.lora import Lora
+from postlude.models.tied import is_tied
 from tests.fake_vllm import FakeServer
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.engine = LocalEngine.open(str(self.folder), token_budget=1024, lora=self.lora)
-        self.shelf = Shelf.open(self.run, self.engine.trainer, self.engine.tokenizer, str(self.folder))
+        self.shelf = Shelf.open(self.run, self.engine.policy, self.engine.tokenizer, str(self.folder))
 
     @torch.no_grad()
     def at(self, version: int) -> Path:

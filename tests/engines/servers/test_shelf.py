@@ -36,7 +36,7 @@ def untied_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> P
 
 
 def opened(run: Path, engine: LocalEngine, path: Path | str) -> Shelf:
-    return Shelf.open(run, engine.trainer, engine.tokenizer, str(path))
+    return Shelf.open(run, engine.policy, engine.tokenizer, str(path))
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -187,11 +187,10 @@ def test_what_is_written_is_compared_with_what_was_trained(
     tied.write(tmp_path / "step-000001")
     shelf, right = opened(tmp_path, tied, model_folder), shelves._untie
 
-    def wrong(net: Any, folder: Path) -> None:
+    def wrong(name: str, head: Any, folder: Path) -> None:
         with torch.no_grad():
-            net.lm_head.weight.add_(1e-3)
-            right(net, folder)
-            net.lm_head.weight.sub_(2e-3)
+            right(name, head + 1e-3, folder)
+            tied.model.net.lm_head.weight.sub_(1e-3)
 
     monkeypatch.setattr(shelves, "_untie", wrong)
     with pytest.raises(EngineError, match=r"'lm_head.weight' is not what was trained"):

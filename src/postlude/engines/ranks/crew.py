@@ -82,11 +82,29 @@ class Facts:
     held_bytes: Mapping[str, int]
     """Of the whole model: what `LocalEngine.held_bytes` of one process says."""
     tied: bool = False
-    """Whether servers have to be given the output layer as a matrix of its own (`servers.shelf.is_tied`)."""
+    """Whether servers have to be given the output layer as a matrix of its own (`tied.is_tied`)."""
     version: int = 0
     skipped: int = 0
     references: int = 0
     """Counters, as a loaded checkpoint has them."""
+    adapter_rank: int | None = None
+    """Of the adapter that a checkpoint holds (`adapters.rank_of`); None of whole weights."""
+    ties: bool = False
+    """Whether the model's config calls its output layer its embedding (`tied.ties`)."""
+    host: str = ""
+    """The machine it is on."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a rank is and holds at the moment it is asked (`Rank.taken`)."""
+
+    host: str
+    pid: int
+    resident: int | None
+    """Bytes of its process; None where the system does not tell."""
+    device: int | None
+    """The most bytes that it held on its GPU; None on a CPU."""
 
 
 @dataclass(frozen=True)

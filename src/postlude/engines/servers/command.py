@@ -224,14 +224,15 @@ def visible_devices(count: int, outer: Mapping[str, str] = os.environ) -> list[s
     return names[:count] if names else [str(index) for index in range(count)]
 
 
-def share_devices(count: int, gpus: int, visible: Sequence[str], colocate: bool) -> tuple[str, ...]:
-    """The GPUs of `count` servers. The first is the trainer's, and the servers' as well where they share it.
+def share_devices(count: int, gpus: int, visible: Sequence[str], colocate: bool, trainers: int = 1) -> tuple[str, ...]:
+    """The GPUs of `count` servers. The first are the trainers', and the servers' as well where they share it.
 
     Raises ConfigError where there are too few; nothing has been started by then.
     """
-    first, wanted = (0 if colocate else 1), count * gpus
+    first, wanted = (0 if colocate else trainers), count * gpus
     if first + wanted > len(visible):
-        share = "the trainer shares theirs" if colocate else "1 for the trainer"
+        theirs = "the trainer" if trainers == 1 else "trainers"
+        share = "the trainer shares theirs" if colocate else f"{trainers} for {theirs}"
         raise ConfigError(
             f"engine.servers wants {count}x{gpus} GPUs, {share}; this process sees {len(visible)}. Lower "
             "engine.servers.count or gpus, or widen CUDA_VISIBLE_DEVICES.",

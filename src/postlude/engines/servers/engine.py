@@ -1,4 +1,4 @@
-"""A trainer in this process, and vLLM servers that sample for it.
+"""A trainer, in this process or on several ranks, and vLLM servers that sample for it.
 
 Every version of the weights goes the same way: written to a folder and into `published.jsonl`, handed to the servers,
 and compared: a server samples a few tokens, whose log-probs the trainer gives too. Nothing is asked of a server whose
@@ -19,6 +19,7 @@ import torch
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.free import free
 from postlude.engines.protocol import Trainer, Weights
+from postlude.engines.ranks.engine import RankedEngine
 from postlude.engines.servers.attended import Attended
 from postlude.engines.servers.fleet import Fleet, Member
 from postlude.engines.servers.handshake import Agreed, Handshake, Handshakes, Refused
@@ -37,9 +38,9 @@ ROOM = 1.25
 
 @dataclass
 class ServedEngine:
-    """An `Engine` of a `LocalTrainer` and a `PoolSampler`."""
+    """An `Engine` of a trainer and a `PoolSampler`."""
 
-    local: LocalEngine
+    local: LocalEngine | RankedEngine
     """What trains; its own sampler is not used."""
     fleet: Fleet
     sampler: PoolSampler
@@ -68,7 +69,7 @@ class ServedEngine:
     _published: int = 0
 
     def __post_init__(self) -> None:
-        self.local.trainer.workplace.apart = True  # servers are looked after in the event loop meanwhile
+        self.local.work_apart()
         self._trainer = Attended(self.local.trainer, self.turns.training)
         self.fleet.turn, self.sampler.turn = self.turns.once_sampling, self.turns.sampling
         self.fleet.admit, self.fleet.newest = self._admit, self.shelf.to_start_from
@@ -89,7 +90,10 @@ class ServedEngine:
     async def close(self) -> None:
         """Stop the servers that were started here; let the others answer again where a publication left them paused."""
         self.fleet.say = self.say  # the run is at its end: nothing is added to what is kept of it
-        await self.fleet.close()
+        try:
+            await self.fleet.close()
+        finally:
+            await self.local.close()
 
     # ----------------------------------------------------------------------------------------------- publishing
 
@@ -108,7 +112,7 @@ class ServedEngine:
             if self._published % self.probe_every == 0:
                 await self._compare([member for member in members if member.state == "ready"])
         parts = (written - started, published - written, time.monotonic() - published)
-        self.seconds = dict(zip(("write", "send", "handshake"), parts, strict=True))
+        self.seconds = {**dict(zip(("write", "send", "handshake"), parts, strict=True)), **self.local.seconds}
         return Weights(self.sampler.version, weights.tensors)
 
     def _newest(self) -> Path:
@@ -119,8 +123,17 @@ class ServedEngine:
         """On the disk and in the ledger, before any server has it."""
         self.ledger.add(version, self.step())  # first: whatever a kill leaves on the shelf has a number of its own
         self.local.trainer.version = version
-        self._folder = await asyncio.to_thread(self.shelf.place, version, self.checkpoint())
+        self._folder = await self._shelve(version)
         self.sampler.version, self._trainer.changed = version, False
+
+    async def _shelve(self, version: int) -> Path:
+        """Ranks give their weights as files alone: where no checkpoint has them, one is saved for it."""
+        checkpoint = self.checkpoint()
+        if checkpoint is not None or self.shelf.policy.net is not None:
+            return await asyncio.to_thread(self.shelf.place, version, checkpoint)
+        with self.shelf.passing(version) as place:
+            await self.local.save(place)
+            return await asyncio.to_thread(self.shelf.place, version, place)
 
     def _take_out(self, failed: Failed) -> None:
         for member, why in failed:
@@ -180,13 +193,14 @@ class ServedEngine:
         """The largest error of the newest handshakes in nats, and what was asked again since this was called last."""
         there = {member.name for member in self.fleet.members}
         errors = [handshake.largest for name, handshake in self.greetings.items() if name in there]
-        return {**({"handshake/error": max(errors)} if errors else {}), **self.sampler.counted()}
+        handshake = {"handshake/error": max(errors)} if errors else {}
+        return {**handshake, **self.sampler.counted(), **self.local.figures()}
 
     # ------------------------------------------------------------------------------------------------ the rest
 
     async def save(self, folder: Path) -> None:
-        """As the local engine, in a thread: servers are looked after meanwhile."""
-        await asyncio.to_thread(self.local.write, folder)
+        """As the local engine: servers are looked after meanwhile."""
+        await self.local.save(folder)
 
     async def load(self, folder: Path, reference: bool = True) -> None:
         """Weights, optimiser, counters: of the trainer. Servers get them as `begin` starts them."""
@@ -195,8 +209,8 @@ class ServedEngine:
     def saved_bytes(self) -> int:
         return self.local.saved_bytes()
 
-    def fingerprint(self) -> list[int]:
-        return self.local.fingerprint()
+    async def prints(self) -> list[int]:
+        return await self.local.prints()
 
     def settings(self) -> Mapping[str, Any]:
         return self.local.settings()
@@ -208,7 +222,7 @@ class ServedEngine:
             **self.local.describe(),
             "servers": servers,
             "publish": self.way,
-            "topology": _topology(servers["count"], servers["vllm"], self.way),
+            "topology": _topology(self.local.describe(), servers["count"], servers["vllm"], self.way),
         }
 
 
@@ -216,6 +230,7 @@ def _no_room(version: int, why: str) -> str:
     return f"version {version} cannot be read to compare answers with: memory has no room for the model beside ({why})"
 
 
-def _topology(count: int, versions: Sequence[str], way: str) -> str:
+def _topology(trained: Mapping[str, Any], count: int, versions: Sequence[str], way: str) -> str:
     named = f", vllm {' and '.join(versions)}" if versions else ""
-    return f"1 trainer in this process; {counted(count, 'server')}{named}, publish: {way}"
+    trainers = trained.get("topology", "1 trainer in this process")
+    return f"{trainers}; {counted(count, 'server')}{named}, publish: {way}"

@@ -14,9 +14,10 @@ import torch
 
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.free import Free, free, give_back
-from postlude.engines.servers.shelf import head_of, is_tied
+from postlude.engines.servers.shelf import head_of
 from postlude.engines.settings import Servers
 from postlude.errors import EngineError
+from postlude.models.tied import is_tied
 from postlude.sizing.work import GIB
 from postlude.words import counted
 

@@ -21,10 +21,10 @@ from typing import Any, cast
 from postlude import plain_json
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.trainer import LocalTrainer
+from postlude.engines.policy import Policy
 from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError, TrainingError
 from postlude.models import adapters, files, saved, scorers
-from postlude.models.dtypes import Dtype
 from postlude.models.load import load
 from postlude.models.paths import folder_of
 from postlude.models.quiet import quiet
@@ -37,10 +37,8 @@ from postlude.words import size
 
 NEWEST = 2
 """Versions that stay: the one that servers have, and the one before, which one of them may be reading."""
-ALWAYS_TIED = frozenset({"cohere", "cohere2", "cohere2_moe", "gemma2", "gemma3n", "gemma3n_text"})
-"""Types of model that vLLM computes from the embedding whatever their config says, with no place for a second one."""
 _VERSION = re.compile(r"v(\d+)")
-_UNFINISHED = re.compile(r"\.v\d+\.\d+\.(?:new|old)|\.base\.\d+\.new")
+_UNFINISHED = re.compile(r"\.v\d+\.\d+\.(?:new|old|saved)|\.base\.\d+\.new")
 _CONFIGS = ("config.json", "generation_config.json")
 _TIE = "tie_word_embeddings"
 
@@ -51,7 +49,7 @@ class Shelf:
 
     root: Path
     """RUN/served"""
-    trainer: LocalTrainer
+    policy: Policy
     tokenizer: Any
     base: Path | None = None
     """Under LoRA the folder of the model below the adapters, which every server is started from."""
@@ -59,15 +57,15 @@ class Shelf:
     """Folders that servers are being started from."""
 
     @classmethod
-    def open(cls, run: Path, trainer: LocalTrainer, tokenizer: Any, path: str) -> Shelf:
+    def open(cls, run: Path, policy: Policy, tokenizer: Any, path: str) -> Shelf:
         """The shelf of a run's folder, without what an earlier process left unfinished. `path`: where the policy began,
         a model's or an adapter's folder or a hub id. TrainingError where the disk refuses."""
-        shelf = cls(run / SERVED, trainer, tokenizer)
+        shelf = cls(run / SERVED, policy, tokenizer)
         with _disk_errors(shelf.root):
             shelf.root.mkdir(parents=True, exist_ok=True)
             for place in [p for p in shelf.root.iterdir() if _UNFINISHED.fullmatch(p.name)]:
                 durable.remove(place)
-        if trainer.has_adapter:
+        if policy.adapter_rank is not None:
             shelf.base = _base(shelf, path)
         return shelf
 
@@ -93,17 +91,17 @@ class Shelf:
         that the trainer has saved since its last update, whose files serve for this too. TrainingError where the disk
         refuses: nothing half is left then, and earlier versions are untouched."""
         with self.written(self.at(version)) as fresh:
-            if self.trainer.has_adapter:
-                _write_adapter(self.trainer.model.net, fresh, checkpoint)
+            if self.policy.adapter_rank is not None:
+                _write_adapter(self.policy.net, fresh, checkpoint)
             else:
-                _write_whole(self.trainer.model.net, fresh, checkpoint)
+                _write_whole(self.policy, fresh, checkpoint)
                 self.tokenizer.save_pretrained(fresh)
         self._tidy(version)
         return self.at(version)
 
     def read(self, version: int) -> LocalTrainer:
         """A version as it is on the disk, for passes without a gradient: on a CPU, where it takes room from nobody."""
-        held = Local(dtype=cast("Dtype", str(self.trainer.model.dtype).removeprefix("torch.")), device="cpu")
+        held = Local(dtype=self.policy.dtype, device="cpu")
         with quiet():
             net = load(ModelSpec(str(self.at(version))), held)
         without_dropout(net)
@@ -128,6 +126,17 @@ class Shelf:
                 durable.flush(self.root)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+    @contextmanager
+    def passing(self, version: int) -> Generator[Path]:
+        """A folder that a checkpoint is saved to for a version to be made of it, and that is gone after."""
+        place = self.root / f".v{version}.{os.getpid()}.saved"
+        try:
+            with _disk_errors(place):
+                durable.remove(place)
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _tidy(self, newest: int) -> None:
         """Larger numbers than the newest are of a run whose ledger is gone."""
@@ -161,12 +170,6 @@ def _disk_errors(place: Path) -> Generator[None]:
 # ------------------------------------------------------------------------------------------- whole models
 
 
-def is_tied(net: Any) -> bool:
-    """Whether a model's output layer is its embedding, and servers have to be given it as a matrix of its own."""
-    config = net.config.get_text_config()
-    return bool(config.tie_word_embeddings) and config.model_type not in ALWAYS_TIED
-
-
 def head_of(net: Any) -> tuple[str, Any]:
     """(name of the weights, weights) of the output layer."""
     head = net.get_output_embeddings()
@@ -174,21 +177,47 @@ def head_of(net: Any) -> tuple[str, Any]:
     return f"{name}.weight", head.weight.detach()
 
 
-def _write_whole(net: Any, folder: Path, checkpoint: Path | None) -> None:
+def _write_whole(policy: Policy, folder: Path, checkpoint: Path | None) -> None:
+    """What is written is compared with the weights as they are now, where they are here: ranks compare theirs as they
+    write a checkpoint, and of a tied model's files the output layer is made."""
+    net = policy.net
     if checkpoint is None:
         net.save_pretrained(folder)
     else:
         _take_over(checkpoint, folder)
-    tied = is_tied(net)
-    if tied:
-        _untie(net, folder)
+    if policy.tied:
+        _untie(*(head_of(net) if net is not None else _stored_head(folder)), folder)
     _without_manners(folder)
     if checkpoint is None:
         saved.require_saved(net, folder)
-    elif tied:  # the rest was compared as the checkpoint was written
+    elif policy.tied and net is not None:  # the rest was compared as the checkpoint was written
         name, head = head_of(net)
         shard = _index(folder)[name]
         saved.require_same({name: head}, [folder / shard])
+
+
+def _stored_head(folder: Path) -> tuple[str, Any]:
+    """What `head_of` says, from the files of a tied model. EngineError where they do not hold its embedding."""
+    from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
+
+    name, embedding = _names_of_ends(folder)
+    place = _index(folder).get(embedding)
+    if place is None:
+        raise EngineError(f"{folder} holds no {embedding}, which its output layer is made of", code="missing-weights")
+    return name, cast("dict[str, Any]", load_file(folder / place))[embedding]
+
+
+def _names_of_ends(folder: Path) -> tuple[str, str]:
+    """Names of the weights of the output layer and of the embedding, as a model's files have them: of one without any
+    weights, which costs no memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    build = cast("Callable[[Any], Any]", AutoModelForCausalLM.from_config)  # pyright: ignore[reportUnknownMemberType]
+    with quiet(), torch.device("meta"):
+        net = build(scorers.config_of(str(folder)))
+    names = {module: f"{name}.weight" for name, module in net.named_modules()}
+    return names[net.get_output_embeddings()], names[net.get_input_embeddings()]
 
 
 def _take_over(checkpoint: Path, folder: Path) -> None:
@@ -221,12 +250,11 @@ def _index(folder: Path) -> dict[str, str]:
     return dict(plain_json.read(index)["weight_map"])
 
 
-def _untie(net: Any, folder: Path) -> None:
+def _untie(name: str, head: Any, folder: Path) -> None:
     """Make the output layer a matrix of its own in a folder: one more shard, in an index with the others."""
     from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  # os.PathLike of anything
 
     places = _index(folder)
-    name, head = head_of(net)
     if name in places:
         raise EngineError(f"{folder} holds {name} already, which its config calls tied", code="wrong-checkpoint")
     olds = sorted({*places.values()})
@@ -276,7 +304,7 @@ def _base(shelf: Shelf, path: str) -> Path:
     as two."""
     folder = folder_of(adapters.base_path(path))
     said: Any = scorers.config_of(str(folder)).get_text_config()
-    if not said.tie_word_embeddings or shelf.trainer.model.config.get_text_config().tie_word_embeddings:
+    if not said.tie_word_embeddings or shelf.policy.ties:
         return folder
     target = shelf.root / "base"
     with shelf.written(target) as fresh:

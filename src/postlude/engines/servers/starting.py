@@ -24,7 +24,11 @@ def launch_of(
     """
     servers = held.servers
     assert servers is not None and servers.count is not None and servers.python is not None
-    devices = share_devices(servers.count, servers.gpus, visible_devices(gpus), servers.colocate) if gpus else ()
+    devices = (
+        share_devices(servers.count, servers.gpus, visible_devices(gpus), servers.colocate, held.trainers)
+        if gpus
+        else ()
+    )
     transfer, plugins = backend(servers, bool(gpus)) if way == "stream" else (None, None)
     return Launch(
         python=inspect(servers.python).python,

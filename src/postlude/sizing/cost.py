@@ -1,0 +1,233 @@
+"""What a run costs on so many GPUs: how they are shared out, what each holds, how long a step takes, what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from postlude.facts import hardware as hw
+from postlude.facts.hardware import Gpu
+from postlude.models.lora import Lora
+from postlude.sizing.draw import Draw, with_answers
+from postlude.sizing.estimate import Estimate, rows_at_once, sized, token_bytes
+from postlude.sizing.layout import ALONE, Layout, layouts, widths
+from postlude.sizing.ranks import shared_out
+from postlude.sizing.seconds import Seconds, Step, parts_of, total
+from postlude.sizing.setting import Setting
+from postlude.sizing.shape import Shape
+
+Way = Literal["files", "lora", "stream"]
+ROOMY = 2 / 3
+"""Of a server's memory, that its weights may take: the rest is for keys and values."""
+DRASTIC = ("model.lora", "sampling.max_tokens")
+"""Keys under which a run learns something else."""
+WORTH = 0.03
+"""Of a step: a change that saves less is not named."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it would be set up, wherever it goes."""
+
+    shape: Shape
+    setting: Setting
+    draw: Draw
+    steps: int = 100
+    way: Way = "files"
+    """How servers get weights."""
+    commit_every: int | None = None
+    """Steps from one checkpoint that is saved before a publication to the next; None: what is usual for the layout."""
+    checkpoint_every: int = 50
+    """The same where nothing is published."""
+    concurrency: int = 256
+    """Answers under way at once, at each server."""
+    server_gpus: int | None = None
+    """Of each server; None: the fewest that do."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server holds."""
+
+    weights: int
+    room: int
+    """Bytes for keys and values."""
+    each: int
+    """Bytes of an answer of the mean length with its prompt."""
+    rows: int
+    """Answers that it samples at a time."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run costs on so many GPUs."""
+
+    run: Run
+    gpu: Gpu
+    count: int
+    layout: Layout
+    rank: Estimate
+    """Memory of a rank; of all of it where one process does everything."""
+    server: Server | None
+    parts: tuple[Seconds, ...]
+    why: str = ""
+    """How the GPUs were shared out, and what the neighbours would take."""
+    refused: str = ""
+    """Why there is no way to share them out."""
+
+    @property
+    def fits(self) -> bool:
+        return not self.refused and self.rank.fits is not False
+
+    @property
+    def seconds(self) -> float:
+        """Of a step."""
+        return total(self.parts, self.run.draw.lag)
+
+    @property
+    def tokens(self) -> float:
+        """Sampled, or else trained, in a second."""
+        draw = self.run.draw
+        return (draw.sampled if draw.samples else draw.tokens) / self.seconds
+
+    @property
+    def hours(self) -> float:
+        """Of the whole run, evaluations aside."""
+        return self.seconds * self.run.steps / 3600
+
+    @property
+    def gpu_hours(self) -> float:
+        return self.hours * self.count
+
+    @property
+    def first(self) -> Seconds:
+        """The part that most of a step goes to."""
+        learns = sum(one.seconds for one in self.parts if one.phase == "learn")
+        samples = sum(one.seconds for one in self.parts if one.phase == "sample")
+        behind = ("sample" if learns > samples else "learn") if self.run.draw.lag else ""
+        return max((one for one in self.parts if one.phase != behind), key=lambda one: one.seconds)
+
+    @property
+    def changes(self) -> list[Change]:
+        """What would make a step shorter: first what teaches the same, then the rest; of each the most first."""
+        shorter: list[Change] = []
+        for key, run, price in _changes(self):
+            other = cost(run, self.gpu, self.count)
+            if other.fits and other.seconds < (1 - WORTH) * self.seconds:
+                shorter.append(Change(key, other.seconds, price))
+        return sorted(shorter, key=lambda one: (one.key.startswith(DRASTIC), one.seconds))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting under which a step is shorter."""
+
+    key: str
+    seconds: float
+    """Of a step with it."""
+    price: str
+
+
+def cost(run: Run, gpu: Gpu, count: int) -> Cost:
+    """Of so many GPUs, shared out so that a step is shortest among what fits."""
+    if count == 1:
+        return cost_on(run, gpu, ALONE if run.draw.samples else Layout(1))
+    if not run.draw.samples:
+        return cost_on(run, gpu, Layout(count))
+    width = run.server_gpus or width_of(run, gpu, count)
+    every = [cost_on(run, gpu, layout) for layout in layouts(count, width)] if width else []
+    if not every:
+        most = f"{width} GPUs" if width else f"more than {min(count, hw.PER_HOST)}"
+        whole = cost_on(run, gpu, Layout(count))
+        return replace(whole, refused=f"a server of this model takes {most}, and one more has to train")
+    fitting = [one for one in every if one.fits]
+    if not fitting:
+        return min(every, key=lambda one: one.rank.peak)
+    best = min(fitting, key=lambda one: one.seconds)
+    return replace(best, why=_why(best, fitting))
+
+
+def _why(best: Cost, others: Sequence[Cost]) -> str:
+    """What fewer and more ranks would take."""
+    ordered = sorted(others, key=lambda one: one.layout.trainers)
+    place = ordered.index(best)
+    near = [*ordered[max(0, place - 1) : place], *ordered[place + 1 : place + 2]]
+    texts = [f"{one.layout.trainers:,} + {one.layout.sampling:,}: {one.seconds:,.0f} s" for one in near]
+    return "; ".join(texts)
+
+
+def cost_on(run: Run, gpu: Gpu, layout: Layout) -> Cost:
+    """Of a layout as it is."""
+    rank = _rank(run, gpu, layout)
+    rows = rows_at_once(run.shape, rank.setting, rank.plan) if layout.alone and run.draw.samples else 1
+    server = None
+    if layout.servers and not layout.alone:
+        server = server_of(run, gpu, layout.gpus)
+        rows = server.rows
+    step = Step(run.shape, run.setting, run.draw, layout, gpu, rank.plan, rows, run.way, _saving(run, layout))
+    return Cost(run, gpu, layout.total, layout, rank, server, tuple(parts_of(step)))
+
+
+def _saving(run: Run, layout: Layout) -> int:
+    """Steps from one save to the next, as `Recipe.commit_every` has them."""
+    if run.draw.samples and not layout.alone:
+        return 1 if run.commit_every is None else run.commit_every
+    if layout.trainers > 1:
+        return 10 if run.commit_every is None else run.commit_every
+    return run.checkpoint_every
+
+
+def _rank(run: Run, gpu: Gpu, layout: Layout) -> Estimate:
+    one = shared_out(replace(run.setting, device="cuda", served=not layout.alone), layout.trainers)
+    if not layout.alone:
+        one = replace(one, work=replace(one.work, answers=0, first_prompts=0), apart=False)
+    return sized(run.shape, replace(one, room=int(gpu.memory), bound=gpu.name))
+
+
+def server_of(run: Run, gpu: Gpu, width: int) -> Server:
+    """A server on so many GPUs."""
+    weights = run.setting.size * run.shape.parameters
+    room = max(0, int(hw.HELD.value * width * gpu.memory) - weights)
+    each = int((run.draw.prompt + run.draw.answer) * token_bytes(run.shape, run.setting.size))
+    return Server(weights, room, each, max(1, min(run.concurrency, room // max(1, each))))
+
+
+def width_of(run: Run, gpu: Gpu, count: int) -> int | None:
+    """The fewest GPUs that hold a server's weights with room for keys and values; None where a host does not."""
+    longest = run.draw.longest_sequence * token_bytes(run.shape, run.setting.size)
+    for width in widths(count):
+        server = server_of(run, gpu, width)
+        if server.weights <= ROOMY * hw.HELD.value * width * gpu.memory and server.room >= longest:
+            return width
+    return None
+
+
+def _changes(one: Cost) -> Iterator[tuple[str, Run, str]]:
+    """(KEY=VALUE, the run with it, what it costs), one at a time."""
+    run, draw, setting = one.run, one.run.draw, one.run.setting
+    if setting.dtype == "float32":
+        yield "engine.dtype=bfloat16", replace(run, setting=replace(setting, dtype="bfloat16")), "coarser rounding"
+    if setting.lora is None:
+        adapter = replace(run, setting=replace(setting, lora=Lora()), way="lora")
+        yield "model.lora.rank=16", adapter, "an adapter trains instead of all weights"
+    if setting.checkpointing:
+        plain = replace(run, setting=replace(setting, checkpointing=False))
+        yield "engine.gradient_checkpointing=false", plain, "more memory"
+    if _saving(run, one.layout) == 1:
+        yield "engine.commit_every=10", replace(run, commit_every=10), "a killed run makes up to 10 steps again"
+    if not draw.samples:
+        return
+    if not draw.lag and not one.layout.alone:
+        yield "max_lag=1", replace(run, draw=replace(draw, lag=1)), "answers of weights one step old, and a correction"
+    if run.way == "files" and not one.layout.alone:
+        yield "engine.publish=stream", replace(run, way="stream"), "no GPU has run it yet"
+    if one.server and one.server.rows == run.concurrency:
+        wider = f"engine.servers.concurrency={2 * run.concurrency}"
+        yield wider, replace(run, concurrency=2 * run.concurrency), "each answer is slower"
+    if draw.longest > draw.answer:
+        shorter = replace(draw, longest=max(draw.answer, draw.longest / 2))
+        yield f"sampling.max_tokens={draw.longest / 2:.0f}", replace(run, draw=shorter), "longer answers are cut off"
+    else:
+        half = with_answers(draw, 0.5)
+        yield f"sampling.max_tokens={half.longest:.0f}", replace(run, draw=half), "longer answers are cut off"
