@@ -98,16 +98,7 @@ memory-check: .venv/installed-dev
 	$(BIN)/python -m bench.memory_check
 
 # Every online method on the embedded tasks: docs/methods-study.md, three quarters of an hour.
-methods-# Several trainers as Ray ranks: gradients, recipes, kills, resumes, a cluster, the driver killed, with a server (which needs
-# make vllm-env); five minutes on two quiet cores. PARTS="gradients kills" makes some. Tables; exit 1 where a claim fails.
-scale-ranks: .venv/installed-dev
-	$(BIN)/python -m bench.scale_ranks $(if $(PARTS),--only $(PARTS))
-
-# What the driver's share of a step takes, by tokens: docs/scale.md.
-bench-scale: .venv/installed-dev
-	$(BIN)/python -m bench.scale
-
-study: .venv/installed
+methods-study: .venv/installed
 	$(BIN)/python -m bench.methods_study
 
 # Methods that learn from feedback or have a critic: docs/feedback-study.md, half an hour.
@@ -186,6 +177,15 @@ scale-real: real-model vllm-env .venv/installed-bench
 PARTS ?=
 scale-servers: .venv/installed-dev
 	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
+
+# Several trainers as Ray ranks: gradients, recipes, kills, resumes, a cluster, the driver killed, with a server (which needs
+# make vllm-env); five minutes on two quiet cores. PARTS="gradients kills" makes some. Tables; exit 1 where a claim fails.
+scale-ranks: .venv/installed-dev
+	$(BIN)/python -m bench.scale_ranks $(if $(PARTS),--only $(PARTS))
+
+# What the driver's share of a step takes, by tokens: docs/scale.md.
+bench-scale: .venv/installed-dev
+	$(BIN)/python -m bench.scale
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 
 from postlude.engines.ranks.child import Done, Raised
 from postlude.engines.ranks.crew import RankLost
+from postlude.engines.ranks.messages import unpacked
 from postlude.engines.ranks.supervisor import Ended
 from postlude.waits import waiting
 
@@ -78,7 +78,7 @@ async def answers_of(
 async def _read(one: Awaitable[bytes | Answer]) -> Answer:
     """An answer, also as a rank's process has sent it."""
     sent = await one
-    return pickle.loads(sent) if isinstance(sent, bytes) else sent
+    return unpacked(sent) if isinstance(sent, bytes) else sent
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of,
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.local_cluster import LocalCluster
+from postlude.engines.ranks.messages import packed
 from postlude.engines.ranks.places import Host, Offer, no_room, noted, require_alike, threads_of
 from postlude.engines.ranks.supervisor import Ended, Supervisor
 from postlude.engines.servers.command import visible_devices
@@ -110,8 +110,8 @@ class RayCrew:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
         import ray
 
-        common = ray.put(pickle.dumps(shared, protocol=5))
-        apart = [pickle.dumps(each[rank] if each else None, protocol=5) for rank in range(self.size)]
+        common = ray.put(packed(shared))
+        apart = [packed(each[rank] if each else None) for rank in range(self.size)]
         asked = [self._members[rank].actor.call.remote(method, common, apart[rank]) for rank in range(self.size)]
         return await self._values([_outcome(ref) for ref in asked], method)
 
@@ -232,8 +232,8 @@ class RayCrew:
             for member, seat, threads in zip(self._members, seats, threads_of(hosts), strict=True)
         ]
         await self._values([_told(ref) for ref in starts], "start")
-        none = pickle.dumps(None)
-        first = self._members[0].actor.call.remote("listen", pickle.dumps(hosts[0].address), none)
+        none = packed(None)
+        first = self._members[0].actor.call.remote("listen", packed(hosts[0].address), none)
         (port,) = await self._values([_outcome(first)], "start")
         doing = f"starting {counted(self.size, 'trainer rank')}"
         shared = self._blueprint, hosts[0].address, port, self._terms.timeout
