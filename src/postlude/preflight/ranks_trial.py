@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -100,13 +100,12 @@ class RankTrial:
         return "scores" if self.ranked.trainer.ranks.blueprint.scores else "policy"
 
     async def move(self, groups: Sequence[Group]) -> None:
-        """A pass, an update that changes no weight, and one that does."""
+        """A pass, an update that changes no weight, and one that does, on these answers, or on written ones where the
+        method learns from those."""
         recipe, trainer = self.recipe, self.engine.trainer
-        few, _ = with_signal(recipe, groups)
+        few, _ = with_signal(recipe, groups if recipe.algorithm.source == "rollout" else self.prepared.items)
         if not few:
-            raise EngineError(
-                f"none of the {len(groups)} groups that were tried has an answer to learn from.", code="no-signal"
-            )
+            raise EngineError("none of the answers that were tried is one to learn from.", code="no-signal")
         (stream, *_) = build_streams(self.prepared, self.engine, lambda phase: None)
         self.tell("a pass without a gradient")
         batch = await stream.prepare(self.engine, few)
@@ -122,7 +121,10 @@ class RankTrial:
     async def compare(self, groups: Sequence[Group]) -> Differences | None:
         """What the sampler says of its own new answers against the ranks. EngineError where they are too far apart."""
         recipe = self.recipe
-        apart = await sampler_against_trainer(self.engine.trainer, groups, recipe.sampling.temperature)
+        if recipe.sampling.truncates:  # its log-probs are then of the tokens that are kept
+            return None
+        scored = [replace(g, completions=tuple(replace(c, reward=0.0) for c in g.completions)) for g in groups]
+        apart = await sampler_against_trainer(self.engine.trainer, scored, recipe.sampling.temperature)
         if apart is not None and not apart.mean <= tolerance_of(recipe).most:
             raise EngineError(
                 f"after new weights were gathered, the sampler's log-probs are {apart.mean:.2g} nats per token away "

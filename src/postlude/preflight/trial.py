@@ -167,7 +167,14 @@ def _require_more(prepared: Prepared, kill: bool) -> None:
         )
 
 
-async def _with_ranks(prepared: Prepared, folder: Path, notes: list[str], tell: Tell, kill: bool) -> Tried | TriedRanks:
+async def _with_ranks(
+    prepared: Prepared,
+    folder: Path,
+    notes: list[str],
+    tell: Tell,
+    kill: bool,
+    crew: Callable[[Terms], Start] | None,
+) -> Tried | TriedRanks:
     tell("starting the trainer ranks")
     began = time.monotonic()
     engine = await open_engine(prepared, Around(folder, notes.append), crew=crew)
@@ -178,7 +185,7 @@ async def _with_ranks(prepared: Prepared, folder: Path, notes: list[str], tell: 
         return await _trial(prepared, engine, notes, tell, work)
     try:
         sampled = await _sampled(prepared, engine, tell) if ranked.copy else None
-        await work.move(sampled[0] if sampled else prepared.items[:PROMPTS])
+        await work.move(sampled[0] if sampled else [])
         tell("gathering weights")
         await engine.publish()
         gathered = ranked.seconds["gather"] if sampled else None
