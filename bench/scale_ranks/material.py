@@ -40,7 +40,7 @@ class Material:
 
     def recipe(self, name: str, **values: Any) -> dict[str, Any]:
         """One of METHODS, as a document's values."""
-        data = {"sft": "written", "dpo": "compared", "rm": "compared"}.get(name, "prompts")
+        data = {"sft": "written", "dpo": "compared", "reward_model": "compared"}.get(name, "prompts")
         base: dict[str, Any] = {
             "model": {
                 "path": str(self.folder / "model"),
@@ -59,7 +59,7 @@ class Material:
         return {**base, **values}
 
 
-METHODS = ("sft", "dpo", "rm", "grpo", "ppo", "grpo with LoRA")
+METHODS = ("sft", "dpo", "reward_model", "grpo", "ppo", "grpo with LoRA")
 
 
 def train(values: Mapping[str, Any], output: Path, trainers: int, resume: bool = False, **engine: Any) -> History:
