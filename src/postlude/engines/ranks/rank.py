@@ -29,6 +29,7 @@ from postlude.errors import EngineError
 from postlude.exhausted import out_of_memory
 from postlude.models import adapters
 from postlude.models.load import device_of, inspect
+from postlude.models.quiet import quiet
 from postlude.models.spread import LeftOff
 from postlude.models.tied import is_tied, ties
 from postlude.objectives import Want
@@ -153,20 +154,22 @@ class Rank:
 
 
 def _start(blueprint: Blueprint, ranks: Ranks) -> LocalEngine:
-    return LocalEngine.start(
-        blueprint.spec,
-        inspect(blueprint.spec),
-        blueprint.optimizer,
-        blueprint.held,
-        keep_reference=blueprint.keep_reference,
-        dropout=blueprint.dropout,
-        checkpoint=blueprint.checkpoint,
-        scores=blueprint.scores,
-        critic=blueprint.critic,
-        pairs=blueprint.pairs,
-        work=blueprint.work,
-        ranks=ranks,
-    )
+    facts = inspect(blueprint.spec)
+    with quiet():
+        return LocalEngine.start(
+            blueprint.spec,
+            facts,
+            blueprint.optimizer,
+            blueprint.held,
+            keep_reference=blueprint.keep_reference,
+            dropout=blueprint.dropout,
+            checkpoint=blueprint.checkpoint,
+            scores=blueprint.scores,
+            critic=blueprint.critic,
+            pairs=blueprint.pairs,
+            work=blueprint.work,
+            ranks=ranks,
+        )
 
 
 @contextmanager
