@@ -159,7 +159,6 @@ RUNS = {
     "server-unreachable": "A server gave no connection or no answer.",
     "server-refused": "A server refused a request.",
     "server-answer": "What a server answered does not add up.",
-    "rank-lost": "A trainer rank died, or was silent for too long.",
 }
 CHECKS = {
     "no-metric": "Nothing but the reward that is trained measures held-out answers.",

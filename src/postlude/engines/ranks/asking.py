@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 
 from postlude.engines.ranks.child import Done, Raised
 from postlude.engines.ranks.crew import RankLost
+from postlude.engines.ranks.messages import unpacked
 from postlude.engines.ranks.supervisor import Ended
 from postlude.waits import waiting
 
@@ -78,7 +78,7 @@ async def answers_of(
 async def _read(one: Awaitable[bytes | Answer]) -> Answer:
     """An answer, also as a rank's process has sent it."""
     sent = await one
-    return pickle.loads(sent) if isinstance(sent, bytes) else sent
+    return unpacked(sent) if isinstance(sent, bytes) else sent
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -107,12 +107,17 @@ def _fail(answers: Sequence[Answer], names: Sequence[str], what: str) -> NoRetur
     """Raise the cause: a rank that is dead, before what those say who waited for it."""
     for rank, answer in enumerate(answers):
         if isinstance(answer, Ended | Unreached):
-            log = f"\nThe end of its log ({answer.path}):\n{answer.log}" if isinstance(answer, Ended) else ""
-            text = f"{names[rank]} died when asked for {what}: {answer.cause}.{log}"
+            text = f"{names[rank]} died when asked for {what}: {answer.cause}.{_end_of_log(answer)}"
             raise RankLost(text, code="rank-lost", rank=rank, cause=answer.cause)
     raised = [answer for answer in answers if isinstance(answer, Raised)]
     first = next((one for one in raised if one.ours), None) or next((one for one in raised if not one.lost), None)
     if first is not None:
         raise first.error
-    text = f"the trainer ranks lost touch with each other when asked for {what}: {raised[0].error}"
-    raise RankLost(text, code="rank-lost", cause="a connection between ranks broke")
+    late = [rank for rank, answer in enumerate(answers) if answer is None]
+    who = _listed([names[rank] for rank in late]) if late else "the trainer ranks"
+    text = f"{who} lost touch with the others when asked for {what}: {raised[0].error}"
+    raise RankLost(text, code="rank-lost", rank=late[0] if len(late) == 1 else None, cause="no answer to other ranks")
+
+
+def _end_of_log(answer: Ended | Unreached) -> str:
+    return f"\nThe end of its log ({answer.path}):\n{answer.log}" if isinstance(answer, Ended) and answer.log else ""

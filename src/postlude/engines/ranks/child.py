@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import pickle
 import signal
 import socket
 import threading
@@ -20,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from postlude.engines.ranks.crew import Blueprint, Place
+from postlude.engines.ranks.messages import packed, unpacked
 from postlude.errors import EngineError, PostludeError, reason
 from postlude.exhausted import out_of_memory
 from postlude.frames import in_words, of_users
@@ -64,12 +64,12 @@ class Child:
         self._listening: socket.socket | None = None
         self._rank: Any = None
 
-    def listen(self, shared: str, mine: None) -> int:
+    def listen(self, shared: str, apart: None) -> int:
         """The port of an address at which the ranks will meet. Nobody else can get it: it is open from here on."""
         self._listening = socket.create_server((shared, 0), backlog=1024)
         return self._listening.getsockname()[1]
 
-    def begin(self, shared: tuple[Blueprint, str, int, float], mine: None) -> None:
+    def begin(self, shared: tuple[Blueprint, str, int, float], apart: None) -> None:
         """Build the rank, once all have met at host and port; `shared` ends with the seconds they may take for that."""
         from postlude.models.load import device_of
 
@@ -97,11 +97,11 @@ class Child:
             BACKENDS[device], store=store, rank=self._seat.rank, world_size=self._seat.size, timeout=seconds
         )
 
-    def ask(self, method: str, shared: Any, mine: Any) -> Any:
+    def ask(self, method: str, shared: Any, apart: Any) -> Any:
         """Of this place, or of the rank."""
         if method in ("listen", "begin"):
-            return getattr(self, method)(shared, mine)
-        return getattr(self._rank, method)(shared, mine)
+            return getattr(self, method)(shared, apart)
+        return getattr(self._rank, method)(shared, apart)
 
 
 def answer(ask: Callable[[], Any], rank: int) -> Done | Raised:
@@ -127,23 +127,24 @@ def _is_of_another(error: BaseException) -> bool:
 
 def _as_bytes(result: Done | Raised, rank: int) -> bytes:
     try:
-        return pickle.dumps(result, protocol=5)
+        return packed(result)
     except Exception as error:  # whatever an object's own way to be written raises
         sentence = f"trainer rank {rank} gave what cannot be sent: {reason(error)}"
-        return pickle.dumps(Raised(EngineError(sentence, code="rank-raised"), ours=False))
+        return packed(Raised(EngineError(sentence, code="rank-raised"), ours=False))
 
 
 def serve(connection: Connection, seat: Seat) -> None:
-    """Answer until the other end is closed. A message is a method's name, then what is shared, then what is mine."""
+    """Answer until the other end is closed. A message is a method's name, what is shared, and what is for this rank
+    alone."""
     child = Child(seat)
     while True:
         try:
-            name, shared, mine = connection.recv_bytes().decode(), connection.recv_bytes(), connection.recv_bytes()
+            name, shared, apart = connection.recv_bytes().decode(), connection.recv_bytes(), connection.recv_bytes()
         except EOFError:
             return
-        ask = partial(child.ask, name, pickle.loads(shared), pickle.loads(mine))
+        ask = partial(child.ask, name, unpacked(shared), unpacked(apart))
         connection.send_bytes(_as_bytes(answer(ask, seat.rank), seat.rank))
-        del ask, shared, mine  # before the next is waited for: a batch is large
+        del ask, shared, apart  # before the next is waited for: a batch is large
 
 
 def _end_with(alive: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of,
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.local_cluster import LocalCluster
+from postlude.engines.ranks.messages import packed
 from postlude.engines.ranks.places import Host, Offer, no_room, noted, require_alike, threads_of
 from postlude.engines.ranks.supervisor import Ended, Supervisor
 from postlude.engines.servers.command import visible_devices
@@ -40,6 +40,8 @@ ROOM, ROOM_AGAIN = 60.0, 600.0
 """Seconds that are waited for room in a cluster: at first, and where ranks had their places before."""
 STARTING, STARTED = ("start", "begin"), 600.0
 """What a start asks for, and the seconds that it may take at least: several processes import torch and load a model."""
+LATER = 5.0
+"""Seconds that the driver waits beyond what ranks wait for each other: they know who is late."""
 REACHED = 45.0
 """Seconds for a cluster to answer."""
 CLOSING = 10.0
@@ -108,8 +110,8 @@ class RayCrew:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
         import ray
 
-        common = ray.put(pickle.dumps(shared, protocol=5))
-        apart = [pickle.dumps(each[rank] if each else None, protocol=5) for rank in range(self.size)]
+        common = ray.put(packed(shared))
+        apart = [packed(each[rank] if each else None) for rank in range(self.size)]
         asked = [self._members[rank].actor.call.remote(method, common, apart[rank]) for rank in range(self.size)]
         return await self._values([_outcome(ref) for ref in asked], method)
 
@@ -230,8 +232,8 @@ class RayCrew:
             for member, seat, threads in zip(self._members, seats, threads_of(hosts), strict=True)
         ]
         await self._values([_told(ref) for ref in starts], "start")
-        none = pickle.dumps(None)
-        first = self._members[0].actor.call.remote("listen", pickle.dumps(hosts[0].address), none)
+        none = packed(None)
+        first = self._members[0].actor.call.remote("listen", packed(hosts[0].address), none)
         (port,) = await self._values([_outcome(first)], "start")
         doing = f"starting {counted(self.size, 'trainer rank')}"
         shared = self._blueprint, hosts[0].address, port, self._terms.timeout
@@ -244,7 +246,7 @@ class RayCrew:
         names = [member.named(rank) for rank, member in enumerate(self._members)]
         what = IN_WORDS.get(method, method)
         self._broken = True  # until all have answered
-        seconds = self._longest if method in STARTING else self._terms.timeout
+        seconds = self._longest if method in STARTING else self._terms.timeout + LATER
         answers = await answers_of(asked, names, what, seconds, self._look)
         self._broken = None in answers
         return values_of(answers, names, what)
@@ -364,8 +366,8 @@ def _offers() -> list[Offer]:
 
 @contextmanager
 def _variables(those: Mapping[str, str]) -> Iterator[None]:
-    """Set in this process within the block."""
-    before = {name: os.environ.get(name) for name in those}
+    """Set in this process within the block; after it `breakpoint()` is what it was, too, which Ray takes for itself."""
+    before = {name: os.environ.get(name) for name in (*those, "PYTHONBREAKPOINT")}
     os.environ.update(those)
     try:
         yield

@@ -18,7 +18,7 @@ from postlude.scratch import Scratch
 
 HEAD = Path(__file__).with_name("head.py")
 PREFIX = "postlude-ray-"
-LONGEST = 30
+LONGEST = 24
 """Characters of the folder for temporary files: Ray makes sockets well below it, whose paths have at most 107."""
 STORE = 2**28
 """Bytes of shared memory, at least 75 MiB for Ray: batches pass through it, never weights."""
@@ -41,7 +41,8 @@ class LocalCluster:
         self._token = self.folder / "token"
         with open(os.open(self._token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(_TOKEN)
-        self._settings = {"cpus": size, "gpus": len(devices), "memory": STORE, "folder": str(self.folder)}
+        self._settings = {"cpus": size, "gpus": len(devices), "memory": STORE, "folder": str(self.folder / "r")}
+        # one of Ray's own within ours: it opens that to everybody
         self._devices = devices
         self._logs = logs or self.folder
         self._kept: Kept | None = None

@@ -70,9 +70,9 @@ def cores() -> int:
 @cache
 def versions() -> dict[str, str]:
     """Of everything in SAME. What postlude is, its files say: a number may be that of several states of it."""
-    found = {name: _version(name) for name in SAME if name != "python"}
-    found["postlude"] += f" ({_print_of_package()})"
-    return {"python": platform.python_version(), **found}
+    those = {name: _version(name) for name in SAME if name != "python"}
+    those["postlude"] += f" ({_print_of_package()})"
+    return {"python": platform.python_version(), **those}
 
 
 def _version(name: str) -> str:

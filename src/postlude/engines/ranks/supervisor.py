@@ -82,13 +82,13 @@ class Supervisor:
         self._kills = _killed_for_memory()
         return self._process.pid
 
-    def call(self, method: str, shared: bytes, mine: bytes) -> bytes | Ended:
+    def call(self, method: str, shared: bytes, apart: bytes) -> bytes | Ended:
         """What the rank answers, as it sent it; or how it ended."""
         connection = self._connection
         assert connection is not None
         self._least = None
         try:
-            for part in (method.encode(), shared, mine):
+            for part in (method.encode(), shared, apart):
                 connection.send_bytes(part)
             while not connection.poll(LOOK):
                 self._look()
