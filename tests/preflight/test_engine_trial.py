@@ -1,4 +1,4 @@
-"""`postlude engine check` on trainer ranks, which are plain processes here: what it measures, and one that is killed."""
+"""`postlude engine check` on trainer ranks, here plain processes: what it measures, and one that is killed."""
 
 from __future__ import annotations
 
