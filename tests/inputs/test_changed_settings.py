@@ -7,6 +7,7 @@ import pytest
 
 from postlude.errors import ConfigError
 from postlude.inputs.comparing import ACCEPTED, words_of
+from postlude.inputs.standing import resumed_otherwise
 from postlude.recipe.resolution import _keys
 from postlude.recipe.resumed import RULES, differences, rule_of
 from postlude.recipe.schema import Recipe
@@ -36,6 +37,7 @@ BEFORE: dict[str, Any] = {
     "objective": {"kind": "token", "advantage": {"kind": "gae", "lam": 1.0}, "kl": None},
     "critic": {"form": "own", "lr": 1.0},
     "schedule": {"lr": 1e-6},
+    "engine": {"trainers": 2, "address": "local", "timeout": 600.0, "restarts": 3},
 }
 
 
@@ -50,6 +52,17 @@ BEFORE: dict[str, Any] = {
             [],
             {"reward": ["reward: 1 entry -> 2"]},  # of the same file, whose fingerprint stays
             [],
+        ),
+        (
+            {"engine": {"trainers": 3, "address": "auto", "timeout": 60.0, "restarts": 0}},
+            [],
+            {},
+            [
+                "engine.address local -> auto",
+                "engine.restarts 3 -> 0",
+                "engine.timeout 600.0 -> 60.0",
+                "engine.trainers 2 -> 3",
+            ],
         ),
         ({"method": "dapo"}, ["method grpo -> dapo"], {}, []),
         ({"model": {"path": "/m", "lora": {"rank": 4}, "reference": "start"}}, ["model.lora.rank 8 -> 4"], {}, []),
@@ -91,3 +104,11 @@ def test_words() -> None:
         words_of(["datas,xyz"])
     assert caught.value.codes == ["not-a-choice", "not-a-choice"]
     assert "did you mean data?" in caught.value.problems[0] and "there are events, eval," in caught.value.problems[1]
+
+
+def test_another_number_of_trainers_rounds_otherwise() -> None:
+    assert resumed_otherwise(3, ["engine.trainers 2 -> 1", "steps 3 -> 2"]) == (
+        "resumed with other settings from step 3 on: engine.trainers 2 -> 1; steps 3 -> 2. Sums may round otherwise, "
+        "so the run need not be exactly the one it would have been"
+    )
+    assert resumed_otherwise(3, ["steps 3 -> 2"]) == "resumed with other settings from step 3 on: steps 3 -> 2"

@@ -30,6 +30,8 @@ from postlude.shapes import is_mapping, is_series
 
 Values = Mapping[str, Any]
 """A manifest: of a checkpoint, or of a run, which has the same entries."""
+ROUNDING = "Sums may round otherwise, so the run need not be exactly the one it would have been"
+"""Of a run that goes on elsewhere, or on another number of trainers."""
 
 
 @dataclass(frozen=True)
@@ -157,15 +159,19 @@ class Standing:
         if not self.goes_on:
             return
         if self.accepted.free:
-            settings = "; ".join(self.accepted.free)
-            run.note(f"resumed with other settings from step {run.step} on: {settings}", "changed-settings")
+            run.note(resumed_otherwise(run.step, self.accepted.free), "changed-settings")
         others = [*changed(self.before, run.made_of)]
         if others:
             run.note(
-                f"resumed on something else from step {run.step} on: {'; '.join(others)}. Sums may round otherwise, so "
-                "the run need not be exactly the one it would have been",
+                f"resumed on something else from step {run.step} on: {'; '.join(others)}. {ROUNDING}",
                 "changed-surroundings",
             )
+
+
+def resumed_otherwise(step: int, changed: Sequence[str]) -> str:
+    """What is said of settings that may change."""
+    rounding = f". {ROUNDING}" if any(one.startswith("engine.trainers ") for one in changed) else ""
+    return f"resumed with other settings from step {step} on: {'; '.join(changed)}{rounding}"
 
 
 def settings_of(prepared: Prepared) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from postlude.errors import ConfigError, EngineError, Problem
 from postlude.models import files, joining
 from postlude.models.fit import PREFIX
 from postlude.models.lora import TOKEN_LAYERS
+from postlude.models.pieces import Pieces
+from postlude.models.spread import UNDIVIDED, Spread, by_first, gathered
 from postlude.runs.sealed import Hashes, Sealed
 
 NEW, START = "default", "start"
@@ -136,6 +138,11 @@ def rank_of(net: Any) -> int | None:
     """The rank of the adapter that `save` writes, on what it begins from; None of a model without one."""
     configs = getattr(net, "peft_config", {}).values()
     return sum(max(config.r, *config.rank_pattern.values(), 0) for config in configs) or None
+
+
+def is_trained(name: str) -> bool:
+    """Whether a tensor of a model is one of its trained adapter."""
+    return NEW in name.split(".")
 
 
 def has_start(net: Any) -> bool:
@@ -334,44 +341,69 @@ def require_known_fields(folder: Path) -> list[Problem]:
 # ------------------------------------------------------------------------------------------ saving, loading
 
 
-def save(net: Any, folder: Path) -> None:
+def save(net: Any, folder: Path, spread: Spread = UNDIVIDED) -> None:
     """One adapter that any tool can load; beside it the trained one by itself where it stands on another."""
-    save_joined(net, folder)
+    state = _gathered(net, spread)
+    _save_joined(net, folder, spread, state)
     if has_start(net):
-        net.save_pretrained(folder / OWN.parent, selected_adapters=[NEW], save_embedding_layers=False)
-        _own_folder(folder)
-        _require_same(_state(net, NEW), folder / OWN)
+        by_first(spread, lambda: _write_own(net, folder, state))
 
 
 def save_joined(net: Any, folder: Path) -> None:
     """The trained adapter and one that it stands on as one adapter on the model underneath, read again and compared."""
+    _save_joined(net, folder, UNDIVIDED, _gathered(net, UNDIVIDED))
+
+
+def _gathered(net: Any, spread: Spread) -> dict[str, Any]:
+    """The model's tensors by name, those of the trained adapter whole on rank 0."""
+    live: dict[str, Any] = net.state_dict(keep_vars=True)
+    return live | gathered(spread, {name: one for name, one in live.items() if is_trained(name)})
+
+
+def _save_joined(net: Any, folder: Path, spread: Spread, state: Mapping[str, Any]) -> None:
+    _state(net, NEW)  # in which peft compares shapes with the adapter's config
+    joined = joining.joined(net, START, NEW, whole=spread.whole) if has_start(net) else None
+    by_first(spread, lambda: _write_joined(net, folder, state, joined))
+
+
+def _write_joined(net: Any, folder: Path, state: Mapping[str, Any], joined: tuple[Any, dict[str, Any]] | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     notes = {k: v for k, v in net.config.to_dict().items() if k.startswith("postlude_")}
     if notes:
         (folder / NOTES).write_text(json.dumps(notes))
     joining.put_in_order(net.peft_config[NEW])
-    if not has_start(net):
-        net.save_pretrained(folder, selected_adapters=[NEW], save_embedding_layers=False)
-        _require_same(_state(net, NEW), folder)
+    if joined is None:
+        _write_alone(net, folder, state)
+        _require_same(_state(net, NEW, state), folder)
         return
-    config, tensors = joining.joined(net, START, NEW)
+    config, tensors = joined
     config.base_model_name_or_path = net.peft_config[START].base_model_name_or_path
     joining.write(config, tensors, folder)
     _require_same(tensors, folder)
 
 
-def _own_folder(folder: Path) -> None:
-    """peft writes the adapter called `default` to the folder itself, others to folders of their names."""
+def _write_alone(net: Any, folder: Path, state: Mapping[str, Any]) -> None:
+    """The trained adapter as peft writes it."""
+    net.save_pretrained(folder, selected_adapters=[NEW], save_embedding_layers=False, state_dict=dict(state))
+
+
+def _write_own(net: Any, folder: Path, state: Mapping[str, Any]) -> None:
+    """The trained adapter in a folder of its own: peft writes the one called `default` to the folder it is given,
+    others to folders of their names."""
+    _write_alone(net, folder / OWN.parent, state)
     target = folder / OWN
     target.mkdir(parents=True, exist_ok=True)
     for name in (files.ADAPTER_CONFIG, files.ADAPTER):
         shutil.move(folder / OWN.parent / name, target / name)
+    _require_same(_state(net, NEW, state), target)
 
 
-def _state(net: Any, name: str) -> dict[str, Any]:
+def _state(net: Any, name: str, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """An adapter's tensors under the names that its file has."""
     from peft import get_peft_model_state_dict
 
-    return get_peft_model_state_dict(net, adapter_name=name, save_embedding_layers=False)
+    tensors = None if state is None else dict(state)
+    return get_peft_model_state_dict(net, state_dict=tensors, adapter_name=name, save_embedding_layers=False)
 
 
 def _require_same(tensors: dict[str, Any], folder: Path) -> None:
@@ -380,14 +412,36 @@ def _require_same(tensors: dict[str, Any], folder: Path) -> None:
     require_same(tensors, [folder / files.ADAPTER])
 
 
-def load(net: Any, folder: str, device: str) -> None:
+def load(net: Any, folder: str, device: str, spread: Spread = UNDIVIDED) -> None:
     """Put a checkpoint's trained adapter into the model."""
     from peft import load_peft_weights
 
     place = str(Path(folder) / OWN) if has_start(net) else folder
-    problems = misfits(net, load_peft_weights(place, device=device), NEW)
+    if spread.size == 1:
+        problems = misfits(net, load_peft_weights(place, device=device), NEW)
+    else:
+        problems = _filled(net, Path(place), spread)
     if problems:
         raise EngineError([problem.within(f"{place}: ") for problem in problems])
+
+
+def _filled(net: Any, place: Path, spread: Spread) -> list[Problem]:
+    """Put into the trained adapter this rank's share of each tensor of a file; what did not fit. Names are those of
+    today: of an older transformers', one process alone reads."""
+    live = _state(net, NEW)
+    with Pieces([place / files.ADAPTER]) as pieces:
+        odd = sorted(pieces.names ^ {*live})
+        if odd:
+            return [
+                Problem(
+                    "bad-adapter",
+                    f"{len(odd)} tensors are in one of adapter and model only: {files.some(odd)}. Go on with "
+                    "engine.trainers=1 once, which writes it under today's names.",
+                )
+            ]
+        for name, tensor in live.items():
+            pieces.fill(tensor.detach(), name, spread)
+    return []
 
 
 def _first(error: BaseException) -> str:

@@ -90,12 +90,29 @@ def require_sound(folder: Path) -> None:
         )
 
 
+def weights(folder: Path) -> list[Path]:
+    """The weights files of a model folder: one, or its shards. Raises ConfigError where one is missing."""
+    return [folder / name for name in sorted({*_places(folder).values()})] or [folder / WHOLE]
+
+
 def whole(folder: Path) -> dict[str, Stored]:
     """The tensors of a model folder, from one file or its shards. Raises ConfigError with every problem found."""
     require_sound(folder)
+    places = _places(folder)
+    tensors = _joined(weights(folder))
+    absent = sorted({*places} - {*tensors})
+    if absent:
+        raise ConfigError(
+            f"{folder}: the index names tensors that no weights file holds: {some(absent)}.", code="missing-weights"
+        )
+    return tensors
+
+
+def _places(folder: Path) -> Mapping[str, str]:
+    """Tensor -> file, from the index of a sharded model; empty of one that is one file."""
     index = folder / f"{WHOLE}.index.json"
     if (folder / WHOLE).exists():
-        return _joined([folder / WHOLE])
+        return {}
     if not index.exists():
         raise ConfigError(_no_weights(folder, WHOLE, "model"))
     try:
@@ -112,13 +129,7 @@ def whole(folder: Path) -> dict[str, Stored]:
             f"{some(missing)}. Download them too.",
             code="missing-weights",
         )
-    tensors = _joined([folder / name for name in shards])
-    absent = sorted({*places} - {*tensors})
-    if absent:
-        raise ConfigError(
-            f"{folder}: the index names tensors that no weights file holds: {some(absent)}.", code="missing-weights"
-        )
-    return tensors
+    return places
 
 
 def adapter(folder: Path) -> dict[str, Stored]:

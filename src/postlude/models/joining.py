@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,9 @@ def more_than_matrices(config: Mapping[str, Any], holds: Iterable[str]) -> list[
     return extras
 
 
-def joined(net: Any, *names: str) -> tuple[Any, dict[str, Any]]:
-    """Config and tensors of one adapter that adds what several of a model do, exactly.
+def joined(net: Any, *names: str, whole: Callable[[Any], Any] = lambda tensor: tensor) -> tuple[Any, dict[str, Any]]:
+    """Config and tensors of one adapter that adds what several of a model do, exactly. `whole` gives all of a tensor
+    that is spread over processes.
 
     With scales s: A = [A1; A2] and B = [s1 B1, s2 B2], so that B A = s1 B1 A1 + s2 B2 A2, at rank r1 + r2 and scale 1.
     """
@@ -76,7 +77,7 @@ def joined(net: Any, *names: str) -> tuple[Any, dict[str, Any]]:
     for place, module in _layers(net):
         pairs, end = _pairs(module, names)
         if pairs:
-            a, b = _stacked(pairs)
+            a, b = _stacked([(whole(a), whole(b), scale) for a, b, scale in pairs])
             tensors |= {f"{place}.{end.format('A')}": a, f"{place}.{end.format('B')}": b}
             ranks[place.removeprefix(PREFIX)] = a.shape[0]
     ((rank, _),) = Counter(ranks.values()).most_common(1)

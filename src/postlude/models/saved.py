@@ -8,8 +8,14 @@ from typing import Any
 
 from postlude.errors import ConfigError, EngineError
 from postlude.models import files, fit
-from postlude.models.heads import is_scorer
+from postlude.models.heads import HEAD, is_scorer
+from postlude.models.pieces import fill_all
 from postlude.models.quiet import quiet
+from postlude.models.spread import UNDIVIDED, Spread, by_first, gathered, plain_class
+
+LARGEST = 5 * 10**9
+"""Bytes of a weights file, from which on another is begun: what other tools, and file systems of others, take. A single
+larger tensor has a file of its own."""
 
 
 def require_same(live: Mapping[str, Any], written: Sequence[Path]) -> None:
@@ -46,14 +52,30 @@ def _bits(tensor: Any) -> Any:
     return tensor.contiguous().view(sizes[tensor.element_size()])
 
 
-def save(net: Any, folder: Path) -> None:
-    """A whole model as Hugging Face writes it, read again and compared."""
-    net.save_pretrained(folder)
-    require_saved(net, folder)
+def save(net: Any, folder: Path, spread: Spread = UNDIVIDED, dtype: Any = None) -> None:
+    """A whole model as Hugging Face writes it, read again and compared. `dtype`: in what one process holds its weights,
+    where those who hold it together hold finer ones."""
+    parameters = {name for name, _ in net.named_parameters(remove_duplicate=False)}
+
+    def written(name: str, tensor: Any) -> Any:
+        coarse = dtype is not None and name in parameters and not name.startswith(f"{HEAD}.")
+        return dtype if coarse else tensor.dtype
+
+    state = gathered(spread, net.state_dict(keep_vars=True), written)
+    by_first(spread, lambda: _write(net, folder, state, dtype))
 
 
-def require_saved(net: Any, folder: Path) -> None:
-    """Raise EngineError unless opening a folder gives this model: every weight, and what it shares."""
+def _write(net: Any, folder: Path, state: Mapping[str, Any], dtype: Any) -> None:
+    net.save_pretrained(folder, state_dict=dict(state), max_shard_size=LARGEST)
+    if dtype not in (None, net.dtype):
+        net.config.dtype = str(dtype).removeprefix("torch.")
+        net.config.save_pretrained(folder)
+    require_saved(net, folder, state)
+
+
+def require_saved(net: Any, folder: Path, state: Mapping[str, Any] | None = None) -> None:
+    """Raise EngineError unless opening a folder gives this model: every weight, and what it shares. `state`: its
+    tensors, where they have been gathered."""
     from transformers import AutoConfig
 
     try:
@@ -68,15 +90,26 @@ def require_saved(net: Any, folder: Path) -> None:
                 f"{folder}: its config says that {one} and {other} are one matrix; they were two.",
                 code="wrong-checkpoint",
             )
-    live = net.state_dict()
+    live = net.state_dict() if state is None else state
     if not {*stored} <= {*live}:  # transformers writes this architecture under older names
         with quiet():
-            again = type(net).from_pretrained(folder, dtype=net.dtype)
+            again = plain_class(net).from_pretrained(folder, dtype=config.dtype)
         _require_equal(live, again.state_dict(), folder)
         return
     shared = {live[name].data_ptr() for name in stored}
     unshared = {name: tensor for name, tensor in live.items() if name in stored or tensor.data_ptr() not in shared}
     require_same(unshared, sorted(folder.glob("model*.safetensors")))
+
+
+def load(net: Any, folder: Path, spread: Spread, dtype: Any) -> None:
+    """Put into a model the weights of a folder that the same class of model wrote: this rank's share of each, read one
+    at a time, where the files have the names that the model has. Else each rank opens it all, in `dtype`."""
+    if fill_all(net, files.weights(folder), spread):
+        return
+    with quiet():
+        opened = plain_class(net).from_pretrained(folder, dtype=dtype).state_dict()
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        spread.put(tensor.detach(), opened[name])
 
 
 def _require_equal(live: Mapping[str, Any], again: Mapping[str, Any], folder: Path) -> None:

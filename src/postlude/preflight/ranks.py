@@ -20,6 +20,7 @@ from postlude.prepared import Prepared
 from postlude.recipe import Recipe
 from postlude.recipe.ranking import units_of
 from postlude.sizing import estimate
+from postlude.sizing.ranks import shared_out
 from postlude.words import counted, size
 
 MOST = 4096
@@ -69,12 +70,12 @@ def _memory(prepared: Prepared, section: Section) -> None:
     """Of each rank at its worst moment; nothing of a model whose shape is not known."""
     recipe = prepared.recipe
     try:
-        whole = estimate(shape_of(recipe.model.path), setting_of(recipe, work_of(prepared), others_of(prepared)))
+        shape, setting = shape_of(recipe.model.path), setting_of(recipe, work_of(prepared), others_of(prepared))
+        whole, rank = estimate(shape, setting), estimate(shape, shared_out(setting, recipe.engine.trainers))
     except ConfigError:
         return
-    each = whole.of_rank(recipe.engine.trainers)
-    section.figures |= {"rank_bytes": each, "alone_bytes": whole.peak}
-    text = f"about {size(each)} on each rank, by arithmetic; {size(whole.peak)} in one process"
+    section.figures |= {"rank_bytes": rank.peak, "alone_bytes": whole.peak}
+    text = f"about {size(rank.peak)} on each rank, by arithmetic; {size(whole.peak)} in one process"
     section.table.append(("memory", text))
 
 

@@ -35,18 +35,19 @@ from postlude.words import counted
 _BARS = "▁▂▃▄▅▆▇█"
 
 _HELD_OUT = ("greedy/accuracy", "sampled/accuracy", "sampled/length")
+_RANKS = ("ranks/imbalance", "seconds/restart")
 _LOSSES = ("loss/pairs", "loss/points", "loss/lists", "loss/steps")
 ROWS: dict[str, tuple[str, ...]] = {
     "rollout": (
         "reward/mean", "sampled_accuracy", "greedy/accuracy", "sampled/accuracy", "completion_length/mean",
         "truncated_frac", "entropy", "kl_old/k3", "kl_ref/k3", "kl_coef", "value/explained_variance", "rewards/margin",
         "pretrain/loss/policy", "pretrain/held_out/loss/policy", "frac_zero_std_groups", "grad_norm", "lag/mean",
-        "lag/max", "seconds/wait", "seconds/publish",
+        "lag/max", "seconds/wait", "seconds/publish", *_RANKS,
     ),
-    "file": ("loss/policy", "entropy", "held_out/loss/policy", *_HELD_OUT, "grad_norm"),
+    "file": ("loss/policy", "entropy", "held_out/loss/policy", *_HELD_OUT, "grad_norm", *_RANKS),
     "preference": (
         *_LOSSES, "rewards/accuracy", "rewards/margin", "rewards/chosen", "rewards/rejected",
-        *(f"held_out/{name}" for name in (*_LOSSES, "rewards/accuracy")), *_HELD_OUT, "grad_norm",
+        *(f"held_out/{name}" for name in (*_LOSSES, "rewards/accuracy")), *_HELD_OUT, "grad_norm", *_RANKS,
     ),
 }  # fmt: skip
 """Source -> the figures that are shown of it. Policy-gradient losses are not: their value means nothing."""
@@ -62,6 +63,9 @@ PHASES = {
     "evaluate": "evaluating",
     "save": "saving",
 }
+
+_OFTEN_ZERO = ("kl_", "lag/", "seconds/restart")
+"""Figures that are not shown while they are 0: one update per draw, max_lag 0, no rank lost."""
 
 
 def known(name: str) -> Figure:
@@ -161,7 +165,8 @@ class LiveView:
             case Timed():
                 for name, value in event.seconds.items():
                     self.history.setdefault(f"seconds/{name}", []).append(value)
-                shown_of = [(lookup(f"seconds/{name}"), value) for name, value in event.seconds.items()]
+                spent = {name: value for name, value in event.seconds.items() if value or name != "restart"}
+                shown_of = [(lookup(f"seconds/{name}"), value) for name, value in spent.items()]
                 self._say("  seconds: " + ", ".join(f"{one.label} {value:.2f} s" for one, value in shown_of if one))
             case Said():  # above the drawing, too: it stands nowhere else
                 self.console.print(f"  {event.text}", soft_wrap=True)
@@ -234,7 +239,7 @@ class LiveView:
         table = Table.grid(padding=(0, 2))
         for name in [*ROWS[self.opened.source], *truths(self.history)]:
             values, figure = self.history.get(name), known(name)
-            always_zero = name.startswith(("kl_", "lag/")) and not any(values or ())  # one update per draw, max_lag 0
+            always_zero = name.startswith(_OFTEN_ZERO) and not any(values or ())
             if values and not always_zero:
                 held_out = figure.label.startswith("held-out") or name.startswith("truth/")
                 style = "bold green" if held_out else "bold"

@@ -30,6 +30,8 @@ from postlude.models.heads import READS
 from postlude.models.load import Facts, inspect, load, name_stops, note_of_half
 from postlude.models.quiet import quiet
 from postlude.models.spec import Critic, ModelSpec
+from postlude.models.spread import by_first
+from postlude.runs.durable import flush_tree
 from postlude.sizing.work import BUDGET, GIB, Asked, Held, Plan, Work
 
 LIMITS = "limits.json"
@@ -163,14 +165,20 @@ class LocalEngine:
         await self.trainer.workplace.do(lambda: self.write(folder))
 
     def write(self, folder: Path) -> None:
-        """What `save` does, at once."""
+        """What `save` does, at once. Several ranks all do it together."""
         give_back()  # what was written is read again, and would come on top of what passes left
         with quiet():
             self.trainer.write(folder)
-            self.sampler.tokenizer.save_pretrained(folder)
+            by_first(self.trainer.ranks, lambda: self._write_beside(folder))
+
+    def _write_beside(self, folder: Path) -> None:
+        """The tokenizer, and what gave way where memory ran out: a resumed run goes on with it."""
+        self.sampler.tokenizer.save_pretrained(folder)
         begun, now = self._limits_of(self.plan), self.settings()
-        if begun != now:  # what gave way where memory ran out: a resumed run goes on with it
+        if begun != now:
             (folder / "trainer" / LIMITS).write_text(json.dumps({"begun": begun, "now": now}))
+        if self.trainer.ranks.size > 1:  # whoever seals the folder may be on another host, and flush what that wrote
+            flush_tree(folder)
 
     def _take_up_limits(self, file: Path) -> None:
         """The limits in force when a checkpoint was written, but for those that were set anew since."""
@@ -198,7 +206,7 @@ class LocalEngine:
         try:
             with quiet(), TemporaryDirectory() as place:
                 saving.rehearse(self.trainer, Path(place))
-                self.sampler.tokenizer.save_pretrained(place)
+                by_first(self.trainer.ranks, lambda: self.sampler.tokenizer.save_pretrained(place))
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
             raise EngineError(
                 f"checkpoints of this model could not be saved: {error}", code="adapter-cannot-merge"
@@ -207,9 +215,13 @@ class LocalEngine:
     async def load(self, folder: Path, reference: bool = True) -> None:
         """Take up a checkpoint that `save` wrote: weights, optimiser, version, and the reference where that was
         refreshed."""
-        await self.trainer.load(folder, reference)
-        self._take_up_limits(folder / "trainer" / LIMITS)
+        self.take_up(folder, reference)
         await self.sampler.load(self.trainer.weights())
+
+    def take_up(self, folder: Path, reference: bool = True) -> None:
+        """The same at once, but for the sampler."""
+        saving.load(self.trainer, folder, reference)
+        self._take_up_limits(folder / "trainer" / LIMITS)
 
     def work_apart(self) -> None:
         """Train in a thread from now on: servers are looked after in the event loop meanwhile."""
@@ -259,13 +271,7 @@ class LocalEngine:
 
         Its largest weight is added first, so that a weight of exactly 0 that becomes 1e-30 is none that changed.
         """
-        result = []
-        for p in self.trainer.parts["policy"].params:
-            weights = p.detach() if p.dtype in (torch.float32, torch.float64) else p.detach().float()
-            shifted = weights + weights.abs().max()
-            bits = shifted.view(torch.int64 if shifted.element_size() == 8 else torch.int32)
-            result.append(int(bits.sum(dtype=torch.int64)))
-        return result
+        return saving.fingerprint(self.trainer)
 
     def settings(self) -> dict[str, Any]:
         """What was chosen where the recipe left it open: keys of its `engine`."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from postlude.models.spread import Undivided
+
 if TYPE_CHECKING:
     from postlude.engines.local.model import LocalModel
 
 
 class Ranks(Protocol):
-    """The processes that hold one model together. Every method but `put` is collective: all of them call it, in the
-    same order."""
+    """The processes that hold one model together. Every method but `rows`, `part` and `put` is collective: all of them
+    call it, in the same order."""
 
     rank: int
     """Of this process, from 0."""
@@ -42,8 +44,13 @@ class Ranks(Protocol):
         """A spread tensor as a whole; any other as it is."""
         ...
 
+    def rows(self, tensor: Tensor) -> tuple[int, int] | None:
+        """(first, end) of the rows that this rank holds of a spread tensor; None of one that every rank holds whole."""
+        ...
+
     def part(self, tensor: Tensor) -> Tensor:
-        """What this rank holds of a tensor: of one that is not spread, all of it on rank 0, nothing elsewhere."""
+        """What this rank holds of a tensor, in place: of one that is not spread, all of it on rank 0, nothing
+        elsewhere."""
         ...
 
     def put(self, target: Tensor, whole: Tensor) -> None:
@@ -51,17 +58,13 @@ class Ranks(Protocol):
         ...
 
 
-class Alone:
+class Alone(Undivided):
     """One process that holds all of it."""
 
-    rank, size, beside = 0, 1, 1
+    beside = 1
 
     def shard(self, model: LocalModel) -> None:
         """Nothing to spread."""
-
-    def most(self, numbers: Sequence[float]) -> list[float]:
-        """The numbers."""
-        return list(numbers)
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """The numbers."""
@@ -69,15 +72,3 @@ class Alone:
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Nothing to add."""
-
-    def whole(self, tensor: Tensor) -> Tensor:
-        """The tensor."""
-        return tensor
-
-    def part(self, tensor: Tensor) -> Tensor:
-        """The tensor."""
-        return tensor
-
-    def put(self, target: Tensor, whole: Tensor) -> None:
-        """Copy it."""
-        target.copy_(whole)

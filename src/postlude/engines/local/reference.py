@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.params import Params
 from postlude.errors import EngineError
+from postlude.models.pieces import Pieces, write
+from postlude.models.spread import Spread
 
 
 def frozen_copy(policy: LocalModel) -> LocalModel | None:
@@ -100,20 +101,18 @@ class Reference:
         by_name = dict(self.frozen.net.named_parameters())
         return [by_name[name] for name in self._params.names]
 
-    def save(self, file: Path) -> None:
-        """Write what a refresh made of it; nothing while it is the start."""
+    def save(self, file: Path, spread: Spread, dtype_of: Callable[[str, Tensor], torch.dtype]) -> None:
+        """Write what a refresh made of it, in `dtype_of` each; nothing while it is the start."""
         if self.refreshed:
-            named = zip(self._params.names, self._counterparts(), strict=True)
-            save_file({name: p.detach().contiguous() for name, p in named}, file)
+            write(file, dict(zip(self._params.names, self._counterparts(), strict=True)), spread, dtype_of)
 
     @torch.no_grad()
-    def load(self, file: Path, refreshed: int) -> None:
+    def load(self, file: Path, refreshed: int, spread: Spread) -> None:
         """A refreshed reference as `save` wrote it."""
-        there = load_file(file, device=str(self._policy.device))
-        tensors = [there[name] for name in self._params.names]
         if self._has_adapter:
-            self._adapter = tensors
-        elif self.frozen is not None:
-            for frozen, tensor in zip(self._counterparts(), tensors, strict=True):
-                frozen.copy_(tensor)
+            self._adapter = [torch.empty_like(p) for p in self._params.params]
+        if self._has_adapter or self.frozen is not None:
+            with Pieces([file]) as pieces:
+                for name, tensor in zip(self._params.names, self._counterparts(), strict=True):
+                    pieces.fill(tensor.detach(), name, spread)
         self.refreshed = refreshed

@@ -413,8 +413,7 @@ class LocalTrainer:
 
     async def load(self, folder: Path, reference: bool = True) -> None:
         """The inverse of `save`; without a refreshed reference where `reference` is False."""
-        saving.load_weights(self, str(folder))
-        saving.load_state(self, folder, reference)
+        saving.load(self, folder, reference)
 
     def write(self, folder: Path) -> None:
         """What `save` does, at once. TrainingError where a weight is not finite: no checkpoint has one."""

@@ -49,13 +49,12 @@ class Journal:
         self.serial += 1
         self.changes.append(Change(self.serial, method, shared, each))
 
-    def begin_from(self, folder: Path) -> int | None:
-        """A checkpoint is loaded: what came before is none of ours. How many ranks wrote it; None of one process."""
+    def begin_from(self, folder: Path) -> None:
+        """A checkpoint is loaded: what came before is none of ours."""
         written = _read(folder)
         self.serial = self._begun_at = written["serial"] if written else 0
         self._begun, self.changes = folder, []
         self._saved.clear()
-        return written["ranks"] if written else None
 
     def write(self, folder: Path, ranks: int) -> None:
         """Say in a checkpoint where it stands. What a sealed one holds is not needed here any more."""

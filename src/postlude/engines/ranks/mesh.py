@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from postlude.engines.local.model import LocalModel
 from postlude.engines.ranks.crew import Place
@@ -61,6 +62,12 @@ class Mesh:
 
     def whole(self, tensor: Tensor) -> Tensor:
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def rows(self, tensor: Tensor) -> tuple[int, int] | None:
+        if not isinstance(tensor, DTensor):
+            return None
+        shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+        return offset[0], offset[0] + shape[0]
 
     def part(self, tensor: Tensor) -> Tensor:
         if isinstance(tensor, DTensor):

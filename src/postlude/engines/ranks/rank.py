@@ -6,23 +6,31 @@ flag that all agree on. Any other error of one rank leaves the others in the mid
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import os
+import socket
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.ranks import Alone, Ranks
+from postlude.engines.local.saving import gather
 from postlude.engines.local.trainer import LocalTrainer
 from postlude.engines.local.unfinite import try_alone
 from postlude.engines.protocol import Outcome, Rates, Skip
-from postlude.engines.ranks.crew import Blueprint, Facts, Place
+from postlude.engines.ranks.crew import Blueprint, Counters, Facts, Place, Taken
 from postlude.engines.ranks.mesh import Mesh
 from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedOutputs, ShippedPart
+from postlude.engines.ranks.unwritten import Unwritten, written
+from postlude.engines.servers.memory import resident
 from postlude.errors import EngineError
 from postlude.exhausted import out_of_memory
 from postlude.models import adapters
 from postlude.models.load import device_of, inspect
+from postlude.models.quiet import quiet
+from postlude.models.spread import LeftOff
 from postlude.models.tied import is_tied, ties
 from postlude.objectives import Want
 from postlude.objects import load_object
@@ -61,7 +69,13 @@ class Rank:
             trainer.references,
             adapters.rank_of(engine.model.net),
             ties(engine.model.net),
+            socket.gethostname(),
         )
+
+    def taken(self, shared: None = None, sequences: None = None) -> Taken:
+        """Where it is, and what it holds."""
+        device = torch.cuda.max_memory_allocated() if self.engine.model.device.type == "cuda" else None
+        return Taken(socket.gethostname(), os.getpid(), resident(os.getpid()), device)
 
     def use(self, shared: tuple[int, int], sequences: None = None) -> None:
         """Take so many tokens at a time, and of the output layer so many."""
@@ -109,6 +123,30 @@ class Rank:
         """TrainingError, on all ranks, where a trained weight is not finite on any."""
         self._trainer.require_finite()
 
+    def save(self, shared: tuple[Path, Counters], sequences: None = None) -> Unwritten | None:
+        """A checkpoint as one process writes it, with what the driver counts."""
+        folder, counters = shared
+        self._trainer.version, self._trainer.skipped = counters.version, counters.skipped
+        return written(self._ranks.rank, lambda: self.engine.write(folder))
+
+    def load(self, shared: tuple[Path, bool], sequences: None = None) -> None:
+        """Take up a checkpoint of one process or any number of ranks; with a refreshed reference where it is True."""
+        self.engine.take_up(*shared)
+
+    def gather(self, shared: tuple[Path, Collection[str] | None], sequences: None = None) -> Unwritten | None:
+        """Write the policy's trained weights, or those with these names, to one file."""
+        file, names = shared
+        return written(self._ranks.rank, lambda: gather(self._trainer, file, names))
+
+    def fingerprint(self, shared: None = None, sequences: None = None) -> list[int]:
+        """Of the policy's trained weights: the same on every rank, and in one process."""
+        return self.engine.fingerprint()
+
+    def rehearse(self, shared: None = None, sequences: None = None) -> None:
+        """Try the needs of a save. EngineError where one would fail."""
+        with suppress(LeftOff):  # another rank says why
+            self.engine.rehearse()
+
     def leave(self) -> None:
         """Leave the others, as the last that is done here."""
         if isinstance(self._ranks, Mesh):
@@ -116,20 +154,22 @@ class Rank:
 
 
 def _start(blueprint: Blueprint, ranks: Ranks) -> LocalEngine:
-    return LocalEngine.start(
-        blueprint.spec,
-        inspect(blueprint.spec),
-        blueprint.optimizer,
-        blueprint.held,
-        keep_reference=blueprint.keep_reference,
-        dropout=blueprint.dropout,
-        checkpoint=blueprint.checkpoint,
-        scores=blueprint.scores,
-        critic=blueprint.critic,
-        pairs=blueprint.pairs,
-        work=blueprint.work,
-        ranks=ranks,
-    )
+    facts = inspect(blueprint.spec)
+    with quiet():
+        return LocalEngine.start(
+            blueprint.spec,
+            facts,
+            blueprint.optimizer,
+            blueprint.held,
+            keep_reference=blueprint.keep_reference,
+            dropout=blueprint.dropout,
+            checkpoint=blueprint.checkpoint,
+            scores=blueprint.scores,
+            critic=blueprint.critic,
+            pairs=blueprint.pairs,
+            work=blueprint.work,
+            ranks=ranks,
+        )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from postlude.engines.ranks.giving_way import smaller
 from postlude.engines.ranks.shares import Effort, kinds_of, share_out
 from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedOutputs, ShippedPart, assemble
 from postlude.engines.ranks.supervision import Exhausted, Supervision
+from postlude.engines.ranks.unwritten import Unwritten, require_written
 from postlude.errors import TrainingError
 from postlude.objectives import Outputs, Want
 from postlude.runs.stats import Stats
@@ -45,8 +46,6 @@ class RankTrainer:
     skip: Skip | None = None
     on_progress: Callable[[int], None] | None = None
     on_smaller: Callable[[str], None] = lambda text: None
-    note: Callable[[str], None] = lambda text: None
-    """Hears once where a run goes on with another number of ranks."""
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by a call: all ranks get every call, in one order."""
 
@@ -109,17 +108,28 @@ class RankTrainer:
         return Weights(self.version, ())
 
     async def gather(self, file: Path) -> None:
-        """Write the policy's trained weights by name, as safetensors, one tensor at a time."""
+        """Write the policy's trained weights by name, as safetensors, one tensor at a time. TrainingError where they
+        cannot be written."""
         async with self._alone:
-            await self.ranks.call("gather", (file, None))
+            said = cast("list[Unwritten | None]", await self.ranks.call("gather", (file, None)))
+        try:
+            require_written(said)
+        except OSError as error:
+            raise TrainingError(
+                f"the trained weights cannot be written to {file}, through which the sampler gets them "
+                f"({error.strerror}). What is saved is sound: once there is room, go on with --resume.",
+                code="cannot-write",
+            ) from error
 
     async def save(self, folder: Path) -> None:
-        """A checkpoint as one process writes it, and `trainer/ranks.json`."""
+        """A checkpoint as one process writes it, and `trainer/ranks.json`. OSError where a rank cannot write: all of
+        them are sound."""
         fresh = not folder.exists()
         async with self._alone:
             life = self.ranks.lives
             while True:
-                await self.ranks.call("save", (folder, Counters(self.version, self.skipped)))
+                said = await self.ranks.call("save", (folder, Counters(self.version, self.skipped)))
+                require_written(cast("list[Unwritten | None]", said))
                 if self.ranks.lives == life or not fresh:
                     break
                 shutil.rmtree(folder, ignore_errors=True)  # half of it is of ranks that are gone
@@ -130,17 +140,12 @@ class RankTrainer:
         """The inverse of `save`, of any number of ranks or one process; without a refreshed reference where `reference`
         is False."""
         async with self._alone:
-            before = self.ranks.journal.begin_from(folder)
+            self.ranks.journal.begin_from(folder)
             self.ranks.reference = reference
             await self.ranks.call("load", (folder, reference))
             await self.ranks.learn()
         facts = self.ranks.facts
         self.version, self.skipped, self.references = facts.version, facts.skipped, facts.references
-        if before is not None and before != self.size:
-            self.note(
-                f"the run goes on with {self.size} trainers, and {before} wrote the checkpoint: sums are rounded "
-                "otherwise from here on"
-            )
 
     async def fingerprint(self) -> list[int]:
         """Of the policy's trained weights."""
