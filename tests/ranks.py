@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from postlude.engines.ranks.crew import Blueprint, Place, RankLost
+from postlude.engines.ranks.rank import Rank
+from postlude.errors import PostludeError
+from tests.ranks_work import work
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload(["tests.ranks_work"])  # torch is imported once, whatever the number of ranks
@@ -26,10 +29,8 @@ class Single:
 
     size = 1
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        from postlude.engines.ranks.rank import Rank
-
-        self.rank = Rank(blueprint)
+    def __init__(self, blueprint: Blueprint, kind: type[Rank] = Rank) -> None:
+        self.rank = kind(blueprint)
 
     @classmethod
     async def start(cls, blueprint: Blueprint) -> Single:
@@ -50,18 +51,16 @@ class Processes:
     One start may serve a whole module of tests: `build` gives the ranks another engine without starting them anew.
     """
 
-    def __init__(self, size: int, timeout: float = 120.0) -> None:
+    def __init__(self, size: int, timeout: float = 120.0, kind: type[Rank] = Rank) -> None:
         self.size, self.timeout = size, timeout
         self._serial = 0
         self._pipes: list[Connection] = []
         self.workers: list[Any] = []
         folder = Path(tempfile.mkdtemp(prefix="ranks-"))
-        from tests.ranks_work import work
-
         for rank in range(size):
             place = Place(rank, size, f"file://{folder}/meet", timeout)
             ours, theirs = _context.Pipe()
-            worker = _context.Process(target=work, args=(theirs, place), daemon=True)
+            worker = _context.Process(target=work, args=(theirs, place, kind), daemon=True)
             worker.start()
             theirs.close()
             self._pipes.append(ours)
@@ -107,16 +106,26 @@ class Processes:
             serial, fine, result = pickle.loads(self._pipes[rank].recv_bytes())
         except (EOFError, ConnectionError) as error:
             self.workers[rank].join(10)
-            code = self.workers[rank].exitcode
-            cause = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-            raise RankLost(
-                f"rank {rank} died in {method} ({cause})", code="rank-lost", rank=rank, cause=cause
-            ) from error
+            raise self._lost(rank, method) from error
         if serial != self._serial:
             return
         if not fine:
+            if not isinstance(result, PostludeError):
+                self._require_alive(method)  # or it is but what a rank says whose neighbour is gone
             raise result
         answers[rank] = result
+
+    def _lost(self, rank: int, method: str) -> RankLost:
+        code = self.workers[rank].exitcode
+        cause = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        return RankLost(f"rank {rank} died in {method} ({cause})", code="rank-lost", rank=rank, cause=cause)
+
+    def _require_alive(self, method: str) -> None:
+        gone = connection.wait([worker.sentinel for worker in self.workers], 2.0)
+        for rank, worker in enumerate(self.workers):
+            if worker.sentinel in gone:
+                worker.join(10)
+                raise self._lost(rank, method)
 
     def kill(self, rank: int) -> None:
         """As the kernel would where memory runs out."""

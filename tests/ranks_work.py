@@ -11,7 +11,7 @@ from postlude.engines.ranks.crew import Place
 from postlude.engines.ranks.rank import Rank
 
 
-def work(pipe: Connection, place: Place) -> None:
+def work(pipe: Connection, place: Place, kind: type[Rank]) -> None:
     """Answer calls until the other end is closed."""
     torch.set_num_threads(1)
     rank: Rank | None = None
@@ -23,7 +23,7 @@ def work(pipe: Connection, place: Place) -> None:
         try:
             if method == "build":
                 rank, result = None, None
-                rank = Rank(shared, place)
+                rank = kind(shared, place)
             else:
                 result = getattr(rank, method)(shared, mine)
             answer = pickle.dumps((serial, True, result))

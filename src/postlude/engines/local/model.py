@@ -181,7 +181,8 @@ class LocalModel:
         }
         if self.reads != "logprobs":
             return self._numbers(batch, rows, self.hf.base_model(**inputs).last_hidden_state[places])
-        out = self.hf(**inputs, output_hidden_states=self.value_head is not None)
+        # not by its own hooks: where it is spread over ranks, what is around its layers has been gathered for this
+        out = self.hf.forward(**inputs, output_hidden_states=self.value_head is not None)
         hidden = out.hidden_states[-1][places] if self.value_head is not None else None
         return self._finish(batch, rows, out.logits[places], hidden, lambda x: x, entropy_gradient)
 

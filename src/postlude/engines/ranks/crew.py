@@ -91,6 +91,20 @@ class Facts:
     """Of the adapter that a checkpoint holds (`adapters.rank_of`); None of whole weights."""
     ties: bool = False
     """Whether the model's config calls its output layer its embedding (`tied.ties`)."""
+    host: str = ""
+    """The machine it is on."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a rank is and holds at the moment it is asked (`Rank.taken`)."""
+
+    host: str
+    pid: int
+    resident: int | None
+    """Bytes of its process; None where the system does not tell."""
+    device: int | None
+    """The most bytes that it held on its GPU; None on a CPU."""
 
 
 @dataclass(frozen=True)

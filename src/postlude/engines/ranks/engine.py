@@ -20,6 +20,7 @@ from postlude.errors import EngineError
 from postlude.models.load import Facts as ModelFacts
 from postlude.runs import durable
 from postlude.sizing.work import GIB, Work
+from postlude.words import counted
 
 GATHERED = ".gathered.safetensors"
 """In a run's folder, for as long as weights are on their way from the ranks to the sampler."""
@@ -196,5 +197,7 @@ class RankedEngine:
 
     def describe(self) -> dict[str, Any]:
         """Facts of one rank, and how many there are."""
-        size = self.trainer.size
-        return {**self.facts.describe, "trainers": size, "topology": f"{size} trainer ranks (FSDP2)"}
+        size, hosts, dtype = self.trainer.size, self.trainer.ranks.hosts, self.facts.describe["dtype"]
+        numbers = dtype if dtype in ("float32", "float64") else f"float32, passes {dtype}"
+        topology = f"{counted(size, 'trainer rank')} on {counted(hosts, 'host')}, FSDP2 {numbers}"
+        return {**self.facts.describe, "trainers": size, "topology": topology}

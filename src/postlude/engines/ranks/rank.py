@@ -6,6 +6,8 @@ flag that all agree on. Any other error of one rank leaves the others in the mid
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,14 +20,16 @@ from postlude.engines.local.saving import gather
 from postlude.engines.local.trainer import LocalTrainer
 from postlude.engines.local.unfinite import try_alone
 from postlude.engines.protocol import Outcome, Rates, Skip
-from postlude.engines.ranks.crew import Blueprint, Counters, Facts, Place
+from postlude.engines.ranks.crew import Blueprint, Counters, Facts, Place, Taken
 from postlude.engines.ranks.mesh import Mesh
 from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedOutputs, ShippedPart
 from postlude.engines.ranks.unwritten import Unwritten, written
+from postlude.engines.servers.memory import resident
 from postlude.errors import EngineError
 from postlude.exhausted import out_of_memory
 from postlude.models import adapters
 from postlude.models.load import device_of, inspect
+from postlude.models.quiet import quiet
 from postlude.models.spread import LeftOff
 from postlude.models.tied import is_tied, ties
 from postlude.objectives import Want
@@ -65,7 +69,13 @@ class Rank:
             trainer.references,
             adapters.rank_of(engine.model.net),
             ties(engine.model.net),
+            socket.gethostname(),
         )
+
+    def taken(self, shared: None = None, sequences: None = None) -> Taken:
+        """Where it is, and what it holds."""
+        device = torch.cuda.max_memory_allocated() if self.engine.model.device.type == "cuda" else None
+        return Taken(socket.gethostname(), os.getpid(), resident(os.getpid()), device)
 
     def use(self, shared: tuple[int, int], sequences: None = None) -> None:
         """Take so many tokens at a time, and of the output layer so many."""
@@ -144,20 +154,22 @@ class Rank:
 
 
 def _start(blueprint: Blueprint, ranks: Ranks) -> LocalEngine:
-    return LocalEngine.start(
-        blueprint.spec,
-        inspect(blueprint.spec),
-        blueprint.optimizer,
-        blueprint.held,
-        keep_reference=blueprint.keep_reference,
-        dropout=blueprint.dropout,
-        checkpoint=blueprint.checkpoint,
-        scores=blueprint.scores,
-        critic=blueprint.critic,
-        pairs=blueprint.pairs,
-        work=blueprint.work,
-        ranks=ranks,
-    )
+    facts = inspect(blueprint.spec)
+    with quiet():
+        return LocalEngine.start(
+            blueprint.spec,
+            facts,
+            blueprint.optimizer,
+            blueprint.held,
+            keep_reference=blueprint.keep_reference,
+            dropout=blueprint.dropout,
+            checkpoint=blueprint.checkpoint,
+            scores=blueprint.scores,
+            critic=blueprint.critic,
+            pairs=blueprint.pairs,
+            work=blueprint.work,
+            ranks=ranks,
+        )
 
 
 @contextmanager

@@ -66,7 +66,8 @@ class Supervision:
     lives: int = 0
     """How often ranks were started."""
     _crew: Crew | None = None
-    _facts: Facts | None = None
+    _facts: Sequence[Facts] = ()
+    """Of every rank."""
     _doing: str = "start"
     _deaths: Counter[tuple[int | None, str, int]] = field(default_factory=Counter[tuple[int | None, str, int]])
     """(rank, what it was doing, serial number) -> times, since the newest finished step."""
@@ -75,8 +76,14 @@ class Supervision:
 
     @property
     def facts(self) -> Facts:
-        assert self._facts is not None, "no rank was started yet"
-        return self._facts
+        """Of the first, which stands for all."""
+        assert self._facts, "no rank was started yet"
+        return self._facts[0]
+
+    @property
+    def hosts(self) -> int:
+        """Machines that the ranks are on."""
+        return len({one.host for one in self._facts})
 
     async def open(self) -> None:
         """Start the ranks; one that is lost meanwhile is made good."""
@@ -186,14 +193,14 @@ class Supervision:
             )
         return self._over
 
-    async def _agree(self, limits: tuple[int, int] | None) -> Facts:
+    async def _agree(self, limits: tuple[int, int] | None) -> Sequence[Facts]:
         all_facts = cast("list[Facts]", await self._ask("facts"))
         if limits is None:
             settings = [one.settings for one in all_facts]
             limits = min(int(s["token_budget"]) for s in settings), min(int(s["head_chunk"]) for s in settings)
         self.limits = limits
         await self._ask("use", limits)
-        return all_facts[0]
+        return all_facts
 
     async def _bury(self, lost: RankLost) -> None:
         """End what is left of the ranks. Raises EngineError where they are not worth another start."""
