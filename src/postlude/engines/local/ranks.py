@@ -57,6 +57,10 @@ class Ranks(Protocol):
         """Copy a whole tensor into what this rank holds of it."""
         ...
 
+    def gathered(self, model: LocalModel, trains: bool) -> int:
+        """Bytes that a pass holds for a while beside this rank's part of a model. Not collective."""
+        ...
+
 
 class Alone(Undivided):
     """One process that holds all of it."""
@@ -72,3 +76,7 @@ class Alone(Undivided):
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Nothing to add."""
+
+    def gathered(self, model: LocalModel, trains: bool) -> int:
+        """Nothing: it is here."""
+        return 0
