@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: selftest faults kills fuzz
 .PHONY: real-model real real-study memory-check
 .PHONY: study methods-study feedback-study study-truth study-overoptimization study-drpo study-alarms
-.PHONY: vllm-env scale-real scale-servers
+.PHONY: vllm-env scale-real scale-servers scale-ranks bench-scale
 .PHONY: bench bench-quick bench-growth bench-idle bench-turns
 demo: .venv/installed
 	$(BIN)/postlude demo
@@ -177,6 +177,16 @@ scale-real: real-model vllm-env .venv/installed-bench
 PARTS ?=
 scale-servers: .venv/installed-dev
 	$(BIN)/python -m bench.scale_servers --model $(MODEL) $(if $(PARTS),--only $(PARTS))
+
+# Several trainers as Ray ranks: gradients, recipes, kills, resumes, a cluster, the driver killed, with a server (which needs
+# make vllm-env); five minutes on two quiet cores. PARTS="gradients kills" makes some. Tables; exit 1 where a claim fails.
+scale-ranks: .venv/installed-dev
+	$(BIN)/python -m bench.scale_ranks $(if $(PARTS),--only $(PARTS))
+
+# What several processes cost: the driver's share of a step, answers read, weights on their way, ranks, a server with lag
+# 0 and 1; four minutes. PARTS="driver answers" makes some. docs/scale.md has a table of it.
+bench-scale: .venv/installed-dev
+	$(BIN)/python -m bench.scale $(if $(PARTS),--only $(PARTS))
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from postlude.check_data import key_of, missing_columns, read_held_out, read_pretrain, read_set, read_sheet
 from postlude.check_metrics import metrics_of, plan_metrics
+from postlude.check_ranks import problems_of_ranks
 from postlude.check_servers import problems_of_servers
 from postlude.data import Group, Prompt
 from postlude.engines.protocol import Chat
@@ -101,7 +102,7 @@ def prepare(prepared: Prepared, look_up: bool = True) -> list[Problem]:
                 "Merge it first (postlude export), or leave out model.lora.",
             )
         )
-    problems += problems_of_servers(prepared)
+    problems += problems_of_ranks(prepared) + problems_of_servers(prepared)
     if prepared.facts and (Need.SCORES in recipe.objective.needs or not is_scorer(prepared.facts.config)):
         problems += _problems_of_weights(prepared)
     elif prepared.facts:

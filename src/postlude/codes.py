@@ -151,10 +151,14 @@ RUNS = {
     "wrong-shape": "An objective of yours gave a tensor of another shape than is wanted.",
     "state-does-not-fit": "A checkpoint does not belong to the recipe's data.",
     "stale-answer": "An answer comes from weights that were never published, or that are too old to learn from.",
+    "no-cluster": "Ray cannot be started on this machine, or a cluster of it cannot be reached.",
+    "no-room": "A cluster has fewer GPUs or CPUs than trainers are asked for.",
+    "hosts-differ": "Hosts of a cluster do not see the run's folder, or have other versions of what trains.",
+    "rank-lost": "A trainer rank died, or was silent for too long.",
+    "rank-raised": "A trainer rank raised what is no error of postlude's own.",
     "server-unreachable": "A server gave no connection or no answer.",
     "server-refused": "A server refused a request.",
     "server-answer": "What a server answered does not add up.",
-    "rank-lost": "A trainer rank died, or was silent for too long.",
 }
 CHECKS = {
     "no-metric": "Nothing but the reward that is trained measures held-out answers.",

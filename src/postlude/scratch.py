@@ -18,9 +18,10 @@ MARK = ".in-use"
 class Scratch:
     """A folder named `prefix` and something of its own. `keep` or `drop` ends it."""
 
-    def __init__(self, prefix: str) -> None:
-        _sweep(prefix)
-        self.place = Path(tempfile.mkdtemp(prefix=prefix))
+    def __init__(self, prefix: str, within: str | None = None) -> None:
+        within = within or tempfile.gettempdir()
+        _sweep(prefix, within)
+        self.place = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
         unlocked = self.place / f"{MARK}-soon"
         self._mark: IO[bytes] = unlocked.open("wb")
         fcntl.flock(self._mark, fcntl.LOCK_EX)
@@ -41,9 +42,9 @@ class Scratch:
             self.place.rmdir()
 
 
-def _sweep(prefix: str) -> None:
+def _sweep(prefix: str, within: str) -> None:
     """Remove what processes left that were killed: folders of this user whose mark nobody holds any more."""
-    for place in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+    for place in Path(within).glob(f"{prefix}*"):
         with suppress(OSError):
             if not place.is_symlink() and place.lstat().st_uid == os.getuid() and (place / MARK).is_file():
                 with (place / MARK).open("rb") as mark:

@@ -16,6 +16,8 @@ SUMS = "SHA256SUMS"
 """In `rollouts/`: the SHA-256 of every file, as `sha256sum` writes and checks them."""
 PUBLISHED = "published.jsonl"
 """Of a run with servers: the step that each version of its weights is of. Never cut back."""
+RANKS = "ranks"
+"""Of a run with several trainers: what its ranks said, and Ray."""
 SERVED, LOGS = "served", "servers"
 """Of a run with servers: folders of the newest versions of its weights, and of what the servers said."""
 

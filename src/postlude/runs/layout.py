@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from postlude.runs import checkpoints, taken_back
-from postlude.runs.files import LOGS, PUBLISHED, SERVED
+from postlude.runs.files import LOGS, PUBLISHED, RANKS, SERVED
 from postlude.runs.live import CONTROL, LIVE
 from postlude.runs.sealed import APPENDED, WHOLE
 
 LISTS = "inputs"
 """Where the hashes of the rows of each data set are listed."""
 BROKEN = "broken"
-FOLDERS = ("rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE, SERVED, LOGS)
+FOLDERS = ("rollouts", "checkpoints", LISTS, BROKEN, taken_back.ASIDE, SERVED, LOGS, RANKS)
 GROWING = (*APPENDED, "timings.jsonl", PUBLISHED, "lock", *FOLDERS)
 """What is written to in place: none of it may lead out of the folder."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from postlude.engines.servers import process as process_module
+from postlude.engines import keeping
 from postlude.engines.servers.command import Launch, command_line, environment
 from postlude.engines.servers.process import PREFIX, ServerProcess, first_error, reserve
 from postlude.errors import EngineError
@@ -172,7 +172,7 @@ def test_a_reserved_port_is_given_to_nobody_but_who_asks_for_it() -> None:
 
 
 def test_who_ends_by_itself_too_slowly_is_hurried(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "GRACE", 600.0)
+    monkeypatch.setattr(keeping, "GRACE", 600.0)
     process = start(bare)
     os.kill(bare.starts[0]["worker"], signal.SIGSTOP)  # and so is deaf to SIGTERM
     os.kill(bare.starts[0]["pid"], signal.SIGKILL)

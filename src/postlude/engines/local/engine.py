@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from postlude.engines.local import saving
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.free import Free, free, give_back
-from postlude.engines.local.memory import choose
+from postlude.engines.local.memory import choose, gathered, local_of
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.ranks import Alone, Ranks
 from postlude.engines.local.threads import Workplace
@@ -32,6 +32,7 @@ from postlude.models.quiet import quiet
 from postlude.models.spec import Critic, ModelSpec
 from postlude.models.spread import by_first, plain_class
 from postlude.runs.durable import flush_tree
+from postlude.sizing.ranks import share_of
 from postlude.sizing.work import BUDGET, GIB, Asked, Held, Plan, Work
 
 LIMITS = "limits.json"
@@ -119,7 +120,7 @@ class LocalEngine:
         if not own_sampler:
             trainer.make_room = sampler.prefixes.clear
         engine = cls(model, sampler, trainer, Plan(0, 0, 0))
-        work = work or Work()
+        work = share_of(work or Work(), trainer.ranks.size)
         asked = Asked(held.token_budget, held.head_chunk, held.cache_gib)
         with trainer.workplace:
             left = _share_of(free(model.device), trainer.ranks)
@@ -138,15 +139,14 @@ class LocalEngine:
         trained = [p for part in parts for p in part.params]
         owned = [p for part in parts for p in part.owned]
         apart = self.sampler.model is not self.model
-        ranks, second, frozen = self.trainer.ranks, self.trainer.critic, self.trainer.reference.frozen
-        others = sum(_bytes(model.net.parameters(), ranks) for model in (second, frozen) if model)
-        masters = _bytes((master for p, master in zip(trained, owned, strict=True) if master is not p), ranks)
-        halves = _bytes((p for p, master in zip(trained, owned, strict=True) if master is not p), ranks)
-        weights = (1 + apart) * _bytes(self.model.net.parameters(), ranks) + others + masters
-        weights += sum(ranks.gathered(model, work.trains) for model in (self.model, second) if model)
-        growing = _bytes(owned, ranks) if work.trains else 0
+        second, frozen = self.trainer.critic, self.trainer.reference.frozen
+        others = sum(_here(model.net.parameters()) for model in (second, frozen) if model)
+        masters = _here(master for p, master in zip(trained, owned, strict=True) if master is not p)
+        halves = _here(p for p, master in zip(trained, owned, strict=True) if master is not p)  # have gradients, too
+        weights = (1 + apart) * _here(self.model.net.parameters()) + others + masters
+        weights += gathered(self.model, second, self.trainer.ranks.size)
+        growing = _here(owned) if work.trains else 0
         decoding = self.model.direct.copied if self.model.direct else 0
-        # half-precision weights have gradients beside their masters'
         return Held(weights, growing + (halves if work.trains else 0), 2 * growing, decoding, apart)
 
     @property
@@ -317,7 +317,8 @@ class LocalEngine:
         return weights + (critic.weight_bytes if critic else 0) + (3 if half else 2) * each * trained
 
     def held_bytes(self) -> dict[str, int]:
-        """Bytes of weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
+        """Bytes of weights, the optimiser once it has taken a step, gradients, and copies of the weights; of the whole
+        model, also where several ranks hold it."""
         weights, critic = self.model.weight_bytes, self.trainer.critic
         trained = self.trainer.parameters()[0]
         each = self.trainer.dtype.itemsize
@@ -337,10 +338,14 @@ class LocalEngine:
         return {name: round(size / 1e6, 1) for name, size in self.held_bytes().items()}
 
 
-def _bytes(tensors: Iterable[Tensor], ranks: Ranks | None = None) -> int:
-    """Of tensors; of several ranks, of what this one holds of them."""
-    parts = (ranks.part(p) for p in tensors) if ranks else tensors
-    return sum(p.numel() * p.element_size() for p in parts)
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Of whole tensors, wherever they are."""
+    return sum(p.numel() * p.element_size() for p in tensors)
+
+
+def _here(tensors: Iterable[Tensor]) -> int:
+    """Of what this process holds of them."""
+    return _bytes(local_of(p) for p in tensors)
 
 
 def _share_of(left: Free, ranks: Ranks) -> Free:

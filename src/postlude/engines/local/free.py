@@ -28,6 +28,11 @@ def free(device: torch.device) -> Free:
 
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return Free(torch.cuda.mem_get_info(device)[0] + reserved, "the GPU's memory")
+    return free_of_host()
+
+
+def free_of_host() -> Free:
+    """What is free on a CPU."""
     return min((*_machine(), *_groups(), *_limits()), key=lambda free_memory: free_memory.bytes)
 
 

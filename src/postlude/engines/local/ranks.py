@@ -57,10 +57,6 @@ class Ranks(Protocol):
         """Copy a whole tensor into what this rank holds of it."""
         ...
 
-    def gathered(self, model: LocalModel, trains: bool) -> int:
-        """Bytes that a pass holds for a while beside this rank's part of a model. Not collective."""
-        ...
-
 
 class Alone(Undivided):
     """One process that holds all of it."""
@@ -76,7 +72,3 @@ class Alone(Undivided):
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Nothing to add."""
-
-    def gathered(self, model: LocalModel, trains: bool) -> int:
-        """Nothing: it is here."""
-        return 0

@@ -15,7 +15,7 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from postlude.engines.local.model import LocalModel
 from postlude.engines.ranks.crew import Place
-from postlude.engines.ranks.shard import gathered, spread
+from postlude.engines.ranks.shard import spread
 from postlude.errors import EngineError
 from postlude.models.spread import plain_class
 
@@ -57,9 +57,6 @@ class Mesh:
                 f"its weights are spread over {self.size} trainers. Use engine.trainers=1.",
                 code="not-supported",
             )
-
-    def gathered(self, model: LocalModel, trains: bool) -> int:
-        return gathered(model, trains)
 
     def most(self, numbers: Sequence[float]) -> list[float]:
         return _agreed(numbers, dist.ReduceOp.MAX)

@@ -80,18 +80,6 @@ def _spread_out(model: LocalModel, mesh: DeviceMesh) -> None:
     _gather_by(model.hf)
 
 
-def gathered(model: LocalModel, trains: bool) -> int:
-    """Bytes that a pass holds beside a rank's part: what stands around the layers, the layer that is run, the next; and
-    where it trains a unit's gradient, whole and in float32 on its way to the others."""
-    layers = [[*layer.parameters()] for layer in _layers(model)]
-    inside = {id(p) for layer in layers for p in layer}
-    units = [[p for p in model.hf.parameters() if id(p) not in inside], *layers]
-    weights = [sum(p.numel() for p in unit) for unit in units]
-    gradient = max(sum(p.numel() for p in unit if p.requires_grad) for unit in units) if trains else 0
-    size = model.dtype.itemsize
-    return size * (weights[0] + 2 * max(weights[1:], default=0)) + (size + torch.float32.itemsize) * gradient
-
-
 def _layers(model: LocalModel) -> list[nn.Module]:
     """The decoder layers."""
     count = model.config.num_hidden_layers

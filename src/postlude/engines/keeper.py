@@ -1,4 +1,4 @@
-"""A small process that keeps one server and sees that nothing of it is left: `keeper.py PARENT GRACE COMMAND...`.
+"""A small process that keeps another, and sees that nothing of it is left: `keeper.py PARENT GRACE COMMAND...`.
 
 Needs the standard library alone, and is run as a script. It starts the command in a process group of its own, writes
 its process id on stdout, and waits until the command ends, until stdin says so, or until PARENT is no longer its
@@ -49,7 +49,8 @@ def _die_with_keeper() -> None:
 def _guard(group: int) -> subprocess.Popen[bytes]:
     """A shell that kills the group as soon as this process is no more: its stdin ends then.
 
-    vLLM's own processes go on for ever without the one that started them, and hold their GPU.
+    vLLM's own processes go on for ever without the one that started them, and hold their GPU; some of Ray's stay for
+    minutes.
     """
     words = ["/bin/sh", "-c", f"read line; kill -s KILL -- -{group}"]
     guard = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
@@ -185,7 +186,7 @@ def main(parent: str, grace: str, *command: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, end)
-    folder = tempfile.mkdtemp(prefix="postlude-server-")
+    folder = tempfile.mkdtemp(prefix="postlude-kept-")
     try:
         return keep(int(parent), float(grace), [*command], folder)
     finally:
